@@ -1,0 +1,47 @@
+# make demo: environment, install, the main job and its table. make test: environment, install, lint, types, tests.
+# An active virtual environment is used; without one, .venv is made. VLBENCH_TORCH_INDEX names a further package
+# index for torch, such as PyTorch's own for CPU builds; see CONTRIBUTING.md.
+
+export OMP_WAIT_POLICY ?= PASSIVE
+
+ENVIRONMENT := $(if $(VIRTUAL_ENV),$(VIRTUAL_ENV),.venv)
+BIN := $(ENVIRONMENT)/bin
+PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+# Names this checkout, as an environment may have been installed from another one.
+INSTALLED := $(ENVIRONMENT)/.vlbench-$(shell echo "$(CURDIR)" | cksum | cut -d' ' -f1)
+TORCH_INDEX := $(if $(VLBENCH_TORCH_INDEX),--extra-index-url $(VLBENCH_TORCH_INDEX))
+
+.PHONY: demo test install format lint types
+
+demo: install
+	$(BIN)/vlbench run --method frozen,compacter,shared-adapter,full --tasks image-text
+	$(BIN)/vlbench report
+
+test: lint types
+	$(BIN)/python -m pytest
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy --strict -p vlbench
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
+	@echo 'Installing into $(ENVIRONMENT): a minute or two, about 1.7 GB.'
+	$(BIN)/python -m pip install --quiet $(TORCH_INDEX) -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -W ignore -c 'from transformers import BartForConditionalGeneration' || { \
+		echo 'torch and transformers do not work together here; is a torchvision of another build installed?' >&2; exit 3; }
+	@rm -f $(ENVIRONMENT)/.vlbench-* && touch $@
+
+$(BIN)/python:
+	@test -n '$(PYTHON)' || { echo 'vlbench needs Python 3.11 or newer; found none as python3 or python3.x.' >&2; exit 3; }
+	$(PYTHON) -m venv $(ENVIRONMENT)

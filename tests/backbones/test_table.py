@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BartConfig, BartForConditionalGeneration
+
+from vlbench.backbones import BACKBONES, build_backbone, build_tokenizer
+from vlbench.backbones.bart import JointBart
+from vlbench.backbones.saving import save_backbone
+from vlbench.errors import MissingError, UsageError
+
+
+def test_reading_the_tables_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, vlbench.backbones, vlbench.techniques;"
+        "heavy = {'torch', 'transformers', 'safetensors', 'numpy'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_unknown_backbone_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'mini-bart'"):
+        build_backbone("mini-brat")
+
+
+def test_clip_bart_has_the_papers_parameters_without_weights() -> None:
+    backbone = build_backbone("clip-bart", meta=True)
+    assert sum(p.numel() for p in backbone.parameters()) == 141_156_864
+    video = build_backbone("clip-bart", meta=True, feature_width=512)
+    assert sum(p.numel() for p in video.parameters()) == 139_977_216
+
+
+def test_weights_that_are_not_here_are_missing_and_nothing_is_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for build in (build_backbone, build_tokenizer):
+        with pytest.raises(MissingError, match="--backbone-path"):
+            build("clip-bart", path=tmp_path)
+
+
+def test_a_folder_with_published_weights_gets_the_added_rows(
+    config: BartConfig, tmp_path: Path
+) -> None:
+    published = BartForConditionalGeneration(config)
+    published.save_pretrained(tmp_path)
+    backbone = build_backbone("clip-bart", path=tmp_path, feature_width=6)
+    assert backbone.table.shape == (240 + 200, 16)
+    assert torch.equal(backbone.table[:240], published.model.shared.weight)
+    assert 0.18 < backbone.table[240:].std() < 0.22
+    assert backbone.language.lm_head.weight is backbone.table
+    assert backbone.language.final_logits_bias.shape == (1, 440)
+
+
+def test_an_embedded_backbone_must_fit_the_features(backbone: JointBart, tmp_path: Path) -> None:
+    save_backbone(backbone, tmp_path)
+    with pytest.raises(UsageError, match="4 visual tokens of width 6"):
+        build_backbone("mini-bart", path=tmp_path)
+
+
+def test_every_row_names_code_that_is_there() -> None:
+    from importlib import import_module
+
+    for row in BACKBONES.values():
+        for reference in (row.builder, row.tokenizer):
+            module, _, function = reference.partition(":")
+            assert callable(getattr(import_module(module), function))

@@ -1,0 +1,53 @@
+"""The cards and the technique in docs/adding-a-method.md work as printed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from transformers import BartConfig
+
+from vlbench.backbones.bart import new_bart
+from vlbench.cards import MethodCard, load_method, resolve_method
+from vlbench.techniques.adapt import adapt
+from vlbench.techniques.freezing import trained_parameters
+
+TOY = BartConfig(
+    vocab_size=99,
+    d_model=16,
+    encoder_layers=2,
+    decoder_layers=2,
+    encoder_attention_heads=2,
+    decoder_attention_heads=2,
+    encoder_ffn_dim=32,
+    decoder_ffn_dim=32,
+    max_position_embeddings=64,
+)
+
+
+@pytest.fixture
+def examples(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the documented files; each block follows its file's name."""
+    text = (project / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
+    for name, body in re.findall(r"`([\w/-]+\.\w+)`[^\n]*:\n\n```\w+\n(.*?)```", text, re.DOTALL):
+        (tmp_path / Path(name).name).write_text(body, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def resolved(path: str) -> MethodCard:
+    return resolve_method(load_method(path, check_params=True), "mini-bart", "image-text")
+
+
+def test_the_card_of_a_known_technique_is_valid(examples: Path) -> None:
+    assert resolved("./narrow-adapter.toml").params == {"reduction": 16}
+
+
+def test_the_outside_technique_attaches_and_trains_its_own_parameters(examples: Path) -> None:
+    card = resolved("./scale.toml")
+    backbone = new_bart(TOY, 8, visual_tokens=4)
+    model = adapt(backbone, card, ["vqav2"])
+    names = [name for name in trained_parameters(model) if name.startswith("technique.")]
+    layers = sum(site.kind == "feed_forward" for site in backbone.sites())
+    assert len(names) == 2 * layers > 0

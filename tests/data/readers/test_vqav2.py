@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import pytest
+
+from vlbench.data.readers.vqav2 import VQAv2, soft_scores
+from vlbench.errors import DataError, MissingError
+
+QUESTIONS = "vqa/v2_OpenEnded_mscoco_val2014_questions.json"
+ANSWERS = "vqa/v2_mscoco_val2014_annotations.json"
+
+
+def test_questions_go_to_the_karpathy_split_of_their_image(vqa) -> None:
+    reader = VQAv2(vqa.folder)
+    images = {
+        split: {image for example in reader.read(split) for image in example.images}
+        for split in reader.splits
+    }
+    assert {name[-2:] for name in images["train"]} == {"09", "42", "33"}
+    assert images["val"] == {"COCO_val2014_000000000051"}
+    assert images["test"] == {"COCO_val2014_000000000064"}
+
+
+def test_every_question_is_in_exactly_one_split(vqa) -> None:
+    reader = VQAv2(vqa.folder)
+    ids = [example.id for split in reader.splits for example in reader.read(split)]
+    assert len(ids) == len(set(ids)) == 10
+
+
+def test_targets_are_raw_answers_with_soft_scores_by_count(vqa) -> None:
+    example = VQAv2(vqa.folder).read("val")[0]
+    assert example.id == "51000"
+    assert example.text == "What is 0?"
+    assert example.family == "what is"
+    assert example.targets == {"Red ": 0.3, "red": 0.6, "2": 0.9, "blue": 1.0}
+
+
+def test_more_than_four_annotators_do_not_raise_the_score() -> None:
+    answers = [{"answer": "yes"}] * 10
+    assert soft_scores({"answers": answers}) == {"yes": 1.0}
+
+
+def test_the_authors_answer_list_restricts_the_targets_and_may_leave_none(vqa) -> None:
+    vqa.write("vqa/trainval_ans2label.json", {"": 0, "blue": 1})
+    reader = VQAv2(vqa.folder)
+    assert reader.read("val")[0].targets == {"blue": 1.0}
+    assert reader.files("val")[-1].name == "trainval_ans2label.json"
+    vqa.write("vqa/trainval_ans2label.json", {"green": 0})
+    assert reader.read("val")[0].targets == {}
+
+
+def test_the_annotation_keeps_all_ten_answers_with_their_ids(vqa) -> None:
+    [answers] = [each.annotation["answers"] for each in VQAv2(vqa.folder).read("val")[:1]]
+    assert [answer["answer_id"] for answer in answers] == list(range(1, 11))
+
+
+def test_training_examples_leave_the_records_behind(vqa) -> None:
+    examples = VQAv2(vqa.folder).read_train("train")
+    assert len(examples) == 6
+    assert all(example.annotation == {} and example.targets for example in examples)
+
+
+def test_a_restval_picture_lies_in_the_folder_that_its_name_tells(vqa) -> None:
+    reader = VQAv2(vqa.folder)
+    path = reader.image_path("COCO_val2014_000000000033")
+    assert path == vqa / "COCO/images/val2014/COCO_val2014_000000000033.png"
+
+
+def test_all_missing_files_are_named_in_one_message(tmp_path) -> None:
+    with pytest.raises(MissingError) as caught:
+        VQAv2(tmp_path).read("train")
+    message = str(caught.value)
+    assert "--root" in message and "COCO/dataset_coco.json" in message
+    for part in ("train2014", "val2014"):
+        assert f"v2_OpenEnded_mscoco_{part}_questions.json" in message
+        assert f"v2_mscoco_{part}_annotations.json" in message
+    assert caught.value.exit_code == 3
+
+
+def test_a_question_without_an_image_is_named_with_its_file(vqa) -> None:
+    vqa.edit(QUESTIONS, lambda value: value["questions"][0].update(image_id=7))
+    with pytest.raises(DataError) as caught:
+        VQAv2(vqa.folder).read("train")
+    path = vqa / QUESTIONS
+    assert f"{path}: question 9000: no image 7 in COCO/dataset_coco.json" in str(caught.value)
+
+
+def test_an_annotation_without_answers_is_named_with_its_file(vqa) -> None:
+    vqa.edit(ANSWERS, lambda value: value["annotations"][0].update(answers=[]))
+    vqa.edit(ANSWERS, lambda value: value["annotations"][1].pop("answers"))
+    with pytest.raises(DataError) as caught:
+        VQAv2(vqa.folder).read("val")
+    path = vqa / ANSWERS
+    assert str(caught.value).splitlines() == [
+        f"{path}: question 9000: no answers",
+        f"{path}: question 9001: no 'answers'",
+    ]
+
+
+def test_a_question_without_an_annotation_and_the_reverse_are_told(vqa) -> None:
+    vqa.edit(ANSWERS, lambda value: value["annotations"].pop(0))
+    with pytest.raises(DataError, match="question 9000: no annotation in v2_mscoco_val2014"):
+        VQAv2(vqa.folder).read("val")
+    vqa.edit(QUESTIONS, lambda value: value["questions"].pop(0))
+    vqa.edit(QUESTIONS, lambda value: value["questions"].pop(0))
+    with pytest.raises(DataError, match="question 9001: no such question in v2_OpenEnded"):
+        VQAv2(vqa.folder).read("val")
+
+
+def test_of_many_faults_ten_are_told_and_counted(vqa) -> None:
+    def spoil(value) -> None:
+        value["questions"] += [{"question_id": n, "image_id": 7} for n in range(30)]
+
+    vqa.edit(QUESTIONS, spoil)
+    with pytest.raises(DataError) as caught:
+        VQAv2(vqa.folder).read("val")
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 11 and lines[-1] == "... and 20 more: 30 faults in all"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"questions": [', "not valid JSON"),
+        ("[]", "should be an object, found []"),
+        ('{"question": []}', "no 'questions'"),
+        ('{"questions": {}}', "'questions' should be a list, found {}"),
+        ('{"questions": [3]}', "question number 1: should be an object, found 3"),
+        ('{"questions": [{"question_id": "9"}]}', "'question_id' should be a whole number"),
+        ("\xff\xfe", "not valid JSON"),
+    ],
+)
+def test_a_broken_file_is_told_without_a_traceback(vqa, text, told) -> None:
+    (vqa / QUESTIONS).write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError) as caught:
+        VQAv2(vqa.folder).read("val")
+    assert str(vqa / QUESTIONS) in str(caught.value) and told in str(caught.value)
+
+
+def test_a_question_of_another_image_than_its_annotation_is_told(vqa) -> None:
+    vqa.edit(ANSWERS, lambda value: value["annotations"][0].update(image_id=51))
+    with pytest.raises(DataError, match="question 9000: is about image 9, but not in"):
+        VQAv2(vqa.folder).read("train")
+
+
+def test_a_repeated_annotation_is_told(vqa) -> None:
+    vqa.edit(ANSWERS, lambda value: value["annotations"].append(value["annotations"][0]))
+    with pytest.raises(DataError, match="question 9000: is there twice"):
+        VQAv2(vqa.folder).read("val")

@@ -1,0 +1,85 @@
+"""Result files as the runner writes them, made from a few numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vlbench.columns import COLUMNS, result_schema
+
+TASKS = {
+    "vqav2": "accuracy",
+    "gqa": "accuracy",
+    "nlvr2": "accuracy",
+    "coco": "cider",
+}
+"""Main metric by task, in the order of the suite image-text."""
+
+ROW: dict[str, Any] = {
+    "attempt": 1,
+    "status": "done",
+    "technique": "adapter",
+    "sharing": "all",
+    "settings": "",
+    "suite": "image-text",
+    "backbone": "mini-bart",
+    "edition": "mini",
+    "scope": "complete",
+    "limit": None,
+    "split": "test",
+    "seed": 0,
+    "main": True,
+    "family": "",
+    "majority": None,
+    "n_examples": 500,
+    "trainable_parameters": 80_000,
+    "total_parameters": 2_000_000,
+    "trainable_percent": 4.0,
+    "denominator": "backbone + visual embedding + technique",
+    "adapter_bytes": 330_000,
+    "peak_memory_bytes": 612_000_000,
+    "train_seconds": 71.25,
+    "examples_per_second": 812.5,
+    "evaluate_seconds": 3.5,
+    "learning_rate": 1e-3,
+    "epochs": 20,
+    "batch_size": 60,
+    "precision": "fp32",
+    "device": "cpu",
+    "card_hash": "c0ffee" * 10,
+    "code_version": "0.1.0",
+    "versions": '{"python": "3.11"}',
+    "created_at": "2026-11-22T10:00:00+00:00",
+}
+
+
+def row(method: str, task: str, value: float | None, **others: Any) -> dict[str, Any]:
+    """One row of a result file; `metric` is the task's main one unless it is given."""
+    made = ROW | {"method": method, "title": method.replace("-", " ").title(), "task": task}
+    made |= {"metric": f"{task}.{TASKS.get(task, 'accuracy')}", "value": value}
+    made |= {"data_fingerprint": f"{task}-of-{others.get('edition', 'mini')}"} | others
+    made.setdefault("key", f"{method}-{made['settings']}-{made['edition']}-{made['seed']}")
+    assert set(made) == {column.name for column in COLUMNS}
+    return made
+
+
+def run(method: str, values: dict[str, float | None], **others: Any) -> list[dict[str, Any]]:
+    """The rows of one run: the main metric of each task."""
+    return [row(method, task, value, **others) for task, value in values.items()]
+
+
+def write(folder: Path, *runs: list[dict[str, Any]]) -> Path:
+    """Write each run's rows to its place below `folder`."""
+    for rows in runs:
+        place = folder / "runs" / str(rows[0]["key"]).replace("/", "-")
+        place.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(rows, schema=result_schema()), place / "result.parquet")
+    return folder
+
+
+def image_text(method: str, *values: float | None, **others: Any) -> list[dict[str, Any]]:
+    """A run of the suite image-text with its four values."""
+    return run(method, dict(zip(TASKS, values, strict=True)), **others)

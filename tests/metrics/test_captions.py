@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import math
+import stat
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlbench.errors import DataError, MissingError, RunFailed
+from vlbench.metrics import captions, java, ptb
+
+Golden = Callable[[str], Any]
+FOLDER = "metrics/coco_caption"
+SETS = ("setA_80x5", "setB_edge", "setD_one_image", "setE_60x1ref")
+NAMES = {"CIDEr": "cider", "ROUGE_L": "rouge_l"} | {f"Bleu_{n}": f"bleu_{n}" for n in range(1, 5)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def needs_java() -> None:
+    try:
+        java.require_java()
+    except MissingError as error:
+        pytest.skip(str(error))
+
+
+def test_a_perfect_caption_scores_full_marks_and_a_wrong_one_nothing() -> None:
+    annotations = {
+        "1": {"captions": ["A red cup stands on the table.", "A cup."]},
+        "2": {"captions": ["Two small dogs run very fast."]},
+    }
+    scored = captions.score_without_meteor(
+        annotations, {"1": "xyz", "2": "two small dogs run very fast"}
+    )
+    assert scored.per_example == pytest.approx({"1": 0, "2": 10})
+    # CIDEr: the mean of 0 and 10, x 100. BLEU-1: 6 of 7 words right, one less than the nearest
+    # references have (2 + 6).
+    assert scored.metrics["cider"] == pytest.approx(500)
+    assert scored.metrics["rouge_l"] == pytest.approx(50)
+    assert scored.metrics["bleu_1"] == pytest.approx(100 * 6 / 7 * math.exp(1 - 8 / 7))
+    assert "meteor" not in scored.metrics
+
+
+def test_tokens_are_those_of_the_penn_treebank_without_punctuation() -> None:
+    text = "The man's dog (brown) can't \"wait\"... cannot, it?"
+    assert ptb.tokenize([text, "", "\U0001f436!"]) == [
+        "the man 's dog -lrb- brown -rrb- ca n't wait can not it",
+        "",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("character", ["\r", "\r\n", "\v", "\f", "\u2028", "\u2029", "\u0085"])
+def test_no_character_shifts_later_captions_to_another_image(character: str) -> None:
+    texts = [f"first{character}part", "second caption", "", "last one"]
+    assert ptb.tokenize(texts) == ["first part", "second caption", "", "last one"]
+
+
+def test_half_a_surrogate_is_scored_like_any_other_text() -> None:
+    assert ptb.tokenize(["a \ud83d dog", "b"]) == ["a dog", "b"]
+
+
+def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    annotations = {"1": {"captions": ["a dog \U0001f436"]}, "2": {"captions": ["a cat"]}}
+    captions.score_without_meteor(annotations, {"1": "a dog", "2": "|||"})
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_faulty_image_is_named() -> None:
+    with pytest.raises(DataError, match="Image 5: the annotation has no captions"):
+        captions.score({"5": {"captions": []}}, {"5": "a dog"})
+    with pytest.raises(DataError, match="the first is '5'"):
+        captions.score({"5": {"captions": ["a dog"]}}, {})
+    with pytest.raises(DataError, match="No reference caption holds a word"):
+        captions.score_without_meteor({"5": {"captions": ["...", "?"]}}, {"5": "a dog"})
+
+
+def golden_set(golden: Golden, name: str) -> tuple[dict[str, list[str]], dict[str, str]]:
+    references: dict[str, list[str]] = {}
+    for record in golden(f"{FOLDER}/{name}_annotations.json")["annotations"]:
+        references.setdefault(str(record["image_id"]), []).append(record["caption"])
+    results = golden(f"{FOLDER}/{name}_results.json")
+    return references, {str(record["image_id"]): record["caption"] for record in results}
+
+
+def per_image(expected: Any, metric: str) -> dict[str, float]:
+    return {image: values[metric] for image, values in expected["per_image"].items()}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_golden_set_has_the_official_tokens_and_scores(golden: Golden, name: str) -> None:
+    references, candidates = golden_set(golden, name)
+    tokens = golden(f"{FOLDER}/{name}_tokens.json")
+    assert captions.tokenize_all(references, candidates) == (tokens["gts"], tokens["res"])
+    expected = golden(f"{FOLDER}/{name}_expected.json")
+    found = captions.evaluate(references, candidates, meteor=False)
+    for official, ours in NAMES.items():
+        overall = expected["overall"][official]
+        assert found.overall[ours] == pytest.approx(overall, abs=1e-9)
+        assert found.per_image[ours] == pytest.approx(per_image(expected, official), abs=1e-9)
+
+
+def test_every_golden_set_has_the_official_meteor(
+    golden: Golden, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with captions.running_meteor() as scorer:
+        for name in SETS:
+            tokens = golden(f"{FOLDER}/{name}_tokens.json")
+            expected = golden(f"{FOLDER}/{name}_expected.json")
+            overall, scores = scorer.compute_score(tokens["gts"], tokens["res"])
+            assert overall == pytest.approx(expected["overall"]["METEOR"], abs=1e-6)
+            found = dict(zip(tokens["gts"], scores, strict=True))
+            assert found == pytest.approx(per_image(expected, "METEOR"), abs=1e-6)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_golden_quirks_of_the_tokenizer_are_kept(golden: Golden) -> None:
+    cases = golden("metrics/coco_caption/ptb_quirks.json")["strings"]
+    assert ptb.tokenize(case["in"] for case in cases) == [case["out"] for case in cases]
+
+
+def test_a_java_that_dies_is_told_with_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = tmp_path / "java"
+    fake.write_text("#!/bin/sh\n[ \"$1\" = -version ] && exit 0\necho 'no memory' >&2\nexit 1\n")
+    fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(RunFailed, match=r"gave 0 lines for 1 captions .*no memory"):
+        ptb.tokenize(["a dog"])
+    failure = pytest.raises(RunFailed, match="METEOR's Java ended early: no memory")
+    with failure, captions.running_meteor() as scorer:
+        scorer.compute_score({"1": ["a dog"]}, {"1": ["a dog"]})
+
+
+def test_all_metrics_come_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stub:
+        def compute_score(self, gold: Any, predicted: Any) -> tuple[float, list[float]]:
+            return 0.25, [0.25 for _ in gold]
+
+    monkeypatch.setattr(captions, "running_meteor", lambda: nullcontext(Stub()))
+    scored = captions.score({"1": {"captions": ["a dog"]}}, {"1": "a dog"})
+    assert scored.metrics["meteor"] == 25
+    assert set(scored.metrics) == {*NAMES.values(), "meteor"}

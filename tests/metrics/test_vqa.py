@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from vlbench.errors import DataError, UsageError
+from vlbench.metrics.vqa import VERSIONS, score
+from vlbench.metrics.vqa_normalise import (
+    CONTRACTIONS,
+    normalise,
+    strip_lines,
+    strip_punctuation,
+    unify_words,
+)
+
+Golden = Callable[[str], Any]
+
+
+def annotation(answers: Sequence[str], **more: str) -> dict[str, Any]:
+    records = [
+        {"answer": text, "answer_confidence": "yes", "answer_id": number}
+        for number, text in enumerate(answers, 1)
+    ]
+    return {"answers": records, **more}
+
+
+def one(answers: Sequence[str], prediction: str, version: str = "official_2016") -> float:
+    return score({"1": annotation(answers)}, {"1": prediction}, version).metrics["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("matches", "percent"), [(0, 0), (1, 30), (2, 60), (3, 90), (4, 100), (10, 100)]
+)
+def test_a_question_scores_by_how_many_annotators_agree(matches: int, percent: float) -> None:
+    assert one(["dog"] * matches + ["cat"] * (10 - matches), "dog") == pytest.approx(percent)
+
+
+def test_equal_answer_records_drop_out_together() -> None:
+    record = {"answer": "dog", "answer_confidence": "yes", "answer_id": 1}
+    assert score({"1": {"answers": [record] * 10}}, {"1": "dog"}).metrics["accuracy"] == 0
+
+
+@pytest.mark.parametrize(
+    ("answers", "prediction", "in_2016", "in_2021"),
+    [
+        (["two"] * 9 + ["2"], "two", 30, 100),  # answers keep their number words in 2016
+        (["yes"] * 10, "Yes", 100, 0),  # unanimous answers: nothing is normalised in 2021
+        (["the dog"] * 10, "the dog", 0, 100),
+        (["red/blue"] * 9 + ["red"], "red blue", 100, 100),
+        (["yes\n"] * 9 + ["yes"], "yes", 30, 100),  # answers are not stripped in 2016
+        (["Dog"] * 9 + ["Dog "], "dog", 0, 0),  # unanimous once they are stripped
+    ],
+)
+def test_the_two_official_versions_differ_in_what_they_normalise(
+    answers: list[str], prediction: str, in_2016: float, in_2021: float
+) -> None:
+    assert one(answers, prediction, "official_2016") == pytest.approx(in_2016)
+    assert one(answers, prediction, "official_2021") == pytest.approx(in_2021)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The Dog.", "dog"),
+        ("a  man, and an ox", "man and ox"),
+        ("1,000-2,000", "10002000"),
+        ("U.S.A.", "usa"),
+        ("2.5", "2.5"),
+        ("none", "0"),
+        ("Ten o'clock", "10 o'clock"),
+        ("dont", "don't"),
+        ("couldnt've", "couldn't've"),
+        ("somebody'd", "somebodyd"),
+        ("Im", "im"),
+        ("." * 40 + "x", "." * 8 + "x"),
+        ("black & white", "black & white"),
+    ],
+)
+def test_answers_are_normalised_as_the_official_code_does(text: str, expected: str) -> None:
+    assert normalise(text) == expected
+
+
+def test_groups_tell_the_accuracy_per_answer_and_question_type() -> None:
+    annotations = {
+        "1": annotation(["yes"] * 10, answer_type="yes/no", question_type="is the"),
+        "2": annotation(["2"] * 10, answer_type="number", question_type="how many"),
+        "3": annotation(["no"] * 10, answer_type="yes/no", question_type="is the"),
+    }
+    scored = score(annotations, {"1": "yes", "2": "3", "3": "yes"})
+    assert scored.groups["answer_type"] == {"number": (0, 1), "yes/no": (50, 2)}
+    assert scored.groups["question_type"] == {"how many": (0, 1), "is the": (50, 2)}
+    assert scored.per_example == {"1": 1, "2": 0, "3": 0}
+
+
+def test_scoring_leaves_the_annotations_as_they_are() -> None:
+    annotations = {"1": annotation(["The dog."] * 5 + ["a cat"] * 5)}
+    before = copy.deepcopy(annotations)
+    for version in VERSIONS:
+        score(annotations, {"1": "dog"}, version)
+    assert annotations == before
+
+
+def test_missing_extra_and_faulty_questions_are_named() -> None:
+    annotations = {"7": annotation(["dog"] * 10)}
+    with pytest.raises(DataError, match="No prediction for 1 of 1 examples; the first is '7'"):
+        score(annotations, {})
+    with pytest.raises(DataError, match="1 predictions have no annotation; the first is for '8'"):
+        score(annotations, {"7": "dog", "8": "cat"})
+    with pytest.raises(DataError, match="Question 7: the annotation has no answers"):
+        score({"7": {"answers": []}}, {"7": "dog"})
+    with pytest.raises(DataError, match="nothing to score"):
+        score({}, {})
+    with pytest.raises(UsageError, match="Known: official_2016, official_2021"):
+        score(annotations, {"7": "dog"}, "official_2017")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_golden_question_scores_as_officially(golden: Golden, version: str) -> None:
+    file = golden("metrics/vqa/v2_mscoco_golden_annotations.json")
+    results = golden("metrics/vqa/v2_OpenEnded_mscoco_golden_results.json")
+    expected = golden(f"metrics/vqa/expected_{version}.json")
+    scored = score(
+        {str(record["question_id"]): record for record in file["annotations"]},
+        {str(record["question_id"]): record["answer"] for record in results},
+        version,
+    )
+    found = {each: 100 * value for each, value in scored.per_example.items()}
+    assert found == pytest.approx(expected["per_question"], abs=1e-9)
+    overall = expected["overall_mean_of_unrounded"]
+    assert scored.metrics["accuracy"] == pytest.approx(overall, abs=1e-9)
+
+
+def test_every_step_of_normalisation_is_the_official_one(golden: Golden) -> None:
+    for case in golden("metrics/vqa/expected_normalise_steps.json"):
+        stripped = strip_lines(case["in"])
+        punctuation = strip_punctuation(stripped)
+        assert [stripped, punctuation, unify_words(punctuation)] == [
+            case["strip"],
+            case["punct"],
+            case["punct_digit_article"],
+        ]
+
+
+def test_contractions_are_the_official_table(golden: Golden) -> None:
+    table = {row["in"]: row["out"] for row in golden("metrics/vqa/contraction_table.json")}
+    assert {word: CONTRACTIONS.get(word, word) for word in table} == table
+    assert set(CONTRACTIONS) <= set(table)
+
+
+def test_the_authors_own_vqa_metric_gives_the_same(golden: Golden) -> None:
+    cases = golden("methods/vqa_metric.json")
+    for text, steps in cases["normalisation"].items():
+        stripped = strip_lines(text)
+        assert strip_punctuation(stripped) == steps["punct"]
+        assert normalise(stripped) == steps["punct_digit_article"] == steps["normalize_answer"]
+    for case, percent in cases["raw_accuracy_percent_per_question_and_prediction"].items():
+        question, _, prediction = case.partition("|")
+        answers = cases["ground_truth"][question]
+        assert one(answers, prediction) == pytest.approx(percent, abs=1e-9)

@@ -1,0 +1,87 @@
+"""The house: what starting up imports and costs, and what the project's files promise."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+HEAVY = {"torch", "transformers", "accelerate", "peft", "pandas"}
+LIGHT = [["--help"], ["list", "methods"], ["list", "backbones"], ["show", "compacter"]]
+
+
+@pytest.mark.parametrize("words", LIGHT, ids=" ".join)
+def test_starting_up_imports_nothing_heavy(words: list[str]) -> None:
+    program = (
+        "import json, sys\n"
+        "from vlbench.cli.app import main\n"
+        f"sys.argv = ['vlbench', *{words}]\n"
+        "try:\n    main()\n"
+        "finally:\n    print(json.dumps(sorted(sys.modules)), file=sys.stderr)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert not HEAVY & set(json.loads(result.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("words", LIGHT[:2], ids=" ".join)
+def test_starting_up_takes_no_more_than_0_6_seconds(words: list[str]) -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "vlbench", *words]
+        subprocess.run(command, capture_output=True, timeout=60, check=True)
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(3)) < 0.6
+
+
+def test_every_command_has_help() -> None:
+    from typer.main import get_command
+
+    from vlbench.cli.app import app
+
+    root = get_command(app)
+    pending = [("vlbench", root)]
+    while pending:
+        name, command = pending.pop()
+        assert command.help, f"{name} has no help"
+        for parameter in command.params:
+            is_told = getattr(parameter, "help", None)
+            assert is_told, f"{name}: {parameter.name} has no help"
+        subcommands = getattr(command, "commands", {})
+        pending += [(f"{name} {key}", each) for key, each in subcommands.items()]
+
+
+def test_the_runtime_needs_no_torchvision(project: Path) -> None:
+    settings = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = settings["dependencies"] + settings["optional-dependencies"]["dev"]
+    pinned = (project / "constraints.txt").read_text(encoding="utf-8").split()
+    names = {re.split(r"[<>=!~\[]", each)[0] for each in needed + pinned}
+    assert not names & {"torchvision", "timm", "open_clip_torch"}
+
+
+def test_every_dependency_is_pinned_for_the_tests(project: Path) -> None:
+    settings = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = settings["dependencies"] + settings["optional-dependencies"]["dev"]
+    pins = re.findall(r"^([\w.-]+)==", (project / "constraints.txt").read_text("utf-8"), re.M)
+    assert {re.split(r"[<>=]", each)[0] for each in needed} <= set(pins)
+
+
+def test_the_changelog_names_the_version(project: Path) -> None:
+    from vlbench import __version__
+
+    assert f"## [{__version__}]" in (project / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_links_between_the_documents_resolve(project: Path) -> None:
+    documents = [*project.glob("*.md"), *project.glob("docs/*.md"), *project.glob("results/*.md")]
+    for document in documents:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text("utf-8")):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import copy
+from math import sqrt
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from vlbench.training.optimiser import AdamW, linear_schedule, parameter_groups
+
+
+def by_hand(p: float, grads: list[float], lr: float, decay: float) -> float:
+    """The update as the spec writes it, for one number."""
+    m = v = 0.0
+    for t, g in enumerate(grads, start=1):
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        p -= lr * sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (sqrt(v) + 1e-6)
+        p -= lr * decay * p
+    return p
+
+
+def test_the_update_is_the_formula() -> None:
+    p = nn.Parameter(torch.tensor([0.7, -0.2], dtype=torch.float64))
+    optimiser = AdamW([p], lr=0.01, weight_decay=0.1)
+    grads = [[0.5, 1e-6], [-0.25, 2.0], [0.0, 0.0]]
+    for grad in grads:
+        p.grad = torch.tensor(grad, dtype=torch.float64)
+        optimiser.step()
+    for i, start in enumerate((0.7, -0.2)):
+        expected = by_hand(start, [grad[i] for grad in grads], 0.01, 0.1)
+        assert p[i].item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_without_a_gradient_nothing_moves_decays_or_counts() -> None:
+    p, other = (nn.Parameter(torch.ones(3, dtype=torch.float64)) for _ in range(2))
+    optimiser = AdamW([p, other], lr=0.01, weight_decay=0.1)
+    for step in range(4):
+        other.grad = torch.ones_like(other)
+        p.grad = torch.full_like(p, 0.5) if step % 2 else None
+        optimiser.step()
+        if step == 0:
+            assert torch.equal(p, torch.ones_like(p))
+    assert p[0].item() == pytest.approx(by_hand(1.0, [0.5, 0.5], 0.01, 0.1), abs=1e-12)
+
+
+def test_a_resumed_optimiser_goes_on_as_if_it_had_not_stopped() -> None:
+    model = nn.Linear(3, 2)
+    optimiser = AdamW(parameter_groups(model, 0.01), lr=0.1)
+
+    def step(module: nn.Module, by: AdamW) -> None:
+        module(torch.ones(1, 3)).sum().backward()
+        by.step()
+        by.zero_grad()
+
+    step(model, optimiser)
+    twin = copy.deepcopy(model)
+    resumed = AdamW(parameter_groups(twin, 0.01), lr=0.1)
+    resumed.load_state_dict(copy.deepcopy(optimiser.state_dict()))
+    step(model, optimiser)
+    step(twin, resumed)
+    assert torch.equal(model.weight, twin.weight)
+
+
+def test_biases_of_linear_layers_and_norms_are_spared_and_nothing_else() -> None:
+    class Kronecker(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.b = nn.Parameter(torch.zeros(3))
+
+    model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3), nn.Embedding(4, 3), Kronecker())
+    model[2].requires_grad_(False)
+    decayed, spared = parameter_groups(model, 0.01)
+    assert decayed["weight_decay"] == 0.01
+    assert spared["weight_decay"] == 0.0
+    assert set(spared["params"]) == {model[0].bias, model[1].bias}
+    kronecker: Any = model[3]
+    assert set(decayed["params"]) == {model[0].weight, model[1].weight, kronecker.b}
+
+
+def test_the_schedule_rises_to_the_rate_and_falls_to_zero() -> None:
+    optimiser = AdamW([nn.Parameter(torch.ones(1))], lr=2.0)
+    schedule = linear_schedule(optimiser, total_steps=10, warmup_ratio=0.25)
+    rates = []
+    for _ in range(11):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()
+    assert rates[:3] == [0.0, 1.0, 2.0]
+    assert rates[10] == 0.0
+    assert rates[6] == pytest.approx(1.0)
+
+
+def test_no_warm_up_starts_at_the_rate() -> None:
+    optimiser = AdamW([nn.Parameter(torch.ones(1))], lr=2.0)
+    linear_schedule(optimiser, total_steps=3, warmup_ratio=0.0)
+    assert optimiser.param_groups[0]["lr"] == 2.0

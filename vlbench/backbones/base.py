@@ -1,0 +1,186 @@
+"""What every backbone does: pictures and text through one encoder, answers from one decoder.
+
+Shapes: B batch, L text tokens, S all encoder tokens, T target tokens, V vocabulary, C hidden size.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
+
+from vlbench.backbones.sites import EncoderInput, Point, Router, Site
+from vlbench.backbones.visual import VisualEmbedding, downsample
+
+
+class Batch(Protocol):
+    """What a backbone reads of a batch, all examples of one task.
+
+    A batch may also have `boxes` (B, images, tokens, 4); without them they are zero.
+    """
+
+    @property
+    def task(self) -> str:
+        """Name of the task."""
+
+    @property
+    def input_ids(self) -> Tensor:
+        """(B, L)."""
+
+    @property
+    def features(self) -> Tensor:
+        """(B, images, tokens, F)."""
+
+    @property
+    def target_ids(self) -> Tensor:
+        """(B, T), -100 where there is nothing to predict."""
+
+
+class Backbone(nn.Module, ABC):
+    """A visual embedding in front of a pretrained encoder-decoder of the transformers library."""
+
+    points: ClassVar[tuple[Point, ...]]
+    """The table of attachment points, per layer of a side."""
+    norm_type: ClassVar[type[nn.Module]]
+
+    def __init__(self, visual: VisualEmbedding, language: Any, visual_tokens: int) -> None:
+        super().__init__()
+        self.visual = visual
+        self.language: Any = language
+        self.visual_tokens = visual_tokens
+        self.encoder_input = EncoderInput()
+        self.router = Router()
+        free_of_defaults(language)
+
+    @property
+    def config(self) -> Any:
+        """The language model's own configuration."""
+        return self.language.config
+
+    @property
+    def width(self) -> int:
+        """Hidden size."""
+        return int(self.config.d_model)
+
+    @property
+    def table(self) -> nn.Parameter:
+        """The token table (V, C), tied with the output layer."""
+        weight: nn.Parameter = self.language.get_input_embeddings().weight
+        return weight
+
+    @property
+    @abstractmethod
+    def answer_prefix(self) -> tuple[int, ...]:
+        """Decoder input ids in front of an answer's first token."""
+
+    @abstractmethod
+    def layers(self, side: str) -> nn.ModuleList:
+        """The encoder's or the decoder's layers."""
+
+    @abstractmethod
+    def embed_text(self, input_ids: Tensor) -> Tensor:
+        """(B, L) -> (B, L, C), as text enters the encoder before any norm."""
+
+    @abstractmethod
+    def encode_joint(self, text: Tensor, vision: Tensor, mask: Tensor) -> Tensor:
+        """Text (B, P + L, C) and vision (B, I N, C) through the encoder, mask (B, S) bool."""
+
+    def sites(self) -> list[Site]:
+        """Every attachment point, encoder first, in the order of the forward pass."""
+        found = [
+            Site("encoder_input", "encoder_input", "encoder", 0, self.encoder_input, self.width)
+        ]
+        for side in ("encoder", "decoder"):
+            points = [point for point in self.points if point.side == side]
+            for i, layer in enumerate(self.layers(side)):
+                for point in points:
+                    name = f"{side}_{i}_{point.kind}"
+                    module = layer.get_submodule(point.path)
+                    found.append(Site(name, point.kind, point.side, i, module, self.width))
+        return found
+
+    def norms(self) -> list[nn.Module]:
+        """The pretrained model's norms; the visual embedding's own are not among them."""
+        return [module for module in self.language.modules() if isinstance(module, self.norm_type)]
+
+    @abstractmethod
+    def set_dropout(self, rate: float) -> None:
+        """Give every dropout of the pretrained model this rate."""
+
+    def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """States (B, S, C) of [prompts, text, vision] and their mask (B, S), True where read."""
+        self.router.task = batch.task
+        is_text = batch.input_ids.ne(self.config.pad_token_id)
+        text, is_text = self.encoder_input(self.embed_text(batch.input_ids), is_text)
+        boxes: Tensor | None = getattr(batch, "boxes", None)
+        if boxes is not None:
+            boxes = boxes[:, :, : self.visual_tokens]
+        features = downsample(batch.features, self.visual_tokens)
+        vision = self.visual(features, self.table, boxes)
+        mask = torch.cat([is_text, is_text.new_ones(vision.shape[:2])], dim=1)
+        return self.encode_joint(text, vision, mask), mask
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits (B, T, V) of the targets, each seen from the ones before it."""
+        hidden, mask = self.encode(batch)
+        return self.decode(hidden, mask, self.shift(batch.target_ids))
+
+    def decode(self, hidden: Tensor, mask: Tensor, decoder_ids: Tensor) -> Tensor:
+        """(B, S, C), (B, S), (B, T) -> logits (B, T, V)."""
+        logits: Tensor = self.language(
+            encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
+            attention_mask=mask.long(),
+            decoder_input_ids=decoder_ids,
+            use_cache=False,
+        ).logits
+        return logits
+
+    def shift(self, target_ids: Tensor) -> Tensor:
+        """Decoder input of the targets: start token in front, last one off, -100 as padding."""
+        start = target_ids.new_full((target_ids.shape[0], 1), self.config.decoder_start_token_id)
+        shifted = torch.cat([start, target_ids[:, :-1]], dim=1)
+        return shifted.masked_fill(shifted == -100, self.config.pad_token_id)
+
+    @torch.no_grad()
+    def generate(self, batch: Batch, beams: int, max_length: int) -> list[list[int]]:
+        """Token ids of each answer, special tokens included; the length counts the start token."""
+        hidden, mask = self.encode(batch)
+        ids: Tensor = self.language.generate(
+            encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
+            attention_mask=mask.long(),
+            max_length=max_length,
+            num_beams=beams,
+            do_sample=False,
+            early_stopping=False,
+            length_penalty=1.0,
+            **self.ending(beams),
+        )
+        rows: list[list[int]] = ids.tolist()
+        return rows
+
+    def ending(self, beams: int) -> dict[str, Any]:
+        """Settings of generation that only this kind of backbone has."""
+        return {}
+
+    @torch.no_grad()
+    def choice_logits(self, batch: Batch, first_tokens: Sequence[int]) -> Tensor:
+        """Logits (B, choices) of each choice's first token after one decoder step."""
+        hidden, mask = self.encode(batch)
+        prefix = mask.new_tensor(self.answer_prefix, dtype=torch.long).expand(mask.shape[0], -1)
+        return self.decode(hidden, mask, prefix)[:, -1, list(first_tokens)]
+
+
+def free_of_defaults(language: PreTrainedModel) -> None:
+    """Drop what a checkpoint brings along for generation (blocked n-grams, forced tokens)."""
+    config: Any = language.config
+    language.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+        bos_token_id=config.bos_token_id,
+        eos_token_id=config.eos_token_id,
+        pad_token_id=config.pad_token_id,
+        decoder_start_token_id=config.decoder_start_token_id,
+    )

@@ -1,0 +1,114 @@
+"""Where cards lie: the checkout, else the copy that the wheel carries, or a path a user gives."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vlbench.errors import CardError, UsageError, nearest
+
+Kind = Literal["methods", "tasks"]
+PACKAGE = Path(__file__).resolve().parents[1]
+NOT_CARDS = {"suites"}
+"""Files beside the task cards which are not task cards."""
+
+
+@dataclass(frozen=True)
+class CardFile:
+    """A card on disk: its name, where it lies, and how messages call it."""
+
+    name: str
+    path: Path
+    shown: str
+    is_outside: bool = False
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of a card given by its path, where its Python file may lie too."""
+        return self.path.parent if self.is_outside else None
+
+
+def card_folder(kind: Kind) -> Path:
+    """The folder of our own cards: beside the package in a checkout, else inside the package."""
+    checkout = PACKAGE.parent
+    if (checkout / "pyproject.toml").is_file() and (checkout / kind).is_dir():
+        return checkout / kind
+    return PACKAGE / "_cards" / kind
+
+
+def own_cards(kind: Kind) -> dict[str, CardFile]:
+    """Our own cards by name, in alphabetical order."""
+    paths = sorted(card_folder(kind).glob("*.toml"))
+    return {
+        path.stem: CardFile(path.stem, path, f"{kind}/{path.name}")
+        for path in paths
+        if path.stem not in NOT_CARDS
+    }
+
+
+def known_names(kind: Kind) -> dict[str, CardFile]:
+    """Our own cards by name and by alias; where both meet, the name wins."""
+    cards = own_cards(kind)
+    return {alias: card for card in cards.values() for alias in _aliases(card)} | cards
+
+
+def is_path(name: str) -> bool:
+    """Whether a card is named by its path and not by its name."""
+    return name.endswith(".toml") or "/" in name or "\\" in name
+
+
+def find_card(kind: Kind, name: str, suites: Iterable[str] = ()) -> CardFile:
+    """The card of that name, alias or path; the message for an unknown one names `suites` too."""
+    if is_path(name):
+        path = Path(name).expanduser()
+        return CardFile(path.stem, path, name, is_outside=True)
+    known = known_names(kind)
+    if name in known:
+        return known[name]
+    what = kind.removesuffix("s") + (" or suite" if suites else "")
+    raise UsageError(
+        f"Unknown {what} '{name}'. {nearest(name, {*known, *suites})} "
+        f"A card of your own is given by its path: ./{name}.toml"
+    )
+
+
+def read_table(file: CardFile) -> dict[str, Any]:
+    """The TOML table of a card."""
+    try:
+        return tomllib.loads(file.path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CardError(f"{file.shown}: no such file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise CardError(f"{file.shown}: not valid TOML: {error}") from None
+    except UnicodeDecodeError as error:
+        raise CardError(f"{file.shown}: not UTF-8 text: {error}") from None
+    except OSError as error:
+        raise CardError(f"{file.shown}: cannot be read: {error.strerror}") from None
+
+
+def split_names(selection: str | Iterable[str]) -> list[str]:
+    """The names in a comma list, or in several."""
+    texts = [selection] if isinstance(selection, str) else list(selection)
+    names = [name.strip() for text in texts for name in text.split(",") if name.strip()]
+    if not names:
+        raise UsageError("No name given: the list is empty.")
+    return names
+
+
+def refuse_twice(names: list[str]) -> None:
+    """Refuse a card that is named twice, also by an alias or within a suite."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"Named twice: {', '.join(twice)}.")
+
+
+def _aliases(file: CardFile) -> list[str]:
+    """The aliases of a card; none where it cannot be read: that is told when it is used."""
+    try:
+        aliases = read_table(file).get("aliases")
+    except CardError:
+        return []
+    return [each for each in aliases if isinstance(each, str)] if isinstance(aliases, list) else []

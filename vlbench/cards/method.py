@@ -1,0 +1,104 @@
+"""Method cards: one row of the leaderboard each (`methods/*.toml`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from vlbench.cards.card import Card, read_card
+from vlbench.cards.checking import Checked, refuse
+from vlbench.cards.files import (
+    find_card,
+    own_cards,
+    read_table,
+    refuse_twice,
+    split_names,
+)
+from vlbench.cards.technique import technique_faults
+from vlbench.cards.train import TrainSettings
+
+Sharing = Literal["task", "all", "up", "down"]
+
+
+def _pattern(text: str) -> str:
+    backbone, _, suite = text.partition("/")
+    if not backbone or not suite or "/" in suite:
+        raise ValueError('Should be "backbone/suite", with * for any')
+    return text
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
+
+
+class Tuning(Checked):
+    """How the card's values for an embedded backbone were chosen."""
+
+    searched: tuple[str, ...] = ()
+    """What was tried, a line each: `train.learning_rate: 1e-3, 3e-3`."""
+    trials: int = Field(default=0, ge=0)
+    """Number of trials; the same for every method that is compared."""
+    selected_on: str = ""
+    """Data and metric that decided."""
+
+
+class Override(Checked):
+    """What a card changes for one backbone and suite."""
+
+    sharing: Sharing = "all"
+    """In place of the card's sharing."""
+    params: dict[str, Any] = {}
+    """In place of single parameters."""
+    train: TrainSettings = TrainSettings()
+    """In place of single training settings."""
+
+
+class MethodCard(Card):
+    """A method: technique + sharing + hyper-parameters."""
+
+    title: str
+    """Name of the method as tables print it."""
+    technique: str
+    """Code that adapts the backbone: a name in the table TECHNIQUES, or "module:Class"."""
+    sharing: Sharing = "all"
+    """Whose weights a task uses: its own (task), one set (all), own downs (up), own ups (down)."""
+    aliases: tuple[str, ...] = ()
+    """Other names for the method, such as the paper's."""
+    source: str = ""
+    """Where the method and its values come from."""
+    deviations: tuple[str, ...] = ()
+    """Where the card departs from its source, a line each."""
+    tuning: Tuning = Tuning()
+    """How values that are not the source's were chosen."""
+    params: dict[str, Any] = {}
+    """The technique's own parameters."""
+    train: TrainSettings = TrainSettings()
+    """How the method is trained."""
+    when: dict[Pattern, Override] = {}
+    """Overrides by "backbone/suite", with * for any; the most general is applied first."""
+
+
+def load_method(name: str, *, check_params: bool = False) -> MethodCard:
+    """The method card of that name, alias or path; `check_params` imports its technique."""
+    file = find_card("methods", name)
+    table = read_table(file)
+    card, faults = read_card(MethodCard, file, table)
+    if check_params:
+        told = {fault.at for fault in faults}
+        faults += [each for each in technique_faults(table, file.folder) if each.at not in told]
+    if card is None or faults:
+        raise refuse(file.shown, faults)
+    return card
+
+
+def find_methods(selection: str | Iterable[str], *, check_params: bool = False) -> list[MethodCard]:
+    """The method cards of a comma list, or of several."""
+    cards = [load_method(name, check_params=check_params) for name in split_names(selection)]
+    refuse_twice([card.name for card in cards])
+    return cards
+
+
+def all_methods() -> list[MethodCard]:
+    """Every method card of our own."""
+    return [load_method(name) for name in own_cards("methods")]

@@ -1,0 +1,97 @@
+"""Resolve a method card: overrides for the backbone and suite first, then the user's `--set`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable
+from typing import Any
+
+from vlbench.cards.checking import Fault, check, refuse
+from vlbench.cards.method import MethodCard
+from vlbench.cards.task import TaskCard
+from vlbench.cards.technique import find_technique, technique_faults
+from vlbench.cards.train import TrainSettings
+from vlbench.errors import UsageError, nearest
+
+PROSE = {"title", "aliases", "source", "deviations", "tuning"}
+"""Keys that explain a card and cannot change a result."""
+
+
+def resolve_method(
+    card: MethodCard, backbone: str, suite: str, sets: Iterable[str] = ()
+) -> MethodCard:
+    """The card as it runs there: no `when` left, every parameter of the technique given."""
+    table = card.model_dump(mode="json", exclude={"when"})
+    for pattern in ("*/*", f"*/{suite}", f"{backbone}/*", f"{backbone}/{suite}"):
+        if pattern in card.when:
+            merge(table, card.when[pattern].model_dump(mode="json", exclude_unset=True))
+    settings = dict(_parse(text) for text in sets)  # the last of two for one key holds
+    for key in ("technique", "sharing"):
+        if key in settings:
+            table[key] = settings[key]
+    faults = technique_faults(table, card.folder)
+    _refuse(card, faults, settings)  # before the parameters' names are needed
+    technique = find_technique(table["technique"], card.folder)
+    for key, value in settings.items():
+        _place(table, key, value, set(technique.Params.model_fields))
+    params, faults = check(technique.Params, table["params"], ("params",))
+    resolved, more = check(MethodCard, table)
+    _refuse(card, faults + more, settings)
+    assert params is not None and resolved is not None
+    resolved = resolved.model_copy(update={"params": params.model_dump(mode="json")})
+    resolved._file = card._file
+    return resolved
+
+
+def card_hash(*cards: MethodCard | TaskCard) -> str:
+    """sha256 of everything in the cards that can change a result, and of their names."""
+    tables = [card.model_dump(mode="json", exclude=PROSE) for card in cards]
+    text = json.dumps(tables, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def merge(table: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Put single values of `changes`, and of the tables in it, in place of those in `table`."""
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(table.get(key), dict):
+            merge(table[key], value)
+        else:
+            table[key] = value
+
+
+def _parse(setting: str) -> tuple[str, Any]:
+    """`key=value` with the value as TOML spells it; what is no TOML value is a string."""
+    key, equals, value = (part.strip() for part in setting.partition("="))
+    if not key or not equals:
+        raise UsageError(f"--set {setting}: Should be key=value, for example params.reduction=8.")
+    try:
+        parsed = tomllib.loads(f"value = {value}")
+    except tomllib.TOMLDecodeError:
+        return key, value
+    return key, parsed["value"] if len(parsed) == 1 else value
+
+
+def _place(table: dict[str, Any], key: str, value: object, params: set[str]) -> None:
+    """Put a `--set` value under its dotted key."""
+    known = {"title", "technique", "sharing"}
+    known |= {f"train.{name}" for name in TrainSettings.model_fields}
+    known |= {f"params.{name}" for name in params}
+    if key not in known:
+        raise UsageError(f"--set {key}: Unknown key '{key}'. {nearest(key, known)}")
+    inner, _, last = key.rpartition(".")
+    (table[inner] if inner else table)[last] = value
+
+
+def _refuse(card: MethodCard, faults: list[Fault], settings: dict[str, Any]) -> None:
+    """Tell the faults of the user's settings, else those of the card."""
+    told = [
+        f"--set {fault.key}: {fault.text}"
+        for fault in faults
+        if any(f"{key}.".startswith(f"{fault.key}.") for key in settings)
+    ]
+    if told:
+        raise UsageError("\n".join(told))
+    if faults:
+        raise refuse(card.shown, faults)

@@ -1,0 +1,150 @@
+"""Task cards: one dataset each (`tasks/*.toml`), and the suites that train several in one model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from vlbench.cards.card import Card, read_card
+from vlbench.cards.checking import Checked, Fault, check, refuse
+from vlbench.cards.files import (
+    CardFile,
+    card_folder,
+    find_card,
+    is_path,
+    own_cards,
+    read_table,
+    refuse_twice,
+    split_names,
+)
+
+Edition = Literal["mini", "full"]
+
+
+class Splits(Checked):
+    """Which of the reader's own splits play which part."""
+
+    train: tuple[str, ...] = Field(min_length=1)
+    """Trained on."""
+    val: tuple[str, ...] = Field(min_length=1)
+    """Looked at after each epoch; choices are made on it."""
+    test: tuple[str, ...] = Field(min_length=1)
+    """Scored once, at the end."""
+
+
+class TaskCard(Card):
+    """A task: a dataset with its reader, text, target and official metric."""
+
+    title: str
+    """Name of the task as tables print it."""
+    reader: str
+    """Code that reads the official files: a name in the table READERS, or "module:Class"."""
+    metric: str
+    """The official metric: a name in the table METRICS, or "module:function"."""
+    main_metric: str = "accuracy"
+    """The metric's value that enters the average of a suite."""
+    splits: dict[Edition, Splits]
+    """The reader's splits by edition; an edition that is not here does not exist for the task."""
+    aliases: tuple[str, ...] = ()
+    """Other names for the task."""
+    source: str = ""
+    """The paper that describes the data."""
+    deviations: tuple[str, ...] = ()
+    """What the authors of VL-Adapter do that is not what it seems, kept or left, a line each."""
+    prompt: str = ""
+    """Words that tell the model the task, where the method trains with task prompts."""
+    prompt_position: Literal["front", "end"] = "front"
+    """Whether the prompt stands before or after the text."""
+    max_input_tokens: int | None = Field(default=None, ge=1)
+    """The text is cut to this many tokens, special ones included."""
+    max_target_tokens: int | None = Field(default=None, ge=1)
+    """The target is cut to this many tokens, special ones included."""
+    batch_sixtieths: int = Field(default=60, ge=1)
+    """Examples in a batch, in sixtieths of the method's batch size."""
+    loss: Literal["score-weighted", "per-example", "per-token"] = "per-example"
+    """What the cross entropy of the target tokens is averaged over."""
+    images_per_example: int = Field(default=1, ge=1)
+    """Pictures that belong to one text."""
+    beams: int = Field(default=1, ge=1)
+    """Beams of the search for an answer; 1 is greedy."""
+    max_length: int = Field(default=20, ge=2)
+    """Longest generated answer in tokens, the decoder's start token included."""
+    choices: tuple[str, ...] = ()
+    """All answers there are: the first tokens are compared instead of generating."""
+
+    @model_validator(mode="after")
+    def _has_an_edition(self) -> Self:
+        if not self.splits:
+            raise ValueError("no edition: [splits.mini] or [splits.full] is needed")
+        return self
+
+    @property
+    def editions(self) -> tuple[Edition, ...]:
+        """The editions that the task can be read from."""
+        return tuple(self.splits)
+
+    def batch_size(self, base: int) -> int:
+        """Examples in a batch of this task, for a method's batch size."""
+        return max(1, base * self.batch_sixtieths // 60)
+
+
+class Suite(Checked):
+    """Tasks that are trained together in one model (`tasks/suites.toml`)."""
+
+    name: str
+    """The key in suites.toml."""
+    title: str
+    """Name of the suite as tables print it."""
+    tasks: tuple[str, ...] = Field(min_length=1)
+    """Names of its task cards, in the order that mixes their batches."""
+
+
+def load_task(name: str) -> TaskCard:
+    """The task card of that name, alias or path."""
+    return _read(find_card("tasks", name))
+
+
+def all_tasks() -> list[TaskCard]:
+    """Every task card of our own."""
+    return [_read(file) for file in own_cards("tasks").values()]
+
+
+def load_suites() -> dict[str, Suite]:
+    """Every suite by name."""
+    file = CardFile("suites", card_folder("tasks") / "suites.toml", "tasks/suites.toml")
+    suites: dict[str, Suite] = {}
+    faults: list[Fault] = []
+    for name, table in read_table(file).items():
+        suite, found = check(Suite, {**table, "name": name}, (name,))
+        faults += found
+        if suite is not None:
+            suites[name] = suite
+    if faults:
+        raise refuse(file.shown, faults)
+    return suites
+
+
+def find_tasks(selection: str | Iterable[str]) -> tuple[str, list[TaskCard]]:
+    """The name and the tasks of a suite, a task (a suite of one), or a comma list of both.
+
+    A list that is a known suite has that suite's name, any other the tasks' names joined by "+".
+    """
+    suites = load_suites()
+    names: list[str] = []
+    for part in split_names(selection):
+        for name in [part] if is_path(part) else part.split("+"):
+            names += suites[name].tasks if name in suites else [name]
+    cards = [_read(find_card("tasks", name, suites)) for name in names]
+    found = tuple(card.name for card in cards)
+    refuse_twice(list(found))
+    same = [suite.name for suite in suites.values() if suite.tasks == found]
+    return (same or ["+".join(found)])[0], cards
+
+
+def _read(file: CardFile) -> TaskCard:
+    card, faults = read_card(TaskCard, file, read_table(file))
+    if card is None or faults:
+        raise refuse(file.shown, faults)
+    return card

@@ -1,0 +1,102 @@
+"""The code that a method card names, and the card's `[params]` against it; a call imports torch."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlbench.cards.checking import Fault, check
+from vlbench.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from vlbench.techniques.base import Technique
+
+
+def find_technique(name: str, folder: Path | None = None) -> type[Technique]:
+    """The technique of that name in the table TECHNIQUES, or at "module:Class".
+
+    Outside modules are looked for where Python looks, then in the current folder and in `folder`.
+    """
+    from vlbench.techniques import TECHNIQUES
+    from vlbench.techniques.base import Technique
+
+    target = TECHNIQUES.get(name, name)
+    if ":" not in target:
+        raise UsageError(
+            f"Unknown technique '{name}'. {nearest(name, TECHNIQUES)} "
+            'Your own is named "module:Class".'
+        )
+    module_name, _, attribute = target.partition(":")
+    if name not in TECHNIQUES:
+        _look_in(Path.cwd(), folder)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = error.name or module_name
+        is_it = f"{module_name}.".startswith(f"{missing}.")
+        hint = "Is it installed, or a file beside the card?" if is_it else ""
+        raise UsageError(f"'{name}': no module named '{missing}'. {hint}".rstrip()) from None
+    except Exception as error:
+        raise UsageError(
+            f"'{name}': importing '{module_name}' failed: {type(error).__name__}: {error}"
+        ) from error
+    found = getattr(module, attribute, None)
+    if found is None:
+        public = [each for each in vars(module) if not each.startswith("_")]
+        raise UsageError(
+            f"'{name}': module '{module_name}' has no '{attribute}'. {nearest(attribute, public)}"
+        )
+    if not (isinstance(found, type) and issubclass(found, Technique)):
+        raise UsageError(
+            f"'{name}': '{attribute}' is not a technique: it must be a subclass of "
+            "vlbench.techniques.base.Technique."
+        )
+    return found
+
+
+def _look_in(*places: Path | None) -> None:
+    """Let Python find modules in these folders, after all others."""
+    for place in places:
+        if place is not None and str(place.resolve()) not in sys.path:
+            sys.path.append(str(place.resolve()))
+
+
+def technique_faults(table: dict[str, Any], folder: Path | None) -> list[Fault]:
+    """What is wrong with a card's technique, sharing and parameters, those in `when` too."""
+    name = table.get("technique")
+    if not isinstance(name, str):
+        return []  # the card's own check tells it
+    try:
+        technique = find_technique(name, folder)
+    except UsageError as error:
+        return [Fault(("technique",), str(error))]
+    params = _table(table, "params")
+    faults = check(technique.Params, params, ("params",))[1] + _sharing_faults(technique, table, ())
+    for pattern, override in _table(table, "when").items():
+        if not isinstance(override, dict):
+            continue
+        at = ("when", pattern)
+        changes = _table(override, "params")
+        found = check(technique.Params, {**params, **changes}, (*at, "params"))[1]
+        faults += [fault for fault in found if fault.at[3:4] and fault.at[3] in changes]
+        faults += _sharing_faults(technique, override, at)
+    return faults
+
+
+def _sharing_faults(
+    technique: type[Technique], table: dict[str, Any], at: tuple[str, ...]
+) -> list[Fault]:
+    sharing = table.get("sharing")
+    if not isinstance(sharing, str) or sharing in technique.sharings:
+        return []
+    known = ", ".join(sorted(technique.sharings))
+    text = f"{technique.__name__} cannot share '{sharing}'. Known: {known}."
+    return [Fault((*at, "sharing"), text)]
+
+
+def _table(table: dict[str, Any], key: str) -> dict[str, Any]:
+    """The table under `key`; empty where something else stands: the card's own check tells."""
+    value = table.get(key)
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,101 @@
+"""The `vlbench` command: its subcommands, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from vlbench import __version__
+from vlbench.cli.data import data
+from vlbench.cli.doctor import doctor
+from vlbench.cli.output import note
+from vlbench.cli.params import params
+from vlbench.cli.pretrain import pretrain
+from vlbench.cli.report import report
+from vlbench.cli.run import run
+from vlbench.cli.score import score
+from vlbench.cli.show import list_cards, show
+from vlbench.errors import VlbenchError
+
+BUG = 5
+INTERRUPTED = 130
+
+
+class Commands(TyperGroup):
+    """Commands whose options have environment variables: `--results` is VLBENCH_RESULTS."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The subcommand, which reads its options' variables without its own name in them."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            command.context_settings.setdefault("auto_envvar_prefix", "VLBENCH")
+        return command
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the subcommand; an error that vlbench explains ends in its message and exit code."""
+        try:
+            return super().invoke(ctx)
+        except VlbenchError as error:
+            note(f"vlbench: {error}")
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            note("vlbench: interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+        except EOFError as error:  # Typer would take it for the end of the user's input
+            raise RuntimeError(f"unexpected end of a file: {error}") from error
+
+
+app = typer.Typer(
+    name="vlbench",
+    cls=Commands,
+    help="Which parameter-efficient tuning method for a vision-and-language model, at what cost.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help: faster, and not wrapped into panels
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"vlbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command()(run)
+app.command()(report)
+app.command()(params)
+app.command()(score)
+app.command("list")(list_cards)
+app.command()(show)
+app.add_typer(data, name="data", cls=Commands)
+app.command()(pretrain)
+app.command()(doctor)
+
+
+def main() -> None:
+    """Run the command line; an error that vlbench cannot explain is its own bug: exit code 5."""
+    try:
+        app(prog_name="vlbench")
+    except Exception:
+        traceback.print_exc()
+        note(
+            f"vlbench {__version__}: this is a bug in vlbench, not in what you typed. "
+            "Please report it with the lines above."
+        )
+        sys.exit(BUG)
+    except KeyboardInterrupt:  # before or after the command itself
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,81 @@
+"""`vlbench doctor`: what is there, what is missing, and the command that mends it."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+from vlbench.cli.output import print_json, print_table
+from vlbench.errors import MissingError
+
+PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors", "pycocoevalcap")
+FREE_BYTES = 2_000_000_000
+
+
+class Finding(NamedTuple):
+    """One thing that was looked for."""
+
+    what: str
+    is_there: bool
+    found: str
+    remedy: str
+
+
+def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Look for everything the default run needs; exit 3 when something is missing."""
+    findings = [*(_package(name) for name in PACKAGES), _java(), _devices(), _cache()]
+    if json:
+        print_json("doctor", [finding._asdict() for finding in findings])
+    else:
+        rows = [
+            [f.what, "yes" if f.is_there else "NO", f.found if f.is_there else f.remedy]
+            for f in findings
+        ]
+        print_table(rows, ("what", "there", ""))
+    missing = [finding.what for finding in findings if not finding.is_there]
+    if missing:
+        raise MissingError(f"Missing: {', '.join(missing)}. The remedy stands beside each.")
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, True, version(name), "")
+    except PackageNotFoundError:
+        return Finding(name, False, "", f"pip install {name}")
+
+
+def _java() -> Finding:
+    from vlbench.metrics.java import require_java
+
+    try:
+        return Finding("Java", True, require_java(), "")
+    except MissingError as error:
+        return Finding("Java", False, "", str(error))
+
+
+def _devices() -> Finding:
+    try:
+        import torch
+    except ImportError:
+        return Finding("devices", False, "", "pip install torch")
+    gpus = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+    return Finding(
+        "devices", True, ", ".join(gpus) or f"CPU, {torch.get_num_threads()} threads", ""
+    )
+
+
+def _cache() -> Finding:
+    from vlbench.data.cache import cache_folder
+
+    try:
+        folder = cache_folder()
+    except MissingError as error:
+        return Finding("cache", False, "", str(error))
+    free = shutil.disk_usage(folder).free
+    text = f"{folder}, {free / 1e9:.1f} GB free"
+    remedy = f"{Path(folder)} has {free / 1e9:.1f} GB free: set VLBENCH_CACHE to a larger disk"
+    return Finding("cache", free > FREE_BYTES, text, remedy)

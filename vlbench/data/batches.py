@@ -1,0 +1,139 @@
+"""Batches: texts to tokens, answers to targets, features from the store; one task per batch.
+
+Shapes: B batch, L text tokens, I images of an example, N tokens of an image, F feature width,
+T target tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlbench.cards.task import TaskCard
+from vlbench.cards.train import TrainSettings
+from vlbench.data.example import Example
+from vlbench.data.features import FeatureStore
+
+IGNORED = -100
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Examples of one task, ready for a backbone."""
+
+    task: str
+    ids: tuple[str, ...]
+    input_ids: Tensor
+    """(B, L), padded."""
+    features: Tensor
+    """(B, I, N, F) float32."""
+    target_ids: Tensor
+    """(B, T), -100 where there is nothing to predict."""
+    scores: Tensor
+    """(B,): the sampled answer's score."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch there."""
+        moved = {
+            name: getattr(self, name).to(device, non_blocking=True)
+            for name in ("input_ids", "features", "target_ids", "scores")
+        }
+        return replace(self, **moved)
+
+
+class TaskData:
+    """The examples of one task and split, with what makes batches of them."""
+
+    def __init__(
+        self,
+        card: TaskCard,
+        examples: Sequence[Example],
+        store: FeatureStore,
+        tokenizer: Any,
+        settings: TrainSettings,
+    ) -> None:
+        self.card = card
+        self.examples = examples
+        self.store = store
+        self.tokenizer = tokenizer
+        self.settings = settings
+        self.batch_size = card.batch_size(settings.batch_size)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @property
+    def batches(self) -> int:
+        """Batches an epoch has; the last one may be smaller."""
+        return -(-len(self.examples) // self.batch_size)
+
+    def epoch(self, random: np.random.Generator) -> Iterator[Batch]:
+        """Every example once, in random order, each with one sampled answer."""
+        order = random.permutation(len(self.examples))
+        for start in range(0, len(order), self.batch_size):
+            examples = [self.examples[i] for i in order[start : start + self.batch_size]]
+            yield self.batch(examples, [sample_answer(e.targets, random) for e in examples])
+
+    def in_order(self, batch_size: int) -> Iterator[Batch]:
+        """Every example once, as listed, without targets; for evaluation."""
+        for start in range(0, len(self.examples), batch_size):
+            yield self.batch(self.examples[start : start + batch_size], None)
+
+    def batch(
+        self, examples: Sequence[Example], answers: Sequence[tuple[str, float]] | None
+    ) -> Batch:
+        """The batch of these examples; without answers the targets are empty, (B, 0)."""
+        texts = self._tokens([self.text(e) for e in examples], self.card.max_input_tokens)
+        images = [image for example in examples for image in example.images]
+        features = torch.from_numpy(self.store.get(images)).float()  # (B I, N, F)
+        if self.settings.blind:
+            features = torch.zeros_like(features)
+        if answers is None:
+            target_ids = torch.empty(len(examples), 0, dtype=torch.long)
+            scores = torch.ones(len(examples))
+        else:
+            targets = self._tokens([text for text, _ in answers], self.card.max_target_tokens)
+            target_ids = targets.input_ids.masked_fill(targets.attention_mask == 0, IGNORED)
+            scores = torch.tensor([score for _, score in answers])
+        return Batch(
+            task=self.card.name,
+            ids=tuple(example.id for example in examples),
+            input_ids=texts.input_ids,
+            features=features.reshape(len(examples), -1, *features.shape[1:]),
+            target_ids=target_ids,
+            scores=scores,
+        )
+
+    def text(self, example: Example) -> str:
+        """The example's text with the task's prompt, where the method trains with prompts."""
+        if not self.settings.task_prompts:
+            return example.text
+        if self.card.prompt_position == "end":
+            return f"{example.text} {self.card.prompt}"
+        return self.card.prompt + example.text
+
+    def _tokens(self, texts: Sequence[str], longest: int | None) -> Any:
+        return self.tokenizer(
+            list(texts),
+            return_tensors="pt",
+            padding=True,
+            truncation=longest is not None,
+            max_length=longest,
+        )
+
+
+def sample_answer(targets: Mapping[str, float], random: np.random.Generator) -> tuple[str, float]:
+    """One answer in proportion to its score, with its score; ('', 0) where none has any."""
+    total = sum(targets.values())
+    if total <= 0:
+        return "", 0.0
+    answers = list(targets)
+    if len(answers) == 1:
+        return answers[0], targets[answers[0]]
+    chosen = random.choice(len(answers), p=np.fromiter(targets.values(), float) / total)
+    return answers[chosen], targets[answers[chosen]]

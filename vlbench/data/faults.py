@@ -1,0 +1,68 @@
+"""What is wrong with a data file, record by record, told in one message."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vlbench.errors import DataError
+
+T = TypeVar("T", str, int, list, dict)  # type: ignore[type-arg]
+SHOWN = 10
+"""Faults that a message tells; of the others it gives the number."""
+KINDS = {str: "a string", int: "a whole number", list: "a list", dict: "an object"}
+
+
+class RecordFault(Exception):
+    """A record that is not as its format wants it; `Faults.of` adds file and record."""
+
+
+class Faults:
+    """Collects faults; `refuse` raises them as one DataError: the first ten and the count."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def add(self, file: Path, record: str, text: str) -> None:
+        """Note that `record` in `file` is faulty."""
+        self.texts.append(f"{file}: {record}: {text}" if record else f"{file}: {text}")
+
+    @contextmanager
+    def of(self, file: Path, record: str) -> Iterator[None]:
+        """Note a RecordFault of the block as a fault of `record` in `file`, and go on after it."""
+        try:
+            yield
+        except RecordFault as fault:
+            self.add(file, record, str(fault))
+
+    def refuse(self) -> None:
+        """Raise what was noted, if anything was."""
+        if not self.texts:
+            return
+        lines = self.texts[:SHOWN]
+        if len(self.texts) > SHOWN:
+            lines.append(
+                f"... and {len(self.texts) - SHOWN:,} more: {len(self.texts):,} faults in all"
+            )
+        raise DataError("\n".join(lines))
+
+
+def field(record: Any, key: str, kind: type[T]) -> T:
+    """The value under `key`, which must be there and of that kind."""
+    if not isinstance(record, dict):
+        raise RecordFault(f"should be an object, found {excerpt(record)}")
+    if key not in record:
+        raise RecordFault(f"no '{key}'")
+    value = record[key]
+    if type(value) is not kind:  # a bool is no whole number
+        raise RecordFault(f"'{key}' should be {KINDS[kind]}, found {excerpt(value)}")
+    return value
+
+
+def excerpt(value: Any, longest: int = 60) -> str:
+    """A value as JSON, cut to a readable length."""
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= longest else text[:longest] + "..."

@@ -1,0 +1,47 @@
+"""Where the mini edition lies: in the cache, made in seconds on first use, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from vlbench.data.cache import cache_folder
+from vlbench.data.mini import VERSION
+from vlbench.data.mini.sheet import contact_sheet
+from vlbench.data.mini.write import Progress, write_mini
+from vlbench.errors import UsageError
+
+SEED = 0
+
+
+def mini_root(progress: Progress = lambda _: None) -> Path:
+    """The embedded edition's root folder, made now if this is its first use."""
+    root = cache_folder() / f"mini-v{VERSION}-seed{SEED}"
+    if not root.is_dir():
+        make_mini(root, SEED, progress)
+    return root
+
+
+def make_mini(folder: Path, seed: int, progress: Progress = lambda _: None) -> None:
+    """Write the edition with its contact sheet to `folder`, which must be new or empty.
+
+    It is written beside and renamed, so that a reader never sees half of it; of two processes
+    that make it at once the first one wins.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty: name a new folder.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    try:
+        write_mini(beside, seed, progress=progress)
+        contact_sheet(beside).save(beside / "contact_sheet.png")
+        try:
+            beside.replace(folder)
+        except OSError:  # somebody else made it meanwhile
+            if not (folder / "mini.json").is_file():
+                raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

@@ -1,0 +1,76 @@
+"""The mini edition's frozen encoder: four strided convolutions, pretrained to name each cell.
+
+It stands where CLIP's image encoder stands in the paper: pictures go through it once, its grid of
+features goes into a store, and no method trains it.
+
+Shapes: B pictures, 3 x 64 x 64 pixels in; B x 16 x 128 features out (a 4 x 4 grid, row-major).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+SIDE = 64
+TOKENS = 16
+WIDTH = 128
+WEIGHTS = Path(__file__).parent / "weights" / "mini-encoder.safetensors"
+
+
+class MiniNet(nn.Module):
+    """Convolutions of stride 2 over 64, 32, 16 and 8 pixels; 0.24 M parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (3, 32, 64, 128, WIDTH)
+        blocks: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            blocks += [
+                nn.Conv2d(before, after, 3, stride=2, padding=1),
+                nn.GroupNorm(8, after),
+                nn.GELU(),
+            ]
+        self.body = nn.Sequential(*blocks)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, 64, 64) in 0..1 -> (B, 16, 128)."""
+        grid: Tensor = self.body(pixels * 2 - 1)  # (B, 128, 4, 4)
+        return grid.flatten(2).transpose(1, 2)
+
+
+def pixels(images: list[Image.Image]) -> Tensor:
+    """RGB pictures of any size -> (B, 3, 64, 64) in 0..1; aspect is not kept, as in the paper."""
+    small = [
+        image
+        if image.size == (SIDE, SIDE)
+        else image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        for image in images
+    ]
+    stacked = np.stack([np.asarray(image, dtype=np.uint8) for image in small])  # (B, 64, 64, 3)
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255
+
+
+class MiniEncoder:
+    """The pretrained encoder, as `extract` wants it."""
+
+    name = "mini"
+    tokens = TOKENS
+    width = WIDTH
+
+    def __init__(self, weights: Path = WEIGHTS) -> None:
+        self.hash = hashlib.sha256(weights.read_bytes()).hexdigest()
+        self.net = MiniNet().eval()
+        self.net.load_state_dict(load_file(weights))
+
+    @torch.inference_mode()
+    def encode(self, images: list[Image.Image]) -> np.ndarray:
+        """Pictures -> (B, 16, 128) float32."""
+        features: np.ndarray = self.net(pixels(images)).numpy()
+        return features

@@ -1,0 +1,52 @@
+"""Every error a user can meet, each with its exit code (docs/cli.md)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class VlbenchError(Exception):
+    """A failure that vlbench explains in one message; anything else is a bug in vlbench."""
+
+    exit_code = 1
+
+
+class RunFailed(VlbenchError):
+    """A run ended without a result."""
+
+    exit_code = 1
+
+
+class UsageError(VlbenchError):
+    """The command's words do not fit: an unknown name, option or value."""
+
+    exit_code = 2
+
+
+class CardError(UsageError):
+    """A card cannot be read or does not say what a card must say."""
+
+
+class MissingError(VlbenchError):
+    """Something is not there: data, weights, Java, an extra."""
+
+    exit_code = 3
+
+
+class DataError(MissingError):
+    """A data file is there but a record in it is faulty."""
+
+
+class NothingToReport(VlbenchError):
+    """There is nothing to report or to compare."""
+
+    exit_code = 4
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A sentence that names the nearest valid name, where there is one, and all that are valid."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    guess = f"Did you mean '{close[0]}'? " if close else ""
+    return f"{guess}Known: {', '.join(names)}."

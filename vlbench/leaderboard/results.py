@@ -1,0 +1,86 @@
+"""Reading results: the table of everything is the union of the runs' part files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vlbench.columns import COLUMNS, IDENTIFYING, result_schema
+from vlbench.errors import DataError, NothingToReport
+
+FILES = "runs/*/result.parquet"
+
+
+def read_results(folder: Path) -> pd.DataFrame:
+    """Every row of every finished run below `folder`, one row per task, split, metric and family."""
+    files = sorted(folder.glob(FILES))
+    if not files:
+        raise NothingToReport(_nothing(folder))
+    parts = [_read(file) for file in files]
+    _refuse_copies(zip(files, parts, strict=True))
+    table: pd.DataFrame = pa.concat_tables(parts).to_pandas()
+    return table
+
+
+def unfinished(folder: Path) -> int:
+    """How many run folders hold no result: running, failed or interrupted."""
+    return sum(not (run / "result.parquet").exists() for run in _run_folders(folder))
+
+
+def _run_folders(folder: Path) -> list[Path]:
+    return [run for run in folder.glob("runs/*") if run.is_dir() and not run.name.startswith(".")]
+
+
+def _read(file: Path) -> pa.Table:
+    """One part file in the schema's columns and order; columns of a newer vlbench are left out."""
+    try:
+        table = pq.ParquetFile(file).read()
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{file}: Not a readable Parquet file: {reason}") from error
+    _check(file, table)
+    return table.select([column.name for column in COLUMNS]).cast(result_schema())
+
+
+def _check(file: Path, table: pa.Table) -> None:
+    """All faults of a part file at once: missing columns, other types, nulls where none may be."""
+    faults = []
+    for field in result_schema():
+        if field.name not in table.column_names:
+            faults.append(f"column '{field.name}' is missing")
+        elif table.schema.field(field.name).type != field.type:
+            found = table.schema.field(field.name).type
+            faults.append(f"column '{field.name}' is {found}, expected {field.type}")
+        elif field.name in IDENTIFYING and table.column(field.name).null_count:
+            faults.append(f"column '{field.name}' has empty cells")
+    if not faults and not table.num_rows:
+        faults.append("no rows")
+    if faults:
+        raise DataError(f"{file}: Not a vlbench result: {'; '.join(faults)}.")
+
+
+def _refuse_copies(parts: Iterable[tuple[Path, pa.Table]]) -> None:
+    """A copied run folder would count its seed twice."""
+    seen: dict[str, Path] = {}
+    for file, table in parts:
+        for key in set(table.column("key").to_pylist()):
+            if key in seen:
+                raise DataError(f"{file}: Run {key} is in {seen[key]} too. Remove one of the two.")
+            seen[key] = file
+
+
+def _nothing(folder: Path) -> str:
+    """Where was looked, what is there, and the command that makes results."""
+    if not folder.is_dir():
+        there = f"{folder}: No such folder, so there are no results to report."
+    elif count := len(_run_folders(folder)):
+        runs = "1 run" if count == 1 else f"{count} runs"
+        there = f"{folder}: No results to report yet: {runs} there without a result ({FILES})."
+    else:
+        there = f"{folder}: No results to report here (looked for {FILES})."
+    option = "" if folder == Path("results") else f" --results {folder}"
+    return f"{there}\nMake some: vlbench run --method compacter --tasks image-text{option}"

@@ -1,0 +1,119 @@
+"""One run as its result rows tell it, and which runs saw the same data."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from vlbench.columns import COLUMNS
+
+INTEGERS = tuple(column.name for column in COLUMNS if column.type == "int64")
+
+
+class Family(NamedTuple):
+    """The examples of one question family, and what always giving its most frequent answer scores."""
+
+    n_examples: int
+    majority: float | None
+
+
+class Ground(NamedTuple):
+    """What a task's column stands on: values on other grounds do not belong in it."""
+
+    data_fingerprint: str
+    metric: str
+    n_examples: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: what is the same in all of its rows, and its test values."""
+
+    key: str
+    facts: Mapping[str, Any]
+    values: Mapping[tuple[str, str], float | None]
+    """By metric and family; family "" is all examples."""
+    mains: Mapping[str, str]
+    """The main metric by task."""
+    grounds: Mapping[str, Ground]
+    """By task."""
+    families: Mapping[tuple[str, str], Family]
+    """By main metric and family; family "" is all examples."""
+    card: str
+    """The hashes of its cards."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run has values at all."""
+        return bool(self.facts["status"] == "done")
+
+    @property
+    def age(self) -> tuple[str, int]:
+        """Sorts runs from old to new."""
+        return str(self.facts["created_at"]), self.facts["attempt"] or 0
+
+    def average(self, metrics: Sequence[str]) -> float | None:
+        """The plain mean of these metrics, where all are there."""
+        values = [self.values.get((metric, "")) for metric in metrics]
+        there = [value for value in values if value is not None]
+        return statistics.fmean(there) if there and len(there) == len(metrics) else None
+
+
+def read_runs(results: pd.DataFrame) -> list[Run]:
+    """The runs of a table of results, with their rows on the test split."""
+    test = results[results["split"] == "test"]
+    return [_run(str(key), rows) for key, rows in test.groupby("key", sort=True)]
+
+
+def same_data(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs apart by the data they were scored on; a run that lacks a task joins those it agrees with."""
+    parts: list[tuple[dict[str, Ground], list[Run]]] = []
+    for run in sorted(runs, key=lambda run: (-len(run.grounds), sorted(run.grounds.items()))):
+        for grounds, members in parts:
+            if all(grounds.get(task, ground) == ground for task, ground in run.grounds.items()):
+                grounds.update(run.grounds)
+                members.append(run)
+                break
+        else:
+            parts.append((dict(run.grounds), [run]))
+    return [members for _, members in parts]
+
+
+def _run(key: str, table: pd.DataFrame) -> Run:
+    rows = [_plain(row) for row in table.to_dict("records")]
+    done = [row for row in rows if row["status"] == "done"]
+    overall = [row for row in rows if row["main"] and row["family"] == ""]
+    seconds = [row["evaluate_seconds"] for row in overall]
+    return Run(
+        key=key,
+        facts=rows[0] | {"evaluate_seconds": None if None in seconds else math.fsum(seconds)},
+        values={(row["metric"], row["family"]): row["value"] for row in done},
+        mains={row["task"]: row["metric"] for row in overall},
+        grounds={
+            row["task"]: Ground(str(row["data_fingerprint"]), row["metric"], row["n_examples"] or 0)
+            for row in overall
+            if row in done
+        },
+        families={
+            (row["metric"], row["family"]): Family(row["n_examples"] or 0, row["majority"])
+            for row in done
+            if row["main"]
+        },
+        card="+".join(sorted({str(row["card_hash"]) for row in rows})),
+    )
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """A row in Python's own types: None for an empty cell, where pandas has NaN."""
+    plain = {
+        name: None
+        if value is None or (isinstance(value, float) and not math.isfinite(value))
+        else value
+        for name, value in row.items()
+    }
+    return plain | {name: int(plain[name]) for name in INTEGERS if plain[name] is not None}

@@ -1,0 +1,96 @@
+"""Which results a report is asked for: filters, and what to say when nothing is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from vlbench.cards import find_tasks, load_suites
+from vlbench.cards.files import is_path, known_names, split_names
+from vlbench.errors import NothingToReport, UsageError, nearest
+
+EDITIONS = ("mini", "full")
+SCOPES = ("smoke",)
+"""Scopes that a report leaves out unless they are asked for."""
+
+
+def select(
+    results: pd.DataFrame,
+    folder: Path,
+    methods: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    backbone: str = "",
+    backbones: Iterable[str] = (),
+    edition: str = "",
+    include: Sequence[str] = (),
+) -> pd.DataFrame:
+    """The results that the filters leave; an unknown name and an empty rest are errors that say more."""
+    wanted: dict[str, list[str]] = {
+        "scope": ["complete", *_scopes(include)],
+        "method": [_method(name, results["method"]) for name in split_names(methods)]
+        if methods
+        else [],
+        "suite": [_suite(tasks, results["suite"])] if tasks else [],
+        "backbone": [_known("backbone", backbone, results["backbone"], backbones)]
+        if backbone
+        else [],
+        "edition": [_known("edition", edition, results["edition"], EDITIONS)] if edition else [],
+    }
+    left = results
+    for column, names in wanted.items():
+        if names:
+            left = left[left[column].isin(names)]
+    if left.empty:
+        raise NothingToReport(_empty(results, folder, wanted))
+    return left
+
+
+def suite_tasks() -> dict[str, tuple[str, ...]]:
+    """The tasks of the suites we have cards for."""
+    return {name: suite.tasks for name, suite in load_suites().items()}
+
+
+def _scopes(include: Sequence[str]) -> list[str]:
+    names = split_names(include) if include else []
+    return [_known("scope", name, SCOPES) for name in names]
+
+
+def _method(name: str, there: Iterable[str]) -> str:
+    """The method's name in the results: as it is, by an alias, or by the path of its card."""
+    if name in set(there):
+        return name
+    if is_path(name):
+        return Path(name).stem
+    cards = known_names("methods")
+    if name in cards:
+        return cards[name].name
+    raise UsageError(f"--method {name}: Unknown method '{name}'. {nearest(name, {*cards, *there})}")
+
+
+def _suite(tasks: Sequence[str], there: Iterable[str]) -> str:
+    """The suite's name in the results: as it is, or as the task cards give it."""
+    name = "+".join(split_names(tasks))
+    return name if name in set(there) else find_tasks(tasks)[0]
+
+
+def _known(what: str, name: str, *lists: Iterable[str]) -> str:
+    known = {each for names in lists for each in names}
+    if name not in known:
+        option = "include" if what == "scope" else what
+        raise UsageError(f"--{option} {name}: Unknown {what} '{name}'. {nearest(name, known)}")
+    return name
+
+
+def _empty(results: pd.DataFrame, folder: Path, wanted: dict[str, list[str]]) -> str:
+    """What was looked for, and what there is."""
+    asked = [f"{column} {', '.join(names)}" for column, names in wanted.items() if names]
+    lines = [f"{folder}: No results for {'; '.join(asked)}. There is:"]
+    columns = ["method", "suite", "backbone", "edition", "scope"]
+    for place, rows in results.groupby(columns[1:]):
+        names = ", ".join(sorted(set(rows["method"])))
+        lines.append(f"  {' / '.join(place)}: {names}")
+    if set(results["scope"]) & set(SCOPES) - set(wanted["scope"]):
+        lines.append("Smoke results (from --limit) are shown with --include smoke.")
+    return "\n".join(lines)

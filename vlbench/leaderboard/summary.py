@@ -1,0 +1,242 @@
+"""Results summed up over seeds: what a table may say, and what it must not mix.
+
+A board holds numbers that can be compared: one suite, backbone, edition, scope, limit and data.
+A row of a board is one method with its settings as one version of its cards; where a card has
+changed, the old and the new version are two rows. Where one seed of a row has run more than once
+(other code, say), the newest run counts and a note says so. The average of a suite is the plain
+mean of its tasks' main metrics, taken per seed, and only where all of its tasks are there.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+
+from vlbench.leaderboard.runs import Family, Ground, Run, read_runs, same_data
+
+FLOORS = ("frozen", "blind")
+"""Methods that are there to be beaten: only the visual embedding trains, or no picture is seen."""
+
+COSTS = (
+    "adapter_bytes",
+    "peak_memory_bytes",
+    "train_seconds",
+    "examples_per_second",
+    "evaluate_seconds",
+)
+
+
+@dataclass(frozen=True)
+class Stat:
+    """Mean and sample standard deviation over `n` seeds; a single one has no deviation."""
+
+    mean: float | None
+    std: float | None
+    n: int
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> Stat:
+        """The statistics of the values that are there."""
+        there = [value for value in values if value is not None]
+        return cls(
+            mean=statistics.fmean(there) if there else None,
+            std=statistics.stdev(there) if len(there) > 1 else None,
+            n=len(there),
+        )
+
+
+NOTHING = Stat(mean=None, std=None, n=0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method of a board, over its seeds."""
+
+    method: str
+    settings: str
+    card: str
+    """Short hash of the cards where a board has several versions of this method, else empty."""
+    facts: Mapping[str, Any]
+    """The columns that are the same for all seeds, of the newest run."""
+    seeds: tuple[int, ...]
+    stats: Mapping[tuple[str, str], Stat]
+    """By metric and family; family "" is all examples."""
+    average: Stat
+    costs: Mapping[str, Stat]
+    below_floor: frozenset[str] = frozenset()
+    """Main metrics (and "average") that are at or below a floor."""
+
+    @property
+    def is_floor(self) -> bool:
+        """Whether the row is there to be beaten."""
+        return self.method in FLOORS
+
+    @property
+    def label(self) -> str:
+        """What a table calls the row."""
+        details = [self.settings, f"card {self.card}" if self.card else ""]
+        text = ", ".join(detail for detail in details if detail)
+        return f"{self.method} ({text})" if text else self.method
+
+    def stat(self, metric: str, family: str = "") -> Stat:
+        """The statistics of a metric, empty where it was not measured."""
+        return self.stats.get((metric, family), NOTHING)
+
+
+@dataclass(frozen=True)
+class Board:
+    """Rows that can be compared: one suite, backbone, edition, scope, limit and data."""
+
+    suite: str
+    backbone: str
+    edition: str
+    scope: str
+    limit: int | None
+    mains: Mapping[str, str]
+    """The main metric of each task of the suite, in the suite's order."""
+    grounds: Mapping[str, Ground]
+    families: Mapping[tuple[str, str], Family]
+    majority: Mapping[str, float | None]
+    """By main metric: what always giving the most frequent answer of a question's family scores."""
+    rows: Sequence[Row]
+    runs: Sequence[Run]
+    """The runs that count in the rows."""
+    notes: Sequence[str] = field(default_factory=tuple)
+
+
+def summarise(
+    results: pd.DataFrame, suites: Mapping[str, Sequence[str]] | None = None
+) -> list[Board]:
+    """Boards of the test rows, complete ones first; `suites` says which tasks each suite has."""
+    places: dict[tuple[Any, ...], list[Run]] = {}
+    for run in read_runs(results):
+        names = ("suite", "backbone", "edition", "scope", "limit")
+        places.setdefault(tuple(run.facts[name] for name in names), []).append(run)
+    boards = []
+    for place in sorted(places, key=lambda place: (place[3] != "complete", *map(str, place))):
+        tasks = _tasks(place[0], places[place], suites or {})
+        parts = same_data(places[place])
+        other = "Runs of this suite on other data stand in a table of their own; do not compare the two."
+        notes = [other] if len(parts) > 1 else []
+        boards += [_board(place, part, tasks, notes) for part in parts]
+    return boards
+
+
+def _tasks(suite: str, runs: Sequence[Run], suites: Mapping[str, Sequence[str]]) -> list[str]:
+    """The tasks that a suite has, by its card, its name or else the results."""
+    known = list(suites.get(suite, suite.split("+") if "+" in suite else ()))
+    return known + sorted({task for run in runs for task in run.mains} - set(known))
+
+
+def _board(
+    place: tuple[Any, ...], runs: Sequence[Run], tasks: Sequence[str], notes: list[str]
+) -> Board:
+    suite, backbone, edition, scope, limit = place
+    named = {task: metric for run in runs for task, metric in run.mains.items()}
+    mains = {task: named.get(task, task) for task in tasks}
+    families = {name: each for run in runs for name, each in run.families.items()}
+    majority = {metric: _majority(metric, families) for metric in mains.values()}
+    groups: dict[tuple[str, str, str], list[Run]] = {}
+    for run in sorted(runs, key=lambda run: run.age):
+        groups.setdefault((run.facts["method"], run.facts["settings"], run.card), []).append(run)
+    versions = [(method, settings) for method, settings, _ in groups]
+    rows: list[Row] = []
+    counted: list[Run] = []
+    for (method, settings, card), members in groups.items():
+        newest, said = _newest(members)
+        several = versions.count((method, settings)) > 1
+        rows.append(_row(newest, mains, card[:8] if several else ""))
+        counted += newest
+        notes = notes + [f"{rows[-1].label}, {text}" for text in said]
+    return Board(
+        *(suite, backbone, edition, scope, limit),
+        mains=mains,
+        grounds={task: ground for run in runs for task, ground in run.grounds.items()},
+        families=families,
+        majority=majority,
+        rows=_ranked(_marked(rows, majority)),
+        runs=counted,
+        notes=notes,
+    )
+
+
+def _newest(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """One run a seed, the newest that is done, and what to say of the others."""
+    chosen, notes = [], []
+    for seed in sorted({run.facts["seed"] for run in runs}):
+        same = [run for run in runs if run.facts["seed"] == seed]
+        done = [run for run in same if run.is_done]
+        if not done:
+            notes.append(f"seed {seed}: no result ({same[-1].facts['status']}).")
+        elif len(done) > 1:
+            others = ", ".join(run.key[:8] for run in done[:-1])
+            notes.append(f"seed {seed}: the newest run counts ({done[-1].key[:8]}, not {others}).")
+        chosen.append((done or same)[-1])
+    return chosen, notes
+
+
+def _row(runs: Sequence[Run], mains: Mapping[str, str], card: str) -> Row:
+    done = [run for run in runs if run.is_done]
+    facts = max(done or runs, key=lambda run: run.age).facts
+    names = sorted({name for run in done for name in run.values})
+    return Row(
+        method=facts["method"],
+        settings=facts["settings"],
+        card=card,
+        facts=facts,
+        seeds=tuple(sorted(run.facts["seed"] for run in done)),
+        stats={name: Stat.of(run.values.get(name) for run in done) for name in names},
+        average=Stat.of(run.average(list(mains.values())) for run in done),
+        costs={name: Stat.of(run.facts[name] for run in done) for name in COSTS},
+    )
+
+
+def _majority(metric: str, families: Mapping[tuple[str, str], Family]) -> float | None:
+    """The families' majorities weighted by their examples; the overall one where there are none."""
+    overall = families.get((metric, ""))
+    if overall is None:
+        return None
+    parts = [each for (name, family), each in families.items() if name == metric and family]
+    weighted = [each.majority * each.n_examples for each in parts if each.majority is not None]
+    covers = sum(each.n_examples for each in parts) == overall.n_examples
+    if parts and covers and len(weighted) == len(parts):
+        return math.fsum(weighted) / overall.n_examples
+    return overall.majority
+
+
+def _marked(rows: Sequence[Row], majority: Mapping[str, float | None]) -> list[Row]:
+    """The rows, each knowing where it is at or below the majority answer or the frozen row."""
+    frozen = [row for row in rows if row.method == "frozen" and not row.settings]
+    marked = []
+    for row in rows:
+        others = [each for each in frozen if each is not row]
+        below = {
+            metric
+            for metric, floor in majority.items()
+            if _is_below(row.stat(metric), [floor, *(each.stat(metric).mean for each in others)])
+        }
+        if _is_below(row.average, [each.average.mean for each in others]):
+            below.add("average")
+        marked.append(replace(row, below_floor=frozenset(below)))
+    return marked
+
+
+def _is_below(stat: Stat, floors: Iterable[float | None]) -> bool:
+    return stat.mean is not None and any(
+        floor is not None and stat.mean <= floor for floor in floors
+    )
+
+
+def _ranked(rows: Sequence[Row]) -> list[Row]:
+    """By average, best first; rows without one after them, floors last."""
+
+    def place(row: Row) -> tuple[bool, bool, float, str]:
+        mean = row.average.mean
+        return row.is_floor, mean is None, -(mean or 0.0), row.label
+
+    return sorted(rows, key=place)

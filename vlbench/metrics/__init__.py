@@ -1,0 +1,54 @@
+"""The official metrics: a table of names, and how to get the function behind one.
+
+A metric takes the official annotations and the predicted texts, both by example id, and returns
+`Scored`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, cast
+
+from vlbench.errors import UsageError, nearest
+from vlbench.metrics.scored import Metric
+
+METRICS = {
+    "accuracy": "vlbench.metrics.accuracy:score",
+    "captions": "vlbench.metrics.captions:score",
+    "gqa": "vlbench.metrics.gqa:score",
+    "nlvr2": "vlbench.metrics.nlvr2:score",
+    "vqa": "vlbench.metrics.vqa:score",
+}
+FOR_VALIDATION = {"captions": "vlbench.metrics.captions:score_without_meteor"}
+"""Cheaper versions for the epochs in between."""
+REQUIREMENTS = {"captions": "vlbench.metrics.java:require_java"}
+"""What has to be there before training starts, so that it is not missed after it."""
+
+
+def load_metric(name: str, validation: bool = False) -> Metric:
+    """The metric of that name, or at "module:function"; `validation`: its cheaper version."""
+    target = METRICS.get(name, name)
+    if validation:
+        target = FOR_VALIDATION.get(name, target)
+    if ":" not in target:
+        raise UsageError(
+            f"Unknown metric '{name}'. {nearest(name, METRICS)} Or your own: \"module:function\"."
+        )
+    return cast(Metric, _load(target))
+
+
+def require_metric(name: str) -> None:
+    """Raise a MissingError now if this metric could not be computed here later."""
+    if name in REQUIREMENTS:
+        _load(REQUIREMENTS[name])()
+
+
+def _load(target: str) -> Any:
+    module_name, _, attribute = target.partition(":")
+    try:
+        function = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"Cannot load the metric '{target}': {error}") from error
+    if not callable(function):
+        raise UsageError(f"Cannot load the metric '{target}': it is not a function.")
+    return function

@@ -1,0 +1,121 @@
+"""COCO's caption scores: CIDEr-D, BLEU-1 to 4, ROUGE-L and METEOR, by pycocoevalcap's scorers.
+
+SPICE is left out: it downloads its models and does not run on a current Java. CIDEr weighs n-grams
+by how many images hold them, so every score depends on the whole set; on a single image it is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.meteor.meteor import Meteor
+from pycocoevalcap.rouge.rouge import Rouge
+
+from vlbench.errors import DataError, RunFailed
+from vlbench.metrics.java import java_first_on_path
+from vlbench.metrics.ptb import tokenize
+from vlbench.metrics.scored import Annotations, Predictions, Scored, check_ids
+
+Tokens = dict[str, list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionScores:
+    """Metric -> value over all images, and metric -> image -> value: 0 to 1, CIDEr 0 to 10."""
+
+    overall: dict[str, float]
+    per_image: dict[str, dict[str, float]]
+
+
+def score(annotations: Annotations, predictions: Predictions, meteor: bool = True) -> Scored:
+    """All caption scores x 100; every annotation holds `captions`, its reference texts."""
+    references = {}
+    for image in check_ids(annotations, predictions):
+        captions = annotations[image].get("captions")
+        if not captions:
+            raise DataError(f"Image {image}: the annotation has no captions.")
+        references[image] = captions
+    scores = evaluate(references, predictions, meteor)
+    metrics = {name: 100 * value for name, value in scores.overall.items()}
+    return Scored(metrics, scores.per_image["cider"])
+
+
+def score_without_meteor(annotations: Annotations, predictions: Predictions) -> Scored:
+    """What `score` gives, without METEOR, which takes longer than all else together."""
+    return score(annotations, predictions, meteor=False)
+
+
+def evaluate(
+    references: Mapping[str, Sequence[str]], candidates: Mapping[str, str], meteor: bool = True
+) -> CaptionScores:
+    """The scores of one candidate caption per image against the image's references."""
+    with ExitStack() as stack:
+        # METEOR's Java reads its tables for six seconds: it starts first and does so meanwhile.
+        scorer = stack.enter_context(running_meteor()) if meteor else None
+        gold, predicted = tokenize_all(references, candidates)
+        if not any(text for texts in gold.values() for text in texts):
+            raise DataError("No reference caption holds a word.")
+        bleu, bleus = Bleu(4).compute_score(gold, predicted, verbose=0)
+        scores: dict[str, tuple[float, Sequence[float]]] = {
+            "cider": Cider().compute_score(gold, predicted),
+            **{f"bleu_{n}": (bleu[n - 1], bleus[n - 1]) for n in range(1, 5)},
+            "rouge_l": Rouge().compute_score(gold, predicted),
+        }
+        if scorer is not None:
+            scores["meteor"] = scorer.compute_score(gold, predicted)
+    return CaptionScores(
+        {name: float(overall) for name, (overall, _) in scores.items()},
+        {
+            name: {image: float(each) for image, each in zip(gold, values, strict=True)}
+            for name, (_, values) in scores.items()
+        },
+    )
+
+
+def tokenize_all(
+    references: Mapping[str, Sequence[str]], candidates: Mapping[str, str]
+) -> tuple[Tokens, Tokens]:
+    """Tokens of references and candidates, image by image in the order of the references."""
+    texts = [text for captions in references.values() for text in captions]
+    tokens = iter(tokenize([*texts, *(candidates[image] for image in references)]))
+    gold = {image: [next(tokens) for _ in captions] for image, captions in references.items()}
+    return gold, {image: [next(tokens)] for image in references}
+
+
+@contextmanager
+def running_meteor() -> Iterator[Any]:
+    """METEOR 1.5 in a Java of its own, ended afterwards; it can score several sets."""
+    with java_first_on_path():
+        scorer = Meteor()
+    try:
+        yield scorer
+    except (OSError, ValueError) as error:
+        if scorer.lock.locked():  # it failed while it was scoring
+            said = _end(scorer)
+            raise RunFailed(f"METEOR's Java ended early: {said or error}") from error
+        raise
+    finally:
+        _end(scorer)
+
+
+def _end(scorer: Any) -> str:
+    """Stop METEOR's Java, close its pipes, and return what it said last.
+
+    After a failure the wrapper still holds its own lock and would wait for it for ever at its end.
+    """
+    if scorer.lock.locked():
+        scorer.lock.release()
+    process = scorer.meteor_p
+    with suppress(OSError):
+        process.stdin.close()
+    process.kill()
+    said = "" if process.stderr.closed else process.stderr.read().decode(errors="replace")
+    process.stdout.close()
+    process.stderr.close()
+    process.wait()
+    return str(said).strip()[-500:]

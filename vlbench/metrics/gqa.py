@@ -1,0 +1,168 @@
+"""GQA's official scores (Hudson and Manning, 2019, eval.py): equal strings, balanced questions."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from vlbench.errors import DataError
+from vlbench.metrics.scored import (
+    Annotations,
+    Predictions,
+    Scored,
+    check_ids,
+    grouped,
+    mean,
+    percent,
+)
+
+METRICS = (
+    "accuracy",
+    "binary",
+    "open",
+    "consistency",
+    "validity",
+    "plausibility",
+    "distribution",
+)
+COMMON_CHOICES = ("color", "material", "shape")
+NO_STEP = ("exist", "query: name", "choose name")
+Choices = Mapping[str, Mapping[str, Any]]
+
+
+def score(annotations: Annotations, predictions: Predictions) -> Scored:
+    """The scores that are percents: accuracy, binary, open, and consistency where it can be had."""
+    scored = evaluate(annotations, predictions)
+    percents = {name: value for name, value in scored.metrics.items() if name != "distribution"}
+    return Scored(percents, scored.per_example, scored.groups)
+
+
+def evaluate(
+    questions: Annotations, predictions: Predictions, choices: Choices | None = None
+) -> Scored:
+    """All official scores but grounding; one that the files do not allow is left out, never zero.
+
+    `distribution` is no percent: chi square / 100, lower is better. Predictions for unbalanced
+    questions enter consistency only.
+    """
+    balanced = [each for each in questions if questions[each].get("isBalanced", True)]
+    check_ids(balanced, predictions, extra_allowed=True)
+    scores = {each: _is_correct(each, questions, predictions) for each in balanced}
+    metrics = {
+        "accuracy": percent(scores.values()),
+        **_binary_and_open(questions, scores),
+        "consistency": _consistency(questions, predictions, scores),
+        "validity": _among(questions, predictions, balanced, choices, "valid"),
+        "plausibility": _among(questions, predictions, balanced, choices, "plausible"),
+        "distribution": _distribution(questions, predictions, balanced),
+    }
+    known = {name: value for name, value in metrics.items() if value is not None}
+    return Scored(known, scores, _groups(questions, scores))
+
+
+def _is_correct(each: str, questions: Annotations, predictions: Predictions) -> float:
+    if "answer" not in questions[each]:
+        raise DataError(f"Question {each}: the annotation has no answer.")
+    return float(predictions[each] == questions[each]["answer"])
+
+
+def _type(question: Mapping[str, Any], kind: str) -> str | None:
+    value = (question.get("types") or {}).get(kind)
+    return None if value is None else str(value)
+
+
+def _binary_and_open(
+    questions: Annotations, scores: Mapping[str, float]
+) -> dict[str, float | None]:
+    kinds: dict[str, list[float]] = {"binary": [], "open": []}
+    for each, value in scores.items():
+        structural = _type(questions[each], "structural")
+        if structural is not None:
+            kinds["open" if structural == "query" else "binary"].append(value)
+    return {name: percent(values) if values else None for name, values in kinds.items()}
+
+
+def _consistency(
+    questions: Annotations, predictions: Predictions, scores: Mapping[str, float]
+) -> float | None:
+    """Mean accuracy on what a right answer entails; None unless all entailed were answered.
+
+    Entailed questions may be unbalanced: this needs the file of all questions.
+    """
+    entailed = {
+        each: [other for other in questions[each].get("entailed") or () if other != each]
+        for each in scores
+    }
+    others = {other for each in entailed.values() for other in each}
+    if not others or not all(other in questions and other in predictions for other in others):
+        return None
+    means = [
+        mean(_is_correct(other, questions, predictions) for other in entailed[each])
+        for each, value in scores.items()
+        if value and entailed[each]
+    ]
+    return percent(means) if means else 0.0
+
+
+def _among(
+    questions: Annotations,
+    predictions: Predictions,
+    balanced: Iterable[str],
+    choices: Choices | None,
+    kind: str,
+) -> float | None:
+    """How often the prediction is one of the question's valid or plausible answers."""
+    if choices is None:
+        return None
+    hits = []
+    for each in balanced:
+        if "Common" in (_type(questions[each], "detailed") or ""):
+            allowed: Iterable[str] = COMMON_CHOICES
+        elif each in choices and kind in choices[each]:
+            allowed = choices[each][kind]
+        else:
+            raise DataError(f"Question {each}: the choices have no '{kind}' answers for it.")
+        hits.append(float(predictions[each] in allowed))
+    return percent(hits)
+
+
+def _distribution(
+    questions: Annotations, predictions: Predictions, balanced: Iterable[str]
+) -> float | None:
+    """Chi square of the answers per group, weighted by the group's size; None without groups."""
+    gold: dict[str, Counter[str]] = defaultdict(Counter)
+    predicted: dict[str, Counter[str]] = defaultdict(Counter)
+    for each in balanced:
+        group = (questions[each].get("groups") or {}).get("global")
+        if group is not None:
+            gold[group][questions[each]["answer"]] += 1
+            predicted[group][predictions[each]] += 1
+    if not gold:
+        return None
+    weighted = 0.0
+    for group, counts in gold.items():
+        chi_square = sum((predicted[group][text] - n) ** 2 / n for text, n in counts.items())
+        weighted += chi_square * counts.total()
+    return weighted / sum(counts.total() for counts in gold.values()) / 100
+
+
+def _groups(questions: Annotations, scores: Mapping[str, float]) -> dict[str, Any]:
+    names: dict[str, dict[str, object]] = {
+        "structural": {each: _type(questions[each], "structural") for each in scores},
+        "semantic": {each: _type(questions[each], "semantic") for each in scores},
+        "steps": {each: _steps(questions[each]) for each in scores},
+        "words": {each: _words(questions[each]) for each in scores},
+    }
+    return {kind: grouped(scores, members) for kind, members in names.items()}
+
+
+def _steps(question: Mapping[str, Any]) -> int | None:
+    if "semantic" not in question:
+        return None
+    operations = [f"{step['operation']}: {step['argument']}" for step in question["semantic"]]
+    return sum(not any(text in operation for text in NO_STEP) for operation in operations)
+
+
+def _words(question: Mapping[str, Any]) -> int | None:
+    return len(question["question"].split()) if "question" in question else None

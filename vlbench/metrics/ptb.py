@@ -1,0 +1,43 @@
+"""The tokens of COCO's caption scores: Stanford's PTBTokenizer without punctuation.
+
+The call, the jar and the list of dropped tokens are pycocoevalcap's. Its wrapper is not used: it
+writes into its own folder (fails in a read-only install), lets Java's notes through to the terminal
+and, when a caption holds a carriage return or U+2028, shifts all later ones to the wrong image.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from pycocoevalcap.tokenizer import ptbtokenizer
+
+from vlbench.errors import RunFailed
+from vlbench.metrics.java import require_java
+
+JAR = Path(ptbtokenizer.__file__).with_name(ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR)
+DROPPED = frozenset(ptbtokenizer.PUNCTUATIONS)
+
+
+def tokenize(captions: Iterable[str]) -> list[str]:
+    """One string of tokens per caption, separated by single spaces; one start of Java for all."""
+    lines = [re.sub(r"\s+", " ", caption) for caption in captions]
+    command = [require_java(), "-cp", str(JAR), "edu.stanford.nlp.process.PTBTokenizer"]
+    done = subprocess.run(
+        [*command, "-preserveLines", "-lowerCase"],
+        input="".join(f"{line}\n" for line in lines).encode(errors="replace"),
+        capture_output=True,
+    )
+    out = done.stdout.decode(errors="replace").split("\n")[:-1]
+    if done.returncode != 0 or len(out) != len(lines):
+        said = done.stderr.decode(errors="replace").strip()[-500:]
+        raise RunFailed(
+            f"PTBTokenizer gave {len(out)} lines for {len(lines)} captions "
+            f"(exit code {done.returncode}): {said}"
+        )
+    return [
+        " ".join(token for token in line.rstrip().split(" ") if token not in DROPPED)
+        for line in out
+    ]

@@ -1,0 +1,78 @@
+"""Read annotation and result files; a fault is told with its file and record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vlbench.errors import DataError, MissingError
+
+T = TypeVar("T")
+Record = dict[str, Any]
+
+_WORDS: dict[type, str] = {str: "text", int: "a whole number", list: "a list", dict: "an object"}
+
+
+def read_json(path: Path, kind: type[T]) -> T:
+    """The file's one JSON value, which must be a list or an object as `kind` says."""
+    return _of_kind(_parse(_text(path), str(path)), kind, f"{path}: the file")
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[str, Record]]:
+    """Each line's object with the words that name it in a message; blank lines are passed over."""
+    for number, line in enumerate(_text(path).split("\n"), 1):
+        if line.strip():
+            where = f"{path}: line {number}"
+            yield where, _of_kind(_parse(line, where), dict, where)
+
+
+def records(values: list[Any], where: str) -> Iterator[tuple[str, Record]]:
+    """The objects of a list, each with the words that name it in a message."""
+    for number, value in enumerate(values, 1):
+        place = f"{where}: record {number}"
+        yield place, _of_kind(value, dict, place)
+
+
+def read_pairs(path: Path) -> Iterator[tuple[str, str]]:
+    """The lines of a CSV file of two columns without a header, as NLVR2's scorer splits them."""
+    for number, line in enumerate(_text(path).split("\n"), 1):
+        if line.strip():
+            parts = line.strip().split(",")
+            if len(parts) != 2:
+                raise DataError(
+                    f"{path}: line {number}: should be identifier,prediction, found {line[:60]!r}."
+                )
+            yield parts[0], parts[1]
+
+
+def value_at(record: Record, key: str, kind: type[T], where: str) -> T:
+    """The record's value under `key`, which must be there and of that kind."""
+    if key not in record:
+        raise DataError(f"{where}: '{key}' is missing.")
+    return _of_kind(record[key], kind, f"{where}: '{key}'")
+
+
+def _of_kind(value: Any, kind: type[T], where: str) -> T:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        found = json.dumps(value)
+        found = found if len(found) <= 60 else found[:60] + "..."
+        raise DataError(f"{where} should be {_WORDS[kind]}, found {found}")
+    return value
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text: {error}") from error
+    except OSError as error:
+        raise MissingError(f"{path}: {error.strerror or error}.") from error
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: not JSON: {error}") from error

@@ -1,0 +1,71 @@
+"""Pretraining of the mini encoder: name colour, shape and size of what each cell holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from random import Random
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from vlbench.data.mini.draw import draw
+from vlbench.data.mini.world import COLORS, GRID, SHAPES, SIZES, Scene, scenes
+from vlbench.encoders.mini import WIDTH, MiniNet, pixels
+
+KINDS = (("color", COLORS), ("shape", SHAPES), ("size", SIZES))
+STEPS = 1200
+BATCH = 128
+PICTURES = 24_000
+LEARNING_RATE = 2e-3
+
+
+def cell_labels(scene: Scene) -> Tensor:
+    """(3, 16): for each kind and cell 0 where empty, else 1 + the index of the value."""
+    labels = torch.zeros(len(KINDS), GRID * GRID, dtype=torch.long)
+    for thing in scene.things:
+        for kind, (name, values) in enumerate(KINDS):
+            labels[kind, thing.row * GRID + thing.column] = 1 + values.index(getattr(thing, name))
+    return labels
+
+
+def train_encoder(seed: int, report: Callable[[int, float, float], None]) -> MiniNet:
+    """Train from scratch; `report(step, loss, accuracy)` every 100 steps.
+
+    Accuracy is over the occupied cells of scenes not trained on, all three kinds right.
+    """
+    torch.manual_seed(seed)
+    net = MiniNet()
+    heads = nn.ModuleList([nn.Linear(WIDTH, 1 + len(values)) for _, values in KINDS])
+    shown = list(islice(scenes("pretraining", Random(seed)), PICTURES + 512))
+    images = pixels([draw(scene) for scene in shown]).mul(255).byte()
+    labels = torch.stack([cell_labels(scene) for scene in shown])  # (N, 3, 16)
+    parameters = [*net.parameters(), *heads.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS)
+    for step in range(1, STEPS + 1):
+        picked = torch.randint(PICTURES, (BATCH,))
+        features = net(images[picked].float() / 255)
+        loss = torch.stack(
+            [
+                cross_entropy(head(features).flatten(0, 1), labels[picked, kind].flatten())
+                for kind, head in enumerate(heads)
+            ]
+        ).sum()
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+        schedule.step()
+        if step % 100 == 0:
+            report(step, loss.item(), _accuracy(net, heads, images[PICTURES:], labels[PICTURES:]))
+    return net.eval()
+
+
+@torch.inference_mode()
+def _accuracy(net: MiniNet, heads: nn.ModuleList, images: Tensor, labels: Tensor) -> float:
+    features = net(images.float() / 255)
+    right = torch.ones_like(labels[:, 0], dtype=torch.bool)
+    for kind, head in enumerate(heads):
+        right &= head(features).argmax(-1) == labels[:, kind]
+    return right[labels[:, 0] > 0].float().mean().item()

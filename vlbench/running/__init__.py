@@ -1,0 +1,1 @@
+"""From a plan to results: run specs, run folders, the worker that does one run, the launcher."""

@@ -1,0 +1,113 @@
+"""Plan: selectors become run specs; what could stop a run is found before it starts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlbench.backbones import backbone_row, build_backbone, weights_files
+from vlbench.cards import find_tasks, load_method, resolve_method
+from vlbench.cards.files import split_names
+from vlbench.cards.task import Edition, TaskCard
+from vlbench.data.fingerprint import file_hash
+from vlbench.data.mini.edition import mini_root
+from vlbench.data.prepared import prepare
+from vlbench.encoders import load_encoder
+from vlbench.errors import UsageError
+from vlbench.metrics import require_metric
+from vlbench.running.spec import RunSpec
+from vlbench.techniques.adapt import adapt
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the user asks for, as `vlbench run` takes it."""
+
+    methods: tuple[str, ...]
+    tasks: str
+    backbone: str = "mini-bart"
+    backbone_path: Path | None = None
+    edition: str | None = None
+    root: Path | None = None
+    seeds: tuple[int, ...] = (0,)
+    limit: int | None = None
+    settings: tuple[str, ...] = ()
+    device: str = "cpu"
+
+
+def plan(asked: Selection, say: Say = lambda _: None) -> list[RunSpec]:
+    """One spec for each method and seed, checked: cards, widths, data, features, Java."""
+    suite, cards = find_tasks(asked.tasks)
+    edition = task_edition(cards, asked.edition)
+    methods = []
+    for name in split_names(asked.methods):
+        card = load_method(name, check_params=True)
+        methods.append((card, resolve_method(card, asked.backbone, suite, asked.settings)))
+    for task in cards:
+        require_metric(task.metric)
+    names = [task.name for task in cards]
+    for _, method in methods:
+        adapt(build_backbone(asked.backbone, asked.backbone_path, meta=True), method, names)
+    root = data_root(edition, asked.root, say)
+    encoder = load_encoder(backbone_row(asked.backbone).encoder)
+    tasks = prepare(cards, edition, root, asked.limit, encoder, say)
+    weights = _weights_hash(asked.backbone, asked.backbone_path)
+    return [
+        RunSpec(
+            method=method,
+            method_file=str(Path(card.shown).resolve()) if card.folder else "",
+            settings=asked.settings,
+            suite=suite,
+            tasks=tuple(cards),
+            backbone=asked.backbone,
+            backbone_path=str(asked.backbone_path.resolve()) if asked.backbone_path else "",
+            backbone_hash=weights,
+            edition=edition,
+            root=str(root),
+            data={task.card.name: task.fingerprint for task in tasks},
+            seed=seed,
+            limit=asked.limit,
+            device=asked.device,
+        )
+        for card, method in methods
+        for seed in asked.seeds
+    ]
+
+
+def task_edition(cards: Sequence[TaskCard], asked: str | None) -> Edition:
+    """The edition asked for; else mini, or the only one that all tasks have."""
+    shared = [name for name in cards[0].editions if all(name in card.splits for card in cards)]
+    if asked is not None:
+        for card in cards:
+            if asked not in card.splits:
+                known = ", ".join(card.splits)
+                raise UsageError(f"Task '{card.name}' has no edition '{asked}'. Known: {known}.")
+        return next(name for name in shared if name == asked)
+    if "mini" in shared:
+        return "mini"
+    if len(shared) == 1:
+        return shared[0]
+    raise UsageError(
+        f"Tasks {', '.join(c.name for c in cards)} share no edition: name fewer tasks."
+    )
+
+
+def data_root(edition: str, asked: Path | None, say: Say) -> Path:
+    """The folder that holds the data; the mini edition is made on its first use."""
+    if asked is not None:
+        return asked.expanduser().resolve()
+    if edition == "mini":
+        return mini_root(lambda what: say(f"making the mini edition, first use: {what}"))
+    raise UsageError(f"--edition {edition} reads the official files: --root says where they lie.")
+
+
+def _weights_hash(backbone: str, path: Path | None) -> str:
+    """sha256 over the backbone's files; the name where the weights are a hub's."""
+    files = weights_files(backbone, path)
+    if not files:
+        return backbone_row(backbone).source
+    return hashlib.sha256("".join(file_hash(file) for file in files).encode()).hexdigest()

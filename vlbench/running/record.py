@@ -1,0 +1,128 @@
+"""What a finished run leaves: predictions, trained tensors, and rows of the result table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors.torch import save_file
+
+from vlbench.cards import card_hash
+from vlbench.columns import result_schema
+from vlbench.data.example import Example
+from vlbench.files import write_atomically
+from vlbench.metrics.scored import Scored
+from vlbench.running.folder import now
+from vlbench.running.scoring import Value
+from vlbench.running.spec import RunSpec
+from vlbench.techniques.adapt import AdaptedModel
+from vlbench.techniques.counting import count
+from vlbench.techniques.freezing import trained_state
+
+REFERENCE_KEYS = ("answers", "answer", "label", "captions")
+"""Where official records keep what is right."""
+
+
+def write_predictions(
+    file: Path, examples: Sequence[Example], answers: Mapping[str, str], scored: Scored
+) -> None:
+    """One row per example: id, family, text, prediction, references (JSON), score."""
+    table = pa.table(
+        {
+            "id": [e.id for e in examples],
+            "family": [e.family for e in examples],
+            "images": [list(e.images) for e in examples],
+            "text": [e.text for e in examples],
+            "prediction": [answers[e.id] for e in examples],
+            "references": [_references(e) for e in examples],
+            "score": [float(scored.per_example[e.id]) for e in examples],
+        }
+    )
+    write_parquet(file, table)
+
+
+def _references(example: Example) -> str:
+    found = next(
+        (example.annotation[key] for key in REFERENCE_KEYS if key in example.annotation), None
+    )
+    return json.dumps(found, ensure_ascii=False)
+
+
+def write_parquet(file: Path, table: pa.Table) -> None:
+    """A Parquet file that appears whole."""
+    write_atomically(file, lambda path: pq.write_table(table, path))
+
+
+def write_adapter(file: Path, model: AdaptedModel, spec: RunSpec) -> int:
+    """The trained tensors only, with the card they belong to; returns the bytes."""
+    card = json.dumps(spec.method.model_dump(mode="json"), sort_keys=True)
+    metadata = {"method": card, "backbone": spec.backbone, "suite": spec.suite, "key": spec.key}
+    tensors = {name: tensor.cpu() for name, tensor in trained_state(model).items()}
+    write_atomically(file, lambda path: save_file(tensors, path, metadata=metadata))
+    return file.stat().st_size
+
+
+class Rows:
+    """Collects the rows of a run's `result.parquet`; what all of them share is said once."""
+
+    def __init__(self, spec: RunSpec, attempt: int, model: AdaptedModel, **shared: Any) -> None:
+        counts = count(model)
+        train = spec.method.train
+        self._spec = spec
+        self._rows: list[dict[str, Any]] = []
+        self._shared = {
+            "key": spec.key,
+            "attempt": attempt,
+            "status": "done",
+            "method": spec.method.name,
+            "title": spec.method.title,
+            "technique": spec.method.technique,
+            "sharing": spec.method.sharing,
+            "settings": ",".join(spec.settings),
+            "suite": spec.suite,
+            "backbone": spec.backbone,
+            "edition": spec.edition,
+            "scope": spec.scope,
+            "seed": spec.seed,
+            "trainable_parameters": counts.trainable,
+            "total_parameters": counts.total,
+            "trainable_percent": counts.percent,
+            "denominator": counts.denominator,
+            "learning_rate": train.learning_rate,
+            "epochs": train.epochs,
+            "batch_size": train.batch_size,
+            "precision": train.precision,
+            "card_hash": card_hash(spec.method, *spec.tasks),
+            "created_at": now(),
+            **shared,
+        }
+
+    def add(
+        self, task: str, main: str, split: str, seconds: float, values: Sequence[Value]
+    ) -> None:
+        """The values of one task and split."""
+        for value in values:
+            self._rows.append(
+                {
+                    **self._shared,
+                    "task": task,
+                    "split": split,
+                    "metric": f"{task}.{value.metric}",
+                    "main": value.metric == main,
+                    "family": value.family,
+                    "value": value.value,
+                    "majority": value.majority,
+                    "n_examples": value.n,
+                    "evaluate_seconds": seconds,
+                    "data_fingerprint": self._spec.data[task],
+                }
+            )
+
+    def write(self, file: Path, **measured: Any) -> None:
+        """Write the table, with what was measured at the very end."""
+        rows = [{**row, **measured} for row in self._rows]
+        write_parquet(file, pa.Table.from_pylist(rows, schema=result_schema()))

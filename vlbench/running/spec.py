@@ -1,0 +1,97 @@
+"""A run's spec: everything resolved, and the key that says whether two runs are the same run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from vlbench.cards.files import CardFile
+from vlbench.cards.method import MethodCard
+from vlbench.cards.resolve import PROSE
+from vlbench.cards.task import Edition, TaskCard
+from vlbench.errors import DataError
+
+KEY_VERSION = 1
+"""Raise it when equal specs no longer mean equal results; old keys then no longer match."""
+
+NOT_IN_KEY = {
+    "root": "where the data lies; what they are is in `data`",
+    "method_file": "where an outside card lies; what it says is in `method`",
+    "settings": "how the user spelled what `method` already holds",
+    "backbone_path": "where weights lie; what they are is in `backbone_hash`",
+    "device": "the same numbers up to rounding on any device",
+}
+"""What is left out of the key, and why; everything else is in it."""
+
+
+class RunSpec(BaseModel):
+    """method x suite x backbone x edition x seed, fully resolved."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key_version: int = KEY_VERSION
+    method: MethodCard
+    method_file: str = ""
+    settings: tuple[str, ...] = ()
+    suite: str
+    tasks: tuple[TaskCard, ...]
+    backbone: str
+    backbone_path: str = ""
+    backbone_hash: str
+    edition: Edition
+    root: str
+    data: dict[str, str]
+    """Task -> data fingerprint."""
+    seed: int
+    limit: int | None = None
+    device: str = "cpu"
+
+    @property
+    def scope(self) -> str:
+        """`smoke` where the data were limited, else `complete`."""
+        return "complete" if self.limit is None else "smoke"
+
+    @property
+    def name(self) -> str:
+        """The run in words, for messages."""
+        parts = [self.method.name, *self.settings, self.suite, self.backbone, f"seed {self.seed}"]
+        return ", ".join(parts)
+
+    @property
+    def key(self) -> str:
+        """16 hex digits of sha256 over all that can influence the result."""
+        table = self.model_dump(mode="json", exclude=set(NOT_IN_KEY))
+        table["method"] = _without_prose(table["method"])
+        table["tasks"] = [_without_prose(task) for task in table["tasks"]]
+        text = json.dumps(table, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        """As `spec.json` holds it."""
+        table = {"schema": "vlbench.spec/1", "key": self.key, **self.model_dump(mode="json")}
+        return json.dumps(table, indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> RunSpec:
+        """The spec of a run folder, with outside code still found beside its card."""
+        try:
+            table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            key = table.pop("key")
+            table.pop("schema")
+            spec = cls.model_validate(table)
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{path}: not a run's spec: {error}") from None
+        if spec.key != key:
+            raise DataError(f"{path}: the spec was changed: its key is {spec.key}, it says {key}")
+        if spec.method_file:
+            file = Path(spec.method_file)
+            spec.method._file = CardFile(spec.method.name, file, str(file), is_outside=True)
+        return spec
+
+
+def _without_prose(card: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in card.items() if name not in PROSE}

@@ -1,0 +1,59 @@
+"""Put a technique on a backbone: first everything is frozen, then what trains is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from vlbench.cards.checking import check, refuse
+from vlbench.cards.technique import find_technique
+from vlbench.techniques.base import Technique
+
+if TYPE_CHECKING:
+    from vlbench.backbones.base import Backbone, Batch
+    from vlbench.cards.method import MethodCard
+
+
+class AdaptedModel(nn.Module):
+    """A backbone with a technique's modules attached to it."""
+
+    def __init__(self, backbone: Backbone, technique: Technique) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.technique = technique
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits (B, T, V) of the batch's targets."""
+        logits: Tensor = self.backbone(batch)
+        return logits
+
+    def generate(self, batch: Batch, beams: int, max_length: int) -> list[list[int]]:
+        """Token ids of each answer, special tokens included."""
+        return self.backbone.generate(batch, beams, max_length)
+
+    def choice_logits(self, batch: Batch, first_tokens: Sequence[int]) -> Tensor:
+        """Logits (B, choices) of each choice's first token."""
+        return self.backbone.choice_logits(batch, first_tokens)
+
+
+def new_technique(method: MethodCard, tasks: Sequence[str]) -> Technique:
+    """The technique a resolved method card names, for these tasks; not attached yet."""
+    kind = find_technique(method.technique, method.folder)
+    params, faults = check(kind.Params, method.params, ("params",))
+    if params is None or faults:
+        raise refuse(method.shown, faults)
+    return kind(params, method.sharing, tasks)
+
+
+def adapt(backbone: Backbone, method: MethodCard, tasks: Sequence[str]) -> AdaptedModel:
+    """The adapted model a resolved method card describes; on a meta backbone too, for planning."""
+    technique = new_technique(method, tasks)
+    technique.check(backbone)
+    backbone.requires_grad_(False)
+    backbone.set_dropout(method.train.dropout)
+    technique.attach(backbone)
+    for part in technique.trained(backbone, method.train.norms):
+        part.requires_grad_(True)
+    return AdaptedModel(backbone, technique).train()

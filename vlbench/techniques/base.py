@@ -1,0 +1,57 @@
+"""What a technique is: modules that attach to a backbone's sites, and a list of what trains.
+
+A technique knows no backbone by name: it reads `backbone.sites()` and leaves alone what it does
+not need. It attaches modules of its own by hooks on the sites, so the backbone stays as it was.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import nn
+
+from vlbench.cards.checking import Checked
+from vlbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from vlbench.backbones.base import Backbone
+
+
+class NoParams(Checked):
+    """A technique without parameters."""
+
+
+class Technique(nn.Module, ABC):
+    """How a frozen backbone is adapted. Its own parameters are those of its submodules.
+
+    A subclass names its `Params` and `sharings` and writes `attach`; where some width does not
+    fit it also writes `check`.
+    """
+
+    Params: ClassVar[type[Checked]] = NoParams
+    """The card's `[params]`; a field's docstring is its documentation."""
+    sharings: ClassVar[frozenset[str]] = frozenset({"all"})
+    """Whose weights a task may use: task (its own), all (one set), up or down (that half)."""
+
+    def __init__(self, params: Checked, sharing: str, tasks: Sequence[str]) -> None:
+        super().__init__()
+        if sharing not in self.sharings:
+            known = ", ".join(sorted(self.sharings))
+            raise UsageError(f"{type(self).__name__} cannot share '{sharing}'. Known: {known}.")
+        self.params = params
+        self.sharing = sharing
+        self.tasks = tuple(tasks)
+
+    def check(self, backbone: Backbone) -> None:
+        """Raise UsageError where this technique cannot work on this backbone; for plans."""
+        return None
+
+    @abstractmethod
+    def attach(self, backbone: Backbone) -> None:
+        """Make the modules, on the backbone's device, and hook them to its sites."""
+
+    def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
+        """Everything that trains; `norms` is the card's wish for the backbone's layer norms."""
+        return [backbone.visual, self, *(backbone.norms() if norms else [])]

@@ -1,0 +1,114 @@
+"""Bottlenecks at the sub-layers' outputs: u + Up(gelu(Down(u))), with halves shared or not.
+
+Shapes: B batch, T tokens, C hidden size, R bottleneck width.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vlbench.backbones.sites import SUBLAYERS, Router, Site
+from vlbench.cards.checking import Checked
+from vlbench.errors import UsageError, nearest
+from vlbench.techniques.base import Technique
+
+if TYPE_CHECKING:
+    from vlbench.backbones.base import Backbone
+
+SHARED = "all"
+"""The name under which a half that all tasks share is kept."""
+
+
+class BottleneckParams(Checked):
+    """Parameters that all bottlenecks have."""
+
+    reduction: int = Field(default=8, ge=1)
+    """The hidden size divided by this is the bottleneck's width."""
+
+
+class PerTask(nn.Module):
+    """A layer for each task, or one for all of them."""
+
+    def __init__(self, make: Callable[[], nn.Module], tasks: Sequence[str]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict({task: make() for task in tasks})
+
+    def forward(self, x: Tensor, task: str) -> Tensor:
+        """The layer of `task`; the others see nothing, so they get no gradient."""
+        layers = self.layers
+        if SHARED in layers:
+            task = SHARED
+        if task not in layers:
+            raise UsageError(f"No weights for task '{task}'. {nearest(task, layers)}")
+        output: Tensor = layers[task](x)
+        return output
+
+
+class Bottleneck(nn.Module):
+    """The module at one site."""
+
+    def __init__(self, down: PerTask, up: PerTask) -> None:
+        super().__init__()
+        self.down = down
+        self.up = up
+
+    def forward(self, u: Tensor, task: str) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        low = functional.gelu(self.down(u, task), approximate="tanh")  # (B, T, R)
+        output: Tensor = u + self.up(low, task)
+        return output
+
+
+class Bottlenecks(Technique):
+    """A bottleneck behind every attention and feed-forward, before dropout and the residual sum."""
+
+    Params: ClassVar[type[Checked]] = BottleneckParams
+    params: BottleneckParams
+
+    def bottleneck_width(self, width: int) -> int:
+        """C -> R; refuses a hidden size that does not divide."""
+        if width % self.params.reduction:
+            raise UsageError(
+                f"params.reduction={self.params.reduction} does not divide the hidden size {width}."
+            )
+        return width // self.params.reduction
+
+    def subsites(self, backbone: Backbone) -> list[Site]:
+        """The sites a bottleneck stands at."""
+        return [site for site in backbone.sites() if site.kind in SUBLAYERS]
+
+    def check(self, backbone: Backbone) -> None:
+        """Every width must divide."""
+        for width in {site.width for site in self.subsites(backbone)}:
+            self.bottleneck_width(width)
+
+    @abstractmethod
+    def layer(self, width_in: int, width_out: int) -> nn.Module:
+        """A fresh Down or Up."""
+
+    def attach(self, backbone: Backbone) -> None:
+        """One bottleneck a site, named after it."""
+        downs = self.tasks if self.sharing in ("task", "up") else (SHARED,)
+        ups = self.tasks if self.sharing in ("task", "down") else (SHARED,)
+        self.sites = nn.ModuleDict()
+        for site in self.subsites(backbone):
+            low = self.bottleneck_width(site.width)
+            with torch.device(backbone.table.device):
+                down = PerTask(partial(self.layer, site.width, low), downs)
+                up = PerTask(partial(self.layer, low, site.width), ups)
+            bottleneck = Bottleneck(down, up)
+            self.sites[site.name] = bottleneck
+            site.on_output(partial(_routed, bottleneck, backbone.router))
+
+
+def _routed(bottleneck: Bottleneck, router: Router, u: Tensor) -> Tensor:
+    output: Tensor = bottleneck(u, router.task)
+    return output

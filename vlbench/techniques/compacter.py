@@ -1,0 +1,121 @@
+"""Compacter (Mahabadi et al., 2021, https://arxiv.org/abs/2106.04647): adapters of Kronecker sums.
+
+Down and Up are y = x H + b with H = sum_i A_i (x) W_i, A: (n, n, n) the rule, W: (n, in/n, out/n).
+`factorized`: W_i = L_i R_i of rank `rank`. `shared_rule`: one A for all layers of the model.
+
+The paper shares the rule and factorizes; VL-Adapter's scripts do neither and take n = 2, which is
+the default here. H is built by one contraction, and kept while weights stand still (generation).
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from vlbench.cards.checking import Checked
+from vlbench.errors import UsageError
+from vlbench.techniques.bottleneck import BottleneckParams, Bottlenecks
+
+if TYPE_CHECKING:
+    from vlbench.backbones.base import Backbone
+
+
+class CompacterParams(BottleneckParams):
+    """Parameters of Compacter."""
+
+    division: int = Field(default=2, ge=1)
+    """n: into how many parts both widths are divided."""
+    shared_rule: bool = False
+    """Whether all layers use one A."""
+    factorized: bool = False
+    """Whether each W_i is a product of two thin matrices."""
+    rank: int = Field(default=1, ge=1)
+    """Rank of that product."""
+    init_range: float = Field(default=0.01, ge=0)
+    """A starts as N(0, init_range^2)."""
+
+
+class KroneckerLinear(nn.Module):
+    """A linear layer whose matrix is a sum of Kronecker products."""
+
+    def __init__(self, width_in: int, width_out: int, params: CompacterParams, rule: nn.Parameter):
+        super().__init__()
+        n = params.division
+        self.width_in = width_in
+        self.width_out = width_out
+        self.rule = rule
+        if params.factorized:
+            left = xavier(n, width_in // n, params.rank)
+            self.factors = nn.ParameterList([left, xavier(n, params.rank, width_out // n)])
+        else:
+            self.factors = nn.ParameterList([xavier(n, width_in // n, width_out // n)])
+        self.b = nn.Parameter(torch.zeros(width_out))  # decayed by the reference, unlike a bias
+        self._kept: tuple[object, Tensor] | None = None
+
+    def matrix(self) -> Tensor:
+        """H, (in, out)."""
+        w = self.factors[0] if len(self.factors) == 1 else self.factors[0] @ self.factors[1]
+        h = torch.einsum("iac,ikp->akcp", self.rule, w)  # (n, in/n, n, out/n)
+        return h.reshape(self.width_in, self.width_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, in) -> (B, T, out)."""
+        is_kept = not torch.is_grad_enabled() and not self.rule.is_inference()  # has a version
+        h = self._kept_matrix(x.device.type) if is_kept else self.matrix()
+        return x @ h + self.b
+
+    def _kept_matrix(self, device: str) -> Tensor:
+        """H, built again only when a parameter or autocast changed; without gradients only."""
+        parameters = (self.rule, *self.factors)
+        state = (
+            torch.is_autocast_enabled(device),
+            *((p.data_ptr(), p._version, p.dtype) for p in parameters),
+        )
+        if self._kept is None or self._kept[0] != state:
+            self._kept = (state, self.matrix())
+        return self._kept[1]
+
+
+class Compacter(Bottlenecks):
+    """Bottlenecks of two Kronecker layers."""
+
+    Params: ClassVar[type[Checked]] = CompacterParams
+    sharings: ClassVar[frozenset[str]] = frozenset({"task", "all"})
+    params: CompacterParams
+
+    def bottleneck_width(self, width: int) -> int:
+        """C -> R; both must divide by n too."""
+        low = super().bottleneck_width(width)
+        for each in (width, low):
+            if each % self.params.division:
+                raise UsageError(
+                    f"params.division={self.params.division} does not divide the width {each} "
+                    f"(hidden size {width}, params.reduction={self.params.reduction})."
+                )
+        return low
+
+    def attach(self, backbone: Backbone) -> None:
+        """The rule that all share comes first, so that it is saved once, under its own name."""
+        if self.params.shared_rule:
+            with torch.device(backbone.table.device):
+                self.rule = self._new_rule()
+        super().attach(backbone)
+
+    def layer(self, width_in: int, width_out: int) -> nn.Module:
+        """A Kronecker layer with a rule of its own or the shared one."""
+        rule = self.rule if self.params.shared_rule else self._new_rule()
+        return KroneckerLinear(width_in, width_out, self.params, rule)
+
+    def _new_rule(self) -> nn.Parameter:
+        n = self.params.division
+        return nn.Parameter(torch.randn(n, n, n) * self.params.init_range)
+
+
+def xavier(n: int, rows: int, columns: int) -> nn.Parameter:
+    """n matrices, each Xavier-uniform with gain sqrt(2) on its own."""
+    bound = sqrt(2.0) * sqrt(6.0 / (rows + columns))
+    return nn.Parameter(torch.empty(n, rows, columns).uniform_(-bound, bound))

@@ -1,0 +1,32 @@
+"""Tensors by name: what a model holds, each tensor once, and copying values back in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from vlbench.errors import MissingError
+
+
+def unique_state(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name; a tied tensor stands under its first name only."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+@torch.no_grad()
+def copy_into(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: str) -> None:
+    """Copy `tensors` into `own`, in place; every name and shape must fit, or nothing is copied."""
+    faults = [f"missing {name}" for name in own.keys() - tensors.keys()]
+    faults += [f"unknown {name}" for name in tensors.keys() - own.keys()]
+    faults += [
+        f"{name} has shape {tuple(tensors[name].shape)}, expected {tuple(own[name].shape)}"
+        for name in own.keys() & tensors.keys()
+        if own[name].shape != tensors[name].shape
+    ]
+    if faults:
+        shown = "; ".join(sorted(faults)[:8]) + ("; ..." if len(faults) > 8 else "")
+        raise MissingError(f"{source}: the weights do not fit this model: {shown}")
+    for name, tensor in own.items():
+        tensor.copy_(tensors[name])

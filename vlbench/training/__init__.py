@@ -1,0 +1,1 @@
+"""Training: loss, optimiser, batch order, loop, checkpoint, generation."""

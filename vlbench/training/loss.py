@@ -1,0 +1,56 @@
+"""The three losses of VL-Adapter's tasks: cross entropy of the target tokens, weighted differently.
+
+Shapes: B batch, T target tokens, V vocabulary. Targets of -100 are ignored; nothing is smoothed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.nn import functional
+
+from vlbench.errors import UsageError, nearest
+
+IGNORED = -100
+
+
+def token_losses(logits: Tensor, target_ids: Tensor) -> Tensor:
+    """Cross entropy of each target token, 0 where ignored: (B, T, V), (B, T) -> (B, T)."""
+    flat = functional.cross_entropy(
+        logits.float().flatten(0, 1),
+        target_ids.flatten(),
+        ignore_index=IGNORED,
+        reduction="none",
+    )
+    return flat.view(target_ids.shape)
+
+
+def per_token(losses: Tensor, counts: Tensor, scores: Tensor) -> Tensor:
+    """COCO captions: the mean over all target tokens of the batch."""
+    return losses.sum() / counts.sum().clamp(min=1)
+
+
+def per_example(losses: Tensor, counts: Tensor, scores: Tensor) -> Tensor:
+    """The mean over examples of each one's mean over its tokens."""
+    return (losses.sum(dim=1) / counts.clamp(min=1)).mean()
+
+
+def score_weighted(losses: Tensor, counts: Tensor, scores: Tensor) -> Tensor:
+    """VQA: as per example, each weighted by the score of the answer it was given."""
+    return (scores.to(losses) * losses.sum(dim=1) / counts.clamp(min=1)).mean()
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "score-weighted": score_weighted,
+    "per-example": per_example,
+    "per-token": per_token,
+}
+
+
+def loss(logits: Tensor, target_ids: Tensor, scores: Tensor, kind: str) -> Tensor:
+    """The batch's loss of a task card's `loss`: logits (B, T, V), targets (B, T), scores (B,)."""
+    if kind not in LOSSES:
+        raise UsageError(f"Unknown loss '{kind}'. {nearest(kind, LOSSES)}")
+    counts = target_ids.ne(IGNORED).sum(dim=1)  # (B,)
+    return LOSSES[kind](token_losses(logits, target_ids), counts, scores)

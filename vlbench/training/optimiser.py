@@ -1,0 +1,108 @@
+"""AdamW and the schedule as the authors ran them (transformers 4.2.1).
+
+p <- p - lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps), then p <- p - lr wd p. Unlike torch's
+AdamW the decay comes second, on the updated p, and eps is added before the correction of v. t
+counts the steps in which that parameter had a gradient: without one it neither moves nor decays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import sqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+UNDECAYED_BIAS = (nn.Linear, nn.LayerNorm)
+"""Modules whose bias is spared from decay. Norm weights and Compacter's `b` decay, as theirs do."""
+
+
+class AdamW(torch.optim.Optimizer):
+    """The authors' AdamW over whole lists of tensors at once."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-6,
+        weight_decay: float = 0.01,
+    ) -> None:
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step for every parameter that has a gradient."""
+        result = None
+        if closure is not None:
+            with torch.enable_grad():
+                result = closure()
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if params:
+                self._step(params, group)
+        return result
+
+    def _step(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        (beta1, beta2), lr = group["betas"], group["lr"]
+        states = [self._advance(p) for p in params]
+        grads = [p.grad for p in params if p.grad is not None]
+        means = [state["mean"] for state in states]
+        squares = [state["square"] for state in states]
+        torch._foreach_lerp_(means, grads, 1 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
+        denominators = torch._foreach_sqrt(squares)
+        torch._foreach_add_(denominators, group["eps"])
+        rates = [
+            -lr * sqrt(1 - beta2 ** state["step"]) / (1 - beta1 ** state["step"])
+            for state in states
+        ]
+        torch._foreach_addcdiv_(params, means, denominators, rates)
+        if group["weight_decay"]:
+            torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
+
+    def _advance(self, p: Tensor) -> dict[str, Any]:
+        """The parameter's state, one step on."""
+        state: dict[str, Any] = self.state[p]
+        if not state:
+            state["step"] = 0
+            state["mean"] = torch.zeros_like(p)
+            state["square"] = torch.zeros_like(p)
+        state["step"] += 1
+        return state
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """What trains, in two groups: decayed and spared.
+
+    The authors spare every name that contains `bias` or `LayerNorm.weight`, which in these models
+    are the biases of linear layers and layer norms; here that is decided by the module's type.
+    """
+    spared = {
+        module.bias
+        for module in model.modules()
+        if isinstance(module, UNDECAYED_BIAS) and module.bias is not None
+    }
+    params = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in params if p not in spared], "weight_decay": weight_decay},
+        {"params": [p for p in params if p in spared], "weight_decay": 0.0},
+    ]
+
+
+def linear_schedule(
+    optimiser: torch.optim.Optimizer, total_steps: int, warmup_ratio: float
+) -> LambdaLR:
+    """From 0 up to the rate in int(ratio x total) steps, then down to 0 at the last."""
+    warmup = int(warmup_ratio * total_steps)
+
+    def share(step: int) -> float:
+        if step < warmup:
+            return step / max(1, warmup)
+        return max(0.0, (total_steps - step) / max(1, total_steps - warmup))
+
+    return LambdaLR(optimiser, share)

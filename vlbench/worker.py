@@ -1,0 +1,67 @@
+"""`python -m vlbench.worker RUN_DIR`: does one run from its spec, the same everywhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from vlbench.errors import UsageError, VlbenchError
+
+INTERRUPTED = 130
+BUG = 5
+
+
+def main(arguments: list[str]) -> int:
+    """Do the run; the exit code is the command line's."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: docs/performance.md
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        if len(arguments) != 1:
+            raise UsageError("usage: python -m vlbench.worker RUN_DIR")
+        return _work(Path(arguments[0]))
+    except VlbenchError as error:
+        print(f"vlbench: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _work(path: Path) -> int:
+    from vlbench.running.folder import RunFolder
+    from vlbench.running.progress import new_progress
+    from vlbench.running.spec import RunSpec
+
+    spec = RunSpec.read(path / "spec.json")
+    folder = RunFolder(path)
+    with folder.claimed():
+        if folder.is_done:
+            return 0
+        attempt = folder.attempts() + 1
+        folder.note_attempt(attempt, "began")
+        folder.write_status("running", attempt, step=0)
+        progress = new_progress(folder.log)
+        progress.say(f"{spec.name}: attempt {attempt}")
+        try:
+            from vlbench.running.execute import Run
+
+            Run(spec, folder, attempt, progress).execute()
+        except BaseException as error:
+            progress.close()
+            status = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
+            text = str(error) if isinstance(error, VlbenchError) else traceback.format_exc()
+            folder.note_attempt(attempt, status, text)
+            folder.write_status(status, attempt, error=text)
+            if isinstance(error, VlbenchError | KeyboardInterrupt):
+                raise
+            traceback.print_exc()
+            return BUG
+        progress.close()
+        folder.note_attempt(attempt, "done")
+        folder.write_status("done", attempt)
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
