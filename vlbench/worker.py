@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
 
-from vlbench.errors import UsageError, VlbenchError
+from vlbench.errors import RunFailed, UsageError, VlbenchError
 
 INTERRUPTED = 130
 BUG = 5
@@ -48,19 +50,29 @@ def _work(path: Path) -> int:
 
             Run(spec, folder, attempt, progress).execute()
         except BaseException as error:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # what follows takes no time
             progress.close()
-            status = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
-            text = str(error) if isinstance(error, VlbenchError) else traceback.format_exc()
+            code, status, text = _explained(error)
             folder.note_attempt(attempt, status, text)
             folder.write_status(status, attempt, error=text)
-            if isinstance(error, VlbenchError | KeyboardInterrupt):
-                raise
-            traceback.print_exc()
-            return BUG
+            if text:
+                print(f"vlbench: {text}", file=sys.stderr)
+            return code
         progress.close()
         folder.note_attempt(attempt, "done")
         folder.write_status("done", attempt)
         return 0
+
+
+def _explained(error: BaseException) -> tuple[int, str, str]:
+    """Exit code, status and text of what ended an attempt; a bug comes with its traceback."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "cancelled", ""
+    if isinstance(error, VlbenchError):
+        return error.exit_code, "failed", str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return RunFailed.exit_code, "failed", f"{error.filename}: the disk is full"
+    return BUG, "failed", traceback.format_exc()
 
 
 if __name__ == "__main__":

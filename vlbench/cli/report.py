@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from vlbench.cli.output import note, stdout_console
+from vlbench.files import write_atomically
 
 
 class Format(StrEnum):

@@ -1,1 +1,1 @@
-"""Reading result files, summing them up over seeds, and showing them: files in, text out, never torch."""
+"""Reading results, summing them up over seeds, showing them: files in, text out, never torch."""

@@ -12,11 +12,9 @@ from rich.console import Console
 
 from vlbench.leaderboard.sheets import Sheet, cost_sheet, family_sheets, main_sheet
 from vlbench.leaderboard.summary import Board, Row
-from vlbench.leaderboard.tables import markdown_sheet, rich_sheet
+from vlbench.leaderboard.tables import UNWRAPPED, markdown_sheet, print_sheet
 
 SCHEMA = "vlbench.report/1"
-UNWRAPPED = 10_000
-"""Columns of a page that never wraps or cuts a line."""
 
 
 def sheets(boards: Sequence[Board], families: bool = False, costs: bool = False) -> list[Sheet]:
@@ -34,7 +32,7 @@ def print_tables(sheets: Sequence[Sheet], console: Console) -> None:
     for index, sheet in enumerate(sheets):
         if index:
             console.print()
-        console.print(rich_sheet(sheet), highlight=False)
+        print_sheet(sheet, console)
 
 
 def as_text(sheets: Sequence[Sheet]) -> str:

@@ -16,7 +16,7 @@ FILES = "runs/*/result.parquet"
 
 
 def read_results(folder: Path) -> pd.DataFrame:
-    """Every row of every finished run below `folder`, one row per task, split, metric and family."""
+    """Every row of every finished run: one per task, split, metric and family."""
     files = sorted(folder.glob(FILES))
     if not files:
         raise NothingToReport(_nothing(folder))
@@ -24,11 +24,6 @@ def read_results(folder: Path) -> pd.DataFrame:
     _refuse_copies(zip(files, parts, strict=True))
     table: pd.DataFrame = pa.concat_tables(parts).to_pandas()
     return table
-
-
-def unfinished(folder: Path) -> int:
-    """How many run folders hold no result: running, failed or interrupted."""
-    return sum(not (run / "result.parquet").exists() for run in _run_folders(folder))
 
 
 def _run_folders(folder: Path) -> list[Path]:

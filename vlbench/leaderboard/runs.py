@@ -16,7 +16,7 @@ INTEGERS = tuple(column.name for column in COLUMNS if column.type == "int64")
 
 
 class Family(NamedTuple):
-    """The examples of one question family, and what always giving its most frequent answer scores."""
+    """A question family: its examples, and what always giving the most frequent answer scores."""
 
     n_examples: int
     majority: float | None
@@ -71,7 +71,7 @@ def read_runs(results: pd.DataFrame) -> list[Run]:
 
 
 def same_data(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs apart by the data they were scored on; a run that lacks a task joins those it agrees with."""
+    """Runs apart by their data; a run that lacks a task joins those it agrees with."""
     parts: list[tuple[dict[str, Ground], list[Run]]] = []
     for run in sorted(runs, key=lambda run: (-len(run.grounds), sorted(run.grounds.items()))):
         for grounds, members in parts:
@@ -116,4 +116,7 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
         else value
         for name, value in row.items()
     }
-    return plain | {name: int(plain[name]) for name in INTEGERS if plain[name] is not None}
+    whole = {
+        name: int(value) for name, value in plain.items() if value is not None and name in INTEGERS
+    }
+    return plain | whole

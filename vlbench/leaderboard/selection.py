@@ -26,7 +26,7 @@ def select(
     edition: str = "",
     include: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """The results that the filters leave; an unknown name and an empty rest are errors that say more."""
+    """The results that the filters leave; an unknown name or an empty rest is an error."""
     wanted: dict[str, list[str]] = {
         "scope": ["complete", *_scopes(include)],
         "method": [_method(name, results["method"]) for name in split_names(methods)]

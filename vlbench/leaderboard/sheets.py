@@ -99,7 +99,7 @@ def cost_sheet(board: Board) -> Sheet:
 
 
 def _main_row(row: Row, board: Board, has_average: bool) -> list[Cell]:
-    cells = [Cell(row.label), Cell(_percent(row.facts["trainable_percent"]))]
+    cells = [Cell(row.method, row.details), Cell(_percent(row.facts["trainable_percent"]))]
     cells += [
         _stat(row.stat(metric), len(row.seeds), metric in row.below_floor)
         for metric in board.mains.values()
@@ -135,7 +135,7 @@ def _cost_row(row: Row) -> list[Cell]:
     parameters = row.facts["trainable_parameters"]
     costs = {name: stat.mean for name, stat in row.costs.items()}
     return [
-        Cell(row.label),
+        Cell(row.method, row.details),
         Cell(NONE if parameters is None else f"{parameters:,}"),
         Cell(_percent(row.facts["trainable_percent"])),
         Cell(_number(costs["adapter_bytes"], 1e-3)),

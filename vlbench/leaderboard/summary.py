@@ -31,6 +31,9 @@ COSTS = (
 )
 
 
+OTHER_DATA = "Runs of this suite on other data stand in another table: do not compare the two."
+
+
 @dataclass(frozen=True)
 class Stat:
     """Mean and sample standard deviation over `n` seeds; a single one has no deviation."""
@@ -77,11 +80,16 @@ class Row:
         return self.method in FLOORS
 
     @property
+    def details(self) -> str:
+        """What tells the row from others of its method: ` (params.reduction=4)`, or nothing."""
+        parts = [self.settings, f"card {self.card}" if self.card else ""]
+        text = ", ".join(part for part in parts if part)
+        return f" ({text})" if text else ""
+
+    @property
     def label(self) -> str:
         """What a table calls the row."""
-        details = [self.settings, f"card {self.card}" if self.card else ""]
-        text = ", ".join(detail for detail in details if detail)
-        return f"{self.method} ({text})" if text else self.method
+        return self.method + self.details
 
     def stat(self, metric: str, family: str = "") -> Stat:
         """The statistics of a metric, empty where it was not measured."""
@@ -121,8 +129,7 @@ def summarise(
     for place in sorted(places, key=lambda place: (place[3] != "complete", *map(str, place))):
         tasks = _tasks(place[0], places[place], suites or {})
         parts = same_data(places[place])
-        other = "Runs of this suite on other data stand in a table of their own; do not compare the two."
-        notes = [other] if len(parts) > 1 else []
+        notes = [OTHER_DATA] if len(parts) > 1 else []
         boards += [_board(place, part, tasks, notes) for part in parts]
     return boards
 
@@ -139,7 +146,11 @@ def _board(
     suite, backbone, edition, scope, limit = place
     named = {task: metric for run in runs for task, metric in run.mains.items()}
     mains = {task: named.get(task, task) for task in tasks}
-    families = {name: each for run in runs for name, each in run.families.items()}
+    families: dict[tuple[str, str], Family] = {}
+    for run in runs:
+        for name, family in run.families.items():
+            if name not in families or families[name].majority is None:
+                families[name] = family
     majority = {metric: _majority(metric, families) for metric in mains.values()}
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.age):

@@ -61,7 +61,9 @@ def _work(folder: RunFolder) -> int:
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         environment.pop(name, None)
     command = [sys.executable, "-m", "vlbench.worker", str(folder.path)]
-    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+    )  # a session of its own: Ctrl-C reaches it once, through us
     try:
         code = process.wait()
     except BaseException:

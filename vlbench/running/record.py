@@ -87,6 +87,7 @@ class Rows:
             "backbone": spec.backbone,
             "edition": spec.edition,
             "scope": spec.scope,
+            "limit": spec.limit,
             "seed": spec.seed,
             "trainable_parameters": counts.trainable,
             "total_parameters": counts.total,

@@ -9,8 +9,8 @@ from torch import nn
 from vlbench.techniques.adapt import AdaptedModel
 
 DENOMINATOR = (
-    "all parameters of the adapted model: backbone with its added token rows, visual embedding and "
-    "the technique's modules; tied tensors once; without the image encoder"
+    "the adapted model with its visual embedding and added tokens, tied tensors once, "
+    "without the image encoder"
 )
 
 

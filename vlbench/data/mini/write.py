@@ -44,9 +44,9 @@ class Sizes:
 
 
 SIZES = Sizes(
-    coco={"train": 1200, "val": 200, "test": 300},
-    gqa={"train": 1200, "val": 160, "test": 240},
-    nlvr2={"train": 500, "val": 60, "test": 125},
+    coco={"train": 800, "val": 160, "test": 300},
+    gqa={"train": 800, "val": 120, "test": 240},
+    nlvr2={"train": 350, "val": 50, "test": 125},
 )
 GQA_SPLITS = {"train": "train", "val": "val", "test": "testdev"}
 NLVR2_SPLITS = {"train": "train", "val": "dev", "test": "test1"}
