@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.running.builders import Bench
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -22,3 +28,20 @@ def shared_folder() -> Path:
     if not folder.is_dir():
         pytest.skip("no reference material beside the checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def _bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    from tests.running.builders import make_bench
+
+    return make_bench(tmp_path_factory.mktemp("bench"))
+
+
+@pytest.fixture
+def bench(_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A tiny edition and a random backbone to run on, with a cache of their own."""
+    monkeypatch.setenv("VLBENCH_CACHE", str(_bench.root.parent / "cache"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    interrupted = signal.getsignal(signal.SIGINT)
+    yield _bench
+    signal.signal(signal.SIGINT, interrupted)  # a worker that ends badly ignores it

@@ -78,10 +78,3 @@ def test_the_changelog_names_the_version(project: Path) -> None:
     from vlbench import __version__
 
     assert f"## [{__version__}]" in (project / "CHANGELOG.md").read_text(encoding="utf-8")
-
-
-def test_links_between_the_documents_resolve(project: Path) -> None:
-    documents = [*project.glob("*.md"), *project.glob("docs/*.md"), *project.glob("results/*.md")]
-    for document in documents:
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text("utf-8")):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"

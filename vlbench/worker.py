@@ -37,7 +37,7 @@ def _work(path: Path) -> int:
 
     spec = RunSpec.read(path / "spec.json")
     folder = RunFolder(path)
-    with folder.claimed():
+    with folder.claimed(lambda: print("another process does this run: waiting", file=sys.stderr)):
         if folder.is_done:
             return 0
         attempt = folder.attempts() + 1
@@ -56,7 +56,7 @@ def _work(path: Path) -> int:
             folder.note_attempt(attempt, status, text)
             folder.write_status(status, attempt, error=text)
             if text:
-                print(f"vlbench: {text}", file=sys.stderr)
+                progress.say(f"vlbench: {text}")
             return code
         progress.close()
         folder.note_attempt(attempt, "done")
@@ -76,4 +76,5 @@ def _explained(error: BaseException) -> tuple[int, str, str]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to go: as Ctrl-C
     sys.exit(main(sys.argv[1:]))

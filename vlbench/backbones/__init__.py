@@ -30,6 +30,9 @@ class BackboneRow(NamedTuple):
     feature_width: int
     visual_tokens: int
     """Visual tokens an image has after pooling."""
+    threads: int | None = None
+    """CPU threads that pay; None: all the machine has. With a fixed number the bits are the same
+    on machines with more cores."""
 
 
 BACKBONES = {
@@ -41,6 +44,7 @@ BACKBONES = {
         encoder="mini",
         feature_width=128,
         visual_tokens=16,
+        threads=1,
     ),
     "clip-bart": BackboneRow(
         title="CLIP-BART: BART-base reading CLIP RN101 features",

@@ -31,7 +31,9 @@ def make_mini(
 def check(
     tasks: Annotated[str, typer.Option(help="A suite, a task, or tasks with commas between.")],
     root: Annotated[Path | None, typer.Option(help="Where the data lie.")] = None,
-    edition: Annotated[str, typer.Option(help="mini or full.")] = "mini",
+    edition: Annotated[
+        str | None, typer.Option(help="mini (generated) or full (official files).")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Read every split and open every picture; say what is there or what is wrong."""

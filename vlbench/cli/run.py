@@ -61,9 +61,9 @@ def run(
         done = f"{len(outcomes)} of {len(specs)} runs done."
         note(f"{done} The table: vlbench report --results {results}")
         return
-    lines = [f"{outcome.spec.name}: {outcome.folder.log}" for outcome in failed]
+    lines = [f"{each.spec.name}: {each.error}\n  {each.folder.log}" for each in failed]
     error: VlbenchError = RunFailed(
-        f"{len(failed)} of {len(specs)} runs failed; their logs:\n" + "\n".join(lines)
+        f"{len(failed)} of {len(specs)} runs failed:\n" + "\n".join(lines)
     )
     error.exit_code = failed[-1].exit_code
     raise error

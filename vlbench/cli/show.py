@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlbench.cli.output import print_json, print_table
+from vlbench.cli.output import note, print_json, print_table
 from vlbench.errors import UsageError, nearest
 
 if TYPE_CHECKING:
@@ -18,14 +19,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def list_cards(
-    what: Annotated[str, typer.Argument(help="methods, tasks, suites or backbones.")],
+    what: Annotated[str, typer.Argument(help="methods, tasks, suites, backbones or runs.")],
+    results: Annotated[Path, typer.Option(help="The results folder, for runs.")] = Path("results"),
     json: Json = False,
 ) -> None:
-    """List the methods, tasks, suites or backbones there are."""
+    """List the methods, tasks, suites or backbones there are, or the runs of a results folder."""
     if what not in LISTS:
         raise UsageError(f"Nothing called '{what}' to list. {nearest(what, LISTS)}")
     columns, items = LISTS[what]
-    found = list(items())
+    found = list(items(results))
     if json:
         print_json("list", found)
     else:
@@ -44,14 +46,14 @@ def show(
         typer.echo("\n\n".join(text for _, text in found))
 
 
-def _methods() -> Iterable[Item]:
+def _methods(_: Path) -> Iterable[Item]:
     from vlbench.cards.method import all_methods
 
     keys = {*LISTS["methods"][0], "source"}
     return (card.model_dump(mode="json", include=keys) for card in all_methods())
 
 
-def _tasks() -> Iterable[Item]:
+def _tasks(_: Path) -> Iterable[Item]:
     from vlbench.cards.task import all_tasks
 
     for card in all_tasks():
@@ -65,23 +67,36 @@ def _tasks() -> Iterable[Item]:
         }
 
 
-def _suites() -> Iterable[Item]:
+def _suites(_: Path) -> Iterable[Item]:
     from vlbench.cards.task import load_suites
 
     return (suite.model_dump(mode="json") for suite in load_suites().values())
 
 
-def _backbones() -> Iterable[Item]:
+def _backbones(_: Path) -> Iterable[Item]:
     from vlbench.backbones import BACKBONES
 
     return ({"name": name, **row._asdict()} for name, row in BACKBONES.items())
 
 
-LISTS: dict[str, tuple[tuple[str, ...], Callable[[], Iterable[Item]]]] = {
+def _runs(results: Path) -> Iterable[Item]:
+    from vlbench.running.folder import list_runs
+
+    items, faults = list_runs(results)
+    for fault in faults:
+        note(f"vlbench: {fault}")
+    return items
+
+
+LISTS: dict[str, tuple[tuple[str, ...], Callable[[Path], Iterable[Item]]]] = {
     "methods": (("name", "title", "technique", "sharing", "aliases"), _methods),
     "tasks": (("name", "title", "metric", "editions", "aliases"), _tasks),
     "suites": (("name", "title", "tasks"), _suites),
     "backbones": (("name", "title", "source"), _backbones),
+    "runs": (
+        ("key", "method", "settings", "suite", "backbone", "edition", "scope", "seed", "status"),
+        _runs,
+    ),
 }
 """What can be listed: the table's columns, and where its items come from."""
 ROWS = ("suite", "backbone")
@@ -103,7 +118,7 @@ def _named(name: str) -> Iterable[tuple[Item, str]]:
         yield _card("method", load_method(name))
     if name in tasks:
         yield _card("task", load_task(name))
-    rows = {kind: {item["name"]: item for item in LISTS[f"{kind}s"][1]()} for kind in ROWS}
+    rows = {kind: {item["name"]: item for item in LISTS[f"{kind}s"][1](Path())} for kind in ROWS}
     for kind, items in rows.items():
         if name in items:
             yield {"kind": kind, **items[name]}, _lines(items[name])

@@ -56,12 +56,15 @@ class TaskData:
         store: FeatureStore,
         tokenizer: Any,
         settings: TrainSettings,
+        positions: int | None = None,
     ) -> None:
         self.card = card
         self.examples = examples
         self.store = store
         self.tokenizer = tokenizer
         self.settings = settings
+        self.positions = positions
+        """Tokens that the backbone has positions for: longer texts are cut; None: any number."""
         self.batch_size = card.batch_size(settings.batch_size)
 
     def __len__(self) -> int:
@@ -118,6 +121,7 @@ class TaskData:
         return self.card.prompt + example.text
 
     def _tokens(self, texts: Sequence[str], longest: int | None) -> Any:
+        longest = min((n for n in (longest, self.positions) if n is not None), default=None)
         return self.tokenizer(
             list(texts),
             return_tensors="pt",

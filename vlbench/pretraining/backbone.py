@@ -19,12 +19,12 @@ from torch.nn.functional import cross_entropy
 from transformers import BartConfig
 
 from vlbench.backbones.bart import JointBart, new_bart
-from vlbench.data.mini.captions import captions
 from vlbench.data.mini.draw import draw
-from vlbench.data.mini.questions import GQA_FAMILIES, VQA_FAMILIES, Balance, ask
+from vlbench.data.mini.questions import Balance, ask
 from vlbench.data.mini.statements import statement
 from vlbench.data.mini.world import scenes
 from vlbench.encoders.mini import TOKENS, WIDTH, MiniEncoder
+from vlbench.pretraining.english import QUESTIONS, captions
 from vlbench.pretraining.lessons import Lesson, lesson, long_lesson, pair_lesson, repair
 
 SCENES = 40_000
@@ -79,7 +79,7 @@ def task_sentences(count: int, random: Random) -> list[str]:
     balance = Balance()
     sentences: list[str] = []
     for scene in scenes("pretraining", random):
-        sentences += [q.text for q in ask(scene, VQA_FAMILIES + GQA_FAMILIES, 4, balance, random)]
+        sentences += [q.text for q in ask(scene, QUESTIONS, 4, balance, random)]
         sentences += random.sample(captions(scene, random), 2)
         sentences += [statement(random)[0] for _ in range(2)]
         if len(sentences) >= count:

@@ -40,6 +40,9 @@ class Run:
         self.folder = folder
         self.attempt = attempt
         self.progress = progress
+        torch.set_num_threads(backbone_row(spec.backbone).threads or torch.get_num_threads())
+        if spec.device != "cpu":
+            torch.cuda.set_device(spec.device)  # accelerate takes the current one
         self.accelerator = Accelerator(
             cpu=spec.device == "cpu",
             mixed_precision="bf16" if spec.method.train.precision == "bf16" else "no",
@@ -53,6 +56,7 @@ class Run:
         tasks = self._prepare()
         set_seed(self.spec.seed)
         backbone = build_backbone(self.spec.backbone, _path(self.spec.backbone_path))
+        self.positions = getattr(backbone.config, "max_position_embeddings", None)
         model = adapt(backbone, self.spec.method, [card.name for card in self.spec.tasks])
         self.trainer = Trainer(
             model,
@@ -85,16 +89,16 @@ class Run:
 
     def _data(self, task: PreparedTask, examples: list[Example]) -> TaskData:
         train = self.spec.method.train
-        return TaskData(task.card, examples, task.store, self.tokenizer, train)
+        return TaskData(task.card, examples, task.store, self.tokenizer, train, self.positions)
 
     def _resume(self) -> None:
         file = self.folder.checkpoint
         if file.is_file():
-            state: dict[str, Any] = torch.load(file, weights_only=True)
+            state: dict[str, Any] = _load_checkpoint(file)
             self.trainer.load_state_dict(state, str(file))
             self.progress.say(f"going on after epoch {self.trainer.epochs_done}")
-        else:
-            self.folder.curve.unlink(missing_ok=True)
+        kept = read_curve(self.folder.curve, self.trainer.epochs_done)
+        write_atomically(self.folder.curve, "".join(json.dumps(line) + "\n" for line in kept))
 
     def on_step(self, step: Step) -> None:
         """Show the step; keep it in the training curve."""
@@ -162,9 +166,20 @@ def load_adapter(model: AdaptedModel, file: Path) -> None:
     load_trained_state(model, load_file(file), str(file))
 
 
-def read_curve(file: Path) -> list[dict[str, Any]]:
-    """The training curve's lines."""
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+def read_curve(file: Path, epochs: int) -> list[dict[str, Any]]:
+    """The training curve's lines of the first `epochs`; what came after is done again."""
+    if not epochs or not file.is_file():
+        return []
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if line["epoch"] <= epochs]
+
+
+def _load_checkpoint(file: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(file, weights_only=True)
+    except Exception as error:  # whatever half a pickle makes of it
+        raise DataError(f"{file}: damaged. Remove it to train from the start.") from error
+    return state
 
 
 def _path(text: str) -> Path | None:

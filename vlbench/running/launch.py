@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlbench.errors import MissingError
+from vlbench.errors import MissingError, RunFailed
 from vlbench.running.folder import RunFolder
 from vlbench.running.spec import RunSpec
 
@@ -24,13 +25,22 @@ class Outcome:
 
     spec: RunSpec
     folder: RunFolder
-    exit_code: int
+    code: int
+    """What the worker returned; the negative number of the signal that killed it."""
     was_done: bool
 
     @property
+    def exit_code(self) -> int:
+        """The command line's exit code for it."""
+        return self.code if self.code >= 0 else RunFailed.exit_code
+
+    @property
     def error(self) -> str:
-        """What a failed run said."""
-        return str(self.folder.status().get("error", "")) if self.exit_code else ""
+        """The end of what a failed run said."""
+        if self.code < 0:
+            return f"its process was killed ({signal.Signals(-self.code).name}): out of memory?"
+        said = str(self.folder.status().get("error", "")).splitlines()
+        return said[-1] if said else f"exit code {self.code}"
 
 
 def run_all(
@@ -47,7 +57,7 @@ def run_all(
         say(f"[{number}/{len(specs)}] {spec.name}: {folder.path}")
         folder.create(spec)
         code = _work(folder)
-        if code == INTERRUPTED:
+        if code in (INTERRUPTED, -signal.SIGINT):
             raise KeyboardInterrupt
         outcomes.append(Outcome(spec, folder, code, was_done=False))
         if code == MissingError.exit_code:
@@ -56,7 +66,7 @@ def run_all(
 
 
 def _work(folder: RunFolder) -> int:
-    """The worker's exit code; an interrupt reaches it too and is waited for."""
+    """What the worker returns; an interrupt reaches it too and is waited for."""
     environment = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false", **os.environ}
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         environment.pop(name, None)
@@ -64,14 +74,22 @@ def _work(folder: RunFolder) -> int:
     process = subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
     )  # a session of its own: Ctrl-C reaches it once, through us
+    terminated = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
-        code = process.wait()
+        return process.wait()
     except BaseException:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
+        _stop(process)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, terminated)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt the worker and wait for its end; a second Ctrl-C or too long a wait kills it."""
+    process.send_signal(signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
         try:
             process.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
+        finally:
             process.kill()
-        raise
-    return code if code >= 0 else 128 - code  # by a signal: as a shell has it
+            process.wait()

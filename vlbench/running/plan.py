@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlbench.backbones import backbone_row, build_backbone, weights_files
-from vlbench.cards import find_tasks, load_method, resolve_method
-from vlbench.cards.files import split_names
+from vlbench.cards import find_methods, find_tasks, resolve_method
 from vlbench.cards.task import Edition, TaskCard
 from vlbench.data.fingerprint import file_hash
 from vlbench.data.mini.edition import mini_root
@@ -43,29 +42,31 @@ def plan(asked: Selection, say: Say = lambda _: None) -> list[RunSpec]:
     """One spec for each method and seed, checked: cards, widths, data, features, Java."""
     suite, cards = find_tasks(asked.tasks)
     edition = task_edition(cards, asked.edition)
-    methods = []
-    for name in split_names(asked.methods):
-        card = load_method(name, check_params=True)
-        methods.append((card, resolve_method(card, asked.backbone, suite, asked.settings)))
+    weights = asked.backbone_path.expanduser().resolve() if asked.backbone_path else None
+    backbone_row(asked.backbone)  # an unknown name is told before a card's overrides for it
+    methods = [
+        (card, resolve_method(card, asked.backbone, suite, asked.settings))
+        for card in find_methods(asked.methods, check_params=True)
+    ]
     for task in cards:
         require_metric(task.metric)
     names = [task.name for task in cards]
     for _, method in methods:
-        adapt(build_backbone(asked.backbone, asked.backbone_path, meta=True), method, names)
+        adapt(build_backbone(asked.backbone, weights, meta=True), method, names)
     root = data_root(edition, asked.root, say)
     encoder = load_encoder(backbone_row(asked.backbone).encoder)
     tasks = prepare(cards, edition, root, asked.limit, encoder, say)
-    weights = _weights_hash(asked.backbone, asked.backbone_path)
+    weights_hash = _weights_hash(asked.backbone, weights)
     return [
         RunSpec(
             method=method,
-            method_file=str(Path(card.shown).resolve()) if card.folder else "",
+            method_file=str(card.folder.resolve() / f"{card.name}.toml") if card.folder else "",
             settings=asked.settings,
             suite=suite,
             tasks=tuple(cards),
             backbone=asked.backbone,
-            backbone_path=str(asked.backbone_path.resolve()) if asked.backbone_path else "",
-            backbone_hash=weights,
+            backbone_path=str(weights or ""),
+            backbone_hash=weights_hash,
             edition=edition,
             root=str(root),
             data={task.card.name: task.fingerprint for task in tasks},

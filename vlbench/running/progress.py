@@ -72,7 +72,7 @@ class BarProgress(Progress):
     def say(self, text: str) -> None:
         """One line above the bar."""
         self._write(text)
-        self._bars.console.print(text, markup=False, highlight=False)
+        self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def step(self, step: Step) -> None:
         """Move the bar; the loss it shows is smoothed over tasks and steps."""

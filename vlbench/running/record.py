@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from vlbench.cards import card_hash
 from vlbench.columns import result_schema
@@ -59,10 +59,15 @@ def write_parquet(file: Path, table: pa.Table) -> None:
 
 def write_adapter(file: Path, model: AdaptedModel, spec: RunSpec) -> int:
     """The trained tensors only, with the card they belong to; returns the bytes."""
-    card = json.dumps(spec.method.model_dump(mode="json"), sort_keys=True)
-    metadata = {"method": card, "backbone": spec.backbone, "suite": spec.suite, "key": spec.key}
+    belongs_to = {
+        "method": spec.method.model_dump(mode="json"),
+        "backbone": spec.backbone,
+        "suite": spec.suite,
+        "key": spec.key,
+    }
+    metadata = {"vlbench": json.dumps(belongs_to, sort_keys=True)}  # more keys have no fixed order
     tensors = {name: tensor.cpu() for name, tensor in trained_state(model).items()}
-    write_atomically(file, lambda path: save_file(tensors, path, metadata=metadata))
+    write_atomically(file, save(tensors, metadata))
     return file.stat().st_size
 
 

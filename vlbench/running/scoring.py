@@ -77,5 +77,6 @@ def majority_scored(
             counts[example.family][answer] += weight  # type: ignore[assignment]
             counts[""][answer] += weight  # type: ignore[assignment]
     best = {family: max(sorted(found), key=found.__getitem__) for family, found in counts.items()}
-    answers = {example.id: best.get(example.family, best[""]) for example in examples}
+    overall = best.get("", "")
+    answers = {example.id: best.get(example.family, overall) for example in examples}
     return score(card, examples, answers)

@@ -83,7 +83,7 @@ class RunSpec(BaseModel):
             key = table.pop("key")
             table.pop("schema")
             spec = cls.model_validate(table)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: not a run's spec: {error}") from None
         if spec.key != key:
             raise DataError(f"{path}: the spec was changed: its key is {spec.key}, it says {key}")

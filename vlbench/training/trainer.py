@@ -130,6 +130,7 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
             "torch_random": torch.get_rng_state(),
+            "cuda_random": torch.cuda.get_rng_state_all(),
             "epochs_done": self.epochs_done,
             "seconds": self.seconds,
             "examples": self.examples,
@@ -141,6 +142,7 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         torch.set_rng_state(state["torch_random"])
+        torch.cuda.set_rng_state_all(state["cuda_random"])
         self.epochs_done = state["epochs_done"]
         self.seconds = state["seconds"]
         self.examples = state["examples"]

@@ -1,4 +1,4 @@
-"""Captions of the mini COCO: five people describing one picture, each in their own way."""
+"""Captions of the mini COCO: five people describing one picture, each in words of their own."""
 
 from __future__ import annotations
 
@@ -7,56 +7,45 @@ from random import Random
 from vlbench.data.mini.referring import article
 from vlbench.data.mini.world import Scene, Thing
 
-_NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
+MOST = 2
+"""Things that people mention: large ones sooner, then in reading order."""
+NOUNS = ("thing", "object", "shape")
+OPENINGS = ("", "", "there is ", "you can see ", "a picture with ", "an image of ")
+ENDINGS = ("", "", "", " in the picture", " on a light background")
 
 
-def _side(thing: Thing) -> str:
-    """A rough place in words."""
-    vertical = "top" if thing.row == 0 else "bottom" if thing.row == 3 else ""
-    horizontal = "left" if thing.column == 0 else "right" if thing.column == 3 else ""
-    return " ".join(part for part in (vertical, horizontal) if part) or "middle"
+def _mentioned(scene: Scene, random: Random) -> list[Thing]:
+    """What somebody mentions, in reading order; sometimes one thing less than others do."""
+    ranked = sorted(scene.things, key=lambda thing: (thing.size != "large", thing))
+    most = MOST - 1 if random.random() < 0.3 else MOST
+    return sorted(ranked[:most])
+
+
+def _name(thing: Thing, random: Random) -> str:
+    """A thing with an article, as exactly as people are: `a small red star`, `a red thing`."""
+    size = f"{thing.size} " if random.random() < 0.4 else ""
+    color = f"{thing.color} " if random.random() < 0.85 else ""
+    noun = thing.shape if random.random() < 0.75 else random.choice(NOUNS)
+    return article(f"{size}{color}{noun}")
 
 
 def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
 
 
-def _plain(scene: Scene, random: Random) -> str:
-    names = [article(f"{t.size} {t.color} {t.shape}") for t in scene.things[:3]]
-    return _listed(names)
-
-
-def _colors(scene: Scene, random: Random) -> str:
-    return (
-        _listed([article(f"{t.color} {t.shape}") for t in scene.things[:4]])
-        + " on a light background"
-    )
-
-
-def _placed(scene: Scene, random: Random) -> str:
-    thing = max(scene.things, key=lambda t: (t.size == "large", -t.row, -t.column))
-    name = article(f"{thing.size} {thing.color} {thing.shape}")
-    return f"there is {name} at the {_side(thing)} of the picture"
-
-
-def _counted(scene: Scene, random: Random) -> str:
-    number = len(scene.things)
-    names = [f"{t.color} {t.shape}" for t in scene.things[:2]]
-    shapes = "shape" if number == 1 else "shapes"
-    return f"{_NUMBERS[number]} {shapes} with {_listed([article(n) for n in names])}"
-
-
-def _pair(scene: Scene, random: Random) -> str:
-    if len(scene.things) == 1:
-        thing = scene.things[0]
-        return f"a single {thing.color} {thing.shape} at the {_side(thing)}"
-    one, other = scene.things[0], scene.things[-1]
-    way = "above" if one.row < other.row else "next to"
-    return f"{article(f'{one.color} {one.shape}')} {way} {article(f'{other.color} {other.shape}')}"
+def _caption(scene: Scene, random: Random) -> str:
+    names = [_name(thing, random) for thing in _mentioned(scene, random)]
+    if random.random() < 0.3:
+        random.shuffle(names)
+    opening, ending = random.choice(OPENINGS), random.choice(ENDINGS)
+    is_told = opening.startswith("a")  # that it is a picture
+    text = opening + _listed(names) + ("" if is_told else ending)
+    return text[0].upper() + text[1:] + random.choice((".", ".", ".", ""))
 
 
 def captions(scene: Scene, random: Random) -> list[str]:
-    """Five captions, in a random order, as sentences with a capital and a full stop."""
-    written = [way(scene, random) for way in (_plain, _colors, _placed, _counted, _pair)]
-    random.shuffle(written)
-    return [caption[0].upper() + caption[1:] + "." for caption in written]
+    """Five captions, all different."""
+    written: dict[str, None] = {}
+    while len(written) < 5:
+        written[_caption(scene, random)] = None
+    return list(written)

@@ -29,9 +29,13 @@ def make_mini(folder: Path, seed: int, progress: Progress = lambda _: None) -> N
     It is written beside and renamed, so that a reader never sees half of it; of two processes
     that make it at once the first one wins.
     """
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UsageError(f"{folder} is not empty: name a new folder.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder = folder.absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is there already and not empty: name a new folder.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be made: {error.strerror}") from None
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()

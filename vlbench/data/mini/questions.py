@@ -249,13 +249,15 @@ def relate(scene: Scene, random: Random) -> Question | None:
     return Question("verify relation", way, text, "yes" if holds else "no")
 
 
-def compare(scene: Scene, random: Random) -> Question | None:
-    """Whether two things have an attribute in common."""
+def compare(scene: Scene, random: Random, may_tell: bool = False) -> Question | None:
+    """Whether two things have an attribute in common; `may_tell`: their names may say it."""
     two = _two(scene, random)
     if two is None:
         return None
     one, other, first, second = two
     aspect = random.choice(KINDS)
+    if not may_tell and {*first.split(), *second.split()} & {*VALUES[aspect]}:
+        return None
     same = getattr(one, aspect) == getattr(other, aspect)
     text = random.choice(
         (
@@ -266,20 +268,25 @@ def compare(scene: Scene, random: Random) -> Question | None:
     return Question(f"same {aspect}", aspect, text, "yes" if same else "no")
 
 
-def combine(scene: Scene, random: Random) -> Question | None:
-    """Whether both, or either, of two kinds are shown."""
+def combine(scene: Scene, random: Random, may_tell: bool = False) -> Question | None:
+    """Whether both, or either, of two kinds are shown.
+
+    The more a kind names, the rarer it is: answers are balanced for each pair of forms, unless
+    wordings `may_tell`.
+    """
     kinds: list[Kind] = []
     while len(kinds) < 2:
         kind = (present_kind if random.random() < 0.5 else absent_kind)(scene, random)
         if kind.form in ("shape", "color", "color+shape") and kind not in kinds:
             kinds.append(kind)
     found = [kind.count(scene) > 0 for kind in kinds]
+    form = "" if may_tell else "|".join(sorted(kind.form for kind in kinds))
     names = [article(kind.name("thing")) for kind in kinds]
     if random.random() < 0.5:
         text, holds = f"Are there both {names[0]} and {names[1]}?", all(found)
-        return Question("logical and", "both", text, "yes" if holds else "no")
+        return Question("logical and", form, text, "yes" if holds else "no")
     text, holds = f"Is there either {names[0]} or {names[1]}?", any(found)
-    return Question("logical or", "either", text, "yes" if holds else "no")
+    return Question("logical or", form, text, "yes" if holds else "no")
 
 
 GQA_FAMILIES: tuple[Family, ...] = (

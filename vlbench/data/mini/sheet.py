@@ -3,120 +3,185 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-PICTURE = 176
+PICTURE = 192  # three times the pictures' own 64 pixels
 GAP = 24
-CARD_HEIGHT = PICTURE + 144
 COLUMNS = 6
-INK, FAINT, GOOD, PAPER, CARD = "#1d2330", "#6b7385", "#1f7a4d", "#eef0f4", "#ffffff"
+WIDTH = GAP + COLUMNS * (PICTURE + GAP)
+PADDING, LINE, TEXT_SIZE = 8, 21, 15
+HEADING, TITLE = 64, 96  # heights above a row of cards and above them all
+INK, FAINT, GOOD, BAD = "#1d2330", "#6b7385", "#1f7a4d", "#b3372f"
+PAPER, CARD, EDGE = "#eef0f4", "#ffffff", "#d5d9e2"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Pictures side by side, and texts below them, each in its colour."""
+
+    pictures: tuple[Path, ...]
+    texts: tuple[tuple[str, str], ...]
+
+    @property
+    def width(self) -> int:
+        """Pixels that the pictures take."""
+        return len(self.pictures) * (PICTURE + GAP) - GAP
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        """The texts as lines that fit the width."""
+        return [(line, ink) for text, ink in self.texts for line in _wrapped(text, self.width)]
 
 
 def contact_sheet(root: Path) -> Image.Image:
     """One row of cards for each task."""
     rows = [
-        ("VQAv2", "question and the most frequent of ten answers", _vqa(root)),
-        ("GQA", "question and answer", _gqa(root)),
-        ("NLVR2", "is the sentence true of the pair?", _nlvr2(root)),
-        ("COCO captions", "two of five captions", _coco(root)),
+        ("VQAv2", "a question, and the most frequent of its ten answers", _vqa(root)),
+        ("GQA", "a question and its answer", _gqa(root)),
+        ("NLVR2", "a sentence, and whether it is true of the two pictures", _nlvr2(root)),
+        ("COCO captions", "two of a picture's five captions", _coco(root)),
     ]
-    width = GAP + COLUMNS * (PICTURE + GAP)
-    row_height = 62 + CARD_HEIGHT + GAP
-    sheet = Image.new("RGB", (width, 20 + row_height * len(rows)), PAPER)
+    made = _load(root / "mini.json")
+    tops = [TITLE]
+    for _, _, cards in rows:
+        tops.append(tops[-1] + HEADING + _height(cards) + GAP)
+    sheet = Image.new("RGB", (WIDTH, tops[-1]), PAPER)
     canvas = ImageDraw.Draw(sheet)
-    for number, (title, subtitle, cards) in enumerate(rows):
-        top = 20 + number * row_height
-        canvas.text((GAP, top), title, INK, _font(26))
-        canvas.text((GAP, top + 34), subtitle, FAINT, _font(15))
-        left = GAP
-        for pictures, lines, answer in cards:
-            left = _card(sheet, left, top + 62, pictures, lines, answer)
+    canvas.text((GAP, 20), "The mini edition of vlbench", INK, _font(34))
+    told = f"version {made['version']}, seed {made['seed']}: a generated world in official formats"
+    canvas.text((GAP, 64), told, FAINT, _font(TEXT_SIZE))
+    for top, (title, subtitle, cards) in zip(tops, rows, strict=False):
+        canvas.text((GAP, top + 6), title, INK, _font(26))
+        beside = GAP + int(_font(26).getlength(title)) + 14
+        canvas.text((beside, top + 17), subtitle, FAINT, _font(TEXT_SIZE))
+        left, height = GAP, _height(cards)
+        for card in cards:
+            _paste(sheet, (left, top + HEADING - 14), card, height)
+            left += card.width + GAP
     return sheet
 
 
-Card = tuple[list[Path], str, str]
+def _height(cards: list[Card]) -> int:
+    """The height of a row's cards: that of the tallest."""
+    most = max((len(card.lines) for card in cards), default=0)
+    return PICTURE + 3 * PADDING + LINE * most
 
 
+def _paste(sheet: Image.Image, corner: tuple[int, int], card: Card, height: int) -> None:
+    left, top = corner
+    canvas = ImageDraw.Draw(sheet)
+    box = (left - PADDING, top, left + card.width + PADDING, top + height)
+    canvas.rounded_rectangle(box, 8, fill=CARD, outline=EDGE)
+    for number, picture in enumerate(card.pictures):
+        with Image.open(picture) as image:
+            big = image.convert("RGB").resize((PICTURE, PICTURE), Image.Resampling.BICUBIC)
+        sheet.paste(big, (left + number * (PICTURE + GAP), top + PADDING))
+    for number, (line, ink) in enumerate(card.lines):
+        below = top + PICTURE + 2 * PADDING + number * LINE
+        canvas.text((left, below), line, ink, _font(TEXT_SIZE))
+
+
+@cache
 def _font(size: int) -> Any:
     return ImageFont.load_default(size)
-
-
-def _card(
-    sheet: Image.Image, left: int, top: int, pictures: list[Path], text: str, answer: str
-) -> int:
-    """Draw one card, return where the next one starts."""
-    canvas = ImageDraw.Draw(sheet)
-    width = len(pictures) * (PICTURE + GAP) - GAP
-    canvas.rounded_rectangle((left - 8, top, left + width + 8, top + CARD_HEIGHT), 10, fill=CARD)
-    for number, picture in enumerate(pictures):
-        with Image.open(picture) as image:
-            big = image.convert("RGB").resize((PICTURE, PICTURE), Image.Resampling.LANCZOS)
-        sheet.paste(big, (left + number * (PICTURE + GAP), top + 8))
-    below = top + PICTURE + 16
-    for line in _wrapped(text, width):
-        canvas.text((left, below), line, INK, _font(15))
-        below += 20
-    for line in _wrapped(answer, width):
-        canvas.text((left, below), line, GOOD, _font(15))
-        below += 20
-    return left + width + GAP
 
 
 def _wrapped(text: str, width: int) -> list[str]:
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if _font(15).getlength(longer) <= width or not lines[-1]:
+        if _font(TEXT_SIZE).getlength(longer) <= width or not lines[-1]:
             lines[-1] = longer
         else:
             lines.append(word)
-    return lines if text else []
+    return lines
 
 
 def _load(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def _varied(cards: Iterable[tuple[str, Card]], count: int) -> list[Card]:
+    """Cards of as many kinds as there are, no picture twice."""
+    by_kind: dict[str, list[Card]] = defaultdict(list)
+    for kind, card in cards:
+        by_kind[kind].append(card)
+    kinds = list(by_kind.values())
+    chosen: list[Card] = []
+    for turn in range(4 * count):
+        used = {picture for card in chosen for picture in card.pictures}
+        fresh = [card for card in kinds[turn % len(kinds)] if used.isdisjoint(card.pictures)]
+        if fresh and len(chosen) < count:
+            chosen.append(fresh[turn % len(fresh)])
+    return chosen
+
+
 def _vqa(root: Path) -> list[Card]:
     half = "train2014"
     questions = _load(root / "vqa" / f"v2_OpenEnded_mscoco_{half}_questions.json")["questions"]
     answers = _load(root / "vqa" / f"v2_mscoco_{half}_annotations.json")["annotations"]
-    cards = []
-    for n in range(0, 7 * COLUMNS, 7):
-        image = root / "COCO" / "images" / half / f"COCO_{half}_{questions[n]['image_id']:012d}.png"
-        cards.append(([image], questions[n]["question"], answers[n]["multiple_choice_answer"]))
-    return cards
+    folder = root / "COCO" / "images" / half
+    return _varied(
+        (
+            (
+                answer["question_type"],
+                Card(
+                    (folder / f"COCO_{half}_{question['image_id']:012d}.png",),
+                    ((question["question"], INK), (answer["multiple_choice_answer"], GOOD)),
+                ),
+            )
+            for question, answer in zip(questions, answers, strict=True)
+        ),
+        COLUMNS,
+    )
 
 
 def _gqa(root: Path) -> list[Card]:
-    questions = list(_load(root / "GQA" / "train_balanced_questions.json").values())
-    return [
-        ([root / "GQA" / "images" / f"{q['imageId']}.png"], q["question"], q["answer"])
-        for q in questions[: 6 * COLUMNS : 6]
-    ]
+    folder = root / "GQA" / "images"
+    return _varied(
+        (
+            (
+                record["types"]["structural"] + record["types"]["semantic"],
+                Card(
+                    (folder / f"{record['imageId']}.png",),
+                    ((record["question"], INK), (record["answer"], GOOD)),
+                ),
+            )
+            for record in _load(root / "GQA" / "train_balanced_questions.json").values()
+        ),
+        COLUMNS,
+    )
 
 
 def _nlvr2(root: Path) -> list[Card]:
     lines = (root / "nlvr2" / "dev.json").read_text(encoding="utf-8").splitlines()
+    folder = root / "nlvr2" / "images" / "dev"
     cards = []
-    for line in lines[::9][: COLUMNS // 2]:
-        row = json.loads(line)
-        stem = row["identifier"].rsplit("-", 1)[0]
-        pictures = [root / "nlvr2" / "images" / "dev" / f"{stem}-img{side}.png" for side in (0, 1)]
-        cards.append((pictures, row["sentence"], row["label"].lower()))
-    return cards
+    for record in map(json.loads, lines):
+        stem = record["identifier"].rpartition("-")[0]
+        pictures = (folder / f"{stem}-img0.png", folder / f"{stem}-img1.png")
+        verdict = (record["label"].lower(), GOOD if record["label"] == "True" else BAD)
+        kind = " ".join(record["sentence"].split()[:2])
+        cards.append((kind, Card(pictures, ((record["sentence"], INK), verdict))))
+    return _varied(cards, COLUMNS // 2)
 
 
 def _coco(root: Path) -> list[Card]:
     images = _load(root / "COCO" / "dataset_coco.json")["images"]
     return [
-        (
-            [root / "COCO" / "images" / image["filepath"] / image["filename"]],
-            image["sentences"][0]["raw"],
-            image["sentences"][1]["raw"],
+        Card(
+            (root / "COCO" / "images" / image["filepath"] / image["filename"],),
+            tuple(
+                (sentence["raw"], ink)
+                for sentence, ink in zip(image["sentences"], (INK, FAINT), strict=False)
+            ),
         )
-        for image in images[11 : 11 + COLUMNS]
+        for image in images[len(images) // 2 :][:COLUMNS]
     ]

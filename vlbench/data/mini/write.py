@@ -39,12 +39,14 @@ class Sizes:
     coco: dict[str, int]
     gqa: dict[str, int]
     nlvr2: dict[str, int]
-    questions: int = 5
-    """Questions an image; five captions an image are COCO's own."""
+    vqa_questions: int = 8
+    """Questions an image; captions are five an image, as in COCO."""
+    gqa_questions: int = 5
+    """Questions an image; one of them may follow from another."""
 
 
 SIZES = Sizes(
-    coco={"train": 800, "val": 160, "test": 300},
+    coco={"train": 480, "val": 120, "test": 240},
     gqa={"train": 800, "val": 120, "test": 240},
     nlvr2={"train": 350, "val": 50, "test": 125},
 )
@@ -103,7 +105,7 @@ def _write_coco_and_vqa(root: Path, random: Random, sizes: Sizes) -> None:
             _karpathy_image(split, half, filename, number, coco_id, captions(scene, random))
         )
         kept = balance.setdefault("train" if split == "restval" else split, Balance())
-        for n, question in enumerate(ask(scene, VQA_FAMILIES, sizes.questions, kept, random)):
+        for n, question in enumerate(ask(scene, VQA_FAMILIES, sizes.vqa_questions, kept, random)):
             asked = {
                 "image_id": coco_id,
                 "question": question.text,
@@ -181,7 +183,7 @@ def _write_gqa(folder: Path, random: Random, sizes: Sizes) -> None:
         for number, scene in enumerate(islice(scenes(part, random), count), start=first):
             image = f"n{number}" if split == "testdev" else str(number)
             _save(scene, folder / "images" / f"{image}.png")
-            asked = ask(scene, GQA_FAMILIES, sizes.questions - 1, balance, random)
+            asked = ask(scene, GQA_FAMILIES, sizes.gqa_questions - 1, balance, random)
             opener = random.choice(asked)
             later = follow_up(opener, scene, balance, random)
             if later is not None and later.text not in [question.text for question in asked]:

@@ -1,0 +1,177 @@
+"""Batches: prompts, truncation, sampled answers, features."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vlbench.backbones.tokens import bart_tokenizer
+from vlbench.cards.task import Splits, TaskCard
+from vlbench.cards.train import TrainSettings
+from vlbench.data.batches import TaskData, sample_answer
+from vlbench.data.example import Example
+from vlbench.data.features import FeatureStore, FeatureWriter
+from vlbench.pretraining.tokenizer import train_tokenizer
+from vlbench.training.loss import loss
+
+SPLITS = Splits(train=("train",), val=("val",), test=("test",))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    file = tmp_path_factory.mktemp("tokens") / "tokenizer.json"
+    train_tokenizer(["vqa: what colour is the big square ? red blue green yes no"], file)
+    return bart_tokenizer(file)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    images = [f"image{n}" for n in range(12)]
+    with FeatureWriter(tmp_path_factory.mktemp("store") / "features", 2, 3) as writer:
+        writer.add(images, np.arange(1, 73, dtype=np.float32).reshape(12, 2, 3))
+        return writer.finish()
+
+
+def example(n: int, text: str = "what colour ?", images: int = 1, **targets: float) -> Example:
+    names = tuple(f"image{n * images + i}" for i in range(images))
+    return Example(str(n), text, names, targets or {"red": 1.0}, {}, "")
+
+
+@pytest.fixture
+def data(tokenizer: Any, store: FeatureStore) -> Any:
+    def make(
+        examples: list[Example], positions: int | None = None, card: Any = None, **settings: Any
+    ) -> TaskData:
+        fields = {"title": "T", "reader": "vqav2", "metric": "vqa", "prompt": "vqa: "}
+        task = TaskCard(name="t", splits={"mini": SPLITS}, **{**fields, **(card or {})})
+        return TaskData(task, examples, store, tokenizer, TrainSettings(**settings), positions)
+
+    return make
+
+
+def decoded(task: TaskData, ids: torch.Tensor) -> str:
+    kept = [i for i in ids.tolist() if i >= 0]
+    return task.tokenizer.decode(kept, skip_special_tokens=False).replace("<pad>", "").strip()
+
+
+@pytest.mark.parametrize(
+    ("position", "prompts", "expected"),
+    [
+        ("front", True, "vqa: what colour ?"),
+        ("end", True, "what colour ? vqa: "),
+        ("front", False, "what colour ?"),
+        ("end", False, "what colour ?"),
+    ],
+)
+def test_the_prompt_stands_where_the_card_says(
+    data: Any, position: str, prompts: bool, expected: str
+) -> None:
+    task = data([example(0)], card={"prompt_position": position}, task_prompts=prompts)
+    assert task.text(task.examples[0]) == expected
+
+
+def test_texts_are_cut_with_their_end_token_kept(data: Any) -> None:
+    task = data([example(0, "red " * 30)], card={"max_input_tokens": 6})
+    (batch,) = task.in_order(8)
+    assert batch.input_ids.shape == (1, 6)
+    assert batch.input_ids[0, 0] == task.tokenizer.bos_token_id
+    assert batch.input_ids[0, -1] == task.tokenizer.eos_token_id
+
+
+def test_targets_are_cut_by_their_own_limit(data: Any) -> None:
+    task = data([example(0)], card={"max_target_tokens": 4, "max_input_tokens": None})
+    batch = task.batch(task.examples, [("red blue green yes", 1.0)])
+    assert batch.target_ids.shape == (1, 4)
+    assert batch.target_ids[0, -1] == task.tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize(("longest", "expected"), [(None, 8), (100, 8), (5, 5)])
+def test_no_text_is_longer_than_the_backbone_has_positions(
+    data: Any, longest: int | None, expected: int
+) -> None:
+    task = data([example(0, "red " * 30)], positions=8, card={"max_input_tokens": longest})
+    assert task.batch(task.examples, None).input_ids.shape == (1, expected)
+
+
+def test_padding_of_targets_is_ignored_and_the_target_is_the_answer(data: Any) -> None:
+    task = data([example(0), example(1)])
+    batch = task.batch(task.examples, [("red", 0.3), ("red blue", 1.0)])
+    assert decoded(task, batch.target_ids[0]) == "<s> red</s>"
+    assert (batch.target_ids[0] == -100).sum() == (batch.target_ids[1] != -100).sum() - (
+        batch.target_ids[0] != -100
+    ).sum()
+    torch.testing.assert_close(batch.scores, torch.tensor([0.3, 1.0]))
+
+
+def test_features_are_those_of_each_examples_images_in_order(
+    data: Any, store: FeatureStore
+) -> None:
+    task = data([example(0, images=2), example(1, images=2)], card={"images_per_example": 2})
+    features = task.batch(task.examples, None).features
+    assert features.shape == (2, 2, 2, 3)
+    assert features.dtype == torch.float32
+    expected = store.get(["image2", "image3"])
+    np.testing.assert_array_equal(features[1].numpy(), expected.astype(np.float32))
+
+
+def test_a_blind_model_sees_zeros(data: Any) -> None:
+    task = data([example(0)], blind=True)
+    features = task.batch(task.examples, None).features
+    assert features.shape == (1, 1, 2, 3)
+    assert not features.any()
+
+
+def test_an_epoch_has_every_example_once_in_an_order_of_its_own(data: Any) -> None:
+    task = data([example(n) for n in range(10)], batch_size=4)
+    epochs = [list(task.epoch(np.random.default_rng(seed))) for seed in (0, 0, 1)]
+    orders = [[each for batch in epoch for each in batch.ids] for epoch in epochs]
+    assert sorted(orders[0], key=int) == [str(n) for n in range(10)]
+    assert orders[0] == orders[1] != orders[2]
+    assert [len(batch.ids) for batch in epochs[0]] == [4, 4, 2]
+    assert task.batches == 3
+
+
+def test_evaluation_keeps_the_order(data: Any) -> None:
+    task = data([example(n) for n in range(5)])
+    assert [batch.ids for batch in task.in_order(3)] == [("0", "1", "2"), ("3", "4")]
+
+
+def test_the_cards_sixtieths_scale_the_batch(data: Any) -> None:
+    assert data([example(0)], card={"batch_sixtieths": 20}, batch_size=60).batch_size == 20
+
+
+def test_answers_are_sampled_in_proportion_to_their_scores() -> None:
+    random = np.random.default_rng(0)
+    targets = {"red": 0.9, "blue": 0.3, "never": 0.0}
+    drawn = Counter(sample_answer(targets, random) for _ in range(4000))
+    assert set(drawn) == {("red", 0.9), ("blue", 0.3)}
+    assert drawn["red", 0.9] / 4000 == pytest.approx(0.75, abs=0.03)
+
+
+@pytest.mark.parametrize("targets", [{}, {"red": 0.0}])
+def test_an_example_without_a_good_answer_weighs_nothing(
+    data: Any, targets: dict[str, float]
+) -> None:
+    none = sample_answer(targets, np.random.default_rng(0))
+    assert none == ("", 0.0)
+    task = data([example(0), example(1)])
+    batch = task.batch(task.examples, [("red", 1.0), none])
+    alone = task.batch(task.examples[:1], [("red", 1.0)])
+    logits = torch.randn(2, batch.target_ids.shape[1], len(task.tokenizer))
+    both = loss(logits, batch.target_ids, batch.scores, "score-weighted")
+    one = loss(
+        logits[:1, : alone.target_ids.shape[1]], alone.target_ids, alone.scores, "score-weighted"
+    )
+    torch.testing.assert_close(both, one / 2)
+
+
+def test_a_batch_moves_with_all_its_tensors(data: Any) -> None:
+    task = data([example(0)])
+    there = task.batch(task.examples, None).to(torch.device("meta"))
+    assert {there.input_ids.device.type, there.features.device.type} == {"meta"}
+    assert there.ids == ("0",)

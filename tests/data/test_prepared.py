@@ -1,0 +1,120 @@
+"""A task ready to train, or what is wrong with its files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.running.builders import Bench
+from vlbench.cards import find_tasks
+from vlbench.data.cache import cache_folder
+from vlbench.data.prepared import prepare
+from vlbench.encoders import load_encoder
+from vlbench.errors import DataError, MissingError, UsageError
+
+
+@pytest.fixture
+def root(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the tiny edition to spoil, and an empty cache."""
+    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "cache"))
+    return Path(shutil.copytree(bench.root, tmp_path / "root"))
+
+
+def ready(root: Path, tasks: str = "image-text", **more: Any) -> Any:
+    arguments = {"edition": "mini", "limit": None, "encoder": load_encoder("mini"), **more}
+    return prepare(find_tasks(tasks)[1], root=root, **arguments)
+
+
+def change(file: Path, edit: Any) -> None:
+    table = json.loads(file.read_text())
+    edit(table)
+    file.write_text(json.dumps(table))
+
+
+def stores() -> list[Path]:
+    return [path for path in cache_folder().glob("features/*/*") if path.name[0] != "."]
+
+
+def test_all_splits_are_there_with_the_features_of_their_pictures(root: Path) -> None:
+    for task in ready(root):
+        for examples in (task.train, task.val, task.test):
+            assert examples
+            assert not task.store.missing([image for e in examples for image in e.images])
+
+
+def test_a_limit_holds_for_each_split(root: Path) -> None:
+    (task,) = ready(root, "vqav2", limit=5)
+    assert (len(task.train), len(task.val), len(task.test)) == (5, 5, 5)
+
+
+def test_the_fingerprint_is_of_contents_and_not_of_the_place(root: Path, tmp_path: Path) -> None:
+    (here,) = ready(root, "gqa")
+    copy = Path(shutil.copytree(root, tmp_path / "copy"))
+    assert ready(copy, "gqa")[0].fingerprint == here.fingerprint
+    Image.new("RGB", (48, 48), "red").save(next((copy / "GQA" / "images").iterdir()))
+    assert ready(copy, "gqa")[0].fingerprint != here.fingerprint
+
+
+def test_missing_files_of_all_tasks_come_in_one_message(tmp_path: Path) -> None:
+    with pytest.raises(MissingError) as caught:
+        ready(tmp_path, edition="full")
+    for name in (
+        "COCO/dataset_coco.json",
+        "vqa/v2_OpenEnded_mscoco_train2014_questions.json",
+        "vqa/v2_mscoco_val2014_annotations.json",
+        "GQA/train_balanced_questions.json",
+        "GQA/testdev_balanced_questions.json",
+        "nlvr2/train.json",
+        "nlvr2/test1.json",
+    ):
+        assert f"{tmp_path}/{name}" in str(caught.value)
+
+
+def test_an_edition_that_a_task_does_not_have_is_told(root: Path) -> None:
+    with pytest.raises(UsageError, match="Task 'nlvr' has no edition 'mini'. Known: full"):
+        ready(root, "nlvr")
+
+
+def test_a_truncated_picture_is_named_and_no_features_are_left(root: Path) -> None:
+    file = sorted((root / "COCO/images/val2014").iterdir())[0]
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(DataError, match=f"{file.name}: not a readable picture"):
+        ready(root, "vqav2")
+    assert stores() == []
+
+
+def test_a_question_without_its_image_is_named(root: Path) -> None:
+    file = root / "GQA/train_balanced_questions.json"
+    change(file, lambda table: next(iter(table.values())).update(imageId="none"))
+    name = next(iter(json.loads(file.read_text())))
+    with pytest.raises(DataError, match=rf"none\.jpg: no such picture.*wanted by example {name}"):
+        ready(root, "gqa")
+    assert stores() == []
+
+
+def test_a_question_about_an_unknown_image_is_named(root: Path) -> None:
+    file = root / "vqa/v2_OpenEnded_mscoco_train2014_questions.json"
+    change(file, lambda table: table["questions"][0].update(image_id=5))
+    name = json.loads(file.read_text())["questions"][0]["question_id"]
+    with pytest.raises(DataError, match=f"train2014_questions.json: question {name}: no image 5"):
+        ready(root, "vqav2")
+
+
+def test_a_question_without_answers_is_named(root: Path) -> None:
+    file = root / "vqa/v2_mscoco_train2014_annotations.json"
+    change(file, lambda table: table["annotations"][3].update(answers=[]))
+    name = json.loads(file.read_text())["annotations"][3]["question_id"]
+    with pytest.raises(DataError, match=f"_annotations.json: question {name}: no answers"):
+        ready(root, "vqav2")
+
+
+def test_an_annotation_lacking_its_answer_key_is_named(root: Path) -> None:
+    file = root / "GQA/train_balanced_questions.json"
+    change(file, lambda table: next(iter(table.values())).pop("answer"))
+    with pytest.raises(DataError, match="train_balanced_questions.json: .*no 'answer'"):
+        ready(root, "gqa")

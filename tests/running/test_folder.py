@@ -1,0 +1,85 @@
+"""A run's folder: who holds it, how far it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.running.test_spec import SPEC
+from vlbench.errors import DataError, NothingToReport, RunFailed
+from vlbench.running.folder import RunFolder, list_runs
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    folder = RunFolder.of(tmp_path, SPEC)
+    folder.create(SPEC)
+    return folder
+
+
+def test_it_is_named_by_the_key(folder: RunFolder, tmp_path: Path) -> None:
+    assert folder.path == tmp_path / "runs" / SPEC.key
+
+
+def test_moved_data_are_found_where_they_are_now(folder: RunFolder) -> None:
+    folder.create(SPEC.model_copy(update={"root": "elsewhere"}))
+    assert json.loads(folder.spec_file.read_text())["root"] == "elsewhere"
+
+
+def test_a_spec_edited_by_hand_is_not_written_over(folder: RunFolder) -> None:
+    edited = folder.spec_file.read_text().replace('"seed": 0', '"seed": 1')
+    folder.spec_file.write_text(edited)
+    with pytest.raises(DataError, match="the spec was changed"):
+        folder.create(SPEC)
+    assert folder.spec_file.read_text() == edited
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(RunFailed, match=r"results/runs/.* cannot be written"):
+        RunFolder.of(tmp_path / "results", SPEC).create(SPEC)
+
+
+def test_its_state_follows_what_happens(folder: RunFolder) -> None:
+    assert folder.state == "planned"
+    with folder.claimed():
+        folder.write_status("running", 1, step=3)
+        assert folder.state == "running"
+    assert folder.state == "stopped"
+    folder.write_status("failed", 1, error="Loss is nan")
+    assert folder.state == "failed"
+    folder.result.touch()
+    assert folder.state == "done"
+
+
+def test_attempts_are_counted_from_their_beginnings(folder: RunFolder) -> None:
+    for attempt, event in [(1, "began"), (1, "failed"), (2, "began")]:
+        folder.note_attempt(attempt, event)
+    assert folder.attempts() == 2
+
+
+def test_runs_are_listed_with_their_state(folder: RunFolder, tmp_path: Path) -> None:
+    other = SPEC.model_copy(update={"seed": 1, "limit": 9})
+    RunFolder.of(tmp_path, other).create(other)
+    items, faults = list_runs(tmp_path)
+    assert not faults
+    assert [(item["key"], item["scope"], item["status"]) for item in items] == [
+        (SPEC.key, "complete", "planned"),
+        (other.key, "smoke", "planned"),
+    ]
+
+
+def test_an_unreadable_spec_does_not_hide_the_other_runs(folder: RunFolder, tmp_path: Path) -> None:
+    broken = tmp_path / "runs" / "broken" / "spec.json"
+    broken.parent.mkdir()
+    broken.write_text("{")
+    items, (fault,) = list_runs(tmp_path)
+    assert [item["key"] for item in items] == [SPEC.key]
+    assert str(broken) in str(fault)
+
+
+def test_a_folder_without_runs_is_told(tmp_path: Path) -> None:
+    with pytest.raises(NothingToReport, match="no runs here"):
+        list_runs(tmp_path / "nowhere")

@@ -1,0 +1,101 @@
+"""Answers as text, generated or chosen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from vlbench.backbones.tokens import bart_tokenizer
+from vlbench.cards.task import Splits, TaskCard
+from vlbench.cards.train import TrainSettings
+from vlbench.data.batches import Batch, TaskData
+from vlbench.data.example import Example
+from vlbench.errors import UsageError
+from vlbench.pretraining.tokenizer import train_tokenizer
+from vlbench.training import answers as module
+from vlbench.training.answers import answers
+
+SPLITS = Splits(train=("train",), val=("val",), test=("test",))
+EXAMPLES = [Example(str(n), "text", (f"image{n}",), {}, {}, "") for n in range(5)]
+
+
+class Model(nn.Module):
+    """Answers with what it was given; notes the mode it is asked in."""
+
+    def __init__(self, logits: list[list[float]] | None = None, rows: Any = None) -> None:
+        super().__init__()
+        self.logits = logits
+        self.rows = rows
+        self.was_training: list[bool] = []
+        self.sizes: list[int] = []
+
+    def choice_logits(self, batch: Batch, first_tokens: list[int]) -> torch.Tensor:
+        self.was_training.append(self.training)
+        assert len(set(first_tokens)) == 2
+        assert self.logits is not None
+        return torch.tensor([self.logits[int(each)] for each in batch.ids])
+
+    def generate(self, batch: Batch, beams: int, max_length: int) -> list[list[int]]:
+        self.was_training.append(self.training)
+        self.sizes.append(len(batch.ids))
+        return [self.rows for _ in batch.ids]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    file: Path = tmp_path_factory.mktemp("tokens") / "tokenizer.json"
+    train_tokenizer(["true false red square"], file)
+    return bart_tokenizer(file)
+
+
+@pytest.fixture
+def task(tokenizer: Any) -> Any:
+    def make(**card: Any) -> TaskData:
+        store: Any = SimpleNamespace(get=lambda images: np.zeros((len(images), 2, 3), np.float16))
+        fields = {"title": "T", "reader": "nlvr2", "metric": "nlvr2", **card}
+        made = TaskCard(name="t", splits={"mini": SPLITS}, **fields)
+        return TaskData(made, EXAMPLES, store, tokenizer, TrainSettings())
+
+    return make
+
+
+CPU = torch.device("cpu")
+
+
+def test_the_choice_with_the_larger_logit_is_the_answer_and_a_tie_is_the_first(task: Any) -> None:
+    model: Any = Model([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0], [-1.0, -1.0], [0.0, 0.1]])
+    found = answers(model, task(choices=("false", "true")), CPU)
+    assert list(found.values()) == ["true", "false", "false", "false", "true"]
+    assert list(found) == ["0", "1", "2", "3", "4"]
+
+
+def test_choices_with_one_first_token_are_refused(task: Any) -> None:
+    with pytest.raises(UsageError, match="do not differ in their first sub-token"):
+        answers(Model(), task(choices=("red", "red square")), CPU)  # type: ignore[arg-type]
+
+
+def test_generated_tokens_become_text_without_special_ones(task: Any, tokenizer: Any) -> None:
+    model: Any = Model(rows=[2, *tokenizer("red square")["input_ids"], 1, 1])
+    assert set(answers(model, task(), CPU).values()) == {"red square"}
+
+
+def test_the_model_answers_in_evaluation_mode_and_is_left_as_it_was(task: Any) -> None:
+    model: Any = Model(rows=[2])
+    for mode in (True, False):
+        model.train(mode)
+        answers(model, task(), CPU)
+        assert model.training is mode
+    assert model.was_training == [False, False]
+
+
+def test_beams_share_the_memory_of_a_batch(task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH_SIZE", 4)
+    model: Any = Model(rows=[2])
+    answers(model, task(beams=2), CPU)
+    assert model.sizes == [2, 2, 1]

@@ -1,0 +1,149 @@
+"""The training loop on a model of one weight a task."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from vlbench.cards.train import TrainSettings
+from vlbench.data.batches import Batch, sample_answer
+from vlbench.errors import RunFailed
+from vlbench.training.order import task_order
+from vlbench.training.trainer import Step, Trainer
+
+
+class Model(nn.Module):
+    """Logits of two tokens, from one weight; dropout makes it random."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2))
+        self.frozen = nn.Parameter(torch.ones(2), requires_grad=False)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        shape = (*batch.target_ids.shape, 2)
+        logits: torch.Tensor = self.dropout(self.weight + self.frozen).expand(shape)
+        return logits
+
+
+@dataclass
+class Task:
+    """Batches of two examples each, all with the same target."""
+
+    name: str
+    batches: int
+    score: float = 1.0
+
+    @property
+    def card(self) -> Any:
+        return SimpleNamespace(name=self.name, loss="score-weighted")
+
+    def epoch(self, random: np.random.Generator) -> Any:
+        for number in range(self.batches):
+            ids = tuple(f"{self.name}-{number}-{random.integers(1000)}-{i}" for i in range(2))
+            target, scores = torch.tensor([[0], [0]]), torch.full((2,), self.score)
+            yield Batch(self.name, ids, target, torch.zeros(2, 1, 1, 1), target, scores)
+
+
+class Watcher:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.epochs: list[int] = []
+
+    def on_step(self, step: Step) -> None:
+        self.steps.append(step)
+
+    def on_epoch(self, epoch: int) -> None:
+        self.epochs.append(epoch)
+
+
+def new_trainer(tasks: list[Task] | None = None, **settings: Any) -> Trainer:
+    torch.manual_seed(3)
+    tasks = tasks or [Task("a", 3), Task("b", 2)]
+    given = TrainSettings(**{"epochs": 2, "learning_rate": 0.1, **settings})
+    model: Any = Model()
+    return Trainer(model, tasks, given, 0, Accelerator(cpu=True))  # type: ignore[arg-type]
+
+
+def trained(trainer: Trainer) -> torch.Tensor:
+    model: Any = trainer.bare
+    return model.weight.detach().clone()  # type: ignore[no-any-return]
+
+
+def test_every_batch_of_every_task_is_a_step_in_the_authors_order() -> None:
+    watcher, trainer = Watcher(), new_trainer()
+    trainer.train(watcher)
+    assert [step.number for step in watcher.steps] == list(range(1, 11))
+    assert {step.total for step in watcher.steps} == {10}
+    orders = [task_order({"a": 3, "b": 2}, epoch) for epoch in (0, 1)]
+    assert [step.task for step in watcher.steps] == [*orders[0], *orders[1]]
+    assert [step.epoch for step in watcher.steps] == [1] * 5 + [2] * 5
+    assert watcher.epochs == [1, 2]
+    assert trainer.examples == 20
+
+
+def test_epochs_have_orders_of_their_own_that_follow_from_the_seed() -> None:
+    trainer = new_trainer()
+    first, again, second = ([b.ids for b in trainer._epoch(epoch)] for epoch in (0, 0, 1))
+    assert first == again != second
+
+
+def test_a_resumed_training_ends_bit_for_bit_where_the_whole_one_does() -> None:
+    class Keeper(Watcher):
+        def on_epoch(self, epoch: int) -> None:
+            states.append(copy.deepcopy(whole.state_dict()))
+
+    states: list[dict[str, Any]] = []
+    whole = new_trainer(epochs=3)
+    whole.train(Keeper())
+    for state in states:
+        resumed = new_trainer(epochs=3)
+        torch.manual_seed(99)
+        resumed.load_state_dict(state, "checkpoint")
+        watcher = Watcher()
+        resumed.train(watcher)
+        assert torch.equal(trained(resumed), trained(whole))
+        assert len(watcher.steps) == 5 * (3 - state["epochs_done"])
+        assert resumed.examples == whole.examples
+
+
+def test_frozen_tensors_stay() -> None:
+    trainer = new_trainer()
+    trainer.train(Watcher())
+    model: Any = trainer.bare
+    assert torch.equal(model.frozen, torch.ones(2))
+    assert not torch.equal(model.weight, torch.zeros(2))
+
+
+def test_answers_without_a_score_move_nothing() -> None:
+    trainer = new_trainer([Task("a", 3, score=sample_answer({}, np.random.default_rng(0))[1])])
+    trainer.train(Watcher())
+    assert torch.equal(trained(trainer), torch.zeros(2))
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_fails_with_step_task_and_example(score: float) -> None:
+    trainer = new_trainer([Task("a", 1), Task("b", 1, score)], epochs=1)
+    step = task_order({"a": 1, "b": 1}, 0).index("b") + 1
+    with pytest.raises(RunFailed, match=rf"Loss is (nan|inf) at step {step} \(task b, first .*b-0"):
+        trainer.train(Watcher())
+
+
+def test_the_rate_rises_and_falls_to_zero() -> None:
+    watcher, trainer = Watcher(), new_trainer(warmup_ratio=0.2)
+    trainer.train(watcher)
+    rates = [step.learning_rate for step in watcher.steps]
+    assert max(rates) == pytest.approx(0.1)
+    assert rates.index(max(rates)) == 1
+    assert rates[-1] == 0.0

@@ -1,0 +1,86 @@
+"""What mini-bart reads in pretraining, to repair: questions, and captions of their own style."""
+
+from __future__ import annotations
+
+from functools import partial
+from random import Random
+
+from vlbench.data.mini.questions import (
+    VQA_FAMILIES,
+    Family,
+    choose_attribute,
+    choose_side,
+    combine,
+    compare,
+    query_attribute,
+    relate,
+    verify_attribute,
+)
+from vlbench.data.mini.referring import article
+from vlbench.data.mini.world import Scene, Thing
+
+_NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
+
+QUESTIONS: tuple[Family, ...] = (
+    *VQA_FAMILIES,
+    query_attribute,
+    verify_attribute,
+    choose_attribute,
+    choose_side,
+    relate,
+    partial(compare, may_tell=True),
+    partial(combine, may_tell=True),
+)
+"""The kinds of question whose words are read; only their words, so these may tell the answer."""
+
+
+def _side(thing: Thing) -> str:
+    """A rough place in words."""
+    vertical = "top" if thing.row == 0 else "bottom" if thing.row == 3 else ""
+    horizontal = "left" if thing.column == 0 else "right" if thing.column == 3 else ""
+    return " ".join(part for part in (vertical, horizontal) if part) or "middle"
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+
+
+def _plain(scene: Scene, random: Random) -> str:
+    names = [article(f"{t.size} {t.color} {t.shape}") for t in scene.things[:3]]
+    return _listed(names)
+
+
+def _colors(scene: Scene, random: Random) -> str:
+    return (
+        _listed([article(f"{t.color} {t.shape}") for t in scene.things[:4]])
+        + " on a light background"
+    )
+
+
+def _placed(scene: Scene, random: Random) -> str:
+    thing = max(scene.things, key=lambda t: (t.size == "large", -t.row, -t.column))
+    name = article(f"{thing.size} {thing.color} {thing.shape}")
+    return f"there is {name} at the {_side(thing)} of the picture"
+
+
+def _counted(scene: Scene, random: Random) -> str:
+    number = len(scene.things)
+    names = [f"{t.color} {t.shape}" for t in scene.things[:2]]
+    shapes = "shape" if number == 1 else "shapes"
+    return f"{_NUMBERS[number]} {shapes} with {_listed([article(n) for n in names])}"
+
+
+def _pair(scene: Scene, random: Random) -> str:
+    if len(scene.things) == 1:
+        thing = scene.things[0]
+        return f"a single {thing.color} {thing.shape} at the {_side(thing)}"
+    one, other = scene.things[0], scene.things[-1]
+    way = "above" if one.row < other.row else "next to"
+    return f"{article(f'{one.color} {one.shape}')} {way} {article(f'{other.color} {other.shape}')}"
+
+
+def captions(scene: Scene, random: Random) -> list[str]:
+    """Five captions, in a random order, as sentences with a capital and a full stop."""
+    written = [way(scene, random) for way in (_plain, _colors, _placed, _counted, _pair)]
+    random.shuffle(written)
+    return [caption[0].upper() + caption[1:] + "." for caption in written]
