@@ -13,7 +13,7 @@ from vlbench.data.mini import VERSION
 from vlbench.data.mini.write import SIZES, write_mini
 from vlbench.data.readers import load_reader
 
-ANNOTATIONS = ""
+ANNOTATIONS = "fd065c40332f180707ce60077d5fc7a9a94e21452cb7d220e0ddb9eede765ec9"
 """sha256 over the JSON files of the tiny edition, seed 0; `pytest -vv` shows the new one."""
 
 
