@@ -42,6 +42,7 @@ def bench(_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """A tiny edition and a random backbone to run on, with a cache of their own."""
     monkeypatch.setenv("VLBENCH_CACHE", str(_bench.root.parent / "cache"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    interrupted = signal.getsignal(signal.SIGINT)
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     yield _bench
-    signal.signal(signal.SIGINT, interrupted)  # a worker that ends badly ignores it
+    for each, handler in handlers.items():  # a worker that ends badly ignores them
+        signal.signal(each, handler)

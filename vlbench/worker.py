@@ -50,7 +50,8 @@ def _work(path: Path) -> int:
 
             Run(spec, folder, attempt, progress).execute()
         except BaseException as error:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # what follows takes no time
+            for each in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(each, signal.SIG_IGN)  # what follows takes no time
             progress.close()
             code, status, text = _explained(error)
             folder.note_attempt(attempt, status, text)

@@ -76,7 +76,7 @@ def test_missing_files_of_all_tasks_come_in_one_message(tmp_path: Path) -> None:
 
 
 def test_an_edition_that_a_task_does_not_have_is_told(root: Path) -> None:
-    with pytest.raises(UsageError, match="Task 'nlvr' has no edition 'mini'. Known: full"):
+    with pytest.raises(UsageError, match=r"Task 'nlvr' has no edition 'mini'. Known: full"):
         ready(root, "nlvr")
 
 
@@ -116,5 +116,5 @@ def test_a_question_without_answers_is_named(root: Path) -> None:
 def test_an_annotation_lacking_its_answer_key_is_named(root: Path) -> None:
     file = root / "GQA/train_balanced_questions.json"
     change(file, lambda table: next(iter(table.values())).pop("answer"))
-    with pytest.raises(DataError, match="train_balanced_questions.json: .*no 'answer'"):
+    with pytest.raises(DataError, match=r"train_balanced_questions.json: .*no 'answer'"):
         ready(root, "gqa")

@@ -18,6 +18,7 @@ from tests.running.builders import Bench, do, predictions, rows
 from vlbench.backbones import build_backbone
 from vlbench.columns import COLUMNS, result_schema
 from vlbench.data.readers import load_reader
+from vlbench.metrics import METRICS
 from vlbench.metrics.java import require_java
 from vlbench.running.execute import Run, load_adapter
 from vlbench.running.folder import RunFolder
@@ -138,9 +139,10 @@ def test_predictions_tell_every_test_example(bench: Bench, finished: Finished) -
 
 
 def test_captions_have_the_cider_of_each_image_and_no_majority(
-    bench: Bench, tmp_path: Path
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require_java()
+    monkeypatch.setitem(METRICS, "captions", "vlbench.metrics.captions:score_without_meteor")
     folder = do(bench.spec(tasks="coco", limit=3, settings=("train.epochs=1",)), tmp_path)
     table = pd.read_parquet(folder.result).set_index("metric")
     assert table.index[table["main"]].tolist() == ["coco.cider"]

@@ -85,8 +85,8 @@ def _work(folder: RunFolder) -> int:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Interrupt the worker and wait for its end; a second Ctrl-C or too long a wait kills it."""
-    process.send_signal(signal.SIGINT)
+    """Tell the worker to go and wait for its end; a second Ctrl-C or too long a wait kills it."""
+    process.terminate()  # not SIGINT: what is started in the background ignores that
     with suppress(subprocess.TimeoutExpired):
         try:
             process.wait(PATIENCE_SECONDS)

