@@ -1,6 +1,21 @@
-"""`python -m vlbench` is the `vlbench` command."""
+"""The `vlbench` command, also as `python -m vlbench`."""
 
-from vlbench.cli.app import main
+from __future__ import annotations
+
+import sys
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line; an interrupt while it is still being imported ends quietly too."""
+    try:
+        from vlbench.cli.app import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
 
 if __name__ == "__main__":
     main()

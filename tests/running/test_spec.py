@@ -55,6 +55,7 @@ INFLUENCING = [
     {"data": {"gqa": "e" * 64}},
     {"suite": "other"},
     {"key_version": 2},
+    {"code": {"mine:Mine": "f" * 64}},
     method(name="other"),
     method(technique="compacter"),
     method(sharing="task"),

@@ -97,5 +97,3 @@ def main() -> None:
             "Please report it with the lines above."
         )
         sys.exit(BUG)
-    except KeyboardInterrupt:  # before or after the command itself
-        sys.exit(INTERRUPTED)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vlbench.backbones import backbone_row, build_backbone, weights_files
 from vlbench.cards import find_methods, find_tasks, resolve_method
+from vlbench.cards.method import MethodCard
 from vlbench.cards.task import Edition, TaskCard
 from vlbench.data.fingerprint import file_hash
 from vlbench.data.mini.edition import mini_root
@@ -70,6 +72,7 @@ def plan(asked: Selection, say: Say = lambda _: None) -> list[RunSpec]:
             edition=edition,
             root=str(root),
             data={task.card.name: task.fingerprint for task in tasks},
+            code=_outside_code(method, cards),
             seed=seed,
             limit=asked.limit,
             device=asked.device,
@@ -104,6 +107,17 @@ def data_root(edition: str, asked: Path | None, say: Say) -> Path:
     if edition == "mini":
         return mini_root(lambda what: say(f"making the mini edition, first use: {what}"))
     raise UsageError(f"--edition {edition} reads the official files: --root says where they lie.")
+
+
+def _outside_code(method: MethodCard, tasks: Sequence[TaskCard]) -> dict[str, str]:
+    """The code that cards name by `module:name`, imported by now, with its file's hash."""
+    named = {method.technique, *(t.reader for t in tasks), *(t.metric for t in tasks)}
+    files = {
+        name: getattr(sys.modules.get(name.partition(":")[0]), "__file__", None)
+        for name in sorted(named)
+        if ":" in name
+    }
+    return {name: file_hash(Path(file)) for name, file in files.items() if file}
 
 
 def _weights_hash(backbone: str, path: Path | None) -> str:

@@ -46,6 +46,8 @@ class RunSpec(BaseModel):
     root: str
     data: dict[str, str]
     """Task -> data fingerprint."""
+    code: dict[str, str] = {}
+    """`module:name` of technique, readers and metrics that are not ours -> sha256 of its file."""
     seed: int
     limit: int | None = None
     device: str = "cpu"
@@ -67,6 +69,8 @@ class RunSpec(BaseModel):
         table = self.model_dump(mode="json", exclude=set(NOT_IN_KEY))
         table["method"] = _without_prose(table["method"])
         table["tasks"] = [_without_prose(task) for task in table["tasks"]]
+        if not table["code"]:  # so keys are what they were before there was outside code
+            del table["code"]
         text = json.dumps(table, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
