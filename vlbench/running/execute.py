@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from vlbench.backbones import backbone_row, build_backbone, build_tokenizer
 from vlbench.data.batches import TaskData
 from vlbench.data.example import Example
+from vlbench.data.mini.edition import mini_root
 from vlbench.data.prepared import PreparedTask, prepare
 from vlbench.encoders import load_encoder
 from vlbench.errors import DataError, RunFailed
@@ -78,11 +79,12 @@ class Run:
     def _prepare(self) -> list[PreparedTask]:
         spec = self.spec
         encoder = load_encoder(backbone_row(spec.backbone).encoder)
-        tasks = prepare(spec.tasks, spec.edition, Path(spec.root), spec.limit, encoder)
+        root = Path(spec.root) if spec.root else mini_root()
+        tasks = prepare(spec.tasks, spec.edition, root, spec.limit, encoder)
         for task in tasks:
             if task.fingerprint != spec.data[task.card.name]:
                 raise DataError(
-                    f"The data of '{task.card.name}' in {spec.root} changed since the run was "
+                    f"The data of '{task.card.name}' in {root} changed since the run was "
                     "planned: start the same command again."
                 )
         return tasks

@@ -44,6 +44,7 @@ class RunSpec(BaseModel):
     backbone_hash: str
     edition: Edition
     root: str
+    """Where the data lie; empty for the mini edition in the cache."""
     data: dict[str, str]
     """Task -> data fingerprint."""
     code: dict[str, str] = {}
