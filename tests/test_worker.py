@@ -84,7 +84,7 @@ def test_a_full_disk_is_no_bug(
 
     monkeypatch.setattr(Run, "_prepare", fail)
     folder = do(bench.spec(), tmp_path, code=1)
-    assert folder.status()["error"] == "result.parquet: the disk is full"
+    assert folder.status()["error"] == "result.parquet: No space left on device"
 
 
 def test_a_killed_worker_leaves_no_result_and_the_next_one_finishes(

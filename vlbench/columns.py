@@ -31,6 +31,7 @@ COLUMNS = (
     Column("suite", "string", "", "tasks trained together in one model"),
     Column("task", "string", "", "name of the task card"),
     Column("backbone", "string", "", "pretrained model that was adapted"),
+    Column("backbone_hash", "string", "", "sha256 over the backbone's weights and tokenizer files"),
     Column("edition", "string", "", "mini (generated) or full (official files)"),
     Column("scope", "string", "", "complete, or smoke when --limit cut the data"),
     Column(
@@ -61,7 +62,9 @@ COLUMNS = (
         "peak memory of the worker: device memory on a GPU, resident set on CPU",
     ),
     Column("train_seconds", "double", "seconds", "time in training steps, without validation"),
-    Column("examples_per_second", "double", "examples/s", "training throughput"),
+    Column(
+        "examples_per_second", "double", "examples/s", "training throughput, data loading included"
+    ),
     Column("evaluate_seconds", "double", "seconds", "time to generate and score this task's split"),
     Column("learning_rate", "double", "", "peak learning rate"),
     Column("epochs", "int64", "epochs", "passes over the training data"),
@@ -70,16 +73,18 @@ COLUMNS = (
     Column("device", "string", "", "device and its name"),
     Column("card_hash", "string", "", "sha256 of the resolved method and task cards"),
     Column(
-        "data_fingerprint", "string", "", "sha256 over the task's annotation files and features"
+        "data_fingerprint", "string", "", "sha256 over the task's annotations, pictures and encoder"
     ),
     Column("code_version", "string", "", "vlbench version, git commit and +dirty where known"),
-    Column("versions", "string", "", "JSON: python, torch, transformers, numpy"),
+    Column(
+        "versions", "string", "", "JSON: python, torch, transformers, accelerate, numpy, threads"
+    ),
     Column("created_at", "string", "UTC", "ISO 8601 time of the row"),
 )
 
 IDENTIFYING = (
-    "key", "status", "method", "settings", "suite", "task", "backbone", "edition", "scope", "split",
-    "seed", "metric", "main", "family",
+    "key", "status", "method", "settings", "suite", "task", "backbone", "backbone_hash", "edition",
+    "scope", "split", "seed", "metric", "main", "family",
 )  # fmt: skip
 """The columns that say which number a row holds: never null. Every other column may be."""
 

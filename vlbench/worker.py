@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 from vlbench.errors import RunFailed, UsageError, VlbenchError
@@ -17,7 +17,7 @@ BUG = 5
 
 def main(arguments: list[str]) -> int:
     """Do the run; the exit code is the command line's."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: docs/performance.md
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported: it counts then
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         if len(arguments) != 1:
@@ -26,6 +26,9 @@ def main(arguments: list[str]) -> int:
     except VlbenchError as error:
         print(f"vlbench: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"vlbench: {error.filename}: {error.strerror}", file=sys.stderr)
+        return RunFailed.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
 
@@ -53,11 +56,13 @@ def _work(path: Path) -> int:
             for each in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(each, signal.SIG_IGN)  # what follows takes no time
             progress.close()
-            code, status, text = _explained(error)
-            folder.note_attempt(attempt, status, text)
-            folder.write_status(status, attempt, error=text)
+            code, status, text = _explained(error, path)
             if text:
-                progress.say(f"vlbench: {text}")
+                print(f"vlbench: {text}", file=sys.stderr)
+            with suppress(OSError):  # the disk may be full
+                folder.note_attempt(attempt, status, text)
+                folder.write_status(status, attempt, error=text)
+                progress.log(text)
             return code
         progress.close()
         folder.note_attempt(attempt, "done")
@@ -65,14 +70,16 @@ def _work(path: Path) -> int:
         return 0
 
 
-def _explained(error: BaseException) -> tuple[int, str, str]:
+def _explained(error: BaseException, path: Path) -> tuple[int, str, str]:
     """Exit code, status and text of what ended an attempt; a bug comes with its traceback."""
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "cancelled", ""
     if isinstance(error, VlbenchError):
         return error.exit_code, "failed", str(error)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return RunFailed.exit_code, "failed", f"{error.filename}: the disk is full"
+    if isinstance(error, OSError):
+        return RunFailed.exit_code, "failed", f"{error.filename or path}: {error.strerror or error}"
+    if type(error).__name__ == "OutOfMemoryError":
+        return RunFailed.exit_code, "failed", f"{error} (--set train.batch_size=... takes less)"
     return BUG, "failed", traceback.format_exc()
 
 

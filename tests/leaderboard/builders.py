@@ -50,6 +50,7 @@ ROW: dict[str, Any] = {
     "precision": "fp32",
     "device": "cpu",
     "card_hash": "c0ffee" * 10,
+    "backbone_hash": "beef" * 16,
     "code_version": "0.1.0",
     "versions": '{"python": "3.11"}',
     "created_at": "2026-11-22T10:00:00+00:00",

@@ -173,3 +173,11 @@ def test_a_suite_joined_from_tasks_needs_all_of_them(tmp_path: Path) -> None:
     found = board(tmp_path, run("full", {"vqav2": 60.0}, suite="vqav2+gqa"))
     assert list(found.mains) == ["vqav2", "gqa"]
     assert found.rows[0].average.mean is None
+
+
+def test_other_weights_of_a_backbone_stand_in_a_table_of_their_own(tmp_path) -> None:
+    other = image_text("full", 9, 9, 9, 9, key="b", seed=1, backbone_hash="cafe" * 16)
+    folder = write(tmp_path, image_text("full", 1, 1, 1, 1, key="a"), other)
+    found = summarise(read_results(folder))
+    assert [[row.average.mean for row in each.rows] for each in found] == [[1.0], [9.0]]
+    assert all("other weights" in each.notes[0] for each in found)

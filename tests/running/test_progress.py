@@ -12,12 +12,12 @@ from vlbench.training.trainer import Step
 
 
 def step(number: int, loss: float = 0.5) -> Step:
-    return Step(number, 20, 1, "gqa", loss, 1e-3, 123.4)
+    return Step(number, 20, 1, "gqa", loss, 1e-3, 123.4, 67.8)
 
 
 def test_a_step_is_told_with_loss_rate_and_what_is_left() -> None:
     assert describe(step(5)) == (
-        "step 5/20  epoch 1  gqa  loss 0.500  lr 1.00e-03  123 examples/s  15 steps left"
+        "step 5/20  epoch 1  gqa  loss 0.500  lr 1.00e-03  123 examples/s  eta 68 s"
     )
 
 

@@ -145,5 +145,7 @@ def test_the_rate_rises_and_falls_to_zero() -> None:
     trainer.train(watcher)
     rates = [step.learning_rate for step in watcher.steps]
     assert max(rates) == pytest.approx(0.1)
-    assert rates.index(max(rates)) == 1
-    assert rates[-1] == 0.0
+    assert rates[0] == 0.0
+    assert rates.index(max(rates)) == 2  # the first step whose rate the warm-up has reached
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+    assert set(trainer.schedule.get_last_lr()) == {0.0}

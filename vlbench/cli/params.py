@@ -24,7 +24,10 @@ def params(
         str, typer.Option(help="A suite, a task or a comma list of tasks.")
     ] = "image-text",
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a card's key: params.reduction=4.")
+        list[str] | None,
+        typer.Option(
+            "--set", envvar="VLBENCH_SET", help="Override a card's key: params.reduction=4."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

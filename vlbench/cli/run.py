@@ -30,7 +30,8 @@ def run(
         typer.Option(min=1, help="At most so many examples a task and split: a smoke run."),
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value over the card, repeatable.")
+        list[str] | None,
+        typer.Option("--set", envvar="VLBENCH_SET", help="key=value over the card, repeatable."),
     ] = None,
     devices: Annotated[str, typer.Option(help="auto, cpu, or a GPU's number.")] = "auto",
     results: Annotated[Path, typer.Option(help="Where results are kept.")] = Path("results"),
@@ -63,10 +64,15 @@ def run(
         return
     lines = [f"{each.spec.name}: {each.error}\n  {each.folder.log}" for each in failed]
     error: VlbenchError = RunFailed(
-        f"{len(failed)} of {len(specs)} runs failed:\n" + "\n".join(lines)
+        f"{len(failed)} of {len(specs)} runs failed{_not_started(len(specs) - len(outcomes))}:\n"
+        + "\n".join(lines)
     )
     error.exit_code = failed[-1].exit_code
     raise error
+
+
+def _not_started(count: int) -> str:
+    return f", {count} were not started" if count else ""
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from vlbench.data.fingerprint import fingerprint
 from vlbench.data.limit import limited
 from vlbench.data.readers import load_reader
 from vlbench.data.readers.base import Reader
-from vlbench.errors import UsageError
+from vlbench.errors import DataError, UsageError
 
 Say = Callable[[str], None]
 
@@ -78,6 +78,12 @@ def _prepare(
     test = limited([e for split in splits.test for e in reader.read(split)], limit)
     sizes = f"{len(train):,} training, {len(val):,} validation, {len(test):,} test examples"
     say(f"{card.name}: {sizes}")
+    for example in (*train, *val, *test):
+        if len(example.images) != card.images_per_example:
+            raise DataError(
+                f"Task '{card.name}': example {example.id} has {len(example.images)} pictures, "
+                f"its card says images_per_example = {card.images_per_example}."
+            )
     images = image_paths(reader, [*train, *val, *test])
     store = store_for(
         encoder,

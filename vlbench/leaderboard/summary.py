@@ -31,6 +31,7 @@ COSTS = (
 )
 
 
+OTHER_WEIGHTS = "Runs on other weights of this backbone stand in another table."
 OTHER_DATA = "Runs of this suite on other data stand in another table: do not compare the two."
 
 
@@ -123,13 +124,15 @@ def summarise(
     """Boards of the test rows, complete ones first; `suites` says which tasks each suite has."""
     places: dict[tuple[Any, ...], list[Run]] = {}
     for run in read_runs(results):
-        names = ("suite", "backbone", "edition", "scope", "limit")
+        names = ("suite", "backbone", "edition", "scope", "limit", "backbone_hash")
         places.setdefault(tuple(run.facts[name] for name in names), []).append(run)
     boards = []
     for place in sorted(places, key=lambda place: (place[3] != "complete", *map(str, place))):
         tasks = _tasks(place[0], places[place], suites or {})
         parts = same_data(places[place])
         notes = [OTHER_DATA] if len(parts) > 1 else []
+        if sum(other[:-1] == place[:-1] for other in places) > 1:
+            notes.append(f"{OTHER_WEIGHTS} These: {place[-1][:8]}.")
         boards += [_board(place, part, tasks, notes) for part in parts]
     return boards
 
@@ -143,7 +146,7 @@ def _tasks(suite: str, runs: Sequence[Run], suites: Mapping[str, Sequence[str]])
 def _board(
     place: tuple[Any, ...], runs: Sequence[Run], tasks: Sequence[str], notes: list[str]
 ) -> Board:
-    suite, backbone, edition, scope, limit = place
+    suite, backbone, edition, scope, limit, _ = place
     named = {task: metric for run in runs for task, metric in run.mains.items()}
     mains = {task: named.get(task, task) for task in tasks}
     families: dict[tuple[str, str], Family] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from accelerate.utils import set_seed
 from safetensors.torch import load_file
 
 from vlbench.backbones import backbone_row, build_backbone, build_tokenizer
+from vlbench.backbones.tokens import first_tokens
 from vlbench.data.batches import TaskData
 from vlbench.data.example import Example
 from vlbench.data.mini.edition import mini_root
@@ -20,7 +22,7 @@ from vlbench.data.prepared import PreparedTask, prepare
 from vlbench.encoders import load_encoder
 from vlbench.errors import DataError, RunFailed
 from vlbench.files import write_atomically
-from vlbench.metrics import require_metric
+from vlbench.metrics import load_metric, require_metric
 from vlbench.running.folder import RunFolder
 from vlbench.running.progress import Progress
 from vlbench.running.provenance import code_version, device_name, peak_memory_bytes, versions
@@ -54,6 +56,8 @@ class Run:
         """Everything, in order."""
         for card in self.spec.tasks:
             require_metric(card.metric)  # before hours of training, not after
+            load_metric(card.metric)
+            first_tokens(self.tokenizer, card.choices)
         tasks = self._prepare()
         set_seed(self.spec.seed)
         backbone = build_backbone(self.spec.backbone, _path(self.spec.backbone_path))
@@ -116,6 +120,7 @@ class Run:
                 total=step.total,
                 loss=step.loss,
                 examples_per_second=step.examples_per_second,
+                seconds_left=step.seconds_left,
             )
 
     def on_epoch(self, epoch: int) -> None:
@@ -172,13 +177,16 @@ def read_curve(file: Path, epochs: int) -> list[dict[str, Any]]:
     """The training curve's lines of the first `epochs`; what came after is done again."""
     if not epochs or not file.is_file():
         return []
-    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    lines = []
+    for text in file.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):  # a line torn by a full disk or a power cut
+            lines.append(json.loads(text))
     return [line for line in lines if line["epoch"] <= epochs]
 
 
 def _load_checkpoint(file: Path) -> dict[str, Any]:
     try:
-        state: dict[str, Any] = torch.load(file, weights_only=True)
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever half a pickle makes of it
         raise DataError(f"{file}: damaged. Remove it to train from the start.") from error
     return state

@@ -72,7 +72,11 @@ def _work(folder: RunFolder) -> int:
         environment.pop(name, None)
     command = [sys.executable, "-m", "vlbench.worker", str(folder.path)]
     process = subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr.fileno(),  # stdout is for the answer
+        start_new_session=True,
     )  # a session of its own: Ctrl-C reaches it once, through us
     terminated = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:

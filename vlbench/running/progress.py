@@ -18,12 +18,12 @@ class Progress:
     """Plain lines; each also goes to the run's log."""
 
     def __init__(self, log: Path | None) -> None:
-        self._log = log
+        self._file = log
         self._last = 0.0
 
     def say(self, text: str) -> None:
         """One line about what happens now."""
-        self._write(text)
+        self.log(text)
         print(text, file=sys.stderr, flush=True)
 
     def step(self, step: Step) -> None:
@@ -35,9 +35,10 @@ class Progress:
     def close(self) -> None:
         """Nothing more comes."""
 
-    def _write(self, text: str) -> None:
-        if self._log is not None:
-            with self._log.open("a", encoding="utf-8") as file:
+    def log(self, text: str) -> None:
+        """A line for the run's log alone."""
+        if self._file is not None:
+            with self._file.open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
 
 
@@ -60,7 +61,8 @@ class BarProgress(Progress):
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:.0f} examples/s"),
+            TextColumn("loss {task.fields[loss]:.3f}  lr {task.fields[rate]:.1e}"),
+            TextColumn("{task.fields[speed]:.0f} examples/s"),
             TimeElapsedColumn(),
             TextColumn("eta"),
             TimeRemainingColumn(),
@@ -71,7 +73,7 @@ class BarProgress(Progress):
 
     def say(self, text: str) -> None:
         """One line above the bar."""
-        self._write(text)
+        self.log(text)
         self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def step(self, step: Step) -> None:
@@ -79,17 +81,20 @@ class BarProgress(Progress):
         self._loss = step.loss if self._bar is None else 0.95 * self._loss + 0.05 * step.loss
         if self._bar is None:
             self._bars.start()
-            self._bar = self._bars.add_task("training", total=step.total, loss=0.0, speed=0.0)
+            self._bar = self._bars.add_task(
+                "training", total=step.total, loss=0.0, speed=0.0, rate=0.0
+            )
         self._bars.update(
             self._bar,
             completed=step.number,
             description=f"epoch {step.epoch}",
             loss=self._loss,
             speed=step.examples_per_second,
+            rate=step.learning_rate,
         )
         if time.monotonic() - self._last >= LINE_SECONDS:
             self._last = time.monotonic()
-            self._write(describe(step))
+            self.log(describe(step))
         if step.number == step.total:
             self._bars.stop()
 
@@ -100,11 +105,10 @@ class BarProgress(Progress):
 
 def describe(step: Step) -> str:
     """A step as one line."""
-    left = step.total - step.number
     return (
         f"step {step.number}/{step.total}  epoch {step.epoch}  {step.task}  loss {step.loss:.3f}  "
         f"lr {step.learning_rate:.2e}  {step.examples_per_second:.0f} examples/s  "
-        f"{left} steps left"
+        f"eta {step.seconds_left:.0f} s"
     )
 
 

@@ -90,6 +90,7 @@ class Rows:
             "settings": ",".join(spec.settings),
             "suite": spec.suite,
             "backbone": spec.backbone,
+            "backbone_hash": spec.backbone_hash,
             "edition": spec.edition,
             "scope": spec.scope,
             "limit": spec.limit,

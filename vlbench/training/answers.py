@@ -19,7 +19,7 @@ def answers(model: AdaptedModel, task: TaskData, device: torch.device) -> dict[s
     was_training = model.training
     model.eval()
     found: dict[str, str] = {}
-    for batch in task.in_order(BATCH_SIZE // task.card.beams):
+    for batch in task.in_order(max(1, BATCH_SIZE // task.card.beams)):
         texts = _answer(model, task, batch.to(device))
         found.update(zip(batch.ids, texts, strict=True))
     model.train(was_training)

@@ -33,6 +33,8 @@ class Step:
     loss: float
     learning_rate: float
     examples_per_second: float
+    seconds_left: float
+    """Of training steps, at the pace so far."""
 
 
 class Watcher(Protocol):
@@ -74,11 +76,11 @@ class Trainer:
         """Train the epochs that are still to do."""
         for epoch in range(self.epochs_done, self.settings.epochs):
             self.model.train()
+            started = time.perf_counter()  # fetching the batch counts, watching does not
             for number, batch in enumerate(self._epoch(epoch), epoch * self.steps_per_epoch + 1):
-                started = time.perf_counter()
+                rate = self.schedule.get_last_lr()[0]
                 value = self._step(batch, number)
-                took = time.perf_counter() - started
-                self.seconds += took
+                self.seconds += time.perf_counter() - started
                 self.examples += len(batch.ids)
                 watcher.on_step(
                     Step(
@@ -87,10 +89,12 @@ class Trainer:
                         epoch=epoch + 1,
                         task=batch.task,
                         loss=value,
-                        learning_rate=self.schedule.get_last_lr()[0],
+                        learning_rate=rate,
                         examples_per_second=self.examples / self.seconds,
+                        seconds_left=self.seconds * (self.total_steps - number) / number,
                     )
                 )
+                started = time.perf_counter()
             self.epochs_done = epoch + 1
             self.model.eval()
             watcher.on_epoch(self.epochs_done)
@@ -142,7 +146,8 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         torch.set_rng_state(state["torch_random"])
-        torch.cuda.set_rng_state_all(state["cuda_random"])
+        if len(state["cuda_random"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["cuda_random"])
         self.epochs_done = state["epochs_done"]
         self.seconds = state["seconds"]
         self.examples = state["examples"]
