@@ -10,8 +10,10 @@ import pytest
 
 from tests.data.mini.oracle import NUMBERS, all_of, the
 from vlbench.data.mini.captions import captions
-from vlbench.data.mini.questions import GQA_FAMILIES, VQA_FAMILIES, Balance, annotators, ask
+from vlbench.data.mini.gqa import GQA_FAMILIES
+from vlbench.data.mini.questions import Balance, ask
 from vlbench.data.mini.statements import statement
+from vlbench.data.mini.vqa import VQA_FAMILIES, annotators
 from vlbench.data.mini.world import Scene, Thing, scenes
 from vlbench.pretraining.lessons import (
     MASK,

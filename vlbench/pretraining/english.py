@@ -5,9 +5,7 @@ from __future__ import annotations
 from functools import partial
 from random import Random
 
-from vlbench.data.mini.questions import (
-    VQA_FAMILIES,
-    Family,
+from vlbench.data.mini.gqa import (
     choose_attribute,
     choose_side,
     combine,
@@ -16,7 +14,9 @@ from vlbench.data.mini.questions import (
     relate,
     verify_attribute,
 )
+from vlbench.data.mini.questions import Family
 from vlbench.data.mini.referring import article
+from vlbench.data.mini.vqa import VQA_FAMILIES
 from vlbench.data.mini.world import Scene, Thing
 
 _NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}

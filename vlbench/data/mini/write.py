@@ -17,18 +17,10 @@ from typing import Any
 from vlbench.data.mini import VERSION
 from vlbench.data.mini.captions import captions
 from vlbench.data.mini.draw import draw
-from vlbench.data.mini.questions import (
-    ANSWER_TYPES,
-    GQA_FAMILIES,
-    GQA_TYPES,
-    VQA_FAMILIES,
-    Balance,
-    Question,
-    annotators,
-    ask,
-    follow_up,
-)
+from vlbench.data.mini.gqa import GQA_FAMILIES, GQA_TYPES, follow_up
+from vlbench.data.mini.questions import Balance, Question, ask
 from vlbench.data.mini.statements import statement
+from vlbench.data.mini.vqa import ANSWER_TYPES, VQA_FAMILIES, annotators
 from vlbench.data.mini.world import Scene, scenes
 
 
