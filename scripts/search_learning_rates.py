@@ -1,8 +1,8 @@
-"""The search behind the `mini-bart/*` values of the method cards: equal trials for every method.
+"""The search behind the `mini-bart/*` values of the method cards.
 
 `python scripts/search_learning_rates.py RESULTS [METHOD ...]` trains every method at every rate
 with a seed that no reported run uses, and prints the average of the validation metrics after the
-last epoch. Test splits are never looked at.
+last epoch. Test splits are never looked at. The cards say which methods it was run for.
 """
 
 from __future__ import annotations
