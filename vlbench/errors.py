@@ -5,6 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+BUG = 5
+"""Exit code of what vlbench cannot explain."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
 
 class VlbenchError(Exception):
     """A failure that vlbench explains in one message; anything else is a bug in vlbench."""

@@ -9,10 +9,7 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from vlbench.errors import RunFailed, UsageError, VlbenchError
-
-INTERRUPTED = 130
-BUG = 5
+from vlbench.errors import BUG, INTERRUPTED, RunFailed, UsageError, VlbenchError
 
 
 def main(arguments: list[str]) -> int:

@@ -19,10 +19,7 @@ from vlbench.cli.report import report
 from vlbench.cli.run import run
 from vlbench.cli.score import score
 from vlbench.cli.show import list_cards, show
-from vlbench.errors import VlbenchError
-
-BUG = 5
-INTERRUPTED = 130
+from vlbench.errors import BUG, INTERRUPTED, VlbenchError
 
 
 class Commands(TyperGroup):

@@ -11,11 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlbench.errors import MissingError, RunFailed
+from vlbench.errors import INTERRUPTED, MissingError, RunFailed
 from vlbench.running.folder import RunFolder
 from vlbench.running.spec import RunSpec
 
-INTERRUPTED = 130
 PATIENCE_SECONDS = 20
 
 
