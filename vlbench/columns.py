@@ -28,6 +28,12 @@ COLUMNS = (
     Column(
         "settings", "string", "", "the --set overrides, comma-separated; empty for the card as is"
     ),
+    Column(
+        "init",
+        "string",
+        "",
+        "weights the run started from: 12 hex digits of their sha256, file name; empty: none",
+    ),
     Column("suite", "string", "", "tasks trained together in one model"),
     Column("task", "string", "", "name of the task card"),
     Column("backbone", "string", "", "pretrained model that was adapted"),
@@ -83,10 +89,13 @@ COLUMNS = (
 )
 
 IDENTIFYING = (
-    "key", "status", "method", "settings", "suite", "task", "backbone", "backbone_hash", "edition",
-    "scope", "split", "seed", "metric", "main", "family",
+    "key", "status", "method", "settings", "init", "suite", "task", "backbone", "backbone_hash",
+    "edition", "scope", "split", "seed", "metric", "main", "family",
 )  # fmt: skip
 """The columns that say which number a row holds: never null. Every other column may be."""
+
+LATER = {"init": ""}
+"""Columns that came after the first results, with what a file without them means."""
 
 
 def result_schema() -> Any:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import BartConfig, BartForConditionalGeneration
 
-from vlbench.backbones import BACKBONES, build_backbone, build_tokenizer
+from vlbench.backbones import BACKBONES, build_backbone, build_tokenizer, weights_files
 from vlbench.backbones.bart import JointBart
 from vlbench.backbones.saving import save_backbone
 from vlbench.errors import MissingError, UsageError
@@ -31,17 +31,21 @@ def test_an_unknown_backbone_names_the_nearest() -> None:
 def test_clip_bart_has_the_papers_parameters_without_weights() -> None:
     backbone = build_backbone("clip-bart", meta=True)
     assert sum(p.numel() for p in backbone.parameters()) == 141_156_864
-    video = build_backbone("clip-bart", meta=True, feature_width=512)
+    video = build_backbone("clip-bart", meta=True, visual="video")
     assert sum(p.numel() for p in video.parameters()) == 139_977_216
 
 
 def test_weights_that_are_not_here_are_missing_and_nothing_is_downloaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    for build in (build_backbone, build_tokenizer):
-        with pytest.raises(MissingError, match="--backbone-path"):
-            build("clip-bart", path=tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    for backbone in ("clip-bart", "clip-t5"):
+        for build in (build_backbone, build_tokenizer, weights_files):
+            with pytest.raises(MissingError, match="--backbone-path"):
+                build(backbone)
+        for build in (build_backbone, build_tokenizer, weights_files):
+            with pytest.raises(MissingError, match=f"No backbone in {tmp_path}: it should hold"):
+                build(backbone, path=tmp_path)
 
 
 def test_a_folder_with_published_weights_gets_the_added_rows(
@@ -49,7 +53,7 @@ def test_a_folder_with_published_weights_gets_the_added_rows(
 ) -> None:
     published = BartForConditionalGeneration(config)
     published.save_pretrained(tmp_path)
-    backbone = build_backbone("clip-bart", path=tmp_path, feature_width=6)
+    backbone = build_backbone("clip-bart", path=tmp_path)
     assert backbone.table.shape == (240 + 200, 16)
     assert torch.equal(backbone.table[:240], published.model.shared.weight)
     assert 0.18 < backbone.table[240:].std() < 0.22
@@ -59,7 +63,7 @@ def test_a_folder_with_published_weights_gets_the_added_rows(
 
 def test_an_embedded_backbone_must_fit_the_features(backbone: JointBart, tmp_path: Path) -> None:
     save_backbone(backbone, tmp_path)
-    with pytest.raises(UsageError, match="4 visual tokens of width 6"):
+    with pytest.raises(UsageError, match="features of width 6, asked for 128"):
         build_backbone("mini-bart", path=tmp_path)
 
 

@@ -46,7 +46,7 @@ def test_the_sum_is_feature_place_image_and_object_counted_from_the_last_row() -
 
 def test_no_boxes_are_zero_boxes_and_half_precision_features_are_read() -> None:
     visual = VisualEmbedding(5, 8, nn.LayerNorm)
-    visual.initialise(0.02)
+    nn.init.normal_(visual.image.weight)
     features, table = torch.randn(2, 1, 3, 5).half(), torch.randn(20, 8)
     zero = visual(features, table, torch.zeros(2, 1, 3, 4))
     torch.testing.assert_close(visual(features, table), zero)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 from transformers import BartConfig
+from typer.testing import CliRunner
 
+from tests.running.builders import Bench
+from vlbench import worker
 from vlbench.backbones.bart import new_bart
 from vlbench.cards import MethodCard, load_method, resolve_method
+from vlbench.cli.app import app
+from vlbench.running import launch
 from vlbench.techniques.adapt import adapt
 from vlbench.techniques.freezing import trained_parameters
 
@@ -51,3 +57,20 @@ def test_the_outside_technique_attaches_and_trains_its_own_parameters(examples: 
     names = [name for name in trained_parameters(model) if name.startswith("technique.")]
     layers = sum(site.kind == "feed_forward" for site in backbone.sites())
     assert len(names) == 2 * layers > 0
+
+
+def test_the_commands_run_as_printed(
+    examples: Path, project: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "_work", lambda folder: worker.main([str(folder.path)]))
+    monkeypatch.setenv("VLBENCH_ROOT", str(bench.root))  # a smaller world and a smaller backbone
+    monkeypatch.setenv("VLBENCH_BACKBONE_PATH", str(bench.backbone))
+    text = (project / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^vlbench (.+)$", text, re.MULTILINE)
+    assert len(commands) == 4
+    for command in commands:
+        result = CliRunner().invoke(app, shlex.split(command))
+        assert result.exit_code == 0, result.output
+    assert len(list(examples.glob("results/runs/*/adapter.safetensors"))) == 2
+    assert "scale" in result.stdout
+    assert "narrow-adapter" in result.stdout

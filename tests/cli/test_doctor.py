@@ -48,6 +48,17 @@ def test_missing_java_exits_3_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -
     assert "Missing: Java." in result.stderr
 
 
+def test_a_missing_extra_is_told_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vlbench.cli import doctor as module
+
+    assert findings(doctor("--json"))["peft"]["is_there"]
+    monkeypatch.setattr(module, "EXTRAS", ("no-such-extra",))
+    result = doctor()
+    assert result.exit_code == 0
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("no-such-extra")]
+    assert " no " in line and "pip install 'vlbench[no-such-extra]'" in line
+
+
 def test_a_missing_package_and_a_full_disk_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     from vlbench.cli import doctor as module
 

@@ -1,55 +1,199 @@
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
+from rich.console import Console
+from typer.testing import CliRunner, Result
 
-from vlbench.cli.params import params
-from vlbench.errors import UsageError
+from vlbench.cards import find_methods
+from vlbench.cards.files import own_cards
+from vlbench.cli import output
+from vlbench.cli.app import app
+from vlbench.errors import MissingError, UsageError, VlbenchError
+from vlbench.techniques.compacter import Compacter
 
-app = typer.Typer(pretty_exceptions_enable=False)
-app.command()(params)
+KEYS = [
+    "method",
+    "aliases",
+    "backbone",
+    "suite",
+    "settings",
+    "technique",
+    "sharing",
+    "trainable",
+    "total",
+    "trainable_percent",
+    "published_percent",
+    "denominator",
+    "groups",
+]
 
 
-def run(*arguments: str) -> str:
-    result = CliRunner().invoke(app, ["--backbone", "clip-bart", *arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
+def invoke(*words: str) -> Result:
+    return CliRunner().invoke(app, ["params", *words])
+
+
+def run(*words: str, backbone: str = "clip-bart") -> str:
+    result = invoke("--backbone", backbone, *words)
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
-def test_the_papers_percentages_are_printed() -> None:
-    table = run("--method", "shared-adapter,compacter")
-    assert "6,081,600" in table
-    assert "4.18" in table
-    assert "7.05" in table
+def items(*words: str, backbone: str = "clip-bart") -> list[dict[str, Any]]:
+    document = json.loads(run(*words, "--json", backbone=backbone))
+    assert document["schema"] == "vlbench.params/1"
+    found: list[dict[str, Any]] = document["items"]
+    return found
+
+
+@pytest.fixture
+def three_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For speed: all methods there are."""
+    cards = find_methods("full,adapter,compacter")
+    monkeypatch.setattr("vlbench.cards.method.all_methods", lambda: cards)
+
+
+def test_the_counted_percentages_stand_beside_the_published_ones() -> None:
+    head, adapter, compacter = run("--method", "shared-adapter,compacter").splitlines()
+    assert head.split() == ["method", "trainable", "total", "%", "published"]
+    assert adapter.split() == ["shared-adapter", "6,081,600", "145,606,464", "4.18", "4.18"]
+    assert compacter.split() == ["compacter", "10,584,960", "150,109,824", "7.05", "-"]
+
+
+@pytest.mark.parametrize("words", [[], ["--groups"]], ids=["totals", "groups"])
+def test_numbers_are_aligned_to_the_right_and_fit_a_terminal(words: list[str]) -> None:
+    lines = run("--method", "full,half-shared-adapter,shared-adapter", *words).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert len(lines[0]) <= 120
+    assert [line[0] for line in lines] == ["m", "f", "h", "s"]
+    firsts = [line.split()[1] for line in lines]  # the heading and its numbers
+    assert (
+        len({line.index(first) + len(first) for line, first in zip(lines, firsts, strict=True)})
+        == 1
+    )
+
+
+def test_no_number_is_cut_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    narrow = Console(file=shown, force_terminal=True, color_system=None, width=40)
+    monkeypatch.setattr(output, "stdout_console", lambda: narrow)
+    run("--method", "full,shared-adapter")
+    wide = [line.split() for line in shown.getvalue().splitlines()]
+    assert wide[1] == ["full", "141,156,864", "141,156,864", "100.00", "100.00"]
+
+
+def test_the_groups_of_the_table_add_up_to_what_trains() -> None:
+    _, *rows = run("--method", "full,compacter", "--groups").splitlines()
+    for row in rows:
+        trainable, *parts = (int(cell.replace(",", "")) for cell in row.split()[1:])
+        assert sum(parts) == trainable
 
 
 def test_json_has_numbers_groups_and_the_convention() -> None:
-    document = json.loads(run("--method", "shared-compacter", "--json"))
-    assert document["schema"] == "vlbench.params/1"
-    (item,) = document["items"]
-    assert (item["trainable_parameters"], item["total_parameters"]) == (3_870_240, 143_395_104)
+    (item,) = items("--method", "single-compacter")
+    assert list(item) == KEYS
+    assert (item["method"], item["aliases"]) == ("shared-compacter", ["single-compacter"])
+    assert (item["backbone"], item["suite"]) == ("clip-bart", "image-text")
+    assert (item["trainable"], item["total"]) == (3_870_240, 143_395_104)
     assert item["trainable_percent"] == 100 * 3_870_240 / 143_395_104
+    assert item["published_percent"] == 2.70
     assert item["groups"]["visual embedding"] == {"trainable": 1_582_848, "total": 1_582_848}
+    for key in ("trainable", "total"):
+        assert sum(group[key] for group in item["groups"].values()) == item[key]
     assert "tied tensors once" in item["denominator"]
 
 
-def test_set_changes_the_count_and_a_width_that_does_not_divide_is_refused() -> None:
-    shown = run("--method", "half-shared-adapter", "--set", "sharing=down", "--json")
-    assert json.loads(shown)["items"][0]["trainable_parameters"] == 12_786_240
-    with pytest.raises(UsageError, match=r"params\.reduction=7 does not divide"):
-        run("--method", "adapter", "--set", "params.reduction=7")
+def test_set_changes_the_count_which_then_has_no_published_counterpart() -> None:
+    plain, changed = (
+        items("--method", "half-shared-adapter", *words)[0]
+        for words in ([], ["--set", "sharing=down"])
+    )
+    assert (plain["published_percent"], changed["published_percent"]) == (8.36, None)
+    assert (changed["trainable"], changed["settings"]) == (12_786_240, ["sharing=down"])
 
 
-def test_an_unknown_backbone_names_the_nearest() -> None:
-    with pytest.raises(UsageError, match="Did you mean 'clip-bart'"):
-        run("--backbone", "clip-brat")
+def test_a_card_of_ones_own_has_no_published_counterpart(tmp_path) -> None:
+    path = tmp_path / "full.toml"
+    path.write_text('title = "Mine"\ntechnique = "full"\n', encoding="utf-8")
+    (item,) = items("--method", str(path))
+    assert (item["method"], item["published_percent"]) == ("full", None)
+
+
+def test_video_tasks_are_counted_with_the_features_they_read() -> None:
+    (item,) = items("--method", "shared-adapter", "--tasks", "video-text")
+    assert (item["trainable"], item["total"], item["suite"]) == (
+        4_901_952,
+        144_426_816,
+        "video-text",
+    )
+    assert item["published_percent"] == 3.39
+
+
+def test_all_methods_are_counted_where_none_is_named() -> None:
+    found = items(backbone="mini-bart")
+    assert {item["method"] for item in found} <= set(own_cards("methods"))
+    assert {"full", "frozen", "shared-adapter"} <= {item["method"] for item in found}
+
+
+@pytest.mark.usefixtures("three_methods")
+@pytest.mark.parametrize("kind", [UsageError, MissingError])
+def test_a_method_that_cannot_work_is_left_out_with_its_reason_or_refused_by_name(
+    kind: type[VlbenchError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: object, backbone: object) -> None:
+        raise kind("Compacter needs more room.")
+
+    monkeypatch.setattr(Compacter, "check", refuse)
+    result = invoke("--json")
+    assert result.exit_code == 0
+    assert "vlbench: compacter is left out: Compacter needs more room.\n" in result.stderr
+    counted = {item["method"] for item in json.loads(result.stdout)["items"]}
+    assert "adapter" in counted and "compacter" not in counted
+    named = invoke("--method", "adapter,compacter")
+    assert (named.exit_code, named.stdout) == (kind.exit_code, "")
+    assert named.stderr == "vlbench: Compacter needs more room.\n"
+
+
+@pytest.mark.usefixtures("three_methods")
+def test_a_setting_that_only_some_methods_have_leaves_out_the_others() -> None:
+    result = invoke("--set", "params.reduction=4", "--json")
+    counted = {item["method"] for item in json.loads(result.stdout)["items"]}
+    assert "adapter" in counted and "full" not in counted
+    assert "full is left out: --set params.reduction: Unknown key" in result.stderr
+
+
+@pytest.mark.usefixtures("three_methods")
+def test_a_setting_that_no_method_has_is_an_error() -> None:
+    result = invoke("--set", "params.reductoin=4")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Unknown key 'params.reductoin'" in result.stderr
+    assert "left out" not in result.stderr
+
+
+def test_a_width_that_does_not_divide_is_refused() -> None:
+    words = ("--backbone", "clip-bart", "--method", "adapter", "--set", "params.reduction=7")
+    result = invoke(*words)
+    assert result.exit_code == 2
+    assert "params.reduction=7 does not divide" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "message"),
+    [
+        ("--backbone", "clip-brat", "Unknown backbone 'clip-brat'. Did you mean 'clip-bart'?"),
+        ("--method", "compactor", "Unknown method 'compactor'. Did you mean 'compacter'?"),
+        ("--tasks", "image-txt", "Unknown task or suite 'image-txt'. Did you mean 'image-text'?"),
+    ],
+)
+def test_an_unknown_name_names_the_nearest(option: str, name: str, message: str) -> None:
+    result = invoke(option, name)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
 
 
 def test_the_command_imports_nothing_heavy_before_it_runs() -> None:

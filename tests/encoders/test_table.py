@@ -13,10 +13,10 @@ def test_an_unknown_encoder_is_told_with_the_nearest_name() -> None:
 
 
 def test_the_shipped_encoder_gives_the_features_that_mini_bart_reads() -> None:
-    encoder, row = load_encoder("mini"), BACKBONES["mini-bart"]
-    assert row.encoder in ENCODERS
+    encoder, features = load_encoder("mini"), BACKBONES["mini-bart"].features["image"]
+    assert features.encoder in ENCODERS
     assert (encoder.name, encoder.tokens, encoder.width) == (
-        row.encoder,
-        row.visual_tokens,
-        row.feature_width,
+        features.encoder,
+        features.tokens,
+        features.width,
     )

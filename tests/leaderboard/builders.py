@@ -24,6 +24,7 @@ ROW: dict[str, Any] = {
     "technique": "adapter",
     "sharing": "all",
     "settings": "",
+    "init": "",
     "suite": "image-text",
     "backbone": "mini-bart",
     "edition": "mini",
@@ -62,7 +63,8 @@ def row(method: str, task: str, value: float | None, **others: Any) -> dict[str,
     made = ROW | {"method": method, "title": method.replace("-", " ").title(), "task": task}
     made |= {"metric": f"{task}.{TASKS.get(task, 'accuracy')}", "value": value}
     made |= {"data_fingerprint": f"{task}-of-{others.get('edition', 'mini')}"} | others
-    made.setdefault("key", f"{method}-{made['settings']}-{made['edition']}-{made['seed']}")
+    what = f"{method}-{made['settings']}{made['init'][:12]}"
+    made.setdefault("key", f"{what}-{made['edition']}-{made['seed']}")
     assert set(made) == {column.name for column in COLUMNS}
     return made
 

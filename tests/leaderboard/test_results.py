@@ -74,6 +74,13 @@ def test_a_column_of_a_newer_version_is_left_out(tmp_path: Path) -> None:
     assert "later" not in read_results(tmp_path).columns
 
 
+def test_a_file_from_before_a_column_says_what_its_absence_means(tmp_path: Path) -> None:
+    write(tmp_path, image_text("full", 1, 2, 3, 4))
+    file = file_of(tmp_path, "full--mini-0")
+    pq.write_table(pq.read_table(file).drop_columns(["init"]), file)
+    assert read_results(tmp_path)["init"].tolist() == [""] * 4
+
+
 def test_an_identifying_cell_cannot_be_written_empty(tmp_path: Path) -> None:
     rows = [row | {"metric": None} for row in image_text("full", 1, 2, 3, 4)]
     with pytest.raises(pa.ArrowInvalid):

@@ -114,6 +114,22 @@ def test_settings_are_a_row_of_their_own(tmp_path: Path) -> None:
     assert [each.label for each in found.rows] == ["full (train.epochs=3)", "full"]
 
 
+def test_runs_from_weights_are_never_averaged_with_runs_from_scratch(tmp_path: Path) -> None:
+    first, second = "0123456789ab LAST.safetensors", "ba9876543210 LAST.safetensors"
+    found = board(
+        tmp_path,
+        image_text("full", 1, 1, 1, 1),
+        image_text("full", 9, 9, 9, 9, init=first),
+        image_text("full", 7, 7, 7, 7, init=first.replace("LAST", "moved"), seed=1),
+        image_text("full", 5, 5, 5, 5, init=second),
+    )
+    assert [(each.label, each.average.mean) for each in found.rows] == [
+        ("full (from LAST.safetensors 01234567)", 8.0),
+        ("full (from LAST.safetensors ba987654)", 5.0),
+        ("full", 1.0),
+    ]
+
+
 def test_a_failed_run_is_told_and_never_averaged(tmp_path: Path) -> None:
     failed = image_text("full", None, None, None, None, seed=1, status="failed")
     found = board(tmp_path, image_text("full", 1, 1, 1, 1), failed)

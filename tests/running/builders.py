@@ -86,7 +86,7 @@ def make_bench(folder: Path) -> Bench:
         max_position_embeddings=48,
         init_std=0.2,
     )
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     save_backbone(new_bart(config, feature_width=128, visual_tokens=16), bench.backbone)
     return bench
 

@@ -9,37 +9,31 @@ from typing import Any
 import pytest
 
 from vlbench.backbones import build_backbone
+from vlbench.cards import find_tasks, load_method, resolve_method
 from vlbench.techniques.adapt import adapt
 from vlbench.techniques.counting import count
 from vlbench.techniques.freezing import trained_parameters
 
 ROWS = Path(__file__).resolve().parents[3] / "shared" / "reference" / "params_rows.json"
-TASKS = ("vqav2", "gqa", "nlvr2", "coco")
-CARDS: dict[str, dict[str, Any]] = {
-    "full": {"technique": "full"},
-    "adapter": {"technique": "adapter", "sharing": "task"},
-    "shared-adapter": {"technique": "adapter", "sharing": "all"},
-    "half-shared-adapter": {"technique": "adapter", "sharing": "up"},
-    "compacter": {"technique": "compacter", "sharing": "task"},
-    "shared-compacter": {"technique": "compacter", "sharing": "all"},
-}
 
 
 def rows() -> list[Any]:
     if not ROWS.is_file():
         return []
-    found = json.loads(ROWS.read_text())["rows"]
-    return [row for row in found if row["method"] in CARDS and row["backbone"] == "clip-bart"]
+    found: list[Any] = json.loads(ROWS.read_text())["rows"]
+    return found
 
 
-@pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row['source']}")
-def test_the_count_is_the_authors(row: dict[str, Any], method_card: Any) -> None:
-    table = dict(CARDS[row["method"]])
-    params = {key[7:]: v for key, v in row["set"].items() if key.startswith("params.")}
-    table["sharing"] = row["set"].get("sharing", table.get("sharing", "all"))
-    width = {"image-text": 2048, "video-text": 512}[row["suite"]]
-    backbone = build_backbone("clip-bart", meta=True, feature_width=width)
-    counts = count(adapt(backbone, method_card(**table, params=params), TASKS))
+@pytest.mark.parametrize(
+    "row", rows(), ids=lambda r: f"{r['method']}-{r['backbone']}-{r['suite']}-{len(r['set'])}"
+)
+def test_the_count_is_the_authors(row: dict[str, Any]) -> None:
+    settings = [f"{key}={json.dumps(value)}" for key, value in row["set"].items()]
+    card = resolve_method(load_method(row["method"]), row["backbone"], row["suite"], settings)
+    suite, tasks = find_tasks(row["suite"])
+    assert suite == row["suite"]
+    backbone = build_backbone(row["backbone"], meta=True, visual=tasks[0].visual)
+    counts = count(adapt(backbone, card, [task.name for task in tasks]))
     assert (counts.trainable, counts.total) == (row["trainable"], row["total"])
     assert round(counts.percent, 4) == pytest.approx(row["trainable_percent"], abs=1.01e-4)
 
@@ -54,9 +48,26 @@ def test_the_groups_add_up_to_the_whole(toy: Any, technique: str) -> None:
     assert counts.groups["token table"].total == 128 * 32
 
 
-def test_frozen_trains_the_visual_embedding_and_nothing_else(toy: Any) -> None:
+def test_frozen_trains_the_visual_embedding_and_norms_where_the_card_says_so(toy: Any) -> None:
+    model = toy(technique="frozen", train={"norms": False})
+    visual = set(model.backbone.visual.parameters())
+    assert set(trained_parameters(model).values()) == visual
     model = toy(technique="frozen", train={"norms": True})
-    assert set(trained_parameters(model).values()) == set(model.backbone.visual.parameters())
+    norms = {p for norm in model.backbone.norms() for p in norm.parameters()}
+    found = set(trained_parameters(model).values())
+    assert found == norms | set(model.backbone.visual.parameters())
+
+
+def test_biases_are_counted_apart(toy: Any) -> None:
+    groups = count(toy(technique="frozen", train={"norms": False})).groups
+    assert groups["biases"].total == sum(p.numel() for p in biases_of_linear_layers(toy))
+    assert groups["biases"].trainable == 0
+
+
+def biases_of_linear_layers(toy: Any) -> list[Any]:
+    backbone = toy(technique="frozen").backbone
+    norms = {p for norm in backbone.norms() for p in norm.parameters()}
+    return [p for p in backbone.biases() if p not in norms]
 
 
 def test_full_trains_every_parameter(toy: Any) -> None:

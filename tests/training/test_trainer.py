@@ -95,7 +95,9 @@ def test_every_batch_of_every_task_is_a_step_in_the_authors_order() -> None:
 
 def test_epochs_have_orders_of_their_own_that_follow_from_the_seed() -> None:
     trainer = new_trainer()
-    first, again, second = ([b.ids for b in trainer._epoch(epoch)] for epoch in (0, 0, 1))
+    first, again, second = (
+        [b.ids for b in trainer._epoch(epoch, trainer.tasks)] for epoch in (0, 0, 1)
+    )
     assert first == again != second
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from vlbench.errors import UsageError, nearest
 
@@ -13,6 +13,22 @@ if TYPE_CHECKING:
 
 RECIPE_FILE = "recipe.json"
 """How an embedded backbone was made; lies beside its weights and is not read with them."""
+OTHER_FRAMEWORKS = {".h5", ".msgpack", ".ot", ".onnx", ".md"}
+"""Files of a hub's folder that are never read: weights for others, and prose."""
+
+
+Visual = Literal["image", "video"]
+"""What features are of: pictures, or the frames of a clip."""
+
+
+class Features(NamedTuple):
+    """The features a backbone reads."""
+
+    encoder: str
+    """The frozen encoder they come from."""
+    width: int
+    tokens: int
+    """Visual tokens of a picture after pooling, or frames of a clip."""
 
 
 class BackboneRow(NamedTuple):
@@ -20,30 +36,31 @@ class BackboneRow(NamedTuple):
 
     title: str
     builder: str
-    """`module:function` of (source, feature_width, visual_tokens, meta) -> Backbone."""
+    """`module:function` of (source, Features, meta) -> Backbone."""
     tokenizer: str
     """`module:function` of (source) -> tokenizer."""
     source: str
     """A folder within the package, or a name on the Hugging Face hub."""
-    encoder: str
-    """The frozen image encoder whose features it reads."""
-    feature_width: int
-    visual_tokens: int
-    """Visual tokens an image has after pooling."""
+    features: dict[Visual, Features]
     threads: int | None = None
     """CPU threads that pay; None: all the machine has. With a fixed number the bits are the same
     on machines with more cores."""
 
 
+CLIP: dict[Visual, Features] = {
+    "image": Features("clip-rn101", width=2048, tokens=36),
+    "video": Features("clip-vit-b32", width=512, tokens=64),
+}
 BACKBONES = {
     "mini-bart": BackboneRow(
         title="mini-bart: BART of 1.5 M parameters, pretrained by vlbench, weights embedded",
         builder="vlbench.backbones.sources:embedded_bart",
         tokenizer="vlbench.backbones.sources:folder_tokenizer",
         source="weights/mini-bart",
-        encoder="mini",
-        feature_width=128,
-        visual_tokens=16,
+        features={
+            "image": Features("mini", width=128, tokens=16),
+            "video": Features("mini", width=128, tokens=64),
+        },
         threads=1,
     ),
     "clip-bart": BackboneRow(
@@ -51,9 +68,14 @@ BACKBONES = {
         builder="vlbench.backbones.sources:pretrained_bart",
         tokenizer="vlbench.backbones.sources:pretrained_tokenizer",
         source="facebook/bart-base",
-        encoder="clip-rn101",
-        feature_width=2048,
-        visual_tokens=36,
+        features=CLIP,
+    ),
+    "clip-t5": BackboneRow(
+        title="CLIP-T5: T5-base reading CLIP RN101 features",
+        builder="vlbench.backbones.sources:pretrained_t5",
+        tokenizer="vlbench.backbones.sources:pretrained_tokenizer",
+        source="t5-base",
+        features=CLIP,
     ),
 }
 
@@ -66,17 +88,14 @@ def backbone_row(name: str) -> BackboneRow:
 
 
 def build_backbone(
-    name: str, path: Path | None = None, meta: bool = False, feature_width: int | None = None
+    name: str, path: Path | None = None, meta: bool = False, visual: Visual = "image"
 ) -> Backbone:
     """The backbone with its pretrained weights, from `path` where one is given.
 
     On the meta device it has shapes only, enough to count and to plan, and needs no weights.
-    `feature_width` is for features of another encoder than the backbone's usual one.
     """
     row = backbone_row(name)
-    width = row.feature_width if feature_width is None else feature_width
-    build = _load(row.builder)
-    backbone: Backbone = build(path or row.source, width, row.visual_tokens, meta)
+    backbone: Backbone = _load(row.builder)(path or row.source, row.features[visual], meta)
     return backbone
 
 
@@ -87,9 +106,18 @@ def build_tokenizer(name: str, path: Path | None = None) -> Any:
 
 
 def weights_files(name: str, path: Path | None = None) -> list[Path]:
-    """The files of a backbone's weights and tokenizer; none where a hub's name stands."""
-    folder = Path(__file__).parent / (path or backbone_row(name).source)
-    return sorted(file for file in folder.glob("*") if file.is_file() and file.name != RECIPE_FILE)
+    """The files of a backbone's weights, configuration and tokenizer, wherever they lie.
+
+    MissingError where they are not on this machine.
+    """
+    from vlbench.backbones.sources import weights_folder
+
+    folder = weights_folder(path or backbone_row(name).source)
+    return sorted(
+        file
+        for file in folder.glob("*")
+        if file.is_file() and file.name != RECIPE_FILE and file.suffix not in OTHER_FRAMEWORKS
+    )
 
 
 def _load(reference: str) -> Any:

@@ -6,17 +6,31 @@ text positions count the text only. The decoder is the library's, unchanged.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BartConfig, BartForConditionalGeneration
-from transformers.masking_utils import create_bidirectional_mask
 
 from vlbench.backbones.base import Backbone
-from vlbench.backbones.sites import Point
+from vlbench.backbones.sites import Anatomy, Kind, Point, Side
 from vlbench.backbones.visual import VisualEmbedding
+
+ATTENTION: dict[Kind, str] = {"query": "q_proj", "key": "k_proj", "value": "v_proj"}
+
+
+def attending(side: Side, kind: Kind, path: str) -> Point:
+    """An attention; BART's norm comes behind it."""
+    qkv = tuple(f"{path}.{each}" for each in ATTENTION.values())
+    chain = (qkv, (f"{path}.out_proj",), (f"{path}_layer_norm",))
+    return Point(side, kind, path, path, ATTENTION, chain)
+
+
+def feeding(side: Side) -> Point:
+    """The feed-forward."""
+    chain = (("fc1",), ("fc2",), ("final_layer_norm",))
+    return Point(side, "feed_forward", "fc2", "fc1", {}, chain)
 
 
 class JointBart(Backbone):
@@ -24,11 +38,19 @@ class JointBart(Backbone):
 
     norm_type = nn.LayerNorm
     points: ClassVar[tuple[Point, ...]] = (
-        Point("encoder", "self_attention", "self_attn"),
-        Point("encoder", "feed_forward", "fc2"),
-        Point("decoder", "self_attention", "self_attn"),
-        Point("decoder", "cross_attention", "encoder_attn"),
-        Point("decoder", "feed_forward", "fc2"),
+        attending("encoder", "self_attention", "self_attn"),
+        feeding("encoder"),
+        attending("decoder", "self_attention", "self_attn"),
+        attending("decoder", "cross_attention", "encoder_attn"),
+        feeding("decoder"),
+    )
+    anatomy = Anatomy(
+        widths=("d_model", "encoder_ffn_dim", "decoder_ffn_dim"),
+        heads=("encoder_attention_heads", "decoder_attention_heads"),
+        tables=("embed_tokens", "embed_positions"),
+        layers="layers",
+        first_norm="layernorm_embedding",
+        last_norm="",
     )
 
     @property
@@ -36,13 +58,23 @@ class JointBart(Backbone):
         """Targets are `<s> answer </s>`, so the answer stands behind `</s> <s>`."""
         return (self.config.decoder_start_token_id, self.config.bos_token_id)
 
-    def layers(self, side: str) -> nn.ModuleList:
+    def stack(self, side: Side) -> nn.Module:
+        """The pretrained encoder or decoder."""
+        stack: nn.Module = self.language.model.get_submodule(side)
+        return stack
+
+    def layers(self, side: Side) -> nn.ModuleList:
         """The encoder's or the decoder's layers."""
-        stack: Any = (
-            self.language.model.encoder if side == "encoder" else self.language.model.decoder
-        )
-        layers: nn.ModuleList = stack.layers
-        return layers
+        layers: Any = self.stack(side).layers
+        return cast(nn.ModuleList, layers)
+
+    def initialise(self, module: nn.Module) -> None:
+        """N(0, init_std^2) weights and zero biases of linear layers and embeddings."""
+        for each in module.modules():
+            if isinstance(each, nn.Linear | nn.Embedding):
+                nn.init.normal_(each.weight, std=self.config.init_std)
+            if isinstance(each, nn.Linear) and each.bias is not None:
+                nn.init.zeros_(each.bias)
 
     def embed_text(self, input_ids: Tensor) -> Tensor:
         """Tokens plus positions, (B, L) -> (B, L, C)."""
@@ -50,17 +82,11 @@ class JointBart(Backbone):
         embedded: Tensor = encoder.embed_tokens(input_ids) + encoder.embed_positions(input_ids)
         return embedded
 
-    def encode_joint(self, text: Tensor, vision: Tensor, mask: Tensor) -> Tensor:
-        """The library's encoder layers over [norm(text), vision]."""
+    def enter(self, text: Tensor, vision: Tensor) -> Tensor:
+        """[norm(text), vision] and dropout."""
         encoder = self.language.model.encoder
-        hidden = torch.cat([encoder.layernorm_embedding(text), vision], dim=1)  # (B, S, C)
-        hidden = functional.dropout(hidden, p=encoder.dropout, training=self.training)
-        attention_mask = create_bidirectional_mask(
-            config=encoder.config, inputs_embeds=hidden, attention_mask=mask
-        )
-        for layer in encoder.layers:
-            hidden = layer(hidden, attention_mask)
-        return hidden
+        hidden = torch.cat([encoder.layernorm_embedding(text), vision], dim=1)
+        return functional.dropout(hidden, p=encoder.dropout, training=self.training)
 
     def ending(self, beams: int) -> dict[str, Any]:
         """The authors' beam search forces the end at the last position, their greedy one never."""
@@ -85,10 +111,7 @@ def new_bart(
 
 def join(language: Any, feature_width: int, visual_tokens: int) -> JointBart:
     """A new visual embedding in front of `language`, in training mode."""
-    for module in language.modules():
-        if isinstance(module, nn.Embedding):
-            module.padding_idx = None  # the resized table has none: its pad row learns too
-    config = language.config
-    visual = VisualEmbedding(feature_width, config.d_model, nn.LayerNorm)
-    visual.initialise(config.init_std)
-    return JointBart(visual, language, visual_tokens).train()
+    visual = VisualEmbedding(feature_width, language.config.d_model, nn.LayerNorm)
+    backbone = JointBart(visual, language, visual_tokens)
+    backbone.initialise(visual)
+    return backbone.train()

@@ -6,16 +6,20 @@ Shapes: B batch, L text tokens, S all encoder tokens, T target tokens, V vocabul
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
+from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_outputs import BaseModelOutput
 
-from vlbench.backbones.sites import EncoderInput, Point, Router, Site
+from vlbench.backbones.sites import SIDES, Anatomy, EncoderInput, Point, Router, Side, Site
 from vlbench.backbones.visual import VisualEmbedding, downsample
+
+Encoding = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Text (B, P + L, C), vision (B, I N, C) and mask (B, S) -> states (B, S, any width)."""
 
 
 class Batch(Protocol):
@@ -47,6 +51,8 @@ class Backbone(nn.Module, ABC):
     points: ClassVar[tuple[Point, ...]]
     """The table of attachment points, per layer of a side."""
     norm_type: ClassVar[type[nn.Module]]
+    anatomy: ClassVar[Anatomy | None] = None
+    """How its stacks are built, for techniques that build narrower ones (narrow.py)."""
 
     def __init__(self, visual: VisualEmbedding, language: Any, visual_tokens: int) -> None:
         super().__init__()
@@ -55,6 +61,11 @@ class Backbone(nn.Module, ABC):
         self.visual_tokens = visual_tokens
         self.encoder_input = EncoderInput()
         self.router = Router()
+        self.encoding: Encoding | None = None
+        """What a technique puts in the place of `encode_joint`; it then also reads the states."""
+        for module in language.modules():
+            if isinstance(module, nn.Embedding):
+                module.padding_idx = None  # the resized table has none: its pad row learns too
         free_of_defaults(language)
 
     @property
@@ -79,7 +90,11 @@ class Backbone(nn.Module, ABC):
         """Decoder input ids in front of an answer's first token."""
 
     @abstractmethod
-    def layers(self, side: str) -> nn.ModuleList:
+    def stack(self, side: Side) -> nn.Module:
+        """The pretrained encoder or decoder."""
+
+    @abstractmethod
+    def layers(self, side: Side) -> nn.ModuleList:
         """The encoder's or the decoder's layers."""
 
     @abstractmethod
@@ -87,26 +102,138 @@ class Backbone(nn.Module, ABC):
         """(B, L) -> (B, L, C), as text enters the encoder before any norm."""
 
     @abstractmethod
+    def enter(self, text: Tensor, vision: Tensor) -> Tensor:
+        """Text (B, P + L, C) and vision (B, I N, C) -> (B, S, C), as the first layer reads them."""
+
+    def encoder_inputs(self, stack: Any, hidden: Tensor, text: int, mask: Tensor) -> dict[str, Any]:
+        """What each layer of an encoder stack reads beside its states (B, S, any width).
+
+        The first `text` of them are text; mask (B, S) bool.
+        """
+        attention_mask = create_bidirectional_mask(
+            config=stack.config, inputs_embeds=hidden, attention_mask=mask
+        )
+        return {"attention_mask": attention_mask}
+
+    def decoder_inputs(
+        self, stack: Any, hidden: Tensor, encoded: Tensor, mask: Tensor, cache: Any
+    ) -> dict[str, Any]:
+        """What each layer of a decoder stack reads beside its states (B, T, any width).
+
+        Encoder states (B, S, the same width), their mask (B, S), the keys and values so far.
+        """
+        attention_mask = create_causal_mask(
+            config=stack.config,
+            inputs_embeds=hidden,
+            attention_mask=None,
+            past_key_values=None if cache is None else cache.self_attention_cache,
+        )
+        encoder_attention_mask = create_bidirectional_mask(
+            config=stack.config,
+            inputs_embeds=hidden,
+            attention_mask=mask,
+            encoder_hidden_states=encoded,
+        )
+        return {
+            "attention_mask": attention_mask,
+            "encoder_hidden_states": encoded,
+            "encoder_attention_mask": encoder_attention_mask,
+            "past_key_values": cache,
+        }
+
+    def leave(self, stack: Any, hidden: Tensor) -> Tensor:
+        """The last layer's states as they leave a stack."""
+        return hidden
+
     def encode_joint(self, text: Tensor, vision: Tensor, mask: Tensor) -> Tensor:
         """Text (B, P + L, C) and vision (B, I N, C) through the encoder, mask (B, S) bool."""
+        stack = self.stack("encoder")
+        hidden = self.enter(text, vision)
+        beside = self.encoder_inputs(stack, hidden, text.shape[1], mask)
+        for layer in self.layers("encoder"):
+            hidden = states(layer(hidden, **beside))
+        return self.leave(stack, hidden)
+
+    def position_tables(self, stack: nn.Module) -> list[nn.Parameter]:
+        """A stack's tables of position biases; their shape does not depend on the width."""
+        return []
 
     def sites(self) -> list[Site]:
         """Every attachment point, encoder first, in the order of the forward pass."""
+        entrance, width = self.encoder_input, self.width
         found = [
-            Site("encoder_input", "encoder_input", "encoder", 0, self.encoder_input, self.width)
+            Site(
+                name="encoder_input",
+                kind="encoder_input",
+                side="encoder",
+                layer=0,
+                module=entrance,
+                entry=entrance,
+                sublayer="encoder_input",
+                width_in=width,
+                width=width,
+            )
         ]
-        for side in ("encoder", "decoder"):
+        for side in SIDES:
             points = [point for point in self.points if point.side == side]
             for i, layer in enumerate(self.layers(side)):
                 for point in points:
-                    name = f"{side}_{i}_{point.kind}"
-                    module = layer.get_submodule(point.path)
-                    found.append(Site(name, point.kind, point.side, i, module, self.width))
+                    found += self._sites_at(point, i, layer)
         return found
 
-    def norms(self) -> list[nn.Module]:
-        """The pretrained model's norms; the visual embedding's own are not among them."""
-        return [module for module in self.language.modules() if isinstance(module, self.norm_type)]
+    def _sites_at(self, point: Point, number: int, layer: nn.Module) -> list[Site]:
+        """A sub-layer's projections and its output."""
+        name = f"{point.side}_{number}_{point.kind}"
+        module = layer.get_submodule(point.path)
+        found = []
+        for kind, path in point.projections.items():
+            projection: Any = module.get_submodule(path)
+            found.append(
+                Site(
+                    name=f"{name}_{kind}",
+                    kind=kind,
+                    side=point.side,
+                    layer=number,
+                    module=projection,
+                    entry=projection,
+                    sublayer=point.kind,
+                    width_in=projection.in_features,
+                    width=projection.out_features,
+                )
+            )
+        output = Site(
+            name=name,
+            kind=point.kind,
+            side=point.side,
+            layer=number,
+            module=module,
+            entry=layer.get_submodule(point.entry),
+            sublayer=point.kind,
+            width_in=self.width,
+            width=self.width,
+        )
+        return [*found, output]
+
+    def norms(self, side: Side | None = None) -> list[nn.Module]:
+        """The pretrained norms, of one side or all; the visual embedding's are not among them."""
+        part = self.language if side is None else self.stack(side)
+        return [module for module in part.modules() if isinstance(module, self.norm_type)]
+
+    def biases(self) -> list[nn.Parameter]:
+        """The pretrained model's biases: those of its linear layers and of its norms."""
+        return [
+            module.bias
+            for module in self.language.modules()
+            if isinstance(module, nn.Linear | nn.LayerNorm) and module.bias is not None
+        ]
+
+    def undecayed(self) -> list[nn.Parameter]:
+        """Pretrained parameters, beside biases, that the reference spares from weight decay."""
+        return [table for side in SIDES for table in self.position_tables(self.stack(side))]
+
+    def initialise(self, module: nn.Module) -> None:
+        """Treat new modules as the reference's model-wide pass does; here: as torch made them."""
+        return None
 
     @abstractmethod
     def set_dropout(self, rate: float) -> None:
@@ -114,7 +241,7 @@ class Backbone(nn.Module, ABC):
 
     def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """States (B, S, C) of [prompts, text, vision] and their mask (B, S), True where read."""
-        self.router.task = batch.task
+        self.router.enter(batch.task)
         is_text = batch.input_ids.ne(self.config.pad_token_id)
         text, is_text = self.encoder_input(self.embed_text(batch.input_ids), is_text)
         boxes: Tensor | None = getattr(batch, "boxes", None)
@@ -123,7 +250,8 @@ class Backbone(nn.Module, ABC):
         features = downsample(batch.features, self.visual_tokens)
         vision = self.visual(features, self.table, boxes)
         mask = torch.cat([is_text, is_text.new_ones(vision.shape[:2])], dim=1)
-        return self.encode_joint(text, vision, mask), mask
+        encoding = self.encoding or self.encode_joint
+        return encoding(text, vision, mask), mask
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits (B, T, V) of the targets, each seen from the ones before it."""
@@ -175,11 +303,17 @@ class Backbone(nn.Module, ABC):
         return self.decode(hidden, mask, prefix)[:, -1, list(first_tokens)]
 
 
+def states(output: Any) -> Tensor:
+    """A layer's hidden states, whatever it returns around them."""
+    hidden: Tensor = output[0] if isinstance(output, tuple) else output
+    return hidden
+
+
 def free_of_defaults(language: PreTrainedModel) -> None:
     """Drop what a checkpoint brings along for generation (blocked n-grams, forced tokens)."""
     config: Any = language.config
     language.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
-        bos_token_id=config.bos_token_id,
+        bos_token_id=getattr(config, "bos_token_id", None),
         eos_token_id=config.eos_token_id,
         pad_token_id=config.pad_token_id,
         decoder_start_token_id=config.decoder_start_token_id,

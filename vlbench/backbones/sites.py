@@ -1,4 +1,8 @@
-"""Attachment points of a backbone: where techniques change what flows."""
+"""Attachment points of a backbone: where techniques change what flows.
+
+Per layer and side the outputs of self-attention, cross-attention and feed-forward, and the query,
+key and value projections of each attention; then the text as it enters the encoder.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,27 @@ from typing import Any, Literal, NamedTuple
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-Kind = Literal["self_attention", "cross_attention", "feed_forward", "encoder_input"]
+Kind = Literal[
+    "self_attention",
+    "cross_attention",
+    "feed_forward",
+    "query",
+    "key",
+    "value",
+    "encoder_input",
+]
 Side = Literal["encoder", "decoder"]
+
+SIDES: tuple[Side, ...] = ("encoder", "decoder")
+"""In the order of the forward pass."""
 
 SUBLAYERS: frozenset[Kind] = frozenset({"self_attention", "cross_attention", "feed_forward"})
 """Kinds whose output is a sub-layer's output: (B, T, C), before dropout and the residual sum."""
+PROJECTIONS: frozenset[Kind] = frozenset({"query", "key", "value"})
+"""Kinds whose output is a projection's: (B, T, C_out), before it is split into heads."""
+
+Change = Callable[[Tensor], Tensor]
+Passage = Callable[[Tensor, Tensor], Tensor]
 
 
 class Site(NamedTuple):
@@ -24,25 +44,87 @@ class Site(NamedTuple):
     layer: int
     module: nn.Module
     """The module whose output is the site."""
+    entry: nn.Module
+    """The module whose first input is what enters the site: the residual stream of a sub-layer
+    before any norm, the input of a projection."""
+    sublayer: Kind
+    """The sub-layer it belongs to: for a projection its attention, else its own kind."""
+    width_in: int
+    """Width of what enters."""
     width: int
+    """Width of the output."""
 
-    def on_output(self, change: Callable[[Tensor], Tensor]) -> RemovableHandle:
+    def on_output(self, change: Change) -> RemovableHandle:
         """Replace the site's output by `change(output)`, whatever the module returns around it."""
+        return self.module.register_forward_hook(OutputHook(change))
 
-        def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
-            if isinstance(output, tuple):
-                return (change(output[0]), *output[1:])
-            return change(output)
+    def on_passage(self, change: Passage) -> list[RemovableHandle]:
+        """Replace the output by `change(entered, output)`: what entered the site comes along."""
+        passage = _Passage(change)
+        return [
+            self.entry.register_forward_pre_hook(passage.enter, with_kwargs=True),
+            self.on_output(passage.leave),
+        ]
 
-        return self.module.register_forward_hook(hook)
+
+class OutputHook:
+    """A forward hook; an object and no closure, so a copied model's hooks are its own."""
+
+    def __init__(self, change: Change) -> None:
+        self.change = change
+
+    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Any:
+        """The module's output, changed; of a tuple the first."""
+        if isinstance(output, tuple):
+            return (self.change(output[0]), *output[1:])
+        return self.change(output)
+
+
+class _Passage:
+    """Keeps what entered until the output is there."""
+
+    def __init__(self, change: Passage) -> None:
+        self.change = change
+        self.entered: list[Tensor] = []
+
+    def enter(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self.entered = [inputs[0] if inputs else next(iter(named.values()))]
+
+    def leave(self, output: Tensor) -> Tensor:
+        return self.change(self.entered.pop(), output)
 
 
 class Point(NamedTuple):
-    """A row of a backbone's table: a kind of site and where each layer keeps its module."""
+    """A row of a backbone's table: a sub-layer and where each layer keeps its modules."""
 
     side: Side
     kind: Kind
     path: str
+    """Of the module whose output it is."""
+    entry: str
+    """Of the module that the residual stream enters."""
+    projections: dict[Kind, str]
+    """Of an attention's projections; none for a feed-forward."""
+    chain: tuple[tuple[str, ...], ...]
+    """Of its linear layers and its norm in the order of the forward pass; those in one tuple read
+    the same input."""
+
+
+class Anatomy(NamedTuple):
+    """How the encoder and decoder stacks of a backbone are built."""
+
+    widths: tuple[str, ...]
+    """The configuration's widths: divided alike they make a narrower model of the same depth."""
+    heads: tuple[str, ...]
+    """The configuration's numbers of heads that must divide the hidden size."""
+    tables: tuple[str, ...]
+    """A stack's embedding tables."""
+    layers: str
+    """A stack's list of layers."""
+    first_norm: str
+    """A stack's norm of what enters its first layer; empty where it has none."""
+    last_norm: str
+    """A stack's norm of what leaves its last layer; empty where it has none."""
 
 
 class Router:
@@ -50,14 +132,32 @@ class Router:
 
     def __init__(self) -> None:
         self.task = ""
+        self.batches = 0
+        """How many batches have entered: what is built once a batch is built anew when it moves."""
+
+    def enter(self, task: str) -> None:
+        """A batch of `task` begins."""
+        self.task = task
+        self.batches += 1
 
 
 class EncoderInput(nn.Module):
-    """The text's embeddings and mask as they enter the encoder; prompts attach here by a hook.
+    """The text's embeddings and mask as they enter the encoder; prompts attach here.
 
-    A hook may return longer ones: what it puts in front passes through the embedding norm.
+    They may come out longer: what is put in front passes through the embedding norm.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes: list[Callable[[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]] = []
+
+    def on_entry(self, change: Callable[[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]) -> None:
+        """Replace what enters, embeddings and mask, by `change` of it."""
+        self.changes.append(change)
+
     def forward(self, embeddings: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, L, C), (B, L) -> the same."""
-        return embeddings, mask
+        """(B, L, C), (B, L) -> the same, or longer."""
+        entered = (embeddings, mask)
+        for change in self.changes:
+            entered = change(entered)
+        return entered

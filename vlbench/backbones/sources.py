@@ -6,11 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, BartConfig, BartForConditionalGeneration
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from transformers import (
+    AutoTokenizer,
+    BartConfig,
+    BartForConditionalGeneration,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
-from vlbench.backbones.bart import JointBart, join, new_bart
+from vlbench.backbones import Features, bart, t5
+from vlbench.backbones.bart import JointBart, new_bart
 from vlbench.backbones.saving import load_backbone
-from vlbench.backbones.tokens import ADDED_TOKENS, TOKENIZER_FILE, add_tokens, bart_tokenizer
+from vlbench.backbones.t5 import JointT5, new_t5
+from vlbench.backbones.tokens import (
+    ADDED_TOKENS,
+    TOKENIZER_FILE,
+    VISUAL_TOKENS,
+    add_tokens,
+    bart_tokenizer,
+)
 from vlbench.errors import MissingError, UsageError
 
 BART_BASE = BartConfig(
@@ -27,18 +43,32 @@ BART_BASE = BartConfig(
 """The shapes of facebook/bart-base, for counting where its weights are not at hand."""
 
 
-def embedded_bart(
-    source: str | Path, feature_width: int, visual_tokens: int, meta: bool
-) -> JointBart:
+T5_ROWS = 32100 + len(VISUAL_TOKENS)
+"""Tokens of t5-base's tokenizer, its 100 `<extra_id_i>` among them, and the visual ones."""
+WEIGHTS = ("*.safetensors", "*.bin")
+"""Files of which one or more hold a model's weights."""
+T5_BASE = T5Config(
+    vocab_size=32128,
+    d_model=768,
+    d_kv=64,
+    d_ff=3072,
+    num_layers=12,
+    num_heads=12,
+)
+T5_BASE.decoder_start_token_id = 0
+"""The shapes of t5-base. Its table has 28 rows more than its tokenizer has tokens."""
+
+
+def embedded_bart(source: str | Path, features: Features, meta: bool) -> JointBart:
     """A backbone that vlbench pretrained, from a folder of the package or elsewhere."""
     folder = _package_folder(source)
     backbone = load_backbone(folder, meta=meta)
-    found = (backbone.visual.feature_width, backbone.visual_tokens)
-    if found != (feature_width, visual_tokens):
+    if backbone.visual.feature_width != features.width:
         raise UsageError(
-            f"{folder} was pretrained on {found[1]} visual tokens of width {found[0]}, "
-            f"asked for {visual_tokens} of width {feature_width}."
+            f"{folder} was pretrained on features of width {backbone.visual.feature_width}, "
+            f"asked for {features.width}."
         )
+    backbone.visual_tokens = features.tokens
     return backbone
 
 
@@ -47,26 +77,60 @@ def folder_tokenizer(source: str | Path) -> Any:
     return bart_tokenizer(_package_folder(source) / TOKENIZER_FILE)
 
 
-def pretrained_bart(
-    source: str | Path, feature_width: int, visual_tokens: int, meta: bool
-) -> JointBart:
-    """A published BART with the added rows, N(0, init_std^2), and a new visual embedding.
+def pretrained_bart(source: str | Path, features: Features, meta: bool) -> JointBart:
+    """A published BART with 200 added rows, N(0, init_std^2), and a new visual embedding.
 
     Nothing is downloaded: the weights are in the Hugging Face cache or in a folder.
     """
     if meta:
-        config = BartConfig(**BART_BASE.to_diff_dict())
+        config = _shapes(BartConfig, source, BART_BASE)
         config.vocab_size += len(ADDED_TOKENS)
-        return new_bart(config, feature_width, visual_tokens, meta=True)
+        return new_bart(config, features.width, features.tokens, meta=True)
+    language = _pretrained(BartForConditionalGeneration, source)
+    rows = language.config.vocab_size
+    _resize(language, rows + len(ADDED_TOKENS), std=language.config.init_std)
+    return bart.join(language, features.width, features.tokens)
+
+
+def pretrained_t5(source: str | Path, features: Features, meta: bool) -> JointT5:
+    """A published T5 whose table ends with the 100 visual tokens, and a new visual embedding.
+
+    They stand behind the tokenizer's own 32,100 tokens: of t5-base's 32,128 rows they take the 28
+    unused ones, as they are, and 72 new ones, N(0, 1).
+    """
+    if meta:
+        config = _shapes(T5Config, source, T5_BASE)
+        is_usual = not isinstance(source, Path)
+        config.vocab_size = T5_ROWS if is_usual else len(pretrained_tokenizer(source))
+        return new_t5(config, features.width, features.tokens, meta=True)
+    language = _pretrained(T5ForConditionalGeneration, source)
+    _resize(language, len(pretrained_tokenizer(source)), std=1.0)
+    return t5.join(language, features.width, features.tokens)
+
+
+def _shapes(kind: Any, source: str | Path, usual: Any) -> Any:
+    """The configuration a folder holds; for a hub's name, which may not be here, the usual one."""
+    if not isinstance(source, Path):
+        return kind(**usual.to_diff_dict())
     try:
-        language: Any = BartForConditionalGeneration.from_pretrained(source, local_files_only=True)
+        return kind.from_pretrained(source, local_files_only=True)
     except (OSError, ValueError) as error:
         raise _not_there(source) from error
-    rows = language.config.vocab_size
-    language.resize_token_embeddings(rows + len(ADDED_TOKENS), mean_resizing=False)
+
+
+def _pretrained(model: Any, source: str | Path) -> Any:
+    try:
+        return model.from_pretrained(source, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise _not_there(source) from error
+
+
+def _resize(language: Any, rows: int, std: float) -> None:
+    """Give the token table `rows` rows; new ones are N(0, std^2)."""
+    before = language.config.vocab_size
+    language.resize_token_embeddings(rows, mean_resizing=False)
     with torch.no_grad():
-        language.model.shared.weight[rows:].normal_(std=language.config.init_std)
-    return join(language, feature_width, visual_tokens)
+        language.get_input_embeddings().weight[before:].normal_(std=std)
 
 
 def pretrained_tokenizer(source: str | Path) -> Any:
@@ -79,11 +143,29 @@ def pretrained_tokenizer(source: str | Path) -> Any:
     return tokenizer
 
 
+def weights_folder(source: str | Path) -> Path:
+    """The folder that holds a backbone: in the package, the user's, or in the hub's cache."""
+    folder = _package_folder(source)
+    if folder.is_dir():
+        if not any(file for pattern in WEIGHTS for file in folder.glob(pattern)):
+            raise _not_there(folder)
+        return folder
+    try:
+        return Path(snapshot_download(str(source), local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError, ValueError) as error:
+        raise _not_there(source) from error
+
+
 def _package_folder(source: str | Path) -> Path:
     return Path(__file__).parent / source  # an absolute path stays itself
 
 
 def _not_there(source: str | Path) -> MissingError:
+    if isinstance(source, Path):
+        return MissingError(
+            f"No backbone in {source}: it should hold config.json, the weights as "
+            "model.safetensors, and the tokenizer's files."
+        )
     return MissingError(
         f"The weights of '{source}' are not on this machine. Get them with "
         f"`hf download {source}` where there is a network, or name a folder that holds them "

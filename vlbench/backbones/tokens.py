@@ -1,8 +1,9 @@
-"""The 200 tokens added to BART's vocabulary, and the tokenizer that carries them.
+"""The tokens added to a vocabulary, and the tokenizer that carries them.
 
-Appended in this order: `<extra_id_99>` ... `<extra_id_0>`, `<vis_extra_id_99>` ...
-`<vis_extra_id_0>`, so the very last row of the token table is `<vis_extra_id_0>`. The visual
-embedding looks an image's first token up there, its second one row above, and so on.
+Appended in this order: `<extra_id_99>` ... `<extra_id_0>` where the tokenizer does not have them
+(T5's does), `<vis_extra_id_99>` ... `<vis_extra_id_0>`, so the very last row of the token table is
+`<vis_extra_id_0>`. The visual embedding looks an image's first token up there, its second one row
+above, and so on.
 """
 
 from __future__ import annotations

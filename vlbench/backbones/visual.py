@@ -50,14 +50,6 @@ class VisualEmbedding(nn.Module):
         self.place = nn.Sequential(nn.Linear(5, width), norm(width))
         self.image = nn.Embedding(MAX_IMAGES, width)
 
-    def initialise(self, std: float) -> None:
-        """As BART's model-wide initialisation treats it: N(0, std^2) weights, zero biases."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=std)
-            if isinstance(module, nn.Linear):
-                nn.init.zeros_(module.bias)
-
     def forward(self, features: Tensor, table: Tensor, boxes: Tensor | None = None) -> Tensor:
         """(B, I, N, F), token table (V, C), boxes (B, I, N, 4) as x1, x2, y1, y2 -> (B, I N, C).
 

@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from vlbench.errors import CardError, nearest
 
 M = TypeVar("M", bound=BaseModel)
 Location = tuple[int | str, ...]
+TOLD = "told"
+"""Type of an error whose message is all there is to say."""
 
 
 class Checked(BaseModel):
@@ -51,6 +53,17 @@ def refuse(shown: str, faults: Iterable[Fault]) -> CardError:
     return CardError("\n".join(f"{shown}: {fault.key}: {fault.text}" for fault in faults))
 
 
+def telling(faults: Iterable[Fault]) -> ValidationError:
+    """What a validator raises to tell faults of its own, each at its place below the model."""
+    details = [
+        InitErrorDetails(
+            type=PydanticCustomError(TOLD, "{text}", {"text": fault.text}), loc=fault.at, input=None
+        )
+        for fault in faults
+    ]
+    return ValidationError.from_exception_data("faults", details)
+
+
 def dotted(location: Iterable[int | str]) -> str:
     """A location as TOML spells it: `when."clip-t5/*".params.rank`, `tasks[0]`."""
     text = ""
@@ -66,6 +79,8 @@ def dotted(location: Iterable[int | str]) -> str:
 def _fault(model: type[BaseModel], details: ErrorDetails, at: Location) -> Fault:
     location = tuple(part for part in details["loc"] if part != "[key]")
     place = (*at, *location)
+    if details["type"] == TOLD:
+        return Fault(place, details["msg"])
     if details["type"] == "extra_forbidden":
         word = "parameter" if "params" in at else "key"
         known = _keys(_model_at(model, location[:-1]))
@@ -75,7 +90,7 @@ def _fault(model: type[BaseModel], details: ErrorDetails, at: Location) -> Fault
         return Fault(place, f"Missing. {field.description or ''}".rstrip())
     text = details["msg"].removeprefix("Value error, ")
     text = text.replace("Input should be", "Should be", 1).rstrip(".")
-    return Fault(place, f"{text}, found {_excerpt(details['input'])}.")
+    return Fault(place, f"{text}, found {excerpt(details['input'])}.")
 
 
 def _keys(model: type[BaseModel]) -> list[str]:
@@ -96,6 +111,7 @@ def _model_at(model: type[BaseModel], location: Location) -> type[BaseModel]:
     return annotation
 
 
-def _excerpt(value: object, longest: int = 60) -> str:
+def excerpt(value: object, longest: int = 60) -> str:
+    """A value as messages show it."""
     text = json.dumps(value, default=str)
     return text if len(text) <= longest else text[:longest] + "..."

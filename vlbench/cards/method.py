@@ -60,7 +60,8 @@ class MethodCard(Card):
     title: str
     """Name of the method as tables print it."""
     technique: str
-    """Code that adapts the backbone: a name in the table TECHNIQUES, or "module:Class"."""
+    """Code that adapts the backbone: a name in the table TECHNIQUES, "module:Class", or several
+    joined by "+", each with its own table in [params]."""
     sharing: Sharing = "all"
     """Whose weights a task uses: its own (task), one set (all), own downs (up), own ups (down)."""
     aliases: tuple[str, ...] = ()

@@ -8,6 +8,8 @@ import tomllib
 from collections.abc import Iterable
 from typing import Any
 
+from pydantic import BaseModel
+
 from vlbench.cards.checking import Fault, check, refuse
 from vlbench.cards.method import MethodCard
 from vlbench.cards.task import TaskCard
@@ -17,6 +19,12 @@ from vlbench.errors import UsageError, nearest
 
 PROSE = {"title", "aliases", "source", "deviations", "tuning"}
 """Keys that explain a card and cannot change a result."""
+LATER: dict[tuple[str, ...], object] = {
+    ("train", "optimiser"): "authors-adamw",
+    ("visual",): "image",
+}
+"""Keys that came after the first results, with the value those were made with: where a card has
+it, hashes and run keys are what they were before."""
 
 
 def resolve_method(
@@ -35,7 +43,7 @@ def resolve_method(
     _refuse(card, faults, settings)  # before the parameters' names are needed
     technique = find_technique(table["technique"], card.folder)
     for key, value in settings.items():
-        _place(table, key, value, set(technique.Params.model_fields))
+        _place(table, key, value, technique.Params)
     params, faults = check(technique.Params, table["params"], ("params",))
     resolved, more = check(MethodCard, table)
     _refuse(card, faults + more, settings)
@@ -47,9 +55,22 @@ def resolve_method(
 
 def card_hash(*cards: MethodCard | TaskCard) -> str:
     """sha256 of everything in the cards that can change a result, and of their names."""
-    tables = [card.model_dump(mode="json", exclude=PROSE) for card in cards]
-    text = json.dumps(tables, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(
+        [hashed(card) for card in cards], sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    )
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hashed(card: MethodCard | TaskCard) -> dict[str, Any]:
+    """What of a card can change a result."""
+    table = card.model_dump(mode="json", exclude=PROSE)
+    for (*outer, key), value in LATER.items():
+        inner = table
+        for name in outer:
+            inner = inner.get(name, {})
+        if inner.get(key) == value:
+            del inner[key]
+    return table
 
 
 def merge(table: dict[str, Any], changes: dict[str, Any]) -> None:
@@ -73,15 +94,30 @@ def _parse(setting: str) -> tuple[str, Any]:
     return key, parsed["value"] if len(parsed) == 1 else value
 
 
-def _place(table: dict[str, Any], key: str, value: object, params: set[str]) -> None:
+def _place(table: dict[str, Any], key: str, value: object, params: type[BaseModel]) -> None:
     """Put a `--set` value under its dotted key."""
     known = {"title", "technique", "sharing"}
     known |= {f"train.{name}" for name in TrainSettings.model_fields}
-    known |= {f"params.{name}" for name in params}
-    if key not in known:
+    known |= {f"params.{name}" for name in _names(params)}
+    is_open = params.model_config.get("extra") == "allow" and key.startswith("params.")
+    if key not in known and not is_open:
         raise UsageError(f"--set {key}: Unknown key '{key}'. {nearest(key, known)}")
-    inner, _, last = key.rpartition(".")
-    (table[inner] if inner else table)[last] = value
+    *outer, last = key.split(".")
+    for name in outer:
+        table = table.setdefault(name, {})
+    table[last] = value
+
+
+def _names(params: type[BaseModel]) -> list[str]:
+    """The parameters' names, those of a composition's parts behind the part's."""
+    names = []
+    for name, field in params.model_fields.items():
+        part = field.annotation
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            names += [f"{name}.{inner}" for inner in _names(part)]
+        else:
+            names.append(name)
+    return names
 
 
 def _refuse(card: MethodCard, faults: list[Fault], settings: dict[str, Any]) -> None:

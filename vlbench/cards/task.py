@@ -19,6 +19,7 @@ from vlbench.cards.files import (
     refuse_twice,
     split_names,
 )
+from vlbench.errors import UsageError
 
 Edition = Literal["mini", "full"]
 
@@ -65,6 +66,9 @@ class TaskCard(Card):
     """Examples in a batch, in sixtieths of the method's batch size."""
     loss: Literal["score-weighted", "per-example", "per-token"] = "per-example"
     """What the cross entropy of the target tokens is averaged over."""
+    visual: Literal["image", "video"] = "image"
+    """What its features are of: pictures or the frames of a clip; a backbone reads each at its
+    own width."""
     images_per_example: int = Field(default=1, ge=1)
     """Pictures that belong to one text."""
     beams: int = Field(default=1, ge=1)
@@ -139,6 +143,12 @@ def find_tasks(selection: str | Iterable[str]) -> tuple[str, list[TaskCard]]:
     cards = [_read(find_card("tasks", name, suites)) for name in names]
     found = tuple(card.name for card in cards)
     refuse_twice(list(found))
+    for card in cards:
+        if card.visual != cards[0].visual:
+            raise UsageError(
+                f"Task '{cards[0].name}' reads {cards[0].visual} features and '{card.name}' "
+                f"{card.visual} features: one run reads one kind."
+            )
     same = [suite.name for suite in suites.values() if suite.tasks == found]
     return (same or ["+".join(found)])[0], cards
 

@@ -17,8 +17,21 @@ if TYPE_CHECKING:
 def find_technique(name: str, folder: Path | None = None) -> type[Technique]:
     """The technique of that name in the table TECHNIQUES, or at "module:Class".
 
-    Outside modules are looked for where Python looks, then in the current folder and in `folder`.
+    Several joined by "+" are their composition. Outside modules are looked for where Python looks,
+    then in the current folder and in `folder`.
     """
+    if "+" not in name:
+        return _find_one(name, folder)
+    from vlbench.techniques.composition import compose
+
+    parts = [part.strip() for part in name.split("+")]
+    kinds = {part.rpartition(":")[2]: _find_one(part, folder) for part in parts}
+    if len(kinds) < len(parts):
+        raise UsageError(f"Technique '{name}' names one technique twice.")
+    return compose(kinds)
+
+
+def _find_one(name: str, folder: Path | None) -> type[Technique]:
     from vlbench.techniques import TECHNIQUES
     from vlbench.techniques.base import Technique
 

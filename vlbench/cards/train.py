@@ -32,5 +32,7 @@ class TrainSettings(Checked):
     """Whether the backbone's layer norms train too."""
     blind: bool = False
     """Whether the model sees zeros in place of the pictures."""
+    optimiser: Literal["authors-adamw", "adamw"] = "authors-adamw"
+    """AdamW as in the authors' transformers (decay after the update, eps 1e-6), or torch's own."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Number format of the forward and backward pass; the weights stay fp32."""

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from vlbench import __version__
 from vlbench.cli.data import data
 from vlbench.cli.doctor import doctor
+from vlbench.cli.import_checkpoint import import_checkpoint
 from vlbench.cli.output import note
 from vlbench.cli.params import params
 from vlbench.cli.pretrain import pretrain
@@ -80,6 +81,7 @@ app.command("list")(list_cards)
 app.command()(show)
 app.add_typer(data, name="data", cls=Commands)
 app.command()(pretrain)
+app.command()(import_checkpoint)
 app.command()(doctor)
 
 

@@ -13,6 +13,8 @@ from vlbench.cli.output import print_json, print_table
 from vlbench.errors import MissingError
 
 PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors", "pycocoevalcap")
+EXTRAS = ("peft",)
+"""Packages that some methods need, each brought by the extra of its name."""
 FREE_BYTES = 2_000_000_000
 
 
@@ -23,22 +25,27 @@ class Finding(NamedTuple):
     is_there: bool
     found: str
     remedy: str
+    is_needed: bool = True
+    """Whether the default run needs it."""
 
 
 def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Look for everything the default run needs; exit 3 when something is missing."""
-    findings = [*(_package(name) for name in PACKAGES), _java(), _devices(), _cache()]
+    findings = [*map(_package, PACKAGES), *map(_extra, EXTRAS), _java(), _devices(), _cache()]
     if json:
         print_json("doctor", [finding._asdict() for finding in findings])
     else:
-        rows = [
-            [f.what, "yes" if f.is_there else "NO", f.found if f.is_there else f.remedy]
-            for f in findings
-        ]
+        rows = [[f.what, _answer(f), f.found if f.is_there else f.remedy] for f in findings]
         print_table(rows, ("what", "there", ""))
-    missing = [finding.what for finding in findings if not finding.is_there]
+    missing = [finding.what for finding in findings if finding.is_needed and not finding.is_there]
     if missing:
         raise MissingError(f"Missing: {', '.join(missing)}. The remedy stands beside each.")
+
+
+def _answer(finding: Finding) -> str:
+    if finding.is_there:
+        return "yes"
+    return "NO" if finding.is_needed else "no"
 
 
 def _package(name: str) -> Finding:
@@ -46,6 +53,11 @@ def _package(name: str) -> Finding:
         return Finding(name, True, version(name), "")
     except PackageNotFoundError:
         return Finding(name, False, "", f"pip install {name}")
+
+
+def _extra(name: str) -> Finding:
+    remedy = f"pip install 'vlbench[{name}]', for the methods that need it"
+    return _package(name)._replace(remedy=remedy, is_needed=False)
 
 
 def _java() -> Finding:

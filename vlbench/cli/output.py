@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
@@ -41,21 +41,37 @@ def print_document(document: Mapping[str, Any]) -> None:
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def print_table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> None:
-    """Print rows under their headings; off a terminal nothing is wrapped, cut or coloured."""
+def print_table(
+    rows: Sequence[Sequence[str]], columns: Sequence[str], numbers: Collection[str] = ()
+) -> None:
+    """Print rows under their headings; off a terminal nothing is wrapped, cut or coloured.
+
+    The columns named in `numbers` are aligned to the right. A table that has some is as wide as it
+    must be, on a narrow terminal too: no number is cut.
+    """
     console = stdout_console()
     if not console.is_terminal:
         widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
         for row in (columns, *rows):
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            cells = (
+                cell.rjust(width) if column in numbers else cell.ljust(width)
+                for cell, width, column in zip(row, widths, columns, strict=True)
+            )
             typer.echo("  ".join(cells).rstrip())
         return
+    from rich.measure import measure_renderables
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
+    if numbers:
+        free = console.options.update(width=UNWRAPPED)
+        width = measure_renderables(console, free, [table]).maximum
+        console.width = max(console.width, width)
     console.print(table)
 
 

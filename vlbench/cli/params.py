@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlbench.cli.output import print_json, print_table
+from vlbench.cli.output import note, print_json, print_table
 from vlbench.cli.show import Json
+from vlbench.errors import CardError, VlbenchError
 
 if TYPE_CHECKING:
-    from vlbench.cards import MethodCard
+    from vlbench.cards import MethodCard, TaskCard
 
-COLUMNS = ("method", "trainable", "total", "%")
+Item = dict[str, Any]
+TOTALS = ("trainable", "total", "%", "published")
 
 
 def params(
@@ -29,52 +32,110 @@ def params(
             "--set", envvar="VLBENCH_SET", help="Override a card's key: params.reduction=4."
         ),
     ] = None,
+    groups: Annotated[
+        bool, typer.Option("--groups", help="Show which parts of the model they belong to.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Count the trainable parameters of methods, by group, without weights or training."""
-    from vlbench.cards import find_methods
+    """Count the trainable parameters of methods, by group, without weights or training.
+
+    "published" is the percentage that a paper prints for the method on that backbone and suite.
+    """
+    from vlbench.backbones import backbone_row
+    from vlbench.cards import find_methods, find_tasks
     from vlbench.cards.method import all_methods
 
-    cards = find_methods(method) if method else all_methods()
-    items = [_count(card, backbone, tasks, settings or []) for card in cards]
+    backbone_row(backbone)  # an unknown name is told before anything is built
+    suite, cards = find_tasks(tasks)
+    if method:
+        items = [
+            _count(card, backbone, suite, cards, settings or []) for card in find_methods(method)
+        ]
+    else:
+        items = _count_those_that_fit(all_methods(), backbone, suite, cards, settings or [])
     if json:
         print_json("params", items)
-        return
-    groups = list(items[0]["groups"])
-    rows = [
-        [
-            item["method"],
-            f"{item['trainable_parameters']:,}",
-            f"{item['total_parameters']:,}",
-            f"{item['trainable_percent']:.2f}",
-            *(f"{item['groups'][group]['trainable']:,}" for group in groups),
-        ]
-        for item in items
-    ]
-    print_table(rows, [*COLUMNS, *groups])
+    elif groups:
+        names = list(items[0]["groups"])
+        rows = [[item["method"], *_by_group(item, names)] for item in items]
+        print_table(rows, ["method", "trainable", *names], numbers=["trainable", *names])
+    else:
+        rows = [[item["method"], *_totals(item)] for item in items]
+        print_table(rows, ["method", *TOTALS], numbers=TOTALS)
 
 
-def _count(card: MethodCard, backbone: str, selection: str, settings: list[str]) -> dict[str, Any]:
-    from vlbench.backbones import backbone_row, build_backbone
-    from vlbench.cards import find_tasks, resolve_method
+def _count_those_that_fit(
+    methods: Sequence[MethodCard],
+    backbone: str,
+    suite: str,
+    tasks: Sequence[TaskCard],
+    settings: list[str],
+) -> list[Item]:
+    """The counts of all methods but those that cannot work here; a note says which and why.
+
+    Where none can, the reason lies in what was asked, and it is an error, as a faulty card is.
+    """
+    items: list[Item] = []
+    reasons: dict[str, VlbenchError] = {}
+    for card in methods:
+        try:
+            items.append(_count(card, backbone, suite, tasks, settings))
+        except CardError:
+            raise
+        except VlbenchError as error:
+            reasons[card.name] = error
+    if not items:
+        raise next(iter(reasons.values()))
+    for name, reason in reasons.items():
+        note(f"vlbench: {name} is left out: {reason}")
+    return items
+
+
+def _count(
+    card: MethodCard,
+    backbone: str,
+    suite: str,
+    tasks: Sequence[TaskCard],
+    settings: list[str],
+) -> Item:
+    from vlbench.backbones import build_backbone
+    from vlbench.cards import resolve_method
+    from vlbench.leaderboard.paper import published_percent
     from vlbench.techniques.adapt import adapt
     from vlbench.techniques.counting import count
 
-    backbone_row(backbone)  # an unknown name is told before anything else
-    suite, tasks = find_tasks(selection)
     resolved = resolve_method(card, backbone, suite, settings)
-    model = adapt(build_backbone(backbone, meta=True), resolved, [task.name for task in tasks])
-    counts = count(model)
+    model = build_backbone(backbone, meta=True, visual=tasks[0].visual)
+    counts = count(adapt(model, resolved, [task.name for task in tasks]))
+    is_ours = card.folder is None and not settings  # as the paper's row is
+    published = published_percent(card.name, backbone, suite) if is_ours else None
     return {
         "method": card.name,
+        "aliases": list(card.aliases),
         "backbone": backbone,
         "suite": suite,
         "settings": settings,
         "technique": resolved.technique,
         "sharing": resolved.sharing,
-        "trainable_parameters": counts.trainable,
-        "total_parameters": counts.total,
+        "trainable": counts.trainable,
+        "total": counts.total,
         "trainable_percent": counts.percent,
+        "published_percent": published,
         "denominator": counts.denominator,
         "groups": {name: group._asdict() for name, group in counts.groups.items()},
     }
+
+
+def _totals(item: Item) -> list[str]:
+    published = item["published_percent"]
+    return [
+        f"{item['trainable']:,}",
+        f"{item['total']:,}",
+        f"{item['trainable_percent']:.2f}",
+        "-" if published is None else f"{published:.2f}",
+    ]
+
+
+def _by_group(item: Item, names: Sequence[str]) -> list[str]:
+    """What trains, and the parts of it."""
+    return [f"{item['trainable']:,}", *(f"{item['groups'][name]['trainable']:,}" for name in names)]

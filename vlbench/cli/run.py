@@ -20,6 +20,12 @@ def run(
     backbone_path: Annotated[
         Path | None, typer.Option(help="Folder with the backbone's weights.")
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="Weights to start from: an imported checkpoint or a run's adapter.safetensors."
+        ),
+    ] = None,
     edition: Annotated[
         str | None, typer.Option(help="mini (generated) or full (official files).")
     ] = None,
@@ -46,6 +52,7 @@ def run(
         tasks=tasks,
         backbone=backbone,
         backbone_path=backbone_path,
+        init=init,
         edition=edition,
         root=root,
         seeds=_seeds(seeds),

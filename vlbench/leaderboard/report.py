@@ -73,6 +73,7 @@ def _item(board: Board, row: Row, families: bool, costs: bool) -> dict[str, Any]
         "limit": board.limit,
         "split": "test",
         "settings": row.settings,
+        "init": row.init,
         **{name: row.facts[name] for name in (*names, "total_parameters", "denominator")},
         "data": {task: ground._asdict() for task, ground in board.grounds.items()},
     }

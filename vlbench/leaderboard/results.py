@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vlbench.columns import COLUMNS, IDENTIFYING, result_schema
+from vlbench.columns import COLUMNS, IDENTIFYING, LATER, result_schema
 from vlbench.errors import DataError, NothingToReport
 
 FILES = "runs/*/result.parquet"
@@ -37,6 +37,9 @@ def _read(file: Path) -> pa.Table:
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{file}: Not a readable Parquet file: {reason}") from error
+    for name, value in LATER.items():
+        if name not in table.column_names:
+            table = table.append_column(name, pa.array([value] * table.num_rows))
     _check(file, table)
     return table.select([column.name for column in COLUMNS]).cast(result_schema())
 

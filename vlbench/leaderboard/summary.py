@@ -1,10 +1,11 @@
 """Results summed up over seeds: what a table may say, and what it must not mix.
 
 A board holds numbers that can be compared: one suite, backbone, edition, scope, limit and data.
-A row of a board is one method with its settings as one version of its cards; where a card has
-changed, the old and the new version are two rows. Where one seed of a row has run more than once
-(other code, say), the newest run counts and a note says so. The average of a suite is the plain
-mean of its tasks' main metrics, taken per seed, and only where all of its tasks are there.
+A row of a board is one method with its settings, from scratch or from the same weights, as one
+version of its cards; where a card has changed, the old and the new version are two rows. Where one
+seed of a row has run more than once (other code, say), the newest run counts and a note says so.
+The average of a suite is the plain mean of its tasks' main metrics, taken per seed, and only where
+all of its tasks are there.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ class Stat:
         )
 
 
+Identity = tuple[str, str, str]
+"""What a row is of, whatever the version of its cards."""
 NOTHING = Stat(mean=None, std=None, n=0)
 
 
@@ -72,6 +75,8 @@ class Row:
     """By metric and family; family "" is all examples."""
     average: Stat
     costs: Mapping[str, Stat]
+    init: str = ""
+    """The weights its runs started from, as the column `init` has them; empty: from scratch."""
     below_floor: frozenset[str] = frozenset()
     """Main metrics (and "average") that are at or below a floor."""
 
@@ -83,7 +88,9 @@ class Row:
     @property
     def details(self) -> str:
         """What tells the row from others of its method: ` (params.reduction=4)`, or nothing."""
-        parts = [self.settings, f"card {self.card}" if self.card else ""]
+        digits, _, file = self.init.partition(" ")
+        origin = f"from {file} {digits[:8]}" if self.init else ""
+        parts = [self.settings, origin, f"card {self.card}" if self.card else ""]
         text = ", ".join(part for part in parts if part)
         return f" ({text})" if text else ""
 
@@ -155,15 +162,15 @@ def _board(
             if name not in families or families[name].majority is None:
                 families[name] = family
     majority = {metric: _majority(metric, families) for metric in mains.values()}
-    groups: dict[tuple[str, str, str], list[Run]] = {}
+    groups: dict[tuple[Identity, str], list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.age):
-        groups.setdefault((run.facts["method"], run.facts["settings"], run.card), []).append(run)
-    versions = [(method, settings) for method, settings, _ in groups]
+        groups.setdefault((_identity(run), run.card), []).append(run)
+    versions = [identity for identity, _ in groups]
     rows: list[Row] = []
     counted: list[Run] = []
-    for (method, settings, card), members in groups.items():
+    for (identity, card), members in groups.items():
         newest, said = _newest(members)
-        several = versions.count((method, settings)) > 1
+        several = versions.count(identity) > 1
         rows.append(_row(newest, mains, card[:8] if several else ""))
         counted += newest
         notes = notes + [f"{rows[-1].label}, {text}" for text in said]
@@ -177,6 +184,12 @@ def _board(
         runs=counted,
         notes=notes,
     )
+
+
+def _identity(run: Run) -> Identity:
+    """Method, settings and the weights it started from, whatever their file was called."""
+    facts = run.facts
+    return facts["method"], facts["settings"], str(facts["init"]).partition(" ")[0]
 
 
 def _newest(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
@@ -202,6 +215,7 @@ def _row(runs: Sequence[Run], mains: Mapping[str, str], card: str) -> Row:
         method=facts["method"],
         settings=facts["settings"],
         card=card,
+        init=facts["init"],
         facts=facts,
         seeds=tuple(sorted(run.facts["seed"] for run in done)),
         stats={name: Stat.of(run.values.get(name) for run in done) for name in names},
@@ -225,7 +239,7 @@ def _majority(metric: str, families: Mapping[tuple[str, str], Family]) -> float 
 
 def _marked(rows: Sequence[Row], majority: Mapping[str, float | None]) -> list[Row]:
     """The rows, each knowing where it is at or below the majority answer or the frozen row."""
-    frozen = [row for row in rows if row.method == "frozen" and not row.settings]
+    frozen = [row for row in rows if row.method == "frozen" and not row.settings and not row.init]
     marked = []
     for row in rows:
         others = [each for each in frozen if each is not row]

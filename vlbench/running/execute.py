@@ -15,8 +15,10 @@ from safetensors.torch import load_file
 
 from vlbench.backbones import backbone_row, build_backbone, build_tokenizer
 from vlbench.backbones.tokens import first_tokens
+from vlbench.checkpoints.weights import load_weights
 from vlbench.data.batches import TaskData
 from vlbench.data.example import Example
+from vlbench.data.fingerprint import file_hash
 from vlbench.data.mini.edition import mini_root
 from vlbench.data.prepared import PreparedTask, prepare
 from vlbench.encoders import load_encoder
@@ -60,9 +62,12 @@ class Run:
             first_tokens(self.tokenizer, card.choices)
         tasks = self._prepare()
         set_seed(self.spec.seed)
-        backbone = build_backbone(self.spec.backbone, _path(self.spec.backbone_path))
+        visual = self.spec.tasks[0].visual
+        weights = _path(self.spec.backbone_path)
+        backbone = build_backbone(self.spec.backbone, weights, visual=visual)
         self.positions = getattr(backbone.config, "max_position_embeddings", None)
         model = adapt(backbone, self.spec.method, [card.name for card in self.spec.tasks])
+        self._start_from_init(model)
         self.trainer = Trainer(
             model,
             [self._data(task, task.train) for task in tasks],
@@ -73,6 +78,9 @@ class Run:
         self.model, self.tasks = model, tasks
         before = frozen_checksum(model)
         self._resume()
+        if not self.trainer.epochs_done:
+            self.trainer.start(self.progress.say)
+            self._start_from_init(model)  # what a file holds counts more than an initialisation
         self.trainer.train(self)
         if frozen_checksum(model) != before:
             raise RunFailed("A tensor that should be frozen changed while training.")
@@ -80,9 +88,21 @@ class Run:
         self._test(adapter_bytes)
         self.folder.checkpoint.unlink(missing_ok=True)
 
+    def _start_from_init(self, model: AdaptedModel) -> None:
+        spec = self.spec
+        if not spec.init_hash:
+            return
+        file = Path(spec.init)
+        if file_hash(file) != spec.init_hash:
+            raise DataError(
+                f"{file} changed since the run was planned: start the same command again."
+            )
+        load_weights(file, model, f"{spec.method.name} on {spec.backbone}")
+
     def _prepare(self) -> list[PreparedTask]:
         spec = self.spec
-        encoder = load_encoder(backbone_row(spec.backbone).encoder)
+        features = backbone_row(spec.backbone).features[spec.tasks[0].visual]
+        encoder = load_encoder(features.encoder)
         root = Path(spec.root) if spec.root else mini_root()
         tasks = prepare(spec.tasks, spec.edition, root, spec.limit, encoder)
         for task in tasks:

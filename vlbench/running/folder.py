@@ -147,6 +147,7 @@ def list_runs(results: Path) -> tuple[list[dict[str, Any]], list[DataError]]:
                 "key": spec.key,
                 "method": spec.method.name,
                 "settings": list(spec.settings),
+                "init": spec.origin,
                 "suite": spec.suite,
                 "backbone": spec.backbone,
                 "edition": spec.edition,

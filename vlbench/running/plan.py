@@ -8,15 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlbench.backbones import backbone_row, build_backbone, weights_files
+from vlbench.backbones import Visual, backbone_row, build_backbone, weights_files
 from vlbench.cards import find_methods, find_tasks, resolve_method
 from vlbench.cards.method import MethodCard
 from vlbench.cards.task import Edition, TaskCard
+from vlbench.checkpoints.weights import check_weights
 from vlbench.data.fingerprint import file_hash
 from vlbench.data.mini.edition import mini_root
 from vlbench.data.prepared import prepare
-from vlbench.encoders import load_encoder
-from vlbench.errors import UsageError
+from vlbench.encoders import ENCODERS, load_encoder
+from vlbench.errors import MissingError, UsageError
 from vlbench.metrics import require_metric
 from vlbench.running.spec import RunSpec
 from vlbench.techniques.adapt import adapt
@@ -32,6 +33,7 @@ class Selection:
     tasks: str
     backbone: str = "mini-bart"
     backbone_path: Path | None = None
+    init: Path | None = None
     edition: str | None = None
     root: Path | None = None
     seeds: tuple[int, ...] = (0,)
@@ -53,12 +55,17 @@ def plan(asked: Selection, say: Say = lambda _: None) -> list[RunSpec]:
     for task in cards:
         require_metric(task.metric)
     names = [task.name for task in cards]
+    visual = cards[0].visual
+    init = asked.init.expanduser().resolve() if asked.init else None
     for _, method in methods:
-        adapt(build_backbone(asked.backbone, weights, meta=True), method, names)
-    root = data_root(edition, asked.root, say)
-    encoder = load_encoder(backbone_row(asked.backbone).encoder)
-    tasks = prepare(cards, edition, root, asked.limit, encoder, say)
+        backbone = build_backbone(asked.backbone, weights, meta=True, visual=visual)
+        model = adapt(backbone, method, names)
+        if init is not None:
+            check_weights(init, model, f"{method.name} on {asked.backbone}")
     weights_hash = _weights_hash(asked.backbone, weights)
+    encoder = load_encoder(_encoder_of(asked.backbone, visual))
+    root = data_root(edition, asked.root, say)
+    tasks = prepare(cards, edition, root, asked.limit, encoder, say)
     return [
         RunSpec(
             method=method,
@@ -69,6 +76,8 @@ def plan(asked: Selection, say: Say = lambda _: None) -> list[RunSpec]:
             backbone=asked.backbone,
             backbone_path=str(weights or ""),
             backbone_hash=weights_hash,
+            init=str(init or ""),
+            init_hash=file_hash(init) if init else "",
             edition=edition,
             root=str(root) if asked.root else "",
             data={task.card.name: task.fingerprint for task in tasks},
@@ -109,6 +118,16 @@ def data_root(edition: str, asked: Path | None, say: Say) -> Path:
     raise UsageError(f"--edition {edition} reads the official files: --root says where they lie.")
 
 
+def _encoder_of(backbone: str, visual: Visual) -> str:
+    encoder = backbone_row(backbone).features[visual].encoder
+    if encoder not in ENCODERS:
+        raise MissingError(
+            f"Backbone '{backbone}' reads {visual} features of the encoder '{encoder}', which this "
+            f"version of vlbench does not have. It has: {', '.join(ENCODERS)}."
+        )
+    return encoder
+
+
 def _outside_code(method: MethodCard, tasks: Sequence[TaskCard]) -> dict[str, str]:
     """The code that cards name by `module:name`, imported by now, with its file's hash."""
     named = {method.technique, *(t.reader for t in tasks), *(t.metric for t in tasks)}
@@ -121,8 +140,6 @@ def _outside_code(method: MethodCard, tasks: Sequence[TaskCard]) -> dict[str, st
 
 
 def _weights_hash(backbone: str, path: Path | None) -> str:
-    """sha256 over the backbone's files; the name where the weights are a hub's."""
+    """sha256 over the backbone's files."""
     files = weights_files(backbone, path)
-    if not files:
-        return backbone_row(backbone).source
     return hashlib.sha256("".join(file_hash(file) for file in files).encode()).hexdigest()

@@ -14,6 +14,9 @@ import torch
 
 from vlbench import __version__
 
+EXTRAS = ("peft",)
+"""What computes in some runs only."""
+
 
 def code_version() -> str:
     """vlbench's version, with the commit and a dirty mark where it runs from a checkout."""
@@ -37,7 +40,9 @@ def _git(folder: Path, *words: str) -> str:
 
 def versions() -> str:
     """Versions of what computes, as JSON, with the number of threads."""
-    found = {name: version(name) for name in ("torch", "transformers", "accelerate", "numpy")}
+    computing = ("torch", "transformers", "accelerate", "numpy")
+    used = [name for name in EXTRAS if name in sys.modules]
+    found = {name: version(name) for name in (*computing, *used)}
     threads = torch.get_num_threads()
     return json.dumps({"python": platform.python_version(), **found, "threads": threads})
 

@@ -88,6 +88,7 @@ class Rows:
             "technique": spec.method.technique,
             "sharing": spec.method.sharing,
             "settings": ",".join(spec.settings),
+            "init": spec.origin,
             "suite": spec.suite,
             "backbone": spec.backbone,
             "backbone_hash": spec.backbone_hash,

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vlbench.cards.files import CardFile
 from vlbench.cards.method import MethodCard
-from vlbench.cards.resolve import PROSE
+from vlbench.cards.resolve import hashed
 from vlbench.cards.task import Edition, TaskCard
 from vlbench.errors import DataError
 
@@ -23,6 +23,7 @@ NOT_IN_KEY = {
     "method_file": "where an outside card lies; what it says is in `method`",
     "settings": "how the user spelled what `method` already holds",
     "backbone_path": "where weights lie; what they are is in `backbone_hash`",
+    "init": "where the weights to start from lie; what they are is in `init_hash`",
     "device": "the same numbers up to rounding on any device",
 }
 """What is left out of the key, and why; everything else is in it."""
@@ -42,6 +43,10 @@ class RunSpec(BaseModel):
     backbone: str
     backbone_path: str = ""
     backbone_hash: str
+    init: str = ""
+    """The file of weights the run starts from; empty: from scratch."""
+    init_hash: str = ""
+    """sha256 of that file."""
     edition: Edition
     root: str
     """Where the data lie; empty for the mini edition in the cache."""
@@ -62,16 +67,22 @@ class RunSpec(BaseModel):
     def name(self) -> str:
         """The run in words, for messages."""
         parts = [self.method.name, *self.settings, self.suite, self.backbone, f"seed {self.seed}"]
-        return ", ".join(parts)
+        return ", ".join(parts) + (f", from {Path(self.init).name}" if self.init else "")
+
+    @property
+    def origin(self) -> str:
+        """What the run starts from as results say it: 12 hex digits and the file's name."""
+        return f"{self.init_hash[:12]} {Path(self.init).name}" if self.init_hash else ""
 
     @property
     def key(self) -> str:
         """16 hex digits of sha256 over all that can influence the result."""
         table = self.model_dump(mode="json", exclude=set(NOT_IN_KEY))
-        table["method"] = _without_prose(table["method"])
-        table["tasks"] = [_without_prose(task) for task in table["tasks"]]
-        if not table["code"]:  # so keys are what they were before there was outside code
-            del table["code"]
+        table["method"] = hashed(self.method)
+        table["tasks"] = [hashed(task) for task in self.tasks]
+        for later in ("code", "init_hash"):
+            if not table[later]:  # so keys are what they were before there was such a thing
+                del table[later]
         text = json.dumps(table, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -96,7 +107,3 @@ class RunSpec(BaseModel):
             file = Path(spec.method_file)
             spec.method._file = CardFile(spec.method.name, file, str(file), is_outside=True)
         return spec
-
-
-def _without_prose(card: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in card.items() if name not in PROSE}

@@ -29,6 +29,10 @@ class AdaptedModel(nn.Module):
         logits: Tensor = self.backbone(batch)
         return logits
 
+    def undecayed(self) -> list[nn.Parameter]:
+        """What weight decay spares beside the biases of linear layers and layer norms."""
+        return [*self.backbone.undecayed(), *self.technique.undecayed()]
+
     def generate(self, batch: Batch, beams: int, max_length: int) -> list[list[int]]:
         """Token ids of each answer, special tokens included."""
         return self.backbone.generate(batch, beams, max_length)

@@ -5,28 +5,20 @@ output of each attention and feed-forward. Sharing: weights of its own for each 
 all, or half of it shared (`up`: one Up and own Downs; `down`: the other way).
 
 On BART the reference code initialises both halves N(0, 0.02^2) with zero bias, so an adapter
-starts near the identity, not at it; it has no scaling factor and no norm of its own.
+starts near the identity, not at it; on T5 they stay as torch made them, far from it. There is no
+scaling factor and no norm of its own.
 """
 
 from __future__ import annotations
-
-from typing import ClassVar
 
 from torch import nn
 
 from vlbench.techniques.bottleneck import Bottlenecks
 
-INIT_STD = 0.02
-
 
 class Adapter(Bottlenecks):
     """Bottlenecks of two linear layers."""
 
-    sharings: ClassVar[frozenset[str]] = frozenset({"task", "all", "up", "down"})
-
     def layer(self, width_in: int, width_out: int) -> nn.Module:
-        """A linear layer near zero."""
-        linear = nn.Linear(width_in, width_out)
-        nn.init.normal_(linear.weight, std=INIT_STD)
-        nn.init.zeros_(linear.bias)
-        return linear
+        """A linear layer."""
+        return nn.Linear(width_in, width_out)

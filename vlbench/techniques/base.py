@@ -7,16 +7,19 @@ not need. It attaches modules of its own by hooks on the sites, so the backbone 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from vlbench.cards.checking import Checked
 from vlbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone
+    from vlbench.backbones.base import Backbone, Batch
+
+BatchLoss = tuple["Batch", Callable[[Tensor], Tensor]]
+"""A training batch and its task's loss as a function of the logits (B, T, V)."""
 
 
 class NoParams(Checked):
@@ -27,7 +30,7 @@ class Technique(nn.Module, ABC):
     """How a frozen backbone is adapted. Its own parameters are those of its submodules.
 
     A subclass names its `Params` and `sharings` and writes `attach`; where some width does not
-    fit it also writes `check`.
+    fit it also writes `check`. The other methods are for techniques that need more than hooks.
     """
 
     Params: ClassVar[type[Checked]] = NoParams
@@ -48,6 +51,10 @@ class Technique(nn.Module, ABC):
         """Raise UsageError where this technique cannot work on this backbone; for plans."""
         return None
 
+    def claims(self, backbone: Backbone) -> set[str]:
+        """Names of the sites it changes; two techniques with a site in common do not compose."""
+        return set()
+
     @abstractmethod
     def attach(self, backbone: Backbone) -> None:
         """Make the modules, on the backbone's device, and hook them to its sites."""
@@ -55,3 +62,27 @@ class Technique(nn.Module, ABC):
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
         """Everything that trains; `norms` is the card's wish for the backbone's layer norms."""
         return [backbone.visual, self, *(backbone.norms() if norms else [])]
+
+    def undecayed(self) -> list[nn.Parameter]:
+        """Parameters of its own, beside linear layers' biases, that are spared weight decay."""
+        return []
+
+    def start(self, backbone: Backbone, batches: Iterable[BatchLoss]) -> None:
+        """Before the first step of a run, not of a resumed one: initialise from training data."""
+        return None
+
+    def penalty(self) -> Tensor | None:
+        """What is added to each batch's loss, a scalar."""
+        return None
+
+    def stepped(self, number: int, total: int) -> None:
+        """After each optimiser step, counted from 1; gradients are still there."""
+        return None
+
+    def training_state(self) -> dict[str, Any]:
+        """What a resumed run needs of it beside the trained tensors; tensors and plain values."""
+        return {}
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `training_state` gave."""
+        return None

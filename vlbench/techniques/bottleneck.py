@@ -34,6 +34,13 @@ class BottleneckParams(Checked):
     """The hidden size divided by this is the bottleneck's width."""
 
 
+def bottleneck_width(width: int, reduction: int) -> int:
+    """C -> R = C / reduction; UsageError where it does not divide."""
+    if width % reduction:
+        raise UsageError(f"params.reduction={reduction} does not divide the hidden size {width}.")
+    return width // reduction
+
+
 class PerTask(nn.Module):
     """A layer for each task, or one for all of them."""
 
@@ -41,15 +48,26 @@ class PerTask(nn.Module):
         super().__init__()
         self.layers = nn.ModuleDict({task: make() for task in tasks})
 
-    def forward(self, x: Tensor, task: str) -> Tensor:
-        """The layer of `task`; the others see nothing, so they get no gradient."""
+    def of(self, task: str) -> nn.Module:
+        """The layer of `task`, or the one that all share."""
         layers = self.layers
         if SHARED in layers:
             task = SHARED
         if task not in layers:
             raise UsageError(f"No weights for task '{task}'. {nearest(task, layers)}")
-        output: Tensor = layers[task](x)
+        return layers[task]
+
+    def forward(self, x: Tensor, task: str) -> Tensor:
+        """Through the layer of `task`; the others see nothing, so they get no gradient."""
+        output: Tensor = self.of(task)(x)
         return output
+
+
+def owners(sharing: str, tasks: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Whose the Downs and the Ups are: the tasks', or one that all share."""
+    downs = tasks if sharing in ("task", "up") else (SHARED,)
+    ups = tasks if sharing in ("task", "down") else (SHARED,)
+    return downs, ups
 
 
 class Bottleneck(nn.Module):
@@ -71,19 +89,20 @@ class Bottlenecks(Technique):
     """A bottleneck behind every attention and feed-forward, before dropout and the residual sum."""
 
     Params: ClassVar[type[Checked]] = BottleneckParams
+    sharings: ClassVar[frozenset[str]] = frozenset({"task", "all", "up", "down"})
     params: BottleneckParams
 
     def bottleneck_width(self, width: int) -> int:
         """C -> R; refuses a hidden size that does not divide."""
-        if width % self.params.reduction:
-            raise UsageError(
-                f"params.reduction={self.params.reduction} does not divide the hidden size {width}."
-            )
-        return width // self.params.reduction
+        return bottleneck_width(width, self.params.reduction)
 
     def subsites(self, backbone: Backbone) -> list[Site]:
         """The sites a bottleneck stands at."""
         return [site for site in backbone.sites() if site.kind in SUBLAYERS]
+
+    def claims(self, backbone: Backbone) -> set[str]:
+        """Every sub-layer's output."""
+        return {site.name for site in self.subsites(backbone)}
 
     def check(self, backbone: Backbone) -> None:
         """Every width must divide."""
@@ -92,21 +111,25 @@ class Bottlenecks(Technique):
 
     @abstractmethod
     def layer(self, width_in: int, width_out: int) -> nn.Module:
-        """A fresh Down or Up."""
+        """A fresh Down or Up, as torch makes it where the technique does not say otherwise."""
 
     def attach(self, backbone: Backbone) -> None:
         """One bottleneck a site, named after it."""
-        downs = self.tasks if self.sharing in ("task", "up") else (SHARED,)
-        ups = self.tasks if self.sharing in ("task", "down") else (SHARED,)
+        downs, ups = owners(self.sharing, self.tasks)
         self.sites = nn.ModuleDict()
         for site in self.subsites(backbone):
             low = self.bottleneck_width(site.width)
             with torch.device(backbone.table.device):
-                down = PerTask(partial(self.layer, site.width, low), downs)
-                up = PerTask(partial(self.layer, low, site.width), ups)
+                down = PerTask(partial(self._new, backbone, site.width, low), downs)
+                up = PerTask(partial(self._new, backbone, low, site.width), ups)
             bottleneck = Bottleneck(down, up)
             self.sites[site.name] = bottleneck
             site.on_output(partial(_routed, bottleneck, backbone.router))
+
+    def _new(self, backbone: Backbone, width_in: int, width_out: int) -> nn.Module:
+        layer = self.layer(width_in, width_out)
+        backbone.initialise(layer)
+        return layer
 
 
 def _routed(bottleneck: Bottleneck, router: Router, u: Tensor) -> Tensor:

@@ -48,17 +48,18 @@ class KroneckerLinear(nn.Module):
         self.width_in = width_in
         self.width_out = width_out
         self.rule = rule
-        if params.factorized:
-            left = xavier(n, width_in // n, params.rank)
-            self.factors = nn.ParameterList([left, xavier(n, params.rank, width_out // n)])
-        else:
-            self.factors = nn.ParameterList([xavier(n, width_in // n, width_out // n)])
         self.b = nn.Parameter(torch.zeros(width_out))  # decayed by the reference, unlike a bias
+        self.is_factorized = params.factorized
+        if params.factorized:
+            self.left = xavier(n, width_in // n, params.rank)
+            self.right = xavier(n, params.rank, width_out // n)
+        else:
+            self.w = xavier(n, width_in // n, width_out // n)
         self._kept: tuple[object, Tensor] | None = None
 
     def matrix(self) -> Tensor:
         """H, (in, out)."""
-        w = self.factors[0] if len(self.factors) == 1 else self.factors[0] @ self.factors[1]
+        w = self.left @ self.right if self.is_factorized else self.w
         h = torch.einsum("iac,ikp->akcp", self.rule, w)  # (n, in/n, n, out/n)
         return h.reshape(self.width_in, self.width_out)
 
@@ -70,10 +71,9 @@ class KroneckerLinear(nn.Module):
 
     def _kept_matrix(self, device: str) -> Tensor:
         """H, built again only when a parameter or autocast changed; without gradients only."""
-        parameters = (self.rule, *self.factors)
         state = (
             torch.is_autocast_enabled(device),
-            *((p.data_ptr(), p._version, p.dtype) for p in parameters),
+            *((p.data_ptr(), p._version, p.dtype) for p in self.parameters()),
         )
         if self._kept is None or self._kept[0] != state:
             self._kept = (state, self.matrix())
@@ -84,7 +84,6 @@ class Compacter(Bottlenecks):
     """Bottlenecks of two Kronecker layers."""
 
     Params: ClassVar[type[Checked]] = CompacterParams
-    sharings: ClassVar[frozenset[str]] = frozenset({"task", "all"})
     params: CompacterParams
 
     def bottleneck_width(self, width: int) -> int:

@@ -42,6 +42,7 @@ def count(model: AdaptedModel) -> Counts:
         "technique": list(model.technique.parameters()),
         "visual embedding": list(backbone.visual.parameters()),
         "norms": [p for norm in backbone.norms() for p in norm.parameters()],
+        "biases": backbone.biases(),
         "token table": [backbone.table],
         "rest of the backbone": list(backbone.parameters()),
     }

@@ -1,10 +1,8 @@
-"""The floor: the backbone stays frozen, the visual embedding alone trains."""
+"""The floor: the backbone stays frozen, the visual embedding alone trains, or its norms too."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-from torch import nn
 
 from vlbench.techniques.base import Technique
 
@@ -13,11 +11,7 @@ if TYPE_CHECKING:
 
 
 class Frozen(Technique):
-    """Adds nothing and trains what every technique trains: the visual embedding."""
+    """Adds nothing and trains what every technique may train: visual embedding and norms."""
 
     def attach(self, backbone: Backbone) -> None:
         """Nothing to attach."""
-
-    def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
-        """The visual embedding, whatever the card says of norms."""
-        return [backbone.visual]

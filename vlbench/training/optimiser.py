@@ -76,17 +76,27 @@ class AdamW(torch.optim.Optimizer):
         return state
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "authors-adamw": AdamW,
+    "adamw": torch.optim.AdamW,
+}
+"""By the name in a card's `train.optimiser`."""
+
+
+def parameter_groups(
+    model: nn.Module, weight_decay: float, undecayed: Iterable[nn.Parameter] = ()
+) -> list[dict[str, Any]]:
     """What trains, in two groups: decayed and spared.
 
-    The authors spare every name that contains `bias` or `LayerNorm.weight`, which in these models
-    are the biases of linear layers and layer norms; here that is decided by the module's type.
+    The authors spare every name that contains `bias` or `LayerNorm.weight`, which are the biases
+    of linear layers and layer norms, here decided by the module's type, and what backbone and
+    technique name as `undecayed`.
     """
     spared = {
         module.bias
         for module in model.modules()
         if isinstance(module, UNDECAYED_BIAS) and module.bias is not None
-    }
+    } | set(undecayed)
     params = [p for p in model.parameters() if p.requires_grad]
     return [
         {"params": [p for p in params if p not in spared], "weight_decay": weight_decay},

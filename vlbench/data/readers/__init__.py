@@ -14,6 +14,10 @@ READERS = {
     "nlvr2": "vlbench.data.readers.nlvr2:NLVR2",
     "coco": "vlbench.data.readers.coco:COCO",
     "nlvr": "vlbench.data.readers.nlvr:NLVR",
+    "tvqa": "vlbench.data.readers.video_questions:TVQA",
+    "how2qa": "vlbench.data.readers.video_questions:How2QA",
+    "tvc": "vlbench.data.readers.video_captions:TVC",
+    "yc2c": "vlbench.data.readers.video_captions:YC2C",
 }
 
 

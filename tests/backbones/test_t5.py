@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
+
+from vlbench.backbones import build_backbone, build_tokenizer
+from vlbench.backbones.sites import SUBLAYERS
+from vlbench.backbones.t5 import JointT5, new_t5, text_bias
+
+
+@pytest.fixture
+def config() -> T5Config:
+    return T5Config(
+        vocab_size=240,
+        d_model=16,
+        d_kv=8,
+        d_ff=24,
+        num_layers=2,
+        num_decoder_layers=1,
+        num_heads=2,
+        decoder_start_token_id=0,
+    )
+
+
+@pytest.fixture
+def backbone(config: T5Config) -> JointT5:
+    torch.manual_seed(0)
+    return new_t5(config, feature_width=6, visual_tokens=4).eval()
+
+
+@pytest.fixture
+def batch() -> SimpleNamespace:
+    generator = torch.Generator().manual_seed(0)
+    return SimpleNamespace(
+        task="vqav2",
+        input_ids=torch.tensor([[10, 9, 8, 7, 1], [11, 9, 1, 0, 0]]),
+        features=torch.randn(2, 1, 9, 6, generator=generator),
+        target_ids=torch.tensor([[11, 12, 1], [13, 1, -100]]),
+    )
+
+
+def test_it_has_the_kinds_of_sites_that_bart_has(backbone: JointT5) -> None:
+    sites = backbone.sites()
+    assert [site.name for site in sites if site.kind in SUBLAYERS] == [
+        "encoder_0_self_attention",
+        "encoder_0_feed_forward",
+        "encoder_1_self_attention",
+        "encoder_1_feed_forward",
+        "decoder_0_self_attention",
+        "decoder_0_cross_attention",
+        "decoder_0_feed_forward",
+    ]
+    values = [site for site in sites if site.kind == "value"]
+    assert [site.sublayer for site in values].count("cross_attention") == 1
+    assert len(values) == 2 + 2
+
+
+def test_every_site_lies_on_the_path_to_the_logits(backbone: JointT5, batch: Any) -> None:
+    plain = backbone(batch)
+    for site in backbone.sites():
+        if site.kind == "encoder_input":
+            continue
+        handle = site.on_output(lambda u: u + torch.arange(16.0))
+        assert not torch.allclose(backbone(batch), plain), site.name
+        handle.remove()
+    assert torch.equal(backbone(batch), plain)
+
+
+def test_what_enters_a_sublayer_is_the_stream_before_its_norm(
+    backbone: JointT5, batch: Any
+) -> None:
+    seen = {}
+
+    def look(name: str) -> Any:
+        def change(entered: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+            seen[name] = (entered, output)
+            return output
+
+        return change
+
+    for site in backbone.sites():
+        if site.kind in SUBLAYERS:
+            site.on_passage(look(site.name))
+    backbone(batch)
+    names = list(seen)
+    for before, after in itertools.pairwise(names):  # x + SubLayer(norm(x))
+        entered, output = seen[before]
+        torch.testing.assert_close(seen[after][0], entered + output)
+
+
+def test_the_bias_is_between_text_tokens_only(backbone: JointT5) -> None:
+    bias = text_bias(backbone.language.encoder, text=3, vision=4)
+    assert bias.shape == (1, 2, 7, 7)
+    assert bias[:, :, :3, :3].abs().min() > 0
+    assert not bias[:, :, 3:].any()
+    assert not bias[:, :, :, 3:].any()
+
+
+def test_padding_of_the_text_changes_nothing(backbone: JointT5, batch: Any) -> None:
+    short = SimpleNamespace(**vars(batch))
+    short.input_ids = batch.input_ids[1:, :3]
+    short.features, short.target_ids = batch.features[1:], batch.target_ids[1:]
+    torch.testing.assert_close(backbone(short)[0, :2], backbone(batch)[1, :2])
+
+
+def test_pictures_have_root_mean_square_norms_and_torchs_own_initialisation() -> None:
+    torch.manual_seed(0)
+    config = T5Config(vocab_size=128, d_model=64, num_layers=1, decoder_start_token_id=0)
+    visual = new_t5(config, 512).visual
+    norms = [m for m in visual.modules() if type(m).__name__ == "T5LayerNorm"]
+    assert [norm.variance_epsilon for norm in norms] == [1e-6, 1e-6]
+    linear: Any = visual.feature[0]
+    bound = 1 / 512**0.5
+    assert 0.98 * bound < linear.weight.abs().max() <= bound
+    assert linear.bias.abs().max() > 0.5 * bound
+    assert 0.8 < visual.image.weight.std() < 1.2
+
+
+def test_new_modules_stay_as_torch_made_them(backbone: JointT5) -> None:
+    linear = nn.Linear(100, 100)
+    before = linear.weight.clone()
+    backbone.initialise(linear)
+    assert torch.equal(linear.weight, before)
+
+
+def test_the_position_biases_are_spared_weight_decay(backbone: JointT5) -> None:
+    names = {p: name for name, p in backbone.language.named_parameters()}
+    spared = [names[p] for p in backbone.undecayed()]
+    assert [name.partition(".")[0] for name in spared] == ["encoder", "decoder"]
+    assert all(name.endswith("relative_attention_bias.weight") for name in spared)
+
+
+def test_norms_of_one_side_or_all(backbone: JointT5) -> None:
+    encoder, decoder = backbone.norms("encoder"), backbone.norms("decoder")
+    assert (len(encoder), len(decoder)) == (2 * 2 + 1, 3 + 1)
+    assert len(backbone.norms()) == 9
+    assert backbone.biases() == []
+
+
+def test_dropout_of_all_kinds_is_set(backbone: JointT5, batch: Any) -> None:
+    backbone.set_dropout(0.25)
+    attention = backbone.language.encoder.block[0].layer[0]
+    assert (attention.dropout.p, attention.SelfAttention.dropout) == (0.25, 0.25)
+    backbone.set_dropout(0.0)
+    assert torch.equal(backbone.train()(batch), backbone.eval()(batch))
+
+
+def test_a_folder_with_published_weights_gets_the_visual_tokens(
+    config: T5Config, tmp_path: Path
+) -> None:
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁yes", -1.0), ("▁no", -2.0)]
+    T5Tokenizer(vocab=pieces, extra_ids=100).save_pretrained(tmp_path)
+    published = T5ForConditionalGeneration(T5Config(**{**config.to_diff_dict(), "vocab_size": 128}))
+    published.save_pretrained(tmp_path)
+    tokenizer = build_tokenizer("clip-t5", path=tmp_path)
+    backbone = build_backbone("clip-t5", path=tmp_path)
+    rows = 5 + 100 + 100
+    assert len(tokenizer) == rows
+    assert tokenizer.convert_tokens_to_ids("<vis_extra_id_0>") == rows - 1
+    assert tokenizer.convert_tokens_to_ids("<vis_extra_id_99>") == 105
+    assert backbone.table.shape == (rows, 16)
+    assert torch.equal(backbone.table[:128], published.shared.weight)
+    assert 0.9 < backbone.table[128:].std() < 1.1
+    assert backbone.language.lm_head.weight is backbone.table
+    assert tokenizer("yes no").input_ids[-1] == backbone.config.eos_token_id
+
+
+def test_clip_t5_has_the_papers_parameters_without_weights() -> None:
+    backbone = build_backbone("clip-t5", meta=True)
+    assert sum(p.numel() for p in backbone.parameters()) == 224_540_160
+    video = build_backbone("clip-t5", meta=True, visual="video")
+    assert sum(p.numel() for p in video.parameters()) == 223_360_512
+    assert (backbone.visual_tokens, video.visual_tokens) == (36, 64)
+    assert backbone.table.shape == (32_200, 768)

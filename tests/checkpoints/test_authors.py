@@ -1,0 +1,128 @@
+"""Our tensors under the authors' names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.techniques.toys import toy_backbone
+from vlbench.cards.checking import Checked
+from vlbench.cards.method import MethodCard
+from vlbench.checkpoints import authors
+from vlbench.checkpoints.authors import Name, authors_names, spelt
+from vlbench.checkpoints.names import SITE
+from vlbench.errors import UsageError
+from vlbench.techniques.adapt import AdaptedModel, adapt
+from vlbench.techniques.base import Technique
+from vlbench.tensors import unique_state
+
+TASKS = ("vqav2", "gqa")
+
+
+def names(kind: str, **table: Any) -> dict[str, Name]:
+    card = MethodCard(name="test", title="Test", **table)
+    model = adapt(toy_backbone(kind), card, TASKS)
+    found = authors_names(model, spelt(TASKS))
+    assert [name.ours for name in found] == list(unique_state(model))
+    theirs = [each for name in found for each in name.theirs]
+    assert len(set(theirs)) == len(theirs)
+    return {name.ours: name for name in found}
+
+
+def test_the_token_table_stands_there_five_times() -> None:
+    table = names("bart", technique="full")["backbone.language.model.shared.weight"]
+    assert table.theirs == (
+        "model.shared.weight",
+        "model.encoder.embed_tokens.weight",
+        "model.decoder.embed_tokens.weight",
+        "model.encoder.visual_embedding.obj_order_embedding.weight",
+        "lm_head.weight",
+    )
+    assert names("t5", technique="full")["backbone.language.shared.weight"].theirs == (
+        "shared.weight",
+        "encoder.embed_tokens.weight",
+        "decoder.embed_tokens.weight",
+        "encoder.visual_embedding.obj_order_embedding.weight",
+        "lm_head.weight",
+    )
+
+
+def test_a_shared_half_stands_there_under_every_task() -> None:
+    found = names("t5", technique="adapter", sharing="up")
+    site = "technique.sites.decoder_1_cross_attention"
+    up = found[f"{site}.up.layers.all.weight"]
+    assert up.theirs == tuple(
+        f"decoder.block.1.layer.1.enc_attn_adapter.adapters.{task}.up_sampler.weight"
+        for task in ("vqa", "gqa")
+    )
+    down = found[f"{site}.down.layers.gqa.weight"]
+    assert down.theirs == (
+        "decoder.block.1.layer.1.enc_attn_adapter.adapters.gqa.down_sampler.weight",
+    )
+
+
+def test_the_one_rule_of_compacters_stands_there_at_every_layer_of_every_task() -> None:
+    params = {"shared_rule": True, "division": 2, "reduction": 4}
+    rule = names("bart", technique="compacter", params=params)["technique.rule"]
+    first, *others = rule.theirs
+    assert first == "phm_rule"
+    assert len(others) == 10 * 2 * len(TASKS)  # sites, halves
+    assert "model.decoder.layers.0.enc_attn_adapter.adapters.gqa.up_sampler.phm_rule" in others
+
+
+def test_techniques_side_by_side_have_the_names_of_each() -> None:
+    alone = names("t5", technique="adapter")
+    composed = names("t5", technique="adapter+frozen")
+    adapters = {name: each.theirs for name, each in alone.items() if name.startswith("technique.")}
+    assert adapters == {
+        name.replace("parts.adapter.", ""): each.theirs
+        for name, each in composed.items()
+        if name.startswith("technique.")
+    }
+
+
+class Headed(Technique):
+    """Rows of one tensor are several heads of theirs."""
+
+    class Params(Checked):
+        heads: int = 4
+
+    def attach(self, backbone: Any) -> None:
+        self.sites = nn.ModuleDict({"encoder_0_feed_forward": nn.Linear(3, 8)})
+
+
+def headed() -> AdaptedModel:
+    technique = Headed(Headed.Params(), "all", TASKS)
+    backbone = toy_backbone("bart")
+    technique.attach(backbone)
+    return AdaptedModel(backbone, technique)
+
+
+def test_heads_are_rows_of_one_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = ((rf"{SITE}\.(?P<leaf>\w+)", "{holder}.heads.{head}.{leaf}"),)
+    monkeypatch.setitem(authors.TECHNIQUES, "Headed", rows)
+    found = [
+        n for n in authors_names(headed(), spelt(TASKS)) if n.ours.endswith("feed_forward.bias")
+    ]
+    assert [name.theirs for name in found] == [
+        (f"model.encoder.layers.0.heads.{head}.bias",) for head in range(4)
+    ]
+    assert [torch.arange(8)[name.rows].tolist() for name in found] == [
+        [0, 1],
+        [2, 3],
+        [4, 5],
+        [6, 7],
+    ]
+
+
+def test_a_technique_that_is_none_of_theirs_is_told() -> None:
+    with pytest.raises(UsageError, match=r"no name for technique\.sites.* of Headed"):
+        authors_names(headed(), spelt(TASKS))
+
+
+def test_a_task_that_is_none_of_theirs_is_told() -> None:
+    with pytest.raises(UsageError, match="no task 'nlvr'"):
+        spelt(["vqav2", "nlvr"])

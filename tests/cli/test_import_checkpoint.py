@@ -1,0 +1,153 @@
+"""`vlbench import-checkpoint`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from typer.testing import CliRunner, Result
+
+from tests.checkpoints.theirs import mini_model, their_state
+from tests.running.builders import Bench
+from vlbench.checkpoints.weights import METADATA
+from vlbench.cli.app import app
+from vlbench.data.fingerprint import file_hash
+from vlbench.tensors import unique_state
+
+TASKS = ("vqav2", "nlvr2")
+
+
+def run(bench: Bench, *words: str) -> Result:
+    fixed = ["--backbone", "mini-bart", "--backbone-path", str(bench.backbone)]
+    return CliRunner().invoke(app, ["import-checkpoint", *words, *fixed, "--tasks", "vqav2,nlvr2"])
+
+
+@pytest.fixture
+def source(bench: Bench, tmp_path: Path) -> Path:
+    state = their_state(mini_model("shared-adapter", bench.backbone, TASKS), TASKS)
+    torch.save({f"module.{name}": tensor for name, tensor in state.items()}, tmp_path / "LAST.pth")
+    return tmp_path / "LAST.pth"
+
+
+def edit(source: Path, change: Any) -> None:
+    state = torch.load(source, weights_only=True)
+    change(state)
+    torch.save(state, source)
+
+
+def test_every_tensor_arrives_under_our_name(
+    bench: Bench, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(source.parent)
+    result = run(bench, "LAST.pth", "--method", "shared-adapter")
+    assert result.exit_code == 0, result.output
+    file = source.parent / "LAST.shared-adapter.safetensors"
+    ours = unique_state(mini_model("shared-adapter", bench.backbone, TASKS))
+    arrived = load_file(file)
+    assert arrived.keys() == ours.keys()
+    assert all(torch.equal(arrived[name], ours[name]) for name in ours)
+    numbers = sum(tensor.numel() for tensor in ours.values())
+    assert result.stdout.splitlines()[1].split() == ["taken", str(len(ours)), f"{numbers:,}"]
+    with safe_open(file, framework="pt") as opened:
+        said = json.loads(opened.metadata()[METADATA])
+    assert said["schema"] == "vlbench.weights/1"
+    assert (said["method"]["name"], said["backbone"]) == ("shared-adapter", "mini-bart")
+    assert (said["suite"], said["source_sha256"]) == ("vqav2+nlvr2", file_hash(source))
+
+
+def drop(state: Any) -> None:
+    del state["module.model.encoder.layers.0.attn_adapter.adapters.vqa.down_sampler.bias"]
+    del state["module.model.encoder.layers.0.attn_adapter.adapters.nlvr.down_sampler.bias"]
+
+
+def add(state: Any) -> None:
+    state["module.model.encoder.more"] = torch.ones(1)
+
+
+def change_a_repetition(state: Any) -> None:
+    state["module.lm_head.weight"] = state["module.lm_head.weight"] + 1
+
+
+def cut(state: Any) -> None:
+    name = "module.final_logits_bias"
+    state[name] = state[name][:, 1:]
+
+
+def count(state: Any) -> None:
+    name = "module.model.encoder.layernorm_embedding.bias"
+    state[name] = state[name].long()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (drop, "1 missing: model.encoder.layers.0.attn_adapter.adapters.vqa.down_sampler.bias"),
+        (add, "1 left over: model.encoder.more"),
+        (change_a_repetition, "lm_head.weight are one tensor there, but their values differ"),
+        (cut, "final_logits_bias has shape"),
+        (count, "holds torch.int64"),
+    ],
+)
+def test_what_does_not_fit_is_told_and_nothing_is_written(
+    bench: Bench, source: Path, change: Any, told: str
+) -> None:
+    edit(source, change)
+    out = source.parent / "out.safetensors"
+    result = run(bench, str(source), "--method", "shared-adapter", "--out", str(out))
+    assert result.exit_code == 3
+    assert told in result.stderr
+    assert not out.exists()
+
+
+def test_another_method_or_setting_does_not_fit(bench: Bench, source: Path) -> None:
+    out = ["--out", str(source.parent / "out.safetensors"), "--json"]
+    narrower = ["--method", "shared-adapter", "--set", "params.reduction=4"]
+    for words in (["--method", "compacter"], narrower):
+        result = run(bench, str(source), *words, *out)
+        assert (result.exit_code, Path(out[1]).exists()) == (3, False)
+    document = json.loads(result.stdout)
+    assert document["schema"] == "vlbench.import/1"
+    assert document["out"] is None and document["faults"]
+
+
+def test_half_precision_arrives_in_full(bench: Bench, source: Path) -> None:
+    edit(source, lambda state: state.update({name: t.half() for name, t in state.items()}))
+    out = source.parent / "out.safetensors"
+    result = run(bench, str(source), "--method", "shared-adapter", "--out", str(out))
+    assert result.exit_code == 0, result.output
+    assert {tensor.dtype for tensor in load_file(out).values()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["nowhere.pth", "--method", "shared-adapter"], 3, "nowhere.pth: no such file"),
+        (["LAST.pth", "--method", "shard-adapter"], 2, "Did you mean 'shared-adapter'?"),
+        (["LAST.pth", "--method", "full", "--out", "x.pth"], 2, "should end in .safetensors"),
+    ],
+)
+def test_wrong_words_are_told(
+    bench: Bench,
+    source: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    code: int,
+    told: str,
+) -> None:
+    monkeypatch.chdir(source.parent)
+    result = run(bench, *words)
+    assert result.exit_code == code
+    assert told in result.stderr
+
+
+def test_the_checkpoint_itself_is_never_overwritten(bench: Bench, source: Path) -> None:
+    file = source.with_suffix(".safetensors")
+    file.touch()
+    result = run(bench, str(file), "--method", "full", "--out", str(file))
+    assert result.exit_code == 2
+    assert "is the checkpoint itself" in result.stderr

@@ -1,0 +1,125 @@
+"""Published rows: complete, with their source, and found wherever the package lies."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from vlbench.backbones import BACKBONES
+from vlbench.cards.task import load_suites
+from vlbench.errors import MissingError
+from vlbench.leaderboard import paper
+from vlbench.leaderboard.paper import Printed, paper_file, paper_rows, published_percent
+
+PUBLISHED = [  # VL-Adapter, tables 1 and 4
+    ("full", "clip-bart", "image-text", 100.0),
+    ("adapter", "clip-bart", "image-text", 12.22),
+    ("half-shared-adapter", "clip-bart", "image-text", 8.36),
+    ("shared-adapter", "clip-bart", "image-text", 4.18),
+    ("hyperformer", "clip-bart", "image-text", 5.79),
+    ("shared-compacter", "clip-bart", "image-text", 2.70),
+    ("lora", "clip-bart", "image-text", 17.72),
+    ("shared-lora", "clip-bart", "image-text", 5.93),
+    ("shared-prompt-tuning", "clip-bart", "image-text", 2.00),
+    ("shared-adapter", "clip-bart", "video-text", 3.39),
+    ("shared-lora", "clip-bart", "video-text", 5.17),
+    # VL-PET, table 2, with the rows of LST
+    ("shared-adapter", "clip-t5", "image-text", 7.98),
+    ("lst", "clip-t5", "image-text", 7.46),
+    ("vl-pet-large", "clip-bart", "image-text", 4.16),
+    # DoRA
+    ("peft-dora", "clip-bart", "image-text", 5.96),
+]
+
+
+@pytest.mark.parametrize(("method", "backbone", "suite", "percent"), PUBLISHED)
+def test_the_published_percentages_are_the_papers(
+    method: str, backbone: str, suite: str, percent: float
+) -> None:
+    assert published_percent(method, backbone, suite) == percent
+
+
+def test_nothing_is_published_where_no_paper_prints_it() -> None:
+    assert published_percent("shared-adapter", "mini-bart", "image-text") is None
+    assert published_percent("mine", "clip-bart", "image-text") is None
+    assert published_percent("prompt-tuning", "clip-bart", "image-text") is None  # scores only
+
+
+def test_vl_adapter_is_believed_before_vl_pet_and_both_before_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    papers = {"DoRA (ICML 2024)": 1.0, "VL-PET (ICCV 2023)": 2.0, "VL-Adapter (CVPR 2022)": 3.0}
+    first = json.loads(paper_file().read_text("utf-8"))["rows"][0]
+    rows = [{**first, "paper": name, "trainable_percent": papers[name]} for name in papers]
+    rows.append({**rows[-1], "kind": "analysis", "trainable_percent": 4.0})
+    rows.insert(0, {**rows[-1], "kind": "main", "trainable_percent": None})
+    monkeypatch.setattr(paper, "paper_file", lambda: tmp_path / "rows.json")
+    for expected in (3.0, 4.0, 2.0, 1.0):
+        (tmp_path / "rows.json").write_text(json.dumps({"rows": rows}), "utf-8")
+        assert published_percent("full", "clip-bart", "image-text") == expected
+        rows = [row for row in rows if row["trainable_percent"] != expected]
+
+
+def test_every_row_says_where_it_comes_from_and_what_it_measured() -> None:
+    rows = paper_rows()
+    assert len(rows) == 63
+    suites = load_suites()
+    for row in rows:
+        assert row.suite in suites
+        assert row.backbone in BACKBONES
+        assert row.paper and row.table and row.run_by and row.strength
+        assert row.kind in ("main", "analysis")
+        assert row.seeds in (1, 3)
+        assert bool(row.note) == (row.method is None)
+        assert row.trainable_percent is None or 0 < row.trainable_percent <= 100
+        assert all(0 < value.mean < 200 for value in row.metrics.values())
+
+
+def test_averages_are_the_plain_means_of_the_four_tasks() -> None:
+    for row in paper_rows():
+        tasks = [value.mean for name, value in row.metrics.items() if name != "average"]
+        if len(tasks) == 4 and "average" in row.metrics:
+            assert row.metrics["average"].mean == pytest.approx(sum(tasks) / 4, abs=0.051)
+
+
+def test_a_row_holds_means_and_the_deviations_that_are_printed() -> None:
+    three_seeds, *_ = paper_rows()
+    assert three_seeds.method == "full"
+    assert three_seeds.metrics["average"] == Printed(77.33, 0.39)
+    one_seed = next(row for row in paper_rows() if row.paper.startswith("VL-Adapter"))
+    assert one_seed.metrics["average"] == Printed(77.6, None)
+
+
+def test_the_rows_of_the_module_ablation_are_our_methods() -> None:
+    ablation = [row.method for row in paper_rows() if row.table == "module ablation"]
+    assert ablation == ["frozen", "norms", "shared-adapter"]
+
+
+def test_the_copy_of_a_wheel_is_found_where_there_is_no_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, project: Path
+) -> None:
+    settings = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))
+    build = settings["tool"]["hatch"]["build"]["targets"]
+    target = tmp_path / build["wheel"]["force-include"]["results/paper"]
+    assert "/results/paper" in build["sdist"]["include"]
+    here = paper_rows()
+    monkeypatch.setattr(paper, "PACKAGE", tmp_path / "vlbench")
+    with pytest.raises(MissingError, match=r"rows\.json: no such file"):
+        paper_rows()
+    shutil.copytree(project / "results/paper", target)
+    assert paper_file() == target / "rows.json"
+    assert paper_rows() == here
+
+
+def test_reading_published_rows_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from vlbench.leaderboard.paper import paper_rows; paper_rows();"
+        "assert not {'torch', 'transformers', 'pandas', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

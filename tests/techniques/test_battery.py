@@ -1,0 +1,167 @@
+"""What is true of every card, on a toy BART and a toy T5."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.techniques.toys import TASKS, toy_backbone, toy_batch
+from vlbench.cards import load_method, resolve_method
+from vlbench.cards.files import own_cards
+from vlbench.techniques.adapt import AdaptedModel, adapt
+from vlbench.techniques.freezing import (
+    frozen_checksum,
+    load_trained_state,
+    trained_parameters,
+    trained_state,
+)
+from vlbench.training.loss import loss
+from vlbench.training.optimiser import AdamW, parameter_groups
+
+RESOLVED_FOR = {"bart": "mini-bart", "t5": "clip-t5"}
+ROWS = [(name, kind) for name in own_cards("methods") for kind in RESOLVED_FOR]
+
+
+@pytest.fixture(params=ROWS, ids=lambda row: "-".join(row))
+def row(request: pytest.FixtureRequest) -> tuple[str, str]:
+    found: tuple[str, str] = request.param
+    return found
+
+
+def adapted(row: tuple[str, str], seed: int = 0, meta: bool = False) -> AdaptedModel:
+    """The card's technique on the same toy, made with this seed."""
+    name, kind = row
+    backbone = toy_backbone(kind, meta=meta)
+    card = resolve_method(load_method(name), RESOLVED_FOR[kind], "image-text")
+    torch.manual_seed(seed)
+    return adapt(backbone, card, TASKS)
+
+
+def train(model: AdaptedModel, steps: int, task: str = "one") -> list[float]:
+    """The trainer's step, without its data."""
+    batch = toy_batch(task)
+    optimiser = AdamW(parameter_groups(model, 0.01, model.undecayed()), lr=1e-2)
+    losses = []
+    for number in range(1, steps + 1):
+        value = loss(model(batch), batch.target_ids, batch.scores, "per-example")
+        penalty = model.technique.penalty()
+        (value if penalty is None else value + penalty).backward()
+        optimiser.step()
+        model.technique.stepped(number, steps)
+        optimiser.zero_grad(set_to_none=True)
+        losses.append(value.item())
+    return losses
+
+
+def outputs(model: AdaptedModel) -> torch.Tensor:
+    """Logits of a batch, in evaluation."""
+    model.eval()
+    with torch.no_grad():
+        return model(toy_batch())
+
+
+def test_ten_steps_move_what_trains_and_leave_the_rest_bit_equal(row: tuple[str, str]) -> None:
+    model = adapted(row).eval()  # no dropout: the losses compare
+    before = frozen_checksum(model)
+    start = {name: tensor.clone() for name, tensor in trained_state(model).items()}
+    losses = train(model, 10)
+    assert losses[-1] < losses[0]
+    assert frozen_checksum(model) == before
+    moved = {name for name, t in trained_state(model).items() if not torch.equal(t, start[name])}
+    assert any(name.startswith("backbone.visual.") for name in moved)
+    assert {name.partition(".")[0] for name in moved} <= {"backbone", "technique"}
+    assert trained_parameters(model).keys() >= moved
+
+
+def test_what_trains_is_what_the_card_says(row: tuple[str, str]) -> None:
+    model = adapted(row)
+    backbone, technique = model.backbone, model.technique
+    card = resolve_method(load_method(row[0]), RESOLVED_FOR[row[1]], "image-text")
+    allowed: set[Any] = set()
+    for part in technique.trained(backbone, card.train.norms):
+        allowed |= {part} if isinstance(part, torch.nn.Parameter) else set(part.parameters())
+    assert set(trained_parameters(model).values()) == allowed
+    assert set(backbone.visual.parameters()) <= allowed
+    if card.technique != "full":
+        assert backbone.table not in allowed
+        norms = {p for norm in backbone.norms() for p in norm.parameters()}
+        if not card.train.norms and card.technique not in ("lora", "bitfit", "peft"):
+            assert not norms & allowed
+
+
+def test_one_seed_gives_one_model_and_two_seeds_two(row: tuple[str, str]) -> None:
+    first, same, other = adapted(row), adapted(row), adapted(row, seed=1)
+    for model in (first, same, other):
+        torch.manual_seed(7)
+        train(model, 2)
+    assert torch.equal(outputs(first), outputs(same))
+    new = [n for n in trained_state(first) if n.startswith("technique.")]
+    if row[0] not in ("bitfit", "vl-pet-middle-y") and any("weight" in n for n in new):
+        assert not torch.equal(outputs(first), outputs(other))
+
+
+def test_a_saved_adapter_holds_what_trains_and_reloads_bit_equal(
+    row: tuple[str, str], tmp_path: Path
+) -> None:
+    model, fresh = adapted(row), adapted(row, seed=1)
+    train(model, 2)
+    file = tmp_path / "adapter.safetensors"
+    save_file(trained_state(model), str(file))
+    saved = load_file(str(file))
+    assert saved.keys() == trained_parameters(model).keys()
+    load_trained_state(fresh, saved, str(file))
+    assert torch.equal(outputs(fresh), outputs(model))
+
+
+def test_a_batch_moves_its_own_tasks_weights_only(row: tuple[str, str]) -> None:
+    model = adapted(row)
+    start = {name: tensor.clone() for name, tensor in trained_state(model).items()}
+    train(model, 2, task="one")
+    for name, tensor in trained_state(model).items():
+        if "two" in name.split("."):
+            assert torch.equal(tensor, start[name]), name
+    if load_method(row[0]).sharing == "task" and row[0] not in ("full", "frozen"):
+        assert any("two" in name.split(".") for name in start)
+
+
+@torch.no_grad()
+def greedy(model: AdaptedModel, batch: Any, length: int) -> list[list[int]]:
+    """The plain way: the whole prefix again for every token, no cache."""
+    hidden, mask = model.backbone.encode(batch)
+    config = model.backbone.config
+    ids = torch.full((mask.shape[0], 1), config.decoder_start_token_id)
+    is_done = torch.zeros(mask.shape[0], dtype=torch.bool)
+    while ids.shape[1] < length and not is_done.all():
+        token = model.backbone.decode(hidden, mask, ids)[:, -1].argmax(-1)
+        token = token.masked_fill(is_done, config.pad_token_id)
+        ids = torch.cat([ids, token[:, None]], dim=1)
+        is_done |= token == config.eos_token_id
+    rows: list[list[int]] = ids.tolist()
+    return rows
+
+
+def test_generation_with_caches_equals_generation_without(row: tuple[str, str]) -> None:
+    model = adapted(row)
+    train(model, 3)
+    model.eval()
+    for images in (1, 2):
+        batch = toy_batch(images=images)
+        assert model.generate(batch, beams=1, max_length=7) == greedy(model, batch, 7)
+
+
+def test_weights_that_move_show_at_once(row: tuple[str, str]) -> None:
+    model = adapted(row)
+    before = outputs(model)
+    train(model.train(), 1)
+    assert not torch.equal(outputs(model), before)
+
+
+def test_counting_needs_no_weights(row: tuple[str, str]) -> None:
+    meta, real = adapted(row, meta=True), adapted(row)
+    shapes = {name: p.shape for name, p in trained_parameters(meta).items()}
+    assert shapes == {name: p.shape for name, p in trained_parameters(real).items()}
+    assert all(p.is_meta for p in meta.parameters())

@@ -1,0 +1,1 @@
+"""Parity: our models against recorded inputs, outputs and gradients of the authors' models."""

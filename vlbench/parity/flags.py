@@ -1,0 +1,181 @@
+"""From the authors' options to a method card of ours: one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from vlbench.cards.method import MethodCard, Sharing
+from vlbench.cards.train import TrainSettings
+from vlbench.errors import DataError
+from vlbench.parity.facts import ModelFacts
+from vlbench.parity.options import Options, completed, read_options
+
+
+class Flag(NamedTuple):
+    """What one of their switches builds."""
+
+    technique: str
+    params: dict[str, str] = {}
+    """Our parameter -> their option."""
+    fixed: dict[str, Any] = {}
+    """Our parameter -> its value wherever the switch is on."""
+    single: str = ""
+    """Their switch for one set of weights for all tasks; without it each task has its own.
+    Empty: there is one set always."""
+    needs: tuple[str, ...] = ()
+    """Switches that are on in all their scripts with this one; without them it is not known."""
+
+
+WIDTH = {"reduction": "reduction_factor"}
+VL_PET = {
+    "width": "adapter_down_dim",
+    "gate_width": "adapter_gating_down_dim",
+    "heads": "encoder_adapter_multihead_num_head",
+    "value_width": "decoder_enc_attn_value_parallel_adapter_down_dim",
+    "zero_initialised": "use_encoder_multihead_up_zero_init",
+}
+VL_PET_NEEDS = (
+    "use_adapter",
+    "use_single_adapter",
+    "no_encoder_adapter",
+    "use_adapter_down_dim",
+    "use_encoder_adapter_down_multihead",
+    "no_decoder_adapter",
+    "use_decoder_enc_attn_value_parallel_adapter_down_dim",
+)
+FLAGS: dict[str, Flag] = {
+    "unfreeze_language_model": Flag("full"),
+    "use_adapter": Flag("adapter", WIDTH, single="use_single_adapter"),
+    "use_compacter": Flag(
+        "compacter",
+        {
+            **WIDTH,
+            "division": "hypercomplex_division",
+            "shared_rule": "shared_phm_rule",
+            "factorized": "factorized_phm",
+            "rank": "phm_rank",
+            "init_range": "phm_init_range",
+        },
+        single="use_single_adapter",
+    ),
+    "use_lradapter": Flag(
+        "low_rank_adapter", {**WIDTH, "rank": "low_rank_rank"}, single="use_single_adapter"
+    ),
+    "use_hyperformer": Flag(
+        "hyperformer",
+        {
+            **WIDTH,
+            "dim": "projected_task_embedding_dim",
+            "task_dim": "hyperformer_task_embedding_dim",
+            "hidden": "hyperformer_task_hidden_dim",
+            "one_hypernetwork": "efficient_unique_hyper_net",
+        },
+    ),
+    "use_lora": Flag(
+        "lora",
+        {"rank": "lora_dim", "alpha": "lora_alpha"},
+        fixed={"biases": True},
+        single="use_single_lora",
+    ),
+    "encoder_prompt_len": Flag(
+        "prompt", {"length": "encoder_prompt_len", "hidden": "mid_dim"}, single="use_single_prompt"
+    ),
+    "unfreeze_bias": Flag("bitfit"),
+    "use_bitfit": Flag("bitfit", fixed={"missing": True}),
+    "use_side_transformers": Flag("lst", {"reduction": "side_reduction_factor"}),
+    "use_encoder_adapter_gating_large_x_lowrank": Flag(
+        "vl_pet", VL_PET, {"granularity": "large"}, needs=VL_PET_NEEDS
+    ),
+    "use_encoder_adapter_gating_middle_xy_add": Flag(
+        "vl_pet", VL_PET, {"granularity": "middle-x"}, needs=VL_PET_NEEDS
+    ),
+    "use_encoder_adapter_gating_middle_ia3_add": Flag(
+        "vl_pet", VL_PET, {"granularity": "middle-y"}, needs=VL_PET_NEEDS
+    ),
+    "use_encoder_adapter_gating_small_xy_cat": Flag(
+        "vl_pet", VL_PET, {"granularity": "small"}, needs=VL_PET_NEEDS
+    ),
+}
+"""Their switches; several at once are a composition."""
+PARTS = {"no_encoder_adapter", "no_decoder_adapter", "use_encoder_adapter_down_multihead"}
+"""Switches that have a meaning only with a switch of FLAGS that needs them."""
+
+
+def options_of(facts: ModelFacts) -> Options:
+    """The options a recorded model was made with, shrunk constants among them."""
+    given = (
+        dict(facts.args) if facts.args is not None else read_options(facts.argv + facts.extra_args)
+    )
+    return completed({**given, **facts.reduced_constants})
+
+
+def method_card(facts: ModelFacts, options: Options) -> MethodCard:
+    """Our card of that model; DataError for options that are none of our techniques."""
+    flags = {name: flag for name, flag in FLAGS.items() if options[name]}
+    if any(flag.technique == "vl_pet" for flag in flags.values()):
+        flags.pop("use_adapter", None)  # there it only says that there are adapters somewhere
+    _refuse_unknown(facts, flags, options)
+    parts = {flag.technique: _params(flag, options) for flag in flags.values()}
+    if len(parts) < len(flags):
+        raise DataError(f"options that exclude each other: --{' --'.join(flags)}")
+    sharings = {_sharing(flag, options) for flag in flags.values()} or {"all"}
+    if len(sharings) > 1:
+        raise DataError(f"--{' --'.join(flags)} share with tasks differently: not one composition")
+    technique = "+".join(parts) or "frozen"
+    return MethodCard(
+        name=facts.method,
+        title=facts.method,
+        technique=technique,
+        sharing=sharings.pop(),
+        params=parts if len(parts) > 1 else parts.get(technique, {}),
+        train=TrainSettings(norms=_norms(facts, options)),
+    )
+
+
+def _refuse_unknown(facts: ModelFacts, flags: Mapping[str, Flag], options: Options) -> None:
+    if not options["downsample"]:
+        raise DataError("without --downsample: not known here")
+    needed = {name for flag in flags.values() for name in flag.needs}
+    missing = sorted(name for name in needed if not options[name])
+    stray = sorted(name for name in PARTS - needed if options[name])
+    if missing or stray:
+        words = [f"without --{name}" for name in missing] + [f"with --{name}" for name in stray]
+        raise DataError(f"--{' --'.join(flags)} {', '.join(words)}: not known here")
+    if options["use_hyperformer"] and not (
+        options["unique_hyper_net"] or options["efficient_unique_hyper_net"]
+    ):
+        raise DataError(
+            "--use_hyperformer without --unique_hyper_net or --efficient_unique_hyper_net: "
+            "not known here"
+        )
+    if options["unfreeze_bias"] and facts.backbone != "bart":
+        raise DataError(f"--unfreeze_bias on {facts.backbone}: not known here")
+    width = facts.sizes.get("d_model")
+    if options["encoder_prompt_len"] and options["prompt_input_dim"] != width:
+        raise DataError(f"prompts of width {options['prompt_input_dim']} in a model of {width}")
+
+
+def _params(flag: Flag, options: Options) -> dict[str, Any]:
+    params = {ours: options[theirs] for ours, theirs in flag.params.items()} | flag.fixed
+    if flag.technique == "vl_pet":
+        is_scaled = options["use_encoder_gating_scaling"]
+        params["scale"] = options["encoder_gating_scaling_factor"] if is_scaled else 1.0
+    return params
+
+
+def _sharing(flag: Flag, options: Options) -> Sharing:
+    if not flag.single or options[flag.single]:
+        return "all"
+    if flag.single == "use_single_adapter":
+        if options["share_up_sampler"]:
+            return "up"
+        if options["share_down_sampler"]:
+            return "down"
+    return "task"
+
+
+def _norms(facts: ModelFacts, options: Options) -> bool:
+    """Whether the backbone's norms train; on T5 their switch for all norms has no effect."""
+    of_all = options["unfreeze_layer_norms"] and facts.backbone == "bart"
+    return bool(of_all or options["unfreeze_encoder_layer_norms"])

@@ -1,0 +1,137 @@
+"""One golden pair: the recorded tensors, and our model with the recorded weights in it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
+
+from torch import Tensor
+from transformers import BartConfig, T5Config
+
+from vlbench.backbones.bart import new_bart
+from vlbench.backbones.base import Backbone
+from vlbench.backbones.t5 import new_t5
+from vlbench.cards.method import MethodCard
+from vlbench.cards.task import load_task
+from vlbench.checkpoints.authors import Name, authors_names, spelt
+from vlbench.checkpoints.matching import match
+from vlbench.checkpoints.names import TASKS
+from vlbench.checkpoints.reading import read_tensors
+from vlbench.errors import DataError
+from vlbench.parity.facts import ModelFacts, read_facts
+from vlbench.parity.flags import method_card, options_of
+from vlbench.techniques.adapt import AdaptedModel, adapt
+from vlbench.techniques.freezing import trained_parameters
+from vlbench.tensors import copy_into, unique_state
+from vlbench.training.loss import loss
+
+INPUTS = ("input_ids", "vis_feats", "boxes", "target_ids", "scores")
+ALL_TASKS = "vqa,gqa,nlvr,caption"
+WEIGHTS = "weights/"
+
+
+class Golden:
+    """The pair whose JSON is `file`; tasks and tensors go by the authors' names."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.name = file.stem
+        self.facts = read_facts(file, ModelFacts)
+        self.options = options_of(self.facts)
+        self.tensors = read_tensors(file.with_suffix(".safetensors"))
+        given = self.facts.args or {}
+        self.tasks = tuple(str(given.get("tasks", ALL_TASKS)).split(","))
+        """All the model was made for; recorded are those of `facts.tasks`."""
+
+    @property
+    def is_followup(self) -> bool:
+        """Whether it is of a follow-up's code: less is recorded of it."""
+        return self.facts.args is None
+
+    @property
+    def lora_is_left_out(self) -> bool:
+        """VL-Adapter's T5 takes `--use_lora` and adds none: no such tensor is in the file."""
+        has_lora = any("lora" in part for key in self.tensors for part in key.split("."))
+        return bool(self.options["use_lora"]) and self.facts.backbone == "t5" and not has_lora
+
+    @cached_property
+    def card(self) -> MethodCard:
+        """Our card of the model."""
+        return method_card(self.facts, self.options)
+
+    @cached_property
+    def model(self) -> AdaptedModel:
+        """Our model with their weights, in evaluation."""
+        model = adapt(self._backbone(), self.card, list(self._ours)).eval()
+        own = unique_state(model)
+        found = match(own, authors_names(model, self._ours), self.of(WEIGHTS))
+        found.require_all(f"{self.name}.safetensors")
+        copy_into(own, found.tensors, self.name)
+        return model
+
+    def in_double(self) -> Golden:
+        """The same in float64."""
+        other = Golden(self.file)
+        other.model.double()
+        return other
+
+    @cached_property
+    def names(self) -> list[Name]:
+        """Their names of our tensors."""
+        return authors_names(self.model, self._ours)
+
+    @property
+    def _ours(self) -> dict[str, str]:
+        ours = {theirs: own for own, theirs in TASKS.items()}
+        unknown = [task for task in self.tasks if task not in ours]
+        if unknown:
+            raise DataError(f"unknown task '{unknown[0]}'")
+        return spelt(ours[task] for task in self.tasks)
+
+    def _backbone(self) -> Backbone:
+        sizes, tokens = dict(self.facts.sizes), int(self.options["n_boxes"])
+        width = self.tensor(f"in/{next(iter(self.facts.tasks))}/vis_feats").shape[-1]
+        if self.facts.backbone == "bart":
+            return new_bart(BartConfig(**sizes), width, visual_tokens=tokens)
+        if self.facts.backbone == "t5":
+            return new_t5(T5Config(**sizes), width, visual_tokens=tokens)
+        raise DataError(f"unknown backbone '{self.facts.backbone}'")
+
+    def of(self, prefix: str) -> dict[str, Tensor]:
+        """The recorded tensors under a prefix, by the rest of their names."""
+        return {
+            key.removeprefix(prefix): tensor
+            for key, tensor in self.tensors.items()
+            if key.startswith(prefix)
+        }
+
+    def tensor(self, name: str) -> Tensor:
+        """A recorded tensor; DataError where it is not there."""
+        if name not in self.tensors:
+            raise DataError(f"no tensor {name}")
+        return self.tensors[name]
+
+    def batch(self, task: str) -> SimpleNamespace:
+        """The recorded inputs of a task."""
+        found = {name: self.tensor(f"in/{task}/{name}") for name in INPUTS}
+        if found["vis_feats"].dim() == 3:  # one picture
+            found["vis_feats"] = found["vis_feats"].unsqueeze(1)
+            found["boxes"] = found["boxes"].unsqueeze(1)
+        ours = next(own for own, theirs in TASKS.items() if theirs == task)
+        return SimpleNamespace(task=ours, features=found.pop("vis_feats"), **found)
+
+    def loss(self, logits: Tensor, batch: SimpleNamespace) -> Tensor:
+        """The task's loss."""
+        kind = load_task(batch.task).loss
+        return loss(logits, batch.target_ids, batch.scores, kind)
+
+    def gradients(self) -> dict[str, Tensor | None]:
+        """The model's gradients under their names; None where there is none."""
+        gradients = {name: p.grad for name, p in trained_parameters(self.model).items()}
+        found: dict[str, Tensor | None] = {}
+        for name in self.names:
+            if name.ours in gradients:
+                whole = gradients[name.ours]
+                found[name.theirs[0]] = None if whole is None else whole[name.rows]
+        return found

@@ -1,0 +1,86 @@
+"""BitFit (Ben Zaken et al., 2021, https://arxiv.org/abs/2106.10199): the biases alone train.
+
+BART has biases in every linear layer and norm. T5 has none: there `missing` gives one, zero at the
+start, to every linear layer and norm of both stacks, to the norms of the visual embedding and to
+the output layer (untied), as the reference code of LST does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from vlbench.backbones.sites import OutputHook
+from vlbench.cards.checking import Checked
+from vlbench.errors import UsageError
+from vlbench.techniques.base import Technique
+
+if TYPE_CHECKING:
+    from vlbench.backbones.base import Backbone
+
+
+class BitFitParams(Checked):
+    """Parameters of BitFit."""
+
+    missing: bool = False
+    """Whether linear layers and norms without a bias get one."""
+
+
+class Bias(nn.Module):
+    """A bias for a module that has none."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, y: Tensor) -> Tensor:
+        """(..., width) -> the same."""
+        return y + self.bias
+
+
+class BitFit(Technique):
+    """Trains the biases that there are and, where asked, adds those that are missing."""
+
+    Params: ClassVar[type[Checked]] = BitFitParams
+    params: BitFitParams
+
+    def check(self, backbone: Backbone) -> None:
+        """There must be something to train."""
+        if not backbone.biases() and not self.params.missing:
+            raise UsageError("This backbone has no biases: --set params.missing=true adds them.")
+
+    def attach(self, backbone: Backbone) -> None:
+        """The missing biases, each named by the path of its module, dashes for dots."""
+        self.added = nn.ModuleDict()
+        if not self.params.missing:
+            return
+        for path, module, width in _without_bias(backbone):
+            with torch.device(backbone.table.device):
+                bias = Bias(width)
+            self.added[path.replace(".", "-")] = bias
+            module.register_forward_hook(OutputHook(bias))
+
+    def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
+        """Added biases, and those of the backbone."""
+        return [*super().trained(backbone, norms), *backbone.biases()]
+
+    def undecayed(self) -> list[nn.Parameter]:
+        """Biases do not decay."""
+        return list(self.added.parameters())
+
+
+def _without_bias(backbone: Backbone) -> list[tuple[str, nn.Module, int]]:
+    """Linear layers and norms that have no bias: path, module, width of the output."""
+    found: list[tuple[str, nn.Module, int]] = []
+    for root, part in (("language", backbone.language), ("visual", backbone.visual)):
+        for path, module in part.named_modules():
+            each: Any = module
+            if getattr(module, "bias", None) is not None:
+                continue
+            if isinstance(module, nn.Linear):
+                found.append((f"{root}.{path}", module, module.out_features))
+            elif isinstance(module, backbone.norm_type):
+                found.append((f"{root}.{path}", module, each.weight.shape[0]))
+    return found

@@ -1,0 +1,217 @@
+"""Hyperformer (Mahabadi et al., 2021, https://arxiv.org/abs/2106.04489): adapters that are made.
+
+z = LN(W2 relu(W1 [task; layer] + b1) + b2), weight = reshape(Wg z + bg), bias = Wh z + bh: for
+each side, kind of sub-layer and direction a hypernetwork makes an adapter's weights from a vector
+per task and one per layer. `one_hypernetwork`: one up and one down a side, which also read a
+vector of the kind. VL-Adapter runs the former, without the published layer norms.
+
+Shapes: N layers of a side, E width of z, C hidden size, R bottleneck width.
+
+All layers' weights are made at once, once a batch, and kept through a generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vlbench.backbones.sites import SUBLAYERS, Kind, Router, Side, Site
+from vlbench.cards.checking import Checked
+from vlbench.errors import UsageError, nearest
+from vlbench.techniques.base import Technique
+from vlbench.techniques.bottleneck import BottleneckParams, bottleneck_width
+
+if TYPE_CHECKING:
+    from vlbench.backbones.base import Backbone
+
+INIT_STD = 0.01
+KINDS: tuple[Kind, ...] = ("feed_forward", "self_attention", "cross_attention")
+"""In the order of the table of kinds."""
+
+
+class HyperformerParams(BottleneckParams):
+    """Parameters of Hyperformer."""
+
+    dim: int = Field(default=8, ge=1)
+    """E: the width of z, from which all weights are made."""
+    task_dim: int = Field(default=512, ge=1)
+    """Width of the vectors of tasks, layers and kinds."""
+    hidden: int = Field(default=128, ge=1)
+    """Width between the projector's two layers."""
+    one_hypernetwork: bool = False
+    """Whether one pair of hypernetworks serves all kinds of a side."""
+
+
+class Made(NamedTuple):
+    """Weights of one adapter."""
+
+    down: Tensor
+    """(R, C)."""
+    down_bias: Tensor
+    """(R,)."""
+    up: Tensor
+    """(C, R)."""
+    up_bias: Tensor
+    """(C,)."""
+
+
+AdaptersOfSide = dict[Kind, list[Made]]
+"""Kind -> its adapters, layer by layer."""
+
+
+class HyperNetwork(nn.Module):
+    """Makes one direction's weight and bias."""
+
+    def __init__(self, dim: int, rows: int, columns: int) -> None:
+        super().__init__()
+        self.weight = nn.Linear(dim, rows * columns)
+        self.bias = nn.Linear(dim, rows)
+        self.shape = (rows, columns)
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, E) -> (N, rows, columns), (N, rows)."""
+        return self.weight(z).unflatten(-1, self.shape), self.bias(z)
+
+
+class Controller(nn.Module):
+    """Makes the adapters of one side."""
+
+    def __init__(
+        self, params: HyperformerParams, layers: int, kinds: Sequence[Kind], width: int, low: int
+    ) -> None:
+        super().__init__()
+        self.kinds = tuple(kinds)
+        self.layers = nn.Embedding(layers, params.task_dim)
+        self.types: nn.Embedding | None = None
+        parts = 2
+        names: Sequence[str] = self.kinds
+        if params.one_hypernetwork:
+            self.types = nn.Embedding(len(KINDS), params.task_dim)
+            parts, names = 3, ("any",)
+        self.projector = nn.Sequential(
+            nn.Linear(parts * params.task_dim, params.hidden),
+            nn.ReLU(),
+            nn.Linear(params.hidden, params.dim),
+        )
+        self.norm = nn.LayerNorm(params.dim, eps=1e-6)
+        self.down = nn.ModuleDict({n: HyperNetwork(params.dim, low, width) for n in names})
+        self.up = nn.ModuleDict({n: HyperNetwork(params.dim, width, low) for n in names})
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=INIT_STD)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, task: Tensor) -> AdaptersOfSide:
+        """A task's vector -> the adapters of every kind in all layers."""
+        if self.types is None:
+            z = self._z(task)
+            return {kind: self._make(kind, z) for kind in self.kinds}
+        types = self.types.weight
+        return {
+            kind: self._make("any", self._z(task, types[KINDS.index(kind)])) for kind in self.kinds
+        }
+
+    def _z(self, task: Tensor, *kind: Tensor) -> Tensor:
+        layers = self.layers.weight  # (N, D)
+        before, behind = task.expand_as(layers), [each.expand_as(layers) for each in kind]
+        known = torch.cat([before, layers, *behind], dim=-1)
+        z: Tensor = self.norm(self.projector(known))  # (N, E)
+        return z
+
+    def _make(self, name: str, z: Tensor) -> list[Made]:
+        all_layers = (*self.down[name](z), *self.up[name](z))
+        # not indexed: the gradient of each index would be as large as all layers' weights
+        one_by_one = zip(*(weights.unbind() for weights in all_layers), strict=True)
+        return [Made(*weights) for weights in one_by_one]
+
+
+class Kept:
+    """The adapters last made for each side, and what they were made from and for.
+
+    A copied model makes its own.
+    """
+
+    def __init__(self) -> None:
+        self.adapters: dict[Side, AdaptersOfSide] = {}
+        self.batch: dict[Side, object] = {}
+        self.versions: dict[Side, object] = {}
+
+    def __deepcopy__(self, memo: object) -> Kept:
+        return Kept()
+
+
+class Hyperformer(Technique):
+    """Adapters behind every attention and feed-forward, made by hypernetworks."""
+
+    Params: ClassVar[type[Checked]] = HyperformerParams
+    params: HyperformerParams
+
+    def subsites(self, backbone: Backbone) -> list[Site]:
+        """The sites that get an adapter."""
+        return [site for site in backbone.sites() if site.kind in SUBLAYERS]
+
+    def claims(self, backbone: Backbone) -> set[str]:
+        """Every sub-layer's output."""
+        return {site.name for site in self.subsites(backbone)}
+
+    def check(self, backbone: Backbone) -> None:
+        """The width must divide."""
+        bottleneck_width(backbone.width, self.params.reduction)
+
+    def attach(self, backbone: Backbone) -> None:
+        """A vector per task, a controller per side, and a hook per site."""
+        low = bottleneck_width(backbone.width, self.params.reduction)
+        sites = self.subsites(backbone)
+        self.kept = Kept()
+        with torch.device(backbone.table.device):
+            vectors = {task: nn.Parameter(torch.randn(self.params.task_dim)) for task in self.tasks}
+            self.task_vectors = nn.ParameterDict(vectors)
+            self.sides = nn.ModuleDict()
+            for side in dict.fromkeys(site.side for site in sites):
+                kinds = [k for k in KINDS if any((s.side, s.kind) == (side, k) for s in sites)]
+                layers = len(backbone.layers(side))
+                self.sides[side] = Controller(self.params, layers, kinds, backbone.width, low)
+        backbone.initialise(self.sides)
+        first = {side: next(site for site in sites if site.side == side) for side in self.sides}
+        for site in sites:
+            is_first = site is first[site.side]
+            site.on_output(partial(self.adapted, backbone.router, site, is_first))
+
+    def adapted(self, router: Router, site: Site, is_first: bool, u: Tensor) -> Tensor:
+        """(B, T, C) -> u + Up(gelu(Down(u))) with the weights made for this site."""
+        made = self._adapters(router, site.side, is_first, u.device.type)[site.kind][site.layer]
+        low = functional.linear(u, made.down, made.down_bias)
+        low = functional.gelu(low, approximate="tanh")
+        return u + functional.linear(low, made.up, made.up_bias)
+
+    def _adapters(self, router: Router, side: Side, is_first: bool, device: str) -> AdaptersOfSide:
+        """The side's for the current batch; whether weights moved is asked at its first site."""
+        kept = self.kept
+        is_autocast = torch.is_autocast_enabled(device)
+        batch = (router.batches, router.task, torch.is_grad_enabled(), is_autocast)
+        if kept.batch.get(side) != batch or (is_first and kept.versions[side] != self._versions()):
+            if router.task not in self.task_vectors:
+                known = nearest(router.task, self.tasks)
+                raise UsageError(f"No weights for task '{router.task}'. {known}")
+            kept.adapters[side] = self.sides[side](self.task_vectors[router.task])
+            kept.batch[side], kept.versions[side] = batch, self._versions()
+        return kept.adapters[side]
+
+    def _versions(self) -> list[int]:
+        return [0 if p.is_inference() else p._version for p in self.parameters()]
+
+    def undecayed(self) -> list[nn.Parameter]:
+        """The bias hypernetworks' weights and the norm's: the reference spares them by name."""
+        spared: list[nn.Parameter] = []
+        for module in self.modules():
+            if isinstance(module, HyperNetwork):
+                spared.append(cast(nn.Parameter, module.bias.weight))
+            if isinstance(module, Controller):
+                spared.append(module.norm.weight)
+        return spared

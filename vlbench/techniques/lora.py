@@ -1,0 +1,98 @@
+"""Low-rank adaptation (Hu et al., 2021, https://arxiv.org/abs/2106.09685).
+
+y = W0 x + (alpha / rank) B A dropout(x), A: (rank, in), B: (out, rank), at the query and value
+projections of every attention; B = 0 at the start, so it starts as the frozen layer. Weights of
+its own for each task, one pair for all, or half of the pair shared (`up`: one B, own As).
+
+The reference code also frees every bias of the backbone, one set for all tasks, those of BART's
+norms among them (`biases`). VL-Adapter adds no LoRA to T5, silently; this is LST's there.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from vlbench.backbones.sites import Router, Site
+from vlbench.cards.checking import Checked
+from vlbench.techniques.base import Technique
+from vlbench.techniques.bottleneck import PerTask, owners
+
+if TYPE_CHECKING:
+    from vlbench.backbones.base import Backbone
+
+
+class LoRAParams(Checked):
+    """Parameters of LoRA."""
+
+    rank: int = Field(default=128, ge=1)
+    """Rank of the update."""
+    alpha: float = Field(default=32, gt=0)
+    """The update is scaled by alpha / rank."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Dropout of what enters the update."""
+    biases: bool = True
+    """Whether the backbone's biases train too."""
+    targets: tuple[Literal["query", "key", "value"], ...] = ("query", "value")
+    """The projections that are updated, in every attention."""
+
+
+class Update(nn.Module):
+    """What is added to one projection's output; zero at the start."""
+
+    def __init__(self, down: PerTask, up: PerTask, scale: float, dropout: float) -> None:
+        super().__init__()
+        self.down = down
+        self.up = up
+        self.scale = scale
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, router: Router, x: Tensor, y: Tensor) -> Tensor:
+        """x (B, T, in) and the frozen layer's y (B, T, out) -> y with the update."""
+        low = self.scale * self.down(self.dropout(x), router.task)  # (B, T, rank)
+        output: Tensor = y + self.up(low, router.task)
+        return output
+
+
+class LoRA(Technique):
+    """A low-rank update of every query and value projection."""
+
+    Params: ClassVar[type[Checked]] = LoRAParams
+    sharings: ClassVar[frozenset[str]] = frozenset({"task", "all", "up", "down"})
+    params: LoRAParams
+
+    def targets(self, backbone: Backbone) -> list[Site]:
+        """The projections that get an update."""
+        return [site for site in backbone.sites() if site.kind in self.params.targets]
+
+    def claims(self, backbone: Backbone) -> set[str]:
+        """Those projections."""
+        return {site.name for site in self.targets(backbone)}
+
+    def attach(self, backbone: Backbone) -> None:
+        """One update a projection, named after it."""
+        downs, ups = owners(self.sharing, self.tasks)
+        rank, scale = self.params.rank, self.params.alpha / self.params.rank
+        self.sites = nn.ModuleDict()
+        for site in self.targets(backbone):
+            with torch.device(backbone.table.device):
+                down = PerTask(partial(nn.Linear, site.width_in, rank, bias=False), downs)
+                up = PerTask(partial(_zero, rank, site.width), ups)
+            update = Update(down, up, scale, self.params.dropout)
+            self.sites[site.name] = update
+            site.on_passage(partial(update, backbone.router))
+
+    def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
+        """The updates, and the backbone's biases where the card says so."""
+        biases = backbone.biases() if self.params.biases else []
+        return [*super().trained(backbone, norms), *biases]
+
+
+def _zero(width_in: int, width_out: int) -> nn.Linear:
+    linear = nn.Linear(width_in, width_out, bias=False)
+    nn.init.zeros_(linear.weight)
+    return linear

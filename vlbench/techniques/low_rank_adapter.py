@@ -1,0 +1,53 @@
+"""Low-rank adapters (a baseline of Mahabadi et al., 2021, https://arxiv.org/abs/2106.04647).
+
+Adapters whose Down and Up are y = x L R + b, L: (in, rank), R: (rank, out). L and R start
+Xavier-uniform with gain sqrt(2) on every backbone, b at zero; b decays in the reference code.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from vlbench.cards.checking import Checked
+from vlbench.techniques.bottleneck import BottleneckParams, Bottlenecks
+
+
+class LowRankParams(BottleneckParams):
+    """Parameters of low-rank adapters."""
+
+    rank: int = Field(default=1, ge=1)
+    """Rank of both layers' matrices."""
+
+
+class LowRankLinear(nn.Module):
+    """A linear layer whose matrix is a product of two thin ones."""
+
+    def __init__(self, width_in: int, width_out: int, rank: int) -> None:
+        super().__init__()
+        self.left = _xavier(width_in, rank)
+        self.right = _xavier(rank, width_out)
+        self.b = nn.Parameter(torch.zeros(width_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, in) -> (B, T, out)."""
+        return x @ self.left @ self.right + self.b
+
+
+class LowRankAdapter(Bottlenecks):
+    """Bottlenecks of two low-rank layers."""
+
+    Params: ClassVar[type[Checked]] = LowRankParams
+    params: LowRankParams
+
+    def layer(self, width_in: int, width_out: int) -> nn.Module:
+        """A low-rank layer."""
+        return LowRankLinear(width_in, width_out, self.params.rank)
+
+
+def _xavier(rows: int, columns: int) -> nn.Parameter:
+    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(rows, columns), gain=sqrt(2.0)))

@@ -1,0 +1,88 @@
+"""Prompt tuning (Lester et al., 2021, https://arxiv.org/abs/2104.08691) in VL-Adapter's form.
+
+prompt = W_b tanh(W_a E), E: (length, C), W_a: C -> hidden, W_b: hidden -> C: the two layers of
+prefix tuning (Li and Liang, 2021), kept at inference. The prompts stand in front of the text: on
+BART they get no position and pass through the embedding norm, on T5 they are positions 0, 1, ...
+of the relative bias. The reference code has the hidden size 768 written into it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from vlbench.backbones.sites import Router
+from vlbench.cards.checking import Checked
+from vlbench.techniques.base import Technique
+from vlbench.techniques.bottleneck import PerTask, owners
+
+if TYPE_CHECKING:
+    from vlbench.backbones.base import Backbone
+
+
+class PromptParams(Checked):
+    """Parameters of prompt tuning."""
+
+    length: int = Field(default=40, ge=1)
+    """Number of prompt vectors."""
+    hidden: int = Field(default=800, ge=1)
+    """Width between the two layers."""
+
+
+class Prompt(nn.Module):
+    """The prompt vectors of one task, or of all."""
+
+    def __init__(self, length: int, width: int, hidden: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(length, width)
+        self.first = nn.Linear(width, hidden)
+        self.second = nn.Linear(hidden, width)
+
+    def forward(self) -> Tensor:
+        """(length, C)."""
+        prompt: Tensor = self.second(torch.tanh(self.first(self.embedding.weight)))
+        return prompt
+
+
+class InFront:
+    """Puts the current task's prompt in front of what enters the encoder."""
+
+    def __init__(self, prompts: PerTask, router: Router) -> None:
+        self.prompts = prompts
+        self.router = router
+
+    def __call__(self, entered: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """(B, L, C), (B, L) -> (B, length + L, C), (B, length + L)."""
+        text, mask = entered
+        prompt = self.prompts.of(self.router.task)()
+        prompts = prompt.to(text.dtype).expand(text.shape[0], -1, -1)  # (B, length, C)
+        is_read = mask.new_ones(prompts.shape[:2])
+        return torch.cat([prompts, text], dim=1), torch.cat([is_read, mask], dim=1)
+
+
+class PromptTuning(Technique):
+    """Prompts at the encoder's input, for each task or for all."""
+
+    Params: ClassVar[type[Checked]] = PromptParams
+    sharings: ClassVar[frozenset[str]] = frozenset({"task", "all"})
+    params: PromptParams
+
+    def claims(self, backbone: Backbone) -> set[str]:
+        """The encoder's input."""
+        return {site.name for site in backbone.sites() if site.kind == "encoder_input"}
+
+    def attach(self, backbone: Backbone) -> None:
+        """The prompts, hooked in front of the text."""
+        whose, _ = owners(self.sharing, self.tasks)
+        with torch.device(backbone.table.device):
+            self.prompts = PerTask(partial(self._new, backbone), whose)
+        backbone.encoder_input.on_entry(InFront(self.prompts, backbone.router))
+
+    def _new(self, backbone: Backbone) -> Prompt:
+        prompt = Prompt(self.params.length, backbone.width, self.params.hidden)
+        backbone.initialise(prompt)
+        return prompt

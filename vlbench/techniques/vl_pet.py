@@ -1,0 +1,205 @@
+"""VL-PET (Hu et al., ICCV 2023, https://arxiv.org/abs/2308.09804): gated adapters, encoder first.
+
+Encoder, at each attention and feed-forward with residual input x and output h:
+D = Up(gelu(Down(h))), out = scale G (h + D). Decoder: values of the cross-attention alone,
+V + Up(gelu(Down(m))) from the encoder's states m. One set of weights for all tasks.
+
+G, by granularity: large: sigmoid(U gelu(D x)), (B, T, C); middle-x: sigmoid(w (x + h + D)),
+(B, T, 1); middle-y: 1 + g, (C); small: the mean over all tokens, padding and pictures included,
+of sigmoid(w [x; h + D]), (B, 1, 1).
+
+The reference code stores Down in `heads` pieces, which together are one linear layer, as here. On
+BART it starts with G about 1/2; on T5 it sets `scale` to 0.3 and all outputs to zero at first.
+The norms of the encoder train, those of the decoder do not.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vlbench.backbones.sites import Site
+from vlbench.cards.checking import Checked
+from vlbench.errors import UsageError
+from vlbench.techniques.base import Technique
+
+if TYPE_CHECKING:
+    from vlbench.backbones.base import Backbone
+
+ENCODER_KINDS = ("self_attention", "feed_forward")
+INIT_STD = 0.02
+LAST = ("up", "of_sum", "of_both")
+"""The layers that make a bottleneck's or a gate's output."""
+
+
+class VLPETParams(Checked):
+    """Parameters of VL-PET."""
+
+    granularity: Literal["small", "middle-x", "middle-y", "large"] = "large"
+    """How finely outputs are gated."""
+    width: int = Field(default=96, ge=1)
+    """Width of the encoder's bottlenecks."""
+    gate_width: int = Field(default=96, ge=1)
+    """Width of the bottleneck that makes the gate, where granularity is large."""
+    value_width: int = Field(default=96, ge=1)
+    """Width of the bottlenecks at the decoder's values."""
+    heads: int = Field(default=4, ge=1)
+    """Pieces in which the reference code stores an encoder's Down; changes nothing else."""
+    scale: float = Field(default=1.0, gt=0)
+    """Factor of every gated output."""
+    zero_initialised: bool = False
+    """Whether the last layer of every bottleneck and gate starts at zero."""
+
+
+class Bottleneck(nn.Module):
+    """Up(gelu(Down(u)))."""
+
+    def __init__(self, width_in: int, low: int, width_out: int) -> None:
+        super().__init__()
+        self.down = nn.Linear(width_in, low)
+        self.up = nn.Linear(low, width_out)
+
+    def forward(self, u: Tensor) -> Tensor:
+        """(B, T, C_in) -> (B, T, C_out)."""
+        output: Tensor = self.up(functional.gelu(self.down(u), approximate="tanh"))
+        return output
+
+
+class Large(Bottleneck):
+    """A gate per token and channel, from what entered."""
+
+    def __init__(self, width: int, params: VLPETParams) -> None:
+        super().__init__(width, params.gate_width, width)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        return torch.sigmoid(super().forward(x))
+
+
+class MiddleX(nn.Module):
+    """A gate per token, from what entered and what comes out."""
+
+    def __init__(self, width: int, params: VLPETParams) -> None:
+        super().__init__()
+        self.of_sum = nn.Linear(width, 1)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Two (B, T, C) -> (B, T, 1)."""
+        return torch.sigmoid(self.of_sum(x + y))
+
+
+class MiddleY(nn.Module):
+    """A gate per channel, of itself."""
+
+    def __init__(self, width: int, params: VLPETParams) -> None:
+        super().__init__()
+        self.g = nn.Parameter(torch.randn(width) * INIT_STD)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """-> (C)."""
+        return 1 + self.g
+
+
+class Small(nn.Module):
+    """A gate per example, from what entered and what comes out."""
+
+    def __init__(self, width: int, params: VLPETParams) -> None:
+        super().__init__()
+        self.of_both = nn.Linear(2 * width, 1)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Two (B, T, C) -> (B, 1, 1)."""
+        scores = self.of_both(torch.cat([x, y], dim=-1))  # (B, T, 1)
+        return torch.sigmoid(scores).mean(dim=1, keepdim=True)
+
+
+GATES = {"small": Small, "middle-x": MiddleX, "middle-y": MiddleY, "large": Large}
+
+
+class Gated(nn.Module):
+    """The module at one sub-layer of the encoder."""
+
+    def __init__(self, width: int, params: VLPETParams) -> None:
+        super().__init__()
+        self.bottleneck = Bottleneck(width, params.width, width)
+        self.gate = GATES[params.granularity](width, params)
+        self.scale = params.scale
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        """Residual input and output of the sub-layer, (B, T, C) -> (B, T, C)."""
+        y = h + self.bottleneck(h)
+        output: Tensor = self.gate(x, y) * y
+        return output if self.scale == 1 else self.scale * output
+
+
+class Value(nn.Module):
+    """The module at one value projection of the decoder."""
+
+    def __init__(self, site: Site, params: VLPETParams) -> None:
+        super().__init__()
+        self.bottleneck = Bottleneck(site.width_in, params.value_width, site.width)
+
+    def forward(self, m: Tensor, v: Tensor) -> Tensor:
+        """Encoder states (B, S, C) and their values (B, S, C_out) -> (B, S, C_out)."""
+        output: Tensor = v + self.bottleneck(m)
+        return output
+
+
+class VLPET(Technique):
+    """Gated bottlenecks in the encoder, plain ones at the decoder's cross-attention values."""
+
+    Params: ClassVar[type[Checked]] = VLPETParams
+    params: VLPETParams
+
+    def encoder_sites(self, backbone: Backbone) -> list[Site]:
+        """Sub-layers of the encoder."""
+        sites = [site for site in backbone.sites() if site.side == "encoder"]
+        return [site for site in sites if site.kind in ENCODER_KINDS]
+
+    def value_sites(self, backbone: Backbone) -> list[Site]:
+        """Value projections of the decoder's cross-attention."""
+        sites = [site for site in backbone.sites() if site.kind == "value"]
+        return [site for site in sites if site.sublayer == "cross_attention"]
+
+    def claims(self, backbone: Backbone) -> set[str]:
+        """Both."""
+        return {site.name for site in self.encoder_sites(backbone) + self.value_sites(backbone)}
+
+    def check(self, backbone: Backbone) -> None:
+        """The reference's pieces of Down must be equal."""
+        if self.params.width % self.params.heads:
+            raise UsageError(
+                f"params.heads={self.params.heads} does not divide "
+                f"params.width={self.params.width}."
+            )
+
+    def attach(self, backbone: Backbone) -> None:
+        """One module a site, named after it."""
+        self.sites = nn.ModuleDict()
+        with torch.device(backbone.table.device):
+            for site in self.encoder_sites(backbone):
+                self.sites[site.name] = Gated(site.width, self.params)
+            for site in self.value_sites(backbone):
+                self.sites[site.name] = Value(site, self.params)
+        backbone.initialise(self)
+        if self.params.zero_initialised:
+            for path, module in self.named_modules():
+                if path.rpartition(".")[2] in LAST and isinstance(module, nn.Linear):
+                    nn.init.zeros_(module.weight)
+                    nn.init.zeros_(module.bias)
+        for site in self.encoder_sites(backbone) + self.value_sites(backbone):
+            site.on_passage(partial(_called, self.sites[site.name]))
+
+    def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
+        """The encoder's norms alone, where the card says norms."""
+        return [backbone.visual, self, *(backbone.norms("encoder") if norms else [])]
+
+
+def _called(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    output: Tensor = module(x, y)
+    return output
