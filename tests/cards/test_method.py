@@ -188,3 +188,8 @@ class Other:
 
 number = 3
 """
+
+
+def test_an_override_for_an_unknown_backbone_is_told(write: Write) -> None:
+    path = write('title = "M"\ntechnique = "full"\n[when."clip-brat/*"]\ntrain.epochs = 1\n')
+    assert "Unknown backbone 'clip-brat'. Did you mean 'clip-bart'" in message(path)

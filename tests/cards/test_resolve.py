@@ -90,3 +90,11 @@ def test_the_hash_changes_with_what_can_change_a_result_and_with_nothing_else() 
     assert card_hash(card, task) == card_hash(again, task) == card_hash(renamed, task)
     assert card_hash(card, task) != card_hash(other, task)
     assert card_hash(card, task) != card_hash(card, load_task("gqa"))
+
+
+def test_a_card_for_another_suite_is_refused() -> None:
+    card = MethodCard(name="mine", title="Mine", technique="full", suites=("video-text",))
+    with pytest.raises(UsageError, match="'mine' is for video-text, not for image-text"):
+        resolve_method(card, "mini-bart", "image-text")
+    assert resolve_method(card, "mini-bart", "video-text").technique == "full"
+    assert card_hash(card) == card_hash(card.model_copy(update={"suites": ()}))

@@ -29,6 +29,29 @@ def test_the_authors_batches_follow_from_the_cards() -> None:
     assert load_task("nlvr2").batch_size(1) == 1
 
 
+def test_the_authors_video_batches_are_equally_large() -> None:
+    _, cards = find_tasks("video-text")
+    assert [card.batch_size(50) for card in cards] == [50] * 4
+
+
+def test_the_video_cards_hold_the_authors_settings() -> None:
+    _, cards = find_tasks("video-text")
+    assert [card.prompt for card in cards] == ["tvqa: ", "how2qa: ", "tvc: ", "yc2c: "]
+    assert [card.metric for card in cards] == ["accuracy"] * 2 + ["captions"] * 2
+    assert [card.main_metric for card in cards] == ["accuracy"] * 2 + ["cider"] * 2
+    for card in cards:
+        assert (card.visual, card.editions, card.choices) == ("video", ("full",), ())
+        assert (card.prompt_position, card.loss) == ("end", "per-example")
+        assert (card.max_input_tokens, card.max_target_tokens) == (600, 20)
+        assert (card.beams, card.max_length) == (5, 20)
+
+
+def test_a_video_card_that_scores_what_it_looked_at_says_so() -> None:
+    for card in find_tasks("video-text")[1]:
+        assert card.splits["full"].val == card.splits["full"].test
+        assert any("val and test" in line for line in card.deviations)
+
+
 def test_no_two_tasks_or_suites_claim_one_name() -> None:
     claimed = [name for card in all_tasks() for name in (card.name, *card.aliases)]
     assert sorted(claimed) == sorted(known_names("tasks"))
@@ -64,6 +87,14 @@ def test_a_selection_is_a_suite_a_task_or_a_list() -> None:
     assert names("image-text,nlvr")[1] == ["vqav2", "gqa", "nlvr2", "coco", "nlvr"]
 
 
+@pytest.mark.parametrize("selection", ["vqav2,tvqa", "image-text,video-text", "vqav2+coco+tvqa"])
+def test_pictures_and_clips_are_not_mixed(selection: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        find_tasks(selection)
+    told = "Task 'vqav2' reads image features and 'tvqa' video features: one run reads one kind."
+    assert str(caught.value) == told
+
+
 def test_a_list_that_is_a_suite_has_its_name() -> None:
     assert names("vqav2,gqa,nlvr2,coco")[0] == "image-text"
     assert names("gqa,vqav2,nlvr2,coco")[0] == "gqa+vqav2+nlvr2+coco"
@@ -92,6 +123,7 @@ def test_an_outside_task_card_is_named_by_its_path(write: Write) -> None:
     )
     suite, (card,) = find_tasks(path)
     assert (suite, card.name, card.editions) == ("mine", "mine", ("full",))
+    assert card.visual == "image"
     assert (card.loss, card.beams, card.batch_sixtieths) == ("per-example", 1, 60)
 
 

@@ -25,7 +25,8 @@ def test_runs_are_listed_with_their_status(tmp_path: Path) -> None:
     assert table.exit_code == 0
     head, line = table.stdout.splitlines()
     assert head.split() == [
-        *("key", "method", "settings", "suite", "backbone", "edition", "scope", "seed", "status")
+        *("key", "method", "settings", "init", "suite"),
+        *("backbone", "edition", "scope", "seed", "status"),
     ]
     assert line.split() == [
         SPEC.key,
@@ -40,6 +41,7 @@ def test_runs_are_listed_with_their_status(tmp_path: Path) -> None:
     document = json.loads(list_runs(tmp_path, "--json").stdout)
     assert document["schema"] == "vlbench.list/1"
     assert document["items"][0]["settings"] == []
+    assert document["items"][0]["init"] == ""
 
 
 def test_an_unreadable_run_is_told_beside_the_others(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def run(*words: str) -> Result:
     [
         ("methods", list(own_cards("methods"))),
         ("tasks", list(own_cards("tasks"))),
-        ("suites", ["image-text"]),
+        ("suites", ["image-text", "video-text"]),
         ("backbones", list(BACKBONES)),
     ],
 )

@@ -37,7 +37,7 @@ def card(words: str, backbone: str = "bart", extra: str = "", **constants: Any) 
             "reduced_constants": constants,
             "trainable": [],
             "aliases": {},
-            "tasks": {},
+            "tasks": {"vqa": {"loss": 1, "grad_norm": {}}},
         }
     )
     return method_card(facts, options_of(facts))

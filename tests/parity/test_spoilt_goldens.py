@@ -96,6 +96,18 @@ def forget_the_sizes(facts: Any, tensors: Any) -> None:
     del facts["model_config"]
 
 
+def forget_the_tasks(facts: Any, tensors: Any) -> None:
+    facts["tasks"] = {}
+
+
+def cut_the_inputs(facts: Any, tensors: Any) -> None:
+    tensors["in/vqa/input_ids"] = tensors["in/vqa/input_ids"][:2].clone()
+
+
+def make_heads_that_do_not_fit(facts: Any, tensors: Any) -> None:
+    facts["model_config"]["num_heads"] = 5
+
+
 def ask_for_the_unknown(facts: Any, tensors: Any) -> None:
     facts["args"]["use_magic"] = True
 

@@ -72,9 +72,10 @@ def test_a_width_that_does_not_divide_is_refused(toy: Any, params: dict[str, int
         toy(technique="compacter", params=params)
 
 
-def test_half_sharing_is_refused(toy: Any) -> None:
-    with pytest.raises(UsageError, match=r"Compacter cannot share 'up'\. Known: all, task"):
-        toy(technique="compacter", sharing="up")
+def test_halves_are_shared_as_adapters_share_them(toy: Any) -> None:
+    bottleneck = toy(technique="compacter", sharing="up").technique.sites["encoder_0_feed_forward"]
+    assert list(bottleneck.down.layers) == ["one", "two"]
+    assert list(bottleneck.up.layers) == ["all"]
 
 
 def test_answers_in_inference_mode_leave_training_as_it_was(toy: Any, toy_batch: Any) -> None:

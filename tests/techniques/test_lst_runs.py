@@ -9,6 +9,7 @@ import pytest
 
 from tests.running.builders import Bench, do, predictions, rows
 from vlbench.backbones.base import Backbone
+from vlbench.data.readers import load_reader
 from vlbench.running.execute import Run
 from vlbench.running.spec import RunSpec
 from vlbench.techniques.lst import LST
@@ -56,7 +57,8 @@ def test_a_run_with_too_few_examples_uses_all_and_says_so(bench: Bench, tmp_path
     folder = do(spec(bench, samples=100_000), tmp_path)
     log = folder.log.read_text()
     assert READ in log
-    assert "training examples: there are no more" in log
+    examples = sum(len(load_reader(task, bench.root).read("train")) for task in ("vqav2", "nlvr2"))
+    assert f"initialising from all {examples:,} training examples: there are no more" in log
 
 
 def test_a_random_initialisation_reads_no_examples(bench: Bench, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from torch import nn
 from vlbench.cards.train import TrainSettings
 from vlbench.data.batches import Batch, sample_answer
 from vlbench.errors import RunFailed
+from vlbench.techniques.base import NoParams
+from vlbench.techniques.full import Full
 from vlbench.training.order import task_order
 from vlbench.training.trainer import Step, Trainer
 
@@ -28,6 +30,10 @@ class Model(nn.Module):
         self.weight = nn.Parameter(torch.zeros(2))
         self.frozen = nn.Parameter(torch.ones(2), requires_grad=False)
         self.dropout = nn.Dropout(0.5)
+        self.technique = Full(NoParams(), "all", ())
+
+    def undecayed(self) -> list[nn.Parameter]:
+        return []
 
     def forward(self, batch: Batch) -> torch.Tensor:
         shape = (*batch.target_ids.shape, 2)

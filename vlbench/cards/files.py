@@ -65,6 +65,9 @@ def find_card(kind: Kind, name: str, suites: Iterable[str] = ()) -> CardFile:
     if is_path(name):
         path = Path(name).expanduser()
         return CardFile(path.stem, path, name, is_outside=True)
+    own = own_cards(kind)
+    if name in own:  # without reading all cards for their aliases
+        return own[name]
     known = known_names(kind)
     if name in known:
         return known[name]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from vlbench.backbones import BACKBONES
 from vlbench.cards.card import Card, read_card
 from vlbench.cards.checking import Checked, refuse
 from vlbench.cards.files import (
@@ -18,6 +19,7 @@ from vlbench.cards.files import (
 )
 from vlbench.cards.technique import technique_faults
 from vlbench.cards.train import TrainSettings
+from vlbench.errors import nearest
 
 Sharing = Literal["task", "all", "up", "down"]
 
@@ -26,6 +28,8 @@ def _pattern(text: str) -> str:
     backbone, _, suite = text.partition("/")
     if not backbone or not suite or "/" in suite:
         raise ValueError('Should be "backbone/suite", with * for any')
+    if backbone not in ("*", *BACKBONES):
+        raise ValueError(f"Unknown backbone '{backbone}'. {nearest(backbone, BACKBONES)}")
     return text
 
 
@@ -68,6 +72,8 @@ class MethodCard(Card):
     """Other names for the method, such as the paper's."""
     source: str = ""
     """Where the method and its values come from."""
+    suites: tuple[str, ...] = ()
+    """Suites the method is for; empty: any."""
     deviations: tuple[str, ...] = ()
     """Where the card departs from its source, a line each."""
     tuning: Tuning = Tuning()

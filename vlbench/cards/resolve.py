@@ -17,7 +17,7 @@ from vlbench.cards.technique import find_technique, technique_faults
 from vlbench.cards.train import TrainSettings
 from vlbench.errors import UsageError, nearest
 
-PROSE = {"title", "aliases", "source", "deviations", "tuning"}
+PROSE = {"title", "aliases", "source", "suites", "deviations", "tuning"}
 """Keys that explain a card and cannot change a result."""
 LATER: dict[tuple[str, ...], object] = {
     ("train", "optimiser"): "authors-adamw",
@@ -31,6 +31,10 @@ def resolve_method(
     card: MethodCard, backbone: str, suite: str, sets: Iterable[str] = ()
 ) -> MethodCard:
     """The card as it runs there: no `when` left, every parameter of the technique given."""
+    if card.suites and suite not in card.suites:
+        raise UsageError(
+            f"{card.shown}: suites: '{card.name}' is for {', '.join(card.suites)}, not for {suite}."
+        )
     table = card.model_dump(mode="json", exclude={"when"})
     for pattern in ("*/*", f"*/{suite}", f"{backbone}/*", f"{backbone}/{suite}"):
         if pattern in card.when:

@@ -94,7 +94,10 @@ LISTS: dict[str, tuple[tuple[str, ...], Callable[[Path], Iterable[Item]]]] = {
     "suites": (("name", "title", "tasks"), _suites),
     "backbones": (("name", "title", "source"), _backbones),
     "runs": (
-        ("key", "method", "settings", "suite", "backbone", "edition", "scope", "seed", "status"),
+        (
+            *("key", "method", "settings", "init", "suite"),
+            *("backbone", "edition", "scope", "seed", "status"),
+        ),
         _runs,
     ),
 }

@@ -42,7 +42,7 @@ class ModelFacts(BaseModel):
     """Further names of shared tensors -> the name they are stored under."""
     trainable_params: int | None = None
     total_params: int | None = None
-    tasks: dict[str, TaskFacts]
+    tasks: dict[str, TaskFacts] = Field(min_length=1)
 
 
 class Step(BaseModel):

@@ -51,13 +51,16 @@ def list_goldens(folder: Path) -> Listing:
 
 
 def check_folder(folder: Path, names: list[str]) -> Iterator[Outcome]:
-    """Compare one after the other; what vlbench can explain is a fault of that file."""
+    """Compare one after the other; an error is a fault of that file and stops no other."""
     for name in names:
         outcome = Outcome(name)
         try:
             _check(folder, outcome)
         except VlbenchError as error:
             outcome.fault(" ".join(str(error).split()))
+        except Exception as error:  # whatever sizes or inputs that do not fit make of it
+            reason = " ".join(str(error).split())
+            outcome.fault(f"cannot be computed: {type(error).__name__}: {reason}")
         yield outcome
 
 

@@ -2,7 +2,8 @@
 
 BART has biases in every linear layer and norm. T5 has none: there `missing` gives one, zero at the
 start, to every linear layer and norm of both stacks, to the norms of the visual embedding and to
-the output layer (untied), as the reference code of LST does.
+the output layer (untied), as the reference code of LST does. There and in VL-PET's, for BART, what
+trains is chosen by its name; here by the module, so T5's table of position biases stays frozen.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Bias(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """(..., width) -> the same."""
-        return y + self.bias
+        return y + self.bias.to(y.dtype)
 
 
 class BitFit(Technique):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from vlbench.backbones.sites import Router, Site
 from vlbench.cards.checking import Checked
+from vlbench.errors import UsageError
 from vlbench.techniques.base import Technique
 from vlbench.techniques.bottleneck import PerTask, owners
 
@@ -72,6 +73,11 @@ class LoRA(Technique):
     def claims(self, backbone: Backbone) -> set[str]:
         """Those projections."""
         return {site.name for site in self.targets(backbone)}
+
+    def check(self, backbone: Backbone) -> None:
+        """There must be something to update."""
+        if not self.params.targets:
+            raise UsageError("params.targets is empty. Known: query, key, value.")
 
     def attach(self, backbone: Backbone) -> None:
         """One update a projection, named after it."""

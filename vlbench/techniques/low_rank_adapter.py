@@ -2,6 +2,9 @@
 
 Adapters whose Down and Up are y = x L R + b, L: (in, rank), R: (rank, out). L and R start
 Xavier-uniform with gain sqrt(2) on every backbone, b at zero; b decays in the reference code.
+
+The reference codes build the matrix L R first, which is more work; LST's multiplies L and R
+element by element, the same at rank 1 only.
 """
 
 from __future__ import annotations

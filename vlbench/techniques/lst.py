@@ -8,7 +8,8 @@ The backbone reads the text alone; pictures enter the side network only:
 e: what enters the first layer, [text, vision] in the encoder, the answer so far in the decoder;
 h_i: the backbone's states behind layer i, zero where vision is; g_i = sigmoid(alpha_i / 0.1). The
 side decoder reads the side encoder. No gradient reaches the backbone's states, so none of its
-activations is kept for the backward pass. The side layers start random or pruned (pruning.py).
+activations is kept for the backward pass. The side layers start random or pruned (pruning.py);
+the P_i and U start as torch makes them.
 
 T5's side network has position biases of its own. On BART, which the authors do not have, the side
 layers are narrow BART layers, and s_0 passes an embedding norm of its own.
@@ -96,7 +97,7 @@ class LST(Technique):
     def encode(self, backbone: Backbone, text: Tensor, vision: Tensor, mask: Tensor) -> Tensor:
         """States of the backbone, text only, and of the side encoder, side by side: (B, S, C + D).
 
-        Each has its own dropout behind the first; no gradient passes from the side to the backbone.
+        What enters is detached from the pictures, so that no gradient goes through the backbone.
         """
         length = self._beside.text = text.shape[1]
         ladder, stack = self.encoder, backbone.stack("encoder")

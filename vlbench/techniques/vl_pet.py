@@ -9,38 +9,36 @@ G, by granularity: large: sigmoid(U gelu(D x)), (B, T, C); middle-x: sigmoid(w (
 of sigmoid(w [x; h + D]), (B, 1, 1).
 
 The reference code stores Down in `heads` pieces, which together are one linear layer, as here. On
-BART it starts with G about 1/2; on T5 it sets `scale` to 0.3 and all outputs to zero at first.
-The norms of the encoder train, those of the decoder do not.
+BART it starts with G about 1/2 (middle-y: about 1); on T5 its scripts set `scale` to 0.3 and the
+last layer of every bottleneck and gate to zero. They zero middle-y's g there too, which here starts
+at N(0, 0.02^2) on every backbone. The norms of the encoder train, those of the decoder do not.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from vlbench.backbones.sites import Site
 from vlbench.cards.checking import Checked
 from vlbench.errors import UsageError
 from vlbench.techniques.base import Technique
+from vlbench.techniques.vl_pet_gates import Bottleneck, Granularity, new_gate, zero_outputs
 
 if TYPE_CHECKING:
     from vlbench.backbones.base import Backbone
 
 ENCODER_KINDS = ("self_attention", "feed_forward")
-INIT_STD = 0.02
-LAST = ("up", "of_sum", "of_both")
-"""The layers that make a bottleneck's or a gate's output."""
 
 
 class VLPETParams(Checked):
     """Parameters of VL-PET."""
 
-    granularity: Literal["small", "middle-x", "middle-y", "large"] = "large"
+    granularity: Granularity = "large"
     """How finely outputs are gated."""
     width: int = Field(default=96, ge=1)
     """Width of the encoder's bottlenecks."""
@@ -56,93 +54,31 @@ class VLPETParams(Checked):
     """Whether the last layer of every bottleneck and gate starts at zero."""
 
 
-class Bottleneck(nn.Module):
-    """Up(gelu(Down(u)))."""
-
-    def __init__(self, width_in: int, low: int, width_out: int) -> None:
-        super().__init__()
-        self.down = nn.Linear(width_in, low)
-        self.up = nn.Linear(low, width_out)
-
-    def forward(self, u: Tensor) -> Tensor:
-        """(B, T, C_in) -> (B, T, C_out)."""
-        output: Tensor = self.up(functional.gelu(self.down(u), approximate="tanh"))
-        return output
-
-
-class Large(Bottleneck):
-    """A gate per token and channel, from what entered."""
-
-    def __init__(self, width: int, params: VLPETParams) -> None:
-        super().__init__(width, params.gate_width, width)
-
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """(B, T, C) -> (B, T, C)."""
-        return torch.sigmoid(super().forward(x))
-
-
-class MiddleX(nn.Module):
-    """A gate per token, from what entered and what comes out."""
-
-    def __init__(self, width: int, params: VLPETParams) -> None:
-        super().__init__()
-        self.of_sum = nn.Linear(width, 1)
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Two (B, T, C) -> (B, T, 1)."""
-        return torch.sigmoid(self.of_sum(x + y))
-
-
-class MiddleY(nn.Module):
-    """A gate per channel, of itself."""
-
-    def __init__(self, width: int, params: VLPETParams) -> None:
-        super().__init__()
-        self.g = nn.Parameter(torch.randn(width) * INIT_STD)
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """-> (C)."""
-        return 1 + self.g
-
-
-class Small(nn.Module):
-    """A gate per example, from what entered and what comes out."""
-
-    def __init__(self, width: int, params: VLPETParams) -> None:
-        super().__init__()
-        self.of_both = nn.Linear(2 * width, 1)
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Two (B, T, C) -> (B, 1, 1)."""
-        scores = self.of_both(torch.cat([x, y], dim=-1))  # (B, T, 1)
-        return torch.sigmoid(scores).mean(dim=1, keepdim=True)
-
-
-GATES = {"small": Small, "middle-x": MiddleX, "middle-y": MiddleY, "large": Large}
-
-
 class Gated(nn.Module):
     """The module at one sub-layer of the encoder."""
 
     def __init__(self, width: int, params: VLPETParams) -> None:
         super().__init__()
         self.bottleneck = Bottleneck(width, params.width, width)
-        self.gate = GATES[params.granularity](width, params)
+        self.gate = new_gate(params.granularity, width, params.gate_width)
         self.scale = params.scale
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
         """Residual input and output of the sub-layer, (B, T, C) -> (B, T, C)."""
         y = h + self.bottleneck(h)
-        output: Tensor = self.gate(x, y) * y
-        return output if self.scale == 1 else self.scale * output
+        gate = self.gate(x, y)
+        if self.scale != 1:
+            gate = self.scale * gate  # of the two factors the smaller tensor
+        output: Tensor = gate * y
+        return output
 
 
 class Value(nn.Module):
     """The module at one value projection of the decoder."""
 
-    def __init__(self, site: Site, params: VLPETParams) -> None:
+    def __init__(self, site: Site, width: int) -> None:
         super().__init__()
-        self.bottleneck = Bottleneck(site.width_in, params.value_width, site.width)
+        self.bottleneck = Bottleneck(site.width_in, width, site.width)
 
     def forward(self, m: Tensor, v: Tensor) -> Tensor:
         """Encoder states (B, S, C) and their values (B, S, C_out) -> (B, S, C_out)."""
@@ -180,19 +116,17 @@ class VLPET(Technique):
 
     def attach(self, backbone: Backbone) -> None:
         """One module a site, named after it."""
+        encoder, values = self.encoder_sites(backbone), self.value_sites(backbone)
         self.sites = nn.ModuleDict()
         with torch.device(backbone.table.device):
-            for site in self.encoder_sites(backbone):
+            for site in encoder:
                 self.sites[site.name] = Gated(site.width, self.params)
-            for site in self.value_sites(backbone):
-                self.sites[site.name] = Value(site, self.params)
+            for site in values:
+                self.sites[site.name] = Value(site, self.params.value_width)
         backbone.initialise(self)
         if self.params.zero_initialised:
-            for path, module in self.named_modules():
-                if path.rpartition(".")[2] in LAST and isinstance(module, nn.Linear):
-                    nn.init.zeros_(module.weight)
-                    nn.init.zeros_(module.bias)
-        for site in self.encoder_sites(backbone) + self.value_sites(backbone):
+            zero_outputs(self)
+        for site in encoder + values:
             site.on_passage(partial(_called, self.sites[site.name]))
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:

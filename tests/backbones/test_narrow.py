@@ -1,0 +1,38 @@
+"""Narrower stacks of a backbone's own kind."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from tests.techniques.toys import toy_backbone
+from vlbench.backbones.narrow import chain, narrow_stacks
+from vlbench.backbones.sites import SIDES
+
+
+@pytest.mark.parametrize("kind", ["bart", "t5"])
+def test_the_chain_names_every_linear_layer_and_norm_once(kind: str) -> None:
+    backbone = toy_backbone(kind)
+    kinds = (nn.Linear, backbone.norm_type)
+    for side in SIDES:
+        paths = [path for group in chain(backbone, side) for path in group]
+        modules = dict(backbone.stack(side).named_modules())
+        assert len(paths) == len(set(paths))
+        assert set(paths) == {path for path, each in modules.items() if isinstance(each, kinds)}
+
+
+@pytest.mark.parametrize("kind", ["bart", "t5"])
+def test_a_narrow_stack_has_the_backbones_layers_and_a_fraction_of_their_widths(kind: str) -> None:
+    backbone = toy_backbone(kind)
+    stacks = narrow_stacks(backbone, 4)
+    for side in SIDES:
+        own = dict(backbone.stack(side).named_parameters())
+        narrow = dict(stacks[side].named_parameters())
+        assert own.keys() - narrow.keys() <= {"embed_tokens.weight", "embed_positions.weight"}
+        tables = {id(table) for table in backbone.position_tables(stacks[side])}
+        for name, parameter in narrow.items():
+            expected = own[name].shape
+            if id(parameter) not in tables:
+                expected = torch.Size(size // 4 for size in expected)
+            assert parameter.shape == expected, name

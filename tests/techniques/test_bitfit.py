@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers.models.t5.modeling_t5 import T5LayerNorm
+
+from tests.techniques.models import adapted, counts, stirred, theirs
+from tests.techniques.toys import toy_backbone, toy_batch
+from vlbench.backbones.base import Backbone
+from vlbench.errors import UsageError
+from vlbench.techniques.freezing import trained_parameters
+from vlbench.training.optimiser import parameter_groups
+
+BART: dict[str, Any] = {"technique": "bitfit", "train": {"norms": False}}
+T5: dict[str, Any] = {**BART, "params": {"missing": True}}
+
+
+class NormWithBias(nn.Module):
+    """T5's norm as LST has it: w * x / rms(x) + b."""
+
+    def __init__(self, norm: Any, bias: Tensor) -> None:
+        super().__init__()
+        self.weight, self.eps, self.bias = norm.weight, norm.variance_epsilon, bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) -> the same."""
+        y: Tensor = self.weight * x / (x.square().mean(-1, keepdim=True) + self.eps).sqrt()
+        return y + self.bias
+
+
+def t5_with_biases(added: dict[str, Tensor]) -> Backbone:
+    """The toy T5 with these biases inside its own modules."""
+    backbone = toy_backbone("t5").eval()
+    for name, bias in added.items():
+        path = name.replace("-", ".")
+        module = backbone.get_submodule(path)
+        if isinstance(module, nn.Linear):
+            module.bias = nn.Parameter(bias)
+        else:
+            backbone.set_submodule(path, NormWithBias(module, bias))
+    return backbone
+
+
+def added(model: Any) -> dict[str, Tensor]:
+    """The added biases by the path of their module."""
+    return {path: each.bias.detach() for path, each in model.technique.added.items()}
+
+
+def test_on_bart_the_biases_and_the_visual_embedding_train() -> None:
+    model = adapted("bart", **BART)
+    named = dict(model.backbone.language.named_parameters())
+    biases = {p for name, p in named.items() if name.endswith(".bias")}
+    assert biases == set(model.backbone.biases())
+    trained = set(trained_parameters(model).values())
+    assert trained == biases | set(model.backbone.visual.parameters())
+    assert not list(model.technique.parameters())
+
+
+def test_a_backbone_without_biases_is_refused_and_told_what_helps() -> None:
+    with pytest.raises(UsageError, match=r"has no biases: --set params\.missing=true adds them"):
+        adapted("t5", **BART)
+
+
+def test_added_biases_start_as_the_frozen_backbone() -> None:
+    model = adapted("t5", **T5)
+    assert not any(bias.any() for bias in added(model).values())
+    frozen = adapted("t5", technique="frozen")
+    assert torch.equal(model(toy_batch()), frozen(toy_batch()))
+
+
+def test_every_linear_layer_and_norm_of_t5_gets_one() -> None:
+    model = adapted("t5", **T5)
+    leaves = ("q", "k", "v", "o", "wi", "wo", "lm_head")
+    expected = {"visual-feature-1", "visual-place-1"}
+    for path, module in model.backbone.language.named_modules():
+        if isinstance(module, T5LayerNorm) or path.rpartition(".")[2] in leaves:
+            expected.add(f"language-{path}".replace(".", "-"))
+    assert set(added(model)) == expected
+    norms = 2 * 2 + 2 * 3 + 2 + 2  # of the layers of both stacks, behind them, of the vision
+    assert len(expected) == norms + 2 * (4 + 2) + 2 * (8 + 2) + 1
+
+
+def test_added_biases_are_as_if_the_modules_had_them() -> None:
+    model = stirred(adapted("t5", **T5), scale=0.5)
+    plain = t5_with_biases(added(model))
+    for images in (1, 2):
+        batch = toy_batch(images=images)
+        torch.testing.assert_close(model(batch), plain(batch), atol=1e-4, rtol=1e-4)
+        assert model.generate(batch, 2, 6) == plain.generate(batch, 2, 6)
+    assert not torch.equal(model(batch), adapted("t5", technique="frozen")(batch))
+
+
+def test_only_added_biases_and_the_visual_embedding_train_on_t5() -> None:
+    model = adapted("t5", **T5)
+    trained = set(trained_parameters(model).values())
+    assert trained == {*model.technique.parameters(), *model.backbone.visual.parameters()}
+
+
+@pytest.mark.parametrize(("kind", "table"), [("bart", BART), ("t5", T5)])
+def test_no_bias_decays(kind: str, table: dict[str, Any]) -> None:
+    model = adapted(kind, **table)
+    decayed = set(parameter_groups(model, 0.01, model.undecayed())[0]["params"])
+    assert decayed <= set(model.backbone.visual.parameters())
+
+
+def test_bart_lacks_a_bias_at_the_output_layer_only() -> None:
+    model = adapted("bart", technique="bitfit", params={"missing": True})
+    assert set(added(model)) == {"language-lm_head"}
+
+
+def test_counts_are_the_authors() -> None:
+    assert counts("clip-t5", **T5) == (1_865_416, 224_824_264)
+    assert counts("clip-bart", **BART) == (1_708_800, 141_156_864)
+    assert counts("clip-bart", "video", **BART) == (529_152, 139_977_216)
+
+
+def test_the_authors_keep_them_in_the_modules() -> None:
+    found = theirs("t5", **T5)
+    assert found["added.language-lm_head.bias"] == ("lm_head.bias",)
+    assert found["added.language-decoder-block-1-layer-1-EncDecAttention-q.bias"] == (
+        "decoder.block.1.layer.1.EncDecAttention.q.bias",
+    )
+    assert found["added.visual-feature-1.bias"] == (
+        "encoder.visual_embedding.feat_embedding.1.bias",
+    )
+
+
+def test_a_copy_has_biases_of_its_own() -> None:
+    model = stirred(adapted("t5", **T5))
+    before = model(toy_batch())
+    twin = stirred(copy.deepcopy(model))
+    assert torch.equal(model(toy_batch()), before)
+    assert not torch.equal(twin(toy_batch()), before)

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tests.techniques.models import Flow, adapted, counts, stirred, theirs
+from tests.techniques.test_battery import greedy
+from tests.techniques.toys import TASKS, toy_batch
+from vlbench.backbones.sites import SUBLAYERS, Site
+from vlbench.errors import UsageError
+from vlbench.techniques.adapt import AdaptedModel
+from vlbench.techniques.freezing import trained_parameters, trained_state
+from vlbench.tensors import copy_into
+from vlbench.training.optimiser import AdamW, parameter_groups
+
+EACH = pytest.mark.parametrize("kind", ["bart", "t5"])
+MODES = pytest.mark.parametrize("one", [False, True], ids=["many", "one"])
+NUMBERS = {"feed_forward": 0, "self_attention": 1, "cross_attention": 2}
+WIDTH, LOW = 32, 4
+
+
+def table(one: bool = False, **params: Any) -> dict[str, Any]:
+    small = {"task_dim": 6, "hidden": 5, "dim": 3, "one_hypernetwork": one, **params}
+    return {"technique": "hyperformer", "params": small}
+
+
+def hyper(kind: str, one: bool = False, **params: Any) -> AdaptedModel:
+    return stirred(adapted(kind, **table(one, **params)))
+
+
+def plainly(model: Any, site: Site, task: str, u: Tensor) -> Tensor:
+    """The papers' formula at one site."""
+    side = model.technique.sides[site.side]
+    known = [model.technique.task_vectors[task], side.layers.weight[site.layer]]
+    name: str = site.kind
+    if side.types is not None:
+        known.append(side.types.weight[NUMBERS[site.kind]])
+        name = "any"
+    first, second = side.projector[0], side.projector[2]
+    z = torch.relu(first.weight @ torch.cat(known) + first.bias)
+    z = second.weight @ z + second.bias
+    z = (z - z.mean()) / (z.var(unbiased=False) + 1e-6).sqrt() * side.norm.weight + side.norm.bias
+    down, up = side.down[name], side.up[name]
+    low = u @ (down.weight.weight @ z + down.weight.bias).view(LOW, WIDTH).T
+    low = functional.gelu(low + down.bias.weight @ z + down.bias.bias, approximate="tanh")
+    out = low @ (up.weight.weight @ z + up.weight.bias).view(WIDTH, LOW).T
+    return u + out + up.bias.weight @ z + up.bias.bias
+
+
+def made(model: AdaptedModel) -> list[str]:
+    """Grows by a side each time that side's adapters are made."""
+    found: list[str] = []
+    sides: Any = model.technique.sides
+    for name, side in sides.items():
+        side.register_forward_hook(lambda *_, name=name: found.append(name))
+    return found
+
+
+def outputs(model: AdaptedModel, task: str = "one") -> Tensor:
+    with torch.no_grad():
+        return model(toy_batch(task))
+
+
+@EACH
+@MODES
+def test_every_sublayer_gets_an_adapter_made_as_the_papers_say(kind: str, one: bool) -> None:
+    model = hyper(kind, one)
+    sites = [site for site in model.backbone.sites() if site.kind in SUBLAYERS]
+    assert len(sites) == 2 * (2 + 3)
+    flow = Flow(sites)
+    for task in TASKS:
+        model(toy_batch(task))
+        for site in sites:
+            expected = plainly(model, site, task, flow.before[site.name])
+            torch.testing.assert_close(flow.after[site.name], expected, atol=1e-4, rtol=1e-4)
+
+
+@MODES
+def test_gradients_are_those_of_the_formula(one: bool) -> None:
+    model = hyper("bart", one).double()
+    sites = [site for site in model.backbone.sites() if site.kind in SUBLAYERS]
+    inputs = {site.name: torch.randn(2, 3, WIDTH, dtype=torch.double) for site in sites}
+    technique: Any = model.technique
+    router = model.backbone.router
+    router.enter("one")
+    own = list(technique.parameters())
+
+    def gradients(of: Any) -> list[Tensor | None]:
+        total = sum(of(site, inputs[site.name]).square().sum() for site in sites)
+        return list(torch.autograd.grad(total, own, allow_unused=True))
+
+    ours = gradients(lambda site, u: technique.adapted(router, site, False, u))
+    plain = gradients(lambda site, u: plainly(model, site, "one", u))
+    assert sum(gradient is None for gradient in ours) == 1  # the other task's vector
+    for mine, right in zip(ours, plain, strict=True):
+        torch.testing.assert_close(mine, right)
+
+
+@MODES
+def test_a_sides_adapters_are_made_once_a_batch_and_once_a_generation(one: bool) -> None:
+    model = hyper("bart", one)
+    calls = made(model)
+    model(toy_batch()).sum().backward()
+    assert calls == ["encoder", "decoder"]
+    calls.clear()
+    model.generate(toy_batch(), beams=3, max_length=7)
+    assert calls == ["encoder", "decoder"]
+    calls.clear()
+    model.choice_logits(toy_batch(), [5, 6])
+    assert calls == ["encoder", "decoder"]
+
+
+@EACH
+def test_generation_with_one_hypernetwork_equals_generation_without_caches(kind: str) -> None:
+    model = hyper(kind, one=True)
+    assert model.generate(toy_batch(), beams=1, max_length=7) == greedy(model, toy_batch(), 7)
+
+
+@MODES
+def test_weights_that_move_show_at_once(one: bool) -> None:
+    model, other = hyper("bart", one), stirred(hyper("bart", one))
+    before = outputs(model)
+    optimiser = AdamW(parameter_groups(model, 0.01, model.undecayed()), lr=1e-2)
+    model(toy_batch()).square().mean().backward()
+    optimiser.step()
+    stepped = outputs(model)
+    assert not torch.equal(stepped, before)
+    copy_into(trained_parameters(model), trained_state(other), "test")
+    assert not torch.equal(outputs(model), stepped)
+    assert torch.equal(outputs(model), outputs(other))
+
+
+@torch.no_grad()
+def test_weights_loaded_between_two_runs_of_the_decoder_are_used() -> None:
+    model, other = hyper("bart"), stirred(hyper("bart"))
+    encoded, ids = model.backbone.encode(toy_batch()), torch.tensor([[2, 5], [2, 7]])
+    before = model.backbone.decode(*encoded, ids)
+    assert torch.equal(model.backbone.decode(*encoded, ids), before)
+    model.technique.load_state_dict(other.technique.state_dict())
+    moved = model.backbone.decode(*encoded, ids)
+    assert not torch.equal(moved, before)
+    other.backbone.router.enter("one")
+    assert torch.equal(other.backbone.decode(*encoded, ids), moved)
+
+
+def test_answers_in_inference_mode_leave_training_as_it_was() -> None:
+    model = hyper("t5")
+    with torch.inference_mode():
+        seen = model(toy_batch())
+        model.generate(toy_batch(), beams=2, max_length=5)
+    assert torch.equal(outputs(model), seen)
+    model(toy_batch()).sum().backward()
+    assert torch.equal(model(toy_batch()).detach(), seen)
+
+
+def test_only_the_vector_of_the_batchs_task_learns() -> None:
+    model = hyper("bart")
+    assert not torch.equal(outputs(model, "one"), outputs(model, "two"))
+    model(toy_batch("two")).square().mean().backward()
+    for name, parameter in model.technique.named_parameters():
+        assert (parameter.grad is not None) == (name != "task_vectors.one"), name
+    before = {task: vector.clone() for task, vector in model.technique.task_vectors.items()}
+    AdamW(parameter_groups(model, 0.01, model.undecayed()), lr=1e-2).step()
+    moved = [t for t in TASKS if not torch.equal(model.technique.task_vectors[t], before[t])]
+    assert moved == ["two"]
+
+
+def test_a_task_without_a_vector_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"No weights for task 'three'\. .*Known: one, two"):
+        outputs(hyper("bart"), "three")
+
+
+@MODES
+def test_biases_what_makes_them_and_the_norm_do_not_decay(one: bool) -> None:
+    model = adapted("bart", ("vqav2", "gqa"), **table(one))
+    decayed = set(parameter_groups(model, 0.01, model.undecayed())[0]["params"])
+    for name, names in theirs("bart", **table(one)).items():
+        is_spared = any("bias" in each or "LayerNorm.weight" in each for each in names)
+        assert (model.technique.get_parameter(name) not in decayed) == is_spared, name
+
+
+def test_the_authors_keep_a_controller_in_each_stack() -> None:
+    found = theirs("bart", **table())
+    encoder = "model.encoder.adapter_layers_hyper_net"
+    assert found["sides.encoder.layers.weight"] == (f"{encoder}.layer_id_embeddings.weight",)
+    assert found["sides.encoder.down.self_attention.bias.weight"] == (
+        f"{encoder}.self_attention_down_sampler_hyper_net.bias_generator.0.weight",
+    )
+    assert found["task_vectors.gqa"] == (
+        "model.shared_task_embed.task_to_embeddings.gqa",
+        "model.encoder.task_embed.task_to_embeddings.gqa",
+        "model.decoder.task_embed.task_to_embeddings.gqa",
+    )
+
+
+def test_the_authors_keep_one_hypernetwork_a_direction_and_a_table_of_kinds() -> None:
+    found = theirs("t5", **table(one=True))
+    own = {names[0] for name, names in found.items() if name.startswith("sides.decoder.")}
+    leaves = [f"LayerNorm.{leaf}" for leaf in ("weight", "bias")]
+    for leaf in ("weight", "bias"):
+        leaves += [f"task_hypernet.task_embeding_generator.{each}.{leaf}" for each in (0, 2)]
+        for half in ("down", "up"):
+            network = f"{half}_sampler_hyper_net"
+            leaves += [f"{network}.{what}_generator.0.{leaf}" for what in ("weight", "bias")]
+    leaves += ["layer_id_embeddings.weight", "adapters_block_type.weight"]
+    assert own == {f"decoder.adapter_layers_hyper_net.{leaf}" for leaf in leaves}
+
+
+def test_counts_are_the_authors() -> None:
+    bart: dict[str, Any] = {"technique": "hyperformer", "train": {"norms": True}}
+    t5: dict[str, Any] = {"technique": "hyperformer", "train": {"norms": False}}
+    assert counts("clip-bart", **bart) == (8_579_088, 148_103_952)
+    assert counts("clip-t5", **t5) == (8_534_544, 231_493_392)
+    one = {"one_hypernetwork": True}
+    assert counts("clip-bart", params=one, **bart) == (4_708_592, 144_233_456)
+
+
+def test_all_tasks_share_the_hypernetworks() -> None:
+    with pytest.raises(UsageError, match=r"Hyperformer cannot share 'task'\. Known: all\."):
+        adapted("bart", sharing="task", **table())
+
+
+def test_a_width_that_does_not_divide_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"params\.reduction=5 does not divide .* 32"):
+        hyper("bart", reduction=5)
+
+
+def test_a_copy_makes_its_own() -> None:
+    model = hyper("bart")
+    before = model(toy_batch()).detach()
+    first, second = copy.deepcopy(model), copy.deepcopy(model)  # in the midst of training
+    for parameter in second.technique.parameters():
+        parameter.data.mul_(2)
+    assert torch.equal(outputs(first), before)
+    assert not torch.equal(outputs(second), before)
+    assert torch.equal(outputs(model), before)

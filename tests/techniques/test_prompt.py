@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.techniques.models import adapted, counts, stirred, theirs
+from tests.techniques.toys import TASKS, toy_batch
+from vlbench.backbones.t5 import attention
+from vlbench.errors import UsageError
+from vlbench.techniques.freezing import trained_parameters
+
+EACH = pytest.mark.parametrize("kind", ["bart", "t5"])
+TABLE: dict[str, Any] = {
+    "technique": "prompt",
+    "params": {"length": 3, "hidden": 8},
+    "train": {"norms": False},
+}
+
+
+def prompt_of(model: Any, task: str = "all") -> Tensor:
+    """W_b tanh(W_a E), with the biases."""
+    p = model.technique.prompts.layers[task]
+    low = torch.tanh(p.embedding.weight @ p.first.weight.T + p.first.bias)
+    prompt: Tensor = low @ p.second.weight.T + p.second.bias
+    return prompt
+
+
+def first_layer_inputs(model: Any, batch: Any) -> tuple[Tensor, dict[str, Any]]:
+    """States and keywords as the encoder's first layer gets them."""
+    found: list[Any] = []
+    layer = model.backbone.layers("encoder")[0]
+    layer.register_forward_pre_hook(lambda _, x, kw: found.append((x[0], kw)), with_kwargs=True)
+    model.backbone.encode(batch)
+    states, keywords = found[0]
+    return states, keywords
+
+
+def vision(model: Any, batch: Any) -> Tensor:
+    """The visual tokens of a batch."""
+    found: list[Tensor] = []
+    model.backbone.visual.register_forward_hook(lambda _, x, y: found.append(y))
+    model.backbone.encode(batch)
+    return found[0]
+
+
+@EACH
+def test_prompts_stand_in_front_of_the_text_and_are_read(kind: str) -> None:
+    model = stirred(adapted(kind, **TABLE))
+    text, mask = torch.randn(2, 5, 32), torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    entered, is_read = model.backbone.encoder_input(text, mask)
+    for row in range(2):
+        torch.testing.assert_close(entered[row], torch.cat([prompt_of(model), text[row]]))
+        assert is_read[row].tolist() == [True] * 3 + mask[row].tolist()
+
+
+@EACH
+@pytest.mark.parametrize("images", [1, 2])
+def test_encoder_states_are_of_prompts_text_and_vision(kind: str, images: int) -> None:
+    model = stirred(adapted(kind, **TABLE))
+    states, mask = model.backbone.encode(toy_batch(images=images))
+    assert states.shape == (2, 3 + 5 + 4 * images, 32)
+    pad = model.backbone.config.pad_token_id
+    assert mask[:, 3:8].equal(toy_batch().input_ids != pad)
+    assert mask[:, :3].all() and mask[:, 8:].all()
+
+
+def test_on_bart_they_get_no_position_and_pass_the_embedding_norm() -> None:
+    model, batch = stirred(adapted("bart", **TABLE)), toy_batch()
+    encoder = model.backbone.language.model.encoder
+    table, positions = encoder.embed_tokens.weight, encoder.embed_positions.weight
+    text = table[batch.input_ids] + positions[2 : 2 + 5]  # BART's table begins at 2
+    prompts = prompt_of(model).expand(2, -1, -1)
+    normed = encoder.layernorm_embedding(torch.cat([prompts, text], dim=1))
+    states, _ = first_layer_inputs(model, batch)
+    torch.testing.assert_close(states, torch.cat([normed, vision(model, batch)], dim=1))
+
+
+def test_on_t5_they_are_the_first_positions_of_the_relative_bias() -> None:
+    model, batch = stirred(adapted("t5", **TABLE)), toy_batch()
+    text = model.backbone.table[batch.input_ids]
+    prompts = prompt_of(model).expand(2, -1, -1)
+    states, keywords = first_layer_inputs(model, batch)
+    torch.testing.assert_close(states, torch.cat([prompts, text, vision(model, batch)], dim=1))
+    bias = keywords["position_bias"]
+    expected = attention(model.backbone.stack("encoder")).compute_bias(3 + 5, 3 + 5)
+    torch.testing.assert_close(bias[:, :, :8, :8], expected)
+    assert not bias[:, :, 8:].any() and not bias[:, :, :, 8:].any()
+
+
+def test_a_task_reads_its_own_prompts_and_moves_no_others() -> None:
+    model = stirred(adapted("bart", sharing="task", **TABLE))
+    outputs = [model(toy_batch(task)) for task in TASKS]
+    assert not torch.equal(*outputs)
+    outputs[0].sum().backward()
+    for name, parameter in model.technique.named_parameters():
+        assert (parameter.grad is not None) == (".one." in name), name
+    with pytest.raises(UsageError, match="No weights for task 'three'"):
+        model(toy_batch("three"))
+
+
+def test_one_set_of_prompts_serves_all_tasks() -> None:
+    model = stirred(adapted("bart", **TABLE))
+    assert torch.equal(model(toy_batch("one")), model(toy_batch("two")))
+    with pytest.raises(UsageError, match=r"PromptTuning cannot share 'up'\. Known: all, task\."):
+        adapted("bart", sharing="up", **TABLE)
+
+
+def test_they_are_made_once_a_generation() -> None:
+    model = adapted("bart", **TABLE)
+    made: list[int] = []
+    model.technique.prompts.of("one").second.register_forward_hook(lambda *_: made.append(1))
+    model.generate(toy_batch(), beams=3, max_length=6)
+    assert len(made) == 1
+
+
+@EACH
+def test_only_prompts_and_the_visual_embedding_train(kind: str) -> None:
+    model = adapted(kind, **TABLE)
+    trained = set(trained_parameters(model).values())
+    assert trained == {*model.technique.parameters(), *model.backbone.visual.parameters()}
+    own = sum(p.numel() for p in model.technique.parameters())
+    assert own == 3 * 32 + (32 * 8 + 8) + (8 * 32 + 32)
+    assert model.technique.claims(model.backbone) == {"encoder_input"}
+
+
+def test_counts_are_the_authors() -> None:
+    table: dict[str, Any] = {"technique": "prompt", "train": {"norms": False}}
+    assert counts("clip-bart", sharing="task", **table) == (6_627_200, 146_201_216)
+    assert counts("clip-bart", **table) == (2_843_936, 142_417_952)
+    assert counts("clip-bart", "video", **table) == (1_664_288, 141_238_304)
+    assert counts("clip-t5", **table) == (2_842_400, 225_801_248)
+    assert counts("clip-t5", "video", **table) == (1_662_752, 224_621_600)
+
+
+def test_the_authors_keep_them_in_the_encoder_by_task() -> None:
+    shared = theirs("bart", **TABLE)
+    assert shared["prompts.layers.all.embedding.weight"] == (
+        "model.encoder.prompt_modules.prompts.vqa.prefix_embedding.0.weight",
+        "model.encoder.prompt_modules.prompts.gqa.prefix_embedding.0.weight",
+    )
+    own = theirs("t5", sharing="task", **TABLE)
+    assert own["prompts.layers.vqav2.second.bias"] == (
+        "encoder.prompt_modules.prompts.vqa.prefix_embedding.3.bias",
+    )
+
+
+def test_a_copy_has_prompts_and_tasks_of_its_own() -> None:
+    model = stirred(adapted("bart", sharing="task", **TABLE))
+    before = model(toy_batch("one"))
+    twin = stirred(copy.deepcopy(model))
+    twin.backbone.router.enter("two")
+    model.backbone.router.enter("one")
+    text, mask = torch.randn(1, 2, 32), torch.ones(1, 2, dtype=torch.bool)
+    for each, task in ((model, "one"), (twin, "two")):
+        entered, _ = each.backbone.encoder_input(text, mask)
+        torch.testing.assert_close(entered[0, :3], prompt_of(each, task))
+    assert torch.equal(model(toy_batch("one")), before)
