@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import BartConfig, T5Config
 
+from tests.techniques.models import card
 from vlbench.backbones.bart import new_bart
 from vlbench.backbones.base import Backbone
 from vlbench.backbones.t5 import new_t5
@@ -17,10 +18,6 @@ from vlbench.cards.method import MethodCard
 from vlbench.techniques.adapt import AdaptedModel, adapt
 
 Toy = Callable[..., AdaptedModel]
-
-
-def card(**table: Any) -> MethodCard:
-    return MethodCard(name="test", title="Test", **table)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.techniques.toys import TASKS, toy_backbone
+from tests.techniques.toys import TASKS, toy_backbone, toy_batch
 from vlbench.backbones import Visual, build_backbone
 from vlbench.backbones.sites import Site
 from vlbench.cards.method import MethodCard
@@ -73,3 +73,23 @@ def theirs(kind: str, **table: Any) -> dict[str, tuple[str, ...]]:
     model = adapted(kind, tasks, **table)
     found = authors_names(model, spelt(tasks))
     return {n.ours[10:]: n.theirs for n in found if n.ours.startswith("technique.")}
+
+
+@torch.no_grad()
+def assert_steps_give_what_one_pass_gives(model: AdaptedModel) -> Any:
+    """Decode token by token with caches, compare with the whole at once; the cache of the end."""
+    hidden, mask = model.backbone.encode(toy_batch(images=2))
+    ids = torch.tensor([[2, 40, 41, 42, 43], [2, 50, 51, 52, 53]])
+    whole = model.backbone.decode(hidden, mask, ids)
+    cache = None
+    for i in range(ids.shape[1]):
+        output = model.backbone.language(
+            encoder_outputs=(hidden,),
+            attention_mask=mask.long(),
+            decoder_input_ids=ids[:, i : i + 1],
+            past_key_values=cache,
+            use_cache=True,
+        )
+        cache = output.past_key_values
+        torch.testing.assert_close(output.logits[:, 0], whole[:, i], atol=1e-5, rtol=0)
+    return cache

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.techniques.models import assert_steps_give_what_one_pass_gives
 from tests.techniques.toys import TASKS, toy_backbone, toy_batch
 from vlbench.backbones import build_backbone
 from vlbench.backbones.base import Backbone, states
@@ -121,22 +122,8 @@ def test_answers_with_caches_are_those_without(
     assert caches and not any(caches)
 
 
-@torch.no_grad()
 def test_step_by_step_logits_with_both_caches_are_those_of_one_pass(model: AdaptedModel) -> None:
-    hidden, mask = model.backbone.encode(toy_batch())
-    ids = torch.tensor([[2, 40, 41, 42, 43], [2, 50, 51, 52, 53]])
-    whole = model.backbone.decode(hidden, mask, ids)
-    cache = None
-    for i in range(ids.shape[1]):
-        output = model.backbone.language(
-            encoder_outputs=(hidden,),
-            attention_mask=mask.long(),
-            decoder_input_ids=ids[:, i : i + 1],
-            past_key_values=cache,
-            use_cache=True,
-        )
-        cache = output.past_key_values
-        torch.testing.assert_close(output.logits[:, 0], whole[:, i], atol=1e-5, rtol=0)
+    cache = assert_steps_give_what_one_pass_gives(model)
     for part in (cache.self_attention_cache, cache.cross_attention_cache):
         assert [isinstance(layer, SideCache) for layer in part.layers] == [False] * 2 + [True] * 2
         assert all(layer.is_initialized for layer in part.layers)

@@ -9,7 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.techniques.models import IMAGE_TASKS, Flow, adapted, stirred
+from tests.techniques.models import (
+    IMAGE_TASKS,
+    Flow,
+    adapted,
+    assert_steps_give_what_one_pass_gives,
+    stirred,
+)
 from tests.techniques.toys import toy_backbone, toy_batch
 from vlbench.backbones import build_backbone
 from vlbench.backbones.sites import Site
@@ -138,23 +144,8 @@ def test_its_modules_stand_at_the_sites_it_claims(kind: str) -> None:
 
 @EACH
 @EVERY
-@torch.no_grad()
 def test_step_by_step_logits_with_caches_are_those_of_one_pass(kind: str, granularity: str) -> None:
-    model = stirred(vl_pet(kind, granularity))
-    hidden, mask = model.backbone.encode(toy_batch(images=2))
-    ids = torch.tensor([[2, 40, 41, 42, 43], [2, 50, 51, 52, 53]])
-    whole = model.backbone.decode(hidden, mask, ids)
-    cache = None
-    for i in range(ids.shape[1]):
-        output = model.backbone.language(
-            encoder_outputs=(hidden,),
-            attention_mask=mask.long(),
-            decoder_input_ids=ids[:, i : i + 1],
-            past_key_values=cache,
-            use_cache=True,
-        )
-        cache = output.past_key_values
-        torch.testing.assert_close(output.logits[:, 0], whole[:, i], atol=1e-5, rtol=0)
+    assert_steps_give_what_one_pass_gives(stirred(vl_pet(kind, granularity)))
 
 
 @torch.no_grad()
