@@ -78,8 +78,14 @@ class Golden:
 
     @cached_property
     def names(self) -> list[Name]:
-        """Their names of our tensors."""
-        return authors_names(self.model, self._ours)
+        """Their names of our tensors, each with the one it is stored under first."""
+        return [
+            name._replace(theirs=tuple(sorted(name.theirs, key=self._is_alias)))
+            for name in authors_names(self.model, self._ours)
+        ]
+
+    def _is_alias(self, name: str) -> bool:
+        return WEIGHTS + name not in self.tensors
 
     @property
     def _ours(self) -> dict[str, str]:
