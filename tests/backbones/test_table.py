@@ -63,7 +63,7 @@ def test_a_folder_with_published_weights_gets_the_added_rows(
 
 def test_an_embedded_backbone_must_fit_the_features(backbone: JointBart, tmp_path: Path) -> None:
     save_backbone(backbone, tmp_path)
-    with pytest.raises(UsageError, match="features of width 6, asked for 128"):
+    with pytest.raises(UsageError, match="4 visual tokens of width 6"):
         build_backbone("mini-bart", path=tmp_path)
 
 

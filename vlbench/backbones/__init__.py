@@ -29,6 +29,8 @@ class Features(NamedTuple):
     width: int
     tokens: int
     """Visual tokens of a picture after pooling, or frames of a clip."""
+    is_grid: bool = True
+    """Whether they are a picture's; the number of frames is no matter of pretraining."""
 
 
 class BackboneRow(NamedTuple):
@@ -49,7 +51,7 @@ class BackboneRow(NamedTuple):
 
 CLIP: dict[Visual, Features] = {
     "image": Features("clip-rn101", width=2048, tokens=36),
-    "video": Features("clip-vit-b32", width=512, tokens=64),
+    "video": Features("clip-vit-b32", width=512, tokens=64, is_grid=False),
 }
 BACKBONES = {
     "mini-bart": BackboneRow(
@@ -59,7 +61,7 @@ BACKBONES = {
         source="weights/mini-bart",
         features={
             "image": Features("mini", width=128, tokens=16),
-            "video": Features("mini", width=128, tokens=64),
+            "video": Features("mini", width=128, tokens=64, is_grid=False),
         },
         threads=1,
     ),

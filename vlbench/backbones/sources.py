@@ -41,12 +41,6 @@ BART_BASE = BartConfig(
     max_position_embeddings=1024,
 )
 """The shapes of facebook/bart-base, for counting where its weights are not at hand."""
-
-
-T5_ROWS = 32100 + len(VISUAL_TOKENS)
-"""Tokens of t5-base's tokenizer, its 100 `<extra_id_i>` among them, and the visual ones."""
-WEIGHTS = ("*.safetensors", "*.bin")
-"""Files of which one or more hold a model's weights."""
 T5_BASE = T5Config(
     vocab_size=32128,
     d_model=768,
@@ -57,16 +51,21 @@ T5_BASE = T5Config(
 )
 T5_BASE.decoder_start_token_id = 0
 """The shapes of t5-base. Its table has 28 rows more than its tokenizer has tokens."""
+T5_ROWS = 32100 + len(VISUAL_TOKENS)
+"""Tokens of t5-base's tokenizer, its 100 `<extra_id_i>` among them, and the visual ones."""
+WEIGHTS = ("*.safetensors", "*.bin")
+"""Files of which one or more hold a model's weights."""
 
 
 def embedded_bart(source: str | Path, features: Features, meta: bool) -> JointBart:
     """A backbone that vlbench pretrained, from a folder of the package or elsewhere."""
     folder = _package_folder(source)
     backbone = load_backbone(folder, meta=meta)
-    if backbone.visual.feature_width != features.width:
+    width, tokens = backbone.visual.feature_width, backbone.visual_tokens
+    if width != features.width or (features.is_grid and tokens != features.tokens):
         raise UsageError(
-            f"{folder} was pretrained on features of width {backbone.visual.feature_width}, "
-            f"asked for {features.width}."
+            f"{folder} was pretrained on {tokens} visual tokens of width {width}, "
+            f"asked for {features.tokens} of width {features.width}."
         )
     backbone.visual_tokens = features.tokens
     return backbone
