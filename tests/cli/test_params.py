@@ -141,9 +141,11 @@ def test_all_methods_are_counted_where_none_is_named() -> None:
 
 
 @pytest.mark.usefixtures("three_methods")
-@pytest.mark.parametrize("kind", [UsageError, MissingError])
+@pytest.mark.parametrize(
+    ("kind", "card"), [(UsageError, "methods/compacter.toml: "), (MissingError, "")]
+)
 def test_a_method_that_cannot_work_is_left_out_with_its_reason_or_refused_by_name(
-    kind: type[VlbenchError], monkeypatch: pytest.MonkeyPatch
+    kind: type[VlbenchError], card: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(self: object, backbone: object) -> None:
         raise kind("Compacter needs more room.")
@@ -151,12 +153,12 @@ def test_a_method_that_cannot_work_is_left_out_with_its_reason_or_refused_by_nam
     monkeypatch.setattr(Compacter, "check", refuse)
     result = invoke("--json")
     assert result.exit_code == 0
-    assert "vlbench: compacter is left out: Compacter needs more room.\n" in result.stderr
+    assert f"vlbench: compacter is left out: {card}Compacter needs more room.\n" in result.stderr
     counted = {item["method"] for item in json.loads(result.stdout)["items"]}
     assert "adapter" in counted and "compacter" not in counted
     named = invoke("--method", "adapter,compacter")
     assert (named.exit_code, named.stdout) == (kind.exit_code, "")
-    assert named.stderr == "vlbench: Compacter needs more room.\n"
+    assert named.stderr == f"vlbench: {card}Compacter needs more room.\n"
 
 
 @pytest.mark.usefixtures("three_methods")

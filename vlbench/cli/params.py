@@ -49,7 +49,8 @@ def params(
     suite, cards = find_tasks(tasks)
     if method:
         items = [
-            _count(card, backbone, suite, cards, settings or []) for card in find_methods(method)
+            _count(card, backbone, suite, cards, settings or [])
+            for card in find_methods(method, check_params=True)
         ]
     else:
         items = _count_those_that_fit(all_methods(), backbone, suite, cards, settings or [])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vlbench.cards.checking import check, refuse
 from vlbench.cards.technique import find_technique
+from vlbench.errors import UsageError
 from vlbench.techniques.base import Technique
 
 if TYPE_CHECKING:
@@ -54,10 +55,14 @@ def new_technique(method: MethodCard, tasks: Sequence[str]) -> Technique:
 def adapt(backbone: Backbone, method: MethodCard, tasks: Sequence[str]) -> AdaptedModel:
     """The adapted model a resolved method card describes; on a meta backbone too, for planning."""
     technique = new_technique(method, tasks)
-    technique.check(backbone)
-    backbone.requires_grad_(False)
-    backbone.set_dropout(method.train.dropout)
-    technique.attach(backbone)
-    for part in technique.trained(backbone, method.train.norms):
+    try:
+        technique.check(backbone)
+        backbone.requires_grad_(False)
+        backbone.set_dropout(method.train.dropout)
+        technique.attach(backbone)
+        trained = technique.trained(backbone, method.train.norms)
+    except UsageError as error:  # what does not fit this backbone, whichever part of it tells
+        raise UsageError(f"{method.shown}: {error}") from error
+    for part in trained:
         part.requires_grad_(True)
     return AdaptedModel(backbone, technique).train()
