@@ -11,7 +11,7 @@ import pytest
 from tests.techniques.toys import TASKS, toy_backbone
 from vlbench.cards.method import all_methods
 from vlbench.cards.technique import find_technique
-from vlbench.techniques import TECHNIQUES
+from vlbench.techniques import TECHNIQUES, parts_of
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_every_technique_has_its_section(sections: dict[str, str]) -> None:
 def test_a_section_says_what_the_code_says(sections: dict[str, str], name: str) -> None:
     section, technique = sections[name], find_technique(name)
     assert listed(section, "Sharing") == sorted(technique.sharings)
-    cards = [card.name for card in all_methods() if name in card.technique.split("+")]
+    cards = [card.name for card in all_methods() if name in parts_of(card.technique)]
     assert sorted(listed(section, "Cards")) == sorted(cards)
     for key in ("Source", "Difference"):
         assert listed(section, key)

@@ -116,3 +116,23 @@ def test_what_stays_out_of_a_message_is_not_prepared_twice(bench: Bench) -> None
     asked = replace(ASKED, root=bench.root, backbone_path=bench.backbone)
     plan(replace(asked, seeds=(0, 1, 2)), said.append)
     assert len([line for line in said if "training" in line]) == 1
+
+
+def test_the_code_of_each_outside_technique_is_hashed_in_compositions_too(
+    bench: Bench, tmp_path: Path
+) -> None:
+    code = (
+        "from vlbench.techniques.base import Technique\n"
+        "class {name}(Technique):\n"
+        "    def attach(self, backbone):\n"
+        "        pass\n"
+    )
+    for name in ("OutsideOne", "OutsideTwo"):
+        file = tmp_path / f"plan_{name.lower()}.py"
+        file.write_text(code.format(name=name), encoding="utf-8")
+    technique = "adapter+plan_outsideone:OutsideOne+plan_outsidetwo:OutsideTwo"
+    card = tmp_path / "mine.toml"
+    card.write_text(f'title = "Mine"\ntechnique = "{technique}"\n', encoding="utf-8")
+    asked = replace(ASKED, methods=(str(card),), root=bench.root, backbone_path=bench.backbone)
+    (spec,) = plan(replace(asked, limit=4))
+    assert set(spec.code) == {"plan_outsideone:OutsideOne", "plan_outsidetwo:OutsideTwo"}

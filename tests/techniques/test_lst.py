@@ -208,7 +208,7 @@ def test_norms_that_could_not_train_are_refused() -> None:
         adapt(toy_backbone("t5"), card, TASKS)
 
 
-@pytest.mark.parametrize("other", ["adapter", "compacter"])
+@pytest.mark.parametrize("other", ["adapter", "compacter", "bitfit", "full"])
 def test_nothing_composes_with_it(other: str) -> None:
     card = MethodCard(name="mine", title="Mine", technique=f"lst+{other}", train={"norms": False})
     with pytest.raises(UsageError, match=f"'lst' and '{other}' cannot be composed"):

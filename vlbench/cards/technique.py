@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlbench.cards.checking import Fault, check
 from vlbench.errors import UsageError, nearest
+from vlbench.techniques import TECHNIQUES, parts_of
 
 if TYPE_CHECKING:
     from vlbench.techniques.base import Technique
@@ -20,11 +21,11 @@ def find_technique(name: str, folder: Path | None = None) -> type[Technique]:
     Several joined by "+" are their composition. Outside modules are looked for where Python looks,
     then in the current folder and in `folder`.
     """
-    if "+" not in name:
+    parts = parts_of(name)
+    if len(parts) == 1:
         return _find_one(name, folder)
     from vlbench.techniques.composition import compose
 
-    parts = [part.strip() for part in name.split("+")]
     kinds = {part.rpartition(":")[2]: _find_one(part, folder) for part in parts}
     if len(kinds) < len(parts):
         raise UsageError(f"Technique '{name}' names one technique twice.")
@@ -32,7 +33,6 @@ def find_technique(name: str, folder: Path | None = None) -> type[Technique]:
 
 
 def _find_one(name: str, folder: Path | None) -> type[Technique]:
-    from vlbench.techniques import TECHNIQUES
     from vlbench.techniques.base import Technique
 
     target = TECHNIQUES.get(name, name)

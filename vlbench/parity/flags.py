@@ -10,6 +10,7 @@ from vlbench.cards.train import TrainSettings
 from vlbench.errors import DataError
 from vlbench.parity.facts import ModelFacts
 from vlbench.parity.options import Options, completed, read_options
+from vlbench.techniques import JOINED_BY
 
 
 class Flag(NamedTuple):
@@ -122,7 +123,7 @@ def method_card(facts: ModelFacts, options: Options) -> MethodCard:
     sharings = {_sharing(flag, options) for flag in flags.values()} or {"all"}
     if len(sharings) > 1:
         raise DataError(f"--{' --'.join(flags)} share with tasks differently: not one composition")
-    technique = "+".join(parts) or "frozen"
+    technique = JOINED_BY.join(parts) or "frozen"
     return MethodCard(
         name=facts.method,
         title=facts.method,

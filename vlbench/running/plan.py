@@ -20,6 +20,7 @@ from vlbench.encoders import ENCODERS, load_encoder
 from vlbench.errors import MissingError, UsageError
 from vlbench.metrics import require_metric
 from vlbench.running.spec import RunSpec
+from vlbench.techniques import parts_of
 from vlbench.techniques.adapt import adapt
 
 Say = Callable[[str], None]
@@ -130,7 +131,7 @@ def _encoder_of(backbone: str, visual: Visual) -> str:
 
 def _outside_code(method: MethodCard, tasks: Sequence[TaskCard]) -> dict[str, str]:
     """The code that cards name by `module:name`, imported by now, with its file's hash."""
-    named = {method.technique, *(t.reader for t in tasks), *(t.metric for t in tasks)}
+    named = {*parts_of(method.technique), *(t.reader for t in tasks), *(t.metric for t in tasks)}
     files = {
         name: getattr(sys.modules.get(name.partition(":")[0]), "__file__", None)
         for name in sorted(named)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+JOINED_BY = "+"
+"""Between the names of techniques that are composed."""
 TECHNIQUES = {
     "full": "vlbench.techniques.full:Full",
     "frozen": "vlbench.techniques.frozen:Frozen",
@@ -16,3 +18,8 @@ TECHNIQUES = {
     "lst": "vlbench.techniques.lst:LST",
     "peft": "vlbench.techniques.peft:Peft",
 }
+
+
+def parts_of(technique: str) -> list[str]:
+    """The techniques that a card names: one, or those of a composition."""
+    return [part.strip() for part in technique.split(JOINED_BY)]

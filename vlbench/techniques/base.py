@@ -38,6 +38,9 @@ class Technique(nn.Module, ABC):
     sharings: ClassVar[frozenset[str]] = frozenset({"all"})
     """Whose weights a task may use: task (its own), all (one set), up or down (that half)."""
 
+    composes: ClassVar[bool] = True
+    """Whether it may stand beside another; False for what takes the whole forward pass."""
+
     def __init__(self, params: Checked, sharing: str, tasks: Sequence[str]) -> None:
         super().__init__()
         if sharing not in self.sharings:

@@ -15,12 +15,11 @@ from torch import Tensor, nn
 
 from vlbench.cards.checking import Checked
 from vlbench.errors import UsageError
+from vlbench.techniques import JOINED_BY
 from vlbench.techniques.base import BatchLoss, Technique
 
 if TYPE_CHECKING:
     from vlbench.backbones.base import Backbone
-
-JOINED_BY = "+"
 
 
 class Composition(Technique):
@@ -38,9 +37,7 @@ class Composition(Technique):
         """Each for itself, and no site twice."""
         for part in self._parts():
             part.check(backbone)
-        claims = dict(
-            zip(self.parts, [part.claims(backbone) for part in self._parts()], strict=True)
-        )
+        claims = {name: part.claims(backbone) for name, part in self._named()}
         for (one, first), (other, second) in combinations(claims.items(), 2):
             both = sorted(first & second)
             if both:
@@ -99,7 +96,17 @@ class Composition(Technique):
 
 
 def compose(kinds: Mapping[str, type[Technique]]) -> type[Technique]:
-    """The composition of these techniques; its parameters are a table for each."""
+    """The composition of these techniques; its parameters are a table for each.
+
+    UsageError where one of them stands alone.
+    """
+    for name, kind in kinds.items():
+        if not kind.composes:
+            other = next(each for each in kinds if each != name)
+            raise UsageError(
+                f"'{name}' and '{other}' cannot be composed: "
+                f"{name} takes the place of the whole forward pass."
+            )
     fields: dict[str, Any] = {name: (kind.Params, _defaults(kind)) for name, kind in kinds.items()}
     params = create_model("CompositionParams", __base__=Checked, **fields)
     sharings = frozenset.intersection(*(kind.sharings for kind in kinds.values()))

@@ -62,6 +62,7 @@ class LST(Technique):
     """A side network that trains in the backbone's place."""
 
     Params: ClassVar[type[Checked]] = LSTParams
+    composes = False  # what else trained in the backbone would bring its activations back
     params: LSTParams
 
     def check(self, backbone: Backbone) -> None:
