@@ -90,17 +90,15 @@ class Run:
 
     def _start_from_init(self, model: AdaptedModel) -> None:
         spec = self.spec
-        if not spec.init_hash:
-            return
-        file = Path(spec.init)
-        if file_hash(file) != spec.init_hash:
-            raise DataError(
-                f"{file} changed since the run was planned: start the same command again."
-            )
-        load_weights(file, model, f"{spec.method.name} on {spec.backbone}")
+        if spec.init_hash:
+            load_weights(Path(spec.init), model, f"{spec.method.name} on {spec.backbone}")
 
     def _prepare(self) -> list[PreparedTask]:
         spec = self.spec
+        if spec.init_hash and file_hash(Path(spec.init)) != spec.init_hash:
+            raise DataError(
+                f"{spec.init} changed since the run was planned: start the same command again."
+            )
         features = backbone_row(spec.backbone).features[spec.tasks[0].visual]
         encoder = load_encoder(features.encoder)
         root = Path(spec.root) if spec.root else mini_root()
