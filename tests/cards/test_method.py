@@ -193,3 +193,16 @@ number = 3
 def test_an_override_for_an_unknown_backbone_is_told(write: Write) -> None:
     path = write('title = "M"\ntechnique = "full"\n[when."clip-brat/*"]\ntrain.epochs = 1\n')
     assert "Unknown backbone 'clip-brat'. Did you mean 'clip-bart'" in message(path)
+
+
+@pytest.mark.parametrize("suite", ["image-txt", "vqav3", "vqav2+gqq", "image-text+"])
+def test_an_override_for_an_unknown_suite_is_told(write: Write, suite: str) -> None:
+    path = write(f'title = "M"\ntechnique = "full"\n[when."*/{suite}"]\ntrain.epochs = 1\n')
+    assert "Unknown suite or task" in message(path)
+
+
+def test_an_override_for_a_task_of_your_own_is_written_as_its_file(write: Write) -> None:
+    path = write('title = "M"\ntechnique = "full"\n[when."*/gqa+mine.toml"]\ntrain.epochs = 1\n')
+    card = load_method(path)
+    assert resolve_method(card, "mini-bart", "gqa+mine").train.epochs == 1
+    assert resolve_method(card, "mini-bart", "gqa").train.epochs == 20

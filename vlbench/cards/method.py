@@ -12,11 +12,13 @@ from vlbench.cards.card import Card, read_card
 from vlbench.cards.checking import Checked, refuse
 from vlbench.cards.files import (
     find_card,
+    is_path,
     own_cards,
     read_table,
     refuse_twice,
     split_names,
 )
+from vlbench.cards.task import known_suites
 from vlbench.cards.technique import technique_faults
 from vlbench.cards.train import TrainSettings
 from vlbench.errors import nearest
@@ -30,6 +32,13 @@ def _pattern(text: str) -> str:
         raise ValueError('Should be "backbone/suite", with * for any')
     if backbone not in ("*", *BACKBONES):
         raise ValueError(f"Unknown backbone '{backbone}'. {nearest(backbone, BACKBONES)}")
+    known = known_suites()
+    for part in suite.split("+"):
+        if part not in known and not is_path(part):
+            raise ValueError(
+                f"Unknown suite or task '{part}'. {nearest(part, known)} "
+                f"A task of your own is written {part}.toml"
+            )
     return text
 
 

@@ -36,9 +36,10 @@ def resolve_method(
             f"{card.shown}: suites: '{card.name}' is for {', '.join(card.suites)}, not for {suite}."
         )
     table = card.model_dump(mode="json", exclude={"when"})
+    overrides = {pattern.replace(".toml", ""): each for pattern, each in card.when.items()}
     for pattern in ("*/*", f"*/{suite}", f"{backbone}/*", f"{backbone}/{suite}"):
-        if pattern in card.when:
-            merge(table, card.when[pattern].model_dump(mode="json", exclude_unset=True))
+        if pattern in overrides:
+            merge(table, overrides[pattern].model_dump(mode="json", exclude_unset=True))
     settings = dict(_parse(text) for text in sets)  # the last of two for one key holds
     for key in ("technique", "sharing"):
         if key in settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -128,6 +129,12 @@ def load_suites() -> dict[str, Suite]:
     if faults:
         raise refuse(file.shown, faults)
     return suites
+
+
+@cache
+def known_suites() -> frozenset[str]:
+    """What an override of a method card may be for: any, a suite or a task of our own."""
+    return frozenset({"*", *load_suites(), *own_cards("tasks")})
 
 
 def find_tasks(selection: str | Iterable[str]) -> tuple[str, list[TaskCard]]:
