@@ -14,6 +14,8 @@ from vlbench.cards.method import MethodCard
 from vlbench.checkpoints.authors import authors_names, spelt
 from vlbench.techniques.adapt import AdaptedModel, adapt
 from vlbench.techniques.counting import count
+from vlbench.training.loss import loss
+from vlbench.training.optimiser import AdamW, parameter_groups
 
 IMAGE_TASKS = ("vqav2", "gqa", "nlvr2", "coco")
 
@@ -36,6 +38,22 @@ def stirred(model: AdaptedModel, scale: float = 0.3) -> AdaptedModel:
         for parameter in model.technique.parameters():
             parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
     return model
+
+
+def train(model: AdaptedModel, steps: int, task: str = "one") -> list[float]:
+    """The trainer's step, without its data; the loss of each."""
+    batch = toy_batch(task)
+    optimiser = AdamW(parameter_groups(model, 0.01, model.undecayed()), lr=1e-2)
+    losses = []
+    for number in range(1, steps + 1):
+        value = loss(model(batch), batch.target_ids, batch.scores, "per-example")
+        penalty = model.technique.penalty()
+        (value if penalty is None else value + penalty).backward()
+        optimiser.step()
+        model.technique.stepped(number, steps)
+        optimiser.zero_grad(set_to_none=True)
+        losses.append(value.item())
+    return losses
 
 
 class Flow:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.techniques.models import train
 from tests.techniques.toys import TASKS, toy_backbone, toy_batch
 from vlbench.cards import load_method, resolve_method
 from vlbench.cards.files import own_cards
@@ -19,8 +20,6 @@ from vlbench.techniques.freezing import (
     trained_parameters,
     trained_state,
 )
-from vlbench.training.loss import loss
-from vlbench.training.optimiser import AdamW, parameter_groups
 
 RESOLVED_FOR = {"bart": "mini-bart", "t5": "clip-t5"}
 ROWS = [(name, kind) for name in own_cards("methods") for kind in RESOLVED_FOR]
@@ -39,22 +38,6 @@ def adapted(row: tuple[str, str], seed: int = 0, meta: bool = False) -> AdaptedM
     card = resolve_method(load_method(name), RESOLVED_FOR[kind], "image-text")
     torch.manual_seed(seed)
     return adapt(backbone, card, TASKS)
-
-
-def train(model: AdaptedModel, steps: int, task: str = "one") -> list[float]:
-    """The trainer's step, without its data."""
-    batch = toy_batch(task)
-    optimiser = AdamW(parameter_groups(model, 0.01, model.undecayed()), lr=1e-2)
-    losses = []
-    for number in range(1, steps + 1):
-        value = loss(model(batch), batch.target_ids, batch.scores, "per-example")
-        penalty = model.technique.penalty()
-        (value if penalty is None else value + penalty).backward()
-        optimiser.step()
-        model.technique.stepped(number, steps)
-        optimiser.zero_grad(set_to_none=True)
-        losses.append(value.item())
-    return losses
 
 
 def outputs(model: AdaptedModel) -> torch.Tensor:

@@ -7,10 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.techniques.models import train
 from vlbench.errors import MissingError
 from vlbench.techniques.freezing import frozen_checksum, load_trained_state, trained_state
-from vlbench.training.loss import loss
-from vlbench.training.optimiser import AdamW, parameter_groups
 
 BATTERY = [
     {"technique": "full"},
@@ -22,26 +21,12 @@ BATTERY = [
 ]
 
 
-def take_steps(model: Any, batch: Any, steps: int = 2) -> list[float]:
-    optimiser = AdamW(parameter_groups(model, 0.01), lr=1e-2)
-    losses = []
-    for _ in range(steps):
-        value = loss(model(batch), batch.target_ids, batch.scores, "per-example")
-        value.backward()
-        optimiser.step()
-        optimiser.zero_grad()
-        losses.append(value.item())
-    return losses
-
-
 @pytest.mark.parametrize("table", BATTERY)
-def test_training_moves_what_trains_and_nothing_else(
-    toy: Any, toy_batch: Any, table: dict[str, Any]
-) -> None:
+def test_training_moves_what_trains_and_nothing_else(toy: Any, table: dict[str, Any]) -> None:
     model = toy(**table)
     before = frozen_checksum(model)
     state = {name: tensor.clone() for name, tensor in trained_state(model).items()}
-    losses = take_steps(model, toy_batch)
+    losses = train(model, 2)
     assert losses[1] < losses[0]
     assert frozen_checksum(model) == before
     still = [name for name, t in trained_state(model).items() if torch.equal(t, state[name])]
@@ -53,7 +38,7 @@ def test_a_saved_adapter_gives_bit_equal_outputs(
     toy: Any, toy_batch: Any, table: dict[str, Any], tmp_path: Path
 ) -> None:
     model, fresh = toy(**table), toy(**table)
-    take_steps(model, toy_batch)
+    train(model, 2)
     save_file(trained_state(model), str(tmp_path / "adapter.safetensors"))
     load_trained_state(fresh, load_file(str(tmp_path / "adapter.safetensors")), "adapter")
     with torch.no_grad():

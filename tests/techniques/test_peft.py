@@ -11,6 +11,7 @@ import pytest
 import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
+from tests.techniques.models import train
 from tests.techniques.toys import TASKS, toy_backbone, toy_batch
 from vlbench.backbones import build_backbone
 from vlbench.cards import load_method, resolve_method
@@ -25,7 +26,6 @@ from vlbench.techniques.freezing import (
     trained_state,
 )
 from vlbench.tensors import unique_state
-from vlbench.training.loss import loss
 
 CLASSES = {each.__name__: each for each in PEFT_TYPE_TO_CONFIG_MAPPING.values()}
 SMALL: dict[str, dict[str, Any]] = {
@@ -84,20 +84,6 @@ def adapted(kind: str, method: MethodCard, seed: int = 0, meta: bool = False) ->
     return adapt(backbone, method, TASKS)
 
 
-def train(model: AdaptedModel, steps: int = 2) -> list[float]:
-    batch, losses = toy_batch(), []
-    optimiser = torch.optim.AdamW(trained_parameters(model).values(), lr=1e-2)
-    for number in range(1, steps + 1):
-        value = loss(model(batch), batch.target_ids, batch.scores, "per-example")
-        penalty = model.technique.penalty()
-        (value if penalty is None else value + penalty).backward()
-        optimiser.step()
-        model.technique.stepped(number, steps)
-        optimiser.zero_grad(set_to_none=True)
-        losses.append(value.item())
-    return losses
-
-
 def outputs(model: AdaptedModel) -> torch.Tensor:
     with torch.no_grad():
         return model.eval()(toy_batch())
@@ -123,7 +109,7 @@ def test_each_tuner_trains_and_reloads_or_is_refused_in_the_plan(
     trained = trained_parameters(model)
     assert visual < set(trained.values()) <= visual | added
     frozen, before = frozen_checksum(model), {name: p.clone() for name, p in trained.items()}
-    losses = train(model.eval())
+    losses = train(model.eval(), 2)
     assert all(torch.tensor(losses).isfinite())
     assert frozen_checksum(model) == frozen
     moved = {name for name, p in trained.items() if not torch.equal(p, before[name])}

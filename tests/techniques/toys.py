@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from transformers import BartConfig, T5Config
@@ -30,12 +31,21 @@ FEATURE_WIDTH = 16
 TASKS = ("one", "two")
 
 
-def toy_backbone(kind: str, seed: int = 0, meta: bool = False) -> Backbone:
-    """A toy `bart` or `t5`."""
+ONE_LAYER = {
+    "bart": {"encoder_layers": 1, "decoder_layers": 1, "init_std": 0.02},
+    "t5": {"num_layers": 1, "num_decoder_layers": 1},
+}
+"""Sizes of toys whose sites are few, initialised as published models are."""
+
+
+def toy_backbone(kind: str, seed: int = 0, meta: bool = False, **sizes: Any) -> Backbone:
+    """A toy `bart` or `t5`, with these values in place of the usual sizes."""
     torch.manual_seed(seed)
     if kind == "bart":
-        return new_bart(BART, FEATURE_WIDTH, visual_tokens=4, meta=meta)
-    return new_t5(T5, FEATURE_WIDTH, visual_tokens=4, meta=meta)
+        config = BartConfig(**{**BART.to_diff_dict(), **sizes})
+        return new_bart(config, FEATURE_WIDTH, visual_tokens=4, meta=meta)
+    config = T5Config(**{**T5.to_diff_dict(), **sizes})
+    return new_t5(config, FEATURE_WIDTH, visual_tokens=4, meta=meta)
 
 
 def toy_batch(task: str = "one", images: int = 1) -> SimpleNamespace:
