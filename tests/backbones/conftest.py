@@ -4,9 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import BartConfig
+from transformers import BartConfig, T5Config
 
 from vlbench.backbones.bart import JointBart, new_bart
+from vlbench.backbones.base import Backbone
+from vlbench.backbones.t5 import JointT5, new_t5
 
 
 @pytest.fixture
@@ -29,6 +31,33 @@ def config() -> BartConfig:
 def backbone(config: BartConfig) -> JointBart:
     torch.manual_seed(0)
     return new_bart(config, feature_width=6, visual_tokens=4).eval()
+
+
+@pytest.fixture
+def t5_config() -> T5Config:
+    return T5Config(
+        vocab_size=240,
+        d_model=16,
+        d_kv=8,
+        d_ff=24,
+        num_layers=2,
+        num_decoder_layers=1,
+        num_heads=2,
+        decoder_start_token_id=0,
+    )
+
+
+@pytest.fixture
+def t5(t5_config: T5Config) -> JointT5:
+    torch.manual_seed(0)
+    return new_t5(t5_config, feature_width=6, visual_tokens=4).eval()
+
+
+@pytest.fixture(params=["backbone", "t5"])
+def joint(request: pytest.FixtureRequest) -> Backbone:
+    """A BART, then a T5."""
+    found: Backbone = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture
