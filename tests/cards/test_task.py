@@ -37,10 +37,10 @@ def test_the_authors_video_batches_are_equally_large() -> None:
 def test_the_video_cards_hold_the_authors_settings() -> None:
     _, cards = find_tasks("video-text")
     assert [card.prompt for card in cards] == ["tvqa: ", "how2qa: ", "tvc: ", "yc2c: "]
-    assert [card.metric for card in cards] == ["accuracy"] * 2 + ["captions"] * 2
+    assert [card.metric for card in cards] == ["accuracy"] * 2 + ["value-captions"] * 2
     assert [card.main_metric for card in cards] == ["accuracy"] * 2 + ["cider"] * 2
     for card in cards:
-        assert (card.visual, card.editions, card.choices) == ("video", ("full",), ())
+        assert (card.visual, card.editions, card.choices) == ("video", ("mini", "full"), ())
         assert (card.prompt_position, card.loss) == ("end", "per-example")
         assert (card.max_input_tokens, card.max_target_tokens) == (600, 20)
         assert (card.beams, card.max_length) == (5, 20)
@@ -74,8 +74,35 @@ def test_every_task_names_a_reader_its_splits_and_a_metric_there_are(tmp_path: P
     for card in all_tasks():
         reader = load_reader(card.reader, tmp_path)
         for splits in card.splits.values():
-            assert {*splits.train, *splits.val, *splits.test} <= set(reader.splits)
+            named = {*splits.train, *splits.val, *splits.test, *splits.submission}
+            assert named <= set(reader.splits)
         assert card.metric in METRICS
+
+
+def test_every_task_says_where_its_files_are_published_and_how_many_examples_they_hold(
+    tmp_path: Path,
+) -> None:
+    for card in all_tasks():
+        assert "https://" in card.published
+        splits = card.splits["full"]
+        assert set(card.sizes) <= set(load_reader(card.reader, tmp_path).splits)
+        assert {*splits.val, *splits.test} <= set(card.sizes)
+        assert min(card.sizes.values()) > 0
+
+
+def test_the_karpathy_splits_hold_every_question_of_vqav2() -> None:
+    sizes = load_task("vqav2").sizes
+    assert sizes["train"] + sizes["val"] + sizes["test"] == 443_757 + 214_354
+
+
+def test_every_answer_of_a_choice_begins_with_another_token() -> None:
+    from vlbench.backbones import build_tokenizer
+    from vlbench.backbones.tokens import first_tokens
+
+    tokenizer = build_tokenizer("mini-bart")
+    for card in all_tasks():
+        tokens = first_tokens(tokenizer, card.choices)
+        assert len(set(tokens)) == len(card.choices)
 
 
 def test_a_selection_is_a_suite_a_task_or_a_list() -> None:

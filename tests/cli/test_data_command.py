@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.data.mini.builders import TINY
+from tests.data.mini.builders import TINY, TINY_VIDEO
 from tests.running.builders import Bench
+from vlbench.cards.task import all_tasks
 from vlbench.cli.app import app
-from vlbench.data.mini import edition, write
+from vlbench.data.mini import edition, write, write_video
 
 
 def data(*words: str) -> Result:
@@ -25,6 +26,11 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         edition,
         "write_mini",
         lambda folder, seed, progress: write.write_mini(folder, seed, TINY, progress),
+    )
+    monkeypatch.setattr(
+        edition,
+        "write_video",
+        lambda folder, seed, progress: write_video.write_video(folder, seed, TINY_VIDEO, progress),
     )
 
 
@@ -53,23 +59,46 @@ def test_make_mini_leaves_what_is_there(tmp_path: Path) -> None:
 
 def test_check_counts_examples_and_pictures(bench: Bench) -> None:
     result = data("check", "--tasks", "nlvr2", "--root", str(bench.root), "--json")
+    assert result.exit_code == 0
     document = json.loads(result.stdout)
     assert document["schema"] == "vlbench.check/1"
-    assert document["items"][0] == {
+    first = document["items"][0]
+    assert {key: first[key] for key in ("task", "split", "examples", "pictures", "ready")} == {
         "task": "nlvr2",
         "split": "train",
         "examples": 24,
         "pictures": 24,
+        "ready": True,
     }
+    assert first["files"] == {str(bench.root / "nlvr2" / "train.json"): True}
+    assert first["problems"] == [] and first["counts"] == {"consistency groups": 6}
     table = data("check", "--tasks", "nlvr2", "--root", str(bench.root)).stdout.splitlines()
-    assert table[0].split() == ["task", "split", "examples", "pictures"]
+    assert table[0].split() == ["task", "split", "examples", "pictures", "features", "state"]
     assert len(table) == 4
+    assert table[1].split()[-1] == "ready"
+
+
+def test_check_goes_on_after_what_it_misses_and_exits_3(bench: Bench, tmp_path: Path) -> None:
+    result = data("check", "--tasks", "nlvr2,gqa", "--root", str(tmp_path), "--edition", "full")
+    assert result.exit_code == 3
+    assert [line.split()[:2] for line in result.stdout.splitlines()[1:]] == [
+        ["nlvr2", "train"], ["nlvr2", "dev"], ["nlvr2", "test1"],
+        ["gqa", "train"], ["gqa", "val"], ["gqa", "testdev"],
+    ]  # fmt: skip
+    assert result.stderr.count("published at https://") == 6
+    assert "A run could not start with these data." in result.stderr
+
+
+def test_check_without_tasks_looks_at_all_of_the_edition(tmp_path: Path) -> None:
+    result = data("check", "--edition", "full", "--root", str(tmp_path), "--json")
+    assert result.exit_code == 3
+    told = {item["task"] for item in json.loads(result.stdout)["items"]}
+    assert told == {card.name for card in all_tasks() if "full" in card.splits}
 
 
 def test_check_uses_the_only_edition_of_a_task(tmp_path: Path) -> None:
     result = data("check", "--tasks", "nlvr", "--root", str(tmp_path))
     assert result.exit_code == 3
-    assert "Looked for:" in result.stderr
     assert str(tmp_path / "nlvr") in result.stderr
 
 
@@ -77,6 +106,14 @@ def test_check_tells_what_it_misses(tmp_path: Path) -> None:
     result = data("check", "--tasks", "gqa", "--root", str(tmp_path / "nowhere"))
     assert result.exit_code == 3
     assert "train_balanced_questions.json" in result.stderr
-    assert result.stdout == ""
     assert data("check", "--tasks", "gqa", "--edition", "ful").exit_code == 2
     assert data("check", "--tasks", "gqq").exit_code == 2
+    nowhere = (
+        "--features",
+        str(tmp_path / "nowhere"),
+        "--edition",
+        "full",
+        "--root",
+        str(tmp_path),
+    )
+    assert data("check", "--tasks", "gqa", *nowhere).exit_code == 3

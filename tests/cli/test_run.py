@@ -177,7 +177,12 @@ def test_an_interrupted_command_exits_130_and_the_same_one_finishes(
 ) -> None:
     words = bench.words("--results", str(tmp_path), "--set", "train.epochs=20")
     command = [sys.executable, "-m", "vlbench", *words]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # where the tests run in the background, the shell has them ignore it
     folder = training(process, tmp_path)
     pid = folder.status()["pid"]
     assert pid != process.pid

@@ -14,7 +14,7 @@ from vlbench.cards.task import Splits, TaskCard
 from vlbench.cards.train import TrainSettings
 from vlbench.data.batches import TaskData, sample_answer
 from vlbench.data.example import Example
-from vlbench.data.features import FeatureStore, FeatureWriter
+from vlbench.data.stores.own import FeatureStore, FeatureWriter
 from vlbench.pretraining.tokenizer import train_tokenizer
 from vlbench.training.loss import loss
 
@@ -80,6 +80,45 @@ def test_texts_are_cut_with_their_end_token_kept(data: Any) -> None:
     assert batch.input_ids.shape == (1, 6)
     assert batch.input_ids[0, 0] == task.tokenizer.bos_token_id
     assert batch.input_ids[0, -1] == task.tokenizer.eos_token_id
+
+
+def spoken(context: str) -> Example:
+    return Example("0", "what colour ?", ("image0",), {"red": 1.0}, context=context)
+
+
+@pytest.mark.parametrize("truncate", ["end", "subtitles"])
+def test_what_fits_is_not_cut(data: Any, truncate: str) -> None:
+    task = data([spoken("red blue")], truncate=truncate, card={"prompt_position": "end"})
+    assert task.text(task.examples[0]) == "red blue what colour ? vqa: "
+
+
+@pytest.mark.parametrize("words", range(0, 40))
+def test_subtitles_go_first_and_the_question_and_prompt_stay(data: Any, words: int) -> None:
+    card = {"prompt_position": "end", "max_input_tokens": 24}
+    long = data([spoken("red blue " * 20)], truncate="subtitles", card=card)
+    task = data([spoken(" ".join(["red blue"] * words))], truncate="subtitles", card=card)
+    text = task.text(task.examples[0])
+    assert text.endswith("what colour ? vqa: ")
+    ids = task.batch(task.examples, None).input_ids
+    assert decoded(task, ids[0]).endswith("what colour ? vqa: </s>")
+    full = data([spoken(" ".join(["red blue"] * words))], card={**card, "max_input_tokens": 999})
+    needed = full.batch(full.examples, None).input_ids.shape[1]
+    assert ids.shape[1] == min(needed, long.batch(long.examples, None).input_ids.shape[1]) <= 24
+
+
+def test_as_the_authors_had_it_the_end_goes_with_question_and_prompt(data: Any) -> None:
+    card = {"prompt_position": "end", "max_input_tokens": 24}
+    task = data([spoken("red blue " * 20)], card=card)
+    ids = task.batch(task.examples, None).input_ids
+    assert ids.shape == (1, 24)
+    assert "colour" not in decoded(task, ids[0])
+
+
+def test_a_question_longer_than_the_limit_loses_all_subtitles_and_then_its_end(data: Any) -> None:
+    card = {"prompt_position": "end", "max_input_tokens": 6}
+    task = data([spoken("red blue")], truncate="subtitles", card=card)
+    assert task.text(task.examples[0]) == "what colour ? vqa: "
+    assert task.batch(task.examples, None).input_ids.shape == (1, 6)
 
 
 def test_targets_are_cut_by_their_own_limit(data: Any) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vlbench.data.extract import extract, store_for
-from vlbench.data.features import FeatureStore
+from vlbench.data.stores.own import FeatureStore
 from vlbench.errors import DataError, RunFailed
 
 

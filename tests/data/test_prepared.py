@@ -7,13 +7,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from tests.running.builders import Bench
 from vlbench.cards import find_tasks
 from vlbench.data.cache import cache_folder
+from vlbench.data.pictures import image_ids
 from vlbench.data.prepared import prepare
+from vlbench.data.stores.own import FeatureWriter
+from vlbench.data.visual import Wanted
 from vlbench.encoders import load_encoder
 from vlbench.errors import DataError, MissingError, UsageError
 
@@ -25,8 +29,11 @@ def root(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path(shutil.copytree(bench.root, tmp_path / "root"))
 
 
+MINI = Wanted("mini", tokens=16, width=128, load=lambda: load_encoder("mini"))
+
+
 def ready(root: Path, tasks: str = "image-text", **more: Any) -> Any:
-    arguments = {"edition": "mini", "limit": None, "encoder": load_encoder("mini"), **more}
+    arguments = {"edition": "mini", "limit": None, "wanted": MINI, **more}
     return prepare(find_tasks(tasks)[1], root=root, **arguments)
 
 
@@ -118,3 +125,76 @@ def test_an_annotation_lacking_its_answer_key_is_named(root: Path) -> None:
     change(file, lambda table: next(iter(table.values())).pop("answer"))
     with pytest.raises(DataError, match=r"train_balanced_questions.json: .*no 'answer'"):
         ready(root, "gqa")
+
+
+def own_store(place: Path, images: list[str], width: int = 8, encoder: str = "other") -> Path:
+    with FeatureWriter(place, 4, width) as writer:
+        writer.add(images, np.ones((len(images), 4, width)))
+        writer.finish(encoder={"name": encoder})
+    return place
+
+
+def other(width: int | None = 8, *folders: Path) -> Wanted:
+    def never() -> Any:
+        raise AssertionError("the store is there")
+
+    return Wanted("other", tokens=4, width=width, load=never, folders=folders)
+
+
+def images_of(root: Path, task: str) -> list[str]:
+    (found,) = ready(root, task)
+    return image_ids([*found.train, *found.val, *found.test])
+
+
+def test_a_store_below_the_root_is_read_and_no_picture(root: Path) -> None:
+    images = images_of(root, "nlvr2")
+    own_store(root / "features" / "other" / "nlvr2", images)
+    shutil.rmtree(root / "nlvr2" / "images")
+    (task,) = ready(root, "nlvr2", wanted=other())
+    assert task.store.get(images[:2]).shape == (2, 4, 8)
+
+
+def test_stores_that_the_user_names_are_read_together(root: Path, tmp_path: Path) -> None:
+    images = images_of(root, "nlvr2")
+    half = len(images) // 2
+    one, two = (
+        own_store(tmp_path / f"{n}", part) for n, part in enumerate((images[:half], images[half:]))
+    )
+    (task,) = ready(root, "nlvr2", wanted=other(None, one, two))
+    assert task.store.get([images[0], images[-1]]).shape == (2, 4, 8)
+
+
+def test_missing_features_are_counted_and_the_first_ten_named(root: Path) -> None:
+    images = images_of(root, "nlvr2")
+    own_store(root / "features" / "other" / "nlvr2", images[:3])
+    with pytest.raises(MissingError) as caught:
+        ready(root, "nlvr2", wanted=other())
+    lines = str(caught.value).splitlines()
+    assert f"no features of {len(images) - 3} of {len(images)} pictures" in lines[0]
+    assert len(lines) == 12 and lines[1].strip() == images[3]
+    assert lines[-1].strip() == f"... and {len(images) - 13} more"
+
+
+def test_a_store_of_another_encoder_or_width_is_refused(root: Path, tmp_path: Path) -> None:
+    images = images_of(root, "nlvr2")
+    wrong = own_store(tmp_path / "wrong", images, encoder="clip-rn101")
+    with pytest.raises(MissingError, match="features of the encoder 'clip-rn101', the run reads"):
+        ready(root, "nlvr2", wanted=other(8, wrong))
+    wide = own_store(tmp_path / "wide", images, width=9)
+    with pytest.raises(MissingError, match="features of width 9, the backbone reads 8"):
+        ready(root, "nlvr2", wanted=other(8, wide))
+    with pytest.raises(MissingError, match="nowhere: no such place"):
+        ready(root, "nlvr2", wanted=other(8, tmp_path / "nowhere"))
+
+
+def test_without_store_encoder_and_pictures_the_remedy_is_told(root: Path) -> None:
+    def absent() -> Any:
+        raise MissingError("no weights here")
+
+    with pytest.raises(MissingError) as caught:
+        ready(root, "nlvr2", wanted=Wanted("clip-rn101", 36, 2048, absent))
+    text = str(caught.value)
+    assert text.startswith("no weights here")
+    assert str(root / "features/clip-rn101/nlvr2") in text
+    assert str(root / "nlvr/clip_features/data_clip_RN101_att") in text
+    assert "vlbench data extract-features --encoder clip-rn101 --images DIR --out" in text

@@ -10,7 +10,8 @@ import pytest
 from tests.running.builders import Bench
 from vlbench.cards import find_tasks
 from vlbench.errors import MissingError, UsageError
-from vlbench.running.plan import Selection, data_root, plan, task_edition
+from vlbench.running.inputs import data_root, task_edition
+from vlbench.running.plan import Selection, plan
 
 ASKED = Selection(methods=("shared-adapter",), tasks="gqa")
 
@@ -108,7 +109,7 @@ def test_java_is_looked_for_before_anything_is_trained(
 def test_a_task_with_one_edition_uses_that_one(tmp_path: Path) -> None:
     assert task_edition(find_tasks("nlvr")[1], None) == "full"
     assert task_edition(find_tasks("image-text")[1], None) == "mini"
-    assert data_root("full", tmp_path, print) == tmp_path
+    assert data_root(find_tasks("nlvr")[1], "full", tmp_path) == tmp_path
 
 
 def test_what_stays_out_of_a_message_is_not_prepared_twice(bench: Bench) -> None:

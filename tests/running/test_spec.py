@@ -70,6 +70,9 @@ INFLUENCING = [
     task(metric="vqa"),
     task(splits={"mini": SPLITS.model_copy(update={"test": ("val",)})}),
     {"tasks": (TASK, TASK)},
+    {"encoder": "clip-vit-b32"},
+    task(submission="value-answers"),
+    task(splits={"mini": SPLITS.model_copy(update={"submission": ("test",)})}),
 ]
 OTHER_VALUES = {
     "learning_rate": 0.5,
@@ -81,6 +84,7 @@ OTHER_VALUES = {
     "dropout": 0.5,
     "optimiser": "adamw",
     "task_prompts": False,
+    "truncate": "subtitles",
     "norms": False,
     "blind": True,
     "precision": "bf16",
@@ -95,6 +99,8 @@ NEUTRAL = [
     method(title="Another title"),
     method(source="A paper", aliases=("other",), deviations=("None.",)),
     task(title="Another title", deviations=("None.",)),
+    task(published="https://example.org", sizes={"train": 3}),
+    {"features": ("store",)},
 ]
 
 

@@ -19,6 +19,7 @@ OTHER_FRAMEWORKS = {".h5", ".msgpack", ".ot", ".onnx", ".md"}
 
 Visual = Literal["image", "video"]
 """What features are of: pictures, or the frames of a clip."""
+VISUALS: tuple[Visual, ...] = ("image", "video")
 
 
 class Features(NamedTuple):
@@ -31,6 +32,13 @@ class Features(NamedTuple):
     """Visual tokens of a picture after pooling, or frames of a clip."""
     is_grid: bool = True
     """Whether they are a picture's; the number of frames is no matter of pretraining."""
+    is_own: bool = True
+    """Whether they come from the encoder that the backbone was made for; of another one, the
+    projection in the visual embedding starts anew."""
+
+    def of(self, encoder: str, width: int) -> Features:
+        """The features with those of that encoder in their place."""
+        return self._replace(encoder=encoder, width=width, is_own=encoder == self.encoder)
 
 
 class BackboneRow(NamedTuple):
@@ -44,6 +52,8 @@ class BackboneRow(NamedTuple):
     source: str
     """A folder within the package, or a name on the Hugging Face hub."""
     features: dict[Visual, Features]
+    video_source: str = ""
+    """Where other weights lie for clips; empty: `source` reads both."""
     threads: int | None = None
     """CPU threads that pay; None: all the machine has. With a fixed number the bits are the same
     on machines with more cores."""
@@ -61,8 +71,9 @@ BACKBONES = {
         source="weights/mini-bart",
         features={
             "image": Features("mini", width=128, tokens=16),
-            "video": Features("mini", width=128, tokens=64, is_grid=False),
+            "video": Features("mini", width=128, tokens=16, is_grid=False),
         },
+        video_source="weights/mini-bart-clips",
         threads=1,
     ),
     "clip-bart": BackboneRow(
@@ -90,14 +101,20 @@ def backbone_row(name: str) -> BackboneRow:
 
 
 def build_backbone(
-    name: str, path: Path | None = None, meta: bool = False, visual: Visual = "image"
+    name: str,
+    path: Path | None = None,
+    meta: bool = False,
+    visual: Visual = "image",
+    features: Features | None = None,
 ) -> Backbone:
     """The backbone with its pretrained weights, from `path` where one is given.
 
-    On the meta device it has shapes only, enough to count and to plan, and needs no weights.
+    On the meta device it has shapes only, enough to count and to plan, and needs no weights. It
+    reads `features`, else its own ones of that kind.
     """
     row = backbone_row(name)
-    backbone: Backbone = _load(row.builder)(path or row.source, row.features[visual], meta)
+    read = features or row.features[visual]
+    backbone: Backbone = _load(row.builder)(path or _source(row, visual), read, meta)
     return backbone
 
 
@@ -107,19 +124,23 @@ def build_tokenizer(name: str, path: Path | None = None) -> Any:
     return _load(row.tokenizer)(path or row.source)
 
 
-def weights_files(name: str, path: Path | None = None) -> list[Path]:
+def weights_files(name: str, path: Path | None = None, visual: Visual = "image") -> list[Path]:
     """The files of a backbone's weights, configuration and tokenizer, wherever they lie.
 
     MissingError where they are not on this machine.
     """
     from vlbench.backbones.sources import weights_folder
 
-    folder = weights_folder(path or backbone_row(name).source)
+    folder = weights_folder(path or _source(backbone_row(name), visual))
     return sorted(
         file
         for file in folder.glob("*")
         if file.is_file() and file.name != RECIPE_FILE and file.suffix not in OTHER_FRAMEWORKS
     )
+
+
+def _source(row: BackboneRow, visual: Visual) -> str:
+    return (row.video_source if visual == "video" else "") or row.source
 
 
 def _load(reference: str) -> Any:

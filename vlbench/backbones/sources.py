@@ -62,7 +62,9 @@ def embedded_bart(source: str | Path, features: Features, meta: bool) -> JointBa
     folder = _package_folder(source)
     backbone = load_backbone(folder, meta=meta)
     width, tokens = backbone.visual.feature_width, backbone.visual_tokens
-    if width != features.width or (features.is_grid and tokens != features.tokens):
+    if not features.is_own:
+        backbone.initialise(backbone.visual.read_width(features.width))
+    elif width != features.width or (features.is_grid and tokens != features.tokens):
         raise UsageError(
             f"{folder} was pretrained on {tokens} visual tokens of width {width}, "
             f"asked for {features.tokens} of width {features.width}."

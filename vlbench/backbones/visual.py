@@ -50,6 +50,13 @@ class VisualEmbedding(nn.Module):
         self.place = nn.Sequential(nn.Linear(5, width), norm(width))
         self.image = nn.Embedding(MAX_IMAGES, width)
 
+    def read_width(self, width: int) -> nn.Module:
+        """Begin anew with features of another encoder; returns their projection, as made."""
+        table = self.image.weight
+        projection = nn.Linear(width, table.shape[1], device=table.device)
+        self.feature_width, self.feature[0] = width, projection
+        return projection
+
     def forward(self, features: Tensor, table: Tensor, boxes: Tensor | None = None) -> Tensor:
         """(B, I, N, F), token table (V, C), boxes (B, I, N, 4) as x1, x2, y1, y2 -> (B, I N, C).
 

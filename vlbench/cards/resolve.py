@@ -17,11 +17,15 @@ from vlbench.cards.technique import find_technique, technique_faults
 from vlbench.cards.train import TrainSettings
 from vlbench.errors import UsageError, nearest
 
-PROSE = {"title", "aliases", "source", "suites", "deviations", "tuning"}
+PROSE = {"title", "aliases", "source", "published", "sizes", "suites", "deviations", "tuning"}
 """Keys that explain a card and cannot change a result."""
 LATER: dict[tuple[str, ...], object] = {
     ("train", "optimiser"): "authors-adamw",
+    ("train", "truncate"): "end",
     ("visual",): "image",
+    ("submission",): "",
+    ("splits", "mini", "submission"): [],
+    ("splits", "full", "submission"): [],
 }
 """Keys that came after the first results, with the value those were made with: where a card has
 it, hashes and run keys are what they were before."""

@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from vlbench.backbones import Visual
 from vlbench.cards.card import Card, read_card
 from vlbench.cards.checking import Checked, Fault, check, refuse
 from vlbench.cards.files import (
@@ -34,6 +35,8 @@ class Splits(Checked):
     """Looked at after each epoch; choices are made on it."""
     test: tuple[str, ...] = Field(min_length=1)
     """Scored once, at the end."""
+    submission: tuple[str, ...] = ()
+    """Splits whose labels are not public: answered at the end, for the dataset's own server."""
 
 
 class TaskCard(Card):
@@ -53,6 +56,10 @@ class TaskCard(Card):
     """Other names for the task."""
     source: str = ""
     """The paper that describes the data."""
+    published: str = ""
+    """Where the official files are published, an address."""
+    sizes: dict[str, int] = {}
+    """The reader's split -> examples to evaluate on that the official files hold."""
     deviations: tuple[str, ...] = ()
     """What the authors of VL-Adapter do that is not what it seems, kept or left, a line each."""
     prompt: str = ""
@@ -67,7 +74,7 @@ class TaskCard(Card):
     """Examples in a batch, in sixtieths of the method's batch size."""
     loss: Literal["score-weighted", "per-example", "per-token"] = "per-example"
     """What the cross entropy of the target tokens is averaged over."""
-    visual: Literal["image", "video"] = "image"
+    visual: Visual = "image"
     """What its features are of: pictures or the frames of a clip; a backbone reads each at its
     own width."""
     images_per_example: int = Field(default=1, ge=1)
@@ -78,11 +85,15 @@ class TaskCard(Card):
     """Longest generated answer in tokens, the decoder's start token included."""
     choices: tuple[str, ...] = ()
     """All answers there are: the first tokens are compared instead of generating."""
+    submission: str = ""
+    """The format of submission files: a name in the table FORMATS, or "module:function"."""
 
     @model_validator(mode="after")
     def _has_an_edition(self) -> Self:
         if not self.splits:
             raise ValueError("no edition: [splits.mini] or [splits.full] is needed")
+        if not self.submission and any(each.submission for each in self.splits.values()):
+            raise ValueError("splits to submit need the format of the file: submission = ...")
         return self
 
     @property

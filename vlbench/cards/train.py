@@ -28,6 +28,9 @@ class TrainSettings(Checked):
     """Dropout of the backbone: hidden states, attention and activations."""
     task_prompts: bool = True
     """Whether the text begins with the task card's prompt."""
+    truncate: Literal["end", "subtitles"] = "end"
+    """What goes of a text that is too long: its end, prompt included, as in the authors' code, or
+    the subtitles in front of it."""
     norms: bool = True
     """Whether the backbone's layer norms train too."""
     blind: bool = False

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vlbench.cli.extract import extract_features
 from vlbench.cli.output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from vlbench.cards.task import TaskCard
+    from vlbench.data.check import SplitCheck
 
 data = typer.Typer(
     help="Make and check data.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
 )
+
+data.command("extract-features")(extract_features)
 
 
 @data.command("make-mini")
@@ -29,37 +36,97 @@ def make_mini(
 
 @data.command("check")
 def check(
-    tasks: Annotated[str, typer.Option(help="A suite, a task, or tasks with commas between.")],
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="Suites or tasks with commas between; all of the edition if left out."),
+    ] = None,
     root: Annotated[Path | None, typer.Option(help="Where the data lie.")] = None,
     edition: Annotated[
         str | None, typer.Option(help="mini (generated) or full (official files).")
     ] = None,
+    backbone: Annotated[
+        str, typer.Option(help="The backbone whose features are looked for.")
+    ] = "mini-bart",
+    encoder: Annotated[
+        str | None, typer.Option(help="Look for features of this encoder instead.")
+    ] = None,
+    features: Annotated[
+        list[Path] | None, typer.Option(help="A feature store, repeatable.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Read every split and open every picture; say what is there or what is wrong."""
-    from vlbench.cards import find_tasks
-    from vlbench.data.check import check as check_reader
-    from vlbench.data.readers import load_reader
-    from vlbench.running.plan import data_root, task_edition
+    """Read every split, look for its pictures and features; say what a run would miss.
 
-    _, cards = find_tasks(tasks)
-    chosen = task_edition(cards, edition)
-    folder = data_root(chosen, root, note)
-    items = []
-    for card in cards:
-        splits = card.splits[chosen]
-        names = dict.fromkeys([*splits.train, *splits.val, *splits.test])
-        for found in check_reader(load_reader(card.reader, folder), names):
-            items.append(
-                {
-                    "task": card.name,
-                    "split": found.split,
-                    "examples": found.examples,
-                    "pictures": found.pictures,
-                }
-            )
+    Exit code 0 only when a run could start.
+    """
+    from vlbench.data.check import check_tasks
+    from vlbench.running.inputs import data_root, task_edition, wanted_features
+
+    found = []
+    for cards in _by_visual(tasks, edition):
+        chosen = task_edition(cards, edition)
+        folder = data_root(cards, chosen, root, note)
+        wanted = wanted_features(backbone, cards[0].visual, encoder or "", tuple(features or ()))
+        found += check_tasks(cards, chosen, folder, wanted, note)
     if json:
-        print_json("check", items)
+        print_json("check", [each.as_json() for each in found])
+    else:
+        print_table(
+            [_row(each) for each in found],
+            ("task", "split", "examples", "pictures", "features", "state"),
+        )
+    _tell_problems(found)
+
+
+def _by_visual(tasks: str | None, edition: str | None) -> list[list[TaskCard]]:
+    """The task cards asked for, those about pictures and those about clips apart."""
+    from vlbench.backbones import VISUALS
+    from vlbench.cards import find_tasks
+    from vlbench.cards.files import split_names
+    from vlbench.cards.task import all_tasks
+
+    if tasks is None:
+        cards = [card for card in all_tasks() if (edition or "mini") in card.splits]
+    else:
+        cards = [card for name in split_names(tasks) for card in find_tasks(name)[1]]
+    apart = [[card for card in cards if card.visual == visual] for visual in VISUALS]
+    return [each for each in apart if each]
+
+
+def _row(found: SplitCheck) -> list[str]:
+    """A line of the table."""
+    counts = [f"{number:,} {what}" for what, number in found.counts.items()]
+    number = "-" if found.examples is None else f"{found.examples:,}"
+    if found.examples is not None and found.expected not in (None, found.examples):
+        number += f" (published: {found.expected:,})"
+    there = found.pictures - found.pictures_missing
+    held = found.pictures - found.features_missing
+    count = len(found.problems)
+    state = "ready" if not count else f"{count:,} problem{'s' * (count > 1)}"
+    return [
+        found.task,
+        found.split,
+        ", ".join([number, *counts]),
+        "-" if found.are_pictures_unread else f"{there:,} of {found.pictures:,}",
+        "-" if found.examples is None else f"{held:,} of {found.pictures:,}",
+        state if found.is_needed else f"{state} (only to submit)",
+    ]
+
+
+def _tell_problems(found: list[SplitCheck]) -> None:
+    """The first problems of each split on stderr; raises where a run could not start."""
+    from vlbench.data.faults import SHOWN
+    from vlbench.errors import MissingError
+
+    lines = []
+    for each in found:
+        for problem in each.problems[:SHOWN]:
+            lines.append(f"{each.task} {each.split}: {problem}")
+        if len(each.problems) > SHOWN:
+            more = len(each.problems) - SHOWN
+            lines.append(f"{each.task} {each.split}: ... and {more:,} more")
+    if all(each.is_ready for each in found):
+        for line in lines:
+            note(line)
         return
-    rows = [[str(value) for value in item.values()] for item in items]
-    print_table(rows, ("task", "split", "examples", "pictures"))
+    raise MissingError("\n".join([*lines, "A run could not start with these data."]))

@@ -10,21 +10,30 @@ import typer
 from vlbench.cli.output import note, print_document
 from vlbench.errors import UsageError, nearest
 
-PRETRAINED = ("mini-bart",)
+PRETRAINED = ("mini-bart", "mini-bart-clips")
 
 
 def pretrain(
-    backbone: Annotated[str, typer.Argument(help="The backbone to pretrain: mini-bart.")],
-    out: Annotated[Path, typer.Option(help="Folder for the weights.")] = Path("mini-bart"),
+    backbone: Annotated[
+        str, typer.Argument(help="mini-bart, or mini-bart-clips: the same, gone on with clips.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the weights; the backbone's name if left out.")
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Training steps; the shipped weights' if left out.")
     ] = None,
 ) -> None:
-    """Pretrain an embedded backbone from nothing; prints its recipe with what it can do."""
+    """Pretrain embedded weights again; prints their recipe with what the model can do."""
     if backbone not in PRETRAINED:
         raise UsageError(f"Cannot pretrain '{backbone}'. {nearest(backbone, PRETRAINED)}")
-    from vlbench.pretraining.recipe import STEPS, pretrain_mini_bart
+    from vlbench.pretraining import recipe
 
-    recipe = pretrain_mini_bart(out, steps or STEPS, note)
-    note(f"Use it with: vlbench run --backbone mini-bart --backbone-path {out}")
-    print_document(recipe)
+    folder = out or Path(backbone)
+    if backbone == "mini-bart":
+        made = recipe.pretrain_mini_bart(folder, steps or recipe.STEPS, note)
+    else:
+        made = recipe.pretrain_on_clips(folder, steps or recipe.CLIP_STEPS, note)
+    tasks = "image-text" if backbone == "mini-bart" else "video-text"
+    note(f"Use it with: vlbench run --backbone mini-bart --backbone-path {folder} --tasks {tasks}")
+    print_document(made)

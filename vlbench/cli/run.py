@@ -30,6 +30,14 @@ def run(
         str | None, typer.Option(help="mini (generated) or full (official files).")
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Where the data lie.")] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Read features of this frozen encoder, not of the backbone's own."),
+    ] = None,
+    features: Annotated[
+        list[Path] | None,
+        typer.Option(help="A feature store, repeatable; else those below the root are found."),
+    ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds, with commas between.")] = "0",
     limit: Annotated[
         int | None,
@@ -55,6 +63,8 @@ def run(
         init=init,
         edition=edition,
         root=root,
+        encoder=encoder,
+        features=tuple(features or ()),
         seeds=_seeds(seeds),
         limit=limit,
         settings=tuple(settings or ()),

@@ -17,7 +17,7 @@ from torch import Tensor
 from vlbench.cards.task import TaskCard
 from vlbench.cards.train import TrainSettings
 from vlbench.data.example import Example
-from vlbench.data.features import FeatureStore
+from vlbench.data.stores.base import Store
 
 IGNORED = -100
 
@@ -53,7 +53,7 @@ class TaskData:
         self,
         card: TaskCard,
         examples: Sequence[Example],
-        store: FeatureStore,
+        store: Store,
         tokenizer: Any,
         settings: TrainSettings,
         positions: int | None = None,
@@ -113,15 +113,39 @@ class TaskData:
         )
 
     def text(self, example: Example) -> str:
-        """The example's text with the task's prompt, where the method trains with prompts."""
+        """Context and text with the task's prompt, where the method trains with prompts."""
+        if self.settings.truncate == "end" or not example.context:
+            return self._joined(example.context, example)
+        return self._joined(self._fitting(example), example)
+
+    def _joined(self, context: str, example: Example) -> str:
+        text = " ".join(part for part in (context, example.text) if part)
         if not self.settings.task_prompts:
-            return example.text
+            return text
         if self.card.prompt_position == "end":
-            return f"{example.text} {self.card.prompt}"
-        return self.card.prompt + example.text
+            return f"{text} {self.card.prompt}"
+        return self.card.prompt + text
+
+    def _fitting(self, example: Example) -> str:
+        """So much of the context, from its beginning, as leaves room for text and prompt."""
+        longest = self._longest(self.card.max_input_tokens)
+        whole = self._joined(example.context, example)
+        start = whole.index(example.context)
+        end = start + len(example.context)
+        found = self.tokenizer(whole, return_offsets_mapping=True)
+        excess = 0 if longest is None else len(found["input_ids"]) - longest
+        inside = [place for place, stop in found["offset_mapping"] if start < stop <= end]
+        if excess <= 0:
+            return example.context
+        kept = inside[max(0, len(inside) - excess)] if inside else start
+        return whole[start : max(start, kept)].rstrip()
+
+    def _longest(self, longest: int | None) -> int | None:
+        """The fewest tokens of what card and backbone allow; None: any number."""
+        return min((n for n in (longest, self.positions) if n is not None), default=None)
 
     def _tokens(self, texts: Sequence[str], longest: int | None) -> Any:
-        longest = min((n for n in (longest, self.positions) if n is not None), default=None)
+        longest = self._longest(longest)
         return self.tokenizer(
             list(texts),
             return_tensors="pt",

@@ -1,25 +1,157 @@
-"""Find faults of the data before training: files, records, pictures."""
+"""What of a dataset is there, split by split: files, examples, pictures, features, faults."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from vlbench.cards.task import Edition, TaskCard
+from vlbench.data.clips import frame_files
 from vlbench.data.example import Example
-from vlbench.data.faults import Faults
+from vlbench.data.faults import SHOWN
 from vlbench.data.images import open_image
+from vlbench.data.pictures import find_pictures, image_ids
+from vlbench.data.readers import load_reader
 from vlbench.data.readers.base import Reader, missing_data
+from vlbench.data.visual import Wanted, find_features
 from vlbench.errors import DataError, MissingError
 
+Say = Callable[[str], None]
 
-@dataclass(frozen=True)
-class Checked:
-    """What a split holds, found without fault."""
 
+@dataclass
+class SplitCheck:
+    """One split of a task as it was found."""
+
+    task: str
     split: str
-    examples: int
-    pictures: int
+    is_needed: bool
+    """Whether a run reads it; a split to submit is answered only where it is there."""
+    files: dict[str, bool] = field(default_factory=dict)
+    """Annotation file -> whether it is there."""
+    examples: int | None = None
+    """None: they could not be read."""
+    expected: int | None = None
+    """Examples that the official files have; None where that is not known."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """What else the dataset counts, such as NLVR2's consistency groups."""
+    pictures: int = 0
+    """Pictures, or clips, that the examples want."""
+    pictures_missing: int = 0
+    are_pictures_unread: bool = True
+    """Where there are features, nothing needs the pictures."""
+    features: str = ""
+    """Where its features lie; empty: nowhere."""
+    features_missing: int = 0
+    problems: list[str] = field(default_factory=list)
+    """Everything that is wrong; messages show the first ten."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a run could read it."""
+        return not self.problems or not self.is_needed
+
+    def as_json(self) -> dict[str, Any]:
+        """An item of `vlbench data check --json`."""
+        item = {**vars(self), "problem_count": len(self.problems), "ready": self.is_ready}
+        return {**item, "problems": self.problems[:SHOWN]}
+
+
+def check_tasks(
+    cards: Sequence[TaskCard], edition: Edition, root: Path, wanted: Wanted, say: Say
+) -> list[SplitCheck]:
+    """Every split of every task that the edition reads: read, counted, its pictures opened."""
+    found = []
+    for card in cards:
+        reader = load_reader(card.reader, root)
+        splits = card.splits[edition]
+        needed = dict.fromkeys([*splits.train, *splits.val, *splits.test], True)
+        for split in [*needed, *splits.submission]:
+            each = check_split(card, split, split in needed, reader, wanted, say)
+            each.expected = card.sizes.get(split) if edition == "full" else None
+            found.append(each)
+    return found
+
+
+def check_split(
+    card: TaskCard, split: str, is_needed: bool, reader: Reader, wanted: Wanted, say: Say
+) -> SplitCheck:
+    """One split; nothing that is found stops the search for more."""
+    found = SplitCheck(card.name, split, is_needed)
+    missing = reader.missing_files(split)
+    found.files = {str(file): file not in missing for file in reader.files(split)}
+    published = f" (published at {card.published})" if card.published else ""
+    found.problems += [f"no file {file}{published}" for file in missing]
+    if missing:
+        return found
+    say(f"{card.name}: reading {split}")
+    try:
+        examples = reader.read(split)
+    except DataError as error:
+        found.problems += str(error).splitlines()
+        return found
+    found.examples = len(examples)
+    found.counts = reader.counts(examples)
+    _check_visual(found, card, reader, examples, wanted, say)
+    return found
+
+
+def _check_visual(
+    found: SplitCheck,
+    card: TaskCard,
+    reader: Reader,
+    examples: Sequence[Example],
+    wanted: Wanted,
+    say: Say,
+) -> None:
+    """The features of a split, or where there are none the pictures they could be made of."""
+    images = image_ids(examples)
+    unit = "clips" if card.visual == "video" else "pictures"
+    found.pictures = len(images)
+    try:
+        store, places = find_features(reader, wanted)
+    except MissingError as error:
+        found.problems += str(error).splitlines()
+        return
+    if store is not None:
+        missing = store.missing(images)
+        found.features, found.features_missing = str(store.path), len(missing)
+        found.problems += [f"no features of {image} in {store.path}" for image in missing]
+        return
+    found.features_missing = len(images)
+    paths, faults = find_pictures(reader, examples)
+    if paths:
+        say(f"{card.name}: opening {len(paths):,} {unit} of {found.split}")
+    unreadable = _unreadable(paths.values(), card.visual == "video")
+    found.pictures_missing = len(faults.texts) + len(unreadable)
+    found.are_pictures_unread = False
+    if not found.pictures_missing:
+        return
+    looked = ", ".join(map(str, places)) or "no place of its own"
+    found.problems.append(
+        f"no features of the encoder '{wanted.encoder}' of {len(images):,} {unit}: looked for "
+        f"{looked}"
+    )
+    if not paths:
+        found.problems.append(
+            f"none of {len(images):,} {unit} is there; the first: {faults.texts[0]}"
+        )
+        return
+    found.problems += faults.texts + unreadable
+
+
+def _unreadable(paths: Iterable[Path], is_video: bool) -> list[str]:
+    """What is wrong with pictures, or with the frames of clips, that cannot be decoded."""
+    texts = []
+    for path in paths:
+        try:
+            for file in frame_files(path) if is_video else [path]:
+                open_image(file)
+        except MissingError as error:
+            texts.append(str(error))
+    return texts
 
 
 def require_files(wanted: Iterable[tuple[Reader, str]]) -> None:
@@ -27,45 +159,3 @@ def require_files(wanted: Iterable[tuple[Reader, str]]) -> None:
     missing = [file for reader, split in wanted for file in reader.missing_files(split)]
     if missing:
         raise missing_data(missing)
-
-
-def image_paths(reader: Reader, examples: Iterable[Example]) -> dict[str, Path]:
-    """Image id -> file of all pictures of the examples; the missing ones are told together."""
-    faults = Faults()
-    paths: dict[str, Path] = {}
-    told: set[str] = set()
-    for example in examples:
-        for image in example.images:
-            if image in paths or image in told:
-                continue
-            try:
-                paths[image] = reader.image_path(image)
-            except MissingError as error:
-                told.add(image)
-                faults.texts.append(f"{error} (wanted by example {example.id})")
-    faults.refuse()
-    return paths
-
-
-def require_readable(paths: Mapping[str, Path]) -> None:
-    """Refuse if any of the pictures cannot be decoded to its end."""
-    faults = Faults()
-    for path in paths.values():
-        try:
-            open_image(path)
-        except DataError as error:
-            faults.texts.append(str(error))
-    faults.refuse()
-
-
-def check(reader: Reader, splits: Iterable[str]) -> list[Checked]:
-    """Read every split and open every picture of it; the first split with faults is refused."""
-    splits = list(dict.fromkeys(splits))
-    require_files((reader, split) for split in splits)
-    checked = []
-    for split in splits:
-        examples = reader.read(split)
-        paths = image_paths(reader, examples)
-        require_readable(paths)
-        checked.append(Checked(split, len(examples), len(paths)))
-    return checked

@@ -22,3 +22,6 @@ class Example:
     """The official record, as the official metric wants it."""
     family: str = ""
     """The kind of question, as the dataset names it; majority rates are given per family."""
+    context: str = ""
+    """What stands before the text and is the first to be cut with `truncate = "subtitles"`: the
+    subtitles of a clip."""

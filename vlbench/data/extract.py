@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import ArrayLike
 from PIL import Image
 
 from vlbench.data.faults import Faults
-from vlbench.data.features import FeatureStore, FeatureWriter
 from vlbench.data.images import open_image
+from vlbench.data.stores.own import FeatureStore, FeatureWriter
 from vlbench.errors import DataError, MissingError, RunFailed
 
 BATCH_SIZE = 64
 Progress = Callable[[int, int], None]
 """Told (pictures done, pictures in all) after each batch."""
+Opener = Callable[[Path], Any]
+"""A path's picture or frames; DataError where it cannot be read."""
 
 
 class Encoder(Protocol):
@@ -31,8 +34,8 @@ class Encoder(Protocol):
     tokens: int
     width: int
 
-    def encode(self, images: list[Image.Image]) -> ArrayLike:
-        """n RGB pictures of any size -> (n, tokens, width) floats."""
+    def encode(self, images: list[Any], /) -> ArrayLike:
+        """n RGB pictures of any size, or n clips as lists of them -> (n, tokens, width) floats."""
         ...
 
 
@@ -42,29 +45,53 @@ def extract(
     out_folder: Path,
     batch_size: int = BATCH_SIZE,
     progress: Progress | None = None,
+    opened: Opener = open_image,
 ) -> FeatureStore:
-    """Write the features of pictures (id -> file) as a store; unreadable ones are told together."""
-    faults = Faults()
-    ids, stamps, pictures = sorted(images), stamps_of(images), []
+    """Write the features of pictures (id -> file) as a store; unreadable ones are told together.
+
+    `opened` gives what the encoder takes of a path: a picture, or the frames of a clip.
+    """
+    faults, stamps, pictures = Faults(), stamps_of(images), []
     try:
         with FeatureWriter(out_folder, encoder.tokens, encoder.width) as writer:
-            rest = iter(ids)
-            while batch := list(islice(rest, batch_size)):
-                opened = [_open(images[image], faults) for image in batch]
-                good = [image for image in opened if image is not None]
-                pictures += [_pixel_hash(image) for image in good]
+            for seen in opened_batches(images, sorted(images), batch_size, opened, faults):
+                pictures += seen.hashes
                 if not faults.texts:  # after a fault only the other faults are of interest
-                    writer.add(batch, encoder.encode(good))
+                    writer.add(seen.ids, encoder.encode(seen.pictures))
                 if progress is not None:
-                    progress(min(len(pictures) + len(faults.texts), len(ids)), len(ids))
+                    progress(seen.done, len(images))
             faults.refuse()
             return writer.finish(
                 encoder=identity(encoder),
-                stamps=[stamps[image] for image in ids],
+                stamps=[stamps[image] for image in writer.ids],
                 pictures=pictures,
             )
     except OSError as error:
         raise RunFailed(f"{out_folder}: cannot be written: {error.strerror}") from None
+
+
+class Opened(NamedTuple):
+    """A batch of pictures, those that can be read."""
+
+    ids: list[str]
+    pictures: list[Any]
+    """Each a picture, or the frames of a clip."""
+    hashes: list[str]
+    """Of their pixels."""
+    done: int
+    """How many have been looked at, the unreadable ones too."""
+
+
+def opened_batches(
+    images: Mapping[str, Path], ids: Sequence[str], size: int, opened: Opener, faults: Faults
+) -> Iterator[Opened]:
+    """The pictures `ids` in batches; those that cannot be read are noted and left out."""
+    rest, done = iter(ids), 0
+    while batch := list(islice(rest, size)):
+        seen = {image: _open(images[image], faults, opened) for image in batch}
+        good = {image: each for image, each in seen.items() if each is not None}
+        done += len(batch)
+        yield Opened(list(good), list(good.values()), list(map(_pixel_hash, good.values())), done)
 
 
 def store_for(
@@ -73,6 +100,7 @@ def store_for(
     cache: Path,
     batch_size: int = BATCH_SIZE,
     progress: Progress | None = None,
+    opened: Opener = open_image,
 ) -> FeatureStore:
     """The features of these pictures from a store in the cache that holds them all, else extracted.
 
@@ -92,7 +120,7 @@ def store_for(
         held = dict(zip(store.ids, store.index.get("stamps", ()), strict=False))
         if all(held.get(image) == stamp for image, stamp in stamps.items()):
             return store
-    return extract(encoder, images, own, batch_size, progress)
+    return extract(encoder, images, own, batch_size, progress, opened)
 
 
 def identity(encoder: Encoder) -> dict[str, Any]:
@@ -106,23 +134,35 @@ def stamps_of(images: Mapping[str, Path]) -> dict[str, str]:
     stamps = {}
     for image, path in images.items():
         try:
-            found = os.stat(path)
+            stamps[image] = _stamp(path)
         except OSError as error:
             faults.add(path, "", f"picture cannot be read: {error.strerror}")
-            continue
-        text = f"{os.path.abspath(path)}\n{found.st_size}\n{found.st_mtime_ns}"
-        stamps[image] = hashlib.sha256(text.encode()).hexdigest()[:16]
     faults.refuse()
     return stamps
 
 
-def _open(path: Path, faults: Faults) -> Image.Image | None:
+def _stamp(path: Path) -> str:
+    """Of a file, or of a folder with the files in it."""
+    found = os.stat(path)
+    text = f"{os.path.abspath(path)}\n{found.st_size}\n{found.st_mtime_ns}"
+    if stat.S_ISDIR(found.st_mode):
+        with os.scandir(path) as entries:
+            each = sorted((entry.name, entry.stat()) for entry in entries)
+        text += "".join(f"\n{name} {of.st_size} {of.st_mtime_ns}" for name, of in each)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _open(path: Path, faults: Faults, opened: Opener) -> Any:
     try:
-        return open_image(path)
+        return opened(path)
     except DataError as error:
         faults.texts.append(str(error))
         return None
 
 
-def _pixel_hash(image: Image.Image) -> str:
-    return hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()[:16]
+def _pixel_hash(seen: Image.Image | list[Image.Image]) -> str:
+    """Of a picture, or of all frames of a clip."""
+    hashed = hashlib.sha256()
+    for image in [seen] if isinstance(seen, Image.Image) else seen:
+        hashed.update(repr(image.size).encode() + image.tobytes())
+    return hashed.hexdigest()[:16]

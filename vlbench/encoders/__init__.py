@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from vlbench.errors import UsageError, nearest
 
-ENCODERS = {"mini": "vlbench.encoders.mini:MiniEncoder"}
+ENCODERS = {
+    "mini": "vlbench.encoders.mini:MiniEncoder",
+    "clip-vit-b32": "vlbench.encoders.clip_vit:clip_vit_b32",
+    "clip-vit-b16": "vlbench.encoders.clip_vit:clip_vit_b16",
+    "clip-vit-l14": "vlbench.encoders.clip_vit:clip_vit_l14",
+    "clip-rn50": "vlbench.encoders.clip_resnet:clip_rn50",
+    "clip-rn101": "vlbench.encoders.clip_resnet:clip_rn101",
+    "efficientnet-lite0": "vlbench.encoders.efficientnet:EfficientNetLite0",
+}
+"""Name -> `module:function` of (weights, device) -> encoder (`vlbench.data.extract.Encoder`).
+
+One that also has `encode_frames(images) -> (n, frame_width)` encodes clips, frame by frame.
+"""
 
 
-def load_encoder(name: str) -> Any:
-    """The encoder of that name with its weights."""
-    if name not in ENCODERS:
+def load_encoder(name: str, weights: Path | None = None, device: str = "cpu") -> Any:
+    """The encoder of that name, or `module:function` of your own, with its weights.
+
+    They lie in the folder `weights`, else where they are installed or cached; nothing is
+    downloaded.
+    """
+    if name not in ENCODERS and ":" not in name:
         raise UsageError(f"Unknown encoder '{name}'. {nearest(name, ENCODERS)}")
-    module, _, attribute = ENCODERS[name].partition(":")
-    return getattr(import_module(module), attribute)()
+    module, _, attribute = ENCODERS.get(name, name).partition(":")
+    try:
+        function = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        if name in ENCODERS:
+            raise
+        raise UsageError(f"Encoder '{name}' cannot be imported: {error}") from None
+    return function(weights, device)

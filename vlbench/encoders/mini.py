@@ -18,6 +18,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from vlbench.encoders.weights_files import weights_file
+
 SIDE = 64
 TOKENS = 16
 WIDTH = 128
@@ -63,14 +65,25 @@ class MiniEncoder:
     name = "mini"
     tokens = TOKENS
     width = WIDTH
+    frame_width = WIDTH
 
-    def __init__(self, weights: Path = WEIGHTS) -> None:
-        self.hash = hashlib.sha256(weights.read_bytes()).hexdigest()
+    def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
+        file = weights or WEIGHTS
+        if file.is_dir():
+            file = weights_file(file, (WEIGHTS.name,))
+        self.hash = hashlib.sha256(file.read_bytes()).hexdigest()
+        self.device = device
         self.net = MiniNet().eval()
-        self.net.load_state_dict(load_file(weights))
+        self.net.load_state_dict(load_file(file))
+        self.net.to(device)
 
     @torch.inference_mode()
     def encode(self, images: list[Image.Image]) -> np.ndarray:
         """Pictures -> (B, 16, 128) float32."""
-        features: np.ndarray = self.net(pixels(images)).numpy()
+        features: np.ndarray = self.net(pixels(images).to(self.device)).cpu().numpy()
         return features
+
+    def encode_frames(self, images: list[Image.Image]) -> np.ndarray:
+        """Frames of clips -> (B, 128) float32: the largest value over the grid's cells."""
+        found: np.ndarray = self.encode(images).max(axis=1)
+        return found

@@ -17,11 +17,18 @@ METRICS = {
     "captions": "vlbench.metrics.captions:score",
     "gqa": "vlbench.metrics.gqa:score",
     "nlvr2": "vlbench.metrics.nlvr2:score",
+    "value-captions": "vlbench.metrics.value_captions:score",
     "vqa": "vlbench.metrics.vqa:score",
 }
-FOR_VALIDATION = {"captions": "vlbench.metrics.captions:score_without_meteor"}
+FOR_VALIDATION = {
+    "captions": "vlbench.metrics.captions:score_without_meteor",
+    "value-captions": "vlbench.metrics.value_captions:score_without_meteor",
+}
 """Cheaper versions for the epochs in between."""
-REQUIREMENTS = {"captions": "vlbench.metrics.java:require_java"}
+REQUIREMENTS = {
+    "captions": "vlbench.metrics.java:require_java",
+    "value-captions": "vlbench.metrics.java:require_java",
+}
 """What has to be there before training starts, so that it is not missed after it."""
 
 

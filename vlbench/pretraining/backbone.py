@@ -6,7 +6,7 @@ long ones (inventories, repairs), or lessons about a pair of scenes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from random import Random
@@ -45,6 +45,14 @@ class LessonBatch:
     features: Tensor
     target_ids: Tensor
     task: str = "pretraining"
+
+
+def lesson_batch(tokenizer: Any, taught: list[Lesson], features: Tensor) -> LessonBatch:
+    """The lessons' texts and replies as tokens, beside their features."""
+    texts = tokenizer([t.text for t in taught], return_tensors="pt", padding=True)
+    replies = tokenizer([t.reply for t in taught], return_tensors="pt", padding=True)
+    targets = replies.input_ids.masked_fill(replies.attention_mask == 0, -100)
+    return LessonBatch(texts.input_ids, features, targets)
 
 
 def mini_bart(tokenizer: Any) -> JointBart:
@@ -129,11 +137,8 @@ class Classroom:
                 taught.append(repair(self.random.choice(self.sentences), self.random))
             else:
                 taught.append(long_lesson(self.scenes[one], self.random))
-        texts = self.tokenizer([t.text for t in taught], return_tensors="pt", padding=True)
-        replies = self.tokenizer([t.reply for t in taught], return_tensors="pt", padding=True)
-        targets = replies.input_ids.masked_fill(replies.attention_mask == 0, -100)
         features = self.features[torch.tensor(pictures)].float()  # (B, I, 16, 128)
-        return LessonBatch(texts.input_ids, features, targets), taught
+        return lesson_batch(self.tokenizer, taught, features), taught
 
 
 def train_backbone(
@@ -146,15 +151,36 @@ def train_backbone(
     """Train from scratch; `report(step, loss, skills)` every 500 steps."""
     torch.manual_seed(seed)
     backbone = mini_bart(classroom.tokenizer)
+
+    def next_batch(step: int) -> LessonBatch:
+        kind = KINDS[step % len(KINDS)]
+        return classroom.batch(kind, BATCH[kind])[0]
+
+    learn(
+        backbone,
+        next_batch,
+        steps,
+        lambda step, loss: report(step, loss, skills(backbone, exam)),
+    )
+    return backbone
+
+
+def learn(
+    backbone: JointBart,
+    next_batch: Callable[[int], LessonBatch],
+    steps: int,
+    report: Callable[[int, float], None],
+) -> None:
+    """Train the whole model on the batch of each step; `report(step, loss)` every 500 steps."""
     optimiser = torch.optim.AdamW(
         backbone.parameters(), lr=LEARNING_RATE, weight_decay=0.01, fused=True
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, LEARNING_RATE, total_steps=steps, pct_start=min(0.3, WARMUP / steps)
     )
+    backbone.train()
     for step in range(1, steps + 1):
-        kind = KINDS[step % len(KINDS)]
-        batch, _ = classroom.batch(kind, BATCH[kind])
+        batch = next_batch(step)
         logits = backbone(batch)
         loss = cross_entropy(logits.flatten(0, 1), batch.target_ids.flatten(), ignore_index=-100)
         optimiser.zero_grad()
@@ -163,21 +189,29 @@ def train_backbone(
         optimiser.step()
         schedule.step()
         if step % 500 == 0 or step == steps:
-            report(step, loss.item(), skills(backbone, exam))
-    return backbone.eval()
+            report(step, loss.item())
+    backbone.eval()
+
+
+def skills(backbone: JointBart, exam: Classroom) -> dict[str, float]:
+    """Share of replies right to the letter, per skill, on scenes not trained on."""
+    return marks(
+        backbone, exam.tokenizer, (exam.batch(kind, 400) for kind in ("short", "pair", "long"))
+    )
 
 
 @torch.inference_mode()
-def skills(backbone: JointBart, exam: Classroom) -> dict[str, float]:
-    """Share of replies right to the letter, per skill, on scenes not trained on."""
+def marks(
+    backbone: JointBart, tokenizer: Any, batches: Iterable[tuple[LessonBatch, list[Lesson]]]
+) -> dict[str, float]:
+    """Share of replies right to the letter, per skill."""
     was_training = backbone.training
     backbone.eval()
     right: dict[str, list[bool]] = {}
-    for kind in ("short", "pair", "long"):
-        batch, taught = exam.batch(kind, 400)
+    for batch, taught in batches:
         rows = backbone.generate(batch, beams=1, max_length=64)
         for row, asked in zip(rows, taught, strict=True):
-            reply = exam.tokenizer.decode(row, skip_special_tokens=True).strip()
+            reply = tokenizer.decode(row, skip_special_tokens=True).strip()
             right.setdefault(asked.skill, []).append(reply == asked.reply.lower())
     backbone.train(was_training)
-    return {skill: sum(marks) / len(marks) for skill, marks in sorted(right.items())}
+    return {skill: sum(found) / len(found) for skill, found in sorted(right.items())}

@@ -19,13 +19,13 @@ from vlbench.checkpoints.weights import load_weights
 from vlbench.data.batches import TaskData
 from vlbench.data.example import Example
 from vlbench.data.fingerprint import file_hash
-from vlbench.data.mini.edition import mini_root
 from vlbench.data.prepared import PreparedTask, prepare
-from vlbench.encoders import load_encoder
+from vlbench.data.submissions import load_format
 from vlbench.errors import DataError, RunFailed
 from vlbench.files import write_atomically
 from vlbench.metrics import load_metric, require_metric
 from vlbench.running.folder import RunFolder
+from vlbench.running.inputs import data_root, features_read, wanted_features
 from vlbench.running.progress import Progress
 from vlbench.running.provenance import code_version, device_name, peak_memory_bytes, versions
 from vlbench.running.record import Rows, write_adapter, write_predictions
@@ -59,12 +59,16 @@ class Run:
         for card in self.spec.tasks:
             require_metric(card.metric)  # before hours of training, not after
             load_metric(card.metric)
+            if card.splits[self.spec.edition].submission:
+                load_format(card.submission)
             first_tokens(self.tokenizer, card.choices)
         tasks = self._prepare()
         set_seed(self.spec.seed)
-        visual = self.spec.tasks[0].visual
-        weights = _path(self.spec.backbone_path)
-        backbone = build_backbone(self.spec.backbone, weights, visual=visual)
+        spec, visual = self.spec, self.spec.tasks[0].visual
+        read = features_read(spec.backbone, visual, spec.encoder, tasks)
+        backbone = build_backbone(
+            spec.backbone, _path(spec.backbone_path), visual=visual, features=read
+        )
         self.positions = getattr(backbone.config, "max_position_embeddings", None)
         model = adapt(backbone, self.spec.method, [card.name for card in self.spec.tasks])
         self._start_from_init(model)
@@ -99,10 +103,11 @@ class Run:
             raise DataError(
                 f"{spec.init} changed since the run was planned: start the same command again."
             )
-        features = backbone_row(spec.backbone).features[spec.tasks[0].visual]
-        encoder = load_encoder(features.encoder)
-        root = Path(spec.root) if spec.root else mini_root()
-        tasks = prepare(spec.tasks, spec.edition, root, spec.limit, encoder)
+        root = data_root(spec.tasks, spec.edition, _path(spec.root))
+        folders = tuple(map(Path, spec.features))
+        visual = spec.tasks[0].visual
+        wanted = wanted_features(spec.backbone, visual, spec.encoder, folders)
+        tasks = prepare(spec.tasks, spec.edition, root, spec.limit, wanted)
         for task in tasks:
             if task.fingerprint != spec.data[task.card.name]:
                 raise DataError(
@@ -183,7 +188,21 @@ class Run:
             write_predictions(self.folder.predictions / f"{name}.parquet", task.test, given, scored)
             found = values(task.card, task.test, scored, floor)
             rows.add(name, task.card.main_metric, "test", seconds, found)
+            if task.submission:
+                self._submit(task)
         rows.write(self.folder.result, peak_memory_bytes=peak_memory_bytes(device))
+
+    def _submit(self, task: PreparedTask) -> None:
+        """Answer what is not labelled in public, as a file for the dataset's own server."""
+        name, count = task.card.name, len(task.submission)
+        self.progress.say(f"answering {count:,} examples of {name} for its server")
+        given = answers(self.model, self._data(task, task.submission), self.accelerator.device)
+        made = load_format(task.card.submission)(task.submission, given)
+        file = self.folder.submissions / f"{name}_test_predictions{made.suffix}"
+        write_atomically(file, made.text)
+        if made.unreadable:
+            self.progress.say(f"{name}: {made.unreadable:,} of {count:,} answers were no choice")
+        self.progress.say(f"{name}: {file}")
 
 
 def load_adapter(model: AdaptedModel, file: Path) -> None:

@@ -35,6 +35,7 @@ class RunFolder:
         self.checkpoint = path / "checkpoint" / "last.pt"
         self.adapter = path / "adapter.safetensors"
         self.predictions = path / "predictions"
+        self.submissions = path / "submissions"
         self.result = path / "result.parquet"
 
     @classmethod

@@ -8,17 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlbench.backbones import Visual, backbone_row, build_backbone, weights_files
+from vlbench.backbones import Features, Visual, backbone_row, build_backbone, weights_files
+from vlbench.backbones.base import Backbone
 from vlbench.cards import find_methods, find_tasks, resolve_method
 from vlbench.cards.method import MethodCard
-from vlbench.cards.task import Edition, TaskCard
+from vlbench.cards.task import TaskCard
 from vlbench.checkpoints.weights import check_weights
 from vlbench.data.fingerprint import file_hash
-from vlbench.data.mini.edition import mini_root
 from vlbench.data.prepared import prepare
-from vlbench.encoders import ENCODERS, load_encoder
-from vlbench.errors import MissingError, UsageError
-from vlbench.metrics import require_metric
+from vlbench.metrics import load_metric, require_metric
+from vlbench.running.inputs import data_root, features_read, task_edition, wanted_features
 from vlbench.running.spec import RunSpec
 from vlbench.techniques import parts_of
 from vlbench.techniques.adapt import adapt
@@ -37,6 +36,8 @@ class Selection:
     init: Path | None = None
     edition: str | None = None
     root: Path | None = None
+    encoder: str | None = None
+    features: tuple[Path, ...] = ()
     seeds: tuple[int, ...] = (0,)
     limit: int | None = None
     settings: tuple[str, ...] = ()
@@ -55,18 +56,22 @@ def plan(asked: Selection, say: Say = lambda _: None) -> list[RunSpec]:
     ]
     for task in cards:
         require_metric(task.metric)
+        load_metric(task.metric)
     names = [task.name for task in cards]
-    visual = cards[0].visual
-    init = asked.init.expanduser().resolve() if asked.init else None
     for _, method in methods:
-        backbone = build_backbone(asked.backbone, weights, meta=True, visual=visual)
-        model = adapt(backbone, method, names)
-        if init is not None:
+        adapt(_shapes(asked, weights, cards[0].visual), method, names)
+    weights_hash = _weights_hash(asked.backbone, weights, cards[0].visual)
+    encoder = asked.encoder or ""
+    folders = tuple(path.expanduser().resolve() for path in asked.features)
+    root = data_root(cards, edition, asked.root, say)
+    wanted = wanted_features(asked.backbone, cards[0].visual, encoder, folders)
+    tasks = prepare(cards, edition, root, asked.limit, wanted, say)
+    init = asked.init.expanduser().resolve() if asked.init else None
+    if init is not None:
+        read = features_read(asked.backbone, cards[0].visual, encoder, tasks)
+        for _, method in methods:
+            model = adapt(_shapes(asked, weights, cards[0].visual, read), method, names)
             check_weights(init, model, f"{method.name} on {asked.backbone}")
-    weights_hash = _weights_hash(asked.backbone, weights)
-    encoder = load_encoder(_encoder_of(asked.backbone, visual))
-    root = data_root(edition, asked.root, say)
-    tasks = prepare(cards, edition, root, asked.limit, encoder, say)
     return [
         RunSpec(
             method=method,
@@ -81,6 +86,8 @@ def plan(asked: Selection, say: Say = lambda _: None) -> list[RunSpec]:
             init_hash=file_hash(init) if init else "",
             edition=edition,
             root=str(root) if asked.root else "",
+            encoder=encoder,
+            features=tuple(map(str, folders)),
             data={task.card.name: task.fingerprint for task in tasks},
             code=_outside_code(method, cards),
             seed=seed,
@@ -92,41 +99,11 @@ def plan(asked: Selection, say: Say = lambda _: None) -> list[RunSpec]:
     ]
 
 
-def task_edition(cards: Sequence[TaskCard], asked: str | None) -> Edition:
-    """The edition asked for; else mini, or the only one that all tasks have."""
-    shared = [name for name in cards[0].editions if all(name in card.splits for card in cards)]
-    if asked is not None:
-        for card in cards:
-            if asked not in card.splits:
-                known = ", ".join(card.splits)
-                raise UsageError(f"Task '{card.name}' has no edition '{asked}'. Known: {known}.")
-        return next(name for name in shared if name == asked)
-    if "mini" in shared:
-        return "mini"
-    if len(shared) == 1:
-        return shared[0]
-    raise UsageError(
-        f"Tasks {', '.join(c.name for c in cards)} share no edition: name fewer tasks."
-    )
-
-
-def data_root(edition: str, asked: Path | None, say: Say) -> Path:
-    """The folder that holds the data; the mini edition is made on its first use."""
-    if asked is not None:
-        return asked.expanduser().resolve()
-    if edition == "mini":
-        return mini_root(lambda what: say(f"making the mini edition, first use: {what}"))
-    raise UsageError(f"--edition {edition} reads the official files: --root says where they lie.")
-
-
-def _encoder_of(backbone: str, visual: Visual) -> str:
-    encoder = backbone_row(backbone).features[visual].encoder
-    if encoder not in ENCODERS:
-        raise MissingError(
-            f"Backbone '{backbone}' reads {visual} features of the encoder '{encoder}', which this "
-            f"version of vlbench does not have. It has: {', '.join(ENCODERS)}."
-        )
-    return encoder
+def _shapes(
+    asked: Selection, weights: Path | None, visual: Visual, read: Features | None = None
+) -> Backbone:
+    """The backbone without its weights."""
+    return build_backbone(asked.backbone, weights, meta=True, visual=visual, features=read)
 
 
 def _outside_code(method: MethodCard, tasks: Sequence[TaskCard]) -> dict[str, str]:
@@ -140,7 +117,7 @@ def _outside_code(method: MethodCard, tasks: Sequence[TaskCard]) -> dict[str, st
     return {name: file_hash(Path(file)) for name, file in files.items() if file}
 
 
-def _weights_hash(backbone: str, path: Path | None) -> str:
+def _weights_hash(backbone: str, path: Path | None, visual: Visual) -> str:
     """sha256 over the backbone's files."""
-    files = weights_files(backbone, path)
+    files = weights_files(backbone, path, visual)
     return hashlib.sha256("".join(file_hash(file) for file in files).encode()).hexdigest()

@@ -11,7 +11,7 @@ from vlbench.data.example import Example
 from vlbench.metrics import load_metric
 from vlbench.metrics.scored import Scored, percent
 
-NO_MAJORITY = ("captions",)
+NO_MAJORITY = ("captions", "value-captions")
 """Metrics of free text: there is no most frequent answer to compare with."""
 
 

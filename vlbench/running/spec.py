@@ -20,6 +20,7 @@ KEY_VERSION = 1
 
 NOT_IN_KEY = {
     "root": "where the data lies; what they are is in `data`",
+    "features": "where features lie; what they are is in `data`",
     "method_file": "where an outside card lies; what it says is in `method`",
     "settings": "how the user spelled what `method` already holds",
     "backbone_path": "where weights lie; what they are is in `backbone_hash`",
@@ -50,6 +51,10 @@ class RunSpec(BaseModel):
     edition: Edition
     root: str
     """Where the data lie; empty for the mini edition in the cache."""
+    encoder: str = ""
+    """The frozen encoder whose features are read; empty: the backbone's own."""
+    features: tuple[str, ...] = ()
+    """Feature stores that the user named."""
     data: dict[str, str]
     """Task -> data fingerprint."""
     code: dict[str, str] = {}
@@ -66,8 +71,10 @@ class RunSpec(BaseModel):
     @property
     def name(self) -> str:
         """The run in words, for messages."""
-        parts = [self.method.name, *self.settings, self.suite, self.backbone, f"seed {self.seed}"]
-        return ", ".join(parts) + (f", from {Path(self.init).name}" if self.init else "")
+        encoder = [f"encoder {self.encoder}"] if self.encoder else []
+        parts = [self.method.name, *self.settings, self.suite, self.backbone, *encoder]
+        start = [f"from {Path(self.init).name}"] if self.init else []
+        return ", ".join([*parts, f"seed {self.seed}", *start])
 
     @property
     def origin(self) -> str:
@@ -80,7 +87,7 @@ class RunSpec(BaseModel):
         table = self.model_dump(mode="json", exclude=set(NOT_IN_KEY))
         table["method"] = hashed(self.method)
         table["tasks"] = [hashed(task) for task in self.tasks]
-        for later in ("code", "init_hash"):
+        for later in ("code", "init_hash", "encoder"):
             if not table[later]:  # so keys are what they were before there was such a thing
                 del table[later]
         text = json.dumps(table, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

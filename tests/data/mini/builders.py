@@ -12,6 +12,11 @@ TINY = Sizes(
     gqa={"train": 8, "val": 2, "test": 2},
     nlvr2={"train": 3, "val": 2, "test": 2},
 )
+TINY_VIDEO = {
+    "tv": {"train": 6, "val": 2, "test": 2},
+    "how2": {"train": 4, "val": 2, "test": 2},
+    "yc2": {"train": 4, "val": 2, "test": 2},
+}
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -86,5 +86,9 @@ def test_the_wording_tells_no_more_than_the_documents_say(edition, project, task
     found = lookup(edition, task, wording).values()
     share = 100 * sum(right for right, _ in found) / sum(n for _, n in found)
     assert abs(share - told) < 2
-    text = (project / "docs" / "data.md").read_text("utf-8").partition("What the words alone tell")
+    text = (
+        (project / "docs" / "mini-edition.md")
+        .read_text("utf-8")
+        .partition("What the words alone tell")
+    )
     assert re.search(rf"{told} % of [^%]*`{task}`", text[2])

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.data.mini.builders import TINY, digests
-from vlbench.data.mini import VERSION, edition
+from tests.data.mini.builders import TINY, TINY_VIDEO, digests
+from vlbench.data.mini import VERSION, VIDEO_VERSION, edition
 from vlbench.data.mini.edition import make_mini, mini_root
 from vlbench.data.mini.write import write_mini
+from vlbench.data.mini.write_video import write_video
 from vlbench.errors import UsageError
 
 RIVAL = """
@@ -21,17 +22,18 @@ from pathlib import Path
 from tests.data.mini.builders import TINY
 from vlbench.data.mini import edition, write
 edition.write_mini = lambda *a, **k: write.write_mini(*a, **k, sizes=TINY)
-edition.make_mini(Path(sys.argv[1]), 0)
+edition.make_mini(Path(sys.argv[1]), 0, visuals=("image",))
 """
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edition, "write_mini", functools.partial(write_mini, sizes=TINY))
+    monkeypatch.setattr(edition, "write_video", functools.partial(write_video, sizes=TINY_VIDEO))
 
 
 def test_an_edition_is_written_whole_with_its_contact_sheet(tiny, tmp_path) -> None:
-    make_mini(tmp_path / "new" / "mini", 0)
+    make_mini(tmp_path / "new" / "mini", 0, visuals=("image",))
     found = digests(tmp_path / "new" / "mini")
     assert found.pop("contact_sheet.png")
     assert found == digests(tiny)
@@ -81,7 +83,7 @@ def test_of_two_processes_at_once_the_first_one_wins(tiny, project, tmp_path) ->
             made.append(digests(folder))
 
     made: list[dict[str, str]] = []
-    make_mini(folder, 0, rival)
+    make_mini(folder, 0, rival, visuals=("image",))
     assert digests(folder) == made[0]
     assert digests(tiny).items() <= made[0].items()
     assert os.listdir(tmp_path) == ["mini"]
@@ -89,7 +91,21 @@ def test_of_two_processes_at_once_the_first_one_wins(tiny, project, tmp_path) ->
 
 def test_the_embedded_edition_is_made_once_and_lies_in_the_cache(cache: Path) -> None:
     told: list[str] = []
-    root = mini_root(told.append)
+    root = mini_root(progress=told.append)
     assert root == cache / f"mini-v{VERSION}-seed0"
     assert told == ["COCO and VQAv2", "GQA", "NLVR2"]
-    assert mini_root(told.append) == root and len(told) == 3
+    assert mini_root(progress=told.append) == root and len(told) == 3
+
+
+def test_clips_are_made_apart_from_the_pictures_when_they_are_needed(cache: Path) -> None:
+    told: list[str] = []
+    root = mini_root("video", told.append)
+    assert root == cache / f"mini-video-v{VIDEO_VERSION}-seed0"
+    assert told == ["clips of tvqa and tvc", "clips of how2qa", "clips of yc2c"]
+    assert {path.name for path in root.iterdir()} == {"video", "mini-video.json", "video_sheet.png"}
+    assert mini_root("video", told.append) == root and len(told) == 3
+
+
+def test_a_folder_of_ones_own_holds_pictures_and_clips(tmp_path: Path) -> None:
+    make_mini(tmp_path / "all", 0)
+    assert {"COCO", "GQA", "nlvr2", "vqa", "video"} < {p.name for p in (tmp_path / "all").iterdir()}

@@ -8,9 +8,9 @@ import pytest
 
 from tests.data.mini.builders import TINY, digests
 from vlbench.cards.task import load_task
-from vlbench.data.check import check
 from vlbench.data.mini import VERSION
 from vlbench.data.mini.write import SIZES, write_mini
+from vlbench.data.pictures import find_pictures
 from vlbench.data.readers import load_reader
 
 ANNOTATIONS = "fd065c40332f180707ce60077d5fc7a9a94e21452cb7d220e0ddb9eede765ec9"
@@ -41,10 +41,11 @@ def test_the_official_readers_find_no_fault(tiny, task) -> None:
     card = load_task(task)
     splits = card.splits["mini"]
     names = [*splits.train, *splits.val, *splits.test]
-    found = check(load_reader(card.reader, tiny), names)
-    assert [each.split for each in found] == names
+    reader = load_reader(card.reader, tiny)
+    found = [find_pictures(reader, reader.read(name)) for name in names]
+    assert not any(faults.texts for _, faults in found)
     pictures = {"vqav2": [16, 3, 3], "coco": [16, 3, 3], "gqa": [8, 2, 2], "nlvr2": [24, 16, 16]}
-    assert [each.pictures for each in found] == pictures[task]
+    assert [len(paths) for paths, _ in found] == pictures[task]
 
 
 def test_the_embedded_edition_has_the_sizes_it_says(edition) -> None:

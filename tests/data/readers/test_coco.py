@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.data.conftest import image_name
 from vlbench.data.readers.coco import COCO
 from vlbench.errors import DataError, MissingError
 
@@ -32,6 +33,46 @@ def test_repeated_captions_stay_references(coco) -> None:
     coco.edit(FILE, lambda value: value["images"][4]["sentences"][1].update(raw="A thing 0."))
     [example] = COCO(coco.folder).read("test")
     assert example.annotation["captions"].count("A thing 0.") == 2
+
+
+def test_a_caption_is_one_text_whatever_line_breaks_are_in_it(coco) -> None:
+    raw = "A\rB\u2028C\vD\fE\n"
+    coco.edit(FILE, lambda value: value["images"][3]["sentences"][0].update(raw=raw))
+    [example] = COCO(coco.folder).read("val")
+    assert example.annotation["captions"][0] == "A\rB\u2028C\vD\fE"
+
+
+def official(coco, captions) -> str:
+    """`captions_val2014.json` with images 64 and 51; returns its name."""
+    images = [{"id": each, "file_name": f"{image_name('val2014', each)}.jpg"} for each in (64, 51)]
+    name = "COCO/annotations/captions_val2014.json"
+    annotations = [
+        {"id": number, "image_id": image, "caption": caption}
+        for number, (image, caption) in enumerate(captions)
+    ]
+    coco.write(name, {"info": {}, "images": images, "licenses": [], "annotations": annotations})
+    return name
+
+
+def test_official_captions_are_grouped_by_image_and_keep_what_is_there_twice(coco) -> None:
+    official(coco, [(51, "A kite.\n")] * 2 + [(64, "A dog. ")] + [(51, f"B {n}") for n in range(4)])
+    reader = COCO(coco.folder)
+    first, second = reader.read("val2014")
+    assert (first.id, second.id) == ("64", "51")
+    assert second.images == ("COCO_val2014_000000000051",)
+    assert second.annotation["captions"] == ["A kite.", "A kite.", "B 0", "B 1", "B 2", "B 3"]
+    trained = reader.read_train("val2014")
+    assert [example.id for example in trained] == ["64-2", *(f"51-{n}" for n in (0, 1, 3, 4, 5, 6))]
+
+
+def test_official_captions_and_images_that_do_not_match_are_told(coco) -> None:
+    path = coco / official(coco, [(51, "A kite."), (7, "A dog.")])
+    with pytest.raises(DataError) as caught:
+        COCO(coco.folder).read("val2014")
+    assert str(caught.value).splitlines() == [
+        f"{path}: image 64: no captions, or the image is there twice",
+        f"{path}: image 7: has captions, but is not among the images",
+    ]
 
 
 def test_an_image_without_captions_is_told(coco) -> None:

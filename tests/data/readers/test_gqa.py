@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from vlbench.data.readers.gqa import GQA
 from vlbench.errors import DataError, MissingError
+from vlbench.metrics.gqa import score
 
 FILE = "GQA/testdev_balanced_questions.json"
 
@@ -23,6 +27,58 @@ def test_pictures_are_found_by_their_string_id_whatever_the_suffix(gqa) -> None:
     reader = GQA(gqa.folder)
     assert reader.image_path("2354786").name == "2354786.jpg"
     assert reader.image_path("n161313").name == "n161313.png"
+
+
+def test_unbalanced_questions_are_in_the_split_of_all_questions(gqa) -> None:
+    gqa.write("GQA/testdev_all_questions.json", json.loads((gqa / FILE).read_text()))
+    reader = GQA(gqa.folder)
+    assert [example.id for example in reader.read("testdev")] == ["01827492", "1827492"]
+    examples = reader.read("testdev_all")
+    assert [example.id for example in examples] == ["01827492", "1827492", "7"]
+    assert [example.annotation["isBalanced"] for example in examples] == [True, True, False]
+
+
+def test_all_questions_give_consistency_and_leave_the_accuracy(gqa) -> None:
+    table = json.loads((gqa / FILE).read_text())
+    table["01827492"]["entailed"] = ["7"]
+    gqa.write("GQA/val_all_questions.json", table)
+    examples = GQA(gqa.folder).read("val_all")
+    annotations = {example.id: example.annotation for example in examples}
+    scored = score(annotations, {"01827492": "white", "1827492": "white", "7": "white"})
+    assert (scored.metrics["accuracy"], scored.metrics["consistency"]) == (50.0, 100.0)
+
+
+def test_all_training_questions_are_a_folder_of_ten_files(gqa) -> None:
+    record = json.loads((gqa / FILE).read_text())["7"]
+    name = "GQA/train_all_questions/train_all_questions_{}.json"
+    for chunk in range(10):
+        gqa.write(name.format(chunk), {f"0{chunk}": record})
+    reader = GQA(gqa.folder)
+    assert [example.id for example in reader.read_train("train_all")] == [
+        f"0{chunk}" for chunk in range(10)
+    ]
+    (gqa / name.format(4)).unlink()
+    assert reader.missing_files("train_all") == [gqa / name.format(4)]
+    gqa.write(name.format(4), {"03": record})
+    with pytest.raises(DataError, match=r"train_all_questions_4.json: question 03: is there twice"):
+        reader.read("train_all")
+
+
+@pytest.mark.parametrize(
+    ("split", "file"), [("test", "test_balanced"), ("submission", "submission_all")]
+)
+def test_questions_without_answers_are_read_as_they_are(gqa, split, file) -> None:
+    record = {"question": "Is it red?", "imageId": "n161313", "isBalanced": False}
+    gqa.write(f"GQA/{file}_questions.json", {"0201": record})
+    [example] = GQA(gqa.folder).read(split)
+    assert (example.id, example.targets, example.annotation) == ("0201", {}, record)
+
+
+def test_training_examples_leave_the_records_behind(gqa) -> None:
+    reader = GQA(gqa.folder)
+    trained, scored = reader.read_train("train"), reader.read("train")
+    assert [example.annotation for example in trained] == [{}, {}]
+    assert [replace(example, annotation={}) for example in scored] == trained
 
 
 def test_a_question_without_an_answer_or_image_is_told(gqa) -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from vlbench.data.check import image_paths
 from vlbench.data.images import open_image
+from vlbench.data.pictures import find_pictures
 from vlbench.data.readers.nlvr import NLVR
 from vlbench.errors import DataError
 
@@ -58,5 +58,5 @@ def test_the_real_corpus_is_split_about_four_to_one_without_a_shared_sentence(co
 
 
 def test_the_real_pictures_open(corpus) -> None:
-    paths = image_paths(corpus, corpus.read("val")[:5])
+    paths, _ = find_pictures(corpus, corpus.read("val")[:5])
     assert {open_image(path).size for path in paths.values()} == {(400, 100)}

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import pytest
+from PIL import Image
 
+from vlbench.data.images import open_image
 from vlbench.data.readers.nlvr2 import NLVR2
 from vlbench.errors import DataError, MissingError
+from vlbench.metrics.nlvr2 import score
 
 
 def test_pictures_are_named_by_the_pair_left_first(nlvr2) -> None:
@@ -28,6 +31,26 @@ def test_training_pictures_may_lie_flat(nlvr2) -> None:
     reader = NLVR2(nlvr2.folder)
     reader.read("train")
     assert reader.image_path("train-4100-0-img0") == folder / "train-4100-0-img0.png"
+
+
+def test_a_picture_named_png_may_hold_a_jpeg(nlvr2) -> None:
+    path = nlvr2 / "nlvr2/images/dev/dev-812-1-img0.png"
+    Image.new("CMYK", (8, 6)).save(path, "JPEG")
+    opened = open_image(NLVR2(nlvr2.folder).image_path("dev-812-1-img0"))
+    assert (opened.mode, opened.size) == ("RGB", (8, 6))
+
+
+def test_pairs_are_told_apart_by_identifier_and_not_by_sentence(nlvr2) -> None:
+    record = {"sentence": "Two dogs.", "label": "True"}
+    ids = ["test2-1-0-0", "test2-1-1-0", "test2-2-0-0"]
+    nlvr2.lines("nlvr2/test2.json", [{**record, "identifier": each} for each in ids])
+    examples = NLVR2(nlvr2.folder).read("test2")
+    assert [example.id for example in examples] == ids
+    scored = score(
+        {example.id: example.annotation for example in examples},
+        dict(zip(ids, ["true", "false", "true"], strict=True)),
+    )
+    assert scored.metrics["consistency"] == 50.0
 
 
 def test_dev_pictures_lie_flat(nlvr2) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vlbench.data.check import image_paths
+from vlbench.data.pictures import find_pictures
 from vlbench.data.readers.video_captions import YC2C
 from vlbench.errors import DataError, MissingError
 
@@ -29,7 +29,7 @@ def clips(root):
 
 
 def texts(root) -> list[str]:
-    return [example.text for example in YC2C(root.folder).read_train("train")]
+    return [example.context for example in YC2C(root.folder).read_train("train")]
 
 
 def test_all_subtitles_of_the_clip_are_joined_in_the_order_of_the_file(clips) -> None:
@@ -82,7 +82,26 @@ def test_missing_files_are_named_the_subtitles_too(tmp_path) -> None:
         assert f"{tmp_path}/video/ann/{name}" in str(caught.value)
 
 
-def test_that_clips_have_no_features_yet_is_said_plainly(clips) -> None:
+def test_a_clips_frames_lie_in_a_folder_of_its_name(clips) -> None:
+    (clips / "video/frames/yc2/x_1").mkdir(parents=True)
     reader = YC2C(clips.folder)
-    with pytest.raises(MissingError, match="clip x_1: video features are not supported yet"):
-        image_paths(reader, reader.read("train"))
+    paths, faults = find_pictures(reader, reader.read("train"))
+    assert {name: str(path) for name, path in paths.items()} == {
+        "x_1": f"{clips.folder}/video/frames/yc2/x_1"
+    }
+    [line] = faults.texts
+    assert f"{clips.folder}/video/frames/yc2/x_2: no such clip" in line and "example 2" in line
+
+
+def test_a_test_split_has_no_labels_and_can_only_be_answered(clips) -> None:
+    record = {key: value for key, value in described("x_1", 7).items() if key != "descs"}
+    clips.lines("video/ann/yc2c/yc2c_test_release.jsonl", [record])
+    [example] = YC2C(clips.folder).read("test")
+    assert (example.id, example.targets) == ("7", {})
+    assert example.annotation == {"vid_name": "x_1", "clip_id": 7}
+
+
+def test_a_record_without_labels_is_a_fault_in_every_other_split(clips) -> None:
+    clips.lines(TRAIN, [{"vid_name": "x_1", "clip_id": 7, "duration": 3}])
+    with pytest.raises(DataError, match="line 1: 7 has no label"):
+        YC2C(clips.folder).read("train")

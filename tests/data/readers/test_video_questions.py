@@ -58,7 +58,7 @@ def how2qa(root):
 
 def test_the_text_of_tvqa_is_the_authors_word_for_word(tvqa) -> None:
     [example] = TVQA(tvqa.folder).read("train")
-    assert example.text == (
+    assert f"{example.context} {example.text}" == (
         "[Subs] Leonard : Hey. [Q] What is it? [TS] (20.16-25.12) [Choices] "
         "a0: A cup. a1: A letter. a2: No. a3: At 3.5 p.m. a4: A phone."
     )
@@ -98,7 +98,7 @@ def test_faulty_questions_are_told_with_their_line(tvqa) -> None:
         f"{path}: line 3: 'answer_idx' should be 0 to 4, found 5",
         f"{path}: line 4: 'answer_idx' should be 0 to 4, found -1",
         f"{path}: line 5: 'ts' should be a string, found [1.0, 2.0]",
-        f"{path}: line 6: no 'answer_idx'",
+        f"{path}: line 6: 5 has no label",
     ]
 
 
@@ -107,7 +107,7 @@ def test_how2qa_has_four_choices_and_names_that_are_no_numbers(how2qa) -> None:
     assert (first.images, second.images) == (("25848",), ("e_1341c",))
     assert (first.targets, second.targets) == ({"a0": 1.0}, {"a1": 1.0})
     assert first.family == ""
-    assert second.text == (
+    assert f"{second.context} {second.text}" == (
         "[Subs] this is e_1341c [Q] Which? [TS] (1.70-1.70) [Choices] "
         "a0: Saw. a1: Drill. a2: Pliers. a3: Hammer."
     )
@@ -116,3 +116,16 @@ def test_how2qa_has_four_choices_and_names_that_are_no_numbers(how2qa) -> None:
 def test_training_examples_leave_the_records_behind(tvqa) -> None:
     [example] = TVQA(tvqa.folder).read_train("train")
     assert example.annotation == {} and example.targets == {"a3": 1.0}
+
+
+def test_test_questions_have_no_answer_and_the_merged_file_is_read_alone(tvqa) -> None:
+    hidden = [question(n) for n in (1, 2)]
+    for record in hidden:
+        del record["answer_idx"]
+    tvqa.lines("video/ann/tvqa/tvqa_test_public.jsonl", hidden[:1])
+    assert len(TVQA(tvqa.folder).read("test")) == 1
+    tvqa.lines("video/ann/tvqa/tvqa_test_release.jsonl", hidden)  # holds the public ones too
+    examples = TVQA(tvqa.folder).read("test")
+    assert [(e.id, e.targets, "label" in e.annotation) for e in examples] == [
+        ("1", {}, False), ("2", {}, False)
+    ]  # fmt: skip

@@ -2,18 +2,23 @@ from __future__ import annotations
 
 import pytest
 
-from vlbench.data.readers.vqav2 import VQAv2, soft_scores
+from tests.data.conftest import picture
+from vlbench.data.faults import Faults
+from vlbench.data.readers import vqav2_answers
+from vlbench.data.readers.vqav2 import VQAv2
+from vlbench.data.readers.vqav2_answers import soft_scores
 from vlbench.errors import DataError, MissingError
 
 QUESTIONS = "vqa/v2_OpenEnded_mscoco_val2014_questions.json"
 ANSWERS = "vqa/v2_mscoco_val2014_annotations.json"
+KARPATHY_SPLITS = ("train", "val", "test")
 
 
 def test_questions_go_to_the_karpathy_split_of_their_image(vqa) -> None:
     reader = VQAv2(vqa.folder)
     images = {
         split: {image for example in reader.read(split) for image in example.images}
-        for split in reader.splits
+        for split in KARPATHY_SPLITS
     }
     assert {name[-2:] for name in images["train"]} == {"09", "42", "33"}
     assert images["val"] == {"COCO_val2014_000000000051"}
@@ -22,7 +27,7 @@ def test_questions_go_to_the_karpathy_split_of_their_image(vqa) -> None:
 
 def test_every_question_is_in_exactly_one_split(vqa) -> None:
     reader = VQAv2(vqa.folder)
-    ids = [example.id for split in reader.splits for example in reader.read(split)]
+    ids = [example.id for split in KARPATHY_SPLITS for example in reader.read(split)]
     assert len(ids) == len(set(ids)) == 10
 
 
@@ -57,6 +62,47 @@ def test_training_examples_leave_the_records_behind(vqa) -> None:
     examples = VQAv2(vqa.folder).read_train("train")
     assert len(examples) == 6
     assert all(example.annotation == {} and example.targets for example in examples)
+
+
+def test_training_learns_what_evaluation_scores(vqa) -> None:
+    reader = VQAv2(vqa.folder)
+    pairs = zip(reader.read_train("train"), reader.read("train"), strict=True)
+    for trained, scored in pairs:
+        assert (trained.id, trained.text, trained.images) == (scored.id, scored.text, scored.images)
+        assert (trained.targets, trained.family) == (scored.targets, scored.family)
+        assert list(trained.targets) == list(scored.targets)  # the draw goes by their order
+
+
+def test_annotations_of_other_splits_are_not_kept(vqa) -> None:
+    path = vqa / ANSWERS
+    found = vqav2_answers.read_annotations(path, {51}, None, Faults(), for_training=False)
+    kept = {question for question, annotation in found.items() if annotation.record}
+    assert kept == {51000, 51001}
+    assert {annotation.image for annotation in found.values()} == {9, 33, 51, 64}
+
+
+def test_identifiers_stay_whole_numbers_in_the_annotation(vqa) -> None:
+    [first, _] = VQAv2(vqa.folder).read("val")
+    assert (first.annotation["question_id"], first.annotation["image_id"]) == (51000, 51)
+
+
+def test_the_test_questions_have_no_targets_and_the_folder_of_their_year(vqa) -> None:
+    record = {"image_id": 9, "question_id": 9000, "question": "Why?"}
+    for split in ("test2015", "test-dev2015"):
+        vqa.write(f"vqa/v2_OpenEnded_mscoco_{split}_questions.json", {"questions": [record]})
+        [example] = VQAv2(vqa.folder).read(split)
+        assert (example.id, example.targets, example.annotation) == ("9000", {}, record)
+        assert example.images == ("COCO_test2015_000000000009",)
+    path = picture(vqa / "COCO/images/test2015/COCO_test2015_000000000009.jpg")
+    assert VQAv2(vqa.folder).image_path(example.images[0]) == path
+
+
+def test_a_repeated_test_question_is_told(vqa) -> None:
+    record = {"image_id": 9, "question_id": 9000, "question": "Why?"}
+    name = "vqa/v2_OpenEnded_mscoco_test2015_questions.json"
+    vqa.write(name, {"questions": [record, record]})
+    with pytest.raises(DataError, match="question 9000: is there twice"):
+        VQAv2(vqa.folder).read("test2015")
 
 
 def test_a_restval_picture_lies_in_the_folder_that_its_name_tells(vqa) -> None:

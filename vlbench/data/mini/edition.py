@@ -4,27 +4,41 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+from vlbench.backbones import VISUALS, Visual
 from vlbench.data.cache import cache_folder
-from vlbench.data.mini import VERSION
+from vlbench.data.mini import VERSION, VIDEO_VERSION
 from vlbench.data.mini.sheet import contact_sheet
+from vlbench.data.mini.video_sheet import video_sheet
 from vlbench.data.mini.write import Progress, write_mini
+from vlbench.data.mini.write_video import write_video
 from vlbench.errors import UsageError
 
 SEED = 0
+NAMES = {
+    "image": f"mini-v{VERSION}-seed{SEED}",
+    "video": f"mini-video-v{VIDEO_VERSION}-seed{SEED}",
+}
+"""Folders in the cache: clips are made when they are first needed, and not with the pictures."""
 
 
-def mini_root(progress: Progress = lambda _: None) -> Path:
+def mini_root(visual: Visual = "image", progress: Progress = lambda _: None) -> Path:
     """The embedded edition's root folder, made now if this is its first use."""
-    root = cache_folder() / f"mini-v{VERSION}-seed{SEED}"
+    root = cache_folder() / NAMES[visual]
     if not root.is_dir():
-        make_mini(root, SEED, progress)
+        make_mini(root, SEED, progress, (visual,))
     return root
 
 
-def make_mini(folder: Path, seed: int, progress: Progress = lambda _: None) -> None:
-    """Write the edition with its contact sheet to `folder`, which must be new or empty.
+def make_mini(
+    folder: Path,
+    seed: int,
+    progress: Progress = lambda _: None,
+    visuals: Sequence[Visual] = VISUALS,
+) -> None:
+    """Write the edition with its contact sheets to `folder`, which must be new or empty.
 
     It is written beside and renamed, so that a reader never sees half of it; of two processes
     that make it at once the first one wins.
@@ -40,12 +54,16 @@ def make_mini(folder: Path, seed: int, progress: Progress = lambda _: None) -> N
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     try:
-        write_mini(beside, seed, progress=progress)
-        contact_sheet(beside).save(beside / "contact_sheet.png")
+        if "image" in visuals:
+            write_mini(beside, seed, progress=progress)
+            contact_sheet(beside).save(beside / "contact_sheet.png")
+        if "video" in visuals:
+            write_video(beside, seed, progress=progress)
+            video_sheet(beside).save(beside / "video_sheet.png")
         try:
             beside.replace(folder)
         except OSError:  # somebody else made it meanwhile
-            if not (folder / "mini.json").is_file():
+            if not folder.is_dir():
                 raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)

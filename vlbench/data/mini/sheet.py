@@ -40,15 +40,23 @@ class Card:
         return [(line, ink) for text, ink in self.texts for line in _wrapped(text, self.width)]
 
 
+Row = tuple[str, str, list[Card]]
+"""A task's title, what its cards show, and the cards."""
+
+
 def contact_sheet(root: Path) -> Image.Image:
-    """One row of cards for each task."""
+    """One row of cards for each task about pictures."""
     rows = [
         ("VQAv2", "a question, and the most frequent of its ten answers", _vqa(root)),
         ("GQA", "a question and its answer", _gqa(root)),
         ("NLVR2", "a sentence, and whether it is true of the two pictures", _nlvr2(root)),
         ("COCO captions", "two of a picture's five captions", _coco(root)),
     ]
-    made = _load(root / "mini.json")
+    return lay_out(rows, _load(root / "mini.json"))
+
+
+def lay_out(rows: list[Row], made: dict[str, Any]) -> Image.Image:
+    """The rows below each other; `made` says of which version and seed they are."""
     tops = [TITLE]
     for _, _, cards in rows:
         tops.append(tops[-1] + HEADING + _height(cards) + GAP)

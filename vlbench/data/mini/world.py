@@ -16,7 +16,7 @@ GRID = 4
 
 PARTS = ("pretraining", "train", "val", "test")
 SHARES = (50, 30, 6, 14)
-"""Percent of all possible scenes that belong to each part."""
+"""Percent of all possible scenes, and of all possible clips, that belong to each part."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -40,13 +40,17 @@ class Scene:
     @property
     def part(self) -> str:
         """The one part this scene belongs to: a hash of what it shows, so parts never share one."""
-        shown = repr([(t.row, t.column, t.color, t.shape, t.size) for t in self.things])
-        slot = int.from_bytes(hashlib.sha256(shown.encode()).digest()[:4], "big") % 100
-        for part, share in zip(PARTS, SHARES, strict=True):
-            slot -= share
-            if slot < 0:
-                return part
-        raise AssertionError("SHARES add up to 100")
+        return part_of(repr([(t.row, t.column, t.color, t.shape, t.size) for t in self.things]))
+
+
+def part_of(shown: str) -> str:
+    """The part that whatever shows this belongs to, by its hash."""
+    slot = int.from_bytes(hashlib.sha256(shown.encode()).digest()[:4], "big") % 100
+    for part, share in zip(PARTS, SHARES, strict=True):
+        slot -= share
+        if slot < 0:
+            return part
+    raise AssertionError("SHARES add up to 100")
 
 
 def _draw_things(random: Random) -> tuple[Thing, ...]:

@@ -1,6 +1,6 @@
 """Writes the mini edition: pictures as PNG, annotations in the official formats of four datasets.
 
-The folders and file names are those of the full edition (docs/data.md), so the same readers read
+The folders and file names are those of the full edition (docs/datasets.md), so the same readers read
 both. Splits never share a scene: a hash of what a scene shows says which part it belongs to.
 """
 

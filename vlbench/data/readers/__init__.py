@@ -14,6 +14,7 @@ READERS = {
     "nlvr2": "vlbench.data.readers.nlvr2:NLVR2",
     "coco": "vlbench.data.readers.coco:COCO",
     "nlvr": "vlbench.data.readers.nlvr:NLVR",
+    "easy-vqa": "vlbench.data.readers.easy_vqa:EasyVQA",
     "tvqa": "vlbench.data.readers.video_questions:TVQA",
     "how2qa": "vlbench.data.readers.video_questions:How2QA",
     "tvc": "vlbench.data.readers.video_captions:TVC",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from vlbench.data.example import Example
-from vlbench.data.faults import Faults, RecordFault, field
+from vlbench.data.faults import Faults
 from vlbench.data.images import SUFFIXES
 from vlbench.errors import DataError, MissingError, UsageError, nearest
 
@@ -20,9 +20,21 @@ class Reader(ABC):
 
     splits: ClassVar[tuple[str, ...]]
     """Names of the splits, the dataset's own."""
+    feature_places: ClassVar[tuple[str, ...]] = ()
+    """Where below the root its features may lie; `{encoder}` stands for the encoder's name, and
+    `{authors}` for how the authors' folders spell it."""
+    authors_names: ClassVar[dict[str, str]] = {}
+    """Encoder -> how they spell it for this dataset, where that is not as elsewhere."""
+    is_packaged: ClassVar[bool] = False
+    """Whether the data can come as a Python package: then no root is needed."""
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root).expanduser()
+
+    @property
+    def folder(self) -> Path:
+        """What the names of its files are relative to in a fingerprint."""
+        return self.root
 
     @abstractmethod
     def files(self, split: str) -> list[Path]:
@@ -43,6 +55,10 @@ class Reader(ABC):
     def read_train(self, split: str) -> list[Example]:
         """The examples to train on, without their records: a million would fill the memory."""
         return [replace(example, annotation={}) for example in self.read(split)]
+
+    def counts(self, examples: Sequence[Example]) -> dict[str, int]:
+        """What else the dataset counts of a split, by name, for `vlbench data check`."""
+        return {}
 
     def missing_files(self, split: str) -> list[Path]:
         """The annotation files of `split` that are not there."""
@@ -77,14 +93,6 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not valid JSON: {error}") from None
-
-
-def read_list(path: Path, key: str) -> list[Any]:
-    """The list under `key` of a JSON file's object."""
-    try:
-        return field(read_json(path), key, list)
-    except RecordFault as fault:
-        raise DataError(f"{path}: {fault}") from None
 
 
 def read_lines(path: Path, faults: Faults) -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,7 @@
-"""MSCOCO captions in the Karpathy split (`dataset_coco.json`); restval is part of train.
+"""MSCOCO captions: the Karpathy split (`dataset_coco.json`), and the official caption files.
 
-Captions are `raw` without the spaces and newlines around them; an image has five or more.
+In the Karpathy split restval is part of train. Captions are `raw`, or the official `caption`,
+without the spaces and newlines around them; an image has five or more, some of them twice.
 """
 
 from __future__ import annotations
@@ -11,34 +12,40 @@ from pathlib import Path, PurePosixPath
 
 from vlbench.data.example import Example
 from vlbench.data.faults import Faults, RecordFault, field
-from vlbench.data.readers.base import Reader, find_image, name_of, read_list
+from vlbench.data.readers.base import Reader, find_image, name_of
+from vlbench.data.readers.json_text import read_list
 
 FOLDERS = ("train2014", "val2014")
+FEATURE_PLACES = ("features/{encoder}/COCO", "COCO/clip_features/data_clip_{authors}_att")
+Captions = tuple[tuple[int, str], ...]
+"""(sentence id, caption)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image of the Karpathy file."""
+    """An image with its captions."""
 
     cocoid: int
     id: str
     split: str
-    captions: tuple[tuple[int, str], ...]
-    """(sentence id, caption)."""
+    captions: Captions
 
     @property
     def folder(self) -> str:
         """The folder that the file's name tells; the split does not: restval lies in val2014."""
-        return _folder(self.id)
+        return folder_of(self.id)
 
 
 class COCO(Reader):
     """One example per image; for training one per image and caption."""
 
-    splits = ("train", "val", "test")
+    splits = ("train", "val", "test", *FOLDERS)
+    feature_places = FEATURE_PLACES
 
     def files(self, split: str) -> list[Path]:
-        """The one Karpathy file."""
+        """The one Karpathy file, or the official captions of a half."""
+        if split in FOLDERS:
+            return [self.root / "COCO" / "annotations" / f"captions_{split}.json"]
         return [karpathy_file(self.root)]
 
     def examples(self, split: str, faults: Faults) -> list[Example]:
@@ -54,8 +61,7 @@ class COCO(Reader):
                     "captions": [caption for _, caption in picture.captions],
                 },
             )
-            for picture in read_pictures(karpathy_file(self.root), faults)
-            if picture.split == split
+            for picture in self._pictures(split, faults)
         ]
 
     def read_train(self, split: str) -> list[Example]:
@@ -69,10 +75,14 @@ class COCO(Reader):
     def _sentences(self, split: str, faults: Faults) -> list[Example]:
         return [
             Example(f"{picture.cocoid}-{sentence}", "", (picture.id,), {caption: 1.0})
-            for picture in read_pictures(karpathy_file(self.root), faults)
-            if picture.split == split
+            for picture in self._pictures(split, faults)
             for sentence, caption in picture.captions
         ]
+
+    def _pictures(self, split: str, faults: Faults) -> Iterator[Picture]:
+        [path] = self.files(split)
+        read = read_official if split in FOLDERS else read_pictures
+        return (picture for picture in read(path, faults) if picture.split == split)
 
 
 def karpathy_file(root: Path) -> Path:
@@ -82,9 +92,15 @@ def karpathy_file(root: Path) -> Path:
 
 def coco_image(root: Path, image_id: str) -> Path:
     """The file of a COCO image: `COCO/images/val2014/COCO_val2014_000000000042.jpg`."""
-    told = _folder(image_id)
+    told = folder_of(image_id)
     folders = (told,) if told else FOLDERS
     return find_image([root / "COCO" / "images" / folder for folder in folders], image_id)
+
+
+def folder_of(image_id: str) -> str:
+    """`COCO_val2014_000000000042` -> `val2014`; empty where the id does not tell."""
+    parts = image_id.split("_")
+    return parts[1] if len(parts) == 3 and parts[0] == "COCO" else ""
 
 
 def read_pictures(path: Path, faults: Faults) -> Iterator[Picture]:
@@ -111,6 +127,20 @@ def read_pictures(path: Path, faults: Faults) -> Iterator[Picture]:
             )
 
 
-def _folder(image_id: str) -> str:
-    parts = image_id.split("_")
-    return parts[1] if len(parts) == 3 and parts[0] == "COCO" else ""
+def read_official(path: Path, faults: Faults) -> Iterator[Picture]:
+    """The images of an official caption file, `captions_val2014.json`, in its order."""
+    captions: dict[int, list[tuple[int, str]]] = {}
+    for position, record in enumerate(read_list(path, "annotations")):
+        with faults.of(path, f"caption {name_of(record, 'id', position)}"):
+            caption = field(record, "id", int), field(record, "caption", str).strip()
+            captions.setdefault(field(record, "image_id", int), []).append(caption)
+    for position, record in enumerate(read_list(path, "images")):
+        with faults.of(path, f"image {name_of(record, 'id', position)}"):
+            image = field(record, "id", int)
+            name = PurePosixPath(field(record, "file_name", str)).stem
+            if image not in captions:
+                raise RecordFault("no captions, or the image is there twice")
+            half = path.stem.removeprefix("captions_")
+            yield Picture(image, name, half, tuple(captions.pop(image)))
+    for image in captions:
+        faults.add(path, f"image {image}", "has captions, but is not among the images")

@@ -1,46 +1,116 @@
-"""GQA, the balanced questions: an object from question id to record.
+"""GQA: an object from question id to record, in the official files.
 
-Question ids are strings: `01827492` and `1827492` are two questions.
+Question ids are strings: `01827492` and `1827492` are two questions. `train`, `val` and `testdev`
+are the balanced questions, which the accuracy is over; `train_all`, `val_all` and `testdev_all`
+add the unbalanced ones, with which consistency is scored. `test` (balanced) and `submission` (what
+the server wants, all questions) have no answers.
+
+Where a file of balanced questions is absent, the authors' `train.json`, `valid.json` or
+`testdev.json` serves: it has no types and groups, so there is accuracy and nothing else.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from sys import intern
+from typing import Any
 
 from vlbench.data.example import Example
-from vlbench.data.faults import Faults, excerpt, field
-from vlbench.data.readers.base import Reader, find_image, read_json
-from vlbench.errors import DataError
+from vlbench.data.faults import Faults, RecordFault, field
+from vlbench.data.readers.authors_json import read_questions
+from vlbench.data.readers.base import Reader, find_image
+from vlbench.data.readers.json_text import read_table
+
+AUTHORS_FILES = {"train": "train.json", "val": "valid.json", "testdev": "testdev.json"}
+UNANSWERED = ("test", "submission")
+CHUNKS = range(10)
+"""`train_all` comes as a folder of this many files."""
+Record = dict[str, Any]
 
 
 class GQA(Reader):
     """Compositional questions about scenes, one answer each."""
 
-    splits = ("train", "val", "testdev")
+    splits = (
+        *("train", "val", "testdev"),
+        *("train_all", "val_all", "testdev_all"),
+        *UNANSWERED,
+    )
+    feature_places = (  # train and val are pictures of Visual Genome, testdev and test of COCO
+        "features/{encoder}/VG",
+        "features/{encoder}/GQA",
+        "VG/clip_features/data_clip_{authors}_att",
+        "GQA/clip_features/data_clip_{authors}_att",
+    )
 
     def files(self, split: str) -> list[Path]:
-        """The split's balanced questions."""
-        return [self.root / "GQA" / f"{split}_balanced_questions.json"]
+        """The split's questions: one file, but ten of `train_all`."""
+        folder = self.root / "GQA"
+        if split == "submission":
+            return [folder / "submission_all_questions.json"]
+        if split == "train_all":
+            name = "train_all_questions"
+            return [folder / name / f"{name}_{chunk}.json" for chunk in CHUNKS]
+        if split.endswith("_all"):
+            return [folder / f"{split}_questions.json"]
+        official = folder / f"{split}_balanced_questions.json"
+        if split in AUTHORS_FILES and not official.is_file():
+            theirs = folder / AUTHORS_FILES[split]
+            return [theirs if theirs.is_file() else official]
+        return [official]
 
     def examples(self, split: str, faults: Faults) -> list[Example]:
-        """The balanced questions of a split: those that the official accuracy is over."""
-        [path] = self.files(split)
-        table = read_json(path)
-        if not isinstance(table, dict):
-            raise DataError(f"{path}: should be an object by question id, found {excerpt(table)}")
-        examples = []
-        for question, record in table.items():
-            with faults.of(path, f"question {question}"):
-                text = field(record, "question", str)
-                if not record.get("isBalanced", True):
-                    continue
-                types = record.get("types")
-                family = types.get("detailed", "") if isinstance(types, dict) else ""
-                image = field(record, "imageId", str)
-                answer = field(record, "answer", str)
-                examples.append(Example(question, text, (image,), {answer: 1.0}, record, family))
-        return examples
+        """The questions of a split, each with its record."""
+        return self._questions(split, faults, for_training=False)
+
+    def read_train(self, split: str) -> list[Example]:
+        """The questions without their records, which are a gigabyte in train."""
+        return self._read(split, partial(self._questions, for_training=True))
 
     def image_path(self, image_id: str) -> Path:
         """The file in the one folder of images."""
         return find_image([self.root / "GQA" / "images"], image_id)
+
+    def _questions(self, split: str, faults: Faults, for_training: bool) -> list[Example]:
+        paths = self.files(split)
+        if paths[0].name in AUTHORS_FILES.values():
+            return _authors_questions(paths[0], faults, for_training)
+        examples, seen = [], set[str]()
+        for path in paths:
+            for question, record in read_table(path, "question id"):
+                with faults.of(path, f"question {question}"):
+                    if question in seen:
+                        raise RecordFault("is there twice")
+                    seen.add(question)
+                    text = field(record, "question", str)
+                    if record.get("isBalanced", True) or split not in AUTHORS_FILES:
+                        targets = {} if split in UNANSWERED else _answer(record)
+                        image = (intern(field(record, "imageId", str)),)
+                        kept = {} if for_training else record
+                        family = intern(_family(record))
+                        examples.append(Example(question, text, image, targets, kept, family))
+        return examples
+
+
+def _answer(record: Record) -> dict[str, float]:
+    return {intern(field(record, "answer", str)): 1.0}
+
+
+def _family(record: Record) -> str:
+    types = record.get("types")
+    return str(types.get("detailed", "")) if isinstance(types, dict) else ""
+
+
+def _authors_questions(path: Path, faults: Faults, for_training: bool) -> list[Example]:
+    """The examples of the authors' file; to be scored, a question needs an answer."""
+    examples = []
+    for where, example, _ in read_questions(path, str, faults):
+        with faults.of(path, where):
+            if not for_training:
+                if not example.targets:
+                    raise RecordFault("'label' has no answer to score by")
+                best = max(example.targets, key=example.targets.__getitem__)
+                example.annotation.update(question=example.text, answer=best)
+            examples.append(example)
+    return examples

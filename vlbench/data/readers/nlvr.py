@@ -31,6 +31,7 @@ class NLVR(Reader):
     """Statements about a drawing of three boxes."""
 
     splits = ("train", "val", "test")
+    feature_places = ("features/{encoder}/nlvr",)
 
     def files(self, split: str) -> list[Path]:
         """The official JSON Lines: dev for train and val."""

@@ -1,14 +1,15 @@
 """Clips with subtitles, in the files of VALUE (Li et al., 2021, https://arxiv.org/abs/2106.04632).
 
-A text begins with the subtitles of the whole clip, in the order of their file and as they are
-spelt there (HTML entities too), whatever moment the rest of the text is about. VALUE keeps the
-labels of its test splits to itself: there is train and val.
+The context of an example is the subtitles of the whole clip, in the order of their file and as they
+are spelt there (HTML entities too), whatever moment its text is about. VALUE keeps the labels of its
+test splits to itself: `test` can be answered, and neither trained on nor scored. `held_out` is the
+labelled test split of generated clips.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,28 +19,41 @@ from vlbench.data.readers.base import Reader, read_lines
 from vlbench.errors import MissingError
 
 Record = dict[str, Any]
+Items = Callable[[Record, str, str], Iterator[Example]]
+"""The examples of a record about a clip with such subtitles."""
+UNLABELLED = "test"
 
 
 class VideoReader(Reader):
     """Texts about clips: a JSON Lines file per split, and one with the subtitles of all clips."""
 
-    splits = ("train", "val")
+    splits = ("train", "val", "held_out", UNLABELLED)
+    authors_names = {"clip-vit-b32": "clip-vit"}
     annotations: ClassVar[str]
     """The split's file below `video/ann`, with `{split}` in its name."""
-    subtitles: ClassVar[str]
-    """The subtitles' file there."""
+    tests: ClassVar[tuple[str, ...]]
+    """Files there of which the first that is there holds the unlabelled test split."""
+    source: ClassVar[str]
+    """Where the clips come from: `tv`, `how2` or `yc2`."""
 
     @abstractmethod
     def items(self, record: Record, clip: str, spoken: str) -> Iterator[Example]:
-        """The examples of a record about `clip`; `spoken` begins their texts."""
+        """The examples of a record to evaluate on; without targets where it has no labels."""
 
     def files(self, split: str) -> list[Path]:
         """The split's file and the subtitles."""
         folder = self.root / "video" / "ann"
-        return [folder / self.annotations.format(split=split), folder / self.subtitles]
+        subtitles = folder / f"{self.source}_subtitles.jsonl"
+        if split != UNLABELLED:
+            return [folder / self.annotations.format(split=split), subtitles]
+        there = [folder / name for name in self.tests if (folder / name).is_file()]
+        return [(there or [folder / self.tests[0]])[0], subtitles]
 
     def examples(self, split: str, faults: Faults) -> list[Example]:
         """The items of all records of a split, in their order."""
+        return self._examples(split, faults, self.items)
+
+    def _examples(self, split: str, faults: Faults, items: Items) -> list[Example]:
         path, subtitles = self.files(split)
         spoken = read_subtitles(subtitles, faults)
         faults.refuse()  # else every record about a faulty clip would be told too
@@ -49,15 +63,20 @@ class VideoReader(Reader):
                 clip = field(record, "vid_name", str)
                 if clip not in spoken:
                     raise RecordFault(f"no subtitles of clip {clip} in {subtitles.name}")
-                for example in self.items(record, clip, spoken[clip]):
+                for example in items(record, clip, spoken[clip]):
+                    if not example.targets and split != UNLABELLED:
+                        raise RecordFault(f"{example.id} has no label")
                     if example.id in found:
                         raise RecordFault(f"{example.id} is there twice")
                     found[example.id] = example
         return list(found.values())
 
     def image_path(self, image_id: str) -> Path:
-        """MissingError: a clip is no picture."""
-        raise MissingError(f"clip {image_id}: video features are not supported yet")
+        """The folder of a clip's frames, pictures whose names sort in the order of time."""
+        folder = self.root / "video" / "frames" / self.source / image_id
+        if not folder.is_dir():
+            raise MissingError(f"{folder}: no such clip: it should be a folder of frames")
+        return folder
 
 
 def read_subtitles(path: Path, faults: Faults) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """TVC and YC2C as VALUE has them: descriptions of a moment of a clip, or of a whole clip.
 
-One example per description, to train and to evaluate on, as the authors of VL-Adapter have it: its
-id is that of clip and description, and the annotation keeps the clip's, which VALUE scores by.
+A model is trained on each description, and evaluated with one caption for a `clip_id`, which is
+scored against all its descriptions, as VALUE does.
 """
 
 from __future__ import annotations
@@ -13,44 +13,72 @@ from vlbench.data.faults import RecordFault, field
 from vlbench.data.readers.video import Record, VideoReader
 
 
+KEPT = ("vid_name", "clip_id", "ts")
+"""What a submission repeats of a record."""
+
+
 class VideoCaptions(VideoReader):
     """Descriptions of clips with subtitles."""
 
-    def text(self, record: Record, spoken: str) -> str:
-        """What a model reads."""
-        return spoken
+    def text(self, record: Record) -> str:
+        """What a model reads beside the subtitles."""
+        return ""
 
     def items(self, record: Record, clip: str, spoken: str) -> Iterator[Example]:
-        """One example per description."""
-        text = self.text(record, spoken)
-        moment = field(record, "clip_id", int)
-        descriptions = field(record, "descs", list)
-        if not descriptions:
-            raise RecordFault("no descriptions")
-        for each in descriptions:
-            caption = field(each, "desc", str)
-            yield Example(
-                id=f"{moment}-{field(each, 'desc_id', int)}",
-                text=text,
-                images=(clip,),
-                targets={caption: 1.0},
-                annotation={"vid_name": clip, "clip_id": moment, "captions": [caption]},
-            )
+        """One example a clip id; a model may learn any of its descriptions."""
+        captions = [caption for _, caption in _descriptions(record)]
+        kept: Record = {key: record[key] for key in KEPT if key in record}
+        yield Example(
+            id=str(field(record, "clip_id", int)),
+            text=self.text(record),
+            images=(clip,),
+            targets=dict.fromkeys(captions, 1.0),
+            annotation={**kept, "captions": captions} if captions else kept,
+            context=spoken,
+        )
+
+    def read_train(self, split: str) -> list[Example]:
+        """One example a description."""
+        return self._read(
+            split, lambda name, faults: self._examples(name, faults, self._each_description)
+        )
+
+    def _each_description(self, record: Record, clip: str, spoken: str) -> Iterator[Example]:
+        moment, text = field(record, "clip_id", int), self.text(record)
+        for number, caption in _descriptions(record):
+            yield Example(f"{moment}-{number}", text, (clip,), {caption: 1.0}, context=spoken)
+
+
+def _descriptions(record: Record) -> list[tuple[int, str]]:
+    """(id, description); none where the record has no such key, as in test splits."""
+    if "descs" not in record:
+        return []
+    found = [
+        (field(each, "desc_id", int), field(each, "desc", str))
+        for each in field(record, "descs", list)
+    ]
+    if not found:
+        raise RecordFault("no descriptions")
+    return found
 
 
 class TVC(VideoCaptions):
     """Moments of television shows; two descriptions each in train, four in val."""
 
     annotations = "tvc/tvc_{split}_release.jsonl"
-    subtitles = "tv_subtitles.jsonl"
+    tests = ("tvc/tvc_test_release.jsonl", "tvc/tvc_test_public_release.jsonl")
+    source = "tv"
+    feature_places = ("features/{encoder}/tv", "video/vis_features/tv/{authors}")
 
-    def text(self, record: Record, spoken: str) -> str:
-        """The subtitles and the moment, `([35.73, 40.9])`: a list here, and shown as one."""
-        return f"{spoken} [TS] ({field(record, 'ts', list)})"
+    def text(self, record: Record) -> str:
+        """The moment, `[TS] ([35.73, 40.9])`: a list here, and shown as one."""
+        return f"[TS] ({field(record, 'ts', list)})"
 
 
 class YC2C(VideoCaptions):
     """Steps of cooking videos, one description each; a clip is a step, so there is no moment."""
 
     annotations = "yc2c/yc2c_{split}_release.jsonl"
-    subtitles = "yc2_subtitles.jsonl"
+    tests = ("yc2c/yc2c_test_release.jsonl",)
+    source = "yc2"
+    feature_places = ("features/{encoder}/yc2", "video/vis_features/yc2/{authors}")

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from vlbench.data.features import FeatureStore, FeatureWriter
+from vlbench.data.stores.own import FeatureStore, FeatureWriter
 from vlbench.errors import DataError, MissingError, RunFailed
 
 VALUES = np.arange(24, dtype=np.float32).reshape(4, 3, 2) / 8

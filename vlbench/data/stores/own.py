@@ -1,4 +1,4 @@
-"""Feature stores: what a frozen encoder made of each picture, memory-mapped, shared by all readers.
+"""Our own stores: what a frozen encoder made of each picture, memory-mapped, shared by readers.
 
 On disk a folder: `features.npy`, (n, tokens, width) float16, and `index.json` with the ids in the
 same order. It is written under another name, renamed when complete, and never changed.
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vlbench.data.faults import SHOWN
+from vlbench.data.stores.base import Store
 from vlbench.errors import DataError, MissingError, RunFailed
 from vlbench.files import flush, temporary_beside
 
@@ -27,12 +28,13 @@ HEADER_BYTES = 128
 Features = NDArray[np.float16]
 
 
-class FeatureStore:
+class FeatureStore(Store):
     """A complete store, read only; safe to use in forked and spawned worker processes."""
 
     def __init__(self, folder: Path, index: dict[str, Any], features: Features) -> None:
-        self.folder = folder
+        self.folder = self.path = folder
         self.index = index
+        self.encoder = (index.get("encoder") or {}).get("name")
         self.ids: list[str] = index["ids"]
         self.tokens, self.width = features.shape[1:]
         self._features = features
@@ -59,6 +61,11 @@ class FeatureStore:
                 f"the index tells float16 {shape}"
             )
         return cls(folder, index, features.view(np.ndarray))
+
+    def read(self, image: str) -> Features:
+        """Image id -> (tokens, width) float16, a copy."""
+        features: Features = self.get([image])[0]
+        return features
 
     def get(self, ids: Sequence[str]) -> Features:
         """Image ids -> (n, tokens, width) float16, a copy."""
@@ -111,20 +118,11 @@ class FeatureWriter:
         self._beside = temporary_beside(folder)
         self._beside.mkdir()
         self._file = (self._beside / "features.npy").open("wb")
-        self._file.write(_header(0, self.shape))
+        self._file.write(header(0, self.shape))
 
     def add(self, ids: Sequence[str], features: ArrayLike) -> None:
         """Append (n, tokens, width) features of n images."""
-        with np.errstate(over="ignore"):
-            rows = np.asarray(features).astype("<f2")
-        if rows.shape != (len(ids), *self.shape):
-            raise RunFailed(
-                f"{self.folder}: features should be {(len(ids), *self.shape)}, found {rows.shape}"
-            )
-        if not np.isfinite(rows).all():
-            finite = np.isfinite(rows).all(axis=(1, 2))
-            wrong = ids[int(np.flatnonzero(~finite)[0])]
-            raise RunFailed(f"{self.folder}: features of {wrong} are not finite in float16")
+        rows = float16_rows(features, (len(ids), *self.shape), ids, self.folder)
         self._file.write(rows.tobytes())
         self.ids += ids
 
@@ -133,10 +131,9 @@ class FeatureWriter:
         if len(set(self.ids)) != len(self.ids):
             raise RunFailed(f"{self.folder}: an image was added twice")
         self._file.seek(0)
-        self._file.write(_header(len(self.ids), self.shape))
+        self._file.write(header(len(self.ids), self.shape))
         self._file.close()
-        tokens, width = self.shape
-        index = {"schema": SCHEMA, "tokens": tokens, "width": width, **details, "ids": self.ids}
+        index = index_of(self.shape, self.ids, **details)
         (self._beside / "index.json").write_text(json.dumps(index), encoding="utf-8")
         for path in (self._beside / "features.npy", self._beside / "index.json", self._beside):
             flush(path)
@@ -169,7 +166,28 @@ class FeatureWriter:
         shutil.rmtree(self._beside, ignore_errors=True)
 
 
-def _header(rows: int, shape: tuple[int, int]) -> bytes:
+def float16_rows(
+    features: ArrayLike, shape: tuple[int, ...], ids: Sequence[str], store: Path
+) -> Features:
+    """Features as the store keeps them; RunFailed if of another shape, or too large to keep."""
+    with np.errstate(over="ignore"):
+        rows = np.asarray(features).astype("<f2")
+    if rows.shape != shape:
+        raise RunFailed(f"{store}: features should be {shape}, found {rows.shape}")
+    if not np.isfinite(rows).all():
+        finite = np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
+        wrong = ids[int(np.flatnonzero(~finite)[0])]
+        raise RunFailed(f"{store}: features of {wrong} are not finite in float16")
+    return rows
+
+
+def index_of(shape: tuple[int, int], ids: list[str], **details: Any) -> dict[str, Any]:
+    """What `index.json` holds."""
+    tokens, width = shape
+    return {"schema": SCHEMA, "tokens": tokens, "width": width, **details, "ids": ids}
+
+
+def header(rows: int, shape: tuple[int, int]) -> bytes:
     """The head of a .npy file, version 1.0, of a length that does not depend on the row count."""
     text = f"{{'descr': '<f2', 'fortran_order': False, 'shape': {(rows, *shape)}, }}"
     magic = np.lib.format.magic(1, 0)

@@ -1,0 +1,102 @@
+"""easy-VQA: questions about one coloured shape, 13 answers; comes as a Python package.
+
+`ROOT/easy-vqa`, laid out as `data` of the package, else the installed package `easy-vqa` itself: a
+JSON list of `[question, answer, image]` per part, and the pictures `train/images/{image}.png`.
+
+The training questions of every tenth image are held out as `val`: no image is in both. Official ids
+there are none: a question is its place in the list, a picture `train-12`, as both parts count from
+0.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from vlbench.data.example import Example
+from vlbench.data.faults import Faults, RecordFault, excerpt
+from vlbench.data.readers.base import Reader, find_image
+from vlbench.data.readers.json_text import read_list
+from vlbench.errors import MissingError
+
+PACKAGE = "easy_vqa"
+SHAPES = ("circle", "rectangle", "triangle")
+HELD_OUT = 10
+"""Images whose number this divides are held out of training: 400 of 4,000."""
+
+
+class EasyVQA(Reader):
+    """Questions about a shape and its colour, one answer each."""
+
+    splits = ("train", "val", "test")
+    feature_places = ("features/{encoder}/easy-vqa",)
+    is_packaged = True
+
+    @cached_property
+    def folder(self) -> Path:
+        """The data's folder below the root, else the installed package's, else that of the root."""
+        own = self.root / "easy-vqa"
+        return own if own.is_dir() else package_data() or own
+
+    def files(self, split: str) -> list[Path]:
+        """The part's questions: val is of the official training part."""
+        return [self.folder / ("test" if split == "test" else "train") / "questions.json"]
+
+    def missing_files(self, split: str) -> list[Path]:
+        """None of the package; where neither is there, how to get it is told."""
+        missing = super().missing_files(split)
+        if missing and not self.folder.is_dir():
+            raise MissingError(
+                f"{self.folder}: no such folder, and the package easy-vqa, which holds the data, "
+                "is not installed. Install it with: pip install easy-vqa"
+            )
+        return missing
+
+    def examples(self, split: str, faults: Faults) -> list[Example]:
+        """The questions about the images of a split."""
+        [path] = self.files(split)
+        examples = []
+        for position, record in enumerate(read_list(path)):
+            with faults.of(path, f"question number {position + 1}"):
+                text, answer, image = _checked(record)
+                if split == "test" or (image % HELD_OUT == 0) == (split == "val"):
+                    examples.append(
+                        Example(
+                            id=str(position),
+                            text=text,
+                            images=(f"{path.parent.name}-{image}",),
+                            targets={answer: 1.0},
+                            annotation={"label": answer},
+                            family=family_of(answer),
+                        )
+                    )
+        return examples
+
+    def image_path(self, image_id: str) -> Path:
+        """`train-12` -> `train/images/12.png`."""
+        part, _, number = image_id.partition("-")
+        return find_image([self.folder / part / "images"], number)
+
+
+def package_data() -> Path | None:
+    """The folder `data` of the installed package, which is not imported for it."""
+    found = find_spec(PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        return None
+    return Path(next(iter(found.submodule_search_locations))) / "data"
+
+
+def family_of(answer: str) -> str:
+    """What is asked for: `shape`, `colour`, or `yes/no`, by the answer."""
+    if answer in ("yes", "no"):
+        return "yes/no"
+    return "shape" if answer in SHAPES else "colour"
+
+
+def _checked(record: Any) -> tuple[str, str, int]:
+    match record:
+        case [str(question), str(answer), int(image)]:
+            return question, answer, image
+    raise RecordFault(f"should be [question, answer, image number], found {excerpt(record)}")

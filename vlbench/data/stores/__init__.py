@@ -1,0 +1,1 @@
+"""Feature stores: ours, and the layouts that others publish features in; read only."""

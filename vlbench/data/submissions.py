@@ -1,0 +1,96 @@
+"""Files that a dataset's own server takes: answers to the questions whose labels are not public."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+from vlbench.data.example import Example
+from vlbench.errors import UsageError, nearest
+
+Answers = Mapping[str, str]
+
+
+class Submission(NamedTuple):
+    """The contents of a file, and what its makers should know."""
+
+    text: str
+    suffix: str
+    """`.json` or `.jsonl`."""
+    unreadable: int = 0
+    """Answers that are none of the choices, and stand as the first one."""
+
+
+Format = Callable[[Sequence[Example], Answers], Submission]
+
+
+def value_answers(examples: Sequence[Example], answers: Answers) -> Submission:
+    """VALUE's multiple choice: an object from question id to the number of the choice.
+
+    An answer that begins with no `a` and a digit counts as choice 0, as the authors of VL-Adapter
+    have it.
+    """
+    chosen, unreadable = {}, 0
+    for example in examples:
+        found = re.match(r"a(\d)", answers[example.id])
+        unreadable += found is None
+        chosen[example.id] = int(found[1]) if found else 0
+    return Submission(json.dumps(chosen), ".json", unreadable)
+
+
+def value_captions(examples: Sequence[Example], answers: Answers) -> Submission:
+    """VALUE's captions: a line for each `clip_id`, one description each."""
+    lines = []
+    for example in examples:
+        known = {
+            key: example.annotation[key]
+            for key in ("vid_name", "clip_id", "ts")
+            if key in example.annotation
+        }
+        lines.append(json.dumps({**known, "descs": [{"desc": answers[example.id]}]}) + "\n")
+    return Submission("".join(lines), ".jsonl")
+
+
+def vqa(examples: Sequence[Example], answers: Answers) -> Submission:
+    """The VQA server's list of `question_id`, a number, and `answer`."""
+    return _list(
+        {"question_id": int(example.id), "answer": answers[example.id]} for example in examples
+    )
+
+
+def gqa(examples: Sequence[Example], answers: Answers) -> Submission:
+    """The GQA server's list of `questionId`, a string, and `prediction`."""
+    return _list(
+        {"questionId": example.id, "prediction": answers[example.id]} for example in examples
+    )
+
+
+def _list(records: Any) -> Submission:
+    return Submission(json.dumps(list(records)), ".json")
+
+
+FORMATS: dict[str, Format] = {
+    "value-answers": value_answers,
+    "value-captions": value_captions,
+    "vqa": vqa,
+    "gqa": gqa,
+}
+
+
+def load_format(name: str) -> Format:
+    """The format of that name in the table, or at "module:function"."""
+    if name in FORMATS:
+        return FORMATS[name]
+    module, _, function = name.partition(":")
+    if not function:
+        raise UsageError(
+            f"Unknown submission format '{name}'. {nearest(name, FORMATS)} "
+            'Your own is named "module:function".'
+        )
+    try:
+        return cast(Format, getattr(importlib.import_module(module), function))
+    except Exception as error:
+        raise UsageError(f"'{name}': {type(error).__name__}: {error}") from error

@@ -1,0 +1,184 @@
+"""What mini-bart is taught before any task about clips: order, moments, talk, and to pick.
+
+As with pictures (lessons.py) the wordings and the replies are such that no task uses them. Picking
+one of several numbered things is taught too: whoever tunes BART on multiple-choice questions finds
+a model that has seen lists before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from vlbench.data.mini.clip_captions import describe, steps
+from vlbench.data.mini.clip_questions import HOW2QA_FAMILIES, TVQA_FAMILIES
+from vlbench.data.mini.clips import PEOPLE, Clip, Shot
+from vlbench.data.mini.world import COLORS, SHAPES, SIZES
+from vlbench.pretraining.lessons import NUMBERS, Lesson, repair
+
+VALUES = {"color": COLORS, "shape": SHAPES, "size": SIZES}
+WORDS = {"color": "paint", "shape": "form", "size": "extent"}
+Teacher = Callable[[Clip, Random], "Lesson | None"]
+
+
+def _full(shot: Shot) -> str:
+    return f"{shot.thing.size} {shot.thing.color} {shot.thing.shape}"
+
+
+def _moment(shot: Shot) -> str:
+    return f"{shot.start:g} to {shot.end:g}"
+
+
+def _known(shot: Shot, random: Random, without: str = "") -> tuple[str, str]:
+    """An attribute that names the shot within its clip, and its value."""
+    aspect = random.choice([name for name in ("color", "shape") if name != without])
+    value = getattr(shot.thing, aspect)
+    return aspect, value if aspect == "shape" else f"{value} item"
+
+
+def recite(clip: Clip, random: Random) -> Lesson:
+    """Everything that is shown, in its order."""
+    text = random.choice(("recite the clip", "go through the clip"))
+    return Lesson("recite", text, " ; ".join(_full(shot) for shot in clip.shots))
+
+
+def look_up(clip: Clip, random: Random) -> Lesson:
+    """One attribute of a named thing."""
+    shot = random.choice(clip.shots)
+    aspect = random.choice(("color", "shape", "size"))
+    _, name = _known(shot, random, without=aspect)
+    text = random.choice((f"{name} : its {WORDS[aspect]}", f"report {WORDS[aspect]} for {name}"))
+    return Lesson(f"look_up {aspect}", text, f"{WORDS[aspect]} {getattr(shot.thing, aspect)}")
+
+
+def follow(clip: Clip, random: Random) -> Lesson | None:
+    """What comes right after, or right before, a named thing."""
+    if len(clip.shots) < 2:
+        return None
+    at = random.randrange(len(clip.shots) - 1)
+    pair = clip.shots[at : at + 2]
+    forward = random.random() < 0.5
+    named, asked = pair if forward else pair[::-1]
+    _, name = _known(named, random)
+    way = "following" if forward else "leading to"
+    return Lesson("follow", f"item {way} {name}", _full(asked))
+
+
+def during(clip: Clip, random: Random) -> Lesson:
+    """What is shown in a stretch of time."""
+    shot = random.choice(clip.shots)
+    text = random.choice(
+        (f"from {_moment(shot)} , which item", f"note the item of ( {_moment(shot)} )")
+    )
+    return Lesson("during", text, _full(shot))
+
+
+def tally(clip: Clip, random: Random) -> Lesson:
+    """How many things are shown."""
+    return Lesson("tally", "tally the clip", NUMBERS[len(clip.shots)])
+
+
+def talk(clip: Clip, random: Random) -> Lesson:
+    """Who is fond of what."""
+    spoken, line = _spoken(clip, random)
+    return Lesson("talk", f"{spoken} . whose is the {line[1]}", f"that of {line[0]}")
+
+
+def _spoken(clip: Clip, random: Random) -> tuple[str, tuple[str, str]]:
+    lines = [(line.speaker.lower(), line.shot.thing.shape) for line in clip.lines]
+    said = random.choice(("has", "got"))
+    return " . ".join(f"{who} : {said} {what}" for who, what in lines), random.choice(lines)
+
+
+def pick_value(clip: Clip, random: Random) -> Lesson:
+    """The number of the right value in a list."""
+    shot = random.choice(clip.shots)
+    aspect = random.choice(("color", "shape"))
+    _, name = _known(shot, random, without=aspect)
+    value = getattr(shot.thing, aspect)
+    lesson = _pick("value", f"{WORDS[aspect]} of {name}", value, VALUES[aspect], random)
+    return _amid_talk(lesson, clip, random)
+
+
+def pick_following(clip: Clip, random: Random) -> Lesson | None:
+    """The number of the form that follows."""
+    if len(clip.shots) < 2:
+        return None
+    at = random.randrange(len(clip.shots) - 1)
+    _, name = _known(clip.shots[at], random)
+    following = clip.shots[at + 1].thing.shape
+    lesson = _pick("following", f"form following {name}", following, SHAPES, random)
+    return _amid_talk(lesson, clip, random)
+
+
+def pick_tally(clip: Clip, random: Random) -> Lesson:
+    """The number of the right number word."""
+    return _pick("tally", "tally", NUMBERS[len(clip.shots)], NUMBERS[1:6], random)
+
+
+def pick_person(clip: Clip, random: Random) -> Lesson:
+    """The number of whoever said it."""
+    spoken, (who, what) = _spoken(clip, random)
+    people = [person.lower() for person in PEOPLE]
+    return _pick("person", f"{spoken} . whose is the {what}", who, people, random)
+
+
+def pick_word(clip: Clip, random: Random) -> Lesson:
+    """The number of a word that the text itself gives."""
+    values = random.choice((COLORS, SHAPES))
+    word = random.choice(values)
+    return _pick("word", f"look for {word}", word, values, random)
+
+
+def _pick(skill: str, asked: str, right: str, values: Sequence[str], random: Random) -> Lesson:
+    """A numbered list of two to five of the values, the right one among them.
+
+    Bare numbers to begin with, else a letter with a number, as lists are numbered in many ways; `a`
+    is left to the tasks.
+    """
+    wrong = [value for value in values if value != right]
+    listed = [right, *random.sample(wrong, random.choice((1, 1, 2, 3, 4)))]
+    if random.random() < 0.6:
+        random.shuffle(listed)
+    else:
+        listed.sort()
+    number = listed.index(right)
+    if random.random() < 0.5:
+        items = " ".join(f"{n} {value}" for n, value in enumerate(listed))
+        return Lesson(f"pick {skill}", f"{asked} ? pick {items}", f"pick {number}")
+    letter = random.choice("bcd")
+    items = " ".join(f"{letter}{n}: {value}." for n, value in enumerate(listed))
+    return Lesson(f"pick {skill}", f"{asked}? pick {items}", f"{letter}{number}")
+
+
+def _amid_talk(lesson: Lesson, clip: Clip, random: Random) -> Lesson:
+    """The same with what people say in front of it, every other time."""
+    if random.random() < 0.5:
+        return lesson
+    return Lesson(lesson.skill, f"{_spoken(clip, random)[0]} . {lesson.text}", lesson.reply)
+
+
+def read(clip: Clip, random: Random) -> Lesson:
+    """The tasks' sentences as text to repair, never with an answer."""
+    offers = [family(clip, random) for family in (*TVQA_FAMILIES, *HOW2QA_FAMILIES)]
+    questions = [offer[0] for offer in offers if offer is not None]
+    told = [*describe(random.choice(clip.shots), 1, random), steps(clip)]
+    said = [line.record["text"].strip() for line in clip.lines]
+    return repair(random.choice((random.choice(questions), random.choice(told + said))), random)
+
+
+TEACHERS: tuple[tuple[Teacher, int], ...] = (
+    (recite, 2), (look_up, 3), (follow, 2), (during, 3), (tally, 1), (talk, 3), (read, 3),
+    (pick_word, 12), (pick_value, 14), (pick_following, 6), (pick_tally, 4), (pick_person, 7),
+)  # fmt: skip
+"""Each skill with its weight in the mix."""
+
+
+def clip_lesson(clip: Clip, random: Random) -> Lesson:
+    """One lesson about a clip."""
+    teachers, weights = zip(*TEACHERS, strict=True)
+    while True:
+        teacher: Teacher = random.choices(teachers, weights)[0]
+        taught = teacher(clip, random)
+        if taught is not None:
+            return taught
