@@ -26,7 +26,10 @@ COLUMNS = (
     Column("technique", "string", "", "code that adapted the backbone"),
     Column("sharing", "string", "", "whose weights a task uses: task, all, up, down"),
     Column(
-        "settings", "string", "", "the --set overrides, comma-separated; empty for the card as is"
+        "settings",
+        "string",
+        "",
+        "the --set overrides and another --encoder, comma-separated; empty for the card as is",
     ),
     Column(
         "init",

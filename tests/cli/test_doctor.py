@@ -52,11 +52,11 @@ def test_a_missing_extra_is_told_and_nothing_fails(monkeypatch: pytest.MonkeyPat
     from vlbench.cli import doctor as module
 
     assert findings(doctor("--json"))["peft"]["is_there"]
-    monkeypatch.setattr(module, "EXTRAS", ("no-such-extra",))
+    monkeypatch.setattr(module, "EXTRAS", {"no-such-extra": ("x", "for a test")})
     result = doctor()
     assert result.exit_code == 0
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("no-such-extra")]
-    assert " no " in line and "pip install 'vlbench[no-such-extra]'" in line
+    assert " no " in line and "pip install 'vlbench[x]', for a test" in line
 
 
 def test_a_missing_package_and_a_full_disk_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from tests.running.builders import Bench
+from vlbench.cache import cache_folder
 from vlbench.cards import find_tasks
-from vlbench.data.cache import cache_folder
-from vlbench.data.pictures import image_ids
 from vlbench.data.prepared import prepare
 from vlbench.data.stores.own import FeatureWriter
+from vlbench.data.table import concatenate
 from vlbench.data.visual import Wanted
 from vlbench.encoders import load_encoder
 from vlbench.errors import DataError, MissingError, UsageError
@@ -143,7 +143,7 @@ def other(width: int | None = 8, *folders: Path) -> Wanted:
 
 def images_of(root: Path, task: str) -> list[str]:
     (found,) = ready(root, task)
-    return image_ids([*found.train, *found.val, *found.test])
+    return concatenate([found.train, found.val, found.test]).images()
 
 
 def test_a_store_below_the_root_is_read_and_no_picture(root: Path) -> None:

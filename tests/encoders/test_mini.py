@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from vlbench.data.mini.draw import draw
 from vlbench.data.mini.world import Scene, Thing, scenes
 from vlbench.encoders.mini import SIDE, TOKENS, WIDTH, MiniEncoder, MiniNet, pixels
+from vlbench.errors import DataError, MissingError
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,24 @@ def test_a_picture_has_the_same_features_in_any_company(weights) -> None:
     together = encoder.encode(images)
     for number, image in enumerate(images):
         np.testing.assert_allclose(encoder.encode([image])[0], together[number], atol=1e-5)
+
+
+def test_a_frame_is_the_largest_value_over_the_cells(weights) -> None:
+    encoder = MiniEncoder(weights)
+    images = [draw(scene) for scene in islice(scenes("train", Random(1)), 2)]
+    found = encoder.encode_frames(images)
+    assert found.shape == (2, encoder.frame_width) == (2, WIDTH)
+    assert np.array_equal(found, encoder.encode(images).max(axis=1))
+
+
+def test_weights_are_a_file_or_the_folder_that_holds_it(tmp_path, weights) -> None:
+    (tmp_path / "mini-encoder.safetensors").write_bytes(weights.read_bytes())
+    assert MiniEncoder(tmp_path).hash == MiniEncoder(weights).hash
+    (tmp_path / "mini-encoder.safetensors").write_bytes(b"none")
+    with pytest.raises(DataError, match=r"mini-encoder\.safetensors: no weights of the mini"):
+        MiniEncoder(tmp_path)
+    with pytest.raises(MissingError, match="no such folder"):
+        MiniEncoder(tmp_path / "none")
 
 
 def test_the_hash_is_that_of_the_weights_file(weights) -> None:

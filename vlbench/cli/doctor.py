@@ -13,8 +13,13 @@ from vlbench.cli.output import print_json, print_table
 from vlbench.errors import MissingError
 
 PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors", "pycocoevalcap")
-EXTRAS = ("peft",)
-"""Packages that some methods need, each brought by the extra of its name."""
+EXTRAS = {
+    "peft": ("peft", "for the methods that need it"),
+    "h5py": ("hdf5", "for feature stores in HDF5"),
+    "efficientnet-lite-pytorch": ("efficientnet", "for the encoder efficientnet-lite0"),
+    "easy-vqa": ("easy-vqa", "for the task easy-vqa"),
+}
+"""Package -> the extra that brings it, and what it is for."""
 FREE_BYTES = 2_000_000_000
 
 
@@ -56,7 +61,8 @@ def _package(name: str) -> Finding:
 
 
 def _extra(name: str) -> Finding:
-    remedy = f"pip install 'vlbench[{name}]', for the methods that need it"
+    extra, purpose = EXTRAS[name]
+    remedy = f"pip install 'vlbench[{extra}]', {purpose}"
     return _package(name)._replace(remedy=remedy, is_needed=False)
 
 
@@ -81,7 +87,7 @@ def _devices() -> Finding:
 
 
 def _cache() -> Finding:
-    from vlbench.data.cache import cache_folder
+    from vlbench.cache import cache_folder
 
     try:
         folder = cache_folder()

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vlbench.cli.devices import device_of
 from vlbench.cli.output import note, print_json, print_table
 from vlbench.errors import RunFailed, UsageError, VlbenchError
 
@@ -68,7 +69,7 @@ def run(
         seeds=_seeds(seeds),
         limit=limit,
         settings=tuple(settings or ()),
-        device=_device(devices),
+        device=device_of(devices, "--devices"),
     )
     specs = plan(asked, note)
     outcomes = run_all(specs, results, note)
@@ -100,25 +101,6 @@ def _seeds(text: str) -> tuple[int, ...]:
     if any(seed < 0 for seed in seeds):
         raise UsageError(f"--seeds {text}: a seed is 0 or more.")
     return seeds
-
-
-def _device(text: str) -> str:
-    """The one device of a run: `cpu` or `cuda:N`."""
-    import torch
-
-    if text == "auto":
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
-    if text == "cpu":
-        return "cpu"
-    if text.isdigit():
-        if int(text) >= torch.cuda.device_count():
-            from vlbench.errors import MissingError
-
-            raise MissingError(
-                f"--devices {text}: this machine has {torch.cuda.device_count()} GPUs."
-            )
-        return f"cuda:{text}"
-    raise UsageError(f"--devices {text}: should be auto, cpu or a GPU's number.")
 
 
 def _rows(outcome: Any) -> list[dict[str, Any]]:

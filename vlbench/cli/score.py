@@ -11,41 +11,67 @@ from vlbench.cli.output import note, print_document, print_table
 
 
 def score(
-    task: Annotated[str, typer.Argument(help="vqav2, gqa, nlvr2, coco or nlvr.")],
+    task: Annotated[
+        str, typer.Argument(help="vqav2, gqa, nlvr2, coco, tvqa, how2qa, tvc, yc2c or nlvr.")
+    ],
     predictions: Annotated[
         Path,
         typer.Option(
             help="Results in the task's official format: a JSON list of question_id, answer "
             "(vqav2), questionId, prediction (gqa) or image_id, caption (coco); CSV of "
-            "identifier,prediction (nlvr2, nlvr)."
+            "identifier,prediction (nlvr2, nlvr); a JSON object of qid and index (tvqa, how2qa); "
+            "JSON Lines of clip_id, descs (tvc, yc2c)."
         ),
     ],
-    annotations: Annotated[Path, typer.Option(help="The official annotation (or question) file.")],
+    annotations: Annotated[
+        Path,
+        typer.Option(
+            help="The official annotation file; gqa: the questions; VALUE's tasks: the release "
+            "file, or TVQA's solution file."
+        ),
+    ],
+    questions: Annotated[
+        Path | None,
+        typer.Option(
+            help="vqav2: the official question file, to check the annotations against; gqa: the "
+            "file of all questions, for consistency, where --annotations is the balanced one."
+        ),
+    ] = None,
     choices: Annotated[
         Path | None,
         typer.Option(help="gqa: the official choices file, for validity and plausibility."),
     ] = None,
-    version: Annotated[
+    variant: Annotated[
         str | None,
         typer.Option(
-            help="vqav2: official_2016 (default, as published) or official_2021.",
-            envvar="VLBENCH_VQA_VERSION",
+            help="vqav2: official-2016 (default, as published) or official-2021; nlvr2: all "
+            "(default) or balanced (predictions for other examples are ignored)."
         ),
+    ] = None,
+    per_example: Annotated[
+        Path | None,
+        typer.Option(help="Write each example's score here, by suffix: .jsonl, .json, .parquet."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object, unrounded, with scores per group.")
     ] = False,
 ) -> None:
-    """Score a file of predictions with the task's official metric, in percent (CIDEr x 100)."""
-    from vlbench.metrics.official_files import score_files
+    """Score a file of predictions with the task's official metric, in percent (captions x 100)."""
+    from vlbench.metrics.official_files import Files, score_files
+    from vlbench.metrics.per_example_file import check_place, write_scores
 
-    found = score_files(task, predictions, annotations, choices, version)
+    files = Files(predictions, annotations, questions, choices, variant)
+    if per_example is not None:
+        check_place(per_example, files[:4])
+    found, taken = score_files(task, files)
+    if per_example is not None:
+        write_scores(per_example, found.scores)
     if as_json:
-        print_document(found.as_json())
+        print_document(found.as_json(task, taken, per_example))
         return
     rows = [
         (name, f"-  ({found.notes[name]})" if value is None else f"{value:.2f}")
         for name, value in found.metrics.items()
     ]
-    print_table(rows, ("metric", " ".join([found.task, *found.settings.values()])))
-    note(f"{found.n_examples} examples")
+    print_table(rows, ("metric", f"{task} {taken or ''}".rstrip()))
+    note(f"{found.n} examples")

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vlbench.cards.task import TaskCard
 from vlbench.cards.train import TrainSettings
 from vlbench.data.example import Example
 from vlbench.data.stores.base import Store
+from vlbench.data.table import ExampleTable
 
 IGNORED = -100
 
@@ -79,8 +81,14 @@ class TaskData:
         """Every example once, in random order, each with one sampled answer."""
         order = random.permutation(len(self.examples))
         for start in range(0, len(order), self.batch_size):
-            examples = [self.examples[i] for i in order[start : start + self.batch_size]]
+            examples = self._at(order[start : start + self.batch_size])
             yield self.batch(examples, [sample_answer(e.targets, random) for e in examples])
+
+    def _at(self, places: NDArray[np.int64]) -> list[Example]:
+        """The examples at these places; a table gives many at once sooner than one by one."""
+        if isinstance(self.examples, ExampleTable):
+            return list(self.examples.take(places))
+        return [self.examples[place] for place in places]
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """Every example once, as listed, without targets; for evaluation."""

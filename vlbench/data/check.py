@@ -9,12 +9,13 @@ from typing import Any
 
 from vlbench.cards.task import Edition, TaskCard
 from vlbench.data.clips import frame_files
-from vlbench.data.example import Example
 from vlbench.data.faults import SHOWN
 from vlbench.data.images import open_image
-from vlbench.data.pictures import find_pictures, image_ids
+from vlbench.data.index import indexed
+from vlbench.data.pictures import find_pictures
 from vlbench.data.readers import load_reader
 from vlbench.data.readers.base import Reader, missing_data
+from vlbench.data.table import ExampleTable
 from vlbench.data.visual import Wanted, find_features
 from vlbench.errors import DataError, MissingError
 
@@ -88,7 +89,7 @@ def check_split(
         return found
     say(f"{card.name}: reading {split}")
     try:
-        examples = reader.read(split)
+        examples = indexed(reader, split, train=False)
     except DataError as error:
         found.problems += str(error).splitlines()
         return found
@@ -102,12 +103,12 @@ def _check_visual(
     found: SplitCheck,
     card: TaskCard,
     reader: Reader,
-    examples: Sequence[Example],
+    examples: ExampleTable,
     wanted: Wanted,
     say: Say,
 ) -> None:
     """The features of a split, or where there are none the pictures they could be made of."""
-    images = image_ids(examples)
+    images = examples.images()
     unit = "clips" if card.visual == "video" else "pictures"
     found.pictures = len(images)
     try:

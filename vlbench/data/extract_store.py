@@ -139,11 +139,12 @@ def _complete(
 
 
 def _unreadable(faults: Faults, partial: Partial, count: int) -> DataError:
+    unit = "clips" if partial.kind == "frames" else partial.kind
     lines = [f"  {text}" for text in faults.texts[:SHOWN]]
     if len(faults.texts) > SHOWN:
         lines.append(f"  ... and {len(faults.texts) - SHOWN:,} more")
     return DataError(
-        f"{len(faults.texts):,} of {count:,} {partial.kind} cannot be read:\n"
+        f"{len(faults.texts):,} of {count:,} {unit} cannot be read:\n"
         + "\n".join(lines)
         + "\nRepair or remove them and start the same command again: the others are kept in "
         f"{partial.folder}."

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from vlbench.data.cache import cache_folder
+from vlbench.cache import cache_folder
 from vlbench.errors import MissingError
 from vlbench.files import write_atomically
 

@@ -6,22 +6,27 @@ from collections import defaultdict
 from collections.abc import Sequence
 from random import Random
 
-from vlbench.data.example import Example
+from vlbench.data.table import ExampleTable
 
 SEED = 20220619
 """The same sample for every method and seed."""
 
 
-def limited(examples: Sequence[Example], limit: int | None) -> list[Example]:
+def limited(examples: ExampleTable, limit: int | None) -> ExampleTable:
     """At most `limit` examples, drawn family by family in proportion, in their old order."""
     if limit is None or len(examples) <= limit:
-        return list(examples)
-    families: dict[str, list[int]] = defaultdict(list)
-    for index, example in enumerate(examples):
-        families[example.family].append(index)
+        return examples
+    return examples.take(sample(examples.families(), limit))
+
+
+def sample(families: Sequence[str], limit: int) -> list[int]:
+    """The places of `limit` examples with these families."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, family in enumerate(families):
+        members[family].append(index)
     random = Random(SEED)
     ranked: list[tuple[float, int]] = []
-    for members in families.values():
-        random.shuffle(members)
-        ranked += [((rank + 0.5) / len(members), index) for rank, index in enumerate(members)]
-    return [examples[index] for index in sorted(index for _, index in sorted(ranked)[:limit])]
+    for places in members.values():
+        random.shuffle(places)
+        ranked += [((rank + 0.5) / len(places), index) for rank, index in enumerate(places)]
+    return sorted(index for _, index in sorted(ranked)[:limit])

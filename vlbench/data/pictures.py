@@ -11,11 +11,6 @@ from vlbench.data.readers.base import Reader
 from vlbench.errors import MissingError
 
 
-def image_ids(examples: Iterable[Example]) -> list[str]:
-    """The examples' pictures or clips, each once."""
-    return list(dict.fromkeys(image for example in examples for image in example.images))
-
-
 def find_pictures(reader: Reader, examples: Iterable[Example]) -> tuple[dict[str, Path], Faults]:
     """Image id -> file of the pictures that are there, and what is missing."""
     faults = Faults()

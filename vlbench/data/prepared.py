@@ -7,15 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from vlbench.cards.task import Edition, TaskCard
 from vlbench.data.check import require_files
-from vlbench.data.example import Example
 from vlbench.data.fingerprint import fingerprint
+from vlbench.data.index import indexed
 from vlbench.data.limit import limited
-from vlbench.data.pictures import image_ids
 from vlbench.data.readers import load_reader
 from vlbench.data.readers.base import Reader
 from vlbench.data.stores.base import Store
+from vlbench.data.table import ExampleTable, concatenate
 from vlbench.data.visual import Wanted, visual_store
 from vlbench.errors import DataError, UsageError
 
@@ -27,10 +29,10 @@ class PreparedTask:
     """Everything of a task that training and evaluation read."""
 
     card: TaskCard
-    train: list[Example]
-    val: list[Example]
-    test: list[Example]
-    submission: list[Example]
+    train: ExampleTable
+    val: ExampleTable
+    test: ExampleTable
+    submission: ExampleTable
     """What is answered for the dataset's own server; its labels are not public."""
     store: Store
     fingerprint: str
@@ -75,38 +77,41 @@ def _prepare(
     card: TaskCard, reader: Reader, edition: Edition, limit: int | None, wanted: Wanted, say: Say
 ) -> PreparedTask:
     splits = card.splits[edition]
-    train = limited([e for split in splits.train for e in reader.read_train(split)], limit)
-    val = limited([e for split in splits.val for e in reader.read(split)], limit)
-    test = limited([e for split in splits.test for e in reader.read(split)], limit)
+    train = limited(concatenate([indexed(reader, split, True) for split in splits.train]), limit)
+    val = limited(concatenate([indexed(reader, split, False) for split in splits.val]), limit)
+    test = limited(concatenate([indexed(reader, split, False) for split in splits.test]), limit)
     sizes = f"{len(train):,} training, {len(val):,} validation, {len(test):,} test examples"
     say(f"{card.name}: {sizes}")
-    submission = [] if limit else _submission(card, reader, splits.submission, say)
-    _require_pictures(card, (*train, *val, *test, *submission))
-    store = visual_store(card, reader, [*train, *val, *test, *submission], wanted, say)
+    submission = _submission(card, reader, () if limit else splits.submission, say)
+    scored = concatenate([train, val, test])
+    every = concatenate([scored, submission])
+    _require_pictures(card, every)
+    store = visual_store(card, reader, every, wanted, say)
     files = {file for split in _splits(card, edition) for file in reader.files(split)}
-    scored = image_ids([*train, *val, *test])
-    parts = [fingerprint(files, reader.folder), store.fingerprint(scored)]
+    parts = [fingerprint(files, reader.folder), store.fingerprint(scored.images())]
     together = hashlib.sha256("".join(parts).encode()).hexdigest()
     return PreparedTask(card, train, val, test, submission, store, together)
 
 
-def _submission(card: TaskCard, reader: Reader, splits: Sequence[str], say: Say) -> list[Example]:
+def _submission(card: TaskCard, reader: Reader, splits: Sequence[str], say: Say) -> ExampleTable:
     """The examples of splits without labels; none where their files are not there."""
     missing = [file for split in splits for file in reader.missing_files(split)]
     if missing:
         say(f"{card.name}: no submission file will be written, as {missing[0]} is not there")
-        return []
-    found = [example for split in splits for example in reader.read(split)]
+        return concatenate([])
+    found = concatenate([indexed(reader, split, False) for split in splits])
     if found:
         say(f"{card.name}: {len(found):,} examples to answer for a submission")
     return found
 
 
-def _require_pictures(card: TaskCard, examples: Sequence[Example]) -> None:
+def _require_pictures(card: TaskCard, examples: ExampleTable) -> None:
     """Refuse an example with another number of pictures than the card says."""
-    for example in examples:
-        if len(example.images) != card.images_per_example:
-            raise DataError(
-                f"Task '{card.name}': example {example.id} has {len(example.images)} pictures, "
-                f"its card says images_per_example = {card.images_per_example}."
-            )
+    counts = examples.image_counts()
+    wrong = np.flatnonzero(counts != card.images_per_example)
+    if len(wrong):
+        row = int(wrong[0])
+        raise DataError(
+            f"Task '{card.name}': example {examples[row].id} has {counts[row]} pictures, "
+            f"its card says images_per_example = {card.images_per_example}."
+        )

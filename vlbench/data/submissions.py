@@ -21,7 +21,7 @@ class Submission(NamedTuple):
     suffix: str
     """`.json` or `.jsonl`."""
     unreadable: int = 0
-    """Answers that are none of the choices, and stand as the first one."""
+    """Answers that name no choice, and stand as the first one."""
 
 
 Format = Callable[[Sequence[Example], Answers], Submission]
@@ -30,8 +30,8 @@ Format = Callable[[Sequence[Example], Answers], Submission]
 def value_answers(examples: Sequence[Example], answers: Answers) -> Submission:
     """VALUE's multiple choice: an object from question id to the number of the choice.
 
-    An answer that begins with no `a` and a digit counts as choice 0, as the authors of VL-Adapter
-    have it.
+    An answer that does not begin with `a` and a digit counts as choice 0. The authors of VL-Adapter
+    look at its second character only, whatever the first one is.
     """
     chosen, unreadable = {}, 0
     for example in examples:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlbench.cache import cache_folder
 from vlbench.cards.task import TaskCard
-from vlbench.data.cache import cache_folder
 from vlbench.data.clips import ClipEncoder, FixedFrames, open_clip
-from vlbench.data.example import Example
 from vlbench.data.extract import store_for
 from vlbench.data.faults import SHOWN
-from vlbench.data.pictures import find_pictures, image_ids
+from vlbench.data.pictures import find_pictures
 from vlbench.data.readers.base import Reader
 from vlbench.data.stores.base import Store
 from vlbench.data.stores.opening import open_store
 from vlbench.data.stores.union import Union
+from vlbench.data.table import ExampleTable
 from vlbench.errors import MissingError
 
 AUTHORS_NAMES = {
@@ -47,7 +47,7 @@ class Wanted:
 def visual_store(
     card: TaskCard,
     reader: Reader,
-    examples: Sequence[Example],
+    examples: ExampleTable,
     wanted: Wanted,
     say: Callable[[str], None],
 ) -> Store:
@@ -59,7 +59,8 @@ def visual_store(
     unit = "clips" if is_video else "pictures"
     store, places = find_features(reader, wanted)
     if store is not None:
-        _require_all(card, store, image_ids(examples), unit)
+        _require_all(card, store, examples.images(), unit)
+        store.prepare(say)
         return FixedFrames(store, wanted.tokens) if is_video else store
     try:
         encoder = wanted.load()

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from vlbench.encoders.pixels import CLIP_MEAN, CLIP_STD, centred, normalised, squeezed
-from vlbench.encoders.weights_files import weights_file, weights_folder, weights_hash
+from vlbench.encoders.weights_files import BROKEN, weights_file, weights_folder, weights_hash
 from vlbench.errors import DataError, MissingError
 
 SIDE = 224
@@ -83,7 +83,7 @@ def _load(timm: Any, model: str, file: Path) -> Any:
     """timm's network with the weights of a file in timm's names or in OpenAI's."""
     try:
         return timm.create_model(model, pretrained=True, pretrained_cfg_overlay={"file": str(file)})
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except BROKEN as error:
         raise DataError(f"{file}: cannot be read as timm's {model}: {error}") from None
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from transformers import CLIPVisionModelWithProjection
 
 from vlbench.encoders.pixels import CLIP_MEAN, CLIP_STD, centred, normalised, squeezed
-from vlbench.encoders.weights_files import weights_file, weights_folder, weights_hash
+from vlbench.encoders.weights_files import BROKEN, weights_file, weights_folder, weights_hash
 from vlbench.errors import DataError
 
 FILES = ("model.safetensors", "pytorch_model.bin")
@@ -64,7 +64,7 @@ def _load(folder: Path) -> Any:
     read: Any = CLIPVisionModelWithProjection.from_pretrained
     try:
         net, said = read(folder, local_files_only=True, output_loading_info=True)
-    except (OSError, ValueError, RuntimeError) as error:
+    except BROKEN as error:
         raise DataError(f"{folder}: cannot be read as a CLIP vision model: {error}") from None
     if said["missing_keys"]:
         raise DataError(

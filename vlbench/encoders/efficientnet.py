@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from vlbench.encoders.pixels import centred, normalised, squeezed
-from vlbench.encoders.weights_files import weights_file, weights_hash
+from vlbench.encoders.weights_files import BROKEN, weights_file, weights_hash
 from vlbench.errors import DataError, MissingError
 
 SIDE = 224
@@ -47,7 +47,7 @@ class EfficientNetLite0:
         self.net = network.from_name(self.name)
         try:
             self.net.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-        except (OSError, RuntimeError, ValueError, EOFError) as error:
+        except BROKEN as error:
             raise DataError(f"{file}: no weights of {self.name}: {error}") from None
         self.net.eval().to(device)
 

@@ -18,7 +18,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vlbench.encoders.weights_files import weights_file
+from vlbench.encoders.weights_files import BROKEN, weights_file, weights_folder
+from vlbench.errors import DataError
 
 SIDE = 64
 TOKENS = 16
@@ -69,12 +70,15 @@ class MiniEncoder:
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         file = weights or WEIGHTS
-        if file.is_dir():
-            file = weights_file(file, (WEIGHTS.name,))
+        if not file.is_file():
+            file = weights_file(weights_folder(self.name, "", file), (WEIGHTS.name,))
         self.hash = hashlib.sha256(file.read_bytes()).hexdigest()
         self.device = device
         self.net = MiniNet().eval()
-        self.net.load_state_dict(load_file(file))
+        try:
+            self.net.load_state_dict(load_file(file))
+        except BROKEN as error:
+            raise DataError(f"{file}: no weights of the mini encoder: {error}") from None
         self.net.to(device)
 
     @torch.inference_mode()

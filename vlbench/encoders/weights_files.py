@@ -5,9 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
+
+from safetensors import SafetensorError
 
 from vlbench.data.fingerprint import file_hash
 from vlbench.errors import MissingError
+
+BROKEN = (OSError, ValueError, RuntimeError, KeyError, EOFError, UnpicklingError, SafetensorError)
+"""What reading a file of other weights, or of none, raises."""
 
 
 def weights_folder(encoder: str, source: str, given: Path | None) -> Path:

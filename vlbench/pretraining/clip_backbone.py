@@ -22,7 +22,7 @@ from vlbench.pretraining.lessons import Lesson
 CLIPS = 6_000
 HELD_OUT = 400
 FRAMES = 16
-BATCH = 96
+BATCH = 64
 STYLE = Style(shots=(1, 2, 3, 4), pace=(2, 3, 4, 5))
 
 

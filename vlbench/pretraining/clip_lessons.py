@@ -97,7 +97,7 @@ def pick_value(clip: Clip, random: Random) -> Lesson:
     _, name = _known(shot, random, without=aspect)
     value = getattr(shot.thing, aspect)
     lesson = _pick("value", f"{WORDS[aspect]} of {name}", value, VALUES[aspect], random)
-    return _amid_talk(lesson, clip, random)
+    return _laid_out(lesson, clip, random)
 
 
 def pick_following(clip: Clip, random: Random) -> Lesson | None:
@@ -108,19 +108,21 @@ def pick_following(clip: Clip, random: Random) -> Lesson | None:
     _, name = _known(clip.shots[at], random)
     following = clip.shots[at + 1].thing.shape
     lesson = _pick("following", f"form following {name}", following, SHAPES, random)
-    return _amid_talk(lesson, clip, random)
+    return _laid_out(lesson, clip, random)
 
 
 def pick_tally(clip: Clip, random: Random) -> Lesson:
     """The number of the right number word."""
-    return _pick("tally", "tally", NUMBERS[len(clip.shots)], NUMBERS[1:6], random)
+    lesson = _pick("tally", "tally", NUMBERS[len(clip.shots)], NUMBERS[1:6], random)
+    return _laid_out(lesson, clip, random)
 
 
 def pick_person(clip: Clip, random: Random) -> Lesson:
     """The number of whoever said it."""
     spoken, (who, what) = _spoken(clip, random)
     people = [person.lower() for person in PEOPLE]
-    return _pick("person", f"{spoken} . whose is the {what}", who, people, random)
+    lesson = _pick("person", f"whose is the {what}", who, people, random)
+    return _laid_out(lesson, clip, random, spoken)
 
 
 def pick_word(clip: Clip, random: Random) -> Lesson:
@@ -131,31 +133,32 @@ def pick_word(clip: Clip, random: Random) -> Lesson:
 
 
 def _pick(skill: str, asked: str, right: str, values: Sequence[str], random: Random) -> Lesson:
-    """A numbered list of two to five of the values, the right one among them.
+    """A list of two to five of the values, the right one among them, each with letter and number.
 
-    Bare numbers to begin with, else a letter with a number, as lists are numbered in many ways; `a`
-    is left to the tasks.
+    The letter is never `a`, which is left to the tasks.
     """
     wrong = [value for value in values if value != right]
-    listed = [right, *random.sample(wrong, random.choice((1, 1, 2, 3, 4)))]
-    if random.random() < 0.6:
+    listed = [right, *random.sample(wrong, random.choice((1, 2, 3, 4, 4)))]
+    if random.random() < 0.5:
         random.shuffle(listed)
     else:
         listed.sort()
-    number = listed.index(right)
-    if random.random() < 0.5:
-        items = " ".join(f"{n} {value}" for n, value in enumerate(listed))
-        return Lesson(f"pick {skill}", f"{asked} ? pick {items}", f"pick {number}")
     letter = random.choice("bcd")
-    items = " ".join(f"{letter}{n}: {value}." for n, value in enumerate(listed))
-    return Lesson(f"pick {skill}", f"{asked}? pick {items}", f"{letter}{number}")
+    items = " ".join(f"{letter}{number}: {value}." for number, value in enumerate(listed))
+    return Lesson(f"pick {skill}", f"{asked}? {items}", f"{letter}{listed.index(right)}")
 
 
-def _amid_talk(lesson: Lesson, clip: Clip, random: Random) -> Lesson:
-    """The same with what people say in front of it, every other time."""
+def _laid_out(lesson: Lesson, clip: Clip, random: Random, spoken: str = "") -> Lesson:
+    """Every other list laid out as the readers of clips lay out a text."""
     if random.random() < 0.5:
-        return lesson
-    return Lesson(lesson.skill, f"{_spoken(clip, random)[0]} . {lesson.text}", lesson.reply)
+        return Lesson(
+            lesson.skill, f"{spoken} . {lesson.text}" if spoken else lesson.text, lesson.reply
+        )
+    asked, _, items = lesson.text.partition("? ")
+    shot = random.choice(clip.shots)
+    said = spoken or _spoken(clip, random)[0]
+    text = f"[Subs] {said} [Q] {asked}? [TS] ({shot.start:g}-{shot.end:g}) [Choices] {items}"
+    return Lesson(lesson.skill, text, lesson.reply)
 
 
 def read(clip: Clip, random: Random) -> Lesson:
@@ -168,8 +171,8 @@ def read(clip: Clip, random: Random) -> Lesson:
 
 
 TEACHERS: tuple[tuple[Teacher, int], ...] = (
-    (recite, 2), (look_up, 3), (follow, 2), (during, 3), (tally, 1), (talk, 3), (read, 3),
-    (pick_word, 12), (pick_value, 14), (pick_following, 6), (pick_tally, 4), (pick_person, 7),
+    (recite, 2), (look_up, 3), (follow, 2), (during, 3), (tally, 1), (talk, 2), (read, 3),
+    (pick_word, 10), (pick_value, 16), (pick_following, 6), (pick_tally, 4), (pick_person, 7),
 )  # fmt: skip
 """Each skill with its weight in the mix."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ class Run:
                 )
         return tasks
 
-    def _data(self, task: PreparedTask, examples: list[Example]) -> TaskData:
+    def _data(self, task: PreparedTask, examples: Sequence[Example]) -> TaskData:
         train = self.spec.method.train
         return TaskData(task.card, examples, task.store, self.tokenizer, train, self.positions)
 

@@ -87,7 +87,7 @@ class Rows:
             "title": spec.method.title,
             "technique": spec.method.technique,
             "sharing": spec.method.sharing,
-            "settings": ",".join(spec.settings),
+            "settings": ",".join(spec.departures),
             "init": spec.origin,
             "suite": spec.suite,
             "backbone": spec.backbone,

@@ -71,10 +71,14 @@ class RunSpec(BaseModel):
     @property
     def name(self) -> str:
         """The run in words, for messages."""
-        encoder = [f"encoder {self.encoder}"] if self.encoder else []
-        parts = [self.method.name, *self.settings, self.suite, self.backbone, *encoder]
+        parts = [self.method.name, *self.departures, self.suite, self.backbone]
         start = [f"from {Path(self.init).name}"] if self.init else []
         return ", ".join([*parts, f"seed {self.seed}", *start])
+
+    @property
+    def departures(self) -> list[str]:
+        """What the user set that the card and the backbone have otherwise."""
+        return [*self.settings, *([f"encoder={self.encoder}"] if self.encoder else [])]
 
     @property
     def origin(self) -> str:

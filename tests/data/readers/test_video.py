@@ -1,3 +1,18 @@
+"""What holds for every video dataset, and where their surprises are tested.
+
+| what the official files do                             | tested in               |
+|--------------------------------------------------------|-------------------------|
+| subtitles: HTML entities, a clip twice, or never       | here                    |
+| TVQA: `NaN-NaN`, `0-0`, an end before the start        | test_video_questions.py |
+| TVQA: equal choices, spaces behind them                | test_video_questions.py |
+| TVQA: test questions in two files                      | test_video_questions.py |
+| How2QA: names that are numbers, or are none            | test_video_questions.py |
+| How2QA: first release, the last answer is right        | test_how2qa_csv.py      |
+| TVC: the moment is a list; two or four descriptions    | test_video_captions.py  |
+| YC2C: ids with dashes and underscores                  | test_video_captions.py  |
+| all: what a model reads, character for character       | test_video_texts.py     |
+"""
+
 from __future__ import annotations
 
 import pytest

@@ -79,7 +79,7 @@ def test_of_two_equal_choices_the_index_tells_the_right_one(tvqa) -> None:
     assert first.text == second.text
 
 
-@pytest.mark.parametrize("moment", ["NaN-NaN", "0-0", "19.18-19.18"])
+@pytest.mark.parametrize("moment", ["NaN-NaN", "0-0", "19.18-19.18", "25.12-20.16"])
 def test_a_moment_that_is_none_stands_in_the_text_as_it_is(tvqa, moment) -> None:
     tvqa.lines(TRAIN, [question(ts=moment)])
     [example] = TVQA(tvqa.folder).read("train")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vlbench.backbones import VISUALS, Visual
-from vlbench.data.cache import cache_folder
+from vlbench.cache import cache_folder
 from vlbench.data.mini import VERSION, VIDEO_VERSION
 from vlbench.data.mini.sheet import contact_sheet
 from vlbench.data.mini.video_sheet import video_sheet

@@ -1,7 +1,7 @@
 """Writes the mini edition: pictures as PNG, annotations in the official formats of four datasets.
 
-The folders and file names are those of the full edition (docs/datasets.md), so the same readers read
-both. Splits never share a scene: a hash of what a scene shows says which part it belongs to.
+The folders and file names are those of the full edition (docs/datasets.md), so the same readers
+read both. Splits never share a scene: a hash of what a scene shows says which part it belongs to.
 """
 
 from __future__ import annotations

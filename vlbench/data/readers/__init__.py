@@ -17,6 +17,7 @@ READERS = {
     "easy-vqa": "vlbench.data.readers.easy_vqa:EasyVQA",
     "tvqa": "vlbench.data.readers.video_questions:TVQA",
     "how2qa": "vlbench.data.readers.video_questions:How2QA",
+    "how2qa-csv": "vlbench.data.readers.how2qa_csv:How2QACsv",
     "tvc": "vlbench.data.readers.video_captions:TVC",
     "yc2c": "vlbench.data.readers.video_captions:YC2C",
 }

@@ -27,6 +27,9 @@ class Reader(ABC):
     """Encoder -> how they spell it for this dataset, where that is not as elsewhere."""
     is_packaged: ClassVar[bool] = False
     """Whether the data can come as a Python package: then no root is needed."""
+    is_indexed: ClassVar[bool] = True
+    """Whether `files` are all that reading depends on, and all that it does is to give examples:
+    then it is done once (`vlbench.data.index`)."""
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root).expanduser()

@@ -32,6 +32,7 @@ class NLVR(Reader):
 
     splits = ("train", "val", "test")
     feature_places = ("features/{encoder}/nlvr",)
+    is_indexed = False  # which orders of the boxes there are, the pictures tell
 
     def files(self, split: str) -> list[Path]:
         """The official JSON Lines: dev for train and val."""

@@ -47,8 +47,6 @@ class NLVR2(Reader):
                 identifier = new_identifier(record, seen)
                 pair, _, _ = identifier.rpartition("-")
                 images = (f"{pair}-img0", f"{pair}-img1")
-                if "directory" in record:
-                    self._directories |= dict.fromkeys(images, str(record["directory"]))
                 text = field(record, "sentence", str)
                 examples.append(Example(identifier, text, images, verdict(record), record))
         return examples
@@ -61,14 +59,21 @@ class NLVR2(Reader):
     def image_path(self, image_id: str) -> Path:
         """The file in the folder of its split, or in the sub-folder that its record names."""
         folder = self.root / "nlvr2" / "images" / image_id.partition("-")[0]
-        directory = self._directories.get(image_id)
+        directory = self._directories.get(image_id.rpartition("-")[0])
         below = [folder / directory] if directory else [*folder.glob("[0-9]*/")]
         return find_image([*sorted(below), folder], image_id)
 
     @cached_property
     def _directories(self) -> dict[str, str]:
-        """Picture -> sub-folder, of the records read so far."""
-        return {}
+        """Pair -> sub-folder, as the training records have it."""
+        path = self.root / "nlvr2" / "train.json"
+        if not path.is_file():
+            return {}
+        return {
+            str(record["identifier"]).rpartition("-")[0]: str(record["directory"])
+            for _, record in read_lines(path, Faults())
+            if isinstance(record, dict) and {"identifier", "directory"} <= record.keys()
+        }
 
 
 def new_identifier(record: object, seen: set[str]) -> str:

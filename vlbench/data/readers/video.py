@@ -1,9 +1,9 @@
 """Clips with subtitles, in the files of VALUE (Li et al., 2021, https://arxiv.org/abs/2106.04632).
 
 The context of an example is the subtitles of the whole clip, in the order of their file and as they
-are spelt there (HTML entities too), whatever moment its text is about. VALUE keeps the labels of its
-test splits to itself: `test` can be answered, and neither trained on nor scored. `held_out` is the
-labelled test split of generated clips.
+are spelt there (HTML entities too), whatever moment its text is about. VALUE keeps the labels of
+its test splits to itself: `test` can be answered, and neither trained on nor scored. `held_out` is
+the labelled test split of generated clips.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ Record = dict[str, Any]
 Items = Callable[[Record, str, str], Iterator[Example]]
 """The examples of a record about a clip with such subtitles."""
 UNLABELLED = "test"
+SILENT = "[Subs] "
+"""The subtitles of a clip in which nothing is said."""
 
 
 class VideoReader(Reader):
     """Texts about clips: a JSON Lines file per split, and one with the subtitles of all clips."""
 
-    splits = ("train", "val", "held_out", UNLABELLED)
+    splits: ClassVar[tuple[str, ...]] = ("train", "val", "held_out", UNLABELLED)
     authors_names = {"clip-vit-b32": "clip-vit"}
     annotations: ClassVar[str]
     """The split's file below `video/ann`, with `{split}` in its name."""
@@ -53,17 +55,23 @@ class VideoReader(Reader):
         """The items of all records of a split, in their order."""
         return self._examples(split, faults, self.items)
 
+    def records(self, path: Path, faults: Faults) -> Iterator[tuple[str, Any]]:
+        """The records of a split's file, each with what messages call it."""
+        return read_lines(path, faults)
+
     def _examples(self, split: str, faults: Faults, items: Items) -> list[Example]:
-        path, subtitles = self.files(split)
-        spoken = read_subtitles(subtitles, faults)
+        path, *subtitles = self.files(split)
+        spoken: dict[str, str] = {}
+        for file in subtitles:
+            spoken |= read_subtitles(file, faults)
         faults.refuse()  # else every record about a faulty clip would be told too
         found: dict[str, Example] = {}
-        for line, record in read_lines(path, faults):
+        for line, record in self.records(path, faults):
             with faults.of(path, line):
                 clip = field(record, "vid_name", str)
-                if clip not in spoken:
-                    raise RecordFault(f"no subtitles of clip {clip} in {subtitles.name}")
-                for example in items(record, clip, spoken[clip]):
+                if subtitles and clip not in spoken:
+                    raise RecordFault(f"no subtitles of clip {clip} in {subtitles[0].name}")
+                for example in items(record, clip, spoken.get(clip, SILENT)):
                     if not example.targets and split != UNLABELLED:
                         raise RecordFault(f"{example.id} has no label")
                     if example.id in found:
@@ -85,5 +93,5 @@ def read_subtitles(path: Path, faults: Faults) -> dict[str, str]:
     for line, record in read_lines(path, faults):
         with faults.of(path, line):
             texts = [field(each, "text", str).strip() for each in field(record, "sub", list)]
-            spoken[field(record, "vid_name", str)] = f"[Subs] {' '.join(texts)}"
+            spoken[field(record, "vid_name", str)] = SILENT + " ".join(texts)
     return spoken

@@ -12,7 +12,6 @@ from vlbench.data.example import Example
 from vlbench.data.faults import RecordFault, field
 from vlbench.data.readers.video import Record, VideoReader
 
-
 KEPT = ("vid_name", "clip_id", "ts")
 """What a submission repeats of a record."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,10 @@ class Store(ABC):
     @abstractmethod
     def fingerprint(self, ids: Iterable[str]) -> str:
         """sha256 that says which features these are: the same on every machine."""
+
+    def prepare(self, say: Callable[[str], None]) -> None:
+        """Do at once what the first reading of each part would wait for; `say` tells of it."""
+        return
 
     def get(self, ids: Sequence[str]) -> Array:
         """Ids -> (n, tokens, width), a copy; all must have as many tokens."""

@@ -25,12 +25,12 @@ class ForeignStore(Store):
     A pickled store is opened again where it is unpickled.
     """
 
-    def __init__(self, path: Path, ids: Collection[str]) -> None:
+    def __init__(self, path: Path, ids: Collection[str], width: int | None = None) -> None:
         self.path = path
         self.ids = frozenset(ids)
         if not self.ids:
             raise MissingError(f"{path}: a feature store without a single feature")
-        self.width = self.read(min(self.ids)).shape[1]
+        self.width = width or self.read(min(self.ids)).shape[1]
 
     @abstractmethod
     def load(self, image: str) -> Array:

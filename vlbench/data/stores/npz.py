@@ -36,8 +36,8 @@ class Npz(ForeignStore):
         """The array `features` of the clip's archive."""
         path = self.path / f"{image}{SUFFIX}"
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                found: Array = archive[NAMED]
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                found: Array = archive[NAMED]  # NumPy leaves a broken file of a path open
         except BROKEN as error:
             raise DataError(f"{path}: {image}: no readable '{NAMED}': {error}") from None
         return found

@@ -2,109 +2,149 @@
 
 The id stands in the column `id`, `image_id` or `img_id`. `features` is a list of tokens x width
 values, flat or nested, float16 or float32; `tokens` and `width` in the schema's metadata give the
-shape of a flat one, 49 x 2048 where they say nothing. Parquet is read a row group at a time: small
-row groups (64 rows or fewer) read faster in random order.
+shape of a flat one, 49 x 2048 where they say nothing. Parquet is decoded a row group at a time, far
+too slowly for random rows, so each shard is unpacked into the cache when it is first read.
 """
 
 from __future__ import annotations
 
-import os
-from collections import OrderedDict
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from vlbench.cache import cache_folder
 from vlbench.data.stores.base import Array
-from vlbench.data.stores.foreign import NAMED, ForeignStore
-from vlbench.errors import DataError
+from vlbench.data.stores.foreign import NAMED, ForeignStore, checked
+from vlbench.errors import DataError, RunFailed
+from vlbench.files import write_atomically
 
 SUFFIX = ".parquet"
 ID_COLUMNS = ("id", "image_id", "img_id")
 SHAPE = (49, 2048)
 """Of a row whose schema does not say it: the 7 x 7 grid of CLIP RN101."""
-KEPT_BYTES = 256 << 20
-"""Of row groups that stay decoded in memory, the latest ones."""
-Place = tuple[int, int, int]
-"""Shard, row group, row in it."""
 
 
 class Parquet(ForeignStore):
-    """Shards are mapped into memory; the ids of all rows are read at opening."""
+    """The ids of all rows are read at opening; the rows are mapped into memory once unpacked."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         self._files = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
-        self._shards: dict[int, Any] = {}
-        self._process = 0
-        self._kept: OrderedDict[tuple[int, int], Array] = OrderedDict()
-        self._places: dict[str, Place] = {}
-        for shard in range(len(self._files)):
-            self._add_places(shard)
-        super().__init__(path, self._places.keys())
+        self._places: dict[str, tuple[int, int]] = {}  # id -> shard, row
+        self._unpacked: dict[int, Array] = {}
+        for shard, file in enumerate(self._files):
+            for row, image in enumerate(_ids(file)):
+                if image in self._places:
+                    raise DataError(f"{file}: {image}: stands twice in {path}")
+                self._places[image] = (shard, row)
+        super().__init__(path, self._places.keys(), _width(self._files[0]))
+
+    def prepare(self, say: Callable[[str], None]) -> None:
+        """Unpack what is not in the cache yet."""
+        for shard, file in enumerate(self._files):
+            if not _unpacked_file(file).is_file():
+                say(f"{file}: unpacking into the cache, shard {shard + 1} of {len(self._files)}")
+                self._rows(shard)
 
     def load(self, image: str) -> Array:
         """The row of that picture, a copy."""
-        shard, group, row = self._places[image]
-        found: Array = self._group(shard, group)[row].copy()
+        shard, row = self._places[image]
+        found: Array = self._rows(shard)[row].copy()
         return found
 
-    def get(self, ids: Sequence[str]) -> Array:
-        """Ids -> (n, tokens, width), each row group decoded once."""
-        order = sorted(range(len(ids)), key=lambda at: self._places.get(ids[at], (0, 0, 0)))
-        found = {at: self.read(ids[at]) for at in order}
-        return np.stack([found[at] for at in range(len(ids))])
+    def _rows(self, shard: int) -> Array:
+        """All rows of a shard, mapped into memory."""
+        if shard not in self._unpacked:
+            file = self._files[shard]
+            there = _unpacked_file(file)
+            if not there.is_file():
+                _unpack(file, there)
+            self._unpacked[shard] = np.load(there, mmap_mode="r", allow_pickle=False)
+        return self._unpacked[shard].view(np.ndarray)
 
-    def _add_places(self, shard: int) -> None:
-        path, file = self._files[shard], self._open(shard)
-        names = file.schema_arrow.names
-        column = next((name for name in ID_COLUMNS if name in names), None)
-        if column is None or NAMED not in names:
-            raise DataError(
-                f"{path}: should have the columns {' or '.join(ID_COLUMNS)}, and {NAMED}; found "
-                f"{', '.join(names)}"
-            )
-        for group in range(file.num_row_groups):
-            ids = file.read_row_group(group, columns=[column], use_threads=False)[column]
-            for row, image in enumerate(map(str, ids.to_pylist())):
-                if image in self._places:
-                    raise DataError(f"{path}: {image}: stands twice in {self.path}")
-                self._places[image] = (shard, group, row)
 
-    def _open(self, shard: int) -> Any:
-        """The shard, opened once in each process."""
-        from pyarrow import ArrowException, parquet
+def _unpacked_file(file: Path) -> Path:
+    """Where in the cache the rows of a shard lie: the file's path, size and time say it."""
+    found = file.stat()
+    key = f"{file.absolute()}\n{found.st_size}\n{found.st_mtime_ns}"
+    return cache_folder() / "parquet" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
 
-        if self._process != os.getpid():
-            self._shards, self._process = {}, os.getpid()
-        if shard not in self._shards:
-            path = self._files[shard]
-            try:
-                self._shards[shard] = parquet.ParquetFile(path, memory_map=True)
-            except (OSError, ArrowException) as error:
-                raise DataError(f"{path}: not a readable Parquet file: {error}") from None
-        return self._shards[shard]
 
-    def _group(self, shard: int, group: int) -> Array:
-        """The features of a row group, (rows, tokens, width)."""
-        from pyarrow import ArrowException
+def _unpack(file: Path, there: Path) -> None:
+    """Write the features of a shard as an array of (rows, tokens, width)."""
 
-        key = (shard, group)
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        path, file = self._files[shard], self._open(shard)
-        try:
-            read = file.read_row_group(group, columns=[NAMED], use_threads=False)  # safe in forks
-            column = read[NAMED].combine_chunks()
-        except (OSError, ArrowException) as error:
-            raise DataError(f"{path}: row group {group}: cannot be read: {error}") from None
-        found = _rows(column, file.schema_arrow.metadata or {}, f"{path}: row group {group}")
-        self._kept[key] = found
-        while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > KEPT_BYTES:
-            self._kept.popitem(last=False)
-        return found
+    def write(path: Path) -> None:
+        with path.open("wb") as out:
+            _write_rows(file, out)
+
+    try:
+        write_atomically(there, write)
+    except OSError as error:
+        raise RunFailed(
+            f"{there}: cannot be written: {error.strerror}. The cache takes as much room as the "
+            "features do unpacked; VLBENCH_CACHE says where it lies."
+        ) from None
+
+
+def _write_rows(file: Path, out: BinaryIO) -> None:
+    opened = _open(file)
+    count, shape = opened.metadata.num_rows, None
+    for group in range(opened.num_row_groups):
+        rows = _decoded(opened, f"{file}: row group {group}", group)
+        if shape is None:
+            shape = rows.shape[1:]
+            head = {"descr": rows.dtype.str, "fortran_order": False, "shape": (count, *shape)}
+            np.lib.format.write_array_header_1_0(out, head)
+        if rows.shape[1:] != shape:
+            raise DataError(f"{file}: row group {group}: rows of {rows.shape[1:]} behind {shape}")
+        out.write(np.ascontiguousarray(rows).tobytes())
+
+
+def _open(file: Path) -> Any:
+    from pyarrow import ArrowException, parquet
+
+    try:
+        opened = parquet.ParquetFile(file, memory_map=True)
+    except (OSError, ArrowException) as error:
+        raise DataError(f"{file}: not a readable Parquet file: {error}") from None
+    return opened
+
+
+def _ids(file: Path) -> list[str]:
+    """The ids of a shard's rows, in order."""
+    opened = _open(file)
+    names = opened.schema_arrow.names
+    column = next((name for name in ID_COLUMNS if name in names), None)
+    if column is None or NAMED not in names:
+        raise DataError(
+            f"{file}: should have the columns {' or '.join(ID_COLUMNS)}, and {NAMED}; found "
+            f"{', '.join(names)}"
+        )
+    return list(map(str, opened.read(columns=[column], use_threads=False)[column].to_pylist()))
+
+
+def _width(file: Path) -> int:
+    """Of the first row, without decoding the others."""
+    opened = _open(file)
+    where = f"{file}: row 0"
+    for batch in opened.iter_batches(batch_size=1, columns=[NAMED], use_threads=False):
+        rows = _rows(batch[NAMED], opened.schema_arrow.metadata or {}, where)
+        return int(checked(rows[0], where, None).shape[1])
+    return 0
+
+
+def _decoded(opened: Any, where: str, group: int) -> Array:
+    """The features of a row group, (rows, tokens, width)."""
+    from pyarrow import ArrowException
+
+    try:
+        # Without threads, as they do not outlive a fork.
+        column = opened.read_row_group(group, columns=[NAMED], use_threads=False)[NAMED]
+    except (OSError, ArrowException) as error:
+        raise DataError(f"{where}: cannot be read: {error}") from None
+    return _rows(column.combine_chunks(), opened.schema_arrow.metadata or {}, where)
 
 
 def _rows(column: Any, metadata: dict[bytes, bytes], where: str) -> Array:
@@ -137,7 +177,3 @@ def _shape(metadata: dict[bytes, bytes], lengths: list[int], where: str) -> tupl
             "Another shape is said by 'tokens' and 'width' in the schema's metadata."
         )
     return tokens, width
-
-
-def _bytes(array: Array) -> int:
-    return int(array.nbytes)

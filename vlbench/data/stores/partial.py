@@ -116,10 +116,10 @@ class Partial(ABC):
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._begin()
         except BlockingIOError:
-            self._lock.close()
+            self.close()
             raise UsageError(f"{self.folder}: another process is at work on it.") from None
         except BaseException:
-            self._lock.close()
+            self.close()
             raise
         return self
 
@@ -129,7 +129,11 @@ class Partial(ABC):
             if self._waiting:
                 self.flush()
         finally:
-            self._lock.close()
+            self.close()
+
+    def close(self) -> None:
+        """Let another process go on."""
+        self._lock.close()
 
     def _begin(self) -> None:
         """Go on where an earlier process was, if it did the same."""
@@ -179,4 +183,5 @@ def _journal(file: Path) -> list[Done]:
 
 def _told(begun: dict[str, Any]) -> str:
     encoder = begun.get("encoder") or {}
-    return f"{begun.get('kind')} and the encoder {encoder.get('name')} {encoder.get('hash')}"[:80]
+    name, said = encoder.get("name"), str(encoder.get("hash"))
+    return f"{begun.get('kind')} and the encoder '{name}' ({said[:12]})"

@@ -76,7 +76,8 @@ class PartialPictures(Partial):
         """The store that it became."""
         return FeatureStore.open(self.store)
 
-    def __exit__(self, *error: object) -> None:
-        super().__exit__(*error)
+    def close(self) -> None:
+        """Let another process go on."""
         if self._file is not None:
             self._file.close()
+        super().close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
 
 from vlbench.data.stores.base import Array, Store
 from vlbench.errors import DataError
@@ -30,6 +32,25 @@ class Union(Store):
             if not store.missing([image]):
                 return store.read(image)
         raise DataError(f"{self.path}: no features of {image}, nor in the other stores")
+
+    def get(self, ids: Sequence[str]) -> Array:
+        """Ids -> (n, tokens, width), each store asked once."""
+        left = list(dict.fromkeys(ids))
+        found: dict[str, Array] = {}
+        for store in self.stores:
+            lacking = set(store.missing(left))
+            held = [image for image in left if image not in lacking]
+            if held:
+                found.update(zip(held, store.get(held), strict=True))
+            left = [image for image in left if image in lacking]
+        if left:
+            raise DataError(f"{self.path}: no features of {left[0]}, nor in the other stores")
+        return np.stack([found[image] for image in ids])
+
+    def prepare(self, say: Callable[[str], None]) -> None:
+        """Prepare each store."""
+        for store in self.stores:
+            store.prepare(say)
 
     def missing(self, ids: Iterable[str]) -> list[str]:
         """Those that no store holds."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vlbench.data.cache import cache_folder
+from vlbench.cache import cache_folder
 from vlbench.errors import MissingError
 
 

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.data.conftest import picture
+from tests.data.toy_encoder import OtherEncoder, ToyEncoder
+from vlbench.data.extract_store import extract_store
+from vlbench.data.stores import partial
+from vlbench.data.stores.opening import open_store
+from vlbench.data.stores.partial import partial_of
+from vlbench.errors import DataError, RunFailed, UsageError
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from tests.data.toy_encoder import ToyEncoder
+from vlbench.data.extract_store import extract_store
+from vlbench.data.stores import partial
+
+class Slow(ToyEncoder):
+    def encode_frames(self, images):
+        time.sleep(0.05)
+        return super().encode_frames(images)
+
+partial.FLUSH_SECONDS = 0.1
+images, store, kind = map(Path, sys.argv[1:])
+extract_store(Slow(), images, store, kind.name, 1, lambda *_: None, print)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for number in range(8):
+        picture(tmp_path / f"images/{number % 3}/p{number}.png", number * 30)
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def clips(tmp_path) -> Path:
+    for clip, frames in (("a", 3), ("-b_1", 1), ("c", 5)):
+        for frame in range(frames):
+            picture(tmp_path / f"clips/tv/{clip}/{frame:03}.png", frame * 40)
+    return tmp_path / "clips"
+
+
+def run(images, store, kind="pictures", encoder=None, said=None, size=2):
+    said = [] if said is None else said
+    chosen = encoder or ToyEncoder()
+    return extract_store(chosen, images, store, kind, size, lambda *_: None, said.append)
+
+
+def files(store: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(store.iterdir())}
+
+
+def test_pictures_become_a_store_of_our_own(folder, tmp_path) -> None:
+    told: list[tuple[int, int]] = []
+    made = extract_store(
+        ToyEncoder(), folder, tmp_path / "s", "pictures", 3, lambda *at: told.append(at), print
+    )
+    assert told == [(0, 8), (3, 8), (6, 8), (8, 8)]
+    assert sorted(files(tmp_path / "s")) == ["features.npy", "index.json"]
+    assert made.ids == [f"p{number}" for number in range(8)]
+    assert made.read("p2").tolist() == [[60, 20], [195, 65], [7, np.float16(7 / 3)]]
+    assert open_store(tmp_path / "s").encoder == "toy"
+    assert not partial_of(tmp_path / "s").exists()
+
+
+def test_frames_become_archives_in_the_layout_of_value(clips, tmp_path) -> None:
+    run(clips, tmp_path / "s", "frames")
+    assert sorted(files(tmp_path / "s")) == ["-b_1.npz", "a.npz", "c.npz", "clips.json"]
+    with np.load(tmp_path / "s" / "a.npz") as archive:
+        assert archive["features"].dtype == np.float16
+        assert archive["features"][:, 0].tolist() == [0, 40, 80]
+    store = open_store(tmp_path / "s")
+    assert store.encoder == "toy" and store.read("c").shape == (5, 3)
+
+
+@pytest.mark.parametrize("kind", ["pictures", "frames"])
+def test_killed_and_started_again_the_store_has_the_same_bytes(
+    kind, folder, clips, tmp_path
+) -> None:
+    images = folder if kind == "pictures" else clips
+    run(images, tmp_path / "whole", kind, size=1)
+    store, journal = tmp_path / "s", partial_of(tmp_path / "s") / "journal.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, images, store, kind], cwd=Path(__file__).parents[2]
+    )
+    deadline = time.monotonic() + 60
+    while not (journal.is_file() and journal.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not store.exists()
+    said: list[str] = []
+    encoder = ToyEncoder()
+    run(images, store, kind, encoder, said, size=1)
+    assert "going on behind" in said[0]
+    assert 0 < encoder.seen < (8 if kind == "pictures" else 9)
+    assert files(store) == files(tmp_path / "whole")
+
+
+@pytest.fixture
+def stopped(folder, tmp_path, monkeypatch) -> Path:
+    """A store of which five pictures are noted, with a half-written end."""
+    monkeypatch.setattr(partial, "FLUSH_SECONDS", 0)
+
+    class Stops(ToyEncoder):
+        def encode(self, images):
+            if self.seen == 5:
+                raise KeyboardInterrupt
+            return super().encode(images)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tmp_path / "s", encoder=Stops(), size=1)
+    path = partial_of(tmp_path / "s")
+    with (path / "journal.jsonl").open("a") as file:
+        file.write('["p5", "01')
+    with (path / "features.npy").open("ab") as file:
+        file.write(b"torn")
+    return tmp_path / "s"
+
+
+def test_a_half_written_end_is_cut_off(stopped, folder, tmp_path) -> None:
+    run(folder, tmp_path / "whole")
+    encoder = ToyEncoder()
+    run(folder, stopped, encoder=encoder)
+    assert encoder.seen == 3
+    assert files(stopped) == files(tmp_path / "whole")
+
+
+def test_features_that_did_not_reach_the_disk_are_made_again(stopped, folder, tmp_path) -> None:
+    run(folder, tmp_path / "whole")
+    os.truncate(partial_of(stopped) / "features.npy", 128 + 2 * 12 + 1)
+    encoder = ToyEncoder()
+    run(folder, stopped, encoder=encoder)
+    assert encoder.seen == 6
+    assert files(stopped) == files(tmp_path / "whole")
+
+
+def test_another_encoder_does_not_go_on(stopped, folder) -> None:
+    with pytest.raises(UsageError, match=r"encoder 'toy' \(abc\), asked for .* 'other' .*Delete"):
+        run(folder, stopped, encoder=OtherEncoder())
+
+
+def test_other_pictures_than_those_extracted_do_not_go_on(stopped, folder) -> None:
+    os.utime(folder / "1" / "p4.png", (1, 1))
+    (folder / "0" / "p0.png").unlink()
+    with pytest.raises(UsageError, match=r"2 of its pictures are gone or have changed .* p0"):
+        run(folder, stopped)
+
+
+def test_pictures_may_come_and_go_as_long_as_they_are_not_extracted(stopped, folder) -> None:
+    (folder / "0" / "p6.png").unlink()
+    picture(folder / "more" / "a.png")
+    assert sorted(run(folder, stopped).ids) == ["a", "p0", "p1", "p2", "p3", "p4", "p5", "p7"]
+
+
+def test_a_second_process_is_turned_away(stopped, folder) -> None:
+    class Nested(ToyEncoder):
+        def encode(self, images):
+            with pytest.raises(UsageError, match="another process is at work"):
+                run(folder, stopped)
+            return super().encode(images)
+
+    assert len(run(folder, stopped, encoder=Nested())) == 8
+
+
+def test_unreadable_pictures_hold_up_no_other_and_are_told_at_the_end(folder, tmp_path) -> None:
+    broken = {name: (folder / name).read_bytes() for name in ("1/p1.png", "0/p6.png")}
+    for name, content in broken.items():
+        (folder / name).write_bytes(content[:50])
+    with pytest.raises(DataError) as caught:
+        run(folder, tmp_path / "s", size=3)
+    text = str(caught.value)
+    assert caught.value.exit_code == 3 and text.startswith("2 of 8 pictures cannot be read:")
+    assert "p1.png" in text and "p6.png" in text and "p2.png" not in text
+    assert f"kept in {tmp_path / 's'}.partial" in text and not (tmp_path / "s").exists()
+    for name, content in broken.items():
+        (folder / name).write_bytes(content)
+    encoder = ToyEncoder()
+    made = run(folder, tmp_path / "s", encoder=encoder)
+    assert encoder.seen == 2 and made.missing([f"p{n}" for n in range(8)]) == []
+
+
+def test_a_clip_with_an_unreadable_frame_is_told_by_its_frame(clips, tmp_path) -> None:
+    (clips / "tv/c/002.png").write_bytes(b"none")
+    with pytest.raises(DataError, match=r"1 of 3 clips cannot be read:\n.*tv/c/002\.png"):
+        run(clips, tmp_path / "s", "frames")
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_store_that_is_complete_stays_and_another_one_is_not_overwritten(
+    folder, clips, tmp_path
+) -> None:
+    for kind, images in (("pictures", folder), ("frames", clips)):
+        store, said, encoder = tmp_path / kind, [], ToyEncoder()
+        run(images, store, kind)
+        run(images, store, kind, encoder, said)
+        assert encoder.seen == 0 and said == [f"{store}: complete already"]
+        with pytest.raises(UsageError, match="of another encoder is there already"):
+            run(images, store, kind, OtherEncoder())
+    with pytest.raises(UsageError, match="something else is there already"):
+        run(folder, tmp_path / "images")
+
+
+def test_features_that_float16_cannot_hold_are_refused(folder, tmp_path) -> None:
+    class Loud(ToyEncoder):
+        def encode(self, images):
+            return super().encode(images) * 1e4
+
+    with pytest.raises(RunFailed, match="features of p0 are not finite in float16"):
+        run(folder, tmp_path / "s", encoder=Loud())
