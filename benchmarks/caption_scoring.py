@@ -2,8 +2,8 @@
 
 `python benchmarks/caption_scoring.py [--images 5000] [--references 5] [--without-meteor]` generates
 captions of about ten words from a Zipf-like vocabulary, as many as COCO's Karpathy test split has,
-and scores new predictions twice, with an empty cache at first. The table is in seconds; `again` is
-what an evaluation costs while training.
+and scores new predictions twice in one process, from an empty cache. The table is in seconds;
+`again` is what an evaluation costs while training.
 """
 
 from __future__ import annotations

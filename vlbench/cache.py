@@ -1,4 +1,4 @@
-"""The folder for what can be made again: generated data, features, hashes of big files."""
+"""The folder for what can be made again: generated data, features, tokens, hashes of big files."""
 
 from __future__ import annotations
 

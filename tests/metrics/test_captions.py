@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from vlbench.errors import DataError, MissingError, RunFailed
-from vlbench.metrics import captions, java, ptb
+from vlbench.metrics import captions, java, ptb, value_captions
+from vlbench.metrics.references import prepare
 
 Golden = Callable[[str], Any]
 FOLDER = "metrics/coco_caption"
@@ -58,6 +59,12 @@ def test_no_character_shifts_later_captions_to_another_image(character: str) -> 
     assert ptb.tokenize(texts) == ["first part", "second caption", "", "last one"]
 
 
+def test_space_that_ends_no_line_stays_as_it_changes_tokens() -> None:
+    texts = ["5 1/2 dogs", "5\u00a01/2 dogs", "5\t1/2 dogs", "5\u30001/2 dogs"]
+    glued = "5\u00a01/2 dogs"
+    assert ptb.tokenize(texts) == [glued, glued, "5 1/2 dogs", "5 1/2 dogs"]
+
+
 def test_half_a_surrogate_is_scored_like_any_other_text() -> None:
     assert ptb.tokenize(["a \ud83d dog", "b"]) == ["a dog", "b"]
 
@@ -71,7 +78,7 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
 def test_a_faulty_image_is_named() -> None:
     with pytest.raises(DataError, match="Image 5: the annotation has no captions"):
         captions.score({"5": {"captions": []}}, {"5": "a dog"})
-    with pytest.raises(DataError, match="the first is '5'"):
+    with pytest.raises(DataError, match="No prediction for 1 of 1 examples: 5"):
         captions.score({"5": {"captions": ["a dog"]}}, {})
     with pytest.raises(DataError, match="No reference caption holds a word"):
         captions.score_without_meteor({"5": {"captions": ["...", "?"]}}, {"5": "a dog"})
@@ -85,6 +92,16 @@ def golden_set(golden: Golden, name: str) -> tuple[dict[str, list[str]], dict[st
     return references, {str(record["image_id"]): record["caption"] for record in results}
 
 
+def golden_clips(golden: Golden) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    folder = "metrics/value/yc2c/yc2c_val"
+    gold = {
+        str(clip["clip_id"]): {"captions": [each["desc"] for each in clip["descs"]]}
+        for clip in golden(f"{folder}_release.jsonl")
+    }
+    results = golden(f"{folder}_predictions.jsonl")
+    return gold, {str(clip["clip_id"]): clip["descs"][0]["desc"] for clip in results}
+
+
 def per_image(expected: Any, metric: str) -> dict[str, float]:
     return {image: values[metric] for image, values in expected["per_image"].items()}
 
@@ -93,7 +110,11 @@ def per_image(expected: Any, metric: str) -> dict[str, float]:
 def test_every_golden_set_has_the_official_tokens_and_scores(golden: Golden, name: str) -> None:
     references, candidates = golden_set(golden, name)
     tokens = golden(f"{FOLDER}/{name}_tokens.json")
-    assert captions.tokenize_all(references, candidates) == (tokens["gts"], tokens["res"])
+    assert prepare(references).tokens == tokens["gts"]
+    predicted = ptb.tokenize(candidates[image] for image in references)
+    assert {image: [text] for image, text in zip(references, predicted, strict=True)} == tokens[
+        "res"
+    ]
     expected = golden(f"{FOLDER}/{name}_expected.json")
     found = captions.evaluate(references, candidates, meteor=False)
     for official, ours in NAMES.items():
@@ -103,7 +124,7 @@ def test_every_golden_set_has_the_official_tokens_and_scores(golden: Golden, nam
 
 
 def test_every_golden_set_has_the_official_meteor(
-    golden: Golden, capfd: pytest.CaptureFixture[str]
+    golden: Golden, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with captions.running_meteor() as scorer:
         for name in SETS:
@@ -113,6 +134,11 @@ def test_every_golden_set_has_the_official_meteor(
             assert overall == pytest.approx(expected["overall"]["METEOR"], abs=1e-6)
             found = dict(zip(tokens["gts"], scores, strict=True))
             assert found == pytest.approx(per_image(expected, "METEOR"), abs=1e-6)
+        monkeypatch.setattr(captions, "running_meteor", lambda: nullcontext(scorer))
+        expected = golden("metrics/value/yc2c/expected.json")["official_value"]
+        found = value_captions.score(*golden_clips(golden)).metrics
+        for official, value in expected.items():
+            assert round(found[official.lower()], 2) == value
     assert capfd.readouterr() == ("", "")
 
 

@@ -54,6 +54,17 @@ def test_consistency_is_accuracy_on_what_right_answers_entail() -> None:
     assert score(questions, predictions).metrics["consistency"] == 50
     without = {each: text for each, text in predictions.items() if each != "3"}
     assert "consistency" not in score(questions, without).metrics
+    assert score(questions, {**without, "1": "blue"}).metrics["consistency"] == 0  # not needed
+
+
+def test_entailed_questions_may_stand_in_a_file_of_their_own() -> None:
+    questions = {"1": question("red", entailed=["1", "3"])}
+    others = {"3": question("no", isBalanced=False), "1": question("another", isBalanced=False)}
+    predictions = {"1": "red", "3": "no"}
+    assert "consistency" not in evaluate(questions, predictions).metrics
+    found = evaluate(questions, predictions, others=others)
+    assert found.metrics["consistency"] == found.metrics["accuracy"] == 100
+    assert set(found.per_example) == {"1"}
 
 
 def test_validity_and_plausibility_need_the_choices() -> None:
@@ -86,7 +97,7 @@ def test_distribution_is_the_weighted_chi_square_over_right_answers() -> None:
 
 def test_predictions_for_unknown_questions_are_ignored_and_missing_ones_named() -> None:
     assert score({"1": question("red")}, {"1": "red", "9": "x"}).metrics["accuracy"] == 100
-    with pytest.raises(DataError, match="the first is '01'"):
+    with pytest.raises(DataError, match="No prediction for 1 of 1 examples: 01"):
         score({"01": question("red")}, {"1": "red"})
     with pytest.raises(DataError, match="Question 1: the annotation has no answer"):
         score({"1": {"question": "?"}}, {"1": "red"})

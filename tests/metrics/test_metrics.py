@@ -20,6 +20,13 @@ def test_validation_uses_the_cheaper_version_where_there_is_one() -> None:
     assert load_metric("vqa", validation=True) is vqa.score
 
 
+def test_both_versions_of_vqa_can_be_named() -> None:
+    answers = [{"answer": "two", "answer_id": number} for number in range(10)]
+    annotations, predictions = {"1": {"answers": answers}}, {"1": "two"}
+    assert load_metric("vqa")(annotations, predictions).metrics == {"accuracy": 0}
+    assert load_metric("vqa-2021")(annotations, predictions).metrics == {"accuracy": 100}
+
+
 def test_a_metric_from_outside_loads_by_module_and_function() -> None:
     assert load_metric("vlbench.metrics.vqa:score") is vqa.score
 

@@ -31,7 +31,7 @@ def test_a_sentence_is_consistent_if_all_its_pairs_are_right() -> None:
 
 
 def test_a_missing_prediction_is_an_error_and_no_silent_success() -> None:
-    with pytest.raises(DataError, match="No prediction for 2 of 4 examples; the first is 'dev-1-1"):
+    with pytest.raises(DataError, match="for 2 of 4 examples: dev-1-1-0, dev-11-0-0"):
         score(ANNOTATIONS, {"dev-1-0-0": "True", "dev-1-0-1": "True"})
 
 

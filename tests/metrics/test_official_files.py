@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vlbench.errors import DataError, MissingError, UsageError
-from vlbench.metrics.official_files import score_files
+from vlbench.metrics import captions
+from vlbench.metrics.java import require_java
+from vlbench.metrics.official_files import TASKS, Files, FileScore, score_files
 
 Write = Callable[[str, object], Path]
 
@@ -17,20 +20,55 @@ VQA = {"annotations": [{"question_id": 5, "answers": ANSWERS, "answer_type": "ot
 GQA = {"05": {"question": "Which one?", "answer": "dog", "types": {"structural": "query"}}}
 NLVR2 = '{"identifier": "dev-1-0-0", "label": "True"}\n{"identifier": "dev-1-1-0", "label": "True"}'
 COCO = {"images": [{"id": 5}], "annotations": [{"image_id": 5, "caption": "A dog."}]}
+QUESTIONS = '{"qid": 7, "answer_idx": 2}\n{"qid": 8, "answer_idx": 0}\n'
+CLIPS = '{"clip_id": 3, "descs": [{"desc": "a dog"}, {"desc": "one dog"}]}\n'
+PAIRS = "dev-1-0-0,true\r\ndev-1-1-0,True\n"
 RIGHT: dict[str, tuple[object, object]] = {
     "vqav2": (VQA, [{"question_id": 5, "answer": "dog"}]),
     "gqa": (GQA, [{"questionId": "05", "prediction": "dog"}]),
-    "nlvr2": (NLVR2, "dev-1-0-0,true\ndev-1-1-0,True\n"),
-    "nlvr": (NLVR2, "dev-1-0-0,true\ndev-1-1-0,True\n"),
+    "nlvr2": (NLVR2, PAIRS),
+    "nlvr": (NLVR2, PAIRS),
+    "tvqa": (QUESTIONS, {"7": 2, "8": 0}),
+    "how2qa": (QUESTIONS, {"8": 0, "7": 2}),
 }
+CAPTIONS: dict[str, tuple[object, object]] = {
+    "coco": (COCO, [{"image_id": 5, "caption": "a dog"}]),
+    "tvc": (CLIPS, '{"clip_id": 3, "descs": [{"desc": "a dog"}, {"desc": "never read"}]}'),
+    "yc2c": (CLIPS, '{"clip_id": 3, "descs": [{"desc": "a dog"}]}'),
+}
+
+
+@pytest.fixture
+def no_java(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faulty files are told where there is none too."""
+    monkeypatch.setattr("vlbench.metrics.java.require_java", lambda: "java")
+
+
+@pytest.fixture
+def without_meteor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What METEOR gives has a test of its own: it takes long to start."""
+    try:
+        require_java()
+    except MissingError as error:
+        pytest.skip(str(error))
+    monkeypatch.setattr(captions, "running_meteor", nullcontext)
+
+
+def score(task: str, predictions: Path, annotations: Path, **more: Any) -> FileScore:
+    return score_files(task, Files(predictions, annotations, **more))[0]
 
 
 @pytest.mark.parametrize("task", RIGHT)
 def test_official_files_of_every_task_are_scored(write: Write, task: str) -> None:
     annotations, predictions = RIGHT[task]
-    found = score_files(task, write("results", predictions), write("gold", annotations))
-    assert found.task == task
+    found = score(task, write("results", predictions), write("gold", annotations))
     assert found.metrics["accuracy"] == 100
+    assert set(found.scores["accuracy"].values()) == {100}
+    assert found.n == len(found.scores["accuracy"])
+
+
+def test_every_task_has_a_test_of_its_files() -> None:
+    assert set(TASKS) == {*RIGHT, *CAPTIONS}
 
 
 @pytest.mark.parametrize(
@@ -38,29 +76,69 @@ def test_official_files_of_every_task_are_scored(write: Write, task: str) -> Non
     [
         ("vqav2", "[{", "results: not JSON: .*line 1"),
         ("vqav2", {}, "results: the file should be a list, found {}"),
-        ("vqav2", [3], "results: record 1 should be an object, found 3"),
-        ("vqav2", [{"answer": "dog"}], "results: record 1: 'question_id' is missing"),
+        ("vqav2", [3], "1 records that cannot be used: record 1 should be an object, found 3"),
+        ("vqav2", [{"answer": "dog"}], "record 1: 'question_id' is missing"),
         ("vqav2", [{"question_id": "5", "answer": "dog"}], "'question_id' should be a whole numb"),
         ("vqav2", [{"question_id": True, "answer": "dog"}], "'question_id' should be a whole numb"),
-        ("vqav2", [{"question_id": 5, "answer": 2}], "'answer' should be text, found 2"),
-        ("vqav2", [], "results: No prediction for 1 of 1 examples; the first is '5'"),
         (
             "vqav2",
-            [{"question_id": 5, "answer": "a"}, {"question_id": 6, "answer": "b"}],
-            "results: 1 predictions have no annotation; the first is for '6'",
+            [{"question_id": 5, "answer": 2}, {"question_id": 5, "answer": None}],
+            r"results: 2 records that cannot be used: record 1 \(5\): 'answer' should be text, "
+            r"found 2; record 2 \(5\): 'answer' should be text, found null\.$",
+        ),
+        ("vqav2", [], "results: the file holds no predictions. 1 of 1 examples without .*: 5"),
+        ("vqav2", "", "results: the file holds no predictions. 1 of 1 examples without .*: 5"),
+        (
+            "vqav2",
+            [{"question_id": 6, "answer": "a"}, {"question_id": 6, "answer": "b"}],
+            "results: 1 of 1 examples without a prediction: 5. 1 predictions for unknown examples: "
+            "6. 1 examples predicted more than once: 6",
+        ),
+        (
+            "vqav2",
+            [{"question_id": number, "answer": "a"} for number in range(5, 18)],
+            "12 predictions for unknown examples: 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, and 2 more",
         ),
         ("gqa", [{"questionId": 5, "prediction": "dog"}], "'questionId' should be text, found 5"),
-        ("gqa", [{"questionId": "5", "prediction": "dog"}], "No prediction .* '05'"),
-        ("nlvr2", "dev-1-0-0,True", "results: No prediction for 1 of 2 examples; .* 'dev-1-1-0'"),
-        ("nlvr2", "dev-1-0-0,True\ndev-1-1-0", "results: line 2: should be identifier,prediction"),
+        ("gqa", [{"questionId": "5", "prediction": "dog"}], "without .*: 05. .*unknown .*: 5"),
+        (
+            "gqa",
+            [{"questionId": each, "prediction": "dog"} for each in ("05", "6")],
+            "unknown examples: 6. Predictions for unbalanced questions need --questions",
+        ),
+        ("nlvr2", "dev-1-0-0,True", "results: 1 of 2 examples without a prediction: dev-1-1-0"),
+        ("nlvr2", f"{PAIRS}dev-1-1-0,True", "1 examples predicted more than once: dev-1-1-0"),
+        ("nlvr2", f"{PAIRS}dev-2-1-0,True", "1 predictions for unknown examples: dev-2-1-0"),
+        ("nlvr2", "dev-1-0-0,True\ndev-1-1-0", "line 2 should be identifier,prediction, found"),
+        ("nlvr2", " \n", "results: the file holds no predictions"),
+        ("tvqa", {"7": 2}, "1 of 2 examples without a prediction: 8"),
+        ("tvqa", {"7": 2, "8": 0, "9": 1}, "1 predictions for unknown examples: 9"),
+        ("tvqa", {"7": 2, "8": "0"}, r"question \(8\): the index should be a whole number"),
+        ("tvqa", {"7": 2, "8": 0.0}, r"question \(8\): the index should be a whole number"),
+        ("tvqa", '{"7": 2, "8": 0, "7": 1}', "1 examples predicted more than once: 7"),
+        ("how2qa", [["7", 2], ["8", 0]], "results: the file should be an object of question id"),
+        ("how2qa", {}, "the file holds no predictions. 2 of 2 examples without a prediction: 7, 8"),
+        ("coco", [], "the file holds no predictions. 1 of 1 examples without a prediction: 5"),
+        ("coco", [{"image_id": 5, "caption": "a"}] * 2, "examples predicted more than once: 5"),
+        ("coco", [{"image_id": 5, "caption": None}], r"record 1 \(5\): 'caption' should be text"),
+        ("coco", [{"image_id": 7, "caption": "a"}], "1 predictions for unknown examples: 7"),
+        ("tvc", '{"clip_id": 3}', r"line 1 \(3\): 'descs' is missing"),
+        ("tvc", '{"clip_id": 3, "descs": []}', r"line 1 \(3\): 'descs' is empty"),
+        ("tvc", '{"clip_id": 3, "descs": ["a"]}', "'descs' should be an object, found"),
+        ("tvc", '{"clip_id": 3, "descs": [{"desc": 1}]}', "'desc' should be text, found 1"),
+        ("tvc", '{"clip_id": "3", "descs": []}', "line 1: 'clip_id' should be a whole number"),
+        ("tvc", '\n{"clip_id":', "line 2: not JSON"),
+        ("yc2c", f"{CLIPS}{CLIPS}", "1 examples predicted more than once: 3"),
     ],
 )
-def test_faulty_predictions_are_told_with_file_and_record(
-    write: Write, task: str, predictions: object, message: str
+def test_faulty_predictions_are_told_in_one_message_with_the_ids(
+    no_java: None, write: Write, task: str, predictions: object, message: str
 ) -> None:
-    with pytest.raises(DataError, match=message) as error:
-        score_files(task, write("results", predictions), write("gold", RIGHT[task][0]))
-    assert error.value.exit_code == 3
+    annotations = {**RIGHT, **CAPTIONS}[task][0]
+    with pytest.raises(UsageError, match=message) as error:
+        score(task, write("results", predictions), write("gold", annotations))
+    assert error.value.exit_code == 2
+    assert str(error.value).count("results") == 1
 
 
 @pytest.mark.parametrize(
@@ -68,7 +146,8 @@ def test_faulty_predictions_are_told_with_file_and_record(
     [
         ("vqav2", [], "gold: the file should be an object, found"),
         ("vqav2", {"questions": []}, "gold: 'annotations' is missing"),
-        ("vqav2", {"annotations": []}, "nothing to score"),
+        ("vqav2", {"annotations": []}, "gold: there is nothing to score"),
+        ("vqav2", {"annotations": VQA["annotations"] * 2}, "gold: 1 ids occur more than once: 5"),
         (
             "vqav2",
             {"annotations": [{"question_id": 5, "answers": []}]},
@@ -80,81 +159,158 @@ def test_faulty_predictions_are_told_with_file_and_record(
             r"gold: record 1 \(question 5\): answers: record 1: 'answer' should be text",
         ),
         ("gqa", {"05": {"question": "Which?"}}, "gold: question 05: 'answer' is missing"),
+        ("gqa", [{"question_id": "05", "label": {}}], "gold: record 1: there is no label"),
+        ("gqa", {}, "gold: there is nothing to score"),
         ("nlvr2", '{"label": "True"}', "gold: line 1: 'identifier' is missing"),
+        ("nlvr2", '{"identifier": "dev-1-1-0"}', "gold: line 1: 'label' should be text"),
         ("nlvr2", '\n{"label":', "gold: line 2: not JSON"),
+        ("nlvr2", f"{NLVR2}\n{NLVR2}", "gold: 2 ids occur more than once: dev-1-0-0, dev-1-1-0"),
+        ("nlvr2", "", "gold: there is nothing to score"),
+        ("tvqa", '{"qid": 7}', "gold: line 1: 'answer_idx' is missing"),
+        ("tvqa", '{"answer_idx": 7}', "gold: line 1: 'qid' is missing"),
+        ("tvqa", {"solution": {"House": {"7": "2"}}}, "gold: House: '7' should be a whole number"),
+        ("tvqa", {"solution": {"House": {"7": 1}, "Friends": {"7": 1}}}, "more than once: 7"),
+        ("coco", {**COCO, "images": [{"id": 5}, {"id": 6}]}, "gold: image 6 has no captions"),
+        ("tvc", '{"clip_id": 3, "descs": []}', "gold: line 1: 'descs' is empty"),
+        ("tvc", CLIPS + CLIPS, "gold: 1 ids occur more than once: 3"),
     ],
 )
 def test_faulty_annotations_are_told_with_file_and_record(
-    write: Write, task: str, annotations: object, message: str
+    no_java: None, write: Write, task: str, annotations: object, message: str
 ) -> None:
-    with pytest.raises(DataError, match=message):
-        score_files(task, write("results", RIGHT[task][1]), write("gold", annotations))
-
-
-@pytest.mark.parametrize(
-    ("annotations", "predictions", "message"),
-    [
-        ({**COCO, "images": [{"id": 5}, {"id": 6}]}, [], "gold: image 6 has no captions"),
-        (COCO, [{"image_id": 5, "caption": "a"}] * 2, "results: record 2: a second result"),
-        (COCO, [{"image_id": 5, "caption": None}], "record 1: 'caption' should be text"),
-        (COCO, [{"image_id": 7, "caption": "a"}], "No prediction .* '5'"),
-    ],
-)
-def test_faulty_caption_files_are_told_with_file_and_record(
-    write: Write,
-    monkeypatch: pytest.MonkeyPatch,
-    annotations: object,
-    predictions: object,
-    message: str,
-) -> None:
-    monkeypatch.setattr("vlbench.metrics.java.require_java", lambda: "java")
-    with pytest.raises(DataError, match=message):
-        score_files("coco", write("results", predictions), write("gold", annotations))
+    predictions = {**RIGHT, **CAPTIONS}[task][1]
+    with pytest.raises(DataError, match=message) as error:
+        score(task, write("results", predictions), write("gold", annotations))
+    assert error.value.exit_code == 3
 
 
 def test_missing_and_unreadable_files_are_named(write: Write, tmp_path: Path) -> None:
     gold = write("gold", VQA)
     with pytest.raises(MissingError, match="absent: No such file"):
-        score_files("vqav2", tmp_path / "absent", gold)
+        score("vqav2", tmp_path / "absent", gold)
     with pytest.raises(MissingError, match="directory"):
-        score_files("vqav2", tmp_path, gold)
+        score("vqav2", tmp_path, gold)
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="binary: not UTF-8"):
+        score("vqav2", tmp_path / "binary", gold)
     with pytest.raises(DataError, match="binary: not UTF-8"):
-        score_files("vqav2", tmp_path / "binary", gold)
+        score("vqav2", gold, tmp_path / "binary")
 
 
 def test_unknown_words_are_usage_errors(write: Write) -> None:
     gold, results = write("gold", VQA), write("results", RIGHT["vqav2"][1])
-    with pytest.raises(UsageError, match=r"Unknown task 'vqa'\. Did you mean 'vqav2'"):
-        score_files("vqa", results, gold)
-    with pytest.raises(UsageError, match="Did you mean 'official_2021'"):
-        score_files("vqav2", results, gold, version="oficial_2021")
-    with pytest.raises(UsageError, match="--version is for vqav2"):
-        score_files("gqa", results, gold, version="official_2021")
-    with pytest.raises(UsageError, match="--choices is for gqa"):
-        score_files("vqav2", results, gold, choices=gold)
+    with pytest.raises(UsageError, match=r"Unknown task 'vqav'\. Did you mean 'vqav2'"):
+        score("vqav", results, gold)
+    with pytest.raises(
+        UsageError, match=r"no variant 'official_2021'\. Did you mean 'official-2021'"
+    ):
+        score("vqav2", results, gold, variant="official_2021")
+    with pytest.raises(UsageError, match=r"no variant 'official-2021'\. Known: all, balanced"):
+        score("nlvr2", results, gold, variant="official-2021")
+    with pytest.raises(UsageError, match="--variant is for vqav2 and nlvr2; gqa has one"):
+        score("gqa", results, gold, variant="balanced")
+    with pytest.raises(UsageError, match="--choices is for gqa; vqav2 has none"):
+        score("vqav2", results, gold, choices=gold)
+    with pytest.raises(UsageError, match="--questions is for vqav2 and gqa; coco has none"):
+        score("coco", results, gold, questions=gold)
+
+
+def test_the_questions_of_vqa_must_be_those_of_the_annotations(write: Write) -> None:
+    gold, results = write("gold", VQA), write("results", RIGHT["vqav2"][1])
+    same = write("same", {"questions": [{"question_id": 5, "question": "What?"}]})
+    assert score("vqav2", results, gold, questions=same).metrics == {"accuracy": 100}
+    other = write("other", {"questions": [{"question_id": 6}]})
+    with pytest.raises(DataError, match=r"other: not the questions of .*gold: 2 ids .*: 5, 6"):
+        score("vqav2", results, gold, questions=other)
+
+
+def test_the_variant_says_how_vqa_answers_are_normalised(write: Write) -> None:
+    answers = [{"answer": "two", "answer_id": number} for number in range(10)]
+    gold = write("gold", {"annotations": [{"question_id": 5, "answers": answers}]})
+    results = write("results", [{"question_id": 5, "answer": "two"}])
+    assert score("vqav2", results, gold).metrics == {"accuracy": 0}
+    assert score_files("vqav2", Files(results, gold))[1] == "official-2016"
+    assert score("vqav2", results, gold, variant="official-2021").metrics == {"accuracy": 100}
+
+
+def test_the_balanced_part_of_nlvr2_ignores_other_predictions(write: Write) -> None:
+    gold, results = write("gold", NLVR2.splitlines()[0]), write("results", PAIRS)
+    found = score("nlvr2", results, gold, variant="balanced")
+    assert (found.metrics, found.n) == ({"accuracy": 100, "consistency": 100}, 1)
+    with pytest.raises(UsageError, match="1 predictions for unknown examples: dev-1-1-0"):
+        score("nlvr2", results, gold, variant="all")
+
+
+def test_gqa_may_answer_questions_that_are_not_balanced(write: Write) -> None:
+    every = {**GQA, "6": {**GQA["05"], "isBalanced": False}}
+    results = write("results", [{"questionId": each, "prediction": "dog"} for each in every])
+    assert score("gqa", results, write("all", every)).n == 1
+    balanced = write("balanced", GQA)
+    assert score("gqa", results, balanced, questions=write("all", every)).n == 1
+
+
+def test_the_authors_files_of_gqa_and_nlvr2_are_read(write: Write) -> None:
+    questions = write("gqa", [{"question_id": "05", "label": {"cat": 0.3, "dog": 1.0}}])
+    results = write("answers", RIGHT["gqa"][1])
+    assert score("gqa", results, questions).metrics["accuracy"] == 100
+    labels = [{"identifier": f"dev-1-{pair}-0", "label": 1} for pair in range(2)]
+    found = score("nlvr2", write("pairs", PAIRS), write("nlvr2", labels))
+    assert found.metrics == {"accuracy": 100, "consistency": 100}
+
+
+def test_the_solution_file_of_tvqa_tells_the_answers_by_show(write: Write) -> None:
+    gold = write(
+        "gold", {"split": "tvqa_val", "solution": {"House": {"7": 2}, "Friends": {"8": 1}}}
+    )
+    found = score("tvqa", write("results", {"7": 2, "8": 0}), gold)
+    assert found.scores == {"accuracy": {"7": 100, "8": 0}}
 
 
 def test_gqa_says_why_a_metric_is_not_there(write: Write) -> None:
-    found = score_files("gqa", write("results", RIGHT["gqa"][1]), write("gold", GQA))
+    found = score("gqa", write("results", RIGHT["gqa"][1]), write("gold", GQA))
     assert found.metrics["validity"] is None
     assert found.notes["validity"] == "needs --choices"
     assert set(found.notes) == {name for name, value in found.metrics.items() if value is None}
 
 
+def test_the_json_object_has_schema_variant_metrics_and_groups(write: Write) -> None:
+    found, variant = score_files(
+        "vqav2", Files(write("results", RIGHT["vqav2"][1]), write("gold", VQA))
+    )
+    assert json.loads(json.dumps(found.as_json("vqav2", variant, None))) == {
+        "schema": "vlbench.score/1",
+        "task": "vqav2",
+        "variant": "official-2016",
+        "metrics": {"accuracy": 100.0},
+        "notes": {},
+        "n": 1,
+        "groups": {"answer_type": {"other": {"accuracy": 100.0, "n": 1}}, "question_type": {}},
+        "per_example": None,
+    }
+
+
+GQA_ALL = {
+    "accuracy": 55.55555555555556,
+    "binary": 56.81818181818182,
+    "open": 52.63157894736842,
+    "validity": 84.12698412698413,
+    "plausibility": 77.77777777777779,
+    "consistency": 29.629629629629626,
+    "distribution": 0.01015625,
+}
 GOLDEN: list[tuple[str, str, str, dict[str, str], dict[str, float]]] = [
     (
         "vqav2",
         "vqa/v2_OpenEnded_mscoco_golden_results.json",
         "vqa/v2_mscoco_golden_annotations.json",
-        {},
+        {"questions": "vqa/v2_OpenEnded_mscoco_golden_questions.json"},
         {"accuracy": 86.62921348314607},
     ),
     (
         "vqav2",
         "vqa/v2_OpenEnded_mscoco_golden_results.json",
         "vqa/v2_mscoco_golden_annotations.json",
-        {"version": "official_2021"},
+        {"variant": "official-2021"},
         {"accuracy": 92.19101123595506},
     ),
     (
@@ -162,15 +318,21 @@ GOLDEN: list[tuple[str, str, str, dict[str, str], dict[str, float]]] = [
         "gqa/golden_predictions.json",
         "gqa/golden_questions.json",
         {"choices": "gqa/golden_choices.json"},
-        {
-            "accuracy": 55.55555555555556,
-            "binary": 56.81818181818182,
-            "open": 52.63157894736842,
-            "validity": 84.12698412698413,
-            "plausibility": 77.77777777777779,
-            "consistency": 29.629629629629626,
-            "distribution": 0.01015625,
-        },
+        GQA_ALL,
+    ),
+    (
+        "gqa",
+        "gqa/golden_predictions.json",
+        "gqa/golden_balanced_questions.json",
+        {"choices": "gqa/golden_choices.json", "questions": "gqa/golden_questions.json"},
+        GQA_ALL,
+    ),
+    (
+        "gqa",
+        "gqa/golden_balanced_predictions.json",
+        "gqa/golden_lxmert_testdev.json",
+        {},
+        {"accuracy": 55.55555555555556},
     ),
     (
         "nlvr2",
@@ -178,6 +340,34 @@ GOLDEN: list[tuple[str, str, str, dict[str, str], dict[str, float]]] = [
         "nlvr2/dev.json",
         {},
         {"accuracy": 69.56521739130435, "consistency": 33.33333333333333},
+    ),
+    (
+        "nlvr2",
+        "nlvr2/predictions.csv",
+        "nlvr2/balanced_dev.json",
+        {"variant": "balanced"},
+        {"accuracy": 70.96774193548387},
+    ),
+    (
+        "tvqa",
+        "value/tvqa/tvqa_val_predictions.json",
+        "value/tvqa/tvqa_val_solution.json",
+        {},
+        {"accuracy": 60.0},
+    ),
+    (
+        "tvqa",
+        "value/tvqa/tvqa_val_predictions.json",
+        "value/tvqa/tvqa_val.jsonl",
+        {},
+        {"accuracy": 60.0},
+    ),
+    (
+        "how2qa",
+        "value/how2qa/how2qa_val_predictions.json",
+        "value/how2qa/how2qa_val_release.jsonl",
+        {},
+        {"accuracy": 80.0},
     ),
 ]
 
@@ -192,27 +382,59 @@ def test_golden_files_score_as_officially(
     expected: dict[str, float],
 ) -> None:
     folder = shared_folder / "golden" / "metrics"
-    options: dict[str, Any] = dict(more)
-    if "choices" in options:
-        options["choices"] = folder / options["choices"]
-    found = score_files(task, folder / predictions, folder / annotations, **options)
-    assert found.metrics == pytest.approx(expected, abs=1e-9)
+    options = {name: text if name == "variant" else folder / text for name, text in more.items()}
+    found = score(task, folder / predictions, folder / annotations, **options)
+    metrics = {name: found.metrics[name] for name in expected}
+    assert metrics == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_golden_file_with_a_missing_prediction_is_refused(shared_folder: Path) -> None:
     folder = shared_folder / "golden" / "metrics" / "nlvr2"
-    with pytest.raises(DataError, match="the first is 'dev-128-2-1'"):
-        score_files("nlvr2", folder / "predictions_missing_one.csv", folder / "dev.json")
+    with pytest.raises(UsageError, match="1 of 46 examples without a prediction: dev-128-2-1"):
+        score("nlvr2", folder / "predictions_missing_one.csv", folder / "dev.json")
 
 
-def test_the_json_object_has_schema_metrics_and_groups(write: Write) -> None:
-    found = score_files("vqav2", write("results", RIGHT["vqav2"][1]), write("gold", VQA))
-    assert json.loads(json.dumps(found.as_json())) == {
-        "schema": "vlbench.score/1",
-        "task": "vqav2",
-        "metrics": {"accuracy": 100.0},
-        "notes": {},
-        "n_examples": 1,
-        "groups": {"answer_type": {"other": {"accuracy": 100.0, "n": 1}}, "question_type": {}},
-        "settings": {"version": "official_2016"},
-    }
+def test_golden_captions_of_coco_score_as_officially(
+    shared_folder: Path, without_meteor: None
+) -> None:
+    folder = shared_folder / "golden" / "metrics" / "coco_caption"
+    name = "setB_edge"
+    found = score("coco", folder / f"{name}_results.json", folder / f"{name}_annotations.json")
+    expected = json.loads((folder / f"{name}_expected.json").read_text())
+    for official, value in expected["overall"].items():
+        if official != "METEOR":
+            assert found.metrics[official.lower()] == pytest.approx(100 * value, abs=1e-7)
+            rows = {each: 100 * row[official] for each, row in expected["per_image"].items()}
+            assert found.scores[official.lower()] == pytest.approx(rows, abs=1e-7)
+    assert found.metrics["spice"] is None
+    assert found.notes["spice"].startswith("not available")
+
+
+def test_golden_captions_of_value_score_as_officially(
+    shared_folder: Path, without_meteor: None
+) -> None:
+    folder = shared_folder / "golden" / "metrics" / "value" / "yc2c"
+    found = score("yc2c", folder / "yc2c_val_predictions.jsonl", folder / "yc2c_val_release.jsonl")
+    expected = json.loads((folder / "expected.json").read_text())
+    assert found.metrics["cider"] == pytest.approx(100 * expected["cider_full_precision"], abs=1e-7)
+    for official, value in expected["official_value"].items():
+        if official != "METEOR":
+            assert round(found.metrics[official.lower()] or 0, 2) == value
+    assert found.n == 70
+
+
+def test_value_captions_are_scored_in_ascii(
+    no_java: None, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def evaluate(references: Any, candidates: Any) -> Any:
+        asked.extend([references, candidates])
+        raise StopIteration
+
+    monkeypatch.setattr("vlbench.metrics.captions.evaluate", evaluate)
+    gold = '{"clip_id": 3, "descs": [{"desc": "caf\u00e9 \u2028x"}, {"desc": "\U0001f436!"}]}'
+    results = '{"clip_id": 3, "descs": [{"desc": "\u00e9t\u00e9"}]}'
+    with pytest.raises(StopIteration):
+        score("tvc", write("results", results), write("gold", gold))
+    assert asked == [{"3": ["caf   x", " !"]}, {"3": " t "}]

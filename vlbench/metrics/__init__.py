@@ -19,6 +19,7 @@ METRICS = {
     "nlvr2": "vlbench.metrics.nlvr2:score",
     "value-captions": "vlbench.metrics.value_captions:score",
     "vqa": "vlbench.metrics.vqa:score",
+    "vqa-2021": "vlbench.metrics.vqa:score_2021",
 }
 FOR_VALIDATION = {
     "captions": "vlbench.metrics.captions:score_without_meteor",

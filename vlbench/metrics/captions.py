@@ -1,7 +1,8 @@
-"""COCO's caption scores: CIDEr-D, BLEU-1 to 4, ROUGE-L and METEOR, by pycocoevalcap's scorers.
+"""COCO's caption scores: CIDEr-D, BLEU-1 to 4, ROUGE-L and METEOR, as pycocoevalcap gives them.
 
-SPICE is left out: it downloads its models and does not run on a current Java. CIDEr weighs n-grams
-by how many images hold them, so every score depends on the whole set; on a single image it is 0.
+CIDEr weighs n-grams by how many images hold them, so every score depends on the whole set; on a
+single image it is 0. What the references need is done once per set (`references.prepare`). SPICE,
+which hardly anybody can run, is a matter of its own (`spice.py`).
 """
 
 from __future__ import annotations
@@ -11,17 +12,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pycocoevalcap.bleu.bleu import Bleu
-from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.meteor.meteor import Meteor
-from pycocoevalcap.rouge.rouge import Rouge
 
 from vlbench.errors import DataError, RunFailed
+from vlbench.metrics import rouge
 from vlbench.metrics.java import java_first_on_path
+from vlbench.metrics.ngrams import find_ngrams
 from vlbench.metrics.ptb import tokenize
+from vlbench.metrics.references import prepare
 from vlbench.metrics.scored import Annotations, Predictions, Scored, check_ids
-
-Tokens = dict[str, list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,34 +56,25 @@ def evaluate(
     with ExitStack() as stack:
         # METEOR's Java reads its tables for six seconds: it starts first and does so meanwhile.
         scorer = stack.enter_context(running_meteor()) if meteor else None
-        gold, predicted = tokenize_all(references, candidates)
-        if not any(text for texts in gold.values() for text in texts):
-            raise DataError("No reference caption holds a word.")
-        bleu, bleus = Bleu(4).compute_score(gold, predicted, verbose=0)
+        prepared = prepare(references)
+        tokens = tokenize(candidates[image] for image in references)
+        found = [find_ngrams(text, prepared.row_of) for text in tokens]
+        bleu, bleus = prepared.bleu.score(found)
         scores: dict[str, tuple[float, Sequence[float]]] = {
-            "cider": Cider().compute_score(gold, predicted),
+            "cider": prepared.cider.score(found),
             **{f"bleu_{n}": (bleu[n - 1], bleus[n - 1]) for n in range(1, 5)},
-            "rouge_l": Rouge().compute_score(gold, predicted),
+            "rouge_l": rouge.score(prepared.tokens, tokens),
         }
         if scorer is not None:
-            scores["meteor"] = scorer.compute_score(gold, predicted)
+            predicted = {image: [text] for image, text in zip(references, tokens, strict=True)}
+            scores["meteor"] = scorer.compute_score(prepared.tokens, predicted)
     return CaptionScores(
         {name: float(overall) for name, (overall, _) in scores.items()},
         {
-            name: {image: float(each) for image, each in zip(gold, values, strict=True)}
+            name: {image: float(each) for image, each in zip(references, values, strict=True)}
             for name, (_, values) in scores.items()
         },
     )
-
-
-def tokenize_all(
-    references: Mapping[str, Sequence[str]], candidates: Mapping[str, str]
-) -> tuple[Tokens, Tokens]:
-    """Tokens of references and candidates, image by image in the order of the references."""
-    texts = [text for captions in references.values() for text in captions]
-    tokens = iter(tokenize([*texts, *(candidates[image] for image in references)]))
-    gold = {image: [next(tokens) for _ in captions] for image, captions in references.items()}
-    return gold, {image: [next(tokens)] for image in references}
 
 
 @contextmanager

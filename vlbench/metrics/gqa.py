@@ -38,21 +38,29 @@ def score(annotations: Annotations, predictions: Predictions) -> Scored:
     return Scored(percents, scored.per_example, scored.groups)
 
 
+def scored_questions(questions: Annotations) -> list[str]:
+    """The balanced questions: all others enter consistency only."""
+    return [each for each in questions if questions[each].get("isBalanced", True)]
+
+
 def evaluate(
-    questions: Annotations, predictions: Predictions, choices: Choices | None = None
+    questions: Annotations,
+    predictions: Predictions,
+    choices: Choices | None = None,
+    others: Annotations | None = None,
 ) -> Scored:
     """All official scores but grounding; one that the files do not allow is left out, never zero.
 
-    `distribution` is no percent: chi square / 100, lower is better. Predictions for unbalanced
-    questions enter consistency only.
+    `distribution` is no percent: chi square / 100, lower is better. `others` are questions that are
+    not in `questions` and may be entailed by them.
     """
-    balanced = [each for each in questions if questions[each].get("isBalanced", True)]
+    balanced = scored_questions(questions)
     check_ids(balanced, predictions, extra_allowed=True)
     scores = {each: _is_correct(each, questions, predictions) for each in balanced}
     metrics = {
         "accuracy": percent(scores.values()),
         **_binary_and_open(questions, scores),
-        "consistency": _consistency(questions, predictions, scores),
+        "consistency": _consistency({**(others or {}), **questions}, predictions, scores),
         "validity": _among(questions, predictions, balanced, choices, "valid"),
         "plausibility": _among(questions, predictions, balanced, choices, "plausible"),
         "distribution": _distribution(questions, predictions, balanced),
@@ -86,7 +94,7 @@ def _binary_and_open(
 def _consistency(
     questions: Annotations, predictions: Predictions, scores: Mapping[str, float]
 ) -> float | None:
-    """Mean accuracy on what a right answer entails; None unless all entailed were answered.
+    """Mean accuracy on what a right answer entails; None unless all of that was answered.
 
     Entailed questions may be unbalanced: this needs the file of all questions.
     """
@@ -94,13 +102,12 @@ def _consistency(
         each: [other for other in questions[each].get("entailed") or () if other != each]
         for each in scores
     }
-    others = {other for each in entailed.values() for other in each}
-    if not others or not all(other in questions and other in predictions for other in others):
+    right = [others for each, others in entailed.items() if scores[each] and others]
+    needed = {other for others in right for other in others}
+    if not any(entailed.values()) or not needed <= questions.keys() & predictions.keys():
         return None
     means = [
-        mean(_is_correct(other, questions, predictions) for other in entailed[each])
-        for each, value in scores.items()
-        if value and entailed[each]
+        mean(_is_correct(other, questions, predictions) for other in others) for others in right
     ]
     return percent(means) if means else 0.0
 

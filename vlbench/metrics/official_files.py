@@ -2,214 +2,211 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vlbench.errors import DataError, UsageError, nearest
-from vlbench.metrics import load_metric
-from vlbench.metrics.records import (
-    Record,
-    read_json,
-    read_json_lines,
-    read_pairs,
-    records,
-    value_at,
-)
-from vlbench.metrics.scored import Group, Predictions, Scored
-
-Records = dict[str, Record]
+from vlbench.errors import UsageError, VlbenchError, nearest
+from vlbench.metrics import gold_files, load_metric
+from vlbench.metrics.answers import read_choices, read_clips, read_pairs, read_results
+from vlbench.metrics.scored import Group, Scored, percent
 
 
-class FileScore(NamedTuple):
+class Files(NamedTuple):
+    """What there is to score; the last three are for some tasks only."""
+
+    predictions: Path
+    annotations: Path
+    questions: Path | None = None
+    choices: Path | None = None
+    variant: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileScore:
     """What a task's official metric says about a file of predictions; percent, unrounded."""
 
-    task: str
     metrics: dict[str, float | None]
-    """Null where the files do not allow it; `notes` says why."""
-    notes: dict[str, str]
-    n_examples: int
-    groups: dict[str, dict[str, Group]]
-    settings: dict[str, str]
+    """None where the files do not allow it; `notes` says why."""
+    scores: dict[str, dict[str, float]]
+    """Metric -> id -> score, x 100 as well; only metrics that one example has."""
+    notes: dict[str, str] = field(default_factory=dict)
+    groups: dict[str, dict[str, Group]] = field(default_factory=dict)
 
-    def as_json(self) -> dict[str, Any]:
+    @property
+    def n(self) -> int:
+        """How many examples were scored."""
+        return len(next(iter(self.scores.values())))
+
+    def as_json(self, task: str, variant: str | None, per_example: Path | None) -> dict[str, Any]:
         """The object of `vlbench score --json`."""
-        groups = {
-            kind: {name: group._asdict() for name, group in members.items()}
-            for kind, members in self.groups.items()
+        return {
+            "schema": "vlbench.score/1",
+            "task": task,
+            "variant": variant,
+            "metrics": self.metrics,
+            "notes": self.notes,
+            "n": self.n,
+            "groups": {
+                kind: {name: group._asdict() for name, group in members.items()}
+                for kind, members in self.groups.items()
+            },
+            "per_example": None if per_example is None else str(per_example),
         }
-        return {"schema": "vlbench.score/1", **self._asdict(), "groups": groups}
 
 
-def score_files(
-    task: str,
-    predictions: Path,
-    annotations: Path,
-    choices: Path | None = None,
-    version: str | None = None,
-) -> FileScore:
-    """The official metric of `task`; `choices` is for GQA and `version` for VQA only."""
-    if task not in SCORERS:
-        raise UsageError(f"Unknown task '{task}'. {nearest(task, SCORERS)}")
-    if choices is not None and task != "gqa":
-        raise UsageError(f"--choices is for gqa; {task} has none.")
-    if version is not None and task != "vqav2":
-        raise UsageError(f"--version is for vqav2; {task} has one official version.")
-    return SCORERS[task](predictions, annotations, choices, version)
+class Task(NamedTuple):
+    """How the files of a task are scored."""
+
+    score: Callable[[Files], FileScore]
+    variants: tuple[str, ...] = ()
+    """The first one is the default."""
+    takes: tuple[str, ...] = ()
+    """Which files there can be besides predictions and annotations."""
 
 
-def _vqav2(
-    predictions: Path, annotations: Path, choices: Path | None, version: str | None
-) -> FileScore:
+def score_files(task: str, files: Files) -> tuple[FileScore, str | None]:
+    """The official metric of `task`, and the variant of it that was taken."""
+    if task not in TASKS:
+        raise UsageError(f"Unknown task '{task}'. {nearest(task, TASKS)}")
+    known = TASKS[task]
+    for name in ("questions", "choices"):
+        if getattr(files, name) is not None and name not in known.takes:
+            takers = " and ".join(each for each in TASKS if name in TASKS[each].takes)
+            raise UsageError(f"--{name} is for {takers}; {task} has none.")
+    if files.variant is None:
+        files = files._replace(variant=known.variants[0] if known.variants else None)
+    elif not known.variants:
+        takers = " and ".join(each for each in TASKS if TASKS[each].variants)
+        raise UsageError(f"--variant is for {takers}; {task} has one official version.")
+    elif files.variant not in known.variants:
+        valid = nearest(files.variant, known.variants)
+        raise UsageError(f"{task} has no variant '{files.variant}'. {valid}")
+    return known.score(files), files.variant
+
+
+def _vqav2(files: Files) -> FileScore:
     from vlbench.metrics.vqa import VERSIONS, score
 
-    version = version or VERSIONS[0]
-    if version not in VERSIONS:
-        raise UsageError(f"Unknown version '{version}'. {nearest(version, VERSIONS)}")
-    gold = _vqa_annotations(annotations)
-    answers = _results(predictions, "question_id", int, "answer")
-    scored = _scored(predictions, lambda: score(gold, answers, version))
-    return _report("vqav2", scored, settings={"version": version})
+    gold = gold_files.read_vqa(files.annotations)
+    if files.questions is not None:
+        gold_files.check_questions(files.questions, gold, files.annotations)
+    answers = read_results(files.predictions, "question_id", int, "answer").checked(gold)
+    return _report(score(gold, answers, files.variant or VERSIONS[0]))
 
 
-def _vqa_annotations(path: Path) -> Records:
-    gold = {}
-    file = read_json(path, dict)
-    for where, record in records(value_at(file, "annotations", list, str(path)), str(path)):
-        question = value_at(record, "question_id", int, where)
-        where = f"{where} (question {question})"
-        answers = value_at(record, "answers", list, where)
-        if not answers:
-            raise DataError(f"{where}: there are no answers.")
-        for place, answer in records(answers, f"{where}: answers"):
-            value_at(answer, "answer", str, place)
-        gold[str(question)] = record
-    return gold
+def _gqa(files: Files) -> FileScore:
+    from vlbench.metrics.gqa import METRICS, evaluate, scored_questions
+
+    questions = gold_files.read_gqa(files.annotations)
+    others = {} if files.questions is None else gold_files.read_gqa(files.questions)
+    choices = None if files.choices is None else gold_files.read_gqa_choices(files.choices)
+    answers = read_results(files.predictions, "questionId", str, "prediction").checked(
+        scored_questions(questions),
+        known={*questions, *others},
+        hint="Predictions for unbalanced questions need --questions, the file of all questions.",
+    )
+    scored = evaluate(questions, answers, choices, others)
+    metrics = {name: scored.metrics.get(name) for name in METRICS}
+    notes = {name: GQA_NEEDS[name] for name, value in metrics.items() if value is None}
+    return FileScore(metrics, _x100({"accuracy": scored.per_example}), notes, scored.groups)
 
 
-def _gqa(
-    predictions: Path, annotations: Path, choices: Path | None, version: str | None
-) -> FileScore:
-    from vlbench.metrics.gqa import METRICS, evaluate
-
-    questions = read_json(annotations, dict)
-    for each, question in _objects(questions, annotations):
-        value_at(question, "answer", str, each)
-    answers = _results(predictions, "questionId", str, "prediction")
-    allowed = None if choices is None else dict(read_json(choices, dict))
-    if allowed is not None:
-        for where, record in _objects(allowed, choices):
-            value_at(record, "valid", list, where)
-            value_at(record, "plausible", list, where)
-    scored = _scored(predictions, lambda: evaluate(questions, answers, allowed))
-    notes = {
-        "consistency": "needs the file of all questions and predictions for all that are entailed",
-        "validity": "needs --choices",
-        "plausibility": "needs --choices",
-        "distribution": "needs groups.global in the questions",
-        "binary": "there is no such question",
-        "open": "there is no such question",
-    }
-    return _report("gqa", scored, METRICS, notes)
+GQA_NEEDS = {
+    "binary": "there is no such question",
+    "open": "there is no such question",
+    "consistency": "needs all questions (--questions) and predictions for all that are entailed",
+    "validity": "needs --choices",
+    "plausibility": "needs --choices",
+    "distribution": "needs groups.global in the questions",
+}
 
 
-def _objects(file: Record, path: Path | None) -> list[tuple[str, Record]]:
-    """The objects of a file that is a mapping from question id to object."""
-    return [(f"{path}: question {each}", value_at(file, each, dict, str(path))) for each in file]
+def _nlvr2(files: Files) -> FileScore:
+    return _by_label("nlvr2", files)
 
 
-def _nlvr2(
-    predictions: Path, annotations: Path, choices: Path | None, version: str | None
-) -> FileScore:
-    return _by_label("nlvr2", "nlvr2", predictions, annotations)
+def _nlvr(files: Files) -> FileScore:
+    return _by_label("accuracy", files)
 
 
-def _nlvr(
-    predictions: Path, annotations: Path, choices: Path | None, version: str | None
-) -> FileScore:
-    return _by_label("nlvr", "accuracy", predictions, annotations)
+def _by_label(metric: str, files: Files) -> FileScore:
+    gold = gold_files.read_labels(files.annotations)
+    is_part = files.variant == "balanced"
+    labels = read_pairs(files.predictions).checked(gold, ignore_extra=is_part)
+    return _report(load_metric(metric)(gold, labels))
 
 
-def _by_label(task: str, metric: str, predictions: Path, annotations: Path) -> FileScore:
-    score, gold, labels = load_metric(metric), _labels(annotations), dict(read_pairs(predictions))
-    return _report(task, _scored(predictions, lambda: score(gold, labels)))
+def _value_answers(files: Files) -> FileScore:
+    gold = gold_files.read_answer_indices(files.annotations)
+    found = read_choices(files.predictions).checked(gold)
+    scores = {each: float(found[each] == gold[each]["answer"]) for each in gold}
+    return _report(Scored({"accuracy": percent(scores.values())}, scores))
 
 
-def _labels(path: Path) -> Records:
-    gold = {}
-    for where, record in read_json_lines(path):
-        value_at(record, "label", str, where)
-        gold[value_at(record, "identifier", str, where)] = record
-    return gold
-
-
-def _coco(
-    predictions: Path, annotations: Path, choices: Path | None, version: str | None
-) -> FileScore:
+def _coco(files: Files) -> FileScore:
     from vlbench.metrics.java import require_java
+    from vlbench.metrics.spice import score
 
     require_java()
-    from vlbench.metrics.captions import score
-
-    gold = _captions(annotations)
-    captions = _results(predictions, "image_id", int, "caption", duplicates=False)
-    return _report("coco", _scored(predictions, lambda: score(gold, captions)))
-
-
-def _captions(path: Path) -> Records:
-    file = read_json(path, dict)
-    gold: Records = {}
-    if "images" in file:
-        images = records(value_at(file, "images", list, str(path)), f"{path}: images")
-        gold = {str(value_at(image, "id", int, where)): {"captions": []} for where, image in images}
-    for where, record in records(value_at(file, "annotations", list, str(path)), str(path)):
-        image = str(value_at(record, "image_id", int, where))
-        caption = value_at(record, "caption", str, where)
-        gold.setdefault(image, {"captions": []})["captions"].append(caption)
-    for image, found in gold.items():
-        if not found["captions"]:
-            raise DataError(f"{path}: image {image} has no captions.")
-    return gold
-
-
-def _results(
-    path: Path, id_key: str, id_kind: type, text_key: str, duplicates: bool = True
-) -> Predictions:
-    """The official list of results by id; of duplicates the last one counts, if any are allowed."""
-    texts: dict[str, str] = {}
-    for where, record in records(read_json(path, list), str(path)):
-        each = str(value_at(record, id_key, id_kind, where))
-        if each in texts and not duplicates:
-            raise DataError(f"{where}: a second result for {id_key} {each}.")
-        texts[each] = value_at(record, text_key, str, where)
-    return texts
-
-
-def _scored(predictions: Path, score: Callable[[], Scored]) -> Scored:
-    """The score; a fault that only the comparison shows (a missing id) names the file too."""
+    gold = gold_files.read_captions(files.annotations)
+    found = read_results(files.predictions, "image_id", int, "caption").checked(gold)
+    scored = _captions(gold, found)
     try:
-        return score()
-    except DataError as error:
-        raise DataError(f"{predictions}: {error}") from error
+        spice = score(_references(gold), found)
+    except VlbenchError as error:
+        return replace(
+            scored, metrics=scored.metrics | {"spice": None}, notes={"spice": str(error)}
+        )
+    scores = scored.scores | _x100({"spice": spice})
+    return replace(
+        scored, metrics=scored.metrics | {"spice": percent(spice.values())}, scores=scores
+    )
 
 
-def _report(
-    task: str,
-    scored: Scored,
-    names: tuple[str, ...] = (),
-    notes: dict[str, str] | None = None,
-    settings: dict[str, str] | None = None,
-) -> FileScore:
-    metrics = {name: scored.metrics.get(name) for name in names or scored.metrics}
-    reasons = {name: (notes or {})[name] for name, value in metrics.items() if value is None}
-    n_examples = len(scored.per_example)
-    return FileScore(task, metrics, reasons, n_examples, scored.groups, settings or {})
+def _value_captions(files: Files) -> FileScore:
+    from vlbench.metrics.java import require_java
+    from vlbench.metrics.value_captions import ascii_captions, to_ascii
+
+    require_java()
+    gold = gold_files.read_clip_captions(files.annotations)
+    found = read_clips(files.predictions).checked(gold)
+    return _captions(ascii_captions(gold), {each: to_ascii(text) for each, text in found.items()})
 
 
-SCORERS: dict[str, Callable[[Path, Path, Path | None, str | None], FileScore]] = {
-    "vqav2": _vqav2,
-    "gqa": _gqa,
-    "nlvr2": _nlvr2,
-    "coco": _coco,
-    "nlvr": _nlvr,
+def _captions(gold: gold_files.Records, found: Mapping[str, str]) -> FileScore:
+    from vlbench.metrics.captions import evaluate
+
+    scores = evaluate(_references(gold), found)
+    metrics = {name: 100 * value for name, value in scores.overall.items()}
+    return FileScore(dict(metrics), _x100(scores.per_image))
+
+
+def _references(gold: gold_files.Records) -> dict[str, list[str]]:
+    return {each: record["captions"] for each, record in gold.items()}
+
+
+def _x100(scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    return {
+        name: {each: 100 * value for each, value in values.items()}
+        for name, values in scores.items()
+    }
+
+
+def _report(scored: Scored) -> FileScore:
+    scores = _x100({"accuracy": scored.per_example})
+    return FileScore(dict(scored.metrics), scores, groups=scored.groups)
+
+
+TASKS = {
+    "vqav2": Task(_vqav2, ("official-2016", "official-2021"), ("questions",)),
+    "gqa": Task(_gqa, takes=("questions", "choices")),
+    "nlvr2": Task(_nlvr2, ("all", "balanced")),
+    "coco": Task(_coco),
+    "tvqa": Task(_value_answers),
+    "how2qa": Task(_value_answers),
+    "tvc": Task(_value_captions),
+    "yc2c": Task(_value_captions),
+    "nlvr": Task(_nlvr),
 }

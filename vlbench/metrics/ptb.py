@@ -19,11 +19,13 @@ from vlbench.metrics.java import require_java
 
 JAR = Path(ptbtokenizer.__file__).with_name(ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR)
 DROPPED = frozenset(ptbtokenizer.PUNCTUATIONS)
+LINE_BREAK = re.compile(r"[\n\r\v\f\u2028\u2029]")
+"""What ends a line for the tokenizer; other space stays, as it can change tokens ("5 1/2")."""
 
 
 def tokenize(captions: Iterable[str]) -> list[str]:
     """One string of tokens per caption, separated by single spaces; one start of Java for all."""
-    lines = [re.sub(r"\s+", " ", caption) for caption in captions]
+    lines = [LINE_BREAK.sub(" ", caption) for caption in captions]
     command = [require_java(), "-cp", str(JAR), "edu.stanford.nlp.process.PTBTokenizer"]
     done = subprocess.run(
         [*command, "-preserveLines", "-lowerCase"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,44 +17,33 @@ _WORDS: dict[type, str] = {str: "text", int: "a whole number", list: "a list", d
 
 def read_json(path: Path, kind: type[T]) -> T:
     """The file's one JSON value, which must be a list or an object as `kind` says."""
-    return _of_kind(_parse(_text(path), str(path)), kind, f"{path}: the file")
+    return of_kind(parse(read_text(path), str(path)), kind, f"{path}: the file")
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[str, Record]]:
     """Each line's object with the words that name it in a message; blank lines are passed over."""
-    for number, line in enumerate(_text(path).split("\n"), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip():
             where = f"{path}: line {number}"
-            yield where, _of_kind(_parse(line, where), dict, where)
+            yield where, of_kind(parse(line, where), dict, where)
 
 
 def records(values: list[Any], where: str) -> Iterator[tuple[str, Record]]:
     """The objects of a list, each with the words that name it in a message."""
     for number, value in enumerate(values, 1):
         place = f"{where}: record {number}"
-        yield place, _of_kind(value, dict, place)
-
-
-def read_pairs(path: Path) -> Iterator[tuple[str, str]]:
-    """The lines of a CSV file of two columns without a header, as NLVR2's scorer splits them."""
-    for number, line in enumerate(_text(path).split("\n"), 1):
-        if line.strip():
-            parts = line.strip().split(",")
-            if len(parts) != 2:
-                raise DataError(
-                    f"{path}: line {number}: should be identifier,prediction, found {line[:60]!r}."
-                )
-            yield parts[0], parts[1]
+        yield place, of_kind(value, dict, place)
 
 
 def value_at(record: Record, key: str, kind: type[T], where: str) -> T:
     """The record's value under `key`, which must be there and of that kind."""
     if key not in record:
         raise DataError(f"{where}: '{key}' is missing.")
-    return _of_kind(record[key], kind, f"{where}: '{key}'")
+    return of_kind(record[key], kind, f"{where}: '{key}'")
 
 
-def _of_kind(value: Any, kind: type[T], where: str) -> T:
+def of_kind(value: Any, kind: type[T], where: str) -> T:
+    """The value, which must be of that kind; true and false are no numbers."""
     if not isinstance(value, kind) or isinstance(value, bool):
         found = json.dumps(value)
         found = found if len(found) <= 60 else found[:60] + "..."
@@ -62,7 +51,8 @@ def _of_kind(value: Any, kind: type[T], where: str) -> T:
     return value
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The whole file, which must be UTF-8."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -71,8 +61,11 @@ def _text(path: Path) -> str:
         raise MissingError(f"{path}: {error.strerror or error}.") from error
 
 
-def _parse(text: str, where: str) -> Any:
+def parse(
+    text: str, where: str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None
+) -> Any:
+    """The JSON value; `pairs` makes an object from its keys and values, repeated ones included."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=pairs)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not JSON: {error}") from error

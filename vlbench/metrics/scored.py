@@ -11,6 +11,8 @@ from vlbench.errors import DataError
 
 Annotations = Mapping[str, Mapping[str, Any]]
 Predictions = Mapping[str, str]
+SHOWN = 10
+"""How many ids or faults a message lists."""
 
 
 class Group(NamedTuple):
@@ -45,15 +47,19 @@ def check_ids(
     missing = [each for each in ids if each not in predictions]
     if missing:
         raise DataError(
-            f"No prediction for {len(missing)} of {len(ids)} examples; the first is '{missing[0]}'."
+            f"No prediction for {len(missing)} of {len(ids)} examples: {listed(missing)}."
         )
     known = set(ids)
     extra = [] if extra_allowed else [each for each in predictions if each not in known]
     if extra:
-        raise DataError(
-            f"{len(extra)} predictions have no annotation; the first is for '{extra[0]}'."
-        )
+        raise DataError(f"{len(extra)} predictions have no annotation: {listed(extra)}.")
     return ids
+
+
+def listed(ids: Sequence[str], between: str = ", ") -> str:
+    """The first ten and how many more there are, for a message."""
+    more = [f"and {len(ids) - SHOWN} more"] if len(ids) > SHOWN else []
+    return between.join([*ids[:SHOWN], *more])
 
 
 def mean(values: Iterable[float]) -> float:

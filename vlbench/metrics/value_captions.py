@@ -1,9 +1,8 @@
-"""Captions as VALUE scores them (TVC, YC2C): COCO's scorers on text without non-ASCII characters."""
+"""Captions as VALUE scores them (TVC, YC2C): COCO's scorers on text without non-ASCII."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from vlbench.metrics import captions
@@ -13,7 +12,7 @@ from vlbench.metrics.scored import Annotations, Predictions, Scored
 def score(annotations: Annotations, predictions: Predictions, meteor: bool = True) -> Scored:
     """As `captions.score`; every character that is not ASCII counts as a space on both sides."""
     return captions.score(
-        {each: _ascii_references(record) for each, record in annotations.items()},
+        ascii_captions(annotations),
         {each: to_ascii(text) for each, text in predictions.items()},
         meteor,
     )
@@ -29,5 +28,9 @@ def to_ascii(text: str) -> str:
     return re.sub(r"[^\x00-\x7f]", " ", text)
 
 
-def _ascii_references(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {**record, "captions": [to_ascii(text) for text in record.get("captions", ())]}
+def ascii_captions(annotations: Annotations) -> dict[str, dict[str, Any]]:
+    """The annotations, their `captions` in ASCII."""
+    return {
+        each: {**record, "captions": [to_ascii(text) for text in record.get("captions", ())]}
+        for each, record in annotations.items()
+    }

@@ -1,9 +1,9 @@
 """VQA accuracy (Antol et al., 2015): how many of ten annotators gave the predicted answer.
 
 One question scores the mean over its annotators of min(1, matches among the others / 3). Of the
-two official versions, `official_2016` is what VL-T5, VL-Adapter and the papers of their time use:
+two official versions, `official-2016` is what VL-T5, VL-Adapter and the papers of their time use:
 the prediction is always normalised, the ten answers lose punctuation only, and only where they
-differ. `official_2021` normalises both sides alike, but only where the answers differ.
+differ. `official-2021` normalises both sides alike, but only where the answers differ.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from vlbench.errors import DataError, UsageError, nearest
 from vlbench.metrics.scored import Annotations, Predictions, Scored, check_ids, grouped, percent
 from vlbench.metrics.vqa_normalise import normalise, strip_lines, strip_punctuation
 
-VERSIONS = ("official_2016", "official_2021")
+VERSIONS = ("official-2016", "official-2021")
 
 
 def score(
-    annotations: Annotations, predictions: Predictions, version: str = "official_2016"
+    annotations: Annotations, predictions: Predictions, version: str = "official-2016"
 ) -> Scored:
     """Accuracy over all questions, with groups per answer type and question type."""
     if version not in VERSIONS:
@@ -35,6 +35,11 @@ def score(
     return Scored({"accuracy": percent(scores.values())}, scores, groups)
 
 
+def score_2021(annotations: Annotations, predictions: Predictions) -> Scored:
+    """Accuracy by the version of 2021."""
+    return score(annotations, predictions, "official-2021")
+
+
 def question_score(
     question: str, annotation: Mapping[str, Any], prediction: str, version: str
 ) -> float:
@@ -42,7 +47,7 @@ def question_score(
     answers = annotation.get("answers")
     if not answers:
         raise DataError(f"Question {question}: the annotation has no answers.")
-    prepare = _prepare_2016 if version == "official_2016" else _prepare_2021
+    prepare = _prepare_2016 if version == "official-2016" else _prepare_2021
     texts, predicted = prepare([record["answer"] for record in answers], prediction)
     records = [{**record, "answer": text} for record, text in zip(answers, texts, strict=True)]
     # "The other annotators" are those whose record differs, as in the official code: equal records
