@@ -1,5 +1,6 @@
 # make demo: environment, install, the main job and its table. make test: environment, install, lint, types, tests.
 # make parity GOLDEN=FOLDER: environment, install, our models against recorded ones of the authors, file by file.
+# make bench: environment, install, what reading, features and scoring cost, as tables of ratios.
 # An active virtual environment is used; without one, .venv is made. VLBENCH_TORCH_INDEX names a further package
 # index for torch, such as PyTorch's own for CPU builds; see CONTRIBUTING.md.
 
@@ -13,7 +14,7 @@ PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11; do \
 INSTALLED := $(ENVIRONMENT)/.vlbench-$(shell echo "$(CURDIR)" | cksum | cut -d' ' -f1)
 TORCH_INDEX := $(if $(VLBENCH_TORCH_INDEX),--extra-index-url $(VLBENCH_TORCH_INDEX))
 
-.PHONY: demo test parity install format lint types
+.PHONY: demo test parity bench install format lint types
 
 demo: install
 	$(BIN)/vlbench run --method frozen,compacter,shared-adapter,full --tasks image-text
@@ -25,6 +26,11 @@ test: lint types
 parity: install
 	@test -n '$(GOLDEN)' || { echo 'make parity GOLDEN=FOLDER says where the golden files lie.' >&2; exit 2; }
 	$(BIN)/python -m vlbench.parity '$(GOLDEN)'
+
+bench: install
+	$(BIN)/python benchmarks/vqav2_reading.py
+	$(BIN)/python benchmarks/feature_stores.py
+	$(BIN)/python benchmarks/caption_scoring.py
 
 format: install
 	$(BIN)/ruff check --fix .

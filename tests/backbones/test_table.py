@@ -67,6 +67,23 @@ def test_an_embedded_backbone_must_fit_the_features(backbone: JointBart, tmp_pat
         build_backbone("mini-bart", path=tmp_path)
 
 
+def test_features_of_another_encoder_get_a_projection_of_their_own_and_leave_the_rest() -> None:
+    own = BACKBONES["mini-bart"].features["image"]
+    assert own.of("mini", 128) == own
+    pretrained, other = (
+        build_backbone("mini-bart", features=features) for features in (None, own.of("other", 24))
+    )
+    assert other.visual.feature_width == 24
+    assert other.visual.feature[0].weight.shape == (128, 24)
+    assert other.visual.feature[0].weight.std().item() == pytest.approx(0.02, rel=0.1)
+    ours = pretrained.state_dict()
+    for name, tensor in other.state_dict().items():
+        if not name.startswith("visual.feature.0"):
+            assert torch.equal(tensor, ours[name]), name
+    shapes = build_backbone("mini-bart", meta=True, features=own.of("other", 24))
+    assert shapes.visual.feature[0].weight.shape == (128, 24)
+
+
 def test_every_row_names_code_that_is_there() -> None:
     from importlib import import_module
 

@@ -36,12 +36,20 @@ def test_every_skill_is_taught(taught: list[Lesson]) -> None:
 
 
 def test_a_picked_number_is_that_of_the_right_value(taught: list[Lesson]) -> None:
-    for lesson in taught:
-        if lesson.skill != "pick word":
-            continue
-        word = lesson.text.replace("?", "").split()[2]
-        listed = re.sub("[:.]", "", lesson.text.partition(" pick ")[2]).split()
-        assert listed[listed.index(word) - 1] == lesson.reply.removeprefix("pick ")
+    words = [lesson for lesson in taught if lesson.skill == "pick word"]
+    assert words
+    for lesson in words:
+        asked, _, items = lesson.text.partition("? ")
+        listed = dict(re.findall(r"(\w\d): (\w+)\.", items))
+        assert listed[lesson.reply] == asked.split()[-1]
+        assert 2 <= len(listed) <= 5 and not lesson.reply.startswith("a")
+
+
+def test_every_other_list_is_laid_out_as_the_readers_do(taught: list[Lesson]) -> None:
+    values = [lesson.text for lesson in taught if lesson.skill == "pick value"]
+    layout = re.compile(r"\[Subs\] .+ \[Q\] .+\? \[TS\] \([\d.]+-[\d.]+\) \[Choices\] \w0: .+\.")
+    laid_out = [text for text in values if layout.fullmatch(text)]
+    assert 0.3 < len(laid_out) / len(values) < 0.7
 
 
 def test_all_lessons_fit_the_models_positions(taught: list[Lesson]) -> None:
