@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from tests.running.builders import Bench
 
 PROJECT = Path(__file__).resolve().parents[1]
+gc.set_threshold(100_000, 20, 50)  # a tenth of the tests' time went into looking for garbage
 
 
 @pytest.fixture(scope="session")

@@ -15,13 +15,11 @@ from vlbench.data.visual import Wanted
 from vlbench.errors import MissingError
 
 
-def check(root: Path, tasks: str = "vqav2", edition: Any = "full") -> dict[str, SplitCheck]:
-    """By split; no encoder is ever loaded."""
-
-    def never() -> Any:
-        raise AssertionError("a check makes no features")
-
-    wanted = Wanted("mini", 16, 128, never)
+def check(
+    root: Path, tasks: str = "vqav2", edition: Any = "full", load: Any = object
+) -> dict[str, SplitCheck]:
+    """By split."""
+    wanted = Wanted("mini", 16, 128, load)
     found = check_tasks(find_tasks(tasks)[1], edition, root, wanted, lambda _: None)
     return {each.split: each for each in found}
 
@@ -93,3 +91,20 @@ def test_faulty_records_are_told_and_do_not_stop_the_other_splits(vqa) -> None:
     found = check(vqa.folder)
     assert found["train"].is_ready and not found["val"].is_ready
     assert "no example of the split 'val'" in found["val"].problems[0]
+
+
+def test_pictures_are_not_enough_where_their_encoder_is_missing(vqa) -> None:
+    def absent() -> Any:
+        raise MissingError("no weights here")
+
+    found = check(vqa.folder, load=absent)
+    assert not found["val"].is_ready and found["val"].problems == ["no weights here"]
+
+
+def test_a_grid_that_cannot_be_pooled_is_told(vqa) -> None:
+    ids = [f"COCO_{half}_{n:012d}" for half in ("train2014", "val2014") for n in range(100)]
+    with FeatureWriter(vqa.folder / "features" / "mini" / "COCO", 12, 128) as writer:
+        writer.add(ids, np.zeros((len(ids), 12, 128)))
+        writer.finish()
+    [problem] = check(vqa.folder)["val"].problems
+    assert "12 tokens a picture cannot be pooled to the 16" in problem

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from vlbench.data.clips import ClipEncoder, FixedFrames, fixed_frames, frame_files, open_clip
-from vlbench.errors import DataError, MissingError
+from vlbench.errors import DataError, MissingError, UsageError
 
 RANDOM = np.random.default_rng(0)
 
@@ -85,8 +85,28 @@ def test_frames_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
     assert [frame.getpixel((0, 0)) for frame in open_clip(tmp_path)] == [(255, 0, 0), (0, 0, 255)]
 
 
+def test_numbers_in_names_count_as_numbers(tmp_path: Path) -> None:
+    for number in (10, 9, 1, 2):
+        Image.new("RGB", (2, 2)).save(tmp_path / f"frame{number}.png")
+    (tmp_path / "._1.png").write_bytes(b"what some file systems leave")
+    assert [file.stem for file in frame_files(tmp_path)] == [
+        "frame1",
+        "frame2",
+        "frame9",
+        "frame10",
+    ]
+
+
+def test_an_encoder_of_pictures_only_is_refused_for_clips() -> None:
+    class Pictures:
+        name = "pictures"
+
+    with pytest.raises(UsageError, match="clips need encode_frames and frame_width"):
+        ClipEncoder(Pictures(), 2)  # type: ignore[arg-type]
+
+
 def test_a_clip_without_frames_is_told(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no such clip: it should be a folder of frames"):
         frame_files(tmp_path / "none")
-    with pytest.raises(DataError, match=r"no frames, which would be \.jpg or \.png or \.jpeg"):
+    with pytest.raises(DataError, match=r"no frames, which would be \.bmp or "):
         frame_files(tmp_path)

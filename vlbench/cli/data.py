@@ -63,10 +63,11 @@ def check(
     from vlbench.running.inputs import data_root, task_edition, wanted_features
 
     found = []
+    folders = tuple(each.expanduser().resolve() for each in features or ())
     for cards in _by_visual(tasks, edition):
         chosen = task_edition(cards, edition)
         folder = data_root(cards, chosen, root, note)
-        wanted = wanted_features(backbone, cards[0].visual, encoder or "", tuple(features or ()))
+        wanted = wanted_features(backbone, cards[0].visual, encoder or "", folders)
         found += check_tasks(cards, chosen, folder, wanted, note)
     if json:
         print_json("check", [each.as_json() for each in found])
@@ -84,9 +85,13 @@ def _by_visual(tasks: str | None, edition: str | None) -> list[list[TaskCard]]:
     from vlbench.cards import find_tasks
     from vlbench.cards.files import split_names
     from vlbench.cards.task import all_tasks
+    from vlbench.errors import UsageError, nearest
 
     if tasks is None:
         cards = [card for card in all_tasks() if (edition or "mini") in card.splits]
+        if not cards:
+            known = {name for card in all_tasks() for name in card.splits}
+            raise UsageError(f"--edition {edition}: no task has it. {nearest(str(edition), known)}")
     else:
         cards = [card for name in split_names(tasks) for card in find_tasks(name)[1]]
     apart = [[card for card in cards if card.visual == visual] for visual in VISUALS]

@@ -16,7 +16,7 @@ from vlbench.data.pictures import find_pictures
 from vlbench.data.readers import load_reader
 from vlbench.data.readers.base import Reader, missing_data
 from vlbench.data.table import ExampleTable
-from vlbench.data.visual import Wanted, find_features
+from vlbench.data.visual import Wanted, find_features, wrong_grid
 from vlbench.errors import DataError, MissingError
 
 Say = Callable[[str], None]
@@ -120,6 +120,8 @@ def _check_visual(
         missing = store.missing(images)
         found.features, found.features_missing = str(store.path), len(missing)
         found.problems += [f"no features of {image} in {store.path}" for image in missing]
+        if not missing and card.visual == "image":
+            found.problems += wrong_grid(store, images[0], wanted)
         return
     found.features_missing = len(images)
     paths, faults = find_pictures(reader, examples)
@@ -129,6 +131,10 @@ def _check_visual(
     found.pictures_missing = len(faults.texts) + len(unreadable)
     found.are_pictures_unread = False
     if not found.pictures_missing:
+        try:
+            wanted.load()
+        except MissingError as error:
+            found.problems += str(error).splitlines()
         return
     looked = ", ".join(map(str, places)) or "no place of its own"
     found.problems.append(

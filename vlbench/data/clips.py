@@ -1,7 +1,8 @@
 """Clips as features: one vector per frame, a fixed number of frames per clip.
 
 A clip of fewer frames ends with zeros, which no mask hides; one of more is max-pooled over time, as
-in the authors' code. On the disk a clip is a folder of pictures, sorted by name.
+in the authors' code. On the disk a clip is a folder of pictures, whose names
+sort in the order of time where numbers in them count as numbers.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vlbench.data.images import SUFFIXES, open_image
+from vlbench.data.images import open_image
+from vlbench.data.picture_folders import PICTURE_SUFFIXES, pictures_in
 from vlbench.data.stores.base import Store
-from vlbench.errors import DataError, MissingError
+from vlbench.errors import DataError, MissingError, UsageError
 
 Array = NDArray[Any]
+FRAMES_AT_ONCE = 64
+"""Frames that go through an encoder together."""
 
 
 def fixed_frames(features: Array, frames: int) -> Array:
@@ -70,10 +74,20 @@ class FrameEncoder(Protocol):
         ...
 
 
+def require_frames(encoder: Any) -> None:
+    """Refuse an encoder that makes nothing of frames."""
+    if not (hasattr(encoder, "encode_frames") and hasattr(encoder, "frame_width")):
+        raise UsageError(
+            f"Encoder '{encoder.name}' encodes pictures only: clips need encode_frames and "
+            "frame_width."
+        )
+
+
 class ClipEncoder:
     """An encoder of clips made of one of pictures: frame by frame, then a fixed number of them."""
 
     def __init__(self, frame_encoder: FrameEncoder, frames: int) -> None:
+        require_frames(frame_encoder)
         self.frame_encoder = frame_encoder
         self.name = f"{frame_encoder.name}-clips"
         self.hash = frame_encoder.hash
@@ -82,18 +96,21 @@ class ClipEncoder:
 
     def encode(self, clips: Sequence[list[Image.Image]]) -> Array:
         """n clips -> (n, frames, width)."""
-        found = self.frame_encoder.encode_frames([frame for clip in clips for frame in clip])
+        frames = [frame for clip in clips for frame in clip]
+        starts = range(0, len(frames), FRAMES_AT_ONCE)
+        parts = [frames[start : start + FRAMES_AT_ONCE] for start in starts]
+        found = np.concatenate([self.frame_encoder.encode_frames(part) for part in parts])
         ends = np.cumsum([len(clip) for clip in clips])[:-1]
         return np.stack([fixed_frames(each, self.tokens) for each in np.split(found, ends)])
 
 
 def frame_files(folder: Path) -> list[Path]:
     """The pictures of a clip's folder in the order of time."""
-    files = sorted(file for file in folder.glob("*") if file.suffix.lower() in SUFFIXES)
     if not folder.is_dir():
         raise MissingError(f"{folder}: no such clip: it should be a folder of frames")
+    files = pictures_in(folder)
     if not files:
-        raise DataError(f"{folder}: no frames, which would be {' or '.join(SUFFIXES)}")
+        raise DataError(f"{folder}: no frames, which would be {' or '.join(PICTURE_SUFFIXES)}")
     return files
 
 

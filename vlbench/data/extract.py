@@ -128,16 +128,20 @@ def identity(encoder: Encoder) -> dict[str, Any]:
     return {key: getattr(encoder, key) for key in ("name", "hash", "tokens", "width")}
 
 
-def stamps_of(images: Mapping[str, Path]) -> dict[str, str]:
-    """Image id -> short hash of its file's path, size and time; missing files are told together."""
-    faults = Faults()
+def stamps_of(images: Mapping[str, Path], faults: Faults | None = None) -> dict[str, str]:
+    """Image id -> short hash of its file's path, size and time; missing files are told together.
+
+    They are noted in `faults` where it is given.
+    """
+    noted = Faults() if faults is None else faults
     stamps = {}
     for image, path in images.items():
         try:
             stamps[image] = _stamp(path)
         except OSError as error:
-            faults.add(path, "", f"picture cannot be read: {error.strerror}")
-    faults.refuse()
+            noted.add(path, "", f"picture cannot be read: {error.strerror}")
+    if faults is None:
+        noted.refuse()
     return stamps
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vlbench.data.clips import FrameEncoder
+from vlbench.data.clips import FrameEncoder, open_clip, require_frames
 from vlbench.data.extract import Opener, Progress, identity, opened_batches, stamps_of
 from vlbench.data.faults import SHOWN, Faults
 from vlbench.data.images import open_image
-from vlbench.data.picture_folders import clips_below, pictures_below, pictures_in
+from vlbench.data.picture_folders import clips_below, pictures_below
 from vlbench.data.stores.npz import Npz, about
 from vlbench.data.stores.own import FeatureStore
 from vlbench.data.stores.partial import BEGUN, JOURNAL, LOCK, Partial
@@ -49,18 +49,20 @@ def extract_store(
     """
     row = KINDS[kind]
     paths = row.below(images)
+    count = len(paths)
     about_encoder = identity(encoder) if kind == "pictures" else _frame_identity(encoder)
-    stamps = stamps_of(paths)
-    if store.exists():
-        return _complete(store, kind, about_encoder, stamps, say)
     faults = Faults()
+    stamps = stamps_of(paths, faults)
+    if store.exists() and not faults.texts:
+        return _complete(store, kind, about_encoder, stamps, say)
+    paths = {image: path for image, path in paths.items() if image in stamps}
     try:
         with row.partial(store, about_encoder, stamps) as partial:
             if partial.done:
                 say(f"{partial.folder}: going on behind {len(partial.done):,} {kind}")
             _add_all(encoder, partial, paths, row.open_one, batch_size, progress, faults)
             if faults.texts:
-                raise _unreadable(faults, partial, len(paths))
+                raise _unreadable(faults, partial, count)
             return partial.finish()
     except OSError as error:
         raise RunFailed(f"{store}: cannot be written: {error.strerror or error}") from None
@@ -97,17 +99,13 @@ def _frames(encoder: FrameEncoder, frames: list[Image.Image], size: int) -> Any:
 
 def _frame_identity(encoder: FrameEncoder) -> dict[str, Any]:
     """What makes two encoders of frames the same."""
+    require_frames(encoder)
     return {key: getattr(encoder, key) for key in ("name", "hash", "frame_width")}
-
-
-def _open_clip(folder: Path) -> list[Image.Image]:
-    """The frames of a clip, sorted by name."""
-    return [open_image(file) for file in pictures_in(folder)]
 
 
 KINDS = {
     "pictures": Kind(pictures_below, PartialPictures, open_image),
-    "frames": Kind(clips_below, PartialClips, _open_clip),
+    "frames": Kind(clips_below, PartialClips, open_clip),
 }
 
 
@@ -124,7 +122,10 @@ def _complete(
     except (MissingError, OSError):
         raise UsageError(f"--out {store}: something else is there already.") from None
     if isinstance(found, FeatureStore):
-        said = found.index.get("encoder"), dict(zip(found.ids, found.index["stamps"], strict=True))
+        said = (
+            found.index.get("encoder"),
+            dict(zip(found.ids, found.index.get("stamps", ()), strict=False)),
+        )
     else:
         said = about(store).get("encoder"), about(store).get("stamps", {})
     if said != (encoder, stamps):

@@ -13,7 +13,7 @@ from vlbench.errors import DataError
 
 SUFFIXES = (".jpg", ".png", ".jpeg")
 """Looked for in this order; the contents tell the format, as many `.png` of NLVR2 hold JPEG."""
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+BROKEN = (OSError, SyntaxError, TypeError, ValueError, EOFError, Image.DecompressionBombError)
 """What PIL raises for files that are truncated, damaged, no pictures, or absurdly large."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,12 +24,18 @@ def clips_below(folder: Path) -> dict[str, Path]:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The pictures that lie in a folder itself, by name."""
-    return sorted(
+    """The pictures that lie in a folder itself, by name: `2.png` before `10.png`."""
+    found = (
         file
         for file in folder.iterdir()
         if file.suffix.lower() in PICTURE_SUFFIXES and not file.name.startswith(".")
     )
+    return sorted(found, key=_numbers_as_numbers)
+
+
+def _numbers_as_numbers(file: Path) -> list[tuple[int, str]]:
+    parts = re.split(r"(\d+)", file.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def _folders(folder: Path) -> Iterator[Path]:

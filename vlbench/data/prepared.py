@@ -18,7 +18,7 @@ from vlbench.data.readers import load_reader
 from vlbench.data.readers.base import Reader
 from vlbench.data.stores.base import Store
 from vlbench.data.table import ExampleTable, concatenate
-from vlbench.data.visual import Wanted, visual_store
+from vlbench.data.visual import Wanted, unseen, visual_store
 from vlbench.errors import DataError, UsageError
 
 Say = Callable[[str], None]
@@ -82,7 +82,7 @@ def _prepare(
     test = limited(concatenate([indexed(reader, split, False) for split in splits.test]), limit)
     sizes = f"{len(train):,} training, {len(val):,} validation, {len(test):,} test examples"
     say(f"{card.name}: {sizes}")
-    submission = _submission(card, reader, () if limit else splits.submission, say)
+    submission = _submission(card, reader, () if limit else splits.submission, wanted, say)
     scored = concatenate([train, val, test])
     every = concatenate([scored, submission])
     _require_pictures(card, every)
@@ -93,13 +93,18 @@ def _prepare(
     return PreparedTask(card, train, val, test, submission, store, together)
 
 
-def _submission(card: TaskCard, reader: Reader, splits: Sequence[str], say: Say) -> ExampleTable:
-    """The examples of splits without labels; none where their files are not there."""
+def _submission(
+    card: TaskCard, reader: Reader, splits: Sequence[str], wanted: Wanted, say: Say
+) -> ExampleTable:
+    """The examples of splits without labels; none where files or features are not there."""
     missing = [file for split in splits for file in reader.missing_files(split)]
     if missing:
         say(f"{card.name}: no submission file will be written, as {missing[0]} is not there")
         return concatenate([])
     found = concatenate([indexed(reader, split, False) for split in splits])
+    if lacking := unseen(reader, found, wanted):
+        say(f"{card.name}: no submission file will be written, as there is no {lacking}")
+        return concatenate([])
     if found:
         say(f"{card.name}: {len(found):,} examples to answer for a submission")
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from vlbench.data.stores.union import Union
 from vlbench.data.table import ExampleTable
 from vlbench.errors import MissingError
 
+CLIPS_AT_ONCE = 4
+"""Whose frames are held in memory together: a clip may have hundreds."""
 AUTHORS_NAMES = {
     "clip-rn50": "RN50",
     "clip-rn101": "RN101",
@@ -59,8 +62,11 @@ def visual_store(
     unit = "clips" if is_video else "pictures"
     store, places = find_features(reader, wanted)
     if store is not None:
-        _require_all(card, store, examples.images(), unit)
+        images = examples.images()
+        _require_all(card, store, images, unit)
         store.prepare(say)
+        if not is_video and (wrong := wrong_grid(store, images[0], wanted)):
+            raise MissingError(f"Task '{card.name}': {wrong[0]}")
         return FixedFrames(store, wanted.tokens) if is_video else store
     try:
         encoder = wanted.load()
@@ -77,8 +83,30 @@ def visual_store(
 
     if is_video:
         clips = ClipEncoder(encoder, wanted.tokens)
-        return store_for(clips, paths, cache_folder(), progress=progress, opened=open_clip)
+        return store_for(clips, paths, cache_folder(), CLIPS_AT_ONCE, progress, open_clip)
     return store_for(encoder, paths, cache_folder(), progress=progress)
+
+
+def unseen(reader: Reader, examples: ExampleTable, wanted: Wanted) -> str:
+    """The first picture or clip of which there are neither features nor files; empty: none."""
+    images = examples.images()
+    store, _ = find_features(reader, wanted) if images else (None, [])
+    if store is None:
+        _, faults = find_pictures(reader, examples)
+        return faults.texts[0] if faults.texts else ""
+    return next((f"{image} in {store.path}" for image in store.missing(images)), "")
+
+
+def wrong_grid(store: Store, image: str, wanted: Wanted) -> list[str]:
+    """Why the tokens of a picture cannot be pooled to those that the backbone reads, if so."""
+    found, tokens = store.read(image).shape[0], wanted.tokens
+    squares = isqrt(found) ** 2 == found and isqrt(tokens) ** 2 == tokens
+    if found == tokens or (squares and found > tokens):
+        return []
+    return [
+        f"{store.path}: {found} tokens a picture cannot be pooled to the {tokens} that the "
+        "backbone reads: both must be square grids, the first the larger."
+    ]
 
 
 def find_features(reader: Reader, wanted: Wanted) -> tuple[Store | None, list[Path]]:
@@ -105,7 +133,7 @@ def _opened(there: list[Path], wanted: Wanted) -> Store:
     """The stores as one, of the right encoder and width."""
     stores = [open_store(place) for place in there]
     for store in stores:
-        if store.encoder not in (None, wanted.encoder):
+        if store.encoder not in (None, wanted.encoder) and not _is_own(store, wanted):
             raise MissingError(
                 f"{store.path}: holds features of the encoder '{store.encoder}', the run reads "
                 f"'{wanted.encoder}'."
@@ -116,6 +144,11 @@ def _opened(there: list[Path], wanted: Wanted) -> Store:
                 f"{wanted.width}."
             )
     return stores[0] if len(stores) == 1 else Union(stores)
+
+
+def _is_own(store: Store, wanted: Wanted) -> bool:
+    """Whether the store is of an encoder of the user's, which has a name beside its place."""
+    return ":" in wanted.encoder and store.encoder == wanted.load().name
 
 
 def _require_all(card: TaskCard, store: Store, images: list[str], unit: str) -> None:

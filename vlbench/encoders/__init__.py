@@ -34,7 +34,7 @@ def load_encoder(name: str, weights: Path | None = None, device: str = "cpu") ->
     module, _, attribute = ENCODERS.get(name, name).partition(":")
     try:
         function = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         if name in ENCODERS:
             raise
         raise UsageError(f"Encoder '{name}' cannot be imported: {error}") from None

@@ -107,7 +107,7 @@ class Run:
         root = data_root(spec.tasks, spec.edition, _path(spec.root))
         folders = tuple(map(Path, spec.features))
         visual = spec.tasks[0].visual
-        wanted = wanted_features(spec.backbone, visual, spec.encoder, folders)
+        wanted = wanted_features(spec.backbone, visual, spec.encoder, folders, spec.device)
         tasks = prepare(spec.tasks, spec.edition, root, spec.limit, wanted)
         for task in tasks:
             if task.fingerprint != spec.data[task.card.name]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 from vlbench.backbones import Features, Visual, backbone_row
@@ -11,8 +12,8 @@ from vlbench.data.mini.edition import mini_root
 from vlbench.data.prepared import PreparedTask
 from vlbench.data.readers import load_reader
 from vlbench.data.visual import Wanted
-from vlbench.encoders import load_encoder
-from vlbench.errors import UsageError
+from vlbench.encoders import ENCODERS, load_encoder
+from vlbench.errors import DataError, UsageError, nearest
 
 Say = Callable[[str], None]
 NO_ROOT = Path(".")
@@ -61,19 +62,39 @@ def features_read(
 ) -> Features:
     """What the backbone reads: its own features, or those of `encoder` as they were found."""
     own = backbone_row(backbone).features[visual]
+    widths = {task.card.name: task.store.width for task in tasks}
+    if len(set(widths.values())) > 1:
+        told = ", ".join(f"{task} {width}" for task, width in widths.items())
+        raise DataError(f"The features of tasks that train together differ in width: {told}.")
     return own.of(encoder, tasks[0].store.width) if encoder else own
 
 
+def other_encoder(backbone: str, visual: Visual, asked: str | None) -> str:
+    """The encoder asked for where it is not the backbone's own; else nothing."""
+    if asked in (None, "", backbone_row(backbone).features[visual].encoder):
+        return ""
+    return str(asked)
+
+
 def wanted_features(
-    backbone: str, visual: Visual, encoder: str, folders: tuple[Path, ...]
+    backbone: str,
+    visual: Visual,
+    encoder: str,
+    folders: tuple[Path, ...],
+    device: str = "cpu",
 ) -> Wanted:
     """The features to look for, of the backbone's own encoder or of another one."""
     own = backbone_row(backbone).features[visual]
     name = encoder or own.encoder
+    if name not in ENCODERS and ":" not in name and not folders:
+        raise UsageError(
+            f"Unknown encoder '{name}'. {nearest(name, ENCODERS)} Your own is named "
+            '"module:function"; features that are there are named with --features.'
+        )
     return Wanted(
         encoder=name,
         tokens=own.tokens,
         width=own.width if name == own.encoder else None,
-        load=lambda: load_encoder(name),
+        load=cache(lambda: load_encoder(name, device=device)),
         folders=folders,
     )

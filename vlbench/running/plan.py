@@ -17,7 +17,13 @@ from vlbench.checkpoints.weights import check_weights
 from vlbench.data.fingerprint import file_hash
 from vlbench.data.prepared import prepare
 from vlbench.metrics import load_metric, require_metric
-from vlbench.running.inputs import data_root, features_read, task_edition, wanted_features
+from vlbench.running.inputs import (
+    data_root,
+    features_read,
+    other_encoder,
+    task_edition,
+    wanted_features,
+)
 from vlbench.running.spec import RunSpec
 from vlbench.techniques import parts_of
 from vlbench.techniques.adapt import adapt
@@ -61,14 +67,14 @@ def plan(asked: Selection, say: Say = lambda _: None) -> list[RunSpec]:
     for _, method in methods:
         adapt(_shapes(asked, weights, cards[0].visual), method, names)
     weights_hash = _weights_hash(asked.backbone, weights, cards[0].visual)
-    encoder = asked.encoder or ""
+    encoder = other_encoder(asked.backbone, cards[0].visual, asked.encoder)
     folders = tuple(path.expanduser().resolve() for path in asked.features)
     root = data_root(cards, edition, asked.root, say)
-    wanted = wanted_features(asked.backbone, cards[0].visual, encoder, folders)
+    wanted = wanted_features(asked.backbone, cards[0].visual, encoder, folders, asked.device)
     tasks = prepare(cards, edition, root, asked.limit, wanted, say)
+    read = features_read(asked.backbone, cards[0].visual, encoder, tasks)
     init = asked.init.expanduser().resolve() if asked.init else None
     if init is not None:
-        read = features_read(asked.backbone, cards[0].visual, encoder, tasks)
         for _, method in methods:
             model = adapt(_shapes(asked, weights, cards[0].visual, read), method, names)
             check_weights(init, model, f"{method.name} on {asked.backbone}")

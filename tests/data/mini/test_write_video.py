@@ -4,7 +4,6 @@ import hashlib
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.data.mini.builders import TINY_VIDEO, digests
@@ -105,4 +104,4 @@ def test_the_sheet_shows_frames_of_each_task(root: Path) -> None:
     sheet = video_sheet(root)
     assert sheet.width == GAP + COLUMNS * (PICTURE + GAP)
     assert 4 * PICTURE < sheet.height < 10 * PICTURE
-    assert len(np.unique(np.asarray(sheet).reshape(-1, 3), axis=0)) > 500
+    assert len(sheet.resize((200, 200)).getcolors(40_000)) > 500

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vlbench.errors import DataError
+
 Array = NDArray[Any]
 
 
@@ -44,4 +46,15 @@ class Store(ABC):
 
     def get(self, ids: Sequence[str]) -> Array:
         """Ids -> (n, tokens, width), a copy; all must have as many tokens."""
-        return np.stack([self.read(image) for image in ids])
+        return stacked(self.path, ids, [self.read(image) for image in ids])
+
+
+def stacked(path: Path, ids: Sequence[str], found: Sequence[Array]) -> Array:
+    """The features as one array; DataError where two differ in shape."""
+    for image, each in zip(ids, found, strict=True):
+        if each.shape != found[0].shape:
+            raise DataError(
+                f"{path}: the features of {image} are {each.shape}, those of {ids[0]} "
+                f"{found[0].shape}: pictures that are read together must have as many tokens."
+            )
+    return np.stack(found)

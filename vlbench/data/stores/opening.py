@@ -62,7 +62,7 @@ def _hdf5_store(path: Path) -> Store:
 
 
 def _hint(path: Path) -> str:
-    partial = partial_of(path)
-    if not partial.is_dir():
+    path = path.absolute()
+    if not path.name or not (partial := partial_of(path)).is_dir():
         return ""
     return f" {partial} is begun: the same extract-features command goes on with it."

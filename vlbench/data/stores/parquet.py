@@ -43,7 +43,8 @@ class Parquet(ForeignStore):
 
     def prepare(self, say: Callable[[str], None]) -> None:
         """Unpack what is not in the cache yet."""
-        for shard, file in enumerate(self._files):
+        for shard in sorted({shard for shard, _ in self._places.values()}):
+            file = self._files[shard]
             if not _unpacked_file(file).is_file():
                 say(f"{file}: unpacking into the cache, shard {shard + 1} of {len(self._files)}")
                 self._rows(shard)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
-import numpy as np
-
-from vlbench.data.stores.base import Array, Store
+from vlbench.data.stores.base import Array, Store, stacked
 from vlbench.errors import DataError
 
 
@@ -45,7 +43,7 @@ class Union(Store):
             left = [image for image in left if image in lacking]
         if left:
             raise DataError(f"{self.path}: no features of {left[0]}, nor in the other stores")
-        return np.stack([found[image] for image in ids])
+        return stacked(self.path, ids, [found[image] for image in ids])
 
     def prepare(self, say: Callable[[str], None]) -> None:
         """Prepare each store."""
