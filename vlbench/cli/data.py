@@ -30,7 +30,7 @@ def make_mini(
     from vlbench.data.mini import edition
 
     edition.make_mini(out, seed, lambda what: note(f"writing {what}"))
-    note(f"Look at {out / 'contact_sheet.png'}")
+    note(f"Look at {out / 'contact_sheet.png'} and {out / 'video_sheet.png'}")
     typer.echo(str(out))
 
 

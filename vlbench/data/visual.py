@@ -26,7 +26,6 @@ CLIPS_AT_ONCE = 4
 AUTHORS_NAMES = {
     "clip-rn50": "RN50",
     "clip-rn101": "RN101",
-    "clip-rn50x4": "RN50x4",
     "clip-vit-b32": "ViT",
 }
 """Encoder -> how the authors' feature folders spell it: `data_clip_RN101_att`."""

@@ -14,7 +14,7 @@ from vlbench.data.mini.clip_captions import describe, steps
 from vlbench.data.mini.clip_questions import HOW2QA_FAMILIES, TVQA_FAMILIES
 from vlbench.data.mini.clips import PEOPLE, Clip, Shot
 from vlbench.data.mini.world import COLORS, SHAPES, SIZES
-from vlbench.pretraining.lessons import NUMBERS, Lesson, repair
+from vlbench.pretraining.lessons import NUMBERS, Lesson, drawn, repair
 
 VALUES = {"color": COLORS, "shape": SHAPES, "size": SIZES}
 WORDS = {"color": "paint", "shape": "form", "size": "extent"}
@@ -179,9 +179,4 @@ TEACHERS: tuple[tuple[Teacher, int], ...] = (
 
 def clip_lesson(clip: Clip, random: Random) -> Lesson:
     """One lesson about a clip."""
-    teachers, weights = zip(*TEACHERS, strict=True)
-    while True:
-        teacher: Teacher = random.choices(teachers, weights)[0]
-        taught = teacher(clip, random)
-        if taught is not None:
-            return taught
+    return drawn(clip, random, TEACHERS)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import TypeVar
 
 from vlbench.data.mini.referring import (
     KINDS,
@@ -38,6 +39,7 @@ class Lesson:
 
 
 Teacher = Callable[[Scene, Random], "Lesson | None"]
+S = TypeVar("S")
 
 
 def _say(random: Random, *wordings: str) -> str:
@@ -239,23 +241,25 @@ SHORT: tuple[tuple[Teacher, int], ...] = (
 """Each skill with its weight in the mix."""
 
 
-def _draw(scene: Scene, random: Random, mix: tuple[tuple[Teacher, int], ...] = SHORT) -> Lesson:
+def drawn(
+    subject: S, random: Random, mix: Sequence[tuple[Callable[[S, Random], Lesson | None], int]]
+) -> Lesson:
+    """A lesson about a scene or clip, by one of the weighted teachers with something to say."""
     teachers, weights = zip(*mix, strict=True)
     while True:
-        teacher: Teacher = random.choices(teachers, weights)[0]
-        taught = teacher(scene, random)
+        taught: Lesson | None = random.choices(teachers, weights)[0](subject, random)
         if taught is not None:
             return taught
 
 
 def lesson(scene: Scene, random: Random) -> Lesson:
     """One lesson with a short reply."""
-    return _draw(scene, random)
+    return drawn(scene, random, SHORT)
 
 
 def long_lesson(scene: Scene, random: Random) -> Lesson:
     """One lesson whose reply goes through the whole scene."""
-    return _draw(scene, random, LONG)
+    return drawn(scene, random, LONG)
 
 
 def pair_lesson(pair: Sequence[Scene], random: Random) -> Lesson:
