@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from tests.running.builders import Bench
 
 PROJECT = Path(__file__).resolve().parents[1]
+os.environ |= {"XDG_CONFIG_HOME": os.devnull, "VLBENCH_CONFIG": os.devnull}  # not the developer's
 gc.set_threshold(100_000, 20, 50)  # a tenth of the tests' time went into looking for garbage
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,11 +15,14 @@ from tests.running.builders import Bench, do, rows
 from vlbench import worker
 from vlbench.running.execute import Run
 from vlbench.running.folder import RunFolder
+from vlbench.running.launchers.process import WorkerProcess
 
 
 def test_it_wants_one_folder(capsys: pytest.CaptureFixture[str]) -> None:
-    assert worker.main([]) == 2
-    assert "usage: python -m vlbench.worker RUN_DIR" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        worker.main([])
+    assert ended.value.code == 2
+    assert "usage: python -m vlbench.worker" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_spec_is_refused(
@@ -68,7 +68,7 @@ def test_two_workers_started_together_train_once(
 def test_a_bug_ends_in_5_with_its_traceback_in_status_and_log(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Run, "_prepare", lambda self: 1 / 0)
+    monkeypatch.setattr(Run, "prepare", lambda self: 1 / 0)
     folder = do(bench.spec(), tmp_path, code=5)
     assert folder.status()["error"].endswith("ZeroDivisionError: division by zero\n")
     assert "Traceback" in folder.log.read_text()
@@ -82,28 +82,85 @@ def test_a_full_disk_is_no_bug(
     def fail(self: Run) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "result.parquet")
 
-    monkeypatch.setattr(Run, "_prepare", fail)
+    monkeypatch.setattr(Run, "prepare", fail)
     folder = do(bench.spec(), tmp_path, code=1)
     assert folder.status()["error"] == "result.parquet: No space left on device"
 
 
-def test_a_killed_worker_leaves_no_result_and_the_next_one_finishes(
-    bench: Bench, tmp_path: Path
+def test_a_worker_that_is_preempted_and_killed_ends_as_if_it_had_not_been(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("VLBENCH_CHECKPOINT_SECONDS", "0")
     spec = bench.spec(settings=("train.epochs=12", "train.batch_size=30"))
     folder = RunFolder.of(tmp_path, spec)
     folder.create(spec)
-    command = [sys.executable, "-m", "vlbench.worker", str(folder.path)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not folder.checkpoint.exists() and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    first = WorkerProcess.start(folder, "slurm 12_3", os.environ)
+    wait_for_step(folder, 3)
+    assert folder.state == "running"
+    assert folder.claim.holder()["where"] == "slurm 12_3"
+    first.stop("preempted")
+    assert first.wait(30) == 130
+    assert folder.state == "preempted"
+    assert "preempted: its place was needed" in folder.log.read_text()
+    (newest, *_) = folder.checkpoints.files()
+    step = int(newest.name[5:14])
+    second = WorkerProcess.start(folder, "cpu", os.environ)
+    wait_for_step(folder, step + 2)
+    assert f"going on from the checkpoint after step {step} of" in folder.log.read_text()
+    second.kill()
     assert not folder.is_done
     assert not folder.adapter.exists()
     assert folder.state == "stopped"
     do(spec, tmp_path)
-    assert folder.attempts() == 2
+    assert folder.attempts() == 3
     assert rows(folder) == rows(do(spec, tmp_path / "undisturbed"))
+    assert not list(folder.path.rglob(".*.tmp"))
+
+
+def wait_for_step(folder: RunFolder, step: int) -> None:
+    """Until a checkpoint is that far."""
+    deadline = time.monotonic() + 60
+    while not any(int(file.name[5:14]) >= step for file in folder.checkpoints.files()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_run_that_another_process_does_is_left_to_it_when_launched(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = bench.spec(limit=2)
+    folder = RunFolder.of(tmp_path, spec)
+    folder.create(spec)
+    monkeypatch.setattr("vlbench.running.stopping.Stop.listen", lambda self, pipe: None)
+    with (tmp_path / "empty").open("w") as empty, folder.claim.held():
+        monkeypatch.setattr("sys.stdin", empty)
+        assert worker.main([str(folder.path), "--launched", "cpu"]) == worker.HELD
+    assert folder.attempts() == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError("no more"), RuntimeError("DefaultCPUAllocator: can't allocate memory: you")],
+    ids=["Python", "torch"],
+)
+def test_out_of_memory_is_a_status_of_its_own(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(self: Run) -> None:
+        raise error
+
+    monkeypatch.setattr(Run, "prepare", fail)
+    folder = do(bench.spec(), tmp_path, code=1)
+    assert folder.state == "out-of-memory"
+    assert "--set train.batch_size=" in folder.status()["error"]
+
+
+def test_a_run_that_was_cancelled_does_not_begin(bench: Bench, tmp_path: Path) -> None:
+    spec = bench.spec()
+    folder = RunFolder.of(tmp_path, spec)
+    folder.create(spec)
+    folder.ask_cancel()
+    assert worker.main([str(folder.path)]) == 130
+    assert folder.state == "cancelled"
+    folder.forget_cancel()
+    assert folder.state == "cancelled"

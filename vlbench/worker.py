@@ -2,84 +2,148 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
 import traceback
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vlbench.errors import BUG, INTERRUPTED, RunFailed, UsageError, VlbenchError
+from vlbench.errors import BUG, INTERRUPTED, RunFailed, VlbenchError
+
+if TYPE_CHECKING:
+    from vlbench.running.folder import RunFolder
+    from vlbench.running.spec import RunSpec
+    from vlbench.running.stopping import Stop
+
+HELD = 75
+"""Exit code of a launched worker whose run another process does (EX_TEMPFAIL of sysexits.h)."""
 
 
-def main(arguments: list[str]) -> int:
-    """Do the run; the exit code is the command line's."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported: it counts then
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+def main(arguments: list[str], has_signals: bool = False) -> int:
+    """Do the run; the exit code is the command line's. Signals are a process's own business."""
+    from vlbench.running.stopping import Stop, Stopped
+
+    asked = _parser().parse_args(arguments)
+    for name, value in (("OMP_WAIT_POLICY", "PASSIVE"), ("TOKENIZERS_PARALLELISM", "false")):
+        os.environ.setdefault(name, value)  # before torch is imported: it counts then
+    stop = Stop()
     try:
-        if len(arguments) != 1:
-            raise UsageError("usage: python -m vlbench.worker RUN_DIR")
-        return _work(Path(arguments[0]))
+        if has_signals:
+            stop.on_signals("preempted" if asked.launched.startswith("slurm") else "cancelled")
+        if asked.launched:
+            stop.listen(sys.stdin.fileno())
+        return _work(asked.folder, asked.launched, asked.processes, stop)
     except VlbenchError as error:
         print(f"vlbench: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
         print(f"vlbench: {error.filename}: {error.strerror}", file=sys.stderr)
         return RunFailed.exit_code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         return INTERRUPTED
 
 
-def _work(path: Path) -> int:
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m vlbench.worker", description=__doc__)
+    parser.add_argument("folder", metavar="RUN_DIR", type=Path, help="with its spec.json")
+    parser.add_argument("--processes", type=int, default=1, help="that share the run")
+    parser.add_argument(
+        "--launched", metavar="WHERE", default="", help="by a launcher, which holds stdin open"
+    )
+    return parser
+
+
+def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
+    from vlbench.running.claim import HeldError
     from vlbench.running.folder import RunFolder
-    from vlbench.running.progress import new_progress
     from vlbench.running.spec import RunSpec
 
     spec = RunSpec.read(path / "spec.json")
     folder = RunFolder(path)
-    with folder.claimed(lambda: print("another process does this run: waiting", file=sys.stderr)):
-        if folder.is_done:
-            return 0
-        attempt = folder.attempts() + 1
-        folder.note_attempt(attempt, "began")
-        folder.write_status("running", attempt, step=0)
-        progress = new_progress(folder.log)
+
+    def beat(is_ours: bool) -> None:
+        if folder.is_cancel_asked:
+            stop.ask("cancelled")
+        elif not is_ours:
+            stop.ask("stopped")
+
+    def wait() -> None:
+        print("another process does this run: waiting", file=sys.stderr)
+
+    try:
+        with folder.claim.held(where, None if where else wait, beat):
+            if folder.is_done:
+                folder.settle()
+                return 0
+            return _attempt(spec, folder, where, processes, stop)
+    except HeldError:
+        return HELD
+
+
+def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop: Stop) -> int:
+    """One try at the run, on record whatever becomes of it."""
+    from vlbench.files import remove_leftovers
+    from vlbench.running.progress import Progress
+
+    progress = Progress(folder.log, is_shown=not where)
+    attempt = folder.attempts() + 1
+    code, status, text = 0, "done", ""
+    try:
+        remove_leftovers(folder.path)
+        folder.note_attempt(attempt, "began", where)
+        folder.write_status("running", attempt, where=where, phase="preparing")
         progress.say(f"{spec.name}: attempt {attempt}")
-        try:
-            from vlbench.running.execute import Run
+        stop.check()
+        if folder.is_cancel_asked:
+            stop.ask("cancelled")
+        from vlbench.running.execute import execute
 
-            Run(spec, folder, attempt, progress).execute()
-        except BaseException as error:
-            for each in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(each, signal.SIG_IGN)  # what follows takes no time
-            progress.close()
-            code, status, text = _explained(error, path)
-            if text:
-                print(f"vlbench: {text}", file=sys.stderr)
-            with suppress(OSError):  # the disk may be full
-                folder.note_attempt(attempt, status, text)
-                folder.write_status(status, attempt, error=text)
-                progress.log(text)
-            return code
-        progress.close()
-        folder.note_attempt(attempt, "done")
-        folder.write_status("done", attempt)
-        return 0
+        execute(spec, folder, attempt, progress, stop, where, processes)
+    except BaseException as error:
+        code, status, text = explained(error, folder.path)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        with suppress(ValueError):  # only a main thread has them
+            signal.signal(each, signal.SIG_IGN)  # what follows takes no time
+    if text and not where:
+        print(f"vlbench: {text}", file=sys.stderr)
+    with suppress(OSError):  # the disk may be full
+        progress.log(text or status)
+    with suppress(OSError):
+        folder.note_attempt(attempt, status, where, text)
+    with suppress(OSError):
+        more = {"error": text, "exit_code": code} if code else {}
+        folder.write_status(status, attempt, where=where, **more)
+    return code
 
 
-def _explained(error: BaseException, path: Path) -> tuple[int, str, str]:
+def explained(error: BaseException, path: Path) -> tuple[int, str, str]:
     """Exit code, status and text of what ended an attempt; a bug comes with its traceback."""
+    from vlbench.running.stopping import Stopped
+
+    if isinstance(error, Stopped):
+        code = RunFailed.exit_code if error.reason == "timeout" else INTERRUPTED
+        return code, error.reason, f"{error.reason}: {error}"
     if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED, "cancelled", ""
+        return INTERRUPTED, "cancelled", "cancelled: interrupted"
     if isinstance(error, VlbenchError):
         return error.exit_code, "failed", str(error)
     if isinstance(error, OSError):
         return RunFailed.exit_code, "failed", f"{error.filename or path}: {error.strerror or error}"
-    if type(error).__name__ == "OutOfMemoryError":
-        return RunFailed.exit_code, "failed", f"{error} (--set train.batch_size=... takes less)"
+    if _is_out_of_memory(error):
+        text = f"out of memory: {error} (a smaller --set train.batch_size=... takes less)"
+        return RunFailed.exit_code, "out-of-memory", text
     return BUG, "failed", traceback.format_exc()
 
 
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of the device or of the machine; torch has no class for the CPU."""
+    is_of_torch = isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or is_of_torch
+
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to go: as Ctrl-C
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], has_signals=True))

@@ -10,12 +10,10 @@ import pytest
 from transformers import BartConfig
 from typer.testing import CliRunner
 
-from tests.running.builders import Bench
-from vlbench import worker
+from tests.running.builders import Bench, work_in_process
 from vlbench.backbones.bart import new_bart
 from vlbench.cards import MethodCard, load_method, resolve_method
 from vlbench.cli.app import app
-from vlbench.running import launch
 from vlbench.techniques.adapt import adapt
 from vlbench.techniques.freezing import trained_parameters
 
@@ -62,7 +60,7 @@ def test_the_outside_technique_attaches_and_trains_its_own_parameters(examples: 
 def test_the_commands_run_as_printed(
     examples: Path, project: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "_work", lambda folder: worker.main([str(folder.path)]))
+    work_in_process(monkeypatch)
     monkeypatch.setenv("VLBENCH_ROOT", str(bench.root))  # a smaller world and a smaller backbone
     monkeypatch.setenv("VLBENCH_BACKBONE_PATH", str(bench.backbone))
     text = (project / "docs" / "adding-a-method.md").read_text(encoding="utf-8")

@@ -78,3 +78,4 @@ def test_showing_what_there_is_not_names_the_nearest() -> None:
     result = run("show", "compactor")
     assert result.exit_code == 2
     assert "Did you mean 'compacter'?" in result.stderr
+    assert "Did you mean 'config'?" in run("show", "confg").stderr

@@ -15,10 +15,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.running.builders import Bench
-from vlbench import worker
+from tests.running.builders import Bench, work_in_process
 from vlbench.cli.app import app
-from vlbench.running import launch
 from vlbench.running.folder import RunFolder
 
 
@@ -48,7 +46,7 @@ def assert_refused(result: Result, results: Path, code: int, *texts: str) -> Non
         (["--limit", "0"], ["Invalid value for '--limit'"]),
         (["--seeds", "one"], ["--seeds one: should be whole numbers"]),
         (["--seeds", "-1"], ["--seeds -1: a seed is 0 or more"]),
-        (["--devices", "tpu"], ["--devices tpu: should be auto, cpu or a GPU's number"]),
+        (["--devices", "tpu"], ["--devices tpu: should be auto, cpu, or GPUs' numbers"]),
         (["--backbone", "mini-brat"], ["Unknown backbone 'mini-brat'. Did you mean 'mini-bart'?"]),
         (["--edition", "ful"], ["has no edition 'ful'. Known: mini, full"]),
         (["--method", "shared-adapter,shared-adapter"], ["Named twice: shared-adapter"]),
@@ -162,7 +160,7 @@ def test_a_results_folder_that_cannot_be_written_exits_1(bench: Bench, tmp_path:
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers work in the test's own process, which has imported everything."""
-    monkeypatch.setattr(launch, "_work", lambda folder: worker.main([str(folder.path)]))
+    work_in_process(monkeypatch)
 
 
 @pytest.mark.usefixtures("in_process")
@@ -214,7 +212,7 @@ def test_an_interrupted_command_exits_130_and_the_same_one_finishes(
 def training(process: subprocess.Popen[str], results: Path) -> RunFolder:
     """The run's folder, once it has a checkpoint."""
     deadline = time.monotonic() + 60
-    while not (found := list(results.glob("runs/*/checkpoint/last.pt"))):
+    while not (found := list(results.glob("runs/*/checkpoint/step-*.pt"))):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)

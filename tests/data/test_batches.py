@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from vlbench.backbones.tokens import bart_tokenizer
 from vlbench.cards.task import Splits, TaskCard
 from vlbench.cards.train import TrainSettings
-from vlbench.data.batches import TaskData, sample_answer
+from vlbench.data.batches import Batch, TaskData, sample_answer
 from vlbench.data.example import Example
 from vlbench.data.stores.own import FeatureStore, FeatureWriter
 from vlbench.pretraining.tokenizer import train_tokenizer
@@ -172,6 +173,54 @@ def test_an_epoch_has_every_example_once_in_an_order_of_its_own(data: Any) -> No
     assert orders[0] == orders[1] != orders[2]
     assert [len(batch.ids) for batch in epochs[0]] == [4, 4, 2]
     assert task.batches == 3
+
+
+def many_answers(n: int) -> Example:
+    return example(n, **({"red": 0.3, "blue": 1.0, "green": 0.6} if n % 3 else {}))
+
+
+@pytest.mark.parametrize("skip", [0, 1, 2, 3, 4])
+def test_an_epoch_goes_on_behind_the_batches_it_skips(data: Any, skip: int) -> None:
+    task = data([many_answers(n) for n in range(11)], batch_size=3)
+    whole = list(task.epoch(np.random.default_rng(0)))
+    rest = list(task.epoch(np.random.default_rng(0), skip))
+    assert len(rest) == 4 - skip
+    for batch, expected in zip(rest, whole[skip:], strict=True):
+        assert_same(batch, expected)
+
+
+def assert_same(batch: Batch, expected: Batch) -> None:
+    assert batch.ids == expected.ids
+    for name in ("input_ids", "features", "target_ids", "scores"):
+        assert torch.equal(getattr(batch, name), getattr(expected, name)), name
+
+
+def test_no_features_are_read_of_batches_that_are_skipped(data: Any) -> None:
+    task = data([many_answers(n) for n in range(11)], batch_size=3)
+    read: list[list[str]] = []
+    store = task.store
+    task.store = SimpleNamespace(get=lambda images: read.append(images) or store.get(images))
+    (last,) = task.epoch(np.random.default_rng(0), 3)
+    assert read == [[f"image{name}" for name in last.ids]]
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_shares_of_an_epoch_are_its_batches_dealt_out(data: Any, count: int) -> None:
+    task = data([many_answers(n) for n in range(10)], batch_size=3)
+    whole = list(task.epoch(np.random.default_rng(0)))
+    for rank in range(count):
+        share = slice(rank, None, count)
+        dealt = list(task.epoch(np.random.default_rng(0), 0, share))
+        assert [batch.ids for batch in dealt] == [batch.ids[share] for batch in whole]
+        for batch, expected in zip(dealt, whole, strict=True):
+            assert torch.equal(batch.scores, expected.scores[share])
+            assert len(batch.features) == len(batch.target_ids) == len(batch.ids)
+
+
+def test_evaluation_shares_whole_batches(data: Any) -> None:
+    task = data([example(n) for n in range(5)])
+    shares = [[batch.ids for batch in task.in_order(2, slice(r, None, 2))] for r in range(2)]
+    assert shares == [[("0", "1"), ("4",)], [("2", "3")]]
 
 
 def test_evaluation_keeps_the_order(data: Any) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 from tests.data.mini.builders import TINY
 from vlbench import worker
 from vlbench.data.mini.write import write_mini
 from vlbench.running.folder import RunFolder
+from vlbench.running.launchers.process import WorkerProcess
 from vlbench.running.spec import RunSpec
 
 MEASURED = {
@@ -97,6 +99,22 @@ def do(spec: RunSpec, results: Path, code: int = 0) -> RunFolder:
     folder.create(spec)
     assert worker.main([str(folder.path)]) == code
     return folder
+
+
+class InProcess:
+    """A worker in the test's own process, which has imported everything."""
+
+    def __init__(self, folder: RunFolder, *_: object) -> None:
+        self.code = worker.main([str(folder.path)])
+        self.reason = ""
+
+    def poll(self) -> int:
+        return self.code
+
+
+def work_in_process(patch: pytest.MonkeyPatch) -> None:
+    """Launchers start no processes from now on."""
+    patch.setattr(WorkerProcess, "start", InProcess)
 
 
 def rows(folder: RunFolder) -> list[dict[str, Any]]:

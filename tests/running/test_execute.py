@@ -20,13 +20,18 @@ from vlbench.columns import COLUMNS, result_schema
 from vlbench.data.readers import load_reader
 from vlbench.metrics import METRICS
 from vlbench.metrics.java import require_java
+from vlbench.running import execute, testing
 from vlbench.running.execute import Run, load_adapter
 from vlbench.running.folder import RunFolder
+from vlbench.running.keeper import Keeper
 from vlbench.running.progress import Progress
+from vlbench.running.record import Rows
 from vlbench.running.spec import RunSpec
+from vlbench.running.stopping import Stop
 from vlbench.techniques.adapt import adapt
 from vlbench.techniques.freezing import frozen_checksum, trained_parameters
-from vlbench.training.trainer import Step, Trainer
+from vlbench.training.answers import answers
+from vlbench.training.trainer import Trainer
 
 Finished = tuple[RunSpec, RunFolder]
 
@@ -59,49 +64,113 @@ def curve(folder: RunFolder) -> list[dict[str, Any]]:
     return [json.loads(line) for line in folder.curve.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("moment", ["at the end of epoch 1", "within epoch 2", "before testing"])
+MOMENTS = {
+    "within epoch 1": (Keeper, "on_step", 7),
+    "at the end of epoch 1": (Keeper, "_save", 1),
+    "before validating": (Run, "answers", 1),
+    "after validating": (Keeper, "on_epoch", 1),
+    "within epoch 2": (Keeper, "on_step", 12),
+    "before testing": (execute, "test", 0),
+    "between tests": (testing, "write_predictions", 1),
+    "before scoring": (testing, "score", 0),
+    "before the result": (Rows, "write", 0),
+}
+"""Where a run is interrupted: after so many calls of what; 0: in the place of the first."""
+
+
+@pytest.mark.parametrize("every", ["0", "1000"])
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_an_interrupted_run_ends_as_if_it_had_not_been(
     bench: Bench,
     finished: Finished,
     tmp_path: Path,
     moment: str,
+    every: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spec, whole = finished
+    monkeypatch.setenv("VLBENCH_CHECKPOINT_SECONDS", every)
     with monkeypatch.context() as patch:
-        interrupt(patch, moment)
+        interrupt(patch, *MOMENTS[moment])
         folder = do(spec, tmp_path, code=130)
     assert folder.state == "cancelled"
-    assert folder.checkpoint.is_file()
     assert not folder.is_done
+    assert bool(folder.checkpoints.files()) == (every == "0" or "within epoch 1" not in moment)
     do(spec, tmp_path)
     assert folder.state == "done"
     assert folder.attempts() == 2
     assert_equal_results(folder, whole)
     assert curve(folder) == curve(whole)
-    assert not folder.checkpoint.exists()
+    assert not folder.checkpoints.folder.exists()
 
 
-def interrupt(patch: pytest.MonkeyPatch, moment: str) -> None:
-    on_epoch, on_step = Run.on_epoch, Run.on_step
+def interrupt(patch: pytest.MonkeyPatch, owner: Any, name: str, calls: int) -> None:
+    """Have it raise after so many calls."""
+    original = getattr(owner, name)
+    done: list[int] = []
 
-    def after_epoch(self: Run, epoch: int) -> None:
-        on_epoch(self, epoch)
-        if moment == "at the end of epoch 1":
+    def counted(*given: Any, **named: Any) -> Any:
+        done.append(1)
+        result = original(*given, **named) if calls else None
+        if len(done) >= calls:
             raise KeyboardInterrupt
+        return result
 
-    def after_step(self: Run, step: Step) -> None:
-        on_step(self, step)
-        if moment == "within epoch 2" and step.number == 12:
-            raise KeyboardInterrupt
+    patch.setattr(owner, name, counted)
 
-    def test(self: Run, adapter_bytes: int) -> None:
-        raise KeyboardInterrupt
 
-    patch.setattr(Run, "on_epoch", after_epoch)
-    patch.setattr(Run, "on_step", after_step)
-    if moment == "before testing":
-        patch.setattr(Run, "_test", test)
+@pytest.mark.parametrize("moment", ["within epoch 2", "before testing"])
+def test_a_run_told_to_stop_keeps_the_step_it_is_at(
+    bench: Bench, finished: Finished, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, whole = finished
+    stop = Stop()
+    monkeypatch.setattr("vlbench.running.stopping.Stop", lambda: stop)
+    with monkeypatch.context() as patch:
+        owner, name, calls = MOMENTS[moment]
+        original = getattr(owner, name)
+        done: list[int] = []
+
+        def ask(*given: Any, **named: Any) -> Any:
+            done.append(1)
+            if len(done) >= max(1, calls):
+                stop.ask("preempted")
+            return original(*given, **named)
+
+        patch.setattr(owner, name, ask)
+        folder = do(spec, tmp_path, code=130)
+    assert folder.state == "preempted"
+    (newest, *_) = folder.checkpoints.files()
+    assert newest.name.startswith("step-000000012" if calls else "step-0000000")
+    monkeypatch.undo()
+    monkeypatch.setenv("VLBENCH_CACHE", str(bench.root.parent / "cache"))
+    do(spec, tmp_path)
+    assert_equal_results(folder, whole)
+    assert curve(folder) == curve(whole)
+    told = [line[21:] for line in folder.log.read_text().splitlines()]
+    assert any(line.startswith("going on from the checkpoint after step") for line in told)
+
+
+def test_answers_are_kept_over_a_crash_in_scoring(
+    bench: Bench, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, whole = finished
+    with monkeypatch.context() as patch:
+        patch.setattr(testing, "score", lambda *given: 1 / 0)
+        folder = do(spec, tmp_path, code=5)
+    with monkeypatch.context() as patch:
+        patch.setattr(execute, "answers", answer_only("nlvr2"))
+        do(spec, tmp_path)
+    assert "vqav2: answered in an earlier attempt" in folder.log.read_text()
+    assert_equal_results(folder, whole)
+
+
+def answer_only(task: str) -> Any:
+    def answer(model: Any, data: Any, *more: Any) -> Any:
+        assert data.card.name == task
+        return answers(model, data, *more)
+
+    return answer
 
 
 def test_the_result_has_the_documented_columns(finished: Finished) -> None:
@@ -166,7 +235,7 @@ def test_only_what_trains_changes_and_is_kept_and_loads_back(bench: Bench, run: 
     fresh = adapt(build_backbone("mini-bart", bench.backbone), run.spec.method, ["vqav2", "nlvr2"])
     assert frozen_checksum(fresh) == frozen_checksum(run.model)
     task = run.tasks[0]
-    batch = run._data(task, task.test).batch(task.test, [("yes", 1.0)] * len(task.test))
+    batch = run.data(task, task.test).batch(task.test, [("yes", 1.0)] * len(task.test))
     expected = run.model.eval()(batch)
     assert not torch.equal(fresh.eval()(batch), expected)
     load_adapter(fresh, run.folder.adapter)
@@ -201,7 +270,7 @@ def test_a_loss_that_is_not_finite_names_step_and_example(bench: Bench, tmp_path
     assert folder.state == "failed"
     error = folder.status()["error"]
     assert "nan at step " in error
-    assert "first example " in error
+    assert "examples: " in error or "example" in error
     assert error in folder.log.read_text()
     assert not folder.is_done
     assert not folder.adapter.exists()
@@ -214,13 +283,28 @@ def test_data_that_changed_since_the_plan_are_refused(bench: Bench, tmp_path: Pa
     assert "The data of 'nlvr2'" in folder.status()["error"]
 
 
-def test_a_damaged_checkpoint_is_named(bench: Bench, tmp_path: Path) -> None:
-    spec = bench.spec()
-    folder = RunFolder.of(tmp_path, spec)
-    folder.checkpoint.parent.mkdir(parents=True)
-    folder.checkpoint.write_bytes(b"half a checkpoi")
-    do(spec, tmp_path, code=3)
-    assert f"{folder.checkpoint}: damaged" in folder.status()["error"]
+def test_a_damaged_checkpoint_is_told_and_gone_on_without(
+    bench: Bench, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, whole = finished
+    with monkeypatch.context() as patch:
+        interrupt(patch, *MOMENTS["before testing"])
+        folder = do(spec, tmp_path, code=130)
+    newest, before = folder.checkpoints.files()
+    newest.write_bytes(newest.read_bytes()[:999])
+    do(spec, tmp_path)
+    assert f"{newest}: damaged, 999 bytes" in folder.log.read_text()
+    assert f"after step {int(before.name[5:14])} of" in folder.log.read_text()
+    assert_equal_results(folder, whole)
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan"])
+def test_seconds_between_checkpoints_that_are_none_are_refused(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("VLBENCH_CHECKPOINT_SECONDS", text)
+    folder = do(bench.spec(limit=2), tmp_path, code=2)
+    assert f"VLBENCH_CHECKPOINT_SECONDS={text}: should be" in folder.status()["error"]
 
 
 def test_a_method_without_sight_gets_the_same_answers_on_other_pictures(
@@ -232,5 +316,5 @@ def test_a_method_without_sight_gets_the_same_answers_on_other_pictures(
     run = Run(spec, folder, 1, Progress(None))
     run.execute()
     task = run.tasks[0]
-    batch = run._data(task, task.test).batch(task.test, None)
+    batch = run.data(task, task.test).batch(task.test, None)
     assert not batch.features.any()

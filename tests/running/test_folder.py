@@ -44,7 +44,7 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 def test_its_state_follows_what_happens(folder: RunFolder) -> None:
     assert folder.state == "planned"
-    with folder.claimed():
+    with folder.claim.held():
         folder.write_status("running", 1, step=3)
         assert folder.state == "running"
     assert folder.state == "stopped"
@@ -52,6 +52,36 @@ def test_its_state_follows_what_happens(folder: RunFolder) -> None:
     assert folder.state == "failed"
     folder.result.touch()
     assert folder.state == "done"
+
+
+def test_a_submitted_run_is_queued_until_its_attempt_begins(folder: RunFolder) -> None:
+    folder.note_attempt(1, "began")
+    folder.write_status("failed", 1)
+    folder.job_file.write_text(json.dumps({"launcher": "slurm", "job": "7_0", "attempts": 1}))
+    assert folder.state == "queued"
+    folder.note_attempt(2, "began")
+    assert folder.state == "failed"
+
+
+def test_progress_is_told_at_most_once_a_second(folder: RunFolder) -> None:
+    folder.tell_status(1, step=1)
+    folder.tell_status(1, step=2)
+    assert folder.status()["step"] == 1
+    folder._told_at -= 1
+    folder.tell_status(1, step=3)
+    assert folder.status()["step"] == 3
+
+
+def test_a_torn_line_spoils_no_other(folder: RunFolder) -> None:
+    folder.note_attempt(1, "began")
+    with folder.attempts_file.open("a") as file:
+        file.write('{"attempt": 1, "ev')
+    assert folder.is_attempt_open is False
+    folder.note_attempt(2, "began")
+    assert folder.attempts() == 2
+    assert folder.is_attempt_open
+    lines = folder.attempts_file.read_text().splitlines()
+    assert json.loads(lines[2])["attempt"] == 2
 
 
 def test_attempts_are_counted_from_their_beginnings(folder: RunFolder) -> None:

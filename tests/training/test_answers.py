@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,12 +12,13 @@ import pytest
 import torch
 from torch import nn
 
+from tests.training.toys import in_threads, new_ranks
 from vlbench.backbones.tokens import bart_tokenizer
 from vlbench.cards.task import Splits, TaskCard
 from vlbench.cards.train import TrainSettings
 from vlbench.data.batches import Batch, TaskData
 from vlbench.data.example import Example
-from vlbench.errors import UsageError
+from vlbench.errors import RunFailed, UsageError
 from vlbench.pretraining.tokenizer import train_tokenizer
 from vlbench.training import answers as module
 from vlbench.training.answers import answers
@@ -99,3 +101,28 @@ def test_beams_share_the_memory_of_a_batch(task: Any, monkeypatch: pytest.Monkey
     model: Any = Model(rows=[2])
     answers(model, task(beams=2), CPU)
     assert model.sizes == [2, 2, 1]
+
+
+def test_ranks_share_the_batches_and_all_get_every_answer_in_order(
+    task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH_SIZE", 2)
+    models: list[Any] = [Model(rows=[2]) for _ in range(2)]
+    alone: Any = Model(rows=[2])
+    expected = answers(alone, task(), CPU)
+    found = in_threads(
+        [
+            partial(answers, model, task(), CPU, ranks)
+            for model, ranks in zip(models, new_ranks(2), strict=True)
+        ]
+    )
+    assert [list(each.items()) for each in found] == [list(expected.items())] * 2
+    assert alone.sizes == [2, 2, 1]
+    assert [model.sizes for model in models] == [[2, 1], [2]]
+
+
+def test_an_example_that_is_answered_twice_is_refused(task: Any) -> None:
+    twice = task()
+    twice.examples = [*EXAMPLES, EXAMPLES[0]]
+    with pytest.raises(RunFailed, match="t: 6 answers to 5 different ids of 6 examples"):
+        answers(Model(rows=[2]), twice, CPU)  # type: ignore[arg-type]

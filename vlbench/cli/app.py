@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from vlbench import __version__
+from vlbench.cli.config import default_map, note_unknown_variables
 from vlbench.cli.data import data
 from vlbench.cli.doctor import doctor
 from vlbench.cli.import_checkpoint import import_checkpoint
@@ -32,6 +33,15 @@ class Commands(TyperGroup):
         if command is not None:
             command.context_settings.setdefault("auto_envvar_prefix", "VLBENCH")
         return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The subcommand to run, whose defaults are those of the configuration files."""
+        if ctx.parent is None:
+            note_unknown_variables(self)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and "--help" not in rest:  # help works with a faulty file too
+            command.context_settings.setdefault("default_map", default_map(command))
+        return name, command, rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand; an error that vlbench explains ends in its message and exit code."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlbench.cli.config import merged_settings
 from vlbench.cli.output import note, print_document, print_table
 from vlbench.cli.show import Json
 from vlbench.errors import UsageError
@@ -46,7 +47,8 @@ def import_checkpoint(
     from vlbench.data.fingerprint import file_hash
     from vlbench.tensors import unique_state
 
-    model, card, suite, names = _model(method, backbone, backbone_path, tasks, settings or [])
+    changes = list(merged_settings(settings))
+    model, card, suite, names = _model(method, backbone, backbone_path, tasks, changes)
     target = out or Path(f"{file.stem}.{card.name}.safetensors")
     if target.suffix != ".safetensors":
         raise UsageError(f"--out {target}: should end in .safetensors.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlbench.cli.config import merged_settings
 from vlbench.cli.output import note, print_json, print_table
 from vlbench.cli.show import Json
 from vlbench.errors import CardError, VlbenchError
@@ -47,13 +48,14 @@ def params(
 
     backbone_row(backbone)  # an unknown name is told before anything is built
     suite, cards = find_tasks(tasks)
+    changes = list(merged_settings(settings))
     if method:
         items = [
-            _count(card, backbone, suite, cards, settings or [])
+            _count(card, backbone, suite, cards, changes)
             for card in find_methods(method, check_params=True)
         ]
     else:
-        items = _count_those_that_fit(all_methods(), backbone, suite, cards, settings or [])
+        items = _count_those_that_fit(all_methods(), backbone, suite, cards, changes)
     if json:
         print_json("params", items)
     elif groups:

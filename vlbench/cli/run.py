@@ -2,62 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlbench.cli.devices import device_of
+from vlbench.cli import selectors
 from vlbench.cli.output import note, print_json, print_table
-from vlbench.errors import RunFailed, UsageError, VlbenchError
+from vlbench.cli.selectors import select
+from vlbench.errors import RunFailed, VlbenchError
+
+if TYPE_CHECKING:
+    from vlbench.running.launchers import Outcome, Resources
+    from vlbench.running.spec import RunSpec
+
+Launcher = Annotated[str, typer.Option(help="local (this machine) or slurm.")]
+Devices = Annotated[str, typer.Option(help="auto, cpu, or GPUs' numbers with commas between.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Runs at once on the CPU.")]
+Processes = Annotated[int, typer.Option(min=1, help="Processes (GPUs) that share one run.")]
+TimeLimit = Annotated[
+    float | None, typer.Option(min=0.01, help="Minutes that an attempt at a run may take.")
+]
 
 
 def run(
-    method: Annotated[
-        list[str], typer.Option("--method", help="Methods or card files, with commas between.")
-    ],
-    tasks: Annotated[str, typer.Option(help="A suite, a task, or tasks with commas between.")],
-    backbone: Annotated[str, typer.Option(help="The backbone to adapt.")] = "mini-bart",
-    backbone_path: Annotated[
-        Path | None, typer.Option(help="Folder with the backbone's weights.")
-    ] = None,
-    init: Annotated[
-        Path | None,
-        typer.Option(
-            help="Weights to start from: an imported checkpoint or a run's adapter.safetensors."
-        ),
-    ] = None,
-    edition: Annotated[
-        str | None, typer.Option(help="mini (generated) or full (official files).")
-    ] = None,
-    root: Annotated[Path | None, typer.Option(help="Where the data lie.")] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(help="Read features of this frozen encoder, not of the backbone's own."),
-    ] = None,
-    features: Annotated[
-        list[Path] | None,
-        typer.Option(help="A feature store, repeatable; else those below the root are found."),
-    ] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds, with commas between.")] = "0",
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="At most so many examples a task and split: a smoke run."),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", envvar="VLBENCH_SET", help="key=value over the card, repeatable."),
-    ] = None,
-    devices: Annotated[str, typer.Option(help="auto, cpu, or a GPU's number.")] = "auto",
-    results: Annotated[Path, typer.Option(help="Where results are kept.")] = Path("results"),
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    method: selectors.Method,
+    tasks: selectors.Tasks,
+    backbone: selectors.Backbone = "mini-bart",
+    backbone_path: selectors.BackbonePath = None,
+    init: selectors.Init = None,
+    edition: selectors.Edition = None,
+    root: selectors.Root = None,
+    encoder: selectors.Encoder = None,
+    features: selectors.Features = None,
+    seeds: selectors.Seeds = "0",
+    limit: selectors.Limit = None,
+    settings: selectors.Settings = None,
+    launcher: Launcher = "local",
+    devices: Devices = "auto",
+    jobs: Jobs = 1,
+    processes: Processes = 1,
+    time_limit: TimeLimit = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="slurm: submit, and do not wait.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the commands or scripts; start nothing.")
+    ] = False,
+    results: selectors.Results = Path("results"),
+    json: selectors.Json = False,
 ) -> None:
     """Train, score and keep what is not done yet; the same command again goes on."""
-    from vlbench.running.launch import run_all
-    from vlbench.running.plan import Selection, plan
+    from vlbench.running.launchers import find_launcher
+    from vlbench.running.launchers.slots import computing_device
+    from vlbench.running.plan import plan
 
-    asked = Selection(
-        methods=tuple(method),
+    resources = resources_of(launcher, devices, jobs, processes, time_limit, detach)
+    asked = select(
+        method=method,
         tasks=tasks,
         backbone=backbone,
         backbone_path=backbone_path,
@@ -65,45 +68,73 @@ def run(
         edition=edition,
         root=root,
         encoder=encoder,
-        features=tuple(features or ()),
-        seeds=_seeds(seeds),
+        features=features,
+        seeds=seeds,
         limit=limit,
-        settings=tuple(settings or ()),
-        device=device_of(devices, "--devices"),
+        settings=settings,
+        device=computing_device(devices),
     )
+    starter = find_launcher(resources)
     specs = plan(asked, note)
-    outcomes = run_all(specs, results, note)
-    items = [item for outcome in outcomes if not outcome.exit_code for item in _rows(outcome)]
+    if dry_run:
+        typer.echo(starter.dry_run(specs, results))
+        return
+    do(specs, results, resources, json)
+
+
+def resources_of(
+    launcher: str,
+    devices: str,
+    jobs: int,
+    processes: int,
+    time_limit: float | None,
+    detach: bool = False,
+) -> Resources:
+    """What the runs may use, from the options and the configuration."""
+    from vlbench.config import load_config
+    from vlbench.running.launchers import Resources
+
+    return Resources(
+        launcher=launcher,
+        devices=devices,
+        jobs=jobs,
+        processes=processes,
+        time_limit_minutes=time_limit,
+        slurm=load_config().slurm,
+        detach=detach,
+    )
+
+
+def do(specs: Sequence[RunSpec], results: Path, resources: Resources, json: bool) -> None:
+    """Do the runs, print their metrics, and raise what became of those that failed."""
+    from vlbench.running.launchers import launch
+    from vlbench.running.view import new_view
+
+    outcomes = launch(specs, results, resources, new_view(len(specs)))
+    items = [item for outcome in outcomes if outcome.status == "done" for item in _rows(outcome)]
     _show(items, json, single=len(specs) == 1)
     failed = [outcome for outcome in outcomes if outcome.exit_code]
     if not failed:
-        done = f"{len(outcomes)} of {len(specs)} runs done."
-        note(f"{done} The table: vlbench report --results {results}")
+        done = sum(outcome.status == "done" for outcome in outcomes)
+        note(f"{done} of {len(specs)} runs done. The table: vlbench report --results {results}")
         return
-    lines = [f"{each.spec.name}: {each.error}\n  {each.folder.log}" for each in failed]
+    raise _failure(failed, len(specs))
+
+
+def _failure(failed: Sequence[Outcome], count: int) -> VlbenchError:
+    """One error for all that failed, with each one's reason and log."""
+    begun = [outcome for outcome in failed if outcome.status != "planned"]
+    waiting = len(failed) - len(begun)
+    more = f", {waiting} were not started" if waiting else ""
+    lines = [f"{each.spec.name}: {each.error}\n  {each.folder.log}" for each in begun]
     error: VlbenchError = RunFailed(
-        f"{len(failed)} of {len(specs)} runs failed{_not_started(len(specs) - len(outcomes))}:\n"
-        + "\n".join(lines)
+        f"{len(begun)} of {count} runs failed{more}:\n" + "\n".join(lines)
     )
     error.exit_code = failed[-1].exit_code
-    raise error
+    return error
 
 
-def _not_started(count: int) -> str:
-    return f", {count} were not started" if count else ""
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    try:
-        seeds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError:
-        raise UsageError(f"--seeds {text}: should be whole numbers, for example 0,1,2.") from None
-    if any(seed < 0 for seed in seeds):
-        raise UsageError(f"--seeds {text}: a seed is 0 or more.")
-    return seeds
-
-
-def _rows(outcome: Any) -> list[dict[str, Any]]:
+def _rows(outcome: Outcome) -> list[dict[str, Any]]:
     """The test rows of a finished run."""
     import pyarrow.parquet as pq
 

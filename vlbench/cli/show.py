@@ -35,10 +35,19 @@ def list_cards(
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="A method, task, suite or backbone; a card's path.")],
+    context: typer.Context,
+    name: Annotated[
+        str, typer.Argument(help="A method, task, suite or backbone; a card's path; config.")
+    ],
     json: Json = False,
 ) -> None:
-    """Show a card as it is written, or as JSON with every default filled in."""
+    """Show a card as it is written, or as JSON with every default filled in.
+
+    `config` shows every option with its value and what says so.
+    """
+    if name == CONFIG:
+        _show_configuration(context, json)
+        return
     found = list(_named(name))
     if json:
         print_json("show", [item for item, _ in found])
@@ -104,6 +113,20 @@ LISTS: dict[str, tuple[tuple[str, ...], Callable[[Path], Iterable[Item]]]] = {
 """What can be listed: the table's columns, and where its items come from."""
 ROWS = ("suite", "backbone")
 """What has no file of its own."""
+CONFIG = "config"
+
+
+def _show_configuration(context: typer.Context, json: bool) -> None:
+    """The values of options, `[set]` and `[slurm]` as a command without options would have them."""
+    from vlbench.cli.config import configuration
+
+    items = configuration(context.find_root().command)
+    if json:
+        print_json("show", items)
+    else:
+        values = ["-" if item["value"] in (None, []) else _cell(item["value"]) for item in items]
+        rows = [[i["key"], value, i["source"]] for i, value in zip(items, values, strict=True)]
+        print_table(rows, ("key", "value", "from"))
 
 
 def _named(name: str) -> Iterable[tuple[Item, str]]:
@@ -125,7 +148,7 @@ def _named(name: str) -> Iterable[tuple[Item, str]]:
     for kind, items in rows.items():
         if name in items:
             yield {"kind": kind, **items[name]}, _lines(items[name])
-    known = {*methods, *tasks}.union(*rows.values())
+    known = {*methods, *tasks, CONFIG}.union(*rows.values())
     if name not in known:
         raise UsageError(f"Nothing called '{name}' to show. {nearest(name, known)}")
 

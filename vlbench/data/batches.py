@@ -22,6 +22,8 @@ from vlbench.data.stores.base import Store
 from vlbench.data.table import ExampleTable
 
 IGNORED = -100
+WHOLE = slice(None)
+"""The share of one process alone: everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +79,20 @@ class TaskData:
         """Batches an epoch has; the last one may be smaller."""
         return -(-len(self.examples) // self.batch_size)
 
-    def epoch(self, random: np.random.Generator) -> Iterator[Batch]:
-        """Every example once, in random order, each with one sampled answer."""
+    def epoch(
+        self, random: np.random.Generator, skip: int = 0, share: slice = WHOLE
+    ) -> Iterator[Batch]:
+        """Every example once, in random order, each with one sampled answer.
+
+        Without the first `skip` batches, whose answers are drawn all the same, and of each batch
+        this share: the batches that come are those of a whole epoch.
+        """
         order = random.permutation(len(self.examples))
-        for start in range(0, len(order), self.batch_size):
+        for number, start in enumerate(range(0, len(order), self.batch_size)):
             examples = self._at(order[start : start + self.batch_size])
-            yield self.batch(examples, [sample_answer(e.targets, random) for e in examples])
+            answers = [sample_answer(e.targets, random) for e in examples]
+            if number >= skip:
+                yield self.batch(examples[share], answers[share])
 
     def _at(self, places: NDArray[np.int64]) -> list[Example]:
         """The examples at these places; a table gives many at once sooner than one by one."""
@@ -90,15 +100,17 @@ class TaskData:
             return list(self.examples.take(places))
         return [self.examples[place] for place in places]
 
-    def in_order(self, batch_size: int) -> Iterator[Batch]:
-        """Every example once, as listed, without targets; for evaluation."""
-        for start in range(0, len(self.examples), batch_size):
+    def in_order(self, batch_size: int, share: slice = WHOLE) -> Iterator[Batch]:
+        """Every example once, as listed, without targets; or this share of the batches."""
+        for start in range(0, len(self.examples), batch_size)[share]:
             yield self.batch(self.examples[start : start + batch_size], None)
 
     def batch(
         self, examples: Sequence[Example], answers: Sequence[tuple[str, float]] | None
     ) -> Batch:
         """The batch of these examples; without answers the targets are empty, (B, 0)."""
+        if not examples:
+            return self._empty()
         texts = self._tokens([self.text(e) for e in examples], self.card.max_input_tokens)
         images = [image for example in examples for image in example.images]
         features = torch.from_numpy(self.store.get(images)).float()  # (B I, N, F)
@@ -119,6 +131,11 @@ class TaskData:
             target_ids=target_ids,
             scores=scores,
         )
+
+    def _empty(self) -> Batch:
+        """A share of a batch that has fewer examples than there are shares."""
+        none = torch.empty(0, 0, dtype=torch.long)
+        return Batch(self.card.name, (), none, torch.empty(0, 0, 0, 0), none, torch.empty(0))
 
     def text(self, example: Example) -> str:
         """Context and text with the task's prompt, where the method trains with prompts."""

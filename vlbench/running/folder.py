@@ -1,24 +1,26 @@
-"""A run's folder, `runs/<key>/`: who holds it, how far it is, and what it wrote."""
+"""A run's folder, `runs/<key>/`: how far the run is, and what it wrote."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
 from vlbench.errors import DataError, NothingToReport, RunFailed
-from vlbench.files import write_atomically
+from vlbench.files import append_line, remove_leftovers, write_atomically
+from vlbench.running.checkpoints import Checkpoints
+from vlbench.running.claim import Claim
 from vlbench.running.spec import RunSpec
+from vlbench.times import now
 
-
-def now() -> str:
-    """The time in UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+ENDINGS = ("failed", "out-of-memory", "timeout", "cancelled", "preempted", "stopped")
+"""How an attempt ends that does not end the run."""
+STATES = ("planned", "queued", "running", "done", *ENDINGS)
+STATUS_SECONDS = 1.0
+"""A running worker says how far it is at most this often."""
 
 
 class RunFolder:
@@ -29,14 +31,18 @@ class RunFolder:
         self.spec_file = path / "spec.json"
         self.status_file = path / "status.json"
         self.attempts_file = path / "attempts.jsonl"
-        self.lock = path / "lock"
+        self.job_file = path / "job.json"
+        self.cancel_file = path / "cancel"
+        self.claim = Claim(path)
         self.log = path / "log.txt"
         self.curve = path / "metrics.jsonl"
-        self.checkpoint = path / "checkpoint" / "last.pt"
+        self.checkpoints = Checkpoints(path / "checkpoint")
+        self.answers = path / "checkpoint" / "answers"
         self.adapter = path / "adapter.safetensors"
         self.predictions = path / "predictions"
         self.submissions = path / "submissions"
         self.result = path / "result.parquet"
+        self._told_at = -STATUS_SECONDS
 
     @classmethod
     def of(cls, results: Path, spec: RunSpec) -> RunFolder:
@@ -62,46 +68,25 @@ class RunFolder:
         except OSError as error:
             raise RunFailed(f"{self.path}: cannot be written: {error.strerror}") from None
 
-    @contextmanager
-    def claimed(self, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
-        """Hold the run for this process; waits while another one does, ends with the process."""
-        with self.lock.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waiting()
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-
-    @property
-    def is_claimed(self) -> bool:
-        """Whether a process holds the run now."""
-        try:
-            with self.lock.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
-        return False
-
     @property
     def state(self) -> str:
-        """planned, running, done, failed, cancelled, or stopped: it ran and its process is gone."""
+        """One of STATES; `stopped` is also a run whose process is gone without a word."""
         if self.is_done:
             return "done"
-        if self.is_claimed:
+        if self.claim.is_held:
             return "running"
         said = str(self.status().get("status", "planned"))
+        if self.job().get("attempts") == self.attempts():
+            return "queued"
         return "stopped" if said == "running" else said
 
     def status(self) -> dict[str, Any]:
         """What `status.json` says; empty where there is none."""
-        try:
-            status: dict[str, Any] = json.loads(self.status_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return status
+        return _read(self.status_file)
+
+    def job(self) -> dict[str, Any]:
+        """The cluster's job for the run: launcher, job, submitted_at, attempts before it."""
+        return _read(self.job_file)
 
     def write_status(self, status: str, attempt: int, **details: Any) -> None:
         """Say how the run stands, with the time and the process that says it."""
@@ -109,29 +94,78 @@ class RunFolder:
             "schema": "vlbench.status/1",
             "status": status,
             "attempt": attempt,
+            "host": socket.gethostname(),
             "pid": os.getpid(),
             "updated_at": now(),
             **details,
         }
-        write_atomically(self.status_file, json.dumps(table, indent=2) + "\n")
+        write_atomically(self.status_file, json.dumps(table, indent=2) + "\n", is_flushed=False)
+
+    def tell_status(self, attempt: int, **details: Any) -> None:
+        """Say how far a running worker is, unless that was said a moment ago."""
+        if time.monotonic() - self._told_at >= STATUS_SECONDS:
+            self.write_status("running", attempt, **details)
+            self._told_at = time.monotonic()
 
     def attempts(self) -> int:
         """How many attempts began."""
+        return sum('"began"' in line for line in self._attempt_lines())
+
+    @property
+    def is_attempt_open(self) -> bool:
+        """Whether the last attempt has no end on record."""
+        lines = [line for line in self._attempt_lines() if line.startswith("{")]
+        return bool(lines) and '"began"' in lines[-1]
+
+    def note_attempt(self, attempt: int, event: str, where: str = "", error: str = "") -> None:
+        """Append to the record of attempts: began, done, or how it ended."""
+        line = {"attempt": attempt, "event": event, "at": now(), "host": socket.gethostname()}
+        append_line(
+            self.attempts_file, {**line, "pid": os.getpid(), "where": where, "error": error}
+        )
+
+    def ask_cancel(self) -> None:
+        """Have whoever does the run, or is about to, leave it."""
+        self.cancel_file.touch()
+
+    def forget_cancel(self) -> None:
+        """Let the run be done again."""
+        self.cancel_file.unlink(missing_ok=True)
+
+    @property
+    def is_cancel_asked(self) -> bool:
+        """Whether somebody wants the run to end."""
+        return self.cancel_file.exists()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a run that has its result has nothing left to tidy up."""
+        return self.status().get("status") != "running" and not self.checkpoints.folder.exists()
+
+    def settle(self) -> None:
+        """Finish what a run that has its result was killed in, for whoever holds it."""
+        attempt = self.attempts()
+        if not any('"done"' in line for line in self._attempt_lines()):
+            self.note_attempt(attempt, "done")
+        if self.status().get("status") != "done":
+            self.write_status("done", attempt)
+        self.checkpoints.remove()
+        remove_leftovers(self.path)
+
+    def _attempt_lines(self) -> list[str]:
         try:
-            lines = self.attempts_file.read_text(encoding="utf-8").splitlines()
+            text = self.attempts_file.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
-            return 0
-        return sum('"began"' in line for line in lines)
+            return []
+        return text.splitlines()
 
-    def note_attempt(self, attempt: int, event: str, error: str = "") -> None:
-        """Append to the record of attempts: began, done, failed, cancelled."""
-        line = {"attempt": attempt, "event": event, "at": now(), "pid": os.getpid(), "error": error}
-        self.append(self.attempts_file, line)
 
-    def append(self, file: Path, line: dict[str, Any]) -> None:
-        """Add one line to a JSON Lines file."""
-        with file.open("a", encoding="utf-8") as out:
-            out.write(json.dumps(line) + "\n")
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found
 
 
 def list_runs(results: Path) -> tuple[list[dict[str, Any]], list[DataError]]:

@@ -16,12 +16,12 @@ from vlbench.columns import result_schema
 from vlbench.data.example import Example
 from vlbench.files import write_atomically
 from vlbench.metrics.scored import Scored
-from vlbench.running.folder import now
 from vlbench.running.scoring import Value
 from vlbench.running.spec import RunSpec
 from vlbench.techniques.adapt import AdaptedModel
 from vlbench.techniques.counting import count
 from vlbench.techniques.freezing import trained_state
+from vlbench.times import now
 
 REFERENCE_KEYS = ("answers", "answer", "label", "captions")
 """Where official records keep what is right."""

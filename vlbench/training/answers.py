@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+from itertools import chain, zip_longest
 from typing import Any
 
 import torch
 
 from vlbench.backbones.tokens import first_tokens
 from vlbench.data.batches import Batch, TaskData
+from vlbench.errors import RunFailed
 from vlbench.techniques.adapt import AdaptedModel
+from vlbench.training.ranks import ALONE, Ranks
 
 BATCH_SIZE = 256
 
 
 @torch.inference_mode()
-def answers(model: AdaptedModel, task: TaskData, device: torch.device) -> dict[str, str]:
-    """Example id -> the model's answer, for every example once."""
+def answers(
+    model: AdaptedModel, task: TaskData, device: torch.device, ranks: Ranks = ALONE
+) -> dict[str, str]:
+    """Example id -> the model's answer, for every example once, on every rank.
+
+    The ranks share whole batches, the same as one process has, so that padding is the same and no
+    answer depends on their number.
+    """
     was_training = model.training
     model.eval()
-    found: dict[str, str] = {}
-    for batch in task.in_order(max(1, BATCH_SIZE // task.card.beams)):
-        texts = _answer(model, task, batch.to(device))
-        found.update(zip(batch.ids, texts, strict=True))
+    batches = task.in_order(max(1, BATCH_SIZE // task.card.beams), ranks.share)
+    mine = [(batch.ids, _answer(model, task, batch.to(device))) for batch in batches]
     model.train(was_training)
+    turns = [turn for turn in chain(*zip_longest(*ranks.gather(mine))) if turn is not None]
+    found = {name: text for ids, texts in turns for name, text in zip(ids, texts, strict=True)}
+    given = sum(len(ids) for ids, _ in turns)
+    if not len(found) == given == len(task):
+        raise RunFailed(
+            f"{task.card.name}: {given:,} answers to {len(found):,} different ids of "
+            f"{len(task):,} examples."
+        )
     return found
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -54,3 +55,10 @@ def loss(logits: Tensor, target_ids: Tensor, scores: Tensor, kind: str) -> Tenso
         raise UsageError(f"Unknown loss '{kind}'. {nearest(kind, LOSSES)}")
     counts = target_ids.ne(IGNORED).sum(dim=1)  # (B,)
     return LOSSES[kind](token_losses(logits, target_ids), counts, scores)
+
+
+def weight(target_ids: Tensor, kind: str) -> Tensor:
+    """What the loss is a mean over, counted in this batch: its target tokens, or its examples."""
+    if kind == "per-token":
+        return target_ids.ne(IGNORED).sum()
+    return torch.tensor(len(target_ids), device=target_ids.device)

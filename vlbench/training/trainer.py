@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from vlbench.cards.train import TrainSettings
-from vlbench.data.batches import Batch, TaskData
+from vlbench.data.batches import WHOLE, Batch, TaskData
 from vlbench.errors import RunFailed
 from vlbench.techniques.adapt import AdaptedModel
 from vlbench.techniques.base import BatchLoss
 from vlbench.techniques.freezing import load_trained_state, trained_state
-from vlbench.training.loss import loss
+from vlbench.training.loss import loss, weight
 from vlbench.training.optimiser import OPTIMISERS, linear_schedule, parameter_groups
 from vlbench.training.order import task_order
+from vlbench.training.random_streams import random_state, seed_step, set_random_state
+from vlbench.training.ranks import Ranks
 
 TOLD_EVERY = 256
 """Examples between two lines about an initialisation that reads them."""
+NAMED = 10
+"""Examples that a message about a batch names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +51,13 @@ class Step:
 
 
 class Watcher(Protocol):
-    """Is told what the trainer does."""
+    """Is told what the trainer does; at either moment it may take the trainer's state."""
 
     def on_step(self, step: Step) -> None:
         """After every optimiser step."""
 
     def on_epoch(self, epoch: int) -> None:
-        """After every epoch, counted from 1; evaluation and checkpoints happen here."""
+        """After every epoch, counted from 1; again when training goes on from there."""
 
 
 class Trainer:
@@ -63,21 +70,30 @@ class Trainer:
         settings: TrainSettings,
         seed: int,
         accelerator: Accelerator,
+        ranks: Ranks | None = None,
     ) -> None:
         self.tasks = {task.card.name: task for task in tasks}
         self.settings = settings
         self.seed = seed
         self.accelerator = accelerator
+        self.ranks = ranks or Ranks.of(accelerator)
         self.steps_per_epoch = sum(task.batches for task in tasks)
         self.total_steps = self.steps_per_epoch * settings.epochs
         self.bare = model
         groups = parameter_groups(model, settings.weight_decay, model.undecayed())
-        optimiser = OPTIMISERS[settings.optimiser](groups, lr=settings.learning_rate)
-        schedule = linear_schedule(optimiser, self.total_steps, settings.warmup_ratio)
-        self.model, self.optimiser, self.schedule = accelerator.prepare(model, optimiser, schedule)
-        self.epochs_done = 0
+        self.optimiser = OPTIMISERS[settings.optimiser](groups, lr=settings.learning_rate)
+        self.schedule = linear_schedule(self.optimiser, self.total_steps, settings.warmup_ratio)
+        # Only the model is prepared, as if for evaluation: placed and cast, not wrapped in a DDP,
+        # which means over ranks; a prepared schedule would go a step for each rank.
+        self.model = accelerator.prepare_model(model, evaluation_mode=True)
+        self.steps_done = 0
         self.seconds = 0.0
         self.examples = 0
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs that are trained to their end."""
+        return self.steps_done // self.steps_per_epoch
 
     def start(self, say: Callable[[str], None]) -> None:
         """Let the technique initialise itself from training examples; before the first step."""
@@ -98,73 +114,128 @@ class Trainer:
         say(f"initialising from all {number:,} training examples: there are no more")
 
     def train(self, watcher: Watcher) -> None:
-        """Train the epochs that are still to do."""
-        for epoch in range(self.epochs_done, self.settings.epochs):
-            self.model.train()
-            started = time.perf_counter()  # fetching the batch counts, watching does not
-            batches = self._epoch(epoch, self.tasks)
-            for number, batch in enumerate(batches, epoch * self.steps_per_epoch + 1):
-                rate = self.schedule.get_last_lr()[0]
-                value = self._step(batch, number)
-                self.seconds += time.perf_counter() - started
-                self.examples += len(batch.ids)
-                watcher.on_step(
-                    Step(
-                        number=number,
-                        total=self.total_steps,
-                        epoch=epoch + 1,
-                        task=batch.task,
-                        loss=value,
-                        learning_rate=rate,
-                        examples_per_second=self.examples / self.seconds,
-                        seconds_left=self.seconds * (self.total_steps - number) / number,
-                    )
-                )
-                started = time.perf_counter()
-            self.epochs_done = epoch + 1
-            self.model.eval()
-            watcher.on_epoch(self.epochs_done)
+        """Train the steps that are still to do."""
+        if self.steps_done and self.steps_done % self.steps_per_epoch == 0:
+            self._end_epoch(watcher)
+        else:
+            self.ranks.check_equal(self.bare, f"after step {self.steps_done}")
+        while self.steps_done < self.total_steps:
+            self._train_epoch(watcher)
+            self._end_epoch(watcher)
 
-    def _epoch(self, epoch: int, tasks: Mapping[str, TaskData]) -> Iterator[Batch]:
+    def _train_epoch(self, watcher: Watcher) -> None:
+        """The steps of an epoch that are still to do."""
+        self.model.train()
+        epoch, skip = divmod(self.steps_done, self.steps_per_epoch)
+        started = time.perf_counter()  # fetching the batch counts, watching does not
+        for batch in self._epoch(epoch, self.tasks, skip, self.ranks.share):
+            number = self.steps_done + 1
+            rate = float(self.schedule.get_last_lr()[0])
+            value, examples = self._step(batch, number)
+            self.seconds += time.perf_counter() - started
+            self.examples += examples
+            self.steps_done = number
+            watcher.on_step(
+                Step(
+                    number=number,
+                    total=self.total_steps,
+                    epoch=epoch + 1,
+                    task=batch.task,
+                    loss=value,
+                    learning_rate=rate,
+                    examples_per_second=self.examples / self.seconds,
+                    seconds_left=self.seconds * (self.total_steps - number) / number,
+                )
+            )
+            started = time.perf_counter()
+
+    def _end_epoch(self, watcher: Watcher) -> None:
+        """Let the watcher evaluate; what it draws at random does not change the training."""
+        self.ranks.check_equal(self.bare, f"after epoch {self.epochs_done}")
+        self.model.eval()
+        device = self.accelerator.device
+        state = random_state(device)
+        watcher.on_epoch(self.epochs_done)
+        set_random_state(state, device)
+
+    def _epoch(
+        self, epoch: int, tasks: Mapping[str, TaskData], skip: int = 0, share: slice = WHOLE
+    ) -> Iterator[Batch]:
         """The batches of an epoch: each task in its own random order, tasks in the authors'."""
+        order = task_order({name: task.batches for name, task in tasks.items()}, epoch)
+        skipped = Counter(order[:skip])
         streams = {
-            name: task.epoch(np.random.default_rng([self.seed, epoch, position]))
+            name: task.epoch(
+                np.random.default_rng([self.seed, epoch, position]), skipped[name], share
+            )
             for position, (name, task) in enumerate(tasks.items())
         }
-        for name in task_order({name: task.batches for name, task in tasks.items()}, epoch):
+        for name in order[skip:]:
             yield next(streams[name])
 
-    def _step(self, batch: Batch, number: int) -> float:
-        batch = batch.to(self.accelerator.device)
-        with self.accelerator.autocast():
-            logits = self.model(batch)
-        kind = self.tasks[batch.task].card.loss
-        value = loss(logits, batch.target_ids, batch.scores, kind)
-        number_value = value.item()
-        if not math.isfinite(number_value):
-            raise RunFailed(
-                f"Loss is {number_value} at step {number} (task {batch.task}, first example "
-                f"{batch.ids[0]}). A lower rate may help: --set train.learning_rate=..."
-            )
+    def _step(self, batch: Batch, number: int) -> tuple[float, int]:
+        """One optimiser step with this rank's share of a batch; the whole's loss and examples."""
+        if not self.ranks.is_main:
+            seed_step(self.seed, self.ranks.rank, number)
+        value, examples = self._loss(batch.to(self.accelerator.device))
+        found = self.ranks.sum(value.detach()).item()
+        self._check_finite("Loss", found, batch, number)
         penalty = self.bare.technique.penalty()
-        self.accelerator.backward(value if penalty is None else value + penalty)
+        if penalty is not None:
+            self._check_finite("The technique's penalty", penalty.item(), batch, number)
+            if self.ranks.is_main:  # once in the sum over ranks
+                value = value + penalty
+        if batch.ids:  # an empty share has nothing to go back through
+            self.accelerator.backward(value)
+        self.ranks.sum_gradients(self.bare.parameters())
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimiser.step()
         self.schedule.step()
         self.bare.technique.stepped(number, self.total_steps)
         self.optimiser.zero_grad(set_to_none=True)
-        return number_value
+        return found, examples
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, int]:
+        """The share's part of the batch's loss, and the examples of the whole batch."""
+        kind = self.tasks[batch.task].card.loss
+        if self.ranks.count == 1:
+            return self._mean_loss(batch, kind), len(batch.ids)
+        part = weight(batch.target_ids, kind)
+        examples = torch.tensor(len(batch.ids), device=part.device)
+        whole, total = self.ranks.sum(torch.stack([part, examples])).tolist()
+        if not batch.ids:
+            return torch.zeros((), device=part.device), total
+        return self._mean_loss(batch, kind) * (part / max(1, whole)), total
+
+    def _mean_loss(self, batch: Batch, kind: str) -> Tensor:
+        with self.accelerator.autocast():
+            logits = self.model(batch)
+        return loss(logits, batch.target_ids, batch.scores, kind)
+
+    def _check_finite(self, what: str, value: float, batch: Batch, number: int) -> None:
+        if math.isfinite(value):
+            return
+        shares = zip_longest(*self.ranks.gather(batch.ids))
+        ids = [each for row in shares for each in row if each is not None]
+        more = f" and {len(ids) - NAMED:,} more" if len(ids) > NAMED else ""
+        raise RunFailed(
+            f"{what} is {value} at step {number} (task {batch.task}, a batch of {len(ids):,} "
+            f"examples: {', '.join(ids[:NAMED])}{more}). A lower rate may help: "
+            "--set train.learning_rate=..."
+        )
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the rest of the training depends on, at the end of an epoch."""
+        """All that the rest of the training depends on, after any step.
+
+        The main rank's is that of all: the others' random streams follow from seed and step.
+        """
         return {
             "trained": trained_state(self.bare),
             "technique": self.bare.technique.training_state(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "torch_random": torch.get_rng_state(),
-            "cuda_random": torch.cuda.get_rng_state_all(),
-            "epochs_done": self.epochs_done,
+            "random": random_state(self.accelerator.device),
+            "steps_done": self.steps_done,
             "seconds": self.seconds,
             "examples": self.examples,
         }
@@ -172,12 +243,10 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any], source: str) -> None:
         """Go on where `state_dict` was taken; `source` names it in messages."""
         load_trained_state(self.bare, state["trained"], source)
-        self.bare.technique.load_training_state(state.get("technique", {}))
+        self.bare.technique.load_training_state(state["technique"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
-        torch.set_rng_state(state["torch_random"])
-        if len(state["cuda_random"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["cuda_random"])
-        self.epochs_done = state["epochs_done"]
+        set_random_state(state["random"], self.accelerator.device)
+        self.steps_done = state["steps_done"]
         self.seconds = state["seconds"]
         self.examples = state["examples"]

@@ -1,0 +1,141 @@
+"""One holder at a time, on one machine by a lock, across machines by a heartbeat."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from vlbench.running import claim as module
+from vlbench.running.claim import Claim, HeldError, Watch
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BEAT_SECONDS", 0.0)
+    monkeypatch.setattr(module, "DEAD_SECONDS", 0.3)
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.02)
+
+
+def elsewhere(folder: Path) -> Path:
+    """A holder on another machine, as it shows here."""
+    file = Claim(folder).holder_file
+    file.write_text(json.dumps({"host": "far", "machine": "other", "pid": 1, "token": "t"}))
+    return file
+
+
+def no_locks(file: object, kind: int) -> None:
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+def test_a_held_run_is_refused_and_free_afterwards(tmp_path: Path) -> None:
+    with Claim(tmp_path).held("GPU 0"):
+        assert Claim(tmp_path).is_held
+        assert not Watch(Claim(tmp_path)).is_free()
+        holder = Claim(tmp_path).holder()
+        assert (holder["pid"], holder["where"]) == (os.getpid(), "GPU 0")
+        with pytest.raises(HeldError), Claim(tmp_path).held():
+            pass
+    assert not Claim(tmp_path).is_held
+    assert Claim(tmp_path).holder() == {}
+    with Claim(tmp_path).held():
+        pass
+
+
+def test_whoever_waits_gets_it_when_the_holder_lets_go(tmp_path: Path) -> None:
+    told, got = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        with Claim(tmp_path).held(waiting=told.set):
+            got.set()
+
+    with Claim(tmp_path).held():
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert told.wait(5)
+        assert not got.is_set()
+    thread.join(5)
+    assert got.is_set()
+
+
+def test_a_holder_that_was_killed_holds_nothing(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from vlbench.running.claim import Claim\n"
+        "with Claim(Path(sys.argv[1])).held(): print('held', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    assert Claim(tmp_path).is_held
+    process.kill()
+    process.communicate()
+    assert Claim(tmp_path).holder()["pid"] == process.pid
+    assert not Claim(tmp_path).is_held
+    with Claim(tmp_path).held():
+        assert Claim(tmp_path).holder()["pid"] == os.getpid()
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_holder_on_another_machine_is_waited_for_while_its_heart_beats(tmp_path: Path) -> None:
+    file = elsewhere(tmp_path)
+    watch = Watch(Claim(tmp_path))
+    for beat in range(5):
+        os.utime(file, (beat, beat))  # its clock may be anything
+        assert not watch.is_free()
+        time.sleep(0.1)
+    assert Claim(tmp_path).is_held is False  # only a guess, by the clock
+    os.utime(file)
+    assert Claim(tmp_path).is_held
+    with pytest.raises(HeldError), Claim(tmp_path).held():
+        pass
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_holder_on_another_machine_is_dead_when_nothing_beats(tmp_path: Path) -> None:
+    elsewhere(tmp_path)
+    waited: list[bool] = []
+    with Claim(tmp_path).held(waiting=lambda: waited.append(True)):
+        assert Claim(tmp_path).holder()["pid"] == os.getpid()
+    assert waited == [True]
+
+
+@pytest.mark.usefixtures("fast")
+def test_without_locks_the_heartbeat_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.fcntl, "flock", no_locks)
+    with Claim(tmp_path).held():
+        assert Claim(tmp_path).is_held
+        with pytest.raises(HeldError), Claim(tmp_path).held():
+            pass
+        time.sleep(0.5)
+        assert not Watch(Claim(tmp_path)).is_free()  # it was touched since
+    assert Watch(Claim(tmp_path)).is_free()
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_holder_learns_that_another_one_took_over(tmp_path: Path) -> None:
+    told = threading.Event()
+    with Claim(tmp_path).held(beat=lambda is_ours: None if is_ours else told.set()):
+        elsewhere(tmp_path)
+        assert told.wait(5)
+    assert Claim(tmp_path).holder()["host"] == "far"  # not ours to take away
+
+
+def test_another_error_of_the_file_system_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(file: object, kind: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(module.fcntl, "flock", fail)
+    with pytest.raises(OSError, match="Input/output"), Claim(tmp_path).held():
+        pass

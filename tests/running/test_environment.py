@@ -1,0 +1,34 @@
+"""What a worker inherits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vlbench.running.environment import worker_environment
+
+
+def test_nothing_of_an_enclosing_job_reaches_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "MASTER_PORT", "SLURM_JOB_ID", "OMPI_COMM_WORLD_RANK", "PMI_SIZE"):
+        monkeypatch.setenv(name, "7")
+    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "here"))
+    monkeypatch.setenv("PMIND", "not one of them")
+    environment = worker_environment(threads=3, devices="1,2")
+    assert not {"RANK", "MASTER_PORT", "SLURM_JOB_ID", "OMPI_COMM_WORLD_RANK", "PMI_SIZE"} & set(
+        environment
+    )
+    assert environment["VLBENCH_CACHE"].endswith("/here")
+    assert environment["PMIND"] == "not one of them"
+    assert environment["OMP_NUM_THREADS"] == "3"
+    assert environment["CUDA_VISIBLE_DEVICES"] == "1,2"
+
+
+def test_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    environment = worker_environment()
+    assert environment["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert "CUDA_VISIBLE_DEVICES" not in environment

@@ -1,0 +1,216 @@
+"""Configuration files: defaults of the command line, overrides of cards, and Slurm's settings.
+
+The project's file is `vlbench.toml` in the working folder or the nearest one above it, the user's
+is `vlbench/config.toml` below the folder for configuration. The project's values win, key by key.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from vlbench.cards.checking import Checked, check, dotted, refuse
+from vlbench.cards.files import CardFile, read_table
+from vlbench.cards.method import Override
+from vlbench.cards.resolve import merge
+from vlbench.cards.task import Edition
+
+PROJECT_FILE = "vlbench.toml"
+USER_FILE = "vlbench/config.toml"
+NOT_OPTIONS = {"cache", "set", "slurm"}
+"""Keys that are no option's default."""
+
+
+def _comma_list(value: object) -> object:
+    """`[0, 1]` and `0` as the command line spells them: "0,1" and "0"."""
+    parts = value if isinstance(value, list) else [value]
+    if any(isinstance(part, bool) or not isinstance(part, str | int) for part in parts):
+        raise ValueError("Should be a name or number, or a list of them")
+    return ",".join(map(str, parts))
+
+
+def _single(value: object) -> object:
+    if not isinstance(value, str | int | float):
+        raise ValueError("Should be a single value, as an option of sbatch takes it")
+    return value
+
+
+CommaList = Annotated[str, BeforeValidator(_comma_list)]
+
+
+class SlurmSettings(Checked):
+    """`[slurm]`: what jobs of `--launcher slurm` ask for; what is left out, the cluster decides."""
+
+    partition: str | None = None
+    """The partition, or several with commas between."""
+    account: str | None = None
+    """The account that is charged."""
+    qos: str | None = None
+    """The quality of service."""
+    constraint: str | None = None
+    """Features that a node must have."""
+    time_minutes: int | None = Field(default=None, ge=1)
+    """Time limit of a job; a run that needs longer is requeued and goes on."""
+    cpus_per_task: int | None = Field(default=None, ge=1)
+    """Processors of a job."""
+    memory_gb: float | None = Field(default=None, gt=0)
+    """Memory of a job."""
+    gpus_per_node: int | None = Field(default=None, ge=0)
+    """GPUs of a job."""
+    array_parallelism: int = Field(default=256, ge=1)
+    """At most so many jobs of a plan at once."""
+    signal_seconds: int = Field(default=90, ge=1)
+    """How long before the time limit a job is warned, so that it writes a checkpoint."""
+    setup: tuple[str, ...] = ()
+    """Shell lines before the worker, such as `module load cuda`."""
+    extra: dict[str, Annotated[Any, BeforeValidator(_single)]] = {}
+    """Further options of sbatch, passed through as they are."""
+
+
+class CardSettings(Override):
+    """`[set]`: what `--set` changes in a card."""
+
+    technique: str = ""
+    """In place of the card's technique."""
+
+
+class Settings(Checked):
+    """What a configuration file can say."""
+
+    tasks: CommaList | None = None
+    """A suite, a task, or several."""
+    backbone: str | None = None
+    """The backbone to adapt."""
+    backbone_path: Path | None = None
+    """Folder with the backbone's weights."""
+    edition: Edition | None = None
+    """Which data a task reads."""
+    root: Path | None = None
+    """Where the data lie."""
+    encoder: str | None = None
+    """The frozen encoder whose features are read."""
+    features: list[Path] | None = None
+    """Feature stores."""
+    seeds: CommaList | None = None
+    """Seeds."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most so many examples a task and split."""
+    launcher: Literal["local", "slurm"] | None = None
+    """What starts the runs."""
+    devices: CommaList | None = None
+    """auto, cpu, or numbers of GPUs."""
+    jobs: int | None = Field(default=None, ge=1)
+    """Runs at once on the CPU."""
+    processes: int | None = Field(default=None, ge=1)
+    """Processes that share one run."""
+    time_limit: float | None = Field(default=None, gt=0)
+    """Minutes after which a run is stopped."""
+    results: Path | None = None
+    """Where results are kept."""
+    cache: Path | None = None
+    """Where what can be made again is kept."""
+    set: CardSettings = CardSettings()
+    """Overrides of cards."""
+    slurm: SlurmSettings = SlurmSettings()
+    """What jobs ask for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the files say together."""
+
+    values: dict[str, Any]
+    """The keys that are given, tables within; paths are absolute."""
+    sources: dict[str, Path]
+    """Dotted key -> the file that gives it."""
+    files: tuple[Path, ...]
+    """The files that were read; later ones win."""
+
+    @property
+    def slurm(self) -> SlurmSettings:
+        """The table `[slurm]`, with its defaults."""
+        return SlurmSettings(**self.values.get("slurm", {}))
+
+    @property
+    def card_settings(self) -> dict[str, Any]:
+        """The table `[set]` with dotted keys: `train.epochs`."""
+        return dict(leaves(self.values.get("set", {})))
+
+
+def load_config() -> Config:
+    """The project's file over the user's, as far as they are there."""
+    values: dict[str, Any] = {}
+    sources: dict[str, Path] = {}
+    files = config_files()
+    for file in files:
+        said = _read(file)
+        merge(values, said)
+        sources |= {key: file for key, _ in leaves(said)}
+    return Config(values, sources, files)
+
+
+def config_files() -> tuple[Path, ...]:
+    """The files that there are, the user's first."""
+    found = (_user_file(), _project_file())
+    return tuple(file for file in found if file is not None)
+
+
+def option_defaults() -> dict[str, Any]:
+    """What the files say in place of the options' defaults, by the options' names."""
+    return {key: each for key, each in load_config().values.items() if key not in NOT_OPTIONS}
+
+
+def leaves(table: dict[str, Any], outer: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys of all values that are no tables."""
+    for key, value in table.items():
+        name = f"{outer}{dotted([key])}"
+        if isinstance(value, dict):
+            yield from leaves(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def _user_file() -> Path | None:
+    home = os.environ.get("XDG_CONFIG_HOME", "")
+    folder = home if os.path.isabs(home) else os.path.expanduser("~/.config")  # the XDG standard
+    file = os.path.join(folder, USER_FILE)
+    return Path(file) if os.path.isfile(file) else None
+
+
+def _project_file() -> Path | None:
+    """`VLBENCH_CONFIG`, else the nearest one; the search ends where a repository begins."""
+    named = os.environ.get("VLBENCH_CONFIG")
+    if named:
+        return Path(named).expanduser().absolute()
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # the working folder was deleted
+        return None
+    for folder in (here, *here.parents):
+        if os.path.isfile(folder / PROJECT_FILE):  # unlike Path's, False where we may not look
+            return folder / PROJECT_FILE
+        if os.path.exists(folder / ".git"):
+            return None
+    return None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """What one file says, checked; its relative paths are relative to its folder."""
+    table = read_table(CardFile(file.stem, file, str(file), is_outside=True))
+    settings, faults = check(Settings, table)
+    if settings is None:
+        raise refuse(str(file), faults)
+    said: dict[str, Any] = settings.model_dump(exclude_unset=True)
+    return {key: _placed(value, file.parent) for key, value in said.items()}
+
+
+def _placed(value: Any, folder: Path) -> Any:
+    """Paths below `folder`, whatever the working folder; all else as it is."""
+    if isinstance(value, list):
+        return [_placed(each, folder) for each in value]
+    return folder / value.expanduser() if isinstance(value, Path) else value

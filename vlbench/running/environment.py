@@ -1,0 +1,37 @@
+"""The environment of a worker: nothing of an enclosing job, threads and devices as given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from vlbench.cache import cache_folder
+
+SCRUBBED = (
+    *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK"),
+    *("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "ACCELERATE_", "TORCHELASTIC_"),
+    *("SLURM_", "SBATCH_", "OMPI_", "PMI_", "PMIX_", "MPI_", "MV2_", "KMP_AFFINITY"),
+)
+"""What libraries take for the place of this process among others; names or their beginnings."""
+QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
+"""Threads that wait do not spin: with two runs beside each other that is twenty times faster."""
+
+
+def worker_environment(threads: int | None = None, devices: str | None = None) -> dict[str, str]:
+    """This process's environment for a worker; `devices` is its CUDA_VISIBLE_DEVICES."""
+    environment = {**QUIET, **scrubbed(os.environ)}
+    environment["VLBENCH_CACHE"] = str(cache_folder())  # whatever a file says by then
+    if threads is not None:
+        environment["OMP_NUM_THREADS"] = str(threads)
+    if devices is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = devices
+    return environment
+
+
+def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what tells of an enclosing job."""
+    return {name: value for name, value in environment.items() if not _is_scrubbed(name)}
+
+
+def _is_scrubbed(name: str) -> bool:
+    return any(name == each or (each[-1] == "_" and name.startswith(each)) for each in SCRUBBED)

@@ -1,0 +1,165 @@
+"""Keeps what a training run must not lose: its curve, its checkpoints, how far it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlbench.errors import UsageError
+from vlbench.files import append_line, write_atomically
+from vlbench.running.provenance import peak_memory_bytes
+from vlbench.running.scoring import score
+from vlbench.training.trainer import Step
+
+if TYPE_CHECKING:
+    from vlbench.running.execute import Run
+
+CURVE_STEPS = 10
+"""The training curve has a point in every so many steps, and the last."""
+CHECKPOINT_SECONDS = 120.0
+"""VLBENCH_CHECKPOINT_SECONDS sets another number; at the end of an epoch there is one always."""
+CHECKPOINT_SHARE = 20
+"""Between checkpoints at least so many times what the last one took: they cost 5 % at most."""
+
+
+class Keeper:
+    """Watches the trainer of a run for its folder."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.peak_memory_bytes = 0
+        self._every = checkpoint_seconds()
+        self._due = time.monotonic() + self._every
+        self._saved = -1
+
+    def resume(self) -> bool:
+        """Load the newest checkpoint that is whole, where there is one."""
+        run = self.run
+        found = run.folder.checkpoints.newest(run.progress.say) if run.ranks.is_main else None
+        is_found: bool = run.ranks.from_main(found is not None)
+        if is_found:
+            found = found or run.folder.checkpoints.newest(run.progress.say)
+            assert found is not None
+            state, file = found
+            run.trainer.load_state_dict(state, str(file))
+            self.peak_memory_bytes = state["peak_memory_bytes"]
+            run.progress.say(
+                f"going on from the checkpoint after step {run.trainer.steps_done:,} "
+                f"of {run.trainer.total_steps:,}"
+            )
+            self._saved = run.trainer.steps_done
+        if run.ranks.is_main:
+            self._forget_later()
+        return is_found
+
+    def _forget_later(self) -> None:
+        """Take away what came after the checkpoint: it is made again."""
+        run = self.run
+        if self._saved < run.trainer.total_steps and run.folder.answers.exists():
+            shutil.rmtree(run.folder.answers)  # those of weights that are made again
+        kept = read_curve(run.folder.curve, run.trainer.steps_done, run.trainer.epochs_done)
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        write_atomically(run.folder.curve, text)
+
+    def on_step(self, step: Step) -> None:
+        """Show the step, keep it in the curve; a checkpoint when it is time or told to stop."""
+        run = self.run
+        if not run.ranks.is_main:
+            return
+        run.progress.step(step)
+        if step.number % CURVE_STEPS == 0 or step.number == step.total:
+            line = {"step": step.number, "epoch": step.epoch, "task": step.task}
+            line |= {"loss": step.loss, "learning_rate": step.learning_rate}
+            append_line(run.folder.curve, line)
+        run.tell(
+            "training",
+            step=step.number,
+            total=step.total,
+            epoch=step.epoch,
+            loss=step.loss,
+            examples_per_second=step.examples_per_second,
+            seconds_left=step.seconds_left,
+        )
+        if run.stop.reason or time.monotonic() >= self._due:
+            self._save()
+            run.stop.check()
+
+    def on_epoch(self, epoch: int) -> None:
+        """Keep a checkpoint, then validate and log it, unless an earlier attempt has."""
+        run = self.run
+        if run.ranks.from_main(run.ranks.is_main and _is_validated(run.folder.curve, epoch)):
+            return
+        if run.ranks.is_main:
+            self._save()
+            run.stop.check()
+        found = {}
+        for task in run.tasks:
+            name, main = task.card.name, task.card.main_metric
+            run.tell("validating", step=run.trainer.steps_done, total=run.trainer.total_steps)
+            given = run.answers(task, task.val)
+            if not run.ranks.is_main:
+                continue
+            scored = score(task.card, task.val, given, validation=True)
+            found[f"{name}.{main}"] = scored.metrics[main]
+            run.stop.check()
+        if run.ranks.is_main:
+            self._note_validation(epoch, found)
+
+    def _note_validation(self, epoch: int, found: dict[str, float]) -> None:
+        shown = "  ".join(f"{name} {value:.2f}" for name, value in found.items())
+        average = sum(found.values()) / len(found)
+        self.run.progress.say(f"epoch {epoch} validation  {shown}  average {average:.2f}")
+        append_line(self.run.folder.curve, {"epoch": epoch, "validation": found})
+
+    def _save(self) -> None:
+        run, started = self.run, time.monotonic()
+        if self._saved == run.trainer.steps_done:
+            return
+        used = peak_memory_bytes(run.accelerator.device)
+        self.peak_memory_bytes = max(self.peak_memory_bytes, used)
+        state = {**run.trainer.state_dict(), "peak_memory_bytes": self.peak_memory_bytes}
+        run.folder.checkpoints.save(run.trainer.steps_done, state)
+        self._saved = run.trainer.steps_done
+        took = time.monotonic() - started
+        self._due = time.monotonic() + max(self._every, CHECKPOINT_SHARE * took)
+        if not self._every:
+            self._due = 0.0
+
+
+def checkpoint_seconds() -> float:
+    """Seconds between checkpoints within an epoch; 0: after every step."""
+    text = os.environ.get("VLBENCH_CHECKPOINT_SECONDS", "")
+    try:
+        seconds = float(text or CHECKPOINT_SECONDS)
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:
+        raise UsageError(
+            f"VLBENCH_CHECKPOINT_SECONDS={text}: should be a number of seconds, 0 or more."
+        )
+    return seconds
+
+
+def read_curve(file: Path, steps: int, epochs: int) -> list[dict[str, Any]]:
+    """The training curve as it was after so many steps; what came after is done again."""
+    if not steps or not file.is_file():
+        return []
+    lines = []
+    for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError):  # a line torn by a full disk or a power cut
+            lines.append(json.loads(text))
+    return [
+        line
+        for line in lines
+        if (line["epoch"] <= epochs if "validation" in line else line["step"] <= steps)
+    ]
+
+
+def _is_validated(file: Path, epoch: int) -> bool:
+    lines = read_curve(file, 1, epoch)
+    return any(line["epoch"] == epoch and "validation" in line for line in lines)

@@ -1,0 +1,105 @@
+"""Launchers: what starts the workers of a plan, and follows them to their end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from vlbench.config import SlurmSettings
+from vlbench.errors import INTERRUPTED, RunFailed, UsageError, nearest
+from vlbench.running.folder import RunFolder
+from vlbench.running.spec import RunSpec
+
+if TYPE_CHECKING:
+    from vlbench.running.view import View
+
+LAUNCHERS = {
+    "local": "vlbench.running.launchers.local:LocalLauncher",
+    "slurm": "vlbench.running.launchers.slurm:SlurmLauncher",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """How runs are executed; nothing of it is part of a key."""
+
+    launcher: str = "local"
+    devices: str = "auto"
+    """auto, cpu, or GPUs' numbers with commas between."""
+    jobs: int = 1
+    """Runs at once on the CPU."""
+    processes: int = 1
+    """Processes, each with a GPU of its own where there are any, that share one run."""
+    time_limit_minutes: float | None = None
+    slurm: SlurmSettings = field(default_factory=SlurmSettings)
+    detach: bool = False
+    """Submit to the cluster and do not wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one run of a plan ended."""
+
+    spec: RunSpec
+    folder: RunFolder
+    status: str
+    """One of the states of a run."""
+    exit_code: int
+    """The command line's exit code for it."""
+    error: str = ""
+    was_done: bool = False
+
+
+class Launcher(Protocol):
+    """Starts workers."""
+
+    def __init__(self, resources: Resources) -> None: ...
+
+    def run(self, specs: Sequence[RunSpec], results: Path, view: View) -> list[Outcome]:
+        """Do what is not done yet and tell how each ended, in the order of the specs."""
+
+    def dry_run(self, specs: Sequence[RunSpec], results: Path) -> str:
+        """The commands or scripts it would start; writes nothing."""
+
+
+def find_launcher(resources: Resources) -> Launcher:
+    """The launcher of that name."""
+    if resources.launcher not in LAUNCHERS:
+        known = nearest(resources.launcher, LAUNCHERS)
+        raise UsageError(f"Unknown launcher '{resources.launcher}'. {known}")
+    module, _, name = LAUNCHERS[resources.launcher].partition(":")
+    launcher: Launcher = getattr(import_module(module), name)(resources)
+    return launcher
+
+
+def launch(
+    specs: Sequence[RunSpec], results: Path, resources: Resources, view: View
+) -> list[Outcome]:
+    """Do the runs of a plan; what was asked to be cancelled before may run again."""
+    launcher = find_launcher(resources)
+    try:
+        for spec in specs:
+            folder = RunFolder.of(results, spec)
+            if not folder.claim.is_held:
+                folder.forget_cancel()
+        return launcher.run(specs, results, view)
+    except OSError as error:
+        file = f" ({error.filename})" if error.filename else ""
+        raise RunFailed(f"{results}: cannot be written: {error.strerror or error}{file}") from None
+    finally:
+        view.close()
+
+
+def outcome_of(spec: RunSpec, folder: RunFolder, was_done: bool = False) -> Outcome:
+    """How a run that nobody works on any more ended, as its folder tells."""
+    state = folder.state
+    if state == "done":
+        return Outcome(spec, folder, "done", 0, was_done=was_done)
+    status = folder.status()
+    said = str(status.get("error", "")).strip().splitlines()
+    default = INTERRUPTED if state in ("cancelled", "preempted") else RunFailed.exit_code
+    code = int(status.get("exit_code") or default)
+    return Outcome(spec, folder, state, code, said[-1] if said else state)

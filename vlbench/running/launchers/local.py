@@ -1,0 +1,235 @@
+"""The local launcher: a worker in each slot of this machine, until the plan is done."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from vlbench.errors import INTERRUPTED, MissingError, RunFailed
+from vlbench.running.claim import HeldError, Watch
+from vlbench.running.environment import worker_environment
+from vlbench.running.folder import RunFolder
+from vlbench.running.launchers import Outcome, Resources, outcome_of
+from vlbench.running.launchers.process import WorkerProcess, worker_command
+from vlbench.running.launchers.slots import Slot, find_slots, occupy
+from vlbench.running.spec import RunSpec
+from vlbench.times import spoken
+from vlbench.worker import HELD
+
+if TYPE_CHECKING:
+    from vlbench.running.view import View
+
+POLL_SECONDS = 0.2
+FINAL = ("failed", "out-of-memory", "timeout")
+"""Endings that another try would only repeat."""
+
+
+class Job:
+    """A run of the plan that is not done yet."""
+
+    def __init__(self, spec: RunSpec, folder: RunFolder) -> None:
+        self.spec = spec
+        self.folder = folder
+        self.watch = Watch(folder.claim)
+        self.is_followed = False
+        """Whether another command has done it since this one began."""
+
+
+class Working:
+    """A worker in its slot."""
+
+    def __init__(self, job: Job, slot: Slot, locks: list[IO[str]], worker: WorkerProcess) -> None:
+        self.job = job
+        self.slot = slot
+        self.locks = locks
+        self.worker = worker
+        self.began = time.monotonic()
+
+    def leave(self) -> None:
+        """Give the slot to others."""
+        for lock in self.locks:
+            lock.close()
+
+
+class LocalLauncher:
+    """Runs a plan on this machine; never more workers than slots, a GPU never twice."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self.slots = find_slots(resources)
+
+    def dry_run(self, specs: Sequence[RunSpec], results: Path) -> str:
+        """The workers' commands, by slot in turn."""
+        folders = [RunFolder.of(results, spec) for spec in specs]
+        to_do = [folder for folder in folders if not folder.is_done]
+        lines = [f"# {len(self.slots)} at once: {', '.join(slot.name for slot in self.slots)}"]
+        for number, folder in enumerate(to_do):
+            slot = self.slots[number % len(self.slots)]
+            gpus = f"CUDA_VISIBLE_DEVICES={slot.visible} " if slot.gpus else ""
+            command = worker_command(folder, "", self.resources.processes)
+            lines.append(f"OMP_NUM_THREADS={slot.threads} {gpus}{shlex.join(command)}")
+        return "\n".join(lines)
+
+    def run(self, specs: Sequence[RunSpec], results: Path, view: View) -> list[Outcome]:
+        """Do what is not done; a failed run does not stop the others, a missing thing does."""
+        self.view = view
+        self.outcomes: dict[str, Outcome] = {}
+        self.working: list[Working] = []
+        self.pending: list[Job] = []
+        self.is_waiting = False
+        for spec in specs:
+            self._plan(spec, RunFolder.of(results, spec))
+        with _terminated_as_interrupted():
+            try:
+                while self.pending or self.working:
+                    self._reap()
+                    self._fill()
+                    view.tick()
+                    time.sleep(POLL_SECONDS)
+            except BaseException:
+                self._stop_all()
+                raise
+        return [self.outcomes[spec.key] for spec in specs]
+
+    def _plan(self, spec: RunSpec, folder: RunFolder) -> None:
+        if not folder.is_done:
+            folder.create(spec)
+            self.pending.append(Job(spec, folder))
+            return
+        if not folder.is_settled:
+            with suppress(HeldError, OSError), folder.claim.held():
+                folder.settle()
+        self.view.say(f"{spec.name}: done before, {folder.path}")
+        self.outcomes[spec.key] = outcome_of(spec, folder, was_done=True)
+
+    def _fill(self) -> None:
+        """Start workers while there are slots, and see what became of what others do."""
+        is_stopped = any(o.exit_code == MissingError.exit_code for o in self.outcomes.values())
+        for job in list(self.pending):
+            if not job.watch.is_free():
+                self._follow(job)
+            elif job.folder.is_done or self._is_settled_elsewhere(job):
+                self._end(job, outcome_of(job.spec, job.folder))
+            elif is_stopped:
+                text = "not started, as something is missing for another run of the plan"
+                planned = Outcome(job.spec, job.folder, "planned", MissingError.exit_code, text)
+                self._end(job, planned)
+            elif job.folder.is_cancel_asked:
+                self._end(job, self._cancelled(job))
+            else:
+                self._start(job)
+
+    def _follow(self, job: Job) -> None:
+        if not job.is_followed:
+            holder = job.folder.claim.holder()
+            where = " ".join(str(holder.get(name, "")) for name in ("host", "where")).strip()
+            self.view.began(job.spec, job.folder, f"held by another command: {where}")
+        job.is_followed = True
+
+    def _is_settled_elsewhere(self, job: Job) -> bool:
+        """Whether the command that did it ended it in a way that is ours to tell, not to mend."""
+        return job.is_followed and (job.folder.state in FINAL or job.folder.is_cancel_asked)
+
+    def _start(self, job: Job) -> None:
+        """Start a worker where a slot is free."""
+        taken = {each.slot for each in self.working}
+        for slot in self.slots:
+            if slot in taken or (locks := occupy(slot)) is None:
+                continue
+            threads = slot.threads
+            environment = worker_environment(threads, slot.visible if slot.gpus else None)
+            try:
+                worker = WorkerProcess.start(
+                    job.folder, slot.name, environment, self.resources.processes
+                )
+            except OSError as error:
+                text = f"{error.filename or job.folder.path}: {error.strerror or error}"
+                self._end(job, Outcome(job.spec, job.folder, "failed", RunFailed.exit_code, text))
+                return
+            self.pending.remove(job)
+            self.working.append(Working(job, slot, locks, worker))
+            self.view.began(job.spec, job.folder, slot.name)
+            return
+        if not self.working and not self.is_waiting:
+            names = ", ".join(slot.name for slot in self.slots)
+            self.view.say(f"waiting for {names}: other commands use what there is")
+            self.is_waiting = True
+
+    def _reap(self) -> None:
+        """Take in workers that ended; tell those to end whose time is over."""
+        limit = self.resources.time_limit_minutes
+        for each in list(self.working):
+            code = each.worker.poll()
+            if code is None:
+                if limit is not None and time.monotonic() - each.began > 60 * limit:
+                    each.worker.stop("timeout")
+                continue
+            self.working.remove(each)
+            each.leave()
+            if code == HELD:
+                self.pending.append(each.job)
+                self._follow(each.job)
+                continue
+            if code < 0:
+                note_killed(each.job.folder, -code, each.slot.name, each.worker.reason)
+            outcome = outcome_of(each.job.spec, each.job.folder)
+            if code and outcome.status in ("planned", "running", "queued"):  # it could not say
+                text = f"its worker ended with {code}: see {each.job.folder.log}"
+                failed = RunFailed.exit_code if code < 0 else code
+                outcome = Outcome(each.job.spec, each.job.folder, "failed", failed, text)
+            self._end(each.job, outcome, time.monotonic() - each.began)
+
+    def _end(self, job: Job, outcome: Outcome, seconds: float | None = None) -> None:
+        if job in self.pending:
+            self.pending.remove(job)
+        self.outcomes[job.spec.key] = outcome
+        text = f"{outcome.status}: {outcome.error}" if outcome.exit_code else outcome.status
+        took = "" if seconds is None else f" in {spoken(seconds)}"
+        self.view.ended(job.spec, job.folder, text if outcome.exit_code else text + took)
+
+    def _cancelled(self, job: Job) -> Outcome:
+        with suppress(HeldError, OSError), job.folder.claim.held():
+            job.folder.write_status("cancelled", job.folder.attempts(), error="cancelled")
+        return Outcome(job.spec, job.folder, "cancelled", INTERRUPTED, "cancelled before it began")
+
+    def _stop_all(self) -> None:
+        """Tell every worker to go and wait for it; a second Ctrl-C kills them."""
+        for each in self.working:
+            each.worker.stop("cancelled")
+        try:
+            for each in self.working:
+                each.worker.wait()
+                self.view.ended(each.job.spec, each.job.folder, each.job.folder.state)
+        finally:
+            for each in self.working:
+                each.worker.kill()
+                each.leave()
+
+
+def note_killed(folder: RunFolder, number: int, where: str, reason: str = "") -> None:
+    """Record the end of a worker that could not do so itself."""
+    name = signal.Signals(number).name
+    text = f"its process was killed ({name}): out of memory?"
+    if reason:
+        text = f"{reason}: it did not stop when told and was killed ({name})"
+    status = reason or "stopped"
+    with suppress(HeldError, OSError), folder.claim.held(where):
+        if folder.is_attempt_open and not folder.is_done:
+            attempt = folder.attempts()
+            folder.note_attempt(attempt, status, where, text)
+            folder.write_status(status, attempt, where=where, error=text)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM is as Ctrl-C while this lasts."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,294 @@
+"""The processes of one run: the worker is rank 0 and starts the others, which it never outlives.
+
+They meet through a file, so that no port can be taken, and are kept together: a rank that ends ends
+the run with its reason, and when the worker is gone the end of their standard input ends them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from tempfile import mkdtemp
+from types import FrameType
+from typing import Any
+
+from vlbench.errors import MissingError, RunFailed
+
+TIMEOUT = timedelta(days=1)
+"""Ranks wait for each other so long: scoring takes its time. One that died is noticed at once."""
+POLL_SECONDS = 0.1
+REASON_SECONDS = 10.0
+"""After an error that another rank's end may have caused, how long that is waited for."""
+END_SECONDS = 30.0
+"""Ranks that do not end by then are killed; a worker that hangs in a call ends itself."""
+
+
+@contextmanager
+def joined(folder: Path, processes: int, device: str) -> Iterator[None]:
+    """Have so many processes do the run in `folder`, this one the main; for what it covers.
+
+    Inside, accelerate finds them. RunFailed, or MemoryError, when another rank ends before its
+    time, with what that said.
+    """
+    if processes == 1:
+        yield
+        return
+    _check_devices(processes, device)
+    meeting = Path(mkdtemp(prefix="vlbench-ranks-"))
+    others = Others(folder, meeting, processes, device)
+    try:
+        others.start()
+        others.wait_until_here()
+        with others.watched(), _group(meeting, 0, processes, device):
+            yield
+    finally:
+        others.end()
+        shutil.rmtree(meeting, ignore_errors=True)
+
+
+class Others:
+    """The ranks from 1 on, as the main one sees them."""
+
+    def __init__(self, folder: Path, meeting: Path, count: int, device: str) -> None:
+        self.folder = folder
+        self.meeting = meeting
+        self.count = count
+        self.device = device
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self._is_over = threading.Event()
+
+    def start(self) -> None:
+        """Start them; what they print goes where this process's words go."""
+        command = [sys.executable, "-m", "vlbench.running.ranks", str(self.folder.absolute())]
+        command += [str(self.meeting), str(self.count), self.device]
+        for rank in range(1, self.count):
+            self.processes.append(
+                subprocess.Popen([*command, str(rank)], stdin=subprocess.PIPE, env=_environment())
+            )
+
+    def wait_until_here(self) -> None:
+        """Until all can join: from then on it takes no time, and nobody waits for the dead."""
+        while not all((self.meeting / f"here-{rank}").exists() for rank in range(1, self.count)):
+            if failure := self.failure():
+                raise failure
+            time.sleep(POLL_SECONDS)
+
+    def failure(self) -> Exception | None:
+        """What ended the rank that failed first; none while all are well."""
+        dead = [rank for rank in range(1, self.count) if self.processes[rank - 1].poll()]
+        if not dead:
+            return None
+        return self._explained(min(dead, key=self._failed_at))
+
+    def _failed_at(self, rank: int) -> float:
+        """When it told its reason; one that was killed came before what that brought about."""
+        with suppress(OSError):
+            return self._reason(rank).stat().st_mtime
+        return 0.0
+
+    def _reason(self, rank: int) -> Path:
+        return self.meeting / f"failed-{rank}.json"
+
+    def _explained(self, rank: int) -> Exception:
+        code = self.processes[rank - 1].returncode
+        try:
+            told: dict[str, Any] = json.loads(self._reason(rank).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            ended = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended: {code}"
+            told = {"is_memory": False, "text": f"{ended}, without a word"}
+        kind = MemoryError if told["is_memory"] else RunFailed
+        return kind(f"process {rank + 1} of {self.count} {told['text']}")
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """While this lasts, the end of another rank is an error of this one."""
+        before = self._interrupt_with_failure()
+        threading.Thread(target=self._watch, daemon=True, name="ranks").start()
+        try:
+            yield
+        except (RuntimeError, OSError) as error:  # it may be how a lost connection shows
+            if failure := self._failure_within(REASON_SECONDS):
+                raise failure from error
+            raise
+        finally:
+            self._is_over.set()
+            if before is not None:
+                signal.signal(signal.SIGUSR1, before)
+
+    def _failure_within(self, seconds: float) -> Exception | None:
+        deadline = time.monotonic() + seconds
+        while not (failure := self.failure()) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        return failure
+
+    def _interrupt_with_failure(self) -> Any:
+        """Have SIGUSR1 raise it, wherever the main thread is; the handler that was there."""
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            if not self._is_over.is_set() and (failure := self.failure()):
+                self._is_over.set()
+                raise failure
+
+        if threading.current_thread() is not threading.main_thread():
+            return None
+        return signal.signal(signal.SIGUSR1, handle)
+
+    def _watch(self) -> None:
+        """Wait for a rank that fails; then see to it that the main thread does."""
+        while not self.failure():
+            if self._is_over.wait(POLL_SECONDS):
+                return
+        main = threading.main_thread()
+        with suppress(Exception):
+            _abort()  # a collective on GPUs waits for the dead
+        if main.ident is not None and not self._is_over.is_set():
+            signal.pthread_kill(main.ident, signal.SIGUSR1)
+        if not self._is_over.wait(END_SECONDS):
+            print(f"vlbench: {self.failure()}", file=sys.stderr, flush=True)
+            os._exit(RunFailed.exit_code)
+
+    def end(self) -> None:
+        """They end when their standard input does; killed where they do not."""
+        for process in self.processes:
+            with suppress(OSError):
+                assert process.stdin is not None
+                process.stdin.close()
+        for process in self.processes:
+            try:
+                process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def _group(meeting: Path, rank: int, count: int, device: str) -> Iterator[None]:
+    """This process as one of the ranks, as torch and accelerate know them."""
+    import torch
+    from accelerate.state import AcceleratorState, GradientState
+    from torch import distributed
+
+    own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    before = {name: os.environ.get(name) for name in own}
+    os.environ.update({**_environment(), **{name: str(number) for name, number in own.items()}})
+    if device != "cpu":
+        torch.cuda.set_device(rank)
+
+    def forget() -> None:  # accelerate asks once in a process's life how many it is among
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
+
+    forget()
+    distributed.init_process_group(
+        "gloo" if device == "cpu" else "nccl",
+        store=distributed.FileStore(str(meeting / "store"), count),
+        rank=rank,
+        world_size=count,
+        timeout=TIMEOUT,
+    )
+    try:
+        yield
+    except BaseException:
+        _abort()
+        raise
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+        forget()
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _abort() -> None:
+    """Let go of what other ranks will not answer any more; gloo notices by itself."""
+    from torch.distributed import distributed_c10d as c10d
+
+    if c10d.is_initialized() and c10d.get_backend() == "nccl":
+        c10d._abort_process_group()
+
+
+def _environment() -> dict[str, str]:
+    """This process's, with what gloo and accelerate want to be told."""
+    environment = dict(os.environ)
+    if any(name == "lo" for _, name in socket.if_nameindex()):
+        environment.setdefault("GLOO_SOCKET_IFNAME", "lo")  # a host's name need not resolve
+    environment.setdefault("OMP_NUM_THREADS", "1")
+    return environment
+
+
+def _check_devices(processes: int, device: str) -> None:
+    import torch
+
+    if device != "cpu" and (found := torch.cuda.device_count()) < processes:
+        raise MissingError(
+            f"{processes} processes need {processes} GPUs, found {found}: give more with "
+            f"--devices, or --processes {max(1, found)}."
+        )
+
+
+def main(arguments: list[str]) -> int:
+    """Be one of the ranks from 1 on: the run as the worker does it, without writing anything."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)  # the worker decides, and may need this step's share
+    parser = argparse.ArgumentParser(prog="python -m vlbench.running.ranks", description=__doc__)
+    parser.add_argument("folder", metavar="RUN_DIR", type=Path)
+    parser.add_argument("meeting", type=Path, help="folder that the ranks meet in")
+    parser.add_argument("count", type=int, help="ranks")
+    parser.add_argument("device", choices=("cpu", "cuda"))
+    parser.add_argument("rank", type=int, help="this one's")
+    asked = parser.parse_args(arguments)
+    threading.Thread(target=_end_with_input, args=(asked.meeting,), daemon=True).start()
+    try:
+        _take_part(asked.folder, asked.meeting, asked.rank, asked.count, asked.device)
+    except BaseException as error:
+        return _tell(error, asked.meeting / f"failed-{asked.rank}.json")
+    return 0
+
+
+def _end_with_input(meeting: Path) -> None:
+    """The worker holds the other end and writes nothing: when it is closed, the worker is gone."""
+    os.read(sys.stdin.fileno(), 1)  # unbuffered: a lock on a buffer would spoil an ordinary end
+    shutil.rmtree(meeting, ignore_errors=True)
+    os._exit(RunFailed.exit_code)
+
+
+def _take_part(path: Path, meeting: Path, rank: int, count: int, device: str) -> None:
+    from vlbench.running.execute import Run
+    from vlbench.running.folder import RunFolder
+    from vlbench.running.progress import Progress
+    from vlbench.running.spec import RunSpec
+
+    spec, folder = RunSpec.read(path / "spec.json"), RunFolder(path)
+    (meeting / f"here-{rank}").touch()
+    with _group(meeting, rank, count, device):
+        Run(spec, folder, folder.attempts(), Progress(None, is_shown=False)).execute()
+
+
+def _tell(error: BaseException, file: Path) -> int:
+    """Leave the reason for the main rank; the exit code."""
+    from vlbench.files import write_atomically
+    from vlbench.worker import explained
+
+    code, status, text = explained(error, file)
+    told = {"is_memory": status == "out-of-memory", "text": f"failed: {text}"}
+    with suppress(OSError):  # the worker may have ended, and the folder with it
+        write_atomically(file, json.dumps(told))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
