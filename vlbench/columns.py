@@ -79,7 +79,7 @@ COLUMNS = (
     Column("epochs", "int64", "epochs", "passes over the training data"),
     Column("batch_size", "int64", "examples", "the card's base batch size"),
     Column("precision", "string", "", "fp32 or bf16"),
-    Column("device", "string", "", "device and its name"),
+    Column("device", "string", "", "device and its name, `2 x` where two processes shared the run"),
     Column("card_hash", "string", "", "sha256 of the resolved method and task cards"),
     Column(
         "data_fingerprint", "string", "", "sha256 over the task's annotations, pictures and encoder"

@@ -93,6 +93,16 @@ def test_ranks_that_do_not_start_from_the_same_weights_are_refused() -> None:
         train(together)
 
 
+def test_an_initialisation_that_differs_between_ranks_becomes_the_main_ones() -> None:
+    together = trainers(2)
+    first, second = (next(iter(trained_state(t.bare).values())) for t in together)
+    with torch.no_grad():
+        second.add_(1)
+    in_threads([partial(trainer.start, print) for trainer in together])
+    assert torch.equal(first, second)
+    train(together)
+
+
 @pytest.mark.parametrize("counts", [(2, 1), (1, 2), (2, 2)])
 def test_a_state_of_some_ranks_goes_on_in_others(counts: tuple[int, int]) -> None:
     (alone,) = trainers(1)

@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 UNWRAPPED = 100_000
 """Width of what is not a terminal, in characters: a line there is never broken."""
@@ -60,6 +61,19 @@ def print_table(
             typer.echo("  ".join(cells).rstrip())
         return
     from rich.measure import measure_renderables
+
+    table = rich_table(rows, columns, numbers)
+    if numbers:
+        free = console.options.update(width=UNWRAPPED)
+        width = measure_renderables(console, free, [table]).maximum
+        console.width = max(console.width, width)
+    console.print(table)
+
+
+def rich_table(
+    rows: Sequence[Sequence[str]], columns: Sequence[str], numbers: Collection[str] = ()
+) -> Table:
+    """The rows under their headings as Rich shows them on a terminal."""
     from rich.table import Table
     from rich.text import Text
 
@@ -68,11 +82,7 @@ def print_table(
         table.add_column(column, justify="right" if column in numbers else "left")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    if numbers:
-        free = console.options.update(width=UNWRAPPED)
-        width = measure_renderables(console, free, [table]).maximum
-        console.width = max(console.width, width)
-    console.print(table)
+    return table
 
 
 def _console(stream: TextIO) -> Console:

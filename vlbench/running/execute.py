@@ -91,11 +91,8 @@ class Run:
             if card.splits[spec.edition].submission:
                 load_format(card.submission)
             first_tokens(self.tokenizer, card.choices)
-        if not self.ranks.is_main:
-            self.ranks.wait()  # for what the main process puts into the cache
-        self.tasks = self._prepare_tasks()
-        if self.ranks.is_main:
-            self.ranks.wait()
+        with self.ranks.main_first():  # it fills the cache
+            self.tasks = self._prepare_tasks()
         set_seed(spec.seed)
         read = features_read(spec.backbone, visual, spec.encoder, self.tasks)
         backbone = build_backbone(

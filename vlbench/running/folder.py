@@ -177,20 +177,7 @@ def list_runs(results: Path) -> tuple[list[dict[str, Any]], list[DataError]]:
         except DataError as error:
             faults.append(error)
             continue
-        items.append(
-            {
-                "key": spec.key,
-                "method": spec.method.name,
-                "settings": list(spec.settings),
-                "init": spec.origin,
-                "suite": spec.suite,
-                "backbone": spec.backbone,
-                "edition": spec.edition,
-                "scope": spec.scope,
-                "seed": spec.seed,
-                "status": folder.state,
-            }
-        )
+        items.append({**spec.facts, "status": folder.state})
     if not items and not faults:
         raise NothingToReport(f"{results}: no runs here (looked for runs/*/spec.json).")
     order = ("suite", "backbone", "edition", "scope", "method", "settings", "seed", "key")

@@ -29,8 +29,11 @@ from vlbench.errors import MissingError, RunFailed
 TIMEOUT = timedelta(days=1)
 """Ranks wait for each other so long: scoring takes its time. One that died is noticed at once."""
 POLL_SECONDS = 0.1
-REASON_SECONDS = 10.0
-"""After an error that another rank's end may have caused, how long that is waited for."""
+GRACE_SECONDS = 1.0
+"""After another rank's end, how long the main one may take to fail by itself, for the same reason
+or for the lost connection."""
+REASON_SECONDS = 5.0
+"""After an error that may be a lost connection, how long the end of another rank is waited for."""
 END_SECONDS = 30.0
 """Ranks that do not end by then are killed; a worker that hangs in a call ends itself."""
 
@@ -49,10 +52,11 @@ def joined(folder: Path, processes: int, device: str) -> Iterator[None]:
     meeting = Path(mkdtemp(prefix="vlbench-ranks-"))
     others = Others(folder, meeting, processes, device)
     try:
-        others.start()
-        others.wait_until_here()
-        with others.watched(), _group(meeting, 0, processes, device):
-            yield
+        with _told(processes):
+            others.start()
+            others.wait_until_here()
+            with others.watched(), _group(meeting, 0, processes, device):
+                yield
     finally:
         others.end()
         shutil.rmtree(meeting, ignore_errors=True)
@@ -74,9 +78,7 @@ class Others:
         command = [sys.executable, "-m", "vlbench.running.ranks", str(self.folder.absolute())]
         command += [str(self.meeting), str(self.count), self.device]
         for rank in range(1, self.count):
-            self.processes.append(
-                subprocess.Popen([*command, str(rank)], stdin=subprocess.PIPE, env=_environment())
-            )
+            self.processes.append(subprocess.Popen([*command, str(rank)], stdin=subprocess.PIPE))
 
     def wait_until_here(self) -> None:
         """Until all can join: from then on it takes no time, and nobody waits for the dead."""
@@ -121,7 +123,7 @@ class Others:
         except (RuntimeError, OSError) as error:  # it may be how a lost connection shows
             if failure := self._failure_within(REASON_SECONDS):
                 raise failure from error
-            raise
+            raise  # its own
         finally:
             self._is_over.set()
             if before is not None:
@@ -150,6 +152,8 @@ class Others:
         while not self.failure():
             if self._is_over.wait(POLL_SECONDS):
                 return
+        if self._is_over.wait(GRACE_SECONDS):
+            return
         main = threading.main_thread()
         with suppress(Exception):
             _abort()  # a collective on GPUs waits for the dead
@@ -174,26 +178,41 @@ class Others:
 
 
 @contextmanager
+def _told(count: int) -> Iterator[None]:
+    """The environment says what gloo and accelerate want to know; afterwards it is as before.
+
+    Ranks have equally many threads, as a sum over threads is rounded by their number.
+    """
+    import torch
+
+    before, threads = dict(os.environ), torch.get_num_threads()
+    if any(name == "lo" for _, name in socket.if_nameindex()):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # a host's name need not resolve
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads // count)))
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+@contextmanager
 def _group(meeting: Path, rank: int, count: int, device: str) -> Iterator[None]:
     """This process as one of the ranks, as torch and accelerate know them."""
     import torch
-    from accelerate.state import AcceleratorState, GradientState
     from torch import distributed
 
     own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
-    before = {name: os.environ.get(name) for name in own}
-    os.environ.update({**_environment(), **{name: str(number) for name, number in own.items()}})
+    os.environ.update({name: str(number) for name, number in own.items()})
     if device != "cpu":
         torch.cuda.set_device(rank)
-
-    def forget() -> None:  # accelerate asks once in a process's life how many it is among
-        AcceleratorState._reset_state(reset_partial_state=True)
-        GradientState._reset_state()
-
-    forget()
+    _forget()
     distributed.init_process_group(
         "gloo" if device == "cpu" else "nccl",
-        store=distributed.FileStore(str(meeting / "store"), count),
+        init_method=f"file://{meeting / 'store'}",
         rank=rank,
         world_size=count,
         timeout=TIMEOUT,
@@ -206,11 +225,15 @@ def _group(meeting: Path, rank: int, count: int, device: str) -> Iterator[None]:
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
-        forget()
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
+        _forget()
+
+
+def _forget() -> None:
+    """Have accelerate look again how many processes there are, which it does once in a life."""
+    from accelerate.state import AcceleratorState, GradientState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
 
 
 def _abort() -> None:
@@ -219,15 +242,6 @@ def _abort() -> None:
 
     if c10d.is_initialized() and c10d.get_backend() == "nccl":
         c10d._abort_process_group()
-
-
-def _environment() -> dict[str, str]:
-    """This process's, with what gloo and accelerate want to be told."""
-    environment = dict(os.environ)
-    if any(name == "lo" for _, name in socket.if_nameindex()):
-        environment.setdefault("GLOO_SOCKET_IFNAME", "lo")  # a host's name need not resolve
-    environment.setdefault("OMP_NUM_THREADS", "1")
-    return environment
 
 
 def _check_devices(processes: int, device: str) -> None:
@@ -284,7 +298,8 @@ def _tell(error: BaseException, file: Path) -> int:
     from vlbench.worker import explained
 
     code, status, text = explained(error, file)
-    told = {"is_memory": status == "out-of-memory", "text": f"failed: {text}"}
+    is_memory = status == "out-of-memory"
+    told = {"is_memory": is_memory, "text": f"failed: {error if is_memory else text}"}
     with suppress(OSError):  # the worker may have ended, and the folder with it
         write_atomically(file, json.dumps(told))
     return code

@@ -76,6 +76,21 @@ class RunSpec(BaseModel):
         return ", ".join([*parts, f"seed {self.seed}", *start])
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What lists of runs say of it."""
+        return {
+            "key": self.key,
+            "method": self.method.name,
+            "settings": list(self.settings),
+            "init": self.origin,
+            "suite": self.suite,
+            "backbone": self.backbone,
+            "edition": self.edition,
+            "scope": self.scope,
+            "seed": self.seed,
+        }
+
+    @property
     def departures(self) -> list[str]:
         """What the user set that the card and the backbone have otherwise."""
         return [*self.settings, *([f"encoder={self.encoder}"] if self.encoder else [])]

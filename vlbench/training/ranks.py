@@ -1,8 +1,8 @@
 """The processes that share a run, and the few things they do together.
 
 Each has the whole model and takes its share of every batch; the sums of their gradients are those
-of the batch. There is no DistributedDataParallel: it means over the ranks, where a batch's loss is
-a mean over examples or tokens, which the ranks do not have equally many of.
+of the batch. There is no DistributedDataParallel: it takes the mean over ranks, where a batch's
+loss is a mean over examples or tokens, of which the ranks do not have equally many.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object, reduce
+from accelerate.utils import broadcast, broadcast_object_list, gather_object, reduce
 from torch import Tensor, nn
 
 from vlbench.errors import RunFailed
@@ -67,6 +67,17 @@ class Ranks:
             return value
         return broadcast_object_list([value])[0]
 
+    def copy_from_main(self, model: nn.Module) -> None:
+        """The trained tensors become the main rank's."""
+        if self.count > 1:
+            for tensor in trained_state(model).values():
+                tensor.copy_(self.tensor_from_main(tensor))
+
+    def tensor_from_main(self, tensor: Tensor) -> Tensor:
+        """The main rank's tensor of this shape, on every rank."""
+        found: Tensor = broadcast(tensor)
+        return found
+
     def wait(self) -> None:
         """Until all ranks are here."""
         self.from_main(None)
@@ -110,12 +121,13 @@ ALONE = Ranks()
 def _buckets(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
     """The parameters in their order, in lists of one type and a limited size."""
     bucket: list[nn.Parameter] = []
+    size = 0
     for p in parameters:
-        size = sum(each.numel() for each in bucket)
         if bucket and (p.dtype != bucket[0].dtype or size + p.numel() > BUCKET_ELEMENTS):
             yield bucket
-            bucket = []
+            bucket, size = [], 0
         bucket.append(p)
+        size += p.numel()
     if bucket:
         yield bucket
 

@@ -83,8 +83,8 @@ class Trainer:
         groups = parameter_groups(model, settings.weight_decay, model.undecayed())
         self.optimiser = OPTIMISERS[settings.optimiser](groups, lr=settings.learning_rate)
         self.schedule = linear_schedule(self.optimiser, self.total_steps, settings.warmup_ratio)
-        # Only the model is prepared, as if for evaluation: placed and cast, not wrapped in a DDP,
-        # which means over ranks; a prepared schedule would go a step for each rank.
+        # Only the model is prepared, and as if for evaluation: placed and cast, but not wrapped in
+        # a DDP (ranks.py says why); a prepared schedule would go on a step for each rank.
         self.model = accelerator.prepare_model(model, evaluation_mode=True)
         self.steps_done = 0
         self.seconds = 0.0
@@ -98,6 +98,7 @@ class Trainer:
     def start(self, say: Callable[[str], None]) -> None:
         """Let the technique initialise itself from training examples; before the first step."""
         self.bare.technique.start(self.bare.backbone, self._one_by_one(say))
+        self.ranks.copy_from_main(self.bare)  # sums on GPUs may differ in their last bits
 
     def _one_by_one(self, say: Callable[[str], None]) -> Iterator[BatchLoss]:
         """Every training example once, in the authors' order of tasks, each with its loss."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from vlbench.config import SlurmSettings
 from vlbench.errors import INTERRUPTED, RunFailed, UsageError, nearest
+from vlbench.running.claim import HeldError
 from vlbench.running.folder import RunFolder
 from vlbench.running.spec import RunSpec
 
@@ -91,6 +93,15 @@ def launch(
         raise RunFailed(f"{results}: cannot be written: {error.strerror or error}{file}") from None
     finally:
         view.close()
+
+
+def done_before(spec: RunSpec, folder: RunFolder, view: View) -> Outcome:
+    """The outcome of a run that has its result; what it was killed in is finished."""
+    if not folder.is_settled:
+        with suppress(HeldError, OSError), folder.claim.held():
+            folder.settle()
+    view.say(f"{spec.name}: done before, {folder.path}")
+    return outcome_of(spec, folder, was_done=True)
 
 
 def outcome_of(spec: RunSpec, folder: RunFolder, was_done: bool = False) -> Outcome:

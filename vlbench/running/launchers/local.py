@@ -14,7 +14,7 @@ from vlbench.errors import INTERRUPTED, MissingError, RunFailed
 from vlbench.running.claim import HeldError, Watch
 from vlbench.running.environment import worker_environment
 from vlbench.running.folder import RunFolder
-from vlbench.running.launchers import Outcome, Resources, outcome_of
+from vlbench.running.launchers import Outcome, Resources, done_before, outcome_of
 from vlbench.running.launchers.process import WorkerProcess, worker_command
 from vlbench.running.launchers.slots import Slot, find_slots, occupy
 from vlbench.running.spec import RunSpec
@@ -83,7 +83,12 @@ class LocalLauncher:
         self.pending: list[Job] = []
         self.is_waiting = False
         for spec in specs:
-            self._plan(spec, RunFolder.of(results, spec))
+            folder = RunFolder.of(results, spec)
+            if folder.is_done:
+                self.outcomes[spec.key] = done_before(spec, folder, view)
+            else:
+                folder.create(spec)
+                self.pending.append(Job(spec, folder))
         with _terminated_as_interrupted():
             try:
                 while self.pending or self.working:
@@ -95,17 +100,6 @@ class LocalLauncher:
                 self._stop_all()
                 raise
         return [self.outcomes[spec.key] for spec in specs]
-
-    def _plan(self, spec: RunSpec, folder: RunFolder) -> None:
-        if not folder.is_done:
-            folder.create(spec)
-            self.pending.append(Job(spec, folder))
-            return
-        if not folder.is_settled:
-            with suppress(HeldError, OSError), folder.claim.held():
-                folder.settle()
-        self.view.say(f"{spec.name}: done before, {folder.path}")
-        self.outcomes[spec.key] = outcome_of(spec, folder, was_done=True)
 
     def _fill(self) -> None:
         """Start workers while there are slots, and see what became of what others do."""
