@@ -56,6 +56,17 @@ def test_a_damaged_one_is_told_and_the_one_before_counts(
     assert not file.exists()
 
 
+def test_a_full_disk_is_told_as_what_it_is(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "open", lambda self, mode="r": open("/dev/full", mode))
+    with pytest.raises(OSError, match="No space left on device"):
+        checkpoints.save(4000, {"weights": torch.zeros(10_000)})
+    monkeypatch.undo()
+    assert newest(checkpoints) == (300, [])
+    assert not list(checkpoints.folder.glob(".*"))
+
+
 def test_without_a_whole_one_there_is_none(checkpoints: Checkpoints) -> None:
     for file in checkpoints.files():
         cut(file)

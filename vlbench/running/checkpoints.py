@@ -36,7 +36,11 @@ class Checkpoints:
         import torch
 
         def write(path: Path) -> Path:
-            torch.save(state, path)
+            try:
+                with path.open("wb") as file:  # of what it opens itself torch hides the errors
+                    torch.save(state, file)
+            except RuntimeError as error:
+                raise _said_by_disk(error) from None
             return self.folder / f"step-{step:09d}-{_hash(path)}.pt"
 
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -64,6 +68,14 @@ class Checkpoints:
         """What a finished run no longer needs."""
         if self.folder.exists():
             shutil.rmtree(self.folder)
+
+
+def _said_by_disk(error: BaseException) -> BaseException:
+    """The system's own error, where torch has put one of its own around it."""
+    said: BaseException | None = error
+    while said is not None and not isinstance(said, OSError):
+        said = said.__context__
+    return said or error
 
 
 def _hash(path: Path) -> str:

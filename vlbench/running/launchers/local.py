@@ -13,10 +13,11 @@ from typing import IO, TYPE_CHECKING
 from vlbench.errors import INTERRUPTED, MissingError, RunFailed
 from vlbench.running.claim import HeldError, Watch
 from vlbench.running.environment import worker_environment
-from vlbench.running.folder import RunFolder
+from vlbench.running.folder import ENDINGS, RunFolder
 from vlbench.running.launchers import Outcome, Resources, done_before, outcome_of
 from vlbench.running.launchers.process import WorkerProcess, worker_command
-from vlbench.running.launchers.slots import Slot, find_slots, occupy
+from vlbench.running.launchers.slots import Slot, computing_device, find_slots, occupy
+from vlbench.running.logs import Tail, without_time
 from vlbench.running.spec import RunSpec
 from vlbench.times import spoken
 from vlbench.worker import HELD
@@ -62,6 +63,11 @@ class LocalLauncher:
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
         self.slots = find_slots(resources)
+
+    @property
+    def device(self) -> str:
+        """What its workers compute on: cuda, or cpu."""
+        return computing_device(self.resources.devices)
 
     def dry_run(self, specs: Sequence[RunSpec], results: Path) -> str:
         """The workers' commands, by slot in turn."""
@@ -172,10 +178,8 @@ class LocalLauncher:
             if code < 0:
                 note_killed(each.job.folder, -code, each.slot.name, each.worker.reason)
             outcome = outcome_of(each.job.spec, each.job.folder)
-            if code and outcome.status in ("planned", "running", "queued"):  # it could not say
-                text = f"its worker ended with {code}: see {each.job.folder.log}"
-                failed = RunFailed.exit_code if code < 0 else code
-                outcome = Outcome(each.job.spec, each.job.folder, "failed", failed, text)
+            if outcome.exit_code and each.job.folder.status().get("status") not in ENDINGS:
+                outcome = _unsaid(each.job, code)
             self._end(each.job, outcome, time.monotonic() - each.began)
 
     def _end(self, job: Job, outcome: Outcome, seconds: float | None = None) -> None:
@@ -203,6 +207,13 @@ class LocalLauncher:
             for each in self.working:
                 each.worker.kill()
                 each.leave()
+
+
+def _unsaid(job: Job, code: int) -> Outcome:
+    """What became of a run whose worker could not write it down, as its log's last line has it."""
+    lines = Tail(job.folder.log, is_whole=True).rest() or ["its log is empty"]
+    text = f"its worker ended with {code}: {without_time(lines[-1])}"
+    return Outcome(job.spec, job.folder, "failed", RunFailed.exit_code if code < 0 else code, text)
 
 
 def note_killed(folder: RunFolder, number: int, where: str, reason: str = "") -> None:
