@@ -55,10 +55,10 @@ def run(
 ) -> None:
     """Train, score and keep what is not done yet; the same command again goes on."""
     from vlbench.running.launchers import find_launcher
-    from vlbench.running.launchers.slots import computing_device
     from vlbench.running.plan import plan
 
     resources = resources_of(launcher, devices, jobs, processes, time_limit, detach)
+    starter = find_launcher(resources)
     asked = select(
         method=method,
         tasks=tasks,
@@ -72,9 +72,8 @@ def run(
         seeds=seeds,
         limit=limit,
         settings=settings,
-        device=computing_device(devices),
+        device=starter.device,
     )
-    starter = find_launcher(resources)
     specs = plan(asked, note)
     if dry_run:
         typer.echo(starter.dry_run(specs, results))
@@ -116,7 +115,11 @@ def do(specs: Sequence[RunSpec], results: Path, resources: Resources, json: bool
     failed = [outcome for outcome in outcomes if outcome.exit_code]
     if not failed:
         done = sum(outcome.status == "done" for outcome in outcomes)
-        note(f"{done} of {len(specs)} runs done. The table: vlbench report --results {results}")
+        told = f"{done} of {len(specs)} runs done."
+        if done < len(specs):
+            note(f"{told} The others go on: vlbench status --results {results}")
+        else:
+            note(f"{told} The table: vlbench report --results {results}")
         return
     raise _failure(failed, len(specs))
 

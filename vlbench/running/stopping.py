@@ -38,19 +38,24 @@ class Stop:
     def __init__(self) -> None:
         self.reason = ""
         self._is_deferred = False
-        self._has_signals = False
+        self._signals = -1
+        """How many came; -1 where they are not ours."""
+        self._is_late = False
 
-    def ask(self, reason: str, is_raised: bool = True) -> None:
-        """Tell it, from any thread or a signal handler; the first reason holds.
+    def ask(self, reason: str) -> None:
+        """Tell it, from any thread; the first reason holds.
 
-        Asked a second time, or by a signal outside of training, the main thread ends at once.
+        Outside of training, and where it is told another reason, the main thread ends at once.
         """
-        is_first = not self.reason
-        self.reason = self.reason or reason
-        if is_first:
-            _later(GRACE_SECONDS, self._end_now)
-        if is_raised and not (is_first and self._is_deferred):
+        is_other = self.reason not in ("", reason)
+        self._note(reason)
+        if is_other or not self._is_deferred:
             self._end_now()
+
+    def _note(self, reason: str) -> None:
+        if not self.reason:
+            self.reason = reason
+            _later(GRACE_SECONDS, self._end_now)
 
     def check(self) -> None:
         """Raise Stopped where it was asked."""
@@ -67,15 +72,15 @@ class Stop:
             self._is_deferred = False
 
     def on_signals(self, reason: str) -> None:
-        """SIGTERM and SIGINT ask to stop."""
+        """SIGTERM and SIGINT ask to stop; the second one does not wait."""
 
         def handle(number: int, frame: object) -> None:
-            is_first = not self.reason
-            self.ask(reason, is_raised=False)
-            if not (is_first and self._is_deferred):
+            self._signals += 1
+            self._note(reason)
+            if self._is_late or self._signals > 1 or not self._is_deferred:
                 raise Stopped(self.reason)
 
-        self._has_signals = True
+        self._signals = 0
         signal.signal(signal.SIGTERM, handle)
         signal.signal(signal.SIGINT, handle)
 
@@ -94,7 +99,8 @@ class Stop:
         main = threading.main_thread()
         if threading.current_thread() is main:
             raise Stopped(self.reason)
-        if self._has_signals and main.ident is not None:
+        self._is_late = True
+        if self._signals >= 0 and main.ident is not None:
             signal.pthread_kill(main.ident, signal.SIGTERM)
 
 

@@ -239,10 +239,11 @@ def test_a_results_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None
 
 
 def test_workers_end_with_their_launcher(tmp_path: Path) -> None:
-    folder = make(tmp_path, toy_specs(1)[0], "time.sleep(60)")
+    program = "(folder.path / 'here').touch(); time.sleep(60)"
+    folder = make(tmp_path, toy_specs(1)[0], program)
     worker = WorkerProcess.start(folder, "cpu", os.environ)
     deadline = time.monotonic() + 10
-    while not folder.claim.is_held and time.monotonic() < deadline:
+    while not (folder.path / "here").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert worker.process.stdin is not None
     worker.process.stdin.close()  # as the system does with a killed launcher's

@@ -60,6 +60,10 @@ class Launcher(Protocol):
 
     def __init__(self, resources: Resources) -> None: ...
 
+    @property
+    def device(self) -> str:
+        """What its workers compute on: cuda, or cpu."""
+
     def run(self, specs: Sequence[RunSpec], results: Path, view: View) -> list[Outcome]:
         """Do what is not done yet and tell how each ended, in the order of the specs."""
 

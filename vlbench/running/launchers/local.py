@@ -219,7 +219,7 @@ def _unsaid(job: Job, code: int) -> Outcome:
 def note_killed(folder: RunFolder, number: int, where: str, reason: str = "") -> None:
     """Record the end of a worker that could not do so itself."""
     name = signal.Signals(number).name
-    text = f"its process was killed ({name}): out of memory?"
+    text = f"its process was killed ({name})" + (": out of memory?" if name == "SIGKILL" else "")
     if reason:
         text = f"{reason}: it did not stop when told and was killed ({name})"
     status = reason or "stopped"

@@ -1,0 +1,149 @@
+"""What a job of Slurm does: one run, by a worker of its own.
+
+It takes the warning that Slurm sends before the time limit, and before another job takes the place,
+from submitit: submitit's way writes the pickle anew, counts time limits and needs to know them, and
+a job that is killed while it writes cannot start again. Here the run's checkpoint holds everything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from vlbench.errors import RunFailed
+from vlbench.files import write_atomically
+from vlbench.running.environment import worker_environment
+from vlbench.running.folder import RunFolder
+from vlbench.running.launchers.local import note_killed
+from vlbench.running.launchers.process import WorkerProcess
+from vlbench.running.launchers.slurm_queue import OPEN, forget_job
+from vlbench.running.progress import Progress
+from vlbench.times import now, spoken
+from vlbench.worker import HELD
+
+POLL_SECONDS = 0.1
+IDLE_ATTEMPTS = 3
+"""A job that often had time enough and kept nothing new is not started again."""
+IDLE_MINUTES = 20.0
+"""What counts as time enough where the time limit is the cluster's; else half of the limit."""
+REQUEUE_SECONDS = 60
+
+
+class RunJob:
+    """Does one run in a job; submitit pickles it, so it holds next to nothing."""
+
+    def __init__(self, path: Path, processes: int = 1, minutes: int | None = None) -> None:
+        self.path = path
+        self.processes = processes
+        self.minutes = minutes
+
+    def __call__(self) -> int:
+        """Have a worker do it; requeue the job where Slurm wants the place back before the end."""
+        folder = RunFolder(self.path)
+        kept, began = _kept(folder), time.monotonic()
+        code, came = self._work(folder)
+        if code in (0, HELD):
+            return code
+        if _warning() in came and folder.state in OPEN:
+            self._go_on(folder, _kept(folder) == kept, time.monotonic() - began)
+        elif not came and folder.state == "queued":
+            text = f"its worker ended with {code} before it began: see {folder.log}"
+            forget_job(folder, "failed", text, abs(code))
+        sys.exit(code if code > 0 else RunFailed.exit_code)  # a failed job for Slurm, too
+
+    def _work(self, folder: RunFolder) -> tuple[int, set[int]]:
+        """The worker's exit code, and which signals came meanwhile."""
+        where = f"slurm {job_name()}"
+        came: set[int] = set()
+
+        def note(number: int, frame: object) -> None:
+            came.add(number)
+
+        with _held_back(_warning()):
+            worker = WorkerProcess.start(
+                folder, where, worker_environment(threads(self.processes)), self.processes
+            )
+            signal.signal(signal.SIGTERM, note)
+            signal.signal(_warning(), note)
+        while (code := worker.poll()) is None:
+            if _warning() in came and signal.SIGTERM not in came:  # that one Slurm sends to both
+                worker.stop("preempted")
+            time.sleep(POLL_SECONDS)
+        if code < 0:
+            note_killed(folder, -code, where, worker.reason)
+        return code, came
+
+    def _go_on(self, folder: RunFolder, is_idle: bool, seconds: float) -> None:
+        """Have Slurm start this job again, unless that gets it nowhere."""
+        enough = 30 * self.minutes if self.minutes else 60 * IDLE_MINUTES
+        idle = int(folder.job().get("idle", 0))
+        idle = (idle + 1 if seconds >= enough else idle) if is_idle else 0
+        if idle >= IDLE_ATTEMPTS:
+            text = (
+                f"timeout: {IDLE_ATTEMPTS} attempts, the last of {spoken(seconds)}, kept nothing "
+                "new: it needs a longer time limit (time_minutes in [slurm] of vlbench.toml)"
+            )
+            Progress(folder.log, is_shown=False).log(text)
+            forget_job(folder, "timeout", text, RunFailed.exit_code)
+            return
+        line = ["scontrol", "requeue", job_name()]
+        done = subprocess.run(
+            line, capture_output=True, text=True, check=False, timeout=REQUEUE_SECONDS
+        )
+        if done.returncode:
+            text = f"preempted, and scontrol requeue refuses: {done.stderr.strip()}"
+        else:
+            write_job(folder, job_name(), folder.attempts(), idle)
+            text = f"requeued: Slurm job {job_name()} goes on from the last checkpoint"
+        with suppress(OSError):
+            Progress(folder.log, is_shown=False).log(text)
+
+
+def write_job(folder: RunFolder, job: str, attempts: int, idle: int = 0) -> None:
+    """Say which job is to do the run, and that so many attempts began before it."""
+    table: dict[str, str | int] = {"launcher": "slurm", "job": job, "submitted_at": now()}
+    table |= {"attempts": attempts, "idle": idle}
+    write_atomically(folder.job_file, json.dumps(table) + "\n")
+
+
+def job_name() -> str:
+    """This job as Slurm's commands take it: `12`, or `12_3` for a task of an array."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+
+
+def threads(processes: int) -> int:
+    """Threads for each process of the run, by what Slurm gave the job."""
+    given = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE", "1")
+    return max(1, min(int(given), len(os.sched_getaffinity(0))) // processes)
+
+
+def _kept(folder: RunFolder) -> set[str]:
+    """What an attempt would go on from."""
+    found = {file.name for file in folder.checkpoints.files()}
+    return found | {file.name for file in folder.answers.glob("*.json")}
+
+
+def _warning() -> signal.Signals:
+    """The signal that submitit has Slurm send; SUBMITIT_PREEMPT_SIGNAL names another one."""
+    return signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
+
+
+@contextmanager
+def _held_back(number: signal.Signals) -> Iterator[None]:
+    """A signal waits while this lasts, and for good in processes that are started here.
+
+    Slurm signals every process of a job, and one that does not expect this signal dies of it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
