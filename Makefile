@@ -1,6 +1,8 @@
 # make demo: environment, install, the main job and its table. make test: environment, install, lint, types, tests.
 # make parity GOLDEN=FOLDER: environment, install, our models against recorded ones of the authors, file by file.
 # make bench: environment, install, what reading, features and scoring cost, as tables of ratios.
+# make faults: environment, install, runs that are killed, cut and starved of disk again and again, against undisturbed ones.
+# make slurm: environment, install, the launcher on a real Slurm of this machine (Debian: slurm-wlm munge; as root).
 # An active virtual environment is used; without one, .venv is made. VLBENCH_TORCH_INDEX names a further package
 # index for torch, such as PyTorch's own for CPU builds; see CONTRIBUTING.md.
 
@@ -14,7 +16,7 @@ PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11; do \
 INSTALLED := $(ENVIRONMENT)/.vlbench-$(shell echo "$(CURDIR)" | cksum | cut -d' ' -f1)
 TORCH_INDEX := $(if $(VLBENCH_TORCH_INDEX),--extra-index-url $(VLBENCH_TORCH_INDEX))
 
-.PHONY: demo test parity bench install format lint types
+.PHONY: demo test parity bench faults slurm install format lint types
 
 demo: install
 	$(BIN)/vlbench run --method frozen,compacter,shared-adapter,full --tasks image-text
@@ -31,6 +33,12 @@ bench: install
 	$(BIN)/python benchmarks/vqav2_reading.py
 	$(BIN)/python benchmarks/feature_stores.py
 	$(BIN)/python benchmarks/caption_scoring.py
+
+faults: install
+	$(BIN)/python -m faults --kills 50
+
+slurm: install
+	$(BIN)/python -m pytest -n 0 -m slow tests/running/launchers/test_slurm_real.py
 
 format: install
 	$(BIN)/ruff check --fix .

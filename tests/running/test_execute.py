@@ -318,3 +318,11 @@ def test_a_method_without_sight_gets_the_same_answers_on_other_pictures(
     task = run.tasks[0]
     batch = run.data(task, task.test).batch(task.test, None)
     assert not batch.features.any()
+
+
+def test_a_run_for_a_gpu_does_not_fall_back_to_the_cpu(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    folder = do(bench.spec(device="cuda"), tmp_path, code=3)
+    assert "planned for a GPU" in folder.status()["error"]

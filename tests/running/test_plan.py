@@ -137,3 +137,13 @@ def test_the_code_of_each_outside_technique_is_hashed_in_compositions_too(
     asked = replace(ASKED, methods=(str(card),), root=bench.root, backbone_path=bench.backbone)
     (spec,) = plan(replace(asked, limit=4))
     assert set(spec.code) == {"plan_outsideone:OutsideOne", "plan_outsidetwo:OutsideTwo"}
+
+
+def test_runs_for_gpus_are_planned_where_there_are_none(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path))  # features must be made
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    spec = bench.spec(device="cuda")
+    assert spec.device == "cuda"
+    assert spec.key == bench.spec().key

@@ -11,16 +11,20 @@ from typer.core import TyperGroup
 
 from vlbench import __version__
 from vlbench.cli.config import default_map, note_unknown_variables
+from vlbench.cli.control import cancel, retry
 from vlbench.cli.data import data
 from vlbench.cli.doctor import doctor
 from vlbench.cli.import_checkpoint import import_checkpoint
+from vlbench.cli.logs import logs
 from vlbench.cli.output import note
 from vlbench.cli.params import params
+from vlbench.cli.plan import plan
 from vlbench.cli.pretrain import pretrain
 from vlbench.cli.report import report
 from vlbench.cli.run import run
 from vlbench.cli.score import score
 from vlbench.cli.show import list_cards, show
+from vlbench.cli.status import status
 from vlbench.errors import BUG, INTERRUPTED, VlbenchError
 
 
@@ -84,6 +88,11 @@ def _options(
 
 
 app.command()(run)
+app.command()(plan)
+app.command()(status)
+app.command()(logs)
+app.command()(cancel)
+app.command()(retry)
 app.command()(report)
 app.command()(params)
 app.command()(score)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -17,6 +17,7 @@ from vlbench.times import spoken
 if TYPE_CHECKING:
     from vlbench.running.estimates import Estimate
     from vlbench.running.launchers import Resources
+    from vlbench.running.spec import RunSpec
     from vlbench.running.states import Cell
 
 
@@ -44,10 +45,8 @@ def plan(
 
     A run is stale when only an older one of its cell is there: the reason says what changed since.
     """
-    from vlbench.running.estimates import Estimates
     from vlbench.running.launchers import find_launcher
     from vlbench.running.plan import plan as make_plan
-    from vlbench.running.states import cells
 
     resources = resources_of(launcher, devices, jobs, processes, None)
     starter = find_launcher(resources)
@@ -66,8 +65,18 @@ def plan(
         settings=settings,
         device=starter.device,
     )
-    found = cells(make_plan(asked, note), results)
-    place = device_label(starter.device, resources)
+    show_plan(make_plan(asked, note), results, resources, starter.device, json)
+
+
+def show_plan(
+    specs: Sequence[RunSpec], results: Path, resources: Resources, device: str, json: bool
+) -> None:
+    """Print the state of every run, and what the rest will take."""
+    from vlbench.running.estimates import Estimates
+    from vlbench.running.states import cells
+
+    found = cells(specs, results)
+    place = device_label(device, resources)
     estimates = Estimates(results, place)
     expected = {
         cell.spec.key: None if cell.state == "done" else estimates.of(cell.spec) for cell in found
@@ -78,3 +87,76 @@ def plan(
     rows = [_row(cell, expected[cell.spec.key]) for cell in found]
     print_table(rows, ("run", "state", "key", "time", "memory", "reason"))
     typer.echo("\n" + "\n".join(_summary(found, expected, place, resources)))
+
+
+def device_label(device: str, resources: Resources) -> str:
+    """The device as earlier results name it; of a cluster's any of its kind will do."""
+    import torch
+
+    from vlbench.running.provenance import device_name
+
+    is_elsewhere = resources.launcher != "local"
+    name = f"{device}: " if is_elsewhere else device_name(torch.device(device))
+    return f"{resources.processes} x {name}" if resources.processes > 1 else name
+
+
+def _item(cell: Cell, estimate: Estimate | None) -> dict[str, Any]:
+    expected = None
+    if estimate is not None:
+        expected = {
+            "seconds": estimate.seconds,
+            "peak_memory_bytes": estimate.peak_memory_bytes,
+            "runs": estimate.runs,
+            "is_rough": estimate.is_rough,
+        }
+    return {
+        **cell.spec.facts,
+        "state": cell.state,
+        "reason": cell.reason,
+        "older_key": cell.older,
+        "estimate": expected,
+    }
+
+
+def _row(cell: Cell, estimate: Estimate | None) -> list[str]:
+    spec = cell.spec
+    run = ", ".join([spec.method.name, *spec.departures, f"seed {spec.seed}"])
+    time = memory = ""
+    if estimate is not None:
+        about = "~" if estimate.is_rough else ""
+        time = about + spoken(estimate.seconds)
+        memory = f"{about}{estimate.peak_memory_bytes / 1e9:.2f} GB"
+    return [run, cell.state, spec.key, time, memory, cell.reason]
+
+
+def _summary(
+    cells: Sequence[Cell],
+    expected: dict[str, Estimate | None],
+    place: str,
+    resources: Resources,
+) -> list[str]:
+    """How many runs are in which state, and what those that are not done will take together."""
+    from vlbench.running.estimates import total_seconds
+    from vlbench.running.launchers.slots import find_slots
+    from vlbench.running.states import counted
+
+    is_local = resources.launcher == "local"
+    slots = len(find_slots(resources)) if is_local else resources.slurm.array_parallelism
+    known = [each for each in expected.values() if each is not None]
+    to_do = sum(cell.state != "done" for cell in cells)
+    lines = [f"{counted([cell.state for cell in cells])}."]
+    if known:
+        left = spoken(total_seconds([each.seconds for each in known], slots))
+        of = f"{to_do} runs" if len(known) == to_do else f"{len(known)} of {to_do} runs"
+        lines.append(
+            f"About {left} for {of}, {slots} at once, by what training and testing took in "
+            f"earlier runs on {place.removesuffix(': ')}"
+            + (" (~: of other methods)." if _rough(known) else ".")
+        )
+    elif to_do:
+        lines.append(f"No estimate: no earlier runs on {place.removesuffix(': ')} with these data.")
+    return lines
+
+
+def _rough(estimates: Sequence[Estimate]) -> bool:
+    return any(each.is_rough for each in estimates)

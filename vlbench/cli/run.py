@@ -48,7 +48,10 @@ def run(
         bool, typer.Option("--detach", help="slurm: submit, and do not wait.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the commands or scripts; start nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the plan and the commands or scripts; start nothing."
+        ),
     ] = False,
     results: selectors.Results = Path("results"),
     json: selectors.Json = False,
@@ -76,7 +79,11 @@ def run(
     )
     specs = plan(asked, note)
     if dry_run:
-        typer.echo(starter.dry_run(specs, results))
+        from vlbench.cli.plan import show_plan
+
+        show_plan(specs, results, resources, starter.device, json)
+        if not json:
+            typer.echo("\n" + starter.dry_run(specs, results))
         return
     do(specs, results, resources, json)
 
@@ -106,10 +113,12 @@ def resources_of(
 
 def do(specs: Sequence[RunSpec], results: Path, resources: Resources, json: bool) -> None:
     """Do the runs, print their metrics, and raise what became of those that failed."""
+    from vlbench.running.folder import RunFolder
     from vlbench.running.launchers import launch
     from vlbench.running.view import new_view
 
-    outcomes = launch(specs, results, resources, new_view(len(specs)))
+    to_do = sum(not RunFolder.of(results, spec).is_done for spec in specs)
+    outcomes = launch(specs, results, resources, new_view(to_do))
     items = [item for outcome in outcomes if outcome.status == "done" for item in _rows(outcome)]
     _show(items, json, single=len(specs) == 1)
     failed = [outcome for outcome in outcomes if outcome.exit_code]

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vlbench.running.folder import RunFolder
-from vlbench.running.logs import Tail, is_step, without_time
+from vlbench.running.logs import Tail, is_step, notes
 from vlbench.running.overview import told
 from vlbench.running.spec import RunSpec
 from vlbench.running.view import Names
@@ -101,15 +101,15 @@ class BarsView:
 
     def _tell(self, bar: Bar, lines: list[str]) -> None:
         prefix = f"{bar.name}: " if self._total > 1 else ""
-        for line in map(without_time, lines):
-            if not is_step(line):
-                self.say(f"{prefix}{line}")
+        for text in notes(lines):
+            if not is_step(text):
+                self.say(f"{prefix}{text}")
 
     def _table(self) -> Table:
         """A row for each run at work, and one for the plan where it has more than one run."""
         found = [(bar, bar.status()) for bar in self._bars.values()]
         shares = [_share(status) for _, status in found]
-        overall = (self._ended + sum(shares)) / self._total
+        overall = (self._ended + sum(shares)) / max(1, self._total)
         room = max(1, self._console.height - 3)
         rows = [{"run": bar.name, **described(status, bar.where)} for bar, status in found[:room]]
         more = f", {len(found)} at work" if len(found) > room else ""
@@ -139,7 +139,8 @@ def fitting(rows: list[dict[str, str]], width: int) -> tuple[list[str], int]:
     columns = [name for name in SHOWN if any(row.get(name) for row in rows)]
 
     def room() -> int:
-        used = [max(cell_len(row.get(name, "")) + 2 for row in rows) for name in ("run", *columns)]
+        shown = ("run", *columns)
+        used = [max((cell_len(row.get(name, "")) + 2 for row in rows), default=0) for name in shown]
         return width - sum(used) - 2
 
     for name in LESS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from vlbench.data.example import Example
 from vlbench.data.fingerprint import file_hash
 from vlbench.data.prepared import PreparedTask, prepare
 from vlbench.data.submissions import load_format
-from vlbench.errors import DataError, RunFailed
+from vlbench.errors import DataError, MissingError, RunFailed
 from vlbench.metrics import load_metric, require_metric
 from vlbench.running.folder import RunFolder
 from vlbench.running.inputs import data_root, features_read, wanted_features
@@ -55,6 +56,12 @@ class Run:
         self.progress = progress
         self.stop = stop or Stop()
         self._shown = {"where": where, "began_at": now()}
+        if spec.device != "cpu" and not torch.cuda.is_available():
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
+            raise MissingError(
+                f"This run was planned for a GPU, and torch {torch.__version__} sees none here "
+                f"(CUDA_VISIBLE_DEVICES: {visible}). Start the command with --devices cpu."
+            )
         torch.set_num_threads(backbone_row(spec.backbone).threads or torch.get_num_threads())
         self.accelerator = Accelerator(
             cpu=spec.device == "cpu",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlbench.errors import UsageError
-from vlbench.files import append_line, write_atomically
+from vlbench.files import append_line, flush, write_atomically
 from vlbench.running.provenance import peak_memory_bytes
 from vlbench.running.scoring import score
 from vlbench.training.trainer import Step
@@ -123,6 +123,8 @@ class Keeper:
         used = peak_memory_bytes(run.accelerator.device)
         self.peak_memory_bytes = max(self.peak_memory_bytes, used)
         state = {**run.trainer.state_dict(), "peak_memory_bytes": self.peak_memory_bytes}
+        if run.folder.curve.exists():
+            flush(run.folder.curve)  # no point before a checkpoint is made again
         run.folder.checkpoints.save(run.trainer.steps_done, state)
         self._saved = run.trainer.steps_done
         took = time.monotonic() - started

@@ -8,6 +8,8 @@ from pathlib import Path
 
 TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ")
 STEP = re.compile(r"step \d")
+DONE = "done"
+"""A log's last line where all went well; views say it in words of their own."""
 
 
 class Tail:
@@ -38,6 +40,12 @@ class Tail:
 def without_time(line: str) -> str:
     """What a line says; raw output of a process has no time before it."""
     return TIME.sub("", line, count=1) if TIME.match(line) else line
+
+
+def notes(lines: list[str]) -> list[str]:
+    """The lines without their times, and without the last word of a run that is done."""
+    texts = [without_time(line) for line in lines]
+    return [text for text in texts if text != DONE]
 
 
 def is_step(text: str) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from vlbench.backbones import Features, Visual, backbone_row, build_backbone, weights_files
 from vlbench.backbones.base import Backbone
 from vlbench.cards import find_methods, find_tasks, resolve_method
@@ -70,7 +72,8 @@ def plan(asked: Selection, say: Say = lambda _: None) -> list[RunSpec]:
     encoder = other_encoder(asked.backbone, cards[0].visual, asked.encoder)
     folders = tuple(path.expanduser().resolve() for path in asked.features)
     root = data_root(cards, edition, asked.root, say)
-    wanted = wanted_features(asked.backbone, cards[0].visual, encoder, folders, asked.device)
+    here = asked.device if torch.cuda.is_available() else "cpu"  # a login node has no GPU
+    wanted = wanted_features(asked.backbone, cards[0].visual, encoder, folders, here)
     tasks = prepare(cards, edition, root, asked.limit, wanted, say)
     read = features_read(asked.backbone, cards[0].visual, encoder, tasks)
     init = asked.init.expanduser().resolve() if asked.init else None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from vlbench.running.folder import RunFolder
-from vlbench.running.logs import Tail, without_time
+from vlbench.running.logs import Tail, notes
 from vlbench.running.spec import RunSpec
 
 
@@ -93,5 +93,5 @@ class PlainView:
         return f"{self._names.of(spec)}: " if self._total > 1 else ""
 
     def _show(self, prefix: str, lines: list[str]) -> None:
-        for line in lines:
-            self.say(f"{prefix}{without_time(line)}")
+        for text in notes(lines):
+            self.say(f"{prefix}{text}")

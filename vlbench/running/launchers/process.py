@@ -93,7 +93,8 @@ class WorkerProcess:
 
 
 def worker_command(folder: RunFolder, where: str, processes: int = 1) -> list[str]:
-    """The command of a launched worker; by hand the run's folder is enough."""
+    """The command of a worker; one that is not launched, but started by hand, is nowhere."""
     command = [sys.executable, "-m", "vlbench.worker", str(folder.path.absolute())]
+    launched = ["--launched", where] if where else []
     more = ["--processes", str(processes)] if processes > 1 else []
-    return [*command, "--launched", where, *more]
+    return [*command, *launched, *more]

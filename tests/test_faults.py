@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import save_file
+
+from faults.damage import CHECKPOINT_DAMAGES, TORN, shift_times, tear
+from faults.deck import ORDERS, READ_ONLY, draw
+from faults.judging import differences, partial_files
+from faults.losses import Loss, Tally
+from faults.moments import MOMENTS, read_status
+from faults.processes import Worker, attempts_of, workers_of
+from faults.scene import INSIDE, describe
+
+
+def write_run(results: Path, key: str = "a1") -> Path:
+    """A run that is done."""
+    run = results / "runs" / key
+    (run / "predictions").mkdir(parents=True)
+    save_file({"a": np.ones(100, np.float32)}, run / "adapter.safetensors")
+    pq.write_table(pa.table({"id": ["1", "2"]}), run / "predictions" / "vqav2.parquet")
+    rows = {"metric": ["vqav2.accuracy"], "value": [50.0], "train_seconds": [1.5]}
+    pq.write_table(pa.table(rows), run / "result.parquet")
+    (run / "metrics.jsonl").write_text('{"step": 10, "loss": 1.0}\n')
+    (run / "status.json").write_text('{"status": "done"}')
+    note(run, "began")
+    note(run, "done")
+    return run
+
+
+def note(run: Path, event: str, attempt: int = 1, pid: int = 7) -> None:
+    with (run / "attempts.jsonl").open("a") as file:
+        file.write(json.dumps({"attempt": attempt, "event": event, "pid": pid}) + "\n")
+
+
+@pytest.fixture
+def truth(tmp_path: Path) -> Path:
+    write_run(tmp_path / "truth")
+    return tmp_path / "truth"
+
+
+@pytest.fixture
+def found(truth: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(truth, tmp_path / "found"))
+
+
+def test_equal_results_have_no_differences(truth: Path, found: Path) -> None:
+    rows = {"metric": ["vqav2.accuracy"], "value": [50.0], "train_seconds": [99.0]}
+    pq.write_table(pa.table(rows), found / "runs/a1/result.parquet")
+    assert differences(truth, found) == []
+    assert partial_files(found) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "text"),
+    [
+        ("metrics.jsonl", lambda file: file.write_text('{"step": 10, "loss": 1.1}\n'), "differs"),
+        ("adapter.safetensors", Path.unlink, "only on one side"),
+        ("predictions/vqav2.parquet", Path.unlink, "only on one side"),
+        ("result.parquet", Path.unlink, "has no result"),
+        (
+            "result.parquet",
+            lambda file: pq.write_table(pa.table({"metric": ["m"], "value": [50.1]}), file),
+            "differs",
+        ),
+        ("status.json", lambda file: file.write_text('{"status": "running"}'), "instead of done"),
+        ("attempts.jsonl", lambda file: note(file.parent, "done", 2), "2 events `done`"),
+        ("attempts.jsonl", lambda file: note(file.parent, "stopped"), "ended twice"),
+        ("checkpoint", Path.mkdir, "left behind"),
+        (".result.parquet.7-ab.tmp", Path.touch, "left behind"),
+    ],
+)
+def test_what_differs_is_found(truth: Path, found: Path, name: str, spoil, text: str) -> None:
+    spoil(found / "runs/a1" / name)
+    (fault,) = differences(truth, found)
+    assert text in fault and name in fault.replace("has no result", name)
+
+
+def test_a_missing_and_an_additional_run_are_found(truth: Path, found: Path) -> None:
+    (found / "runs/a1").rename(found / "runs/b2")
+    assert differences(truth, found) == ["run a1: only on one side", "run b2: only on one side"]
+
+
+@pytest.mark.parametrize("name", ["adapter.safetensors", "result.parquet", "status.json"])
+def test_a_part_of_a_file_is_found(found: Path, name: str) -> None:
+    file = found / "runs/a1" / name
+    os.truncate(file, file.stat().st_size // 2)
+    (fault,) = partial_files(found)
+    assert fault.startswith(f"{file}: cannot be read")
+
+
+@pytest.mark.parametrize("damage", CHECKPOINT_DAMAGES.values())
+def test_a_damaged_checkpoint_cannot_be_read(found: Path, damage) -> None:
+    torch = pytest.importorskip("torch")
+    file = found / "runs/a1/checkpoint/step-000000001-0123456789abcdef.pt"
+    file.parent.mkdir()
+    torch.save({"a": torch.ones(1000)}, file)
+    assert partial_files(found) == []
+    before = file.read_bytes()
+    damage(file, Random(3))
+    assert file.read_bytes() != before
+
+
+@pytest.mark.parametrize("name", TORN.values())
+def test_a_torn_file_has_no_whole_last_line(found: Path, name: str) -> None:
+    file = found / "runs/a1" / name
+    before = file.read_text()
+    for seed in range(20):
+        tear(file, Random(seed))
+        torn = file.read_text()
+        assert torn.startswith(before) == name.endswith("jsonl")
+        with pytest.raises(ValueError):
+            json.loads(torn.splitlines()[-1])
+        file.write_text(before)
+
+
+def test_times_are_shifted_by_a_day_at_least(found: Path) -> None:
+    file = found / "runs/a1/status.json"
+    before = file.stat().st_mtime
+    shift_times(found / "runs/a1", Random(0))
+    assert abs(file.stat().st_mtime - before) > 23 * 3600
+
+
+def test_a_partial_status_is_a_loss(found: Path) -> None:
+    run = found / "runs/a1"
+    assert read_status(run)["status"] == "done"
+    (run / "status.json").write_text('{"sta')
+    with pytest.raises(Loss, match="partial"):
+        read_status(run)
+
+
+def test_torn_lines_of_the_record_are_passed_over(found: Path) -> None:
+    run = found / "runs/a1"
+    with (run / "attempts.jsonl").open("a") as file:
+        file.write('{"attempt": 2, "event": "done"')
+    assert [line["event"] for line in attempts_of(run)] == ["began", "done"]
+    assert Worker(7, run).has_begun and not Worker(8, run).has_begun
+
+
+@pytest.mark.parametrize("kills", [1, 8, 60])
+def test_a_deck_has_the_kills_asked_for_and_follows_its_seed(kills: int) -> None:
+    deck = draw(kills, Random(5))
+    kinds = [kind for kind in deck.commands if kind.startswith("SIGKILL")]
+    assert len(deck.moments) + len(deck.orders) + len(kinds) == kills
+    assert READ_ONLY in deck.commands
+    assert deck == draw(kills, Random(5)) != draw(kills, Random(6))
+
+
+def test_a_long_deck_has_every_moment() -> None:
+    assert set(draw(60, Random(0)).moments) == set(MOMENTS)
+
+
+def test_every_order_can_be_described() -> None:
+    assert len({describe(order) for order in ORDERS}) == len(ORDERS)
+
+
+def test_the_table_ends_with_the_faults_and_the_losses() -> None:
+    tally = Tally()
+    tally.count("SIGKILL of the launcher", 2)
+    tally.count("full disk")
+    tally.losses.append("run a1: has no result")
+    assert tally.table().splitlines()[-1] == "faults 2  losses 1"
+    assert "LOSS: run a1: has no result" in tally.table()
+    assert tally.items()["kills"] == 1
+    assert tally.items()["items"][0] == {
+        "fault": "SIGKILL of the launcher",
+        "times": 1,
+        "attempts_lost": 2,
+    }
+
+
+def disturbed(orders: Path, code: str) -> subprocess.CompletedProcess[str]:
+    for name in ("given", "done"):
+        (orders / name).mkdir(exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(INSIDE), "FAULTS_ORDERS": str(orders)}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def test_the_clock_of_a_disturbed_process_jumps(tmp_path: Path) -> None:
+    code = """if True:
+        import time, datetime
+        begun, told = time.monotonic(), []
+        while len(set(told)) < 2:
+            told.append(round(time.time() / 60))
+            assert time.monotonic() < begun + 20
+            time.sleep(0.01)
+        from vlbench.times import now
+        assert datetime.datetime.fromisoformat(now()).tzinfo is not None
+        print(max(told) - min(told), time.strftime("%Y"))
+    """
+    said = disturbed(tmp_path, code)
+    assert said.returncode == 0, said.stderr
+    assert int(said.stdout.split()[0]) > 1
+
+
+@pytest.mark.parametrize(
+    ("order", "left"),
+    [("before,a.*", "old"), ("half,a.txt", "old"), ("after,a.txt", "new"), ("before,b.*", "new")],
+)
+def test_an_order_ends_a_process_at_its_rename(tmp_path: Path, order: str, left: str) -> None:
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / order).touch()
+    (tmp_path / "a.txt").write_text("old")
+    (tmp_path / "a.tmp").write_text("new")
+    code = f"import os; os.replace({str(tmp_path / 'a.tmp')!r}, {str(tmp_path / 'a.txt')!r})"
+    is_met = order != "before,b.*"
+    assert disturbed(tmp_path, code).returncode == (-signal.SIGKILL if is_met else 0)
+    assert (tmp_path / "a.txt").read_text() == left
+    assert (tmp_path / "done" / order).exists() == is_met
+    if order.startswith("half"):
+        assert (tmp_path / "a.tmp").read_text() == "n"
+
+
+def test_workers_are_known_by_their_command_line(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "a1"
+    command = [sys.executable, "-c", "import time; time.sleep(60)", "vlbench.worker", str(run)]
+    process = subprocess.Popen(command)
+    try:
+        while not (found := workers_of(tmp_path)):
+            assert process.poll() is None  # its words are there a moment after it began
+        assert found == [Worker(process.pid, run)]
+        assert workers_of(tmp_path / "other") == []
+        Worker(process.pid, run).kill()
+        assert process.wait() == -signal.SIGKILL
+        assert workers_of(tmp_path) == []
+    finally:
+        process.kill()

@@ -1,0 +1,150 @@
+"""`vlbench cancel` and `vlbench retry`: end runs, and start again what ended badly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlbench.cli import selectors
+from vlbench.cli.output import note, print_json, print_table
+from vlbench.cli.run import Devices, Jobs, Launcher, Processes, TimeLimit, do, resources_of
+from vlbench.errors import RunFailed, UsageError
+
+if TYPE_CHECKING:
+    from vlbench.running.folder import RunFolder
+
+WAIT_SECONDS = 60.0
+"""A step in training may take its time; whoever was told to stop is killed before that."""
+POLL_SECONDS = 0.2
+OPEN = ("running", "queued", "planned")
+"""What a command may do, or be about to."""
+
+Runs = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="RUN...", help="Begins of keys, or words such as 'compacter seed 0'."),
+]
+
+
+def cancel(
+    runs: Runs = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that are not done.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Until those at work have ended.")
+    ] = True,
+    results: selectors.Results = Path("results"),
+    json: selectors.Json = False,
+) -> None:
+    """End runs, whoever does them; with a checkpoint, so that `run` or `retry` goes on."""
+    if bool(runs) == everything:
+        raise UsageError("cancel: name runs, or give --all. vlbench status shows what runs.")
+    folders = _named(runs, results) if runs else _not_done(results)
+    before = {folder.path: folder.state for folder in folders}
+    for folder in folders:
+        _ask(folder, before[folder.path])
+    at_work = [folder for folder in folders if before[folder.path] == "running"]
+    if at_work and wait:
+        _wait(at_work)
+    left = [folder for folder in at_work if folder.state == "running"]
+    shown = folders if runs else [each for each in folders if before[each.path] in OPEN]
+    items = [_outcome(folder, before[folder.path]) for folder in shown]
+    if json:
+        print_json("cancel", items)
+    elif items:
+        print_table([[item["key"], item["run"], item["outcome"]] for item in items], HEADINGS)
+    else:
+        note(f"{results}: no run is at work, or about to begin.")
+    if left and wait:
+        raise RunFailed(f"{len(left)} runs are still at work after {WAIT_SECONDS:.0f} s.")
+
+
+HEADINGS = ("key", "run", "outcome")
+
+
+def retry(
+    runs: Runs = None,
+    launcher: Launcher = "local",
+    devices: Devices = "auto",
+    jobs: Jobs = 1,
+    processes: Processes = 1,
+    time_limit: TimeLimit = None,
+    results: selectors.Results = Path("results"),
+    json: selectors.Json = False,
+) -> None:
+    """Go on with runs that failed, ran out of memory or time, were cancelled or stopped.
+
+    As they were planned; without names, all of these.
+    """
+    from vlbench.running.folder import ENDINGS
+    from vlbench.running.launchers import find_launcher
+    from vlbench.running.spec import RunSpec
+
+    resources = resources_of(launcher, devices, jobs, processes, time_limit)
+    device = find_launcher(resources).device
+    folders = _named(runs, results) if runs else _not_done(results)
+    chosen = [folder for folder in folders if runs or folder.state in ENDINGS]
+    if not chosen:
+        note(f"{results}: no run ended badly, there is nothing to retry.")
+        return
+    specs = [RunSpec.read(folder.spec_file) for folder in chosen]
+    moved = [spec.model_copy(update={"device": device}) for spec in specs]
+    do(moved, results, resources, json)
+
+
+def _named(texts: Sequence[str], results: Path) -> list[RunFolder]:
+    """The runs that the words name, each once."""
+    from vlbench.running.named import find_run
+
+    found = [find_run(results, text) for text in texts]
+    return list({folder.path: folder for folder in found}.values())
+
+
+def _not_done(results: Path) -> list[RunFolder]:
+    from vlbench.errors import NothingToReport
+    from vlbench.running.folder import RunFolder
+
+    folders = RunFolder.all(results)
+    if not folders:
+        raise NothingToReport(f"{results}: no runs here (looked for runs/*/spec.json).")
+    return [folder for folder in folders if not folder.is_done]
+
+
+def _ask(folder: RunFolder, state: str) -> None:
+    """Have the run end: the worker at work, the job that waits, the launcher that has it next."""
+    if state == "done":
+        return
+    try:
+        folder.ask_cancel()
+    except OSError as error:
+        raise RunFailed(f"{folder.path}: cannot be written: {error.strerror}") from None
+    if folder.job().get("launcher") == "slurm":
+        from vlbench.running.launchers.slurm_queue import cancel_job
+
+        cancel_job(folder)
+
+
+def _wait(folders: Sequence[RunFolder]) -> None:
+    count = len(folders)
+    note(f"waiting for {count} run{'s' if count > 1 else ''} to end, with a checkpoint")
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline and any(each.state == "running" for each in folders):
+        time.sleep(POLL_SECONDS)
+
+
+def _outcome(folder: RunFolder, before: str) -> dict[str, str]:
+    """What became of a run that was to end."""
+    from vlbench.running.spec import RunSpec
+
+    now = folder.state
+    text = f"{before} before: does not begin again"
+    if before in ("done", "planned"):
+        text = {"done": "done: nothing to cancel", "planned": "will not begin"}[before]
+    elif now == "running":
+        text = "told to end"
+    elif before in ("running", "queued"):
+        text = now
+    name = RunSpec.read(folder.spec_file).name
+    return {"key": folder.path.name, "run": name, "before": before, "status": now, "outcome": text}

@@ -1,0 +1,127 @@
+"""`vlbench status`: what the runs of a results folder do now; on a terminal, while they do it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vlbench.cli import selectors
+from vlbench.cli.output import note, print_json, print_table, rich_table, stdout_console
+from vlbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from vlbench.running.overview import Overview
+
+REFRESH_SECONDS = 1.0
+AT_WORK = ("running", "queued")
+ALWAYS = ("key", "method", "seed", "status")
+CONTEXT = ("settings", "init", "suite", "backbone", "edition", "scope")
+"""Columns that show where the runs differ in them."""
+COLUMNS = (
+    *("key", "method", "settings", "init", "suite", "backbone", "edition", "scope", "seed"),
+    *("status", "phase", "step", "loss", "ex/s", "eta", "where", "error"),
+)
+SHORT_KEY = 8
+
+Item = Mapping[str, Any]
+
+
+def status(
+    results: selectors.Results = Path("results"),
+    everything: Annotated[bool, typer.Option("--all", help="List done runs too.")] = False,
+    watch: Annotated[
+        bool | None,
+        typer.Option("--watch/--no-watch", help="Go on until nothing runs; so on a terminal."),
+    ] = None,
+    json: selectors.Json = False,
+) -> None:
+    """Show the runs of a results folder: how far they are, where they run, what ended them."""
+    from vlbench.running.overview import Overview
+
+    overview = Overview(results)
+    if json:
+        print_json("status", overview.items())
+        return
+    items = overview.items()
+    for fault in overview.faults:
+        note(f"vlbench: {fault}")
+    is_terminal = sys.stdout.isatty()
+    if watch and not is_terminal:
+        raise UsageError("--watch is for a terminal; off it status prints what there is now.")
+    if watch is not False and is_terminal and _are_at_work(items):
+        _watch(overview, items, everything)
+        return
+    columns, rows = table(items, everything)
+    if rows:
+        print_table(rows, columns)
+    typer.echo(summary(items, everything))
+
+
+def table(items: Sequence[Item], everything: bool) -> tuple[list[str], list[list[str]]]:
+    """The runs' columns and rows; columns in which there is nothing to tell are left out."""
+    found = [_texts(item) for item in items if everything or item["status"] != "done"]
+    columns = [name for name in COLUMNS if name in ALWAYS or _is_telling(name, found)]
+    return columns, [[row.get(name, "") for name in columns] for row in found]
+
+
+def summary(items: Sequence[Item], everything: bool = True) -> str:
+    """How many runs are in which state."""
+    from vlbench.running.states import counted
+
+    text = counted([item["status"] for item in items])
+    is_hidden = not everything and any(item["status"] == "done" for item in items)
+    return f"{text} (--all lists those done)." if is_hidden else f"{text}."
+
+
+def _watch(overview: Overview, items: Sequence[Item], everything: bool) -> None:
+    """The table, again every second, until nothing is at work or Ctrl-C."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    def shown(items: Sequence[Item]) -> Group:
+        columns, rows = table(items, everything)
+        return Group(rich_table(rows, columns), Text(summary(items, everything)))
+
+    with Live(shown(items), console=stdout_console(), auto_refresh=False) as live:
+        try:
+            while _are_at_work(items):
+                time.sleep(REFRESH_SECONDS)
+                items = overview.items()
+                live.update(shown(items), refresh=True)
+        except KeyboardInterrupt:
+            return
+
+
+def _are_at_work(items: Sequence[Item]) -> bool:
+    return any(item["status"] in AT_WORK for item in items)
+
+
+def _is_telling(name: str, rows: Sequence[Mapping[str, str]]) -> bool:
+    values = {row.get(name, "") for row in rows}
+    return len(values) > 1 if name in CONTEXT else values != {""} and bool(values)
+
+
+def _texts(item: Item) -> dict[str, str]:
+    """What the columns say of a run."""
+    from vlbench.running.overview import told
+    from vlbench.running.states import last_line
+
+    progress = told(item) if item["status"] == "running" else {}
+    return {
+        **{name: str(item[name]) for name in (*CONTEXT, *ALWAYS)},
+        "settings": ", ".join(item["settings"]),
+        "key": item["key"][:SHORT_KEY],
+        "phase": progress.get("phase", ""),
+        "step": progress.get("step", ""),
+        "loss": progress.get("loss", ""),
+        "ex/s": progress.get("rate", ""),
+        "eta": progress.get("left", ""),
+        "where": item["where"] or (f"job {item['job']}" if item["status"] == "queued" else ""),
+        "error": last_line(item),
+    }
