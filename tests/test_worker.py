@@ -53,16 +53,31 @@ def test_a_done_run_is_left_alone(bench: Bench, tmp_path: Path) -> None:
     assert folder.attempts() == 1
 
 
-def test_two_workers_started_together_train_once(
-    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_two_workers_started_together_train_once(bench: Bench, tmp_path: Path) -> None:
     spec = bench.spec(limit=8)
     folder = RunFolder.of(tmp_path, spec)
     folder.create(spec)
     with ThreadPoolExecutor() as pool:
         assert list(pool.map(worker.main, [[str(folder.path)]] * 2)) == [0, 0]
     assert folder.attempts() == 1
-    assert "another process does this run: waiting" in capsys.readouterr().err
+
+
+def test_a_worker_started_by_hand_waits_for_the_one_that_has_the_run(
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = bench.spec(limit=2)
+    folder = RunFolder.of(tmp_path, spec)
+    folder.create(spec)
+    with ThreadPoolExecutor() as pool:
+        with folder.claim.held():
+            waiting = pool.submit(worker.main, [str(folder.path)])
+            deadline, said = time.monotonic() + 60, ""
+            while "another process does this run: waiting" not in said:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+                said += capsys.readouterr().err
+            assert folder.attempts() == 0
+        assert waiting.result(60) == 0
 
 
 def test_a_bug_ends_in_5_with_its_traceback_in_status_and_log(

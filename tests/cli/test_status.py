@@ -141,7 +141,13 @@ def test_on_a_terminal_the_table_goes_on_until_the_end_or_ctrl_c(
     command = [sys.executable, "-m", "vlbench", "status", "--results", str(tmp_path)]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
     with folders[2].claim.held("GPU 0"):
-        process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment)
+        process = subprocess.Popen(
+            command,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # where the tests run in the background, the shell has them ignore it
         os.close(theirs)
         seen = b""
         while seen.count(b"1,200/2,400") < 2:  # shown, and shown again

@@ -86,7 +86,11 @@ def _watch(overview: Overview, items: Sequence[Item], everything: bool) -> None:
 
     def shown(items: Sequence[Item]) -> Group:
         columns, rows = table(items, everything)
-        return Group(rich_table(rows, columns), Text(summary(items, everything)))
+        shown = rich_table(rows, columns)
+        for column, cells in zip(shown.columns, zip(columns, *rows, strict=True), strict=True):
+            if column.header != "error":  # the one that may be broken into lines
+                column.min_width = max(map(len, cells))
+        return Group(shown, Text(summary(items, everything)))
 
     with Live(shown(items), console=stdout_console(), auto_refresh=False) as live:
         try:
