@@ -59,7 +59,7 @@ def test_a_damaged_one_is_told_and_the_one_before_counts(
 def test_a_full_disk_is_told_as_what_it_is(
     checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Path, "open", lambda self, mode="r": open("/dev/full", mode))
+    monkeypatch.setattr(Path, "open", lambda self, mode: open("/dev/full", mode))  # noqa: SIM115
     with pytest.raises(OSError, match="No space left on device"):
         checkpoints.save(4000, {"weights": torch.zeros(10_000)})
     monkeypatch.undo()
