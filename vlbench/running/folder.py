@@ -139,13 +139,21 @@ class RunFolder:
 
     @property
     def is_settled(self) -> bool:
-        """Whether a run that has its result has nothing left to tidy up."""
-        return self.status().get("status") != "running" and not self.checkpoints.folder.exists()
+        """Whether a run that has its result has nothing left to tidy up.
+
+        Results that are kept without their attempts, as committed ones, are left as they are.
+        """
+        is_told = self._is_done_noted and self.status().get("status") == "done"
+        return not self.attempts() or (is_told and not self.checkpoints.folder.exists())
+
+    @property
+    def _is_done_noted(self) -> bool:
+        return any('"done"' in line for line in self._attempt_lines())
 
     def settle(self) -> None:
         """Finish what a run that has its result was killed in, for whoever holds it."""
         attempt = self.attempts()
-        if not any('"done"' in line for line in self._attempt_lines()):
+        if not self._is_done_noted:
             self.note_attempt(attempt, "done")
         if self.status().get("status") != "done":
             self.write_status("done", attempt)

@@ -89,6 +89,24 @@ def test_a_run_killed_after_its_result_is_tidied_up(tmp_path: Path) -> None:
         assert not list(folder.path.glob(".*.tmp"))
 
 
+def test_a_status_that_was_torn_hides_no_missing_end(tmp_path: Path) -> None:
+    folder = make(tmp_path, toy_specs(1)[0])
+    folder.note_attempt(1, "began")
+    folder.status_file.write_text('{"status": "runn')
+    folder.result.touch()
+    run(tmp_path, 1)
+    assert events(folder) == ["began", "done"]
+    assert folder.status()["status"] == "done"
+
+
+def test_results_kept_without_their_attempts_are_left_as_they_are(tmp_path: Path) -> None:
+    folder = make(tmp_path, toy_specs(1)[0])
+    folder.result.touch()
+    before = sorted(file.name for file in folder.path.iterdir())
+    run(tmp_path, 1)
+    assert sorted(file.name for file in folder.path.iterdir()) == before
+
+
 def test_never_more_workers_than_slots_and_a_gpu_never_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
