@@ -170,6 +170,19 @@ def test_out_of_memory_is_a_status_of_its_own(
     assert "--set train.batch_size=" in folder.status()["error"]
 
 
+def test_what_a_stop_breaks_is_a_stop_and_no_bug(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Run) -> None:
+        with self.stop.deferred():
+            self.stop.ask("preempted")
+        raise RecursionError("an import that was broken off")
+
+    monkeypatch.setattr(Run, "prepare", fail)
+    folder = do(bench.spec(), tmp_path, code=130)
+    assert folder.state == "preempted"
+
+
 def test_a_run_that_was_cancelled_does_not_begin(bench: Bench, tmp_path: Path) -> None:
     spec = bench.spec()
     folder = RunFolder.of(tmp_path, spec)

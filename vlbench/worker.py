@@ -87,6 +87,7 @@ def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop:
     """One try at the run, on record whatever becomes of it."""
     from vlbench.files import remove_leftovers
     from vlbench.running.progress import Progress
+    from vlbench.running.stopping import Stopped
 
     progress = Progress(folder.log, is_shown=not where)
     attempt = folder.attempts() + 1
@@ -99,11 +100,13 @@ def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop:
         stop.check()
         if folder.is_cancel_asked:
             stop.ask("cancelled")
-        from vlbench.running.execute import execute
-
+        with stop.deferred():  # libraries whose import is broken off are broken
+            from vlbench.running.execute import execute
+        stop.check()
         execute(spec, folder, attempt, progress, stop, where, processes)
     except BaseException as error:
-        code, status, text = explained(error, folder.path)
+        is_told = stop.reason and not isinstance(error, VlbenchError | OSError)
+        code, status, text = explained(Stopped(stop.reason) if is_told else error, folder.path)
     for each in (signal.SIGINT, signal.SIGTERM):
         with suppress(ValueError):  # only a main thread has them
             signal.signal(each, signal.SIG_IGN)  # what follows takes no time
