@@ -76,7 +76,7 @@ def test_a_torn_line_spoils_no_other(folder: RunFolder) -> None:
     folder.note_attempt(1, "began")
     with folder.attempts_file.open("a") as file:
         file.write('{"attempt": 1, "ev')
-    assert folder.is_attempt_open is False
+    assert folder.is_attempt_open
     folder.note_attempt(2, "began")
     assert folder.attempts() == 2
     assert folder.is_attempt_open

@@ -165,7 +165,7 @@ class RunFolder:
             text = self.attempts_file.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return []
-        return text.splitlines()
+        return [line for line in text.splitlines() if line.endswith("}")]  # a torn one says nothing
 
 
 def _read(file: Path) -> dict[str, Any]:
