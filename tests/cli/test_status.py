@@ -19,6 +19,7 @@ from tests.running.test_bars import TRAINING
 from tests.running.test_spec import SPEC
 from tests.running.test_view import made
 from vlbench.cli.app import app
+from vlbench.cli.status import fitting
 from vlbench.running.folder import RunFolder
 
 SPECS = [SPEC.model_copy(update={"seed": seed}) for seed in range(4)]
@@ -72,6 +73,21 @@ def test_columns_tell_where_runs_differ(tmp_path: Path) -> None:
         ("gqa", "0", "planned"),
         ("train.epochs=3", "other", "0", "planned"),
     }
+
+
+def test_a_narrow_terminal_has_the_errors_below_and_fewer_columns() -> None:
+    columns = ["key", "method", "status", "phase", "step", "loss", "ex/s", "where", "error"]
+    progress = ["epoch 2", "1,200/2,400", "2.314", "181", "node7 GPU 0"]
+    rows = [
+        ["7325e8dd", "compacter", "running", *progress, ""],
+        ["aa06af09", "full", "failed", *[""] * len(progress), "ValueError: no"],
+    ]
+    assert fitting(columns, rows, 200) == (columns, rows, [])
+    for width, gone in ((90, set()), (70, {"ex/s"}), (50, {"ex/s", "loss", "phase", "where"})):
+        fewer, fewer_rows, below = fitting(columns, rows, width)
+        assert below == ["aa06af09: ValueError: no"]
+        assert fewer == [name for name in columns[:-1] if name not in gone]
+        assert fewer_rows == [[row[columns.index(name)] for name in fewer] for row in rows]
 
 
 def test_json_has_every_run_with_unrounded_numbers(

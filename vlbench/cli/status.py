@@ -26,6 +26,10 @@ COLUMNS = (
     *("key", "method", "settings", "init", "suite", "backbone", "edition", "scope", "seed"),
     *("status", "phase", "step", "loss", "ex/s", "eta", "where", "error"),
 )
+LESS = ("ex/s", *CONTEXT[::-1], "loss", "phase", "where", "eta")
+"""What goes first where a terminal is narrow."""
+GAP = 2
+"""Between two columns, in characters."""
 SHORT_KEY = 8
 
 Item = Mapping[str, Any]
@@ -57,9 +61,12 @@ def status(
         _watch(overview, items, everything)
         return
     columns, rows = table(items, everything)
+    below: list[str] = []
+    if is_terminal:
+        columns, rows, below = fitting(columns, rows, stdout_console().width)
     if rows:
         print_table(rows, columns)
-    typer.echo(summary(items, everything))
+    typer.echo("\n".join([*below, summary(items, everything)]))
 
 
 def table(items: Sequence[Item], everything: bool) -> tuple[list[str], list[list[str]]]:
@@ -67,6 +74,25 @@ def table(items: Sequence[Item], everything: bool) -> tuple[list[str], list[list
     found = [_texts(item) for item in items if everything or item["status"] != "done"]
     columns = [name for name in COLUMNS if name in ALWAYS or _is_telling(name, found)]
     return columns, [[row.get(name, "") for name in columns] for row in found]
+
+
+def fitting(
+    columns: list[str], rows: list[list[str]], width: int
+) -> tuple[list[str], list[list[str]], list[str]]:
+    """The table as far as a terminal has room for it; errors stand below it where it has none."""
+    below: list[str] = []
+    if "error" in columns and _width(columns, rows) > width:
+        below = [f"{row[0]}: {row[-1]}" for row in rows if row[-1]]
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    for name in LESS:
+        if name in columns and _width(columns, rows) > width:
+            place = columns.index(name)
+            columns, *rows = ([*each[:place], *each[place + 1 :]] for each in (columns, *rows))
+    return columns, rows, below
+
+
+def _width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    return sum(max(map(len, cells)) + GAP for cells in zip(columns, *rows, strict=True)) - GAP
 
 
 def summary(items: Sequence[Item], everything: bool = True) -> str:
@@ -84,15 +110,14 @@ def _watch(overview: Overview, items: Sequence[Item], everything: bool) -> None:
     from rich.live import Live
     from rich.text import Text
 
-    def shown(items: Sequence[Item]) -> Group:
-        columns, rows = table(items, everything)
-        shown = rich_table(rows, columns)
-        for column, cells in zip(shown.columns, zip(columns, *rows, strict=True), strict=True):
-            if column.header != "error":  # the one that may be broken into lines
-                column.min_width = max(map(len, cells))
-        return Group(shown, Text(summary(items, everything)))
+    console = stdout_console()
 
-    with Live(shown(items), console=stdout_console(), auto_refresh=False) as live:
+    def shown(items: Sequence[Item]) -> Group:
+        columns, rows, below = fitting(*table(items, everything), console.width)
+        lines = [*below, summary(items, everything)]
+        return Group(rich_table(rows, columns), *map(Text, lines))
+
+    with Live(shown(items), console=console, auto_refresh=False) as live:
         try:
             while _are_at_work(items):
                 time.sleep(REFRESH_SECONDS)
