@@ -79,6 +79,11 @@ class Row:
     """The weights its runs started from, as the column `init` has them; empty: from scratch."""
     below_floor: frozenset[str] = frozenset()
     """Main metrics (and "average") that are at or below a floor."""
+    runs: Mapping[int, str] = field(default_factory=dict)
+    """The keys of the runs that count, by seed."""
+    ties: Mapping[str, int] = field(default_factory=dict)
+    """By main metric (and "average"): 1 for the best and what the test cannot tell from it, 2 for
+    the best of the rest and so on; nothing where it was not tested."""
 
     @property
     def is_floor(self) -> bool:
@@ -221,6 +226,7 @@ def _row(runs: Sequence[Run], mains: Mapping[str, str], card: str) -> Row:
         stats={name: Stat.of(run.values.get(name) for run in done) for name in names},
         average=Stat.of(run.average(list(mains.values())) for run in done),
         costs={name: Stat.of(run.facts[name] for run in done) for name in COSTS},
+        runs={run.facts["seed"]: run.key for run in done},
     )
 
 

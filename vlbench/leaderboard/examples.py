@@ -1,0 +1,57 @@
+"""What each run scored on each test example, from the predictions beside its results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vlbench.errors import DataError
+
+COLUMNS = ["id", "score"]
+
+
+class Scores(NamedTuple):
+    """A run's scores on the test examples of a task, in the order of the ids."""
+
+    ids: npt.NDArray[np.str_]
+    """(n,), sorted."""
+    values: npt.NDArray[np.float64]
+    """(n,): the task's main metric is 100 times their mean."""
+
+
+class Examples:
+    """The scores of the runs of a results folder, read when they are asked for and then kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._read: dict[tuple[str, str], Scores] = {}
+
+    def scores(self, key: str, task: str) -> Scores:
+        """The scores of run `key` on `task`; DataError where there is no readable file of them."""
+        if (key, task) not in self._read:
+            self._read[key, task] = read_scores(self.file(key, task))
+        return self._read[key, task]
+
+    def file(self, key: str, task: str) -> Path:
+        """Where a run's predictions for a task lie."""
+        return self.folder / "runs" / key / "predictions" / f"{task}.parquet"
+
+
+def read_scores(file: Path) -> Scores:
+    """The scores in a file of predictions."""
+    try:
+        table = pq.read_table(file, columns=COLUMNS)
+    except FileNotFoundError:
+        raise DataError(f"{file}: No such file; the run's predictions are not here.") from None
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{file}: Not a readable Parquet file: {reason}") from error
+    ids = np.array(table.column("id").to_pylist(), dtype=np.str_)
+    values = table.column("score").to_numpy().astype(np.float64)
+    order = np.argsort(ids, kind="stable")
+    return Scores(ids[order], values[order])
