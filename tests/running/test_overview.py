@@ -48,6 +48,7 @@ def test_what_changed_is_seen_and_what_cannot_change_is_not_read_again(
 
 def test_progress_in_words() -> None:
     assert told({}) == {"phase": "starting"}
+    assert told({"phase": "training"}) == {"phase": "training"}
     assert told({"phase": "training", "epoch": 1}) == {"phase": "epoch 1"}
     assert told(TRAINING) == {
         "phase": "epoch 2",

@@ -52,7 +52,7 @@ def score(
         Path | None,
         typer.Option(help="Write each example's score here, by suffix: .jsonl, .json, .parquet."),
     ] = None,
-    as_json: Annotated[
+    json: Annotated[
         bool, typer.Option("--json", help="One JSON object, unrounded, with scores per group.")
     ] = False,
 ) -> None:
@@ -66,7 +66,7 @@ def score(
     found, taken = score_files(task, files)
     if per_example is not None:
         write_scores(per_example, found.scores)
-    if as_json:
+    if json:
         print_document(found.as_json(task, taken, per_example))
         return
     rows = [

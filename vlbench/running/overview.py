@@ -57,7 +57,8 @@ def told(status: Mapping[str, Any]) -> dict[str, str]:
         found["step"] = f"{status.get('step') or 0:,}/{status['total']:,}"
     if found["phase"] != "training":
         return found
-    found["phase"] = f"epoch {status.get('epoch')}"
+    if status.get("epoch") is not None:
+        found["phase"] = f"epoch {status['epoch']}"
     for name, key in (("loss", "loss"), ("rate", "examples_per_second"), ("left", "seconds_left")):
         value = status.get(key)
         if value is not None:

@@ -54,6 +54,17 @@ def test_outcomes_come_in_the_order_of_the_plan_and_a_failure_stops_nothing(
     assert {text.split(" in ")[0] for _, text in view.over} == {"done", "failed: last"}
 
 
+def test_an_end_is_told_once(tmp_path: Path) -> None:
+    (spec,) = toy_specs(1)
+    folder = RunFolder.of(tmp_path, spec)
+    told = [
+        Outcome(spec, folder, "cancelled", 130, error).told
+        for error in ("cancelled: it was told to stop", "cancelled", "before it began")
+    ]
+    assert told == ["cancelled: it was told to stop", "cancelled", "cancelled: before it began"]
+    assert Outcome(spec, folder, "done", 0).told == "done"
+
+
 def test_what_is_missing_for_one_is_missing_for_all(tmp_path: Path) -> None:
     specs = toy_specs(2)
     make(tmp_path, specs[0], "folder.write_status('failed', 1, exit_code=3); sys.exit(3)")

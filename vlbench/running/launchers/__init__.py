@@ -54,6 +54,12 @@ class Outcome:
     error: str = ""
     was_done: bool = False
 
+    @property
+    def told(self) -> str:
+        """How it ended, and why where that is not all there is to say."""
+        why = self.error.removeprefix(f"{self.status}: ")
+        return f"{self.status}: {why}" if self.exit_code and why != self.status else self.status
+
 
 class Launcher(Protocol):
     """Starts workers."""

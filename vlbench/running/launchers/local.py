@@ -186,14 +186,13 @@ class LocalLauncher:
         if job in self.pending:
             self.pending.remove(job)
         self.outcomes[job.spec.key] = outcome
-        text = f"{outcome.status}: {outcome.error}" if outcome.exit_code else outcome.status
-        took = "" if seconds is None else f" in {spoken(seconds)}"
-        self.view.ended(job.spec, job.folder, text if outcome.exit_code else text + took)
+        took = "" if seconds is None or outcome.exit_code else f" in {spoken(seconds)}"
+        self.view.ended(job.spec, job.folder, outcome.told + took)
 
     def _cancelled(self, job: Job) -> Outcome:
         with suppress(HeldError, OSError), job.folder.claim.held():
             job.folder.write_status("cancelled", job.folder.attempts(), error="cancelled")
-        return Outcome(job.spec, job.folder, "cancelled", INTERRUPTED, "cancelled before it began")
+        return Outcome(job.spec, job.folder, "cancelled", INTERRUPTED, "before it began")
 
     def _stop_all(self) -> None:
         """Tell every worker to go and wait for it; a second Ctrl-C kills them."""

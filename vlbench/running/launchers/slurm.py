@@ -241,9 +241,7 @@ class SlurmLauncher:
     def _end(self, job: Job, outcome: Outcome) -> None:
         self.open.remove(job)
         self.outcomes[job.spec.key] = outcome
-        is_bad = bool(outcome.exit_code)
-        text = f"{outcome.status}: {outcome.error}" if is_bad else outcome.status
-        self.view.ended(job.spec, job.folder, text)
+        self.view.ended(job.spec, job.folder, outcome.told)
 
     def _outcome(self, spec: RunSpec) -> Outcome:
         """How a run stands that is not waited for."""
