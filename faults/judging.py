@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 from faults.processes import attempts_of
 from tests.running.builders import MEASURED
+from vlbench.running.sums import hash_of, read_sums, sealed_files
 
 COMPARED = ("adapter.safetensors", "metrics.jsonl", "predictions/*.parquet")
 """Files that must be equal byte for byte."""
@@ -54,7 +55,8 @@ def differences(truth: Path, found: Path) -> list[str]:
     faults = [f"run {key}: only on one side" for key in sorted(expected ^ there)]
     for key in sorted(expected & there):
         one, other = truth / "runs" / key, found / "runs" / key
-        faults += [f"run {key}: {text}" for text in (*_unequal(one, other), *_untidy(other))]
+        found_here = [*_unequal(one, other), *_untidy(other)] or _unsealed(other)
+        faults += [f"run {key}: {text}" for text in found_here]
     return faults
 
 
@@ -98,3 +100,13 @@ def _untidy(run: Path) -> list[str]:
     if status != "done":
         faults.append(f"status.json: {status} instead of done")
     return faults
+
+
+def _unsealed(run: Path) -> list[str]:
+    """Files that are not what the run's own sums say."""
+    sums = read_sums(run) or {}
+    return [
+        f"{name}: not as SHA256SUMS says"
+        for name in sealed_files(run)
+        if sums.get(name) != hash_of(run / name)
+    ]

@@ -22,6 +22,7 @@ from faults.losses import Loss, Tally
 from faults.moments import MOMENTS, read_status
 from faults.processes import Worker, attempts_of, workers_of
 from faults.scene import INSIDE, describe
+from vlbench.running.sums import write_sums
 
 
 def write_run(results: Path, key: str = "a1") -> Path:
@@ -36,6 +37,7 @@ def write_run(results: Path, key: str = "a1") -> Path:
     (run / "status.json").write_text('{"status": "done"}')
     note(run, "began")
     note(run, "done")
+    write_sums(run)
     return run
 
 
@@ -58,6 +60,8 @@ def found(truth: Path, tmp_path: Path) -> Path:
 def test_equal_results_have_no_differences(truth: Path, found: Path) -> None:
     rows = {"metric": ["vqav2.accuracy"], "value": [50.0], "train_seconds": [99.0]}
     pq.write_table(pa.table(rows), found / "runs/a1/result.parquet")
+    assert differences(truth, found) == ["run a1: result.parquet: not as SHA256SUMS says"]
+    write_sums(found / "runs/a1")
     assert differences(truth, found) == []
     assert partial_files(found) == []
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {"torch", "transformers", "accelerate", "peft", "pandas"}
+HEAVY = {"torch", "transformers", "accelerate", "peft", "pandas", "matplotlib"}
 LIGHT = [["--help"], ["list", "methods"], ["list", "backbones"], ["show", "compacter"]]
 
 

@@ -23,6 +23,12 @@ class RunFailed(VlbenchError):
     exit_code = 1
 
 
+class WorseThanAllowed(VlbenchError):
+    """The gate of `vlbench compare` found a drop, or a number that is lost."""
+
+    exit_code = 1
+
+
 class UsageError(VlbenchError):
     """The command's words do not fit: an unknown name, option or value."""
 

@@ -26,7 +26,13 @@ def vlbench(*words: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 def test_the_exit_codes_are_the_documented_ones() -> None:
     codes = {kind.__name__: kind.exit_code for kind in errors.VlbenchError.__subclasses__()}
-    assert codes == {"RunFailed": 1, "UsageError": 2, "MissingError": 3, "NothingToReport": 4}
+    assert codes == {
+        "RunFailed": 1,
+        "WorseThanAllowed": 1,
+        "UsageError": 2,
+        "MissingError": 3,
+        "NothingToReport": 4,
+    }
     assert errors.CardError.exit_code == 2
     assert errors.DataError.exit_code == 3
 

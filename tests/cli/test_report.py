@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,6 +62,14 @@ def test_the_results_folder_may_come_from_the_environment(folder: Path) -> None:
             ["--tasks", "vqav2,gqa,nlvr2,coco", "--include", "smoke", "--method", "full"],
             [("full", "image-text", "complete"), ("full", "image-text", "smoke")],
         ),
+        (
+            ["--edition", "mini,full", "--backbone", "mini-bart,clip-t5", "--method", "full"],
+            [("full", "image-text", "complete"), ("full", "nlvr", "complete")],
+        ),
+        (
+            ["--edition", "full", "--edition", "mini", "--method", "shared-adapter"],
+            [("shared-adapter", "image-text", "complete")],
+        ),
     ],
     ids=str,
 )
@@ -77,14 +88,85 @@ def test_out_writes_the_file_and_leaves_stdout_empty(folder: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    ("format", "start"),
+    [
+        ("markdown", "### image-text on mini-bart"),
+        ("latex", "% Written by vlbench report --format latex"),
+        ("csv", "origin,method,suite,backbone,"),
+        ("json", '{\n  "schema": "vlbench.report/1",'),
+    ],
+)
+def test_each_format_is_all_of_stdout_and_holds_costs_on_request(
+    folder: Path, format: str, start: str
+) -> None:
+    result = report(folder, "--format", format, "--costs")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith(start)
+    assert re.search("71[.]2", result.stdout)
+    assert "71.2" not in report(folder, "--format", format).stdout
+
+
+def test_csv_is_written_with_the_line_ends_of_the_rfc(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "report.csv"
+    assert report(folder, "--format", "csv", "--out", str(file)).exit_code == 0
+    assert file.read_bytes().count(b"\r\n") == file.read_bytes().count(b"\n") == 4
+
+
+def test_html_writes_a_folder_of_pages(folder: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    result = report(folder, "--format", "html", "--out", str(site))
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "shared-adapter" in (site / "index.html").read_text(encoding="utf-8")
+    assert str(site / "index.html") in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--format", "html"], "--out site"),
+        (["--format", "html", "--out", "{file}"], "needs a folder"),
+        (["--format", "csv", "--out", "{folder}"], "--format csv needs a file"),
+    ],
+    ids=str,
+)
+def test_a_wrong_place_to_write_exits_2_before_anything_is_read(
+    tmp_path: Path, words: list[str], expected: str
+) -> None:
+    places = {"file": tmp_path / "file", "folder": tmp_path}
+    places["file"].touch()
+    result = report(tmp_path / "absent", *(word.format(**places) for word in words))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert expected in result.stderr
+
+
+def test_published_rows_are_shown_on_request_and_follow_the_filter(folder: Path) -> None:
+    assert "published" not in report(folder).stdout.lower()
+    words = ["--paper", "--method", "single-adapter", "--format", "json"]
+    document = json.loads(report(folder, *words).stdout)
+    assert {row["method"] for row in document["published"]} == {"shared-adapter"}
+    table = report(folder, "--paper", "--tasks", "image-text").stdout
+    assert "Published: image-text on clip-bart, full edition: other data and another" in table
+    assert "lora published [" in table
+
+
+def test_a_report_imports_neither_torch_nor_the_libraries_of_other_commands(folder: Path) -> None:
+    code = (
+        "import sys; from vlbench.cli.app import app;"
+        f"app(['report', '--results', {str(folder)!r}, '--paper'], standalone_mode=False);"
+        "assert not {'torch', 'transformers', 'matplotlib', 'accelerate'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(
     ("words", "expected"),
     [
         (["--method", "shared-adaptor"], "Did you mean 'shared-adapter'?"),
         (["--tasks", "image-txt"], "Did you mean 'image-text'?"),
         (["--backbone", "mini-brat"], "Did you mean 'mini-bart'?"),
-        (["--edition", "fulll"], "Did you mean 'full'?"),
+        (["--edition", "mini,fulll"], "Did you mean 'full'?"),
         (["--include", "smok"], "Did you mean 'smoke'?"),
-        (["--format", "tabel"], "'table', 'markdown', 'json'"),
+        (["--format", "tabel"], "'table', 'markdown', 'latex', 'csv', 'json', 'html'"),
     ],
     ids=str,
 )

@@ -44,7 +44,9 @@ def test_a_picture_has_the_same_features_in_any_company(weights) -> None:
     images = [draw(scene) for scene in islice(scenes("train", Random(1)), 5)]
     together = encoder.encode(images)
     for number, image in enumerate(images):
-        np.testing.assert_allclose(encoder.encode([image])[0], together[number], atol=1e-5)
+        np.testing.assert_allclose(
+            encoder.encode([image])[0], together[number], rtol=1e-5, atol=5e-5
+        )
 
 
 def test_a_frame_is_the_largest_value_over_the_cells(weights) -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import math
 import stat
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +170,24 @@ def test_all_metrics_come_together(monkeypatch: pytest.MonkeyPatch) -> None:
     scored = captions.score({"1": {"captions": ["a dog"]}}, {"1": "a dog"})
     assert scored.metrics["meteor"] == 25
     assert set(scored.metrics) == {*NAMES.values(), "meteor"}
+
+
+def test_within_a_block_evaluations_share_one_meteor(monkeypatch) -> None:
+    events: list[str] = []
+
+    @contextmanager
+    def running() -> Iterator[object]:
+        events.append("started")
+        yield object()
+        events.append("ended")
+
+    monkeypatch.setattr(captions, "running_meteor", running)
+    with captions.one_meteor():
+        assert events == []
+        with captions._meteor() as first, captions._meteor() as second:
+            assert first is second
+        assert events == ["started"]
+    assert events == ["started", "ended"]
+    with captions._meteor() as alone:
+        assert alone is not first
+    assert events == ["started", "ended"] * 2

@@ -91,8 +91,9 @@ def test_every_configuration_has_fields_of_types_that_can_be_checked() -> None:
     ],
 )
 def test_what_only_the_backbone_shows_is_told_by_the_plan(
-    params: dict[str, Any], text: str
+    params: dict[str, Any], text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)  # as where it is not installed
     table = {"config": "LoraConfig", "target_modules": ["query"], **params}
     card = MethodCard(name="test", title="Test", technique="peft", params=table)
     with pytest.raises((UsageError, MissingError), match=text) as caught:

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from vlbench import __version__
+from vlbench.cli.compare import compare
 from vlbench.cli.config import default_map, note_unknown_variables
 from vlbench.cli.control import cancel, retry
 from vlbench.cli.data import data
@@ -19,12 +20,15 @@ from vlbench.cli.logs import logs
 from vlbench.cli.output import note
 from vlbench.cli.params import params
 from vlbench.cli.plan import plan
+from vlbench.cli.plot import plot
 from vlbench.cli.pretrain import pretrain
 from vlbench.cli.report import report
+from vlbench.cli.results import commands as results
 from vlbench.cli.run import run
 from vlbench.cli.score import score
 from vlbench.cli.show import list_cards, show
 from vlbench.cli.status import status
+from vlbench.cli.verify import verify
 from vlbench.errors import BUG, INTERRUPTED, VlbenchError
 
 
@@ -94,11 +98,15 @@ app.command()(logs)
 app.command()(cancel)
 app.command()(retry)
 app.command()(report)
+app.command()(compare)
+app.command()(verify)
 app.command()(params)
 app.command()(score)
 app.command("list")(list_cards)
 app.command()(show)
 app.add_typer(data, name="data", cls=Commands)
+app.add_typer(results, name="results", cls=Commands)
+app.add_typer(plot, name="plot", cls=Commands)
 app.command()(pretrain)
 app.command()(import_checkpoint)
 app.command()(doctor)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlbench.cli.output import note, stdout_console
+from vlbench.errors import UsageError
 from vlbench.files import write_atomically
+
+if TYPE_CHECKING:
+    from vlbench.leaderboard.paper_rows import PaperPart
+    from vlbench.leaderboard.summary import Board
 
 
 class Format(StrEnum):
@@ -17,12 +22,17 @@ class Format(StrEnum):
 
     TABLE = "table"
     MARKDOWN = "markdown"
+    LATEX = "latex"
+    CSV = "csv"
     JSON = "json"
+    HTML = "html"
 
 
 def report(
     format: Annotated[Format, typer.Option(help="How to write it.")] = Format.TABLE,
-    out: Annotated[Path | None, typer.Option(help="Write it to this file.", dir_okay=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write it to this file; html: the pages to this folder.")
+    ] = None,
     include: Annotated[
         list[str] | None,
         typer.Option(help="smoke: show runs with --limit too, in their own table."),
@@ -31,8 +41,12 @@ def report(
     tasks: Annotated[
         list[str] | None, typer.Option(help="Only this suite (or task, or comma list of tasks).")
     ] = None,
-    backbone: Annotated[str, typer.Option(help="Only this backbone.", show_default=False)] = "",
-    edition: Annotated[str, typer.Option(help="Only this edition.", show_default=False)] = "",
+    backbone: Annotated[
+        list[str] | None, typer.Option(help="Only these backbones, comma list or repeated.")
+    ] = None,
+    edition: Annotated[
+        list[str] | None, typer.Option(help="Only these editions, comma list or repeated.")
+    ] = None,
     method: Annotated[
         list[str] | None, typer.Option(help="Only these methods, comma list or repeated.")
     ] = None,
@@ -42,34 +56,75 @@ def report(
     costs: Annotated[
         bool, typer.Option("--costs", help="Show time, memory, storage and throughput too.")
     ] = False,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Show what papers published too, with their source.")
+    ] = False,
 ) -> None:
     """Show results: mean and deviation over seeds per method, and the cost in trainable weights."""
+    _check_out(format, out)
     from vlbench.backbones import BACKBONES
-    from vlbench.leaderboard import report as reports
+    from vlbench.leaderboard.examples import Examples
+    from vlbench.leaderboard.report import paper_parts
     from vlbench.leaderboard.results import read_results
     from vlbench.leaderboard.selection import select, suite_tasks
     from vlbench.leaderboard.summary import summarise
+    from vlbench.leaderboard.ties import with_ties
 
     found = select(
         read_results(results),
         results,
         methods=method or (),
         tasks=tasks or (),
-        backbone=backbone,
+        backbone=",".join(backbone or ()),
         backbones=BACKBONES,
-        edition=edition,
+        edition=",".join(edition or ()),
         include=include or (),
     )
-    boards = summarise(found, suite_tasks())
-    if format is Format.JSON:
-        text = reports.as_json(boards, families, costs)
-    elif format is Format.MARKDOWN:
-        text = reports.as_markdown(reports.sheets(boards, families, costs))
-    elif out is None and (console := stdout_console()).is_terminal:
-        reports.print_tables(reports.sheets(boards, families, costs), console)
+    examples = Examples(results)
+    boards = [with_ties(board, examples) for board in summarise(found, suite_tasks())]
+    if format is Format.HTML and out is not None:
+        from vlbench.leaderboard.site import write_site
+
+        note(f"Written: {write_site(boards, results, out, say=note)}")
         return
+    shown = {row.method for board in boards for row in board.rows} if method else None
+    papers = paper_parts(boards, shown) if paper else []
+    _write(boards, format, out, families, costs, papers)
+
+
+def _check_out(format: Format, out: Path | None) -> None:
+    """Before anything is read: whether what is written has a place."""
+    if format is Format.HTML and out is None:
+        raise UsageError("--format html writes a folder of pages; name it: --out site")
+    if format is Format.HTML and out is not None and out.is_file():
+        raise UsageError(f"--out {out}: A file is there; --format html needs a folder.")
+    if format is not Format.HTML and out is not None and out.is_dir():
+        raise UsageError(f"--out {out}: A folder is there; --format {format} needs a file.")
+
+
+def _write(
+    boards: list[Board],
+    format: Format,
+    out: Path | None,
+    families: bool,
+    costs: bool,
+    papers: list[PaperPart],
+) -> None:
+    """Print the report, or write it to a file."""
+    from vlbench.leaderboard import report as reports
+
+    console = stdout_console()
+    if format is Format.JSON:
+        text = reports.as_json(boards, families, costs, papers)
+    elif format is Format.CSV:
+        text = reports.as_csv(boards, families, costs, papers)
     else:
-        text = reports.as_text(reports.sheets(boards, families, costs))
+        sheets = reports.sheets(boards, families, costs, papers)
+        if format is Format.TABLE and out is None and console.is_terminal:
+            reports.print_tables(sheets, console)
+            return
+        writers = {Format.MARKDOWN: reports.as_markdown, Format.LATEX: reports.as_latex}
+        text = writers.get(format, reports.as_text)(sheets)
     if out is None:
         typer.echo(text, nl=False)
     else:

@@ -76,7 +76,7 @@ def published_percent(method: str, backbone: str, suite: str) -> float | None:
     file's order.
     """
     printed = [
-        (_trust(row), row.trainable_percent)
+        (trust(row), row.trainable_percent)
         for row in paper_rows()
         if (row.method, row.backbone, row.suite) == (method, backbone, suite)
         and row.trainable_percent is not None
@@ -84,8 +84,8 @@ def published_percent(method: str, backbone: str, suite: str) -> float | None:
     return min(printed, key=lambda each: each[0])[1] if printed else None
 
 
-def _trust(row: PaperRow) -> tuple[int, bool]:
-    """Lower is believed first."""
+def trust(row: PaperRow) -> tuple[int, bool]:
+    """What rows are sorted by: lower is believed first."""
     paper = row.paper.split(" (")[0]
     rank = TRUST.index(paper) if paper in TRUST else len(TRUST)
     return rank, row.kind == "analysis"

@@ -3,28 +3,56 @@
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Collection, Sequence
 
 from rich.console import Console
 
-from vlbench.leaderboard.sheets import Sheet, cost_sheet, family_sheets, main_sheet
-from vlbench.leaderboard.summary import Board, Row
-from vlbench.leaderboard.tables import UNWRAPPED, markdown_sheet, print_sheet
+from vlbench.leaderboard.csv_table import as_csv
+from vlbench.leaderboard.families import family_sheets
+from vlbench.leaderboard.items import as_json
+from vlbench.leaderboard.latex import latex_document
+from vlbench.leaderboard.markdown import markdown_sheet
+from vlbench.leaderboard.paper import paper_rows
+from vlbench.leaderboard.paper_rows import PaperPart, published_with
+from vlbench.leaderboard.paper_sheets import with_published
+from vlbench.leaderboard.sheets import Sheet, cost_sheet, main_sheet
+from vlbench.leaderboard.summary import Board
+from vlbench.leaderboard.tables import UNWRAPPED, print_sheet
 
-SCHEMA = "vlbench.report/1"
+__all__ = [
+    "as_csv",
+    "as_json",
+    "as_latex",
+    "as_markdown",
+    "as_text",
+    "paper_parts",
+    "print_tables",
+    "sheets",
+]
 
 
-def sheets(boards: Sequence[Board], families: bool = False, costs: bool = False) -> list[Sheet]:
+def sheets(
+    boards: Sequence[Board],
+    families: bool = False,
+    costs: bool = False,
+    papers: Sequence[PaperPart] = (),
+) -> list[Sheet]:
     """The tables to show: a leaderboard per board, and what was asked for after each."""
-    found = []
-    for board in boards:
-        found.append(main_sheet(board))
-        found += [cost_sheet(board)] if costs else []
-        found += family_sheets(board) if families else []
+    found: list[Sheet] = []
+    parts: list[PaperPart | None] = [*papers] or [None] * len(boards)
+    for board, part in zip(boards, parts, strict=True):
+        sheet = main_sheet(board)
+        shown = with_published(sheet, board, part) if part else [sheet]
+        shown += [cost_sheet(board)] if costs else []
+        shown += family_sheets(board) if families else []
+        found += [each for each in shown if each not in found]  # published rows of two boards
     return found
+
+
+def paper_parts(boards: Sequence[Board], methods: Collection[str] | None = None) -> list[PaperPart]:
+    """The published rows to show with each board."""
+    rows = paper_rows()
+    return [published_with(board, rows, methods) for board in boards]
 
 
 def print_tables(sheets: Sequence[Sheet], console: Console) -> None:
@@ -47,48 +75,6 @@ def as_markdown(sheets: Sequence[Sheet]) -> str:
     return "\n".join(markdown_sheet(sheet) for sheet in sheets)
 
 
-def as_json(boards: Sequence[Board], families: bool = False, costs: bool = False) -> str:
-    """One item per row of each board, numbers unrounded."""
-    items = [_item(board, row, families, costs) for board in boards for row in board.rows]
-    document = {"schema": SCHEMA, "items": items}
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _item(board: Board, row: Row, families: bool, costs: bool) -> dict[str, Any]:
-    overall = [metric for metric, family in row.stats if not family]
-    names = ("title", "technique", "sharing", "card_hash", "trainable_parameters")
-    item = {
-        "method": row.method,
-        "backbone": board.backbone,
-        "suite": board.suite,
-        "edition": board.edition,
-        "scope": board.scope,
-        "seeds": list(row.seeds),
-        "trainable_percent": row.facts["trainable_percent"],
-        "metrics": {metric: asdict(row.stat(metric)) for metric in overall},
-        "average": asdict(row.average) if row.average.n else None,
-        "tasks": list(board.mains),
-        "majority": dict(board.majority),
-        "below_floor": sorted(row.below_floor),
-        "limit": board.limit,
-        "split": "test",
-        "settings": row.settings,
-        "init": row.init,
-        **{name: row.facts[name] for name in (*names, "total_parameters", "denominator")},
-        "data": {task: ground._asdict() for task, ground in board.grounds.items()},
-    }
-    if costs:
-        item["costs"] = {name: asdict(stat) for name, stat in row.costs.items()}
-    if families:
-        item["families"] = _families(board, row)
-    return item
-
-
-def _families(board: Board, row: Row) -> dict[str, Any]:
-    """By main metric and family: examples, majority and the row's value."""
-    found: dict[str, Any] = {}
-    for (metric, name), family in board.families.items():
-        if name:
-            stat = asdict(row.stat(metric, name))
-            found.setdefault(metric, {})[name] = family._asdict() | stat
-    return found
+def as_latex(sheets: Sequence[Sheet]) -> str:
+    """The tables as a LaTeX document that compiles as it is."""
+    return latex_document(sheets)

@@ -26,17 +26,18 @@ def select(
     edition: str = "",
     include: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """The results that the filters leave; an unknown name or an empty rest is an error."""
+    """The results that the filters leave; an unknown name or an empty rest is an error.
+
+    Each of `backbone` and `edition` is a comma list, too.
+    """
     wanted: dict[str, list[str]] = {
         "scope": ["complete", *_scopes(include)],
         "method": [_method(name, results["method"]) for name in split_names(methods)]
         if methods
         else [],
         "suite": [_suite(tasks, results["suite"])] if tasks else [],
-        "backbone": [_known("backbone", backbone, results["backbone"], backbones)]
-        if backbone
-        else [],
-        "edition": [_known("edition", edition, results["edition"], EDITIONS)] if edition else [],
+        "backbone": _all_known("backbone", backbone, results["backbone"], backbones),
+        "edition": _all_known("edition", edition, results["edition"], EDITIONS),
     }
     left = results
     for column, names in wanted.items():
@@ -53,8 +54,7 @@ def suite_tasks() -> dict[str, tuple[str, ...]]:
 
 
 def _scopes(include: Sequence[str]) -> list[str]:
-    names = split_names(include) if include else []
-    return [_known("scope", name, SCOPES) for name in names]
+    return _all_known("scope", ",".join(include), SCOPES)
 
 
 def _method(name: str, there: Iterable[str]) -> str:
@@ -73,6 +73,10 @@ def _suite(tasks: Sequence[str], there: Iterable[str]) -> str:
     """The suite's name in the results: as it is, or as the task cards give it."""
     name = "+".join(split_names(tasks))
     return name if name in set(there) else find_tasks(tasks)[0]
+
+
+def _all_known(what: str, names: str, *lists: Iterable[str]) -> list[str]:
+    return [_known(what, name, *lists) for name in split_names(names)] if names else []
 
 
 def _known(what: str, name: str, *lists: Iterable[str]) -> str:

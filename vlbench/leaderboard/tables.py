@@ -1,8 +1,10 @@
-"""Tables as text: for people (rich) and for web pages (Markdown)."""
+"""Tables on a terminal, and as plain text: as wide as the room allows, and no number is cut."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 from rich import box
 from rich.cells import cell_len
@@ -11,53 +13,93 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from vlbench.leaderboard.sheets import BELOW, Cell, Sheet
+from vlbench.leaderboard.marks import BELOW, BEST
+from vlbench.leaderboard.sheets import Cell, Heading, Sheet
 
 UNWRAPPED = 10_000
 """Columns of a page that never wraps or cuts a line."""
-LAYOUTS = ((3, False), (2, False), (2, True), (1, True))
-"""Characters between columns, and whether deviations stand below means: the first that fits."""
+
+
+class Layout(NamedTuple):
+    """How wide a table is laid out."""
+
+    gap: int
+    """Characters between columns."""
+    is_broken: bool
+    """Whether long headings stand in several lines."""
+    is_stacked: bool
+    """Whether deviations stand below means."""
+
+
+LAYOUTS = (
+    Layout(3, False, False),
+    Layout(2, False, False),
+    Layout(2, True, False),
+    Layout(1, True, False),
+    Layout(2, True, True),
+    Layout(1, True, True),
+)
+"""The first that fits is taken."""
 
 
 def print_sheet(sheet: Sheet, console: Console) -> None:
-    """Print title, table and notes; where no layout fits, the page grows: no number is cut."""
-    tables = [_rich_table(sheet, gap, is_stacked) for gap, is_stacked in LAYOUTS]
-    free = console.options.update(width=UNWRAPPED)
-    widths = [Measurement.get(console, free, table).maximum for table in tables]
-    fits = [width <= console.width for width in widths]
-    best = fits.index(True) if any(fits) else -1
+    """Print title, table and notes; a table that is too wide in any layout comes in parts."""
     console.print(Text(sheet.title, style="bold"), "", sep="\n")
-    visible, console.width = console.width, max(console.width, widths[best])
-    console.print(tables[best])
-    console.width = visible
-    console.print("", *(Text(note, style="dim") for note in sheet.notes), sep="\n")
+    for table in _fitting(sheet, console):
+        console.print(table, "", sep="\n")
+    console.print(*(Text(note, style="dim") for note in sheet.notes), sep="\n")
 
 
-def markdown_sheet(sheet: Sheet, level: int = 3) -> str:
-    """Title, table and footnotes in GitHub's Markdown, the source aligned as well."""
-    heads = [f"{heading.name} {heading.unit}".strip() for heading in sheet.headings]
-    rows = _markdown_rows(sheet)
-    columns = [[_escape(head), *column] for head, *column in zip(heads, *rows, strict=True)]
-    widths = [max(3, *map(len, column)) for column in columns]
-    rule = ["-" * width if not i else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    lines = [_markdown_line(line, widths) for line in zip(*columns, strict=True)]
-    lines.insert(1, _markdown_line(rule, widths))
-    notes = [f"- {_escape(note)}" for note in sheet.notes]
-    return "\n".join([f"{'#' * level} {_escape(sheet.title)}", "", *lines, "", *notes, ""])
+def _fitting(sheet: Sheet, console: Console) -> Iterator[Table]:
+    """The table in the widest layout that fits, or else columns of it as several tables."""
+    columns = len(sheet.headings) - 1
+    for parts in range(1, max(1, columns) + 1):
+        pieces = [_columns(sheet, *_share(columns, parts, index)) for index in range(parts)]
+        for layout in LAYOUTS if parts == 1 else LAYOUTS[-2:]:
+            tables = [_rich_table(piece, layout) for piece in pieces]
+            if all(_width(table, console) <= console.width for table in tables):
+                yield from tables
+                return
+    for piece in pieces:  # a single column is too wide: the line goes on beyond the edge
+        table = _rich_table(piece, LAYOUTS[-1])
+        table.width = _width(table, console)
+        yield table
 
 
-def _rich_table(sheet: Sheet, gap: int, is_stacked: bool) -> Table:
-    right = gap - 1  # the box itself puts one character between columns
+def _share(columns: int, parts: int, index: int) -> tuple[int, int]:
+    """Where the columns of a part begin and end, in even parts."""
+    return columns * index // parts, columns * (index + 1) // parts
+
+
+def _columns(sheet: Sheet, begin: int, end: int) -> Sheet:
+    """The first column, and some of the others."""
+
+    def cut(line: Sequence[Cell]) -> list[Cell]:
+        return [line[0], *line[begin + 1 : end + 1]]
+
+    headings = [sheet.headings[0], *sheet.headings[begin + 1 : end + 1]]
+    sections = [[cut(row) for row in section] for section in sheet.sections]
+    return replace(sheet, headings=headings, sections=sections)
+
+
+def _width(table: Table, console: Console) -> int:
+    free = console.options.update(width=UNWRAPPED)
+    return Measurement.get(console, free, table).maximum
+
+
+def _rich_table(sheet: Sheet, layout: Layout) -> Table:
+    right = layout.gap - 1  # the box itself puts one character between columns
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, right, 0, 0))
-    for index, heading in enumerate(sheet.headings):
-        name = Text(_broken(heading.name) if is_stacked else heading.name, style="bold")
+    headings = [_broken(each) if layout.is_broken else each for each in sheet.headings]
+    for index, heading in enumerate(headings):
+        head = Text(heading.name, style="bold")
         if heading.unit:
-            name.append(f"\n{heading.unit}", style="not bold dim")
-        table.add_column(name, justify="right" if index else "left", vertical="top", no_wrap=True)
-    numbers, tails = _widths(sheet)
+            head.append(f"\n{heading.unit}", style="not bold dim")
+        table.add_column(head, justify="right" if index else "left", vertical="top", no_wrap=True)
+    numbers, tails = _widths(sheet, headings)
     for section in sheet.sections:
         for row in section:
-            if is_stacked:
+            if layout.is_stacked:
                 table.add_row(*map(_stacked, row))
             else:
                 table.add_row(_in_line(row[0]), *map(_in_line, row[1:], numbers, tails))
@@ -65,62 +107,44 @@ def _rich_table(sheet: Sheet, gap: int, is_stacked: bool) -> Table:
     return table
 
 
-def _broken(name: str) -> str:
-    """A long heading over several lines."""
-    return name.replace(" (", "\n(").replace("-", "-\n")
+def _broken(heading: Heading) -> Heading:
+    """A heading whose long name stands in several lines."""
+    name = heading.name.replace(" (", "\n(").replace("-", "-\n").replace(" ", "\n")
+    return heading._replace(name=name)
 
 
 def _in_line(cell: Cell, number: int = 0, tail: int = 0) -> Text:
     """A cell in the widths of its column's numbers and tails, so that numbers align."""
-    text = _number(cell).append(cell.tail.ljust(tail), style="dim")
-    text.pad_left(max(0, number - cell_len(_whole(cell._replace(tail="")))))
+    text = _number(cell).append(cell.tail.ljust(tail), style="not bold dim")
+    text.pad_left(max(0, number - cell_len(_shown(cell))))
     text.justify = "left"  # rich would strip the room of a tail that is not there
     return text
 
 
 def _stacked(cell: Cell) -> Text:
     """A cell with its tail in a second line."""
-    return _number(cell).append(f"\n{cell.tail.strip()}" if cell.tail else "", style="dim")
+    tail = f"\n{cell.tail.strip()}" if cell.tail else ""
+    return _number(cell).append(tail, style="not bold dim")
 
 
 def _number(cell: Cell) -> Text:
-    return Text(_whole(cell._replace(tail="")), style="yellow" if cell.is_below else "")
+    style = " ".join(["bold"] * cell.is_best + ["yellow"] * cell.is_below)
+    return Text.assemble((_shown(cell), style))
 
 
-def _whole(cell: Cell) -> str:
-    """A cell in one line."""
-    return (BELOW if cell.is_below else "") + cell.text + cell.tail
+def _shown(cell: Cell) -> str:
+    """A cell's number with its marks."""
+    return BEST * cell.is_best + BELOW * cell.is_below + cell.text
 
 
-def _widths(sheet: Sheet) -> tuple[list[int], list[int]]:
+def _widths(sheet: Sheet, headings: Sequence[Heading]) -> tuple[list[int], list[int]]:
     """For each column of numbers: the width of the numbers, and that of the tails."""
     numbers, tails = [], []
     rows = [row for section in sheet.sections for row in section]
-    for index, heading in enumerate(sheet.headings[1:], start=1):
-        tail = max(len(row[index].tail) for row in rows)
-        room = max(map(cell_len, heading)) - tail
-        numbers.append(max(room, *(cell_len(_whole(row[index]._replace(tail=""))) for row in rows)))
+    for index, heading in enumerate(headings[1:], start=1):
+        tail = max(cell_len(row[index].tail) for row in rows)
+        lines = [*heading.name.splitlines(), heading.unit]
+        room = max(map(cell_len, lines)) - tail
+        numbers.append(max(room, *(cell_len(_shown(row[index])) for row in rows)))
         tails.append(tail)
     return numbers, tails
-
-
-def _markdown_rows(sheet: Sheet) -> list[list[str]]:
-    """The cells as Markdown; no line can part sections there, so later ones have italic names."""
-    first, *others = sheet.sections
-    rows = [[_escape(_whole(cell)) for cell in row] for row in first]
-    for name, *cells in (row for section in others for row in section):
-        rows.append([f"*{_escape(_whole(name))}*", *(_escape(_whole(cell)) for cell in cells)])
-    return rows
-
-
-def _markdown_line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = zip(cells, widths, strict=True)
-    padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
-    return f"| {' | '.join(padded)} |"
-
-
-def _escape(text: str) -> str:
-    """Text that Markdown would read as something else."""
-    for sign in "\\|*_<`[":
-        text = text.replace(sign, f"\\{sign}")
-    return text

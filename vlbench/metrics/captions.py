@@ -55,7 +55,7 @@ def evaluate(
     """The scores of one candidate caption per image against the image's references."""
     with ExitStack() as stack:
         # METEOR's Java reads its tables for six seconds: it starts first and does so meanwhile.
-        scorer = stack.enter_context(running_meteor()) if meteor else None
+        scorer = stack.enter_context(_meteor()) if meteor else None
         prepared = prepare(references)
         tokens = tokenize(candidates[image] for image in references)
         found = [find_ngrams(text, prepared.row_of) for text in tokens]
@@ -75,6 +75,34 @@ def evaluate(
             for name, (_, values) in scores.items()
         },
     )
+
+
+_shared: list[tuple[ExitStack, list[Any]]] = []
+"""Blocks within which evaluations share one METEOR: what ends it, and METEOR once it runs."""
+
+
+@contextmanager
+def one_meteor() -> Iterator[None]:
+    """Evaluations within the block share a METEOR, which starts with the first of them."""
+    with ExitStack() as ends:
+        _shared.append((ends, []))
+        try:
+            yield
+        finally:
+            _shared.pop()
+
+
+@contextmanager
+def _meteor() -> Iterator[Any]:
+    """The METEOR of the block around, else one for this evaluation alone."""
+    if not _shared:
+        with running_meteor() as scorer:
+            yield scorer
+        return
+    ends, running = _shared[-1]
+    if not running:
+        running.append(ends.enter_context(running_meteor()))
+    yield running[0]
 
 
 @contextmanager

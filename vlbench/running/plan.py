@@ -68,7 +68,7 @@ def plan(asked: Selection, say: Say = lambda _: None) -> list[RunSpec]:
     names = [task.name for task in cards]
     for _, method in methods:
         adapt(_shapes(asked, weights, cards[0].visual), method, names)
-    weights_hash = _weights_hash(asked.backbone, weights, cards[0].visual)
+    weights_hash = weights_hash_of(asked.backbone, weights, cards[0].visual)
     encoder = other_encoder(asked.backbone, cards[0].visual, asked.encoder)
     folders = tuple(path.expanduser().resolve() for path in asked.features)
     root = data_root(cards, edition, asked.root, say)
@@ -98,7 +98,7 @@ def plan(asked: Selection, say: Say = lambda _: None) -> list[RunSpec]:
             encoder=encoder,
             features=tuple(map(str, folders)),
             data={task.card.name: task.fingerprint for task in tasks},
-            code=_outside_code(method, cards),
+            code=outside_code(method, cards),
             seed=seed,
             limit=asked.limit,
             device=asked.device,
@@ -115,7 +115,7 @@ def _shapes(
     return build_backbone(asked.backbone, weights, meta=True, visual=visual, features=read)
 
 
-def _outside_code(method: MethodCard, tasks: Sequence[TaskCard]) -> dict[str, str]:
+def outside_code(method: MethodCard, tasks: Sequence[TaskCard]) -> dict[str, str]:
     """The code that cards name by `module:name`, imported by now, with its file's hash."""
     named = {*parts_of(method.technique), *(t.reader for t in tasks), *(t.metric for t in tasks)}
     files = {
@@ -126,7 +126,7 @@ def _outside_code(method: MethodCard, tasks: Sequence[TaskCard]) -> dict[str, st
     return {name: file_hash(Path(file)) for name, file in files.items() if file}
 
 
-def _weights_hash(backbone: str, path: Path | None, visual: Visual) -> str:
+def weights_hash_of(backbone: str, path: Path | None, visual: Visual) -> str:
     """sha256 over the backbone's files."""
     files = weights_files(backbone, path, visual)
     return hashlib.sha256("".join(file_hash(file) for file in files).encode()).hexdigest()

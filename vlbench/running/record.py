@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,8 +19,9 @@ from vlbench.files import write_atomically
 from vlbench.metrics.scored import Scored
 from vlbench.running.scoring import Value
 from vlbench.running.spec import RunSpec
+from vlbench.running.sums import write_sums
 from vlbench.techniques.adapt import AdaptedModel
-from vlbench.techniques.counting import count
+from vlbench.techniques.counting import Counts, count
 from vlbench.techniques.freezing import trained_state
 from vlbench.times import now
 
@@ -38,23 +40,26 @@ def write_predictions(
             "images": [list(e.images) for e in examples],
             "text": [e.text for e in examples],
             "prediction": [answers[e.id] for e in examples],
-            "references": [_references(e) for e in examples],
+            "references": [references(e) for e in examples],
             "score": [float(scored.per_example[e.id]) for e in examples],
         }
     )
-    write_parquet(file, table)
+    write_atomically(file, parquet(table))
 
 
-def _references(example: Example) -> str:
+def references(example: Example) -> str:
+    """What is right for an example, as JSON."""
     found = next(
         (example.annotation[key] for key in REFERENCE_KEYS if key in example.annotation), None
     )
     return json.dumps(found, ensure_ascii=False)
 
 
-def write_parquet(file: Path, table: pa.Table) -> None:
-    """A Parquet file that appears whole."""
-    write_atomically(file, lambda path: pq.write_table(table, path))
+def parquet(table: pa.Table) -> bytes:
+    """The table as a Parquet file holds it."""
+    content = io.BytesIO()
+    pq.write_table(table, content, compression="zstd", compression_level=15)
+    return content.getvalue()
 
 
 def write_adapter(file: Path, model: AdaptedModel, spec: RunSpec) -> int:
@@ -75,36 +80,12 @@ class Rows:
     """Collects the rows of a run's `result.parquet`; what all of them share is said once."""
 
     def __init__(self, spec: RunSpec, attempt: int, model: AdaptedModel, **shared: Any) -> None:
-        counts = count(model)
-        train = spec.method.train
         self._spec = spec
         self._rows: list[dict[str, Any]] = []
         self._shared = {
-            "key": spec.key,
+            **spec_cells(spec),
+            **count_cells(count(model)),
             "attempt": attempt,
-            "status": "done",
-            "method": spec.method.name,
-            "title": spec.method.title,
-            "technique": spec.method.technique,
-            "sharing": spec.method.sharing,
-            "settings": ",".join(spec.departures),
-            "init": spec.origin,
-            "suite": spec.suite,
-            "backbone": spec.backbone,
-            "backbone_hash": spec.backbone_hash,
-            "edition": spec.edition,
-            "scope": spec.scope,
-            "limit": spec.limit,
-            "seed": spec.seed,
-            "trainable_parameters": counts.trainable,
-            "total_parameters": counts.total,
-            "trainable_percent": counts.percent,
-            "denominator": counts.denominator,
-            "learning_rate": train.learning_rate,
-            "epochs": train.epochs,
-            "batch_size": train.batch_size,
-            "precision": train.precision,
-            "card_hash": card_hash(spec.method, *spec.tasks),
             "created_at": now(),
             **shared,
         }
@@ -131,6 +112,45 @@ class Rows:
             )
 
     def write(self, file: Path, **measured: Any) -> None:
-        """Write the table, with what was measured at the very end."""
+        """Write the table, with what was measured at the very end; before it, all files' sums."""
         rows = [{**row, **measured} for row in self._rows]
-        write_parquet(file, pa.Table.from_pylist(rows, schema=result_schema()))
+        content = parquet(pa.Table.from_pylist(rows, schema=result_schema()))
+        write_sums(file.parent, {file.name: content})
+        write_atomically(file, content)
+
+
+def spec_cells(spec: RunSpec) -> dict[str, Any]:
+    """What all rows of a run say of its spec."""
+    train = spec.method.train
+    return {
+        "key": spec.key,
+        "status": "done",
+        "method": spec.method.name,
+        "title": spec.method.title,
+        "technique": spec.method.technique,
+        "sharing": spec.method.sharing,
+        "settings": ",".join(spec.departures),
+        "init": spec.origin,
+        "suite": spec.suite,
+        "backbone": spec.backbone,
+        "backbone_hash": spec.backbone_hash,
+        "edition": spec.edition,
+        "scope": spec.scope,
+        "limit": spec.limit,
+        "seed": spec.seed,
+        "learning_rate": train.learning_rate,
+        "epochs": train.epochs,
+        "batch_size": train.batch_size,
+        "precision": train.precision,
+        "card_hash": card_hash(spec.method, *spec.tasks),
+    }
+
+
+def count_cells(counts: Counts) -> dict[str, Any]:
+    """What all rows of a run say of its model's size."""
+    return {
+        "trainable_parameters": counts.trainable,
+        "total_parameters": counts.total,
+        "trainable_percent": counts.percent,
+        "denominator": counts.denominator,
+    }

@@ -120,6 +120,14 @@ class RunSpec(BaseModel):
     @classmethod
     def read(cls, path: Path) -> RunSpec:
         """The spec of a run folder, with outside code still found beside its card."""
+        spec, key = cls.parse(path)
+        if spec.key != key:
+            raise DataError(f"{path}: the spec was changed: its key is {spec.key}, it says {key}")
+        return spec
+
+    @classmethod
+    def parse(cls, path: Path) -> tuple[RunSpec, str]:
+        """The spec in a file, and the key that stands there; whether they fit is not asked."""
         try:
             table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             key = table.pop("key")
@@ -127,9 +135,7 @@ class RunSpec(BaseModel):
             spec = cls.model_validate(table)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: not a run's spec: {error}") from None
-        if spec.key != key:
-            raise DataError(f"{path}: the spec was changed: its key is {spec.key}, it says {key}")
         if spec.method_file:
             file = Path(spec.method_file)
             spec.method._file = CardFile(spec.method.name, file, str(file), is_outside=True)
-        return spec
+        return spec, key

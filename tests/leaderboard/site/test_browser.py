@@ -1,0 +1,398 @@
+"""The site in a real Chromium: it sorts, filters, shows, loads nothing, and everyone can use it.
+
+pytest -m slow tests/leaderboard/site; needs the dev extra and Debian's package `chromium`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.leaderboard.builders import image_text, row, run
+from tests.leaderboard.site.site_builders import pages, pictures, site
+
+sync_api = pytest.importorskip("playwright.sync_api")
+axe_api = pytest.importorskip("axe_playwright_python.sync_playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH (Debian: chromium)"),
+]
+PHONE = {"width": 360, "height": 780}
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site with everything on it but ties."""
+    place = tmp_path_factory.mktemp("browser")
+    families = [
+        row("full", "gqa", 10.0 * n, family=f"kind {n}", majority=30.0, n_examples=50)
+        for n in range(1, 9)
+    ]
+    return site(
+        place,
+        image_text("full", 70, 60, 80, 110, trainable_parameters=2_000_000) + families,
+        image_text("full", 72, 62, 82, 114, trainable_parameters=2_000_000, seed=1),
+        image_text("lora", 60, 50, 70, 90, sharing="task", technique="lora"),
+        image_text("compacter", 65, 40, 60, 95, trainable_parameters=9_000, train_seconds=900.0),
+        run("unfinished", {"vqav2": 30.0, "gqa": 50.0}),
+        image_text("frozen", 10, 20, 50, 30),
+        image_text("blind", 12, 18, 50, 20),
+        image_text("full", 7, 6, 8, 11, scope="smoke", limit=8, key="smoke-run"),
+        root=pictures(place / "data"),
+    )
+
+
+@pytest.fixture
+def opened(browser: Any, folder: Path) -> Iterator[Open]:
+    """Opens a page of the site; any error on the console or request to elsewhere fails the test."""
+    contexts: list[Any] = []
+    faults: list[str] = []
+
+    def open_page(name: str = "index.html", out: Path = folder, base: str = "", **how: Any) -> Any:
+        contexts.append(browser.new_context(**how))
+        page = contexts[-1].new_page()
+        inside = base or f"file://{out}/"
+        page.on("request", lambda each: each.url.startswith(inside) or faults.append(each.url))
+        page.on(
+            "console", lambda said: said.type in ("error", "warning") and faults.append(said.text)
+        )
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(inside + name)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def names(page: Any) -> list[str]:
+    """The methods that the first table shows, in their order."""
+    heads = page.locator("table.main").first.locator("tbody tr:visible th")
+    return [text.strip() for text in heads.all_inner_texts()]
+
+
+FLOORS = ["frozen", "blind"]
+
+
+def test_every_page_opens_without_an_error_or_a_request_to_elsewhere(
+    opened: Open, folder: Path
+) -> None:
+    for path in pages(folder):
+        page = opened(str(path.relative_to(folder)))
+        assert page.locator("h1").is_visible()
+        assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)") or (
+            page.evaluate("[...document.images].some(image => image.loading === 'lazy')")
+        )
+
+
+def test_served_over_http_it_is_the_same(opened: Open, folder: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), quiet_handler(folder)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = opened(base=f"http://127.0.0.1:{server.server_port}/")
+        assert names(page)[0] == "full"
+        server.shutdown()
+
+
+def quiet_handler(folder: Path) -> Any:
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *words: Any) -> None:
+            super().__init__(*words, directory=str(folder))
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    return Handler
+
+
+def test_a_click_sorts_and_another_turns_it_round_with_floors_last(opened: Open) -> None:
+    page = opened()
+    methods = ["full", "lora", "compacter", "unfinished"]
+    assert names(page) == [*methods, *FLOORS]
+    button = page.get_by_role("button", name="gqa accuracy").first
+    head = page.locator("table.main").first.locator("th[aria-sort]")
+    button.click()
+    assert names(page)[:4] == ["full", "lora", "unfinished", "compacter"]
+    assert (head.count(), head.get_attribute("aria-sort")) == (1, "descending")
+    button.click()
+    assert names(page) == ["compacter", "lora", "unfinished", "full", *reversed(FLOORS)]
+    assert head.get_attribute("aria-sort") == "ascending"
+
+
+def test_what_has_no_value_comes_last_either_way(opened: Open) -> None:
+    page = opened()
+    button = page.get_by_role("button", name="average").first
+    for _ in range(2):
+        button.click()
+        assert names(page)[3] == "unfinished"
+
+
+def test_sorting_works_by_keyboard(opened: Open) -> None:
+    page = opened()
+    page.get_by_role("button", name="method").first.focus()
+    page.keyboard.press("Enter")
+    assert names(page)[:4] == ["compacter", "full", "lora", "unfinished"]
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")  # trainable: the least first
+    assert page.locator("th[aria-sort]").first.inner_text().startswith("trainable")
+
+
+def test_filters_leave_what_was_asked_for_and_say_how_many(opened: Open) -> None:
+    page = opened()
+    controls = page.locator(".controls").first
+    status = controls.get_by_role("status")
+    assert status.inner_text() == "6 rows"
+    controls.get_by_label("Name").fill("COMP")
+    assert names(page) == ["compacter"]
+    assert status.inner_text() == "1 of 6 rows"
+    controls.get_by_label("Name").fill("nothing is called this")
+    assert names(page) == []
+    assert page.get_by_text("No row is left").first.is_visible()
+    controls.get_by_label("Name").fill("")
+    controls.get_by_label("Technique").select_option("lora")
+    assert names(page) == ["lora"]
+    controls.get_by_label("Technique").select_option("")
+    controls.get_by_label("Sharing").select_option("task")
+    assert names(page) == ["lora"]
+    controls.get_by_label("Sharing").select_option("")
+    controls.get_by_label("only complete").check()
+    assert names(page) == ["full", "lora", "compacter", *FLOORS]
+    controls.get_by_label("hide floors").check()
+    assert names(page) == ["full", "lora", "compacter"]
+
+
+def test_of_very_many_rows_the_first_are_shown_until_all_are_asked_for(
+    opened: Open, tmp_path: Path
+) -> None:
+    runs = [image_text(f"method-{n:03}", n, n, n, n) for n in range(230)]
+    page = opened(out=site(tmp_path, *runs))
+    more = page.get_by_role("button", name="Show 30 more rows")
+    assert (len(names(page)), names(page)[0]) == (200, "method-229")
+    assert page.get_by_role("status").inner_text() == "230 rows"
+    page.get_by_role("button", name="method").click()
+    assert (len(names(page)), names(page)[0]) == (200, "method-000")
+    page.get_by_label("Name").fill("method-22")
+    assert names(page) == [f"method-22{n}" for n in range(10)]
+    assert not more.is_visible()
+    page.get_by_label("Name").fill("")
+    more.click()
+    assert len(names(page)) == 230
+
+
+def test_a_filter_is_of_its_own_table_only(opened: Open) -> None:
+    page = opened()
+    page.locator(".controls").first.get_by_label("Name").fill("lora")
+    assert page.locator("table.main").nth(1).locator("tbody tr:visible").count() == 1
+
+
+def test_costs_are_shown_on_request(opened: Open) -> None:
+    page = opened()
+    cost = page.get_by_role("button", name="peak memory MB").first
+    assert not cost.is_visible()
+    page.locator(".controls").first.get_by_label("show costs").check()
+    assert cost.is_visible()
+
+
+def test_pointing_at_a_method_tells_of_it(opened: Open) -> None:
+    page = opened()
+    tip = page.locator(".tip").first
+    assert not tip.is_visible()
+    page.locator(".mark[href*='methods/lora']").first.hover()
+    assert tip.inner_text().splitlines()[:2] == ["lora", "67.5, n=1"]
+    assert "Trainable parameters: 80,000" in tip.inner_text()
+    page.locator("h1").hover()
+    assert not tip.is_visible()
+
+
+def test_the_chart_is_one_stop_for_the_keyboard_and_arrows_go_along_it(opened: Open) -> None:
+    page = opened()
+    chart = page.locator("[data-chart]").first
+    assert chart.locator(".mark[tabindex='0']").count() == 1
+    chart.locator(".mark[tabindex='0']").focus()
+    told = [chart.locator(".tip strong").inner_text()]
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+        told.append(chart.locator(".tip strong").inner_text())
+    assert told == ["compacter", "lora", "full"]  # as the axis has them
+    page.keyboard.press("Escape")
+    assert not chart.locator(".tip").is_visible()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/methods/full.html#*")
+
+
+def test_another_cost_moves_the_methods_and_the_frontier(opened: Open) -> None:
+    page = opened()
+    chart = page.locator("[data-chart]").first
+    compacter = chart.locator(".mark[href*='methods/compacter']")
+    before = compacter.bounding_box()["x"]
+    assert "front" in compacter.get_attribute("class").split()
+    chart.get_by_label("Cost", exact=True).select_option("Training time")
+    assert compacter.bounding_box()["x"] > before
+    assert "front" not in compacter.get_attribute("class").split()
+    assert chart.get_by_text("Training time (s), log scale").is_visible()
+    assert not chart.get_by_text("Trainable parameters, log scale").is_visible()
+
+
+def test_a_number_leads_to_its_runs_in_one_click(opened: Open) -> None:
+    page = opened()
+    page.locator("table.main").first.get_by_role("link", name="71.0").click()
+    page.wait_for_url("**/methods/full.html#*")
+    assert page.get_by_role("link", name="full--mini-1").first.is_visible()
+    hidden = page.locator("[id='run-full--mini-1']")
+    assert not hidden.is_visible()
+    page.get_by_role("link", name="full--mini-1").first.click()
+    assert hidden.is_visible()
+    assert "--seeds 1" in hidden.inner_text()
+
+
+@pytest.mark.parametrize("name", ["index.html", "methods/full.html", "tasks/gqa.html"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"color_scheme": "dark"},
+        {"viewport": PHONE},
+        {"viewport": PHONE, "color_scheme": "dark"},
+    ],
+    ids=["light", "dark", "phone", "dark phone"],
+)
+def test_axe_finds_nothing_that_keeps_anybody_out(opened: Open, name: str, how: Any) -> None:
+    page = opened(name, **how)
+    if name == "index.html":
+        page.locator(".mark").first.hover()  # with the box beside it
+        page.locator(".controls").first.get_by_label("show costs").check()
+    options = {"preload": False, "resultTypes": ["violations"]}  # it would fetch the style sheet
+    found = axe_api.Axe().run(page, options=options).response["violations"]
+    assert [(each["id"], each["nodes"][0]["html"][:200]) for each in found] == []
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+def test_on_a_phone_no_page_scrolls_sideways(opened: Open, folder: Path, scripts: bool) -> None:
+    for path in pages(folder):
+        page = opened(str(path.relative_to(folder)), viewport=PHONE, java_script_enabled=scripts)
+        if scripts:
+            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
+        first = page.locator(".scroll").first
+        assert first.bounding_box()["width"] <= PHONE["width"]
+
+
+def test_the_names_stay_while_a_phones_table_scrolls(opened: Open) -> None:
+    page = opened(viewport=PHONE)
+    box = page.locator(".scroll").first
+    name = box.locator("tbody th").first
+    before = name.bounding_box()["x"]
+    box.evaluate("box => { box.scrollLeft = 200 }")
+    assert box.evaluate("box => box.scrollLeft") > 100
+    assert name.bounding_box()["x"] == pytest.approx(before, abs=1)
+
+
+def test_without_scripts_there_are_table_chart_and_provenance(opened: Open) -> None:
+    page = opened(java_script_enabled=False)
+    assert names(page) == ["full", "lora", "compacter", "unfinished", *FLOORS]
+    assert not page.locator(".controls").first.is_visible()
+    assert page.get_by_text("peak memory").first.is_visible()  # all columns
+    assert page.locator(".mark").first.is_visible()
+    assert page.get_by_role("button").count() == 0
+    page.locator("table.main").first.get_by_role("link", name="71.0").click()
+    page.get_by_role("link", name="full--mini-1").first.click()
+    assert page.locator("[id='run-full--mini-1']").is_visible()  # the browser opens what it is in
+
+
+def test_the_page_may_not_load_what_is_elsewhere(browser: Any, folder: Path) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    asked: list[str] = []
+    context.route("**/*", lambda route: asked.append(route.request.url) or route.continue_())
+    page.goto(f"file://{folder}/index.html")
+    page.evaluate(
+        """async () => {
+            const make = (tag, more) => Object.assign(document.createElement(tag), more);
+            const add = (tag, more) => document.body.append(make(tag, more));
+            add("img", { src: "http://127.0.0.1:9/x.png" });
+            add("script", { src: "http://127.0.0.1:9/x.js" });
+            add("script", { textContent: "window.broken = true" });
+            add("iframe", { src: "http://127.0.0.1:9/" });
+            add("link", { rel: "stylesheet", href: "http://127.0.0.1:9/x.css" });
+            await fetch("http://127.0.0.1:9/").catch(() => {});
+            await new Promise((done) => setTimeout(done, 200));
+        }"""
+    )
+    assert not [url for url in asked if url.startswith("http")]
+    assert page.evaluate("window.broken") is None
+    context.close()
+
+
+def test_it_is_dark_where_the_reader_wants_it_dark_and_white_on_paper(opened: Open) -> None:
+    def lightness(page: Any) -> int:
+        colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return sum(int(each) for each in colour[4:-1].split(","))
+
+    page = opened(color_scheme="dark")
+    assert lightness(page) < 120
+    page.emulate_media(media="print", color_scheme="light")
+    assert lightness(page) == 3 * 255
+    assert not page.locator(".controls").first.is_visible()
+
+
+def test_the_first_stop_of_the_keyboard_skips_to_the_content(opened: Open) -> None:
+    page = opened()
+    page.keyboard.press("Tab")
+    assert page.locator(":focus").inner_text() == "Skip to the content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_a_thousand_rows_stay_smooth(
+    opened: Open, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [
+        image_text(f"method-{n}", n * 7 % 89, n % 61, n % 83, n % 97, trainable_parameters=n + 9)
+        for n in range(1000)
+    ]
+    out = site(tmp_path, *runs)
+    page = opened(out=out)
+    timing = """async ([what, value]) => {
+        const table = document.querySelector("table.main");
+        const start = performance.now();
+        if (what === "sort") table.tHead.rows[0].cells[value].querySelector("button").click();
+        else {
+            const input = document.querySelector("[data-filter=name]");
+            input.value = value;
+            input.dispatchEvent(new Event("input", { bubbles: true }));
+        }
+        table.getBoundingClientRect(); // laid out
+        const script = performance.now() - start;
+        await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+        return [script, performance.now() - start];
+    }"""
+    steps = [("sort", 4), ("sort", 4), ("sort", 0), ("filter", "method-9"), ("filter", "")]
+    took = {
+        f"{n} {what} {value}": page.evaluate(timing, [what, value])
+        for n, (what, value) in enumerate(steps)
+    }
+    size = (out / "index.html").stat().st_size
+    with capsys.disabled():
+        shown = ", ".join(
+            f"{name}: {a:.0f} ms, painted {b:.0f} ms" for name, (a, b) in took.items()
+        )
+        print(f"\n1,000 rows, {size / 1e6:.1f} MB: {shown}")
+    assert max(script for script, _ in took.values()) < 2000

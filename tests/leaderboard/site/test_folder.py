@@ -1,0 +1,77 @@
+"""The folder a site is written to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vlbench.errors import MissingError, UsageError
+from vlbench.leaderboard.site.folder import MARKER, SiteFolder
+
+
+def write(out: Path, *names: str) -> None:
+    folder = SiteFolder(out)
+    for name in names:
+        folder.write(name, "text")
+    folder.finish()
+
+
+def files(out: Path) -> set[str]:
+    return {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+
+
+def test_a_site_goes_to_a_new_folder_with_a_marker(tmp_path: Path) -> None:
+    write(tmp_path / "deep" / "site", "index.html", "methods/a.html")
+    assert files(tmp_path / "deep" / "site") == {MARKER, "index.html", "methods/a.html"}
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    write(tmp_path, "index.html")
+    assert files(tmp_path) == {MARKER, "index.html"}
+
+
+def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(UsageError, match="no site of vlbench"):
+        write(tmp_path, "index.html")
+    assert files(tmp_path) == {"thesis.tex"}
+
+
+def test_a_file_in_its_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "site").write_text("mine")
+    with pytest.raises(UsageError, match="a site is a folder"):
+        write(tmp_path / "site", "index.html")
+
+
+def test_a_place_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MissingError, match="cannot be written"):
+        write(tmp_path / "file" / "site", "index.html")
+
+
+def test_pages_that_are_gone_are_removed_and_what_the_user_added_stays(tmp_path: Path) -> None:
+    write(tmp_path, "index.html", "methods/a.html", "methods/b.html")
+    (tmp_path / "CNAME").write_text("example.org")
+    (tmp_path / "methods" / "mine.html").write_text("mine")
+    write(tmp_path, "index.html", "methods/b.html")
+    kept = {MARKER, "index.html", "methods/b.html", "methods/mine.html", "CNAME"}
+    assert files(tmp_path) == kept
+
+
+def test_a_writer_that_was_killed_leaves_a_site_that_the_next_one_cleans(tmp_path: Path) -> None:
+    SiteFolder(tmp_path).write("methods/gone.html", "text")  # and no finish
+    write(tmp_path, "index.html")
+    assert files(tmp_path) == {MARKER, "index.html"}
+
+
+@pytest.mark.parametrize("name", ["../victim", "{}/victim", "methods/../../victim"])
+def test_a_marker_that_names_files_elsewhere_removes_nothing_there(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "victim").write_text("mine")
+    out = tmp_path / "site"
+    write(out, "index.html", "methods/a.html")
+    (out / MARKER).write_text(f"{name.format(tmp_path)}\n")
+    write(out, "index.html")
+    assert (tmp_path / "victim").read_text() == "mine"

@@ -1,0 +1,248 @@
+"""What is compared with what, and why something is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.leaderboard.scored import N, right, write_image_text, write_predictions, write_run
+from vlbench.errors import NothingToReport, UsageError
+from vlbench.leaderboard.compared import Item, Pair
+from vlbench.leaderboard.sides import Filters, both_sides
+from vlbench.leaderboard.statistics import holm
+
+SMOKE: dict[str, Any] = {"scope": "smoke", "limit": 64}
+
+
+def pairs_of(folder: Path, *names: str, baseline: Path | None = None, **filters: Any) -> list[Pair]:
+    a, b = (*names, None)[:2]
+    assert a is not None
+    return both_sides(a, b, folder, baseline, Filters(**filters))
+
+
+def items_of(folder: Path, *names: str, **others: Any) -> dict[str, Item]:
+    [pair] = pairs_of(folder, *names, **others)
+    return {item.task: item for item in pair.items}
+
+
+def reasons(items: dict[str, Item]) -> dict[str, str]:
+    return {task: item.reason for task, item in items.items() if item.tested is None}
+
+
+def test_each_task_and_the_average_have_both_values_their_difference_and_a_verdict(
+    tmp_path: Path,
+) -> None:
+    write_image_text(tmp_path, "full", 50, 30, 40, 30)
+    write_image_text(tmp_path, "compacter", 20, 30, 42, 55)
+    items = items_of(tmp_path, "compacter", "full")
+    assert list(items) == ["vqav2", "gqa", "nlvr2", "coco", "average"]
+    vqa = items["vqav2"]
+    assert (vqa.a, vqa.b, vqa.seeds) == (
+        pytest.approx(100 * 20 / N),
+        pytest.approx(100 * 50 / N),
+        (0,),
+    )
+    assert vqa.tested is not None
+    assert vqa.tested.difference == pytest.approx(-50)
+    assert (vqa.tested.n_examples, vqa.tested.n_seeds) == (N, 1)
+    assert [item.verdict for item in items.values()] == [
+        "B better", "no difference shown", "no difference shown", "A better", "no difference shown",
+    ]  # fmt: skip
+    average = items["average"]
+    assert average.tested is not None
+    assert average.a == pytest.approx(100 * (20 + 30 + 42 + 55) / 4 / N)
+    assert average.tested.difference == pytest.approx(100 * (147 - 150) / 4 / N)
+
+
+def test_swapping_the_two_turns_every_sign_and_verdict(tmp_path: Path) -> None:
+    write_image_text(tmp_path, "full", 50, 30, 40, 30)
+    write_image_text(tmp_path, "compacter", 20, 30, 42, 55)
+    items = items_of(tmp_path, "compacter", "full")
+    swapped = items_of(tmp_path, "full", "compacter")
+    for task, item in items.items():
+        assert item.tested and swapped[task].tested
+        assert swapped[task].tested.difference == pytest.approx(-item.tested.difference)
+    assert swapped["vqav2"].verdict == "A better"
+    assert swapped["coco"].verdict == "B better"
+
+
+def test_all_tests_of_one_comparison_are_one_family(tmp_path: Path) -> None:
+    for method, count in (("full", 40), ("compacter", 33)):
+        write_image_text(tmp_path, method, count, count, 30, 30)
+        write_image_text(tmp_path, method, count, 30, 30, 30, edition="full")
+    pairs = pairs_of(tmp_path, "compacter", "full")
+    items = [item for pair in pairs for item in pair.items]
+    assert len(items) == 10
+    assert [item.p_holm for item in items] == holm([item.tested.p for item in items if item.tested])
+
+
+def test_values_are_means_over_the_seeds_that_both_have(tmp_path: Path) -> None:
+    for seed, count in ((0, 20), (1, 30), (2, 60)):
+        write_image_text(tmp_path, "full", count, 30, 30, 30, seed=seed)
+    for seed in (0, 1, 5):
+        write_image_text(tmp_path, "compacter", 24, 30, 30, 30, seed=seed)
+    vqa = items_of(tmp_path, "compacter", "full")["vqav2"]
+    assert vqa.seeds == (0, 1)
+    assert vqa.b == pytest.approx(100 * 25 / N)
+    assert vqa.tested is not None and vqa.tested.n_seeds == 2
+
+
+def test_equal_runs_of_two_folders_show_no_difference(tmp_path: Path) -> None:
+    for folder in ("new", "old"):
+        write_image_text(tmp_path / folder, "compacter", 24, 30, 36, 42)
+    items = items_of(tmp_path / "new", "compacter", baseline=tmp_path / "old")
+    for item in items.values():
+        assert item.tested is not None
+        assert (item.tested.difference, item.p_holm) == (0, 1)
+        assert item.verdict == "no difference shown"
+
+
+def test_runs_without_a_seed_in_common_are_not_comparable(tmp_path: Path) -> None:
+    write_image_text(tmp_path, "full", 50, 30, 40, 30, seed=1)
+    write_image_text(tmp_path, "compacter", 20, 30, 42, 55)
+    found = reasons(items_of(tmp_path, "compacter", "full"))
+    assert found["gqa"] == "no seed in common (A: 0; B: 1)"
+    assert found["average"] == "vqav2, gqa, nlvr2, coco cannot be compared"
+
+
+def test_a_task_that_one_side_lacks_leaves_the_others(tmp_path: Path) -> None:
+    write_image_text(tmp_path, "full", 50, 30, 40, 30)
+    write_image_text(tmp_path, "compacter", 20, 30, 42, None)
+    found = reasons(items_of(tmp_path, "compacter", "full"))
+    assert found == {"coco": "A has no result", "average": "coco cannot be compared"}
+    found = reasons(items_of(tmp_path, "full", "compacter"))
+    assert found["coco"] == "B has no result"
+
+
+def test_the_average_needs_a_seed_that_has_all_tasks(tmp_path: Path) -> None:
+    for method in ("full", "compacter"):
+        write_image_text(tmp_path, method, 20, 30, 42, None)
+        write_image_text(tmp_path, method, None, 30, 42, 10, seed=1)
+    found = reasons(items_of(tmp_path, "compacter", "full"))
+    assert found == {"average": "no seed in common has all tasks"}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"edition": "full"}, "edition: mini against full"),
+        ({"backbone": "clip-t5"}, "backbone: mini-bart against clip-t5"),
+        (SMOKE, "scope: complete against smoke; limit: none against 64"),
+        ({"backbone_hash": "dead" * 16}, "weights of the backbone: beefbeef against deaddead"),
+    ],
+    ids=str,
+)
+def test_runs_of_different_places_are_not_comparable(
+    tmp_path: Path, change: dict[str, Any], reason: str
+) -> None:
+    write_image_text(tmp_path / "new", "compacter", 24, 30, 36, 42)
+    write_image_text(tmp_path / "old", "compacter", 24, 30, 36, 42, **change)
+    found = items_of(
+        tmp_path / "new", "compacter", baseline=tmp_path / "old", include=["smoke"],
+    )  # fmt: skip
+    assert set(reasons(found).values()) == {reason}
+    assert len(found) == 5
+
+
+def test_tasks_with_other_data_are_not_comparable(tmp_path: Path) -> None:
+    write_image_text(tmp_path / "new", "compacter", 24, 30, 36, 42)
+    scores = {"vqav2": right(24), "gqa": right(30), "nlvr2": right(36, 50), "coco": right(42)}
+    write_run(tmp_path / "old", "compacter", scores)
+    found = reasons(items_of(tmp_path / "new", "compacter", baseline=tmp_path / "old"))
+    assert found == {
+        "nlvr2": "60 examples against 50",
+        "average": "nlvr2 cannot be compared",
+    }
+    write_image_text(tmp_path / "other", "compacter", 1, 1, 1, 1, data_fingerprint="feed" * 16)
+    found = reasons(items_of(tmp_path / "new", "compacter", baseline=tmp_path / "other"))
+    assert found["gqa"] == "data gqa-of-m against feedfeed"
+
+
+def test_each_row_of_b_meets_what_is_likest_of_a(tmp_path: Path) -> None:
+    for folder in ("new", "old"):
+        write_image_text(tmp_path / folder, "compacter", 24, 30, 36, 42)
+        write_image_text(tmp_path / folder, "compacter", 24, 30, 36, 42, **SMOKE, key="smoke")
+    pairs = pairs_of(tmp_path / "new", "compacter", baseline=tmp_path / "old", include=["smoke"])
+    assert [(pair.board.scope, len(pair.items)) for pair in pairs] == [
+        ("complete", 5),
+        ("smoke", 5),
+    ]
+    assert all(item.tested for pair in pairs for item in pair.items)
+
+
+def test_a_suite_of_one_side_alone_is_told(tmp_path: Path) -> None:
+    write_image_text(tmp_path, "full", 24, 30, 36, 42)
+    write_image_text(tmp_path, "compacter", 24, 30, 36, 42)
+    write_run(tmp_path, "full", {"nlvr": right(24)}, suite="nlvr", key="nlvr")
+    _, nlvr = pairs_of(tmp_path, "compacter", "full")
+    assert nlvr.a is None
+    assert [item.reason for item in nlvr.items] == ["A has no runs of this suite"]
+    _, nlvr = pairs_of(tmp_path, "full", "compacter")
+    assert [item.reason for item in nlvr.items] == ["B has no runs of this suite"]
+
+
+def test_a_run_without_predictions_is_not_comparable(tmp_path: Path) -> None:
+    write_image_text(tmp_path, "full", 24, 30, 36, 42)
+    key = write_image_text(tmp_path, "compacter", 24, 30, 36, 42)
+    file = tmp_path / "runs" / key / "predictions" / "gqa.parquet"
+    file.unlink()
+    found = reasons(items_of(tmp_path, "compacter", "full"))
+    assert list(found) == ["gqa", "average"]
+    assert str(file) in found["gqa"]
+
+
+def test_predictions_that_do_not_give_the_recorded_value_are_not_compared(tmp_path: Path) -> None:
+    write_image_text(tmp_path, "full", 24, 30, 36, 42)
+    key = write_image_text(tmp_path, "compacter", 24, 30, 36, 42)
+    write_predictions(tmp_path, key, "gqa", right(33))
+    found = reasons(items_of(tmp_path, "full", "compacter"))
+    assert found["gqa"] == (
+        f"B's predictions of run {key} give 55.0 for gqa.accuracy, its result says 50.0"
+    )
+
+
+def test_predictions_of_other_examples_are_not_compared(tmp_path: Path) -> None:
+    write_image_text(tmp_path, "full", 24, 30, 36, 42)
+    key = write_image_text(tmp_path, "compacter", 24, 30, 36, 42)
+    other = write_predictions(tmp_path, key, "other", right(30))
+    other.rename(other.with_name("gqa.parquet"))
+    found = reasons(items_of(tmp_path, "compacter", "full"))
+    assert list(found) == ["gqa", "average"]
+
+
+def test_a_name_alone_means_the_baselines_row_with_the_same_settings(tmp_path: Path) -> None:
+    epochs = {"settings": "train.epochs=1"}
+    write_image_text(tmp_path / "new", "compacter", 24, 30, 36, 42, **epochs)
+    write_image_text(tmp_path / "old", "compacter", 30, 30, 36, 42)
+    write_image_text(tmp_path / "old", "compacter", 24, 30, 36, 42, **epochs)
+    for names in (("compacter",), ("compacter", "compacter")):
+        [pair] = pairs_of(tmp_path / "new", *names, baseline=tmp_path / "old")
+        assert pair.b is not None
+        assert pair.b.row.settings == "train.epochs=1"
+
+
+def test_a_baseline_without_the_row_says_what_it_has(tmp_path: Path) -> None:
+    write_image_text(tmp_path / "new", "compacter", 24, 30, 36, 42)
+    write_image_text(tmp_path / "old", "compacter", 24, 30, 36, 42, settings="train.epochs=1")
+    with pytest.raises(NothingToReport) as error:
+        pairs_of(tmp_path / "new", "compacter", baseline=tmp_path / "old")
+    assert str(error.value) == (
+        f"{tmp_path / 'old'}: No results of compacter. There is:\n"
+        "  image-text on mini-bart, mini edition, test split: compacter:train.epochs=1"
+    )
+
+
+def test_a_row_is_not_compared_with_itself(tmp_path: Path) -> None:
+    write_image_text(tmp_path, "compacter", 24, 30, 36, 42)
+    for baseline in (None, tmp_path, tmp_path / "runs" / ".."):
+        with pytest.raises(UsageError, match="A and B are the same runs of compacter"):
+            pairs_of(tmp_path, "compacter", "multiple-compacters", baseline=baseline)
+
+
+def test_a_row_whose_runs_all_failed_has_no_result(tmp_path: Path) -> None:
+    write_image_text(tmp_path, "full", 24, 30, 36, 42)
+    write_run(tmp_path, "compacter", {"vqav2": right(3)}, status="failed")
+    found = reasons(items_of(tmp_path, "compacter", "full"))
+    assert found["vqav2"] == "A has no result"

@@ -1,0 +1,267 @@
+"""A comparison as a table, as JSON, for GitHub Actions and as JUnit's XML."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.leaderboard.scored import N, right, write_image_text, write_run
+from vlbench.errors import MissingError
+from vlbench.leaderboard.compare_items import compare_json
+from vlbench.leaderboard.compare_sheets import compare_sheets, in_words, p_value, points
+from vlbench.leaderboard.compared import Pair
+from vlbench.leaderboard.gate import gate
+from vlbench.leaderboard.github import append_summary, workflow_commands
+from vlbench.leaderboard.junit import as_junit
+from vlbench.leaderboard.numbers import MINUS
+from vlbench.leaderboard.report import as_markdown, as_text
+from vlbench.leaderboard.sides import Filters, both_sides
+
+COUNTS = {"name", "tests", "failures", "errors", "time"}
+JUNIT = {
+    "testsuites": COUNTS,
+    "testsuite": COUNTS | {"skipped"},
+    "testcase": {"classname", "name", "time"},
+    "failure": {"message", "type"},
+    "skipped": {"message"},
+    "system-out": set(),
+}
+"""Attributes by element, as far as junit-10.xsd and we have them."""
+EVIL = 'params.a=<b>&"1"%,\n::error::pwned\x1b[0m|*'
+"""Settings as somebody could write who wants more than settings."""
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> list[Pair]:
+    """`vqav2` dropped, `gqa` better, `nlvr2` equal, `coco` lost; another suite of A alone."""
+    write_image_text(tmp_path / "old", "compacter", 50, 20, 40, 40)
+    write_image_text(tmp_path / "old", "compacter", 50, 20, 40, 40, seed=1)
+    write_image_text(tmp_path / "new", "compacter", 20, 50, 40, None, code_version="0.2.0")
+    write_run(tmp_path / "new", "compacter", {"nlvr": right(24)}, suite="nlvr", key="nlvr")
+    return both_sides("compacter", None, tmp_path / "new", tmp_path / "old", Filters())
+
+
+@pytest.fixture
+def evil(tmp_path: Path) -> list[Pair]:
+    for folder, counts in (("old", (50, 30, 40, 40)), ("new", (20, 30, 40, None))):
+        write_image_text(tmp_path / folder, "compacter", *counts, settings=EVIL, key="evil")
+    return both_sides("compacter", None, tmp_path / "new", tmp_path / "old", Filters())
+
+
+def commands(pairs: list[Pair], max_drop: float | None) -> list[tuple[str, str, str]]:
+    """Workflow commands as the runner reads them."""
+    found = []
+    for line in workflow_commands(
+        pairs, None if max_drop is None else gate(pairs, max_drop)
+    ).splitlines():
+        match = re.fullmatch(r"::(error|warning|notice) title=([^:,]*)::(.*)", line)
+        assert match, line
+        found.append((match[1], *(unescaped(match[i]) for i in (2, 3))))
+    return found
+
+
+def plain(text: str) -> str:
+    """A text whose minus signs are those of a keyboard."""
+    return text.replace(MINUS, "-")
+
+
+def unescaped(text: str) -> str:
+    for code, sign in (("%0D", "\r"), ("%0A", "\n"), ("%3A", ":"), ("%2C", ","), ("%25", "%")):
+        text = text.replace(code, sign)
+    return text
+
+
+def test_the_table_has_a_line_per_task_and_says_what_it_stands_on(pairs: list[Pair]) -> None:
+    text = as_text(compare_sheets(pairs, ["Gate: closed."]))
+    lines = [re.sub(r"  +", "|", plain(line)) for line in text.splitlines()]
+    assert any(line.startswith("vqav2 accuracy|33.3|83.3|-50.0|-") for line in lines)
+    assert any(line.startswith("nlvr2 accuracy|66.7|66.7|0.0|") for line in lines)
+    assert any(re.fullmatch(r"coco cider(\|—)+\|not comparable", line) for line in lines)
+    for said in (
+        "coco: not comparable: A has no result.",
+        "average: not comparable: coco cannot be compared.",
+        "mean over the seeds that both have: 0.",
+        "p adjusted after Holm over the 3 tests of this comparison",
+        "old, seeds 0, 1, code 0.1.0.",
+        "new, seeds 0, code 0.2.0.",
+        "Data: mini edition, complete: vqav2 vqav2-of, gqa gqa-of-m, nlvr2 nlvr2-of.",
+        "nlvr: not comparable: B has no runs of this suite.",
+    ):
+        assert said in text
+    assert text.endswith("Gate: closed.\n")
+
+
+def test_the_notes_name_the_test(pairs: list[Pair]) -> None:
+    used = {item.tested.test for pair in pairs for item in pair.items if item.tested}
+    notes = " ".join(compare_sheets(pairs)[0].notes)
+    assert used and all(test in notes for test in used)
+
+
+def test_a_single_seed_is_told(tmp_path: Path, pairs: list[Pair]) -> None:
+    assert any(note.startswith("One seed:") for note in compare_sheets(pairs)[0].notes)
+    for method in ("full", "compacter"):
+        for seed in (0, 1):
+            write_image_text(tmp_path, method, 50, 20, 40, 40, seed=seed)
+    [sheet] = compare_sheets(both_sides("compacter", "full", tmp_path, None, Filters()))
+    assert not any(note.startswith("One seed:") for note in sheet.notes)
+
+
+def test_changed_cards_are_told_where_the_method_is_the_same(tmp_path: Path) -> None:
+    write_image_text(tmp_path / "old", "compacter", 50, 20, 40, 40)
+    write_image_text(tmp_path / "new", "compacter", 50, 20, 40, 40, card_hash="feed" * 16)
+    [sheet] = compare_sheets(
+        both_sides("compacter", None, tmp_path / "new", tmp_path / "old", Filters())
+    )
+    assert any("cards of A and B differ" in note for note in sheet.notes)
+
+
+def test_values_that_stand_on_a_seed_that_ran_twice_say_so(tmp_path: Path) -> None:
+    write_image_text(tmp_path, "full", 50, 20, 40, 40)
+    for n in (1, 2):
+        write_image_text(tmp_path, "compacter", 50, 20, 40, 40, key=f"run-{n}", attempt=n)
+    [sheet] = compare_sheets(both_sides("compacter", "full", tmp_path, None, Filters()))
+    assert "A: compacter, seed 0: the newest run counts (run-2, not run-1)." in sheet.notes
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [
+        (None, "—"),
+        (0.0, "<0.001"),
+        (0.00123, "0.001"),
+        (0.0499, "0.050"),
+        (0.5, "0.50"),
+        (1, "1.00"),
+    ],
+)
+def test_a_p_has_the_digits_that_matter(p: float | None, text: str) -> None:
+    assert p_value(p) == text
+
+
+def test_points_are_told_as_typed() -> None:
+    assert [points(value) for value in (1, 0.25, 0)] == ["1 point", "0.25 points", "0 points"]
+
+
+def test_json_has_an_item_per_task_with_unrounded_numbers(pairs: list[Pair]) -> None:
+    document = json.loads(compare_json(pairs, gate(pairs, 1.5)))
+    assert document["schema"] == "vlbench.compare/1"
+    items = {item["task"]: item for item in document["items"]}
+    assert list(items) == ["vqav2", "gqa", "nlvr2", "coco", "average", "nlvr"]
+    vqa = items["vqav2"]
+    assert vqa["difference"] == pytest.approx(-50)
+    assert vqa["a"]["value"] == pytest.approx(100 * 20 / N)
+    assert vqa["b"]["value"] == pytest.approx(100 * 50 / N)
+    assert vqa["low"] < vqa["difference"] < vqa["high"] < 0
+    assert vqa["p"] <= vqa["p_holm"] < 0.05
+    assert (vqa["n_examples"], vqa["n_seeds"], vqa["seeds"]) == (N, 1, [0])
+    assert (vqa["verdict"], items["gqa"]["verdict"]) == ("B better", "A better")
+    assert vqa["a"]["method"] == "compacter" and vqa["a"]["runs"] == {"0": "compacter--mini-0"}
+    lost = items["coco"]
+    assert (lost["verdict"], lost["reason"]) == ("not comparable", "A has no result")
+    assert lost["difference"] is lost["p"] is lost["a"]["value"] is None
+    assert items["nlvr"]["b"] is None
+    found = document["gate"]
+    assert (found["is_passed"], found["max_drop"], found["compared"]) == (False, 1.5, 3)
+    assert [(each["task"], each["kind"]) for each in found["faults"]] == [
+        ("vqav2", "dropped"), ("coco", "lost"), ("average", "lost"),
+    ]  # fmt: skip
+    assert json.loads(compare_json(pairs, None))["gate"] is None
+
+
+def test_github_gets_an_error_per_fault_and_a_notice_with_all_numbers(pairs: list[Pair]) -> None:
+    found = commands(pairs, 1.5)
+    assert [(name, title) for name, title, _ in found] == [
+        ("error", "vlbench: vqav2 dropped"),
+        ("error", "vlbench: coco lost"),
+        ("error", "vlbench: average lost"),
+        ("warning", "vlbench: nlvr not comparable"),
+        ("notice", "vlbench: image-text on mini-bart, mini edition, test split"),
+        ("error", "vlbench: gate"),
+    ]
+    assert plain(found[0][2]).startswith(
+        "vqav2 accuracy 33.3 against 83.3, -50.0 points (95 % interval -"
+    )
+    assert len(found[4][2].splitlines()) == 5
+
+
+def test_without_a_gate_github_gets_no_error(pairs: list[Pair]) -> None:
+    assert {name for name, _, _ in commands(pairs, None)} == {"warning", "notice"}
+
+
+def test_no_name_becomes_a_workflow_command(evil: list[Pair]) -> None:
+    text = workflow_commands(evil, gate(evil, 0))
+    assert all(
+        line.startswith("::") and not line.startswith("::error::") for line in text.splitlines()
+    )
+    assert len(commands(evil, 0)) == len(text.splitlines())
+
+
+def test_the_summary_is_added_to_what_the_job_has(pairs: list[Pair], tmp_path: Path) -> None:
+    file = tmp_path / "summary.md"
+    file.write_text("# Before\n", "utf-8")
+    found = gate(pairs, 1)
+    append_summary(file, pairs, found)
+    text = file.read_text("utf-8")
+    assert text.startswith("# Before\n### compacter (A) against compacter of ")
+    assert text == f"# Before\n{as_markdown(compare_sheets(pairs, found.notes))}\n"
+    assert text.count("\n### ") == 2 and "- Gate failed" in text
+
+
+def test_a_summary_that_cannot_be_written_is_told(pairs: list[Pair], tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"GITHUB_STEP_SUMMARY=.*cannot be written"):
+        append_summary(tmp_path / "nowhere" / "summary.md", pairs, None)
+
+
+def test_junit_has_a_case_per_task_failed_skipped_or_passed(pairs: list[Pair]) -> None:
+    root = ElementTree.fromstring(as_junit(pairs, gate(pairs, 1)))
+    assert root.tag == "testsuites"
+    assert [suite.get("tests") for suite in root] == ["5", "1"]
+    outcomes = {
+        case.get("name"): [(child.tag, child.get("type")) for child in case]
+        for case in root.iter("testcase")
+    }
+    assert outcomes == {
+        "vqav2.accuracy": [("failure", "dropped")],
+        "gqa.accuracy": [("system-out", None)],
+        "nlvr2.accuracy": [("system-out", None)],
+        "coco.cider": [("failure", "lost")],
+        "average": [("failure", "lost")],
+        "nlvr.accuracy": [("skipped", None)],
+    }
+    for element in (root, *root):
+        counts = [len(list(element.iter(tag))) for tag in ("testcase", "failure")]
+        assert [int(element.get(name, "")) for name in ("tests", "failures")] == counts
+    assert [suite.get("skipped") for suite in root] == ["0", "1"]
+
+
+def test_junit_has_nothing_that_the_schema_of_jenkins_lacks(pairs: list[Pair]) -> None:
+    root = ElementTree.fromstring(as_junit(pairs, gate(pairs, 1)))
+    for element in root.iter():
+        assert set(element.attrib) <= JUNIT[element.tag], element.tag
+
+
+def test_junit_without_a_gate_has_no_failure(pairs: list[Pair]) -> None:
+    root = ElementTree.fromstring(as_junit(pairs, None))
+    assert not list(root.iter("failure"))
+    assert len(list(root.iter("skipped"))) == 3
+
+
+def test_junit_is_xml_whatever_names_hold(evil: list[Pair]) -> None:
+    root = ElementTree.fromstring(as_junit(evil, gate(evil, 0)))
+    name = root[0].get("name", "")
+    assert '<b>&"1"%' in name and "\x1b" not in name and "\N{REPLACEMENT CHARACTER}[0m" in name
+
+
+def test_a_line_in_words_has_all_numbers(pairs: list[Pair]) -> None:
+    said = plain(in_words(pairs[0].items[0]))
+    assert re.fullmatch(
+        r"vqav2 accuracy 33\.3 against 83\.3, -50\.0 points \(95 % interval -\d+\.\d to -\d+\.\d, "
+        r"p <0\.001, 60 examples x 1 seed\): B better",
+        said,
+    )
+    assert os.linesep not in said

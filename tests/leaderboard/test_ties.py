@@ -1,0 +1,117 @@
+"""Tie groups of a board whose predictions lie beside its results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.leaderboard.builders import run, write
+from vlbench.errors import DataError
+from vlbench.leaderboard.examples import Examples
+from vlbench.leaderboard.pairs import paired
+from vlbench.leaderboard.results import read_results
+from vlbench.leaderboard.summary import Board, summarise
+from vlbench.leaderboard.ties import with_ties
+
+TASKS = ("vqav2", "gqa")
+N = 200
+
+
+def add(
+    folder: Path, method: str, level: float, seeds: int = 3, ids: int = 0, noise: float = 0.0
+) -> None:
+    """A method whose scores are about `level`, as results and predictions."""
+    for seed in range(seeds):
+        values: dict[str, float | None] = {}
+        for number, task in enumerate(TASKS):
+            rng = np.random.default_rng([number, len(method), seed])
+            hard = np.random.default_rng(number).normal(0.0, 0.1, N)
+            scores = level + hard + noise * rng.normal() + rng.normal(0.0, 0.02, N)
+            key = f"{method}--mini-{seed}"
+            file = folder / "runs" / key / "predictions" / f"{task}.parquet"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            names = [f"{i + ids}" for i in range(N)]
+            order = rng.permutation(N)  # files need not be in the same order
+            table = {"id": [names[i] for i in order], "score": scores[order]}
+            pq.write_table(pa.table(table), file)
+            values[task] = 100 * float(scores.mean())
+        write(folder, run(method, values, seed=seed, suite="vqav2+gqa"))
+
+
+def board(folder: Path) -> Board:
+    (found,) = summarise(read_results(folder))
+    return with_ties(found, Examples(folder))
+
+
+def ties(folder: Path, column: str = "average") -> dict[str, int | None]:
+    return {row.method: row.ties.get(column) for row in board(folder).rows}
+
+
+def test_what_differs_clearly_is_in_groups_of_its_own(tmp_path: Path) -> None:
+    for method, level in (("full", 0.8), ("lora", 0.6), ("adapter", 0.7)):
+        add(tmp_path, method, level)
+    assert ties(tmp_path) == {"full": 1, "adapter": 2, "lora": 3}
+    assert ties(tmp_path, "gqa.accuracy") == {"full": 1, "adapter": 2, "lora": 3}
+
+
+def test_what_the_test_cannot_tell_from_the_best_ties_with_it(tmp_path: Path) -> None:
+    for method, level in (("full", 0.8), ("compacter", 0.7999), ("lora", 0.5)):
+        add(tmp_path, method, level)
+    assert ties(tmp_path) == {"full": 1, "compacter": 1, "lora": 2}
+
+
+def test_seeds_that_scatter_tie(tmp_path: Path) -> None:
+    add(tmp_path, "full", 0.8, noise=0.2)
+    add(tmp_path, "compacter", 0.7, noise=0.2)
+    assert set(ties(tmp_path).values()) == {1}
+
+
+def test_a_row_without_predictions_is_not_ranked_and_named(tmp_path: Path) -> None:
+    add(tmp_path, "full", 0.8)
+    add(tmp_path, "lora", 0.5)
+    add(tmp_path, "adapter", 0.7)
+    (tmp_path / "runs" / "lora--mini-1" / "predictions" / "gqa.parquet").unlink()
+    found = board(tmp_path)
+    assert ties(tmp_path) == {"full": 1, "lora": None, "adapter": 2}
+    assert ties(tmp_path, "vqav2.accuracy")["lora"] == 3
+    assert "Not tested, no readable predictions of gqa: lora." in found.notes
+
+
+def test_a_row_tested_on_other_examples_is_not_ranked(tmp_path: Path) -> None:
+    add(tmp_path, "full", 0.8)
+    add(tmp_path, "lora", 0.5, ids=7)
+    assert ties(tmp_path) in ({"full": 1, "lora": None}, {"full": None, "lora": 1})
+
+
+def test_one_seed_is_said_to_be_one(tmp_path: Path) -> None:
+    add(tmp_path, "full", 0.8, seeds=1)
+    add(tmp_path, "lora", 0.5)
+    assert ties(tmp_path) == {"full": 1, "lora": 2}
+    assert any("one seed" in note for note in board(tmp_path).notes)
+
+
+def test_a_single_row_is_not_tested(tmp_path: Path) -> None:
+    add(tmp_path, "full", 0.8)
+    assert ties(tmp_path) == {"full": None}
+    assert not any("Test" in note for note in board(tmp_path).notes)
+
+
+def test_pairs_are_the_same_seeds_and_examples(tmp_path: Path) -> None:
+    add(tmp_path, "full", 0.8)
+    add(tmp_path, "lora", 0.5, seeds=2)
+    full, lora = board(tmp_path).rows
+    ours, theirs = paired(full, lora, TASKS, Examples(tmp_path))
+    assert [each.shape for each in ours + theirs] == [(2, N)] * 4
+    assert np.corrcoef(ours[0][0], theirs[0][0])[0, 1] > 0.8
+
+
+def test_other_examples_are_refused_by_name(tmp_path: Path) -> None:
+    add(tmp_path, "full", 0.8)
+    add(tmp_path, "lora", 0.5, ids=7)
+    full, lora = board(tmp_path).rows
+    with pytest.raises(DataError, match=r"lora seed 0 was tested on other vqav2 .* 14 ids differ"):
+        paired(full, lora, TASKS, Examples(tmp_path))

@@ -1,0 +1,130 @@
+"""`vlbench compare`: two rows held against each other with a test, and the gate of CI."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlbench.cli.filters import Backbones, Editions, Tasks
+from vlbench.cli.output import note, stdout_console
+from vlbench.errors import UsageError
+from vlbench.files import write_atomically
+
+if TYPE_CHECKING:
+    from vlbench.leaderboard.compared import Pair
+    from vlbench.leaderboard.gate import Gate
+
+
+class Format(StrEnum):
+    """How the comparison is written."""
+
+    TABLE = "table"
+    JSON = "json"
+    MARKDOWN = "markdown"
+    GITHUB = "github"
+    JUNIT = "junit"
+
+
+def compare(
+    a: Annotated[
+        str,
+        typer.Argument(
+            help="A row: a method, with what tells it from others of its name behind a colon "
+            "(compacter:params.reduction=4), or the key of one of its runs.",
+        ),
+    ],
+    b: Annotated[
+        str | None,
+        typer.Argument(help="The row to hold it against; else A's of --baseline."),
+    ] = None,
+    results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
+    baseline: Annotated[
+        Path | None, typer.Option(help="The results folder of B, where it is another one.")
+    ] = None,
+    tasks: Tasks = None,
+    backbone: Backbones = None,
+    edition: Editions = None,
+    include: Annotated[
+        list[str] | None, typer.Option(help="smoke: compare runs with --limit too.")
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            help="The gate: end with 1 where A is significantly worse by more than this many "
+            "points, on a task or on average, or has lost what B has."
+        ),
+    ] = None,
+    format: Annotated[
+        Format, typer.Option(envvar="VLBENCH_COMPARE_FORMAT", help="How to write it.")
+    ] = Format.TABLE,
+    out: Annotated[Path | None, typer.Option(help="Write it to this file.")] = None,
+) -> None:
+    """Hold two rows against each other: difference, interval, p and verdict per task."""
+    _check(a, b, baseline, max_drop, format, out)
+    from vlbench.backbones import BACKBONES
+    from vlbench.leaderboard import gate as gates
+    from vlbench.leaderboard.sides import Filters, both_sides
+
+    filters = Filters(tasks or (), backbone or (), edition or (), include or (), BACKBONES)
+    pairs = both_sides(a, b, results, baseline, filters)
+    found = None if max_drop is None else gates.gate(pairs, max_drop)
+    _write(pairs, found, format, out)
+    gates.refuse(pairs, found)
+
+
+def _check(
+    a: str,
+    b: str | None,
+    baseline: Path | None,
+    max_drop: float | None,
+    format: Format,
+    out: Path | None,
+) -> None:
+    """Before anything is read: whether the words fit together."""
+    if b is None and baseline is None:
+        raise UsageError(
+            f"{a}: compare with what? Name a second row (vlbench compare {a} full), or another "
+            f"folder that has this one (vlbench compare {a} --baseline DIR)."
+        )
+    if max_drop is not None:
+        from vlbench.leaderboard.gate import check_max_drop
+
+        check_max_drop(max_drop)
+    if format is Format.GITHUB and out is not None:
+        raise UsageError("--format github speaks to the runner on stdout: leave --out away.")
+    if out is not None and out.is_dir():
+        raise UsageError(f"--out {out}: A folder is there; name a file.")
+
+
+def _write(pairs: list[Pair], gate: Gate | None, format: Format, out: Path | None) -> None:
+    """Print the comparison, or write it to a file."""
+    from vlbench.leaderboard import report as reports
+    from vlbench.leaderboard.compare_items import compare_json
+    from vlbench.leaderboard.compare_sheets import compare_sheets
+    from vlbench.leaderboard.github import SUMMARY, append_summary, workflow_commands
+    from vlbench.leaderboard.junit import as_junit
+
+    sheets = compare_sheets(pairs, gate.notes if gate else ())
+    console = stdout_console()
+    if format is Format.TABLE and out is None and console.is_terminal:
+        reports.print_tables(sheets, console)
+        return
+    if format is Format.JSON:
+        text = compare_json(pairs, gate)
+    elif format is Format.JUNIT:
+        text = as_junit(pairs, gate)
+    elif format is Format.GITHUB:
+        text = workflow_commands(pairs, gate)
+        if summary := os.environ.get(SUMMARY):
+            append_summary(Path(summary), pairs, gate)
+    else:
+        text = reports.as_markdown(sheets) if format is Format.MARKDOWN else reports.as_text(sheets)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        write_atomically(out, text)
+        note(f"Written: {out}")

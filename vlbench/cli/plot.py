@@ -1,0 +1,135 @@
+"""`vlbench plot`: pictures of a results folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlbench.cli.filters import Backbones, Editions, Methods, Tasks
+from vlbench.cli.output import note
+from vlbench.leaderboard.plots.quantity import Quantity
+
+if TYPE_CHECKING:
+    from vlbench.leaderboard.summary import Board
+
+plot = typer.Typer(
+    help="Draw results: score against cost, training curves.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+
+Out = Annotated[
+    Path, typer.Option(help="The file to write; its suffix is the format: .png, .svg or .pdf.")
+]
+Results = Annotated[Path, typer.Option(help="The results folder.")]
+Include = Annotated[
+    list[str] | None, typer.Option(help="smoke: draw runs with --limit too, on axes of their own.")
+]
+Width = Annotated[
+    float,
+    typer.Option(min=3, max=20, help="Inches: 7 for a page or a README, 3.4 for a paper's column."),
+]
+
+
+@plot.command()
+def pareto(
+    out: Out,
+    cost: Annotated[
+        str,
+        typer.Option(
+            help="trainable_parameters, adapter_bytes, peak_memory_bytes, train_seconds, or all."
+        ),
+    ] = "trainable_parameters",
+    metric: Annotated[
+        str, typer.Option(help="The height: a metric such as vqav2.accuracy, or the average.")
+    ] = "average",
+    results: Results = Path("results"),
+    tasks: Tasks = None,
+    backbone: Backbones = None,
+    edition: Editions = None,
+    method: Methods = None,
+    include: Include = None,
+    width: Width = 7,
+) -> None:
+    """Draw what methods score against what they cost, and which no other beats in both."""
+    from vlbench.leaderboard.plots.costs import find_costs
+    from vlbench.leaderboard.plots.formats import picture_format
+
+    picture_format(out)  # told before anything is read
+    costs = find_costs(cost)
+    boards = _boards(results, tasks, backbone, edition, method, include)
+    from vlbench.leaderboard.examples import Examples
+    from vlbench.leaderboard.plots.descriptions import pareto_text, pareto_title
+    from vlbench.leaderboard.plots.pareto import pareto
+    from vlbench.leaderboard.plots.points import with_metric
+    from vlbench.leaderboard.plots.save import save
+    from vlbench.leaderboard.plots.style import styled
+    from vlbench.leaderboard.ties import with_ties
+
+    examples = Examples(results)
+    tied = [with_ties(board, examples) for board in with_metric(boards, metric)]
+    with styled():
+        figure = pareto(tied, costs, metric, width)
+        save(figure, out, pareto_title(tied, costs, metric), pareto_text(tied, costs, metric))
+    note(f"Written: {out}")
+
+
+@plot.command()
+def curves(
+    out: Out,
+    quantity: Annotated[
+        Quantity, typer.Option(help="The training loss by step, or validation by epoch.")
+    ] = Quantity.LOSS,
+    results: Results = Path("results"),
+    tasks: Tasks = None,
+    backbone: Backbones = None,
+    edition: Editions = None,
+    method: Methods = None,
+    include: Include = None,
+    width: Width = 7,
+) -> None:
+    """Draw how the runs behind the results trained: a line per method, a band over its seeds."""
+    from vlbench.leaderboard.plots.formats import picture_format
+
+    picture_format(out)
+    boards = _boards(results, tasks, backbone, edition, method, include)
+    from vlbench.leaderboard.plots.curves import NOTES, curves
+    from vlbench.leaderboard.plots.descriptions import curves_title
+    from vlbench.leaderboard.plots.save import save
+    from vlbench.leaderboard.plots.style import styled
+
+    with styled():
+        figure = curves(boards, results, quantity, width)
+        save(figure, out, curves_title(boards, quantity), NOTES[quantity])
+    note(f"Written: {out}")
+
+
+def _boards(
+    results: Path,
+    tasks: list[str] | None,
+    backbone: list[str] | None,
+    edition: list[str] | None,
+    method: list[str] | None,
+    include: list[str] | None,
+) -> list[Board]:
+    """The boards of the runs that the filters leave."""
+    from vlbench.backbones import BACKBONES
+    from vlbench.leaderboard.results import read_results
+    from vlbench.leaderboard.selection import select, suite_tasks
+    from vlbench.leaderboard.summary import summarise
+
+    found = select(
+        read_results(results),
+        results,
+        methods=method or (),
+        tasks=tasks or (),
+        backbone=",".join(backbone or ()),
+        backbones=BACKBONES,
+        edition=",".join(edition or ()),
+        include=include or (),
+    )
+    return summarise(found, suite_tasks())

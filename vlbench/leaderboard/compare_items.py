@@ -1,0 +1,90 @@
+"""A comparison as JSON: an item per task and average of each place, numbers unrounded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from vlbench.leaderboard.compare_sheets import compare_sheets
+from vlbench.leaderboard.compared import Item, Pair, Side
+from vlbench.leaderboard.gate import Gate
+from vlbench.leaderboard.ties import LEVEL
+
+SCHEMA = "vlbench.compare/1"
+
+
+def compare_json(pairs: Sequence[Pair], gate: Gate | None) -> str:
+    """The document: items, the gate's outcome (null without one), and the notes of each place."""
+    document = {
+        "schema": SCHEMA,
+        "items": [_item(pair, item) for pair in pairs for item in pair.items],
+        "gate": _gate(gate) if gate else None,
+        "level": LEVEL,
+        "places": [
+            {"title": sheet.title, "notes": list(sheet.notes)} for sheet in compare_sheets(pairs)
+        ],
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _item(pair: Pair, item: Item) -> dict[str, Any]:
+    tested = item.tested
+    return {
+        **_place(pair),
+        "task": item.task,
+        "metric": item.metric,
+        "verdict": item.verdict,
+        "reason": item.reason or None,
+        "difference": tested.difference if tested else None,
+        "low": tested.low if tested else None,
+        "high": tested.high if tested else None,
+        "p": tested.p if tested else None,
+        "p_holm": item.p_holm,
+        "n_examples": tested.n_examples if tested else None,
+        "n_seeds": tested.n_seeds if tested else None,
+        "seeds": list(item.seeds),
+        "test": tested.test if tested else None,
+        "a": _side(pair.a, item, item.a),
+        "b": _side(pair.b, item, item.b),
+    }
+
+
+def _place(pair: Pair) -> dict[str, Any]:
+    names = ("backbone", "suite", "edition", "scope", "limit")
+    return {name: getattr(pair.board, name) for name in names}
+
+
+def _side(side: Side | None, item: Item, value: float | None) -> dict[str, Any] | None:
+    """Who it was, its mean over the common seeds, and what that stands on."""
+    if side is None:
+        return None
+    row, ground = side.row, side.board.grounds.get(item.task)
+    return {
+        "method": row.method,
+        "settings": row.settings,
+        "init": row.init,
+        "card_hash": row.facts["card_hash"],
+        "results": str(side.examples.folder),
+        "value": value,
+        "runs": {str(seed): row.runs[seed] for seed in item.seeds or row.seeds},
+        "data_fingerprint": ground.data_fingerprint if ground else None,
+    }
+
+
+def _gate(gate: Gate) -> dict[str, Any]:
+    return {
+        "max_drop": gate.max_drop,
+        "is_passed": gate.is_passed,
+        "compared": gate.compared,
+        "faults": [
+            {
+                **_place(fault.pair),
+                "task": fault.item.task,
+                "metric": fault.item.metric,
+                "kind": fault.kind,
+                "text": fault.text,
+            }
+            for fault in gate.faults
+        ],
+    }

@@ -1,0 +1,95 @@
+"""The gate of CI: whether A is worse than B by more than is allowed, or lacks what B has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from vlbench.errors import NothingToReport, UsageError, WorseThanAllowed
+from vlbench.leaderboard.compare_sheets import place, points
+from vlbench.leaderboard.compared import Item, Pair
+
+
+class Fault(NamedTuple):
+    """One number that does not pass."""
+
+    pair: Pair
+    item: Item
+    kind: Literal["dropped", "lost"]
+    """lost: B has the number, and A has none that can be compared with it."""
+
+    @property
+    def text(self) -> str:
+        """What happened, in words."""
+        if self.item.tested is None:
+            return f"{self.item.task} {self.kind}: {self.item.reason}"
+        return f"{self.item.task} {self.kind} by {points(-self.item.tested.difference, '.1f')}"
+
+
+class Gate(NamedTuple):
+    """What the gate found."""
+
+    max_drop: float
+    """In points."""
+    compared: int
+    """How many numbers were compared."""
+    faults: Sequence[Fault]
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether something was compared and nothing was found."""
+        return self.compared > 0 and not self.faults
+
+    @property
+    def rule(self) -> str:
+        """What is allowed."""
+        return f"a significant drop of more than {points(self.max_drop)}, or a lost number, fails"
+
+    @property
+    def notes(self) -> list[str]:
+        """The outcome, for the end of a table."""
+        if not self.compared:
+            return ["Gate: nothing could be compared, which never passes."]
+        if self.is_passed:
+            return [f"Gate passed: {self.compared} compared; {self.rule}."]
+        several = len({place(fault.pair) for fault in self.faults}) > 1
+        found = [
+            f"{fault.text} ({place(fault.pair)})." if several else f"{fault.text}."
+            for fault in self.faults
+        ]
+        return [f"Gate failed: {self.rule}.", *found]
+
+
+def check_max_drop(max_drop: float) -> None:
+    """Refuse what could never fail or means nothing."""
+    if not math.isfinite(max_drop) or max_drop < 0:
+        raise UsageError(f"--max-drop {max_drop}: should be points from 0 up, for example 1.5.")
+
+
+def gate(pairs: Sequence[Pair], max_drop: float) -> Gate:
+    """What of the comparison does not pass."""
+    faults: list[Fault] = []
+    for pair in pairs:
+        for item in pair.items:
+            if item.tested is None:
+                was_there = pair.b is not None and pair.b.has(item.metric)
+                faults += [Fault(pair, item, "lost")] if was_there else []
+            elif item.is_shown and item.tested.difference < -max_drop:
+                faults.append(Fault(pair, item, "dropped"))
+    return Gate(max_drop, count_compared(pairs), faults)
+
+
+def count_compared(pairs: Sequence[Pair]) -> int:
+    """How many numbers were compared."""
+    return sum(item.tested is not None for pair in pairs for item in pair.items)
+
+
+def refuse(pairs: Sequence[Pair], found: Gate | None) -> None:
+    """End with the exit code that says so where nothing was compared or the gate found a fault."""
+    if not count_compared(pairs):
+        raise NothingToReport("Nothing could be compared; the reasons stand beside each task.")
+    if found and found.faults:
+        n = len(found.faults)
+        what = "number does" if n == 1 else "numbers do"
+        raise WorseThanAllowed(f"The gate failed: {n} {what} not pass; {found.rule}.")

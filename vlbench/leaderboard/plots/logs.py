@@ -1,0 +1,60 @@
+"""What a run noted while it trained: losses by step, and validation after each epoch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlbench.errors import DataError
+
+VALIDATION, LOSS = {"epoch", "validation"}, {"step", "task", "loss"}
+"""The keys of the two kinds of lines."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """The training curve of one run."""
+
+    losses: Mapping[str, Sequence[tuple[int, float]]]
+    """By task: the steps whose loss was noted, with the loss of that batch."""
+    validations: Mapping[int, Mapping[str, float]]
+    """By epoch: the main metrics on the validation split."""
+
+    @property
+    def last_step(self) -> int:
+        """The last step with a loss; 0 where there is none."""
+        return max((step for points in self.losses.values() for step, _ in points), default=0)
+
+
+def read_log(folder: Path, key: str) -> Log | None:
+    """The curve of a run of a results folder; None where the run has no such file."""
+    file = folder / "runs" / key / "metrics.jsonl"
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return None
+    losses: dict[str, list[tuple[int, float]]] = {}
+    validations: dict[int, dict[str, float]] = {}
+    for number, text in enumerate(lines, start=1):
+        line = _line(file, number, text)
+        if "validation" in line:
+            validations[line["epoch"]] = line["validation"]
+        elif math.isfinite(line["loss"]):
+            losses.setdefault(line["task"], []).append((line["step"], line["loss"]))
+    return Log(losses, validations)
+
+
+def _line(file: Path, number: int, text: str) -> dict[str, Any]:
+    """One line; an error where it is not what a run writes."""
+    try:
+        line = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{file}: line {number}: Not JSON: {error}") from None
+    for keys in (VALIDATION, LOSS):
+        if isinstance(line, dict) and keys <= set(line):
+            return line
+    raise DataError(f"{file}: line {number}: Neither a loss by step nor a validation.")

@@ -1,0 +1,67 @@
+"""`SHA256SUMS` of a run's folder: what its files were when the run was done.
+
+The format is that of the program `sha256sum`: `cd RUN; sha256sum -c --ignore-missing SHA256SUMS`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from vlbench.errors import DataError
+from vlbench.files import flush, write_atomically
+
+NAME = "SHA256SUMS"
+WEIGHTS = "adapter.safetensors"
+"""The one file that a folder may lack: results are often kept without weights."""
+RESULT = "result.parquet"
+SEALED = ("spec.json", "metrics.jsonl", "predictions/*.parquet", WEIGHTS, RESULT)
+"""The files that a run leaves for good; the others tell how it went, or are for looking at."""
+_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
+
+
+def sealed_files(run: Path) -> list[str]:
+    """Those of the files that are there, relative to the run's folder."""
+    return [
+        file.relative_to(run).as_posix()
+        for pattern in SEALED
+        for file in sorted(run.glob(pattern))
+        if not file.name.startswith(".")
+    ]
+
+
+def write_sums(run: Path, coming: Mapping[str, bytes] | None = None) -> Path:
+    """Write the sums of what is there, and of files that are about to come with these contents."""
+    known = {name: hashlib.sha256(content).hexdigest() for name, content in (coming or {}).items()}
+    for name in sealed_files(run):
+        if name not in known:
+            flush(run / name)  # a sum tells of what is on the disk
+            known[name] = hash_of(run / name)
+    lines = (f"{known[name]}  {name}\n" for name in sorted(known))
+    return write_atomically(run / NAME, "".join(lines))
+
+
+def read_sums(run: Path) -> dict[str, str] | None:
+    """File -> sha256 as the run's folder says; None where it says nothing."""
+    try:
+        lines = (run / NAME).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{run / NAME}: cannot be read: {error}") from None
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        match = _LINE.fullmatch(line)
+        if match is None or match[2] in found:
+            what = "a file for the second time" if match else "not `sha256  file`"
+            raise DataError(f"{run / NAME}: line {number}: {what}: {line[:120]!r}")
+        found[match[2]] = match[1]
+    return found
+
+
+def hash_of(file: Path) -> str:
+    """sha256 over a file's contents, which are read: nothing is remembered."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -1,0 +1,105 @@
+"""Reading what runs have stored as what may come from anywhere: known columns of known types only.
+
+Nothing is unpickled: Parquet holds plain values, Arrow's extension types are of no known type, and
+the notes of pandas in a file are not looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vlbench.columns import LATER, result_schema
+from vlbench.errors import DataError
+
+MOST_ROWS = 5_000_000
+"""More than any test split has; a damaged or hostile file may say anything."""
+ANSWERS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("family", pa.string()),
+        ("images", pa.list_(pa.string())),
+        ("text", pa.string()),
+        ("prediction", pa.string()),
+        ("references", pa.string()),
+        ("score", pa.float64()),
+    ]
+)
+"""The columns of `predictions/<task>.parquet`."""
+Row = dict[str, Any]
+
+
+def read_rows(file: Path) -> tuple[list[Row], list[str]]:
+    """The rows of a `result.parquet`, and the columns in it that this vlbench does not know."""
+    return _read(file, result_schema(), LATER)
+
+
+def read_answers(file: Path) -> list[Row]:
+    """The rows of a file of predictions; none has an empty cell."""
+    rows, _ = _read(file, ANSWERS, {})
+    for row in rows:
+        if None in row.values():
+            empty = next(name for name, value in row.items() if value is None)
+            raise DataError(f"column '{empty}' has empty cells")
+    return rows
+
+
+def read_lines(file: Path) -> list[Row]:
+    """The objects of a JSON Lines file."""
+    lines = []
+    try:
+        texts = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot be read: {error}") from None
+    for number, text in enumerate(texts, 1):
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"line {number}: not JSON: {error}") from None
+        if not isinstance(line, dict):
+            raise DataError(f"line {number}: not an object")
+        lines.append(line)
+    return lines
+
+
+def _read(file: Path, schema: pa.Schema, later: dict[str, Any]) -> tuple[list[Row], list[str]]:
+    try:
+        parquet = pq.ParquetFile(file)
+        found = parquet.schema_arrow
+        _check(parquet, found, schema, later)
+        known = [name for name in schema.names if name in found.names]
+        rows = parquet.read(columns=known).to_pylist()
+    except FileNotFoundError:
+        raise DataError("no such file") from None
+    except (OSError, ValueError, pa.ArrowException) as error:  # Arrow's errors are of many kinds
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"not a readable Parquet file: {reason}") from None
+    absent = {name: value for name, value in later.items() if name not in found.names}
+    return [{**absent, **row} for row in rows], sorted(set(found.names) - set(schema.names))
+
+
+def _check(
+    parquet: pq.ParquetFile, found: pa.Schema, schema: pa.Schema, later: dict[str, Any]
+) -> None:
+    """Before anything is read: every column is there, once, of its type, and not without end."""
+    faults = [
+        f"column '{field.name}' is missing"
+        for field in schema
+        if field.name not in found.names and field.name not in later
+    ]
+    for field in schema:
+        for index in found.get_all_field_indices(field.name)[:2]:
+            if not found.field(index).type.equals(field.type):
+                faults.append(
+                    f"column '{field.name}' is {found.field(index).type}, expected {field.type}"
+                )
+        if len(found.get_all_field_indices(field.name)) > 1:
+            faults.append(f"column '{field.name}' is there twice")
+    if parquet.metadata.num_rows > MOST_ROWS:
+        faults.append(f"{parquet.metadata.num_rows:,} rows, {MOST_ROWS:,} at the most")
+    if faults:
+        raise DataError("; ".join(faults))
