@@ -67,7 +67,8 @@ def compare(
     _check(a, b, baseline, max_drop, format, out)
     from vlbench.backbones import BACKBONES
     from vlbench.leaderboard import gate as gates
-    from vlbench.leaderboard.sides import Filters, both_sides
+    from vlbench.leaderboard.boards import Filters
+    from vlbench.leaderboard.sides import both_sides
 
     filters = Filters(tasks or (), backbone or (), edition or (), include or (), BACKBONES)
     pairs = both_sides(a, b, results, baseline, filters)

@@ -118,18 +118,9 @@ def _boards(
 ) -> list[Board]:
     """The boards of the runs that the filters leave."""
     from vlbench.backbones import BACKBONES
-    from vlbench.leaderboard.results import read_results
-    from vlbench.leaderboard.selection import select, suite_tasks
-    from vlbench.leaderboard.summary import summarise
+    from vlbench.leaderboard.boards import Filters, read_boards
 
-    found = select(
-        read_results(results),
-        results,
-        methods=method or (),
-        tasks=tasks or (),
-        backbone=",".join(backbone or ()),
-        backbones=BACKBONES,
-        edition=",".join(edition or ()),
-        include=include or (),
+    filters = Filters(
+        tasks or (), backbone or (), edition or (), include or (), BACKBONES, method or ()
     )
-    return summarise(found, suite_tasks())
+    return read_boards(results, filters)

@@ -63,25 +63,16 @@ def report(
     """Show results: mean and deviation over seeds per method, and the cost in trainable weights."""
     _check_out(format, out)
     from vlbench.backbones import BACKBONES
+    from vlbench.leaderboard.boards import Filters, read_boards
     from vlbench.leaderboard.examples import Examples
     from vlbench.leaderboard.report import paper_parts
-    from vlbench.leaderboard.results import read_results
-    from vlbench.leaderboard.selection import select, suite_tasks
-    from vlbench.leaderboard.summary import summarise
     from vlbench.leaderboard.ties import with_ties
 
-    found = select(
-        read_results(results),
-        results,
-        methods=method or (),
-        tasks=tasks or (),
-        backbone=",".join(backbone or ()),
-        backbones=BACKBONES,
-        edition=",".join(edition or ()),
-        include=include or (),
+    filters = Filters(
+        tasks or (), backbone or (), edition or (), include or (), BACKBONES, method or ()
     )
     examples = Examples(results)
-    boards = [with_ties(board, examples) for board in summarise(found, suite_tasks())]
+    boards = [with_ties(board, examples) for board in read_boards(results, filters)]
     if format is Format.HTML and out is not None:
         from vlbench.leaderboard.site import write_site
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,8 +11,12 @@ import pyarrow.parquet as pq
 
 from vlbench.columns import COLUMNS, IDENTIFYING, LATER, result_schema
 from vlbench.errors import DataError, NothingToReport
+from vlbench.leaderboard import index
+from vlbench.leaderboard.index import Part
 
 FILES = "runs/*/result.parquet"
+LEAST = 50
+"""Runs from which on an index is kept: fewer are read as fast without."""
 
 
 def read_results(folder: Path) -> pd.DataFrame:
@@ -20,10 +24,27 @@ def read_results(folder: Path) -> pd.DataFrame:
     files = sorted(folder.glob(FILES))
     if not files:
         raise NothingToReport(_nothing(folder))
-    parts = [_read(file) for file in files]
+    parts = _parts(folder, files)
     _refuse_copies(zip(files, parts, strict=True))
     table: pd.DataFrame = pa.concat_tables(parts).to_pandas()
     return table
+
+
+def _parts(folder: Path, files: Sequence[Path]) -> list[pa.Table]:
+    """The rows of each file, from the index where it knows the file as it is."""
+    if len(files) < LEAST:
+        return [_read(file) for file in files]
+    known = index.load(folder)
+    parts: list[tuple[str, Part]] = []
+    for file in files:
+        name, told = file.parent.name, file.stat()
+        part = known.get(name)
+        if part is None or (part.size, part.changed_ns) != (told.st_size, told.st_mtime_ns):
+            part = Part.read_now(_read(file), told.st_size, told.st_mtime_ns)
+        parts.append((name, part))
+    if any(known.get(name) is not part for name, part in parts) or len(known) > len(parts):
+        index.store(folder, parts)
+    return [part.rows for _, part in parts]
 
 
 def _run_folders(folder: Path) -> list[Path]:
@@ -65,7 +86,7 @@ def _refuse_copies(parts: Iterable[tuple[Path, pa.Table]]) -> None:
     """A copied run folder would count its seed twice."""
     seen: dict[str, Path] = {}
     for file, table in parts:
-        for key in set(table.column("key").to_pylist()):
+        for key in table.column("key").unique().to_pylist():
             if key in seen:
                 raise DataError(f"{file}: Run {key} is in {seen[key]} too. Remove one of the two.")
             seen[key] = file

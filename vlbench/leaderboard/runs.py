@@ -12,7 +12,12 @@ import pandas as pd
 
 from vlbench.columns import COLUMNS
 
-INTEGERS = tuple(column.name for column in COLUMNS if column.type == "int64")
+INTEGERS = frozenset(column.name for column in COLUMNS if column.type == "int64")
+OF_ROWS = (
+    "status", "task", "metric", "main", "family", "value", "majority", "n_examples",
+    "evaluate_seconds", "data_fingerprint", "card_hash",
+)  # fmt: skip
+"""The columns in which rows of a run differ."""
 
 
 class Family(NamedTuple):
@@ -67,7 +72,11 @@ class Run:
 def read_runs(results: pd.DataFrame) -> list[Run]:
     """The runs of a table of results, with their rows on the test split."""
     test = results[results["split"] == "test"]
-    return [_run(str(key), rows) for key, rows in test.groupby("key", sort=True)]
+    columns = {name: test[name].tolist() for name in test.columns}
+    places: dict[str, list[int]] = {}
+    for place, key in enumerate(columns["key"]):
+        places.setdefault(str(key), []).append(place)
+    return [_run(key, columns, places[key]) for key in sorted(places)]
 
 
 def same_data(runs: Sequence[Run]) -> list[list[Run]]:
@@ -84,14 +93,15 @@ def same_data(runs: Sequence[Run]) -> list[list[Run]]:
     return [members for _, members in parts]
 
 
-def _run(key: str, table: pd.DataFrame) -> Run:
-    rows = [_plain(row) for row in table.to_dict("records")]
+def _run(key: str, columns: Mapping[str, list[Any]], places: Sequence[int]) -> Run:
+    facts = {name: _plain(name, values[places[0]]) for name, values in columns.items()}
+    rows = [{name: _plain(name, columns[name][place]) for name in OF_ROWS} for place in places]
     done = [row for row in rows if row["status"] == "done"]
     overall = [row for row in rows if row["main"] and row["family"] == ""]
     seconds = [row["evaluate_seconds"] for row in overall]
     return Run(
         key=key,
-        facts=rows[0] | {"evaluate_seconds": None if None in seconds else math.fsum(seconds)},
+        facts=facts | {"evaluate_seconds": None if None in seconds else math.fsum(seconds)},
         values={(row["metric"], row["family"]): row["value"] for row in done},
         mains={row["task"]: row["metric"] for row in overall},
         grounds={
@@ -108,15 +118,8 @@ def _run(key: str, table: pd.DataFrame) -> Run:
     )
 
 
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """A row in Python's own types: None for an empty cell, where pandas has NaN."""
-    plain = {
-        name: None
-        if value is None or (isinstance(value, float) and not math.isfinite(value))
-        else value
-        for name, value in row.items()
-    }
-    whole = {
-        name: int(value) for name, value in plain.items() if value is not None and name in INTEGERS
-    }
-    return plain | whole
+def _plain(name: str, value: Any) -> Any:
+    """A cell in Python's own types: None for an empty one, where pandas has NaN."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return int(value) if name in INTEGERS else value

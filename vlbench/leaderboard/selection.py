@@ -32,7 +32,7 @@ def select(
     """
     wanted: dict[str, list[str]] = {
         "scope": ["complete", *_scopes(include)],
-        "method": [_method(name, results["method"]) for name in split_names(methods)]
+        "method": [method_name(name, results["method"]) for name in split_names(methods)]
         if methods
         else [],
         "suite": [_suite(tasks, results["suite"])] if tasks else [],
@@ -57,8 +57,8 @@ def _scopes(include: Sequence[str]) -> list[str]:
     return _all_known("scope", ",".join(include), SCOPES)
 
 
-def _method(name: str, there: Iterable[str]) -> str:
-    """The method's name in the results: as it is, by an alias, or by the path of its card."""
+def method_name(name: str, there: Iterable[str]) -> str:
+    """A method's name in results: as it is, by an alias, or by the path of its card."""
     if name in set(there):
         return name
     if is_path(name):

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from vlbench.errors import NothingToReport, UsageError
+from vlbench.leaderboard.boards import Filters, read_boards
 from vlbench.leaderboard.compare import compare
 from vlbench.leaderboard.compared import Pair, Side
 from vlbench.leaderboard.examples import Examples
-from vlbench.leaderboard.results import read_results
 from vlbench.leaderboard.row_names import RowName, find_in, typed
-from vlbench.leaderboard.selection import select, suite_tasks
 from vlbench.leaderboard.sheets import title
-from vlbench.leaderboard.summary import Board, summarise
-
-
-class Filters(NamedTuple):
-    """Which results are meant, in both folders."""
-
-    tasks: Sequence[str] = ()
-    backbone: Sequence[str] = ()
-    edition: Sequence[str] = ()
-    include: Sequence[str] = ()
-    backbones: Iterable[str] = ()
-    """The backbones there are."""
+from vlbench.leaderboard.summary import Board
 
 
 def both_sides(
@@ -52,16 +39,7 @@ class _Folder:
     """The boards of a folder of results."""
 
     def __init__(self, folder: Path, filters: Filters) -> None:
-        chosen = select(
-            read_results(folder),
-            folder,
-            tasks=filters.tasks,
-            backbone=",".join(filters.backbone),
-            backbones=filters.backbones,
-            edition=",".join(filters.edition),
-            include=filters.include,
-        )
-        self.boards = summarise(chosen, suite_tasks())
+        self.boards = read_boards(folder, filters)
         self.examples = Examples(folder)
 
     def sides(self, names: Sequence[RowName]) -> list[Side]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.cards import find_tasks
-from vlbench.cards.files import is_path, known_names, split_names
+from vlbench.cards.files import split_names
 from vlbench.errors import NothingToReport, UsageError, nearest
+from vlbench.leaderboard.selection import method_name
 from vlbench.running.named import find_run
 from vlbench.running.sums import RESULT
 
@@ -85,7 +86,7 @@ def _wanted(filters: Filters, specs: Sequence[dict[str, Any]]) -> dict[str, Coll
     wanted: dict[str, Collection[Any]] = {}
     if filters.methods:
         there = {spec["method"] for spec in specs}
-        wanted["method"] = {_method(name, there) for name in split_names(filters.methods)}
+        wanted["method"] = {method_name(name, there) for name in split_names(filters.methods)}
     if filters.tasks:
         name = "+".join(split_names(filters.tasks))
         is_there = name in {spec["suite"] for spec in specs}
@@ -97,18 +98,6 @@ def _wanted(filters: Filters, specs: Sequence[dict[str, Any]]) -> dict[str, Coll
     if filters.seeds:
         wanted["seed"] = set(filters.seeds)
     return wanted
-
-
-def _method(name: str, there: Collection[str]) -> str:
-    """By its name, an alias, or the path of its card."""
-    if name in there:
-        return name
-    if is_path(name):
-        return Path(name).stem
-    cards = known_names("methods")
-    if name in cards:
-        return cards[name].name
-    raise UsageError(f"--method {name}: Unknown method '{name}'. {nearest(name, {*cards, *there})}")
 
 
 def _known(what: str, name: str, there: Collection[str]) -> str:
