@@ -42,11 +42,17 @@ def _bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 @pytest.fixture
-def bench(_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def bench(_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A tiny edition and a random backbone to run on, with a cache of their own."""
     monkeypatch.setenv("VLBENCH_CACHE", str(_bench.root.parent / "cache"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return _bench
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """Signals are as before: a worker that ends here ignores them, and so would what is spawned."""
     handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-    yield _bench
-    for each, handler in handlers.items():  # a worker that ends badly ignores them
+    yield
+    for each, handler in handlers.items():
         signal.signal(each, handler)
