@@ -15,7 +15,8 @@ One seed says nothing about others: then the claim is about these two sets of tr
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,8 @@ Matrix = npt.NDArray[np.float64]
 DRAWS = 10_000
 BLOCK_NUMBERS = 4_000_000
 """Random numbers held at once."""
+KEPT_EXAMPLES = 2_500
+"""Test sets up to this size keep their draws: a byte each."""
 INTERVAL = (0.025, 0.975)
 BOOTSTRAP = "paired bootstrap"
 MCNEMAR = "exact McNemar"
@@ -88,17 +91,27 @@ def deviations(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
 
     The same draws for every table of that many examples, so that columns may be subtracted.
     """
-    n, m = scores.shape
+    n = len(scores)
     centred = (scores - scores.mean(axis=0)).astype(np.float32)
+    blocks = _kept(n, DRAWS) if n <= KEPT_EXAMPLES else _drawn(n, DRAWS)
+    return np.concatenate([counts.astype(np.float32) @ centred / n for counts in blocks])
+
+
+def _drawn(n: int, draws: int) -> Iterator[npt.NDArray[np.uint8]]:
+    """How often each of n examples comes in each draw: blocks of (some draws, n)."""
     generator = np.random.default_rng(n)
-    found = np.empty((DRAWS, m), np.float32)
     block = max(1, BLOCK_NUMBERS // n)
-    for start in range(0, DRAWS, block):
-        rows = min(block, DRAWS - start)
+    for start in range(0, draws, block):
+        rows = min(block, draws - start)
         chosen = generator.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
         counts = np.bincount(chosen.ravel(), minlength=rows * n).reshape(rows, n)
-        found[start : start + rows] = counts.astype(np.float32) @ centred / n
-    return found
+        yield counts.astype(np.uint8)  # 256 times the same of n is not to be seen
+
+
+@lru_cache(maxsize=8)
+def _kept(n: int, draws: int) -> list[npt.NDArray[np.uint8]]:
+    """The blocks of draws of a small test set, as many comparisons use them."""
+    return list(_drawn(n, draws))
 
 
 def _variance(differences: Sequence[Matrix]) -> tuple[float, float]:
