@@ -16,9 +16,9 @@ from vlbench.leaderboard.marks import AVERAGE
 from vlbench.leaderboard.report import sheets
 from vlbench.leaderboard.results import read_results
 from vlbench.leaderboard.selection import suite_tasks
-from vlbench.leaderboard.statistics import Comparison, holm
+from vlbench.leaderboard.statistics import LEVEL, Comparison, holm
 from vlbench.leaderboard.summary import Board, Row, summarise
-from vlbench.leaderboard.ties import LEVEL, with_ties
+from vlbench.leaderboard.ties import with_ties
 
 HOME = Path(__file__).resolve().parents[1]
 RESULTS = HOME / "results" / "mini"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from itertools import islice, pairwise
 from pathlib import Path
 from random import Random
@@ -39,14 +40,22 @@ def test_pictures_of_any_size_are_squeezed_to_the_same_shape() -> None:
     torch.testing.assert_close(found[:, :, 5, 5], torch.tensor([[1.0, 0.0, 0.2]] * 3))
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Several threads split a single picture another way than five, which rounds another way."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_a_picture_has_the_same_features_in_any_company(weights) -> None:
     encoder = MiniEncoder(weights)
     images = [draw(scene) for scene in islice(scenes("train", Random(1)), 5)]
     together = encoder.encode(images)
     for number, image in enumerate(images):
-        np.testing.assert_allclose(
-            encoder.encode([image])[0], together[number], rtol=1e-5, atol=5e-5
-        )
+        np.testing.assert_allclose(encoder.encode([image])[0], together[number], atol=1e-5)
 
 
 def test_a_frame_is_the_largest_value_over_the_cells(weights) -> None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 from tests.leaderboard.builders import run, write
-from vlbench.errors import DataError
 from vlbench.leaderboard.examples import Examples
-from vlbench.leaderboard.pairs import paired
 from vlbench.leaderboard.results import read_results
+from vlbench.leaderboard.statistics import together
 from vlbench.leaderboard.summary import Board, summarise
-from vlbench.leaderboard.ties import with_ties
+from vlbench.leaderboard.ties import Together, _groups, with_ties
 
 TASKS = ("vqav2", "gqa")
 N = 200
@@ -91,27 +90,58 @@ def test_one_seed_is_said_to_be_one(tmp_path: Path) -> None:
     add(tmp_path, "full", 0.8, seeds=1)
     add(tmp_path, "lora", 0.5)
     assert ties(tmp_path) == {"full": 1, "lora": 2}
-    assert any("one seed" in note for note in board(tmp_path).notes)
+    notes = board(tmp_path).notes
+    assert any(note.startswith("full: one seed, so compared as these") for note in notes)
+
+
+def test_the_note_speaks_of_seeds_only_where_there_are_several(tmp_path: Path) -> None:
+    add(tmp_path, "full", 0.8, seeds=1)
+    add(tmp_path, "lora", 0.5, seeds=1)
+    test, seeds = board(tmp_path).notes
+    assert test.startswith("Test: paired bootstrap over examples, against the highest mean; 5 %")
+    assert seeds.startswith("All rows: one seed")
+    add(tmp_path, "lora", 0.5, seeds=2)
+    assert "shared seeds as a second level" in board(tmp_path).notes[0]
+
+
+def test_a_row_without_a_seed_of_the_best_is_not_ranked_and_named(tmp_path: Path) -> None:
+    add(tmp_path, "full", 0.8, seeds=1)
+    add(tmp_path, "adapter", 0.7)
+    add(tmp_path, "lora", 0.5, seeds=3)
+    shutil.rmtree(tmp_path / "runs" / "lora--mini-0")
+    assert ties(tmp_path) == {"full": 1, "adapter": 2, "lora": None}
+    assert "Not tested, no seed in common with full: lora." in board(tmp_path).notes
+
+
+def test_nothing_is_said_to_be_tested_where_no_predictions_are(tmp_path: Path) -> None:
+    for method in ("full", "lora"):
+        add(tmp_path, method, 0.8)
+        for folder in tmp_path.glob(f"runs/{method}*/predictions"):
+            shutil.rmtree(folder)
+    (note,) = board(tmp_path).notes
+    assert note == "Not tested, no readable predictions of vqav2: full, lora."
+    assert ties(tmp_path) == {"full": None, "lora": None}
+
+
+def test_equal_answers_tie(tmp_path: Path) -> None:
+    add(tmp_path, "full", 0.8)
+    add(tmp_path, "lora", 0.8)
+    for seed in range(3):
+        source, target = (tmp_path / "runs" / f"{name}--mini-{seed}" for name in ("full", "lora"))
+        shutil.copytree(source / "predictions", target / "predictions", dirs_exist_ok=True)
+    assert ties(tmp_path) == {"full": 1, "lora": 1}
+
+
+def test_the_best_of_three_hundred_rows_is_told_from_the_rest() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.random((300, 1, 80))
+    scores[0] += 1.0
+    rows = Together([str(row) for row in range(300)], together([scores]))
+    groups = _groups({label: (0,) for label in rows.labels}, {(0,): rows}, {})
+    assert [label for label, group in groups.items() if group == 1] == ["0"]
 
 
 def test_a_single_row_is_not_tested(tmp_path: Path) -> None:
     add(tmp_path, "full", 0.8)
     assert ties(tmp_path) == {"full": None}
     assert not any("Test" in note for note in board(tmp_path).notes)
-
-
-def test_pairs_are_the_same_seeds_and_examples(tmp_path: Path) -> None:
-    add(tmp_path, "full", 0.8)
-    add(tmp_path, "lora", 0.5, seeds=2)
-    full, lora = board(tmp_path).rows
-    ours, theirs = paired(full, lora, TASKS, Examples(tmp_path))
-    assert [each.shape for each in ours + theirs] == [(2, N)] * 4
-    assert np.corrcoef(ours[0][0], theirs[0][0])[0, 1] > 0.8
-
-
-def test_other_examples_are_refused_by_name(tmp_path: Path) -> None:
-    add(tmp_path, "full", 0.8)
-    add(tmp_path, "lora", 0.5, ids=7)
-    full, lora = board(tmp_path).rows
-    with pytest.raises(DataError, match=r"lora seed 0 was tested on other vqav2 .* 14 ids differ"):
-        paired(full, lora, TASKS, Examples(tmp_path))

@@ -9,7 +9,7 @@ from typing import Any
 from vlbench.leaderboard.compare_sheets import compare_sheets
 from vlbench.leaderboard.compared import Item, Pair, Side
 from vlbench.leaderboard.gate import Gate
-from vlbench.leaderboard.ties import LEVEL
+from vlbench.leaderboard.statistics import LEVEL
 
 SCHEMA = "vlbench.compare/1"
 

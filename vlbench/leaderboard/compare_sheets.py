@@ -10,8 +10,8 @@ from vlbench.leaderboard.marks import AVERAGE
 from vlbench.leaderboard.notes import counted
 from vlbench.leaderboard.numbers import NONE, number, short_metric, signed
 from vlbench.leaderboard.sheets import Cell, Heading, Sheet, title
+from vlbench.leaderboard.statistics import LEVEL
 from vlbench.leaderboard.summary import Board
-from vlbench.leaderboard.ties import LEVEL
 
 HEADINGS = (
     Heading("task"),

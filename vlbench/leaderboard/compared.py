@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 from vlbench.leaderboard.examples import Examples
 from vlbench.leaderboard.marks import AVERAGE
-from vlbench.leaderboard.statistics import Comparison
+from vlbench.leaderboard.statistics import LEVEL, Comparison
 from vlbench.leaderboard.summary import Board, Row
-from vlbench.leaderboard.ties import LEVEL
 
 
 class Side(NamedTuple):

@@ -33,16 +33,16 @@ def paired(
         theirs = [(examples_of_b or examples).scores(b.runs[seed], task) for seed in seeds]
         for row, each in ((a, ours), (b, theirs)):
             for seed, scores in zip(seeds, each, strict=True):
-                _refuse_others(f"{row.label} seed {seed}", scores, ours[0], task, a.label)
+                first = f"{a.label} seed {seeds[0]}"
+                _refuse_others(f"{row.label} seed {seed}", scores, ours[0], task, first)
         sides[0].append(np.stack([each.values for each in ours]))
         sides[1].append(np.stack([each.values for each in theirs]))
     return sides
 
 
-def _refuse_others(name: str, scores: Scores, first: Scores, task: str, label: str) -> None:
+def _refuse_others(name: str, scores: Scores, first: Scores, task: str, other: str) -> None:
     if scores.ids is first.ids or np.array_equal(scores.ids, first.ids):
         return
-    differ = len(np.setxor1d(scores.ids, first.ids))
-    raise DataError(
-        f"{name} was tested on other {task} examples than {label}: {differ} ids differ."
-    )
+    count = len(np.setxor1d(scores.ids, first.ids))
+    differ = f"{count} id{'s differ' if count != 1 else ' differs'}"
+    raise DataError(f"{name} was tested on other {task} examples than {other}: {differ}.")

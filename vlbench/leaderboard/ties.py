@@ -1,40 +1,35 @@
 """Which rows the test cannot tell from the best: groups, instead of ranks by the third decimal.
 
 The best row of a column and all that Holm's correction leaves untold from it are group 1. Without
-them the best of the rest begins group 2, and so on.
+them the best of the rest begins group 2, and so on. Rows are compared on the seeds that both have.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from vlbench.errors import DataError
+from vlbench.leaderboard.draws import deviations
 from vlbench.leaderboard.examples import Examples, Scores
-from vlbench.leaderboard.statistics import Matrix, compare_drawn, deviations, holm
-from vlbench.leaderboard.summary import Board
+from vlbench.leaderboard.marks import AVERAGE
+from vlbench.leaderboard.pairwise import Pairwise, averaged, pairwise
+from vlbench.leaderboard.statistics import LEVEL, holm, p_values
+from vlbench.leaderboard.summary import Board, Row
 
-LEVEL = 0.05
-AVERAGE = "average"
+Seeds = tuple[int, ...]
+Read = dict[str, dict[int, Scores]]
+"""By row and seed."""
 
 
-class Tested(NamedTuple):
-    """A row's scores on some tasks, with draws of their means."""
+class Together(NamedTuple):
+    """Rows that all have some seeds, compared on these."""
 
-    matrices: Sequence[Matrix]
-    """Per task (seeds, examples)."""
-    drawn: npt.NDArray[np.float32]
-    """(draws, seeds): deviations of each seed's mean over the tasks."""
-    seeds: Sequence[int]
-
-    @property
-    def mean(self) -> float:
-        """Over tasks, seeds and examples."""
-        return float(np.mean([matrix.mean() for matrix in self.matrices]))
+    labels: Sequence[str]
+    rows: Pairwise
 
 
 def with_ties(board: Board, examples: Examples) -> Board:
@@ -42,42 +37,40 @@ def with_ties(board: Board, examples: Examples) -> Board:
     if sum(bool(row.runs) for row in board.rows) < 2:
         return board
     faults: dict[str, str] = {}
-    scores = _read(board, examples, faults)
-    drawn = {task: _draw(of_rows) for task, of_rows in scores.items()}
+    tables = {
+        task: _tables(_read(board, task, examples, faults), number)
+        for number, task in enumerate(board.mains)
+    }
     columns = {metric: [task] for task, metric in board.mains.items()}
     if len(board.mains) > 1:
         columns[AVERAGE] = list(board.mains)
     ties: dict[str, dict[str, int]] = {row.label: {} for row in board.rows}
     for column, tasks in columns.items():
-        for label, group in _groups(_tested(tasks, scores, drawn)).items():
+        joined = _joined([tables[task] for task in tasks])
+        for label, group in _groups(_best_first(board, column, joined), joined, faults).items():
             ties[label][column] = group
     rows = [replace(row, ties=ties[row.label]) for row in board.rows]
-    return replace(board, rows=rows, notes=[*board.notes, *_notes(board, faults)])
+    tested = [row for row in rows if row.ties]
+    return replace(board, rows=rows, notes=[*board.notes, *_notes(tested, faults)])
 
 
-Read = dict[str, dict[int, Scores]]
-"""By row and seed."""
-
-
-def _read(board: Board, examples: Examples, faults: dict[str, str]) -> dict[str, Read]:
-    """Per task the scores of the rows that were tested on the same examples."""
-    found: dict[str, Read] = {}
-    for task, metric in board.mains.items():
-        found[task] = {}
-        first: Scores | None = None
-        for row in board.rows:
-            if not row.stat(metric).n:
-                continue
-            try:
-                scores = {seed: examples.scores(key, task) for seed, key in row.runs.items()}
-            except DataError:
-                faults[row.label] = f"no readable predictions of {task}"
-                continue
-            first = first or next(iter(scores.values()))
-            if all(_same(each, first) for each in scores.values()):
-                found[task][row.label] = scores
-            else:
-                faults[row.label] = f"other {task} examples than the first row"
+def _read(board: Board, task: str, examples: Examples, faults: dict[str, str]) -> Read:
+    """The scores of the rows that were tested on the same examples of a task."""
+    found: Read = {}
+    first: Scores | None = None
+    for row in board.rows:
+        if not row.stat(board.mains[task]).n:
+            continue
+        try:
+            scores = {seed: examples.scores(row.runs[seed], task) for seed in sorted(row.runs)}
+        except DataError:
+            faults.setdefault(row.label, f"no readable predictions of {task}")
+            continue
+        first = first or next(iter(scores.values()))
+        if all(_same(each, first) for each in scores.values()):
+            found[row.label] = scores
+        else:
+            faults.setdefault(row.label, f"other {task} examples than the first row")
     return found
 
 
@@ -85,69 +78,93 @@ def _same(a: Scores, b: Scores) -> bool:
     return a.ids is b.ids or np.array_equal(a.ids, b.ids)
 
 
-def _draw(rows: Read) -> dict[str, npt.NDArray[np.float32]]:
-    """Draws of each row's means, (draws, seeds), all from the same examples."""
-    if not rows:
+def _tables(rows: Read, number: int) -> dict[Seeds, Together]:
+    """For each set of seeds that some two rows have in common, the rows that have it."""
+    sets = {tuple(of_seeds) for of_seeds in rows.values()}
+    common = sorted({tuple(sorted(set(a) & set(b))) for a in sets for b in sets} - {()})
+    if not common:
         return {}
-    columns = [scores.values for of_seeds in rows.values() for scores in of_seeds.values()]
-    drawn = deviations(np.stack(columns, axis=1))
-    ends = np.cumsum([len(of_seeds) for of_seeds in rows.values()])
-    return dict(zip(rows, np.split(drawn, ends[:-1], axis=1), strict=True))
+    labels = {seeds: [each for each in rows if set(seeds) <= set(rows[each])] for seeds in common}
+    scores = [
+        np.array([[rows[label][seed].values for seed in seeds] for label in labels[seeds]])
+        for seeds in common
+    ]
+    drawn = deviations(np.concatenate([each.mean(axis=1) for each in scores]).T, number)
+    ends = np.cumsum([len(each) for each in scores])[:-1]
+    parts = zip(common, scores, np.split(drawn, ends, axis=1), strict=True)
+    return {seeds: Together(labels[seeds], pairwise(each, own)) for seeds, each, own in parts}
 
 
-def _tested(
-    tasks: Sequence[str], scores: Mapping[str, Read], drawn: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Tested]:
-    """The rows that have all of these tasks."""
-    labels = [label for label in scores[tasks[0]] if all(label in scores[task] for task in tasks)]
+def _joined(tasks: Sequence[Mapping[Seeds, Together]]) -> dict[Seeds, Together]:
+    """The mean of tasks, of the rows that have them all."""
+    if len(tasks) == 1:
+        return dict(tasks[0])
     found = {}
-    for label in labels:
-        seeds = sorted(scores[tasks[0]][label])
-        matrices = [
-            np.stack([scores[task][label][seed].values for seed in seeds]) for task in tasks
-        ]
-        order = [list(scores[tasks[0]][label]).index(seed) for seed in seeds]
-        draws = sum(drawn[task][label][:, order] for task in tasks) / len(tasks)
-        found[label] = Tested(matrices, draws, seeds)
+    for seeds in set.intersection(*(set(task) for task in tasks)):
+        parts = [task[seeds] for task in tasks]
+        labels = [label for label in parts[0].labels if all(label in each.labels for each in parts)]
+        rows = [each.rows.of([each.labels.index(label) for label in labels]) for each in parts]
+        found[seeds] = Together(labels, averaged(rows))
     return found
 
 
-def _groups(rows: dict[str, Tested]) -> dict[str, int]:
-    """The group of each row, from 1; rows without a seed of the best in hand start their own."""
-    left = dict(sorted(rows.items(), key=lambda item: -item[1].mean))
+def _best_first(board: Board, column: str, tables: Mapping[Seeds, Together]) -> dict[str, Seeds]:
+    """The seeds of the rows that can be tested, the row with the highest mean first."""
+
+    def mean(row: Row) -> float | None:
+        return (row.average if column == AVERAGE else row.stat(column)).mean
+
+    means = {row.label: mean(row) for row in board.rows}
+    seeds = {row.label: tuple(sorted(row.runs)) for row in board.rows}
+    there = {label for table in tables.values() for label in table.labels}
+    ranked = sorted((-mean, label) for label, mean in means.items() if mean is not None)
+    return {label: seeds[label] for _, label in ranked if label in there}
+
+
+def _groups(
+    left: dict[str, Seeds], tables: Mapping[Seeds, Together], faults: dict[str, str]
+) -> dict[str, int]:
+    """The group of each row, from 1; those without a seed of the best in hand have none."""
+    places = {
+        seeds: {label: place for place, label in enumerate(table.labels)}
+        for seeds, table in tables.items()
+    }
     groups: dict[str, int] = {}
     number = 0
     while left:
         number += 1
         best, *others = left
-        p_values = [_p(left[best], left[other]) for other in others]
-        tied = {best} | {
-            other for other, p in zip(others, holm(p_values), strict=True) if p >= LEVEL
-        }
+        common = {each: tuple(sorted(set(left[best]) & set(left[each]))) for each in others}
+        found: dict[str, float] = {}
+        for seeds in set(common.values()) - {()}:
+            labels = [each for each in others if common[each] == seeds]
+            place = places[seeds]
+            numbers = [place[each] for each in labels]
+            p = p_values(tables[seeds].rows, place[best], numbers)
+            found |= zip(labels, p, strict=True)
+        for each in set(others) - set(found):
+            faults.setdefault(each, f"no seed in common with {best}")
+        adjusted = zip(found, holm(list(found.values())), strict=True)
+        tied = {best} | {each for each, p in adjusted if p >= LEVEL}
         groups |= dict.fromkeys(tied, number)
-        left = {label: row for label, row in left.items() if label not in tied}
+        left = {each: left[each] for each in others if each in found and each not in tied}
     return groups
 
 
-def _p(a: Tested, b: Tested) -> float:
-    """The p of the difference on the seeds that both have; 0 where they have none."""
-    seeds = sorted(set(a.seeds) & set(b.seeds))
-    if not seeds:
-        return 0.0
-    ours, theirs = ([list(row.seeds).index(seed) for seed in seeds] for row in (a, b))
-    differences = [x[ours] - y[theirs] for x, y in zip(a.matrices, b.matrices, strict=True)]
-    drawn = a.drawn[:, ours].mean(axis=1) - b.drawn[:, theirs].mean(axis=1)
-    return compare_drawn(differences, drawn).p
-
-
-def _notes(board: Board, faults: Mapping[str, str]) -> list[str]:
+def _notes(tested: Sequence[Row], faults: Mapping[str, str]) -> list[str]:
     """What was tested, with how many seeds, and what was not."""
-    notes = [
-        "Test: paired bootstrap over examples, seeds as a second level, against the highest mean; "
-        "5 % with Holm's correction (docs/statistics.md)."
-    ]
-    if 1 in {len(row.runs) for row in board.rows}:
-        notes.append("A row of one seed is compared on that seed alone: these weights, not seeds.")
+    notes = []
+    if tested:
+        seeds = max(len(row.runs) for row in tested)
+        level = " shared seeds as a second level," if seeds > 1 else ""
+        notes.append(
+            f"Test: paired bootstrap over examples,{level} against the highest mean; 5 % with "
+            "Holm's correction; few seeds tie with much (docs/statistics.md)."
+        )
+    single = [row.label for row in tested if len(row.runs) == 1]
+    if single:
+        who = "All rows" if len(single) == len(tested) else ", ".join(single)
+        notes.append(f"{who}: one seed, so compared as these trained weights, not as other seeds.")
     for fault in sorted(set(faults.values())):
         labels = [label for label, said in faults.items() if said == fault]
         notes.append(f"Not tested, {fault}: {', '.join(labels)}.")

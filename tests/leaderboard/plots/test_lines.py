@@ -9,9 +9,9 @@ import pytest
 from tests.leaderboard.boards import METRICS, boards_of
 from tests.leaderboard.builders import image_text
 from tests.leaderboard.plots.log_builders import trained, validation, write_log
+from vlbench.leaderboard.logs import Log
 from vlbench.leaderboard.plots.curves import read_logs
 from vlbench.leaderboard.plots.lines import BINS, loss_lines, validation_lines
-from vlbench.leaderboard.plots.logs import Log
 from vlbench.leaderboard.results import read_results
 from vlbench.leaderboard.summary import Board, summarise
 

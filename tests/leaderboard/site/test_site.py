@@ -307,8 +307,20 @@ def test_spec_card_and_log_of_any_shape_do_no_harm(tmp_path: Path) -> None:
         (place / "spec.json").write_text(json.dumps(spec))
         (place / "metrics.jsonl").write_text('[1]\n{"step": "a", "loss": {}}\n{"validation": 3}\n')
         predict(place, "gqa", [example(1, images=None, text=None, references=None)])
-        write_site(boards(folder), folder, tmp_path / "out")
+        told: list[str] = []
+        write_site(boards(folder), folder, tmp_path / "out", told.append)
         assert read(tmp_path / "out" / "methods" / "full.html").all("section", "row")
+        assert any("metrics.jsonl: line 1: Neither a loss" in text for text in told)
+
+
+def test_a_torn_log_is_told_and_leaves_the_page_without_a_curve(tmp_path: Path) -> None:
+    rows = image_text("full", 1, 2, 3, 4)
+    folder = write(tmp_path, rows)
+    (folder / "runs" / rows[0]["key"] / "metrics.jsonl").write_text('{"step": 1, "ta')
+    told: list[str] = []
+    write_site(boards(folder), folder, tmp_path / "out", told.append)
+    assert [text for text in told if "metrics.jsonl: line 1: Not JSON" in text]
+    assert "Training" not in read(tmp_path / "out" / "methods" / "full.html").text
 
 
 def test_results_without_anything_beside_them_make_a_site(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vlbench.errors import NothingToReport
+from vlbench.leaderboard.logs import read_log
 from vlbench.leaderboard.marks import AVERAGE
 from vlbench.leaderboard.plots.captions import curve_notes
 from vlbench.leaderboard.plots.descriptions import curves_heading
 from vlbench.leaderboard.plots.grid import Grid, grid, rows
 from vlbench.leaderboard.plots.lines import Line, Lines, Logs, loss_lines, validation_lines
-from vlbench.leaderboard.plots.logs import read_log
 from vlbench.leaderboard.plots.page import (
     Band,
     Entry,
@@ -28,7 +28,7 @@ from vlbench.leaderboard.plots.page import (
     space,
 )
 from vlbench.leaderboard.plots.quantity import Quantity
-from vlbench.leaderboard.site.scales import linear_ticks, log_ticks, short
+from vlbench.leaderboard.scales import linear_ticks, log_ticks, short
 from vlbench.leaderboard.summary import Board
 
 LOOKS = (

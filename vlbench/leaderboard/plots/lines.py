@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from vlbench.leaderboard.logs import Log
 from vlbench.leaderboard.marks import AVERAGE
-from vlbench.leaderboard.plots.logs import Log
 from vlbench.leaderboard.summary import Board, Row
 
 BINS = 24

@@ -27,7 +27,7 @@ from vlbench.leaderboard.plots.style import (
     MARKERS,
     PAPER,
 )
-from vlbench.leaderboard.site.scales import linear_ticks, log_ticks, short
+from vlbench.leaderboard.scales import linear_ticks, log_ticks, short
 
 NAME_SIZE = 6.2
 MOST_NAMES = 45

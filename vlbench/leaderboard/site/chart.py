@@ -14,9 +14,9 @@ from vlbench.leaderboard.numbers import deviation, number
 from vlbench.leaderboard.plots.costs import COSTS, Cost
 from vlbench.leaderboard.plots.frontier import on_frontier
 from vlbench.leaderboard.plots.points import score, scored_by
+from vlbench.leaderboard.scales import Scale, linear_scale, log_scale, short
 from vlbench.leaderboard.site.labels import Box, Label, place_labels
 from vlbench.leaderboard.site.layout import Entry, Place
-from vlbench.leaderboard.site.scales import Scale, linear_scale, log_scale, short
 from vlbench.leaderboard.summary import Row, Stat
 
 WIDTH, HEIGHT = 960, 420

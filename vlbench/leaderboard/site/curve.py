@@ -1,17 +1,15 @@
-"""The training curve of a run: loss by step, a line per task, and validation after each epoch."""
+"""The training curve of a run: loss by step, a line per task."""
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from vlbench.errors import DataError
+from vlbench.leaderboard.logs import Log
+from vlbench.leaderboard.scales import Scale, log_scale, short
 from vlbench.leaderboard.site.chart import Tick
-from vlbench.leaderboard.site.scales import Scale, log_scale, short
 
 WIDTH, HEIGHT = 640, 280
 LEFT, TOP, RIGHT, BOTTOM = 48, 12, 12, 44
@@ -44,35 +42,10 @@ class Curve:
     bottom: int = HEIGHT - BOTTOM
 
 
-class Validation(NamedTuple):
-    """The metrics on the validation split after an epoch."""
-
-    epoch: int
-    values: dict[str, float]
-
-
-def read_log(folder: Path, key: str) -> list[dict[str, Any]]:
-    """The lines of a run's `metrics.jsonl`; none where it has no such file."""
-    path = folder / "runs" / key / "metrics.jsonl"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    try:
-        found = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON Lines: {error}") from None
-    return [line for line in found if isinstance(line, dict)]
-
-
-def make_curve(log: Sequence[dict[str, Any]]) -> Curve | None:
+def make_curve(log: Log) -> Curve | None:
     """The losses of a log; None where there are too few for a line."""
-    losses: dict[str, list[tuple[int, float]]] = {}
-    for line in log:
-        step, loss = line.get("step"), line.get("loss")
-        if isinstance(step, int) and isinstance(loss, int | float) and 0 < loss < float("inf"):
-            losses.setdefault(str(line.get("task", "loss")), []).append((step, float(loss)))
-    lines = {task: _smooth(points) for task, points in losses.items() if len(points) > 1}
+    positive = {task: [p for p in points if p[1] > 0] for task, points in log.losses.items()}
+    lines = {task: _smooth(points) for task, points in positive.items() if len(points) > 1}
     if not lines:
         return None
     every = [point for points in lines.values() for point in points]
@@ -87,17 +60,6 @@ def make_curve(log: Sequence[dict[str, Any]]) -> Curve | None:
         [Tick(x(value), short(value)) for value in x.ticks],
         [Tick(y(value), short(value)) for value in y.ticks],
     )
-
-
-def validations(log: Sequence[dict[str, Any]]) -> list[Validation]:
-    """What was measured after each epoch."""
-    found = []
-    for line in log:
-        values = line.get("validation")
-        if isinstance(values, dict) and isinstance(line.get("epoch"), int):
-            numbers = {str(k): float(v) for k, v in values.items() if isinstance(v, int | float)}
-            found.append(Validation(line["epoch"], numbers))
-    return found
 
 
 def _smooth(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from vlbench.leaderboard.site.cells import (
     metric_columns,
     percent_cell,
 )
-from vlbench.leaderboard.site.curve import Curve, Validation, make_curve, read_log, validations
+from vlbench.leaderboard.site.curve import Curve, make_curve
 from vlbench.leaderboard.site.layout import Entry, Place
 from vlbench.leaderboard.site.published import Published, published
 from vlbench.leaderboard.site.samples import choose
@@ -73,7 +73,8 @@ class Section:
     """In what the specs of the runs differ."""
     curve: Curve | None
     validation_names: Sequence[str]
-    validations: Sequence[tuple[int, Validation]]
+    validations: Sequence[tuple[int, int, Mapping[str, float]]]
+    """Seed, epoch, metrics."""
     """By seed and epoch."""
     tasks: Sequence[TaskSamples]
     seed: int | None
@@ -121,8 +122,14 @@ def make_method(method: str, source: Source) -> MethodPage:
 def _section(place: Place, entry: Entry, source: Source, is_sampled: bool) -> Section:
     card = _card(source, entry)
     keys = [entry.row.runs[seed] for seed in sorted(entry.row.runs)]
-    logs = {seed: read_log(source.results, entry.row.runs[seed]) for seed in sorted(entry.row.runs)}
-    checked = [(seed, each) for seed, log in logs.items() for each in validations(log)]
+    logs = {seed: source.log(entry.row.runs[seed]) for seed in sorted(entry.row.runs)}
+    first = logs[min(logs)] if logs else None
+    checked = [
+        (seed, epoch, values)
+        for seed, log in logs.items()
+        if log
+        for epoch, values in log.validations.items()
+    ]
     tasks = list(place.board.mains) if is_sampled and keys else []
     return Section(
         place=place,
@@ -141,8 +148,8 @@ def _section(place: Place, entry: Entry, source: Source, is_sampled: bool) -> Se
         tuning=_tuning(card),
         spec=pretty(source.spec(keys[0])) if keys and source.spec(keys[0]) else "",
         differing=differing([source.spec(key) for key in keys]) if keys else [],
-        curve=make_curve(logs[min(logs)]) if is_sampled and logs else None,
-        validation_names=list(dict.fromkeys(n for _, each in checked for n in each.values)),
+        curve=make_curve(first) if is_sampled and first else None,
+        validation_names=list(dict.fromkeys(n for _, _, values in checked for n in values)),
         validations=checked,
         tasks=[_samples(place, entry, task, source) for task in tasks],
         seed=min(logs) if logs else None,

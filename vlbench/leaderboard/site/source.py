@@ -9,6 +9,7 @@ from typing import Any
 
 from vlbench.errors import DataError
 from vlbench.leaderboard.examples import Examples
+from vlbench.leaderboard.logs import Log, read_log
 from vlbench.leaderboard.paper import paper_rows
 from vlbench.leaderboard.runs import Run
 from vlbench.leaderboard.site.difficulty import Difficulty, difficulty
@@ -43,6 +44,7 @@ class Source:
     ) -> None:
         self.layout = Layout(boards)
         self.results = results
+        self.say = say
         self.pictures = Pictures(folder, say)
         self.runs: Mapping[str, Run] = {run.key: run for board in boards for run in board.runs}
         self.papers = paper_rows()
@@ -68,6 +70,14 @@ class Source:
                 self._specs.clear()
             self._specs[key] = read_spec(self.results, key)
         return self._specs[key]
+
+    def log(self, key: str) -> Log | None:
+        """The training curve of a run; of a damaged one a word is said, and the page has none."""
+        try:
+            return read_log(self.results, key)
+        except DataError as error:
+            self.say(f"no training curve: {error}")
+            return None
 
     def card(self, place: Place, task: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """The spec of the newest run of a board that tells the task's card, and the card."""

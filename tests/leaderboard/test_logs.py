@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from tests.leaderboard.plots.log_builders import loss, validation, write_log
 from vlbench.errors import DataError
-from vlbench.leaderboard.plots.logs import read_log
+from vlbench.leaderboard.logs import read_log
 
 
 def test_losses_are_read_by_task_and_validations_by_epoch(tmp_path: Path) -> None:
@@ -34,6 +35,15 @@ def test_losses_that_are_no_numbers_are_passed_over(tmp_path: Path) -> None:
     assert (log.losses, log.last_step) == ({}, 0)
 
 
+def test_a_metric_that_could_not_be_measured_is_left_out(tmp_path: Path) -> None:
+    file = write_log(tmp_path, "a", loss(10, "gqa", 3.0))
+    line = {"epoch": 1, "validation": {"gqa.accuracy": 61.5, "coco.meteor": None}}
+    file.write_text(file.read_text() + json.dumps(line) + "\n")
+    log = read_log(tmp_path, "a")
+    assert log is not None
+    assert log.validations == {1: {"gqa.accuracy": 61.5}}
+
+
 def test_a_run_without_a_curve_has_none(tmp_path: Path) -> None:
     assert read_log(tmp_path, "a") is None
 
@@ -44,6 +54,9 @@ def test_a_run_without_a_curve_has_none(tmp_path: Path) -> None:
         ('{"step": 20, "lo', "metrics.jsonl: line 2: Not JSON: "),
         ("[1]", "metrics.jsonl: line 2: Neither a loss by step nor a validation."),
         ('{"step": 20}', "line 2: Neither"),
+        ('{"step": 20, "task": "gqa", "loss": "1"}', "line 2: Neither"),
+        ('{"step": 20, "task": "gqa", "loss": null}', "line 2: Neither"),
+        ('{"epoch": 1, "validation": 3}', "line 2: Neither"),
     ],
 )
 def test_a_damaged_line_is_told_with_its_place(line: str, message: str, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vlbench.leaderboard.site.scales import (
+from vlbench.leaderboard.scales import (
     Scale,
     linear_scale,
     linear_ticks,

@@ -42,7 +42,8 @@ def read_log(folder: Path, key: str) -> Log | None:
     for number, text in enumerate(lines, start=1):
         line = _line(file, number, text)
         if "validation" in line:
-            validations[line["epoch"]] = line["validation"]
+            values = line["validation"]
+            validations[line["epoch"]] = {n: float(v) for n, v in values.items() if _is_number(v)}
         elif math.isfinite(line["loss"]):
             losses.setdefault(line["task"], []).append((line["step"], line["loss"]))
     return Log(losses, validations)
@@ -54,7 +55,13 @@ def _line(file: Path, number: int, text: str) -> dict[str, Any]:
         line = json.loads(text)
     except ValueError as error:
         raise DataError(f"{file}: line {number}: Not JSON: {error}") from None
-    for keys in (VALIDATION, LOSS):
-        if isinstance(line, dict) and keys <= set(line):
+    if isinstance(line, dict):
+        if set(line) >= VALIDATION and isinstance(line["validation"], dict):
+            return line
+        if set(line) >= LOSS and _is_number(line["loss"]):
             return line
     raise DataError(f"{file}: line {number}: Neither a loss by step nor a validation.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
