@@ -63,18 +63,85 @@ def test_new_changed_and_vanished_runs_are_noticed(
     pd.testing.assert_frame_equal(read_results(folder), plainly(folder, monkeypatch))
 
 
-def test_a_file_written_twice_in_a_tick_is_read_again(folder: Path) -> None:
-    now = time.time()
-    file = folder / "runs" / "full--mini-0" / "result.parquet"
-    os.utime(file, (now, now))
-    told = file.stat()
-    read_results(folder)
+def put(file: Path, values: list[float]) -> None:
+    """Other numbers in a file, laid out so that its size does not tell."""
     table = pq.read_table(file)
     place = table.schema.get_field_index("value")
-    values = pa.array([10.0, 20.0, 30.0, 40.0])
-    pq.write_table(table.set_column(place, table.schema.field("value"), values), file)
-    os.utime(file, ns=(told.st_mtime_ns, told.st_mtime_ns))
-    assert 10.0 in set(read_results(folder)["value"])
+    changed = table.set_column(place, table.schema.field("value"), pa.array(values))
+    plainest = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+    pq.write_table(changed, file, **plainest)
+
+
+def rewrite(file: Path, values: list[float]) -> None:
+    """Other numbers in a file of the same size and time."""
+    before = file.stat()
+    put(file, values)
+    os.utime(file, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+@pytest.fixture
+def young(folder: Path) -> Path:
+    """A part file of just now."""
+    file = folder / "runs" / "full--mini-0" / "result.parquet"
+    put(file, [1.5, 2.25, 3.125, 4.75])
+    return file
+
+
+def test_a_file_written_twice_in_a_tick_is_read_again(folder: Path, young: Path) -> None:
+    read_results(folder)
+    rewrite(young, [4.75, 3.125, 2.25, 1.5])
+    assert read_results(folder).set_index(["key", "task"])["value"]["full--mini-0", "coco"] == 1.5
+
+
+def test_an_old_file_of_the_same_size_and_time_is_not_read_again(folder: Path, young: Path) -> None:
+    os.utime(young, (OLD, OLD))
+    read_results(folder)
+    rewrite(young, [4.75, 3.125, 2.25, 1.5])
+    assert read_results(folder).set_index(["key", "task"])["value"]["full--mini-0", "coco"] == 4.75
+
+
+def test_a_file_written_while_a_slow_read_goes_on_is_read_again(
+    folder: Path, young: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = time.time_ns()
+    monkeypatch.setattr("vlbench.leaderboard.index.time.time_ns", lambda: clock)
+    whole = reading._read
+
+    def slow(file: Path) -> pa.Table:
+        nonlocal clock
+        rows = whole(file)
+        clock += 10_000_000_000 * (file == young)
+        return rows
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reading, "_read", slow)
+        read_results(folder)
+    rewrite(young, [4.75, 3.125, 2.25, 1.5])
+    assert read_results(folder).set_index(["key", "task"])["value"]["full--mini-0", "coco"] == 1.5
+
+
+def test_a_run_that_goes_while_results_are_read_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = reading.index.load
+
+    def load(place: Path) -> object:
+        (place / "runs" / "full--mini-0" / "result.parquet").unlink()
+        return whole(place)
+
+    monkeypatch.setattr(reading.index, "load", load)
+    with pytest.raises(DataError, match=r"full--mini-0.*It has gone"):
+        read_results(folder)
+
+
+def test_an_index_of_another_version_is_not_believed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = read_results(folder)
+    monkeypatch.setattr(reading.index, "VERSION", 2)
+    assert reading.index.load(folder) == {}
+    pd.testing.assert_frame_equal(read_results(folder), plain)
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"x" * 999])

@@ -1,4 +1,4 @@
-"""All rows of a results folder in one file of the cache, so that 10,000 runs are read in seconds.
+"""All rows of a results folder in one file of the cache: those of 10,000 runs are there in seconds.
 
 Only a cache: it may be deleted at any time, is written again where it is torn, foreign or of
 another version, and is done without where it cannot be written. A run's rows come from it while
@@ -36,11 +36,29 @@ class Part(NamedTuple):
     changed_ns: int
     rows: pa.Table
 
+
+class Look(NamedTuple):
+    """A file's size and time, as they were when it was looked at, before it is read."""
+
+    size: int
+    changed_ns: int
+    is_young: bool
+    """Another write may leave the same size and time."""
+
     @classmethod
-    def read_now(cls, rows: pa.Table, size: int, changed_ns: int) -> Part:
-        """Rows read a moment ago; a file too young to be trusted has no time."""
-        is_racy = changed_ns > time.time_ns() - RACY_NS
-        return cls(size, 0 if is_racy else changed_ns, rows)
+    def at(cls, file: Path) -> Look:
+        """Look at a file now: the clock first, so that nothing later seems old."""
+        now = time.time_ns()
+        told = file.stat()
+        return cls(told.st_size, told.st_mtime_ns, told.st_mtime_ns > now - RACY_NS)
+
+    def shows(self, part: Part | None) -> bool:
+        """Whether the file is the one that the part was read from."""
+        return part is not None and (part.size, part.changed_ns) == (self.size, self.changed_ns)
+
+    def part(self, rows: pa.Table) -> Part:
+        """What was read after this look; a file that was too young has no time to be known by."""
+        return Part(self.size, 0 if self.is_young else self.changed_ns, rows)
 
 
 def load(folder: Path) -> dict[str, Part]:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from vlbench.columns import COLUMNS, IDENTIFYING, LATER, result_schema
 from vlbench.errors import DataError, NothingToReport
 from vlbench.leaderboard import index
-from vlbench.leaderboard.index import Part
+from vlbench.leaderboard.index import Look, Part
 
 FILES = "runs/*/result.parquet"
 LEAST = 50
@@ -37,11 +37,14 @@ def _parts(folder: Path, files: Sequence[Path]) -> list[pa.Table]:
     known = index.load(folder)
     parts: list[tuple[str, Part]] = []
     for file in files:
-        name, told = file.parent.name, file.stat()
-        part = known.get(name)
-        if part is None or (part.size, part.changed_ns) != (told.st_size, told.st_mtime_ns):
-            part = Part.read_now(_read(file), told.st_size, told.st_mtime_ns)
-        parts.append((name, part))
+        try:
+            look = Look.at(file)
+        except FileNotFoundError:
+            raise DataError(f"{file}: It has gone while results were read. Try again.") from None
+        part = known.get(file.parent.name)
+        if part is None or not look.shows(part):
+            part = look.part(_read(file))
+        parts.append((file.parent.name, part))
     if any(known.get(name) is not part for name, part in parts) or len(known) > len(parts):
         index.store(folder, parts)
     return [part.rows for _, part in parts]
