@@ -49,10 +49,23 @@ def bench(_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return _bench
 
 
+SIGNALS = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_DFL,
+    signal.SIGQUIT: signal.SIG_DFL,
+}
+
+
 @pytest.fixture(autouse=True)
 def _signals() -> Iterator[None]:
-    """Signals are as before: a worker that ends here ignores them, and so would what is spawned."""
-    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    """Signals work in every test: a worker that ends in a process ignores them from there on.
+
+    So would the processes that later tests start, and a pool of them would never end. A command in
+    the background of a shell is started with some of them ignored, too.
+    """
+    for each, handler in SIGNALS.items():
+        signal.signal(each, handler)
     yield
-    for each, handler in handlers.items():
+    for each, handler in SIGNALS.items():
         signal.signal(each, handler)

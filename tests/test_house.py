@@ -6,13 +6,15 @@ import json
 import re
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
 import pytest
 
-HEAVY = {"torch", "transformers", "accelerate", "peft", "pandas", "matplotlib"}
+HEAVY = {
+    *("torch", "transformers", "accelerate", "peft", "numpy", "scipy", "pandas", "pyarrow"),
+    *("matplotlib", "submitit", "safetensors", "h5py", "PIL", "pycocoevalcap", "huggingface_hub"),
+}
 LIGHT = [["--help"], ["list", "methods"], ["list", "backbones"], ["show", "compacter"]]
 
 
@@ -29,17 +31,6 @@ def test_starting_up_imports_nothing_heavy(words: list[str]) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
     assert not HEAVY & set(json.loads(result.stderr.splitlines()[-1]))
-
-
-@pytest.mark.parametrize("words", LIGHT[:2], ids=" ".join)
-def test_starting_up_takes_no_more_than_0_6_seconds(words: list[str]) -> None:
-    def seconds() -> float:
-        start = time.perf_counter()
-        command = [sys.executable, "-m", "vlbench", *words]
-        subprocess.run(command, capture_output=True, timeout=60, check=True)
-        return time.perf_counter() - start
-
-    assert min(seconds() for _ in range(3)) < 0.6
 
 
 def test_every_command_has_help() -> None:

@@ -15,14 +15,11 @@ from benchmarks import error_rate
 from vlbench.leaderboard import draws
 from vlbench.leaderboard.statistics import (
     LEVEL,
-    RARE,
     Matrix,
     compare_scores,
     holm,
     judge,
     mcnemar,
-    p_values,
-    together,
 )
 
 RNG = np.random.default_rng
@@ -150,17 +147,6 @@ def test_a_clear_difference_stays_clear_among_a_thousand() -> None:
     found = compare_scores([a], [np.zeros((1, 400))])
     assert found.p == pytest.approx(stats.ttest_rel(a[0], np.zeros(400)).pvalue, rel=1e-6)
     assert holm([found.p, *[1.0] * 999])[0] < 1e-10
-
-
-def test_many_rows_are_judged_as_each_pair_is() -> None:
-    rng = RNG(0)
-    levels = np.array([0.0, 0.0, 0.1, 0.15, 0.2, 0.3, 2.0])
-    tasks = [rng.normal(levels[:, None, None], 1.0, (7, 3, n)) for n in (90, 60)]
-    p = p_values(together(tasks), 0, range(1, 7))
-    pairs = [compare_scores([t[0] for t in tasks], [t[i] for t in tasks]).p for i in range(1, 7)]
-    assert [each < LEVEL for each in p] == [each < LEVEL for each in pairs]
-    assert p == pytest.approx(pairs, abs=0.03)
-    assert p[-1] == pytest.approx(pairs[-1]) and p[-1] < RARE
 
 
 def test_the_same_comparison_gives_the_same_numbers() -> None:

@@ -136,8 +136,8 @@ def test_the_best_of_three_hundred_rows_is_told_from_the_rest() -> None:
     rng = np.random.default_rng(0)
     scores = rng.random((300, 1, 80))
     scores[0] += 1.0
-    rows = Together([str(row) for row in range(300)], together([scores]))
-    groups = _groups({label: (0,) for label in rows.labels}, {(0,): rows}, {})
+    rows = Together.of([str(row) for row in range(300)], together([scores]))
+    groups = _groups({label: (0,) for label in rows.places}, {(0,): rows}, {})
     assert [label for label, group in groups.items() if group == 1] == ["0"]
 
 

@@ -115,7 +115,7 @@ def test_a_rank_that_dies_interrupts_the_main_one(others_that_do: Start, quick: 
     started = time.monotonic()
     with pytest.raises(RunFailed, match="process 2 of 2 ended: 4"), others.watched():
         time.sleep(30)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25  # it sleeps for 30
 
 
 def test_a_lost_connection_is_explained_by_the_rank_that_left(

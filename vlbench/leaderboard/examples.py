@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from vlbench.errors import DataError
+from vlbench.leaderboard.parquet import read_parquet
 
 COLUMNS = ["id", "score"]
 
@@ -45,12 +44,9 @@ class Examples:
 def read_scores(file: Path) -> Scores:
     """The scores in a file of predictions."""
     try:
-        table = pq.read_table(file, columns=COLUMNS)
+        table = read_parquet(file, COLUMNS)
     except FileNotFoundError:
         raise DataError(f"{file}: No such file; the run's predictions are not here.") from None
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{file}: Not a readable Parquet file: {reason}") from error
     ids = np.array(table.column("id").to_pylist(), dtype=np.str_)
     values = table.column("score").to_numpy().astype(np.float64)
     order = np.argsort(ids, kind="stable")

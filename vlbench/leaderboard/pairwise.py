@@ -7,11 +7,13 @@ rows takes seconds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from vlbench.leaderboard.draws import deviations
 
 Numbers = npt.NDArray[np.float64]
 Draws = npt.NDArray[np.float32]
@@ -29,20 +31,30 @@ class Pairwise(NamedTuple):
     """(rows, rows): of the mean over examples, for these seeds."""
     rest: Numbers
     """(rows, rows): what the variance over examples and that over seeds both contain."""
-    drawn: Draws
-    """(draws, rows): deviations of the rows' means over seeds, from the same draws."""
-    n_examples: int
-    n_tasks: int
+    means: Mapping[int, Numbers]
+    """By the task's number: (rows, examples), over seeds."""
+
+    @property
+    def n_examples(self) -> int:
+        """Of all tasks."""
+        return sum(means.shape[1] for means in self.means.values())
 
     def of(self, rows: Sequence[int]) -> Pairwise:
         """These rows only, in this order."""
+        if list(rows) == list(range(len(self.seed_means))):
+            return self
         square = np.ix_(rows, rows)
-        return self._replace(
+        return Pairwise(
             seed_means=self.seed_means[rows],
             examples=self.examples[square],
             rest=self.rest[square],
-            drawn=self.drawn[:, rows],
+            means={task: means[rows] for task, means in self.means.items()},
         )
+
+    def drawn(self, rows: Sequence[int]) -> Draws:
+        """Deviations of these rows' means, from the same draws of the examples: (draws, rows)."""
+        tasks = [deviations(means[rows].T, task) for task, means in self.means.items()]
+        return sum(tasks, np.zeros((), np.float32)) / np.float32(len(tasks))
 
 
 class Scatter(NamedTuple):
@@ -54,8 +66,8 @@ class Scatter(NamedTuple):
     """Degrees of freedom of the variance."""
 
 
-def pairwise(scores: Numbers, drawn: Draws) -> Pairwise:
-    """One task. scores: (rows, seeds, examples); drawn: (draws, rows)."""
+def pairwise(scores: Numbers, task: int) -> Pairwise:
+    """One task, of this number. scores: (rows, seeds, examples)."""
     _, seeds, n = scores.shape
     means = scores.mean(axis=1)  # (rows, examples)
     seed_means = scores.mean(axis=2)
@@ -65,7 +77,7 @@ def pairwise(scores: Numbers, drawn: Draws) -> Pairwise:
     if seeds > 1 and n > 1:
         own = scores - seed_means[:, :, None] - centred[:, None, :]
         rest = _distances(own.reshape(len(own), -1)) / ((seeds - 1) * (n - 1) * n * seeds)
-    return Pairwise(seed_means, examples, rest, drawn, n, 1)
+    return Pairwise(seed_means, examples, rest, {task: means})
 
 
 def averaged(tasks: Sequence[Pairwise]) -> Pairwise:
@@ -75,16 +87,14 @@ def averaged(tasks: Sequence[Pairwise]) -> Pairwise:
         np.mean([task.seed_means for task in tasks], axis=0),
         sum((task.examples for task in tasks), np.zeros(())) / count**2,
         sum((task.rest for task in tasks), np.zeros(())) / count**2,
-        sum((task.drawn for task in tasks), np.zeros((), np.float32)) / np.float32(count),
-        sum(task.n_examples for task in tasks),
-        count,
+        {number: means for task in tasks for number, means in task.means.items()},
     )
 
 
 def scatter(rows: Pairwise, one: int, others: Sequence[int]) -> Scatter:
     """The differences of a row from others, with their variances."""
     seed_means = rows.seed_means[one] - rows.seed_means[others]  # (others, seeds)
-    most = max(1, rows.n_examples - rows.n_tasks)
+    most = max(1, rows.n_examples - len(rows.means))
     return combined(seed_means, rows.examples[one, others], rows.rest[one, others], most)
 
 

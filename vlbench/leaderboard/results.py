@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from vlbench.columns import COLUMNS, IDENTIFYING, LATER, result_schema
 from vlbench.errors import DataError, NothingToReport
 from vlbench.leaderboard import index
 from vlbench.leaderboard.index import Look, Part
+from vlbench.leaderboard.parquet import read_parquet
 
 FILES = "runs/*/result.parquet"
 LEAST = 50
@@ -56,11 +56,7 @@ def _run_folders(folder: Path) -> list[Path]:
 
 def _read(file: Path) -> pa.Table:
     """One part file in the schema's columns and order; columns of a newer vlbench are left out."""
-    try:
-        table = pq.ParquetFile(file).read()
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{file}: Not a readable Parquet file: {reason}") from error
+    table = read_parquet(file)
     for name, value in LATER.items():
         if name not in table.column_names:
             table = table.append_column(name, pa.array([value] * table.num_rows))

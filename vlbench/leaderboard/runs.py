@@ -6,8 +6,10 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from vlbench.columns import COLUMNS
@@ -71,12 +73,18 @@ class Run:
 
 def read_runs(results: pd.DataFrame) -> list[Run]:
     """The runs of a table of results, with their rows on the test split."""
-    test = results[results["split"] == "test"]
-    columns = {name: test[name].tolist() for name in test.columns}
-    places: dict[str, list[int]] = {}
-    for place, key in enumerate(columns["key"]):
-        places.setdefault(str(key), []).append(place)
-    return [_run(key, columns, places[key]) for key in sorted(places)]
+    test = results[results["split"] == "test"].sort_values("key", kind="stable")
+    firsts = np.flatnonzero(~test["key"].duplicated().to_numpy())
+    of_runs = test.iloc[firsts]
+    facts = {name: _cells(name, of_runs[name]) for name in of_runs.columns}
+    rows = {name: _cells(name, test[name]) for name in OF_ROWS}
+    return [
+        _run(
+            {name: cells[place] for name, cells in facts.items()},
+            [{name: cells[row] for name, cells in rows.items()} for row in range(start, end)],
+        )
+        for place, (start, end) in enumerate(pairwise([*firsts.tolist(), len(test)]))
+    ]
 
 
 def same_data(runs: Sequence[Run]) -> list[list[Run]]:
@@ -93,21 +101,19 @@ def same_data(runs: Sequence[Run]) -> list[list[Run]]:
     return [members for _, members in parts]
 
 
-def _run(key: str, columns: Mapping[str, list[Any]], places: Sequence[int]) -> Run:
-    facts = {name: _plain(name, values[places[0]]) for name, values in columns.items()}
-    rows = [{name: _plain(name, columns[name][place]) for name in OF_ROWS} for place in places]
+def _run(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Run:
     done = [row for row in rows if row["status"] == "done"]
     overall = [row for row in rows if row["main"] and row["family"] == ""]
     seconds = [row["evaluate_seconds"] for row in overall]
     return Run(
-        key=key,
-        facts=facts | {"evaluate_seconds": None if None in seconds else math.fsum(seconds)},
+        key=str(facts["key"]),
+        facts={**facts, "evaluate_seconds": None if None in seconds else math.fsum(seconds)},
         values={(row["metric"], row["family"]): row["value"] for row in done},
         mains={row["task"]: row["metric"] for row in overall},
         grounds={
             row["task"]: Ground(str(row["data_fingerprint"]), row["metric"], row["n_examples"] or 0)
             for row in overall
-            if row in done
+            if row["status"] == "done"
         },
         families={
             (row["metric"], row["family"]): Family(row["n_examples"] or 0, row["majority"])
@@ -118,8 +124,11 @@ def _run(key: str, columns: Mapping[str, list[Any]], places: Sequence[int]) -> R
     )
 
 
-def _plain(name: str, value: Any) -> Any:
-    """A cell in Python's own types: None for an empty one, where pandas has NaN."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    return int(value) if name in INTEGERS else value
+def _cells(name: str, column: pd.Series[Any]) -> list[Any]:
+    """A column in Python's own types: None for an empty cell; equal texts are one object."""
+    if column.dtype.kind == "f":
+        plain = int if name in INTEGERS else float
+        return [plain(value) if math.isfinite(value) else None for value in column.tolist()]
+    codes, kinds = pd.factorize(column)
+    shared = [*kinds.tolist(), None]  # an empty cell has the code -1
+    return [shared[code] for code in codes.tolist()]

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from vlbench.leaderboard.draws import deviations, student
+from vlbench.leaderboard.draws import student
 from vlbench.leaderboard.pairwise import Draws, Pairwise, averaged, pairwise, scatter
 
 Matrix = npt.NDArray[np.float64]
@@ -29,8 +29,6 @@ Matrix = npt.NDArray[np.float64]
 LEVEL = 0.05
 RARE = 0.002
 """Ten of 10,000 draws: a smaller p is Student's, for draws are too few to tell it."""
-OPEN = (1e-4, 0.2)
-"""Student's p in between: what the draws say may decide."""
 SPREAD = 2**31
 """Numbers the random numbers that spread the draws; tasks have lower ones."""
 BOOTSTRAP = "paired bootstrap"
@@ -61,8 +59,8 @@ def compare_scores(a: Sequence[Matrix], b: Sequence[Matrix]) -> Comparison:
     """
     both = together([np.stack(sides) for sides in zip(a, b, strict=True)])
     difference, variance, freedom = (float(each[0]) for each in scatter(both, 0, [1]))
-    drawn = both.drawn[:, 0] - both.drawn[:, 1]
-    low, high, p = judge(difference, variance, freedom, drawn, both.n_examples)
+    drawn = both.drawn([0, 1])
+    low, high, p = judge(difference, variance, freedom, drawn[:, 0] - drawn[:, 1], both.n_examples)
     n_seeds = len(a[0])
     ends = (100 * difference, 100 * low, 100 * high)
     found = Comparison(*ends, p, both.n_examples, n_seeds, BOOTSTRAP)
@@ -73,23 +71,7 @@ def compare_scores(a: Sequence[Matrix], b: Sequence[Matrix]) -> Comparison:
 
 def together(tasks: Sequence[npt.NDArray[np.float64]]) -> Pairwise:
     """Rows on the plain mean of tasks. tasks: each (rows, seeds, examples)."""
-    drawn = [deviations(task.mean(axis=1).T, number) for number, task in enumerate(tasks)]
-    return averaged([pairwise(task, each) for task, each in zip(tasks, drawn, strict=True)])
-
-
-def p_values(rows: Pairwise, one: int, others: Sequence[int]) -> list[float]:
-    """The p of a row's difference from each of the others, as `compare_scores` decides.
-
-    Where Student's p leaves no doubt about the decision it is given instead.
-    """
-    found = scatter(rows, one, others)
-    p = student(_steps(found.difference, found.variance), found.freedom)
-    is_open = (p > OPEN[0]) & (p < OPEN[1]) | (found.variance <= _least(found.difference))
-    for place in map(int, np.flatnonzero(is_open)):
-        drawn = rows.drawn[:, one] - rows.drawn[:, others[place]]
-        difference, variance, freedom = (float(each[place]) for each in found)
-        p[place] = judge(difference, variance, freedom, drawn, rows.n_examples)[2]
-    return [float(each) for each in p]
+    return averaged([pairwise(task, number) for number, task in enumerate(tasks)])
 
 
 def judge(
@@ -99,7 +81,7 @@ def judge(
 
     The draws are stretched to the variance. p < 5 % exactly where the interval leaves out 0.
     """
-    if variance <= _least(np.array(difference)):
+    if variance <= least_variance(np.array(difference)):
         return _unscattered(difference, n_examples)
     generator = np.random.default_rng([n_examples, SPREAD])
     chi = generator.chisquare(freedom, len(drawn))
@@ -111,8 +93,8 @@ def judge(
     beyond = min(int((values <= 0).sum()), int((values >= 0).sum()))
     p = min(1.0, 2 * (beyond + 1) / (len(values) + 1))
     if p < RARE:
-        steps = _steps(np.array(difference), np.array(variance))
-        p = min(RARE, float(student(steps, np.array(freedom))))
+        t = steps(np.array(difference), np.array(variance))
+        p = min(RARE, float(student(t, np.array(freedom))))
     return low, high, p
 
 
@@ -123,16 +105,16 @@ def _unscattered(difference: float, n_examples: int) -> tuple[float, float, floa
     return difference - reach, difference + reach, p
 
 
-def _least(difference: Matrix) -> Matrix:
+def least_variance(difference: Matrix) -> Matrix:
     """The variance below which there is nothing but rounding."""
     least: Matrix = np.square(1e-10 * difference)
     return least
 
 
-def _steps(difference: Matrix, variance: Matrix) -> Matrix:
+def steps(difference: Matrix, variance: Matrix) -> Matrix:
     """How many standard deviations a difference is; 0 where there is no variance."""
-    steps: Matrix = np.abs(difference) / np.sqrt(np.where(variance > 0, variance, np.inf))
-    return steps
+    t: Matrix = np.abs(difference) / np.sqrt(np.where(variance > 0, variance, np.inf))
+    return t
 
 
 def is_binary(scores: Matrix) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -48,11 +49,12 @@ class Stat:
     def of(cls, values: Iterable[float | None]) -> Stat:
         """The statistics of the values that are there."""
         there = [value for value in values if value is not None]
-        return cls(
-            mean=statistics.fmean(there) if there else None,
-            std=statistics.stdev(there) if len(there) > 1 else None,
-            n=len(there),
-        )
+        if not there:
+            return NOTHING
+        mean = statistics.fmean(there)
+        squares = math.fsum((value - mean) ** 2 for value in there)
+        std = math.sqrt(squares / (len(there) - 1)) if len(there) > 1 else None
+        return cls(mean, std, len(there))
 
 
 Identity = tuple[str, str, str]
@@ -170,13 +172,13 @@ def _board(
     groups: dict[tuple[Identity, str], list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.age):
         groups.setdefault((_identity(run), run.card), []).append(run)
-    versions = [identity for identity, _ in groups]
+    versions = Counter(identity for identity, _ in groups)
     rows: list[Row] = []
     counted: list[Run] = []
     for (identity, card), members in groups.items():
         newest, said = _newest(members)
-        several = versions.count(identity) > 1
-        rows.append(_row(newest, mains, card[:8] if several else ""))
+        is_one = versions[identity] == 1
+        rows.append(_row(newest, mains, "" if is_one else card[:8]))
         counted += newest
         notes = notes + [f"{rows[-1].label}, {text}" for text in said]
     return Board(

@@ -13,11 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from vlbench.errors import DataError
-from vlbench.leaderboard.draws import deviations
+from vlbench.leaderboard.contests import Contest, told_apart
 from vlbench.leaderboard.examples import Examples, Scores
 from vlbench.leaderboard.marks import AVERAGE
 from vlbench.leaderboard.pairwise import Pairwise, averaged, pairwise
-from vlbench.leaderboard.statistics import LEVEL, holm, p_values
 from vlbench.leaderboard.summary import Board, Row
 
 Seeds = tuple[int, ...]
@@ -28,8 +27,14 @@ Read = dict[str, dict[int, Scores]]
 class Together(NamedTuple):
     """Rows that all have some seeds, compared on these."""
 
-    labels: Sequence[str]
+    places: Mapping[str, int]
+    """Of the labels in `rows`."""
     rows: Pairwise
+
+    @classmethod
+    def of(cls, labels: Sequence[str], rows: Pairwise) -> Together:
+        """Rows in the order of these labels."""
+        return cls({label: place for place, label in enumerate(labels)}, rows)
 
 
 def with_ties(board: Board, examples: Examples) -> Board:
@@ -82,17 +87,12 @@ def _tables(rows: Read, number: int) -> dict[Seeds, Together]:
     """For each set of seeds that some two rows have in common, the rows that have it."""
     sets = {tuple(of_seeds) for of_seeds in rows.values()}
     common = sorted({tuple(sorted(set(a) & set(b))) for a in sets for b in sets} - {()})
-    if not common:
-        return {}
-    labels = {seeds: [each for each in rows if set(seeds) <= set(rows[each])] for seeds in common}
-    scores = [
-        np.array([[rows[label][seed].values for seed in seeds] for label in labels[seeds]])
-        for seeds in common
-    ]
-    drawn = deviations(np.concatenate([each.mean(axis=1) for each in scores]).T, number)
-    ends = np.cumsum([len(each) for each in scores])[:-1]
-    parts = zip(common, scores, np.split(drawn, ends, axis=1), strict=True)
-    return {seeds: Together(labels[seeds], pairwise(each, own)) for seeds, each, own in parts}
+    tables = {}
+    for seeds in common:
+        labels = [label for label in rows if set(seeds) <= set(rows[label])]
+        scores = [[rows[label][seed].values for seed in seeds] for label in labels]
+        tables[seeds] = Together.of(labels, pairwise(np.array(scores), number))
+    return tables
 
 
 def _joined(tasks: Sequence[Mapping[Seeds, Together]]) -> dict[Seeds, Together]:
@@ -102,9 +102,9 @@ def _joined(tasks: Sequence[Mapping[Seeds, Together]]) -> dict[Seeds, Together]:
     found = {}
     for seeds in set.intersection(*(set(task) for task in tasks)):
         parts = [task[seeds] for task in tasks]
-        labels = [label for label in parts[0].labels if all(label in each.labels for each in parts)]
-        rows = [each.rows.of([each.labels.index(label) for label in labels]) for each in parts]
-        found[seeds] = Together(labels, averaged(rows))
+        labels = [label for label in parts[0].places if all(label in each.places for each in parts)]
+        rows = [each.rows.of([each.places[label] for label in labels]) for each in parts]
+        found[seeds] = Together.of(labels, averaged(rows))
     return found
 
 
@@ -116,7 +116,7 @@ def _best_first(board: Board, column: str, tables: Mapping[Seeds, Together]) -> 
 
     means = {row.label: mean(row) for row in board.rows}
     seeds = {row.label: tuple(sorted(row.runs)) for row in board.rows}
-    there = {label for table in tables.values() for label in table.labels}
+    there = {label for table in tables.values() for label in table.places}
     ranked = sorted((-mean, label) for label, mean in means.items() if mean is not None)
     return {label: seeds[label] for _, label in ranked if label in there}
 
@@ -125,30 +125,36 @@ def _groups(
     left: dict[str, Seeds], tables: Mapping[Seeds, Together], faults: dict[str, str]
 ) -> dict[str, int]:
     """The group of each row, from 1; those without a seed of the best in hand have none."""
-    places = {
-        seeds: {label: place for place, label in enumerate(table.labels)}
-        for seeds, table in tables.items()
-    }
     groups: dict[str, int] = {}
     number = 0
     while left:
         number += 1
         best, *others = left
-        common = {each: tuple(sorted(set(left[best]) & set(left[each]))) for each in others}
-        found: dict[str, float] = {}
-        for seeds in set(common.values()) - {()}:
-            labels = [each for each in others if common[each] == seeds]
-            place = places[seeds]
-            numbers = [place[each] for each in labels]
-            p = p_values(tables[seeds].rows, place[best], numbers)
-            found |= zip(labels, p, strict=True)
-        for each in set(others) - set(found):
+        apart = _apart(left, best, others, tables)
+        for each in set(others) - set(apart):
             faults.setdefault(each, f"no seed in common with {best}")
-        adjusted = zip(found, holm(list(found.values())), strict=True)
-        tied = {best} | {each for each, p in adjusted if p >= LEVEL}
+        tied = {best} | {each for each, is_apart in apart.items() if not is_apart}
         groups |= dict.fromkeys(tied, number)
-        left = {each: left[each] for each in others if each in found and each not in tied}
+        left = {each: left[each] for each in others if apart.get(each)}
     return groups
+
+
+def _apart(
+    seeds: Mapping[str, Seeds], best: str, others: Sequence[str], tables: Mapping[Seeds, Together]
+) -> dict[str, bool]:
+    """Whether the others that have a seed of the best differ from it."""
+    met: dict[Seeds, list[str]] = {}
+    for each in others:
+        met.setdefault(tuple(sorted(set(seeds[best]) & set(seeds[each]))), []).append(each)
+    met.pop((), None)
+    contests = []
+    for common, labels in met.items():
+        rows, places = tables[common].rows, tables[common].places
+        contests.append(Contest(rows, places[best], [places[label] for label in labels]))
+    told = zip(met.values(), told_apart(contests), strict=True)
+    return {
+        each: bool(is_so) for labels, part in told for each, is_so in zip(labels, part, strict=True)
+    }
 
 
 def _notes(tested: Sequence[Row], faults: Mapping[str, str]) -> list[str]:
