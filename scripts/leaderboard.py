@@ -58,9 +58,10 @@ Every number here was measured by vlbench on its embedded edition: a generated w
 shapes in the official file formats, and `mini-bart`, a small backbone whose weights ship with the
 package. It says how the methods compare **there**, under one recipe with the learning rates that
 their cards name, most of them not searched but taken over from a similar method (`vlbench show
-METHOD` says which), and nothing about the real VQAv2. The runs lie in [results/mini](results/mini) with every answer of every model:
-`vlbench verify results/mini` recomputes the numbers, `vlbench report --results results/mini`
-prints these tables, and [the statistics](docs/statistics.md) say what bold means. Times were taken
+METHOD` says which), and nothing about the real VQAv2. The runs lie in
+[results/mini](results/mini) with every answer of every model: `vlbench verify results/mini`
+recomputes the numbers, `vlbench report --results results/mini` prints these tables, and
+[the statistics](docs/statistics.md) say what bold means. Times were taken
 beside other work on two cores of a CPU: good for orders of magnitude.
 
 This page is written by `python scripts/leaderboard.py`.
