@@ -14,7 +14,7 @@ from vlbench.leaderboard.site.layout import Layout
 
 @dataclass(frozen=True)
 class PublishedLine:
-    """A published row: whose, of which method, its numbers and where they stand."""
+    """A published row: of which method, and its numbers."""
 
     row: PaperRow
     href: str
@@ -23,12 +23,21 @@ class PublishedLine:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Rows that stand in one table of one paper, were trained by the same and read alike."""
+
+    title: str
+    details: str
+    lines: Sequence[PublishedLine]
+
+
+@dataclass(frozen=True)
 class Published:
     """The published rows of a suite."""
 
     suite: str
     columns: Sequence[Column]
-    lines: Sequence[PublishedLine]
+    groups: Sequence[Group]
 
 
 def published(
@@ -40,14 +49,25 @@ def published(
     tables = [
         _table(suite, [row for row in rows if row.suite == suite], layout) for suite in suites
     ]
-    return [table for table in tables if table.lines]
+    return [table for table in tables if table.groups]
 
 
 def _table(suite: str, rows: Sequence[PaperRow], layout: Layout) -> Published:
     metrics = _metrics(rows)
     columns = [Column("trainable", "%", False, True), *(_column(metric) for metric in metrics)]
-    lines = [_line(row, metrics, layout) for row in rows]
-    return Published(suite, [*columns, Column("seeds", "n")], lines)
+    found: dict[tuple[str, str], list[PublishedLine]] = {}
+    for row in rows:
+        found.setdefault(_source(row), []).append(_line(row, metrics, layout))
+    groups = [Group(*source, lines) for source, lines in found.items()]
+    return Published(suite, [*columns, Column("seeds", "n")], groups)
+
+
+def _source(row: PaperRow) -> tuple[str, str]:
+    """Where a row stands, and whose it is."""
+    ablation = " (ablation)" if row.kind == "analysis" else ""
+    by = "" if row.run_by == row.paper else f"Run by {row.run_by}. "
+    title = f"{row.paper}, {row.table}{ablation}: {row.backbone}"
+    return title, f"{by}Read from {row.strength}."
 
 
 def _metrics(rows: Iterable[PaperRow]) -> list[str]:
