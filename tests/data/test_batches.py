@@ -77,7 +77,7 @@ def test_the_prompt_stands_where_the_card_says(
 
 def test_texts_are_cut_with_their_end_token_kept(data: Any) -> None:
     task = data([example(0, "red " * 30)], card={"max_input_tokens": 6})
-    (batch,) = task.in_order(8)
+    (batch,) = task.longest_first(8)
     assert batch.input_ids.shape == (1, 6)
     assert batch.input_ids[0, 0] == task.tokenizer.bos_token_id
     assert batch.input_ids[0, -1] == task.tokenizer.eos_token_id
@@ -219,13 +219,14 @@ def test_shares_of_an_epoch_are_its_batches_dealt_out(data: Any, count: int) -> 
 
 def test_evaluation_shares_whole_batches(data: Any) -> None:
     task = data([example(n) for n in range(5)])
-    shares = [[batch.ids for batch in task.in_order(2, slice(r, None, 2))] for r in range(2)]
+    shares = [[batch.ids for batch in task.longest_first(2, slice(r, None, 2))] for r in range(2)]
     assert shares == [[("0", "1"), ("4",)], [("2", "3")]]
 
 
-def test_evaluation_keeps_the_order(data: Any) -> None:
-    task = data([example(n) for n in range(5)])
-    assert [batch.ids for batch in task.in_order(3)] == [("0", "1", "2"), ("3", "4")]
+def test_evaluation_takes_the_longest_texts_first_and_else_keeps_the_order(data: Any) -> None:
+    texts = ["red", "red blue", "red", "red blue green", "blue red"]
+    task = data([example(n, text) for n, text in enumerate(texts)])
+    assert [batch.ids for batch in task.longest_first(3)] == [("3", "1", "4"), ("0", "2")]
 
 
 def test_the_cards_sixtieths_scale_the_batch(data: Any) -> None:

@@ -145,3 +145,32 @@ def test_the_frozen_weights_are_never_changed() -> None:
     state = toy_backbone("bart").state_dict()
     for name, tensor in model.backbone.state_dict().items():
         assert torch.equal(tensor, state[name]), name
+
+
+@EACH
+@pytest.mark.parametrize("sharing", ["all", "task", "up"])
+def test_folded_into_the_frozen_weights_it_is_the_same_function(kind: str, sharing: str) -> None:
+    model = stirred(adapted(kind, technique="lora", params=PARAMS, sharing=sharing))
+    before = {name: each.detach().clone() for name, each in model.backbone.named_parameters()}
+    for task in TASKS:
+        expected = model(toy_batch(task))
+        with model.answering(task):
+            flow = Flow([site for site in model.backbone.sites() if site.kind == "query"])
+            torch.testing.assert_close(model(toy_batch(task)), expected, atol=1e-5, rtol=1e-5)
+            for name, y in flow.after.items():
+                site = next(site for site in model.backbone.sites() if site.name == name)
+                assert torch.equal(y, site.module.forward(flow.entered[name]))
+    for name, each in model.backbone.named_parameters():
+        assert torch.equal(each, before[name]), name
+    torch.testing.assert_close(model(toy_batch("two")), expected, atol=0, rtol=0)
+
+
+def test_the_weights_come_back_when_answering_is_broken_off() -> None:
+    model = stirred(adapted("bart", technique="lora", params=PARAMS)).train()
+    expected = [each.detach().clone() for each in model.parameters()]
+    with pytest.raises(KeyboardInterrupt), model.answering("one"):
+        assert not model.training
+        raise KeyboardInterrupt
+    assert model.training
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected, strict=True))
+    assert not any(update.is_folded for update in model.technique.sites.values())

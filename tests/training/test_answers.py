@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,23 +31,28 @@ EXAMPLES = [Example(str(n), "text", (f"image{n}",), {}, {}, "") for n in range(5
 
 
 class Model(nn.Module):
-    """Answers with what it was given; notes the mode it is asked in."""
+    """Answers with what it was given; notes what it is asked."""
 
     def __init__(self, logits: list[list[float]] | None = None, rows: Any = None) -> None:
         super().__init__()
         self.logits = logits
         self.rows = rows
-        self.was_training: list[bool] = []
+        self.told: list[str] = []
         self.sizes: list[int] = []
 
+    @contextmanager
+    def answering(self, task: str) -> Iterator[None]:
+        self.told.append(f"answering {task}")
+        yield
+        self.told.append("done")
+
     def choice_logits(self, batch: Batch, first_tokens: list[int]) -> torch.Tensor:
-        self.was_training.append(self.training)
         assert len(set(first_tokens)) == 2
         assert self.logits is not None
         return torch.tensor([self.logits[int(each)] for each in batch.ids])
 
     def generate(self, batch: Batch, beams: int, max_length: int) -> list[list[int]]:
-        self.was_training.append(self.training)
+        self.told.append("generate")
         self.sizes.append(len(batch.ids))
         return [self.rows for _ in batch.ids]
 
@@ -87,13 +95,17 @@ def test_generated_tokens_become_text_without_special_ones(task: Any, tokenizer:
     assert set(answers(model, task(), CPU).values()) == {"red square"}
 
 
-def test_the_model_answers_in_evaluation_mode_and_is_left_as_it_was(task: Any) -> None:
+def test_the_model_is_told_the_task_as_long_as_it_answers(task: Any) -> None:
     model: Any = Model(rows=[2])
-    for mode in (True, False):
-        model.train(mode)
-        answers(model, task(), CPU)
-        assert model.training is mode
-    assert model.was_training == [False, False]
+    answers(model, task(), CPU)
+    assert model.told == ["answering t", "generate", "done"]
+
+
+def test_answers_come_in_the_order_of_the_examples(task: Any) -> None:
+    made = task()
+    made.examples = [replace(e, text="text " * (1 + n % 3)) for n, e in enumerate(EXAMPLES)]
+    model: Any = Model(rows=[2])
+    assert list(answers(model, made, CPU)) == ["0", "1", "2", "3", "4"]
 
 
 def test_beams_share_the_memory_of_a_batch(task: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,9 +35,9 @@ class Model(nn.Module):
     def undecayed(self) -> list[nn.Parameter]:
         return []
 
-    def forward(self, batch: Batch) -> torch.Tensor:
-        shape = (*batch.target_ids.shape, 2)
-        logits: torch.Tensor = self.dropout(self.weight + self.frozen).expand(shape)
+    def counted_logits(self, batch: Batch) -> torch.Tensor:
+        count = int((batch.target_ids != -100).sum())
+        logits: torch.Tensor = self.dropout(self.weight + self.frozen).expand(count, 2)
         return logits
 
 

@@ -15,6 +15,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_outputs import BaseModelOutput
 
+from vlbench.backbones.counted import IGNORED, CountedOnly
 from vlbench.backbones.sites import SIDES, Anatomy, EncoderInput, Point, Router, Side, Site
 from vlbench.backbones.visual import VisualEmbedding, downsample
 
@@ -67,6 +68,7 @@ class Backbone(nn.Module, ABC):
             if isinstance(module, nn.Embedding):
                 module.padding_idx = None  # the resized table has none: its pad row learns too
         free_of_defaults(language)
+        self.counted_only = CountedOnly(language.get_output_embeddings())
 
     @property
     def config(self) -> Any:
@@ -258,6 +260,12 @@ class Backbone(nn.Module, ABC):
         hidden, mask = self.encode(batch)
         return self.decode(hidden, mask, self.shift(batch.target_ids))
 
+    def counted_logits(self, batch: Batch) -> Tensor:
+        """Logits (K, V) of the K targets that count, those that are not -100, in their order."""
+        hidden, mask = self.encode(batch)
+        with self.counted_only.of(batch.target_ids != IGNORED):
+            return self.decode(hidden, mask, self.shift(batch.target_ids))
+
     def decode(self, hidden: Tensor, mask: Tensor, decoder_ids: Tensor) -> Tensor:
         """(B, S, C), (B, S), (B, T) -> logits (B, T, V)."""
         logits: Tensor = self.language(
@@ -272,7 +280,7 @@ class Backbone(nn.Module, ABC):
         """Decoder input of the targets: start token in front, last one off, -100 as padding."""
         start = target_ids.new_full((target_ids.shape[0], 1), self.config.decoder_start_token_id)
         shifted = torch.cat([start, target_ids[:, :-1]], dim=1)
-        return shifted.masked_fill(shifted == -100, self.config.pad_token_id)
+        return shifted.masked_fill(shifted == IGNORED, self.config.pad_token_id)
 
     @torch.no_grad()
     def generate(self, batch: Batch, beams: int, max_length: int) -> list[list[int]]:

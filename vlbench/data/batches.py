@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vlbench.backbones.counted import IGNORED
 from vlbench.cards.task import TaskCard
 from vlbench.cards.train import TrainSettings
 from vlbench.data.example import Example
 from vlbench.data.stores.base import Store
 from vlbench.data.table import ExampleTable
 
-IGNORED = -100
 WHOLE = slice(None)
 """The share of one process alone: everything."""
 
@@ -100,10 +100,16 @@ class TaskData:
             return list(self.examples.take(places))
         return [self.examples[place] for place in places]
 
-    def in_order(self, batch_size: int, share: slice = WHOLE) -> Iterator[Batch]:
-        """Every example once, as listed, without targets; or this share of the batches."""
-        for start in range(0, len(self.examples), batch_size)[share]:
-            yield self.batch(self.examples[start : start + batch_size], None)
+    def longest_first(self, batch_size: int, share: slice = WHOLE) -> Iterator[Batch]:
+        """Every example once, by the length of its text, without targets.
+
+        Or this share of the batches. Texts are measured in characters: that is as good for little
+        padding, and takes no tokenizer. What does not fit into memory shows at once.
+        """
+        lengths = [len(example.context) + len(example.text) for example in self.examples]
+        order = np.argsort(-np.array(lengths, dtype=np.int64), kind="stable")
+        for start in range(0, len(order), batch_size)[share]:
+            yield self.batch(self._at(order[start : start + batch_size]), None)
 
     def batch(
         self, examples: Sequence[Example], answers: Sequence[tuple[str, float]] | None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -30,9 +31,24 @@ class AdaptedModel(nn.Module):
         logits: Tensor = self.backbone(batch)
         return logits
 
+    def counted_logits(self, batch: Batch) -> Tensor:
+        """Logits (K, V) of the K targets that count, in their order: all that the loss needs."""
+        return self.backbone.counted_logits(batch)
+
     def undecayed(self) -> list[nn.Parameter]:
         """What weight decay spares beside the biases of linear layers and layer norms."""
         return [*self.backbone.undecayed(), *self.technique.undecayed()]
+
+    @contextmanager
+    def answering(self, task: str) -> Iterator[None]:
+        """Evaluation mode for the batches of one task, the technique's weights folded in."""
+        was_training = self.training
+        self.eval()
+        try:
+            with self.technique.folded(task):
+                yield
+        finally:
+            self.train(was_training)
 
     def generate(self, batch: Batch, beams: int, max_length: int) -> list[list[int]]:
         """Token ids of each answer, special tokens included."""

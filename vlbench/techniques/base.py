@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
@@ -73,6 +74,13 @@ class Technique(nn.Module, ABC):
     def start(self, backbone: Backbone, batches: Iterable[BatchLoss]) -> None:
         """Before the first step of a run, not of a resumed one: initialise from training data."""
         return None
+
+    def folded(self, task: str) -> AbstractContextManager[None]:
+        """While it lasts, frozen weights hold what this adds to them for a task; for answering.
+
+        The same function up to rounding. Afterwards the weights are as they were, bit for bit.
+        """
+        return nullcontext()
 
     def penalty(self) -> Tensor | None:
         """What is added to each batch's loss, a scalar."""

@@ -6,7 +6,8 @@ prompts to adapters this way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import combinations, tee
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -68,6 +69,14 @@ class Composition(Technique):
         parts = self._parts()
         for part, same in zip(parts, tee(batches, len(parts)), strict=True):
             part.start(backbone, same)
+
+    @contextmanager
+    def folded(self, task: str) -> Iterator[None]:
+        """All that can be."""
+        with ExitStack() as stack:
+            for part in self._parts():
+                stack.enter_context(part.folded(task))
+            yield
 
     def penalty(self) -> Tensor | None:
         """The sum of theirs."""

@@ -10,8 +10,10 @@ norms among them (`biases`). VL-Adapter adds no LoRA to T5, silently; this is LS
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -51,12 +53,28 @@ class Update(nn.Module):
         self.up = up
         self.scale = scale
         self.dropout = nn.Dropout(dropout)
+        self.is_folded = False
 
     def forward(self, router: Router, x: Tensor, y: Tensor) -> Tensor:
         """x (B, T, in) and the frozen layer's y (B, T, out) -> y with the update."""
+        if self.is_folded:
+            return y
         low = self.scale * self.down(self.dropout(x), router.task)  # (B, T, rank)
         output: Tensor = y + self.up(low, router.task)
         return output
+
+    @contextmanager
+    def folded(self, projection: nn.Linear, task: str) -> Iterator[None]:
+        """While it lasts, the frozen layer's own weight is W0 + scale B A."""
+        frozen = projection.weight.data
+        a, b = (cast(nn.Linear, half.of(task)).weight for half in (self.down, self.up))
+        projection.weight.data = torch.addmm(frozen, b.detach(), a.detach(), alpha=self.scale)
+        self.is_folded = True
+        try:
+            yield
+        finally:
+            projection.weight.data = frozen
+            self.is_folded = False
 
 
 class LoRA(Technique):
@@ -84,13 +102,24 @@ class LoRA(Technique):
         downs, ups = owners(self.sharing, self.tasks)
         rank, scale = self.params.rank, self.params.alpha / self.params.rank
         self.sites = nn.ModuleDict()
+        self._projections: dict[str, Any] = {}  # the frozen ones; a dict does not register them
         for site in self.targets(backbone):
+            self._projections[site.name] = site.module
             with torch.device(backbone.table.device):
                 down = PerTask(partial(nn.Linear, site.width_in, rank, bias=False), downs)
                 up = PerTask(partial(_zero, rank, site.width), ups)
             update = Update(down, up, scale, self.params.dropout)
             self.sites[site.name] = update
             site.on_passage(partial(update, backbone.router))
+
+    @contextmanager
+    def folded(self, task: str) -> Iterator[None]:
+        """Every update."""
+        with ExitStack() as stack:
+            for name, projection in self._projections.items():
+                update = cast(Update, self.sites[name])
+                stack.enter_context(update.folded(projection, task))
+            yield
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
         """The updates, and the backbone's biases where the card says so."""

@@ -22,14 +22,13 @@ def answers(
 ) -> dict[str, str]:
     """Example id -> the model's answer, for every example once, on every rank.
 
-    The ranks share whole batches, the same as one process has, so that padding is the same and no
-    answer depends on their number.
+    Examples with texts of one length share a batch, the longest first. The ranks share whole
+    batches, the same as one process has, so that padding is the same and no answer depends on
+    their number.
     """
-    was_training = model.training
-    model.eval()
-    batches = task.in_order(max(1, BATCH_SIZE // task.card.beams), ranks.share)
-    mine = [(batch.ids, _answer(model, task, batch.to(device))) for batch in batches]
-    model.train(was_training)
+    batches = task.longest_first(max(1, BATCH_SIZE // task.card.beams), ranks.share)
+    with model.answering(task.card.name):
+        mine = [(batch.ids, _answer(model, task, batch.to(device))) for batch in batches]
     turns = [turn for turn in chain(*zip_longest(*ranks.gather(mine))) if turn is not None]
     found = {name: text for ids, texts in turns for name, text in zip(ids, texts, strict=True)}
     given = sum(len(ids) for ids, _ in turns)
@@ -38,7 +37,7 @@ def answers(
             f"{task.card.name}: {given:,} answers to {len(found):,} different ids of "
             f"{len(task):,} examples."
         )
-    return found
+    return {example.id: found[example.id] for example in task.examples}
 
 
 def _answer(model: AdaptedModel, task: TaskData, batch: Batch) -> list[str]:

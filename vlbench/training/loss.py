@@ -1,6 +1,7 @@
 """The three losses of VL-Adapter's tasks: cross entropy of the target tokens, weighted differently.
 
-Shapes: B batch, T target tokens, V vocabulary. Targets of -100 are ignored; nothing is smoothed.
+Shapes: B batch, T target tokens, K of them count, V vocabulary. Targets of -100 do not count;
+nothing is smoothed.
 """
 
 from __future__ import annotations
@@ -11,20 +12,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vlbench.backbones.counted import IGNORED
 from vlbench.errors import UsageError, nearest
-
-IGNORED = -100
 
 
 def token_losses(logits: Tensor, target_ids: Tensor) -> Tensor:
-    """Cross entropy of each target token, 0 where ignored: (B, T, V), (B, T) -> (B, T)."""
-    flat = functional.cross_entropy(
-        logits.float().flatten(0, 1),
-        target_ids.flatten(),
-        ignore_index=IGNORED,
-        reduction="none",
-    )
-    return flat.view(target_ids.shape)
+    """Cross entropy of each target token, 0 where ignored.
+
+    (B, T, V), or (K, V) of those that count, and (B, T) -> (B, T).
+    """
+    counted = target_ids != IGNORED
+    if logits.ndim == 3:
+        logits = logits[counted]
+    losses = functional.cross_entropy(logits.float(), target_ids[counted], reduction="none")  # (K,)
+    return losses.new_zeros(target_ids.shape).masked_scatter(counted, losses)
 
 
 def per_token(losses: Tensor, counts: Tensor, scores: Tensor) -> Tensor:
@@ -50,7 +51,10 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 
 
 def loss(logits: Tensor, target_ids: Tensor, scores: Tensor, kind: str) -> Tensor:
-    """The batch's loss of a task card's `loss`: logits (B, T, V), targets (B, T), scores (B,)."""
+    """The batch's loss of a task card's `loss`: targets (B, T), scores (B,), and logits (B, T, V).
+
+    Or logits (K, V) of the targets that count, in their order.
+    """
     if kind not in LOSSES:
         raise UsageError(f"Unknown loss '{kind}'. {nearest(kind, LOSSES)}")
     counts = target_ids.ne(IGNORED).sum(dim=1)  # (B,)

@@ -132,7 +132,7 @@ class Trainer:
         for batch in self._epoch(epoch, self.tasks, skip, self.ranks.share):
             number = self.steps_done + 1
             rate = float(self.schedule.get_last_lr()[0])
-            value, examples = self._step(batch, number)
+            value, examples = self.step(batch, number)
             self.seconds += time.perf_counter() - started
             self.examples += examples
             self.steps_done = number
@@ -174,7 +174,7 @@ class Trainer:
         for name in order[skip:]:
             yield next(streams[name])
 
-    def _step(self, batch: Batch, number: int) -> tuple[float, int]:
+    def step(self, batch: Batch, number: int) -> tuple[float, int]:
         """One optimiser step with this rank's share of a batch; the whole's loss and examples."""
         if not self.ranks.is_main:
             seed_step(self.seed, self.ranks.rank, number)
@@ -210,7 +210,7 @@ class Trainer:
 
     def _mean_loss(self, batch: Batch, kind: str) -> Tensor:
         with self.accelerator.autocast():
-            logits = self.model(batch)
+            logits = self.bare.counted_logits(batch)
         return loss(logits, batch.target_ids, batch.scores, kind)
 
     def _check_finite(self, what: str, value: float, batch: Batch, number: int) -> None:

@@ -1,0 +1,90 @@
+"""How the benchmarks measure: cases interleaved in one process, medians with spread, ratios.
+
+A machine's pace drifts, so a time alone says little. Every round runs each case once, in turn; the
+ratio of a case to the first one is taken within each round, and its median told with its quartiles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+HOME = Path(__file__).resolve().parents[1]
+RECORD = "VLBENCH_BENCH"
+"""Environment variable: the file that measurements are appended to, one JSON object a line."""
+
+
+class Measured(NamedTuple):
+    """What a case took, over the rounds."""
+
+    seconds: float
+    """Median."""
+    ratio: float
+    """Median of the rounds' ratios to the first case."""
+    low: float
+    """Their lower quartile."""
+    high: float
+    """Their upper quartile."""
+
+    @property
+    def spread(self) -> str:
+        """`1.07 (1.05 to 1.09)`."""
+        return f"{self.ratio:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def interleaved(
+    cases: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1
+) -> dict[str, Measured]:
+    """Each case once a round; every second round in the other order."""
+    seconds: dict[str, list[float]] = {name: [] for name in cases}
+    for number in range(warm_up + rounds):
+        turn = list(cases) if number % 2 else list(reversed(cases))
+        for name in turn:
+            began = time.perf_counter()
+            cases[name]()
+            if number >= warm_up:
+                seconds[name].append(time.perf_counter() - began)
+    first = next(iter(seconds.values()))
+    return {name: _measured(taken, first) for name, taken in seconds.items()}
+
+
+def _measured(taken: Sequence[float], first: Sequence[float]) -> Measured:
+    ratios = [mine / other for mine, other in zip(taken, first, strict=True)]
+    quartiles = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    return Measured(statistics.median(taken), statistics.median(ratios), quartiles[0], quartiles[2])
+
+
+def record(benchmark: str, **found: Any) -> None:
+    """Append a measurement, with where and when, to the file that VLBENCH_BENCH names."""
+    file = os.environ.get(RECORD)
+    if not file:
+        return
+    line = {
+        "benchmark": benchmark,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
+        **found,
+    }
+    with Path(file).open("a", encoding="utf-8") as opened:
+        opened.write(json.dumps(line) + "\n")
+
+
+def options(text: str | None) -> argparse.ArgumentParser:
+    """A parser whose description is the first line of a benchmark's docstring."""
+    return argparse.ArgumentParser(description=(text or "").partition("\n")[0])
+
+
+def _commit() -> str:
+    words = ["git", "-C", str(HOME), "describe", "--always", "--dirty"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    return done.stdout.strip()

@@ -1,0 +1,80 @@
+"""Backbones of the published sizes with random weights, and batches of the benchmark's shapes."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from vlbench.backbones import CLIP, Visual
+from vlbench.backbones.bart import new_bart
+from vlbench.backbones.base import Backbone
+from vlbench.backbones.sources import BART_BASE, T5_BASE, T5_ROWS
+from vlbench.backbones.t5 import new_t5
+from vlbench.backbones.tokens import ADDED_TOKENS
+from vlbench.cards.method import MethodCard, load_method
+from vlbench.cards.resolve import resolve_method
+from vlbench.data.batches import IGNORED, Batch
+from vlbench.techniques.adapt import AdaptedModel, adapt
+
+TASKS = ("vqav2", "gqa", "nlvr2", "coco")
+TEXT = {"image": 20, "video": 300}
+TARGETS = {"image": 10, "video": 20}
+VISION = {"image": 49, "video": 64}
+"""Before pooling: a grid of 7 x 7 features gives 36 tokens."""
+SUITES = {"image": "image-text", "video": "video-text"}
+
+
+def random_backbone(name: str, visual: Visual) -> Backbone:
+    """`clip-bart` or `clip-t5` in the published size; each a copy of the same weights."""
+    return deepcopy(_backbone(name, visual))
+
+
+@cache
+def _backbone(name: str, visual: Visual) -> Backbone:
+    features = CLIP[visual]
+    torch.manual_seed(0)
+    if name == "clip-bart":
+        config: Any = deepcopy(BART_BASE)
+        config.vocab_size += len(ADDED_TOKENS)
+        return new_bart(config, features.width, features.tokens)
+    config = deepcopy(T5_BASE)
+    config.vocab_size = T5_ROWS
+    return new_t5(config, features.width, features.tokens)
+
+
+def random_batch(visual: Visual, size: int, seed: int = 0, text: int | None = None) -> Batch:
+    """A batch of VQA's shapes: full texts; targets of all lengths up to the longest."""
+    torch.manual_seed(seed)
+    longest = TARGETS[visual]
+    targets = torch.randint(10, 30_000, (size, longest))
+    lengths = torch.linspace(longest // 2, longest, size).round().long()
+    targets[torch.arange(longest)[None] >= lengths[:, None]] = IGNORED
+    return Batch(
+        task=TASKS[0],
+        ids=tuple(map(str, range(size))),
+        input_ids=torch.randint(10, 30_000, (size, text or TEXT[visual])),
+        features=torch.randn(size, 1, VISION[visual], CLIP[visual].width),
+        target_ids=targets,
+        scores=torch.ones(size),
+    )
+
+
+def card(method: str, backbone: str, visual: Visual, **train: Any) -> MethodCard:
+    """The method's card as a run on this backbone has it."""
+    settings = [f"train.{name}={value}" for name, value in train.items()]
+    return resolve_method(load_method(method), backbone, SUITES[visual], settings)
+
+
+def adapted(backbone: Backbone, method: MethodCard) -> AdaptedModel:
+    """The backbone, adapted for four tasks."""
+    return adapt(backbone, method, TASKS)
+
+
+def tasks() -> list[SimpleNamespace]:
+    """As much of the tasks as a trainer asks for."""
+    cards = [SimpleNamespace(name=name, loss="score-weighted") for name in TASKS]
+    return [SimpleNamespace(card=each, batches=1000) for each in cards]

@@ -1,0 +1,133 @@
+"""What a training step of each technique costs, against the floor of the same process.
+
+The floor is the frozen backbone whose visual embedding trains (the method `frozen`), with the same
+batch, dropout and precision; no technique inside the backbone can be cheaper. Prompt tuning is held
+against the floor on its longer input too. Backbones of the published sizes, random weights.
+
+    python benchmarks/training_step.py [--backbone clip-bart] [--visual image] [--precision fp32]
+
+`saved MB` is what the forward pass keeps for the backward pass, `peak MB` the memory of a process
+of its own that takes two steps.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from measure import interleaved, options, record
+from shapes import adapted, card, random_backbone, random_batch, tasks
+
+from vlbench.data.batches import Batch
+from vlbench.training.trainer import Trainer
+
+FLOOR = "frozen"
+METHODS = (
+    *("bitfit", "shared-adapter", "adapter", "shared-compacter", "compacter", "hyperformer"),
+    *("shared-lora", "lora", "low-rank-adapter", "vl-pet-large", "shared-prompt-tuning", "lst"),
+    "full",
+)
+PROMPTED = "shared-prompt-tuning"
+
+
+def main() -> None:
+    """Print a table, a technique a line."""
+    parser = options(__doc__)
+    parser.add_argument("--backbone", default="clip-bart", choices=["clip-bart", "clip-t5"])
+    parser.add_argument("--visual", default="image", choices=["image", "video"])
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--batch", type=int, default=8, help="examples in a batch")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument(
+        "--peak", help="take two steps of this method and print the peak, nothing else"
+    )
+    given = parser.parse_args()
+    if given.peak:
+        step = stepping(given.peak, given, random_batch(given.visual, given.batch))
+        step(), step()
+        print(json.dumps(peak_mb()))
+        return
+    where = f"{given.backbone}, {given.visual}, batch {given.batch}, {given.precision}"
+    print(f"{where}, {torch.get_num_threads()} threads")
+    print(f"{'method':22}{'s/step':>8}  {'ratio to the floor':24}{'saved MB':>9}{'peak MB':>9}")
+    batch = random_batch(given.visual, given.batch)
+    floor = stepping(FLOOR, given, batch)
+    for method in (FLOOR, *given.methods.split(",")):
+        told = measure(method, given, batch, floor)
+        print(line(method, told), flush=True)
+        record("training_step", where=where, method=method, **told)
+        if method == PROMPTED:
+            longer = random_batch(given.visual, given.batch, text=batch.input_ids.shape[1] + 40)
+            told = measure(method, given, batch, stepping(FLOOR, given, longer))
+            print(line("  on a longer input", told), flush=True)
+            record("training_step", where=where, method=f"{method}, longer floor", **told)
+
+
+def measure(method: str, given: Any, batch: Batch, floor: Callable[[], object]) -> dict[str, Any]:
+    """The technique and the floor, in turn."""
+    cases = {FLOOR: floor}
+    if method != FLOOR:
+        cases[method] = stepping(method, given, batch)
+    found = interleaved(cases, given.rounds)[method]
+    words = [sys.executable, __file__, "--peak", method, "--backbone", given.backbone]
+    words += ["--visual", given.visual, "--precision", given.precision, "--batch", str(given.batch)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    saved = saved_bytes(cases[method]) / 1e6
+    return {**found._asdict(), "saved_mb": saved, "peak_mb": json.loads(done.stdout)}
+
+
+def peak_mb() -> float:
+    """Of this process since it was started; `getrusage` would also count the one that forked it."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1000
+
+
+def line(method: str, told: dict[str, Any]) -> str:
+    """A line of the table."""
+    ratio = f"{told['ratio']:.2f} ({told['low']:.2f} to {told['high']:.2f})"
+    sizes = f"{told['saved_mb']:9,.0f}{told['peak_mb']:9,.0f}"
+    return f"{method:22}{told['seconds']:8.2f}  {ratio:24}{sizes}"
+
+
+def stepping(method: str, given: Any, batch: Batch) -> Callable[[], object]:
+    """Takes a whole step of training, optimiser and schedule included."""
+    resolved = card(method, given.backbone, given.visual, precision=given.precision)
+    model = adapted(random_backbone(given.backbone, given.visual), resolved)
+    mixed = "bf16" if given.precision == "bf16" else "no"
+    trainer: Any = Trainer(
+        model, tasks(), resolved.train, 0, Accelerator(cpu=True, mixed_precision=mixed)
+    )
+    model.train()
+    return partial(trainer.step, batch, 1)
+
+
+def saved_bytes(step: Callable[[], object]) -> int:
+    """Bytes of the storages that a step keeps for its backward pass, parameters left out."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if not isinstance(tensor, torch.nn.Parameter) and not is_of_parameter(tensor):
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        step()
+    return sum(kept.values())
+
+
+def is_of_parameter(tensor: torch.Tensor) -> bool:
+    """Whether it is a view of a parameter, as a transposed weight is."""
+    return isinstance(tensor._base, torch.nn.Parameter)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The output layer only where a label counts: the same loss, the same gradients."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+from tests.techniques.models import adapted, stirred
+from tests.techniques.toys import TASKS, toy_backbone, toy_batch
+from vlbench.techniques.freezing import trained_parameters
+from vlbench.training.loss import LOSSES, loss
+
+TABLES: dict[str, dict[str, Any]] = {
+    "full": {"technique": "full"},
+    "adapter": {"technique": "adapter"},
+    "prompt": {"technique": "prompt", "params": {"length": 3, "hidden": 8}},
+    "lst": {
+        "technique": "lst",
+        "params": {"initialisation": "random"},
+        "train": {"norms": False},
+    },
+}
+EACH = pytest.mark.parametrize("kind", ["bart", "t5"])
+
+
+@EACH
+@pytest.mark.parametrize("method", TABLES)
+def test_loss_and_gradients_are_those_of_all_logits(kind: str, method: str) -> None:
+    model = stirred(adapted(kind, **TABLES[method]))
+    batch = toy_batch()
+    for card_loss in LOSSES:
+        found = []
+        for logits in (model.counted_logits(batch), model(batch)):
+            value = loss(logits, batch.target_ids, batch.scores, card_loss)
+            model.zero_grad()
+            value.backward()
+            gradients = {name: p.grad for name, p in trained_parameters(model).items()}
+            found.append((value.detach(), gradients))
+        (value, gradients), (expected, expected_gradients) = found
+        torch.testing.assert_close(value, expected, atol=1e-6, rtol=1e-6)
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(
+                gradient, expected_gradients[name], atol=1e-6, rtol=1e-5, msg=name
+            )
+
+
+@EACH
+def test_they_are_the_rows_of_all_logits_that_count(kind: str) -> None:
+    backbone = toy_backbone(kind).eval()
+    batch = toy_batch()
+    logits = backbone.counted_logits(batch)
+    assert logits.shape == (7, 128)
+    torch.testing.assert_close(logits, backbone(batch)[batch.target_ids != -100])
+
+
+def test_a_batch_without_targets_has_no_logits_and_no_loss() -> None:
+    model = adapted("bart", technique="full")
+    batch = toy_batch()
+    batch.target_ids = torch.full_like(batch.target_ids, -100)
+    logits = model.counted_logits(batch)
+    assert logits.shape == (0, 128)
+    assert loss(logits, batch.target_ids, batch.scores, "per-example").item() == 0
+
+
+def test_a_copied_model_chooses_for_itself() -> None:
+    model = adapted("bart", TASKS, technique="adapter")
+    twin = copy.deepcopy(model)
+    batch = toy_batch()
+    with model.backbone.counted_only.of(batch.target_ids == 11):
+        assert twin(batch).shape == (2, 4, 128)
+        assert model(batch).shape == (1, 128)
+
+
+def test_after_an_error_all_logits_are_back() -> None:
+    backbone = toy_backbone("bart").eval()
+    batch = toy_batch()
+    with pytest.raises(IndexError), backbone.counted_only.of(torch.ones(9, 9, dtype=torch.bool)):
+        backbone(batch)
+    assert backbone(batch).shape == (2, 4, 128)
