@@ -167,7 +167,7 @@ def test_out_of_memory_is_a_status_of_its_own(
     monkeypatch.setattr(Run, "prepare", fail)
     folder = do(bench.spec(), tmp_path, code=1)
     assert folder.state == "out-of-memory"
-    assert "--set train.batch_size=" in folder.status()["error"]
+    assert "--max-batch auto" in folder.status()["error"]
 
 
 def test_what_a_stop_breaks_is_a_stop_and_no_bug(

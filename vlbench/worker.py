@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlbench.errors import BUG, INTERRUPTED, RunFailed, VlbenchError
+from vlbench.errors import BUG, INTERRUPTED, RunFailed, VlbenchError, is_out_of_memory
 
 if TYPE_CHECKING:
     from vlbench.running.folder import RunFolder
@@ -135,17 +135,13 @@ def explained(error: BaseException, path: Path) -> tuple[int, str, str]:
         return error.exit_code, "failed", str(error)
     if isinstance(error, OSError):
         return RunFailed.exit_code, "failed", f"{error.filename or path}: {error.strerror or error}"
-    if _is_out_of_memory(error):
-        text = f"out of memory: {error} (a smaller --set train.batch_size=... takes less)"
+    if is_out_of_memory(error):
+        text = (
+            f"out of memory: {error} (--max-batch auto computes a batch in parts that fit, "
+            "--checkpoint-activations keeps less of each)"
+        )
         return RunFailed.exit_code, "out-of-memory", text
     return BUG, "failed", traceback.format_exc()
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, of the device or of the machine; torch has no class for the CPU."""
-    is_of_torch = isinstance(error, RuntimeError) and "allocate memory" in str(error)
-    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or is_of_torch
 
 
 if __name__ == "__main__":

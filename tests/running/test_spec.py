@@ -101,6 +101,9 @@ NEUTRAL = [
     task(title="Another title", deviations=("None.",)),
     task(published="https://example.org", sizes={"train": 3}),
     {"features": ("store",)},
+    {"max_batch": 8},
+    {"max_batch": "auto"},
+    {"checkpoint_activations": True},
 ]
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from vlbench.cli import selectors
 from vlbench.cli.output import note, print_json, print_table
 from vlbench.cli.selectors import select
-from vlbench.errors import RunFailed, VlbenchError
+from vlbench.errors import RunFailed, UsageError, VlbenchError
 
 if TYPE_CHECKING:
     from vlbench.running.launchers import Outcome, Resources
@@ -23,6 +23,17 @@ Jobs = Annotated[int, typer.Option(min=1, help="Runs at once on the CPU.")]
 Processes = Annotated[int, typer.Option(min=1, help="Processes (GPUs) that share one run.")]
 TimeLimit = Annotated[
     float | None, typer.Option(min=0.01, help="Minutes that an attempt at a run may take.")
+]
+
+MaxBatch = Annotated[
+    str | None,
+    typer.Option(
+        help="Examples computed at once: a number, or auto for what fits. Batches stay the card's."
+    ),
+]
+Checkpointing = Annotated[
+    bool,
+    typer.Option("--checkpoint-activations", help="Less memory: activations are computed twice."),
 ]
 
 
@@ -44,6 +55,8 @@ def run(
     jobs: Jobs = 1,
     processes: Processes = 1,
     time_limit: TimeLimit = None,
+    max_batch: MaxBatch = None,
+    checkpoint_activations: Checkpointing = False,
     detach: Annotated[
         bool, typer.Option("--detach", help="slurm: submit, and do not wait.")
     ] = False,
@@ -76,6 +89,8 @@ def run(
         limit=limit,
         settings=settings,
         device=starter.device,
+        max_batch=examples_at_once(max_batch),
+        checkpoint_activations=checkpoint_activations,
     )
     specs = plan(asked, note)
     if dry_run:
@@ -86,6 +101,15 @@ def run(
             typer.echo("\n" + starter.dry_run(specs, results))
         return
     do(specs, results, resources, json)
+
+
+def examples_at_once(asked: str | None) -> int | Literal["auto"] | None:
+    """What `--max-batch` says."""
+    if asked is None or asked == "auto":
+        return "auto" if asked else None
+    if not asked.isascii() or not asked.isdecimal() or int(asked) < 1:
+        raise UsageError(f"--max-batch {asked}: should be a number from 1, or auto.")
+    return int(asked)
 
 
 def resources_of(

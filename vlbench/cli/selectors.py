@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -61,6 +61,8 @@ def select(
     limit: int | None,
     settings: list[str] | None,
     device: str,
+    max_batch: int | Literal["auto"] | None = None,
+    checkpoint_activations: bool = False,
 ) -> Selection:
     """What the options ask for, as the plan takes it; `device` is cpu or cuda."""
     from vlbench.cli.config import merged_settings
@@ -80,6 +82,8 @@ def select(
         limit=limit,
         settings=merged_settings(settings),
         device=device,
+        max_batch=max_batch,
+        checkpoint_activations=checkpoint_activations,
     )
 
 

@@ -49,6 +49,11 @@ class Batch:
         }
         return replace(self, **moved)
 
+    def part(self, which: slice) -> Batch:
+        """Some of its examples."""
+        fields = ("ids", "input_ids", "features", "target_ids", "scores")
+        return replace(self, **{name: getattr(self, name)[which] for name in fields})
+
 
 class TaskData:
     """The examples of one task and split, with what makes batches of them."""

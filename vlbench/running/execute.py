@@ -34,6 +34,7 @@ from vlbench.techniques.adapt import AdaptedModel, adapt
 from vlbench.techniques.freezing import frozen_checksum, load_trained_state
 from vlbench.times import now
 from vlbench.training.answers import answers
+from vlbench.training.parts import Parts
 from vlbench.training.ranks import Ranks
 from vlbench.training.trainer import Trainer
 
@@ -107,10 +108,13 @@ class Run:
         )
         self.positions = getattr(backbone.config, "max_position_embeddings", None)
         self.model = adapt(backbone, spec.method, [card.name for card in spec.tasks])
+        if spec.checkpoint_activations:
+            self.model.checkpoint_activations()
         self._start_from_init()
         train = [self.data(task, task.train) for task in self.tasks]
+        parts = Parts(spec.max_batch, self.progress.say)
         self.trainer = Trainer(
-            self.model, train, spec.method.train, spec.seed, self.accelerator, self.ranks
+            self.model, train, spec.method.train, spec.seed, self.accelerator, self.ranks, parts
         )
 
     def data(self, task: PreparedTask, examples: Sequence[Example]) -> TaskData:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -50,6 +51,8 @@ class Selection:
     limit: int | None = None
     settings: tuple[str, ...] = ()
     device: str = "cpu"
+    max_batch: int | Literal["auto"] | None = None
+    checkpoint_activations: bool = False
 
 
 def plan(asked: Selection, say: Say = lambda _: None) -> list[RunSpec]:
@@ -67,7 +70,9 @@ def plan(asked: Selection, say: Say = lambda _: None) -> list[RunSpec]:
         load_metric(task.metric)
     names = [task.name for task in cards]
     for _, method in methods:
-        adapt(_shapes(asked, weights, cards[0].visual), method, names)
+        model = adapt(_shapes(asked, weights, cards[0].visual), method, names)
+        if asked.checkpoint_activations:
+            model.checkpoint_activations()
     weights_hash = weights_hash_of(asked.backbone, weights, cards[0].visual)
     encoder = other_encoder(asked.backbone, cards[0].visual, asked.encoder)
     folders = tuple(path.expanduser().resolve() for path in asked.features)
@@ -102,6 +107,8 @@ def plan(asked: Selection, say: Say = lambda _: None) -> list[RunSpec]:
             seed=seed,
             limit=asked.limit,
             device=asked.device,
+            max_batch=asked.max_batch,
+            checkpoint_activations=asked.checkpoint_activations,
         )
         for card, method in methods
         for seed in asked.seeds

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from vlbench.cards.files import CardFile
 from vlbench.cards.method import MethodCard
@@ -26,6 +26,8 @@ NOT_IN_KEY = {
     "backbone_path": "where weights lie; what they are is in `backbone_hash`",
     "init": "where the weights to start from lie; what they are is in `init_hash`",
     "device": "the same numbers up to rounding on any device",
+    "max_batch": "the same gradient up to rounding in any parts, but for dropout's draws",
+    "checkpoint_activations": "the same numbers, computed twice",
 }
 """What is left out of the key, and why; everything else is in it."""
 
@@ -62,6 +64,10 @@ class RunSpec(BaseModel):
     seed: int
     limit: int | None = None
     device: str = "cpu"
+    max_batch: PositiveInt | Literal["auto"] | None = None
+    """Examples computed at once, of batches that stay what they are; None: all of a batch."""
+    checkpoint_activations: bool = False
+    """Whether activations are computed again for the backward pass instead of kept."""
 
     @property
     def scope(self) -> str:

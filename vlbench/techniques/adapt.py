@@ -39,6 +39,15 @@ class AdaptedModel(nn.Module):
         """What weight decay spares beside the biases of linear layers and layer norms."""
         return [*self.backbone.undecayed(), *self.technique.undecayed()]
 
+    def checkpoint_activations(self) -> None:
+        """Keep of each layer what enters it; the backward pass computes the rest once more."""
+        if reason := self.technique.only_once:
+            raise UsageError(
+                f"--checkpoint-activations: the layers under '{type(self.technique).__name__}' "
+                f"cannot be computed twice: {reason}. Leave it out."
+            )
+        self.backbone.language.activation_checkpointing_enable()
+
     @contextmanager
     def answering(self, task: str) -> Iterator[None]:
         """Evaluation mode for the batches of one task, the technique's weights folded in."""

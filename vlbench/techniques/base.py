@@ -42,6 +42,9 @@ class Technique(nn.Module, ABC):
     composes: ClassVar[bool] = True
     """Whether it may stand beside another; False for what takes the whole forward pass."""
 
+    only_once: ClassVar[str] = ""
+    """Why a layer with its hooks may not be computed twice, to keep fewer activations."""
+
     def __init__(self, params: Checked, sharing: str, tasks: Sequence[str]) -> None:
         super().__init__()
         if sharing not in self.sharings:

@@ -47,6 +47,11 @@ class Composition(Technique):
                     + (f" and {len(both) - 1} more sites." if len(both) > 1 else ".")
                 )
 
+    @property
+    def only_once(self) -> str:  # type: ignore[override]
+        """The reasons of all that have one."""
+        return "; ".join(part.only_once for part in self._parts() if part.only_once)
+
     def claims(self, backbone: Backbone) -> set[str]:
         """The sites of all."""
         return {site for part in self._parts() for site in part.claims(backbone)}

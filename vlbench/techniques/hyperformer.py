@@ -150,6 +150,7 @@ class Hyperformer(Technique):
     """Adapters behind every attention and feed-forward, made by hypernetworks."""
 
     Params: ClassVar[type[Checked]] = HyperformerParams
+    only_once = "the first layer makes the adapters of all"
     params: HyperformerParams
 
     def subsites(self, backbone: Backbone) -> list[Site]:

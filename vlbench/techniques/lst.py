@@ -63,6 +63,7 @@ class LST(Technique):
 
     Params: ClassVar[type[Checked]] = LSTParams
     composes = False  # what else trained in the backbone would bring its activations back
+    only_once = "the side network walks along its layers, and keeps little anyway"
     params: LSTParams
 
     def check(self, backbone: Backbone) -> None:

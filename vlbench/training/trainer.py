@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from itertools import zip_longest
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from accelerate import Accelerator
-from torch import Tensor
 
 from vlbench.cards.train import TrainSettings
 from vlbench.data.batches import WHOLE, Batch, TaskData
-from vlbench.errors import RunFailed
 from vlbench.techniques.adapt import AdaptedModel
 from vlbench.techniques.base import BatchLoss
 from vlbench.techniques.freezing import load_trained_state, trained_state
-from vlbench.training.loss import loss, weight
+from vlbench.training.gradients import Gradients
+from vlbench.training.loss import loss
 from vlbench.training.optimiser import OPTIMISERS, linear_schedule, parameter_groups
 from vlbench.training.order import task_order
+from vlbench.training.parts import Parts
 from vlbench.training.random_streams import random_state, seed_step, set_random_state
 from vlbench.training.ranks import Ranks
 
 TOLD_EVERY = 256
 """Examples between two lines about an initialisation that reads them."""
-NAMED = 10
-"""Examples that a message about a batch names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +66,7 @@ class Trainer:
         seed: int,
         accelerator: Accelerator,
         ranks: Ranks | None = None,
+        parts: Parts | None = None,
     ) -> None:
         self.tasks = {task.card.name: task for task in tasks}
         self.settings = settings
@@ -86,6 +82,8 @@ class Trainer:
         # Only the model is prepared, and as if for evaluation: placed and cast, but not wrapped in
         # a DDP (ranks.py says why); a prepared schedule would go on a step for each rank.
         self.model = accelerator.prepare_model(model, evaluation_mode=True)
+        losses = {name: task.card.loss for name, task in self.tasks.items()}
+        self.gradients = Gradients(model, losses, accelerator, self.ranks, parts or Parts())
         self.steps_done = 0
         self.seconds = 0.0
         self.examples = 0
@@ -178,52 +176,13 @@ class Trainer:
         """One optimiser step with this rank's share of a batch; the whole's loss and examples."""
         if not self.ranks.is_main:
             seed_step(self.seed, self.ranks.rank, number)
-        value, examples = self._loss(batch.to(self.accelerator.device))
-        found = self.ranks.sum(value.detach()).item()
-        self._check_finite("Loss", found, batch, number)
-        penalty = self.bare.technique.penalty()
-        if penalty is not None:
-            self._check_finite("The technique's penalty", penalty.item(), batch, number)
-            if self.ranks.is_main:  # once in the sum over ranks
-                value = value + penalty
-        if batch.ids:  # an empty share has nothing to go back through
-            self.accelerator.backward(value)
-        self.ranks.sum_gradients(self.bare.parameters())
+        found, examples = self.gradients.compute(batch, number)
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimiser.step()
         self.schedule.step()
         self.bare.technique.stepped(number, self.total_steps)
         self.optimiser.zero_grad(set_to_none=True)
         return found, examples
-
-    def _loss(self, batch: Batch) -> tuple[Tensor, int]:
-        """The share's part of the batch's loss, and the examples of the whole batch."""
-        kind = self.tasks[batch.task].card.loss
-        if self.ranks.count == 1:
-            return self._mean_loss(batch, kind), len(batch.ids)
-        part = weight(batch.target_ids, kind)
-        examples = torch.tensor(len(batch.ids), device=part.device)
-        whole, total = self.ranks.sum(torch.stack([part, examples])).tolist()
-        if not batch.ids:
-            return torch.zeros((), device=part.device), total
-        return self._mean_loss(batch, kind) * (part / max(1, whole)), total
-
-    def _mean_loss(self, batch: Batch, kind: str) -> Tensor:
-        with self.accelerator.autocast():
-            logits = self.bare.counted_logits(batch)
-        return loss(logits, batch.target_ids, batch.scores, kind)
-
-    def _check_finite(self, what: str, value: float, batch: Batch, number: int) -> None:
-        if math.isfinite(value):
-            return
-        shares = zip_longest(*self.ranks.gather(batch.ids))
-        ids = [each for row in shares for each in row if each is not None]
-        more = f" and {len(ids) - NAMED:,} more" if len(ids) > NAMED else ""
-        raise RunFailed(
-            f"{what} is {value} at step {number} (task {batch.task}, a batch of {len(ids):,} "
-            f"examples: {', '.join(ids[:NAMED])}{more}). A lower rate may help: "
-            "--set train.learning_rate=..."
-        )
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the training depends on, after any step.
