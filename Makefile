@@ -1,6 +1,7 @@
 # make demo: environment, install, the main job and its table. make test: environment, install, lint, types, tests.
 # make parity GOLDEN=FOLDER: environment, install, our models against recorded ones of the authors, file by file.
-# make bench: environment, install, what reading, features and scoring cost, as tables of ratios.
+# make bench: environment, install, what training steps, answering, reading, scoring and starting cost, as tables of ratios
+# (half an hour); each measurement is appended to bench.jsonl.
 # make faults: environment, install, runs that are killed, cut and starved of disk again and again, against undisturbed ones.
 # make slurm: environment, install, the launcher on a real Slurm of this machine (Debian: slurm-wlm munge; as root).
 # An active virtual environment is used; without one, .venv is made. VLBENCH_TORCH_INDEX names a further package
@@ -29,10 +30,10 @@ parity: install
 	@test -n '$(GOLDEN)' || { echo 'make parity GOLDEN=FOLDER says where the golden files lie.' >&2; exit 2; }
 	$(BIN)/python -m vlbench.parity '$(GOLDEN)'
 
+bench: export VLBENCH_BENCH ?= bench.jsonl
 bench: install
-	$(BIN)/python benchmarks/vqav2_reading.py
-	$(BIN)/python benchmarks/feature_stores.py
-	$(BIN)/python benchmarks/caption_scoring.py
+	for question in start_up whole_run training_step generation vqav2_reading feature_stores caption_scoring report_scale; do \
+		echo "== $$question" && $(BIN)/python benchmarks/$$question.py || exit; done
 
 faults: install
 	$(BIN)/python -m faults --kills 50

@@ -153,7 +153,7 @@ def test_features_are_those_of_each_examples_images_in_order(
     task = data([example(0, images=2), example(1, images=2)], card={"images_per_example": 2})
     features = task.batch(task.examples, None).features
     assert features.shape == (2, 2, 2, 3)
-    assert features.dtype == torch.float32
+    assert features.dtype == torch.float16
     expected = store.get(["image2", "image3"])
     np.testing.assert_array_equal(features[1].numpy(), expected.astype(np.float32))
 

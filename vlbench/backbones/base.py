@@ -249,7 +249,7 @@ class Backbone(nn.Module, ABC):
         boxes: Tensor | None = getattr(batch, "boxes", None)
         if boxes is not None:
             boxes = boxes[:, :, : self.visual_tokens]
-        features = downsample(batch.features, self.visual_tokens)
+        features = downsample(batch.features.to(self.table.dtype), self.visual_tokens)
         vision = self.visual(features, self.table, boxes)
         mask = torch.cat([is_text, is_text.new_ones(vision.shape[:2])], dim=1)
         encoding = self.encoding or self.encode_joint

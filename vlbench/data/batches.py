@@ -35,7 +35,7 @@ class Batch:
     input_ids: Tensor
     """(B, L), padded."""
     features: Tensor
-    """(B, I, N, F) float32."""
+    """(B, I, N, F), in the store's numbers: half the bytes on their way to a GPU."""
     target_ids: Tensor
     """(B, T), -100 where there is nothing to predict."""
     scores: Tensor
@@ -124,7 +124,7 @@ class TaskData:
             return self._empty()
         texts = self._tokens([self.text(e) for e in examples], self.card.max_input_tokens)
         images = [image for example in examples for image in example.images]
-        features = torch.from_numpy(self.store.get(images)).float()  # (B I, N, F)
+        features = torch.from_numpy(self.store.get(images))  # (B I, N, F)
         if self.settings.blind:
             features = torch.zeros_like(features)
         if answers is None:

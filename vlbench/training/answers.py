@@ -9,6 +9,7 @@ import torch
 
 from vlbench.backbones.tokens import first_tokens
 from vlbench.data.batches import Batch, TaskData
+from vlbench.data.prefetch import prefetched
 from vlbench.errors import RunFailed
 from vlbench.techniques.adapt import AdaptedModel
 from vlbench.training.ranks import ALONE, Ranks
@@ -26,7 +27,7 @@ def answers(
     batches, the same as one process has, so that padding is the same and no answer depends on
     their number.
     """
-    batches = task.longest_first(max(1, BATCH_SIZE // task.card.beams), ranks.share)
+    batches = prefetched(task.longest_first(max(1, BATCH_SIZE // task.card.beams), ranks.share))
     with model.answering(task.card.name):
         mine = [(batch.ids, _answer(model, task, batch.to(device))) for batch in batches]
     turns = [turn for turn in chain(*zip_longest(*ranks.gather(mine))) if turn is not None]

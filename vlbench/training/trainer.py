@@ -15,6 +15,7 @@ from accelerate import Accelerator
 
 from vlbench.cards.train import TrainSettings
 from vlbench.data.batches import WHOLE, Batch, TaskData
+from vlbench.data.prefetch import prefetched
 from vlbench.techniques.adapt import AdaptedModel
 from vlbench.techniques.base import BatchLoss
 from vlbench.techniques.freezing import load_trained_state, trained_state
@@ -127,7 +128,7 @@ class Trainer:
         self.model.train()
         epoch, skip = divmod(self.steps_done, self.steps_per_epoch)
         started = time.perf_counter()  # fetching the batch counts, watching does not
-        for batch in self._epoch(epoch, self.tasks, skip, self.ranks.share):
+        for batch in prefetched(self._epoch(epoch, self.tasks, skip, self.ranks.share)):
             number = self.steps_done + 1
             rate = float(self.schedule.get_last_lr()[0])
             value, examples = self.step(batch, number)

@@ -1,0 +1,83 @@
+"""What answering costs with each technique, against the plain backbone of the same process.
+
+Greedy answers of at most 10 tokens and captions of five beams and 20 tokens, as
+`vlbench.training.answers` generates them; the plain backbone is the method `frozen`. Random weights
+end an answer nowhere in particular, so every case is made to write all tokens. Prompt tuning is
+held against the backbone on its longer input too.
+
+    python benchmarks/generation.py [--backbone clip-bart] [--batch 8] [--rounds 5]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from measure import interleaved, options, record
+from shapes import TASKS, adapted, card, random_backbone, random_batch
+
+from vlbench.data.batches import Batch
+
+FLOOR = "frozen"
+METHODS = (
+    *("shared-adapter", "shared-compacter", "compacter", "hyperformer", "shared-lora", "lora"),
+    *("vl-pet-large", "shared-prompt-tuning", "lst"),
+)
+PROMPTED = "shared-prompt-tuning"
+WAYS = {"greedy, 10 tokens": (1, 10), "5 beams, 20 tokens": (5, 20)}
+
+
+def main() -> None:
+    """Print a table, a technique a line."""
+    parser = options(__doc__)
+    parser.add_argument("--backbone", default="clip-bart", choices=["clip-bart", "clip-t5"])
+    parser.add_argument("--batch", type=int, default=8, help="examples in a batch")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--methods", default=",".join(METHODS))
+    given = parser.parse_args()
+    batch = random_batch("image", given.batch)
+    longer = random_batch("image", given.batch, text=batch.input_ids.shape[1] + 40)
+    print(f"{given.backbone}, batch {given.batch}, fp32, {torch.get_num_threads()} threads")
+    print(f"{'':22}" + "".join(f"{f'{way}: s':>24}  {'ratio':20}" for way in WAYS))
+    for method in given.methods.split(","):
+        show(method, given, batch, batch)
+        if method == PROMPTED:
+            show(method, given, batch, longer)
+
+
+def show(method: str, given: Any, batch: Batch, floors: Batch) -> None:
+    """A line of the table."""
+    cells = []
+    label = method if floors is batch else "  on a longer input"
+    for way, (beams, length) in WAYS.items():
+        cases = {
+            FLOOR: answering(FLOOR, given, floors, beams, length),
+            method: answering(method, given, batch, beams, length),
+        }
+        found = interleaved(cases, given.rounds)[method]
+        cells.append(f"{found.seconds:24.2f}  {found.spread:20}")
+        record("generation", backbone=given.backbone, way=way, method=label, **found._asdict())
+    print(f"{label:22}" + "".join(cells), flush=True)
+
+
+def answering(
+    method: str, given: Any, batch: Batch, beams: int, length: int
+) -> Callable[[], object]:
+    """Generates the answers of a batch."""
+    model = adapted(random_backbone(given.backbone, "image"), card(method, given.backbone, "image"))
+    model.backbone.language.generation_config.min_length = length
+    return partial(generate, model, batch, beams, length)
+
+
+@torch.inference_mode()
+def generate(model: Any, batch: Batch, beams: int, length: int) -> None:
+    """As `vlbench.training.answers.answers` does for the batches of a task."""
+    with model.answering(TASKS[0]):
+        rows = model.generate(batch, beams=beams, max_length=length)
+    assert {len(row) for row in rows} == {length}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""How the benchmarks measure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import measure
+
+
+def test_ratios_are_taken_within_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 0.0
+    pace = iter([100.0, 1.0, 2.0, 4.0, 8.0])  # a machine that becomes slower every round
+    order: list[str] = []
+    now = 1.0
+
+    def case(name: str, seconds: float) -> None:
+        nonlocal clock, now
+        if len(order) % 2 == 0:
+            now = next(pace)
+        order.append(name)
+        clock += seconds * now
+
+    monkeypatch.setattr("benchmarks.measure.time.perf_counter", lambda: clock)
+    cases = {"floor": lambda: case("floor", 2.0), "other": lambda: case("other", 3.0)}
+    found = measure.interleaved(cases, rounds=4)
+    assert found["floor"].ratio == 1 and found["other"].ratio == pytest.approx(1.5)
+    assert found["other"].spread == "1.50 (1.50 to 1.50)"
+    assert found["floor"].seconds == pytest.approx(6)  # the warm-up round does not count
+    assert order == ["other", "floor", "floor", "other"] * 2 + ["other", "floor"]
+
+
+def test_measurements_are_appended_with_where_they_come_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "bench.jsonl"
+    monkeypatch.delenv(measure.RECORD, raising=False)
+    measure.record("nothing", ratio=1.0)
+    monkeypatch.setenv(measure.RECORD, str(file))
+    measure.record("first", ratio=1.1)
+    measure.record("second", ratio=1.2)
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert [(line["benchmark"], line["ratio"]) for line in lines] == [
+        ("first", 1.1),
+        ("second", 1.2),
+    ]
+    assert all(line["commit"] and line["at"] and line["machine"] for line in lines)
