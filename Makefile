@@ -1,7 +1,7 @@
 # make demo: environment, install, the main job and its table. make test: environment, install, lint, types, tests.
 # make parity GOLDEN=FOLDER: environment, install, our models against recorded ones of the authors, file by file.
 # make bench: environment, install, what training steps, answering, reading, scoring and starting cost, as tables of ratios
-# (half an hour); each measurement is appended to bench.jsonl.
+# (long); each measurement is appended to bench.jsonl.
 # make faults: environment, install, runs that are killed, cut and starved of disk again and again, against undisturbed ones.
 # make slurm: environment, install, the launcher on a real Slurm of this machine (Debian: slurm-wlm munge; as root).
 # An active virtual environment is used; without one, .venv is made. VLBENCH_TORCH_INDEX names a further package

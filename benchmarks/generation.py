@@ -10,7 +10,6 @@ held against the backbone on its longer input too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -41,39 +40,38 @@ def main() -> None:
     longer = random_batch("image", given.batch, text=batch.input_ids.shape[1] + 40)
     print(f"{given.backbone}, batch {given.batch}, fp32, {torch.get_num_threads()} threads")
     print(f"{'':22}" + "".join(f"{f'{way}: s':>24}  {'ratio':20}" for way in WAYS))
+    floor = new_model(FLOOR, given.backbone)
     for method in given.methods.split(","):
-        show(method, given, batch, batch)
+        model = new_model(method, given.backbone)
+        show(method, given, (floor, batch), (model, batch))
         if method == PROMPTED:
-            show(method, given, batch, longer)
+            show("  on a longer input", given, (floor, longer), (model, batch))
 
 
-def show(method: str, given: Any, batch: Batch, floors: Batch) -> None:
-    """A line of the table."""
+def show(label: str, given: Any, floor: tuple[Any, Batch], case: tuple[Any, Batch]) -> None:
+    """A line of the table: two models, each with its batch."""
     cells = []
-    label = method if floors is batch else "  on a longer input"
     for way, (beams, length) in WAYS.items():
         cases = {
-            FLOOR: answering(FLOOR, given, floors, beams, length),
-            method: answering(method, given, batch, beams, length),
+            name: partial(generate, *each, beams, length)
+            for name, each in (("floor", floor), ("case", case))
         }
-        found = interleaved(cases, given.rounds)[method]
+        found = interleaved(cases, given.rounds)["case"]
         cells.append(f"{found.seconds:24.2f}  {found.spread:20}")
-        record("generation", backbone=given.backbone, way=way, method=label, **found._asdict())
+        told = {"backbone": given.backbone, "way": way, "method": label.strip()}
+        record("generation", **told, **found._asdict())
     print(f"{label:22}" + "".join(cells), flush=True)
 
 
-def answering(
-    method: str, given: Any, batch: Batch, beams: int, length: int
-) -> Callable[[], object]:
-    """Generates the answers of a batch."""
-    model = adapted(random_backbone(given.backbone, "image"), card(method, given.backbone, "image"))
-    model.backbone.language.generation_config.min_length = length
-    return partial(generate, model, batch, beams, length)
+def new_model(method: str, backbone: str) -> Any:
+    """The adapted backbone, of random weights."""
+    return adapted(random_backbone(backbone, "image"), card(method, backbone, "image"))
 
 
 @torch.inference_mode()
 def generate(model: Any, batch: Batch, beams: int, length: int) -> None:
     """As `vlbench.training.answers.answers` does for the batches of a task."""
+    model.backbone.language.generation_config.min_length = length
     with model.answering(TASKS[0]):
         rows = model.generate(batch, beams=beams, max_length=length)
     assert {len(row) for row in rows} == {length}

@@ -59,7 +59,9 @@ def interleaved(
 
 def _measured(taken: Sequence[float], first: Sequence[float]) -> Measured:
     ratios = [mine / other for mine, other in zip(taken, first, strict=True)]
-    quartiles = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    quartiles = ratios * 3
+    if len(ratios) > 1:  # inclusive: none lies outside what was measured
+        quartiles = statistics.quantiles(ratios, n=4, method="inclusive")
     return Measured(statistics.median(taken), statistics.median(ratios), quartiles[0], quartiles[2])
 
 

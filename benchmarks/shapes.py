@@ -12,12 +12,13 @@ import torch
 from vlbench.backbones import CLIP, Visual
 from vlbench.backbones.bart import new_bart
 from vlbench.backbones.base import Backbone
+from vlbench.backbones.counted import IGNORED
 from vlbench.backbones.sources import BART_BASE, T5_BASE, T5_ROWS
 from vlbench.backbones.t5 import new_t5
 from vlbench.backbones.tokens import ADDED_TOKENS
 from vlbench.cards.method import MethodCard, load_method
 from vlbench.cards.resolve import resolve_method
-from vlbench.data.batches import IGNORED, Batch
+from vlbench.data.batches import Batch
 from vlbench.techniques.adapt import AdaptedModel, adapt
 
 TASKS = ("vqav2", "gqa", "nlvr2", "coco")

@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[list[str], frozenset[str]]] = {
     "--help": (["--help"], LIGHT),
     "list methods": (["list", "methods"], LIGHT),
     "show compacter": (["show", "compacter"], LIGHT),
-    "report, 100 runs": (
+    "report": (
         ["report", "--results", "results/mini", "--format", "json"],
         frozenset(HEAVY) - {"torch", "transformers", "accelerate", "peft"},
     ),

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from measure import interleaved, options, record
+from measure import Measured, interleaved, options, record
 from shapes import adapted, card, random_backbone, random_batch, tasks
 
 from vlbench.data.batches import Batch
@@ -61,18 +61,17 @@ def main() -> None:
     batch = random_batch(given.visual, given.batch)
     floor = stepping(FLOOR, given, batch)
     for method in (FLOOR, *given.methods.split(",")):
-        told = measure(method, given, batch, floor)
-        print(line(method, told), flush=True)
-        record("training_step", where=where, method=method, **told)
+        show(method, where, *measure(method, given, batch, floor))
         if method == PROMPTED:
             longer = random_batch(given.visual, given.batch, text=batch.input_ids.shape[1] + 40)
-            told = measure(method, given, batch, stepping(FLOOR, given, longer))
-            print(line("  on a longer input", told), flush=True)
-            record("training_step", where=where, method=f"{method}, longer floor", **told)
+            found = measure(method, given, batch, stepping(FLOOR, given, longer))
+            show("  on a longer input", where, *found)
 
 
-def measure(method: str, given: Any, batch: Batch, floor: Callable[[], object]) -> dict[str, Any]:
-    """The technique and the floor, in turn."""
+def measure(
+    method: str, given: Any, batch: Batch, floor: Callable[[], object]
+) -> tuple[Measured, float, float]:
+    """The technique and the floor, in turn; then the technique's MB, saved and peak."""
     cases = {FLOOR: floor}
     if method != FLOOR:
         cases[method] = stepping(method, given, batch)
@@ -80,8 +79,7 @@ def measure(method: str, given: Any, batch: Batch, floor: Callable[[], object]) 
     words = [sys.executable, __file__, "--peak", method, "--backbone", given.backbone]
     words += ["--visual", given.visual, "--precision", given.precision, "--batch", str(given.batch)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    saved = saved_bytes(cases[method]) / 1e6
-    return {**found._asdict(), "saved_mb": saved, "peak_mb": json.loads(done.stdout)}
+    return found, saved_bytes(cases[method]) / 1e6, json.loads(done.stdout)
 
 
 def peak_mb() -> float:
@@ -90,11 +88,12 @@ def peak_mb() -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1000
 
 
-def line(method: str, told: dict[str, Any]) -> str:
+def show(method: str, where: str, found: Measured, saved: float, peak: float) -> None:
     """A line of the table."""
-    ratio = f"{told['ratio']:.2f} ({told['low']:.2f} to {told['high']:.2f})"
-    sizes = f"{told['saved_mb']:9,.0f}{told['peak_mb']:9,.0f}"
-    return f"{method:22}{told['seconds']:8.2f}  {ratio:24}{sizes}"
+    sizes = f"{saved:9,.0f}{peak:9,.0f}"
+    print(f"{method:22}{found.seconds:8.2f}  {found.spread:24}{sizes}", flush=True)
+    measured = {**found._asdict(), "saved_mb": saved, "peak_mb": peak}
+    record("training_step", where=where, method=method.strip(), **measured)
 
 
 def stepping(method: str, given: Any, batch: Batch) -> Callable[[], object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ from vlbench.errors import RunFailed, UsageError, VlbenchError
 if TYPE_CHECKING:
     from vlbench.running.launchers import Outcome, Resources
     from vlbench.running.spec import RunSpec
+    from vlbench.training.parts import MaxBatch
 
 Launcher = Annotated[str, typer.Option(help="local (this machine) or slurm.")]
 Devices = Annotated[str, typer.Option(help="auto, cpu, or GPUs' numbers with commas between.")]
@@ -25,7 +26,7 @@ TimeLimit = Annotated[
     float | None, typer.Option(min=0.01, help="Minutes that an attempt at a run may take.")
 ]
 
-MaxBatch = Annotated[
+AtOnce = Annotated[
     str | None,
     typer.Option(
         help="Examples computed at once: a number, or auto for what fits. Batches stay the card's."
@@ -55,7 +56,7 @@ def run(
     jobs: Jobs = 1,
     processes: Processes = 1,
     time_limit: TimeLimit = None,
-    max_batch: MaxBatch = None,
+    max_batch: AtOnce = None,
     checkpoint_activations: Checkpointing = False,
     detach: Annotated[
         bool, typer.Option("--detach", help="slurm: submit, and do not wait.")
@@ -103,7 +104,7 @@ def run(
     do(specs, results, resources, json)
 
 
-def examples_at_once(asked: str | None) -> int | Literal["auto"] | None:
+def examples_at_once(asked: str | None) -> MaxBatch:
     """What `--max-batch` says."""
     if asked is None or asked == "auto":
         return "auto" if asked else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,7 @@ from vlbench.errors import UsageError
 
 if TYPE_CHECKING:
     from vlbench.running.plan import Selection
+    from vlbench.training.parts import MaxBatch
 
 Method = Annotated[
     list[str], typer.Option("--method", help="Methods or card files, with commas between.")
@@ -61,7 +62,7 @@ def select(
     limit: int | None,
     settings: list[str] | None,
     device: str,
-    max_batch: int | Literal["auto"] | None = None,
+    max_batch: MaxBatch = None,
     checkpoint_activations: bool = False,
 ) -> Selection:
     """What the options ask for, as the plan takes it; `device` is cpu or cuda."""

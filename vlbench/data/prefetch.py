@@ -33,7 +33,7 @@ def prefetched(batches: Iterator[T], ahead: int = AHEAD) -> Iterator[T]:
                 put(batch)
                 if is_over.is_set():
                     return
-            put(None, StopIteration())
+            put(None)
         except BaseException as error:  # the other thread's to raise, whatever it is
             put(None, error)
 
@@ -42,11 +42,10 @@ def prefetched(batches: Iterator[T], ahead: int = AHEAD) -> Iterator[T]:
     try:
         while True:
             batch, error = ready.get()
-            if isinstance(error, StopIteration):
-                return
             if error is not None:
                 raise error
-            assert batch is not None
+            if batch is None:
+                return
             yield batch
     finally:
         is_over.set()

@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 from transformers import BartConfig
 
 from vlbench.backbones.bart import JointBart, new_bart
+from vlbench.backbones.counted import IGNORED
 from vlbench.data.mini.draw import draw
 from vlbench.data.mini.questions import Balance, ask
 from vlbench.data.mini.statements import statement
@@ -51,7 +52,7 @@ def lesson_batch(tokenizer: Any, taught: list[Lesson], features: Tensor) -> Less
     """The lessons' texts and replies as tokens, beside their features."""
     texts = tokenizer([t.text for t in taught], return_tensors="pt", padding=True)
     replies = tokenizer([t.reply for t in taught], return_tensors="pt", padding=True)
-    targets = replies.input_ids.masked_fill(replies.attention_mask == 0, -100)
+    targets = replies.input_ids.masked_fill(replies.attention_mask == 0, IGNORED)
     return LessonBatch(texts.input_ids, features, targets)
 
 
@@ -182,7 +183,7 @@ def learn(
     for step in range(1, steps + 1):
         batch = next_batch(step)
         logits = backbone(batch)
-        loss = cross_entropy(logits.flatten(0, 1), batch.target_ids.flatten(), ignore_index=-100)
+        loss = cross_entropy(logits.flatten(0, 1), batch.target_ids.flatten(), ignore_index=IGNORED)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(backbone.parameters(), 1.0)

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -30,6 +29,7 @@ from vlbench.running.inputs import (
 from vlbench.running.spec import RunSpec
 from vlbench.techniques import parts_of
 from vlbench.techniques.adapt import adapt
+from vlbench.training.parts import MaxBatch
 
 Say = Callable[[str], None]
 
@@ -51,7 +51,7 @@ class Selection:
     limit: int | None = None
     settings: tuple[str, ...] = ()
     device: str = "cpu"
-    max_batch: int | Literal["auto"] | None = None
+    max_batch: MaxBatch = None
     checkpoint_activations: bool = False
 
 

@@ -47,11 +47,6 @@ class Composition(Technique):
                     + (f" and {len(both) - 1} more sites." if len(both) > 1 else ".")
                 )
 
-    @property
-    def only_once(self) -> str:  # type: ignore[override]
-        """The reasons of all that have one."""
-        return "; ".join(part.only_once for part in self._parts() if part.only_once)
-
     def claims(self, backbone: Backbone) -> set[str]:
         """The sites of all."""
         return {site for part in self._parts() for site in part.claims(backbone)}
@@ -125,7 +120,13 @@ def compose(kinds: Mapping[str, type[Technique]]) -> type[Technique]:
     params = create_model("CompositionParams", __base__=Checked, **fields)
     sharings = frozenset.intersection(*(kind.sharings for kind in kinds.values()))
     title = JOINED_BY.join(kinds)
-    return type(title, (Composition,), {"Params": params, "sharings": sharings, "kinds": kinds})
+    facts = {
+        "Params": params,
+        "sharings": sharings,
+        "kinds": kinds,
+        "only_once": "; ".join(kind.only_once for kind in kinds.values() if kind.only_once),
+    }
+    return type(title, (Composition,), facts)
 
 
 def _defaults(kind: type[Technique]) -> Any:

@@ -12,6 +12,7 @@ from itertools import zip_longest
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils.memory import clear_device_cache
 from torch import Tensor
 
 from vlbench.data.batches import Batch
@@ -75,6 +76,7 @@ class Gradients:
                 if not self.parts.shrinks(error, len(batch.ids)):
                     raise
             self.model.zero_grad(set_to_none=True)
+            clear_device_cache(garbage_collection=True)  # only now: the error held the activations
             set_random_state(state, device)
 
     def _backward(self, batch: Batch, whole: float) -> tuple[Tensor, Tensor | None]:

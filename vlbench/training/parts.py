@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from typing import Literal
-
-import torch
 
 from vlbench.data.batches import Batch
 from vlbench.errors import is_out_of_memory
@@ -44,7 +41,4 @@ class Parts:
             f"out of memory with {before} examples at once: going on with {self.most}, "
             f"the batch stays {count}"
         )
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
         return True
