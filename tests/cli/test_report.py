@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.leaderboard.builders import image_text, row, write
+from tests.leaderboard.builders import begin, image_text, row, run, write
+from tests.leaderboard.scored import write_image_text
 from vlbench.cli.app import app
 
 
@@ -201,8 +202,83 @@ def test_an_absent_or_empty_folder_exits_4_with_the_command_to_type(tmp_path: Pa
         )
 
 
-def test_a_broken_result_file_exits_3_and_is_named(folder: Path) -> None:
+def test_a_broken_result_file_is_named_with_exit_3_beside_what_the_others_say(folder: Path) -> None:
+    whole = report(folder).stdout
     (folder / "runs" / "smoke" / "result.parquet").write_bytes(b"half")
     result = report(folder)
-    assert (result.exit_code, result.stdout) == (3, "")
+    assert (result.exit_code, result.stdout) == (3, whole)
     assert "smoke/result.parquet" in result.stderr
+
+
+def test_a_folder_of_broken_results_says_nothing_but_that(tmp_path: Path) -> None:
+    folder = write(tmp_path, image_text("full", 1, 2, 3, 4))
+    (folder / "runs" / "full--mini-0" / "result.parquet").write_bytes(b"half")
+    result = report(folder)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "full--mini-0/result.parquet" in result.stderr
+
+
+def test_marks_do_not_depend_on_which_methods_are_shown(tmp_path: Path) -> None:
+    levels = {"full": (40, 50, 50, 50), "lora": (30, 30, 30, 30), "frozen": (35, 35, 35, 35)}
+    for method, counts in levels.items():
+        write_image_text(tmp_path, method, *counts)
+    every = json.loads(report(tmp_path, "--format", "json").stdout)["items"]
+    (one,) = json.loads(report(tmp_path, "--format", "json", "--method", "lora").stdout)["items"]
+    assert one in every
+    assert one["below_floor"] and one["tie_group"] > 1
+    assert "1 of 3 rows are shown" in report(tmp_path, "--method", "lora").stdout
+
+
+def test_one_task_of_a_suite_is_shown_without_an_average_of_the_suite(folder: Path) -> None:
+    result = report(folder, "--tasks", "gqa")
+    assert result.stdout.startswith("gqa of image-text on mini-bart, mini edition, test split\n")
+    assert "average" not in result.stdout.splitlines()[2]
+    items = json.loads(report(folder, "--tasks", "gqa", "--format", "json").stdout)["items"]
+    assert [(item["method"], item["average"]) for item in items] == [
+        ("full", None), ("shared-adapter", None),
+    ]  # fmt: skip
+    assert list(items[0]["metrics"]) == ["gqa.accuracy"]
+
+
+def test_seeds_that_failed_are_told(tmp_path: Path) -> None:
+    spec = begin(tmp_path, "compacter", "out-of-memory", seed=1)
+    write(tmp_path, run("compacter", {"gqa": 50.0}, suite="gqa", card_hash=spec.cells["card_hash"]))
+    result = report(tmp_path)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "compacter, seed 1: no result (out-of-memory)." in result.stdout
+    (item,) = json.loads(report(tmp_path, "--format", "json").stdout)["items"]
+    assert item["seeds"] == [0]
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [("failed", "failed"), ("began", "unfinished"), ("done", "result lost")],
+)
+def test_a_method_without_any_result_has_a_row_without_numbers(
+    tmp_path: Path, event: str, said: str
+) -> None:
+    begin(tmp_path, "compacter", event)
+    write(tmp_path, run("full", {"gqa": 50.0}, suite="gqa"))
+    items = json.loads(report(tmp_path, "--format", "json").stdout)["items"]
+    assert [(item["method"], item["seeds"]) for item in items] == [
+        ("full", [0]), ("compacter", []),
+    ]  # fmt: skip
+    assert f"compacter, seed 0: no result ({said})." in report(tmp_path).stdout
+    for format in ("markdown", "latex", "csv"):
+        assert "compacter" in report(tmp_path, "--format", format, "--costs").stdout
+    assert report(tmp_path, "--format", "html", "--out", str(tmp_path / "site")).exit_code == 0
+
+
+def test_a_run_with_a_broken_result_is_told_by_its_spec(tmp_path: Path) -> None:
+    spec = begin(tmp_path, "compacter", "done")
+    (tmp_path / "runs" / spec.key / "result.parquet").write_bytes(b"half")
+    write(tmp_path, run("full", {"gqa": 50.0}, suite="gqa"))
+    result = report(tmp_path)
+    assert result.exit_code == 3
+    assert "compacter, seed 0: no result (result unreadable)." in result.stdout
+
+
+def test_a_run_that_is_only_planned_says_nothing(tmp_path: Path) -> None:
+    begin(tmp_path, "compacter", "")
+    write(tmp_path, run("full", {"gqa": 50.0}, suite="gqa"))
+    assert "compacter" not in report(tmp_path).stdout

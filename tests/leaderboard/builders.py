@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vlbench.cards import find_tasks, load_method
+from vlbench.cards.resolve import resolve_method
 from vlbench.columns import COLUMNS, result_schema
+from vlbench.running.spec import RunSpec
 
 TASKS = {
     "vqav2": "accuracy",
@@ -86,3 +90,25 @@ def write(folder: Path, *runs: list[dict[str, Any]]) -> Path:
 def image_text(method: str, *values: float | None, **others: Any) -> list[dict[str, Any]]:
     """A run of the suite image-text with its four values."""
     return run(method, dict(zip(TASKS, values, strict=True)), **others)
+
+
+def begin(folder: Path, method: str, event: str, seed: int = 0) -> RunSpec:
+    """A run of `gqa` without a result, whose last attempt ended so; with no event: only planned."""
+    spec = RunSpec(
+        method=resolve_method(load_method(method), "mini-bart", "gqa"),
+        suite="gqa",
+        tasks=tuple(find_tasks("gqa")[1]),
+        backbone="mini-bart",
+        backbone_hash=str(ROW["backbone_hash"]),
+        edition="mini",
+        root="",
+        data={"gqa": "gqa-of-mini"},
+        seed=seed,
+    )
+    place = folder / "runs" / spec.key
+    place.mkdir(parents=True)
+    (place / "spec.json").write_text(spec.to_json(), encoding="utf-8")
+    events = ["began", event] if event else []
+    lines = [json.dumps({"attempt": 1, "event": each}) + "\n" for each in events]
+    (place / "attempts.jsonl").write_text("".join(lines), encoding="utf-8")
+    return spec

@@ -50,7 +50,7 @@ def test_a_drop_that_may_be_chance_passes(tmp_path: Path) -> None:
     assert found.is_passed
     assert found.notes == [
         "Gate passed: 5 compared; a significant drop of more than 0 points, "
-        "or a lost number, fails."
+        "or a lost number or seed, fails."
     ]
 
 
@@ -65,7 +65,7 @@ def test_a_task_that_the_baseline_has_and_we_lack_is_lost(tmp_path: Path) -> Non
     write_image_text(tmp_path / "new", "compacter", 20, 30, 40, None)
     assert faults(tmp_path) == [("coco", "lost"), ("average", "lost")]
     assert passed(tmp_path, 0).notes == [
-        "Gate failed: a significant drop of more than 0 points, or a lost number, fails.",
+        "Gate failed: a significant drop of more than 0 points, or a lost number or seed, fails.",
         "coco lost: A has no result.",
         "average lost: coco cannot be compared.",
     ]
@@ -80,6 +80,25 @@ def test_a_suite_that_the_baseline_has_and_we_lack_is_lost(tmp_path: Path) -> No
     assert passed(tmp_path, 0).notes[-1] == (
         "nlvr lost: A has no runs of this suite (nlvr on mini-bart, mini edition, test split)."
     )
+
+
+def test_a_seed_that_the_baseline_has_and_we_lack_is_lost(tmp_path: Path) -> None:
+    for seed in (0, 1, 2):
+        write_image_text(tmp_path / "old", "compacter", 20, 30, 40, 40, seed=seed)
+    write_image_text(tmp_path / "new", "compacter", 20, 30, 40, 40, seed=1)
+    tasks = ("vqav2", "gqa", "nlvr2", "coco")
+    assert faults(tmp_path) == [(task, "lost") for task in tasks]
+    assert passed(tmp_path, 0).notes[1] == "vqav2 lost: seeds 0, 2."
+    pairs = both_sides("compacter", None, tmp_path / "new", tmp_path / "old", Filters(seeds=[1]))
+    assert gate(pairs, 0).is_passed
+
+
+def test_a_task_that_dropped_and_lost_a_seed_says_both(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_image_text(tmp_path / "old", "compacter", 50, 30, 40, 40, seed=seed)
+    write_image_text(tmp_path / "new", "compacter", 20, 30, 40, 40)
+    assert passed(tmp_path, 0).notes[1] == "vqav2 dropped by 50.0 points, lost: seed 1."
+    assert faults(tmp_path)[0] == ("vqav2", "dropped")
 
 
 def test_a_task_whose_data_changed_is_lost(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ from tests.leaderboard.boards import three_methods, tied
 from vlbench.leaderboard.marks import has_best, is_below_floor, is_best
 
 
-def test_the_best_group_is_marked_whoever_is_in_it_floors_too(tmp_path: Path) -> None:
-    groups = {"full": {"average": 2}, "frozen": {"average": 1}}
-    board = tied(three_methods(tmp_path), groups)
-    best = {row.method: is_best(row, "average", board) for row in board.rows}
-    assert best == {"full": False, "shared-adapter": False, "frozen": True}
+def test_the_best_group_is_marked_but_for_the_floors_in_it(tmp_path: Path) -> None:
+    for group in (1, 2):
+        groups = {"full": {"average": group}, "frozen": {"average": 1}}
+        board = tied(three_methods(tmp_path), groups)
+        best = {row.method: is_best(row, "average", board) for row in board.rows}
+        assert best == {"full": group == 1, "shared-adapter": False, "frozen": False}
 
 
 def test_nobody_is_the_best_of_one_or_where_nothing_was_tested(tmp_path: Path) -> None:

@@ -178,6 +178,15 @@ def test_what_is_at_or_below_a_floor_is_marked(tmp_path: Path) -> None:
     assert below["frozen"] == set()
 
 
+def test_a_model_without_pictures_is_a_floor_too(tmp_path: Path) -> None:
+    runs = [image_text("frozen", 1, 1, 1, 60), image_text("blind", 30, 30, 30, 30)]
+    runs += [image_text("adapter", 20, 50, 50, 50)]
+    below = {each.label: each.below_floor for each in board(tmp_path, *runs).rows}
+    assert below["adapter"] == {"vqav2.accuracy", "coco.cider"}
+    assert below["blind"] == {"coco.cider"}
+    assert "average" in below["frozen"]
+
+
 def test_only_the_test_split_counts(tmp_path: Path) -> None:
     val = image_text("full", 99, 99, 99, 99, split="val")
     [full] = board(tmp_path, image_text("full", 1, 2, 3, 4) + val).rows
@@ -197,3 +206,16 @@ def test_other_weights_of_a_backbone_stand_in_a_table_of_their_own(tmp_path) -> 
     found = summarise(read_results(folder))
     assert [[row.average.mean for row in each.rows] for each in found] == [[1.0], [9.0]]
     assert all("other weights" in each.notes[0] for each in found)
+
+
+def test_what_is_no_more_than_its_deviation_above_a_floor_is_near_it(tmp_path: Path) -> None:
+    floor = [image_text("frozen", 40, 40, 40, 40, seed=seed) for seed in (0, 1)]
+    near = [image_text("lora", 41, 40.5, 40, 60, seed=seed) for seed in (0,)]
+    near += [image_text("lora", 44, 40.5, 40, 80, seed=1)]
+    (found,) = [each for each in board(tmp_path, *floor, *near).rows if each.method == "lora"]
+    assert found.below_floor == {"nlvr2.accuracy"}
+    assert found.near_floor == {"nlvr2.accuracy"}  # 42.5 is more than its 2.1 above 40
+    other = image_text("lora", 47, 40.5, 40, 80, seed=1)
+    write(tmp_path, other)
+    (found,) = [each for each in board(tmp_path).rows if each.method == "lora"]
+    assert found.near_floor == {"nlvr2.accuracy", "vqav2.accuracy"}  # 44, and 4.2 is its deviation

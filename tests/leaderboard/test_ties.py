@@ -145,3 +145,23 @@ def test_a_single_row_is_not_tested(tmp_path: Path) -> None:
     add(tmp_path, "full", 0.8)
     assert ties(tmp_path) == {"full": None}
     assert not any("Test" in note for note in board(tmp_path).notes)
+
+
+def test_a_row_that_scatters_does_not_tie_past_one_that_is_told_apart() -> None:
+    rng = np.random.default_rng(0)
+    shared = rng.normal(0.0, 0.1, N)
+    scores = np.stack(
+        [
+            np.stack([level + off + shared + rng.normal(0.0, 0.02, N) for off in offsets])
+            for level, offsets in (
+                (0.8, (0.0, 0.0, 0.0)),
+                (0.7, (0.0, 0.0, 0.0)),
+                (0.6, (-0.3, 0.0, 0.3)),  # alone with the best, it would tie
+            )
+        ]
+    )
+    labels = {label: (0, 1, 2) for label in ("best", "worse", "scattered")}
+    rows = Together.of(list(labels), together([scores]))
+    assert _groups(labels, {(0, 1, 2): rows}, {}) == {"best": 1, "worse": 2, "scattered": 2}
+    two = {label: labels[label] for label in ("best", "scattered")}
+    assert _groups(two, {(0, 1, 2): rows}, {}) == {"best": 1, "scattered": 1}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlbench.cli.filters import Backbones, Editions, Tasks
+from vlbench.cli.filters import Backbones, Editions, Seeds, Tasks
 from vlbench.cli.output import note, stdout_console
 from vlbench.errors import UsageError
 from vlbench.files import write_atomically
@@ -48,6 +48,7 @@ def compare(
     tasks: Tasks = None,
     backbone: Backbones = None,
     edition: Editions = None,
+    seeds: Seeds = None,
     include: Annotated[
         list[str] | None, typer.Option(help="smoke: compare runs with --limit too.")
     ] = None,
@@ -55,7 +56,7 @@ def compare(
         float | None,
         typer.Option(
             help="The gate: end with 1 where A is significantly worse by more than this many "
-            "points, on a task or on average, or has lost what B has."
+            "points, on a task or on average, or has lost a task or seed that B has."
         ),
     ] = None,
     format: Annotated[
@@ -66,11 +67,13 @@ def compare(
     """Hold two rows against each other: difference, interval, p and verdict per task."""
     _check(a, b, baseline, max_drop, format, out)
     from vlbench.backbones import BACKBONES
+    from vlbench.cli.selectors import numbers
     from vlbench.leaderboard import gate as gates
     from vlbench.leaderboard.boards import Filters
     from vlbench.leaderboard.sides import both_sides
 
-    filters = Filters(tasks or (), backbone or (), edition or (), include or (), BACKBONES)
+    places = (tasks or (), backbone or (), edition or (), include or ())
+    filters = Filters(*places, BACKBONES, seeds=numbers(seeds) if seeds else ())
     pairs = both_sides(a, b, results, baseline, filters)
     found = None if max_drop is None else gates.gate(pairs, max_drop)
     _write(pairs, found, format, out)

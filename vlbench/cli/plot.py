@@ -61,17 +61,14 @@ def pareto(
 
     picture_format(out)  # told before anything is read
     costs = find_costs(cost)
-    boards = _boards(results, tasks, backbone, edition, method, include)
-    from vlbench.leaderboard.examples import Examples
+    boards = _boards(results, tasks, backbone, edition, method, include, is_tied=True)
     from vlbench.leaderboard.plots.descriptions import pareto_text, pareto_title
     from vlbench.leaderboard.plots.pareto import pareto
     from vlbench.leaderboard.plots.points import with_metric
     from vlbench.leaderboard.plots.save import save
     from vlbench.leaderboard.plots.style import styled
-    from vlbench.leaderboard.ties import with_ties
 
-    examples = Examples(results)
-    tied = [with_ties(board, examples) for board in with_metric(boards, metric)]
+    tied = with_metric(boards, metric)
     with styled():
         figure = pareto(tied, costs, metric, width)
         save(figure, out, pareto_title(tied, costs, metric), pareto_text(tied, costs, metric))
@@ -115,12 +112,14 @@ def _boards(
     edition: list[str] | None,
     method: list[str] | None,
     include: list[str] | None,
+    is_tied: bool = False,
 ) -> list[Board]:
     """The boards of the runs that the filters leave."""
     from vlbench.backbones import BACKBONES
     from vlbench.leaderboard.boards import Filters, read_boards
+    from vlbench.leaderboard.examples import Examples
 
     filters = Filters(
         tasks or (), backbone or (), edition or (), include or (), BACKBONES, method or ()
     )
-    return read_boards(results, filters)
+    return read_boards(results, filters, Examples(results) if is_tied else None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlbench.cli.output import note, stdout_console
-from vlbench.errors import UsageError
+from vlbench.errors import DataError, UsageError
 from vlbench.files import write_atomically
 
 if TYPE_CHECKING:
@@ -66,21 +66,22 @@ def report(
     from vlbench.leaderboard.boards import Filters, read_boards
     from vlbench.leaderboard.examples import Examples
     from vlbench.leaderboard.report import paper_parts
-    from vlbench.leaderboard.ties import with_ties
 
     filters = Filters(
         tasks or (), backbone or (), edition or (), include or (), BACKBONES, method or ()
     )
-    examples = Examples(results)
-    boards = [with_ties(board, examples) for board in read_boards(results, filters)]
+    damaged: list[DataError] = []
+    boards = read_boards(results, filters, Examples(results), damaged)
     if format is Format.HTML and out is not None:
         from vlbench.leaderboard.site import write_site
 
         note(f"Written: {write_site(boards, results, out, say=note)}")
-        return
-    shown = {row.method for board in boards for row in board.rows} if method else None
-    papers = paper_parts(boards, shown) if paper else []
-    _write(boards, format, out, families, costs, papers)
+    else:
+        shown = {row.method for board in boards for row in board.rows} if method else None
+        papers = paper_parts(boards, shown) if paper else []
+        _write(boards, format, out, families, costs, papers)
+    if damaged:
+        raise DataError("\n".join(f"Left out: {each}" for each in damaged))
 
 
 def _check_out(format: Format, out: Path | None) -> None:

@@ -81,7 +81,7 @@ def _measured(board: Board, row: Row, families: bool, costs: bool) -> Line:
         ),
         "runs": " ".join(row.runs.values()),
     }
-    scores = _tested(row, AVERAGE, row.average)
+    scores = {} if board.is_part else _tested(row, AVERAGE, row.average)
     for name in shown_metrics(board, row):
         is_main = name in board.mains.values()
         scores |= _tested(row, name, row.stat(name)) if is_main else _stat(name, row.stat(name))

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from vlbench.errors import NothingToReport, UsageError, WorseThanAllowed
 from vlbench.leaderboard.compare_sheets import place, points
 from vlbench.leaderboard.compared import Item, Pair
+from vlbench.leaderboard.marks import AVERAGE
 
 
 class Fault(NamedTuple):
@@ -17,14 +18,19 @@ class Fault(NamedTuple):
     pair: Pair
     item: Item
     kind: Literal["dropped", "lost"]
-    """lost: B has the number, and A has none that can be compared with it."""
+    """lost: B has the number, or seeds of it, and A has none that can be compared with it."""
+    seeds: tuple[int, ...] = ()
+    """The seeds that are lost, where others were compared."""
 
     @property
     def text(self) -> str:
         """What happened, in words."""
         if self.item.tested is None:
             return f"{self.item.task} {self.kind}: {self.item.reason}"
-        return f"{self.item.task} {self.kind} by {points(-self.item.tested.difference, '.1f')}"
+        drop = f"dropped by {points(-self.item.tested.difference, '.1f')}"
+        seeds = f"lost: seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
+        said = [drop] * (self.kind == "dropped") + [seeds] * bool(self.seeds)
+        return f"{self.item.task} {', '.join(said)}"
 
 
 class Gate(NamedTuple):
@@ -44,7 +50,10 @@ class Gate(NamedTuple):
     @property
     def rule(self) -> str:
         """What is allowed."""
-        return f"a significant drop of more than {points(self.max_drop)}, or a lost number, fails"
+        return (
+            f"a significant drop of more than {points(self.max_drop)}, or a lost number or seed, "
+            "fails"
+        )
 
     @property
     def notes(self) -> list[str]:
@@ -75,9 +84,20 @@ def gate(pairs: Sequence[Pair], max_drop: float) -> Gate:
             if item.tested is None:
                 was_there = pair.b is not None and pair.b.has(item.metric)
                 faults += [Fault(pair, item, "lost")] if was_there else []
-            elif item.is_shown and item.tested.difference < -max_drop:
-                faults.append(Fault(pair, item, "dropped"))
+                continue
+            lost = _lost_seeds(pair, item)
+            if item.is_shown and item.tested.difference < -max_drop:
+                faults.append(Fault(pair, item, "dropped", lost))
+            elif lost:
+                faults.append(Fault(pair, item, "lost", lost))
     return Gate(max_drop, count_compared(pairs), faults)
+
+
+def _lost_seeds(pair: Pair, item: Item) -> tuple[int, ...]:
+    """The seeds of B's value of a task that were not compared; those of the average are told so."""
+    if pair.b is None or item.metric == AVERAGE:
+        return ()
+    return tuple(sorted(pair.b.seeds(item.metric) - set(item.seeds)))
 
 
 def count_compared(pairs: Sequence[Pair]) -> int:

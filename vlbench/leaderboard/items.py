@@ -48,7 +48,7 @@ def shown_metrics(board: Board, row: Row) -> list[str]:
 
 
 def _place(board: Board) -> dict[str, Any]:
-    names = ("backbone", "suite", "edition", "scope", "limit")
+    names = ("backbone", "suite", "edition", "scope", "limit", "apart")
     return {name: getattr(board, name) for name in names}
 
 
@@ -62,7 +62,7 @@ def _item(board: Board, row: Row, families: bool, costs: bool) -> dict[str, Any]
         "seeds": list(row.seeds),
         "trainable_percent": row.facts["trainable_percent"],
         "metrics": {name: asdict(row.stat(name)) for name in shown_metrics(board, row)},
-        "average": asdict(row.average) if row.average.n else None,
+        "average": asdict(row.average) if row.average.n and not board.is_part else None,
         "tie_group": row.ties.get(AVERAGE),
         "below_floor": is_below_floor(row),
         "tie_groups": dict(row.ties),

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from vlbench.leaderboard.summary import Board, Row
+from vlbench.leaderboard.summary import FLOORS, Board, Row
 
 AVERAGE = "average"
 """The average's name among the metrics of a row."""
 BEST = "*"
 BELOW = "↓"
 BEST_NOTE = (
-    f"Bold, or {BEST}: the best of a column, above its floors, and what ties with it by test."
+    f"Bold, or {BEST}: the best of a column and what ties with it by test, where its mean is more "
+    "than its deviation above the floors."
 )
-BELOW_NOTE = f"{BELOW} marks what is at or below a floor: the majority answer or the frozen row."
+BELOW_NOTE = (
+    f"{BELOW} marks what is at or below a floor: the majority answer, or the row of "
+    f"{' or '.join(FLOORS)}."
+)
 
 
 def is_best(row: Row, metric: str, board: Board) -> bool:
-    """Whether a row is the best or ties with it; nobody is the best of one, or at a floor."""
+    """Whether a row is the best or ties with it; nobody is the best of one, a floor, or near one."""
     several = sum(metric in each.ties for each in board.rows) > 1
-    return several and row.ties.get(metric) == 1 and metric not in row.below_floor
+    is_above = not row.is_floor and metric not in row.near_floor
+    return several and is_above and row.ties.get(metric) == 1
 
 
 def is_below_floor(row: Row) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,41 +13,58 @@ from vlbench.errors import DataError, NothingToReport
 from vlbench.leaderboard import index
 from vlbench.leaderboard.index import Look, Part
 from vlbench.leaderboard.parquet import read_parquet
+from vlbench.leaderboard.unfinished import unfinished_rows
 
 FILES = "runs/*/result.parquet"
 LEAST = 50
 """Runs from which on an index is kept: fewer are read as fast without."""
 
 
-def read_results(folder: Path) -> pd.DataFrame:
-    """Every row of every finished run: one per task, split, metric and family."""
+def read_results(folder: Path, damaged: list[DataError] | None = None) -> pd.DataFrame:
+    """Every row of every run: one per task, split, metric and family.
+
+    Runs that were begun and have no result have a row per task without a value; the status says
+    why. Results that cannot be read are an error; where `damaged` is given they are added to it and
+    count among those without a result, unless none can be read.
+    """
     files = sorted(folder.glob(FILES))
-    if not files:
+    parts, faults = _parts(folder, files)
+    if faults and (damaged is None or not parts):
+        raise next(iter(faults.values()))
+    if not parts:
         raise NothingToReport(_nothing(folder))
-    parts = _parts(folder, files)
-    _refuse_copies(zip(files, parts, strict=True))
-    table: pd.DataFrame = pa.concat_tables(parts).to_pandas()
+    if damaged is not None:
+        damaged += faults.values()
+    _refuse_copies(parts)
+    begun = sorted(set(_run_folders(folder)) - {file.parent for file in files})
+    others = unfinished_rows(begun, [file.parent for file in faults])
+    tables = [*parts.values(), pa.Table.from_pylist(others, schema=result_schema())]
+    table: pd.DataFrame = pa.concat_tables(tables).to_pandas()
     return table
 
 
-def _parts(folder: Path, files: Sequence[Path]) -> list[pa.Table]:
-    """The rows of each file, from the index where it knows the file as it is."""
-    if len(files) < LEAST:
-        return [_read(file) for file in files]
-    known = index.load(folder)
-    parts: list[tuple[str, Part]] = []
+def _parts(
+    folder: Path, files: Sequence[Path]
+) -> tuple[dict[Path, pa.Table], dict[Path, DataError]]:
+    """The rows of each file, from the index where it knows the file as it is; what is wrong."""
+    is_indexed = len(files) >= LEAST
+    known = index.load(folder) if is_indexed else {}
+    parts: dict[Path, Part] = {}
+    faults: dict[Path, DataError] = {}
     for file in files:
         try:
             look = Look.at(file)
+            part = known.get(file.parent.name)
+            parts[file] = part if part and look.shows(part) else look.part(_read(file))
         except FileNotFoundError:
             raise DataError(f"{file}: It has gone while results were read. Try again.") from None
-        part = known.get(file.parent.name)
-        if part is None or not look.shows(part):
-            part = look.part(_read(file))
-        parts.append((file.parent.name, part))
-    if any(known.get(name) is not part for name, part in parts) or len(known) > len(parts):
-        index.store(folder, parts)
-    return [part.rows for _, part in parts]
+        except DataError as fault:
+            faults[file] = fault
+    named = [(file.parent.name, part) for file, part in parts.items()]
+    is_new = any(known.get(name) is not part for name, part in named) or len(known) > len(parts)
+    if is_indexed and is_new:
+        index.store(folder, named)
+    return {file: part.rows for file, part in parts.items()}, faults
 
 
 def _run_folders(folder: Path) -> list[Path]:
@@ -81,10 +98,10 @@ def _check(file: Path, table: pa.Table) -> None:
         raise DataError(f"{file}: Not a vlbench result: {'; '.join(faults)}.")
 
 
-def _refuse_copies(parts: Iterable[tuple[Path, pa.Table]]) -> None:
+def _refuse_copies(parts: Mapping[Path, pa.Table]) -> None:
     """A copied run folder would count its seed twice."""
     seen: dict[str, Path] = {}
-    for file, table in parts:
+    for file, table in parts.items():
         for key in table.column("key").unique().to_pylist():
             if key in seen:
                 raise DataError(f"{file}: Run {key} is in {seen[key]} too. Remove one of the two.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -16,6 +17,19 @@ SCOPES = ("smoke",)
 """Scopes that a report leaves out unless they are asked for."""
 
 
+class Selected(NamedTuple):
+    """What the filters leave."""
+
+    rows: pd.DataFrame
+    """Of all methods."""
+    methods: Sequence[str]
+    """The methods to show; empty: all."""
+    suites: Mapping[str, Sequence[str]]
+    """The tasks of each suite, as far as they are to be shown."""
+    is_part: bool
+    """Whether these are not all of a suite's."""
+
+
 def select(
     results: pd.DataFrame,
     folder: Path,
@@ -25,30 +39,36 @@ def select(
     backbones: Iterable[str] = (),
     edition: str = "",
     include: Sequence[str] = (),
-) -> pd.DataFrame:
+    seeds: Sequence[int] = (),
+) -> Selected:
     """The results that the filters leave; an unknown name or an empty rest is an error.
 
-    Each of `backbone` and `edition` is a comma list, too.
+    Each of `backbone` and `edition` is a comma list, too. A task that is no suite of its own in the
+    results is shown alone out of the suites that have it.
     """
-    wanted: dict[str, list[str]] = {
+    suite = _suite(tasks, results["suite"]) if tasks else ""
+    is_part = bool(suite) and suite not in set(results["suite"]) and suite in set(results["task"])
+    wanted: dict[str, Sequence[Any]] = {
         "scope": ["complete", *_scopes(include)],
-        "method": [method_name(name, results["method"]) for name in split_names(methods)]
-        if methods
-        else [],
-        "suite": [_suite(tasks, results["suite"])] if tasks else [],
+        "task" if is_part else "suite": [suite] if suite else [],
         "backbone": _all_known("backbone", backbone, results["backbone"], backbones),
         "edition": _all_known("edition", edition, results["edition"], EDITIONS),
+        "seed": seeds,
     }
     left = results
     for column, names in wanted.items():
         if names:
             left = left[left[column].isin(names)]
-    if left.empty:
-        raise NothingToReport(_empty(results, folder, wanted))
-    return left
+    shown = (
+        [method_name(each, results["method"]) for each in split_names(methods)] if methods else []
+    )
+    if left.empty or (shown and not left["method"].isin(shown).any()):
+        raise NothingToReport(_empty(results, folder, {**wanted, "method": shown}))
+    suites = {name: (suite,) for name in set(left["suite"])} if is_part else suite_tasks()
+    return Selected(left, shown, suites, is_part)
 
 
-def suite_tasks() -> dict[str, tuple[str, ...]]:
+def suite_tasks() -> dict[str, Sequence[str]]:
     """The tasks of the suites we have cards for."""
     return {name: suite.tasks for name, suite in load_suites().items()}
 
@@ -87,9 +107,9 @@ def _known(what: str, name: str, *lists: Iterable[str]) -> str:
     return name
 
 
-def _empty(results: pd.DataFrame, folder: Path, wanted: dict[str, list[str]]) -> str:
+def _empty(results: pd.DataFrame, folder: Path, wanted: Mapping[str, Sequence[Any]]) -> str:
     """What was looked for, and what there is."""
-    asked = [f"{column} {', '.join(names)}" for column, names in wanted.items() if names]
+    asked = [f"{column} {', '.join(map(str, names))}" for column, names in wanted.items() if names]
     lines = [f"{folder}: No results for {'; '.join(asked)}. There is:"]
     columns = ["method", "suite", "backbone", "edition", "scope"]
     for place, rows in results.groupby(columns[1:]):

@@ -69,7 +69,7 @@ def cost_sheet(board: Board) -> Sheet:
     ]
     notes = [
         "Mean over seeds; KB is 1000 bytes, MB 1000 KB. Training is without validation.",
-        "Evaluation generates and scores the test split of all tasks.",
+        "Evaluation generates and scores the test split of all tasks shown.",
         f"Device: {counted(run.facts['device'] for run in board.runs if run.is_done)}.",
     ]
     sections = [
@@ -79,12 +79,12 @@ def cost_sheet(board: Board) -> Sheet:
 
 
 def title(board: Board) -> str:
-    """Suite, backbone, edition and split, and what cut the data."""
-    text = f"{board.suite} on {board.backbone}, {board.edition} edition, test split"
-    if board.scope == "complete":
-        return text
+    """Suite, backbone, edition and split, what cut the data, and what tells boards apart."""
     cut = "" if board.limit is None else f": data cut to {board.limit} examples a task"
-    return f"{text} ({board.scope}{cut})"
+    scope = "" if board.scope == "complete" else f" ({board.scope}{cut})"
+    apart = f" ({board.apart})" if board.apart else ""
+    what = f"{', '.join(board.mains)} of {board.suite}" if board.is_part else board.suite
+    return f"{what} on {board.backbone}, {board.edition} edition, test split{scope}{apart}"
 
 
 def _main_row(row: Row, board: Board) -> list[Cell]:

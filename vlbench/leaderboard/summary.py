@@ -81,6 +81,8 @@ class Row:
     """The weights its runs started from, as the column `init` has them; empty: from scratch."""
     below_floor: frozenset[str] = frozenset()
     """Main metrics (and "average") that are at or below a floor."""
+    near_floor: frozenset[str] = frozenset()
+    """Those, and what is no more than its deviation over seeds above one: never the best."""
     runs: Mapping[int, str] = field(default_factory=dict)
     """The keys of the runs that count, by seed."""
     ties: Mapping[str, int] = field(default_factory=dict)
@@ -120,8 +122,10 @@ class Board:
     edition: str
     scope: str
     limit: int | None
+    apart: str
+    """Which data or weights it stands on, where another board has the same place; else empty."""
     mains: Mapping[str, str]
-    """The main metric of each task of the suite, in the suite's order."""
+    """The main metric of each task of the suite, in the suite's order, or of the one shown."""
     grounds: Mapping[str, Ground]
     families: Mapping[tuple[str, str], Family]
     majority: Mapping[str, float | None]
@@ -130,12 +134,19 @@ class Board:
     runs: Sequence[Run]
     """The runs that count in the rows."""
     notes: Sequence[str] = field(default_factory=tuple)
+    is_part: bool = False
+    """Whether only one of the suite's tasks is shown: its value is no average of the suite."""
 
 
 def summarise(
-    results: pd.DataFrame, suites: Mapping[str, Sequence[str]] | None = None
+    results: pd.DataFrame,
+    suites: Mapping[str, Sequence[str]] | None = None,
+    is_part: bool = False,
 ) -> list[Board]:
-    """Boards of the test rows, complete ones first; `suites` says which tasks each suite has."""
+    """Boards of the test rows, complete ones first; `suites` says which tasks each suite has.
+
+    With `is_part` these are not all of its tasks.
+    """
     places: dict[tuple[Any, ...], list[Run]] = {}
     for run in read_runs(results):
         names = ("suite", "backbone", "edition", "scope", "limit", "backbone_hash")
@@ -144,11 +155,35 @@ def summarise(
     for place in sorted(places, key=lambda place: (place[3] != "complete", *map(str, place))):
         tasks = _tasks(place[0], places[place], suites or {})
         parts = same_data(places[place])
-        notes = [OTHER_DATA] if len(parts) > 1 else []
+        differing = _differing(parts)
+        notes = [OTHER_DATA] if differing else []
+        weights = []
         if sum(other[:-1] == place[:-1] for other in places) > 1:
-            notes.append(f"{OTHER_WEIGHTS} These: {place[-1][:8]}.")
-        boards += [_board(place, part, tasks, notes) for part in parts]
+            notes.append(OTHER_WEIGHTS)
+            weights = [f"weights {place[-1][:8]}"]
+        for part in parts:
+            apart = ", ".join([*weights, *_data(part, differing)])
+            boards.append(replace(_board(place, part, tasks, apart, notes), is_part=is_part))
     return boards
+
+
+def _differing(parts: Sequence[Sequence[Run]]) -> list[str]:
+    """The tasks on which runs of one place stand on different data."""
+    seen: dict[str, set[Ground]] = {}
+    for run in (run for part in parts for run in part):
+        for task, ground in run.grounds.items():
+            seen.setdefault(task, set()).add(ground)
+    return sorted(task for task, grounds in seen.items() if len(grounds) > 1)
+
+
+def _data(runs: Sequence[Run], tasks: Sequence[str]) -> list[str]:
+    """What data the runs have of these tasks, in a few words."""
+    grounds = {task: ground for run in runs for task, ground in run.grounds.items()}
+    return [
+        f"{task} {grounds[task].data_fingerprint[:8]}, {grounds[task].n_examples:,} examples"
+        for task in tasks
+        if task in grounds
+    ]
 
 
 def _tasks(suite: str, runs: Sequence[Run], suites: Mapping[str, Sequence[str]]) -> list[str]:
@@ -158,7 +193,11 @@ def _tasks(suite: str, runs: Sequence[Run], suites: Mapping[str, Sequence[str]])
 
 
 def _board(
-    place: tuple[Any, ...], runs: Sequence[Run], tasks: Sequence[str], notes: list[str]
+    place: tuple[Any, ...],
+    runs: Sequence[Run],
+    tasks: Sequence[str],
+    apart: str,
+    notes: list[str],
 ) -> Board:
     suite, backbone, edition, scope, limit, _ = place
     named = {task: metric for run in runs for task, metric in run.mains.items()}
@@ -182,7 +221,7 @@ def _board(
         counted += newest
         notes = notes + [f"{rows[-1].label}, {text}" for text in said]
     return Board(
-        *(suite, backbone, edition, scope, limit),
+        *(suite, backbone, edition, scope, limit, apart),
         mains=mains,
         grounds={task: ground for run in runs for task, ground in run.grounds.items()},
         families=families,
@@ -246,26 +285,28 @@ def _majority(metric: str, families: Mapping[tuple[str, str], Family]) -> float 
 
 
 def _marked(rows: Sequence[Row], majority: Mapping[str, float | None]) -> list[Row]:
-    """The rows, each knowing where it is at or below the majority answer or the frozen row."""
-    frozen = [row for row in rows if row.method == "frozen" and not row.settings and not row.init]
+    """The rows, each knowing where it is at or below the majority answer or a floor's row."""
+    floors = [row for row in rows if row.is_floor and not row.settings and not row.init]
     marked = []
     for row in rows:
-        others = [each for each in frozen if each is not row]
-        below = {
-            metric
+        others = [each for each in floors if each is not row]
+        above = {
+            metric: _above(row.stat(metric), [floor, *(each.stat(metric).mean for each in others)])
             for metric, floor in majority.items()
-            if _is_below(row.stat(metric), [floor, *(each.stat(metric).mean for each in others)])
         }
-        if _is_below(row.average, [each.average.mean for each in others]):
-            below.add("average")
-        marked.append(replace(row, below_floor=frozenset(below)))
+        above["average"] = _above(row.average, [each.average.mean for each in others])
+        deviations = {metric: row.stat(metric).std or 0.0 for metric in majority}
+        deviations["average"] = row.average.std or 0.0
+        below = frozenset(name for name, points in above.items() if points <= 0)
+        near = {name for name, points in above.items() if points <= deviations[name]}
+        marked.append(replace(row, below_floor=below, near_floor=below | near))
     return marked
 
 
-def _is_below(stat: Stat, floors: Iterable[float | None]) -> bool:
-    return stat.mean is not None and any(
-        floor is not None and stat.mean <= floor for floor in floors
-    )
+def _above(stat: Stat, floors: Iterable[float | None]) -> float:
+    """How far a mean is above the highest floor; infinite where there is none of the two."""
+    there = [floor for floor in floors if floor is not None]
+    return math.inf if stat.mean is None or not there else stat.mean - max(there)
 
 
 def _ranked(rows: Sequence[Row]) -> list[Row]:

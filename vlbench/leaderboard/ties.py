@@ -1,7 +1,9 @@
 """Which rows the test cannot tell from the best: groups, instead of ranks by the third decimal.
 
-The best row of a column and all that Holm's correction leaves untold from it are group 1. Without
-them the best of the rest begins group 2, and so on. Rows are compared on the seeds that both have.
+Down a column by its means, the best row and those behind it form group 1, up to the first that
+Holm's correction leaves told from it. That one begins group 2, and so on: a row that scatters much
+ties with nothing that stands above a row which is known to be worse. Rows are compared on the seeds
+that both have.
 """
 
 from __future__ import annotations
@@ -133,9 +135,10 @@ def _groups(
         apart = _apart(left, best, others, tables)
         for each in set(others) - set(apart):
             faults.setdefault(each, f"no seed in common with {best}")
-        tied = {best} | {each for each, is_apart in apart.items() if not is_apart}
-        groups |= dict.fromkeys(tied, number)
-        left = {each: left[each] for each in others if apart.get(each)}
+        tested = [each for each in others if each in apart]
+        first = next((n for n, each in enumerate(tested) if apart[each]), len(tested))
+        groups |= dict.fromkeys([best, *tested[:first]], number)
+        left = {each: left[each] for each in tested[first:]}
     return groups
 
 

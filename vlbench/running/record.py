@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.torch import save
 
-from vlbench.cards import card_hash
 from vlbench.columns import result_schema
 from vlbench.data.example import Example
 from vlbench.files import write_atomically
@@ -83,7 +82,8 @@ class Rows:
         self._spec = spec
         self._rows: list[dict[str, Any]] = []
         self._shared = {
-            **spec_cells(spec),
+            **spec.cells,
+            "status": "done",
             **count_cells(count(model)),
             "attempt": attempt,
             "created_at": now(),
@@ -117,33 +117,6 @@ class Rows:
         content = parquet(pa.Table.from_pylist(rows, schema=result_schema()))
         write_sums(file.parent, {file.name: content})
         write_atomically(file, content)
-
-
-def spec_cells(spec: RunSpec) -> dict[str, Any]:
-    """What all rows of a run say of its spec."""
-    train = spec.method.train
-    return {
-        "key": spec.key,
-        "status": "done",
-        "method": spec.method.name,
-        "title": spec.method.title,
-        "technique": spec.method.technique,
-        "sharing": spec.method.sharing,
-        "settings": ",".join(spec.departures),
-        "init": spec.origin,
-        "suite": spec.suite,
-        "backbone": spec.backbone,
-        "backbone_hash": spec.backbone_hash,
-        "edition": spec.edition,
-        "scope": spec.scope,
-        "limit": spec.limit,
-        "seed": spec.seed,
-        "learning_rate": train.learning_rate,
-        "epochs": train.epochs,
-        "batch_size": train.batch_size,
-        "precision": train.precision,
-        "card_hash": card_hash(spec.method, *spec.tasks),
-    }
 
 
 def count_cells(counts: Counts) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from vlbench.cards.files import CardFile
 from vlbench.cards.method import MethodCard
-from vlbench.cards.resolve import hashed
+from vlbench.cards.resolve import card_hash, hashed
 from vlbench.cards.task import Edition, TaskCard
 from vlbench.errors import DataError
 
@@ -94,6 +94,32 @@ class RunSpec(BaseModel):
             "edition": self.edition,
             "scope": self.scope,
             "seed": self.seed,
+        }
+
+    @property
+    def cells(self) -> dict[str, Any]:
+        """What all rows of the run's result say of it."""
+        train = self.method.train
+        return {
+            "key": self.key,
+            "method": self.method.name,
+            "title": self.method.title,
+            "technique": self.method.technique,
+            "sharing": self.method.sharing,
+            "settings": ",".join(self.departures),
+            "init": self.origin,
+            "suite": self.suite,
+            "backbone": self.backbone,
+            "backbone_hash": self.backbone_hash,
+            "edition": self.edition,
+            "scope": self.scope,
+            "limit": self.limit,
+            "seed": self.seed,
+            "learning_rate": train.learning_rate,
+            "epochs": train.epochs,
+            "batch_size": train.batch_size,
+            "precision": train.precision,
+            "card_hash": card_hash(self.method, *self.tasks),
         }
 
     @property
