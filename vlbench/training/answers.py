@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain, zip_longest
 from typing import Any
 
 import torch
 
 from vlbench.backbones.tokens import first_tokens
+from vlbench.cards.task import TaskCard
 from vlbench.data.batches import Batch, TaskData
 from vlbench.data.prefetch import prefetched
 from vlbench.errors import RunFailed
@@ -27,9 +29,13 @@ def answers(
     batches, the same as one process has, so that padding is the same and no answer depends on
     their number.
     """
-    batches = prefetched(task.longest_first(max(1, BATCH_SIZE // task.card.beams), ranks.share))
-    with model.answering(task.card.name):
-        mine = [(batch.ids, _answer(model, task, batch.to(device))) for batch in batches]
+    card, tokenizer = task.card, task.tokenizer
+    first = first_tokens(tokenizer, card.choices)
+    batches = prefetched(task.longest_first(max(1, BATCH_SIZE // card.beams), ranks.share))
+    with model.answering(card.name):
+        rows = [(batch.ids, _answer(model, card, first, batch.to(device))) for batch in batches]
+    # Only now: as long as batches are made, the tokenizer is that thread's, who sets its padding.
+    mine = [(ids, _texts(tokenizer, card, each)) for ids, each in rows]
     turns = [turn for turn in chain(*zip_longest(*ranks.gather(mine))) if turn is not None]
     found = {name: text for ids, texts in turns for name, text in zip(ids, texts, strict=True)}
     given = sum(len(ids) for ids, _ in turns)
@@ -41,16 +47,21 @@ def answers(
     return {example.id: found[example.id] for example in task.examples}
 
 
-def _answer(model: AdaptedModel, task: TaskData, batch: Batch) -> list[str]:
-    card, tokenizer = task.card, task.tokenizer
+def _answer(
+    model: AdaptedModel, card: TaskCard, first: Sequence[int], batch: Batch
+) -> list[list[int]]:
+    """For each example the tokens of its answer, or the place of its choice, alone in a list."""
     if card.choices:
         # argmax takes the first of equal logits: a tie is the first choice, as the authors have it
-        logits = model.choice_logits(batch, first_tokens(tokenizer, card.choices))
-        return [card.choices[i] for i in logits.argmax(dim=-1).tolist()]
-    rows = model.generate(batch, beams=card.beams, max_length=card.max_length)
-    return _texts(tokenizer, rows)
+        logits = model.choice_logits(batch, first)
+        places: list[list[int]] = logits.argmax(dim=-1, keepdim=True).tolist()
+        return places
+    return model.generate(batch, beams=card.beams, max_length=card.max_length)
 
 
-def _texts(tokenizer: Any, rows: list[list[int]]) -> list[str]:
-    decoded: list[str] = tokenizer.batch_decode(rows, skip_special_tokens=True)
+def _texts(tokenizer: Any, card: TaskCard, answered: Sequence[list[int]]) -> list[str]:
+    """What `_answer` gave, as texts."""
+    if card.choices:
+        return [card.choices[place] for (place,) in answered]
+    decoded: list[str] = tokenizer.batch_decode(answered, skip_special_tokens=True)
     return [text.strip() for text in decoded]
