@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -263,3 +264,54 @@ def test_a_batch_moves_with_all_its_tensors(data: Any) -> None:
     there = task.batch(task.examples, None).to(torch.device("meta"))
     assert {there.input_ids.device.type, there.features.device.type} == {"meta"}
     assert there.ids == ("0",)
+
+
+def captions(count: int = 11, each: int = 3) -> list[Example]:
+    """Several of one picture, not side by side."""
+    return [
+        Example(str(n), "", (f"image{n % (count // each)}",), {f"red {n}": 1.0}, {}, "")
+        for n in range(count)
+    ]
+
+
+def test_captions_of_a_picture_come_together_where_the_card_says_so(data: Any) -> None:
+    task = data(captions(), order="pictures", batch_size=480, card={"batch_sixtieths": 1})
+    ids = [name for batch in task.epoch(np.random.default_rng(0)) for name in batch.ids]
+    pictures = [int(name) % 3 for name in ids]
+    assert sorted(ids, key=int) == [str(n) for n in range(11)]
+    assert sum(a != b for a, b in pairwise(pictures)) == 2
+
+
+def test_like_lengths_come_together_where_the_card_says_so(data: Any) -> None:
+    examples = [example(n % 12, "red " * (1 + n % 5)) for n in range(40)]
+    waste = {}
+    for order in ("random", "lengths"):
+        task = data(examples, order=order, batch_size=480, card={"batch_sixtieths": 1})
+        waste[order] = sum(
+            int((batch.input_ids == task.tokenizer.pad_token_id).sum())
+            for batch in task.epoch(np.random.default_rng(0))
+        )
+    assert waste["lengths"] == 0 < waste["random"]
+
+
+def test_examples_with_one_input_share_its_row(data: Any) -> None:
+    examples = captions()
+    apart = data(examples).batch(examples, [(f"red {n}", 1.0) for n in range(11)])
+    shared = data(examples, share_encoder=True).batch(
+        examples, [(f"red {n}", 1.0) for n in range(11)]
+    )
+    assert shared.inputs is not None and shared.features.shape[0] == 3
+    for name in ("input_ids", "features"):
+        torch.testing.assert_close(getattr(shared, name)[shared.inputs], getattr(apart, name))
+    torch.testing.assert_close(shared.target_ids, apart.target_ids)
+    assert shared.ids == apart.ids and apart.inputs is None
+
+
+def test_a_part_of_a_batch_has_the_inputs_of_its_examples(data: Any) -> None:
+    examples = captions()
+    answers = [(f"red {n}", 1.0) for n in range(11)]
+    whole = data(examples, share_encoder=True).batch(examples, answers)
+    part = whole.part(slice(1, 3))
+    assert part.inputs is not None and whole.inputs is not None
+    assert (part.ids, len(part.features)) == (("1", "2"), 2)
+    torch.testing.assert_close(part.features[part.inputs], whole.features[whole.inputs[1:3]])

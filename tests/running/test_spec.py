@@ -88,6 +88,8 @@ OTHER_VALUES = {
     "norms": False,
     "blind": True,
     "precision": "bf16",
+    "order": "lengths",
+    "share_encoder": True,
 }
 NEUTRAL = [
     {"root": "elsewhere"},

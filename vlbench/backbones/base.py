@@ -26,7 +26,8 @@ Encoding = Callable[[Tensor, Tensor, Tensor], Tensor]
 class Batch(Protocol):
     """What a backbone reads of a batch, all examples of one task.
 
-    A batch may also have `boxes` (B, images, tokens, 4); without them they are zero.
+    A batch may also have `boxes` (B, images, tokens, 4), without which they are zero, and `inputs`
+    (B,): the row of `input_ids`, `features` and `boxes` that each example has, of fewer than B.
     """
 
     @property
@@ -242,7 +243,10 @@ class Backbone(nn.Module, ABC):
         """Give every dropout of the pretrained model this rate."""
 
     def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """States (B, S, C) of [prompts, text, vision] and their mask (B, S), True where read."""
+        """States (B, S, C) of [prompts, text, vision] and their mask (B, S), True where read.
+
+        Where the batch has `inputs`, each of its rows passes the encoder once.
+        """
         self.router.enter(batch.task)
         is_text = batch.input_ids.ne(self.config.pad_token_id)
         text, is_text = self.encoder_input(self.embed_text(batch.input_ids), is_text)
@@ -253,7 +257,11 @@ class Backbone(nn.Module, ABC):
         vision = self.visual(features, self.table, boxes)
         mask = torch.cat([is_text, is_text.new_ones(vision.shape[:2])], dim=1)
         encoding = self.encoding or self.encode_joint
-        return encoding(text, vision, mask), mask
+        hidden = encoding(text, vision, mask)
+        inputs: Tensor | None = getattr(batch, "inputs", None)
+        if inputs is None:
+            return hidden, mask
+        return hidden[inputs], mask[inputs]
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits (B, T, V) of the targets, each seen from the ones before it."""

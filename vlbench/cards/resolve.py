@@ -22,6 +22,8 @@ PROSE = {"title", "aliases", "source", "published", "sizes", "suites", "deviatio
 LATER: dict[tuple[str, ...], object] = {
     ("train", "optimiser"): "authors-adamw",
     ("train", "truncate"): "end",
+    ("train", "order"): "random",
+    ("train", "share_encoder"): False,
     ("visual",): "image",
     ("submission",): "",
     ("splits", "mini", "submission"): [],

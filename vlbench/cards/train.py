@@ -31,6 +31,12 @@ class TrainSettings(Checked):
     truncate: Literal["end", "subtitles"] = "end"
     """What goes of a text that is too long: its end, prompt included, as in the authors' code, or
     the subtitles in front of it."""
+    order: Literal["random", "lengths", "pictures"] = "random"
+    """How a task's examples come into batches: in any order, as in the authors' code, those of like
+    lengths together, which pads less, or those of one picture together."""
+    share_encoder: bool = False
+    """Whether examples of a batch with the same text and pictures, as captions of one picture are,
+    pass the encoder once; with dropout they then share its draws."""
     norms: bool = True
     """Whether the backbone's layer norms train too."""
     blind: bool = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 from vlbench.backbones.counted import IGNORED
 from vlbench.cards.task import TaskCard
 from vlbench.cards.train import TrainSettings
+from vlbench.data.epoch_order import by_chance, by_group, by_length
 from vlbench.data.example import Example
 from vlbench.data.stores.base import Store
 from vlbench.data.table import ExampleTable
@@ -33,26 +35,40 @@ class Batch:
     task: str
     ids: tuple[str, ...]
     input_ids: Tensor
-    """(B, L), padded."""
+    """(B, L), padded; of fewer rows where `inputs` says so."""
     features: Tensor
     """(B, I, N, F), in the store's numbers: half the bytes on their way to a GPU."""
     target_ids: Tensor
     """(B, T), -100 where there is nothing to predict."""
     scores: Tensor
     """(B,): the sampled answer's score."""
+    inputs: Tensor | None = None
+    """(B,): which of fewer rows of `input_ids` and `features` each example has; None: its own."""
 
     def to(self, device: torch.device) -> Batch:
         """The same batch there."""
         moved = {
             name: getattr(self, name).to(device, non_blocking=True)
-            for name in ("input_ids", "features", "target_ids", "scores")
+            for name in ("input_ids", "features", "target_ids", "scores", "inputs")
+            if getattr(self, name) is not None
         }
         return replace(self, **moved)
 
     def part(self, which: slice) -> Batch:
         """Some of its examples."""
-        fields = ("ids", "input_ids", "features", "target_ids", "scores")
-        return replace(self, **{name: getattr(self, name)[which] for name in fields})
+        rows: slice | Tensor = which
+        inputs = self.inputs
+        if inputs is not None:
+            rows, inputs = torch.unique(inputs[which], return_inverse=True)
+        return Batch(
+            task=self.task,
+            ids=self.ids[which],
+            input_ids=self.input_ids[rows],
+            features=self.features[rows],
+            target_ids=self.target_ids[which],
+            scores=self.scores[which],
+            inputs=inputs,
+        )
 
 
 class TaskData:
@@ -92,12 +108,33 @@ class TaskData:
         Without the first `skip` batches, whose answers are drawn all the same, and of each batch
         this share: the batches that come are those of a whole epoch.
         """
-        order = random.permutation(len(self.examples))
+        order = self._order(random)
         for number, start in enumerate(range(0, len(order), self.batch_size)):
             examples = self._at(order[start : start + self.batch_size])
             answers = [sample_answer(e.targets, random) for e in examples]
             if number >= skip:
                 yield self.batch(examples[share], answers[share])
+
+    def _order(self, random: np.random.Generator) -> NDArray[np.int64]:
+        """The places of all examples, as `train.order` has it."""
+        if self.settings.order == "lengths":
+            return by_length(self._lengths, self.batch_size, random)
+        if self.settings.order == "pictures":
+            return by_group(self._pictures, random)
+        return by_chance(len(self.examples), random)
+
+    @cached_property
+    def _lengths(self) -> NDArray[np.int64]:
+        """(examples,): of the texts in characters.
+
+        That is as good for little padding as tokens, and takes no tokenizer.
+        """
+        lengths = [len(example.context) + len(example.text) for example in self.examples]
+        return np.array(lengths, dtype=np.int64)
+
+    @cached_property
+    def _pictures(self) -> list[tuple[str, ...]]:
+        return [example.images for example in self.examples]
 
     def _at(self, places: NDArray[np.int64]) -> list[Example]:
         """The examples at these places; a table gives many at once sooner than one by one."""
@@ -108,11 +145,9 @@ class TaskData:
     def longest_first(self, batch_size: int, share: slice = WHOLE) -> Iterator[Batch]:
         """Every example once, by the length of its text, without targets.
 
-        Or this share of the batches. Texts are measured in characters: that is as good for little
-        padding, and takes no tokenizer. What does not fit into memory shows at once.
+        Or this share of the batches. What does not fit into memory shows at once.
         """
-        lengths = [len(example.context) + len(example.text) for example in self.examples]
-        order = np.argsort(-np.array(lengths, dtype=np.int64), kind="stable")
+        order = np.argsort(-self._lengths, kind="stable")
         for start in range(0, len(order), batch_size)[share]:
             yield self.batch(self._at(order[start : start + batch_size]), None)
 
@@ -122,9 +157,11 @@ class TaskData:
         """The batch of these examples; without answers the targets are empty, (B, 0)."""
         if not examples:
             return self._empty()
-        texts = self._tokens([self.text(e) for e in examples], self.card.max_input_tokens)
-        images = [image for example in examples for image in example.images]
-        features = torch.from_numpy(self.store.get(images))  # (B I, N, F)
+        texts = [self.text(example) for example in examples]
+        rows, inputs = self._rows(examples, texts)
+        tokens = self._tokens([texts[row] for row in rows], self.card.max_input_tokens)
+        images = [image for row in rows for image in examples[row].images]
+        features = torch.from_numpy(self.store.get(images))  # (rows I, N, F)
         if self.settings.blind:
             features = torch.zeros_like(features)
         if answers is None:
@@ -137,11 +174,24 @@ class TaskData:
         return Batch(
             task=self.card.name,
             ids=tuple(example.id for example in examples),
-            input_ids=texts.input_ids,
-            features=features.reshape(len(examples), -1, *features.shape[1:]),
+            input_ids=tokens.input_ids,
+            features=features.reshape(len(rows), -1, *features.shape[1:]),
             target_ids=target_ids,
             scores=scores,
+            inputs=inputs,
         )
+
+    def _rows(
+        self, examples: Sequence[Example], texts: Sequence[str]
+    ) -> tuple[Sequence[int], Tensor | None]:
+        """The examples whose inputs a batch holds, and which of these each example has."""
+        if not self.settings.share_encoder:
+            return range(len(examples)), None
+        keys = [(text, example.images) for text, example in zip(texts, examples, strict=True)]
+        first = {key: row for row, key in reversed(list(enumerate(keys)))}
+        rows = sorted(first.values())
+        places = {keys[row]: place for place, row in enumerate(rows)}
+        return rows, torch.tensor([places[key] for key in keys])
 
     def _empty(self) -> Batch:
         """A share of a batch that has fewer examples than there are shares."""
