@@ -195,3 +195,17 @@ def test_comparing_imports_no_torch(folder: Path) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=folder
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_place_below_a_file_exits_2_before_anything_is_read(folder: Path) -> None:
+    (folder / "file").touch()
+    result = gate("missing", "--format", "junit", "--out", "file/gate.xml")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "file is a file, no folder. Name another place: --out PATH" in result.stderr
+
+
+def test_out_goes_behind_a_link_which_stays(folder: Path) -> None:
+    (folder / "gate.md").symlink_to("kept.md")
+    assert gate("equal", "--format", "markdown", "--out", "gate.md").exit_code == 0
+    assert (folder / "gate.md").is_symlink()
+    assert (folder / "kept.md").read_text("utf-8").startswith("### compacter")

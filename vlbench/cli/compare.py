@@ -12,7 +12,7 @@ import typer
 from vlbench.cli.filters import Backbones, Editions, Seeds, Tasks
 from vlbench.cli.output import note, stdout_console
 from vlbench.errors import UsageError
-from vlbench.files import write_atomically
+from vlbench.out import check_out, write_out
 
 if TYPE_CHECKING:
     from vlbench.leaderboard.compared import Pair
@@ -100,8 +100,8 @@ def _check(
         check_max_drop(max_drop)
     if format is Format.GITHUB and out is not None:
         raise UsageError("--format github speaks to the runner on stdout: leave --out away.")
-    if out is not None and out.is_dir():
-        raise UsageError(f"--out {out}: A folder is there; name a file.")
+    if out is not None:
+        check_out(out)
 
 
 def _write(pairs: list[Pair], gate: Gate | None, format: Format, out: Path | None) -> None:
@@ -130,5 +130,5 @@ def _write(pairs: list[Pair], gate: Gate | None, format: Format, out: Path | Non
     if out is None:
         typer.echo(text, nl=False)
     else:
-        write_atomically(out, text)
+        write_out(out, text)
         note(f"Written: {out}")

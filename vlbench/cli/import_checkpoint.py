@@ -11,6 +11,7 @@ from vlbench.cli.config import merged_settings
 from vlbench.cli.output import note, print_document, print_table
 from vlbench.cli.show import Json
 from vlbench.errors import UsageError
+from vlbench.out import check_out
 
 if TYPE_CHECKING:
     from vlbench.cards import MethodCard
@@ -54,6 +55,7 @@ def import_checkpoint(
         raise UsageError(f"--out {target}: should end in .safetensors.")
     if target.resolve() == file.resolve():
         raise UsageError(f"--out {target}: is the checkpoint itself.")
+    check_out(target)
     own = unique_state(model)
     found = match(own, authors_names(model, spelt(names)), read_state(file))
     numbers = sum(tensor.numel() for tensor in found.tensors.values())

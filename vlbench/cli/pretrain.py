@@ -9,6 +9,7 @@ import typer
 
 from vlbench.cli.output import note, print_document
 from vlbench.errors import UsageError, nearest
+from vlbench.out import writing
 
 PRETRAINED = ("mini-bart", "mini-bart-clips")
 
@@ -30,6 +31,8 @@ def pretrain(
     from vlbench.pretraining import recipe
 
     folder = out or Path(backbone)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     if backbone == "mini-bart":
         made = recipe.pretrain_mini_bart(folder, steps or recipe.STEPS, note)
     else:
