@@ -11,7 +11,7 @@ import typer
 
 from vlbench.cli.filters import Backbones, Editions, Seeds, Tasks
 from vlbench.cli.output import note, stdout_console
-from vlbench.errors import UsageError
+from vlbench.errors import NothingToReport, UsageError
 from vlbench.out import check_out, write_out
 
 if TYPE_CHECKING:
@@ -74,9 +74,16 @@ def compare(
 
     places = (tasks or (), backbone or (), edition or (), include or ())
     filters = Filters(*places, BACKBONES, seeds=numbers(seeds) if seeds else ())
-    pairs = both_sides(a, b, results, baseline, filters)
+    nothing: NothingToReport | None = None
+    pairs: list[Pair] = []
+    try:
+        pairs = both_sides(a, b, results, baseline, filters)
+    except NothingToReport as error:  # a server that reads the answer is told so too
+        nothing = error
     found = None if max_drop is None else gates.gate(pairs, max_drop)
-    _write(pairs, found, format, out)
+    _write(pairs, found, str(nothing or ""), format, out)
+    if nothing:
+        raise nothing
     gates.refuse(pairs, found)
 
 
@@ -104,29 +111,30 @@ def _check(
         check_out(out)
 
 
-def _write(pairs: list[Pair], gate: Gate | None, format: Format, out: Path | None) -> None:
-    """Print the comparison, or write it to a file."""
-    from vlbench.leaderboard import report as reports
+def _write(
+    pairs: list[Pair], gate: Gate | None, reason: str, format: Format, out: Path | None
+) -> None:
+    """Print the comparison, or write it to a file; the reason is why there is none."""
     from vlbench.leaderboard.compare_items import compare_json
-    from vlbench.leaderboard.compare_sheets import compare_sheets
+    from vlbench.leaderboard.compare_text import compare_markdown, compare_text, tables
     from vlbench.leaderboard.github import SUMMARY, append_summary, workflow_commands
     from vlbench.leaderboard.junit import as_junit
+    from vlbench.leaderboard.report import print_tables
 
-    sheets = compare_sheets(pairs, gate.notes if gate else ())
     console = stdout_console()
-    if format is Format.TABLE and out is None and console.is_terminal:
-        reports.print_tables(sheets, console)
+    if format is Format.TABLE and out is None and (reason or console.is_terminal):
+        print_tables(tables(pairs, gate), console)  # the reason is told on stderr
         return
-    if format is Format.JSON:
-        text = compare_json(pairs, gate)
-    elif format is Format.JUNIT:
-        text = as_junit(pairs, gate)
-    elif format is Format.GITHUB:
-        text = workflow_commands(pairs, gate)
-        if summary := os.environ.get(SUMMARY):
-            append_summary(Path(summary), pairs, gate)
-    else:
-        text = reports.as_markdown(sheets) if format is Format.MARKDOWN else reports.as_text(sheets)
+    writers = {
+        Format.JSON: compare_json,
+        Format.JUNIT: as_junit,
+        Format.GITHUB: workflow_commands,
+        Format.MARKDOWN: compare_markdown,
+        Format.TABLE: compare_text,
+    }
+    text = writers[format](pairs, gate, reason)
+    if format is Format.GITHUB and (summary := os.environ.get(SUMMARY)):
+        append_summary(Path(summary), pairs, gate, reason)
     if out is None:
         typer.echo(text, nl=False)
     else:

@@ -14,13 +14,17 @@ from vlbench.printable import printable_json
 SCHEMA = "vlbench.compare/1"
 
 
-def compare_json(pairs: Sequence[Pair], gate: Gate | None) -> str:
-    """The document: items, the gate's outcome (null without one), and the notes of each place."""
+def compare_json(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> str:
+    """The document: items, the gate's outcome (null without one), and the notes of each place.
+
+    The reason says why there are no items, and is null where there are.
+    """
     document = {
         "schema": SCHEMA,
         "items": [_item(pair, item) for pair in pairs for item in pair.items],
         "gate": _gate(gate) if gate else None,
         "level": LEVEL,
+        "reason": reason or None,
         "places": [
             {"title": sheet.title, "notes": list(sheet.notes)} for sheet in compare_sheets(pairs)
         ],

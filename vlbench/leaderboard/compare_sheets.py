@@ -28,10 +28,11 @@ ONE_SEED = "One seed: what is shown is about these trained weights, not about ot
 
 
 def compare_sheets(pairs: Sequence[Pair], outcome: Sequence[str] = ()) -> list[Sheet]:
-    """A table per place; the gate's outcome stands at the end of the last."""
+    """A table per place; the gate's outcome stands at the end of the last. None of no pairs."""
     tests = sum(item.tested is not None for pair in pairs for item in pair.items)
     sheets = [_sheet(pair, tests) for pair in pairs]
-    return [*sheets[:-1], replace(sheets[-1], notes=[*sheets[-1].notes, *outcome])]
+    last = [replace(sheet, notes=[*sheet.notes, *outcome]) for sheet in sheets[-1:]]
+    return [*sheets[:-1], *last]
 
 
 def place(pair: Pair) -> str:
