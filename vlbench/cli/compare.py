@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,7 @@ import typer
 from vlbench.cli.filters import Backbones, Editions, Seeds, Tasks
 from vlbench.cli.output import note, stdout_console
 from vlbench.errors import NothingToReport, UsageError
+from vlbench.hints import results_option
 from vlbench.out import check_out, write_out
 
 if TYPE_CHECKING:
@@ -65,7 +67,9 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Write it to this file.")] = None,
 ) -> None:
     """Hold two rows against each other: difference, interval, p and verdict per task."""
-    _check(a, b, baseline, max_drop, format, out)
+    if b is None and baseline is None:
+        raise UsageError(_second(a, results))
+    _check(max_drop, format, out)
     from vlbench.backbones import BACKBONES
     from vlbench.cli.selectors import numbers
     from vlbench.leaderboard import gate as gates
@@ -87,20 +91,18 @@ def compare(
     gates.refuse(pairs, found)
 
 
-def _check(
-    a: str,
-    b: str | None,
-    baseline: Path | None,
-    max_drop: float | None,
-    format: Format,
-    out: Path | None,
-) -> None:
+def _second(a: str, results: Path) -> str:
+    """What is to be typed where one row is named and nothing to hold it against."""
+    option, other = results_option(results), "frozen" if a == "full" else "full"
+    return (
+        f"{a}: compare with what? Name a second row, or another folder that has this one:\n"
+        f"  vlbench compare {quote(a)} {other}{option}\n"
+        f"  vlbench compare {quote(a)} --baseline DIR{option}"
+    )
+
+
+def _check(max_drop: float | None, format: Format, out: Path | None) -> None:
     """Before anything is read: whether the words fit together."""
-    if b is None and baseline is None:
-        raise UsageError(
-            f"{a}: compare with what? Name a second row (vlbench compare {a} full), or another "
-            f"folder that has this one (vlbench compare {a} --baseline DIR)."
-        )
     if max_drop is not None:
         from vlbench.leaderboard.gate import check_max_drop
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -84,7 +85,7 @@ def import_checkpoint(
         "source_sha256": file_hash(file),
     }
     write_weights(target, found.tensors, belongs_to)
-    note(f"Wrote {target}. Start a run from it: vlbench run --init {target} ...")
+    note(f"Wrote {target}. Start a run from it: vlbench run --init {quote(str(target))} ...")
 
 
 def _model(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -38,5 +39,6 @@ def pretrain(
     else:
         made = recipe.pretrain_on_clips(folder, steps or recipe.CLIP_STEPS, note)
     tasks = "image-text" if backbone == "mini-bart" else "video-text"
-    note(f"Use it with: vlbench run --backbone mini-bart --backbone-path {folder} --tasks {tasks}")
+    path = quote(str(folder))
+    note(f"Use it with: vlbench run --backbone mini-bart --backbone-path {path} --tasks {tasks}")
     print_document(made)

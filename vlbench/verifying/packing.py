@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vlbench.errors import DataError, UsageError
+from vlbench.hints import results_option
 from vlbench.out import check_out, write_out
 from vlbench.running.sums import NAME, RESULT, WEIGHTS, hash_of, read_sums, sealed_files
 
@@ -41,13 +42,17 @@ def _files(run: Path, with_weights: bool, with_logs: bool) -> list[str]:
     sums = read_sums(run)
     if sums is None:
         raise DataError(
-            f"{run}: no {NAME}: it is of an older vlbench. vlbench results seal writes it."
+            f"{run}: no {NAME}: it is of an older vlbench. "
+            f"Write it: vlbench results seal{results_option(run.parents[1])}"
         )
     changed = [name for name in there if sums.get(name) != hash_of(run / name)]
     gone = sorted(sums.keys() - {*there, WEIGHTS})
     if changed or gone or RESULT not in there:
         what = ", ".join(changed + gone) or RESULT
-        raise DataError(f"{run}: not as {NAME} says: {what}. vlbench verify tells more.")
+        raise DataError(
+            f"{run}: not as {NAME} says: {what}. "
+            f"See more: vlbench verify{results_option(run.parents[1])}"
+        )
     if with_weights and WEIGHTS not in there:
         raise DataError(f"{run}: no {WEIGHTS}, so --with-weights has nothing to pack.")
     left = [name for name in there if with_weights or name != WEIGHTS]
