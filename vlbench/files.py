@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+Content = str | bytes | Callable[[Path], object]
+"""What a file is to hold; a callable writes it to the path it is given."""
 
-def write_atomically(
-    path: Path, content: str | bytes | Callable[[Path], object], is_flushed: bool = True
-) -> Path:
+
+def write_atomically(path: Path, content: Content, is_flushed: bool = True) -> Path:
     """Write `path` so that readers see the old file or the whole new one, never a part.
 
     A callable gets the temporary path to write to; its name ends in `.tmp`, so it must not tell the

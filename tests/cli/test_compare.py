@@ -195,3 +195,65 @@ def test_comparing_imports_no_torch(folder: Path) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=folder
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_place_below_a_file_exits_2_before_anything_is_read(folder: Path) -> None:
+    (folder / "file").touch()
+    result = gate("missing", "--format", "junit", "--out", "file/gate.xml")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "file is a file, no folder. Name another place: --out PATH" in result.stderr
+
+
+def test_out_goes_behind_a_link_which_stays(folder: Path) -> None:
+    (folder / "gate.md").symlink_to("kept.md")
+    assert gate("equal", "--format", "markdown", "--out", "gate.md").exit_code == 0
+    assert (folder / "gate.md").is_symlink()
+    assert (folder / "kept.md").read_text("utf-8").startswith("### compacter")
+
+
+NOTHING = {
+    "missing folder": ("compacter", "--results", "missing", "--baseline", "baseline"),
+    "missing baseline": ("compacter", "--results", "equal", "--baseline", "missing"),
+    "empty folder": ("compacter", "full", "--results", "empty"),
+    "no such row": ("compacter", "lora", "--results", "equal"),
+    "no such place": ("compacter", "full", "--results", "equal", "--edition", "full"),
+    "other data": ("compacter", "--results", "equal", "--baseline", "unlike"),
+}
+
+
+@pytest.mark.parametrize("max_drop", [(), ("--max-drop", "1")], ids=["", "gate"])
+@pytest.mark.parametrize("words", NOTHING.values(), ids=NOTHING)
+def test_whatever_ends_with_4_leaves_a_junit_file_with_an_error(
+    folder: Path, words: tuple[str, ...], max_drop: tuple[str, ...]
+) -> None:
+    (folder / "gate.xml").write_text("of an earlier run")
+    result = compare(*words, *max_drop, "--format", "junit", "--out", "gate.xml")
+    assert result.exit_code == 4, result.output
+    root = ElementTree.parse(folder / "gate.xml").getroot()
+    assert root.get("errors") == "1"
+    [error] = root.iter("error")
+    assert error.get("message")
+
+
+@pytest.mark.parametrize("words", NOTHING.values(), ids=NOTHING)
+def test_whatever_ends_with_4_is_told_on_stdout_as_json_and_to_github(
+    folder: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = compare(*words, "--max-drop", "1", "--format", "json")
+    assert told.exit_code == 4
+    document = json.loads(told.stdout)
+    assert document["gate"]["is_passed"] is False and document["gate"]["compared"] == 0
+    assert document["reason"] or all(item["reason"] for item in document["items"])
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(folder / "summary.md"))
+    told = compare(*words, "--max-drop", "1", "--format", "github")
+    assert told.exit_code == 4
+    assert told.stdout.startswith("::") and "::error title=vlbench%3A" in told.stdout
+    assert (folder / "summary.md").read_text("utf-8").strip()
+
+
+def test_a_table_of_nothing_leaves_stdout_empty_and_says_why_in_a_file(folder: Path) -> None:
+    words = NOTHING["no such row"]
+    shown = compare(*words)
+    assert (shown.exit_code, shown.stdout) == (4, "")
+    assert compare(*words, "--out", "table.txt").exit_code == 4
+    assert (folder / "table.txt").read_text("utf-8").startswith("equal: No results of lora.")

@@ -88,6 +88,20 @@ def test_a_column_is_as_wide_as_asked_for(folder: Path, tmp_path: Path) -> None:
     [
         ("pareto", "a.jpg", [], 2, "The suffix '.jpg' is no picture's; it says the format: .png,"),
         ("curves", "a", [], 2, "A suffix is missing; it says the format: .png, .svg, .pdf."),
+        (
+            "pareto",
+            "file/a.png",
+            [],
+            2,
+            "file is a file, no folder. Name another place: --out PATH",
+        ),
+        (
+            "curves",
+            "file/a.svg",
+            [],
+            2,
+            "file is a file, no folder. Name another place: --out PATH",
+        ),
         ("pareto", "a.png", ["--cost", "seconds"], 2, "Did you mean 'train_seconds'?"),
         ("pareto", "a.png", ["--metric", "coco.cidr"], 2, "Did you mean 'coco.cider'?"),
         ("pareto", "a.png", ["--method", "ful"], 2, "Did you mean 'full'?"),
@@ -98,11 +112,12 @@ def test_a_column_is_as_wide_as_asked_for(folder: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_drawn_is_told_and_leaves_no_file(
     folder: Path, tmp_path: Path, what: str, out: str, words: list[str], code: int, message: str
 ) -> None:
+    (tmp_path / "file").touch()
     result = plot(folder, what, tmp_path / out, *words)
     assert result.exit_code == code
     assert message in result.stderr
     assert result.stdout == ""
-    assert not list(tmp_path.iterdir())
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
 def test_an_empty_folder_says_how_to_make_results(tmp_path: Path) -> None:

@@ -126,7 +126,10 @@ def test_html_writes_a_folder_of_pages(folder: Path, tmp_path: Path) -> None:
     [
         (["--format", "html"], "--out site"),
         (["--format", "html", "--out", "{file}"], "needs a folder"),
-        (["--format", "csv", "--out", "{folder}"], "--format csv needs a file"),
+        (
+            ["--format", "csv", "--out", "{folder}"],
+            "a folder is there. Name another place: --out PATH",
+        ),
     ],
     ids=str,
 )
@@ -282,3 +285,20 @@ def test_a_run_that_is_only_planned_says_nothing(tmp_path: Path) -> None:
     begin(tmp_path, "compacter", "")
     write(tmp_path, run("full", {"gqa": 50.0}, suite="gqa"))
     assert "compacter" not in report(tmp_path).stdout
+
+
+def test_out_goes_behind_a_link_which_stays(folder: Path, tmp_path: Path) -> None:
+    link = tmp_path / "latest.md"
+    link.symlink_to("report.md")
+    assert report(folder, "--format", "markdown", "--out", str(link)).exit_code == 0
+    assert link.is_symlink()
+    assert (tmp_path / "report.md").read_text(encoding="utf-8").startswith("### image-text")
+
+
+def test_a_place_below_a_file_exits_2_with_one_sentence(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for words in (["--format", "csv", "--out", "x.csv"], ["--format", "html", "--out", "site"]):
+        result = report(folder, *words[:-1], str(tmp_path / "file" / words[-1]))
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "is a file, no folder. Name another place: --out" in result.stderr
+        assert len(result.stderr.splitlines()) == 1

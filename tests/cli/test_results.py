@@ -71,6 +71,9 @@ def test_what_cannot_be_is_told_with_its_exit_code(results: Path, tmp_path: Path
     out.write_bytes(b"hello")
     assert vlbench(*export, results).exit_code == 2
     assert out.read_bytes() == b"hello"
+    below = vlbench("results", "export", "--out", out / "runs.zip", "--results", results)
+    assert below.exit_code == 2
+    assert "runs.zip is a file, no folder. Name another place: --out PATH" in below.stderr
     other = tmp_path / "other"
     refused = vlbench("results", "import", out, "--results", other)
     assert refused.exit_code == 3 and "not a .zip or .tar.gz" in refused.stderr

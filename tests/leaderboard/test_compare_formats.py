@@ -14,6 +14,7 @@ from tests.leaderboard.scored import N, right, write_image_text, write_run
 from vlbench.errors import MissingError
 from vlbench.leaderboard.compare_items import compare_json
 from vlbench.leaderboard.compare_sheets import compare_sheets, in_words, p_value, points
+from vlbench.leaderboard.compare_text import compare_markdown, compare_text
 from vlbench.leaderboard.compared import Pair
 from vlbench.leaderboard.gate import gate
 from vlbench.leaderboard.github import append_summary, workflow_commands
@@ -28,6 +29,7 @@ JUNIT = {
     "testsuite": COUNTS | {"skipped"},
     "testcase": {"classname", "name", "time"},
     "failure": {"message", "type"},
+    "error": {"message", "type"},
     "skipped": {"message"},
     "system-out": set(),
 }
@@ -254,7 +256,7 @@ def test_junit_without_a_gate_has_no_failure(pairs: list[Pair]) -> None:
 def test_junit_is_xml_whatever_names_hold(evil: list[Pair]) -> None:
     root = ElementTree.fromstring(as_junit(evil, gate(evil, 0)))
     name = root[0].get("name", "")
-    assert '<b>&"1"%' in name and "\x1b" not in name and "\N{REPLACEMENT CHARACTER}[0m" in name
+    assert '<b>&"1"%,[U+000A]::error::pwned[U+001B][0m|*' in name
 
 
 def test_a_line_in_words_has_all_numbers(pairs: list[Pair]) -> None:
@@ -265,3 +267,36 @@ def test_a_line_in_words_has_all_numbers(pairs: list[Pair]) -> None:
         said,
     )
     assert os.linesep not in said
+
+
+def test_where_nothing_was_compared_junit_has_an_error(tmp_path: Path) -> None:
+    write_image_text(tmp_path / "old", "compacter", 50, 20, 40, 40)
+    write_image_text(tmp_path / "new", "compacter", 50, 20, 40, 40, data_fingerprint="x")
+    pairs = both_sides("compacter", None, tmp_path / "new", tmp_path / "old", Filters())
+    for found in (None, gate(pairs, 1)):
+        root = ElementTree.fromstring(as_junit(pairs, found))
+        assert root.get("errors") == root[-1].get("errors") == "1"
+        [case] = root[-1]
+        assert "Nothing could be compared" in case[0].get("message", "")
+
+
+def test_without_any_pair_every_format_gives_the_reason() -> None:
+    found, reason = gate([], 1), "old: No results | here.\nMake some: vlbench run\x1b"
+    root = ElementTree.fromstring(as_junit([], found, reason))
+    assert (root.get("tests"), root.get("errors"), root.get("failures")) == ("1", "1", "0")
+    error = next(root.iter("error"))
+    assert error.get("message") == "old: No results | here."
+    assert (error.text or "").endswith("vlbench run[U+001B]")
+    for element in root.iter():
+        assert set(element.attrib) <= JUNIT[element.tag], element.tag
+    document = json.loads(compare_json([], found, reason))
+    assert (document["items"], document["places"], document["reason"]) == ([], [], reason)
+    assert (document["gate"]["is_passed"], document["gate"]["compared"]) == (False, 0)
+    lines = workflow_commands([], found, reason).splitlines()
+    assert lines[0] == (
+        "::error title=vlbench%3A nothing compared::old: No results | here.%0A"
+        "Make some: vlbench run[U+001B]"
+    )
+    assert lines[1].startswith("::error title=vlbench%3A gate::")
+    assert compare_text([], found, reason) == f"{reason[:-1]}[U+001B]\n"
+    assert compare_markdown([], found, reason).startswith("old: No results \\| here.\nMake some:")

@@ -59,7 +59,9 @@ def test_boards_of_different_tasks_share_one_header(board: Board, tmp_path: Path
     assert found[-1]["coco.cider.mean"] == ""
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize(
+    "start", ["=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20"]
+)
 def test_text_cannot_be_a_formula_and_numbers_stay_numbers(board: Board, start: str) -> None:
     rows = [replace(row, method=f'{start}cmd|"x",1') for row in board.rows]
     found = lines(as_csv([replace(board, rows=rows)]))

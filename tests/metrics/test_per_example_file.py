@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from vlbench.errors import MissingError, UsageError
+from vlbench.errors import UsageError
 from vlbench.metrics.per_example_file import check_place, write_scores
 
 SCORES = {"cider": {"07": 12.5, "8": 0.1 + 0.2}, "bleu_1": {"8": 1.0, "07": 0.0}}
@@ -42,5 +42,5 @@ def test_a_file_that_is_read_is_never_overwritten(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(MissingError, match="cannot be written"):
+    with pytest.raises(UsageError, match=r"--per-example .*Cannot be written: .*file is a file"):
         write_scores(tmp_path / "file" / "scores.json", SCORES)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vlbench.checkpoints.reading import read_tensors
 from vlbench.errors import DataError, MissingError
-from vlbench.files import write_atomically
+from vlbench.out import write_out
 from vlbench.techniques.adapt import AdaptedModel
 from vlbench.tensors import unique_state
 
@@ -32,7 +32,7 @@ def write_weights(file: Path, tensors: Mapping[str, Tensor], belongs_to: dict[st
         save_file(plain, path, metadata)
         path.chmod(0o644)  # the library makes files that only their owner can read
 
-    write_atomically(file, write)
+    write_out(file, write)
 
 
 def check_weights(file: Path, model: AdaptedModel, what: str) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlbench.cli.filters import Backbones, Editions, Seeds, Tasks
 from vlbench.cli.output import note, stdout_console
-from vlbench.errors import UsageError
-from vlbench.files import write_atomically
+from vlbench.errors import NothingToReport, UsageError
+from vlbench.hints import results_option
+from vlbench.out import check_out, write_out
 
 if TYPE_CHECKING:
     from vlbench.leaderboard.compared import Pair
@@ -65,7 +67,9 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Write it to this file.")] = None,
 ) -> None:
     """Hold two rows against each other: difference, interval, p and verdict per task."""
-    _check(a, b, baseline, max_drop, format, out)
+    if b is None and baseline is None:
+        raise UsageError(_second(a, results))
+    _check(max_drop, format, out)
     from vlbench.backbones import BACKBONES
     from vlbench.cli.selectors import numbers
     from vlbench.leaderboard import gate as gates
@@ -74,61 +78,67 @@ def compare(
 
     places = (tasks or (), backbone or (), edition or (), include or ())
     filters = Filters(*places, BACKBONES, seeds=numbers(seeds) if seeds else ())
-    pairs = both_sides(a, b, results, baseline, filters)
+    nothing: NothingToReport | None = None
+    pairs: list[Pair] = []
+    try:
+        pairs = both_sides(a, b, results, baseline, filters)
+    except NothingToReport as error:  # a server that reads the answer is told so too
+        nothing = error
     found = None if max_drop is None else gates.gate(pairs, max_drop)
-    _write(pairs, found, format, out)
+    _write(pairs, found, str(nothing or ""), format, out)
+    if nothing:
+        raise nothing
     gates.refuse(pairs, found)
 
 
-def _check(
-    a: str,
-    b: str | None,
-    baseline: Path | None,
-    max_drop: float | None,
-    format: Format,
-    out: Path | None,
-) -> None:
+def _second(a: str, results: Path) -> str:
+    """What is to be typed where one row is named and nothing to hold it against."""
+    option, other = results_option(results), "frozen" if a == "full" else "full"
+    return (
+        f"{a}: compare with what? Name a second row, or another folder that has this one:\n"
+        f"  vlbench compare {quote(a)} {other}{option}\n"
+        f"  vlbench compare {quote(a)} --baseline DIR{option}"
+    )
+
+
+def _check(max_drop: float | None, format: Format, out: Path | None) -> None:
     """Before anything is read: whether the words fit together."""
-    if b is None and baseline is None:
-        raise UsageError(
-            f"{a}: compare with what? Name a second row (vlbench compare {a} full), or another "
-            f"folder that has this one (vlbench compare {a} --baseline DIR)."
-        )
     if max_drop is not None:
         from vlbench.leaderboard.gate import check_max_drop
 
         check_max_drop(max_drop)
     if format is Format.GITHUB and out is not None:
         raise UsageError("--format github speaks to the runner on stdout: leave --out away.")
-    if out is not None and out.is_dir():
-        raise UsageError(f"--out {out}: A folder is there; name a file.")
+    if out is not None:
+        check_out(out)
 
 
-def _write(pairs: list[Pair], gate: Gate | None, format: Format, out: Path | None) -> None:
-    """Print the comparison, or write it to a file."""
-    from vlbench.leaderboard import report as reports
+def _write(
+    pairs: list[Pair], gate: Gate | None, reason: str, format: Format, out: Path | None
+) -> None:
+    """Print the comparison, or write it to a file; the reason is why there is none."""
     from vlbench.leaderboard.compare_items import compare_json
-    from vlbench.leaderboard.compare_sheets import compare_sheets
+    from vlbench.leaderboard.compare_text import compare_markdown, compare_text, tables
     from vlbench.leaderboard.github import SUMMARY, append_summary, workflow_commands
     from vlbench.leaderboard.junit import as_junit
+    from vlbench.leaderboard.report import print_tables
 
-    sheets = compare_sheets(pairs, gate.notes if gate else ())
     console = stdout_console()
-    if format is Format.TABLE and out is None and console.is_terminal:
-        reports.print_tables(sheets, console)
+    if format is Format.TABLE and out is None and (reason or console.is_terminal):
+        print_tables(tables(pairs, gate), console)  # the reason is told on stderr
         return
-    if format is Format.JSON:
-        text = compare_json(pairs, gate)
-    elif format is Format.JUNIT:
-        text = as_junit(pairs, gate)
-    elif format is Format.GITHUB:
-        text = workflow_commands(pairs, gate)
-        if summary := os.environ.get(SUMMARY):
-            append_summary(Path(summary), pairs, gate)
-    else:
-        text = reports.as_markdown(sheets) if format is Format.MARKDOWN else reports.as_text(sheets)
+    writers = {
+        Format.JSON: compare_json,
+        Format.JUNIT: as_junit,
+        Format.GITHUB: workflow_commands,
+        Format.MARKDOWN: compare_markdown,
+        Format.TABLE: compare_text,
+    }
+    text = writers[format](pairs, gate, reason)
+    if format is Format.GITHUB and (summary := os.environ.get(SUMMARY)):
+        append_summary(Path(summary), pairs, gate, reason)
     if out is None:
         typer.echo(text, nl=False)
     else:
-        write_atomically(out, text)
+        write_out(out, text)
         note(f"Written: {out}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from vlbench.cli.config import merged_settings
 from vlbench.cli.output import note, print_document, print_table
 from vlbench.cli.show import Json
 from vlbench.errors import UsageError
+from vlbench.out import check_out
 
 if TYPE_CHECKING:
     from vlbench.cards import MethodCard
@@ -54,6 +56,7 @@ def import_checkpoint(
         raise UsageError(f"--out {target}: should end in .safetensors.")
     if target.resolve() == file.resolve():
         raise UsageError(f"--out {target}: is the checkpoint itself.")
+    check_out(target)
     own = unique_state(model)
     found = match(own, authors_names(model, spelt(names)), read_state(file))
     numbers = sum(tensor.numel() for tensor in found.tensors.values())
@@ -82,7 +85,7 @@ def import_checkpoint(
         "source_sha256": file_hash(file),
     }
     write_weights(target, found.tensors, belongs_to)
-    note(f"Wrote {target}. Start a run from it: vlbench run --init {target} ...")
+    note(f"Wrote {target}. Start a run from it: vlbench run --init {quote(str(target))} ...")
 
 
 def _model(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlbench.cli import selectors
-from vlbench.cli.output import note
+from vlbench.cli.output import note, say
 from vlbench.errors import NothingToReport
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def logs(
     tail = Tail(folder.log, is_whole=True)
     said = tail.lines() if is_followed else tail.rest()
     for line in said if lines is None else said[len(said) - min(lines, len(said)) :]:
-        typer.echo(line)
+        say(line)
     if is_followed:
         _follow(folder, tail)
 
@@ -53,9 +53,9 @@ def _follow(folder: RunFolder, tail: Tail) -> None:
         while folder.state in AT_WORK:
             time.sleep(FOLLOW_SECONDS)
             for line in tail.lines():
-                typer.echo(line)
+                say(line)
     except KeyboardInterrupt:
         return
     for line in tail.rest():
-        typer.echo(line)
+        say(line)
     note(f"The run is {folder.state}.")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
+
+from vlbench.printable import printable, printable_json, printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +30,12 @@ def stderr_console() -> Console:
 
 def note(text: str) -> None:
     """Tell the user something that is not the answer."""
-    typer.echo(text, err=True)
+    typer.echo(printable_lines(text), err=True)
+
+
+def say(text: str) -> None:
+    """Print lines of the answer."""
+    typer.echo(printable_lines(text))
 
 
 def print_json(what: str, items: Iterable[Mapping[str, Any]]) -> None:
@@ -38,8 +44,8 @@ def print_json(what: str, items: Iterable[Mapping[str, Any]]) -> None:
 
 
 def print_document(document: Mapping[str, Any]) -> None:
-    """Print one JSON object; not-a-number has no place in JSON and is refused."""
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print one JSON object."""
+    typer.echo(printable_json(document))
 
 
 def print_table(
@@ -51,6 +57,7 @@ def print_table(
     must be, on a narrow terminal too: no number is cut.
     """
     console = stdout_console()
+    rows = [list(map(printable, row)) for row in rows]
     if not console.is_terminal:
         widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
         for row in (columns, *rows):
@@ -81,7 +88,7 @@ def rich_table(
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     return table
 
 

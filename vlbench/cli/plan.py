@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from vlbench.cli import selectors
-from vlbench.cli.output import note, print_json, print_table
+from vlbench.cli.output import note, print_json, print_table, say
 from vlbench.cli.run import Devices, Jobs, Launcher, Processes, resources_of
 from vlbench.cli.selectors import select
 from vlbench.times import spoken
@@ -86,7 +84,7 @@ def show_plan(
         return
     rows = [_row(cell, expected[cell.spec.key]) for cell in found]
     print_table(rows, ("run", "state", "key", "time", "memory", "reason"))
-    typer.echo("\n" + "\n".join(_summary(found, expected, place, resources)))
+    say("\n" + "\n".join(_summary(found, expected, place, resources)))
 
 
 def device_label(device: str, resources: Resources) -> str:

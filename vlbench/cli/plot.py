@@ -10,6 +10,7 @@ import typer
 from vlbench.cli.filters import Backbones, Editions, Methods, Tasks
 from vlbench.cli.output import note
 from vlbench.leaderboard.plots.quantity import Quantity
+from vlbench.out import check_out
 
 if TYPE_CHECKING:
     from vlbench.leaderboard.summary import Board
@@ -60,6 +61,7 @@ def pareto(
     from vlbench.leaderboard.plots.formats import picture_format
 
     picture_format(out)  # told before anything is read
+    check_out(out)
     costs = find_costs(cost)
     boards = _boards(results, tasks, backbone, edition, method, include, is_tied=True)
     from vlbench.leaderboard.plots.descriptions import pareto_text, pareto_title
@@ -93,6 +95,7 @@ def curves(
     from vlbench.leaderboard.plots.formats import picture_format
 
     picture_format(out)
+    check_out(out)
     boards = _boards(results, tasks, backbone, edition, method, include)
     from vlbench.leaderboard.plots.curves import NOTES, curves
     from vlbench.leaderboard.plots.descriptions import curves_title

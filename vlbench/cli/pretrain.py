@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
 
 from vlbench.cli.output import note, print_document
 from vlbench.errors import UsageError, nearest
+from vlbench.out import writing
 
 PRETRAINED = ("mini-bart", "mini-bart-clips")
 
@@ -30,10 +32,13 @@ def pretrain(
     from vlbench.pretraining import recipe
 
     folder = out or Path(backbone)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     if backbone == "mini-bart":
         made = recipe.pretrain_mini_bart(folder, steps or recipe.STEPS, note)
     else:
         made = recipe.pretrain_on_clips(folder, steps or recipe.CLIP_STEPS, note)
     tasks = "image-text" if backbone == "mini-bart" else "video-text"
-    note(f"Use it with: vlbench run --backbone mini-bart --backbone-path {folder} --tasks {tasks}")
+    path = quote(str(folder))
+    note(f"Use it with: vlbench run --backbone mini-bart --backbone-path {path} --tasks {tasks}")
     print_document(made)

@@ -10,7 +10,7 @@ import typer
 
 from vlbench.cli.output import note, stdout_console
 from vlbench.errors import DataError, UsageError
-from vlbench.files import write_atomically
+from vlbench.out import check_out, write_out
 
 if TYPE_CHECKING:
     from vlbench.leaderboard.paper_rows import PaperPart
@@ -88,10 +88,12 @@ def _check_out(format: Format, out: Path | None) -> None:
     """Before anything is read: whether what is written has a place."""
     if format is Format.HTML and out is None:
         raise UsageError("--format html writes a folder of pages; name it: --out site")
-    if format is Format.HTML and out is not None and out.is_file():
+    if out is None:
+        return
+    if format is not Format.HTML:
+        check_out(out)
+    elif out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: A file is there; --format html needs a folder.")
-    if format is not Format.HTML and out is not None and out.is_dir():
-        raise UsageError(f"--out {out}: A folder is there; --format {format} needs a file.")
 
 
 def _write(
@@ -120,5 +122,5 @@ def _write(
     if out is None:
         typer.echo(text, nl=False)
     else:
-        write_atomically(out, text)
+        write_out(out, text)
         note(f"Written: {out}")

@@ -12,6 +12,7 @@ from vlbench.cli import selectors
 from vlbench.cli.output import note, print_json, print_table
 from vlbench.cli.selectors import select
 from vlbench.errors import RunFailed, UsageError, VlbenchError
+from vlbench.hints import results_option
 
 if TYPE_CHECKING:
     from vlbench.running.launchers import Outcome, Resources
@@ -151,9 +152,9 @@ def do(specs: Sequence[RunSpec], results: Path, resources: Resources, json: bool
         done = sum(outcome.status == "done" for outcome in outcomes)
         told = f"{done} of {len(specs)} runs done."
         if done < len(specs):
-            note(f"{told} The others go on: vlbench status --results {results}")
+            note(f"{told} The others go on: vlbench status{results_option(results)}")
         else:
-            note(f"{told} The table: vlbench report --results {results}")
+            note(f"{told} The table: vlbench report{results_option(results)}")
         return
     raise _failure(failed, len(specs))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlbench.cli.output import note, print_json, print_table
+from vlbench.cli.output import note, print_json, print_table, say
 from vlbench.errors import UsageError, nearest
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def show(
     if json:
         print_json("show", [item for item, _ in found])
     else:
-        typer.echo("\n\n".join(text for _, text in found))
+        say("\n\n".join(text for _, text in found))
 
 
 def _methods(_: Path) -> Iterable[Item]:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlbench.cli import selectors
-from vlbench.cli.output import note, print_json, print_table, rich_table, stdout_console
+from vlbench.cli.output import note, print_json, print_table, rich_table, say, stdout_console
 from vlbench.errors import UsageError
+from vlbench.printable import printable
 
 if TYPE_CHECKING:
     from vlbench.running.overview import Overview
@@ -66,7 +67,7 @@ def status(
         columns, rows, below = fitting(columns, rows, stdout_console().width)
     if rows:
         print_table(rows, columns)
-    typer.echo("\n".join([*below, summary(items, everything)]))
+    say("\n".join([*below, summary(items, everything)]))
 
 
 def table(items: Sequence[Item], everything: bool) -> tuple[list[str], list[list[str]]]:
@@ -115,7 +116,7 @@ def _watch(overview: Overview, items: Sequence[Item], everything: bool) -> None:
     def shown(items: Sequence[Item]) -> Group:
         columns, rows, below = fitting(*table(items, everything), console.width)
         lines = [*below, summary(items, everything)]
-        return Group(rich_table(rows, columns), *map(Text, lines))
+        return Group(rich_table(rows, columns), *(Text(printable(line)) for line in lines))
 
     with Live(shown(items), console=console, auto_refresh=False) as live:
         try:

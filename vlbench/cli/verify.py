@@ -11,7 +11,7 @@ import typer
 
 from vlbench.cli.counting import counting
 from vlbench.cli.filters import Backbones, Editions, Methods, Seeds, Tasks, filters
-from vlbench.cli.output import note, print_json, print_table
+from vlbench.cli.output import note, print_json, print_table, say
 from vlbench.cli.show import Json
 from vlbench.errors import RunFailed
 
@@ -84,8 +84,8 @@ def show(found: Sequence[Verified]) -> None:
     lines = [line for each in found for line in _lines(each)]
     if lines:
         print_table(lines, COLUMNS)
-        typer.echo()
-    typer.echo("\n".join(totals(found)))
+        say("")
+    say("\n".join(totals(found)))
 
 
 def totals(found: Sequence[Verified]) -> list[str]:

@@ -16,6 +16,7 @@ from vlbench.leaderboard.marks import AVERAGE
 from vlbench.leaderboard.numbers import number
 from vlbench.leaderboard.pairs import paired
 from vlbench.leaderboard.statistics import Matrix, compare_scores, holm
+from vlbench.printable import printable
 
 PLACE = ("suite", "edition", "backbone", "scope", "limit")
 """What of a board must be the same, in the order of what says most about where one looked."""
@@ -143,7 +144,7 @@ def _tested(a: Side, b: Side, item: Item, metrics: dict[str, str], seeds: Sequen
         _check_recorded("A", a, metrics, seeds, ours)
         _check_recorded("B", b, metrics, seeds, theirs)
     except DataError as error:
-        return replace(item, reason=str(error))
+        return replace(item, reason=printable(str(error)))
     return replace(
         item,
         a=_mean(ours),

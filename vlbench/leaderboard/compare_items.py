@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,22 +9,27 @@ from vlbench.leaderboard.compare_sheets import compare_sheets
 from vlbench.leaderboard.compared import Item, Pair, Side
 from vlbench.leaderboard.gate import Gate
 from vlbench.leaderboard.statistics import LEVEL
+from vlbench.printable import printable_json
 
 SCHEMA = "vlbench.compare/1"
 
 
-def compare_json(pairs: Sequence[Pair], gate: Gate | None) -> str:
-    """The document: items, the gate's outcome (null without one), and the notes of each place."""
+def compare_json(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> str:
+    """The document: items, the gate's outcome (null without one), and the notes of each place.
+
+    The reason says why there are no items, and is null where there are.
+    """
     document = {
         "schema": SCHEMA,
         "items": [_item(pair, item) for pair in pairs for item in pair.items],
         "gate": _gate(gate) if gate else None,
         "level": LEVEL,
+        "reason": reason or None,
         "places": [
             {"title": sheet.title, "notes": list(sheet.notes)} for sheet in compare_sheets(pairs)
         ],
     }
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return printable_json(document) + "\n"
 
 
 def _item(pair: Pair, item: Item) -> dict[str, Any]:

@@ -28,10 +28,11 @@ ONE_SEED = "One seed: what is shown is about these trained weights, not about ot
 
 
 def compare_sheets(pairs: Sequence[Pair], outcome: Sequence[str] = ()) -> list[Sheet]:
-    """A table per place; the gate's outcome stands at the end of the last."""
+    """A table per place; the gate's outcome stands at the end of the last. None of no pairs."""
     tests = sum(item.tested is not None for pair in pairs for item in pair.items)
     sheets = [_sheet(pair, tests) for pair in pairs]
-    return [*sheets[:-1], replace(sheets[-1], notes=[*sheets[-1].notes, *outcome])]
+    last = [replace(sheet, notes=[*sheet.notes, *outcome]) for sheet in sheets[-1:]]
+    return [*sheets[:-1], *last]
 
 
 def place(pair: Pair) -> str:
@@ -83,7 +84,7 @@ def _versus(pair: Pair) -> str:
     """Who is A and who is B; two folders tell rows of the same name apart."""
     labels = [side.row.label if side else NONE for side in (pair.a, pair.b)]
     if pair.b and labels[0] == labels[1]:
-        labels[1] += f" of {pair.b.examples.folder}"
+        labels[1] += f" of {pair.b.folder}"
     return f"{labels[0]} (A) against {labels[1]} (B)"
 
 
@@ -160,7 +161,7 @@ def _side_notes(name: str, side: Side | None) -> Iterator[str]:
     runs = [run for run in side.board.runs if run.key in side.row.runs.values()]
     seeds = _listed(side.row.seeds)
     code = counted(run.facts["code_version"] for run in runs)
-    yield f"{name}: {side.row.label} of {side.examples.folder}, seeds {seeds}, code {code}."
+    yield f"{name}: {side.row.label} of {side.folder}, seeds {seeds}, code {code}."
     begin = f"{side.row.label}, "
     yield from (f"{name}: {note}" for note in side.board.notes if note.startswith(begin))
 

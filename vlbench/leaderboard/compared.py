@@ -10,6 +10,7 @@ from vlbench.leaderboard.examples import Examples
 from vlbench.leaderboard.marks import AVERAGE
 from vlbench.leaderboard.statistics import LEVEL, Comparison
 from vlbench.leaderboard.summary import Board, Row
+from vlbench.printable import printable
 
 
 class Side(NamedTuple):
@@ -18,6 +19,11 @@ class Side(NamedTuple):
     board: Board
     row: Row
     examples: Examples
+
+    @property
+    def folder(self) -> str:
+        """Where its results lie, as it is shown."""
+        return printable(str(self.examples.folder))
 
     def value(self, metric: str, seed: int) -> float | None:
         """The recorded value of one seed, None where there is none."""

@@ -17,8 +17,8 @@ from vlbench.leaderboard.notes import has_majority
 from vlbench.leaderboard.paper_rows import PaperPart, Published
 from vlbench.leaderboard.summary import Board, Row, Stat
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What a formula begins with."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a formula begins with, in full width too."""
 Group = dict[str, Any]
 """Cells by column."""
 Line = tuple[Group, ...]

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vlbench.errors import MissingError
-from vlbench.leaderboard.compare_sheets import compare_sheets, in_words, place
+from vlbench.leaderboard.compare_sheets import in_words, place
+from vlbench.leaderboard.compare_text import compare_markdown
 from vlbench.leaderboard.compared import Pair
 from vlbench.leaderboard.gate import Gate, count_compared
-from vlbench.leaderboard.report import as_markdown
+from vlbench.printable import printable_lines
 
 SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable that names the file of the job's summary."""
@@ -21,14 +22,17 @@ MOST = 10
 """The runner shows so many annotations of a kind; the summary has all."""
 
 
-def workflow_commands(pairs: Sequence[Pair], gate: Gate | None) -> str:
-    """An error per fault, a warning for what cannot be compared, a notice that says how it was."""
-    return "".join(f"{line}\n" for line in _commands(pairs, gate))
+def workflow_commands(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> str:
+    """An error per fault, a warning for what cannot be compared, a notice that says how it was.
+
+    Where there is nothing to compare, the reason is an error.
+    """
+    return "".join(f"{line}\n" for line in _commands(pairs, gate, reason))
 
 
-def append_summary(file: Path, pairs: Sequence[Pair], gate: Gate | None) -> None:
-    """Add the tables to the job's summary."""
-    text = as_markdown(compare_sheets(pairs, gate.notes if gate else ()))
+def append_summary(file: Path, pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> None:
+    """Add the tables to the job's summary, or the reason why there are none."""
+    text = compare_markdown(pairs, gate, reason)
     try:
         with file.open("a", encoding="utf-8", newline="\n") as summary:
             summary.write(f"{text}\n")
@@ -36,7 +40,9 @@ def append_summary(file: Path, pairs: Sequence[Pair], gate: Gate | None) -> None
         raise MissingError(f"{SUMMARY}={file}: cannot be written: {error.strerror}.") from None
 
 
-def _commands(pairs: Sequence[Pair], gate: Gate | None) -> Iterator[str]:
+def _commands(pairs: Sequence[Pair], gate: Gate | None, reason: str) -> Iterator[str]:
+    if reason:
+        yield _command("error", "vlbench: nothing compared", printable_lines(reason))
     faults = gate.faults if gate else ()
     for fault in faults[:MOST]:
         title = f"vlbench: {fault.item.task} {fault.kind}"

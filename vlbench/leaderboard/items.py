@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,6 +11,7 @@ from vlbench.leaderboard.notes import board_notes
 from vlbench.leaderboard.paper_rows import PaperPart, Published
 from vlbench.leaderboard.sheets import title
 from vlbench.leaderboard.summary import Board, Row
+from vlbench.printable import printable_json
 
 SCHEMA = "vlbench.report/1"
 FACTS = (
@@ -38,7 +38,7 @@ def as_json(
             for board, part in zip(boards, papers, strict=True)
             for each in part.rows
         ]
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return printable_json(document) + "\n"
 
 
 def shown_metrics(board: Board, row: Row) -> list[str]:

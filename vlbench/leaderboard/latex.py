@@ -16,6 +16,7 @@ from dataclasses import replace
 from vlbench.leaderboard.marks import BELOW
 from vlbench.leaderboard.numbers import MINUS, NONE
 from vlbench.leaderboard.sheets import Cell, Sheet
+from vlbench.printable import by_number
 
 HEAD = r"""% Written by vlbench report --format latex; it compiles as it is, with pdflatex.
 % In a paper: \input this file, or copy a table out of it; its preamble needs
@@ -110,7 +111,7 @@ def _sign(sign: str) -> str:
     if sign in SIGNS:
         return SIGNS[sign]
     has_accent = "À" <= sign <= "ÿ" and "A" <= unicodedata.normalize("NFD", sign)[0] <= "z"
-    return sign if " " <= sign <= "~" or has_accent or sign in WESTERN else f"[U+{ord(sign):04X}]"
+    return sign if " " <= sign <= "~" or has_accent or sign in WESTERN else by_number(sign)
 
 
 def _parts(sheet: Sheet) -> Iterator[Sheet]:

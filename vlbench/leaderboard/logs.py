@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.errors import DataError
+from vlbench.printable import printable
 
 VALIDATION, LOSS = {"epoch", "validation"}, {"step", "task", "loss"}
 """The keys of the two kinds of lines."""
@@ -43,9 +44,11 @@ def read_log(folder: Path, key: str) -> Log | None:
         line = _line(file, number, text)
         if "validation" in line:
             values = line["validation"]
-            validations[line["epoch"]] = {n: float(v) for n, v in values.items() if _is_number(v)}
+            validations[line["epoch"]] = {
+                printable(name): float(value) for name, value in values.items() if _is_number(value)
+            }
         elif math.isfinite(line["loss"]):
-            losses.setdefault(line["task"], []).append((line["step"], line["loss"]))
+            losses.setdefault(printable(line["task"]), []).append((line["step"], line["loss"]))
     return Log(losses, validations)
 
 
@@ -58,7 +61,7 @@ def _line(file: Path, number: int, text: str) -> dict[str, Any]:
     if isinstance(line, dict):
         if set(line) >= VALIDATION and isinstance(line["validation"], dict):
             return line
-        if set(line) >= LOSS and _is_number(line["loss"]):
+        if set(line) >= LOSS and _is_number(line["loss"]) and isinstance(line["task"], str):
             return line
     raise DataError(f"{file}: line {number}: Neither a loss by step nor a validation.")
 

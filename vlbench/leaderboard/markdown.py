@@ -22,7 +22,7 @@ def markdown_sheet(sheet: Sheet, level: int = 3) -> str:
 
 def escape(text: str) -> str:
     """Text that Markdown would read as something else."""
-    for sign in "\\|*_<`[":
+    for sign in "\\|*_<`[~&$":
         text = text.replace(sign, f"\\{sign}")
     return " ".join(text.splitlines())
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from vlbench.columns import COLUMNS, IDENTIFYING, LATER, result_schema
 from vlbench.errors import DataError, NothingToReport
+from vlbench.hints import results_option
 from vlbench.leaderboard import index
 from vlbench.leaderboard.index import Look, Part
 from vlbench.leaderboard.parquet import read_parquet
@@ -117,5 +118,5 @@ def _nothing(folder: Path) -> str:
         there = f"{folder}: No results to report yet: {runs} there without a result ({FILES})."
     else:
         there = f"{folder}: No results to report here (looked for {FILES})."
-    option = "" if folder == Path("results") else f" --results {folder}"
-    return f"{there}\nMake some: vlbench run --method compacter --tasks image-text{option}"
+    command = f"vlbench run --method compacter --tasks image-text{results_option(folder)}"
+    return f"{there}\nMake some: {command}"

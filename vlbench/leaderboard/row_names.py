@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from vlbench.cards.files import is_path, known_names
 from vlbench.errors import UsageError, nearest
@@ -25,7 +26,10 @@ class RowName:
     """What a user typed, taken apart."""
 
     text: str
+    spelt: str
+    """The method as it was typed; results may have that name."""
     method: str
+    """The method as its card calls it."""
     details: frozenset[str]
     is_exact: bool = False
     """Whether a row with further details is another one."""
@@ -34,30 +38,34 @@ class RowName:
     def parse(cls, text: str) -> RowName:
         """The name as its method's card calls it: `single-adapter` is `shared-adapter`."""
         method, _, details = text.strip().partition(":")
-        return cls(text, _method(method.strip()), frozenset(_parts(details)))
+        spelt = method.strip()
+        return cls(text, spelt, _method(spelt), frozenset(_parts(details)))
 
     @classmethod
     def of(cls, row: Row) -> RowName:
         """The name that only this method, with these settings and weights, answers to."""
-        return cls(row.label, row.method, row_details(row) - {f"card={row.card}"}, is_exact=True)
+        details = row_details(row) - {f"card={row.card}"}
+        return cls(row.label, row.method, row.method, details, is_exact=True)
 
     def find(self, board: Board) -> Row | None:
         """The row of the board, None where there is none; UsageError where several answer."""
-        found = [row for row in board.rows if self._names(row)]
+        is_there = any(row.method == self.spelt for row in board.rows)
+        method = self.spelt if is_there else self.method
+        found = [row for row in board.rows if self._is_of(row, method)]
         exact = [row for row in found if self.details == row_details(row)]
         found = exact or found
         if len(found) > 1:
-            names = "\n".join(f"  {typed(row)}" for row in found)
+            names = "\n".join(f"  {quote(name)}" for name in _told_apart(found))
             raise UsageError(f"'{self.text}' names {len(found)} rows; type one of:\n{names}")
         return found[0] if found else None
 
-    def _names(self, row: Row) -> bool:
+    def _is_of(self, row: Row, method: str) -> bool:
         if self._is_key_of(row):
             return True
         there = row_details(row)
         if self.is_exact and self.details != there - {f"card={row.card}"}:
             return False
-        return row.method == self.method and all(_is_among(each, there) for each in self.details)
+        return row.method == method and all(_is_among(each, there) for each in self.details)
 
     def _is_key_of(self, row: Row) -> bool:
         is_key = re.fullmatch(KEY, self.text) and not self.is_exact
@@ -69,7 +77,7 @@ def find_in(name: RowName, boards: Sequence[Board]) -> list[tuple[Board, Row]]:
     found = [(board, row) for board in boards if (row := name.find(board)) is not None]
     rows = [row for board in boards for row in board.rows]
     methods = {row.method for row in rows}
-    if not found and name.method not in {*known_names("methods"), *methods}:
+    if not found and not {name.method, name.spelt} & {*known_names("methods"), *methods}:
         raise UsageError(
             f"'{name.text}' names no row: neither a method nor the key of a run. "
             f"{nearest(name.text, {*methods, *map(typed, rows)})}"
@@ -87,9 +95,21 @@ def row_details(row: Row) -> frozenset[str]:
 
 
 def typed(row: Row) -> str:
-    """What to type for the row."""
+    """What to type for the row: its name, or a run's key where the name has a colon itself."""
     parts = sorted(row_details(row))
-    return f"{row.method}:{','.join(parts)}" if parts else row.method
+    name = f"{row.method}:{','.join(parts)}" if parts else row.method
+    return _key(row) or name if ":" in row.method else name
+
+
+def _told_apart(rows: Sequence[Row]) -> list[str]:
+    """What to type for each of several rows."""
+    names = [typed(row) for row in rows]
+    is_one = len(set(names)) == len(names)
+    return names if is_one else [_key(row) or typed(row) for row in rows]
+
+
+def _key(row: Row) -> str:
+    return next(iter(row.runs.values()), "")
 
 
 def _method(name: str) -> str:
@@ -100,7 +120,8 @@ def _method(name: str) -> str:
 
 
 def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+    """The settings in a text; a comma within a value parts nothing."""
+    return [part.strip() for part in re.split(r",(?=\s*[\w.]+=)", text) if part.strip()]
 
 
 def _is_among(wanted: str, there: frozenset[str]) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from vlbench.columns import COLUMNS
+from vlbench.printable import printable
 
 INTEGERS = frozenset(column.name for column in COLUMNS if column.type == "int64")
 OF_ROWS = (
@@ -125,10 +126,14 @@ def _run(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Run:
 
 
 def _cells(name: str, column: pd.Series[Any]) -> list[Any]:
-    """A column in Python's own types: None for an empty cell; equal texts are one object."""
+    """A column in Python's own types: None for an empty cell; equal texts are one object.
+
+    Here text from outside comes in, so it is made printable: all that is shown is made of runs.
+    """
     if column.dtype.kind == "f":
         plain = int if name in INTEGERS else float
         return [plain(value) if math.isfinite(value) else None for value in column.tolist()]
     codes, kinds = pd.factorize(column)
-    shared = [*kinds.tolist(), None]  # an empty cell has the code -1
+    there = [printable(kind) if isinstance(kind, str) else kind for kind in kinds.tolist()]
+    shared = [*there, None]  # an empty cell has the code -1
     return [shared[code] for code in codes.tolist()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from vlbench.errors import NothingToReport, UsageError
 from vlbench.leaderboard.boards import Filters, read_boards
@@ -57,7 +58,8 @@ class _Folder:
 def _nothing(names: Sequence[RowName], folder: Path, boards: Sequence[Board]) -> str:
     """What was looked for, and which rows there are."""
     lines = [f"{folder}: No results of {', '.join(name.text for name in names)}. There is:"]
-    lines += [f"  {title(board)}: {', '.join(map(typed, board.rows))}" for board in boards]
+    for board in boards:
+        lines.append(f"  {title(board)}: {', '.join(quote(typed(row)) for row in board.rows)}")
     return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vlbench.errors import DataError, NothingToReport, UsageError
+from vlbench.hints import results_option
 from vlbench.running.folder import RunFolder
 from vlbench.running.spec import RunSpec
 
@@ -26,7 +27,7 @@ def find_run(results: Path, text: str) -> RunFolder:
     if not found or not text.strip():
         raise UsageError(
             f"No run '{text}' in {results}: a run is named by the begin of its key or by words "
-            f"such as 'compacter seed 0'. vlbench list runs --results {results} shows them."
+            f"such as 'compacter seed 0'. See them: vlbench list runs{results_option(results)}"
         )
     if len(found) > 1:
         lines = [f"  {folder.path.name}  {_name(folder)}" for folder in found[:MOST]]

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vlbench.errors import DataError, UsageError
-from vlbench.files import write_atomically
+from vlbench.hints import results_option
+from vlbench.out import check_out, write_out
 from vlbench.running.sums import NAME, RESULT, WEIGHTS, hash_of, read_sums, sealed_files
 
 LOGS = ("status.json", "attempts.jsonl", "log.txt")
@@ -27,13 +28,11 @@ def pack(runs: Sequence[Path], out: Path, with_weights: bool, with_logs: bool) -
         raise UsageError(f"--out {out}: the name should end in {' or '.join(SUFFIXES)}.")
     if out.exists():
         raise UsageError(f"--out {out}: there already; nothing is overwritten.")
+    check_out(out)
     files = {run: _files(run, with_weights, with_logs) for run in runs}
     members = [(f"runs/{run.name}/{name}", run / name) for run in runs for name in files[run]]
     write = _write_zip if out.name.endswith(".zip") else _write_tar
-    try:
-        write_atomically(out, lambda beside: write(beside, sorted(members)))
-    except OSError as error:
-        raise UsageError(f"--out {out}: cannot be written: {error.strerror}") from None
+    write_out(out, lambda beside: write(beside, sorted(members)))
     return {run.name: sum((run / name).stat().st_size for name in files[run]) for run in runs}
 
 
@@ -43,13 +42,17 @@ def _files(run: Path, with_weights: bool, with_logs: bool) -> list[str]:
     sums = read_sums(run)
     if sums is None:
         raise DataError(
-            f"{run}: no {NAME}: it is of an older vlbench. vlbench results seal writes it."
+            f"{run}: no {NAME}: it is of an older vlbench. "
+            f"Write it: vlbench results seal{results_option(run.parents[1])}"
         )
     changed = [name for name in there if sums.get(name) != hash_of(run / name)]
     gone = sorted(sums.keys() - {*there, WEIGHTS})
     if changed or gone or RESULT not in there:
         what = ", ".join(changed + gone) or RESULT
-        raise DataError(f"{run}: not as {NAME} says: {what}. vlbench verify tells more.")
+        raise DataError(
+            f"{run}: not as {NAME} says: {what}. "
+            f"See more: vlbench verify{results_option(run.parents[1])}"
+        )
     if with_weights and WEIGHTS not in there:
         raise DataError(f"{run}: no {WEIGHTS}, so --with-weights has nothing to pack.")
     left = [name for name in there if with_weights or name != WEIGHTS]

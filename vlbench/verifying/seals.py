@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from vlbench.errors import DataError
+from vlbench.hints import results_option
 from vlbench.running.sums import NAME, WEIGHTS, hash_of, read_sums, sealed_files
 from vlbench.verifying.findings import Findings
 
-NO_SUMS = "no SHA256SUMS in the run's folder: it is of an older vlbench (vlbench results seal)"
+NO_SUMS = "no SHA256SUMS in the run's folder: it is of an older vlbench. Write it: "
 NO_WEIGHTS = "adapter.safetensors is not kept here"
 
 
@@ -24,7 +25,8 @@ def check_sums(run: Path, findings: Findings) -> None:
         findings.fault(NAME, "", "", "", "", str(error))
         return
     if sums is None:
-        findings.skip(NO_SUMS, len(there))
+        hint = f"vlbench results seal{results_option(run.parents[1])}"
+        findings.skip(f"{NO_SUMS}{hint}", len(there))
         return
     for name in there:
         findings.cell(name, "", "sha256", sums.get(name, "not in SHA256SUMS"), hash_of(run / name))

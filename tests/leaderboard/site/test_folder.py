@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vlbench.errors import MissingError, UsageError
+from vlbench.errors import UsageError
 from vlbench.leaderboard.site.folder import MARKER, SiteFolder
 
 
@@ -46,7 +46,7 @@ def test_a_file_in_its_place_is_refused(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(MissingError, match="cannot be written"):
+    with pytest.raises(UsageError, match=r"Cannot be written: .*file is a file"):
         write(tmp_path / "file" / "site", "index.html")
 
 

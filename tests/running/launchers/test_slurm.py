@@ -245,7 +245,7 @@ def test_ctrl_c_leaves_the_jobs_and_says_how_to_find_them(
         run(results, 2, view)
     assert view.said[-1] == (
         "2 runs left to Slurm, whatever becomes of this command. "
-        f"See: vlbench status --results {results}. End: vlbench cancel --results {results}"
+        f"See: vlbench status --results {results}; end: vlbench cancel --all --results {results}"
     )
     assert not cluster.asked("scancel")
 

@@ -78,7 +78,7 @@ def pareto(
         names = ", ".join(cost.name for cost in costs)
         raise NothingToReport(
             f"No method here has both {'an average' if metric == AVERAGE else metric} and {names}: "
-            "nothing to draw. `vlbench report` says what each method has."
+            "nothing to draw. `vlbench report` with the same options says what each method has."
         )
     bands: list[Band] = []
     for block in blocks:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from vlbench.files import write_atomically
 from vlbench.leaderboard.plots.formats import picture_format
+from vlbench.out import write_out
 
 PNG_DPI = 200
 NO_DATES: dict[str, dict[str, None]] = {
@@ -26,4 +26,5 @@ def save(figure: Figure, file: Path, title: str, description: str) -> Path:
     told = {"Title": title, DESCRIPTION[suffix]: description}
     held = io.BytesIO()
     figure.savefig(held, format=suffix, dpi=PNG_DPI, metadata=NO_DATES[suffix] | told)
-    return write_atomically(file, held.getvalue())
+    write_out(file, held.getvalue())
+    return file

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from vlbench.errors import MissingError, UsageError
+from vlbench.errors import UsageError
 from vlbench.files import write_atomically
+from vlbench.out import writing
 
 MARKER = ".vlbench-site"
 
@@ -50,13 +51,9 @@ class SiteFolder:
                 f"--out {self.folder}: the folder holds something that is no site of vlbench "
                 f"(there is no {MARKER} in it). Name a new or an empty folder."
             )
-        try:
+        with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self.marker, "")
-        except OSError as error:
-            raise MissingError(
-                f"--out {self.folder}: cannot be written: {error.strerror}"
-            ) from None
 
 
 def _is_inside(name: str) -> bool:

@@ -13,7 +13,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vlbench import __version__
-from vlbench.errors import MissingError
 from vlbench.leaderboard.marks import BELOW
 from vlbench.leaderboard.site.folder import SiteFolder
 from vlbench.leaderboard.site.index_page import make_table
@@ -22,6 +21,7 @@ from vlbench.leaderboard.site.published import published
 from vlbench.leaderboard.site.source import Source
 from vlbench.leaderboard.site.task_page import make_task
 from vlbench.leaderboard.summary import Board
+from vlbench.out import writing
 
 HERE = Path(__file__).resolve().parent
 STATIC = ("site.css", "site.js", "icon.svg")
@@ -44,10 +44,8 @@ def write_site(
     else is refused. Returns the first page.
     """
     folder = SiteFolder(out)
-    try:
+    with writing(out):
         _write(boards, results, folder, say)
-    except OSError as error:
-        raise MissingError(f"--out {out}: cannot be written: {error.strerror or error}") from None
     return out / "index.html"
 
 

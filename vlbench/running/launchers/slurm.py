@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlbench.errors import MissingError, RunFailed
+from vlbench.hints import results_option
 from vlbench.running.claim import Claim, HeldError
 from vlbench.running.folder import RunFolder
 from vlbench.running.launchers import Outcome, Resources, done_before, outcome_of
@@ -107,10 +108,10 @@ class SlurmLauncher:
         try:
             self._follow()
         except KeyboardInterrupt:
-            where = f"--results {self.results}"
+            where = results_option(self.results)
             self.view.say(
                 f"{_runs(len(self.open))} left to Slurm, whatever becomes of this command. "
-                f"See: vlbench status {where}. End: vlbench cancel {where}"
+                f"See: vlbench status{where}; end: vlbench cancel --all{where}"
             )
             raise
         return [self.outcomes[spec.key] for spec in specs]

@@ -1,0 +1,127 @@
+"""What messages suggest can be typed: the command line takes it, and it means what was meant."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.cli.suggestions import option, parse, suggested
+from tests.leaderboard.builders import image_text, write
+from tests.leaderboard.scored import write_image_text
+from vlbench.cli.app import app
+
+PLACE = "my 'best' results"
+FOUR = 'params.names=["a, b","c"],train.epochs=3'
+COMMANDS = {
+    "report": ["report"],
+    "compare": ["compare", "compacter", "full"],
+    "pareto": ["plot", "pareto", "--out", "a.svg"],
+    "curves": ["plot", "curves", "--out", "a.svg"],
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A results folder whose name must be quoted, not there yet."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / PLACE
+
+
+def vlbench(*words: str) -> Result:
+    return CliRunner().invoke(app, [*words, "--results", PLACE])
+
+
+@pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
+@pytest.mark.parametrize("is_there", [False, True], ids=["missing", "empty"])
+def test_without_results_the_command_that_makes_some_can_be_typed(
+    folder: Path, words: list[str], is_there: bool
+) -> None:
+    if is_there:
+        folder.mkdir()
+    result = vlbench(*words)
+    assert result.exit_code == 4
+    [command] = suggested(result.stderr)
+    assert command[0] == "run" and option(command, "--results") == PLACE
+
+
+@pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
+def test_include_smoke_is_suggested_where_it_is_an_option(folder: Path, words: list[str]) -> None:
+    write(folder, image_text("full", 1, 1, 1, 1, scope="smoke", limit=64))
+    result = vlbench(*words)
+    assert result.exit_code == 4
+    assert "--include smoke" in result.stderr
+    parse([*words, "--include", "smoke"])
+
+
+@pytest.mark.parametrize("row", ["compacter", "full", "compacter:params.names=a b"])
+def test_one_row_alone_gets_two_commands_that_can_be_typed(folder: Path, row: str) -> None:
+    result = vlbench("compare", row)
+    assert result.exit_code == 2
+    second, elsewhere = suggested(result.stderr)
+    assert second[:2] == elsewhere[:2] == ["compare", row]
+    assert second[2] != row
+    assert option(second, "--results") == option(elsewhere, "--results") == PLACE
+
+
+def test_rows_that_a_message_names_are_rows_that_compare_takes(folder: Path) -> None:
+    for settings in (FOUR, "params.names=['x y'],train.epochs=3"):
+        write_image_text(folder, "compacter", 50, 20, 40, 40, settings=settings)
+    write_image_text(folder, "full", 50, 20, 40, 40)
+    several = vlbench("compare", "compacter:train.epochs=3", "full")
+    assert several.exit_code == 2
+    names = [shlex.split(line) for line in several.stderr.splitlines()[1:]]
+    assert len(names) == 2
+    none = vlbench("compare", "lora", "full")
+    assert none.exit_code == 4
+    listed = none.stderr.splitlines()[-1].partition("test split: ")[2]
+    names += [[name.removesuffix(",")] for name in shlex.split(listed)]
+    assert len(names) == 5
+    for [name] in names:
+        result = vlbench("compare", name, "full" if name != "full" else names[0][0])
+        assert result.exit_code == 0, result.output
+
+
+def test_a_name_that_results_have_is_taken_before_the_alias_that_it_is(folder: Path) -> None:
+    for method in ("single-adapter", "shared-adapter"):  # a card's alias, and its name
+        write_image_text(folder, method, 50, 20, 40, 40)
+    told = json.loads(
+        vlbench("compare", "single-adapter", "shared-adapter", "--format", "json").stdout
+    )
+    assert told["items"][0]["a"]["method"] == "single-adapter"
+    assert told["items"][0]["b"]["method"] == "shared-adapter"
+
+
+def test_a_method_that_holds_a_colon_is_named_by_its_run(folder: Path) -> None:
+    write_image_text(folder, "my:method", 50, 20, 40, 40, key="aaaa1111bbbb2222")
+    write_image_text(folder, "full", 50, 20, 40, 40)
+    assert "aaaa1111bbbb2222" in vlbench("compare", "lora", "full").stderr
+    assert vlbench("compare", "aaaa1111bbbb2222", "full").exit_code == 0
+
+
+def test_a_picture_of_nothing_suggests_a_report(folder: Path) -> None:
+    write(folder, image_text("full", 66, 58, 71, None))
+    result = vlbench("plot", "pareto", "--out", "a.svg")
+    assert result.exit_code == 4
+    assert suggested(result.stderr) == [["report"]]
+
+
+def test_a_run_that_is_not_there_gets_the_command_that_lists_runs(folder: Path) -> None:
+    write(folder, image_text("full", 66, 58, 71, 1, key="aaaa"))
+    (folder / "runs" / "aaaa" / "spec.json").write_text("{}")
+    result = vlbench("results", "export", "none", "--out", "a.zip")
+    assert result.exit_code == 2
+    assert suggested(result.stderr) == [["list", "runs", "--results", PLACE]]
+
+
+def test_runs_without_sums_or_changed_get_commands_that_can_be_typed(folder: Path) -> None:
+    write(folder, image_text("full", 66, 58, 71, 1, key="aaaa"))
+    unsealed = vlbench("results", "export", "--out", "a.zip")
+    assert suggested(unsealed.stderr) == [["results", "seal", "--results", PLACE]]
+    assert vlbench("results", "seal").exit_code == 0
+    (folder / "runs" / "aaaa" / "result.parquet").write_bytes(b"changed")
+    changed = vlbench("results", "export", "--out", "a.zip")
+    assert suggested(changed.stderr) == [["verify", "--results", PLACE]]

@@ -1,0 +1,55 @@
+"""Text from outside as it may be shown: what is hidden in it stands there by number, `[U+001B]`.
+
+Names in results, cards and logs come from anybody. Control characters in them could move a
+terminal's cursor, signs of writing direction turn the rest of a line round, and most of them may
+stand in no XML. What is shown this way is still told apart from other names.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+HIDDEN = re.compile(
+    "["
+    r"\x00-\x1f\x7f-\x9f"  # controls
+    r"\xad\u200b-\u200d\u2060-\u2064\ufeff"  # of no width
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u206f"  # of direction
+    r"\u2028\u2029"  # ends of lines and paragraphs
+    r"\ud800-\udfff\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f"  # halves, annotations, tags
+    "]"
+)
+
+
+def printable(text: str) -> str:
+    """The text in one line, nothing of it hidden."""
+    return HIDDEN.sub(_numbered, text)
+
+
+def printable_lines(text: str) -> str:
+    """The same of a text whose own lines and tabs may stay."""
+    return re.sub(r"[^\n\t]+", lambda part: printable(part[0]), text)
+
+
+def printable_json(document: Mapping[str, Any]) -> str:
+    """An object as JSON in which hidden characters are escaped: what is read is what was written.
+
+    Not-a-number has no place in JSON and is refused.
+    """
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    return "\n".join(HIDDEN.sub(_escaped, line) for line in text.split("\n"))
+
+
+def by_number(sign: str) -> str:
+    """A character as Unicode calls it."""
+    return f"[U+{ord(sign):04X}]"
+
+
+def _numbered(found: re.Match[str]) -> str:
+    return by_number(found[0])
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return json.dumps(found[0])[1:-1]
