@@ -40,8 +40,8 @@ def test_marks_stand_before_the_number_and_deviations_below_each_other(board: Bo
     assert full.index("67.0") == frozen.index("41.0") == full.index("*") + 1
     assert shared.index("20.0") == frozen.index("38.0") == shared.index("↓") + 1
     assert (
-        "Bold, or *: the best of a column, above its floors, and what ties with it by test."
-        in lines
+        "Bold, or *: the best of a column and what ties with it by test, where its mean is more "
+        "than its deviation above the floors." in lines
     )
 
 
