@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vlbench.errors import DataError, MissingError, RunFailed
-from vlbench.metrics import captions, java, ptb, value_captions
+from vlbench.metrics import captions, java, ptb, started_ahead, value_captions
 from vlbench.metrics.references import prepare
 
 Golden = Callable[[str], Any]
@@ -191,3 +191,22 @@ def test_within_a_block_evaluations_share_one_meteor(monkeypatch) -> None:
     with captions._meteor() as alone:
         assert alone is not first
     assert events == ["started", "ended"] * 2
+
+
+def test_meteor_can_start_ahead_once_for_all_metrics_that_need_it(monkeypatch) -> None:
+    events: list[str] = []
+
+    @contextmanager
+    def running() -> Iterator[object]:
+        events.append("started")
+        yield object()
+        events.append("ended")
+
+    monkeypatch.setattr(captions, "running_meteor", running)
+    with started_ahead(["vqa", "value-captions", "captions", "mine:metric"]):
+        assert events == ["started"]
+        with captions._meteor() as first, captions._meteor() as second:
+            assert first is second
+    assert events == ["started", "ended"]
+    with started_ahead(["vqa", "gqa"]):
+        assert events == ["started", "ended"]

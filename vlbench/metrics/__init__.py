@@ -7,6 +7,8 @@ A metric takes the official annotations and the predicted texts, both by example
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
 from vlbench.errors import UsageError, nearest
@@ -31,6 +33,11 @@ REQUIREMENTS = {
     "value-captions": "vlbench.metrics.java:require_java",
 }
 """What has to be there before training starts, so that it is not missed after it."""
+AHEAD = {
+    "captions": "vlbench.metrics.captions:one_meteor",
+    "value-captions": "vlbench.metrics.captions:one_meteor",
+}
+"""What a metric can start before there are answers to score."""
 
 
 def load_metric(name: str, validation: bool = False) -> Metric:
@@ -49,6 +56,15 @@ def require_metric(name: str) -> None:
     """Raise a MissingError now if this metric could not be computed here later."""
     if name in REQUIREMENTS:
         _load(REQUIREMENTS[name])()
+
+
+@contextmanager
+def started_ahead(names: Iterable[str]) -> Iterator[None]:
+    """While it lasts, what these metrics need runs, once for all of them."""
+    with ExitStack() as stack:
+        for target in sorted({AHEAD[name] for name in names if name in AHEAD}):
+            stack.enter_context(_load(target)(at_once=True))
+        yield
 
 
 def _load(target: str) -> Any:

@@ -82,10 +82,13 @@ _shared: list[tuple[ExitStack, list[Any]]] = []
 
 
 @contextmanager
-def one_meteor() -> Iterator[None]:
-    """Evaluations within the block share a METEOR, which starts with the first of them."""
+def one_meteor(at_once: bool = False) -> Iterator[None]:
+    """Evaluations within the block share a METEOR, which starts with the first of them, or at once.
+
+    At once, it reads its tables while the answers to score are still to come.
+    """
     with ExitStack() as ends:
-        _shared.append((ends, []))
+        _shared.append((ends, [ends.enter_context(running_meteor())] if at_once else []))
         try:
             yield
         finally:
