@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
 from vlbench.cards.checking import Checked
 from vlbench.errors import UsageError
@@ -67,7 +68,7 @@ class KroneckerLinear(nn.Module):
         """(B, T, in) -> (B, T, out)."""
         is_kept = not torch.is_grad_enabled() and not self.rule.is_inference()  # has a version
         h = self._kept_matrix(x.device.type) if is_kept else self.matrix()
-        return x @ h + self.b
+        return functional.linear(x, h.mT, self.b)
 
     def _kept_matrix(self, device: str) -> Tensor:
         """H, built again only when a parameter or autocast changed; without gradients only."""
