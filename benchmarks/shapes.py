@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 
 from vlbench.backbones import CLIP, Visual
 from vlbench.backbones.bart import new_bart
@@ -20,6 +22,7 @@ from vlbench.cards.method import MethodCard, load_method
 from vlbench.cards.resolve import resolve_method
 from vlbench.data.batches import Batch
 from vlbench.techniques.adapt import AdaptedModel, adapt
+from vlbench.training.trainer import Trainer
 
 TASKS = ("vqav2", "gqa", "nlvr2", "coco")
 TEXT = {"image": 20, "video": 300}
@@ -70,12 +73,24 @@ def card(method: str, backbone: str, visual: Visual, **train: Any) -> MethodCard
     return resolve_method(load_method(method), backbone, SUITES[visual], settings)
 
 
-def adapted(backbone: Backbone, method: MethodCard) -> AdaptedModel:
-    """The backbone, adapted for four tasks."""
-    return adapt(backbone, method, TASKS)
+def adapted(backbone: Backbone, method: MethodCard, names: Sequence[str] = TASKS) -> AdaptedModel:
+    """The backbone, adapted for these tasks."""
+    return adapt(backbone, method, names)
 
 
-def tasks() -> list[SimpleNamespace]:
+def new_trainer(
+    method: str, backbone: str, visual: Visual, names: Sequence[str] = TASKS, **train: Any
+) -> Trainer:
+    """Takes training steps on the CPU, on random weights; `train` overrides the method's card."""
+    resolved = card(method, backbone, visual, **train)
+    model = adapted(random_backbone(backbone, visual), resolved, names)
+    mixed = "bf16" if resolved.train.precision == "bf16" else "no"
+    accelerator = Accelerator(cpu=True, mixed_precision=mixed)
+    found: Any = tasks(names)
+    return Trainer(model.train(), found, resolved.train, 0, accelerator)
+
+
+def tasks(names: Sequence[str] = TASKS) -> list[SimpleNamespace]:
     """As much of the tasks as a trainer asks for."""
-    cards = [SimpleNamespace(name=name, loss="score-weighted") for name in TASKS]
+    cards = [SimpleNamespace(name=name, loss="score-weighted") for name in names]
     return [SimpleNamespace(card=each, batches=1000) for each in cards]

@@ -21,20 +21,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from measure import Measured, interleaved, options, record
-from shapes import adapted, card, random_backbone, random_batch, tasks
+from shapes import card, new_trainer, random_batch
 
 from vlbench.data.batches import Batch
-from vlbench.training.trainer import Trainer
 
 FLOOR = "frozen"
 METHODS = (
     *("bitfit", "shared-adapter", "adapter", "shared-compacter", "compacter", "hyperformer"),
-    *("shared-lora", "lora", "low-rank-adapter", "vl-pet-large", "shared-prompt-tuning", "lst"),
-    "full",
+    *("shared-lora", "lora", "low-rank-adapter", "vl-pet-large", "shared-prompt-tuning"),
+    *("prompt-tuning", "lst", "full"),
 )
-PROMPTED = "shared-prompt-tuning"
 
 
 def main() -> None:
@@ -62,8 +59,8 @@ def main() -> None:
     floor = stepping(FLOOR, given, batch)
     for method in (FLOOR, *given.methods.split(",")):
         show(method, where, *measure(method, given, batch, floor))
-        if method == PROMPTED:
-            longer = random_batch(given.visual, given.batch, text=batch.input_ids.shape[1] + 40)
+        if more := prompt_length(method, given):
+            longer = random_batch(given.visual, given.batch, text=batch.input_ids.shape[1] + more)
             found = measure(method, given, batch, stepping(FLOOR, given, longer))
             show("  on a longer input", where, *found)
 
@@ -98,14 +95,13 @@ def show(method: str, where: str, found: Measured, saved: float, peak: float) ->
 
 def stepping(method: str, given: Any, batch: Batch) -> Callable[[], object]:
     """Takes a whole step of training, optimiser and schedule included."""
-    resolved = card(method, given.backbone, given.visual, precision=given.precision)
-    model = adapted(random_backbone(given.backbone, given.visual), resolved)
-    mixed = "bf16" if given.precision == "bf16" else "no"
-    trainer: Any = Trainer(
-        model, tasks(), resolved.train, 0, Accelerator(cpu=True, mixed_precision=mixed)
-    )
-    model.train()
+    trainer = new_trainer(method, given.backbone, given.visual, precision=given.precision)
     return partial(trainer.step, batch, 1)
+
+
+def prompt_length(method: str, given: Any) -> int:
+    """Vectors that the method puts in front of the text."""
+    return int(card(method, given.backbone, given.visual).params.get("length", 0))
 
 
 def saved_bytes(step: Callable[[], object]) -> int:

@@ -1,0 +1,167 @@
+"""Whether the data keeps up: examples a second from the store to a batch, and what a step needs.
+
+All training batches of the mini edition, as a run makes them: with the edition's own features in
+its cards' batches, and with random features of the full size, 36 x 2048, in the authors' batches,
+each in line and by the prefetching thread. Files come from the system's page cache. Then steps of
+the floor on CLIP-BART with batches that are there already, made in between, and made by the thread;
+and how much of the text is padding as trained, and were examples of like lengths together.
+
+    python benchmarks/data_path.py [--rounds 5] [--batches 4] [--folder DIR]
+
+The store of random features takes 600 MB. The texts are the mini edition's, with its tokenizer.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measure import interleaved, options, record
+from shapes import card, new_trainer
+from torch import Tensor
+
+from vlbench.backbones import CLIP, build_tokenizer
+from vlbench.backbones.counted import IGNORED
+from vlbench.cards.task import find_tasks
+from vlbench.data.batches import Batch, TaskData
+from vlbench.data.prefetch import prefetched
+from vlbench.data.prepared import PreparedTask, prepare
+from vlbench.data.stores.base import Store
+from vlbench.data.stores.own import FeatureWriter
+from vlbench.running.environment import QUIET
+from vlbench.running.inputs import data_root, wanted_features
+from vlbench.training.answers import BATCH_SIZE
+
+FLOOR = "frozen"
+STEP_BATCH = 8
+
+
+def main() -> None:
+    """Print three tables."""
+    parser = options(__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batches", type=int, default=4, help=f"of {STEP_BATCH}, for the steps")
+    parser.add_argument("--folder", help="where the store is written; temporary if left out")
+    given = parser.parse_args()
+    os.environ.update(QUIET)  # as a worker has it
+    tasks = mini_tasks()
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        store = full_size_store(Path(folder) / "store", tasks)
+        mini = [task_data(task, task.store, "mini-bart") for task in tasks]
+        full = [task_data(task, store, "clip-bart") for task in tasks]
+        small = task_data(tasks[0], store, "clip-bart", batch_size=STEP_BATCH)
+        print(f"{'':42}{'examples/s':>12}  ratio of times")
+        show_making("features of the mini edition", mini, given.rounds)
+        made = show_making("features of the full size", full, given.rounds)
+        needed = show_steps(small, given.batches, given.rounds)
+    print(f"Data comes {made / needed:,.0f} times as fast as these steps take it; a device that")
+    print(f"trains more than {made:,.0f} examples a second waits for it.\n")
+    record("data_path", made=made, needed=needed, times=made / needed)
+    show_padding([task_data(task, task.store, "clip-bart") for task in tasks])
+
+
+def mini_tasks() -> list[PreparedTask]:
+    """The image tasks as a run on mini-bart reads them."""
+    _, cards = find_tasks("image-text")
+    wanted = wanted_features("mini-bart", "image", "", ())
+    return prepare(cards, "mini", data_root(cards, "mini", None), None, wanted)
+
+
+def full_size_store(folder: Path, tasks: Sequence[PreparedTask]) -> Store:
+    """Features of CLIP's shape for all pictures of the training splits."""
+    shape = (CLIP["image"].tokens, CLIP["image"].width)
+    row = np.random.default_rng(0).standard_normal((1, *shape), np.float32)
+    with FeatureWriter(folder, *shape) as writer:
+        for image in {image: None for task in tasks for image in task.train.images()}:
+            writer.add([image], row)
+        return writer.finish()
+
+
+def task_data(task: PreparedTask, store: Store, backbone: str, **train: Any) -> TaskData:
+    """The training examples with these features, in the batches of the floor on this backbone."""
+    settings = card(FLOOR, backbone, "image", **train).train
+    return TaskData(task.card, task.train, store, build_tokenizer("mini-bart"), settings)
+
+
+def epoch(tasks: Iterable[TaskData]) -> Iterator[Batch]:
+    """The training batches of all tasks."""
+    for task in tasks:
+        yield from task.epoch(np.random.default_rng(0))
+
+
+def show_making(name: str, tasks: Sequence[TaskData], rounds: int) -> float:
+    """Make an epoch's batches and throw them away; the examples a second in line."""
+    cases = {
+        "in line": partial(exhaust, lambda: epoch(tasks)),
+        "by the thread": partial(exhaust, lambda: prefetched(epoch(tasks))),
+    }
+    return show(name, cases, sum(map(len, tasks)), rounds)
+
+
+def exhaust(batches: Callable[[], Iterator[Batch]]) -> None:
+    """Take them all."""
+    for _ in batches():
+        pass
+
+
+def show_steps(task: TaskData, count: int, rounds: int) -> float:
+    """Train with batches that come in each way; the examples a second that steps alone take."""
+    trainer = new_trainer(FLOOR, "clip-bart", "image")
+    there = list(islice(epoch([task]), count))
+
+    def train(batches: Callable[[], Iterator[Batch]]) -> None:
+        for batch in islice(batches(), count):
+            trainer.step(batch, 1)
+
+    cases = {
+        "batches there already": partial(train, lambda: iter(there)),
+        "made in between": partial(train, lambda: epoch([task])),
+        "made by the thread": partial(train, lambda: prefetched(epoch([task]))),
+    }
+    return show(f"{count} steps", cases, count * STEP_BATCH, rounds)
+
+
+def show(name: str, cases: Mapping[str, Callable[[], None]], examples: int, rounds: int) -> float:
+    """A line a case; the examples a second of the first."""
+    found = interleaved(cases, rounds)
+    rates = {case: examples / each.seconds for case, each in found.items()}
+    for case, each in found.items():
+        print(f"{f'{name}, {case}':42}{rates[case]:12,.1f}  {each.spread}", flush=True)
+        told = {"examples_per_second": rates[case], **each._asdict()}
+        record("data_path", what=name, case=case, **told)
+    return next(iter(rates.values()))
+
+
+def show_padding(tasks: Sequence[TaskData]) -> None:
+    """For each task the percentage of text tokens that are padding, and of target tokens."""
+    heads = ("batch", "as trained", "like lengths", "as answered", "targets")
+    print("padding, % of tokens\n" + f"{'':10}" + "".join(f"{head:>14}" for head in heads))
+    for task in tasks:
+        name, pad = task.card.name, task.tokenizer.pad_token_id
+        answered = max(1, BATCH_SIZE // task.card.beams)
+        like, alike = task.longest_first(task.batch_size), task.longest_first(answered)
+        shares = {
+            "as trained": percent(batch.input_ids == pad for batch in epoch([task])),
+            "like lengths": percent(batch.input_ids == pad for batch in like),
+            "as answered": percent(batch.input_ids == pad for batch in alike),
+            "targets": percent(batch.target_ids == IGNORED for batch in epoch([task])),
+        }
+        cells = "".join(f"{share:14.1f}" for share in shares.values())
+        print(f"  {name:8}{task.batch_size:14}{cells}", flush=True)
+        record("data_path", padding=name, batch=task.batch_size, percent=shares)
+
+
+def percent(flags: Iterable[Tensor]) -> float:
+    """How much of them is true."""
+    counts = [(each.sum().item(), each.numel()) for each in flags]
+    return 100 * sum(true for true, _ in counts) / sum(every for _, every in counts)
+
+
+if __name__ == "__main__":
+    main()
