@@ -13,12 +13,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from measure import interleaved, options, record
-from shapes import adapted, card, random_backbone, random_batch, tasks
+from shapes import new_trainer, random_batch
 
 from vlbench.backbones.sites import SIDES
-from vlbench.training.trainer import Trainer
 
 LENGTHS = (20, 14, 17)
 """Texts of the batches that both are warmed up with: later shapes are compiled no more."""
@@ -41,7 +39,7 @@ def main() -> None:
 
 def show(method: str, given: Any) -> None:
     """A line of the table."""
-    plain, compiled = (trainer(method, given.backbone) for _ in range(2))
+    plain, compiled = (new_trainer(method, given.backbone, "image") for _ in range(2))
     for side in SIDES:
         for layer in compiled.bare.backbone.layers(side):
             layer.compile(dynamic=True)
@@ -57,14 +55,6 @@ def show(method: str, given: Any) -> None:
     worth = f"{seconds / gain:,.0f} steps" if gain > 0 else "never"
     print(f"{method:20}{step:8.2f}  {found.spread:20}{seconds:12.0f}{worth:>16}", flush=True)
     record("compiled", backbone=given.backbone, method=method, compile=seconds, **found._asdict())
-
-
-def trainer(method: str, backbone: str) -> Any:
-    """Trains the adapted backbone of random weights."""
-    resolved = card(method, backbone, "image")
-    model = adapted(random_backbone(backbone, "image"), resolved)
-    model.train()
-    return Trainer(model, tasks(), resolved.train, 0, Accelerator(cpu=True))
 
 
 if __name__ == "__main__":
