@@ -317,21 +317,6 @@ def test_two_runs_that_changed_their_names_are_found(run: Path, verify: Verify) 
     assert places(verify(other)) == {("spec.json", "", "folder")}
 
 
-def test_a_run_without_sums_is_not_at_fault_but_said_to_have_none(
-    run: Path, verify: Verify
-) -> None:
-    (run / NAME).unlink()
-    verified = verify(run)
-    assert verified.findings.faults == []
-    assert any("results seal" in reason for reason in verified.findings.unchecked)
-
-
-@pytest.mark.parametrize("text", ["", "abc  spec.json\n", "\xff"], ids=["empty", "short", "bytes"])
-def test_faulty_sums_are_told(run: Path, verify: Verify, text: str) -> None:
-    (run / NAME).write_bytes(text.encode("latin-1"))
-    assert {file for file, _, _ in places(verify(run))} & {NAME, RESULT}
-
-
 def test_weights_may_be_absent_and_are_missed_by_name(run: Path, verify: Verify) -> None:
     (run / "adapter.safetensors").unlink()
     verified = verify(run)

@@ -22,7 +22,7 @@ from vlbench.verifying.rows import (
     check_strangers,
     check_values,
 )
-from vlbench.verifying.seals import check_sums
+from vlbench.verifying.seals import check_names, check_sums
 from vlbench.verifying.sizes import Sizes, adapter_length, check_weights
 from vlbench.verifying.spec_check import Today, check_spec
 from vlbench.verifying.stored import Row, read_rows
@@ -106,7 +106,7 @@ class Verifier:
             reason = ground.reason or "the data here are not those of the run"
             answered = check_answers(run, card, of_run, reason, self._is_trusting, findings)
             check_values(rows, card, of_run, answered, findings)
-        _check_files(run, spec, findings)
+        check_names(run, spec, findings)
         check_curve(run, spec, ground, findings)
         return Verified(run.name, spec, findings)
 
@@ -122,11 +122,3 @@ def _rows(run: Path, findings: Findings) -> list[Row]:
     for column in unknown:
         findings.skip(f"column '{column}' is not one of this vlbench", len(rows))
     return rows
-
-
-def _check_files(run: Path, spec: RunSpec, findings: Findings) -> None:
-    """No predictions are of a task that the run does not have."""
-    known = {f"{task.name}.parquet" for task in spec.tasks}
-    for file in sorted(run.glob("predictions/*.parquet")):
-        if not file.name.startswith(".") and file.name not in known:
-            findings.fault(f"predictions/{file.name}", "", "", "a file", "not a task of the run")
