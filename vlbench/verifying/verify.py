@@ -24,8 +24,9 @@ from vlbench.verifying.rows import (
 )
 from vlbench.verifying.seals import check_names, check_sums
 from vlbench.verifying.sizes import Sizes, adapter_length, check_weights
-from vlbench.verifying.spec_check import Today, check_spec
+from vlbench.verifying.spec_check import check_spec
 from vlbench.verifying.stored import Row, read_rows
+from vlbench.verifying.today import Today
 
 NO_SPEC = "without its spec nothing else of the run can be checked"
 
