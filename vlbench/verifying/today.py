@@ -13,7 +13,7 @@ from vlbench.cards.resolve import hashed
 from vlbench.cards.task import TaskCard, load_suites, load_task
 from vlbench.config import leaves
 from vlbench.errors import MissingError, VlbenchError
-from vlbench.running.plan import outside_code, weights_hash_of
+from vlbench.running.plan import outside_code
 from vlbench.running.spec import RunSpec
 from vlbench.running.sums import hash_of
 from vlbench.techniques import parts_of
@@ -21,6 +21,7 @@ from vlbench.verifying.findings import Findings
 from vlbench.verifying.ground import Ground
 from vlbench.verifying.spec_check import SPEC
 from vlbench.verifying.trust import outside_names, refusal
+from vlbench.verifying.weights import Weights
 
 SINCE = "changed since the run"
 
@@ -28,10 +29,10 @@ SINCE = "changed since the run"
 class Today:
     """What specs say, against what is here now; each thing is looked at once."""
 
-    def __init__(self, is_trusting: bool) -> None:
+    def __init__(self, weights: Weights, is_trusting: bool) -> None:
         self._is_trusting = is_trusting
+        self._weights = weights
         self._method = cache(self._resolve)
-        self._weights = cache(weights_hash_of)
 
     def check(self, spec: RunSpec, ground: Ground, findings: Findings) -> None:
         """Cards, suite, data, weights and code: those of the run, or what changed since."""
@@ -45,25 +46,25 @@ class Today:
 
     def _check_method(self, spec: RunSpec, findings: Findings) -> None:
         name = spec.method.name
-        shown = spec.method_file or f"methods/{name}.toml"
-        if not spec.method_file and name not in own_cards("methods"):
+        is_moved = bool(spec.method_file) and not Path(spec.method_file).is_file()
+        file = "" if is_moved else spec.method_file
+        shown = file or f"methods/{name}.toml"
+        if not file and name not in own_cards("methods"):
             findings.skip(f"no card {shown} here to compare with")
             return
-        if spec.method_file and not Path(spec.method_file).is_file():
-            findings.skip("the method's card is of another machine")
-            return
         try:
-            card = self._method(
-                spec.method_file or name, spec.backbone, spec.suite, tuple(spec.settings)
-            )
+            found = self._method(file or name, spec.backbone, spec.suite, tuple(spec.settings))
         except VlbenchError as error:
             told = " ".join(str(error).split())
             findings.cell(shown, "", "", "a card", "none that resolves", told, is_since=True)
             return
-        if card is None:
+        if found is None:
             findings.skip(refusal([p for p in parts_of(spec.method.technique) if ":" in p]))
             return
-        _compare(shown, spec.method, card, findings)
+        if is_moved and hashed(found) != hashed(spec.method):
+            findings.skip("the method's card is of another machine")
+            return
+        _compare(shown, spec.method, found, findings)
 
     def _resolve(
         self, name: str, backbone: str, suite: str, settings: tuple[str, ...]
@@ -76,14 +77,11 @@ class Today:
         return resolve_method(card, backbone, suite, settings)
 
     def _check_weights(self, spec: RunSpec, findings: Findings) -> None:
-        path = Path(spec.backbone_path) if spec.backbone_path else None
         if spec.backbone not in BACKBONES:
             findings.skip(f"no backbone '{spec.backbone}' here")
-        elif path is not None and not path.is_dir():
-            findings.skip("the backbone's weights are not here")
         else:
             try:
-                found = self._weights(spec.backbone, path, spec.tasks[0].visual)
+                found = self._weights.hash_of(spec)
                 findings.cell(SPEC, "", "backbone_hash", spec.backbone_hash, found, SINCE, True)
             except MissingError:
                 findings.skip("the backbone's weights are not here")

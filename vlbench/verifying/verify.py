@@ -14,7 +14,7 @@ from vlbench.running.sums import RESULT
 from vlbench.verifying.answers import check_answers
 from vlbench.verifying.curve import check_curve
 from vlbench.verifying.findings import Findings
-from vlbench.verifying.ground import Grounds, Say
+from vlbench.verifying.ground import Ground, Grounds, Say
 from vlbench.verifying.rows import (
     check_measured,
     check_size,
@@ -23,10 +23,11 @@ from vlbench.verifying.rows import (
     check_values,
 )
 from vlbench.verifying.seals import check_names, check_sums
-from vlbench.verifying.sizes import Sizes, adapter_length, check_weights
+from vlbench.verifying.sizes import Sizes, adapter_lengths, check_weights
 from vlbench.verifying.spec_check import check_spec
 from vlbench.verifying.stored import Row, read_rows
 from vlbench.verifying.today import Today
+from vlbench.verifying.weights import Weights
 
 NO_SPEC = "without its spec nothing else of the run can be checked"
 
@@ -72,8 +73,9 @@ class Verifier:
     ) -> None:
         self._is_trusting = is_trusting
         self._grounds = Grounds(root, say, is_trusting)
-        self._today = Today(is_trusting)
-        self._sizes = Sizes(is_trusting)
+        weights = Weights()
+        self._today = Today(weights, is_trusting)
+        self._sizes = Sizes(weights, is_trusting)
 
     def verify_all(self, runs: Sequence[Path]) -> Iterator[Verified]:
         """Every run, with what was found in it."""
@@ -88,19 +90,18 @@ class Verifier:
         spec = check_spec(run, findings)
         if spec is None:
             findings.skip(NO_SPEC)
-            return Verified(run.name, None, findings)
+        else:
+            self._check(run, spec, findings)
+        return Verified(run.name, spec, findings)
+
+    def _check(self, run: Path, spec: RunSpec, findings: Findings) -> None:
         ground = self._grounds.of(spec)
         self._today.check(spec, ground, findings)
-        size = self._sizes.of(spec, ground)
         rows = _rows(run, findings)
-        length = None
-        if not isinstance(size, str):
-            check_weights(run, spec, size, findings)
-            length = adapter_length(run, size)
+        self._check_sizes(run, rows, spec, ground, findings)
         if rows:
             check_spec_cells(rows, spec, findings)
             check_strangers(rows, spec, findings)
-            check_size(rows, size, length, findings)
             check_measured(rows, spec, ground, findings)
         for card in spec.tasks:
             of_run = ground.of(spec, card)
@@ -109,7 +110,15 @@ class Verifier:
             check_values(rows, card, of_run, answered, findings)
         check_names(run, spec, findings)
         check_curve(run, spec, ground, findings)
-        return Verified(run.name, spec, findings)
+
+    def _check_sizes(
+        self, run: Path, rows: Sequence[Row], spec: RunSpec, ground: Ground, findings: Findings
+    ) -> None:
+        size = self._sizes.of(spec, ground)
+        lengths = [] if isinstance(size, str) else adapter_lengths(run, spec, size)
+        check_size(rows, size, lengths, findings)
+        if not isinstance(size, str):
+            check_weights(run, spec, size, lengths, findings)
 
 
 def _rows(run: Path, findings: Findings) -> list[Row]:
