@@ -8,7 +8,7 @@ from pathlib import Path
 from vlbench.backbones import BACKBONES
 from vlbench.cards import resolve_method
 from vlbench.cards.files import own_cards
-from vlbench.cards.method import MethodCard, load_method
+from vlbench.cards.method import MethodCard, TuningFacts, load_method
 from vlbench.cards.resolve import hashed
 from vlbench.cards.task import TaskCard, load_suites, load_task
 from vlbench.config import leaves
@@ -17,6 +17,7 @@ from vlbench.running.plan import outside_code
 from vlbench.running.spec import RunSpec
 from vlbench.running.sums import hash_of
 from vlbench.techniques import parts_of
+from vlbench.verifying.explanations import check_prose, check_tuning
 from vlbench.verifying.findings import Findings
 from vlbench.verifying.ground import Ground
 from vlbench.verifying.spec_check import SPEC
@@ -61,20 +62,25 @@ class Today:
         if found is None:
             findings.skip(refusal([p for p in parts_of(spec.method.technique) if ":" in p]))
             return
-        if is_moved and hashed(found) != hashed(spec.method):
+        card, before = found
+        if is_moved and hashed(card) != hashed(spec.method):
             findings.skip("the method's card is of another machine")
             return
-        _compare(shown, spec.method, found, findings)
+        _compare(shown, spec.method, card, findings)
+        check_tuning(shown, spec.method.tuning, card.tuning, before, findings)
 
     def _resolve(
         self, name: str, backbone: str, suite: str, settings: tuple[str, ...]
-    ) -> MethodCard | None:
-        """The card as it is now; None where that takes code which is not to be imported."""
+    ) -> tuple[MethodCard, tuple[TuningFacts, ...]] | None:
+        """The card as it is now, and what it says of its tuning that it said before.
+
+        None where that takes code which is not to be imported.
+        """
         card = load_method(name)
         named = [*parts_of(card.technique), *settings]
         if not self._is_trusting and any(":" in each for each in named):
             return None
-        return resolve_method(card, backbone, suite, settings)
+        return resolve_method(card, backbone, suite, settings), card.tuning.before
 
     def _check_weights(self, spec: RunSpec, findings: Findings) -> None:
         if spec.backbone not in BACKBONES:
@@ -121,10 +127,12 @@ def _check_task(task: TaskCard, findings: Findings) -> None:
 def _compare(
     shown: str, then: MethodCard | TaskCard, now: MethodCard | TaskCard, findings: Findings
 ) -> None:
-    """Every key that can change a result, as the run had it and as the card has it now."""
+    """Every key that can change a result, as the run had it and as the card has it now; the rest
+    is compared too, where it merely explains."""
     before, after = dict(leaves(hashed(then))), dict(leaves(hashed(now)))
     for key in sorted(before.keys() | after.keys()):
         findings.cell(shown, "", key, before.get(key), after.get(key), SINCE, is_since=True)
+    check_prose(shown, then, now, findings)
 
 
 def _check_suite(spec: RunSpec, findings: Findings) -> None:
