@@ -15,6 +15,7 @@ from vlbench.verifying.answers import check_answers
 from vlbench.verifying.curve import check_curve
 from vlbench.verifying.findings import Findings
 from vlbench.verifying.ground import Ground, Grounds, Say
+from vlbench.verifying.history import check_history
 from vlbench.verifying.rows import (
     check_measured,
     check_size,
@@ -103,6 +104,7 @@ class Verifier:
             check_spec_cells(rows, spec, findings)
             check_strangers(rows, spec, findings)
             check_measured(rows, spec, ground, findings)
+            check_history(run, rows, findings)
         for card in spec.tasks:
             of_run = ground.of(spec, card)
             reason = ground.reason or "the data here are not those of the run"
