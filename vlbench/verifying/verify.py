@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlbench.errors import DataError
+from vlbench.errors import DataError, RunFailed
 from vlbench.metrics.captions import one_meteor
 from vlbench.running.spec import RunSpec
 from vlbench.running.sums import RESULT
@@ -85,14 +86,20 @@ class Verifier:
                 yield self.verify(run)
 
     def verify(self, run: Path) -> Verified:
-        """The run in this folder."""
+        """The run in this folder; whatever stands there, others can be verified after it."""
         findings = Findings()
-        check_sums(run, findings)
-        spec = check_spec(run, findings)
-        if spec is None:
-            findings.skip(NO_SPEC)
-        else:
-            self._check(run, spec, findings)
+        spec = None
+        try:
+            check_sums(run, findings)
+            spec = check_spec(run, findings)
+            if spec is None:
+                findings.skip(NO_SPEC)
+            else:
+                self._check(run, spec, findings)
+        except RunFailed:  # Java's fault, not that of what is stored
+            raise
+        except Exception as error:  # files from anywhere may be anything
+            findings.fault(*_unreadable(run, error))
         return Verified(run.name, spec, findings)
 
     def _check(self, run: Path, spec: RunSpec, findings: Findings) -> None:
@@ -121,6 +128,15 @@ class Verifier:
         check_size(rows, size, lengths, findings)
         if not isinstance(size, str):
             check_weights(run, spec, size, lengths, findings)
+
+
+def _unreadable(run: Path, error: Exception) -> tuple[str, str, str, str, str, str]:
+    """The fault of a run whose check broke off: file, no cell, what was met and where."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    file = Path(getattr(error, "filename", None) or run / "spec.json")
+    told = " ".join(str(error).split())[:200]
+    what = f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}: {told}"
+    return file.name, "", "", "", "", f"{what}: nothing more of the run was checked"
 
 
 def _rows(run: Path, findings: Findings) -> list[Row]:
