@@ -93,5 +93,11 @@ def test_seal_gives_sums_to_runs_without_and_leaves_others(results: Path) -> Non
         second.name: "sealed before",
     }
     assert (first / NAME).is_file() and (second / NAME).read_bytes() == kept
+    lines = kept.decode().splitlines(keepends=True)
+    (second / NAME).write_text("".join(lines[1:]))
+    done = vlbench("results", "seal", "--results", results, "--json")
+    outcomes = {item["key"]: item["outcome"] for item in json.loads(done.stdout)["items"]}
+    assert outcomes == {first.name: "sealed before", second.name: "completed"}
+    assert (second / NAME).read_text().splitlines()[1:] == kept.decode().splitlines()[1:]
     again = CliRunner().invoke(app, ["results", "seal"], env={"VLBENCH_RESULTS": str(results)})
     assert again.stdout.count("sealed before") == 2

@@ -104,11 +104,37 @@ def test_the_folder_may_be_an_option_or_a_variable(results: Path) -> None:
 
 
 def test_runs_that_are_left_out_are_told(results: Path, bench: Bench) -> None:
-    spec = bench.spec(limit=4, seeds=(1,))
-    folder = results / "runs" / spec.key
-    folder.mkdir()
-    (folder / "spec.json").write_text(spec.to_json())
-    assert "1 runs are left out" in verify(results).stderr
+    other = do(bench.spec(limit=4, seeds=(1,)), results).path
+    assert "left out, as not asked for: 1" in verify(results, "--seeds", "0").stderr
+    for name in (RESULT, "status.json"):
+        (other / name).unlink()
+    assert f"left out, as not done: 1 ({other.name})" in verify(results).stderr
+
+
+def test_a_run_without_sums_ends_with_1_and_names_the_command_that_mends_it(
+    results: Path,
+) -> None:
+    (run,) = results.glob("runs/*")
+    (run / "SHA256SUMS").unlink()
+    result = verify(results)
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stdout.splitlines() if run.name in line]
+    assert "SHA256SUMS" in line and "vlbench results seal" in line
+    assert CliRunner().invoke(app, ["results", "seal", "--results", str(results)]).exit_code == 0
+    assert verify(results).exit_code == 0
+
+
+def test_a_run_that_cannot_be_read_is_listed_beside_one_that_holds(results: Path) -> None:
+    (run,) = results.glob("runs/*")
+    other = Path(shutil.copytree(run, run.parent / "0000000000000000"))
+    (other / "spec.json").write_text("{")
+    (other / RESULT).write_bytes((other / RESULT).read_bytes()[:99])
+    result = verify(results, "--json")
+    assert result.exit_code == 1
+    first, second = items(result)
+    assert (first["key"], first["holds"]) == (other.name, False)
+    assert {"spec.json", RESULT} <= {fault["file"] for fault in first["faults"]}
+    assert (second["key"], second["holds"]) == (run.name, True)
 
 
 def test_without_the_data_it_is_said_what_could_not_be_checked(

@@ -45,8 +45,8 @@ def _pattern(text: str) -> str:
 Pattern = Annotated[str, AfterValidator(_pattern)]
 
 
-class Tuning(Checked):
-    """How the card's values for an embedded backbone were chosen."""
+class TuningFacts(Checked):
+    """How values were chosen."""
 
     searched: tuple[str, ...] = ()
     """What was tried, a line each: `train.learning_rate: 1e-3, 3e-3`."""
@@ -54,6 +54,13 @@ class Tuning(Checked):
     """Number of trials; the same for every method that is compared."""
     selected_on: str = ""
     """Data and metric that decided."""
+
+
+class Tuning(TuningFacts):
+    """How the card's values for an embedded backbone were chosen."""
+
+    before: tuple[TuningFacts, ...] = ()
+    """What the card said before it was corrected: runs made until then keep saying it."""
 
 
 class Override(Checked):

@@ -41,7 +41,7 @@ def resolve_method(
         raise UsageError(
             f"{card.shown}: suites: '{card.name}' is for {', '.join(card.suites)}, not for {suite}."
         )
-    table = card.model_dump(mode="json", exclude={"when"})
+    table = card.model_dump(mode="json", exclude={"when": True, "tuning": {"before"}})
     overrides = {pattern.replace(".toml", ""): each for pattern, each in card.when.items()}
     for pattern in ("*/*", f"*/{suite}", f"{backbone}/*", f"{backbone}/{suite}"):
         if pattern in overrides:

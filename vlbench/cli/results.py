@@ -95,23 +95,19 @@ def import_(
 
 
 @commands.command("seal")
-def seal(
+def seal_runs(
     results: Folder = Path("results"),
     json: Json = False,
 ) -> None:
-    """Write SHA256SUMS for runs of an older vlbench, which have none; others are left as they are.
+    """Write SHA256SUMS for runs that have none, and the lines that are lacking in others.
 
-    Such sums tell what the files were now, not when the run was done: verify first.
+    Sums that are there stay. New ones tell what the files are now, not what they were when the run
+    was done: verify first, and seal only what you trust.
     """
-    from vlbench.running.sums import NAME, write_sums
+    from vlbench.running.sums import seal
     from vlbench.verifying.choosing import done_runs
 
-    items = []
-    for run in done_runs(results):
-        is_there = (run / NAME).exists()
-        if not is_there:
-            write_sums(run)
-        items.append({"key": run.name, "outcome": "sealed before" if is_there else "sealed"})
+    items = [{"key": run.name, "outcome": seal(run)} for run in done_runs(results)]
     if json:
         print_json("seal", items)
     else:

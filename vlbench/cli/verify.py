@@ -28,7 +28,7 @@ OutsideCode = Annotated[
 ]
 COLUMNS = ("run", "key", "file", "row", "column", "stored", "recomputed", "why")
 SHOWN = 5
-"""Cells of one column of a file that are listed; JSON has them all."""
+"""Cells of one column of a file that are listed, JSON has them all; runs that are not done."""
 LONGEST = 40
 """Characters of a value."""
 
@@ -56,9 +56,7 @@ def verify(
 
     place = folder or results
     runs = choose(place, (), filters(method, tasks, backbone, edition, seeds))
-    rest = sum(1 for _ in place.glob("runs/*/spec.json")) - len(runs)
-    if rest > 0:
-        note(f"{rest} runs are left out: not done, or not asked for")
+    _tell_left_out(place, len(runs))
     where = root.expanduser().resolve() if root else None
     found = verify_runs(Verifier(where, note, outside_code), runs)
     if json:
@@ -67,6 +65,19 @@ def verify(
         show(found)
     if any(each.findings.faults for each in found):
         raise typer.Exit(RunFailed.exit_code)
+
+
+def _tell_left_out(place: Path, chosen: int) -> None:
+    """A run that lost its result looks like one that is not done, so these are named."""
+    from vlbench.verifying.choosing import is_done
+
+    folders = sorted(folder for folder in place.glob("runs/*") if folder.is_dir())
+    waiting = [folder.name for folder in folders if not is_done(folder)]
+    if waiting:
+        shown = ", ".join(waiting[:SHOWN]) + (", ..." if len(waiting) > SHOWN else "")
+        note(f"left out, as not done: {len(waiting):,} ({shown})")
+    if rest := len(folders) - len(waiting) - chosen:
+        note(f"left out, as not asked for: {rest:,}")
 
 
 def verify_runs(verifier: Verifier, runs: Sequence[Path]) -> list[Verified]:

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,14 @@ class RunFolder:
         """How many attempts began."""
         return sum('"began"' in line for line in self._attempt_lines())
 
+    def record(self) -> list[dict[str, Any]]:
+        """The lines about attempts that can be read: attempt, event, at, host, pid and more."""
+        found = []
+        for line in self._attempt_lines():
+            with suppress(ValueError):
+                found.append(json.loads(line))
+        return [line for line in found if isinstance(line, dict)]
+
     @property
     def is_attempt_open(self) -> bool:
         """Whether the last attempt has no end on record."""
@@ -170,10 +179,10 @@ class RunFolder:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found
+    return found if isinstance(found, dict) else {}
 
 
 def list_runs(results: Path) -> tuple[list[dict[str, Any]], list[DataError]]:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from vlbench.cards.files import CardFile
 from vlbench.cards.method import MethodCard
@@ -42,7 +42,7 @@ class RunSpec(BaseModel):
     method_file: str = ""
     settings: tuple[str, ...] = ()
     suite: str
-    tasks: tuple[TaskCard, ...]
+    tasks: tuple[TaskCard, ...] = Field(min_length=1)
     backbone: str
     backbone_path: str = ""
     backbone_hash: str
@@ -162,6 +162,7 @@ class RunSpec(BaseModel):
         """The spec in a file, and the key that stands there; whether they fit is not asked."""
         try:
             table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            json.dumps(table, ensure_ascii=False).encode()  # JSON can spell what is no text
             key = table.pop("key")
             table.pop("schema")
             spec = cls.model_validate(table)

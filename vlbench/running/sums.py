@@ -19,6 +19,11 @@ WEIGHTS = "adapter.safetensors"
 RESULT = "result.parquet"
 SEALED = ("spec.json", "metrics.jsonl", "predictions/*.parquet", WEIGHTS, RESULT)
 """The files that a run leaves for good; the others tell how it went, or are for looking at."""
+OTHERS = {
+    *("status.json", "attempts.jsonl", "log.txt", "job.json", "cancel", "lock", "holder.json"),
+    *("checkpoint", "submissions", NAME),
+}
+"""What else a run's folder may hold, which no sums are of; nothing else is written there."""
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
@@ -28,13 +33,43 @@ def sealed_files(run: Path) -> list[str]:
         file.relative_to(run).as_posix()
         for pattern in SEALED
         for file in sorted(run.glob(pattern))
-        if not file.name.startswith(".")
+        if not file.name.startswith(".") and file.is_file()
     ]
+
+
+def strange_files(run: Path) -> list[str]:
+    """What is in the run's folder, or among its predictions, that no run writes there."""
+    known = OTHERS | {"predictions"}
+    strange = [
+        file.name
+        for file in run.iterdir()
+        if file.name not in known and not (file.name in SEALED and file.is_file())
+    ]
+    strange += [
+        f"predictions/{file.name}"
+        for file in run.glob("predictions/*")
+        if file.suffix != ".parquet" or not file.is_file()
+    ]
+    return sorted(name for name in strange if not name.rpartition("/")[2].startswith("."))
 
 
 def write_sums(run: Path, coming: Mapping[str, bytes] | None = None) -> Path:
     """Write the sums of what is there, and of files that are about to come with these contents."""
     known = {name: hashlib.sha256(content).hexdigest() for name, content in (coming or {}).items()}
+    return _complete(run, known)
+
+
+def seal(run: Path) -> str:
+    """Write the sums that a run lacks, leave those that are there; says what was done."""
+    kept = read_sums(run)
+    if kept is not None and kept.keys() >= set(sealed_files(run)):
+        return "sealed before"
+    _complete(run, dict(kept or {}))
+    return "sealed" if kept is None else "completed"
+
+
+def _complete(run: Path, known: dict[str, str]) -> Path:
+    """Write these sums with those of all other files that are there."""
     for name in sealed_files(run):
         if name not in known:
             flush(run / name)  # a sum tells of what is on the disk
@@ -56,7 +91,10 @@ def read_sums(run: Path) -> dict[str, str] | None:
         match = _LINE.fullmatch(line)
         if match is None or match[2] in found:
             what = "a file for the second time" if match else "not `sha256  file`"
-            raise DataError(f"{run / NAME}: line {number}: {what}: {line[:120]!r}")
+            raise DataError(
+                f"{run / NAME}: line {number}: {what}: {line[:120]!r}. "
+                "Once it is removed, vlbench results seal writes new ones."
+            )
         found[match[2]] = match[1]
     return found
 

@@ -69,10 +69,11 @@ def _spec(run: Path) -> dict[str, Any] | None:
     """What filters look at; None where it cannot be read: such a run is left out by no filter."""
     try:
         table = json.loads((run / "spec.json").read_text(encoding="utf-8"))
-        return {
+        found = {
             "method": str(table["method"]["name"]),
             **{name: table[name] for name in ("suite", "backbone", "edition", "seed")},
         }
+        return found if all(isinstance(each, str | int) for each in found.values()) else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 

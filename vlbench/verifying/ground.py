@@ -80,6 +80,7 @@ class Grounds:
             [
                 [hashed(task) for task in spec.tasks],
                 [spec.backbone, spec.encoder, spec.features, spec.edition, spec.root, spec.limit],
+                spec.data,
             ]
         )
         if key not in self._read:
@@ -88,23 +89,38 @@ class Grounds:
 
     def _find(self, spec: RunSpec) -> Ground:
         visual = spec.tasks[0].visual
-        folders = tuple(map(Path, spec.features))
         try:
             root = data_root(spec.tasks, spec.edition, self._place(spec), self._say)
-            wanted = wanted_features(spec.backbone, visual, spec.encoder, folders)
+            wanted = wanted_features(spec.backbone, visual, spec.encoder, _folders(spec))
             tasks = prepare(spec.tasks, spec.edition, root, spec.limit, wanted, self._say)
             read = features_read(spec.backbone, visual, spec.encoder, tasks)
         except (VlbenchError, OSError) as error:
             told = str(error).strip().splitlines()
             first = " ".join(line.strip() for line in told[:2]) or type(error).__name__
             return Ground(reason=f"the data are not at hand: {first}")
+        found = {task.card.name: task.fingerprint for task in tasks}
+        if found != spec.data and self._is_moved(spec):
+            return Ground(reason=f"the data are not at hand: {spec.root}: no such folder")
         return Ground({task.card.name: TaskGround(task) for task in tasks}, read)
 
     def _place(self, spec: RunSpec) -> Path | None:
-        """Where to look; the generated edition has its own place, unless the run had another."""
-        if spec.edition == "mini" and not spec.root:
+        """Where to look; the generated edition has its own place, unless the run had another.
+
+        No key covers the folder's name: where it leads nowhere, the generated edition is looked at,
+        whose fingerprints say whether it is what the run had.
+        """
+        if spec.edition == "mini" and (not spec.root or self._is_moved(spec)):
             return None
         return self._root or (Path(spec.root) if spec.root else None)
+
+    def _is_moved(self, spec: RunSpec) -> bool:
+        return bool(spec.root) and not self._root and not Path(spec.root).is_dir()
+
+
+def _folders(spec: RunSpec) -> tuple[Path, ...]:
+    """The feature stores that the run named; the generated edition needs none that are gone."""
+    folders = map(Path, spec.features)
+    return tuple(folder for folder in folders if spec.edition != "mini" or folder.exists())
 
 
 def _readers(spec: RunSpec) -> list[str]:

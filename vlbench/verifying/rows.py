@@ -18,7 +18,7 @@ from vlbench.running.sums import RESULT
 from vlbench.verifying.answers import Answered
 from vlbench.verifying.findings import Findings
 from vlbench.verifying.ground import Ground, TaskGround
-from vlbench.verifying.sizes import Length, Size
+from vlbench.verifying.sizes import Size, fitting
 from vlbench.verifying.stored import Row
 
 MEASURED_ONLY = (
@@ -26,10 +26,10 @@ MEASURED_ONLY = (
 )
 NO_MAJORITY = "the majority answer follows from the training data, which are not at hand"
 NO_RECORDS = "this metric needs the official records, which are not at hand"
-OTHER_NAMES = "adapter_bytes fits other names of the tensors, and the file is not kept here"
+HEADER = "what the tensors' shapes take, with the method's card in the header as spec.json has it"
 TRAINED = "train_seconds x examples_per_second"
 TRAINED_NEAR = 1e-6
-_CODE = re.compile(r"\S+( [0-9a-f]{7,40}(\+dirty)?)?")
+_CODE = re.compile(r"\d+\.\d+[\w.+-]*( [0-9a-f]{7,40}(\+dirty)?)?")
 _DEVICE = re.compile(r"(\d+ x )?(cpu|cuda): \S.*")
 
 
@@ -41,10 +41,12 @@ def check_spec_cells(rows: Sequence[Row], spec: RunSpec, findings: Findings) -> 
             findings.cell(RESULT, label(row), column, row[column], value)
         of_task = spec.data.get(row["task"])
         findings.cell(RESULT, label(row), "data_fingerprint", row["data_fingerprint"], of_task)
+        if device := _DEVICE.fullmatch(str(row["device"])):
+            findings.cell(RESULT, label(row), "device", device[2], spec.device, "as spec.json says")
 
 
 def check_size(
-    rows: Sequence[Row], size: Size | str, length: Length | None, findings: Findings
+    rows: Sequence[Row], size: Size | str, lengths: Sequence[int], findings: Findings
 ) -> None:
     """Every count and percentage of parameters, and the bytes of the trained tensors."""
     if isinstance(size, str):
@@ -54,20 +56,12 @@ def check_size(
     for row in rows:
         for column, value in expected.items():
             findings.cell(RESULT, label(row), column, row[column], value)
-    _check_bytes(rows, length, findings)
-
-
-def _check_bytes(rows: Sequence[Row], length: Length | None, findings: Findings) -> None:
-    column = "adapter_bytes"
-    usual = _most_frequent([row[column] for row in rows])
-    for row in rows:
-        found = row[column]
-        if length is None:
-            findings.skip("trained tensors of a type whose bytes are not known")
-        elif found == usual and found != length.bytes and length.may_be(found):
-            findings.skip(OTHER_NAMES)
+        if lengths:
+            found = row["adapter_bytes"]
+            wanted = fitting(found, lengths)
+            findings.cell(RESULT, label(row), "adapter_bytes", found, wanted, HEADER)
         else:
-            findings.cell(RESULT, label(row), column, found, length.bytes)
+            findings.skip("trained tensors of a type whose bytes are not known")
 
 
 def check_values(
@@ -131,7 +125,7 @@ def check_measured(rows: Sequence[Row], spec: RunSpec, ground: Ground, findings:
     """What was measured once is the same in all rows, or all rows of a task, and well-formed."""
     for column, is_well_formed in MEASURED.items():
         of_task = column == "evaluate_seconds"
-        for task in sorted({row["task"] for row in rows}) if of_task else [""]:
+        for task in dict.fromkeys(row["task"] for row in rows) if of_task else [""]:
             some = [row for row in rows if not of_task or row["task"] == task]
             usual = _most_frequent([row[column] for row in some])
             for row in some:

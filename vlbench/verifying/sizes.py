@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from vlbench.backbones import BACKBONES, Features, build_backbone
 from vlbench.cards.resolve import hashed
-from vlbench.errors import DataError, VlbenchError
+from vlbench.config import leaves
+from vlbench.errors import DataError, MissingError, VlbenchError
 from vlbench.running.spec import RunSpec
 from vlbench.running.sums import WEIGHTS
 from vlbench.techniques import parts_of
@@ -20,13 +21,15 @@ from vlbench.techniques.counting import Counts, count
 from vlbench.techniques.freezing import trained_parameters
 from vlbench.verifying.findings import Findings
 from vlbench.verifying.ground import Ground
+from vlbench.verifying.stored import parse_json
 from vlbench.verifying.trust import refusal
+from vlbench.verifying.weights import Weights
 
 LENGTH_BYTES = 8
 """A safetensors file begins with the length of its header, which is padded to a multiple of it."""
 MOST_HEADER = 1 << 27
-OTHER_NAMES = 4
-"""So many times the header may be longer where an earlier vlbench named the tensors otherwise."""
+EARLIER_NAMES = {".w": ".factors.0", ".left": ".factors.0", ".right": ".factors.1"}
+"""The ends of tensors' names -> what they were in the first runs of Compacter."""
 TYPES = {"torch.float32": ("F32", 4), "torch.bfloat16": ("BF16", 2), "torch.float16": ("F16", 2)}
 """torch's name -> safetensors' name and bytes."""
 Shape = tuple[str, tuple[int, ...]]
@@ -43,7 +46,8 @@ class Size(NamedTuple):
 class Sizes:
     """Builds each model once, whatever its seed."""
 
-    def __init__(self, is_trusting: bool) -> None:
+    def __init__(self, weights: Weights, is_trusting: bool) -> None:
+        self._weights = weights
         self._is_trusting = is_trusting
         self._built: dict[str, Size | str] = {}
 
@@ -58,16 +62,19 @@ class Sizes:
         if spec.backbone not in BACKBONES:
             return f"no backbone '{spec.backbone}' here"
         names = [task.name for task in spec.tasks]
-        key = json.dumps([hashed(spec.method), spec.backbone, spec.backbone_path, names, read])
+        try:
+            place = self._weights.place(spec)
+        except MissingError:
+            return "the backbone's folder is not here"
+        key = json.dumps([hashed(spec.method), spec.backbone, str(place), names, read])
         if key not in self._built:
-            self._built[key] = _build(spec, names, read)
+            self._built[key] = _build(spec, place, names, read)
         return self._built[key]
 
 
-def _build(spec: RunSpec, names: Sequence[str], read: Features | None) -> Size | str:
-    path = Path(spec.backbone_path) if spec.backbone_path else None
-    if path is not None and not path.is_dir():
-        return "the backbone's folder is not here"
+def _build(
+    spec: RunSpec, path: Path | None, names: Sequence[str], read: Features | None
+) -> Size | str:
     visual = spec.tasks[0].visual
     try:
         backbone = build_backbone(spec.backbone, path, meta=True, visual=visual, features=read)
@@ -81,69 +88,82 @@ def _build(spec: RunSpec, names: Sequence[str], read: Features | None) -> Size |
     return Size(count(model), trained)
 
 
-def check_weights(run: Path, spec: RunSpec, size: Size, findings: Findings) -> None:
-    """The saved tensors, where they are kept, are those that the card trains."""
+def check_weights(
+    run: Path, spec: RunSpec, size: Size, lengths: Sequence[int], findings: Findings
+) -> None:
+    """The saved tensors, where they are kept, are those that the card trains, and of its run."""
     file = run / WEIGHTS
     if not file.is_file():
         return
     try:
         header = _header(file)
-        said = json.loads(header.get("__metadata__", {}).get("vlbench", "{}"))
+        said = dict(leaves(parse_json(header["__metadata__"]["vlbench"])))
         tensors = {
             name: (each["dtype"], tuple(each["shape"]))
             for name, each in header.items()
             if name != "__metadata__"
         }
-        key = said.get("key")
     except (DataError, AttributeError, KeyError, TypeError, ValueError) as error:
         findings.fault(WEIGHTS, "", "", "", "", f"not a readable safetensors file: {error}")
         return
-    findings.cell(WEIGHTS, "", "key", key, spec.key)
+    spelt, full = (dict(leaves(table)) for table in _belongs_to(run, spec))
+    for key in sorted(said.keys() | spelt.keys()):
+        wanted = spelt.get(key, full.get(key))
+        findings.cell(WEIGHTS, "", key, said.get(key), wanted, "as spec.json says")
     for name in sorted(tensors.keys() | size.trained.keys()):
         kind, shape = size.trained.get(name, ("", ()))
         expected = (TYPES.get(kind, (kind,))[0], shape) if name in size.trained else None
         findings.cell(WEIGHTS, name, "shape", tensors.get(name), expected)
+    if lengths:
+        found = file.stat().st_size
+        findings.cell(WEIGHTS, "", "bytes", found, fitting(found, lengths))
 
 
-class Length(NamedTuple):
-    """How long a file of trained tensors must be."""
+def adapter_lengths(run: Path, spec: RunSpec, size: Size) -> list[int]:
+    """How many bytes the trained tensors take, also under earlier names where no file is kept.
 
-    header: int
-    tensors: int
-    is_sure: bool
-    """Whether the tensors' names are those in the file; else they may have been others."""
-
-    @property
-    def bytes(self) -> int:
-        """Of the whole file."""
-        return self.header + self.tensors
-
-    def may_be(self, found: object) -> bool:
-        """Whether a file of so many bytes could hold these tensors under other names."""
-        header = found - self.tensors if isinstance(found, int) else 0
-        is_header = 0 < header <= OTHER_NAMES * self.header and not header % LENGTH_BYTES
-        return is_header and not self.is_sure
+    Empty where a type of theirs is not known. The file holds the run's card, so that its length
+    tells of the card's title, notes and tuning too.
+    """
+    if any(kind not in TYPES for kind, _ in size.trained.values()):
+        return []
+    named = [size.trained]
+    if not (run / WEIGHTS).is_file():
+        named.append({_earlier(name): shape for name, shape in size.trained.items()})
+    return [_length(table, each) for table in _belongs_to(run, spec) for each in named]
 
 
-def adapter_length(run: Path, size: Size) -> Length | None:
-    """What the shapes say of the file; None where a type of theirs is not known.
+def fitting(found: int, lengths: Sequence[int]) -> int:
+    """What so many bytes should be: themselves where they may be, else the usual length."""
+    return found if found in lengths else lengths[0]
 
-    The card in it is the one in `spec.json`, as it is spelt there.
+
+def _earlier(name: str) -> str:
+    ends = (end for end in EARLIER_NAMES if name.endswith(end))
+    return next((name.removesuffix(end) + EARLIER_NAMES[end] for end in ends), name)
+
+
+def _belongs_to(run: Path, spec: RunSpec) -> list[dict[str, Any]]:
+    """What the file says of its run: as `spec.json` spells it, and with what came to cards since.
+
+    The latter is in the file where a run was begun by an older vlbench and ended by this one.
     """
     table: dict[str, Any] = json.loads((run / "spec.json").read_text(encoding="utf-8"))
-    belongs_to = {name: table[name] for name in ("method", "backbone", "suite", "key")}
+    spelt = {name: table[name] for name in ("method", "backbone", "suite", "key")}
+    return [spelt, {**spelt, "method": spec.method.model_dump(mode="json")}]
+
+
+def _length(belongs_to: dict[str, Any], trained: Mapping[str, Shape]) -> int:
     header: dict[str, Any] = {"__metadata__": {"vlbench": json.dumps(belongs_to, sort_keys=True)}}
     place = 0
-    for name, (kind, shape) in sorted(size.trained.items()):
-        if kind not in TYPES:
-            return None
+    for name, (kind, shape) in sorted(trained.items()):
         spelt, width = TYPES[kind]
         end = place + width * math.prod(shape)
         header[name] = {"dtype": spelt, "shape": shape, "data_offsets": [place, end]}
         place = end
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     padded = -(-len(text) // LENGTH_BYTES) * LENGTH_BYTES
-    return Length(LENGTH_BYTES + padded, place, (run / WEIGHTS).is_file())
+    return LENGTH_BYTES + padded + place
 
 
 def _header(file: Path) -> Mapping[str, Any]:
@@ -152,5 +172,5 @@ def _header(file: Path) -> Mapping[str, Any]:
         (length,) = struct.unpack("<Q", start) if len(start) == LENGTH_BYTES else (MOST_HEADER + 1,)
         if length > MOST_HEADER:
             raise DataError("its header is too long")
-        header: dict[str, Any] = json.loads(content.read(length))
+        header: dict[str, Any] = parse_json(content.read(length))
     return header

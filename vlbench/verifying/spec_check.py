@@ -1,28 +1,17 @@
-"""A run's `spec.json`: its key, and whether cards, weights and code are still what it says."""
+"""A run's `spec.json` in itself: its key, its folder's name, and that it is spelt as it is read."""
 
 from __future__ import annotations
 
-from functools import cache
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from vlbench.backbones import BACKBONES
-from vlbench.cards import resolve_method
-from vlbench.cards.files import own_cards
-from vlbench.cards.method import MethodCard, load_method
-from vlbench.cards.resolve import hashed
-from vlbench.cards.task import TaskCard, load_suites, load_task
-from vlbench.config import leaves
-from vlbench.errors import DataError, MissingError, VlbenchError
-from vlbench.running.plan import outside_code, weights_hash_of
+from vlbench.errors import DataError
 from vlbench.running.spec import RunSpec
-from vlbench.running.sums import hash_of
-from vlbench.techniques import parts_of
 from vlbench.verifying.findings import Findings
-from vlbench.verifying.ground import Ground
-from vlbench.verifying.trust import outside_names, refusal
 
 SPEC = "spec.json"
-SINCE = "changed since the run"
 
 
 def check_spec(run: Path, findings: Findings) -> RunSpec | None:
@@ -35,129 +24,38 @@ def check_spec(run: Path, findings: Findings) -> RunSpec | None:
         return None
     findings.cell(SPEC, "", "key", key, spec.key, "the spec is not the one that has this key")
     findings.cell(SPEC, "", "folder", run.name, spec.key, "the folder has another run's name")
+    _check_spelling(run, spec, findings)
+    _check_places(spec, findings)
     return spec
 
 
-class Today:
-    """What specs say, against what is here now; each thing is looked at once."""
+def _check_spelling(run: Path, spec: RunSpec, findings: Findings) -> None:
+    """What stands in the file is what is read from it: no `"1"` for 1, which others read as text.
 
-    def __init__(self, is_trusting: bool) -> None:
-        self._is_trusting = is_trusting
-        self._method = cache(self._resolve)
-        self._weights = cache(weights_hash_of)
-
-    def check(self, spec: RunSpec, ground: Ground, findings: Findings) -> None:
-        """Cards, suite, data, weights and code: those of the run, or what changed since."""
-        self._check_method(spec, findings)
-        for task in spec.tasks:
-            _check_task(task, findings)
-        _check_suite(spec, findings)
-        _check_data(spec, ground, findings)
-        self._check_weights(spec, findings)
-        self._check_code(spec, findings)
-
-    def _check_method(self, spec: RunSpec, findings: Findings) -> None:
-        name = spec.method.name
-        shown = spec.method_file or f"methods/{name}.toml"
-        if not spec.method_file and name not in own_cards("methods"):
-            findings.skip(f"no card {shown} here to compare with")
-            return
-        if spec.method_file and not Path(spec.method_file).is_file():
-            findings.skip("the method's card is of another machine")
-            return
-        try:
-            card = self._method(
-                spec.method_file or name, spec.backbone, spec.suite, tuple(spec.settings)
-            )
-        except VlbenchError as error:
-            told = " ".join(str(error).split())
-            findings.cell(shown, "", "", "a card", "none that resolves", told, is_since=True)
-            return
-        if card is None:
-            findings.skip(refusal([p for p in parts_of(spec.method.technique) if ":" in p]))
-            return
-        _compare(shown, spec.method, card, findings)
-
-    def _resolve(
-        self, name: str, backbone: str, suite: str, settings: tuple[str, ...]
-    ) -> MethodCard | None:
-        """The card as it is now; None where that takes code which is not to be imported."""
-        card = load_method(name)
-        named = [*parts_of(card.technique), *settings]
-        if not self._is_trusting and any(":" in each for each in named):
-            return None
-        return resolve_method(card, backbone, suite, settings)
-
-    def _check_weights(self, spec: RunSpec, findings: Findings) -> None:
-        path = Path(spec.backbone_path) if spec.backbone_path else None
-        if spec.backbone not in BACKBONES:
-            findings.skip(f"no backbone '{spec.backbone}' here")
-        elif path is not None and not path.is_dir():
-            findings.skip("the backbone's weights are not here")
-        else:
-            try:
-                found = self._weights(spec.backbone, path, spec.tasks[0].visual)
-                findings.cell(SPEC, "", "backbone_hash", spec.backbone_hash, found, SINCE, True)
-            except MissingError:
-                findings.skip("the backbone's weights are not here")
-        if spec.init_hash and Path(spec.init).is_file():
-            found = hash_of(Path(spec.init))
-            findings.cell(SPEC, "", "init_hash", spec.init_hash, found, SINCE, True)
-        elif spec.init_hash:
-            findings.skip("the weights that the run started from are not here")
-
-    def _check_code(self, spec: RunSpec, findings: Findings) -> None:
-        """The files of code that is not vlbench's; it was imported above where that is allowed."""
-        if not spec.code:
-            return
-        if not self._is_trusting:
-            findings.skip(refusal(outside_names(spec)), len(spec.code))
-            return
-        now = outside_code(spec.method, spec.tasks)
-        for name in sorted(spec.code):
-            found = now.get(name, "not there")
-            findings.cell(SPEC, "", f"code.{name}", spec.code[name], found, SINCE, True)
+    A file of an older vlbench may lack what came to specs since.
+    """
+    stored: dict[str, Any] = json.loads((run / SPEC).read_text(encoding="utf-8"))
+    written: dict[str, Any] = json.loads(spec.to_json())
+    for name, found, wanted in _differing({**stored, "key": spec.key}, written):
+        findings.fault(SPEC, "", name, found, wanted, "not as a run's spec is written")
 
 
-def _check_task(task: TaskCard, findings: Findings) -> None:
-    shown = f"tasks/{task.name}.toml"
-    if task.name not in own_cards("tasks"):
-        findings.skip(f"no card {shown} here to compare with")
-        return
-    try:
-        card = load_task(task.name)
-    except VlbenchError as error:
-        told = " ".join(str(error).split())
-        findings.cell(shown, "", "", "a card", "none that can be read", told, is_since=True)
-        return
-    _compare(shown, task, card, findings)
+def _differing(stored: object, written: object, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Where a JSON value is not what it is written as: dotted name, and both."""
+    if isinstance(stored, dict) and isinstance(written, dict):
+        for key in stored:
+            yield from _differing(stored[key], written.get(key), f"{name}.{key}".lstrip("."))
+    elif isinstance(stored, list) and isinstance(written, list) and len(stored) == len(written):
+        for number, (one, other) in enumerate(zip(stored, written, strict=True)):
+            yield from _differing(one, other, f"{name}.{number}")
+    elif type(stored) is not type(written) or stored != written:
+        yield name, stored, written
 
 
-def _compare(
-    shown: str, then: MethodCard | TaskCard, now: MethodCard | TaskCard, findings: Findings
-) -> None:
-    """Every key that can change a result, as the run had it and as the card has it now."""
-    before, after = dict(leaves(hashed(then))), dict(leaves(hashed(now)))
-    for key in sorted(before.keys() | after.keys()):
-        findings.cell(shown, "", key, before.get(key), after.get(key), SINCE, is_since=True)
-
-
-def _check_suite(spec: RunSpec, findings: Findings) -> None:
-    """A suite has a name of its own, or those of its tasks."""
-    names = tuple(task.name for task in spec.tasks)
-    suites = load_suites()
-    if spec.suite in suites:
-        findings.cell(
-            "tasks/suites.toml", "", spec.suite, names, suites[spec.suite].tasks, SINCE, True
-        )
-    else:
-        findings.cell(SPEC, "", "suite", spec.suite, "+".join(names))
-
-
-def _check_data(spec: RunSpec, ground: Ground, findings: Findings) -> None:
-    findings.cell(SPEC, "", "data", sorted(spec.data), sorted(task.name for task in spec.tasks))
-    if ground.reason:
-        findings.skip(ground.reason, len(spec.data))
-    for name, found in ground.tasks.items():
-        why = "the data here are not those of the run"
-        findings.cell(SPEC, "", f"data.{name}", spec.data.get(name), found.fingerprint, why, True)
+def _check_places(spec: RunSpec, findings: Findings) -> None:
+    """Of the paths in a spec what follows from the rest of it: a card's name, weights or none."""
+    if spec.method_file:
+        stored, wanted = Path(spec.method_file).stem, spec.method.name
+        findings.cell(SPEC, "", "method_file", stored, wanted, "a card has its file's name")
+    if not spec.init_hash:
+        findings.cell(SPEC, "", "init", spec.init, "", "init_hash says that there are no weights")

@@ -48,6 +48,13 @@ def read_answers(file: Path) -> list[Row]:
     return rows
 
 
+def parse_json(text: str | bytes) -> Any:
+    """What JSON says; a ValueError where it spells what is no text, a lone surrogate."""
+    found = json.loads(text)
+    json.dumps(found, ensure_ascii=False).encode()
+    return found
+
+
 def read_lines(file: Path) -> list[Row]:
     """The objects of a JSON Lines file."""
     lines = []
@@ -57,7 +64,7 @@ def read_lines(file: Path) -> list[Row]:
         raise DataError(f"cannot be read: {error}") from None
     for number, text in enumerate(texts, 1):
         try:
-            line = json.loads(text)
+            line = parse_json(text)
         except (ValueError, RecursionError) as error:
             raise DataError(f"line {number}: not JSON: {error}") from None
         if not isinstance(line, dict):

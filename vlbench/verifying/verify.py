@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlbench.errors import DataError
+from vlbench.errors import DataError, RunFailed
 from vlbench.metrics.captions import one_meteor
 from vlbench.running.spec import RunSpec
 from vlbench.running.sums import RESULT
 from vlbench.verifying.answers import check_answers
 from vlbench.verifying.curve import check_curve
 from vlbench.verifying.findings import Findings
-from vlbench.verifying.ground import Grounds, Say
+from vlbench.verifying.ground import Ground, Grounds, Say
+from vlbench.verifying.history import check_history
 from vlbench.verifying.rows import (
     check_measured,
     check_size,
@@ -22,10 +24,12 @@ from vlbench.verifying.rows import (
     check_strangers,
     check_values,
 )
-from vlbench.verifying.seals import check_sums
-from vlbench.verifying.sizes import Sizes, adapter_length, check_weights
-from vlbench.verifying.spec_check import Today, check_spec
+from vlbench.verifying.seals import check_names, check_sums
+from vlbench.verifying.sizes import Sizes, adapter_lengths, check_weights
+from vlbench.verifying.spec_check import check_spec
 from vlbench.verifying.stored import Row, read_rows
+from vlbench.verifying.today import Today
+from vlbench.verifying.weights import Weights
 
 NO_SPEC = "without its spec nothing else of the run can be checked"
 
@@ -71,8 +75,9 @@ class Verifier:
     ) -> None:
         self._is_trusting = is_trusting
         self._grounds = Grounds(root, say, is_trusting)
-        self._today = Today(is_trusting)
-        self._sizes = Sizes(is_trusting)
+        weights = Weights()
+        self._today = Today(weights, is_trusting)
+        self._sizes = Sizes(weights, is_trusting)
 
     def verify_all(self, runs: Sequence[Path]) -> Iterator[Verified]:
         """Every run, with what was found in it."""
@@ -81,34 +86,57 @@ class Verifier:
                 yield self.verify(run)
 
     def verify(self, run: Path) -> Verified:
-        """The run in this folder."""
+        """The run in this folder; whatever stands there, others can be verified after it."""
         findings = Findings()
-        check_sums(run, findings)
-        spec = check_spec(run, findings)
-        if spec is None:
-            findings.skip(NO_SPEC)
-            return Verified(run.name, None, findings)
+        spec = None
+        try:
+            check_sums(run, findings)
+            spec = check_spec(run, findings)
+            if spec is None:
+                findings.skip(NO_SPEC)
+            else:
+                self._check(run, spec, findings)
+        except RunFailed:  # Java's fault, not that of what is stored
+            raise
+        except Exception as error:  # files from anywhere may be anything
+            findings.fault(*_unreadable(run, error))
+        return Verified(run.name, spec, findings)
+
+    def _check(self, run: Path, spec: RunSpec, findings: Findings) -> None:
         ground = self._grounds.of(spec)
         self._today.check(spec, ground, findings)
-        size = self._sizes.of(spec, ground)
         rows = _rows(run, findings)
-        length = None
-        if not isinstance(size, str):
-            check_weights(run, spec, size, findings)
-            length = adapter_length(run, size)
+        self._check_sizes(run, rows, spec, ground, findings)
         if rows:
             check_spec_cells(rows, spec, findings)
             check_strangers(rows, spec, findings)
-            check_size(rows, size, length, findings)
             check_measured(rows, spec, ground, findings)
+            check_history(run, rows, findings)
         for card in spec.tasks:
             of_run = ground.of(spec, card)
             reason = ground.reason or "the data here are not those of the run"
             answered = check_answers(run, card, of_run, reason, self._is_trusting, findings)
             check_values(rows, card, of_run, answered, findings)
-        _check_files(run, spec, findings)
+        check_names(run, spec, findings)
         check_curve(run, spec, ground, findings)
-        return Verified(run.name, spec, findings)
+
+    def _check_sizes(
+        self, run: Path, rows: Sequence[Row], spec: RunSpec, ground: Ground, findings: Findings
+    ) -> None:
+        size = self._sizes.of(spec, ground)
+        lengths = [] if isinstance(size, str) else adapter_lengths(run, spec, size)
+        check_size(rows, size, lengths, findings)
+        if not isinstance(size, str):
+            check_weights(run, spec, size, lengths, findings)
+
+
+def _unreadable(run: Path, error: Exception) -> tuple[str, str, str, str, str, str]:
+    """The fault of a run whose check broke off: file, no cell, what was met and where."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    file = Path(getattr(error, "filename", None) or run / "spec.json")
+    told = " ".join(str(error).split())[:200]
+    what = f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}: {told}"
+    return file.name, "", "", "", "", f"{what}: nothing more of the run was checked"
 
 
 def _rows(run: Path, findings: Findings) -> list[Row]:
@@ -122,11 +150,3 @@ def _rows(run: Path, findings: Findings) -> list[Row]:
     for column in unknown:
         findings.skip(f"column '{column}' is not one of this vlbench", len(rows))
     return rows
-
-
-def _check_files(run: Path, spec: RunSpec, findings: Findings) -> None:
-    """No predictions are of a task that the run does not have."""
-    known = {f"{task.name}.parquet" for task in spec.tasks}
-    for file in sorted(run.glob("predictions/*.parquet")):
-        if not file.name.startswith(".") and file.name not in known:
-            findings.fault(f"predictions/{file.name}", "", "", "a file", "not a task of the run")
