@@ -25,6 +25,8 @@ stop.on_signals("cancelled")
 stop.listen(sys.stdin.fileno())
 try:
     with folder.claim.held(sys.argv[2]):
+        if folder.is_done:  # by another worker, since this one was started
+            sys.exit(0)
         attempt = folder.attempts() + 1
         folder.note_attempt(attempt, "began", sys.argv[2])
         folder.write_status("running", attempt)
