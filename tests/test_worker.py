@@ -102,6 +102,7 @@ def test_a_full_disk_is_no_bug(
     assert folder.status()["error"] == "result.parquet: No space left on device"
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_preempted_and_killed_ends_as_if_it_had_not_been(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,7 @@ def test_the_outside_technique_attaches_and_trains_its_own_parameters(examples: 
     assert len(names) == 2 * layers > 0
 
 
+@pytest.mark.slow
 def test_the_commands_run_as_printed(
     examples: Path, project: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
