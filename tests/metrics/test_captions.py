@@ -172,16 +172,22 @@ def test_all_metrics_come_together(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(scored.metrics) == {*NAMES.values(), "meteor"}
 
 
-def test_within_a_block_evaluations_share_one_meteor(monkeypatch) -> None:
-    events: list[str] = []
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """When a METEOR that does nothing was started and ended."""
+    noted: list[str] = []
 
     @contextmanager
     def running() -> Iterator[object]:
-        events.append("started")
+        noted.append("started")
         yield object()
-        events.append("ended")
+        noted.append("ended")
 
     monkeypatch.setattr(captions, "running_meteor", running)
+    return noted
+
+
+def test_within_a_block_evaluations_share_one_meteor(events: list[str]) -> None:
     with captions.one_meteor():
         assert events == []
         with captions._meteor() as first, captions._meteor() as second:
@@ -193,16 +199,7 @@ def test_within_a_block_evaluations_share_one_meteor(monkeypatch) -> None:
     assert events == ["started", "ended"] * 2
 
 
-def test_meteor_can_start_ahead_once_for_all_metrics_that_need_it(monkeypatch) -> None:
-    events: list[str] = []
-
-    @contextmanager
-    def running() -> Iterator[object]:
-        events.append("started")
-        yield object()
-        events.append("ended")
-
-    monkeypatch.setattr(captions, "running_meteor", running)
+def test_meteor_can_start_ahead_once_for_all_metrics_that_need_it(events: list[str]) -> None:
     with started_ahead(["vqa", "value-captions", "captions", "mine:metric"]):
         assert events == ["started"]
         with captions._meteor() as first, captions._meteor() as second:
