@@ -3,8 +3,7 @@
 The floor (`frozen`), and techniques that keep something for each task, on CLIP-BART of random
 weights; each time is told as a ratio to that of the smallest point, taken in the same round. With
 more tasks each step is still of one task, in turn, so it should cost no more: what is another
-task's has no gradient. `update` is what a step does beside gradients: clipping, optimiser,
-schedule.
+task's has no gradient. `update` is the step without its gradients: clipping, optimiser, schedule.
 
     python benchmarks/growth.py [--rounds 5] [--batch 8] [--plot FILE]
 """

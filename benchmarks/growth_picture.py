@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -31,7 +32,7 @@ WIDTH = 7.0
 TITLE = "A training step on CLIP-BART as batch, text and number of tasks grow"
 NOTE = (
     "Seconds of a step by those of the first point of the same line and round: medians of rounds, "
-    "and their quartiles as bands. Two cores of a CPU, random weights."
+    f"and their quartiles as bands. {os.cpu_count()} cores of a CPU, random weights."
 )
 
 
