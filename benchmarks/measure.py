@@ -59,10 +59,16 @@ def interleaved(
 
 def _measured(taken: Sequence[float], first: Sequence[float]) -> Measured:
     ratios = [mine / other for mine, other in zip(taken, first, strict=True)]
-    quartiles = ratios * 3
-    if len(ratios) > 1:  # inclusive: none lies outside what was measured
-        quartiles = statistics.quantiles(ratios, n=4, method="inclusive")
-    return Measured(statistics.median(taken), statistics.median(ratios), quartiles[0], quartiles[2])
+    low, ratio, high = quartiles(ratios)
+    return Measured(statistics.median(taken), ratio, low, high)
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """The lower one, the median, the upper one; none lies outside what was measured."""
+    if len(values) == 1:
+        return values[0], values[0], values[0]
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, middle, high
 
 
 def record(benchmark: str, **found: Any) -> None:
