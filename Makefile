@@ -32,7 +32,7 @@ parity: install
 
 bench: export VLBENCH_BENCH ?= bench.jsonl
 bench: install
-	for question in start_up whole_run training_step generation shared_captions compiled growth data_path vqav2_reading feature_stores caption_scoring report_scale; do \
+	for question in start_up harness training_step generation shared_captions compiled growth data_path vqav2_reading feature_stores caption_scoring report_scale; do \
 		echo "== $$question" && $(BIN)/python benchmarks/$$question.py || exit; done
 
 faults: install
