@@ -1,7 +1,7 @@
 # make demo: environment, install, the main job and its table. make test: environment, install, lint, types, tests.
 # make parity GOLDEN=FOLDER: environment, install, our models against recorded ones of the authors, file by file.
-# make bench: environment, install, what training steps, answering, reading, scoring and starting cost, as tables of ratios
-# (long); each measurement is appended to bench.jsonl.
+# make bench: environment, install, what training steps, answering, reading, scoring, starting and whole runs cost, as tables
+# of ratios (long); each measurement is appended to bench.jsonl.
 # make faults: environment, install, runs that are killed, cut and starved of disk again and again, against undisturbed ones.
 # make slurm: environment, install, the launcher on a real Slurm of this machine (Debian: slurm-wlm munge; as root).
 # An active virtual environment is used; without one, .venv is made. VLBENCH_TORCH_INDEX names a further package
@@ -32,8 +32,8 @@ parity: install
 
 bench: export VLBENCH_BENCH ?= bench.jsonl
 bench: install
-	for question in start_up harness training_step generation shared_captions compiled growth data_path vqav2_reading feature_stores caption_scoring report_scale; do \
-		echo "== $$question" && $(BIN)/python benchmarks/$$question.py || exit; done
+	for question in start_up harness training_step growth generation shared_captions compiled data_path vqav2_reading \
+		feature_stores caption_scoring report_scale; do echo "== $$question" && $(BIN)/python benchmarks/$$question.py || exit; done
 
 faults: install
 	$(BIN)/python -m faults --kills 50
