@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from measure import record
 
 from vlbench.metrics import captions
 
@@ -82,6 +83,7 @@ def main() -> None:
         first, again = seconds
         name = "with METEOR" if meteor else "without METEOR"
         print(f"{name:<16}{first:>9.2f}{again:>9.2f}{first / again:>7.1f}")
+        record("caption_scoring", metrics=name, images=options.images, first=first, again=again)
 
 
 if __name__ == "__main__":

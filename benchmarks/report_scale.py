@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from measure import record
 
 HOME = Path(__file__).resolve().parents[1]
 SEEDS = 5
@@ -93,6 +94,7 @@ def main(sizes: list[int]) -> None:
             again, memory = timed(folder, cache)
         ratio = first / again
         print(f"{runs:>7,}{first:>10.1f}{again:>10.1f}{ratio:>7.1f}{memory:>9,.0f}", flush=True)
+        record("report_scale", runs=runs, first=first, again=again, peak_mb=memory)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from measure import record
+
 STARTED = time.perf_counter()
 SPLITS = (("train", True), ("val", False), ("test", False))
 BATCH = 500
@@ -58,6 +60,7 @@ def report(root: Path, cache: Path) -> None:
         found[way] = in_process(way, root, cache)
         seconds, peak = found[way]["seconds"], found[way]["peak_mb"]
         print(f"{way:10}{seconds:10.2f}{peak:10,.0f}  {found[way]['examples']}")
+        record("vqav2_reading", way=way, **found[way])
     size = sum(file.stat().st_size for file in (cache / "index").iterdir())
     ratio = found["first"]["seconds"] / found["again"]["seconds"]
     print(f"indices: {size / 1e6:,.0f} MB; opening again is {ratio:,.0f} times as fast")
