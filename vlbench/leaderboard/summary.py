@@ -287,26 +287,26 @@ def _majority(metric: str, families: Mapping[tuple[str, str], Family]) -> float 
 def _marked(rows: Sequence[Row], majority: Mapping[str, float | None]) -> list[Row]:
     """The rows, each knowing where it is at or below the majority answer or a floor's row."""
     floors = [row for row in rows if row.is_floor and not row.settings and not row.init]
-    marked = []
-    for row in rows:
-        others = [each for each in floors if each is not row]
-        above = {
-            metric: _above(row.stat(metric), [floor, *(each.stat(metric).mean for each in others)])
-            for metric, floor in majority.items()
-        }
-        above["average"] = _above(row.average, [each.average.mean for each in others])
-        deviations = {metric: row.stat(metric).std or 0.0 for metric in majority}
-        deviations["average"] = row.average.std or 0.0
-        below = frozenset(name for name, points in above.items() if points <= 0)
-        near = {name for name, points in above.items() if points <= deviations[name]}
-        marked.append(replace(row, below_floor=below, near_floor=below | near))
-    return marked
+
+    def marked(row: Row) -> Row:
+        below, near = set(), set()
+        for name, answer in [*majority.items(), ("average", None)]:
+            stat = _column(row, name)
+            means = [_column(floor, name).mean for floor in floors if floor is not row]
+            there = [mean for mean in (answer, *means) if mean is not None]
+            if stat.mean is None or not there:
+                continue
+            above = stat.mean - max(there)
+            below |= {name} if above <= 0 else set()
+            near |= {name} if above <= (stat.std or 0.0) else set()
+        return replace(row, below_floor=frozenset(below), near_floor=frozenset(near))
+
+    return [marked(row) for row in rows]
 
 
-def _above(stat: Stat, floors: Iterable[float | None]) -> float:
-    """How far a mean is above the highest floor; infinite where there is none of the two."""
-    there = [floor for floor in floors if floor is not None]
-    return math.inf if stat.mean is None or not there else stat.mean - max(there)
+def _column(row: Row, name: str) -> Stat:
+    """The statistics of a main metric, or of the average."""
+    return row.average if name == "average" else row.stat(name)
 
 
 def _ranked(rows: Sequence[Row]) -> list[Row]:
