@@ -30,8 +30,8 @@ pytestmark = [
     pytest.mark.skipif(bool(missing()), reason=f"no Slurm: {missing()}"),
 ]
 PATIENCE_SECONDS = 90.0
-LONG = ("train.epochs=24", "train.batch_size=30", "train.dropout=0.1")
-"""A run that is still training when somebody wants it to stop."""
+LONG = ("train.epochs=96", "train.batch_size=30", "train.dropout=0.1")
+"""A run that is still training when somebody wants it to stop, on a fast machine too."""
 
 T = TypeVar("T")
 
