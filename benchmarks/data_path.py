@@ -34,7 +34,7 @@ from vlbench.data.prefetch import prefetched
 from vlbench.data.prepared import PreparedTask, prepare
 from vlbench.data.stores.base import Store
 from vlbench.data.stores.own import FeatureWriter
-from vlbench.running.environment import QUIET
+from vlbench.running.environment import with_defaults
 from vlbench.running.inputs import data_root, wanted_features
 from vlbench.training.answers import BATCH_SIZE
 
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=4, help=f"of {STEP_BATCH}, for the steps")
     parser.add_argument("--folder", help="where the store is written; temporary if left out")
     given = parser.parse_args()
-    os.environ.update(QUIET)  # as a worker has it
+    os.environ.update(with_defaults(os.environ))  # as a worker has it
     tasks = mini_tasks()
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         store = full_size_store(Path(folder) / "store", tasks)

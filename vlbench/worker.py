@@ -24,11 +24,11 @@ HELD = 75
 
 def main(arguments: list[str], has_signals: bool = False) -> int:
     """Do the run; the exit code is the command line's. Signals are a process's own business."""
+    from vlbench.running.environment import with_defaults
     from vlbench.running.stopping import Stop, Stopped
 
     asked = _parser().parse_args(arguments)
-    for name, value in (("OMP_WAIT_POLICY", "PASSIVE"), ("TOKENIZERS_PARALLELISM", "false")):
-        os.environ.setdefault(name, value)  # before torch is imported: it counts then
+    os.environ.update(with_defaults(os.environ))  # before torch is imported: it counts then
     stop = Stop()
     try:
         if has_signals:

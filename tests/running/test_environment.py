@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vlbench.running.environment import worker_environment
+from vlbench.running.environment import SPINS, worker_environment
 
 
 def test_nothing_of_an_enclosing_job_reaches_a_worker(
@@ -31,4 +31,13 @@ def test_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     environment = worker_environment()
     assert environment["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert "GOMP_SPINCOUNT" not in environment  # it would count more
     assert "CUDA_VISIBLE_DEVICES" not in environment
+
+
+def test_threads_that_wait_spin_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    assert worker_environment()["GOMP_SPINCOUNT"] == SPINS
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert worker_environment()["GOMP_SPINCOUNT"] == "7"

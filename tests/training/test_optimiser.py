@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from math import sqrt
 from typing import Any
 
@@ -8,15 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from vlbench.training.optimiser import AdamW, linear_schedule, parameter_groups
+from vlbench.training.optimiser import OPTIMISERS, AdamW, linear_schedule, parameter_groups
 
 
-def by_hand(p: float, grads: list[float], lr: float, decay: float) -> float:
-    """The update as the spec writes it, for one number."""
+def by_hand(p: Any, grads: Sequence[Any], lr: float, decay: float) -> Any:
+    """The update as the spec writes it, for a number or a tensor."""
     m = v = 0.0
     for t, g in enumerate(grads, start=1):
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
-        p -= lr * sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (sqrt(v) + 1e-6)
+        p -= lr * sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (v**0.5 + 1e-6)
         p -= lr * decay * p
     return p
 
@@ -31,6 +32,34 @@ def test_the_update_is_the_formula() -> None:
     for i, start in enumerate((0.7, -0.2)):
         expected = by_hand(start, [grad[i] for grad in grads], 0.01, 0.1)
         assert p[i].item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_on_tensors_of_a_real_size_the_update_is_the_formula() -> None:
+    torch.manual_seed(0)
+    start = [torch.randn(300, 257), torch.randn(33)]  # vectors, threads and what is left of them
+    params = [nn.Parameter(each.clone()) for each in start]
+    grads = [
+        [torch.randn_like(p) for _ in range(steps)]
+        for p, steps in zip(start, (60, 20), strict=True)
+    ]
+    optimiser = AdamW(params, lr=1e-3, weight_decay=0.1)
+    for step in range(60):
+        params[0].grad = grads[0][step]
+        params[1].grad = None if step % 3 else grads[1][step // 3]
+        optimiser.step()
+    for p, first, given in zip(params, start, grads, strict=True):
+        torch.testing.assert_close(p.data, by_hand(first, given, 1e-3, 0.1), rtol=1e-5, atol=1e-6)
+
+
+def test_torchs_adamw_is_its_plain_loop_too() -> None:
+    torch.manual_seed(0)
+    fused, plain = (nn.Parameter(each) for each in torch.randn(300, 257).expand(2, -1, -1).clone())
+    optimisers = OPTIMISERS["adamw"]([fused], lr=1e-3), torch.optim.AdamW([plain], foreach=False)
+    for _ in range(60):
+        fused.grad = plain.grad = torch.randn_like(fused)
+        for optimiser in optimisers:
+            optimiser.step()
+    torch.testing.assert_close(fused, plain, rtol=1e-5, atol=1e-6)
 
 
 def test_without_a_gradient_nothing_moves_decays_or_counts() -> None:

@@ -7,7 +7,9 @@ counts the steps in which that parameter had a gradient: without one it neither 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
 from math import sqrt
 from typing import Any
 
@@ -20,7 +22,7 @@ UNDECAYED_BIAS = (nn.Linear, nn.LayerNorm)
 
 
 class AdamW(torch.optim.Optimizer):
-    """The authors' AdamW over whole lists of tensors at once."""
+    """The authors' AdamW, by torch's fused kernel."""
 
     def __init__(
         self,
@@ -47,23 +49,33 @@ class AdamW(torch.optim.Optimizer):
         return result
 
     def _step(self, params: list[Tensor], group: dict[str, Any]) -> None:
-        (beta1, beta2), lr = group["betas"], group["lr"]
-        states = [self._advance(p) for p in params]
-        grads = [p.grad for p in params if p.grad is not None]
-        means = [state["mean"] for state in states]
-        squares = [state["square"] for state in states]
-        torch._foreach_lerp_(means, grads, 1 - beta1)
-        torch._foreach_mul_(squares, beta2)
-        torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
-        denominators = torch._foreach_sqrt(squares)
-        torch._foreach_add_(denominators, group["eps"])
-        rates = [
-            -lr * sqrt(1 - beta2 ** state["step"]) / (1 - beta1 ** state["step"])
-            for state in states
-        ]
-        torch._foreach_addcdiv_(params, means, denominators, rates)
-        if group["weight_decay"]:
-            torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
+        """One pass over each tensor; those that have taken the same number of steps together.
+
+        torch's kernel decays first and corrects v before it adds eps. A rate of lr (1 - lr wd), a
+        decay of wd / (1 - lr wd) and an eps of eps / sqrt(1 - b2^t) make it the authors' update.
+        """
+        (beta1, beta2), lr, decay = group["betas"], group["lr"], group["weight_decay"]
+        kept = 1 - lr * decay
+        alike: defaultdict[tuple[int, torch.device], list[Tensor]] = defaultdict(list)
+        for p in params:
+            alike[self._advance(p)["step"], p.device].append(p)
+        for (step, device), some in alike.items():
+            states = [self.state[p] for p in some]
+            torch._fused_adamw_(
+                some,
+                [p.grad for p in some if p.grad is not None],
+                [state["mean"] for state in states],
+                [state["square"] for state in states],
+                [],
+                [torch.full((), float(step), device=device)] * len(some),
+                lr=lr * kept,
+                beta1=beta1,
+                beta2=beta2,
+                weight_decay=decay / kept,
+                eps=group["eps"] / sqrt(1 - beta2**step),
+                amsgrad=False,
+                maximize=False,
+            )
 
     def _advance(self, p: Tensor) -> dict[str, Any]:
         """The parameter's state, one step on."""
@@ -78,7 +90,7 @@ class AdamW(torch.optim.Optimizer):
 
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "authors-adamw": AdamW,
-    "adamw": torch.optim.AdamW,
+    "adamw": partial(torch.optim.AdamW, fused=True),
 }
 """By the name in a card's `train.optimiser`."""
 
