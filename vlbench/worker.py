@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlbench.errors import BUG, INTERRUPTED, RunFailed, VlbenchError, is_out_of_memory
+from vlbench.garbage import collect_rarely
 
 if TYPE_CHECKING:
     from vlbench.running.folder import RunFolder
@@ -32,6 +33,7 @@ def main(arguments: list[str], has_signals: bool = False) -> int:
     stop = Stop()
     try:
         if has_signals:
+            collect_rarely()
             stop.on_signals("preempted" if asked.launched.startswith("slurm") else "cancelled")
         if asked.launched:
             stop.listen(sys.stdin.fileno())

@@ -20,6 +20,7 @@ from vlbench.data.fingerprint import file_hash
 from vlbench.data.prepared import PreparedTask, prepare
 from vlbench.data.submissions import load_format
 from vlbench.errors import DataError, MissingError, RunFailed
+from vlbench.garbage import collect_as_usual
 from vlbench.metrics import load_metric, require_metric
 from vlbench.running.folder import RunFolder
 from vlbench.running.inputs import data_root, features_read, wanted_features
@@ -116,6 +117,7 @@ class Run:
         self.trainer = Trainer(
             self.model, train, spec.method.train, spec.seed, self.accelerator, self.ranks, parts
         )
+        collect_as_usual()
 
     def data(self, task: PreparedTask, examples: Sequence[Example]) -> TaskData:
         """Batches of these examples of a task."""

@@ -4,7 +4,7 @@ Down and Up are y = x H + b with H = sum_i A_i (x) W_i, A: (n, n, n) the rule, W
 `factorized`: W_i = L_i R_i of rank `rank`. `shared_rule`: one A for all layers of the model.
 
 The paper shares the rule and factorizes; VL-Adapter's scripts do neither and take n = 2, which is
-the default here. H is built by one contraction, and kept while weights stand still (generation).
+the default here. H is built by one product, and kept while weights stand still (generation).
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ class KroneckerLinear(nn.Module):
     def matrix(self) -> Tensor:
         """H, (in, out)."""
         w = self.left @ self.right if self.is_factorized else self.w
-        h = torch.einsum("iac,ikp->akcp", self.rule, w)  # (n, in/n, n, out/n)
+        n, rows, columns = w.shape
+        h = self.rule.flatten(1).mT @ w.flatten(1)  # (n n, in/n out/n)
+        h = h.view(n, n, rows, columns).transpose(1, 2)  # (n, in/n, n, out/n)
         return h.reshape(self.width_in, self.width_out)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -78,6 +78,7 @@ class Trainer:
         self.total_steps = self.steps_per_epoch * settings.epochs
         self.bare = model
         groups = parameter_groups(model, settings.weight_decay, model.undecayed())
+        self.trained = [p for group in groups for p in group["params"]]
         self.optimiser = OPTIMISERS[settings.optimiser](groups, lr=settings.learning_rate)
         self.schedule = linear_schedule(self.optimiser, self.total_steps, settings.warmup_ratio)
         # Only the model is prepared, and as if for evaluation: placed and cast, but not wrapped in
@@ -178,7 +179,7 @@ class Trainer:
         if not self.ranks.is_main:
             seed_step(self.seed, self.ranks.rank, number)
         found, examples = self.gradients.compute(batch, number)
-        self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        self.accelerator.clip_grad_norm_(self.trained, self.settings.clip_norm)
         self.optimiser.step()
         self.schedule.step()
         self.bare.technique.stepped(number, self.total_steps)
