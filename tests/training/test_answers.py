@@ -140,6 +140,7 @@ class Exclusive:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self.pad_token_id = tokenizer.pad_token_id
         self._lock = threading.Lock()
         self.uses = 0
         self.clashes = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -159,7 +160,7 @@ class TaskData:
             return self._empty()
         texts = [self.text(example) for example in examples]
         rows, inputs = self._rows(examples, texts)
-        tokens = self._tokens([texts[row] for row in rows], self.card.max_input_tokens)
+        read = [texts[row] for row in rows]
         images = [image for row in rows for image in examples[row].images]
         features = torch.from_numpy(self.store.get(images))  # (rows I, N, F)
         if self.settings.blind:
@@ -168,13 +169,13 @@ class TaskData:
             target_ids = torch.empty(len(examples), 0, dtype=torch.long)
             scores = torch.ones(len(examples))
         else:
-            targets = self._tokens([text for text, _ in answers], self.card.max_target_tokens)
-            target_ids = targets.input_ids.masked_fill(targets.attention_mask == 0, IGNORED)
+            written = [text for text, _ in answers]
+            target_ids = self._tokens(written, self.card.max_target_tokens, IGNORED)
             scores = torch.tensor([score for _, score in answers])
         return Batch(
             task=self.card.name,
             ids=tuple(example.id for example in examples),
-            input_ids=tokens.input_ids,
+            input_ids=self._tokens(read, self.card.max_input_tokens, self.tokenizer.pad_token_id),
             features=features.reshape(len(rows), -1, *features.shape[1:]),
             target_ids=target_ids,
             scores=scores,
@@ -230,15 +231,17 @@ class TaskData:
         """The fewest tokens of what card and backbone allow; None: any number."""
         return min((n for n in (longest, self.positions) if n is not None), default=None)
 
-    def _tokens(self, texts: Sequence[str], longest: int | None) -> Any:
+    def _tokens(self, texts: Sequence[str], longest: int | None, padding: int) -> Tensor:
+        """(texts, tokens of the longest), int64; the tokenizer's own padding is slower."""
         longest = self._longest(longest)
-        return self.tokenizer(
+        rows = self.tokenizer(
             list(texts),
-            return_tensors="pt",
-            padding=True,
             truncation=longest is not None,
             max_length=longest,
-        )
+            return_attention_mask=False,
+        )["input_ids"]
+        columns = np.array(list(zip_longest(*rows, fillvalue=padding)), np.int64)
+        return torch.from_numpy(np.ascontiguousarray(columns.reshape(-1, len(texts)).T))
 
 
 def sample_answer(targets: Mapping[str, float], random: np.random.Generator) -> tuple[str, float]:

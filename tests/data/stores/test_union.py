@@ -24,6 +24,15 @@ def test_the_first_store_that_has_an_id_gives_its_features(features, tmp_path) -
         union.read("x")
 
 
+def test_many_at_once_are_those_read_one_by_one(features, tmp_path) -> None:
+    first = open_store(own(tmp_path / "a", features))
+    second = open_store(npz(tmp_path / "b", {"new": -features["n161313"]}))
+    union = Union([second, first])
+    for ids in (["new"], ["2354786", "new", "n161313", "new", "2354786"], ["2354786"] * 2):
+        together = union.get(ids)
+        assert np.array_equal(together, np.stack([union.read(image) for image in ids]))
+
+
 def test_stores_of_different_widths_are_refused(features, tmp_path) -> None:
     narrow = {image: values[:, :3] for image, values in features.items()}
     stores = [open_store(own(tmp_path / "a", features)), open_store(npz(tmp_path / "b", narrow))]

@@ -51,10 +51,16 @@ class Store(ABC):
 
 def stacked(path: Path, ids: Sequence[str], found: Sequence[Array]) -> Array:
     """The features as one array; DataError where two differ in shape."""
-    for image, each in zip(ids, found, strict=True):
-        if each.shape != found[0].shape:
-            raise DataError(
-                f"{path}: the features of {image} are {each.shape}, those of {ids[0]} "
-                f"{found[0].shape}: pictures that are read together must have as many tokens."
-            )
+    check_shapes(path, list(zip(ids, found, strict=True)))
     return np.stack(found)
+
+
+def check_shapes(path: Path, found: Sequence[tuple[str, Array]]) -> None:
+    """DataError where the features of two pictures differ in shape."""
+    first, shape = found[0][0], found[0][1].shape
+    for image, each in found:
+        if each.shape != shape:
+            raise DataError(
+                f"{path}: the features of {image} are {each.shape}, those of {first} {shape}: "
+                "pictures that are read together must have as many tokens."
+            )

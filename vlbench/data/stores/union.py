@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
-from vlbench.data.stores.base import Array, Store, stacked
+import numpy as np
+
+from vlbench.data.stores.base import Array, Store, check_shapes
 from vlbench.errors import DataError
 
 
@@ -33,17 +35,21 @@ class Union(Store):
 
     def get(self, ids: Sequence[str]) -> Array:
         """Ids -> (n, tokens, width), each store asked once."""
-        left = list(dict.fromkeys(ids))
-        found: dict[str, Array] = {}
-        for store in self.stores:
-            lacking = set(store.missing(left))
-            held = [image for image in left if image not in lacking]
-            if held:
-                found.update(zip(held, store.get(held), strict=True))
-            left = [image for image in left if image in lacking]
+        parts, left = self._shared_out(ids)
         if left:
             raise DataError(f"{self.path}: no features of {left[0]}, nor in the other stores")
-        return stacked(self.path, ids, [found[image] for image in ids])
+        if len(parts) == 1:
+            return parts[0][0].get(ids)
+        found = [(held, store.get(held)) for store, held in parts]
+        check_shapes(self.path, [(held[0], features[0]) for held, features in found])
+        dtype = np.result_type(*(features.dtype for _, features in found))
+        together = np.empty((len(ids), *found[0][1].shape[1:]), dtype)
+        for held, features in found:
+            row = {image: number for number, image in enumerate(held)}
+            places = [place for place, image in enumerate(ids) if image in row]
+            rows = [row[ids[place]] for place in places]
+            together[places] = features if rows == list(range(len(held))) else features[rows]
+        return together
 
     def prepare(self, say: Callable[[str], None]) -> None:
         """Prepare each store."""
@@ -59,13 +65,17 @@ class Union(Store):
 
     def fingerprint(self, ids: Iterable[str]) -> str:
         """Over those of the stores that are read, each for what is read of it."""
-        left, parts = list(dict.fromkeys(ids)), []
-        for store in self.stores:
-            lacking = set(store.missing(left))
-            held = [image for image in left if image not in lacking]
-            if held:
-                parts.append(store.fingerprint(held))
-            left = [image for image in left if image in lacking]
+        parts = [store.fingerprint(held) for store, held in self._shared_out(ids)[0]]
         if len(parts) == 1:
             return parts[0]
         return hashlib.sha256("".join(sorted(parts)).encode()).hexdigest()
+
+    def _shared_out(self, ids: Iterable[str]) -> tuple[list[tuple[Store, list[str]]], list[str]]:
+        """The stores that are read, each with what it is read for, each id once; and the rest."""
+        left, parts = list(dict.fromkeys(ids)), []
+        for store in self.stores:
+            lacking = set(store.missing(left))
+            if held := [image for image in left if image not in lacking]:
+                parts.append((store, held))
+            left = [image for image in left if image in lacking]
+        return parts, left
