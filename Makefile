@@ -1,7 +1,7 @@
 # make demo: environment, install, the main job and its table. make test: environment, install, lint, types, tests.
 # make parity GOLDEN=FOLDER: environment, install, our models against recorded ones of the authors, file by file.
 # make bench: environment, install, what training steps, answering, reading, scoring, starting and whole runs cost, as tables
-# of ratios (long); each measurement is appended to bench.jsonl.
+# of ratios (an hour); each measurement is appended to bench.jsonl, and growth.svg is drawn.
 # make faults: environment, install, runs that are killed, cut and starved of disk again and again, against undisturbed ones.
 # make slurm: environment, install, the launcher on a real Slurm of this machine (Debian: slurm-wlm munge; as root).
 # An active virtual environment is used; without one, .venv is made. VLBENCH_TORCH_INDEX names a further package
@@ -17,6 +17,10 @@ PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11; do \
 INSTALLED := $(ENVIRONMENT)/.vlbench-$(shell echo "$(CURDIR)" | cksum | cut -d' ' -f1)
 TORCH_INDEX := $(if $(VLBENCH_TORCH_INDEX),--extra-index-url $(VLBENCH_TORCH_INDEX))
 
+SOME := --rounds 3 --methods shared-adapter,shared-compacter,hyperformer,shared-lora,lst
+OTHER_STEPS := 'training_step --precision bf16 $(SOME)' 'training_step --backbone clip-t5 $(SOME)' \
+	'training_step --visual video --rounds 3 --methods shared-adapter,shared-compacter,lst'
+
 .PHONY: demo test parity bench faults slurm install format lint types
 
 demo: install
@@ -31,9 +35,12 @@ parity: install
 	$(BIN)/python -m vlbench.parity '$(GOLDEN)'
 
 bench: export VLBENCH_BENCH ?= bench.jsonl
+bench: export GOMP_SPINCOUNT ?= 2000
 bench: install
-	for question in start_up harness training_step growth generation shared_captions compiled data_path vqav2_reading \
-		feature_stores caption_scoring report_scale; do echo "== $$question" && $(BIN)/python benchmarks/$$question.py || exit; done
+	for question in start_up 'harness --complete' training_step $(OTHER_STEPS) 'growth --plot growth.svg' \
+		generation shared_captions compiled data_path vqav2_reading feature_stores caption_scoring report_scale; \
+		do echo "== $$question" && set -- $$question && file=$$1 && shift && \
+		$(BIN)/python benchmarks/$$file.py "$$@" || exit; done
 
 faults: install
 	$(BIN)/python -m faults --kills 50

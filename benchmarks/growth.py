@@ -5,7 +5,7 @@ weights; each time is told as a ratio to that of the smallest point, taken in th
 more tasks each step is still of one task, in turn, so it should cost no more: what is another
 task's has no gradient. `update` is the step without its gradients: clipping, optimiser, schedule.
 
-    python benchmarks/growth.py [--rounds 5] [--batch 8] [--plot FILE]
+    python benchmarks/growth.py [--rounds 3] [--batch 8] [--plot FILE]
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TASKS = (1, 4, 8, 16)
 def main() -> None:
     """Print a table a question, and draw them where asked to."""
     parser = options(__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=8, help="examples, where that does not vary")
     parser.add_argument("--batches", type=numbers, default=BATCHES)
     parser.add_argument("--texts", type=numbers, default=TEXTS)

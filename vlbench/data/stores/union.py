@@ -10,6 +10,9 @@ import numpy as np
 from vlbench.data.stores.base import Array, Store, check_shapes
 from vlbench.errors import DataError
 
+AT_ONCE = 8
+"""Features that are copied at a time, so that not a whole batch waits in memory a second time."""
+
 
 class Union(Store):
     """Stores of one encoder and width, such as one per split."""
@@ -40,15 +43,18 @@ class Union(Store):
             raise DataError(f"{self.path}: no features of {left[0]}, nor in the other stores")
         if len(parts) == 1:
             return parts[0][0].get(ids)
-        found = [(held, store.get(held)) for store, held in parts]
-        check_shapes(self.path, [(held[0], features[0]) for held, features in found])
-        dtype = np.result_type(*(features.dtype for _, features in found))
-        together = np.empty((len(ids), *found[0][1].shape[1:]), dtype)
-        for held, features in found:
-            row = {image: number for number, image in enumerate(held)}
-            places = [place for place, image in enumerate(ids) if image in row]
-            rows = [row[ids[place]] for place in places]
-            together[places] = features if rows == list(range(len(held))) else features[rows]
+        firsts = [(held[0], store.read(held[0])) for store, held in parts]
+        check_shapes(self.path, firsts)
+        dtype = np.result_type(*(features.dtype for _, features in firsts))
+        together = np.empty((len(ids), *firsts[0][1].shape), dtype)
+        for store, held in parts:
+            theirs = set(held)
+            places = [place for place, image in enumerate(ids) if image in theirs]
+            for start in range(0, len(places), AT_ONCE):
+                some = places[start : start + AT_ONCE]
+                read = store.get([ids[place] for place in some])
+                check_shapes(self.path, [firsts[0], (ids[some[0]], read[0])])
+                together[some] = read
         return together
 
     def prepare(self, say: Callable[[str], None]) -> None:
