@@ -37,7 +37,7 @@ parity: install
 bench: export VLBENCH_BENCH ?= bench.jsonl
 bench: export GOMP_SPINCOUNT ?= 2000
 bench: install
-	for question in start_up 'harness --complete' training_step $(OTHER_STEPS) 'growth --plot growth.svg' \
+	for question in start_up 'harness --complete' training_step step_profile $(OTHER_STEPS) 'growth --plot growth.svg' \
 		generation shared_captions compiled data_path vqav2_reading feature_stores caption_scoring report_scale; \
 		do echo "== $$question" && set -- $$question && file=$$1 && shift && \
 		$(BIN)/python benchmarks/$$file.py "$$@" || exit; done

@@ -87,7 +87,9 @@ def new_trainer(
     mixed = "bf16" if resolved.train.precision == "bf16" else "no"
     accelerator = Accelerator(cpu=True, mixed_precision=mixed)
     found: Any = tasks(names)
-    return Trainer(model.train(), found, resolved.train, 0, accelerator)
+    trainer = Trainer(model.train(), found, resolved.train, 0, accelerator)
+    trainer.cast().__enter__()  # it is never left: there are only steps
+    return trainer
 
 
 def tasks(names: Sequence[str] = TASKS) -> list[SimpleNamespace]:

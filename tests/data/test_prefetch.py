@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import torch
 
-from vlbench.data.prefetch import prefetched
+from vlbench.data.batches import Batch
+from vlbench.data.prefetch import prefetched, prefetched_for
 from vlbench.errors import DataError
 
 
@@ -20,6 +22,25 @@ def makers() -> list[threading.Thread]:
 def test_order_and_number_stay(count: int) -> None:
     assert list(prefetched(iter(range(count)))) == list(range(count))
     assert not makers()
+
+
+def test_batches_for_a_gpu_are_pinned_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as a machine without one can tell: each tensor is asked once, in the thread."""
+    whole = torch.arange(6).reshape(3, 2)
+    batch = Batch("vqav2", ("a", "b", "c"), whole, whole.half(), whole, whole[:, 0].float())
+    asked: list[str] = []
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        asked.append(threading.current_thread().name)
+        return tensor + 1
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    assert list(prefetched_for(torch.device("cpu"), iter([batch]))) == [batch]
+    assert not asked
+    (found,) = prefetched_for(torch.device("cuda"), iter([batch]))
+    assert asked == ["vlbench batches"] * 4  # there are no shared inputs
+    assert found.ids == batch.ids and found.inputs is None
+    assert torch.equal(found.features, batch.features + 1)
 
 
 def test_no_more_are_made_than_may_wait() -> None:

@@ -6,7 +6,7 @@ T target tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import zip_longest
@@ -48,12 +48,19 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch there."""
-        moved = {
-            name: getattr(self, name).to(device, non_blocking=True)
+        return self._with_each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> Batch:
+        """The same batch in page-locked memory, which a GPU copies from while it computes."""
+        return self._with_each(Tensor.pin_memory)
+
+    def _with_each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        changed: dict[str, Any] = {
+            name: change(getattr(self, name))
             for name in ("input_ids", "features", "target_ids", "scores", "inputs")
             if getattr(self, name) is not None
         }
-        return replace(self, **moved)
+        return replace(self, **changed)
 
     def part(self, which: slice) -> Batch:
         """Some of its examples."""

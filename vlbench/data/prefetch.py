@@ -6,7 +6,12 @@ import queue
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import torch
+
+    from vlbench.data.batches import Batch
 
 T = TypeVar("T")
 
@@ -14,6 +19,12 @@ AHEAD = 2
 """Batches that wait, at most; memory holds one more, which is being made."""
 LOOK_SECONDS = 0.1
 """How often a maker that waits for room looks whether anybody still wants its batches."""
+
+
+def prefetched_for(device: torch.device, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Batches made ahead for this device; for a GPU in memory that it copies from by itself."""
+    is_gpu = device.type == "cuda"
+    return prefetched(batch.pinned() for batch in batches) if is_gpu else prefetched(batches)
 
 
 def prefetched(batches: Iterator[T], ahead: int = AHEAD) -> Iterator[T]:

@@ -11,7 +11,7 @@ import torch
 from vlbench.backbones.tokens import first_tokens
 from vlbench.cards.task import TaskCard
 from vlbench.data.batches import Batch, TaskData
-from vlbench.data.prefetch import prefetched
+from vlbench.data.prefetch import prefetched_for
 from vlbench.errors import RunFailed
 from vlbench.techniques.adapt import AdaptedModel
 from vlbench.training.ranks import ALONE, Ranks
@@ -31,7 +31,8 @@ def answers(
     """
     card, tokenizer = task.card, task.tokenizer
     first = first_tokens(tokenizer, card.choices)
-    batches = prefetched(task.longest_first(max(1, BATCH_SIZE // card.beams), ranks.share))
+    made = task.longest_first(max(1, BATCH_SIZE // card.beams), ranks.share)
+    batches = prefetched_for(device, made)
     with model.answering(card.name):
         rows = [(batch.ids, _answer(model, card, first, batch.to(device))) for batch in batches]
     # Only now: as long as batches are made, the tokenizer is that thread's, who sets its padding.

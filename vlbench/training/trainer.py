@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from accelerate import Accelerator
 
 from vlbench.cards.train import TrainSettings
 from vlbench.data.batches import WHOLE, Batch, TaskData
-from vlbench.data.prefetch import prefetched
+from vlbench.data.prefetch import prefetched_for
 from vlbench.techniques.adapt import AdaptedModel
 from vlbench.techniques.base import BatchLoss
 from vlbench.techniques.freezing import load_trained_state, trained_state
@@ -24,6 +25,7 @@ from vlbench.training.loss import loss
 from vlbench.training.optimiser import OPTIMISERS, linear_schedule, parameter_groups
 from vlbench.training.order import task_order
 from vlbench.training.parts import Parts
+from vlbench.training.precision import frozen_in_bf16
 from vlbench.training.random_streams import random_state, seed_step, set_random_state
 from vlbench.training.ranks import Ranks
 
@@ -121,15 +123,21 @@ class Trainer:
         else:
             self.ranks.check_equal(self.bare, f"after step {self.steps_done}")
         while self.steps_done < self.total_steps:
-            self._train_epoch(watcher)
+            with self.cast():
+                self._train_epoch(watcher)
             self._end_epoch(watcher)
+
+    def cast(self) -> AbstractContextManager[None]:
+        """The frozen weights as training in the card's precision has them; evaluation in fp32."""
+        return frozen_in_bf16(self.bare) if self.settings.precision == "bf16" else nullcontext()
 
     def _train_epoch(self, watcher: Watcher) -> None:
         """The steps of an epoch that are still to do."""
         self.model.train()
         epoch, skip = divmod(self.steps_done, self.steps_per_epoch)
         started = time.perf_counter()  # fetching the batch counts, watching does not
-        for batch in prefetched(self._epoch(epoch, self.tasks, skip, self.ranks.share)):
+        made = self._epoch(epoch, self.tasks, skip, self.ranks.share)
+        for batch in prefetched_for(self.accelerator.device, made):
             number = self.steps_done + 1
             rate = float(self.schedule.get_last_lr()[0])
             value, examples = self.step(batch, number)
