@@ -124,7 +124,7 @@ class OfTasks:
 
 def show(name: str, found: Mapping[str, Mapping[int, Measured]]) -> Growth:
     """A table: a point a line, a method a column, the seconds of the first point above."""
-    firsts = [f"1 is {next(iter(points.values())).seconds:.2f} s" for points in found.values()]
+    firsts = [f"1.00 is {next(iter(points.values())).seconds:.2f} s" for points in found.values()]
     print_row(name, list(found))
     print_row("", firsts)
     for number in next(iter(found.values())):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import cache
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from measure import options
 
 from vlbench.backbones import CLIP, Visual
 from vlbench.backbones.bart import new_bart
@@ -71,6 +73,24 @@ def card(method: str, backbone: str, visual: Visual, **train: Any) -> MethodCard
     """The method's card as a run on this backbone has it."""
     settings = [f"train.{name}={value}" for name, value in train.items()]
     return resolve_method(load_method(method), backbone, SUITES[visual], settings)
+
+
+def step_options(text: str | None) -> ArgumentParser:
+    """A parser of what a training step may be like."""
+    parser = options(text)
+    parser.add_argument("--backbone", default="clip-bart", choices=["clip-bart", "clip-t5"])
+    parser.add_argument("--visual", default="image", choices=["image", "video"])
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--batch", type=int, default=8, help="examples in a batch")
+    parser.add_argument("--rounds", type=int, default=7)
+    return parser
+
+
+def step_title(given: Any) -> str:
+    """What the options say; it is printed too, with the number of threads."""
+    where = f"{given.backbone}, {given.visual}, batch {given.batch}, {given.precision}"
+    print(f"{where}, {torch.get_num_threads()} threads")
+    return where
 
 
 def adapted(backbone: Backbone, method: MethodCard, names: Sequence[str] = TASKS) -> AdaptedModel:

@@ -14,9 +14,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import torch
-from measure import options, record
-from shapes import new_trainer, random_batch
+from measure import record
+from shapes import new_trainer, random_batch, step_options, step_title
 from torch.profiler import ProfilerActivity, profile
 
 FLOOR = "frozen"
@@ -42,16 +41,10 @@ REST = "calls"
 
 def main() -> None:
     """Print a table: a technique a line, a group a column."""
-    parser = options(__doc__)
-    parser.add_argument("--backbone", default="clip-bart", choices=["clip-bart", "clip-t5"])
-    parser.add_argument("--visual", default="image", choices=["image", "video"])
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
-    parser.add_argument("--batch", type=int, default=8, help="examples in a batch")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser = step_options(__doc__)
     parser.add_argument("--methods", default=",".join(METHODS))
     given = parser.parse_args()
-    where = f"{given.backbone}, {given.visual}, batch {given.batch}, {given.precision}"
-    print(f"{where}, {torch.get_num_threads()} threads")
+    where = step_title(given)
     columns = (*GROUPS, REST, "step")
     print(f"{'ms':22}" + "".join(f"{column:>20}" for column in columns) + f"{'ratio':>8}")
     steps = {method: stepping(method, given) for method in (FLOOR, *given.methods.split(","))}

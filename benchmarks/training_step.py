@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import Measured, interleaved, options, record
-from shapes import card, new_trainer, random_batch
+from measure import Measured, interleaved, record
+from shapes import card, new_trainer, random_batch, step_options, step_title
 
 from vlbench.data.batches import Batch
 
@@ -36,12 +36,7 @@ METHODS = (
 
 def main() -> None:
     """Print a table, a technique a line."""
-    parser = options(__doc__)
-    parser.add_argument("--backbone", default="clip-bart", choices=["clip-bart", "clip-t5"])
-    parser.add_argument("--visual", default="image", choices=["image", "video"])
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
-    parser.add_argument("--batch", type=int, default=8, help="examples in a batch")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser = step_options(__doc__)
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument(
         "--peak", help="take two steps of this method and print the peak, nothing else"
@@ -52,8 +47,7 @@ def main() -> None:
         step(), step()
         print(json.dumps(peak_mb()))
         return
-    where = f"{given.backbone}, {given.visual}, batch {given.batch}, {given.precision}"
-    print(f"{where}, {torch.get_num_threads()} threads")
+    where = step_title(given)
     print(f"{'method':22}{'s/step':>8}  {'ratio to the floor':24}{'saved MB':>9}{'peak MB':>9}")
     batch = random_batch(given.visual, given.batch)
     floor = stepping(FLOOR, given, batch)

@@ -37,7 +37,7 @@ class Union(Store):
         raise DataError(f"{self.path}: no features of {image}, nor in the other stores")
 
     def get(self, ids: Sequence[str]) -> Array:
-        """Ids -> (n, tokens, width), each store asked once."""
+        """Ids -> (n, tokens, width), each from the first store that has it."""
         parts, left = self._shared_out(ids)
         if left:
             raise DataError(f"{self.path}: no features of {left[0]}, nor in the other stores")
