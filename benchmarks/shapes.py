@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from contextlib import ExitStack
 from copy import deepcopy
 from functools import cache
 from types import SimpleNamespace
@@ -26,6 +27,8 @@ from vlbench.data.batches import Batch
 from vlbench.techniques.adapt import AdaptedModel, adapt
 from vlbench.training.trainer import Trainer
 
+held = ExitStack()
+"""What lasts as long as the process."""
 TASKS = ("vqav2", "gqa", "nlvr2", "coco")
 TEXT = {"image": 20, "video": 300}
 TARGETS = {"image": 10, "video": 20}
@@ -108,7 +111,7 @@ def new_trainer(
     accelerator = Accelerator(cpu=True, mixed_precision=mixed)
     found: Any = tasks(names)
     trainer = Trainer(model.train(), found, resolved.train, 0, accelerator)
-    trainer.cast().__enter__()  # it is never left: there are only steps
+    held.enter_context(trainer.cast())  # there are only steps
     return trainer
 
 
