@@ -7,7 +7,8 @@ import gc
 
 RARE = 100_000
 """Objects made, and not freed, between two collections; Python's own number is 700 to 2,000."""
-_usual = gc.get_threshold()
+_usual: list[tuple[int, int, int]] = []
+"""The thresholds to go back to, where they were changed."""
 
 
 def collect_rarely() -> None:
@@ -15,12 +16,13 @@ def collect_rarely() -> None:
 
     A process that goes on to compute says `collect_as_usual` then: garbage may hold tensors.
     """
-    gc.set_threshold(RARE, *_usual[1:])
+    _usual.append(gc.get_threshold())
+    gc.set_threshold(RARE, *_usual[-1][1:])
     atexit.register(gc.freeze)
 
 
 def collect_as_usual() -> None:
     """From now on, and only what is made from now on; nothing changes where it was not rare."""
-    if gc.get_threshold()[0] == RARE:
+    if _usual:
         gc.freeze()
-        gc.set_threshold(*_usual)
+        gc.set_threshold(*_usual.pop())
