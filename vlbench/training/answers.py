@@ -35,7 +35,7 @@ def answers(
     batches = prefetched_for(device, made)
     with model.answering(card.name):
         rows = [(batch.ids, _answer(model, card, first, batch.to(device))) for batch in batches]
-    # Only now: as long as batches are made, the tokenizer is that thread's, who sets its padding.
+    # Only now: while batches are made the tokenizer is that thread's, which sets its truncation.
     mine = [(ids, _texts(tokenizer, card, each)) for ids, each in rows]
     turns = [turn for turn in chain(*zip_longest(*ranks.gather(mine))) if turn is not None]
     found = {name: text for ids, texts in turns for name, text in zip(ids, texts, strict=True)}
