@@ -25,6 +25,7 @@ from types import FrameType
 from typing import Any
 
 from vlbench.errors import MissingError, RunFailed
+from vlbench.garbage import collect_rarely
 
 TIMEOUT = timedelta(days=1)
 """Ranks wait for each other so long: scoring takes its time. One that died is noticed at once."""
@@ -256,6 +257,7 @@ def _check_devices(processes: int, device: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Be one of the ranks from 1 on: the run as the worker does it, without writing anything."""
+    collect_rarely()
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)  # the worker decides, and may need this step's share
     parser = argparse.ArgumentParser(prog="python -m vlbench.running.ranks", description=__doc__)
