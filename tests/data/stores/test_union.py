@@ -33,6 +33,16 @@ def test_many_at_once_are_those_read_one_by_one(features, tmp_path) -> None:
         assert np.array_equal(together, np.stack([union.read(image) for image in ids]))
 
 
+def test_float32_features_keep_their_digits_beside_float16_ones(features, tmp_path) -> None:
+    exact = {"half": features["2354786"], "new": features["n161313"].astype(np.float32) + 1e-6}
+    first = open_store(own(tmp_path / "a", features))
+    second = open_store(npz(tmp_path / "b", exact))
+    together = Union([first, second]).get(["n161313", *(["half"] * 9), "new"])
+    assert together.dtype == np.float32
+    assert np.array_equal(together[-1], second.read("new"))
+    assert np.array_equal(together[0], features["n161313"])
+
+
 def test_stores_of_different_widths_are_refused(features, tmp_path) -> None:
     narrow = {image: values[:, :3] for image, values in features.items()}
     stores = [open_store(own(tmp_path / "a", features)), open_store(npz(tmp_path / "b", narrow))]

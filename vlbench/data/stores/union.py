@@ -45,8 +45,7 @@ class Union(Store):
             return parts[0][0].get(ids)
         firsts = [(held[0], store.read(held[0])) for store, held in parts]
         check_shapes(self.path, firsts)
-        dtype = np.result_type(*(features.dtype for _, features in firsts))
-        together = np.empty((len(ids), *firsts[0][1].shape), dtype)
+        together = np.empty((len(ids), *firsts[0][1].shape), firsts[0][1].dtype)
         for store, held in parts:
             theirs = set(held)
             places = [place for place, image in enumerate(ids) if image in theirs]
@@ -54,6 +53,8 @@ class Union(Store):
                 some = places[start : start + AT_ONCE]
                 read = store.get([ids[place] for place in some])
                 check_shapes(self.path, [firsts[0], (ids[some[0]], read[0])])
+                wide = np.result_type(together.dtype, read.dtype)
+                together = together.astype(wide, copy=False)  # no number loses digits
                 together[some] = read
         return together
 
