@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from vlbench.errors import INTERRUPTED
 from vlbench.garbage import collect_rarely
 
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+
 
 def main() -> None:
-    """Run the command line; an interrupt while it is still being imported ends quietly too."""
+    """Run the command line; Ctrl-C and SIGTERM end it quietly, also while it is being imported.
+
+    Once it has ended they change nothing: Python takes its handlers away before its last moments,
+    and a command that had done its work would end as a killed one.
+    """
     collect_rarely()
     try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         from vlbench.cli.app import main as run
 
         run()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    finally:
+        for each in INTERRUPTS:
+            signal.signal(each, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -190,13 +190,10 @@ def test_an_interrupt_leaves_no_worker_and_a_state_to_go_on_from(tmp_path: Path)
             os.kill(folder.status()["pid"], 0)
 
 
-def test_a_run_held_elsewhere_is_waited_for_and_done_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_held_elsewhere_is_waited_for_and_done_once(tmp_path: Path) -> None:
     specs = toy_specs(2)
     folders = [make(tmp_path, spec, "time.sleep(0.5)") for spec in specs]
     found: list[list[Outcome]] = []
-    monkeypatch.setattr("signal.signal", lambda number, handler: None)  # threads have none
     threads = [threading.Thread(target=lambda: found.append(_quietly(tmp_path))) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -207,7 +204,7 @@ def test_a_run_held_elsewhere_is_waited_for_and_done_once(
 
 
 def _quietly(results: Path) -> list[Outcome]:
-    """As `run`, where there are no signals: in a thread."""
+    """As `run`, in a thread of its own."""
     return LocalLauncher(Resources(devices="cpu")).run(toy_specs(2), results, Quiet())
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -95,16 +95,15 @@ class LocalLauncher:
             else:
                 folder.create(spec)
                 self.pending.append(Job(spec, folder))
-        with _terminated_as_interrupted():
-            try:
-                while self.pending or self.working:
-                    self._reap()
-                    self._fill()
-                    view.tick()
-                    time.sleep(POLL_SECONDS)
-            except BaseException:
-                self._stop_all()
-                raise
+        try:
+            while self.pending or self.working:
+                self._reap()
+                self._fill()
+                view.tick()
+                time.sleep(POLL_SECONDS)
+        except BaseException:
+            self._stop_all()
+            raise
         return [self.outcomes[spec.key] for spec in specs]
 
     def _fill(self) -> None:
@@ -227,13 +226,3 @@ def note_killed(folder: RunFolder, number: int, where: str, reason: str = "") ->
             attempt = folder.attempts()
             folder.note_attempt(attempt, status, where, text)
             folder.write_status(status, attempt, where=where, error=text)
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM is as Ctrl-C while this lasts."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
