@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 from tests.running.builders import Bench, do, predictions, rows
 from vlbench.backbones import build_backbone
 from vlbench.columns import COLUMNS, result_schema
+from vlbench.data.batches import Batch
 from vlbench.data.readers import load_reader
 from vlbench.metrics import METRICS
 from vlbench.metrics.java import require_java
@@ -28,7 +30,7 @@ from vlbench.running.progress import Progress
 from vlbench.running.record import Rows
 from vlbench.running.spec import RunSpec
 from vlbench.running.stopping import Stop
-from vlbench.techniques.adapt import adapt
+from vlbench.techniques.adapt import AdaptedModel, adapt
 from vlbench.techniques.freezing import frozen_checksum, trained_parameters
 from vlbench.training.answers import answers
 from vlbench.training.trainer import Trainer
@@ -218,6 +220,32 @@ def test_captions_have_the_cider_of_each_image_and_no_majority(
     assert table["majority"].isna().all()
     assert set(table["scope"]) == {"smoke"}
     assert all(len(json.loads(row["references"])) == 5 for row in predictions(folder)["coco"])
+
+
+@pytest.mark.parametrize("max_batch", [1000, "auto"])
+def test_answers_where_memory_ends_are_those_of_the_whole_batch(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_batch: Any
+) -> None:
+    spec, whole = finished
+    for name in ("generate", "choice_logits"):
+        monkeypatch.setattr(AdaptedModel, name, for_seven(getattr(AdaptedModel, name)))
+    folder = do(spec.model_copy(update={"max_batch": max_batch}), tmp_path)
+    assert_equal_results(folder, whole)
+    assert "examples at once: going on with" in folder.log.read_text()
+    out = do(spec, tmp_path / "other", code=1)
+    assert out.state == "out-of-memory"
+    assert "--max-batch auto" in out.status()["error"]
+
+
+def for_seven(answer: Callable[..., Any]) -> Callable[..., Any]:
+    """The same with memory for seven examples."""
+
+    def scarce(self: AdaptedModel, batch: Batch, *more: Any, **named: Any) -> Any:
+        if len(batch.ids) > 7:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return answer(self, batch, *more, **named)
+
+    return scarce
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from vlbench.errors import RunFailed, UsageError
 from vlbench.pretraining.tokenizer import train_tokenizer
 from vlbench.training import answers as module
 from vlbench.training.answers import answers
+from vlbench.training.parts import Parts
 
 SPLITS = Splits(train=("train",), val=("val",), test=("test",))
 EXAMPLES = [Example(str(n), "text", (f"image{n}",), {}, {}, "") for n in range(5)]
@@ -115,6 +116,34 @@ def test_beams_share_the_memory_of_a_batch(task: Any, monkeypatch: pytest.Monkey
     model: Any = Model(rows=[2])
     answers(model, task(beams=2), CPU)
     assert model.sizes == [2, 2, 1]
+
+
+class Small(Model):
+    """Has memory for two examples."""
+
+    def generate(self, batch: Batch, beams: int, max_length: int) -> list[list[int]]:
+        found = super().generate(batch, beams, max_length)
+        if len(batch.ids) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return found
+
+
+def test_where_memory_ends_fewer_are_answered_at_once(task: Any) -> None:
+    said: list[str] = []
+    parts = Parts("auto", said.append)
+    small: Any = Small(rows=[2])
+    found = answers(small, task(), CPU, parts=parts)
+    assert found == answers(Model(rows=[2]), task(), CPU)  # type: ignore[arg-type]
+    assert small.sizes == [5, 2, 2, 1]
+    assert said == ["out of memory with 5 examples at once: going on with 2, the batch stays 5"]
+    answers(small, task(), CPU, parts=parts)
+    assert small.sizes[4:] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("parts", [None, Parts(), Parts(4)])
+def test_without_being_asked_memory_that_ends_is_told(task: Any, parts: Parts | None) -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        answers(Small(rows=[2]), task(), CPU, parts=parts)  # type: ignore[arg-type]
 
 
 def test_ranks_share_the_batches_and_all_get_every_answer_in_order(

@@ -114,6 +114,7 @@ class Run:
         self._start_from_init()
         train = [self.data(task, task.train) for task in self.tasks]
         parts = Parts(spec.max_batch, self.progress.say)
+        self.at_once = Parts("auto" if spec.max_batch else None, self.progress.say)
         self.trainer = Trainer(
             self.model, train, spec.method.train, spec.seed, self.accelerator, self.ranks, parts
         )
@@ -127,7 +128,7 @@ class Run:
     def answers(self, task: PreparedTask, examples: Sequence[Example]) -> dict[str, str]:
         """Example id -> the model's answer; the processes of the run share the work."""
         data = self.data(task, examples)
-        return answers(self.model, data, self.accelerator.device, self.ranks)
+        return answers(self.model, data, self.accelerator.device, self.ranks, self.at_once)
 
     def tell(self, phase: str, **details: object) -> None:
         """Say in the folder how far the run is."""

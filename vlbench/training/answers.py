@@ -7,6 +7,7 @@ from itertools import chain, zip_longest
 from typing import Any
 
 import torch
+from accelerate.utils.memory import clear_device_cache
 
 from vlbench.backbones.tokens import first_tokens
 from vlbench.cards.task import TaskCard
@@ -14,6 +15,7 @@ from vlbench.data.batches import Batch, TaskData
 from vlbench.data.prefetch import prefetched_for
 from vlbench.errors import RunFailed
 from vlbench.techniques.adapt import AdaptedModel
+from vlbench.training.parts import Parts
 from vlbench.training.ranks import ALONE, Ranks
 
 BATCH_SIZE = 256
@@ -21,20 +23,27 @@ BATCH_SIZE = 256
 
 @torch.inference_mode()
 def answers(
-    model: AdaptedModel, task: TaskData, device: torch.device, ranks: Ranks = ALONE
+    model: AdaptedModel,
+    task: TaskData,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+    parts: Parts | None = None,
 ) -> dict[str, str]:
     """Example id -> the model's answer, for every example once, on every rank.
 
-    Examples with texts of one length share a batch, the longest first. The ranks share whole
+    Examples with texts of one length share a batch, the longest first; `parts` says how many of
+    them are computed at once, all where there is none. The ranks share whole
     batches, the same as one process has, so that padding is the same and no answer depends on
     their number.
     """
-    card, tokenizer = task.card, task.tokenizer
+    card, tokenizer, parts = task.card, task.tokenizer, parts or Parts()
     first = first_tokens(tokenizer, card.choices)
     made = task.longest_first(max(1, BATCH_SIZE // card.beams), ranks.share)
     batches = prefetched_for(device, made)
     with model.answering(card.name):
-        rows = [(batch.ids, _answer(model, card, first, batch.to(device))) for batch in batches]
+        rows = [
+            (batch.ids, _fitting(model, card, first, batch.to(device), parts)) for batch in batches
+        ]
     # Only now: while batches are made the tokenizer is that thread's, which sets its truncation.
     mine = [(ids, _texts(tokenizer, card, each)) for ids, each in rows]
     turns = [turn for turn in chain(*zip_longest(*ranks.gather(mine))) if turn is not None]
@@ -46,6 +55,19 @@ def answers(
             f"{len(task):,} examples."
         )
     return {example.id: found[example.id] for example in task.examples}
+
+
+def _fitting(
+    model: AdaptedModel, card: TaskCard, first: Sequence[int], batch: Batch, parts: Parts
+) -> list[list[int]]:
+    """What `_answer` gives, of smaller parts where memory runs out."""
+    while True:
+        try:
+            return [row for part in parts.of(batch) for row in _answer(model, card, first, part)]
+        except (RuntimeError, MemoryError) as error:
+            if not parts.shrinks(error, len(batch.ids)):
+                raise
+        clear_device_cache(garbage_collection=True)  # only now: the error held what was computed
 
 
 def _answer(
