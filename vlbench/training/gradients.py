@@ -49,11 +49,12 @@ class Gradients:
         """This rank's share of the batch of step `number`: the whole's loss and examples."""
         whole, examples = self._whole(batch)
         mine, penalty = self._fitting(batch, whole)
-        found = float(self.ranks.sum(mine).item())
+        # A share without examples has no gradients, and the main rank alone has the penalty's.
+        is_alike = examples >= self.ranks.count and penalty is None
+        found = self.ranks.sum_gradients(self.model.parameters(), mine, is_alike).item()
         self._check_finite("Loss", found, batch, number)
         if penalty is not None:
             self._check_finite("The technique's penalty", penalty.item(), batch, number)
-        self.ranks.sum_gradients(self.model.parameters())
         return found, examples
 
     def _whole(self, batch: Batch) -> tuple[float, int]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import compress
 from typing import Any
 
 import torch
@@ -92,22 +93,29 @@ class Ranks:
             self.wait()
 
     @torch.no_grad()
-    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+    def sum_gradients(
+        self, parameters: Iterable[nn.Parameter], loss: Tensor, is_alike: bool
+    ) -> Tensor:
         """Every gradient becomes its sum over all ranks; one that no rank has stays None.
 
-        A rank without examples has none, so what the others have is asked first.
+        `loss`, a scalar, goes with them: its sum is returned. Ranks ask each other who has which
+        gradients unless it `is_alike`: the same ones on each.
         """
         if self.count == 1:
-            return
-        trained = [p for p in parameters if p.requires_grad]
-        has = torch.tensor([p.grad is not None for p in trained], device=trained[0].device)
-        used = self.sum(has.float()).tolist()
-        for bucket in _buckets([p for p, n in zip(trained, used, strict=True) if n]):
+            return loss
+        used = [p for p in parameters if p.requires_grad]
+        ranks_with_it = [float(p.grad is not None) for p in used]
+        if not is_alike:
+            ranks_with_it = self.sum(torch.tensor(ranks_with_it, device=loss.device)).tolist()
+        one_more = nn.Parameter(loss.detach())
+        one_more.grad = loss.detach()
+        for bucket in _buckets([one_more, *compress(used, ranks_with_it)]):
             flat = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
             total = self.sum(torch.cat([each.flatten() for each in flat]))
             pieces = torch.split_with_sizes(total, [p.numel() for p in bucket])
             for p, piece in zip(bucket, pieces, strict=True):
                 p.grad = piece.view_as(p)
+        return one_more.grad
 
     def check_equal(self, model: nn.Module, moment: str) -> None:
         """RunFailed unless the trained tensors are the same on every rank, bit for bit."""
