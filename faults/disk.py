@@ -68,13 +68,20 @@ class SmallDisk:
 
         Files that are open stay writable, as the system refuses to take that away.
         """
-        mount, place = ["mount", "-o"], str(folder)
-        subprocess.run([*mount, "bind", place, place], check=True)
-        subprocess.run([*mount, "remount,bind,ro", place], check=True)
+        aside = self.path / "read-only"
+        aside.mkdir()
+        # It becomes so where nobody writes: a mount that something was opened in is busy.
+        for words in (
+            ("-o", "bind", str(folder), str(aside)),
+            ("-o", "remount,bind,ro", str(aside)),
+            ("--move", str(aside), str(folder)),
+        ):
+            subprocess.run(["mount", *words], check=True)
+        aside.rmdir()
         try:
             yield
         finally:
-            subprocess.run(["umount", "-l", place], check=True)
+            subprocess.run(["umount", "-l", str(folder)], check=True)
 
     def remove(self) -> None:
         """Give the memory back."""
