@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parents[1]
 os.environ |= {"XDG_CONFIG_HOME": os.devnull, "VLBENCH_CONFIG": os.devnull}  # not the developer's
+if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: threads would wait for cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 gc.set_threshold(100_000, 20, 50)  # a tenth of the tests' time went into looking for garbage
 
 

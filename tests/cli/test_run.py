@@ -173,7 +173,7 @@ def test_a_failed_run_is_told_with_its_reason_and_log(bench: Bench, tmp_path: Pa
 def test_an_interrupted_command_exits_130_and_the_same_one_finishes(
     bench: Bench, tmp_path: Path
 ) -> None:
-    words = bench.words("--results", str(tmp_path), "--set", "train.epochs=20")
+    words = bench.words("--results", str(tmp_path), "--set", "train.epochs=8")
     command = [sys.executable, "-m", "vlbench", *words]
     process = subprocess.Popen(
         command,

@@ -28,6 +28,7 @@ def test_nothing_of_an_enclosing_job_reaches_a_worker(
 
 def test_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     environment = worker_environment()
     assert environment["OMP_WAIT_POLICY"] == "ACTIVE"
