@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from vlbench.data.batches import Batch
 from vlbench.data.readers import load_reader
 from vlbench.metrics import METRICS
 from vlbench.metrics.java import require_java
-from vlbench.running import execute, testing
+from vlbench.running import execute, keeper, testing
 from vlbench.running.execute import Run, load_adapter
 from vlbench.running.folder import RunFolder
 from vlbench.running.keeper import Keeper
@@ -246,6 +247,31 @@ def for_seven(answer: Callable[..., Any]) -> Callable[..., Any]:
         return answer(self, batch, *more, **named)
 
     return scarce
+
+
+@pytest.mark.parametrize(("seconds", "is_early"), [(1e6, True), (0.0, False)])
+def test_what_scores_the_test_is_started_once_before_training_ends(
+    bench: Bench,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    is_early: bool,
+) -> None:
+    told: list[Any] = []
+
+    @contextmanager
+    def started(metrics: list[str]) -> Iterator[None]:
+        log = RunFolder.of(tmp_path, spec).log.read_text()
+        told.extend([metrics, "epoch 1 validation" in log])
+        yield
+        told.append("ended")
+
+    spec = bench.spec(limit=6, settings=("train.epochs=1",))
+    monkeypatch.setattr(execute, "started_ahead", started)
+    monkeypatch.setattr(keeper, "SCORERS_SECONDS", seconds)
+    do(spec, tmp_path)
+    metrics = [card.metric for card in spec.tasks]
+    assert told == [metrics, not is_early, "ended"]
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from vlbench.data.prepared import PreparedTask, prepare
 from vlbench.data.submissions import load_format
 from vlbench.errors import DataError, MissingError, RunFailed
 from vlbench.garbage import collect_as_usual
-from vlbench.metrics import load_metric, require_metric
+from vlbench.metrics import load_metric, require_metric, started_ahead
 from vlbench.running.folder import RunFolder
 from vlbench.running.inputs import data_root, features_read, wanted_features
 from vlbench.running.keeper import Keeper
@@ -71,10 +72,16 @@ class Run:
         )
         self.ranks = Ranks.of(self.accelerator)
         self.tokenizer = build_tokenizer(spec.backbone, _path(spec.backbone_path))
+        self._scorers = ExitStack()
+        self._has_scorers = False
 
     def execute(self) -> None:
         """Everything, in order; each stage goes on from what an earlier attempt left."""
         self.prepare()
+        with self._scorers:
+            self._train_and_test()
+
+    def _train_and_test(self) -> None:
         before = frozen_checksum(self.model)
         keeper = Keeper(self)
         if not keeper.resume():
@@ -134,6 +141,13 @@ class Run:
         """Say in the folder how far the run is."""
         if self.ranks.is_main:
             self.folder.tell_status(self.attempt, **self._shown, phase=phase, **details)
+
+    def start_scorers(self) -> None:
+        """Start what scores the test, once; it gets ready beside other work."""
+        if self.ranks.is_main and not self._has_scorers:
+            self._has_scorers = True
+            metrics = [card.metric for card in self.spec.tasks]
+            self._scorers.enter_context(started_ahead(metrics))
 
     def _start_from_init(self) -> None:
         spec = self.spec

@@ -26,6 +26,9 @@ CHECKPOINT_SECONDS = 120.0
 CHECKPOINT_SHARE = 20
 """Between checkpoints at least so many times what the last one took: they cost 5 % at most."""
 
+SCORERS_SECONDS = 15.0
+"""So long before the last step what scores the test is started: METEOR reads its tables for ten."""
+
 
 class Keeper:
     """Watches the trainer of a run for its folder."""
@@ -85,6 +88,8 @@ class Keeper:
             examples_per_second=step.examples_per_second,
             seconds_left=step.seconds_left,
         )
+        if step.seconds_left < SCORERS_SECONDS:
+            run.start_scorers()
         if run.stop.reason or time.monotonic() >= self._due:
             self._save()
             run.stop.check()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from vlbench.data.prepared import PreparedTask
 from vlbench.data.submissions import load_format
 from vlbench.files import write_atomically
-from vlbench.metrics import started_ahead
 from vlbench.running.provenance import code_version, device_name, peak_memory_bytes, versions
 from vlbench.running.record import Rows, write_predictions
 from vlbench.running.scoring import majority_scored, score, values
@@ -21,14 +20,13 @@ if TYPE_CHECKING:
 def test(run: Run, peak_bytes: int) -> None:
     """Answer and score every test split; the result is written last."""
     rows = _rows(run)
-    metrics = [task.card.metric for task in run.tasks] if run.ranks.is_main else []
-    with started_ahead(metrics):
-        for task in run.tasks:
-            given, seconds = _answered(run, task)
-            if run.ranks.is_main:
-                _score(run, task, given, seconds, rows)
-            if task.submission:
-                _submit(run, task)
+    run.start_scorers()
+    for task in run.tasks:
+        given, seconds = _answered(run, task)
+        if run.ranks.is_main:
+            _score(run, task, given, seconds, rows)
+        if task.submission:
+            _submit(run, task)
     if run.ranks.is_main:
         peak = max(peak_bytes, peak_memory_bytes(run.accelerator.device))
         rows.write(run.folder.result, peak_memory_bytes=peak)
