@@ -85,7 +85,7 @@ def _disturb(
     if is_long:
         plan = Plan(folder, METHODS, seeds=2, epochs=24)
     else:
-        plan = Plan(folder, METHODS[:2], seeds=1, epochs=12)
+        plan = Plan(folder, METHODS[:2], seeds=1, epochs=30)
     note(f"undisturbed: {plan.runs} runs in {plan.run_undisturbed():.0f} s")
     deck = draw(kills, random)
     if disk is None:

@@ -296,6 +296,22 @@ def test_only_what_trains_changes_and_is_kept_and_loads_back(bench: Bench, run: 
     assert torch.equal(fresh(batch), expected)
 
 
+@pytest.mark.parametrize("method", ["compacter", "hyperformer", "lora", "lst"])
+def test_what_a_run_answers_is_what_its_weights_answer(
+    bench: Bench, tmp_path: Path, method: str
+) -> None:
+    """Whatever was kept while it validated, epoch by epoch."""
+    settings = ("train.epochs=6", "train.learning_rate=0.02", "train.batch_size=30")
+    spec = bench.spec(method=method, settings=settings)
+    folder = do(spec, tmp_path)
+    again = Run(spec, RunFolder(tmp_path), 1, Progress(None))
+    again.prepare()
+    load_adapter(again.model.eval(), folder.adapter)
+    for task in again.tasks:
+        given = {row["id"]: row["prediction"] for row in predictions(folder)[task.card.name]}
+        assert again.answers(task, task.test) == given
+
+
 def test_an_adapter_file_tells_its_card_and_is_for_all_to_read(finished: Finished) -> None:
     spec, folder = finished
     with safe_open(folder.adapter, "pt") as file:

@@ -100,6 +100,18 @@ def test_a_saved_adapter_holds_what_trains_and_reloads_bit_equal(
     assert torch.equal(outputs(fresh), outputs(model))
 
 
+def test_nothing_that_was_kept_to_answer_outlives_a_step(row: tuple[str, str]) -> None:
+    """Between two answers a model trains, and is told so by nothing but its weights."""
+    model, fresh = adapted(row).eval(), adapted(row, seed=1).eval()
+    for _ in range(2):
+        with torch.no_grad():
+            model(toy_batch())
+        train(model, 1)
+    load_trained_state(fresh, trained_state(model), "the state")
+    with torch.no_grad():
+        assert torch.equal(model(toy_batch()), fresh(toy_batch()))
+
+
 def test_a_batch_moves_its_own_tasks_weights_only(row: tuple[str, str]) -> None:
     model = adapted(row)
     start = {name: tensor.clone() for name, tensor in trained_state(model).items()}

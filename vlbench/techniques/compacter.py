@@ -10,7 +10,7 @@ the default here. H is built by one product, and kept while weights stand still 
 from __future__ import annotations
 
 from math import sqrt
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -71,6 +71,11 @@ class KroneckerLinear(nn.Module):
         is_kept = not torch.is_grad_enabled() and not self.rule.is_inference()  # has a version
         h = self._kept_matrix(x.device.type) if is_kept else self.matrix()
         return functional.linear(x, h.mT, self.b)
+
+    def train(self, mode: bool = True) -> Self:
+        """Nothing is kept from one evaluation to the next, whatever trains in between."""
+        self._kept = None
+        return super().train(mode)
 
     def _kept_matrix(self, device: str) -> Tensor:
         """H, built again only when a parameter or autocast changed; without gradients only."""
