@@ -71,6 +71,11 @@ def attempts_of(run: Path) -> list[dict[str, Any]]:
     return lines
 
 
+def _hears_interrupts() -> None:
+    """A shell has what it starts in the background ignore Ctrl-C, and all that this starts too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Command:
     """One `vlbench run`."""
 
@@ -85,6 +90,7 @@ class Command:
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
+                preexec_fn=_hears_interrupts,
             )
         self.began = time.monotonic()
 
