@@ -32,9 +32,8 @@ def answers(
     """Example id -> the model's answer, for every example once, on every rank.
 
     Examples with texts of one length share a batch, the longest first; `parts` says how many of
-    them are computed at once, all where there is none. The ranks share whole
-    batches, the same as one process has, so that padding is the same and no answer depends on
-    their number.
+    them are computed at once, all where there is none. The ranks share whole batches, the same as
+    one process has, so that padding is the same and no answer depends on their number.
     """
     card, tokenizer, parts = task.card, task.tokenizer, parts or Parts()
     first = first_tokens(tokenizer, card.choices)
