@@ -63,8 +63,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"{guess}Known: {', '.join(names)}."
 
 
+OUT_OF_MEMORY = ("allocate memory", "error: out of memory", "STATUS_ALLOC_FAILED")
+"""What a RuntimeError says of memory on the CPU, in the CUDA driver, in cuBLAS and cuDNN."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, of the device or of the machine; torch has no class for the CPU."""
-    is_of_torch = isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    """Whether memory ran out, of the device or of the machine; torch's class is its allocator's."""
+    is_of_torch = isinstance(error, RuntimeError) and any(t in str(error) for t in OUT_OF_MEMORY)
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or is_of_torch

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.techniques.toys import TASKS, toy_backbone, toy_batch
+from tests.techniques.toys import TASKS, on, toy_backbone, toy_batch
 from vlbench.backbones import Visual, build_backbone
 from vlbench.backbones.sites import Site
 from vlbench.cards.method import MethodCard
@@ -42,7 +42,7 @@ def stirred(model: AdaptedModel, scale: float = 0.3) -> AdaptedModel:
 
 def train(model: AdaptedModel, steps: int, task: str = "one") -> list[float]:
     """The trainer's step, without its data; the loss of each."""
-    batch = toy_batch(task)
+    batch = on(model.backbone.table.device, toy_batch(task))
     optimiser = AdamW(parameter_groups(model, 0.01, model.undecayed()), lr=1e-2)
     losses = []
     for number in range(1, steps + 1):

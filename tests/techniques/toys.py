@@ -58,3 +58,9 @@ def toy_batch(task: str = "one", images: int = 1) -> SimpleNamespace:
         target_ids=torch.tensor([[0, 11, 12, 2], [0, 13, 2, -100]]),
         scores=torch.ones(2),
     )
+
+
+def on(device: torch.device, batch: SimpleNamespace) -> SimpleNamespace:
+    """The same batch there."""
+    held = {name: x.to(device) if torch.is_tensor(x) else x for name, x in vars(batch).items()}
+    return SimpleNamespace(**held)

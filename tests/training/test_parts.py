@@ -118,6 +118,18 @@ def test_a_single_example_that_does_not_fit_ends_the_run() -> None:
 
 
 def test_another_error_is_told_as_it_is() -> None:
-    parts = Parts("auto")
-    assert not parts.shrinks(RuntimeError("shape mismatch"), 8)
-    assert parts.shrinks(RuntimeError("DefaultCPUAllocator: can't allocate memory"), 8)
+    for text in ("shape mismatch", "CUDA error: device-side assert triggered"):
+        assert not Parts("auto").shrinks(RuntimeError(text), 8)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes",
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_memory_that_ends_outside_torchs_allocator_ends_too(text: str) -> None:
+    assert Parts("auto").shrinks(RuntimeError(text), 8)

@@ -81,6 +81,7 @@ def new_trainer(
     tasks: tuple[Task, ...] = TASKS,
     ranks: Ranks | None = None,
     backbone: str = "mini-bart",
+    device: str = "cpu",
     **settings: Any,
 ) -> Trainer:
     """The card's technique on a toy BART, the same each time, ready to train."""
@@ -91,7 +92,8 @@ def new_trainer(
     toy = toy_backbone("bart", **ONE_LAYER["bart"])
     torch.manual_seed(0)
     model = adapt(toy, card, [task.name for task in tasks])
-    accelerator = Accelerator(cpu=True)
+    precision = "bf16" if train.precision == "bf16" else None
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision)
     return Trainer(model, tasks, train, 0, accelerator, ranks)  # type: ignore[arg-type]
 
 
