@@ -21,6 +21,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: threads woul
 gc.set_threshold(100_000, 20, 50)  # a tenth of the tests' time went into looking for garbage
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Processes that share a GPU hold half a gigabyte of it each: no more than four of them."""
+    return min(4, os.cpu_count() or 1) if config.option.markexpr == "gpu" else None
+
+
 @pytest.fixture(scope="session")
 def project() -> Path:
     """The checkout."""
