@@ -7,6 +7,7 @@ import sys
 
 from vlbench.errors import INTERRUPTED
 from vlbench.garbage import collect_rarely
+from vlbench.streams import guard_streams
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
@@ -18,6 +19,7 @@ def main() -> None:
     and a command that had done its work would end as a killed one.
     """
     collect_rarely()
+    guard_streams()
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         from vlbench.cli.app import main as run
@@ -28,6 +30,7 @@ def main() -> None:
     finally:
         for each in INTERRUPTS:
             signal.signal(each, signal.SIG_IGN)
+        sys.stdout.flush()  # here an error still has an exit code
 
 
 if __name__ == "__main__":

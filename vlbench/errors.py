@@ -9,6 +9,8 @@ BUG = 5
 """Exit code of what vlbench cannot explain."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
+UNREAD = 141
+"""Exit code where the reader of the answer has left, as a shell tells of SIGPIPE."""
 
 
 class VlbenchError(Exception):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,8 +39,13 @@ def printable_json(document: Mapping[str, Any]) -> str:
 
     Not-a-number has no place in JSON and is refused.
     """
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(document, indent=2, ensure_ascii=not is_unicode(), allow_nan=False)
     return "\n".join(HIDDEN.sub(_escaped, line) for line in text.split("\n"))
+
+
+def is_unicode() -> bool:
+    """Whether standard output takes every character; what programs read is else ASCII alone."""
+    return (sys.stdout.encoding or "").lower().startswith("utf")
 
 
 def by_number(sign: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from vlbench.errors import BUG, INTERRUPTED, RunFailed, VlbenchError, is_out_of_memory
 from vlbench.garbage import collect_rarely
+from vlbench.streams import guard_streams
 
 if TYPE_CHECKING:
     from vlbench.running.folder import RunFolder
@@ -147,4 +148,5 @@ def explained(error: BaseException, path: Path) -> tuple[int, str, str]:
 
 
 if __name__ == "__main__":
+    guard_streams(has_answer=False)
     sys.exit(main(sys.argv[1:], has_signals=True))

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, SubElement
 from vlbench.leaderboard.compare_sheets import compare_sheets, in_words
 from vlbench.leaderboard.compared import Item, Pair
 from vlbench.leaderboard.gate import Fault, Gate, count_compared
-from vlbench.printable import printable_lines
+from vlbench.printable import is_unicode, printable_lines
 
 COUNTED = {"tests": "testcase", "failures": "failure", "errors": "error"}
 """Attribute -> the elements it counts."""
@@ -33,7 +33,8 @@ def as_junit(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> str:
     _count(root)  # where the schema of Jenkins knows of none skipped
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode", xml_declaration=True)
-    return printable_lines(text) + "\n"  # what is hidden may stand in no XML, escaped or not
+    text = printable_lines(text) + "\n"  # what is hidden may stand in no XML, escaped or not
+    return text if is_unicode() else text.encode("ascii", "xmlcharrefreplace").decode()
 
 
 def _case(suite: Element, pair: Pair, item: Item, fault: Fault | None) -> None:

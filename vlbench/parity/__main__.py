@@ -12,6 +12,7 @@ from vlbench.cli.output import note, print_json
 from vlbench.errors import RunFailed, VlbenchError
 from vlbench.parity.folder import check_folder, list_goldens
 from vlbench.parity.outcome import TOLERANCES, Outcome
+from vlbench.streams import guard_streams
 
 WIDTH = 9
 """Of a column of errors, in characters."""
@@ -100,4 +101,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    guard_streams()
     main()

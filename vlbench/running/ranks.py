@@ -26,6 +26,7 @@ from typing import Any
 
 from vlbench.errors import MissingError, RunFailed
 from vlbench.garbage import collect_rarely
+from vlbench.streams import guard_streams
 
 TIMEOUT = timedelta(days=1)
 """Ranks wait for each other so long: scoring takes its time. One that died is noticed at once."""
@@ -308,4 +309,5 @@ def _tell(error: BaseException, file: Path) -> int:
 
 
 if __name__ == "__main__":
+    guard_streams(has_answer=False)
     sys.exit(main(sys.argv[1:]))
