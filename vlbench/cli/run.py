@@ -176,7 +176,8 @@ def _rows(outcome: Outcome) -> list[dict[str, Any]]:
     """The test rows of a finished run."""
     import pyarrow.parquet as pq
 
-    table = pq.read_table(outcome.folder.result)
+    with outcome.folder.result.open("rb") as content:
+        table = pq.read_table(content)
     return [row for row in table.to_pylist() if row["split"] == "test"]
 
 

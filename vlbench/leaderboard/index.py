@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -94,5 +95,5 @@ def store(folder: Path, parts: Sequence[tuple[str, Part]]) -> None:
 
 def index_file(folder: Path) -> Path:
     """Where a results folder's index lies."""
-    digits = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    digits = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
     return cache_folder() / "results" / f"{digits}.parquet"
