@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.leaderboard.scored import write_image_text
+from tests.leaderboard.scored import right, write_image_text, write_run
 from vlbench.cli.app import app
 
 HOME = Path(__file__).resolve().parents[2]
@@ -249,6 +249,18 @@ def test_whatever_ends_with_4_is_told_on_stdout_as_json_and_to_github(
     assert told.exit_code == 4
     assert told.stdout.startswith("::") and "::error title=vlbench%3A" in told.stdout
     assert (folder / "summary.md").read_text("utf-8").strip()
+
+
+@pytest.mark.parametrize("format", ["table", "json", "junit", "github", "markdown"])
+def test_sides_of_different_suites_exit_4_and_name_the_side_without_runs(
+    folder: Path, format: str
+) -> None:
+    write_image_text(folder / "apart", "full", 50, 30, 40, 40)
+    write_run(folder / "apart", "compacter", {"nlvr": right(24)}, suite="nlvr", key="nlvr")
+    result = compare("compacter", "full", "--results", "apart", "--format", format)
+    assert result.exit_code == 4
+    for said in ("A (compacter) has no runs of image-text", "B (full) has no runs of nlvr"):
+        assert said in result.stdout.replace("\\", "") and said in result.stderr
 
 
 def test_a_table_of_nothing_leaves_stdout_empty_and_says_why_in_a_file(folder: Path) -> None:

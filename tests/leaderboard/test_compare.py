@@ -178,9 +178,9 @@ def test_a_suite_of_one_side_alone_is_told(tmp_path: Path) -> None:
     write_run(tmp_path, "full", {"nlvr": right(24)}, suite="nlvr", key="nlvr")
     _, nlvr = pairs_of(tmp_path, "compacter", "full")
     assert nlvr.a is None
-    assert [item.reason for item in nlvr.items] == ["A has no runs of this suite"]
+    assert [item.reason for item in nlvr.items] == ["A (compacter) has no runs of nlvr"]
     _, nlvr = pairs_of(tmp_path, "full", "compacter")
-    assert [item.reason for item in nlvr.items] == ["B has no runs of this suite"]
+    assert [item.reason for item in nlvr.items] == ["B (compacter) has no runs of nlvr"]
 
 
 def test_a_run_without_predictions_is_not_comparable(tmp_path: Path) -> None:

@@ -92,7 +92,9 @@ def test_the_table_has_a_line_per_task_and_says_what_it_stands_on(pairs: list[Pa
         "old, seeds 0, code 0.1.0.",
         "new, seeds 0, 1, code 0.2.0.",
         "Data: mini edition, complete: vqav2 vqav2-of, gqa gqa-of-m, nlvr2 nlvr2-of.",
-        "nlvr: not comparable: B has no runs of this suite.",
+        "compacter (A) alone: nlvr on mini-bart",
+        "\nNot comparable: B (compacter of ",
+        "old) has no runs of nlvr.\n",
     ):
         assert said in text
     assert text.endswith("Gate: closed.\n")

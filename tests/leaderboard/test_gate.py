@@ -78,7 +78,8 @@ def test_a_suite_that_the_baseline_has_and_we_lack_is_lost(tmp_path: Path) -> No
     write_image_text(tmp_path / "new", "compacter", 20, 30, 40, None)
     assert faults(tmp_path) == [("coco", "lost"), ("average", "lost"), ("nlvr", "lost")]
     assert passed(tmp_path, 0).notes[-1] == (
-        "nlvr lost: A has no runs of this suite (nlvr on mini-bart, mini edition, test split)."
+        f"nlvr lost: A (compacter of {tmp_path / 'new'}) has no runs of nlvr "
+        "(nlvr on mini-bart, mini edition, test split)."
     )
 
 

@@ -26,7 +26,8 @@ ROUNDING = 1e-6
 
 def compare(a_sides: Sequence[Side], b_sides: Sequence[Side]) -> list[Pair]:
     """The comparisons of A and B wherever one of them is."""
-    pairs = [_pair(a, b) for a, b in _matched(a_sides, b_sides)]
+    labels = [_label(a_sides, b_sides), _label(b_sides, a_sides)]
+    pairs = [_pair(a, b, labels) for a, b in _matched(a_sides, b_sides)]
     tested = [item.tested for pair in pairs for item in pair.items if item.tested]
     adjusted = iter(holm([each.p for each in tested]))
 
@@ -34,6 +35,14 @@ def compare(a_sides: Sequence[Side], b_sides: Sequence[Side]) -> list[Pair]:
         return replace(item, p_holm=next(adjusted)) if item.tested else item
 
     return [replace(pair, items=[with_holm(item) for item in pair.items]) for pair in pairs]
+
+
+def _label(sides: Sequence[Side], others: Sequence[Side]) -> str:
+    """What a side is called where it has no row; several rows of it are those of the other."""
+    labels = {side.row.label for side in sides}
+    label = sides[0].row.label if len(labels) == 1 else others[0].row.label
+    is_other = all(label != side.row.label for side in others)
+    return label if is_other else f"{label} of {sides[0].folder}"
 
 
 def _matched(
@@ -69,12 +78,15 @@ def _places(*sides: Side) -> list[list[tuple[str, object]]]:
     ]
 
 
-def _pair(a: Side | None, b: Side | None) -> Pair:
+def _pair(a: Side | None, b: Side | None, labels: Sequence[str]) -> Pair:
     mains = _mains(a, b)
     names = [*mains.items(), *([(AVERAGE, AVERAGE)] if len(mains) > 1 else [])]
-    if a is None or b is None:
-        reason = f"{'A' if a is None else 'B'} has no runs of this suite"
-        return Pair(a, b, [Item(*name, reason=reason) for name in names])
+    side = a or b
+    if side and (a is None or b is None):
+        who = f"A ({labels[0]})" if a is None else f"B ({labels[1]})"
+        reason = f"{who} has no runs of {side.board.suite}"
+        return Pair(a, b, [Item(*name, reason=reason) for name in names], reason)
+    assert a and b
     reasons = [
         f"{name}: {'none' if here is None else here} against {'none' if there is None else there}"
         for (name, here), (_, there) in zip(*_places(a, b), strict=True)

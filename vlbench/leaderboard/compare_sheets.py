@@ -82,9 +82,12 @@ def _sheet(pair: Pair, tests: int) -> Sheet:
 
 def _versus(pair: Pair) -> str:
     """Who is A and who is B; two folders tell rows of the same name apart."""
-    labels = [side.row.label if side else NONE for side in (pair.a, pair.b)]
-    if pair.b and labels[0] == labels[1]:
-        labels[1] += f" of {pair.b.folder}"
+    sides = [side for side in (pair.a, pair.b) if side]
+    labels = [side.row.label for side in sides]
+    if pair.missing:
+        return f"{labels[0]} ({'B' if pair.a is None else 'A'}) alone"
+    if labels[0] == labels[1]:
+        labels[1] += f" of {sides[1].folder}"
     return f"{labels[0]} (A) against {labels[1]} (B)"
 
 
@@ -113,9 +116,9 @@ def _interval(item: Item) -> str:
 
 def _notes(pair: Pair, tests: int) -> Iterator[str]:
     """What was not comparable and why, the test, and what the numbers stand on."""
-    yield from (
-        f"{item.task}: not comparable: {item.reason}." for item in pair.items if item.tested is None
-    )
+    refused = [] if pair.missing else [item for item in pair.items if item.tested is None]
+    yield from (f"{item.task}: not comparable: {item.reason}." for item in refused)
+    yield from [f"Not comparable: {pair.missing}."] if pair.missing else []
     compared = [item for item in pair.items if item.tested]
     if compared:
         yield f"Percent (CIDEr x 100); {_seeds(compared)}."

@@ -79,6 +79,8 @@ class Pair:
     a: Side | None
     b: Side | None
     items: Sequence[Item]
+    missing: str = ""
+    """Which side has no runs here, in words; empty where both have some."""
 
     @property
     def board(self) -> Board:

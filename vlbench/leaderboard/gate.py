@@ -108,7 +108,9 @@ def count_compared(pairs: Sequence[Pair]) -> int:
 def refuse(pairs: Sequence[Pair], found: Gate | None) -> None:
     """End with the exit code that says so where nothing was compared or the gate found a fault."""
     if not count_compared(pairs):
-        raise NothingToReport("Nothing could be compared; the reasons stand beside each task.")
+        missing = "; ".join(pair.missing for pair in pairs if pair.missing)
+        why = f": {missing}." if missing else "; the reasons stand beside each task."
+        raise NothingToReport(f"Nothing could be compared{why}")
     if found and found.faults:
         n = len(found.faults)
         what = "number does" if n == 1 else "numbers do"
