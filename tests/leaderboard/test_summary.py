@@ -178,6 +178,34 @@ def test_what_is_at_or_below_a_floor_is_marked(tmp_path: Path) -> None:
     assert below["frozen"] == set()
 
 
+def test_rows_with_overrides_are_held_against_the_floors_that_have_them_too(tmp_path: Path) -> None:
+    short, wide = "train.epochs=2", "params.reduction=4"
+    weights = "c0ffee" * 10 + " a.safetensors"
+    runs = [
+        image_text("frozen", 50, 50, 50, 50),
+        image_text("frozen", 30, 30, 30, 30, settings=short),
+        image_text("blind", 35, 35, 35, 35),
+        image_text("adapter", 20, 40, 60, 60, settings=short),
+        image_text("adapter", 20, 40, 60, 60, settings=f"{short}, {wide}"),
+        image_text("adapter", 20, 40, 60, 60, settings=wide),
+        image_text("adapter", 20, 40, 60, 60, init=weights),
+    ]
+    below = {each.label: each.below_floor for each in board(tmp_path, *runs).rows}
+    own, plain = {"vqav2.accuracy"}, {"vqav2.accuracy", "gqa.accuracy", "average"}
+    assert below[f"adapter ({short})"] == below[f"adapter ({short}, {wide})"] == own
+    assert below[f"adapter ({wide})"] == below["adapter (from a.safetensors c0ffeec0)"] == plain
+    assert below["frozen"] == set()
+
+
+def test_arrows_appear_where_every_run_has_the_same_overrides(tmp_path: Path) -> None:
+    runs = [
+        image_text(method, *values, settings="train.epochs=2")
+        for method, values in {"frozen": (9, 9, 9, 9), "full": (8, 20, 20, 20)}.items()
+    ]
+    full, frozen = board(tmp_path, *runs).rows
+    assert (full.below_floor, frozen.below_floor) == ({"vqav2.accuracy"}, set())
+
+
 def test_a_model_without_pictures_is_a_floor_too(tmp_path: Path) -> None:
     runs = [image_text("frozen", 1, 1, 1, 60), image_text("blind", 30, 30, 30, 30)]
     runs += [image_text("adapter", 20, 50, 50, 50)]

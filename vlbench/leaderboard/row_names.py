@@ -15,7 +15,7 @@ from shlex import quote
 
 from vlbench.cards.files import is_path, known_names
 from vlbench.errors import UsageError, nearest
-from vlbench.leaderboard.summary import Board, Row
+from vlbench.leaderboard.summary import Board, Row, split_overrides
 
 KEY = r"[0-9a-f]{6,}"
 """A run's key, or the beginning of one."""
@@ -39,7 +39,7 @@ class RowName:
         """The name as its method's card calls it: `single-adapter` is `shared-adapter`."""
         method, _, details = text.strip().partition(":")
         spelt = method.strip()
-        return cls(text, spelt, _method(spelt), frozenset(_parts(details)))
+        return cls(text, spelt, _method(spelt), frozenset(split_overrides(details)))
 
     @classmethod
     def of(cls, row: Row) -> RowName:
@@ -87,11 +87,7 @@ def find_in(name: RowName, boards: Sequence[Board]) -> list[tuple[Board, Row]]:
 
 def row_details(row: Row) -> frozenset[str]:
     """What tells the row from others of its method, as one types it."""
-    digits = row.init.partition(" ")[0]
-    parts = _parts(row.settings)
-    parts += [f"from={digits}"] if digits else []
-    parts += [f"card={row.card}"] if row.card else []
-    return frozenset(parts)
+    return row.overrides | ({f"card={row.card}"} if row.card else set())
 
 
 def typed(row: Row) -> str:
@@ -117,11 +113,6 @@ def _method(name: str) -> str:
         return Path(name).stem
     cards = known_names("methods")
     return cards[name].name if name in cards else name
-
-
-def _parts(text: str) -> list[str]:
-    """The settings in a text; a comma within a value parts nothing."""
-    return [part.strip() for part in re.split(r",(?=\s*[\w.]+=)", text) if part.strip()]
 
 
 def _is_among(wanted: str, there: frozenset[str]) -> bool:

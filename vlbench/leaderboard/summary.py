@@ -11,6 +11,7 @@ all of its tasks are there.
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -62,6 +63,11 @@ Identity = tuple[str, str, str]
 NOTHING = Stat(mean=None, std=None, n=0)
 
 
+def split_overrides(settings: str) -> list[str]:
+    """Return the overrides in a text; a comma within a value parts nothing."""
+    return [part.strip() for part in re.split(r",(?=\s*[\w.]+=)", settings) if part.strip()]
+
+
 @dataclass(frozen=True)
 class Row:
     """One method of a board, over its seeds."""
@@ -93,6 +99,12 @@ class Row:
     def is_floor(self) -> bool:
         """Whether the row is there to be beaten."""
         return self.method in FLOORS
+
+    @property
+    def overrides(self) -> frozenset[str]:
+        """Each `--set` of its runs, and the weights they started from."""
+        digits = self.init.partition(" ")[0]
+        return frozenset([*split_overrides(self.settings), *([f"from={digits}"] if digits else [])])
 
     @property
     def details(self) -> str:
@@ -286,10 +298,11 @@ def _majority(metric: str, families: Mapping[tuple[str, str], Family]) -> float 
 
 def _marked(rows: Sequence[Row], majority: Mapping[str, float | None]) -> list[Row]:
     """The rows, each knowing where it is at or below the majority answer or a floor's row."""
-    floors = [row for row in rows if row.is_floor and not row.settings and not row.init]
+    baselines = [row for row in rows if row.is_floor]
 
     def marked(row: Row) -> Row:
         below, near = set(), set()
+        floors = _floors(row, baselines)
         for name, answer in [*majority.items(), ("average", None)]:
             stat = _column(row, name)
             means = [_column(floor, name).mean for floor in floors if floor is not row]
@@ -302,6 +315,20 @@ def _marked(rows: Sequence[Row], majority: Mapping[str, float | None]) -> list[R
         return replace(row, below_floor=frozenset(below), near_floor=frozenset(near))
 
     return [marked(row) for row in rows]
+
+
+def _floors(row: Row, baselines: Sequence[Row]) -> list[Row]:
+    """The baselines that a row is held against: of each method those that share most overrides.
+
+    A baseline with an override that the row lacks, or from other weights, is none of them.
+    """
+    floors: list[Row] = []
+    for method in FLOORS:
+        fair = [floor for floor in baselines if floor.method == method]
+        fair = [floor for floor in fair if floor.overrides <= row.overrides]
+        most = max((len(floor.overrides) for floor in fair), default=0)
+        floors += [floor for floor in fair if len(floor.overrides) == most]
+    return floors
 
 
 def _column(row: Row, name: str) -> Stat:
