@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from tests.leaderboard.builders import begin, image_text, row, run, write
 from tests.leaderboard.scored import write_image_text
+from tests.leaderboard.site.site_builders import describe
 from vlbench.cli.app import app
 
 
@@ -230,6 +232,100 @@ def test_marks_do_not_depend_on_which_methods_are_shown(tmp_path: Path) -> None:
     assert one in every
     assert one["below_floor"] and one["tie_group"] > 1
     assert "1 of 3 rows are shown" in report(tmp_path, "--method", "lora").stdout
+
+
+def test_a_budget_leaves_what_trains_few_enough_with_the_marks_of_the_whole_table(
+    tmp_path: Path,
+) -> None:
+    for method, percent, count in (("full", 100.0, 30), ("lora", 2.0, 50), ("frozen", 1.0, 40)):
+        write_image_text(tmp_path, method, *[count] * 4, trainable_percent=percent)
+    everything = json.loads(report(tmp_path, "--format", "json").stdout)["items"]
+    words = ("--max-trainable", "2", "--format")
+    shown = json.loads(report(tmp_path, *words, "json").stdout)["items"]
+    assert [item["method"] for item in shown] == ["lora", "frozen"]
+    assert all(item in everything for item in shown)
+    for format in ("table", "markdown", "latex", "csv"):
+        text = report(tmp_path, *words, format).stdout
+        assert "lora" in text and not re.search(r"^(\| )?(measured,)?full\b", text, re.MULTILINE)
+    [line] = re.findall(r"^lora .*", report(tmp_path, *words, "table").stdout, re.MULTILINE)
+    whole = re.findall(r"^lora .*", report(tmp_path).stdout, re.MULTILINE)
+    assert line.split() == whole[0].split() and "*" in line
+    assert "2 of 3 rows are shown" in report(tmp_path, *words, "table").stdout
+    few = report(tmp_path, "--max-trainable", "0.5")
+    assert few.exit_code == 4
+    assert "No row trains at most 0.5 % of the parameters; the least is 1.00 %." in few.stderr
+    assert report(tmp_path, "--max-trainable", "nan").exit_code == 2
+    assert report(tmp_path, "--max-trainable", "-1").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ("method", ["adapter", "full", "lora"]),
+        ("trainable %", ["lora", "adapter", "full"]),
+        ("trainable_percent", ["lora", "adapter", "full"]),
+        ("average", ["full", "adapter", "lora"]),
+        ("nlvr2", ["lora", "full", "adapter"]),
+        ("nlvr2.accuracy", ["lora", "full", "adapter"]),
+        ("nlvr2 accuracy", ["lora", "full", "adapter"]),
+        ("train_seconds", ["lora", "full", "adapter"]),
+        ("examples_per_second", ["full", "lora", "adapter"]),
+    ],
+)
+def test_rows_are_ordered_by_the_column_that_is_named(
+    tmp_path: Path, column: str, expected: list[str]
+) -> None:
+    write(
+        tmp_path,
+        image_text("full", 9, 9, 2, 9, trainable_percent=100.0, train_seconds=5.0,
+                   examples_per_second=9.0),
+        image_text("lora", 1, 1, 3, 1, trainable_percent=2.0, train_seconds=4.0,
+                   examples_per_second=8.0),
+        image_text("adapter", 5, 5, 1, 5, trainable_percent=5.0, train_seconds=6.0,
+                   examples_per_second=7.0),
+        image_text("frozen", 8, 8, 8, 8, trainable_percent=1.0, train_seconds=1.0),
+        [row("full", "nlvr", 55.0, suite="nlvr", key="nlvr")],
+    )  # fmt: skip
+    shown = json.loads(report(tmp_path, "--sort", column, "--format", "json").stdout)["items"]
+    assert [item["method"] for item in shown] == [*expected, "frozen", "full"]
+    for format in ("table", "markdown", "latex", "csv"):
+        text = report(tmp_path, "--sort", column, "--format", format).stdout
+        places = [re.search(rf"^(\| |measured,)?{name}\b", text, re.MULTILINE) for name in expected]
+        starts = [place.start() for place in places if place]
+        assert len(starts) == 3 and starts == sorted(starts)
+
+
+def test_an_unknown_column_exits_2_with_the_nearest(folder: Path) -> None:
+    result = report(folder, "--sort", "vqav3")
+    assert result.exit_code == 2
+    assert "--sort vqav3: Unknown column 'vqav3'. Did you mean 'vqav2'? Known: " in result.stderr
+
+
+def test_pages_without_media_make_nothing_and_pages_with_them_say_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def make(visual: str, say: Callable[[str], None]) -> Path:
+        calls.append(visual)
+        say("gqa")
+        say("coco")
+        return tmp_path / "mini"
+
+    monkeypatch.setattr("vlbench.leaderboard.site.pictures.mini_root", make)
+    rows = image_text("full", 1, 2, 3, 4)
+    describe(write(tmp_path / "results", rows), rows)
+    spec = tmp_path / "results" / "runs" / rows[0]["key"] / "spec.json"
+    spec.write_text(spec.read_text().replace('"edition": "full"', '"edition": "mini"'))
+    words = ("--format", "html", "--out", str(tmp_path / "site"))
+    result = report(tmp_path / "results", *words, "--no-media")
+    assert (result.exit_code, calls) == (0, [])
+    assert result.stderr == f"Written: {tmp_path / 'site' / 'index.html'}\n"
+    result = report(tmp_path / "results", *words)
+    assert (result.exit_code, calls) == (0, ["image"])
+    assert result.stderr.count("The pages show the pictures of examples. --no-media leaves") == 1
+    assert "making the mini edition, which these pictures come from: gqa" in result.stderr
+    assert report(tmp_path, "--no-media").exit_code == 2
 
 
 def test_one_task_of_a_suite_is_shown_without_an_average_of_the_suite(folder: Path) -> None:

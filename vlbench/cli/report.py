@@ -50,6 +50,17 @@ def report(
     method: Annotated[
         list[str] | None, typer.Option(help="Only these methods, comma list or repeated.")
     ] = None,
+    max_trainable: Annotated[
+        float | None,
+        typer.Option(help="Only rows that train at most this percentage of the parameters: 5."),
+    ] = None,
+    sort: Annotated[
+        str,
+        typer.Option(
+            help="Order rows by this column, best or cheapest first: method, trainable, average, "
+            "a task, a metric or a cost."
+        ),
+    ] = "",
     families: Annotated[
         bool, typer.Option("--families", help="Show each question family too, with its majority.")
     ] = False,
@@ -59,26 +70,38 @@ def report(
     paper: Annotated[
         bool, typer.Option("--paper", help="Show what papers published too, with their source.")
     ] = False,
+    no_media: Annotated[
+        bool,
+        typer.Option(
+            "--no-media", help="html: no pictures; the mini edition is not made for them."
+        ),
+    ] = False,
 ) -> None:
     """Show results: mean and deviation over seeds per method, and the cost in trainable weights."""
     _check_out(format, out)
+    if no_media and format is not Format.HTML:
+        raise UsageError("--no-media is an option of --format html; leave it away.")
+    if max_trainable is not None and not 0 <= max_trainable <= 100:
+        raise UsageError(f"--max-trainable {max_trainable:g}: should be a percentage, 0 to 100.")
     from vlbench.backbones import BACKBONES
     from vlbench.leaderboard.boards import Filters, read_boards
     from vlbench.leaderboard.examples import Examples
     from vlbench.leaderboard.report import paper_parts
 
     filters = Filters(
-        tasks or (), backbone or (), edition or (), include or (), BACKBONES, method or ()
+        *(tasks or (), backbone or (), edition or (), include or (), BACKBONES, method or ()),
+        max_trainable=max_trainable,
+        sort=sort,
     )
     damaged: list[DataError] = []
     boards = read_boards(results, filters, Examples(results), damaged)
     if format is Format.HTML and out is not None:
         from vlbench.leaderboard.site import write_site
 
-        note(f"Written: {write_site(boards, results, out, say=note)}")
+        note(f"Written: {write_site(boards, results, out, say=note, has_media=not no_media)}")
     else:
         shown = {row.method for board in boards for row in board.rows} if method else None
-        papers = paper_parts(boards, shown) if paper else []
+        papers = paper_parts(boards, shown, max_trainable) if paper else []
         _write(boards, format, out, families, costs, papers)
     if damaged:
         raise DataError("\n".join(f"Left out: {each}" for each in damaged))

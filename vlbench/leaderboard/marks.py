@@ -20,7 +20,7 @@ BELOW_NOTE = (
 
 def is_best(row: Row, metric: str, board: Board) -> bool:
     """Whether a row is the best or ties with it; nobody is the best of one, or near a floor."""
-    several = sum(metric in each.ties for each in board.rows) > 1
+    several = sum(metric in each.ties for each in board.marked or board.rows) > 1
     is_above = not row.is_floor and metric not in row.near_floor
     return several and is_above and row.ties.get(metric) == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Collection, Sequence
 
 from rich.console import Console
@@ -49,9 +50,15 @@ def sheets(
     return found
 
 
-def paper_parts(boards: Sequence[Board], methods: Collection[str] | None = None) -> list[PaperPart]:
+def paper_parts(
+    boards: Sequence[Board],
+    methods: Collection[str] | None = None,
+    max_trainable: float | None = None,
+) -> list[PaperPart]:
     """The published rows to show with each board."""
     rows = paper_rows()
+    if max_trainable is not None:
+        rows = [row for row in rows if (row.trainable_percent or math.inf) <= max_trainable]
     return [published_with(board, rows, methods) for board in boards]
 
 

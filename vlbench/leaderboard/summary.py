@@ -148,6 +148,10 @@ class Board:
     notes: Sequence[str] = field(default_factory=tuple)
     is_part: bool = False
     """Whether only one of the suite's tasks is shown: its value is no average of the suite."""
+    marked: Sequence[Row] = ()
+    """All rows where only some are shown; marks are among these."""
+    order: str = ""
+    """The column that the rows are ordered by, where it was asked for; else by their average."""
 
 
 def summarise(

@@ -52,7 +52,7 @@ class Table:
     notes: Sequence[str]
     chart: Chart | None
     sorted_column: int
-    """By which the rows come; the last one with the average."""
+    """By which the rows come, as a rule the average; -1 where the user chose another one."""
     is_tall: bool
 
 
@@ -72,7 +72,7 @@ def make_table(place: Place, layout: Layout) -> Table:
         tasks=[(task, layout.task_page(task)) for task in board.mains],
         notes=place.sheet.notes,
         chart=make_chart(place),
-        sorted_column=len(columns) - 1,
+        sorted_column=-1 if board.order else len(columns) - 1,
         is_tall=len(lines) > TALL,
     )
 

@@ -51,8 +51,11 @@ class Picture(NamedTuple):
 class Pictures:
     """The pictures of a site: each is copied when it is first wanted."""
 
-    def __init__(self, folder: SiteFolder, say: Say = lambda _: None) -> None:
+    def __init__(
+        self, folder: SiteFolder, say: Say = lambda _: None, has_media: bool = True
+    ) -> None:
         self.folder = folder
+        self.has_media = has_media
         self.say = say
         self._mini: dict[Visual, str] = {}
         self._readers: dict[tuple[str, str], Reader | None] = {}
@@ -63,6 +66,8 @@ class Pictures:
         self, spec: Mapping[str, Any], card: Mapping[str, Any], shown: Prediction
     ) -> list[Picture]:
         """The pictures of an example of a task; none where one of them is not at hand."""
+        if not self.has_media:
+            return []
         name, root = str(card.get("reader", "")), self._root(spec, card)
         reader = self._reader(name, root) if root else None
         if reader is None or not self._is_same(reader, spec, card, shown):
@@ -81,8 +86,16 @@ class Pictures:
         return self._mini[visual]
 
     def _made(self, visual: Visual) -> str:
+        what = "clips" if visual == "video" else "pictures"
+        reasons = [f"The pages show the {what} of examples. --no-media leaves them out."]
+
+        def say(step: str) -> None:
+            while reasons:
+                self.say(reasons.pop())
+            self.say(f"making the mini edition, which these {what} come from: {step}")
+
         try:
-            return str(mini_root(visual, lambda what: self.say(f"making the mini edition: {what}")))
+            return str(mini_root(visual, say))
         except (MissingError, UsageError, OSError) as error:
             self.say(f"no pictures of the mini edition: {error}")
             return ""

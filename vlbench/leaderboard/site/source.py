@@ -40,12 +40,17 @@ class Source:
     """Reads what the pages of one site show, and keeps what several pages need."""
 
     def __init__(
-        self, boards: Sequence[Board], results: Path, folder: SiteFolder, say: Say = lambda _: None
+        self,
+        boards: Sequence[Board],
+        results: Path,
+        folder: SiteFolder,
+        say: Say = lambda _: None,
+        has_media: bool = True,
     ) -> None:
         self.layout = Layout(boards)
         self.results = results
         self.say = say
-        self.pictures = Pictures(folder, say)
+        self.pictures = Pictures(folder, say, has_media)
         self.runs: Mapping[str, Run] = {run.key: run for board in boards for run in board.runs}
         self.papers = paper_rows()
         self._difficulties: dict[tuple[str, str], Difficulty | None] = {}

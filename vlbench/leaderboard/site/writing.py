@@ -37,22 +37,21 @@ def write_site(
     results: Path,
     out: Path,
     say: Callable[[str], None] = lambda _: None,
+    has_media: bool = True,
 ) -> Path:
     """Write the site of these boards, whose runs lie in `results`, to the folder `out`.
 
+    Without media no example has its pictures or clips, and the mini edition is not made for them.
     Files of an earlier site that are gone from this one are removed; a folder that holds anything
     else is refused. Returns the first page.
     """
     folder = SiteFolder(out)
     with writing(out):
-        _write(boards, results, folder, say)
+        _write(boards, Source(boards, results, folder, say, has_media), folder)
     return out / "index.html"
 
 
-def _write(
-    boards: Sequence[Board], results: Path, folder: SiteFolder, say: Callable[[str], None]
-) -> None:
-    source = Source(boards, results, folder, say)
+def _write(boards: Sequence[Board], source: Source, folder: SiteFolder) -> None:
     layout, pages = source.layout, _templates()
     for name in STATIC:
         folder.write(name, (HERE / "static" / name).read_bytes())
