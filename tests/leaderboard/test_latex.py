@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.leaderboard.boards import METRICS, boards_of, official, three_methods, tied
-from tests.leaderboard.builders import image_text
+from tests.leaderboard.builders import image_text, row
 from vlbench.leaderboard.latex import LINES, escape, latex_document
 from vlbench.leaderboard.numbers import MINUS
 from vlbench.leaderboard.report import paper_parts, sheets
@@ -77,9 +77,24 @@ def test_numbers_and_deviations_are_columns_of_their_own(tmp_path: Path) -> None
     text = latex_document(sheets(boards_of(tmp_path, *runs)))
     assert r"full & 4.00 & 66.5 & $\pm$0.7 & 58.0 & $\pm$0.0 &" in text
     assert r"\begin{tabular}{l r r@{\,}l r@{\,}l r@{\,}l r@{\,}l r@{\,}l r}" in text
-    assert r"\label{tab:image-text-on-mini-bart-mini-edition-test-split}" in text
+    assert r"\label{tab:image-text-mini-bart}" in text
     for rule in ("toprule", "midrule", "bottomrule"):
         assert text.count(f"\\{rule}") == 1
+
+
+def test_labels_are_short_and_each_stands_for_one_table(tmp_path: Path) -> None:
+    runs = [
+        image_text("full", 66, 58, 71, 112),
+        image_text("full", 66, 58, 71, 112, edition="full", key="a"),
+        image_text("full", 66, 58, 71, 112, scope="smoke", limit=64, key="b"),
+        image_text("full", 66, 58, 71, 112, scope="smoke", limit=32, key="c"),
+        [row("full", "nlvr", 55.0, suite="image-text mini-bart smoke 2", key="d")],
+    ]
+    text = latex_document(sheets(boards_of(tmp_path, *runs), costs=True))
+    labels = re.findall(r"\\label\{tab:(.*)\}", text)
+    assert len(labels) == len(set(labels)) == 10
+    assert {"image-text-mini-bart", "image-text-mini-bart-costs"} <= {*labels}
+    assert {"image-text-mini-bart-full", "image-text-mini-bart-smoke-2"} <= {*labels}
 
 
 def test_a_table_longer_than_a_page_goes_on_in_another_with_the_notes_last() -> None:

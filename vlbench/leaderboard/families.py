@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vlbench.leaderboard.marks import BELOW
 from vlbench.leaderboard.numbers import NONE, number, short_metric
-from vlbench.leaderboard.sheets import Cell, Heading, Sheet, title
+from vlbench.leaderboard.sheets import Cell, Heading, Sheet, label, title
 from vlbench.leaderboard.summary import Board, Row
 
 ALL = ""
@@ -22,7 +24,8 @@ def family_sheets(board: Board) -> list[Sheet]:
         name = f"{title(board)}: {task} {short_metric(metric, task)} by family"
         rows_are_methods = len(board.rows) > len(families)
         make = _by_method if rows_are_methods else _by_family
-        sheets.append(make(board, metric, families, name))
+        sheet = make(board, metric, families, name)
+        sheets.append(replace(sheet, label=f"{label(board)} {task} families"))
     return sheets
 
 

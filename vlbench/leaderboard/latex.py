@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 
 from vlbench.leaderboard.marks import BELOW
 from vlbench.leaderboard.numbers import MINUS, NONE
@@ -65,13 +65,15 @@ WESTERN = "ÆæØøŒœßŁł"
 
 def latex_document(sheets: Sequence[Sheet]) -> str:
     """A document of a table per sheet."""
-    labels: Counter[str] = Counter()
-    tables = []
+    tables: dict[str, str] = {}
     for part in (part for sheet in sheets for part in _parts(sheet)):
-        label = re.sub("[^a-z0-9]+", "-", part.title.lower()).strip("-")
-        labels[label] += 1
-        tables.append(latex_table(part, f"{label}-{labels[label]}" if labels[label] > 1 else label))
-    return "\n".join([HEAD, *tables, "\\vlbenchend\n"])
+        name = re.sub("[^a-z0-9]+", "-", part.label.lower()).strip("-")
+        numbered = (f"{name}-{number}" for number in count(2))
+        label = (
+            name if name not in tables else next(each for each in numbered if each not in tables)
+        )
+        tables[label] = latex_table(part, label)
+    return "\n".join([HEAD, *tables.values(), "\\vlbenchend\n"])
 
 
 def latex_table(sheet: Sheet, label: str) -> str:

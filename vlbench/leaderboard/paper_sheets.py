@@ -36,7 +36,8 @@ def with_published(sheet: Sheet, board: Board, part: PaperPart) -> list[Sheet]:
         f"Published: {board.suite} on {part.rows[0].row.backbone}, full edition: "
         f"{' and '.join(part.otherwise)}, not to be compared with what was measured here"
     )
-    return [sheet, Sheet(title, main_headings(board), [lines], notes)]
+    label = f"{board.suite} {part.rows[0].row.backbone} published"
+    return [sheet, Sheet(title, main_headings(board), [lines], notes, label)]
 
 
 def _sources(rows: Sequence[Published]) -> dict[str, int]:

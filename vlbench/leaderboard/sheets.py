@@ -37,6 +37,8 @@ class Sheet:
     sections: Sequence[Sequence[Sequence[Cell]]]
     """Groups of rows, with a line between them; the first is what was measured and ranked."""
     notes: Sequence[str]
+    label: str = "table"
+    """What a paper refers to it by, in a few words; several sheets may have the same."""
 
 
 def main_sheet(board: Board) -> Sheet:
@@ -45,7 +47,8 @@ def main_sheet(board: Board) -> Sheet:
     floors = [_main_row(row, board) for row in board.rows if row.is_floor]
     floors += [_majority_row(board)] if has_majority(board) else []
     sections = [section for section in (methods, floors) if section]
-    return Sheet(title(board), main_headings(board), sections, board_notes(board))
+    notes = board_notes(board)
+    return Sheet(title(board), main_headings(board), sections, notes, label(board))
 
 
 def main_headings(board: Board) -> list[Heading]:
@@ -75,7 +78,8 @@ def cost_sheet(board: Board) -> Sheet:
     sections = [
         [_cost_row(row) for row in board.rows if row.is_floor is floor] for floor in (False, True)
     ]
-    return Sheet(f"{title(board)}: costs", headings, [rows for rows in sections if rows], notes)
+    shown = [rows for rows in sections if rows]
+    return Sheet(f"{title(board)}: costs", headings, shown, notes, f"{label(board)} costs")
 
 
 def title(board: Board) -> str:
@@ -85,6 +89,13 @@ def title(board: Board) -> str:
     apart = f" ({board.apart})" if board.apart else ""
     what = f"{', '.join(board.mains)} of {board.suite}" if board.is_part else board.suite
     return f"{what} on {board.backbone}, {board.edition} edition, test split{scope}{apart}"
+
+
+def label(board: Board) -> str:
+    """Suite or task, backbone, and what is not as by default: `image-text mini-bart`."""
+    names = {board.edition, board.scope} - {"mini", "complete"}
+    tasks = "+".join(board.mains) if board.is_part else board.suite
+    return " ".join([tasks, board.backbone, *sorted(names)])
 
 
 def _main_row(row: Row, board: Board) -> list[Cell]:
