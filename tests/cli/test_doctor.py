@@ -172,7 +172,42 @@ def make(file: Path) -> None:
     file.write_text("")
 
 
+def test_a_backbone_says_what_it_needs_and_where_that_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    result = doctor("--json", "--backbone", "clip-t5")
+    assert result.exit_code == 3
+    found = findings(result)
+    weights = found["weights of clip-t5"]["remedy"]
+    assert "`hf download t5-base`" in weights and "--backbone-path" in weights
+    assert str(tmp_path / "hub") in weights
+    pictures, clips = found["features of clip-rn101"], found["features of clip-vit-b32"]
+    assert "no --root with feature stores" in pictures["remedy"] and pictures["is_needed"]
+    assert "hf download openai/clip-vit-base-patch32" in clips["remedy"] and not clips["is_needed"]
+    assert found["data"]["is_there"]
+    assert "Missing: weights of clip-t5, features of clip-rn101." in result.stderr
+
+
+def test_a_backbone_whose_weights_and_features_are_there_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "data" / "features" / "clip-rn101" / "COCO"
+    store.mkdir(parents=True)
+    weights = tmp_path / "weights"
+    make(weights / "config.json")
+    words = ("--json", "--backbone", "clip-bart", "--backbone-path", "weights", "--root", "data")
+    found = findings(doctor(*words))
+    assert f"No backbone in {weights}: " in found["weights of clip-bart"]["remedy"]
+    make(weights / "model.safetensors")
+    found = findings(doctor(*words))
+    assert found["weights of clip-bart"]["found"] == str(weights)
+    assert found["features of clip-rn101"]["found"] == str(store)
+    assert "features of mini" not in findings(doctor("--json"))
+
+
 def test_unknown_names_exit_2() -> None:
+    assert "Did you mean 'clip-bart'?" in doctor("--backbone", "clip-brat").stderr
     result = doctor("--launcher", "slrm")
     assert result.exit_code == 2
     assert "--launcher slrm: Did you mean 'slurm'?" in result.stderr

@@ -19,6 +19,12 @@ def doctor(
     edition: Annotated[
         str | None, typer.Option(help="mini (generated) or full (official files).")
     ] = None,
+    backbone: Annotated[
+        str, typer.Option(help="Look for this backbone's weights, and for features it reads.")
+    ] = "mini-bart",
+    backbone_path: Annotated[
+        Path | None, typer.Option(help="Folder with the backbone's weights.")
+    ] = None,
     results: Annotated[Path, typer.Option(help="Where results are kept.")] = Path("results"),
     launcher: Annotated[str, typer.Option(help="local, or slurm: then Slurm is needed.")] = "local",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -26,7 +32,7 @@ def doctor(
     """Look for everything the default run needs; exit 3 when something is missing."""
     from vlbench.doctor import examine
 
-    findings = examine(root, edition, results, launcher)
+    findings = examine(root, edition, results, launcher, backbone, backbone_path)
     if json:
         print_json("doctor", [finding._asdict() for finding in findings])
     else:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
+from vlbench.backbones import backbone_row
 from vlbench.cards.task import Edition
 from vlbench.config import SlurmSettings, config_files, load_config
+from vlbench.doctor.backbone import find_backbone
 from vlbench.doctor.cluster import find_slurm
 from vlbench.doctor.data import find_data
 from vlbench.doctor.devices import find_devices
@@ -20,16 +22,26 @@ __all__ = ["Finding", "examine"]
 EDITIONS: tuple[str, ...] = get_args(Edition)
 
 
-def examine(root: Path | None, edition: str | None, results: Path, launcher: str) -> list[Finding]:
+def examine(
+    root: Path | None,
+    edition: str | None,
+    results: Path,
+    launcher: str,
+    backbone: str = "mini-bart",
+    backbone_path: Path | None = None,
+) -> list[Finding]:
     """Everything that is looked for, for runs with these options."""
     for option, value, known in (("edition", edition, EDITIONS), ("launcher", launcher, LAUNCHERS)):
         if value is not None and value not in known:
             raise UsageError(f"--{option} {value}: {nearest(value, known)}")
+    backbone_row(backbone)
+    below = root.expanduser().absolute() if root else None
     told = _configuration()
     settings = load_config().slurm if told.is_there else SlurmSettings()
     is_slurm = launcher == "slurm"
     return [
         *(python(), *packages(), models(), java(), *find_devices(), told),
+        *find_backbone(backbone, backbone_path, below),
         *((cache(), find_data(root, edition)) if told.is_there else ()),  # it may name the cache
         *(results_folder(results), locks(results)),
         *extras(needed={"submitit"} if is_slurm else set()),

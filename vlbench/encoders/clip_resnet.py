@@ -44,7 +44,7 @@ class ClipResnet:
     def __init__(self, name: str, model: str, weights: Path | None, device: str) -> None:
         self.name = name
         self.device = device
-        timm = _library()
+        timm = _library(model)
         folder = weights_folder(name, f"timm/{model}", weights)
         file = weights_file(folder, FILES)
         self.hash = weights_hash([file], PREPROCESSING)
@@ -67,15 +67,16 @@ class ClipResnet:
         return features
 
 
-def _library() -> Any:
+def _library(model: str) -> Any:
     try:
         return import_module("timm")
     except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision of another torch
         raise MissingError(
             f"CLIP's ResNets need timm and torchvision ({error}): pip install "
-            f"'vlbench[clip-resnet]', in an environment of its own, with the torchvision that was "
-            f"built for torch {torch.__version__}; another one breaks transformers. Features that "
-            "were extracted there, or the authors' own, are read here without it."
+            f"'vlbench[clip-resnet]' and `hf download timm/{model}`, in an environment of its "
+            f"own, with the torchvision that was built for torch {torch.__version__}; another one "
+            "breaks transformers. Features that were extracted there, or the authors' own, are "
+            "read here without it."
         ) from None
 
 
