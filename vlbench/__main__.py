@@ -7,7 +7,7 @@ import sys
 
 from vlbench.errors import INTERRUPTED
 from vlbench.garbage import collect_rarely
-from vlbench.streams import guard_streams
+from vlbench.streams import AnswerLost, flush_answer, guard_streams
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
@@ -27,10 +27,12 @@ def main() -> None:
         run()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except AnswerLost as lost:
+        sys.exit(lost.exit_code)
     finally:
         for each in INTERRUPTS:
             signal.signal(each, signal.SIG_IGN)
-        sys.stdout.flush()  # here an error still has an exit code
+        flush_answer()
 
 
 if __name__ == "__main__":

@@ -19,10 +19,19 @@ SIGNS = {"−": "-", "—": "-", "─": "-", "±": "+-", "×": "x", "↓": "v", 
 """What stands for the signs of our tables; any other is written as Python escapes it."""
 
 
+class AnswerLost(BaseException):
+    """Standard output cannot be written, and that has been said: no error of what was computed."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
 def guard_streams(has_answer: bool = True) -> None:
     """Replace the process's standard streams; only a program that starts calls this.
 
-    Without an answer, as in a worker, what is lost of standard output is ignored as well.
+    Without an answer, as in a worker, what is lost of standard output is ignored as well; else
+    AnswerLost goes up to the program.
     """
     codecs.register_error("vlbench", _replaced)
     for number in (0, 1, 2):
@@ -34,6 +43,14 @@ def guard_streams(has_answer: bool = True) -> None:
     sys.stderr = _guarded(sys.stderr, _Stream(2, has_answer=False))
 
 
+def flush_answer() -> None:
+    """Write what is buffered while an error still has an exit code: at the end of a program."""
+    try:
+        sys.stdout.flush()
+    except AnswerLost as lost:
+        sys.exit(lost.exit_code)
+
+
 class _Stream(io.FileIO):
     """A standard stream below its buffer."""
 
@@ -42,22 +59,22 @@ class _Stream(io.FileIO):
         self._has_answer = has_answer
 
     def write(self, content: Any, /) -> int:
-        """Write the content; end the process where that fails and it is the answer."""
+        """Write the content; AnswerLost where that fails and it is the answer."""
         try:
             return super().write(content)
         except OSError as error:
             if self._has_answer:
                 self._has_answer = False  # what is still buffered fails again
-                _end(error)
+                raise _lost(error) from None
             return len(content)
 
 
-def _end(error: OSError) -> None:
+def _lost(error: OSError) -> AnswerLost:
     if error.errno == errno.EPIPE:
-        sys.exit(UNREAD)
+        return AnswerLost(UNREAD)
     why = "it is closed" if error.errno == errno.EBADF else error.strerror
     print(f"vlbench: standard output: the answer cannot be written: {why}.", file=sys.stderr)
-    sys.exit(MissingError.exit_code)
+    return AnswerLost(MissingError.exit_code)
 
 
 def _guarded(stream: TextIO | None, raw: _Stream) -> TextIO:

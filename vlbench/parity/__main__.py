@@ -12,7 +12,7 @@ from vlbench.cli.output import note, print_json
 from vlbench.errors import RunFailed, VlbenchError
 from vlbench.parity.folder import check_folder, list_goldens
 from vlbench.parity.outcome import TOLERANCES, Outcome
-from vlbench.streams import guard_streams
+from vlbench.streams import AnswerLost, guard_streams
 
 WIDTH = 9
 """Of a column of errors, in characters."""
@@ -98,6 +98,8 @@ def main() -> None:
     except VlbenchError as error:
         note(f"vlbench: {error}")
         sys.exit(error.exit_code)
+    except AnswerLost as lost:
+        sys.exit(lost.exit_code)
 
 
 if __name__ == "__main__":
