@@ -176,8 +176,7 @@ def _rows(outcome: Outcome) -> list[dict[str, Any]]:
     """The test rows of a finished run."""
     import pyarrow.parquet as pq
 
-    with outcome.folder.result.open("rb") as content:
-        table = pq.read_table(content)
+    table = pq.read_table(outcome.folder.result)
     return [row for row in table.to_pylist() if row["split"] == "test"]
 
 

@@ -79,8 +79,7 @@ def _read(file: Path) -> dict[str, Any] | None:
     import pyarrow.parquet as pq
 
     try:
-        with file.open("rb") as content:  # Arrow takes no path that is not UTF-8
-            rows = pq.ParquetFile(content).read(columns=list(COLUMNS)).to_pylist()
+        rows = pq.ParquetFile(file).read(columns=list(COLUMNS)).to_pylist()
     except (OSError, pa.ArrowException):
         return None
     if not rows or len(rows[0]) < len(COLUMNS):

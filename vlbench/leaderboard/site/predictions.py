@@ -40,8 +40,7 @@ class Predictions:
 
     def __init__(self, file: Path) -> None:
         try:
-            with file.open("rb") as content:
-                self._table = pq.read_table(content, columns=COLUMNS)
+            self._table = pq.read_table(file, columns=COLUMNS)
         except (OSError, pa.ArrowException) as error:
             reason = str(error).partition("\n")[0]
             raise DataError(f"{file}: Not readable predictions: {reason}") from None
