@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 
-from vlbench.errors import INTERRUPTED
-from vlbench.garbage import collect_rarely
-from vlbench.streams import AnswerLost, flush_answer, guard_streams
-
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+from vlbench.isolation import isolate
 
 
 def main() -> None:
@@ -18,6 +13,13 @@ def main() -> None:
     Once it has ended they change nothing: Python takes its handlers away before its last moments,
     and a command that had done its work would end as a killed one.
     """
+    isolate()
+    import signal
+
+    from vlbench.errors import INTERRUPTED
+    from vlbench.garbage import collect_rarely
+    from vlbench.streams import AnswerLost, flush_answer, guard_streams
+
     collect_rarely()
     guard_streams()
     try:
@@ -30,7 +32,7 @@ def main() -> None:
     except AnswerLost as lost:
         sys.exit(lost.exit_code)
     finally:
-        for each in INTERRUPTS:
+        for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_IGN)
         flush_answer()
 

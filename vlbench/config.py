@@ -7,21 +7,25 @@ is `vlbench/config.toml` below the folder for configuration. The project's value
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from vlbench.cards.checking import Checked, check, dotted, refuse
 from vlbench.cards.files import CardFile, read_table
 from vlbench.cards.method import Override
 from vlbench.cards.resolve import merge
 from vlbench.cards.task import Edition
+from vlbench.errors import CardError, UsageError
+from vlbench.printable import printable
 
 PROJECT_FILE = "vlbench.toml"
 USER_FILE = "vlbench/config.toml"
+ONLY_YOURS = f"Only --outside-code and a file of your own, ~/.config/{USER_FILE}, may say this."
 NOT_OPTIONS = {"cache", "set", "slurm"}
 """Keys that are no option's default."""
 
@@ -37,22 +41,39 @@ def _comma_list(value: object) -> object:
 def _single(value: object) -> object:
     if not isinstance(value, str | int | float):
         raise ValueError("Should be a single value, as an option of sbatch takes it")
-    return value
+    return _plain(value) if isinstance(value, str) else value
+
+
+def _plain(text: str) -> str:
+    """What may stand in a line of a job's script, and stays in that line."""
+    if printable(text) != text:
+        raise ValueError("Should be one line without control characters")
+    return text
+
+
+def _option(name: str) -> str:
+    """An option of sbatch as a key of `extra`."""
+    if not re.fullmatch(r"(--)?[A-Za-z][A-Za-z0-9_-]*", name):
+        raise ValueError("Should be the name of an option of sbatch")
+    return name
 
 
 CommaList = Annotated[str, BeforeValidator(_comma_list)]
+Line = Annotated[str, AfterValidator(_plain)]
+Option = Annotated[str, AfterValidator(_option)]
+Single = Annotated[Any, BeforeValidator(_single)]
 
 
 class SlurmSettings(Checked):
     """`[slurm]`: what jobs of `--launcher slurm` ask for; what is left out, the cluster decides."""
 
-    partition: str | None = None
+    partition: Line | None = None
     """The partition, or several with commas between."""
-    account: str | None = None
+    account: Line | None = None
     """The account that is charged."""
-    qos: str | None = None
+    qos: Line | None = None
     """The quality of service."""
-    constraint: str | None = None
+    constraint: Line | None = None
     """Features that a node must have."""
     time_minutes: int | None = Field(default=None, ge=1)
     """Time limit of a job; a run that needs longer is requeued and goes on."""
@@ -66,9 +87,9 @@ class SlurmSettings(Checked):
     """At most so many jobs of a plan at once."""
     signal_seconds: int = Field(default=90, ge=1)
     """How long before the time limit a job is warned, so that it writes a checkpoint."""
-    setup: tuple[str, ...] = ()
+    setup: tuple[Line, ...] = ()
     """Shell lines before the worker, such as `module load cuda`."""
-    extra: dict[str, Annotated[Any, BeforeValidator(_single)]] = {}
+    extra: dict[Option, Single] = {}
     """Further options of sbatch, passed through as they are."""
 
 
@@ -114,6 +135,8 @@ class Settings(Checked):
     """Where results are kept."""
     cache: Path | None = None
     """Where what can be made again is kept."""
+    outside_code: bool | None = None
+    """Whether code that others name may run; in the user's file only."""
     set: CardSettings = CardSettings()
     """Overrides of cards."""
     slurm: SlurmSettings = SlurmSettings()
@@ -141,6 +164,17 @@ class Config:
         """The table `[set]` with dotted keys: `train.epochs`."""
         return dict(leaves(self.values.get("set", {})))
 
+    def refuse_code(self, keys: Iterable[str]) -> None:
+        """Refuse code that the project's file names under one of these keys."""
+        for key in keys:
+            file = self.sources.get(key)
+            if file is not None and file != _user_file():
+                raise UsageError(
+                    f"{file}: {key}: names code to run, and anyone may have written this file: "
+                    "--outside-code allows it, as does outside_code = true in a file of your own, "
+                    f"~/.config/{USER_FILE}."
+                )
+
 
 def load_config() -> Config:
     """The project's file over the user's, as far as they are there."""
@@ -149,6 +183,8 @@ def load_config() -> Config:
     files = config_files()
     for file in files:
         said = _read(file)
+        if "outside_code" in said and file != _user_file():
+            raise CardError(f"{file}: outside_code: {ONLY_YOURS}")
         merge(values, said)
         sources |= {key: file for key, _ in leaves(said)}
     return Config(values, sources, files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 BUG = 5
@@ -74,3 +75,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     is_of_torch = isinstance(error, RuntimeError) and any(t in str(error) for t in OUT_OF_MEMORY)
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or is_of_torch
+
+
+def whose_exit(error: SystemExit) -> str:
+    """Which code wanted the process to end; vlbench's own raises errors, so it is outside code."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{frame.filename}, line {frame.lineno}: SystemExit({error.code!r}) was raised there, and "
+        "no code that vlbench calls may end its process."
+    )

@@ -11,8 +11,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlbench.errors import BUG, INTERRUPTED, RunFailed, VlbenchError, is_out_of_memory
+from vlbench.errors import (
+    BUG,
+    INTERRUPTED,
+    RunFailed,
+    VlbenchError,
+    is_out_of_memory,
+    whose_exit,
+)
 from vlbench.garbage import collect_rarely
+from vlbench.isolation import isolate
 from vlbench.streams import guard_streams
 
 if TYPE_CHECKING:
@@ -138,6 +146,8 @@ def explained(error: BaseException, path: Path) -> tuple[int, str, str]:
         return error.exit_code, "failed", str(error)
     if isinstance(error, OSError):
         return RunFailed.exit_code, "failed", f"{error.filename or path}: {error.strerror or error}"
+    if isinstance(error, SystemExit):
+        return RunFailed.exit_code, "failed", whose_exit(error)
     if is_out_of_memory(error):
         text = (
             f"out of memory: {error} (--max-batch auto computes a batch in parts that fit, "
@@ -148,5 +158,6 @@ def explained(error: BaseException, path: Path) -> tuple[int, str, str]:
 
 
 if __name__ == "__main__":
+    isolate()
     guard_streams(has_answer=False)
     sys.exit(main(sys.argv[1:], has_signals=True))

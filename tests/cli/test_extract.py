@@ -67,7 +67,7 @@ def test_unreadable_pictures_end_with_exit_code_3(images, tmp_path) -> None:
     ("words", "code", "told"),
     [
         (("--encoder", "mni"), 2, "Did you mean 'mini'"),
-        (("--encoder", "no.such:Thing"), 2, "cannot be imported"),
+        (("--encoder", "no.such:Thing"), 2, "no module named 'no'"),
         (("--encoder", "mini", "--device", "gpu"), 2, "should be auto, cpu or a GPU's number"),
         (("--encoder", "mini", "--device", "99"), 3, "this machine has"),
         (("--encoder", "mini", "--batch-size", "0"), 2, "Invalid value for '--batch-size'"),

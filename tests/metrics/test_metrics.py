@@ -38,7 +38,7 @@ def test_a_metric_from_outside_loads_by_module_and_function() -> None:
         ("no_such_module:score", "no_such_module"),
         ("vlbench.metrics.vqa:scor", "scor"),
         ("vlbench.metrics.vqa:VERSIONS", "not a function"),
-        (":score", "Cannot load"),
+        (":score", "Empty module name"),
     ],
 )
 def test_an_unknown_metric_is_a_usage_error(name: str, message: str) -> None:

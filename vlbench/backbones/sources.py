@@ -121,7 +121,7 @@ def _shapes(kind: Any, source: str | Path, usual: Any) -> Any:
 
 def _pretrained(model: Any, source: str | Path) -> Any:
     try:
-        return model.from_pretrained(source, local_files_only=True)
+        return model.from_pretrained(_source_folder(source), local_files_only=True)
     except (OSError, ValueError) as error:
         raise _not_there(source) from error
 
@@ -137,7 +137,9 @@ def _resize(language: Any, rows: int, std: float) -> None:
 def pretrained_tokenizer(source: str | Path) -> Any:
     """The published tokenizer with the added tokens."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            _source_folder(source), local_files_only=True, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise _not_there(source) from error
     add_tokens(tokenizer)
@@ -155,6 +157,11 @@ def weights_folder(source: str | Path) -> Path:
         return Path(snapshot_download(str(source), local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError, ValueError) as error:
         raise _not_there(source) from error
+
+
+def _source_folder(source: str | Path) -> Path:
+    """A hub's name is in the hub's cache, whatever the current folder holds under that name."""
+    return source if isinstance(source, Path) else weights_folder(source)
 
 
 def _package_folder(source: str | Path) -> Path:

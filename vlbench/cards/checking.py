@@ -72,7 +72,7 @@ def dotted(location: Iterable[int | str]) -> str:
             text += f"[{part}]"
         else:
             bare = part.replace("-", "").replace("_", "").isalnum()
-            text += ("." if text else "") + (part if bare else f'"{part}"')
+            text += ("." if text else "") + (part if bare else json.dumps(part, ensure_ascii=False))
     return text
 
 

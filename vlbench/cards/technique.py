@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlbench.cards.checking import Fault, check
 from vlbench.errors import UsageError, nearest
+from vlbench.outside import load
 from vlbench.techniques import TECHNIQUES, parts_of
 
 if TYPE_CHECKING:
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
 def find_technique(name: str, folder: Path | None = None) -> type[Technique]:
     """The technique of that name in the table TECHNIQUES, or at "module:Class".
 
-    Several joined by "+" are their composition. Outside modules are looked for where Python looks,
-    then in the current folder and in `folder`.
+    Several joined by "+" are their composition. Outside modules may lie in `folder`.
     """
     parts = parts_of(name)
     if len(parts) == 1:
@@ -41,39 +39,13 @@ def _find_one(name: str, folder: Path | None) -> type[Technique]:
             f"Unknown technique '{name}'. {nearest(name, TECHNIQUES)} "
             'Your own is named "module:Class".'
         )
-    module_name, _, attribute = target.partition(":")
-    if name not in TECHNIQUES:
-        _look_in(Path.cwd(), folder)
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        missing = error.name or module_name
-        is_it = f"{module_name}.".startswith(f"{missing}.")
-        hint = "Is it installed, or a file beside the card?" if is_it else ""
-        raise UsageError(f"'{name}': no module named '{missing}'. {hint}".rstrip()) from None
-    except Exception as error:
-        raise UsageError(
-            f"'{name}': importing '{module_name}' failed: {type(error).__name__}: {error}"
-        ) from error
-    found = getattr(module, attribute, None)
-    if found is None:
-        public = [each for each in vars(module) if not each.startswith("_")]
-        raise UsageError(
-            f"'{name}': module '{module_name}' has no '{attribute}'. {nearest(attribute, public)}"
-        )
+    found = load(name, target, folder)
     if not (isinstance(found, type) and issubclass(found, Technique)):
         raise UsageError(
-            f"'{name}': '{attribute}' is not a technique: it must be a subclass of "
+            f"'{name}': '{target.partition(':')[2]}' is not a technique: it must be a subclass of "
             "vlbench.techniques.base.Technique."
         )
     return found
-
-
-def _look_in(*places: Path | None) -> None:
-    """Let Python find modules in these folders, after all others."""
-    for place in places:
-        if place is not None and str(place.resolve()) not in sys.path:
-            sys.path.append(str(place.resolve()))
 
 
 def technique_faults(table: dict[str, Any], folder: Path | None) -> list[Fault]:

@@ -29,7 +29,7 @@ from vlbench.cli.score import score
 from vlbench.cli.show import list_cards, show
 from vlbench.cli.status import status
 from vlbench.cli.verify import verify
-from vlbench.errors import BUG, INTERRUPTED, VlbenchError
+from vlbench.errors import BUG, INTERRUPTED, UsageError, VlbenchError, whose_exit
 
 
 class Commands(TyperGroup):
@@ -58,6 +58,9 @@ class Commands(TyperGroup):
         except VlbenchError as error:
             note(f"vlbench: {error}")
             raise typer.Exit(error.exit_code) from None
+        except SystemExit as error:
+            note(f"vlbench: {whose_exit(error)}")
+            raise typer.Exit(UsageError.exit_code) from None
         except KeyboardInterrupt:
             note("vlbench: interrupted")
             raise typer.Exit(INTERRUPTED) from None

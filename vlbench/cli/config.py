@@ -67,6 +67,44 @@ def merged_settings(given: Iterable[str] | None) -> tuple[str, ...]:
     return (*written.values(), *typed.values())
 
 
+def refuse_outside_code(context: typer.Context) -> None:
+    """Refuse code that the project's file names and this command would run without --outside-code.
+
+    What the command line, variables and the user's own file name is the user's choice.
+    """
+    from vlbench.config import load_config
+
+    if not context.params.get("outside_code"):
+        config = load_config()
+        config.refuse_code(_keys_that_name_code(context, config))
+
+
+def _keys_that_name_code(context: typer.Context, config: Config) -> Iterator[str]:
+    """The keys of files that count in this command and whose values are code, or name some."""
+    from vlbench.cards.files import split_names
+    from vlbench.cards.task import find_tasks
+
+    given = context.params
+
+    def from_file(option: str) -> str:
+        source = context.get_parameter_source(option)
+        is_default = source is not None and source.name == "DEFAULT_MAP"
+        return str(given[option]) if is_default else ""
+
+    if ":" in from_file("encoder"):
+        yield "encoder"
+    if tasks := from_file("tasks"):
+        cards = [card for name in split_names(tasks) for card in find_tasks(name)[1]]
+        if any(":" in f"{card.reader}{card.metric}{card.submission}" for card in cards):
+            yield "tasks"
+    if "settings" in given:
+        typed = _by_key([*_variable_settings(), *(given["settings"] or ())])
+        if "technique" not in typed and ":" in str(config.card_settings.get("technique")):
+            yield "set.technique"
+    if given.get("launcher") == "slurm":
+        yield from (key for key in config.sources if key.startswith(("slurm.setup", "slurm.extra")))
+
+
 def note_unknown_variables(root: Any) -> None:
     """Tell of variables that are spelt like ours and that nothing reads."""
     names = sorted(name for name in os.environ if name.startswith(f"{PREFIX}_"))

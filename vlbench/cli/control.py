@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlbench.cli import selectors
+from vlbench.cli.config import refuse_outside_code
 from vlbench.cli.output import note, print_json, print_table
 from vlbench.cli.run import Devices, Jobs, Launcher, Processes, TimeLimit, do, resources_of
 from vlbench.errors import RunFailed, UsageError
@@ -65,6 +66,7 @@ HEADINGS = ("key", "run", "outcome")
 
 
 def retry(
+    context: typer.Context,
     runs: Runs = None,
     launcher: Launcher = "local",
     devices: Devices = "auto",
@@ -72,6 +74,7 @@ def retry(
     processes: Processes = 1,
     time_limit: TimeLimit = None,
     results: selectors.Results = Path("results"),
+    outside_code: selectors.OutsideCode = False,
     json: selectors.Json = False,
 ) -> None:
     """Go on with runs that failed, ran out of memory or time, were cancelled or stopped.
@@ -81,7 +84,9 @@ def retry(
     from vlbench.running.folder import ENDINGS
     from vlbench.running.launchers import find_launcher
     from vlbench.running.spec import RunSpec
+    from vlbench.verifying.trust import outside_names, refusal
 
+    refuse_outside_code(context)
     resources = resources_of(launcher, devices, jobs, processes, time_limit)
     device = find_launcher(resources).device
     folders = _named(runs, results) if runs else _not_done(results)
@@ -90,6 +95,9 @@ def retry(
         note(f"{results}: no run ended badly, there is nothing to retry.")
         return
     specs = [RunSpec.read(folder.spec_file) for folder in chosen]
+    named = sorted({name for spec in specs for name in outside_names(spec)})
+    if named and not outside_code:  # anyone may have written the specs
+        raise UsageError(f"{results}: what is to be retried {refusal(named)}.")
     moved = [spec.model_copy(update={"device": device}) for spec in specs]
     do(moved, results, resources, json)
 

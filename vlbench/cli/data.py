@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vlbench.cli.config import refuse_outside_code
 from vlbench.cli.extract import extract_features
 from vlbench.cli.output import note, print_json, print_table
+from vlbench.cli.selectors import OutsideCode
 
 if TYPE_CHECKING:
     from vlbench.cards.task import TaskCard
@@ -36,6 +38,7 @@ def make_mini(
 
 @data.command("check")
 def check(
+    context: typer.Context,
     tasks: Annotated[
         str | None,
         typer.Option(help="Suites or tasks with commas between; all of the edition if left out."),
@@ -53,6 +56,7 @@ def check(
     features: Annotated[
         list[Path] | None, typer.Option(help="A feature store, repeatable.")
     ] = None,
+    outside_code: OutsideCode = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Read every split, look for its pictures and features; say what a run would miss.
@@ -62,6 +66,7 @@ def check(
     from vlbench.data.check import check_tasks
     from vlbench.running.inputs import data_root, task_edition, wanted_features
 
+    refuse_outside_code(context)
     found = []
     folders = tuple(each.expanduser().resolve() for each in features or ())
     for cards in _by_visual(tasks, edition):

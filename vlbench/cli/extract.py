@@ -9,9 +9,11 @@ from typing import Annotated
 
 import typer
 
+from vlbench.cli.config import refuse_outside_code
 from vlbench.cli.counting import counting
 from vlbench.cli.devices import device_of
 from vlbench.cli.output import note, print_document
+from vlbench.cli.selectors import OutsideCode
 
 
 class Kind(StrEnum):
@@ -22,6 +24,7 @@ class Kind(StrEnum):
 
 
 def extract_features(
+    context: typer.Context,
     encoder: Annotated[str, typer.Option(help="mini, clip-rn101, clip-vit-b32, or module:name.")],
     images: Annotated[Path, typer.Option(help="The folder of the pictures, searched to its end.")],
     out: Annotated[Path, typer.Option(help="The store, a new folder.")],
@@ -34,6 +37,7 @@ def extract_features(
     ] = Kind.PICTURES,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures encoded at once.")] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu, or a GPU's number.")] = "auto",
+    outside_code: OutsideCode = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run a frozen encoder over pictures and keep what it gives; goes on where it was killed.
@@ -45,6 +49,7 @@ def extract_features(
     from vlbench.data.stores.partial import partial_of
     from vlbench.encoders import load_encoder
 
+    refuse_outside_code(context)
     started = time.monotonic()
     loaded = load_encoder(encoder, weights, device_of(device, "--device"))
     unit = "clips" if kind is Kind.FRAMES else kind.value

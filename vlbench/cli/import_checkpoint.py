@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlbench.cli.config import merged_settings
+from vlbench.cli.config import merged_settings, refuse_outside_code
 from vlbench.cli.output import note, print_document, print_table
+from vlbench.cli.selectors import OutsideCode
 from vlbench.cli.show import Json
 from vlbench.errors import UsageError
 from vlbench.out import check_out
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 def import_checkpoint(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(help="A state dict: .safetensors, .pth, .pt or .bin.")],
     method: Annotated[str, typer.Option(help="The method it was trained with.")],
     backbone: Annotated[str, typer.Option(help="The backbone it was trained on.")],
@@ -36,6 +38,7 @@ def import_checkpoint(
     out: Annotated[
         Path | None, typer.Option(help="The file to write; FILE.METHOD.safetensors if left out.")
     ] = None,
+    outside_code: OutsideCode = False,
     json: Json = False,
 ) -> None:
     """Import a checkpoint of VL-Adapter, Ladder-Side-Tuning or VL-PET, for `run --init`.
@@ -49,6 +52,7 @@ def import_checkpoint(
     from vlbench.data.fingerprint import file_hash
     from vlbench.tensors import unique_state
 
+    refuse_outside_code(context)
     changes = list(merged_settings(settings))
     model, card, suite, names = _model(method, backbone, backbone_path, tasks, changes)
     target = out or Path(f"{file.stem}.{card.name}.safetensors")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlbench.cli.config import merged_settings
+from vlbench.cli.config import merged_settings, refuse_outside_code
 from vlbench.cli.output import note, print_json, print_table
+from vlbench.cli.selectors import OutsideCode
 from vlbench.cli.show import Json
 from vlbench.errors import CardError, VlbenchError
 
@@ -20,6 +21,7 @@ TOTALS = ("trainable", "total", "%", "published")
 
 
 def params(
+    context: typer.Context,
     method: Annotated[
         list[str] | None, typer.Option(help="Methods, comma list or repeated; all when left out.")
     ] = None,
@@ -36,6 +38,7 @@ def params(
     groups: Annotated[
         bool, typer.Option("--groups", help="Show which parts of the model they belong to.")
     ] = False,
+    outside_code: OutsideCode = False,
     json: Json = False,
 ) -> None:
     """Count the trainable parameters of methods, by group, without weights or training.
@@ -46,6 +49,7 @@ def params(
     from vlbench.cards import find_methods, find_tasks
     from vlbench.cards.method import all_methods
 
+    refuse_outside_code(context)
     backbone_row(backbone)  # an unknown name is told before anything is built
     suite, cards = find_tasks(tasks)
     changes = list(merged_settings(settings))

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from vlbench.cli import selectors
+from vlbench.cli.config import refuse_outside_code
 from vlbench.cli.output import note, print_json, print_table, say
 from vlbench.cli.run import Devices, Jobs, Launcher, Processes, resources_of
 from vlbench.cli.selectors import select
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 
 def plan(
+    context: typer.Context,
     method: selectors.Method,
     tasks: selectors.Tasks,
     backbone: selectors.Backbone = "mini-bart",
@@ -37,6 +41,7 @@ def plan(
     jobs: Jobs = 1,
     processes: Processes = 1,
     results: selectors.Results = Path("results"),
+    outside_code: selectors.OutsideCode = False,
     json: selectors.Json = False,
 ) -> None:
     """Show every run that `run` would do with its state, and an estimate; start nothing.
@@ -46,6 +51,7 @@ def plan(
     from vlbench.running.launchers import find_launcher
     from vlbench.running.plan import plan as make_plan
 
+    refuse_outside_code(context)
     resources = resources_of(launcher, devices, jobs, processes, None)
     starter = find_launcher(resources)
     asked = select(

@@ -9,8 +9,9 @@ import typer
 
 from vlbench.cli.filters import Backbones, Editions, Methods, Seeds, Tasks, filters
 from vlbench.cli.output import note, print_json, print_table
+from vlbench.cli.selectors import OutsideCode
 from vlbench.cli.show import Json
-from vlbench.cli.verify import OutsideCode, Root, totals, verify_runs
+from vlbench.cli.verify import Root, totals, verify_runs
 
 commands = typer.Typer(
     help="Pack runs for others, take runs of others in.",

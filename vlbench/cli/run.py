@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlbench.cli import selectors
+from vlbench.cli.config import refuse_outside_code
 from vlbench.cli.output import note, print_json, print_table
 from vlbench.cli.selectors import select
 from vlbench.errors import RunFailed, UsageError, VlbenchError
@@ -40,6 +41,7 @@ Checkpointing = Annotated[
 
 
 def run(
+    context: typer.Context,
     method: selectors.Method,
     tasks: selectors.Tasks,
     backbone: selectors.Backbone = "mini-bart",
@@ -69,12 +71,14 @@ def run(
         ),
     ] = False,
     results: selectors.Results = Path("results"),
+    outside_code: selectors.OutsideCode = False,
     json: selectors.Json = False,
 ) -> None:
     """Train, score and keep what is not done yet; the same command again goes on."""
     from vlbench.running.launchers import find_launcher
     from vlbench.running.plan import plan
 
+    refuse_outside_code(context)
     resources = resources_of(launcher, devices, jobs, processes, time_limit, detach)
     starter = find_launcher(resources)
     asked = select(

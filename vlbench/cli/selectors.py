@@ -44,6 +44,13 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", envvar="VLBENCH_SET", help="key=value over the card, repeatable."),
 ]
+OutsideCode = Annotated[
+    bool,
+    typer.Option(
+        "--outside-code",
+        help="Run code that is not vlbench's and that a file from elsewhere names.",
+    ),
+]
 Results = Annotated[Path, typer.Option(help="Where results are kept.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -12,6 +12,7 @@ import typer
 from vlbench.cli.counting import counting
 from vlbench.cli.filters import Backbones, Editions, Methods, Seeds, Tasks, filters
 from vlbench.cli.output import note, print_json, print_table, say
+from vlbench.cli.selectors import OutsideCode
 from vlbench.cli.show import Json
 from vlbench.errors import RunFailed
 
@@ -20,12 +21,6 @@ if TYPE_CHECKING:
     from vlbench.verifying.verify import Verified, Verifier
 
 Root = Annotated[Path | None, typer.Option(help="Where the full edition's files lie.")]
-OutsideCode = Annotated[
-    bool,
-    typer.Option(
-        "--outside-code", help="Import techniques, readers and metrics that are not vlbench's."
-    ),
-]
 COLUMNS = ("run", "key", "file", "row", "column", "stored", "recomputed", "why")
 SHOWN = 5
 """Cells of one column of a file that are listed, JSON has them all; runs that are not done."""

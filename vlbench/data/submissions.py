@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple, cast
 
 from vlbench.data.example import Example
 from vlbench.errors import UsageError, nearest
+from vlbench.outside import load
 
 Answers = Mapping[str, str]
 
@@ -84,13 +84,9 @@ def load_format(name: str) -> Format:
     """The format of that name in the table, or at "module:function"."""
     if name in FORMATS:
         return FORMATS[name]
-    module, _, function = name.partition(":")
-    if not function:
+    if ":" not in name:
         raise UsageError(
             f"Unknown submission format '{name}'. {nearest(name, FORMATS)} "
             'Your own is named "module:function".'
         )
-    try:
-        return cast(Format, getattr(importlib.import_module(module), function))
-    except Exception as error:
-        raise UsageError(f"'{name}': {type(error).__name__}: {error}") from error
+    return cast(Format, load(name))

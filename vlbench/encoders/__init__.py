@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from vlbench.errors import UsageError, nearest
+from vlbench.outside import load
 
 ENCODERS = {
     "mini": "vlbench.encoders.mini:MiniEncoder",
@@ -31,11 +31,4 @@ def load_encoder(name: str, weights: Path | None = None, device: str = "cpu") ->
     """
     if name not in ENCODERS and ":" not in name:
         raise UsageError(f"Unknown encoder '{name}'. {nearest(name, ENCODERS)}")
-    module, _, attribute = ENCODERS.get(name, name).partition(":")
-    try:
-        function = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        if name in ENCODERS:
-            raise
-        raise UsageError(f"Encoder '{name}' cannot be imported: {error}") from None
-    return function(weights, device)
+    return load(name, ENCODERS.get(name, name))(weights, device)

@@ -6,13 +6,13 @@ A metric takes the official annotations and the predicted texts, both by example
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, cast
+from typing import cast
 
 from vlbench.errors import UsageError, nearest
 from vlbench.metrics.scored import Metric
+from vlbench.outside import load
 
 METRICS = {
     "accuracy": "vlbench.metrics.accuracy:score",
@@ -49,13 +49,16 @@ def load_metric(name: str, validation: bool = False) -> Metric:
         raise UsageError(
             f"Unknown metric '{name}'. {nearest(name, METRICS)} Or your own: \"module:function\"."
         )
-    return cast(Metric, _load(target))
+    function = load(name, target)
+    if not callable(function):
+        raise UsageError(f"Cannot load the metric '{name}': it is not a function.")
+    return cast(Metric, function)
 
 
 def require_metric(name: str) -> None:
     """Raise a MissingError now if this metric could not be computed here later."""
     if name in REQUIREMENTS:
-        _load(REQUIREMENTS[name])()
+        load(name, REQUIREMENTS[name])()
 
 
 @contextmanager
@@ -63,16 +66,5 @@ def started_ahead(names: Iterable[str]) -> Iterator[None]:
     """While it lasts, what these metrics need runs, once for all of them."""
     with ExitStack() as stack:
         for target in sorted({AHEAD[name] for name in names if name in AHEAD}):
-            stack.enter_context(_load(target)(at_once=True))
+            stack.enter_context(load(target)(at_once=True))
         yield
-
-
-def _load(target: str) -> Any:
-    module_name, _, attribute = target.partition(":")
-    try:
-        function = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"Cannot load the metric '{target}': {error}") from error
-    if not callable(function):
-        raise UsageError(f"Cannot load the metric '{target}': it is not a function.")
-    return function

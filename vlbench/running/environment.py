@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 
 from vlbench.cache import cache_folder
+from vlbench.isolation import isolated
 
 SCRUBBED = (
     *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK"),
@@ -23,7 +24,7 @@ each of a step's thousands of small operations waits 50 microseconds for its thr
 
 def worker_environment(threads: int | None = None, devices: str | None = None) -> dict[str, str]:
     """This process's environment for a worker; `devices` is its CUDA_VISIBLE_DEVICES."""
-    environment = with_defaults(scrubbed(os.environ))
+    environment = isolated(with_defaults(scrubbed(os.environ)))
     environment["VLBENCH_CACHE"] = str(cache_folder())  # whatever a file says by then
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)

@@ -77,7 +77,7 @@ class Others:
 
     def start(self) -> None:
         """Start them; what they print goes where this process's words go."""
-        command = [sys.executable, "-m", "vlbench.running.ranks", str(self.folder.absolute())]
+        command = [sys.executable, "-P", "-m", "vlbench.running.ranks", str(self.folder.absolute())]
         command += [str(self.meeting), str(self.count), self.device]
         for rank in range(1, self.count):
             self.processes.append(subprocess.Popen([*command, str(rank)], stdin=subprocess.PIPE))

@@ -65,8 +65,8 @@ def test_an_outside_reader_is_named_by_module_and_class(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("nowhere.at_all:Reader", "No module named 'nowhere'"),
-        ("vlbench.data.readers.gqa:Gqa", "no attribute 'Gqa'"),
+        ("nowhere.at_all:Reader", "no module named 'nowhere'"),
+        ("vlbench.data.readers.gqa:Gqa", "has no 'Gqa'"),
         ("pathlib:Path", "is not a reader"),
     ],
 )

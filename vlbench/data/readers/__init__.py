@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 from vlbench.data.readers.base import Reader
 from vlbench.errors import UsageError, nearest
+from vlbench.outside import load
 
 READERS = {
     "vqav2": "vlbench.data.readers.vqav2:VQAv2",
@@ -25,18 +25,15 @@ READERS = {
 
 def load_reader(name: str, root: Path) -> Reader:
     """The reader of that name in the table READERS, or at "module:Class", of the data in `root`."""
-    module_name, _, attribute = READERS.get(name, name).partition(":")
-    if not attribute:
+    target = READERS.get(name, name)
+    if ":" not in target:
         raise UsageError(
             f"Unknown reader '{name}'. {nearest(name, READERS)} Your own is named \"module:Class\"."
         )
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:
-        raise UsageError(f"'{name}': {type(error).__name__}: {error}") from error
+    found = load(name, target)
     if not (isinstance(found, type) and issubclass(found, Reader)):
         raise UsageError(
-            f"'{name}': '{attribute}' is not a reader: it must be a subclass of "
+            f"'{name}': '{target.partition(':')[2]}' is not a reader: it must be a subclass of "
             "vlbench.data.readers.base.Reader."
         )
     return found(root)

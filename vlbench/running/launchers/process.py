@@ -94,7 +94,7 @@ class WorkerProcess:
 
 def worker_command(folder: RunFolder, where: str, processes: int = 1) -> list[str]:
     """The command of a worker; one that is not launched, but started by hand, is nowhere."""
-    command = [sys.executable, "-m", "vlbench.worker", str(folder.path.absolute())]
+    command = [sys.executable, "-P", "-m", "vlbench.worker", str(folder.path.absolute())]
     launched = ["--launched", where] if where else []
     more = ["--processes", str(processes)] if processes > 1 else []
     return [*command, *launched, *more]

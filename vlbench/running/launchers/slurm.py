@@ -8,8 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlbench.errors import MissingError, RunFailed
+from vlbench.errors import MissingError, RunFailed, UsageError
 from vlbench.hints import results_option
+from vlbench.printable import printable
 from vlbench.running.claim import Claim, HeldError
 from vlbench.running.folder import RunFolder
 from vlbench.running.launchers import Outcome, Resources, done_before, outcome_of
@@ -82,7 +83,7 @@ class SlurmLauncher:
             return "# nothing to submit: every run is done, at work or queued"
         asked = self._asked([spec for spec, _ in to_do])
         lines = [
-            f"# task {number}: {spec.name}, {folder.path.absolute()}"
+            printable(f"# task {number}: {spec.name}, {folder.path.absolute()}")
             for number, (spec, folder) in enumerate(to_do)
         ]
         return "\n".join([script(asked, _home(results), len(to_do)).rstrip(), "", *lines])
@@ -90,6 +91,7 @@ class SlurmLauncher:
     def run(self, specs: Sequence[RunSpec], results: Path, view: View) -> list[Outcome]:
         """Submit what is neither done nor queued, and follow all of it; Ctrl-C leaves the jobs."""
         require_slurm()
+        _home(results)  # refused before anything is written
         self.view = view
         self.results = results
         self.outcomes: dict[str, Outcome] = {}
@@ -258,8 +260,14 @@ class SlurmLauncher:
 
 
 def _home(results: Path) -> Path:
-    """Where submitit keeps scripts, pickles and what jobs print."""
-    return results.absolute() / "slurm"
+    """Where submitit keeps scripts, pickles and what jobs print; its path stands in scripts."""
+    home = results.absolute() / "slurm"
+    if printable(str(home)) != str(home):
+        raise UsageError(
+            f"--results {printable(str(results))}: for --launcher slurm its path should hold no "
+            "control characters."
+        )
+    return home
 
 
 def _runs(count: int) -> str:

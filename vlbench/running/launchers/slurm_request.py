@@ -6,12 +6,14 @@ import math
 import os
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlbench.errors import MissingError, UsageError
+from vlbench.printable import printable
 from vlbench.running.launchers.slurm_queue import outside_of_jobs
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 SIGNAL_SLACK_SECONDS = 60
 """Slurm may warn a job so much earlier than it was asked to."""
+PYTHON = f"{shlex.quote(sys.executable)} -P"
+"""How jobs start Python: without the current folder on its path."""
 
 
 def computing_device(devices: str, gpus_per_node: int | None) -> str:
@@ -41,6 +45,9 @@ def check_resources(resources: Resources) -> None:
         )
     if resources.processes < 1:
         raise UsageError("--processes: should be 1 or more.")
+    name = os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2")  # it stands in the script
+    if f"SIG{name}" not in signal.Signals.__members__:
+        raise UsageError(f"SUBMITIT_PREEMPT_SIGNAL={printable(name)}: no such signal; USR2 is one.")
     minutes, warned = minutes_of(resources), resources.slurm.signal_seconds
     if minutes is not None and 60 * minutes <= warned + SIGNAL_SLACK_SECONDS:
         raise UsageError(
@@ -101,7 +108,7 @@ def script(asked: Mapping[str, Any], folder: Path, count: int) -> str:
     """The script that submitit gives to sbatch for so many runs."""
     from submitit.slurm.slurm import _make_sbatch_string
 
-    worker = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+    worker = f"{PYTHON} -u -m submitit.core._submit {shlex.quote(str(folder))}"
     array: dict[str, Any] = {"map_count": count} if count > 1 else {}
     text: str = _make_sbatch_string(command=worker, folder=folder, **array, **asked)
     return text

@@ -12,7 +12,7 @@ from typing import Any
 from vlbench.config import load_config
 from vlbench.errors import MissingError
 from vlbench.running.launchers.slurm_job import RunJob
-from vlbench.running.launchers.slurm_request import environment, in_words
+from vlbench.running.launchers.slurm_request import PYTHON, environment, in_words
 
 
 def submit(work: Sequence[RunJob], asked: dict[str, Any], home: Path) -> list[str]:
@@ -23,7 +23,7 @@ def submit(work: Sequence[RunJob], asked: dict[str, Any], home: Path) -> list[st
     said = io.StringIO()  # submitit prints what it raises, too
     try:
         with _environment(environment(asked, os.environ)), redirect_stderr(said):
-            executor = submitit.SlurmExecutor(home)
+            executor = submitit.SlurmExecutor(home, python=PYTHON)
             executor.update_parameters(**asked)
             with executor.batch():
                 jobs = [executor.submit(each) for each in work]
