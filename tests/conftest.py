@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +55,15 @@ def bench(_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setenv("VLBENCH_CACHE", str(_bench.root.parent / "cache"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return _bench
+
+
+@pytest.fixture
+def _forgotten(tmp_path: Path) -> Iterator[None]:
+    """What a test imports from its folder is imported anew by others that name theirs alike."""
+    yield
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 SIGNALS = {

@@ -351,3 +351,21 @@ def test_what_means_nothing_on_a_cluster_is_refused(
     settings = SlurmSettings(signal_seconds=120)
     with pytest.raises(UsageError, match=message):
         SlurmLauncher(Resources(slurm=settings, **resources))  # type: ignore[arg-type]
+
+
+def test_a_results_folder_of_two_lines_is_refused(cluster: FakeSlurm, tmp_path: Path) -> None:
+    """Its path stands in the script."""
+    launcher, results = SlurmLauncher(Resources(launcher="slurm")), tmp_path / "a\ntouch b"
+    for act in (launcher.dry_run, lambda specs, folder: launcher.run(specs, folder, Quiet())):
+        with pytest.raises(UsageError, match=r"a\[U\+000A\]touch b: .* no control characters"):
+            act(toy_specs(1), results)
+    assert not results.exists()
+
+
+def test_the_names_of_runs_are_no_lines_of_the_printed_script(
+    cluster: FakeSlurm, results: Path
+) -> None:
+    (spec,) = toy_specs(1)
+    named = spec.model_copy(update={"suite": "mine\ntouch b"})
+    text = SlurmLauncher(Resources(launcher="slurm")).dry_run([named], results)
+    assert "mine[U+000A]touch b" in text

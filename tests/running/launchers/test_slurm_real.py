@@ -19,6 +19,7 @@ import pytest
 from tests.running.builders import Bench, do, predictions, rows
 from tests.running.launchers.slurm_daemons import missing, slurm
 from tests.running.launchers.toys import Quiet
+from tests.traps import set_traps
 from vlbench.config import SlurmSettings
 from vlbench.running.folder import RunFolder
 from vlbench.running.launchers import Outcome, Resources, launch
@@ -204,3 +205,32 @@ def test_a_job_that_slurm_takes_and_can_never_start_is_known(
     (outcome,) = submitted([cluster.spec()], tmp_path / "results", **settings)
     job = str(outcome.folder.job()["job"])
     until(lambda: "time_minutes" in look([job])[job].hindrance)
+
+
+def test_a_job_imports_nothing_of_the_folder_it_was_submitted_from(
+    cluster: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither submitit's process, nor the worker; a setting stays one word of its line."""
+    told = set_traps(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    comment = "a # b --wrap=x 'c' \"d\" $(touch told) -e"
+    config = {"extra": {"comment": comment, "kill-on-invalid-dep": "yes"}}
+    (outcome,) = submitted([cluster.spec()], tmp_path / "results", **config)
+    job = str(outcome.folder.job()["job"])
+    assert f"Comment={comment}" in command("scontrol", "show", "job", job)
+    until(lambda: outcome.folder.is_settled and outcome.folder.is_done)
+    assert not told.exists(), told.read_text()
+
+
+def test_a_method_of_one_s_own_is_found_in_the_folder_a_job_was_submitted_from(
+    cluster: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("slurm_mine.py").write_text(
+        "from slurm_near import BitFit\nclass Mine(BitFit):\n    pass\n"
+    )
+    Path("slurm_near.py").write_text("from vlbench.techniques.bitfit import BitFit\n")
+    spec = cluster.spec("bitfit", settings=("technique=slurm_mine:Mine", "train.epochs=1"))
+    (outcome,) = submitted([spec], tmp_path / "results")
+    until(lambda: outcome.folder.state in ("done", "failed"))
+    assert outcome.folder.state == "done", outcome.folder.log.read_text()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vlbench.config import SlurmSettings
-from vlbench.errors import MissingError
+from vlbench.errors import MissingError, UsageError
 from vlbench.running.launchers import Resources
 from vlbench.running.launchers.slurm_request import (
+    check_resources,
     computing_device,
     environment,
     in_words,
@@ -111,3 +114,39 @@ def test_jobs_compute_on_gpus_whatever_the_machine_that_submits_them_has(
     assert computing_device("auto", None) == "cpu"
     assert is_on_gpus(Resources(), ["cpu"])
     assert not is_on_gpus(Resources(devices="cpu"), ["cpu"])
+
+
+BREAKS = ["a\nb", "a\rb", "a\x1b[2Jb", "a\x00b", "a\u2028b"]
+
+
+@pytest.mark.parametrize("text", BREAKS)
+@pytest.mark.parametrize("key", ["partition", "account", "qos", "constraint", "setup", "extra"])
+def test_no_setting_is_more_than_a_line_of_the_script(key: str, text: str) -> None:
+    value: object = {"setup": ["module load cuda", text], "extra": {"comment": text}}.get(key, text)
+    with pytest.raises(ValueError, match=f"(?s){key}.*one line without control characters"):
+        SlurmSettings.model_validate({key: value})
+
+
+@pytest.mark.parametrize(
+    "name", ["nice\n", "x\ntouch /tmp/x", "nice=5 --wrap", "a b", "", "--", "-c"]
+)
+def test_the_names_of_further_options_are_names(name: str) -> None:
+    with pytest.raises(ValueError, match="name of an option of sbatch"):
+        SlurmSettings.model_validate({"extra": {name: 1}})
+
+
+def test_a_value_stays_one_word_of_its_line() -> None:
+    value = "a # b --wrap=x 'c' \"d\" $(e) -f"
+    (line,) = option(lines(constraint=value), "constraint")
+    assert shlex.split(line.removeprefix("#SBATCH ")) == [f"--constraint={value}"]
+
+
+def test_a_warning_signal_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUBMITIT_PREEMPT_SIGNAL", "USR2\ntouch x")
+    with pytest.raises(UsageError, match=r"SUBMITIT_PREEMPT_SIGNAL=USR2\[U\+000A\]touch x"):
+        check_resources(Resources(launcher="slurm"))
+
+
+def test_jobs_start_python_without_the_current_folder() -> None:
+    text = script(request(Resources(), False), Path("/results/slurm"), 1)
+    assert f"{sys.executable} -P -u -m submitit.core._submit" in text

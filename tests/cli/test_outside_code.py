@@ -1,0 +1,166 @@
+"""Code that the file of a project names runs with --outside-code only; so does what retry finds."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.running.builders import Bench
+from vlbench.cli.app import app
+from vlbench.running.folder import RunFolder
+
+EVIL = """
+from pathlib import Path
+Path("told").touch()
+from vlbench.techniques.bitfit import BitFit
+class X(BitFit):
+    pass
+def encoder(weights, device):
+    raise SystemExit(0)
+"""
+SETTINGS = '[set]\ntechnique = "{}"\n'
+PLAN = ("plan", "--method", "bitfit")
+PARAMS = ("params", "--method", "bitfit", "--tasks", "vqav2")
+
+
+pytestmark = pytest.mark.usefixtures("_forgotten")
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bench: Bench) -> Path:
+    """A folder that was cloned, with code; the user stands in it."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("VLBENCH_CONFIG")
+    folder = tmp_path / "project"
+    (folder / ".git").mkdir(parents=True)
+    (folder / "evil.py").write_text(EVIL)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def vlbench(*words: str, **environment: str) -> Result:
+    return CliRunner().invoke(app, list(words), env=environment)
+
+
+def assert_refused(result: Result, key: str) -> None:
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"vlbench: {Path.cwd() / 'vlbench.toml'}: {key}: names code to run")
+    assert "--outside-code" in line
+    assert not Path("told").exists()
+
+
+@pytest.mark.parametrize("technique", ["evil:X", "adapter+evil:X"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        (*PLAN, "--tasks", "vqav2"),
+        ("run", "--method", "bitfit", "--tasks", "vqav2"),
+        ("run", "--method", "bitfit", "--tasks", "vqav2", "--dry-run"),
+        PARAMS,
+        ("import-checkpoint", "x.pth", "--method", "bitfit", "--backbone", "mini-bart"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_technique_of_the_project_s_file_is_refused(
+    project: Path, words: tuple[str, ...], technique: str
+) -> None:
+    (project / "vlbench.toml").write_text(SETTINGS.format(technique))
+    assert_refused(vlbench(*words), "set.technique")
+
+
+def test_the_user_may_allow_it_and_what_he_names_himself_is_allowed(
+    project: Path, tmp_path: Path
+) -> None:
+    (project / "vlbench.toml").write_text(SETTINGS.format("evil:X"))
+    own = tmp_path / "home" / "vlbench" / "config.toml"
+    own.parent.mkdir(parents=True)
+
+    def runs(*more: str, **environment: str) -> None:
+        sys.modules.pop("evil", None)
+        result = vlbench(*PARAMS, *more, **environment)
+        assert result.exit_code == 0, result.stderr
+        Path("told").unlink()
+
+    runs("--outside-code")
+    runs(VLBENCH_OUTSIDE_CODE="1")
+    runs("--set", "technique=evil:X")
+    runs(VLBENCH_SET="technique=evil:X")
+    own.write_text("outside_code = true")
+    runs()
+    own.write_text(SETTINGS.format("evil:X"))
+    (project / "vlbench.toml").unlink()
+    runs()
+    (project / "vlbench.toml").write_text(SETTINGS.format("evil:X"))
+    assert_refused(vlbench(*PARAMS), "set.technique")
+    assert vlbench(*PARAMS, "--set", "technique=bitfit").exit_code == 0
+    assert not Path("told").exists()
+
+
+def test_a_project_cannot_allow_it_itself(project: Path) -> None:
+    (project / "vlbench.toml").write_text("outside_code = true\n" + SETTINGS.format("evil:X"))
+    result = vlbench(*PARAMS)
+    assert result.exit_code == 2
+    assert "vlbench.toml: outside_code: Only --outside-code and a file of your own" in result.stderr
+    assert not Path("told").exists()
+
+
+def test_an_encoder_of_the_project_s_file_is_refused(project: Path) -> None:
+    (project / "vlbench.toml").write_text('encoder = "evil:encoder"')
+    assert_refused(vlbench(*PLAN, "--tasks", "vqav2"), "encoder")
+    assert_refused(vlbench("data", "check"), "encoder")
+    extract = ("data", "extract-features", "--images", ".", "--out", "store")
+    assert_refused(vlbench(*extract), "encoder")
+    typed = vlbench(*extract, "--encoder", "evil:encoder")
+    assert typed.exit_code == 2
+    assert "evil.py, line 8: SystemExit(0)" in typed.stderr
+    assert Path("told").exists()
+
+
+@pytest.mark.parametrize("key", ["reader", "metric", "submission"])
+def test_a_task_card_of_the_project_s_file_is_refused_where_it_names_code(
+    project: Path, key: str
+) -> None:
+    lines = (Path(__file__).parents[2] / "tasks" / "vqav2.toml").read_text().splitlines()
+    kept = [line for line in lines if not line.startswith(f"{key} = ")]
+    card = project / "mine.toml"
+    card.write_text("\n".join([f'{key} = "evil:X"', *kept]))
+    (project / "vlbench.toml").write_text('tasks = ["gqa", "./mine.toml"]')
+    assert_refused(vlbench(*PLAN), "tasks")
+    assert_refused(vlbench("data", "check"), "tasks")
+    card.write_text("\n".join(lines))
+    assert vlbench(*PARAMS).exit_code == 0
+
+
+@pytest.mark.parametrize("line", ['setup = ["touch told"]', 'extra.task-prolog = "evil.sh"'])
+def test_shell_lines_and_options_of_the_project_s_file_are_refused(
+    project: Path, line: str, bench: Bench
+) -> None:
+    (project / "vlbench.toml").write_text(f'launcher = "slurm"\n[slurm]\n{line}\n')
+    key = f"slurm.{line.split(' = ')[0]}"
+    plan = (*PLAN, *bench.words()[3:], "--devices", "cpu")
+    assert_refused(vlbench(*plan), key)
+    assert_refused(vlbench("run", *plan[1:], "--dry-run"), key)
+    assert_refused(vlbench("retry"), key)
+    assert vlbench(*plan, "--launcher", "local").exit_code == 0
+    allowed = vlbench("run", *plan[1:], "--dry-run", "--outside-code")
+    assert allowed.exit_code == 0, allowed.stderr
+    assert line.split('"')[1] in allowed.stdout
+
+
+def test_retry_imports_what_specs_name_with_outside_code_only(project: Path, bench: Bench) -> None:
+    """A cloned folder may hold results, too."""
+    from vlbench.cards.technique import find_technique
+
+    assert find_technique("evil:X")
+    spec = bench.spec("bitfit", settings=("technique=evil:X",))
+    folder = RunFolder.of(Path("results"), spec)
+    folder.create(spec)
+    folder.write_status("failed", 1)
+    result = vlbench("retry")
+    assert result.exit_code == 2
+    assert "evil:X (--outside-code imports it)" in result.stderr
+    assert folder.state == "failed" and not folder.log.exists()
