@@ -26,6 +26,12 @@ class RunFailed(VlbenchError):
     exit_code = 1
 
 
+class JavaFailed(RunFailed):
+    """The Java of a caption scorer died or gave no answer."""
+
+    exit_code = 3
+
+
 class WorseThanAllowed(VlbenchError):
     """The gate of `vlbench compare` found a drop, or a number that is lost."""
 

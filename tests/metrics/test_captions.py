@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vlbench.errors import DataError, MissingError, RunFailed
+from vlbench.errors import DataError, JavaFailed, MissingError
 from vlbench.metrics import captions, java, ptb, started_ahead, value_captions
 from vlbench.metrics.references import prepare
 
@@ -154,11 +154,47 @@ def test_a_java_that_dies_is_told_with_its_last_words(
     fake.write_text("#!/bin/sh\n[ \"$1\" = -version ] && exit 0\necho 'no memory' >&2\nexit 1\n")
     fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    with pytest.raises(RunFailed, match=r"gave 0 lines for 1 captions .*no memory"):
+    with pytest.raises(JavaFailed, match=r"PTBTokenizer's Java ended with 1: no memory"):
         ptb.tokenize(["a dog"])
-    failure = pytest.raises(RunFailed, match="METEOR's Java ended early: no memory")
+    failure = pytest.raises(JavaFailed, match="METEOR's Java ended with 1: no memory")
+    with failure as failed, captions.running_meteor() as scorer:
+        scorer.compute_score({"1": ["a dog"]}, {"1": ["a dog"]})
+    assert failed.value.exit_code == 3
+
+
+def test_a_meteor_that_is_killed_while_it_scores_is_told_by_its_signal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(captions, "java_command", lambda *_: ["sh", "-c", "read line; kill -9 $$"])
+    failure = pytest.raises(JavaFailed, match=r"METEOR's Java was killed by SIGKILL\. .*memory")
     with failure, captions.running_meteor() as scorer:
         scorer.compute_score({"1": ["a dog"]}, {"1": ["a dog"]})
+
+
+LOCALES = {
+    "JAVA_TOOL_OPTIONS": "-Duser.language=tr -Duser.country=TR",
+    "JDK_JAVA_OPTIONS": "-Duser.language.format=ar -Duser.extensions=u-nu-arab",
+    "_JAVA_OPTIONS": "-Duser.language=tr",
+    "LC_ALL": "tr_TR.UTF-8",
+}
+"""Turkish lower-cases I to another letter; its decimals have commas."""
+
+
+@pytest.mark.parametrize("name", LOCALES)
+def test_tokens_are_the_same_in_every_locale(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, LOCALES[name])
+    assert ptb.tokenize(["IT IS IN ISTANBUL \u00c4"]) == ["it is in istanbul \u00e4"]
+
+
+def test_scores_are_the_same_in_every_locale(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in LOCALES.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("vlbench.metrics.references._recent", {})
+    gold = {"5": ["A dog in ISTANBUL."], "6": ["Cats INSIDE", "1.5 cats"]}
+    texts = {"5": "A dog IN Istanbul grass", "6": "two cats inside"}
+    found = captions.evaluate(gold, texts).overall
+    assert found["meteor"] == pytest.approx(0.4970528000831549, abs=1e-6)
+    assert found["rouge_l"] == pytest.approx(0.8684975849075688, abs=1e-9)
 
 
 def test_all_metrics_come_together(monkeypatch: pytest.MonkeyPatch) -> None:

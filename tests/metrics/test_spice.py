@@ -7,6 +7,7 @@ import pytest
 
 from vlbench.errors import MissingError, RunFailed
 from vlbench.metrics import references, spice
+from vlbench.metrics.java import LOCALE
 
 REFERENCES = {"1": ["A dog."], "2": ["a cat"]}
 CANDIDATES = {"2": "a mat", "1": "the dog"}
@@ -28,11 +29,12 @@ def java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(spice, "FOLDER", folder)
     program = tmp_path / "java"
     program.write_text(
-        f'#!/bin/sh\necho "$JDK_JAVA_OPTIONS" > {tmp_path}/options\ncp "$4" {tmp_path}/given\n'
+        f'#!/bin/sh\nshift {len(LOCALE)}\necho "$JDK_JAVA_OPTIONS" > {tmp_path}/options\n'
+        f'cp "$4" {tmp_path}/given\n'
         f'while [ "$1" != -out ]; do shift; done\ncp {tmp_path}/result "$2" || exit 1\n'
     )
     program.chmod(0o755)
-    monkeypatch.setattr(spice, "require_java", lambda: str(program))
+    monkeypatch.setattr("vlbench.metrics.java.require_java", lambda: str(program))
     return tmp_path
 
 

@@ -67,8 +67,13 @@ def test_a_queued_one_tells_its_job(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_one_that_ended_badly_tells_the_last_line_of_its_error(tmp_path: Path, ending: str) -> None:
-    error = f"Traceback\n{ending}: what was wrong\n"
+@pytest.mark.parametrize(
+    "error", ["Traceback\n  here\n{}: what was wrong\n", "{}: what was wrong\n  at"]
+)
+def test_one_that_ended_badly_tells_the_line_of_its_error_that_says_why(
+    tmp_path: Path, ending: str, error: str
+) -> None:
+    error = error.format(ending)
     made(tmp_path).write_status(ending, 1, error=error)
     done(tmp_path, OLD)
     assert (state(tmp_path).state, state(tmp_path).reason) == (ending, "what was wrong")

@@ -140,7 +140,7 @@ def _is_telling(name: str, rows: Sequence[Mapping[str, str]]) -> bool:
 def _texts(item: Item) -> dict[str, str]:
     """What the columns say of a run."""
     from vlbench.running.overview import told
-    from vlbench.running.states import last_line
+    from vlbench.running.states import short_error
 
     progress = told(item) if item["status"] == "running" else {}
     return {
@@ -153,5 +153,5 @@ def _texts(item: Item) -> dict[str, str]:
         "ex/s": progress.get("rate", ""),
         "eta": progress.get("left", ""),
         "where": item["where"] or (f"job {item['job']}" if item["status"] == "queued" else ""),
-        "error": last_line(item),
+        "error": short_error(item),
     }

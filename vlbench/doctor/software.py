@@ -8,7 +8,7 @@ from collections.abc import Collection
 from importlib.metadata import PackageNotFoundError, version
 
 from vlbench.doctor.finding import Finding
-from vlbench.errors import MissingError
+from vlbench.errors import VlbenchError
 from vlbench.metrics.java import require_java
 
 PACKAGES = (
@@ -59,11 +59,17 @@ def models() -> Finding:
 
 
 def java() -> Finding:
-    """What the scorers of captions run on."""
+    """What the scorers of captions run on: a caption is tokenized and goes through METEOR."""
     try:
-        return Finding("Java", True, require_java())
-    except MissingError as error:
+        from vlbench.metrics.captions import running_meteor
+        from vlbench.metrics.ptb import tokenize
+
+        with running_meteor() as scorer:
+            tokens = {"tried": tokenize(["A dog."])}
+            scorer.compute_score(tokens, tokens)
+    except (VlbenchError, ImportError, OSError) as error:
         return Finding("Java", False, "", str(error))
+    return Finding("Java", True, f"{require_java()}, scores a caption")
 
 
 def _package(name: str, remedy: str, is_needed: bool = True) -> Finding:

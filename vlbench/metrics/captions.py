@@ -7,20 +7,27 @@ which hardly anybody can run, is a matter of its own (`spice.py`).
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
 from typing import Any
 
-from pycocoevalcap.meteor.meteor import Meteor
+from pycocoevalcap.meteor import meteor as official
 
-from vlbench.errors import DataError, RunFailed
+from vlbench.errors import DataError
 from vlbench.metrics import rouge
-from vlbench.metrics.java import java_first_on_path
+from vlbench.metrics.java import java_command, java_environment, java_failed
 from vlbench.metrics.ngrams import find_ngrams
 from vlbench.metrics.ptb import tokenize
 from vlbench.metrics.references import prepare
 from vlbench.metrics.scored import Annotations, Predictions, Scored, check_ids
+
+METEOR_OPTIONS = ("-", "-", "-stdio", "-l", "en", "-norm")
+DYING_SECONDS = 5
+"""How long a METEOR that broke off its answer is given to end by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,32 +118,41 @@ def _meteor() -> Iterator[Any]:
 @contextmanager
 def running_meteor() -> Iterator[Any]:
     """METEOR 1.5 in a Java of its own, ended afterwards; it can score several sets."""
-    with java_first_on_path():
-        scorer = Meteor()
+    scorer = official.Meteor.__new__(official.Meteor)  # its __init__ starts Java as PATH has it
+    scorer.lock = Lock()
+    scorer.meteor_p = subprocess.Popen(
+        java_command("-Xmx2G", "-jar", official.METEOR_JAR, *METEOR_OPTIONS),
+        cwd=Path(official.__file__).parent,
+        env=java_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     try:
         yield scorer
     except (OSError, ValueError) as error:
         if scorer.lock.locked():  # it failed while it was scoring
-            said = _end(scorer)
-            raise RunFailed(f"METEOR's Java ended early: {said or error}") from error
+            raise java_failed("METEOR", *_end(scorer)) from error
         raise
     finally:
         _end(scorer)
 
 
-def _end(scorer: Any) -> str:
-    """Stop METEOR's Java, close its pipes, and return what it said last.
+def _end(scorer: Any) -> tuple[int | None, bytes]:
+    """Stop METEOR's Java, close its pipes; return the code it had ended with, and its stderr.
 
     After a failure the wrapper still holds its own lock and would wait for it for ever at its end.
     """
+    process, code = scorer.meteor_p, None
     if scorer.lock.locked():
         scorer.lock.release()
-    process = scorer.meteor_p
+        with suppress(subprocess.TimeoutExpired):
+            code = process.wait(DYING_SECONDS)
     with suppress(OSError):
         process.stdin.close()
     process.kill()
-    said = "" if process.stderr.closed else process.stderr.read().decode(errors="replace")
+    said = b"" if process.stderr.closed else process.stderr.read()
     process.stdout.close()
     process.stderr.close()
     process.wait()
-    return str(said).strip()[-500:]
+    return code, said

@@ -8,14 +8,12 @@ and, when a caption holds a carriage return or U+2028, shifts all later ones to 
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
 from pycocoevalcap.tokenizer import ptbtokenizer
 
-from vlbench.errors import RunFailed
-from vlbench.metrics.java import require_java
+from vlbench.metrics.java import java_failed, run_java
 
 JAR = Path(ptbtokenizer.__file__).with_name(ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR)
 DROPPED = frozenset(ptbtokenizer.PUNCTUATIONS)
@@ -26,19 +24,16 @@ LINE_BREAK = re.compile(r"[\n\r\v\f\u2028\u2029]")
 def tokenize(captions: Iterable[str]) -> list[str]:
     """One string of tokens per caption, separated by single spaces; one start of Java for all."""
     lines = [LINE_BREAK.sub(" ", caption) for caption in captions]
-    command = [require_java(), "-cp", str(JAR), "edu.stanford.nlp.process.PTBTokenizer"]
-    done = subprocess.run(
-        [*command, "-preserveLines", "-lowerCase"],
-        input="".join(f"{line}\n" for line in lines).encode(errors="replace"),
-        capture_output=True,
+    stdout = run_java(
+        "PTBTokenizer",
+        *("-cp", str(JAR), "edu.stanford.nlp.process.PTBTokenizer"),
+        *("-preserveLines", "-lowerCase"),
+        stdin="".join(f"{line}\n" for line in lines).encode(errors="replace"),
     )
-    out = done.stdout.decode(errors="replace").split("\n")[:-1]
-    if done.returncode != 0 or len(out) != len(lines):
-        said = done.stderr.decode(errors="replace").strip()[-500:]
-        raise RunFailed(
-            f"PTBTokenizer gave {len(out)} lines for {len(lines)} captions "
-            f"(exit code {done.returncode}): {said}"
-        )
+    out = stdout.decode(errors="replace").split("\n")[:-1]
+    if len(out) != len(lines):
+        said = f"{len(out)} lines for {len(lines)} captions"
+        raise java_failed("PTBTokenizer", 0, said.encode())
     return [
         " ".join(token for token in line.rstrip().split(" ") if token not in DROPPED)
         for line in out

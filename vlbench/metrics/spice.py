@@ -7,8 +7,6 @@ must be told to open `java.lang` to the jar; older ones do not read that variabl
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +15,7 @@ from typing import Any
 import pycocoevalcap
 
 from vlbench.errors import MissingError, RunFailed
-from vlbench.metrics.java import require_java
+from vlbench.metrics.java import run_java
 from vlbench.metrics.ptb import tokenize
 from vlbench.metrics.references import prepare
 
@@ -45,17 +43,13 @@ def score(
 
 def _run(folder: Path, items: list[dict[str, Any]]) -> dict[str, float]:
     (folder / "in.json").write_text(json.dumps(items), encoding="utf-8")
-    command = [require_java(), "-Xmx8G", "-jar", "spice-1.0.jar", f"{folder}/in.json"]
-    done = subprocess.run(
-        [*command, "-cache", f"{folder}/cache", "-out", f"{folder}/out.json", "-subset", "-silent"],
+    run_java(
+        "SPICE",
+        *("-Xmx8G", "-jar", "spice-1.0.jar", f"{folder}/in.json", "-cache", f"{folder}/cache"),
+        *("-out", f"{folder}/out.json", "-subset", "-silent"),
         cwd=FOLDER,
-        env={**os.environ, "JDK_JAVA_OPTIONS": OPEN},
-        capture_output=True,
-        text=True,
-        errors="replace",
+        JDK_JAVA_OPTIONS=OPEN,
     )
-    if done.returncode != 0:
-        raise RunFailed(f"SPICE's Java ended with {done.returncode}: {done.stderr.strip()[-500:]}")
     found = json.loads((folder / "out.json").read_text(encoding="utf-8"))
     scores = {each["image_id"]: each["scores"]["All"]["f"] for each in found}
     empty = [image for image, value in scores.items() if value is None]

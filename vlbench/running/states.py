@@ -55,10 +55,11 @@ def place(folder: RunFolder) -> str:
     return " ".join(str(holder.get(name) or "") for name in ("host", "where")).strip()
 
 
-def last_line(status: Mapping[str, Any]) -> str:
-    """The last line of what ended an attempt, beside its status; empty where nothing is said."""
-    said = str(status.get("error") or "").strip().splitlines()
-    return said[-1].removeprefix(f"{status.get('status')}: ") if said else ""
+def short_error(status: Mapping[str, Any]) -> str:
+    """The line that says what ended an attempt: the first, of a traceback the last; or empty."""
+    said = str(status.get("error") or "").strip().splitlines() or [""]
+    line = said[-1] if said[0].startswith("Traceback") else said[0]
+    return line.removeprefix(f"{status.get('status')}: ")
 
 
 class Older:
@@ -97,7 +98,7 @@ def _cell(spec: RunSpec, folder: RunFolder, older: Older) -> Cell:
         job = folder.job()
         return Cell(spec, folder, state, f"{job.get('launcher', '')} {job.get('job', '')}".strip())
     if state != "planned":
-        return Cell(spec, folder, state, "" if state == "done" else last_line(folder.status()))
+        return Cell(spec, folder, state, "" if state == "done" else short_error(folder.status()))
     found = older.find(spec)
     if found is None:
         return Cell(spec, folder, "missing")

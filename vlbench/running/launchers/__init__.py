@@ -14,6 +14,7 @@ from vlbench.errors import INTERRUPTED, RunFailed, UsageError, nearest
 from vlbench.running.claim import HeldError
 from vlbench.running.folder import RunFolder
 from vlbench.running.spec import RunSpec
+from vlbench.running.states import short_error
 
 if TYPE_CHECKING:
     from vlbench.running.view import View
@@ -120,7 +121,6 @@ def outcome_of(spec: RunSpec, folder: RunFolder, was_done: bool = False) -> Outc
     if state == "done":
         return Outcome(spec, folder, "done", 0, was_done=was_done)
     status = folder.status()
-    said = str(status.get("error", "")).strip().splitlines()
     default = INTERRUPTED if state in ("cancelled", "preempted") else RunFailed.exit_code
     code = int(status.get("exit_code") or default)
-    return Outcome(spec, folder, state, code, said[-1] if said else state)
+    return Outcome(spec, folder, state, code, short_error(status) or state)
