@@ -177,7 +177,7 @@ LOCALES = {
     "_JAVA_OPTIONS": "-Duser.language=tr",
     "LC_ALL": "tr_TR.UTF-8",
 }
-"""Turkish lower-cases I to another letter; its decimals have commas."""
+"""Turkish has another small letter for I, and commas in decimals."""
 
 
 @pytest.mark.parametrize("name", LOCALES)

@@ -48,6 +48,8 @@ class Answers:
         ]
         if not self.by_id and not self.faults:
             parts.insert(0, "the file holds no predictions")
+        elif all(isinstance(text, str) and not text.strip() for text in self.by_id.values()):
+            parts += [f"all {len(self.by_id)} predictions are empty"] if self.by_id else []
         if parts:
             end = f" {hint}" if extra and hint else ""
             raise UsageError(f"{self.path}: {'. '.join(parts)}.{end}")
@@ -68,13 +70,13 @@ def read_results(path: Path, id_key: str, id_kind: type, key: str) -> Answers:
     )
 
 
-def read_choices(path: Path) -> Answers:
-    """VALUE's JSON object: question id -> index of the option."""
+def read_choices(path: Path, options: int) -> Answers:
+    """VALUE's JSON object: question id -> index of the option, of so many."""
     return _gather(
         path,
         lambda text: (("question", pair) for pair in _pairs(text, path)),
         lambda pair, where: str(pair[0]),
-        lambda pair, where: of_kind(pair[1], int, f"{where}: the index"),
+        lambda pair, where: option(pair[1], options, f"{where}: the index"),
     )
 
 
@@ -88,11 +90,29 @@ def read_clips(path: Path) -> Answers:
     )
 
 
-def read_pairs(path: Path) -> Answers:
-    """CSV of identifier,prediction without a header, split as NLVR2's scorer does."""
+def read_verdicts(path: Path) -> Answers:
+    """CSV of identifier and true or false, without a header; case, spaces and quotes are free."""
     return _gather(
-        path, _lines, lambda line, where: _split(line, where)[0], lambda line, _: _split(line, _)[1]
+        path,
+        _lines,
+        lambda line, where: _split(line, where)[0],
+        lambda line, where: verdict(_split(line, where)[1], f"{where}: the prediction"),
     )
+
+
+def option(value: Any, options: int, where: str) -> int:
+    """The index of an option, which must be one of so many."""
+    index = of_kind(value, int, where)
+    if index not in range(options):
+        raise DataError(f"{where} should be 0 to {options - 1}, found {index}")
+    return index
+
+
+def verdict(text: str, where: str) -> str:
+    """The text, which must be true or false."""
+    if text.lower() not in ("true", "false"):
+        raise DataError(f"{where} should be true or false, found {text[:60]!r}")
+    return text
 
 
 def descriptions(record: dict[str, Any], where: str) -> list[str]:
@@ -160,4 +180,4 @@ def _split(line: str, where: str) -> list[str]:
     parts = line.strip().split(",")
     if len(parts) != 2:
         raise DataError(f"{where} should be identifier,prediction, found {line.strip()[:60]!r}.")
-    return parts
+    return [part.strip().strip("\"'").strip() for part in parts]

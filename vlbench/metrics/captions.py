@@ -25,6 +25,9 @@ from vlbench.metrics.ptb import tokenize
 from vlbench.metrics.references import prepare
 from vlbench.metrics.scored import Annotations, Predictions, Scored, check_ids
 
+ONE_IMAGE = (
+    "needs two images or more: an n-gram weighs by how many of them hold it; officially 0.00"
+)
 METEOR_OPTIONS = ("-", "-", "-stdio", "-l", "en", "-norm")
 DYING_SECONDS = 5
 """How long a METEOR that broke off its answer is given to end by itself."""
@@ -36,6 +39,8 @@ class CaptionScores:
 
     overall: dict[str, float]
     per_image: dict[str, dict[str, float]]
+    undefined: dict[str, str]
+    """Metric -> why its value says nothing of these captions."""
 
 
 def score(annotations: Annotations, predictions: Predictions, meteor: bool = True) -> Scored:
@@ -48,7 +53,7 @@ def score(annotations: Annotations, predictions: Predictions, meteor: bool = Tru
         references[image] = captions
     scores = evaluate(references, predictions, meteor)
     metrics = {name: 100 * value for name, value in scores.overall.items()}
-    return Scored(metrics, scores.per_image["cider"])
+    return Scored(metrics, scores.per_image["cider"], undefined=scores.undefined)
 
 
 def score_without_meteor(annotations: Annotations, predictions: Predictions) -> Scored:
@@ -81,6 +86,7 @@ def evaluate(
             name: {image: float(each) for image, each in zip(references, values, strict=True)}
             for name, (_, values) in scores.items()
         },
+        {"cider": ONE_IMAGE} if len(tokens) == 1 else {},
     )
 
 

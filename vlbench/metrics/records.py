@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TypeVar
 
 from vlbench.errors import DataError, MissingError
+from vlbench.packed_files import open_data
 
 T = TypeVar("T")
 Record = dict[str, Any]
@@ -54,7 +56,8 @@ def of_kind(value: Any, kind: type[T], where: str) -> T:
 def read_text(path: Path) -> str:
     """The whole file, which must be UTF-8."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with open_data(path) as data, TextIOWrapper(data, encoding="utf-8-sig") as file:
+            return file.read()
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text: {error}") from error
     except OSError as error:

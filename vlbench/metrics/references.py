@@ -22,7 +22,7 @@ from vlbench.metrics.ngrams import NgramCounts, count_references
 from vlbench.metrics.ptb import DROPPED, JAR, tokenize
 from vlbench.metrics.reference_cache import Arrays, remembered
 
-VERSION = 2
+VERSION = 1
 """Of what `_prepare` makes: a change of it makes all cached files useless."""
 KEPT = 4
 """Sets of references in this process: the captions of a suite's val and test."""

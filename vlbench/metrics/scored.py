@@ -32,6 +32,8 @@ class Scored:
     """Example id -> score: 0 to 1 for accuracies, the image's CIDEr for captions."""
     groups: dict[str, dict[str, Group]] = field(default_factory=dict)
     """Kind of grouping ("answer_type") -> group ("yes/no") -> accuracy and count."""
+    undefined: dict[str, str] = field(default_factory=dict)
+    """Metric -> why it says nothing of these examples; `metrics` may have its official value."""
 
 
 Metric = Callable[[Annotations, Predictions], Scored]

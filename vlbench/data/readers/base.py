@@ -13,6 +13,7 @@ from vlbench.data.example import Example
 from vlbench.data.faults import Faults
 from vlbench.data.images import SUFFIXES
 from vlbench.errors import DataError, MissingError, UsageError, nearest
+from vlbench.packed_files import open_data, packed_beside
 
 
 class Reader(ABC):
@@ -86,21 +87,22 @@ class Reader(ABC):
 
 def missing_data(files: Iterable[Path]) -> MissingError:
     """One error that names every file looked for."""
-    lines = "".join(f"\n  {file}" for file in dict.fromkeys(files))
+    lines = "".join(f"\n  {file}{packed_beside(file)}" for file in dict.fromkeys(files))
     return MissingError(f"Data not found; --root says where it lies. Looked for:{lines}")
 
 
 def read_json(path: Path) -> Any:
     """The value of a JSON file."""
     try:
-        return json.loads(path.read_bytes())
+        with open_data(path) as file:
+            return json.loads(file.read())
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not valid JSON: {error}") from None
 
 
 def read_lines(path: Path, faults: Faults) -> Iterator[tuple[str, Any]]:
     """The values of a JSON Lines file, each with what messages call it: `line 3`."""
-    with path.open("rb") as file:
+    with open_data(path) as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue

@@ -15,11 +15,13 @@ import csv
 import hashlib
 import re
 from collections.abc import Iterator
+from io import TextIOWrapper
 from pathlib import Path
 
 from vlbench.data.faults import Faults, RecordFault, excerpt
 from vlbench.data.readers.video import Record
 from vlbench.data.readers.video_questions import VideoQuestions
+from vlbench.packed_files import open_data
 
 COLUMNS = 7
 MOMENT = re.compile(r"\[([^\[\]:]+):([^\[\]:]+)\]")
@@ -49,7 +51,10 @@ class How2QACsv(VideoQuestions):
 
 def read_rows(path: Path, faults: Faults) -> Iterator[tuple[str, list[str]]]:
     """The rows of a CSV file that are not empty, each with what messages call it: `line 3`."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with (
+        open_data(path) as data,
+        TextIOWrapper(data, encoding="utf-8-sig", newline="") as file,
+    ):
         rows = csv.reader(file)
         try:
             for row in rows:

@@ -10,12 +10,14 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, TextIO
 
 from vlbench.data.faults import excerpt
 from vlbench.errors import DataError
+from vlbench.packed_files import open_data
 
 PIECE = 1 << 22
 """Characters that are read at a time."""
@@ -124,7 +126,10 @@ class JSONText:
 @contextmanager
 def open_json(path: Path) -> Iterator[JSONText]:
     """A JSON file to go through; whatever is no JSON in it is a DataError."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with (
+        open_data(path) as data,
+        TextIOWrapper(data, encoding="utf-8-sig", newline="") as file,
+    ):
         text = JSONText(file)
         try:
             yield text
