@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gzip
 import json
+import zipfile
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -110,11 +112,28 @@ def test_every_task_has_a_test_of_its_files() -> None:
         ("nlvr2", f"{PAIRS}dev-1-1-0,True", "1 examples predicted more than once: dev-1-1-0"),
         ("nlvr2", f"{PAIRS}dev-2-1-0,True", "1 predictions for unknown examples: dev-2-1-0"),
         ("nlvr2", "dev-1-0-0,True\ndev-1-1-0", "line 2 should be identifier,prediction, found"),
+        (
+            "nlvr2",
+            "dev-1-0-0,1\ndev-1-1-0,yes",
+            r"2 records .*line 1 \(dev-1-0-0\): the prediction",
+        ),
+        (
+            "nlvr",
+            f"{PAIRS}dev-1-2-0,",
+            "line 3 .*: the prediction should be true or false, found ''",
+        ),
+        ("nlvr2", "identifier,prediction\n" + PAIRS, "true or false, found 'prediction'"),
+        ("vqav2", [{"question_id": 5, "answer": " "}], "results: all 1 predictions are empty"),
+        ("vqav2", '[{"question_id": 5, "answer": NaN}]', "'answer' should be text, found NaN"),
+        ("gqa", [{"questionId": "05", "prediction": ["dog"]}], "'prediction' should be text"),
         ("nlvr2", " \n", "results: the file holds no predictions"),
         ("tvqa", {"7": 2}, "1 of 2 examples without a prediction: 8"),
         ("tvqa", {"7": 2, "8": 0, "9": 1}, "1 predictions for unknown examples: 9"),
         ("tvqa", {"7": 2, "8": "0"}, r"question \(8\): the index should be a whole number"),
         ("tvqa", {"7": 2, "8": 0.0}, r"question \(8\): the index should be a whole number"),
+        ("tvqa", {"7": 5, "8": -1}, r"2 records .*\(7\): the index should be 0 to 4, found 5; "),
+        ("how2qa", {"7": 4, "8": 0}, r"question \(7\): the index should be 0 to 3, found 4"),
+        ("tvqa", {"7": None, "8": 0}, r"\(7\): the index should be a whole number, found null"),
         ("tvqa", '{"7": 2, "8": 0, "7": 1}', "1 examples predicted more than once: 7"),
         ("how2qa", [["7", 2], ["8", 0]], "results: the file should be an object of question id"),
         ("how2qa", {}, "the file holds no predictions. 2 of 2 examples without a prediction: 7, 8"),
@@ -167,6 +186,9 @@ def test_faulty_predictions_are_told_in_one_message_with_the_ids(
         ("nlvr2", f"{NLVR2}\n{NLVR2}", "gold: 2 ids occur more than once: dev-1-0-0, dev-1-1-0"),
         ("nlvr2", "", "gold: there is nothing to score"),
         ("tvqa", '{"qid": 7}', "gold: line 1: 'answer_idx' is missing"),
+        ("tvqa", '{"qid": 7, "answer_idx": 5}', "line 1 .question 7.: the answer should be 0 to 4"),
+        ("tvqa", '{"qid": null, "answer_idx": 1}', "line 1: 'qid' should be a whole number"),
+        ("nlvr2", '{"identifier": "dev-1-1-0", "label": "yes"}', "'label' should be true or false"),
         ("tvqa", '{"answer_idx": 7}', "gold: line 1: 'qid' is missing"),
         ("tvqa", {"solution": {"House": {"7": "2"}}}, "gold: House: '7' should be a whole number"),
         ("tvqa", {"solution": {"House": {"7": 1}, "Friends": {"7": 1}}}, "more than once: 7"),
@@ -182,6 +204,110 @@ def test_faulty_annotations_are_told_with_file_and_record(
     with pytest.raises(DataError, match=message) as error:
         score(task, write("results", predictions), write("gold", annotations))
     assert error.value.exit_code == 3
+
+
+@pytest.mark.parametrize("task", ["nlvr2", "nlvr"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dev-1-0-0,\"True\"\ndev-1-1-0,'true'\n",
+        "\ufeffdev-1-0-0, True\r\ndev-1-1-0 ,TRUE \r\n",
+        '"dev-1-0-0","true"\r"dev-1-1-0", "True"',
+    ],
+)
+def test_a_verdict_is_read_with_quotes_spaces_and_in_any_case(
+    write: Write, task: str, text: str
+) -> None:
+    assert score(task, write("results", text), write("gold", NLVR2)).metrics["accuracy"] == 100
+
+
+def test_packed_files_are_read_or_named(write: Write, tmp_path: Path) -> None:
+    gold, results = write("gold", VQA), write("results", RIGHT["vqav2"][1])
+    packed = [tmp_path / f"{path.name}.json.gz" for path in (results, gold)]
+    for path, target in zip((results, gold), packed, strict=True):
+        target.write_bytes(gzip.compress(path.read_bytes()))
+    assert score("vqav2", *packed).metrics == {"accuracy": 100}
+    with zipfile.ZipFile(tmp_path / "gold.zip", "w") as archive:
+        archive.write(gold)
+    with pytest.raises(DataError, match=r"gold\.zip: is a ZIP archive: unpack it"):
+        score("vqav2", results, tmp_path / "gold.zip")
+    with pytest.raises(UsageError, match=r"gold\.zip: is a ZIP archive"):
+        score("vqav2", tmp_path / "gold.zip", gold)
+    packed[0].write_bytes(packed[0].read_bytes()[:-9])
+    with pytest.raises(UsageError, match="damaged gzip data"):
+        score("vqav2", *packed)
+
+
+KARPATHY = {
+    "images": [
+        {
+            "cocoid": number,
+            "split": split,
+            "filename": f"COCO_val2014_{number:012d}.jpg",
+            "sentences": [{"sentid": number, "raw": f"dog {number}"}],
+        }
+        for number, split in [(5, "test"), (6, "test"), (7, "val"), (8, "restval")]
+    ]
+}
+
+
+def test_a_split_of_vqa_is_scored_by_the_karpathy_file(write: Write) -> None:
+    [annotation] = VQA["annotations"]
+    annotations = [
+        {**annotation, "question_id": image * 10, "image_id": image} for image in (5, 6, 7, 9)
+    ]
+    gold, karpathy = write("gold", {"annotations": annotations}), write("karpathy", KARPATHY)
+    results = write("results", [{"question_id": each, "answer": "dog"} for each in (50, 60)])
+    assert score("vqav2", results, gold, karpathy=karpathy).n == 2
+    with pytest.raises(UsageError, match=r"without a prediction: 70\. 2 predictions for unknown"):
+        score("vqav2", results, gold, karpathy=karpathy, split="val")
+    with pytest.raises(DataError, match=r"gold: about no image of the split 'train' of .*karpathy"):
+        score("vqav2", results, gold, karpathy=karpathy, split="train")
+    with pytest.raises(UsageError, match="--split tset: Did you mean 'test'"):
+        score("vqav2", results, gold, karpathy=karpathy, split="tset")
+    with pytest.raises(UsageError, match="--split test: needs --karpathy"):
+        score("vqav2", results, gold, split="test")
+    with pytest.raises(UsageError, match="karpathy: has no answers: it goes to --karpathy"):
+        score("vqav2", results, karpathy, split="test")
+    with pytest.raises(UsageError, match="--split is for vqav2 and coco; gqa has none"):
+        score("gqa", results, gold, split="test")
+    with pytest.raises(MissingError, match="absent: No such file"):
+        score("vqav2", results, gold, karpathy=gold.with_name("absent"))
+    del annotations[0]["image_id"]
+    with pytest.raises(DataError, match="question 50: 'image_id' is missing"):
+        score("vqav2", results, write("gold", {"annotations": annotations}), karpathy=karpathy)
+
+
+def test_a_split_of_coco_is_scored_by_the_karpathy_file(write: Write, without_meteor: None) -> None:
+    official = {"annotations": [{"image_id": n, "caption": f"dog {n}"} for n in (5, 6, 7, 9)]}
+    karpathy = write("karpathy", KARPATHY)
+    results = write("results", [{"image_id": n, "caption": f"Dog {n}"} for n in (5, 6)])
+    alone = score("coco", results, karpathy, split="test")
+    assert (alone.n, alone.metrics["rouge_l"]) == (2, pytest.approx(100))
+    both = score("coco", results, write("gold", official), karpathy=karpathy)
+    assert both.metrics == alone.metrics
+    with pytest.raises(UsageError, match="karpathy: --split says what of it is scored"):
+        score("coco", results, karpathy)
+
+
+def test_the_cider_of_one_image_is_null_with_a_reason(write: Write, without_meteor: None) -> None:
+    found = score("coco", write("results", CAPTIONS["coco"][1]), write("gold", COCO))
+    assert found.metrics["cider"] is None
+    assert "needs two images or more" in found.notes["cider"] and "0.00" in found.notes["cider"]
+    assert found.metrics["bleu_1"] == pytest.approx(100) and found.n == 1
+    assert "cider" not in found.scores
+
+
+def test_the_consistency_of_gqa_is_null_where_nothing_is_entailed(write: Write) -> None:
+    entailing = {"05": {**GQA["05"], "entailed": ["6"]}, "6": GQA["05"]}
+    wrong = write("wrong", [{"questionId": each, "prediction": "cat"} for each in entailing])
+    for gold, results, reason in (
+        (GQA, write("right", RIGHT["gqa"][1]), "no question entails another"),
+        (entailing, wrong, "no answer that entails others is right"),
+    ):
+        found = score("gqa", results, write("gold", gold))
+        assert found.metrics["consistency"] is None
+        assert found.notes["consistency"].startswith(reason)
 
 
 def test_missing_and_unreadable_files_are_named(write: Write, tmp_path: Path) -> None:

@@ -41,6 +41,17 @@ def score(
         Path | None,
         typer.Option(help="gqa: the official choices file, for validity and plausibility."),
     ] = None,
+    karpathy: Annotated[
+        Path | None,
+        typer.Option(
+            help="vqav2, coco: Karpathy's dataset_coco.json; only its --split is scored. For coco "
+            "it can be --annotations itself."
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Of the Karpathy file: train, val, or test, the default of --karpathy."),
+    ] = None,
     variant: Annotated[
         str | None,
         typer.Option(
@@ -57,12 +68,12 @@ def score(
     ] = False,
 ) -> None:
     """Score a file of predictions with the task's official metric, in percent (captions x 100)."""
-    from vlbench.metrics.official_files import Files, score_files
+    from vlbench.metrics.official_files import KARPATHY_SPLIT, Files, score_files
     from vlbench.metrics.per_example_file import check_place, write_scores
 
-    files = Files(predictions, annotations, questions, choices, variant)
+    files = Files(predictions, annotations, questions, choices, variant, karpathy, split)
     if per_example is not None:
-        check_place(per_example, files[:4])
+        check_place(per_example, (*files[:4], karpathy))
     found, taken = score_files(task, files)
     if per_example is not None:
         write_scores(per_example, found.scores)
@@ -74,4 +85,5 @@ def score(
         for name, value in found.metrics.items()
     ]
     print_table(rows, ("metric", f"{task} {taken or ''}".rstrip()))
-    note(f"{found.n} examples")
+    part = f" of the split '{split or KARPATHY_SPLIT}'" if karpathy or split else ""
+    note(f"{found.n} examples{part}")

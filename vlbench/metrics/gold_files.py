@@ -6,7 +6,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from vlbench.errors import DataError
+from vlbench.data.faults import Faults
+from vlbench.data.readers.coco import read_pictures
+from vlbench.data.readers.json_text import read_list
+from vlbench.errors import DataError, MissingError, UsageError, nearest
 from vlbench.metrics.answers import descriptions, option, verdict
 from vlbench.metrics.records import (
     Record,
@@ -21,6 +24,7 @@ from vlbench.metrics.records import (
 from vlbench.metrics.scored import listed
 
 Records = dict[str, Record]
+KARPATHY_SPLITS = ("train", "val", "test")
 LABELS = ("False", "True")
 """What the authors' files of NLVR2 write as 0 and 1."""
 
@@ -125,6 +129,36 @@ def read_captions(path: Path) -> Records:
         if not found["captions"]:
             raise DataError(f"{path}: image {image} has no captions.")
     return _by_id(gold.items(), path)
+
+
+def is_karpathy(path: Path) -> bool:
+    """Whether it is a Karpathy file, `dataset_coco.json`, by its first image."""
+    try:
+        first = next(read_list(path, "images"), None)
+    except (OSError, DataError):  # told by who reads it
+        return False
+    return isinstance(first, dict) and "sentences" in first
+
+
+def read_karpathy(path: Path, split: str) -> Records:
+    """`captions` by image of a split of a Karpathy file; restval is a part of train."""
+    if split not in KARPATHY_SPLITS:
+        raise UsageError(f"--split {split}: {nearest(split, KARPATHY_SPLITS)}")
+    faults = Faults()
+    try:
+        pictures = [each for each in read_pictures(path, faults) if each.split == split]
+    except OSError as error:
+        raise MissingError(f"{path}: {error.strerror or error}.") from error
+    faults.refuse()
+    return {
+        str(picture.cocoid): {"captions": [caption for _, caption in picture.captions]}
+        for picture in pictures
+    }
+
+
+def image_of(annotation: Record, question: str, path: Path) -> str:
+    """The image that a question of VQA is about."""
+    return str(value_at(annotation, "image_id", int, f"{path}: question {question}"))
 
 
 def read_clip_captions(path: Path) -> Records:

@@ -8,20 +8,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vlbench.errors import UsageError, VlbenchError, nearest
+from vlbench.errors import DataError, UsageError, VlbenchError, nearest
 from vlbench.metrics import gold_files, load_metric
 from vlbench.metrics.answers import read_choices, read_clips, read_results, read_verdicts
 from vlbench.metrics.scored import Group, Scored, percent
 
+KARPATHY_SPLIT = "test"
+"""What is scored with --karpathy where no split is named."""
+PARTS = ("karpathy", "split")
+
 
 class Files(NamedTuple):
-    """What there is to score; the last three are for some tasks only."""
+    """What there is to score; all but the first two are for some tasks only."""
 
     predictions: Path
     annotations: Path
     questions: Path | None = None
     choices: Path | None = None
     variant: str | None = None
+    karpathy: Path | None = None
+    split: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ def score_files(task: str, files: Files) -> tuple[FileScore, str | None]:
     if task not in TASKS:
         raise UsageError(f"Unknown task '{task}'. {nearest(task, TASKS)}")
     known = TASKS[task]
-    for name in ("questions", "choices"):
+    for name in ("questions", "choices", "karpathy", "split"):
         if getattr(files, name) is not None and name not in known.takes:
             takers = " and ".join(each for each in TASKS if name in TASKS[each].takes)
             raise UsageError(f"--{name} is for {takers}; {task} has none.")
@@ -84,15 +90,25 @@ def score_files(task: str, files: Files) -> tuple[FileScore, str | None]:
     elif files.variant not in known.variants:
         valid = nearest(files.variant, known.variants)
         raise UsageError(f"{task} has no variant '{files.variant}'. {valid}")
+    if files.karpathy is not None and files.split is None:
+        files = files._replace(split=KARPATHY_SPLIT)
     return known.score(files), files.variant
 
 
 def _vqav2(files: Files) -> FileScore:
     from vlbench.metrics.vqa import VERSIONS, score
 
+    if gold_files.is_karpathy(files.annotations):
+        raise UsageError(
+            f"{files.annotations}: has no answers: it goes to --karpathy, and VQA's own file to "
+            "--annotations."
+        )
     gold = gold_files.read_vqa(files.annotations)
     if files.questions is not None:
         gold_files.check_questions(files.questions, gold, files.annotations)
+    gold = _in_split(
+        files, gold, lambda each: gold_files.image_of(gold[each], each, files.annotations)
+    )
     answers = read_results(files.predictions, "question_id", int, "answer").checked(gold)
     return _report(score(gold, answers, files.variant or VERSIONS[0]))
 
@@ -151,7 +167,7 @@ def _coco(files: Files) -> FileScore:
     from vlbench.metrics.spice import score
 
     require_java()
-    gold = gold_files.read_captions(files.annotations)
+    gold = _coco_gold(files)
     found = read_results(files.predictions, "image_id", int, "caption").checked(gold)
     scored = _captions(gold, found)
     try:
@@ -166,6 +182,37 @@ def _coco(files: Files) -> FileScore:
     return replace(
         scored, metrics=scored.metrics | {"spice": percent(spice.values())}, scores=scores
     )
+
+
+def _coco_gold(files: Files) -> gold_files.Records:
+    """The captions of all images, or of a split of Karpathy's, which either file tells."""
+    if not gold_files.is_karpathy(files.annotations):
+        return _in_split(files, gold_files.read_captions(files.annotations), str)
+    if files.split is None:
+        raise UsageError(
+            f"{files.annotations}: --split says what of it is scored: train, val or test."
+        )
+    return gold_files.read_karpathy(files.annotations, files.split)
+
+
+def _in_split(
+    files: Files, gold: gold_files.Records, image_of: Callable[[str], str]
+) -> gold_files.Records:
+    """The records about images of a Karpathy split, if one is wanted."""
+    if files.split is None:
+        return gold
+    if files.karpathy is None:
+        raise UsageError(
+            f"--split {files.split}: needs --karpathy, the file dataset_coco.json, which says what "
+            "images are in it."
+        )
+    images = gold_files.read_karpathy(files.karpathy, files.split)
+    kept = {each: record for each, record in gold.items() if image_of(each) in images}
+    if not kept:
+        raise DataError(
+            f"{files.annotations}: about no image of the split '{files.split}' of {files.karpathy}."
+        )
+    return kept
 
 
 def _value_captions(files: Files) -> FileScore:
@@ -211,10 +258,10 @@ def _report(
 
 
 TASKS = {
-    "vqav2": Task(_vqav2, ("official-2016", "official-2021"), ("questions",)),
+    "vqav2": Task(_vqav2, ("official-2016", "official-2021"), ("questions", *PARTS)),
     "gqa": Task(_gqa, takes=("questions", "choices")),
     "nlvr2": Task(_nlvr2, ("all", "balanced")),
-    "coco": Task(_coco),
+    "coco": Task(_coco, takes=PARTS),
     "tvqa": Task(partial(_value_answers, options=5)),
     "how2qa": Task(partial(_value_answers, options=4)),
     "tvc": Task(_value_captions),
