@@ -137,7 +137,7 @@ def test_faulty_records_exit_3(bench: Bench, tmp_path: Path) -> None:
     file.write_text(json.dumps(table))
     name = table["annotations"][0]["question_id"]
     result = run(bench, tmp_path, "--root", str(root))
-    assert_refused(result, tmp_path, 3, f"{file}: question {name}: no 'answers'")
+    assert_refused(result, tmp_path, 3, f"{file}: question {name}: 'answers' is missing")
 
 
 def test_missing_java_exits_3_before_anything_is_trained(

@@ -123,7 +123,7 @@ def test_a_question_without_answers_is_named(root: Path) -> None:
 def test_an_annotation_lacking_its_answer_key_is_named(root: Path) -> None:
     file = root / "GQA/train_balanced_questions.json"
     change(file, lambda table: next(iter(table.values())).pop("answer"))
-    with pytest.raises(DataError, match=r"train_balanced_questions.json: .*no 'answer'"):
+    with pytest.raises(DataError, match=r"train_balanced_questions.json: .*'answer' is missing"):
         ready(root, "gqa")
 
 

@@ -124,17 +124,25 @@ def _row(found: SplitCheck) -> list[str]:
 
 
 def _tell_problems(found: list[SplitCheck]) -> None:
-    """The first problems of each split on stderr; raises where a run could not start."""
+    """The first problems of each split on stderr, each told once; raises where no run can start."""
     from vlbench.data.faults import SHOWN
     from vlbench.errors import MissingError
 
-    lines = []
+    splits: dict[str, dict[str, list[str]]] = {}
+    texts: dict[str, str] = {}
     for each in found:
         for problem in each.problems[:SHOWN]:
-            lines.append(f"{each.task} {each.split}: {problem}")
+            name = problem.partition(" (published at ")[0]  # tasks name other places for one file
+            texts.setdefault(name, problem)
+            splits.setdefault(name, {}).setdefault(each.task, []).append(each.split)
         if len(each.problems) > SHOWN:
-            more = len(each.problems) - SHOWN
-            lines.append(f"{each.task} {each.split}: ... and {more:,} more")
+            more = f"... and {len(each.problems) - SHOWN:,} more"
+            texts[f"{each.task} {each.split}"] = more
+            splits[f"{each.task} {each.split}"] = {each.task: [each.split]}
+    lines = []
+    for name, text in texts.items():
+        wanted = "; ".join(f"{task} {', '.join(of)}" for task, of in splits[name].items())
+        lines.append(f"{wanted}: {text}")
     if all(each.is_ready for each in found):
         for line in lines:
             note(line)

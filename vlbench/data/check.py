@@ -18,6 +18,7 @@ from vlbench.data.readers.base import Reader, missing_data
 from vlbench.data.table import ExampleTable
 from vlbench.data.visual import Wanted, find_features, wrong_grid
 from vlbench.errors import DataError, MissingError
+from vlbench.packed_files import packed_beside
 
 Say = Callable[[str], None]
 
@@ -84,7 +85,7 @@ def check_split(
     missing = reader.missing_files(split)
     found.files = {str(file): file not in missing for file in reader.files(split)}
     published = f" (published at {card.published})" if card.published else ""
-    found.problems += [f"no file {file}{published}" for file in missing]
+    found.problems += [f"no file {file}{packed_beside(file)}{published}" for file in missing]
     if missing:
         return found
     say(f"{card.name}: reading {split}")

@@ -55,7 +55,7 @@ def field(record: Any, key: str, kind: type[T]) -> T:
     if not isinstance(record, dict):
         raise RecordFault(f"should be an object, found {excerpt(record)}")
     if key not in record:
-        raise RecordFault(f"no '{key}'")
+        raise RecordFault(f"'{key}' is missing")
     value = record[key]
     if type(value) is not kind:  # a bool is no whole number
         raise RecordFault(f"'{key}' should be {KINDS[kind]}, found {excerpt(value)}")

@@ -87,7 +87,7 @@ def test_a_question_without_an_answer_or_image_is_told(gqa) -> None:
     with pytest.raises(DataError) as caught:
         GQA(gqa.folder).read("testdev")
     assert str(caught.value).splitlines() == [
-        f"{gqa / FILE}: question 01827492: no 'answer'",
+        f"{gqa / FILE}: question 01827492: 'answer' is missing",
         f"{gqa / FILE}: question 1827492: 'imageId' should be a string, found 161313",
     ]
 

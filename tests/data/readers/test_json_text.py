@@ -82,7 +82,7 @@ def test_what_is_no_list_is_told_with_its_place(
         ("{1: 2}", "not valid JSON: Expecting '\"': character 2"),
         ('{"a" 2}', "not valid JSON: Expecting ':': character 6"),
         ('{"a": 2', "not valid JSON: Expecting ',' or '}': character 8"),
-        ('{"a": 2}', "no 'records'"),
+        ('{"a": 2}', "'records' is missing"),
         ('{"records": "many"}', "'records' should be a list, found \"many\""),
         ("[3]", "should be an object, found [3]"),
     ],

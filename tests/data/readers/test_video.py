@@ -79,7 +79,7 @@ def test_faulty_subtitles_are_told_once_and_not_for_every_record(clips) -> None:
     with pytest.raises(DataError) as caught:
         YC2C(clips.folder).read("train")
     assert str(caught.value).splitlines() == [
-        f"{clips / SUBTITLES}: line 1: no 'text'",
+        f"{clips / SUBTITLES}: line 1: 'text' is missing",
         f"{clips / SUBTITLES}: line 3: should be an object, found 7",
     ]
 

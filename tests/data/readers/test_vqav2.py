@@ -138,7 +138,7 @@ def test_an_annotation_without_answers_is_named_with_its_file(vqa) -> None:
     path = vqa / ANSWERS
     assert str(caught.value).splitlines() == [
         f"{path}: question 9000: no answers",
-        f"{path}: question 9001: no 'answers'",
+        f"{path}: question 9001: 'answers' is missing",
     ]
 
 
@@ -168,7 +168,7 @@ def test_of_many_faults_ten_are_told_and_counted(vqa) -> None:
     [
         ('{"questions": [', "not valid JSON"),
         ("[]", "should be an object, found []"),
-        ('{"question": []}', "no 'questions'"),
+        ('{"question": []}', "'questions' is missing"),
         ('{"questions": {}}', "'questions' should be a list, found {}"),
         ('{"questions": [3]}', "question number 1: should be an object, found 3"),
         ('{"questions": [{"question_id": "9"}]}', "'question_id' should be a whole number"),

@@ -114,13 +114,16 @@ def read_lines(path: Path, faults: Faults) -> Iterator[tuple[str, Any]]:
                 yield f"line {number}", value
 
 
-def find_image(folders: Iterable[Path], image_id: str) -> Path:
-    """The first of the folders' files `image_id` with a picture's suffix."""
-    looked_for = [folder / f"{image_id}{suffix}" for folder in folders for suffix in SUFFIXES]
+def find_image(folders: Iterable[Path], *names: str) -> Path:
+    """The first of the folders' files of these names with a picture's suffix."""
+    looked_for = [
+        folder / f"{name}{suffix}" for folder in folders for name in names for suffix in SUFFIXES
+    ]
     for path in looked_for:
         if path.is_file():
             return path
-    raise MissingError(f"{looked_for[0]}: no such picture, nor as {' or '.join(SUFFIXES[1:])}")
+    otherwise = " or ".join([*SUFFIXES[1:], *names[1:]])
+    raise MissingError(f"{looked_for[0]}: no such picture, nor as {otherwise}")
 
 
 def name_of(record: Any, key: str, position: int) -> str:

@@ -16,6 +16,7 @@ from vlbench.data.readers.base import Reader, find_image, name_of
 from vlbench.data.readers.json_text import read_list
 
 FOLDERS = ("train2014", "val2014")
+FOLDERS_2017 = ("train2017", "val2017", "test2017")
 FEATURE_PLACES = ("features/{encoder}/COCO", "COCO/clip_features/data_clip_{authors}_att")
 Captions = tuple[tuple[int, str], ...]
 """(sentence id, caption)."""
@@ -91,10 +92,15 @@ def karpathy_file(root: Path) -> Path:
 
 
 def coco_image(root: Path, image_id: str) -> Path:
-    """The file of a COCO image: `COCO/images/val2014/COCO_val2014_000000000042.jpg`."""
-    told = folder_of(image_id)
-    folders = (told,) if told else FOLDERS
-    return find_image([root / "COCO" / "images" / folder for folder in folders], image_id)
+    """The file of a COCO image: `COCO/images/val2014/COCO_val2014_000000000042.jpg`.
+
+    Since 2017 COCO publishes it as `COCO/images/train2017/000000000042.jpg`: the number alone, and
+    in splits that were drawn anew. Pictures may lie in `COCO/images` itself too.
+    """
+    told, number = folder_of(image_id), image_id.rpartition("_")[2]
+    folders = [*([told] if told else FOLDERS), *FOLDERS_2017, ""]
+    names = [image_id, number] if told else [number, *(f"COCO_{half}_{number}" for half in FOLDERS)]
+    return find_image([root / "COCO" / "images" / folder for folder in folders], *names)
 
 
 def folder_of(image_id: str) -> str:
@@ -134,13 +140,17 @@ def read_official(path: Path, faults: Faults) -> Iterator[Picture]:
         with faults.of(path, f"caption {name_of(record, 'id', position)}"):
             caption = field(record, "id", int), field(record, "caption", str).strip()
             captions.setdefault(field(record, "image_id", int), []).append(caption)
+    images = []
     for position, record in enumerate(read_list(path, "images")):
         with faults.of(path, f"image {name_of(record, 'id', position)}"):
-            image = field(record, "id", int)
-            name = PurePosixPath(field(record, "file_name", str)).stem
+            images.append((field(record, "id", int), field(record, "file_name", str)))
+    if faults.texts:  # else what belongs to a faulty record would be told as missing
+        return
+    for image, name in images:
+        with faults.of(path, f"image {image}"):
             if image not in captions:
                 raise RecordFault("no captions, or the image is there twice")
             half = path.stem.removeprefix("captions_")
-            yield Picture(image, name, half, tuple(captions.pop(image)))
+            yield Picture(image, PurePosixPath(name).stem, half, tuple(captions.pop(image)))
     for image in captions:
         faults.add(path, f"image {image}", "has captions, but is not among the images")

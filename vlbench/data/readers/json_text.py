@@ -156,7 +156,7 @@ def read_list(path: Path, key: str = "") -> Iterator[Any]:
                 else:
                     _pass_over(text)
             if not found:
-                raise DataError(f"{path}: no '{key}'")
+                raise DataError(f"{path}: '{key}' is missing")
         text.end()
 
 

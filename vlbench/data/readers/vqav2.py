@@ -98,7 +98,11 @@ class VQAv2(Reader):
         """The examples about the wanted images in one official pair of files."""
         questions, answers = self._questions(part), self._answers(part)
         annotations = read_annotations(answers, wanted, frequent, faults, for_training)
+        if faults.texts:  # else the questions of faulty annotations would be told too
+            return
+        is_whole = True  # else the annotations of nameless questions would be told too
         for position, record in enumerate(read_list(questions, "questions")):
+            question = None
             with faults.of(questions, f"question {name_of(record, 'question_id', position)}"):
                 question = field(record, "question_id", int)
                 image = field(record, "image_id", int)
@@ -115,7 +119,8 @@ class VQAv2(Reader):
                     text, images = field(record, "question", str), (pictures[image].id,)
                     targets, kept, family = found.targets, found.record, found.family
                     yield Example(str(question), text, images, targets, kept, family)
-        for question in annotations:
+            is_whole &= question is not None
+        for question in annotations if is_whole else ():
             faults.add(answers, f"question {question}", f"no such question in {questions.name}")
 
     def _questions(self, part: str) -> Path:

@@ -23,8 +23,7 @@ Record = dict[str, Any]
 class Annotation(NamedTuple):
     """What is kept of a question's annotation."""
 
-    image: object
-    """The image id as it stands there."""
+    image: int
     targets: dict[str, float]
     family: str
     record: Record
@@ -40,20 +39,17 @@ def read_annotations(
     faults: Faults,
     for_training: bool,
 ) -> dict[int, Annotation]:
-    """The annotations by question id; of other images than `images` just their image.
-
-    Faulty ones are there too: they are told, and are not missing.
-    """
+    """The annotations by question id; of other images than `images` just their image."""
     annotations: dict[int, Annotation] = {}
     for position, record in enumerate(read_list(path, "annotations")):
         with faults.of(path, f"question {name_of(record, 'question_id', position)}"):
             question = field(record, "question_id", int)
             if question in annotations:
                 raise RecordFault("is there twice")
-            image = record.get("image_id")
-            annotations[question] = Annotation(image, NOTHING, "", NOTHING)
+            image = field(record, "image_id", int)
             require_answers(record)
-            if isinstance(image, int) and image in images:
+            annotations[question] = Annotation(image, NOTHING, "", NOTHING)
+            if image in images:
                 annotations[question] = Annotation(
                     image,
                     soft_scores(record, frequent),
