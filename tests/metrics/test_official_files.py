@@ -181,7 +181,7 @@ def test_faulty_predictions_are_told_in_one_message_with_the_ids(
         ("gqa", [{"question_id": "05", "label": {}}], "gold: record 1: there is no label"),
         ("gqa", {}, "gold: there is nothing to score"),
         ("nlvr2", '{"label": "True"}', "gold: line 1: 'identifier' is missing"),
-        ("nlvr2", '{"identifier": "dev-1-1-0"}', "gold: line 1: 'label' should be text"),
+        ("nlvr2", '{"identifier": "dev-1-1-0"}', "gold: line 1: 'label' is missing"),
         ("nlvr2", '\n{"label":', "gold: line 2: not JSON"),
         ("nlvr2", f"{NLVR2}\n{NLVR2}", "gold: 2 ids occur more than once: dev-1-0-0, dev-1-1-0"),
         ("nlvr2", "", "gold: there is nothing to score"),

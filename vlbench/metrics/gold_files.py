@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from vlbench.data.faults import Faults
+from vlbench.data.faults import Faults, RecordFault
 from vlbench.data.readers.coco import read_pictures
+from vlbench.data.readers.gqa import check_scored
 from vlbench.data.readers.json_text import read_list
+from vlbench.data.readers.vqav2_answers import TYPES
 from vlbench.errors import DataError, MissingError, UsageError, nearest
 from vlbench.metrics.answers import descriptions, option, verdict
 from vlbench.metrics.records import (
@@ -44,6 +46,9 @@ def _vqa(path: Path) -> Iterator[tuple[str, Record]]:
             raise DataError(f"{where}: there are no answers.")
         for place, answer in records(answers, f"{where}: answers"):
             value_at(answer, "answer", str, place)
+        for key in TYPES:
+            if record.get(key) is not None:
+                value_at(record, key, str, where)
         yield str(question), record
 
 
@@ -70,6 +75,10 @@ def read_gqa(path: Path) -> Records:
     file: Records = of_kind(found, dict, f"{path}: the file")
     for where, question in _objects(file, path):
         value_at(question, "answer", str, where)
+        try:
+            check_scored(question)
+        except RecordFault as fault:
+            raise DataError(f"{where}: {fault}.") from None
     return _by_id(file.items(), path)
 
 
@@ -102,16 +111,10 @@ def _labels(path: Path) -> Iterator[tuple[str, Record]]:
         records(read_json(path, list), str(path)) if is_list else read_json_lines(path)
     ):
         identifier = value_at(record, "identifier", str, where)
-        label = record.get("label")
-        if is_list and label in (0, 1):
-            label = LABELS[label]
-        yield (
-            identifier,
-            {
-                "identifier": identifier,
-                "label": verdict(of_kind(label, str, f"{where}: 'label'"), f"{where}: 'label'"),
-            },
-        )
+        if is_list and record.get("label") in (0, 1):
+            record["label"] = LABELS[int(record["label"])]
+        label = verdict(value_at(record, "label", str, where), f"{where}: 'label'")
+        yield identifier, {"identifier": identifier, "label": label}
 
 
 def read_captions(path: Path) -> Records:

@@ -181,11 +181,11 @@ def _groups(questions: Annotations, scores: Mapping[str, float]) -> dict[str, An
 
 
 def _steps(question: Mapping[str, Any]) -> int | None:
-    if "semantic" not in question:
+    if question.get("semantic") is None:
         return None
     operations = [f"{step['operation']}: {step['argument']}" for step in question["semantic"]]
     return sum(not any(text in operation for text in NO_STEP) for operation in operations)
 
 
 def _words(question: Mapping[str, Any]) -> int | None:
-    return len(question["question"].split()) if "question" in question else None
+    return len(question["question"].split()) if question.get("question") else None

@@ -118,5 +118,5 @@ def test_a_test_split_has_no_labels_and_can_only_be_answered(clips) -> None:
 
 def test_a_record_without_labels_is_a_fault_in_every_other_split(clips) -> None:
     clips.lines(TRAIN, [{"vid_name": "x_1", "clip_id": 7, "duration": 3}])
-    with pytest.raises(DataError, match="line 1: 7 has no label"):
+    with pytest.raises(DataError, match="line 1: 'descs' is missing: 7 has no label"):
         YC2C(clips.folder).read("train")

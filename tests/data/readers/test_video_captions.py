@@ -105,6 +105,6 @@ def test_what_has_no_description_is_told(tvc) -> None:
     assert str(caught.value).splitlines() == [
         f"{path}: line 2: 1 is there twice",
         f"{path}: line 3: no descriptions",
-        f"{path}: line 4: 3 has no label",
+        f"{path}: line 4: 'descs' is missing: 3 has no label",
         f"{path}: line 5: 'ts' should be a list, found \"35.73-40.9\"",
     ]

@@ -98,7 +98,7 @@ def test_faulty_questions_are_told_with_their_line(tvqa) -> None:
         f"{path}: line 3: 'answer_idx' should be 0 to 4, found 5",
         f"{path}: line 4: 'answer_idx' should be 0 to 4, found -1",
         f"{path}: line 5: 'ts' should be a string, found [1.0, 2.0]",
-        f"{path}: line 6: 5 has no label",
+        f"{path}: line 6: 'answer_idx' is missing: 5 has no label",
     ]
 
 

@@ -32,7 +32,7 @@ def read_questions(
             seen.add(question)
             example = Example(
                 id=str(question),
-                text=field(record, "sent" if "sent" in record else "question", str),
+                text=field(record, "question" if "question" in record else "sent", str),
                 images=(field(record, "img_id", str),),
                 targets=soft_label(record),
             )

@@ -17,7 +17,7 @@ from sys import intern
 from typing import Any
 
 from vlbench.data.example import Example
-from vlbench.data.faults import Faults, RecordFault, field
+from vlbench.data.faults import Faults, RecordFault, excerpt, field
 from vlbench.data.readers.authors_json import read_questions
 from vlbench.data.readers.base import Reader, find_image
 from vlbench.data.readers.json_text import read_table
@@ -26,6 +26,10 @@ AUTHORS_FILES = {"train": "train.json", "val": "valid.json", "testdev": "testdev
 UNANSWERED = ("test", "submission")
 CHUNKS = range(10)
 """`train_all` comes as a folder of this many files."""
+OPTIONAL: dict[str, type[Any]] = {"types": dict, "groups": dict} | {
+    **{"semantic": list, "entailed": list, "question": str}
+}
+"""Fields of a question that scores are grouped by, or that consistency follows."""
 Record = dict[str, Any]
 
 
@@ -88,9 +92,25 @@ class GQA(Reader):
                         targets = {} if split in UNANSWERED else _answer(record)
                         image = (intern(field(record, "imageId", str)),)
                         kept = {} if for_training else record
+                        check_scored(kept)
                         family = intern(_family(record))
                         examples.append(Example(question, text, image, targets, kept, family))
         return examples
+
+
+def check_scored(record: Record) -> None:
+    """A RecordFault where what is scored beside the answer is there and of another type."""
+    for key, kind in OPTIONAL.items():
+        if record.get(key) is not None:
+            field(record, key, kind)
+    if (record.get("groups") or {}).get("global") is not None:
+        field(record["groups"], "global", str)
+    for step in record.get("semantic") or ():
+        field(step, "operation", str)
+        field(step, "argument", str)
+    for entailed in record.get("entailed") or ():
+        if not isinstance(entailed, str):
+            raise RecordFault(f"'entailed' should hold question ids, found {excerpt(entailed)}")
 
 
 def _answer(record: Record) -> dict[str, float]:

@@ -35,6 +35,8 @@ class VideoReader(Reader):
     """The split's file below `video/ann`, with `{split}` in its name."""
     tests: ClassVar[tuple[str, ...]]
     """Files there of which the first that is there holds the unlabelled test split."""
+    label: ClassVar[str]
+    """The field that holds what is right."""
     source: ClassVar[str]
     """Where the clips come from: `tv`, `how2` or `yc2`."""
 
@@ -73,7 +75,7 @@ class VideoReader(Reader):
                     raise RecordFault(f"no subtitles of clip {clip} in {subtitles[0].name}")
                 for example in items(record, clip, spoken.get(clip, SILENT)):
                     if not example.targets and split != UNLABELLED:
-                        raise RecordFault(f"{example.id} has no label")
+                        raise RecordFault(f"'{self.label}' is missing: {example.id} has no label")
                     if example.id in found:
                         raise RecordFault(f"{example.id} is there twice")
                     found[example.id] = example

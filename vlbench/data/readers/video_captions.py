@@ -19,6 +19,8 @@ KEPT = ("vid_name", "clip_id", "ts")
 class VideoCaptions(VideoReader):
     """Descriptions of clips with subtitles."""
 
+    label = "descs"
+
     def text(self, record: Record) -> str:
         """What a model reads beside the subtitles."""
         return ""

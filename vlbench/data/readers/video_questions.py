@@ -18,6 +18,7 @@ from vlbench.data.readers.video import Record, VideoReader
 class VideoQuestions(VideoReader):
     """Multiple-choice questions about clips with subtitles."""
 
+    label = "answer_idx"
     choices: ClassVar[int]
     """Choices of a question."""
 
@@ -37,7 +38,7 @@ class VideoQuestions(VideoReader):
             images=(clip,),
             targets=targets,
             annotation={**record, **label},
-            family=record.get("show_name", ""),
+            family=str(record.get("show_name", "")),
             context=spoken,
         )
 

@@ -30,6 +30,8 @@ class Annotation(NamedTuple):
 
 
 NOTHING: Record = {}
+TYPES = ("answer_type", "question_type")
+"""What scores are grouped by, where it is there."""
 
 
 def read_annotations(
@@ -69,7 +71,10 @@ def read_raw(path: Path, questions: Container[int], faults: Faults) -> Iterator[
 
 
 def require_answers(record: Record) -> None:
-    """A RecordFault where a record has no answers, or one that is no text."""
+    """A RecordFault where a record has no answers, or one or a type that is no text."""
+    for key in TYPES:
+        if record.get(key) is not None:
+            field(record, key, str)
     if not field(record, "answers", list):
         raise RecordFault("no answers")
     for answer in record["answers"]:  # six million: `field` is for the faulty
