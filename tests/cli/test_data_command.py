@@ -117,3 +117,13 @@ def test_check_tells_what_it_misses(tmp_path: Path) -> None:
         str(tmp_path),
     )
     assert data("check", "--tasks", "gqa", *nowhere).exit_code == 3
+
+
+def test_a_file_that_several_splits_and_tasks_miss_is_told_once(tmp_path: Path) -> None:
+    result = data("check", "--edition", "full", "--tasks", "image-text", "--root", str(tmp_path))
+    assert result.exit_code == 3
+    lines = [line for line in result.stderr.splitlines() if ": no file " in line]
+    files = [line.partition(": no file ")[2].split()[0] for line in lines]
+    assert len(files) == len(set(files)) == 11
+    [shared] = [line for line in lines if "dataset_coco.json" in line]
+    assert "vqav2 train, val, test; coco train, val, test: no file" in shared

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.data.conftest import image_name
+from tests.data.conftest import image_name, picture
 from vlbench.data.readers.coco import COCO
+from vlbench.data.readers.vqav2 import VQAv2
 from vlbench.errors import DataError, MissingError
 
 FILE = "COCO/dataset_coco.json"
@@ -97,3 +98,29 @@ def test_a_split_without_examples_is_told(coco) -> None:
 def test_a_missing_picture_is_named(coco) -> None:
     with pytest.raises(MissingError, match=r"val2014/COCO_val2014_000000000001\.jpg: no such pict"):
         COCO(coco.folder).image_path("COCO_val2014_000000000001")
+
+
+@pytest.mark.parametrize(
+    ("image", "file"),
+    [
+        ("COCO_train2014_000000458752", "train2017/000000458752.jpg"),
+        ("COCO_val2014_000000000042", "train2017/000000000042.png"),  # 2017 drew the splits anew
+        ("COCO_train2014_000000000043", "val2017/000000000043.jpg"),
+        ("COCO_test2015_000000000001", "test2017/000000000001.jpg"),
+        ("COCO_val2014_000000000042", "val2014/000000000042.jpg"),
+        ("COCO_val2014_000000000042", "000000000042.jpg"),
+        ("COCO_val2014_000000000042", "COCO_val2014_000000000042.jpg"),
+        ("000000000042", "train2017/000000000042.jpg"),
+        ("000000000042", "val2014/COCO_val2014_000000000042.jpg"),
+    ],
+)
+@pytest.mark.parametrize("reader", [COCO, VQAv2])
+def test_a_picture_is_found_under_its_names_of_2014_and_2017(root, reader, image, file) -> None:
+    path = picture(root / "COCO/images" / file)
+    assert reader(root.folder).image_path(image) == path
+
+
+def test_a_picture_of_2014_comes_before_one_of_2017(root) -> None:
+    picture(root / "COCO/images/train2017/000000000042.jpg")
+    path = picture(root / "COCO/images/val2014/COCO_val2014_000000000042.jpeg")
+    assert COCO(root.folder).image_path("COCO_val2014_000000000042") == path
