@@ -38,7 +38,7 @@ def read_vqa(path: Path) -> Records:
 
 def _vqa(path: Path) -> Iterator[tuple[str, Record]]:
     file = read_json(path, dict)
-    for where, record in records(value_at(file, "annotations", list, str(path)), str(path)):
+    for where, record in records(_annotations(file, path, "--karpathy"), str(path)):
         question = value_at(record, "question_id", int, where)
         where = f"{where} (question {question})"
         answers = value_at(record, "answers", list, where)
@@ -50,6 +50,13 @@ def _vqa(path: Path) -> Iterator[tuple[str, Record]]:
             if record.get(key) is not None:
                 value_at(record, key, str, where)
         yield str(question), record
+
+
+def _annotations(file: Record, path: Path, option: str) -> list[Any]:
+    """The list of annotations; `option` is for Karpathy's file, which has none."""
+    if "images" in file and "annotations" not in file:
+        raise DataError(f"{path}: 'annotations' is missing; for dataset_coco.json see {option}.")
+    return value_at(file, "annotations", list, str(path))
 
 
 def check_questions(path: Path, gold: Records, annotations: Path) -> None:
@@ -120,11 +127,12 @@ def _labels(path: Path) -> Iterator[tuple[str, Record]]:
 def read_captions(path: Path) -> Records:
     """COCO's captions: `captions` by image, in the order of the images."""
     file = read_json(path, dict)
+    captions = _annotations(file, path, "--split")
     gold: Records = {}
     if "images" in file:
         images = records(value_at(file, "images", list, str(path)), f"{path}: images")
         gold = {str(value_at(image, "id", int, where)): {"captions": []} for where, image in images}
-    for where, record in records(value_at(file, "annotations", list, str(path)), str(path)):
+    for where, record in records(captions, str(path)):
         image = str(value_at(record, "image_id", int, where))
         caption = value_at(record, "caption", str, where)
         gold.setdefault(image, {"captions": []})["captions"].append(caption)

@@ -98,11 +98,6 @@ def score_files(task: str, files: Files) -> tuple[FileScore, str | None]:
 def _vqav2(files: Files) -> FileScore:
     from vlbench.metrics.vqa import VERSIONS, score
 
-    if gold_files.is_karpathy(files.annotations):
-        raise UsageError(
-            f"{files.annotations}: has no answers: it goes to --karpathy, and VQA's own file to "
-            "--annotations."
-        )
     gold = gold_files.read_vqa(files.annotations)
     if files.questions is not None:
         gold_files.check_questions(files.questions, gold, files.annotations)
@@ -186,13 +181,9 @@ def _coco(files: Files) -> FileScore:
 
 def _coco_gold(files: Files) -> gold_files.Records:
     """The captions of all images, or of a split of Karpathy's, which either file tells."""
-    if not gold_files.is_karpathy(files.annotations):
-        return _in_split(files, gold_files.read_captions(files.annotations), str)
-    if files.split is None:
-        raise UsageError(
-            f"{files.annotations}: --split says what of it is scored: train, val or test."
-        )
-    return gold_files.read_karpathy(files.annotations, files.split)
+    if files.split and not files.karpathy and gold_files.is_karpathy(files.annotations):
+        return gold_files.read_karpathy(files.annotations, files.split)
+    return _in_split(files, gold_files.read_captions(files.annotations), str)
 
 
 def _in_split(
