@@ -70,6 +70,8 @@ def _score(run: Run, task: PreparedTask, given: dict[str, str], seconds: float, 
     started = time.perf_counter()
     scored = score(task.card, task.test, given)
     seconds += time.perf_counter() - started
+    for name in scored.undefined.keys() & scored.metrics.keys():
+        run.progress.say(f"{task.card.name}.{name}: {scored.undefined[name]}")
     floor = majority_scored(task.card, task.train, task.test)
     file = run.folder.predictions / f"{task.card.name}.parquet"
     write_predictions(file, task.test, given, scored)
