@@ -34,7 +34,7 @@ def test_the_exit_codes_are_the_documented_ones() -> None:
         "NothingToReport": 4,
     }
     assert errors.CardError.exit_code == 2
-    assert errors.DataError.exit_code == 3
+    assert errors.DataError.exit_code == errors.JavaFailed.exit_code == 3
 
 
 @pytest.mark.parametrize("words", [["lst"], ["list"], ["list", "methods", "--jsn"], ["--nope"]])
