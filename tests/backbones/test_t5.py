@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,11 +9,13 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from safetensors.torch import load_file, save_file
 from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
 
 from vlbench.backbones import build_backbone, build_tokenizer
 from vlbench.backbones.sites import SUBLAYERS
 from vlbench.backbones.t5 import JointT5, new_t5, text_bias
+from vlbench.errors import DataError
 
 
 @pytest.fixture
@@ -103,15 +106,27 @@ def test_dropout_of_all_kinds_is_set(t5: JointT5, batch: Any) -> None:
     assert torch.equal(t5.train()(batch), t5.eval()(batch))
 
 
+def publish(config: T5Config, folder: Path, **changes: Any) -> T5ForConditionalGeneration:
+    """A folder as the hub has it, with 128 rows and a tokenizer of 105 tokens."""
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁yes", -1.0), ("▁no", -2.0)]
+    T5Tokenizer(vocab=pieces, extra_ids=100).save_pretrained(folder)
+    table = {**config.to_diff_dict(), "vocab_size": 128, **changes}
+    published = T5ForConditionalGeneration(T5Config(**table))
+    published.save_pretrained(folder)
+    return published
+
+
+def change_weights(folder: Path, **tensors: torch.Tensor) -> None:
+    """Weights beside or instead of those in a folder; their names have `__` for dots."""
+    file = folder / "model.safetensors"
+    named = {name.replace("__", "."): tensor for name, tensor in tensors.items()}
+    save_file({**load_file(file), **named}, file, metadata={"format": "pt"})
+
+
 def test_a_folder_with_published_weights_gets_the_visual_tokens(
     t5_config: T5Config, tmp_path: Path
 ) -> None:
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁yes", -1.0), ("▁no", -2.0)]
-    T5Tokenizer(vocab=pieces, extra_ids=100).save_pretrained(tmp_path)
-    published = T5ForConditionalGeneration(
-        T5Config(**{**t5_config.to_diff_dict(), "vocab_size": 128})
-    )
-    published.save_pretrained(tmp_path)
+    published = publish(t5_config, tmp_path)
     tokenizer = build_tokenizer("clip-t5", path=tmp_path)
     backbone = build_backbone("clip-t5", path=tmp_path)
     rows = 5 + 100 + 100
@@ -123,6 +138,83 @@ def test_a_folder_with_published_weights_gets_the_visual_tokens(
     assert 0.9 < backbone.table[128:].std() < 1.1
     assert backbone.language.lm_head.weight is backbone.table
     assert tokenizer("yes no").input_ids[-1] == backbone.config.eos_token_id
+
+
+@pytest.mark.parametrize("tie_word_embeddings", [False, True])
+def test_an_output_layer_of_its_own_is_kept_and_counted(
+    t5_config: T5Config, tmp_path: Path, tie_word_embeddings: bool
+) -> None:
+    publish(t5_config, tmp_path, feed_forward_proj="gated-gelu")
+    change_weights(tmp_path, lm_head__weight=torch.randn(128, 16))
+    file = tmp_path / "config.json"  # of T5 v1.1; where it says True, the weights say otherwise
+    config = json.loads(file.read_text()) | {"tie_word_embeddings": tie_word_embeddings}
+    config.pop("scale_decoder_outputs")
+    file.write_text(json.dumps(config))
+    published = T5ForConditionalGeneration.from_pretrained(tmp_path).eval()
+    backbone = build_backbone("clip-t5", path=tmp_path).eval()
+    asked = {
+        "input_ids": torch.tensor([[5, 9, 8, 7, 1]]),
+        "decoder_input_ids": torch.tensor([[0, 9, 3]]),
+    }
+    with torch.no_grad():
+        ours, theirs = (model(**asked).logits for model in (backbone.language, published))
+    torch.testing.assert_close(ours[..., :128], theirs, rtol=0, atol=1e-5)
+    new = backbone.language.lm_head.weight[128:].abs()
+    assert 0.2 < new.max() <= 1 / 16**0.5  # as torch makes a linear layer
+    shapes = build_backbone("clip-t5", path=tmp_path, meta=True)
+    names = [{name: p.shape for name, p in b.named_parameters()} for b in (backbone, shapes)]
+    assert names[0] == names[1]
+    assert names[0]["language.lm_head.weight"] == (205, 16)
+
+
+def test_a_folder_without_weights_is_counted_by_its_configuration(
+    t5_config: T5Config, tmp_path: Path
+) -> None:
+    publish(t5_config, tmp_path)
+    file = tmp_path / "config.json"
+    config = json.loads(file.read_text())
+    del config["scale_decoder_outputs"]
+    file.write_text(json.dumps({**config, "tie_word_embeddings": False}))
+    (tmp_path / "model.safetensors").unlink()
+    shapes = build_backbone("clip-t5", path=tmp_path, meta=True)
+    assert shapes.language.lm_head.weight is not shapes.table
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "fault"),
+    [
+        ("decoder__embed_tokens__weight", (128, 16), "token tables other than the one"),
+        ("encoder__prefix", (1,), "not part of it: encoder.prefix"),
+        ("encoder__final_layer_norm__weight", (8,), "other shapes: encoder.final_layer_norm"),
+    ],
+)
+def test_weights_that_would_be_lost_are_refused(
+    t5_config: T5Config, tmp_path: Path, name: str, shape: tuple[int, ...], fault: str
+) -> None:
+    publish(t5_config, tmp_path)
+    change_weights(tmp_path, **{name: torch.zeros(shape)})
+    for meta in (False, True):
+        with pytest.raises(DataError, match=fault):
+            build_backbone("clip-t5", path=tmp_path, meta=meta)
+
+
+def test_half_precision_is_read_as_float32(t5_config: T5Config, tmp_path: Path) -> None:
+    publish(t5_config, tmp_path).bfloat16().save_pretrained(tmp_path)
+    assert {p.dtype for p in build_backbone("clip-t5", path=tmp_path).parameters()} == {
+        torch.float32
+    }
+
+
+def test_damaged_weights_are_told(t5_config: T5Config, tmp_path: Path) -> None:
+    publish(t5_config, tmp_path)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-8])
+    with pytest.raises(DataError, match="the weights are damaged or not whole"):
+        build_backbone("clip-t5", path=tmp_path)
+    file.unlink()
+    (tmp_path / "pytorch_model.bin").write_bytes(b"no pickle")
+    with pytest.raises(DataError, match="the weights are damaged or not whole"):
+        build_backbone("clip-t5", path=tmp_path)
 
 
 def test_clip_t5_has_the_papers_parameters_without_weights() -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import BartConfig, BartForConditionalGeneration
 
 from vlbench.backbones import BACKBONES, build_backbone, build_tokenizer, weights_files
 from vlbench.backbones.bart import JointBart
 from vlbench.backbones.saving import save_backbone
-from vlbench.errors import MissingError, UsageError
+from vlbench.errors import DataError, MissingError, UsageError
 
 
 def test_reading_the_tables_imports_nothing_heavy() -> None:
@@ -59,6 +60,37 @@ def test_a_folder_with_published_weights_gets_the_added_rows(
     assert 0.18 < backbone.table[240:].std() < 0.22
     assert backbone.language.lm_head.weight is backbone.table
     assert backbone.language.final_logits_bias.shape == (1, 440)
+
+
+@pytest.mark.parametrize("tie_word_embeddings", [False, True])
+def test_a_bart_keeps_an_output_layer_and_a_bias_of_its_own(
+    config: BartConfig, tmp_path: Path, tie_word_embeddings: bool
+) -> None:
+    published = BartForConditionalGeneration(config)
+    published.save_pretrained(tmp_path)
+    own = {"lm_head.weight": torch.randn(240, 16), "final_logits_bias": torch.randn(1, 240)}
+    file = tmp_path / "model.safetensors"
+    save_file({**load_file(file), **own}, file, metadata={"format": "pt"})
+    config.tie_word_embeddings = tie_word_embeddings  # where it is True, the weights tell
+    config.save_pretrained(tmp_path)
+    backbone, shapes = (build_backbone("clip-bart", path=tmp_path, meta=m) for m in (False, True))
+    asked = {"input_ids": torch.tensor([[0, 9, 2]]), "decoder_input_ids": torch.tensor([[2, 0]])}
+    with torch.no_grad():
+        states = published.eval().model(**asked).last_hidden_state
+        expected = states @ own["lm_head.weight"].T + own["final_logits_bias"]
+        logits = backbone.eval().language(**asked).logits[..., :240]
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
+    names = [{name: p.shape for name, p in b.named_parameters()} for b in (backbone, shapes)]
+    assert names[0] == names[1]
+    assert names[0]["language.lm_head.weight"] == (440, 16)
+
+
+def test_an_output_layer_that_the_weights_lack_is_told(config: BartConfig, tmp_path: Path) -> None:
+    BartForConditionalGeneration(config).save_pretrained(tmp_path)
+    config.tie_word_embeddings = False
+    config.save_pretrained(tmp_path)
+    with pytest.raises(DataError, match="missing: lm_head.weight"):
+        build_backbone("clip-bart", path=tmp_path)
 
 
 def test_an_embedded_backbone_must_fit_the_features(backbone: JointBart, tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ class Backbone(nn.Module, ABC):
         for module in language.modules():
             if isinstance(module, nn.Embedding):
                 module.padding_idx = None  # the resized table has none: its pad row learns too
+        if not language.config.tie_word_embeddings:  # the output layer alone is apart
+            language.set_input_embeddings(language.get_input_embeddings())
         free_of_defaults(language)
         self.counted_only = CountedOnly(language.get_output_embeddings())
 
@@ -83,7 +85,7 @@ class Backbone(nn.Module, ABC):
 
     @property
     def table(self) -> nn.Parameter:
-        """The token table (V, C), tied with the output layer."""
+        """The token table (V, C); the output layer is tied with it or has a table of its own."""
         weight: nn.Parameter = self.language.get_input_embeddings().weight
         return weight
 

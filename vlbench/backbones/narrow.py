@@ -71,10 +71,12 @@ def chain(backbone: Backbone, side: Side) -> list[tuple[str, ...]]:
     """
     built = anatomy(backbone)
     found: list[tuple[str, ...]] = [(built.first_norm,)] if built.first_norm else []
-    for i in range(len(backbone.layers(side))):
+    for i, layer in enumerate(backbone.layers(side)):
+        paths = {path for path, _ in layer.named_modules()}
         for point in backbone.points:
             if point.side == side:
                 found += [
-                    tuple(f"{built.layers}.{i}.{path}" for path in group) for group in point.chain
+                    tuple(f"{built.layers}.{i}.{path}" for path in group if path in paths)
+                    for group in point.chain
                 ]
     return [*found, (built.last_norm,)] if built.last_norm else found

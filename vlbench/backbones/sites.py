@@ -107,7 +107,7 @@ class Point(NamedTuple):
     """Of an attention's projections; none for a feed-forward."""
     chain: tuple[tuple[str, ...], ...]
     """Of its linear layers and its norm in the order of the forward pass; those in one tuple read
-    the same input."""
+    the same input. What a layer does not have is left out."""
 
 
 class Anatomy(NamedTuple):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from torch import nn
 from transformers import (
     AutoTokenizer,
     BartConfig,
@@ -15,10 +20,11 @@ from transformers import (
     T5Config,
     T5ForConditionalGeneration,
 )
+from transformers.utils import logging
 
 from vlbench.backbones import Features, bart, t5
 from vlbench.backbones.bart import JointBart, new_bart
-from vlbench.backbones.saving import load_backbone
+from vlbench.backbones.saving import CONFIG_FILE, load_backbone
 from vlbench.backbones.t5 import JointT5, new_t5
 from vlbench.backbones.tokens import (
     ADDED_TOKENS,
@@ -27,7 +33,7 @@ from vlbench.backbones.tokens import (
     add_tokens,
     bart_tokenizer,
 )
-from vlbench.errors import MissingError, UsageError
+from vlbench.errors import DataError, MissingError, UsageError
 
 BART_BASE = BartConfig(
     vocab_size=50265,
@@ -81,10 +87,10 @@ def folder_tokenizer(source: str | Path) -> Any:
 def pretrained_bart(source: str | Path, features: Features, meta: bool) -> JointBart:
     """A published BART with 200 added rows, N(0, init_std^2), and a new visual embedding.
 
-    Nothing is downloaded: the weights are in the Hugging Face cache or in a folder.
+    An output layer of its own gets as many rows, its bias zeros. Nothing is downloaded: the weights are in the Hugging Face cache or in a folder.
     """
     if meta:
-        config = _shapes(BartConfig, source, BART_BASE)
+        config = _shapes(BartForConditionalGeneration, source, BART_BASE)
         config.vocab_size += len(ADDED_TOKENS)
         return new_bart(config, features.width, features.tokens, meta=True)
     language = _pretrained(BartForConditionalGeneration, source)
@@ -97,33 +103,97 @@ def pretrained_t5(source: str | Path, features: Features, meta: bool) -> JointT5
     """A published T5 whose table ends with the 100 visual tokens, and a new visual embedding.
 
     They stand behind the tokenizer's own 32,100 tokens: of t5-base's 32,128 rows they take the 28
-    unused ones, as they are, and 72 new ones, N(0, 1).
+    unused ones, as they are, and 72 new ones, N(0, 1). An output layer of its own (T5 v1.1,
+    Flan-T5) gets as many, U(-1/sqrt(C), 1/sqrt(C)).
     """
     if meta:
-        config = _shapes(T5Config, source, T5_BASE)
+        config = _shapes(T5ForConditionalGeneration, source, T5_BASE)
         is_usual = not isinstance(source, Path)
         config.vocab_size = T5_ROWS if is_usual else len(pretrained_tokenizer(source))
         return new_t5(config, features.width, features.tokens, meta=True)
     language = _pretrained(T5ForConditionalGeneration, source)
-    _resize(language, len(pretrained_tokenizer(source)), std=1.0)
+    before, rows = language.config.vocab_size, len(pretrained_tokenizer(source))
+    _resize(language, rows, std=1.0)
+    if rows > before and not language.config.tie_word_embeddings:
+        with torch.no_grad():  # as torch makes a linear layer, which T5's own pass leaves alone
+            nn.init.kaiming_uniform_(language.lm_head.weight[before:], a=sqrt(5))
     return t5.join(language, features.width, features.tokens)
 
 
-def _shapes(kind: Any, source: str | Path, usual: Any) -> Any:
-    """The configuration a folder holds; for a hub's name, which may not be here, the usual one."""
+def _shapes(model: Any, source: str | Path, usual: Any) -> Any:
+    """The configuration a folder holds; for a hub's name, which may not be here, the usual one.
+
+    `tie_word_embeddings` is what `_pretrained` makes of the weights, where the folder has them.
+    """
     if not isinstance(source, Path):
-        return kind(**usual.to_diff_dict())
+        return model.config_class(**usual.to_diff_dict())
     try:
-        return kind.from_pretrained(source, local_files_only=True)
+        config = model.config_class.from_pretrained(source, local_files_only=True)
     except (OSError, ValueError) as error:
         raise _not_there(source) from error
+    if _has_weights(source):
+        config.tie_word_embeddings = _is_tied(model, source)
+    elif not getattr(config, "scale_decoder_outputs", True):  # where T5 keeps what the file says
+        config.tie_word_embeddings = False
+    return config
+
+
+@cache
+def _is_tied(model: Any, folder: Path) -> bool:
+    """Whether a folder's output layer is its token table: its weights tell, not its config.json."""
+    return bool(_pretrained(model, folder).config.tie_word_embeddings)
 
 
 def _pretrained(model: Any, source: str | Path) -> Any:
+    """The model as transformers loads it, in float32; DataError where a weight would be lost.
+
+    The stacks may leave out their token tables, as both read the model's.
+    """
     try:
-        return model.from_pretrained(_source_folder(source), local_files_only=True)
+        with _quiet():
+            language, loading = model.from_pretrained(
+                _source_folder(source),
+                local_files_only=True,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
     except (OSError, ValueError) as error:
         raise _not_there(source) from error
+    except Exception as error:  # whatever half a file makes of it
+        raise DataError(f"{source}: the weights are damaged or not whole.") from error
+    table = language.get_input_embeddings().weight
+    own = {n: p for n, p in language.named_parameters() if n.endswith("embed_tokens.weight")}
+    missing = loading["missing_keys"] - own.keys()
+    unequal = [n for n in own.keys() - loading["missing_keys"] if not torch.equal(own[n], table)]
+    for names, fault in (
+        ({name for name, *_ in loading["mismatched_keys"]}, "other shapes"),
+        (missing, "missing"),
+        (loading["unexpected_keys"], "not part of it"),
+        (unequal, "token tables other than the one of the model"),
+    ):
+        if names:
+            first, *others = sorted(names)
+            more = f" and {len(others)} more" if others else ""
+            raise DataError(
+                f"{source}: the weights are not those of a {model.__name__} as {CONFIG_FILE} "
+                f"describes it: {fault}: {first}{more}."
+            )
+    language.config.tie_word_embeddings = language.get_output_embeddings().weight is table
+    return language
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out what transformers tells while it loads: `_pretrained` looks at all of it."""
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        logging.enable_progress_bar()
 
 
 def _resize(language: Any, rows: int, std: float) -> None:
@@ -150,7 +220,7 @@ def weights_folder(source: str | Path) -> Path:
     """The folder that holds a backbone: in the package, the user's, or in the hub's cache."""
     folder = _package_folder(source)
     if folder.is_dir():
-        if not any(file for pattern in WEIGHTS for file in folder.glob(pattern)):
+        if not _has_weights(folder):
             raise _not_there(folder)
         return folder
     try:
@@ -162,6 +232,10 @@ def weights_folder(source: str | Path) -> Path:
 def _source_folder(source: str | Path) -> Path:
     """A hub's name is in the hub's cache, whatever the current folder holds under that name."""
     return source if isinstance(source, Path) else weights_folder(source)
+
+
+def _has_weights(folder: Path) -> bool:
+    return any(file for pattern in WEIGHTS for file in folder.glob(pattern))
 
 
 def _package_folder(source: str | Path) -> Path:

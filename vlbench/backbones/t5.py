@@ -34,7 +34,8 @@ def attending(side: Side, kind: Kind, number: int, name: str) -> Point:
 def feeding(side: Side, number: int) -> Point:
     """The feed-forward that is sub-layer `number` of a block."""
     path, norm = f"layer.{number}.DenseReluDense", f"layer.{number}.layer_norm"
-    return Point(side, "feed_forward", path, norm, {}, ((norm,), (f"{path}.wi",), (f"{path}.wo",)))
+    into = tuple(f"{path}.{name}" for name in ("wi", "wi_0", "wi_1"))  # one, or a gate and a value
+    return Point(side, "feed_forward", path, norm, {}, ((norm,), into, (f"{path}.wo",)))
 
 
 class JointT5(Backbone):

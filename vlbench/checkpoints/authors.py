@@ -1,6 +1,7 @@
 """The names of every tensor of an adapted model in the authors' state dicts (VL-Adapter's format).
 
-Their modules that tasks share stand there once per task, and the tied token table four times.
+Their modules that tasks share stand there once per task, the token table four times, and once more
+as a tied output layer.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ TABLES = (
     "{root}encoder.embed_tokens",
     "{root}decoder.embed_tokens",
     "{root}encoder.visual_embedding.obj_order_embedding",
-    "lm_head",
+    "lm_head",  # where it is tied
 )
 
 
@@ -102,7 +103,8 @@ def _of_backbone(name: str, root: str, backbone: Backbone) -> tuple[str, ...]:
         piece, _, leaf = rest.partition(".")
         return (f"{root}encoder.visual_embedding.{VISUAL[piece]}.{leaf}",)
     if rest.endswith(".weight") and backbone.language.get_parameter(rest) is backbone.table:
-        return tuple(f"{table.format(root=root)}.weight" for table in TABLES)
+        tables = TABLES if backbone.config.tie_word_embeddings else TABLES[:-1]
+        return tuple(f"{table.format(root=root)}.weight" for table in tables)
     return (rest,)
 
 

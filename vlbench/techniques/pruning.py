@@ -4,8 +4,9 @@ The importance of a weight is its squared gradient, summed over training example
 the backbone's own loss: mean cross entropy of the target tokens, text alone as input. Pruning walks
 through the network and keeps, of each layer, the rows of largest importance; the next layer loses
 the columns that belong to the rows left out. Query, key and value keep the same rows: those of the
-largest product. Heads are not kept together; the columns of a cross-attention's key and value
-follow the decoder like all others.
+largest product; so do gate and value of a gated feed-forward, which the authors do not have. Heads
+are not kept together; the columns of a cross-attention's key and value follow the decoder like all
+others.
 """
 
 from __future__ import annotations
