@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
 
 from vlbench.backbones import build_backbone, build_tokenizer

@@ -201,8 +201,11 @@ def test_an_override_for_an_unknown_suite_is_told(write: Write, suite: str) -> N
     assert "Unknown suite or task" in message(path)
 
 
-def test_an_override_for_a_task_of_your_own_is_written_as_its_file(write: Write) -> None:
-    path = write('title = "M"\ntechnique = "full"\n[when."*/gqa+mine.toml"]\ntrain.epochs = 1\n')
+@pytest.mark.parametrize("suite", ["gqa+mine.toml", "mine.toml+gqa"])
+def test_an_override_for_a_task_of_your_own_is_written_as_its_file(
+    write: Write, suite: str
+) -> None:
+    path = write(f'title = "M"\ntechnique = "full"\n[when."*/{suite}"]\ntrain.epochs = 1\n')
     card = load_method(path)
     assert resolve_method(card, "mini-bart", "gqa+mine").train.epochs == 1
     assert resolve_method(card, "mini-bart", "gqa").train.epochs == 20

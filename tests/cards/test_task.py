@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vlbench.cards import find_tasks, load_suites, load_task
-from vlbench.cards.files import known_names
+from vlbench.cards.files import card_folder, known_names
 from vlbench.cards.task import all_tasks
 from vlbench.data.readers import load_reader
 from vlbench.errors import CardError, UsageError
@@ -122,9 +122,18 @@ def test_pictures_and_clips_are_not_mixed(selection: str) -> None:
     assert str(caught.value) == told
 
 
-def test_a_list_that_is_a_suite_has_its_name() -> None:
+def test_a_list_that_is_a_suite_has_its_name_and_order() -> None:
     assert names("vqav2,gqa,nlvr2,coco")[0] == "image-text"
-    assert names("gqa,vqav2,nlvr2,coco")[0] == "gqa+vqav2+nlvr2+coco"
+    assert names("coco,gqa,vqav2,nlvr2") == names("image-text")
+
+
+def test_the_order_of_a_list_makes_no_other_selection(write: Write) -> None:
+    assert names("nlvr2,vqav2") == names("vqav2+nlvr2") == ("vqav2+nlvr2", ["vqav2", "nlvr2"])
+    text = (card_folder("tasks") / "gqa.toml").read_text(encoding="utf-8")
+    mine, other = write(text, "b-mine.toml"), write(text, "a-other.toml")
+    expected = ["vqav2", "gqa", "nlvr2", "coco", "a-other", "b-mine"]
+    assert names(f"{mine},image-text,{other}")[1] == expected
+    assert names(f"{other},coco,{mine},nlvr2,gqa,vqav2")[1] == expected
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,8 @@ def folder_tokenizer(source: str | Path) -> Any:
 def pretrained_bart(source: str | Path, features: Features, meta: bool) -> JointBart:
     """A published BART with 200 added rows, N(0, init_std^2), and a new visual embedding.
 
-    An output layer of its own gets as many rows, its bias zeros. Nothing is downloaded: the weights are in the Hugging Face cache or in a folder.
+    An output layer of its own gets as many rows, its bias zeros. Nothing is downloaded: the weights
+    are in the Hugging Face cache or in a folder.
     """
     if meta:
         config = _shapes(BartForConditionalGeneration, source, BART_BASE)
@@ -188,12 +189,12 @@ def _quiet() -> Iterator[None]:
     """Leave out what transformers tells while it loads: `_pretrained` looks at all of it."""
     level = logging.get_verbosity()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         logging.set_verbosity(level)
-        logging.enable_progress_bar()
+        logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _resize(language: Any, rows: int, std: float) -> None:

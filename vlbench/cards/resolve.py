@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from vlbench.cards.checking import Fault, check, refuse
 from vlbench.cards.method import MethodCard
-from vlbench.cards.task import TaskCard
+from vlbench.cards.task import TaskCard, ordered
 from vlbench.cards.technique import find_technique, technique_faults
 from vlbench.cards.train import TrainSettings
 from vlbench.errors import UsageError, nearest
@@ -42,7 +42,7 @@ def resolve_method(
             f"{card.shown}: suites: '{card.name}' is for {', '.join(card.suites)}, not for {suite}."
         )
     table = card.model_dump(mode="json", exclude={"when": True, "tuning": {"before"}})
-    overrides = {pattern.replace(".toml", ""): each for pattern, each in card.when.items()}
+    overrides = {_ordered(pattern): override for pattern, override in card.when.items()}
     for pattern in ("*/*", f"*/{suite}", f"{backbone}/*", f"{backbone}/{suite}"):
         if pattern in overrides:
             merge(table, overrides[pattern].model_dump(mode="json", exclude_unset=True))
@@ -62,6 +62,12 @@ def resolve_method(
     resolved = resolved.model_copy(update={"params": params.model_dump(mode="json")})
     resolved._file = card._file
     return resolved
+
+
+def _ordered(pattern: str) -> str:
+    """A pattern with its tasks in the order that names what is trained together."""
+    backbone, _, suite = pattern.replace(".toml", "").partition("/")
+    return f"{backbone}/{ordered(suite.split('+'))[0]}"
 
 
 def card_hash(*cards: MethodCard | TaskCard) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from typing import Literal, Self
 
@@ -167,8 +167,23 @@ def find_tasks(selection: str | Iterable[str]) -> tuple[str, list[TaskCard]]:
                 f"Task '{cards[0].name}' reads {cards[0].visual} features and '{card.name}' "
                 f"{card.visual} features: one run reads one kind."
             )
-    same = [suite.name for suite in suites.values() if suite.tasks == found]
-    return (same or ["+".join(found)])[0], cards
+    name, order = ordered(found)
+    return name, sorted(cards, key=lambda card: order.index(card.name))
+
+
+def ordered(names: Collection[str]) -> tuple[str, Sequence[str]]:
+    """The name and the order of tasks that are trained together, in whatever order they are named.
+
+    Of a suite its own; else the order in which suites name them, then the alphabet's.
+    """
+    suites = load_suites().values()
+    same = [suite for suite in suites if set(suite.tasks) == set(names)]
+    if same:
+        suite = next((suite for suite in same if suite.tasks == tuple(names)), same[0])
+        return suite.name, suite.tasks
+    of_suites = [task for suite in suites for task in suite.tasks if task in names]
+    order = list(dict.fromkeys([*of_suites, *sorted(names)]))
+    return "+".join(order), order
 
 
 def _read(file: CardFile) -> TaskCard:

@@ -10,7 +10,7 @@ import typer
 from vlbench.cli.config import refuse_outside_code
 from vlbench.cli.extract import extract_features
 from vlbench.cli.output import note, print_json, print_table
-from vlbench.cli.selectors import OutsideCode
+from vlbench.cli.selectors import HIGHEST_SEED, OutsideCode
 
 if TYPE_CHECKING:
     from vlbench.cards.task import TaskCard
@@ -26,7 +26,9 @@ data.command("extract-features")(extract_features)
 @data.command("make-mini")
 def make_mini(
     out: Annotated[Path, typer.Option(help="A new folder for the edition.")],
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, another world.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=HIGHEST_SEED, help="Another seed, another world.")
+    ] = 0,
 ) -> None:
     """Write the mini edition in the official file formats, with a contact sheet."""
     from vlbench.data.mini import edition

@@ -54,6 +54,9 @@ OutsideCode = Annotated[
 Results = Annotated[Path, typer.Option(help="Where results are kept.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+HIGHEST_SEED = 2**32 - 1
+"""What NumPy's generator takes."""
+
 
 def select(
     method: list[str],
@@ -101,6 +104,6 @@ def numbers(text: str) -> tuple[int, ...]:
         seeds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
         raise UsageError(f"--seeds {text}: should be whole numbers, for example 0,1,2.") from None
-    if any(seed < 0 for seed in seeds):
-        raise UsageError(f"--seeds {text}: a seed is 0 or more.")
+    if any(not 0 <= seed <= HIGHEST_SEED for seed in seeds):
+        raise UsageError(f"--seeds {text}: a seed is 0 or more and at most {HIGHEST_SEED}.")
     return seeds
