@@ -25,6 +25,7 @@ KEYS = [
     "settings",
     "technique",
     "sharing",
+    "width",
     "trainable",
     "total",
     "trainable_percent",
@@ -60,9 +61,9 @@ def three_methods(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_counted_percentages_stand_beside_the_published_ones() -> None:
     head, adapter, compacter = run("--method", "shared-adapter,compacter").splitlines()
-    assert head.split() == ["method", "trainable", "total", "%", "published"]
-    assert adapter.split() == ["shared-adapter", "6,081,600", "145,606,464", "4.18", "4.18"]
-    assert compacter.split() == ["compacter", "10,584,960", "150,109,824", "7.05", "-"]
+    assert head.split() == ["method", "width", "trainable", "total", "%", "published"]
+    assert adapter.split() == ["shared-adapter", "96", "6,081,600", "145,606,464", "4.18", "4.18"]
+    assert compacter.split() == ["compacter", "96", "10,584,960", "150,109,824", "7.05", "-"]
 
 
 @pytest.mark.parametrize("words", [[], ["--groups"]], ids=["totals", "groups"])
@@ -84,7 +85,7 @@ def test_no_number_is_cut_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(output, "stdout_console", lambda: narrow)
     run("--method", "full,shared-adapter")
     wide = [line.split() for line in shown.getvalue().splitlines()]
-    assert wide[1] == ["full", "141,156,864", "141,156,864", "100.00", "100.00"]
+    assert wide[1] == ["full", "-", "141,156,864", "141,156,864", "100.00", "100.00"]
 
 
 def test_the_groups_of_the_table_add_up_to_what_trains() -> None:
@@ -177,11 +178,33 @@ def test_a_setting_that_no_method_has_is_an_error() -> None:
     assert "left out" not in result.stderr
 
 
-def test_a_width_that_does_not_divide_is_refused() -> None:
-    words = ("--backbone", "clip-bart", "--method", "adapter", "--set", "params.reduction=7")
+def test_a_width_that_does_not_divide_is_rounded_down_as_the_authors_do() -> None:
+    setting = ("--set", "params.reduction=7")
+    adapter, hyperformer = items("--method", "adapter,hyperformer", *setting)
+    assert (adapter["width"], hyperformer["width"]) == (109, 109)
+    (lst,) = items("--method", "lst", *setting, backbone="clip-t5")
+    assert lst["width"] == 109
+    (both,) = items("--method", "adapter-and-prompt", "--set", "params.adapter.reduction=7")
+    assert both["width"] == 109
+    (full,) = items("--method", "full")
+    assert full["width"] is None
+
+
+@pytest.mark.parametrize("method", ["compacter", "lst"])
+@pytest.mark.parametrize(
+    ("reduction", "text"),
+    [
+        ("0", "Should be greater than or equal to 1"),
+        ("-7", "Should be greater than or equal to 1"),
+        ("769", "params.reduction=769 leaves nothing of"),
+        ("9e99", "Should be a valid integer"),
+    ],
+)
+def test_a_width_of_nothing_is_refused(method: str, reduction: str, text: str) -> None:
+    words = ("--backbone", "clip-t5", "--method", method, "--set", f"params.reduction={reduction}")
     result = invoke(*words)
-    assert result.exit_code == 2
-    assert "params.reduction=7 does not divide" in result.stderr
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert text in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -81,9 +81,16 @@ def test_norms_train_when_the_card_says_so(toy: Any) -> None:
     assert not without.backbone.table.requires_grad
 
 
-def test_a_width_that_does_not_divide_is_refused(toy: Any) -> None:
-    with pytest.raises(UsageError, match=r"params\.reduction=5 does not divide .* 32"):
-        toy(technique="adapter", params={"reduction": 5})
+def test_a_width_that_does_not_divide_is_rounded_down(toy: Any, toy_batch: Any) -> None:
+    model = toy(technique="adapter", params={"reduction": 5})
+    shapes = {p.shape for p in model.technique.parameters()}
+    assert shapes == {(6, 32), (6,), (32, 6), (32,)}
+    assert model(toy_batch).isfinite().all()
+
+
+def test_a_width_of_nothing_is_refused(toy: Any) -> None:
+    with pytest.raises(UsageError, match=r"params\.reduction=33 leaves nothing of"):
+        toy(technique="adapter", params={"reduction": 33})
 
 
 def test_a_faulty_parameter_is_named_with_the_nearest(toy: Any) -> None:

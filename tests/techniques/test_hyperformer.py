@@ -225,9 +225,9 @@ def test_all_tasks_share_the_hypernetworks() -> None:
         adapted("bart", sharing="task", **table())
 
 
-def test_a_width_that_does_not_divide_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"params\.reduction=5 does not divide .* 32"):
-        hyper("bart", reduction=5)
+def test_a_width_that_does_not_divide_is_rounded_down() -> None:
+    sides = hyper("bart", reduction=5).technique.sides
+    assert {made.shape for side in sides.values() for made in side.down.values()} == {(6, 32)}
 
 
 def test_a_copy_makes_its_own() -> None:

@@ -184,9 +184,9 @@ def test_gates_mix_the_ladder_in(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "reduction", "fault"),
     [
-        ("bart", 3, "params.reduction=3 does not divide d_model=32"),
+        ("bart", 3, "leaves a hidden size of 10, which encoder_attention_heads=4 does not divide"),
         ("bart", 16, "leaves a hidden size of 2, which encoder_attention_heads=4 does not divide"),
-        ("t5", 16, "params.reduction=16 does not divide d_kv=8"),
+        ("t5", 16, "params.reduction=16 leaves nothing of d_kv, 8"),
     ],
 )
 def test_widths_that_do_not_divide_are_refused(kind: str, reduction: int, fault: str) -> None:

@@ -31,14 +31,20 @@ def narrow_stacks(backbone: Backbone, reduction: int) -> dict[Side, nn.Module]:
     return stacks
 
 
+def reduced_width(width: int, reduction: int, name: str = "the hidden size") -> int:
+    """width // reduction, as in all of the reference codes; UsageError where nothing is left."""
+    if reduction > width:
+        raise UsageError(
+            f"params.reduction={reduction} leaves nothing of {name}, {width}: should be no larger."
+        )
+    return width // reduction
+
+
 def narrow_config(backbone: Backbone, reduction: int) -> Any:
-    """The configuration of the narrower model; UsageError where the widths do not divide."""
+    """The configuration of the narrower model; UsageError where it cannot be that narrow."""
     config = deepcopy(backbone.config)
     for name in anatomy(backbone).widths:
-        width = getattr(config, name)
-        if width % reduction:
-            raise UsageError(f"params.reduction={reduction} does not divide {name}={width}.")
-        setattr(config, name, width // reduction)
+        setattr(config, name, reduced_width(getattr(config, name), reduction, name))
     for name in anatomy(backbone).heads:
         heads = getattr(config, name)
         if config.d_model % heads:

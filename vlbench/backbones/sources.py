@@ -188,7 +188,7 @@ def _pretrained(model: Any, source: str | Path) -> Any:
 def _quiet() -> Iterator[None]:
     """Leave out what transformers tells while it loads: `_pretrained` looks at all of it."""
     level = logging.get_verbosity()
-    logging.set_verbosity_error()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vlbench.cards import MethodCard, TaskCard
 
 Item = dict[str, Any]
-TOTALS = ("trainable", "total", "%", "published")
+NUMBERS = ("width", "trainable", "total", "%", "published")
 
 
 def params(
@@ -43,7 +43,8 @@ def params(
 ) -> None:
     """Count the trainable parameters of methods, by group, without weights or training.
 
-    "published" is the percentage that a paper prints for the method on that backbone and suite.
+    "width" is what `params.reduction` leaves of the hidden size. "published" is the percentage that
+    a paper prints for the method on that backbone and suite.
     """
     from vlbench.backbones import backbone_row
     from vlbench.cards import find_methods, find_tasks
@@ -68,7 +69,7 @@ def params(
         print_table(rows, ["method", "trainable", *names], numbers=["trainable", *names])
     else:
         rows = [[item["method"], *_totals(item)] for item in items]
-        print_table(rows, ["method", *TOTALS], numbers=TOTALS)
+        print_table(rows, ["method", *NUMBERS], numbers=NUMBERS)
 
 
 def _count_those_that_fit(
@@ -112,8 +113,9 @@ def _count(
     from vlbench.techniques.counting import count
 
     resolved = resolve_method(card, backbone, suite, settings)
-    model = build_backbone(backbone, meta=True, visual=tasks[0].visual)
-    counts = count(adapt(model, resolved, [task.name for task in tasks]))
+    shapes = build_backbone(backbone, meta=True, visual=tasks[0].visual)
+    model = adapt(shapes, resolved, [task.name for task in tasks])
+    counts = count(model)
     is_ours = card.folder is None and not settings  # as the paper's row is
     published = published_percent(card.name, backbone, suite) if is_ours else None
     return {
@@ -124,6 +126,7 @@ def _count(
         "settings": settings,
         "technique": resolved.technique,
         "sharing": resolved.sharing,
+        "width": model.technique.reduced_width(shapes),
         "trainable": counts.trainable,
         "total": counts.total,
         "trainable_percent": counts.percent,
@@ -136,6 +139,7 @@ def _count(
 def _totals(item: Item) -> list[str]:
     published = item["published_percent"]
     return [
+        "-" if item["width"] is None else f"{item['width']:,}",
         f"{item['trainable']:,}",
         f"{item['total']:,}",
         f"{item['trainable_percent']:.2f}",

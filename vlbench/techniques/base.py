@@ -58,6 +58,10 @@ class Technique(nn.Module, ABC):
         """Raise UsageError where this technique cannot work on this backbone; for plans."""
         return None
 
+    def reduced_width(self, backbone: Backbone) -> int | None:
+        """The width that `params.reduction` leaves; None where there is no such parameter."""
+        return None
+
     def claims(self, backbone: Backbone) -> set[str]:
         """Names of the sites it changes; two techniques with a site in common do not compose."""
         return set()

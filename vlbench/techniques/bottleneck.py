@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vlbench.backbones.narrow import reduced_width
 from vlbench.backbones.sites import SUBLAYERS, Router, Site
 from vlbench.cards.checking import Checked
 from vlbench.errors import UsageError, nearest
@@ -31,14 +32,7 @@ class BottleneckParams(Checked):
     """Parameters that all bottlenecks have."""
 
     reduction: int = Field(default=8, ge=1)
-    """The hidden size divided by this is the bottleneck's width."""
-
-
-def bottleneck_width(width: int, reduction: int) -> int:
-    """C -> R = C / reduction; UsageError where it does not divide."""
-    if width % reduction:
-        raise UsageError(f"params.reduction={reduction} does not divide the hidden size {width}.")
-    return width // reduction
+    """The hidden size divided by this, rounded down, is the bottleneck's width."""
 
 
 class PerTask(nn.Module):
@@ -93,8 +87,8 @@ class Bottlenecks(Technique):
     params: BottleneckParams
 
     def bottleneck_width(self, width: int) -> int:
-        """C -> R; refuses a hidden size that does not divide."""
-        return bottleneck_width(width, self.params.reduction)
+        """C -> R."""
+        return reduced_width(width, self.params.reduction)
 
     def subsites(self, backbone: Backbone) -> list[Site]:
         """The sites a bottleneck stands at."""
@@ -105,9 +99,13 @@ class Bottlenecks(Technique):
         return {site.name for site in self.subsites(backbone)}
 
     def check(self, backbone: Backbone) -> None:
-        """Every width must divide."""
+        """Every width must leave one of its own."""
         for width in {site.width for site in self.subsites(backbone)}:
             self.bottleneck_width(width)
+
+    def reduced_width(self, backbone: Backbone) -> int | None:
+        """R."""
+        return self.bottleneck_width(backbone.width)
 
     @abstractmethod
     def layer(self, width_in: int, width_out: int) -> nn.Module:

@@ -95,7 +95,7 @@ class Compacter(Bottlenecks):
     params: CompacterParams
 
     def bottleneck_width(self, width: int) -> int:
-        """C -> R; both must divide by n too."""
+        """C -> R; both must divide by n."""
         low = super().bottleneck_width(width)
         for each in (width, low):
             if each % self.params.division:

@@ -47,6 +47,11 @@ class Composition(Technique):
                     + (f" and {len(both) - 1} more sites." if len(both) > 1 else ".")
                 )
 
+    def reduced_width(self, backbone: Backbone) -> int | None:
+        """Of the part that has one: two of them would change the same sites."""
+        widths = (part.reduced_width(backbone) for part in self._parts())
+        return next((width for width in widths if width is not None), None)
+
     def claims(self, backbone: Backbone) -> set[str]:
         """The sites of all."""
         return {site for part in self._parts() for site in part.claims(backbone)}

@@ -21,11 +21,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vlbench.backbones.narrow import reduced_width
 from vlbench.backbones.sites import SUBLAYERS, Kind, Router, Side, Site
 from vlbench.cards.checking import Checked
 from vlbench.errors import UsageError, nearest
 from vlbench.techniques.base import Technique
-from vlbench.techniques.bottleneck import BottleneckParams, bottleneck_width
+from vlbench.techniques.bottleneck import BottleneckParams
 
 if TYPE_CHECKING:
     from vlbench.backbones.base import Backbone
@@ -162,12 +163,16 @@ class Hyperformer(Technique):
         return {site.name for site in self.subsites(backbone)}
 
     def check(self, backbone: Backbone) -> None:
-        """The width must divide."""
-        bottleneck_width(backbone.width, self.params.reduction)
+        """The width must leave one."""
+        self.reduced_width(backbone)
+
+    def reduced_width(self, backbone: Backbone) -> int:
+        """R."""
+        return reduced_width(backbone.width, self.params.reduction)
 
     def attach(self, backbone: Backbone) -> None:
         """A vector per task, a controller per side, and a hook per site."""
-        low = bottleneck_width(backbone.width, self.params.reduction)
+        low = self.reduced_width(backbone)
         sites = self.subsites(backbone)
         self.kept = Kept()
         with torch.device(backbone.table.device):

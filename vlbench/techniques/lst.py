@@ -45,7 +45,7 @@ class LSTParams(Checked):
     """Parameters of Ladder Side-Tuning."""
 
     reduction: int = Field(default=4, ge=1)
-    """Every width of the backbone divided by this is the side network's."""
+    """Every width of the backbone divided by this, rounded down, is the side network's."""
     gates: Literal["learned", "fixed", "none"] = "learned"
     """g_i: learned, constant where they would start, or none: s_(i-1) + P_i(h_i)."""
     alpha: float = 0.0
@@ -67,8 +67,12 @@ class LST(Technique):
     params: LSTParams
 
     def check(self, backbone: Backbone) -> None:
-        """Every width must divide."""
-        narrow_config(backbone, self.params.reduction)
+        """Every width must leave one."""
+        self.reduced_width(backbone)
+
+    def reduced_width(self, backbone: Backbone) -> int:
+        """D."""
+        return int(narrow_config(backbone, self.params.reduction).d_model)
 
     def claims(self, backbone: Backbone) -> set[str]:
         """All sites: it takes the place of the whole forward pass."""
@@ -80,7 +84,7 @@ class LST(Technique):
             stacks = narrow_stacks(backbone, self.params.reduction)
             self.encoder = self._ladder(backbone, "encoder", stacks["encoder"])
             self.decoder = self._ladder(backbone, "decoder", stacks["decoder"])
-            self.up = nn.Linear(backbone.width // self.params.reduction, backbone.width)
+            self.up = nn.Linear(self.reduced_width(backbone), backbone.width)
         self._tables = [
             table
             for ladder in (self.encoder, self.decoder)
