@@ -6,8 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 
+import torch
 from torch import Tensor
 from transformers import BartConfig, T5Config
+from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from vlbench.backbones.bart import new_bart
 from vlbench.backbones.base import Backbone
@@ -71,9 +73,11 @@ class Golden:
         return model
 
     def in_double(self) -> Golden:
-        """The same in float64."""
+        """The same in float64, T5's norms too: their own code takes the variance in float32."""
         other = Golden(self.file)
-        other.model.double()
+        for module in other.model.double().modules():
+            if isinstance(module, T5LayerNorm):
+                module.register_forward_hook(_root_mean_square_norm, prepend=True)
         return other
 
     @cached_property
@@ -141,3 +145,11 @@ class Golden:
                 whole = gradients[name.ours]
                 found[name.theirs[0]] = None if whole is None else whole[name.rows]
         return found
+
+
+def _root_mean_square_norm(norm: T5LayerNorm, inputs: tuple[Tensor, ...], _: Tensor) -> Tensor:
+    """T5's norm in the type of what enters."""
+    (x,) = inputs
+    variance = x.square().mean(-1, keepdim=True)
+    output: Tensor = norm.weight * x * torch.rsqrt(variance + norm.variance_epsilon)
+    return output

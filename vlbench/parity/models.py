@@ -166,4 +166,4 @@ def _rounding(golden: Golden, computed: Mapping[str, Passage]) -> dict[str, floa
     exact, found = golden.in_double(), Outcome(golden.name)
     for task, ours in computed.items():
         compare(task, ours, compute(exact, task), found)
-    return found.errors
+    return found.shares

@@ -51,7 +51,7 @@ def check_optimiser(
     if outcome.excesses:
         exact = Outcome(outcome.name)
         compare(ours, train(start.in_double(), facts), exact)
-        outcome.settle(exact.errors)
+        outcome.settle(exact.shares)
 
 
 def compare(ours: Trace, theirs: Trace, outcome: Outcome) -> None:

@@ -23,9 +23,11 @@ TOLERANCES: dict[str, float] = {
 |ours - theirs| / (|theirs| + 1e-3); of generated answers the number that is not identical."""
 ROUNDINGS = 4
 """Where float32 is coarser than a tolerance, so many times what it rounds off is allowed: that is
-the largest difference of our model from the same one in float64, by kind. Both sides round."""
+the largest difference of our model from the same one in float64, by kind. Both sides round. Of
+gradients both are measured by the largest of their tensor: on a small one among large ones, and
+large weights make such, rounding is no small part."""
 COARSEST = 5
-"""But never more than so many times the tolerance."""
+"""But never more than so many times the tolerance, of the largest gradient where it is one."""
 FLOOR = 1e-3
 """Added to a gradient's size before an error is divided by it."""
 SMALLEST_NORM = 1e-4
@@ -37,6 +39,8 @@ class Excess(NamedTuple):
 
     kind: str
     error: float
+    share: float
+    """The error as rounding is measured."""
     where: str
 
 
@@ -47,6 +51,8 @@ class Outcome:
     name: str
     technique: str = ""
     errors: dict[str, float] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
+    """The same as rounding is measured: of gradients by the largest of their tensor."""
     excesses: list[Excess] = field(default_factory=list)
     """Errors beyond their tolerance that are not settled yet."""
     rounded: set[str] = field(default_factory=set)
@@ -70,23 +76,30 @@ class Outcome:
         """Note what is wrong."""
         self.faults.append(text)
 
-    def compare(self, kind: str, error: float, where: str) -> None:
-        """Note an error; what is no number is infinitely wrong."""
+    def compare(self, kind: str, error: float, where: str, share: float | None = None) -> None:
+        """Note an error, and as rounding is measured; what is no number is infinitely wrong."""
         error = inf if isnan(error) else error
+        share = error if share is None or isnan(share) else share
         self.errors[kind] = max(error, self.errors.get(kind, 0.0))
+        self.shares[kind] = max(share, self.shares.get(kind, 0.0))
         if error > TOLERANCES[kind]:
-            self.excesses.append(Excess(kind, error, where))
+            self.excesses.append(Excess(kind, error, share, where))
 
     def settle(self, rounding: Mapping[str, float]) -> None:
         """Every excess is a fault, but for what float32 rounds off, by kind."""
-        for kind, error, where in self.excesses:
+        for kind, error, share, where in self.excesses:
             tolerance = TOLERANCES[kind]
             coarse = min(ROUNDINGS * rounding.get(kind, 0.0), COARSEST * tolerance)
-            if error <= coarse:
+            if share <= coarse:
                 self.rounded.add(kind)
-            else:
+            elif share == error:
                 allowed = max(tolerance, coarse)
                 self.fault(f"{where}: {kind} differ by {error:.2g}, allowed {allowed:.2g}")
+            else:
+                self.fault(
+                    f"{where}: {kind} differ by {error:.2g}, allowed {tolerance:.2g}, "
+                    f"and by {share:.2g} of the largest, allowed {coarse:.2g}"
+                )
         self.excesses.clear()
 
     def compare_tensors(self, kind: str, ours: Tensor, theirs: Tensor, where: str) -> None:
@@ -95,10 +108,11 @@ class Outcome:
             self.compare(kind, (ours - theirs).abs().max().item(), where)
 
     def compare_gradients(self, ours: Tensor, theirs: Tensor, where: str) -> None:
-        """Relative errors, with a floor."""
+        """Relative errors, with a floor; rounding is measured by the largest gradient."""
         if self._same_shape(ours, theirs, where):
-            errors = (ours - theirs).abs() / (theirs.abs() + FLOOR)
-            self.compare("gradients", errors.max().item(), where)
+            differences, sizes = (ours - theirs).abs(), theirs.abs() + FLOOR
+            share = differences.max() / sizes.max()
+            self.compare("gradients", (differences / sizes).max().item(), where, share.item())
 
     def compare_norms(self, ours: float, theirs: float, where: str) -> None:
         """Relative errors of gradient norms, with the same floor."""
