@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 from importlib import import_module
@@ -82,3 +83,21 @@ def test_each_moment_counts_once_for_the_innermost_part(monkeypatch: pytest.Monk
 def test_the_functions_with_a_stopwatch_exist(place: str) -> None:
     module, _, name = place.partition(":")
     assert callable(attrgetter(name)(import_module(module)))
+
+
+def test_a_benchmark_keeps_no_backbone_beside_the_one_it_measures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(measure.HOME / "benchmarks"))
+    shapes = import_module("shapes")
+    monkeypatch.setattr(shapes, "BART_BASE", type(shapes.BART_BASE)(d_model=16, vocab_size=9))
+
+    def alive() -> set[int]:
+        gc.collect()
+        return {id(each) for each in gc.get_objects() if type(each).__name__ == "JointBart"}
+
+    before = alive()
+    first = shapes.random_backbone("clip-bart", "image")
+    assert alive() - before == {id(first)}
+    second = shapes.random_backbone("clip-bart", "image").state_dict()
+    assert all(tensor.equal(second[name]) for name, tensor in first.state_dict().items())

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
-from tests.techniques.toys import toy_backbone
+from tests.techniques.toys import GATED, toy_backbone
 from vlbench.backbones.narrow import chain, narrow_stacks
 from vlbench.backbones.sites import SIDES
 
 
-@pytest.mark.parametrize("kind", ["bart", "t5"])
-def test_the_chain_names_every_linear_layer_and_norm_once(kind: str) -> None:
-    backbone = toy_backbone(kind)
+@pytest.mark.parametrize(
+    ("kind", "sizes"), [("bart", {}), ("t5", {}), ("t5", GATED)], ids=["bart", "t5", "gated"]
+)
+def test_the_chain_names_every_linear_layer_and_norm_once(kind: str, sizes: dict[str, Any]) -> None:
+    backbone = toy_backbone(kind, **sizes)
     kinds = (nn.Linear, backbone.norm_type)
     for side in SIDES:
         paths = [path for group in chain(backbone, side) for path in group]

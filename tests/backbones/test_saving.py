@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import BartConfig
 
-from vlbench.backbones.bart import JointBart
+from vlbench.backbones.bart import JointBart, new_bart
 from vlbench.backbones.saving import load_backbone, save_backbone
 from vlbench.errors import MissingError
 
@@ -71,3 +72,13 @@ def test_a_config_that_is_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"language": {}}))
     with pytest.raises(MissingError, match="feature_width, visual_tokens"):
         load_backbone(tmp_path)
+
+
+def test_an_output_layer_of_its_own_is_saved_too(
+    config: BartConfig, batch: Any, tmp_path: Path
+) -> None:
+    config.tie_word_embeddings = False
+    backbone = new_bart(config, feature_width=6, visual_tokens=4).eval()
+    assert backbone.language.model.encoder.embed_tokens.weight is backbone.table
+    save_backbone(backbone, tmp_path)
+    assert torch.equal(load_backbone(tmp_path).eval()(batch), backbone(batch))

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
 
+from tests.techniques.toys import GATED
 from vlbench.backbones import build_backbone, build_tokenizer
 from vlbench.backbones.sites import SUBLAYERS
 from vlbench.backbones.t5 import JointT5, new_t5, text_bias
@@ -144,7 +145,7 @@ def test_a_folder_with_published_weights_gets_the_visual_tokens(
 def test_an_output_layer_of_its_own_is_kept_and_counted(
     t5_config: T5Config, tmp_path: Path, tie_word_embeddings: bool
 ) -> None:
-    publish(t5_config, tmp_path, feed_forward_proj="gated-gelu")
+    publish(t5_config, tmp_path, **GATED)
     change_weights(tmp_path, lm_head__weight=torch.randn(128, 16))
     file = tmp_path / "config.json"  # of T5 v1.1; where it says True, the weights say otherwise
     config = json.loads(file.read_text()) | {"tie_word_embeddings": tie_word_embeddings}

@@ -50,6 +50,14 @@ def test_the_token_table_stands_there_five_times() -> None:
     )
 
 
+def test_an_output_layer_of_its_own_has_a_name_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = toy_backbone("bart", tie_word_embeddings=False)
+    monkeypatch.setattr(f"{__name__}.toy_backbone", lambda _: backbone)
+    found = names("bart", technique="full")
+    assert len(found["backbone.language.model.shared.weight"].theirs) == 4
+    assert found["backbone.language.lm_head.weight"].theirs == ("lm_head.weight",)
+
+
 def test_a_shared_half_stands_there_under_every_task() -> None:
     found = names("t5", technique="adapter", sharing="up")
     site = "technique.sites.decoder_1_cross_attention"

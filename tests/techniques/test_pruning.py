@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.techniques.toys import TASKS, toy_backbone, toy_batch
+from tests.techniques.toys import GATED, TASKS, toy_backbone, toy_batch
+from vlbench.backbones.narrow import narrow_stacks
 from vlbench.cards.method import MethodCard
 from vlbench.techniques.adapt import AdaptedModel, adapt
 from vlbench.techniques.pruning import Importances, importances, prune
@@ -43,6 +44,17 @@ def chain(kind: str, side: str) -> list[list[str]]:
     if kind == "bart":
         return [["layernorm_embedding"], *found]
     return [*found, ["final_layer_norm"]]
+
+
+def test_gate_and_value_of_a_gated_feed_forward_keep_the_same_rows() -> None:
+    backbone = toy_backbone("t5", **GATED)
+    gated = backbone.language.encoder.block[0].layer[1].DenseReluDense
+    with torch.no_grad():
+        gated.wi_1.weight.copy_(2 * gated.wi_0.weight)
+    stacks = narrow_stacks(backbone, 4)
+    prune(backbone, importances(backbone, examples(1), 1), stacks)
+    narrow: Any = stacks["encoder"].get_submodule("block.0.layer.1.DenseReluDense")
+    assert torch.equal(narrow.wi_1.weight, 2 * narrow.wi_0.weight)
 
 
 def adapted(kind: str, **params: Any) -> AdaptedModel:

@@ -38,6 +38,10 @@ ONE_LAYER = {
 """Sizes of toys whose sites are few, initialised as published models are."""
 
 
+GATED = {"feed_forward_proj": "gated-gelu", "is_gated_act": True, "dense_act_fn": "gelu_new"}
+"""Sizes of a T5 v1.1's feed-forwards."""
+
+
 def toy_backbone(kind: str, seed: int = 0, meta: bool = False, **sizes: Any) -> Backbone:
     """A toy `bart` or `t5`, with these values in place of the usual sizes."""
     torch.manual_seed(seed)
