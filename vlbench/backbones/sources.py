@@ -33,7 +33,7 @@ from vlbench.backbones.tokens import (
     add_tokens,
     bart_tokenizer,
 )
-from vlbench.errors import DataError, MissingError, UsageError
+from vlbench.errors import DataError, MissingError, UsageError, is_out_of_memory
 
 BART_BASE = BartConfig(
     vocab_size=50265,
@@ -162,10 +162,12 @@ def _pretrained(model: Any, source: str | Path) -> Any:
     except (OSError, ValueError) as error:
         raise _not_there(source) from error
     except Exception as error:  # whatever half a file makes of it
+        if is_out_of_memory(error):
+            raise
         raise DataError(f"{source}: the weights are damaged or not whole.") from error
     table = language.get_input_embeddings().weight
     own = {n: p for n, p in language.named_parameters() if n.endswith("embed_tokens.weight")}
-    missing = loading["missing_keys"] - own.keys()
+    missing = set(loading["missing_keys"]) - own.keys()
     unequal = [n for n in own.keys() - loading["missing_keys"] if not torch.equal(own[n], table)]
     for names, fault in (
         ({name for name, *_ in loading["mismatched_keys"]}, "other shapes"),
