@@ -10,6 +10,7 @@ import torch
 
 from tests.techniques.models import adapted, stirred
 from tests.techniques.toys import TASKS, toy_backbone, toy_batch
+from vlbench.backbones.counted import counted_only
 from vlbench.techniques.freezing import trained_parameters
 from vlbench.training.loss import LOSSES, loss
 
@@ -69,7 +70,7 @@ def test_a_copied_model_chooses_for_itself() -> None:
     model = adapted("bart", TASKS, technique="adapter")
     twin = copy.deepcopy(model)
     batch = toy_batch()
-    with model.backbone.counted_only.of(batch.target_ids == 11):
+    with counted_only(model.backbone.language.lm_head, batch.target_ids == 11):
         assert twin(batch).shape == (2, 4, 128)
         assert model(batch).shape == (1, 128)
 
@@ -77,6 +78,7 @@ def test_a_copied_model_chooses_for_itself() -> None:
 def test_after_an_error_all_logits_are_back() -> None:
     backbone = toy_backbone("bart").eval()
     batch = toy_batch()
-    with pytest.raises(IndexError), backbone.counted_only.of(torch.ones(9, 9, dtype=torch.bool)):
+    mask, output = torch.ones(9, 9, dtype=torch.bool), backbone.language.lm_head
+    with pytest.raises(IndexError), counted_only(output, mask):
         backbone(batch)
     assert backbone(batch).shape == (2, 4, 128)

@@ -15,7 +15,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_outputs import BaseModelOutput
 
-from vlbench.backbones.counted import IGNORED, CountedOnly
+from vlbench.backbones.counted import IGNORED, counted_only
 from vlbench.backbones.sites import SIDES, Anatomy, EncoderInput, Point, Router, Side, Site
 from vlbench.backbones.visual import VisualEmbedding, downsample
 
@@ -71,7 +71,6 @@ class Backbone(nn.Module, ABC):
         if not language.config.tie_word_embeddings:  # the output layer alone is apart
             language.set_input_embeddings(language.get_input_embeddings())
         free_of_defaults(language)
-        self.counted_only = CountedOnly(language.get_output_embeddings())
 
     @property
     def config(self) -> Any:
@@ -273,7 +272,7 @@ class Backbone(nn.Module, ABC):
     def counted_logits(self, batch: Batch) -> Tensor:
         """Logits (K, V) of the K targets that count, those that are not -100, in their order."""
         hidden, mask = self.encode(batch)
-        with self.counted_only.of(batch.target_ids != IGNORED):
+        with counted_only(self.language.get_output_embeddings(), batch.target_ids != IGNORED):
             return self.decode(hidden, mask, self.shift(batch.target_ids))
 
     def decode(self, hidden: Tensor, mask: Tensor, decoder_ids: Tensor) -> Tensor:

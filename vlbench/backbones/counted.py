@@ -15,25 +15,19 @@ IGNORED = -100
 """The target where there is nothing to predict."""
 
 
-class CountedOnly:
-    """Goes in front of an output layer; within `of` it lets through the chosen positions alone."""
+@contextmanager
+def counted_only(output: nn.Module, mask: Tensor) -> Iterator[None]:
+    """While it lasts `output` reads the states (B, T, C) where mask (B, T) is True: (K, C).
 
-    def __init__(self, output: nn.Module) -> None:
-        self._mask: Tensor | None = None
-        output.register_forward_pre_hook(self)
+    `output` is the output layer as it is now: a technique may have put another in its place.
+    """
 
-    @contextmanager
-    def of(self, mask: Tensor) -> Iterator[None]:
-        """The output layer reads the states (B, T, C) where mask (B, T) is True: (K, C)."""
-        self._mask = mask
-        try:
-            yield
-        finally:
-            self._mask = None
-
-    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> Tensor | None:
-        """What the output layer reads; None leaves it as it is."""
-        if self._mask is None:
-            return None
+    def choose(module: nn.Module, inputs: tuple[Any, ...]) -> Tensor:
         hidden: Tensor = inputs[0]
-        return hidden[self._mask]
+        return hidden[mask]
+
+    handle = output.register_forward_pre_hook(choose, prepend=True)
+    try:
+        yield
+    finally:
+        handle.remove()
