@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,17 @@ from vlbench.errors import MissingError
 def unique_state(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name; a tied tensor stands under its first name only."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The names of those that hold NaN or infinity."""
+    return [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of some tensors, and how many more there are, for a message."""
+    more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+    return f"tensor '{names[0]}'{more}"
 
 
 @torch.no_grad()

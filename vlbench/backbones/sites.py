@@ -7,10 +7,13 @@ key and value projections of each attention; then the text as it enters the enco
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+
+from vlbench.errors import UsageError
 
 Kind = Literal[
     "self_attention",
@@ -33,6 +36,7 @@ PROJECTIONS: frozenset[Kind] = frozenset({"query", "key", "value"})
 
 Change = Callable[[Tensor], Tensor]
 Passage = Callable[[Tensor, Tensor], Tensor]
+"""`change(entered, output)`: what entered the site, then its output; both may have one shape."""
 
 
 class Site(NamedTuple):
@@ -59,12 +63,28 @@ class Site(NamedTuple):
         return self.module.register_forward_hook(OutputHook(change))
 
     def on_passage(self, change: Passage) -> list[RemovableHandle]:
-        """Replace the output by `change(entered, output)`: what entered the site comes along."""
+        """Replace the output by `change(entered, output)`: what entered the site comes first.
+
+        UsageError where the names of its parameters say that it takes them the other way round.
+        """
+        names = _parameters(change)
+        if names[:1] == ["output"] or names[1:2] == ["entered"]:
+            raise UsageError(
+                f"on_passage calls change(entered, output); this one is change({', '.join(names)})."
+            )
         passage = _Passage(change)
         return [
             self.entry.register_forward_pre_hook(passage.enter, with_kwargs=True),
             self.on_output(passage.leave),
         ]
+
+
+def _parameters(change: Passage) -> list[str]:
+    """The names of its parameters; none where it does not tell."""
+    try:
+        return list(signature(change).parameters)
+    except (TypeError, ValueError):
+        return []
 
 
 class OutputHook:

@@ -16,7 +16,7 @@ from vlbench.checkpoints.reading import read_tensors
 from vlbench.errors import DataError, MissingError
 from vlbench.out import write_out
 from vlbench.techniques.adapt import AdaptedModel
-from vlbench.tensors import unique_state
+from vlbench.tensors import listed, unique_state
 
 METADATA = "vlbench"
 """The one key of a file's metadata; more have no fixed order."""
@@ -44,12 +44,12 @@ def check_weights(file: Path, model: AdaptedModel, what: str) -> None:
     shapes = _shapes(file)
     unknown = [name for name in shapes if name not in own]
     if unknown:
-        raise MissingError(f"{file}: {what} has no {_first(unknown)}. {_origin(file)}")
+        raise MissingError(f"{file}: {what} has no {listed(unknown)}. {_origin(file)}")
     other = [name for name, shape in shapes.items() if tuple(own[name].shape) != shape]
     if other:
         name = other[0]
         raise MissingError(
-            f"{file}: {_first(other)} has shape {shapes[name]}, in {what} "
+            f"{file}: {listed(other)} has shape {shapes[name]}, in {what} "
             f"{tuple(own[name].shape)}. {_origin(file)}"
         )
 
@@ -93,8 +93,3 @@ def _origin(file: Path) -> str:
             "Weights of the authors' code are renamed by `vlbench import-checkpoint`, adapters of "
             "vlbench are a run's adapter.safetensors."
         )
-
-
-def _first(names: list[str]) -> str:
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return f"tensor '{names[0]}'{more}"

@@ -62,6 +62,12 @@ class Batch:
         }
         return replace(self, **changed)
 
+    def not_finite(self) -> list[str]:
+        """The examples whose features hold NaN or infinity."""
+        rows = ~self.features.isfinite().flatten(1).all(1)
+        is_faulty = rows if self.inputs is None else rows[self.inputs]
+        return [name for name, each in zip(self.ids, is_faulty.tolist(), strict=True) if each]
+
     def part(self, which: slice) -> Batch:
         """Some of its examples."""
         rows: slice | Tensor = which

@@ -33,7 +33,9 @@ from vlbench.running.spec import RunSpec
 from vlbench.running.stopping import Stop
 from vlbench.running.testing import test
 from vlbench.techniques.adapt import AdaptedModel, adapt
+from vlbench.techniques.attached import check_reached
 from vlbench.techniques.freezing import frozen_checksum, load_trained_state
+from vlbench.tensors import listed, not_finite
 from vlbench.times import now
 from vlbench.training.answers import answers
 from vlbench.training.parts import Parts
@@ -89,6 +91,7 @@ class Run:
             self._start_from_init()  # what a file holds counts more than an initialisation
         with self.stop.deferred():
             self.trainer.train(keeper)
+        self.trainer.check_trained()
         if frozen_checksum(self.model) != before:
             raise RunFailed("A tensor that should be frozen changed while training.")
         if self.ranks.is_main:
@@ -118,7 +121,11 @@ class Run:
         self.model = adapt(backbone, spec.method, [card.name for card in spec.tasks])
         if spec.checkpoint_activations:
             self.model.checkpoint_activations()
+        check_reached(self.model, [card.name for card in spec.tasks], spec.method.shown)
         self._start_from_init()
+        if names := not_finite(dict(self.model.named_parameters())):
+            source = spec.init or spec.backbone_path or spec.backbone
+            raise DataError(f"{source}: {listed(names)} holds NaN or infinity before any step.")
         train = [self.data(task, task.train) for task in self.tasks]
         parts = Parts(spec.max_batch, self.progress.say)
         self.at_once = Parts("auto" if spec.max_batch else None, self.progress.say)

@@ -29,6 +29,7 @@ from vlbench.running.inputs import (
 from vlbench.running.spec import RunSpec
 from vlbench.techniques import parts_of
 from vlbench.techniques.adapt import adapt
+from vlbench.techniques.attached import check_reached
 from vlbench.training.parts import MaxBatch
 
 Say = Callable[[str], None]
@@ -71,6 +72,7 @@ def plan(asked: Selection, say: Say = lambda _: None) -> list[RunSpec]:
     names = [task.name for task in cards]
     for _, method in methods:
         model = adapt(_shapes(asked, weights, cards[0].visual), method, names)
+        check_reached(model, names, method.shown)
         if asked.checkpoint_activations:
             model.checkpoint_activations()
     weights_hash = weights_hash_of(asked.backbone, weights, cards[0].visual)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from vlbench.cards.checking import check, refuse
 from vlbench.cards.technique import find_technique
 from vlbench.errors import UsageError
+from vlbench.techniques.attached import changes
 from vlbench.techniques.base import Technique
 
 if TYPE_CHECKING:
@@ -84,10 +86,21 @@ def adapt(backbone: Backbone, method: MethodCard, tasks: Sequence[str]) -> Adapt
         technique.check(backbone)
         backbone.requires_grad_(False)
         backbone.set_dropout(method.train.dropout)
-        technique.attach(backbone)
+        _attach(technique, backbone)
         trained = technique.trained(backbone, method.train.norms)
     except UsageError as error:  # what does not fit this backbone, whichever part of it tells
         raise UsageError(f"{method.shown}: {error}") from error
     for part in trained:
         part.requires_grad_(True)
     return AdaptedModel(backbone, technique).train()
+
+
+def _attach(technique: Technique, backbone: Backbone) -> None:
+    if not technique.starts_as_identity:
+        technique.attach(backbone)
+    elif changes(backbone, technique.tasks[0], partial(technique.attach, backbone)):
+        raise UsageError(
+            f"{type(technique).__name__} says starts_as_identity, and the backbone's outputs are "
+            "others once it is attached. Are its hooks right? on_passage calls "
+            "change(entered, output)."
+        )

@@ -42,6 +42,9 @@ class Technique(nn.Module, ABC):
     composes: ClassVar[bool] = True
     """Whether it may stand beside another; False for what takes the whole forward pass."""
 
+    starts_as_identity: ClassVar[bool] = False
+    """Whether the backbone answers as it did once this is attached; held to it where it says so."""
+
     only_once: ClassVar[str] = ""
     """Why a layer with its hooks may not be computed twice, to keep fewer activations."""
 

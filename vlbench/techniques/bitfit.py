@@ -45,6 +45,7 @@ class BitFit(Technique):
     """Trains the biases that there are and, where asked, adds those that are missing."""
 
     Params: ClassVar[type[Checked]] = BitFitParams
+    starts_as_identity = True
     params: BitFitParams
 
     def check(self, backbone: Backbone) -> None:

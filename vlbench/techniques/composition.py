@@ -129,6 +129,7 @@ def compose(kinds: Mapping[str, type[Technique]]) -> type[Technique]:
         "Params": params,
         "sharings": sharings,
         "kinds": kinds,
+        "starts_as_identity": all(kind.starts_as_identity for kind in kinds.values()),
         "only_once": "; ".join(kind.only_once for kind in kinds.values() if kind.only_once),
     }
     return type(title, (Composition,), facts)

@@ -82,6 +82,7 @@ class LoRA(Technique):
 
     Params: ClassVar[type[Checked]] = LoRAParams
     sharings: ClassVar[frozenset[str]] = frozenset({"task", "all", "up", "down"})
+    starts_as_identity = True
     params: LoRAParams
 
     def targets(self, backbone: Backbone) -> list[Site]:

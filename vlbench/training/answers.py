@@ -13,7 +13,7 @@ from vlbench.backbones.tokens import first_tokens
 from vlbench.cards.task import TaskCard
 from vlbench.data.batches import Batch, TaskData
 from vlbench.data.prefetch import prefetched_for
-from vlbench.errors import RunFailed
+from vlbench.errors import DataError, RunFailed
 from vlbench.techniques.adapt import AdaptedModel
 from vlbench.training.parts import Parts
 from vlbench.training.ranks import ALONE, Ranks
@@ -73,6 +73,8 @@ def _answer(
     model: AdaptedModel, card: TaskCard, first: Sequence[int], batch: Batch
 ) -> list[list[int]]:
     """For each example the tokens of its answer, or the place of its choice, alone in a list."""
+    if ids := batch.not_finite():
+        raise DataError(f"{batch.task}: the features of {ids[0]} are not finite numbers.")
     if card.choices:
         # argmax takes the first of equal logits: a tie is the first choice, as the authors have it
         logits = model.choice_logits(batch, first)

@@ -7,7 +7,7 @@ is the whole batch's: examples, or target tokens (loss.py).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
 import torch
@@ -18,11 +18,14 @@ from torch import Tensor
 from vlbench.data.batches import Batch
 from vlbench.errors import RunFailed
 from vlbench.techniques.adapt import AdaptedModel
+from vlbench.techniques.freezing import trained_parameters
+from vlbench.tensors import listed, not_finite
 from vlbench.training.loss import loss, weight
 from vlbench.training.parts import Parts
 from vlbench.training.random_streams import random_state, set_random_state
 from vlbench.training.ranks import Ranks
 
+LOWER_RATE = "A lower rate may help: --set train.learning_rate=..."
 NAMED = 10
 """Examples that a message about a batch names."""
 
@@ -99,14 +102,33 @@ class Gradients:
             logits = self.model.counted_logits(batch)
         return loss(logits, batch.target_ids, batch.scores, kind)
 
+    def check_norm(self, norm: Tensor, batch: Batch, number: int) -> None:
+        """RunFailed where the gradient's norm is not finite, with the tensors that make it so."""
+        if not math.isfinite(value := norm.item()):
+            trained = trained_parameters(self.model).items()
+            names = not_finite({name: p.grad for name, p in trained if p.grad is not None})
+            of = f", of {listed(names)}" if names else ""
+            self._check_finite(f"The gradient's norm{of}", value, batch, number)
+
     def _check_finite(self, what: str, value: float, batch: Batch, number: int) -> None:
         if math.isfinite(value):
             return
-        shares = zip_longest(*self.ranks.gather(batch.ids))
-        ids = [each for row in shares for each in row if each is not None]
-        more = f" and {len(ids) - NAMED:,} more" if len(ids) > NAMED else ""
+        ids, unreadable = self._gathered(batch.ids), self._gathered(batch.not_finite())
+        weights = not_finite(trained_parameters(self.model))
+        why = f"Not finite before it: {listed(weights)}. {LOWER_RATE}" if weights else LOWER_RATE
+        if unreadable:
+            why = f"The features of {_some(unreadable)} are not finite numbers."
         raise RunFailed(
             f"{what} is {value} at step {number} (task {batch.task}, a batch of {len(ids):,} "
-            f"examples: {', '.join(ids[:NAMED])}{more}). A lower rate may help: "
-            "--set train.learning_rate=..."
+            f"examples: {_some(ids)}). {why}"
         )
+
+    def _gathered(self, ids: Sequence[str]) -> list[str]:
+        """Those of all ranks."""
+        shares = zip_longest(*self.ranks.gather(ids))
+        return [each for row in shares for each in row if each is not None]
+
+
+def _some(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - NAMED:,} more" if len(ids) > NAMED else ""
+    return ", ".join(ids[:NAMED]) + more

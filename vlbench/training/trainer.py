@@ -12,15 +12,20 @@ from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from vlbench.cards.train import TrainSettings
 from vlbench.data.batches import WHOLE, Batch, TaskData
 from vlbench.data.prefetch import prefetched_for
+from vlbench.errors import RunFailed
 from vlbench.techniques.adapt import AdaptedModel
+from vlbench.techniques.attached import probe
 from vlbench.techniques.base import BatchLoss
-from vlbench.techniques.freezing import load_trained_state, trained_state
-from vlbench.training.gradients import Gradients
+from vlbench.techniques.freezing import load_trained_state, trained_parameters, trained_state
+from vlbench.tensors import listed, not_finite
+from vlbench.training.gradients import LOWER_RATE, Gradients
 from vlbench.training.loss import loss
 from vlbench.training.optimiser import OPTIMISERS, linear_schedule, parameter_groups
 from vlbench.training.order import task_order
@@ -127,6 +132,30 @@ class Trainer:
                 self._train_epoch(watcher)
             self._end_epoch(watcher)
 
+    def check_trained(self) -> None:
+        """RunFailed unless all that trains has had a gradient and every task's logits are finite.
+
+        What never had one has no state in the optimiser, in that of a resumed run neither.
+        """
+        trained = trained_parameters(self.bare).items()
+        if never := [name for name, p in trained if p not in self.optimiser.state]:
+            raise RunFailed(
+                f"A trained tensor never had a gradient: {listed(never)}. No loss depends on it, "
+                "so it is as it began: leave it out of what trains, or attach it where the "
+                "forward pass goes through."
+            )
+        for task in self.tasks:
+            with torch.no_grad():
+                logits = probe(self.bare, self.bare.backbone, task)
+            self._check_finite({f"the logits of {task}": logits})
+
+    def _check_finite(self, tensors: Mapping[str, Tensor]) -> None:
+        """RunFailed unless these hold no NaN or infinity after the last step."""
+        if names := not_finite(tensors):
+            raise RunFailed(
+                f"Not finite after step {self.steps_done}: {listed(names)}. {LOWER_RATE}"
+            )
+
     def cast(self) -> AbstractContextManager[None]:
         """The frozen weights as training in the card's precision has them; evaluation in fp32."""
         return frozen_in_bf16(self.bare) if self.settings.precision == "bf16" else nullcontext()
@@ -161,6 +190,7 @@ class Trainer:
     def _end_epoch(self, watcher: Watcher) -> None:
         """Let the watcher evaluate; what it draws at random does not change the training."""
         self.ranks.check_equal(self.bare, f"after epoch {self.epochs_done}")
+        self._check_finite(trained_state(self.bare))
         self.model.eval()
         device = self.accelerator.device
         state = random_state(device)
@@ -187,7 +217,8 @@ class Trainer:
         if not self.ranks.is_main:
             seed_step(self.seed, self.ranks.rank, number)
         found, examples = self.gradients.compute(batch, number)
-        self.accelerator.clip_grad_norm_(self.trained, self.settings.clip_norm)
+        norm = self.accelerator.clip_grad_norm_(self.trained, self.settings.clip_norm)
+        self.gradients.check_norm(norm, batch, number)
         self.optimiser.step()
         self.schedule.step()
         self.bare.technique.stepped(number, self.total_steps)
