@@ -12,7 +12,7 @@ import typer
 
 from vlbench.cli.filters import Backbones, Editions, Seeds, Tasks
 from vlbench.cli.output import note, stdout_console
-from vlbench.errors import NothingToReport, UsageError
+from vlbench.errors import DataError, NothingToReport, UsageError
 from vlbench.hints import results_option
 from vlbench.out import check_out, write_out
 
@@ -74,18 +74,24 @@ def compare(
     from vlbench.cli.selectors import numbers
     from vlbench.leaderboard import gate as gates
     from vlbench.leaderboard.boards import Filters
+    from vlbench.leaderboard.results import left_out
     from vlbench.leaderboard.sides import both_sides
 
     places = (tasks or (), backbone or (), edition or (), include or ())
     filters = Filters(*places, BACKBONES, seeds=numbers(seeds) if seeds else ())
     nothing: NothingToReport | None = None
     pairs: list[Pair] = []
+    damaged: list[DataError] = []
     try:
-        pairs = both_sides(a, b, results, baseline, filters)
+        pairs = both_sides(a, b, results, baseline, filters, damaged)
     except NothingToReport as error:  # a server that reads the answer is told so too
         nothing = error
     found = None if max_drop is None else gates.gate(pairs, max_drop)
     _write(pairs, found, str(nothing or ""), format, out)
+    if damaged:
+        if not (found and found.faults):
+            raise left_out(damaged)
+        note(str(left_out(damaged)))
     if nothing:
         raise nothing
     gates.refuse(pairs, found)

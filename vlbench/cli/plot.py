@@ -9,6 +9,7 @@ import typer
 
 from vlbench.cli.filters import Backbones, Editions, Methods, Tasks
 from vlbench.cli.output import note
+from vlbench.errors import DataError
 from vlbench.leaderboard.plots.quantity import Quantity
 from vlbench.out import check_out
 
@@ -63,7 +64,8 @@ def pareto(
     picture_format(out)  # told before anything is read
     check_out(out)
     costs = find_costs(cost)
-    boards = _boards(results, tasks, backbone, edition, method, include, is_tied=True)
+    damaged: list[DataError] = []
+    boards = _boards(results, tasks, backbone, edition, method, include, damaged, is_tied=True)
     from vlbench.leaderboard.plots.descriptions import pareto_text, pareto_title
     from vlbench.leaderboard.plots.pareto import pareto
     from vlbench.leaderboard.plots.points import with_metric
@@ -74,7 +76,7 @@ def pareto(
     with styled():
         figure = pareto(tied, costs, metric, width)
         save(figure, out, pareto_title(tied, costs, metric), pareto_text(tied, costs, metric))
-    note(f"Written: {out}")
+    _end(out, damaged)
 
 
 @plot.command()
@@ -96,7 +98,8 @@ def curves(
 
     picture_format(out)
     check_out(out)
-    boards = _boards(results, tasks, backbone, edition, method, include)
+    damaged: list[DataError] = []
+    boards = _boards(results, tasks, backbone, edition, method, include, damaged)
     from vlbench.leaderboard.plots.curves import NOTES, curves
     from vlbench.leaderboard.plots.descriptions import curves_title
     from vlbench.leaderboard.plots.save import save
@@ -105,7 +108,7 @@ def curves(
     with styled():
         figure = curves(boards, results, quantity, width)
         save(figure, out, curves_title(boards, quantity), NOTES[quantity])
-    note(f"Written: {out}")
+    _end(out, damaged)
 
 
 def _boards(
@@ -115,9 +118,10 @@ def _boards(
     edition: list[str] | None,
     method: list[str] | None,
     include: list[str] | None,
+    damaged: list[DataError],
     is_tied: bool = False,
 ) -> list[Board]:
-    """The boards of the runs that the filters leave."""
+    """The boards of the runs that the filters leave; `damaged` is as in `read_results`."""
     from vlbench.backbones import BACKBONES
     from vlbench.leaderboard.boards import Filters, read_boards
     from vlbench.leaderboard.examples import Examples
@@ -125,4 +129,14 @@ def _boards(
     filters = Filters(
         tasks or (), backbone or (), edition or (), include or (), BACKBONES, method or ()
     )
-    return read_boards(results, filters, Examples(results) if is_tied else None)
+    examples = Examples(results, damaged) if is_tied else None
+    return read_boards(results, filters, examples, damaged)
+
+
+def _end(out: Path, damaged: list[DataError]) -> None:
+    """Say what is written; an error where runs were left out."""
+    from vlbench.leaderboard.results import left_out
+
+    note(f"Written: {out}")
+    if damaged:
+        raise left_out(damaged)

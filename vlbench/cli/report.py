@@ -87,6 +87,7 @@ def report(
     from vlbench.leaderboard.boards import Filters, read_boards
     from vlbench.leaderboard.examples import Examples
     from vlbench.leaderboard.report import paper_parts
+    from vlbench.leaderboard.results import left_out
 
     filters = Filters(
         *(tasks or (), backbone or (), edition or (), include or (), BACKBONES, method or ()),
@@ -94,7 +95,7 @@ def report(
         sort=sort,
     )
     damaged: list[DataError] = []
-    boards = read_boards(results, filters, Examples(results), damaged)
+    boards = read_boards(results, filters, Examples(results, damaged), damaged)
     if format is Format.HTML and out is not None:
         from vlbench.leaderboard.site import write_site
 
@@ -104,7 +105,7 @@ def report(
         papers = paper_parts(boards, shown, max_trainable) if paper else []
         _write(boards, format, out, families, costs, papers)
     if damaged:
-        raise DataError("\n".join(f"Left out: {each}" for each in damaged))
+        raise left_out(damaged)
 
 
 def _check_out(format: Format, out: Path | None) -> None:

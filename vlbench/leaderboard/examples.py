@@ -24,16 +24,26 @@ class Scores(NamedTuple):
 
 
 class Examples:
-    """The scores of the runs of a results folder, read when they are asked for and then kept."""
+    """The scores of the runs of a results folder, read when they are asked for and then kept.
 
-    def __init__(self, folder: Path) -> None:
+    Files that are there and cannot be read are added to `damaged`, once each.
+    """
+
+    def __init__(self, folder: Path, damaged: list[DataError] | None = None) -> None:
         self.folder = folder
+        self._damaged = [] if damaged is None else damaged
         self._read: dict[tuple[str, str], Scores] = {}
 
     def scores(self, key: str, task: str) -> Scores:
         """The scores of run `key` on `task`; DataError where there is no readable file of them."""
         if (key, task) not in self._read:
-            self._read[key, task] = read_scores(self.file(key, task))
+            try:
+                self._read[key, task] = read_scores(self.file(key, task))
+            except DataError as error:
+                is_new = str(error) not in map(str, self._damaged)
+                if is_new and self.file(key, task).exists():
+                    self._damaged.append(error)
+                raise
         return self._read[key, task]
 
     def file(self, key: str, task: str) -> Path:

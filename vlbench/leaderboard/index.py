@@ -25,7 +25,7 @@ from vlbench.columns import result_schema
 from vlbench.errors import MissingError
 from vlbench.files import write_atomically
 
-VERSION = 1
+VERSION = 2
 METADATA = b"vlbench.index"
 RACY_NS = 2_000_000_000
 

@@ -6,22 +6,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vlbench.errors import DataError
 
 
 def read_parquet(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table in a file, DataError where it is damaged; FileNotFoundError is left to the caller.
+    """The table in a file; FileNotFoundError is left to the caller.
+
+    DataError where it is damaged, or holds NaN or infinity, which nothing can be compared with.
 
     Read at once and decoded in this thread: for files of some kilobytes a third of the time that
     Arrow's own reading from the disk takes.
     """
     try:
         content = pa.BufferReader(file.read_bytes())
-        return pq.ParquetFile(content).read(columns=columns, use_threads=False)
+        table = pq.ParquetFile(content).read(columns=columns, use_threads=False)
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{file}: Not a readable Parquet file: {reason}") from error
+    for field, column in zip(table.schema, table.columns, strict=True):
+        if pa.types.is_floating(field.type) and pc.all(pc.is_finite(column)).as_py() is False:
+            raise DataError(f"{file}: column '{field.name}' has cells that are no finite numbers.")
+    return table

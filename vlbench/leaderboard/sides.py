@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
-from vlbench.errors import NothingToReport, UsageError
+from vlbench.errors import DataError, NothingToReport, UsageError
 from vlbench.leaderboard.boards import Filters, read_boards
 from vlbench.leaderboard.compare import compare
 from vlbench.leaderboard.compared import Pair, Side
@@ -17,16 +17,21 @@ from vlbench.leaderboard.summary import Board
 
 
 def both_sides(
-    a: str, b: str | None, results: Path, baseline: Path | None, filters: Filters
+    a: str,
+    b: str | None,
+    results: Path,
+    baseline: Path | None,
+    filters: Filters,
+    damaged: list[DataError] | None = None,
 ) -> list[Pair]:
     """The comparisons of row `a` of `results` with row `b` of `baseline`, or of `results` too.
 
     Without `b`, or with the same name, B is the row of the baseline with A's method, settings and
-    starting weights.
+    starting weights. `damaged` is as in `read_results`.
     """
-    ours = _Folder(results, filters)
+    ours = _Folder(results, filters, damaged)
     a_sides = ours.sides([RowName.parse(a)])
-    theirs = ours if baseline is None else _Folder(baseline, filters)
+    theirs = ours if baseline is None else _Folder(baseline, filters, damaged)
     if b is None or b == a:
         names = list(dict.fromkeys(RowName.of(side.row) for side in a_sides))
         b_sides = theirs.sides(names)
@@ -39,9 +44,9 @@ def both_sides(
 class _Folder:
     """The boards of a folder of results."""
 
-    def __init__(self, folder: Path, filters: Filters) -> None:
-        self.boards = read_boards(folder, filters)
-        self.examples = Examples(folder)
+    def __init__(self, folder: Path, filters: Filters, damaged: list[DataError] | None) -> None:
+        self.boards = read_boards(folder, filters, damaged=damaged)
+        self.examples = Examples(folder, damaged)
 
     def sides(self, names: Sequence[RowName]) -> list[Side]:
         """The rows of these names in each board that has one; an error where none has."""

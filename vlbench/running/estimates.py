@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -85,6 +86,8 @@ def _read(file: Path) -> dict[str, Any] | None:
     if not rows or len(rows[0]) < len(COLUMNS):
         return None
     testing = {(row["task"], row["split"]): row["evaluate_seconds"] for row in rows}
+    if not all(map(isfinite, [rows[0]["train_seconds"], *testing.values()])):
+        return None
     return {**rows[0], "testing": list(testing.values())}
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vlbench.cards.task import TaskCard
 from vlbench.data.example import Example
+from vlbench.errors import UsageError
 from vlbench.metrics import load_metric
 from vlbench.metrics.scored import Scored, percent
 
@@ -32,9 +34,16 @@ def score(
     answers: Mapping[str, str],
     validation: bool = False,
 ) -> Scored:
-    """The official metric; `validation` leaves out what takes longest."""
+    """The official metric; `validation` leaves out what takes longest.
+
+    UsageError where it gives NaN or infinity, as a metric of the user's own may.
+    """
     annotations = {example.id: example.annotation for example in examples}
-    return load_metric(card.metric, validation)(annotations, answers)
+    scored = load_metric(card.metric, validation)(annotations, answers)
+    for name, value in (*scored.metrics.items(), *scored.per_example.items()):
+        if value is not None and not math.isfinite(value):
+            raise UsageError(f"{card.shown}: metric: '{card.metric}' gives {value} for {name}.")
+    return scored
 
 
 def values(

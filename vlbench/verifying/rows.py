@@ -79,6 +79,7 @@ def check_values(
             wanted = "one" if split == "test" else "runs keep rows of the split test only"
             findings.fault(RESULT, _label(metric, family, split), "", stored, wanted)
     if isinstance(answered, str):
+        _check_numbers(own, findings)
         findings.skip(answered, len(own) * len(("value", "majority", "n_examples", "main")))
         return
     majority = ground.majority if ground else answered.scored
@@ -96,7 +97,16 @@ def check_values(
         elif ground is not None or row["family"]:
             findings.fault(RESULT, label(row), "", "a row", "the task has no such value")
         else:
+            _check_numbers([row], findings)
             findings.skip(NO_RECORDS, 2)  # value, n_examples
+
+
+def _check_numbers(rows: Sequence[Row], findings: Findings) -> None:
+    """Of values that cannot be recomputed, that they are numbers."""
+    for row in rows:
+        for column in ("value", "majority"):
+            if row[column] is not None and not math.isfinite(row[column]):
+                findings.fault(RESULT, label(row), column, row[column], "a number")
 
 
 def _compare_value(

@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
 from vlbench.backbones import BACKBONES, Features, build_backbone
 from vlbench.cards.resolve import hashed
 from vlbench.config import leaves
@@ -19,6 +22,7 @@ from vlbench.techniques import parts_of
 from vlbench.techniques.adapt import adapt
 from vlbench.techniques.counting import Counts, count
 from vlbench.techniques.freezing import trained_parameters
+from vlbench.tensors import not_finite
 from vlbench.verifying.findings import Findings
 from vlbench.verifying.ground import Ground
 from vlbench.verifying.stored import parse_json
@@ -117,6 +121,20 @@ def check_weights(
     if lengths:
         found = file.stat().st_size
         findings.cell(WEIGHTS, "", "bytes", found, fitting(found, lengths))
+
+
+def check_finite(run: Path, findings: Findings) -> None:
+    """The saved tensors hold numbers, whatever is known of the model."""
+    file = run / WEIGHTS
+    if not file.is_file():
+        return
+    try:
+        names = not_finite(load_file(file))
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        findings.fault(WEIGHTS, "", "", "", "", f"cannot be read: {error}")
+        return
+    for name in names:
+        findings.fault(WEIGHTS, name, "", "NaN or infinity", "numbers")
 
 
 def adapter_lengths(run: Path, spec: RunSpec, size: Size) -> list[int]:

@@ -7,6 +7,7 @@ the notes of pandas in a file are not looked at.
 from __future__ import annotations
 
 import json
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ def read_answers(file: Path) -> list[Row]:
         if None in row.values():
             empty = next(name for name, value in row.items() if value is None)
             raise DataError(f"column '{empty}' has empty cells")
+        if not isfinite(row["score"]):
+            raise DataError(f"the score of {row['id']} is {row['score']}, which is no number")
     return rows
 
 

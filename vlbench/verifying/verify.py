@@ -25,7 +25,7 @@ from vlbench.verifying.rows import (
     check_values,
 )
 from vlbench.verifying.seals import check_names, check_sums
-from vlbench.verifying.sizes import Sizes, adapter_lengths, check_weights
+from vlbench.verifying.sizes import Sizes, adapter_lengths, check_finite, check_weights
 from vlbench.verifying.spec_check import check_spec
 from vlbench.verifying.stored import Row, read_rows
 from vlbench.verifying.today import Today
@@ -126,6 +126,7 @@ class Verifier:
         size = self._sizes.of(spec, ground)
         lengths = [] if isinstance(size, str) else adapter_lengths(run, spec, size)
         check_size(rows, size, lengths, findings)
+        check_finite(run, findings)
         if not isinstance(size, str):
             check_weights(run, spec, size, lengths, findings)
 

@@ -74,5 +74,5 @@ def test_without_predictions_nothing_is_chosen_and_a_broken_file_is_an_error(
     file = tmp_path / "gqa.parquet"
     assert choose(file, None) is None
     file.write_bytes(b"PAR1")
-    with pytest.raises(DataError, match=r"gqa\.parquet: Not readable predictions"):
+    with pytest.raises(DataError, match=r"gqa\.parquet: Not a readable Parquet file"):
         Predictions(file)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from vlbench.errors import DataError
 from vlbench.leaderboard.examples import Examples, Scores
 from vlbench.leaderboard.site.layout import Entry, Place
 
@@ -37,14 +38,17 @@ def difficulty(place: Place, task: str, examples: Examples) -> Difficulty | None
     """Of a board's task; None where no run's predictions are at hand.
 
     Floors do not count. A run on other examples than the first one's, which a board never mixes,
-    is left out.
+    is left out, and so is one whose predictions cannot be read.
     """
     read: list[Scores] = []
     entries: list[Entry] = []
     for entry in place.methods[:MOST_ROWS]:
         if not entry.key or not examples.file(entry.key, task).is_file():
             continue
-        scores = examples.scores(entry.key, task)
+        try:
+            scores = examples.scores(entry.key, task)
+        except DataError:
+            continue  # the report tells of it
         if not read or np.array_equal(read[0].ids, scores.ids):
             read.append(scores)
             entries.append(entry)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vlbench.errors import DataError
 from vlbench.leaderboard.numbers import number
 from vlbench.leaderboard.runs import Run
 from vlbench.leaderboard.site.cells import (
@@ -218,7 +219,11 @@ def _provenance(run: Run) -> list[tuple[str, str]]:
 
 
 def _samples(place: Place, entry: Entry, task: str, source: Source) -> TaskSamples:
-    chosen = choose(source.file(entry.key, task), source.difficulty(place, task))
+    chosen = None
+    try:
+        chosen = choose(source.file(entry.key, task), source.difficulty(place, task))
+    except DataError as error:
+        source.say(f"no samples: {error}")
     if chosen is None:
         return TaskSamples(task, None, [])
     samples, worst = (

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from vlbench.errors import DataError
 from vlbench.leaderboard.examples import Scores
+from vlbench.leaderboard.parquet import read_parquet
 from vlbench.leaderboard.site.specs import cut
 
 COLUMNS = ["id", "family", "images", "text", "prediction", "references", "score"]
@@ -40,10 +40,9 @@ class Predictions:
 
     def __init__(self, file: Path) -> None:
         try:
-            self._table = pq.read_table(file, columns=COLUMNS)
-        except (OSError, pa.ArrowException) as error:
-            reason = str(error).partition("\n")[0]
-            raise DataError(f"{file}: Not readable predictions: {reason}") from None
+            self._table = read_parquet(file, COLUMNS)
+        except FileNotFoundError:
+            raise DataError(f"{file}: No such file; the run's predictions are not here.") from None
 
     @property
     def scores(self) -> Scores:
