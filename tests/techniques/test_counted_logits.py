@@ -82,3 +82,34 @@ def test_after_an_error_all_logits_are_back() -> None:
     with pytest.raises(IndexError), counted_only(output, mask):
         backbone(batch)
     assert backbone(batch).shape == (2, 4, 128)
+
+
+PEFT = {"technique": "peft", "train": {"norms": False}}
+
+
+@EACH
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"config": "LoraConfig", "target_modules": ["lm_head"]},
+        {"config": "LoraConfig", "target_modules": ["query"], "modules_to_save": ["lm_head"]},
+        {"config": "IA3Config", "target_modules": ["lm_head"], "feedforward_modules": []},
+    ],
+)
+def test_the_output_layer_may_be_another_one(kind: str, params: dict[str, Any]) -> None:
+    model = stirred(adapted(kind, **PEFT, params=params))
+    batch = toy_batch()
+    logits = model.counted_logits(batch)
+    torch.testing.assert_close(logits, model(batch)[batch.target_ids != -100])
+    logits.sum().backward()
+    assert all(p.grad is not None for p in trained_parameters(model).values())
+
+
+@EACH
+def test_a_technique_may_put_its_own_in_the_output_layers_place(kind: str) -> None:
+    model = adapted(kind, technique="frozen")
+    language = model.backbone.language
+    language.lm_head = torch.nn.Sequential(language.lm_head, torch.nn.Linear(128, 128))
+    batch = toy_batch()
+    expected = model(batch)[batch.target_ids != -100]
+    torch.testing.assert_close(model.counted_logits(batch), expected)

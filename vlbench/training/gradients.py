@@ -107,8 +107,8 @@ class Gradients:
         if not math.isfinite(value := norm.item()):
             trained = trained_parameters(self.model).items()
             names = not_finite({name: p.grad for name, p in trained if p.grad is not None})
-            of = f", of {listed(names)}" if names else ""
-            self._check_finite(f"The gradient's norm{of}", value, batch, number)
+            what = f"The gradient of {listed(names)}" if names else "The gradient's norm"
+            self._check_finite(what, value, batch, number)
 
     def _check_finite(self, what: str, value: float, batch: Batch, number: int) -> None:
         if math.isfinite(value):

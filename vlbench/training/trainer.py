@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from vlbench.cards.train import TrainSettings
 from vlbench.data.batches import WHOLE, Batch, TaskData
@@ -147,14 +147,11 @@ class Trainer:
         for task in self.tasks:
             with torch.no_grad():
                 logits = probe(self.bare, self.bare.backbone, task)
-            self._check_finite({f"the logits of {task}": logits})
+            if not logits.isfinite().all():
+                raise self._not_finite(f"what the model says on {task}")
 
-    def _check_finite(self, tensors: Mapping[str, Tensor]) -> None:
-        """RunFailed unless these hold no NaN or infinity after the last step."""
-        if names := not_finite(tensors):
-            raise RunFailed(
-                f"Not finite after step {self.steps_done}: {listed(names)}. {LOWER_RATE}"
-            )
+    def _not_finite(self, what: str) -> RunFailed:
+        return RunFailed(f"Not finite after step {self.steps_done}: {what}. {LOWER_RATE}")
 
     def cast(self) -> AbstractContextManager[None]:
         """The frozen weights as training in the card's precision has them; evaluation in fp32."""
@@ -190,7 +187,8 @@ class Trainer:
     def _end_epoch(self, watcher: Watcher) -> None:
         """Let the watcher evaluate; what it draws at random does not change the training."""
         self.ranks.check_equal(self.bare, f"after epoch {self.epochs_done}")
-        self._check_finite(trained_state(self.bare))
+        if names := not_finite(trained_state(self.bare)):
+            raise self._not_finite(listed(names))
         self.model.eval()
         device = self.accelerator.device
         state = random_state(device)
@@ -217,8 +215,9 @@ class Trainer:
         if not self.ranks.is_main:
             seed_step(self.seed, self.ranks.rank, number)
         found, examples = self.gradients.compute(batch, number)
-        norm = self.accelerator.clip_grad_norm_(self.trained, self.settings.clip_norm)
-        self.gradients.check_norm(norm, batch, number)
+        norm = get_total_norm([p.grad for p in self.trained if p.grad is not None])
+        self.gradients.check_norm(norm, batch, number)  # clipping by it would spread a NaN to all
+        clip_grads_with_norm_(self.trained, self.settings.clip_norm, norm)
         self.optimiser.step()
         self.schedule.step()
         self.bare.technique.stepped(number, self.total_steps)
