@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -386,3 +387,17 @@ def test_every_input_has_a_label(small: Path) -> None:
     wrapped = [each for label in index.all("label") for each in label.all("input")]
     for each in [*index.all("input"), *index.all("select")]:
         assert each.attributes.get("id") in named or each in wrapped
+
+
+def test_predictions_that_are_unreadable_are_told_and_the_rest_is_shown(tmp_path: Path) -> None:
+    for number, method in enumerate(("full", "lora", "frozen")):
+        rows = image_text(method, 70 - number, 60, 80, 110)
+        describe(write(tmp_path / "results", rows), rows)
+    spoilt = tmp_path / "results" / "runs" / "lora--mini-0"
+    predict(spoilt, "gqa", [example(1), example(2, score=math.nan)])
+    said: list[str] = []
+    out = tmp_path / "site"
+    write_site(boards(tmp_path / "results"), tmp_path / "results", out, say=said.append)
+    assert (out / "methods" / "lora.html").is_file() and (out / "tasks" / "gqa.html").is_file()
+    assert [text for text in said if "lora--mini-0/predictions/gqa.parquet: column 'score'" in text]
+    assert not re.search(r"\bnan\b", (out / "methods" / "lora.html").read_text())
