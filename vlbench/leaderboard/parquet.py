@@ -29,8 +29,8 @@ def read_parquet(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{file}: Not a readable Parquet file: {reason}") from error
     if absent := set(columns or ()) - set(table.column_names):
-        raise DataError(f"{file}: column '{min(absent)}' is missing.")
+        raise DataError(f"{file}: column '{min(absent)}' is missing")
     for field, column in zip(table.schema, table.columns, strict=True):
         if pa.types.is_floating(field.type) and pc.all(pc.is_finite(column)).as_py() is False:
-            raise DataError(f"{file}: column '{field.name}' has cells that are no finite numbers.")
+            raise DataError(f"{file}: column '{field.name}' has cells that are no finite numbers")
     return table

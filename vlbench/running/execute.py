@@ -91,9 +91,9 @@ class Run:
             self._start_from_init()  # what a file holds counts more than an initialisation
         with self.stop.deferred():
             self.trainer.train(keeper)
-        self.trainer.check_trained()
         if frozen_checksum(self.model) != before:
             raise RunFailed("A tensor that should be frozen changed while training.")
+        self.trainer.check_trained()
         if self.ranks.is_main:
             write_adapter(self.folder.adapter, self.model, self.spec)
         test(self, keeper.peak_memory_bytes)
