@@ -54,8 +54,8 @@ def test_the_average_counts_only_complete_seeds(tmp_path: Path) -> None:
     assert full.stat("gqa.accuracy").n == 2
 
 
-def test_not_a_number_is_missing_and_never_averaged(tmp_path: Path) -> None:
-    [full] = board(tmp_path, image_text("full", float("nan"), 2, 3, 4)).rows
+def test_a_value_that_is_missing_is_never_averaged(tmp_path: Path) -> None:
+    [full] = board(tmp_path, image_text("full", None, 2, 3, 4)).rows
     assert full.stat("vqav2.accuracy") == Stat(None, None, 0)
     assert full.average.mean is None
 
