@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from vlbench.errors import MissingError
+from vlbench.errors import MissingError, told_by_system
 
 
 def cache_folder() -> Path:
     """The folder as `cache_place` finds it; made if absent."""
-    folder, source = cache_place()
-    try:
+    folder, _ = cache_place()
+    with writing_cache():
         folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def writing_cache() -> Iterator[None]:
+    """Tell what the system refuses in the cache in one sentence: where, why, and another place."""
+    try:
+        yield
     except OSError as error:
+        folder, source = cache_place()
         raise MissingError(
-            f"{folder}: cannot make the cache folder ({source}): {error.strerror}. "
+            f"{told_by_system(error, folder)}: the cache, {folder} ({source}), cannot be written. "
             "VLBENCH_CACHE names another place."
         ) from None
-    return folder
 
 
 def cache_place() -> tuple[Path, str]:

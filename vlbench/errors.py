@@ -72,6 +72,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"{guess}Known: {', '.join(names)}."
 
 
+def told_by_system(error: OSError, path: object) -> str:
+    """Which file the system refused, or `path` where it names none, and why."""
+    return f"{error.filename2 or error.filename or path}: {error.strerror or error}"
+
+
 OUT_OF_MEMORY = ("allocate memory", "error: out of memory", "STATUS_ALLOC_FAILED")
 """What a RuntimeError says of memory on the CPU, in the CUDA driver, in cuBLAS and cuDNN."""
 

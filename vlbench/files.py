@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import secrets
-from collections.abc import Callable, Mapping
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+
+from vlbench.errors import DataError
 
 Content = str | bytes | Callable[[Path], object]
 """What a file is to hold; a callable writes it to the path it is given."""
+LARGEST_JSON = 1 << 26
+"""Bytes of a small JSON file; what is longer was not written by vlbench."""
+TEMPORARY = re.compile(r"\..+\.(\d+)-([0-9a-f]{6})[0-9a-f]{4}\.tmp")
+"""A temporary name: the process that writes it, its machine, and four random digits."""
+FORGOTTEN_SECONDS = 86_400.0
+"""What another machine left is taken away when nothing was written to it for so long."""
+_guards: ContextVar[Mapping[Path, Callable[[], None]]] = ContextVar(
+    "guards", default=MappingProxyType({})
+)
+"""Folder -> what raises when this thread may no longer write there."""
 
 
 def write_atomically(path: Path, content: Content, is_flushed: bool = True) -> Path:
@@ -20,7 +41,10 @@ def write_atomically(path: Path, content: Content, is_flushed: bool = True) -> P
     format by the suffix. A path that it returns is the final one, for names that tell the content.
     What is only for looking at need not be flushed to the disk. Returns the final path.
     """
+    require_writable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if callable(content):  # what takes long may have been killed meanwhile
+        remove_dead_beside(path)
     beside = temporary_beside(path)
     try:
         if isinstance(content, str):
@@ -32,6 +56,7 @@ def write_atomically(path: Path, content: Content, is_flushed: bool = True) -> P
             path = named if isinstance(named, Path) else path
         if is_flushed:
             flush(beside)
+        require_writable(path)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
@@ -42,6 +67,7 @@ def write_atomically(path: Path, content: Content, is_flushed: bool = True) -> P
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:
     """Add one line to a JSON Lines file; one that was torn before it is closed first."""
+    require_writable(path)
     with path.open("ab+") as file:
         end = file.seek(0, os.SEEK_END)
         is_torn = False
@@ -54,13 +80,119 @@ def append_line(path: Path, line: Mapping[str, Any]) -> None:
 
 def temporary_beside(path: Path) -> Path:
     """A hidden name in the same folder that no other process takes, ending in `.tmp`."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    own = f"{os.getpid()}-{_machine_tag()}{secrets.token_hex(2)}"
+    return path.with_name(f".{path.name}.{own}.tmp")
 
 
 def remove_leftovers(folder: Path) -> None:
     """Take away what killed writers left below a folder in which nobody writes now."""
+    require_writable(folder)
     for file in folder.rglob(".*.tmp"):
         file.unlink(missing_ok=True)
+
+
+def remove_dead_beside(path: Path) -> None:
+    """Take away the temporary files and folders that killed processes left beside `path`."""
+    remove_dead(path.parent, f".{path.name}.")
+
+
+def remove_dead(folder: Path, beginning: str = ".") -> None:
+    """Take away what killed processes left in `folder` under temporary names that begin so."""
+    with suppress(OSError):  # a folder that is not there, or that another process tidies up too
+        for entry in list(os.scandir(folder)):
+            if entry.name.startswith(beginning) and _is_dead(entry):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    os.unlink(entry.path)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file's name is one that `temporary_beside` gives."""
+    return TEMPORARY.fullmatch(name) is not None
+
+
+def _is_dead(entry: os.DirEntry[str]) -> bool:
+    """Whether the process that wrote a temporary file is gone: by its number on this machine."""
+    match = TEMPORARY.fullmatch(entry.name)
+    if match is None:
+        return False
+    if match[2] != _machine_tag():
+        return time.time() - entry.stat(follow_symlinks=False).st_mtime > FORGOTTEN_SECONDS
+    try:
+        os.kill(int(match[1]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # somebody else's process
+        pass
+    return False
+
+
+@cache
+def _machine_tag() -> str:
+    """Six hex digits, the same for all processes that see each other by their numbers."""
+    space = ""
+    with suppress(OSError):
+        space = os.readlink("/proc/self/ns/pid")
+    return hashlib.sha256(f"{machine()} {space}".encode()).hexdigest()[:6]
+
+
+def machine() -> str:
+    """What is the same for all processes that share this kernel, its locks and its clock."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return socket.gethostname()
+
+
+@contextmanager
+def guarded(folder: Path, check: Callable[[], None]) -> Iterator[None]:
+    """While this lasts, have `check` called before anything is written in `folder`.
+
+    It raises when the folder has become somebody else's.
+    """
+    _guards.set({**_guards.get(), folder: check})
+    try:
+        yield
+    finally:
+        _guards.set({path: each for path, each in _guards.get().items() if path != folder})
+
+
+def require_writable(path: Path) -> None:
+    """Raise what the guard of a folder that holds `path` raises."""
+    for folder, check in _guards.get().items():
+        if folder == path or folder in path.parents:
+            check()
+
+
+def read_small(file: Path) -> bytes:
+    """What is in a small file; a ValueError where it is so large that vlbench did not write it."""
+    with file.open("rb") as content:
+        text = content.read(LARGEST_JSON + 1)
+    if len(text) > LARGEST_JSON:
+        raise ValueError(f"more than {LARGEST_JSON:,} bytes")
+    return text
+
+
+def read_object(file: Path, otherwise: str = "cannot be read") -> dict[str, Any]:
+    """The JSON object in a small file; a DataError where there is anything else."""
+    try:
+        return parse_object(read_small(file))
+    except OSError as error:
+        raise DataError(f"{file}: {otherwise}: {error.strerror}") from None
+    except ValueError as error:
+        raise DataError(f"{file}: {otherwise}: {error}") from None
+
+
+def parse_object(text: str | bytes) -> dict[str, Any]:
+    """The JSON object in a text; a ValueError for anything else, however deep."""
+    try:
+        table = json.loads(text)
+        json.dumps(table, ensure_ascii=False).encode()  # JSON can spell what is no text
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(table, dict):
+        raise ValueError(f"a JSON object was expected, found {type(table).__name__}")
+    return table
 
 
 def flush(path: Path) -> None:

@@ -17,6 +17,7 @@ from vlbench.errors import (
     RunFailed,
     VlbenchError,
     is_out_of_memory,
+    told_by_system,
     whose_exit,
 )
 from vlbench.garbage import collect_rarely
@@ -51,7 +52,7 @@ def main(arguments: list[str], has_signals: bool = False) -> int:
         print(f"vlbench: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        print(f"vlbench: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"vlbench: {told_by_system(error, asked.folder)}", file=sys.stderr)
         return RunFailed.exit_code
     except (KeyboardInterrupt, Stopped):
         return INTERRUPTED
@@ -91,12 +92,15 @@ def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
                 return 0
             return _attempt(spec, folder, where, processes, stop)
     except HeldError:
+        if not where:  # it waited for the run, and had it
+            print("vlbench: another process has taken this run over", file=sys.stderr)
         return HELD
 
 
 def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop: Stop) -> int:
     """One try at the run, on record whatever becomes of it."""
     from vlbench.files import remove_leftovers
+    from vlbench.running.claim import HeldError
     from vlbench.running.progress import Progress
     from vlbench.running.stopping import Stopped
 
@@ -121,6 +125,8 @@ def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop:
     for each in (signal.SIGINT, signal.SIGTERM):
         with suppress(ValueError):  # only a main thread has them
             signal.signal(each, signal.SIG_IGN)  # what follows takes no time
+    if folder.claim.is_lost:
+        raise HeldError
     if text and not where:
         print(f"vlbench: {text}", file=sys.stderr)
     with suppress(OSError):  # the disk may be full
@@ -145,7 +151,7 @@ def explained(error: BaseException, path: Path) -> tuple[int, str, str]:
     if isinstance(error, VlbenchError):
         return error.exit_code, "failed", str(error)
     if isinstance(error, OSError):
-        return RunFailed.exit_code, "failed", f"{error.filename or path}: {error.strerror or error}"
+        return RunFailed.exit_code, "failed", told_by_system(error, path)
     if isinstance(error, SystemExit):
         return RunFailed.exit_code, "failed", whose_exit(error)
     if is_out_of_memory(error):

@@ -50,7 +50,7 @@ def test_an_unreadable_run_is_told_beside_the_others(tmp_path: Path) -> None:
     broken.parent.mkdir()
     broken.write_text("")
     result = list_runs(tmp_path)
-    assert result.exit_code == 0
+    assert result.exit_code == 3
     assert len(result.stdout.splitlines()) == 2
     assert f"{broken}: not a run's spec" in result.stderr
 

@@ -112,7 +112,7 @@ def test_an_unreadable_run_is_told_beside_the_others(
 ) -> None:
     folders[3].spec_file.write_text("{")
     result = status(tmp_path)
-    assert result.exit_code == 0
+    assert result.exit_code == 3
     assert f"{folders[3].spec_file}: not a run's spec" in result.stderr
 
 

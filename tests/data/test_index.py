@@ -221,7 +221,7 @@ def test_pictures_in_sub_folders_are_found_after_an_index(nlvr2: Root) -> None:
 def test_a_cache_that_cannot_be_written_is_told(vqa: Root, cache: Path) -> None:
     cache.mkdir()
     (cache / "index").write_text("no folder")
-    with pytest.raises(MissingError, match=r"cannot write the index .* VLBENCH_CACHE names"):
+    with pytest.raises(MissingError, match=r"cache/index.* cannot be written. VLBENCH_CACHE names"):
         indexed(load_reader("vqav2", vqa.folder), "val", False)
 
 

@@ -11,9 +11,9 @@ import typer
 
 from vlbench.cli import selectors
 from vlbench.cli.config import refuse_outside_code
-from vlbench.cli.output import note, print_json, print_table
+from vlbench.cli.output import end_left_out, note, print_json, print_table
 from vlbench.cli.run import Devices, Jobs, Launcher, Processes, TimeLimit, do, resources_of
-from vlbench.errors import RunFailed, UsageError
+from vlbench.errors import DataError, RunFailed, UsageError
 
 if TYPE_CHECKING:
     from vlbench.running.folder import RunFolder
@@ -42,7 +42,8 @@ def cancel(
     """End runs, whoever does them; with a checkpoint, so that `run` or `retry` goes on."""
     if bool(runs) == everything:
         raise UsageError("cancel: name runs, or give --all. vlbench status shows what runs.")
-    folders = _named(runs, results) if runs else _not_done(results)
+    faults: list[DataError] = []
+    folders = _named(runs, results) if runs else _not_done(results, faults)
     before = {folder.path: folder.state for folder in folders}
     for folder in folders:
         _ask(folder, before[folder.path])
@@ -60,6 +61,7 @@ def cancel(
         note(f"{results}: no run is at work, or about to begin.")
     if left and wait:
         raise RunFailed(f"{len(left)} runs are still at work after {WAIT_SECONDS:.0f} s.")
+    end_left_out(faults)
 
 
 HEADINGS = ("key", "run", "outcome")
@@ -89,17 +91,24 @@ def retry(
     refuse_outside_code(context)
     resources = resources_of(launcher, devices, jobs, processes, time_limit)
     device = find_launcher(resources).device
-    folders = _named(runs, results) if runs else _not_done(results)
-    chosen = [folder for folder in folders if runs or folder.state in ENDINGS]
-    if not chosen:
-        note(f"{results}: no run ended badly, there is nothing to retry.")
-        return
-    specs = [RunSpec.read(folder.spec_file) for folder in chosen]
+    faults: list[DataError] = []
+    folders = _named(runs, results) if runs else _not_done(results, faults)
+    specs = []
+    for folder in folders:
+        if runs or folder.state in ENDINGS:
+            try:
+                specs.append(RunSpec.read(folder.spec_file))
+            except DataError as error:
+                faults.append(error)
     named = sorted({name for spec in specs for name in outside_names(spec)})
     if named and not outside_code:  # anyone may have written the specs
         raise UsageError(f"{results}: what is to be retried {refusal(named)}.")
-    moved = [spec.model_copy(update={"device": device}) for spec in specs]
-    do(moved, results, resources, json)
+    if specs:
+        moved = [spec.model_copy(update={"device": device}) for spec in specs]
+        do(moved, results, resources, json, faults)
+    elif not faults:
+        note(f"{results}: no run ended badly, there is nothing to retry.")
+    end_left_out(faults)
 
 
 def _named(texts: Sequence[str], results: Path) -> list[RunFolder]:
@@ -110,12 +119,12 @@ def _named(texts: Sequence[str], results: Path) -> list[RunFolder]:
     return list({folder.path: folder for folder in found}.values())
 
 
-def _not_done(results: Path) -> list[RunFolder]:
+def _not_done(results: Path, faults: list[DataError]) -> list[RunFolder]:
     from vlbench.errors import NothingToReport
     from vlbench.running.folder import RunFolder
 
-    folders = RunFolder.all(results)
-    if not folders:
+    folders = RunFolder.all(results, faults)
+    if not folders and not faults:
         raise NothingToReport(f"{results}: no runs here (looked for runs/*/spec.json).")
     return [folder for folder in folders if not folder.is_done]
 
@@ -144,7 +153,7 @@ def _wait(folders: Sequence[RunFolder]) -> None:
 
 def _outcome(folder: RunFolder, before: str) -> dict[str, str]:
     """What became of a run that was to end."""
-    from vlbench.running.spec import RunSpec
+    from vlbench.running.named import name_of
 
     now = folder.state
     text = f"{before} before: does not begin again"
@@ -154,5 +163,5 @@ def _outcome(folder: RunFolder, before: str) -> dict[str, str]:
         text = "told to end"
     elif before in ("running", "queued"):
         text = now
-    name = RunSpec.read(folder.spec_file).name
+    name = name_of(folder)
     return {"key": folder.path.name, "run": name, "before": before, "status": now, "outcome": text}

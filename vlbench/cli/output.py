@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
+from vlbench.errors import DataError, VlbenchError
 from vlbench.printable import printable, printable_json, printable_lines
 
 if TYPE_CHECKING:
@@ -31,6 +32,12 @@ def stderr_console() -> Console:
 def note(text: str) -> None:
     """Tell the user something that is not the answer."""
     typer.echo(printable_lines(text), err=True)
+
+
+def end_left_out(faults: Sequence[VlbenchError]) -> None:
+    """After the answer: end with 3 where something cannot be read and is not part of it."""
+    if faults:
+        raise DataError("\n".join(f"Left out: {fault}" for fault in faults))
 
 
 def say(text: str) -> None:

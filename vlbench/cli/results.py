@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from vlbench.cli.filters import Backbones, Editions, Methods, Seeds, Tasks, filters
-from vlbench.cli.output import note, print_json, print_table
+from vlbench.cli.output import end_left_out, note, print_json, print_table
 from vlbench.cli.selectors import OutsideCode
 from vlbench.cli.show import Json
 from vlbench.cli.verify import Root, totals, verify_runs
+from vlbench.errors import DataError
 
 commands = typer.Typer(
     help="Pack runs for others, take runs of others in.",
@@ -50,7 +51,8 @@ def export(
     from vlbench.verifying.choosing import choose
     from vlbench.verifying.packing import machine_paths, pack
 
-    chosen = choose(results, runs or (), filters(method, tasks, backbone, edition, seeds))
+    faults: list[DataError] = []
+    chosen = choose(results, runs or (), filters(method, tasks, backbone, edition, seeds), faults)
     sizes = pack(chosen, out, with_weights, with_logs)
     named = sorted({path for run in chosen for path in machine_paths(run)})
     if named:
@@ -63,6 +65,7 @@ def export(
             [[key, f"{size:,}"] for key, size in sizes.items()], ("key", "bytes"), ("bytes",)
         )
     note(f"Written: {out}, {len(items)} runs, {out.stat().st_size:,} bytes")
+    end_left_out(faults)
 
 
 @commands.command("import")
@@ -108,8 +111,10 @@ def seal_runs(
     from vlbench.running.sums import seal
     from vlbench.verifying.choosing import done_runs
 
-    items = [{"key": run.name, "outcome": seal(run)} for run in done_runs(results)]
+    faults: list[DataError] = []
+    items = [{"key": run.name, "outcome": seal(run)} for run in done_runs(results, faults)]
     if json:
         print_json("seal", items)
     else:
         print_table([[each["key"], each["outcome"]] for each in items], ("key", "outcome"))
+    end_left_out(faults)

@@ -10,9 +10,9 @@ import typer
 
 from vlbench.cli import selectors
 from vlbench.cli.config import refuse_outside_code
-from vlbench.cli.output import note, print_json, print_table
+from vlbench.cli.output import end_left_out, note, print_json, print_table
 from vlbench.cli.selectors import select
-from vlbench.errors import RunFailed, UsageError, VlbenchError
+from vlbench.errors import DataError, RunFailed, UsageError, VlbenchError
 from vlbench.hints import results_option
 
 if TYPE_CHECKING:
@@ -141,15 +141,31 @@ def resources_of(
     )
 
 
-def do(specs: Sequence[RunSpec], results: Path, resources: Resources, json: bool) -> None:
-    """Do the runs, print their metrics, and raise what became of those that failed."""
+def do(
+    specs: Sequence[RunSpec],
+    results: Path,
+    resources: Resources,
+    json: bool,
+    faults: Sequence[DataError] = (),
+) -> None:
+    """Do the runs, print their metrics, and raise what became of those that failed.
+
+    `faults` are of runs that are left out; those of results that cannot be read come to them.
+    """
     from vlbench.running.folder import RunFolder
     from vlbench.running.launchers import launch
     from vlbench.running.view import new_view
 
     to_do = sum(not RunFolder.of(results, spec).is_done for spec in specs)
     outcomes = launch(specs, results, resources, new_view(to_do))
-    items = [item for outcome in outcomes if outcome.status == "done" for item in _rows(outcome)]
+    items: list[dict[str, Any]] = []
+    unreadable = list(faults)
+    for outcome in outcomes:
+        if outcome.status == "done":
+            try:
+                items += _rows(outcome)
+            except DataError as error:
+                unreadable.append(DataError(f"{error} {DAMAGED}"))
     _show(items, json, single=len(specs) == 1)
     failed = [outcome for outcome in outcomes if outcome.exit_code]
     if not failed:
@@ -159,8 +175,14 @@ def do(specs: Sequence[RunSpec], results: Path, resources: Resources, json: bool
             note(f"{told} The others go on: vlbench status{results_option(results)}")
         else:
             note(f"{told} The table: vlbench report{results_option(results)}")
+        end_left_out(unreadable)
         return
+    for fault in unreadable:
+        note(f"Left out: {fault}")
     raise _failure(failed, len(specs))
+
+
+DAMAGED = "Remove the file, and the same command does the run again."
 
 
 def _failure(failed: Sequence[Outcome], count: int) -> VlbenchError:
@@ -178,9 +200,9 @@ def _failure(failed: Sequence[Outcome], count: int) -> VlbenchError:
 
 def _rows(outcome: Outcome) -> list[dict[str, Any]]:
     """The test rows of a finished run."""
-    import pyarrow.parquet as pq
+    from vlbench.leaderboard.results import read_part
 
-    table = pq.read_table(outcome.folder.result)
+    table = read_part(outcome.folder.result)
     return [row for row in table.to_pylist() if row["split"] == "test"]
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlbench.cli.output import note, print_json, print_table, say
-from vlbench.errors import UsageError, nearest
+from vlbench.cli.output import end_left_out, print_json, print_table, say
+from vlbench.errors import DataError, UsageError, nearest
 
 if TYPE_CHECKING:
     from vlbench.cards import MethodCard, TaskCard
@@ -27,11 +27,13 @@ def list_cards(
     if what not in LISTS:
         raise UsageError(f"Nothing called '{what}' to list. {nearest(what, LISTS)}")
     columns, items = LISTS[what]
-    found = list(items(results))
+    faults: list[DataError] = []
+    found = list(items(results, faults))
     if json:
         print_json("list", found)
     else:
         print_table([[_cell(item[column]) for column in columns] for item in found], columns)
+    end_left_out(faults)
 
 
 def show(
@@ -55,14 +57,14 @@ def show(
         say("\n\n".join(text for _, text in found))
 
 
-def _methods(_: Path) -> Iterable[Item]:
+def _methods(*_: object) -> Iterable[Item]:
     from vlbench.cards.method import all_methods
 
     keys = {*LISTS["methods"][0], "source"}
     return (card.model_dump(mode="json", include=keys) for card in all_methods())
 
 
-def _tasks(_: Path) -> Iterable[Item]:
+def _tasks(*_: object) -> Iterable[Item]:
     from vlbench.cards.task import all_tasks
 
     for card in all_tasks():
@@ -76,28 +78,27 @@ def _tasks(_: Path) -> Iterable[Item]:
         }
 
 
-def _suites(_: Path) -> Iterable[Item]:
+def _suites(*_: object) -> Iterable[Item]:
     from vlbench.cards.task import load_suites
 
     return (suite.model_dump(mode="json") for suite in load_suites().values())
 
 
-def _backbones(_: Path) -> Iterable[Item]:
+def _backbones(*_: object) -> Iterable[Item]:
     from vlbench.backbones import BACKBONES
 
     return ({"name": name, **row._asdict()} for name, row in BACKBONES.items())
 
 
-def _runs(results: Path) -> Iterable[Item]:
+def _runs(results: Path, faults: list[DataError]) -> Iterable[Item]:
     from vlbench.running.folder import list_runs
 
-    items, faults = list_runs(results)
-    for fault in faults:
-        note(f"vlbench: {fault}")
+    items, unreadable = list_runs(results)
+    faults += unreadable
     return items
 
 
-LISTS: dict[str, tuple[tuple[str, ...], Callable[[Path], Iterable[Item]]]] = {
+LISTS: dict[str, tuple[tuple[str, ...], Callable[[Path, list[DataError]], Iterable[Item]]]] = {
     "methods": (("name", "title", "technique", "sharing", "aliases"), _methods),
     "tasks": (("name", "title", "metric", "editions", "aliases"), _tasks),
     "suites": (("name", "title", "tasks"), _suites),
@@ -144,7 +145,9 @@ def _named(name: str) -> Iterable[tuple[Item, str]]:
         yield _card("method", load_method(name))
     if name in tasks:
         yield _card("task", load_task(name))
-    rows = {kind: {item["name"]: item for item in LISTS[f"{kind}s"][1](Path())} for kind in ROWS}
+    rows = {
+        kind: {item["name"]: item for item in LISTS[f"{kind}s"][1](Path(), [])} for kind in ROWS
+    }
     for kind, items in rows.items():
         if name in items:
             yield {"kind": kind, **items[name]}, _lines(items[name])

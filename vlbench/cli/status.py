@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlbench.cli import selectors
-from vlbench.cli.output import note, print_json, print_table, rich_table, say, stdout_console
+from vlbench.cli.output import (
+    end_left_out,
+    print_json,
+    print_table,
+    rich_table,
+    say,
+    stdout_console,
+)
 from vlbench.errors import UsageError
 from vlbench.printable import printable
 
@@ -49,17 +56,18 @@ def status(
     from vlbench.running.overview import Overview
 
     overview = Overview(results)
-    if json:
-        print_json("status", overview.items())
-        return
     items = overview.items()
-    for fault in overview.faults:
-        note(f"vlbench: {fault}")
+    faults = overview.faults
+    if json:
+        print_json("status", items)
+        end_left_out(faults)
+        return
     is_terminal = sys.stdout.isatty()
     if watch and not is_terminal:
         raise UsageError("--watch is for a terminal; off it status prints what there is now.")
     if watch is not False and is_terminal and _are_at_work(items):
         _watch(overview, items, everything)
+        end_left_out(faults)
         return
     columns, rows = table(items, everything)
     below: list[str] = []
@@ -68,6 +76,7 @@ def status(
     if rows:
         print_table(rows, columns)
     say("\n".join([*below, summary(items, everything)]))
+    end_left_out(faults)
 
 
 def table(items: Sequence[Item], everything: bool) -> tuple[list[str], list[list[str]]]:

@@ -11,10 +11,10 @@ import typer
 
 from vlbench.cli.counting import counting
 from vlbench.cli.filters import Backbones, Editions, Methods, Seeds, Tasks, filters
-from vlbench.cli.output import note, print_json, print_table, say
+from vlbench.cli.output import end_left_out, note, print_json, print_table, say
 from vlbench.cli.selectors import OutsideCode
 from vlbench.cli.show import Json
-from vlbench.errors import RunFailed
+from vlbench.errors import DataError, RunFailed
 
 if TYPE_CHECKING:
     from vlbench.verifying.findings import Fault
@@ -50,7 +50,8 @@ def verify(
     from vlbench.verifying.verify import Verifier
 
     place = folder or results
-    runs = choose(place, (), filters(method, tasks, backbone, edition, seeds))
+    faults: list[DataError] = []
+    runs = choose(place, (), filters(method, tasks, backbone, edition, seeds), faults)
     _tell_left_out(place, len(runs))
     where = root.expanduser().resolve() if root else None
     found = verify_runs(Verifier(where, note, outside_code), runs)
@@ -59,14 +60,18 @@ def verify(
     else:
         show(found)
     if any(each.findings.faults for each in found):
+        for fault in faults:
+            note(f"Left out: {fault}")
         raise typer.Exit(RunFailed.exit_code)
+    end_left_out(faults)
 
 
 def _tell_left_out(place: Path, chosen: int) -> None:
     """A run that lost its result looks like one that is not done, so these are named."""
+    from vlbench.running.folder import run_folders
     from vlbench.verifying.choosing import is_done
 
-    folders = sorted(folder for folder in place.glob("runs/*") if folder.is_dir())
+    folders = run_folders(place, [])
     waiting = [folder.name for folder in folders if not is_done(folder)]
     if waiting:
         shown = ", ".join(waiting[:SHOWN]) + (", ..." if len(waiting) > SHOWN else "")

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple, Protocol
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from vlbench.cache import writing_cache
 from vlbench.data.faults import Faults
 from vlbench.data.images import open_image
 from vlbench.data.stores.own import FeatureStore, FeatureWriter
-from vlbench.errors import DataError, MissingError, RunFailed
+from vlbench.errors import DataError, MissingError
 
 BATCH_SIZE = 64
 Progress = Callable[[int, int], None]
@@ -52,22 +53,19 @@ def extract(
     `opened` gives what the encoder takes of a path: a picture, or the frames of a clip.
     """
     faults, stamps, pictures = Faults(), stamps_of(images), []
-    try:
-        with FeatureWriter(out_folder, encoder.tokens, encoder.width) as writer:
-            for seen in opened_batches(images, sorted(images), batch_size, opened, faults):
-                pictures += seen.hashes
-                if not faults.texts:  # after a fault only the other faults are of interest
-                    writer.add(seen.ids, encoder.encode(seen.pictures))
-                if progress is not None:
-                    progress(seen.done, len(images))
-            faults.refuse()
-            return writer.finish(
-                encoder=identity(encoder),
-                stamps=[stamps[image] for image in writer.ids],
-                pictures=pictures,
-            )
-    except OSError as error:
-        raise RunFailed(f"{out_folder}: cannot be written: {error.strerror}") from None
+    with FeatureWriter(out_folder, encoder.tokens, encoder.width) as writer:
+        for seen in opened_batches(images, sorted(images), batch_size, opened, faults):
+            pictures += seen.hashes
+            if not faults.texts:  # after a fault only the other faults are of interest
+                writer.add(seen.ids, encoder.encode(seen.pictures))
+            if progress is not None:
+                progress(seen.done, len(images))
+        faults.refuse()
+        return writer.finish(
+            encoder=identity(encoder),
+            stamps=[stamps[image] for image in writer.ids],
+            pictures=pictures,
+        )
 
 
 class Opened(NamedTuple):
@@ -120,7 +118,8 @@ def store_for(
         held = dict(zip(store.ids, store.index.get("stamps", ()), strict=False))
         if all(held.get(image) == stamp for image, stamp in stamps.items()):
             return store
-    return extract(encoder, images, own, batch_size, progress, opened)
+    with writing_cache():
+        return extract(encoder, images, own, batch_size, progress, opened)
 
 
 def identity(encoder: Encoder) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from vlbench.cache import cache_folder
+from vlbench.cache import cache_folder, writing_cache
 from vlbench.errors import MissingError
 from vlbench.files import write_atomically
 
@@ -38,7 +38,8 @@ def file_hash(path: Path) -> str:
         value = _hash(path)
     except FileNotFoundError:
         raise MissingError(f"{path}: no such file") from None
-    write_atomically(note, value)
+    with writing_cache():
+        write_atomically(note, value)
     return value
 
 

@@ -12,7 +12,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from vlbench.cache import cache_folder
+from vlbench.cache import cache_folder, writing_cache
 from vlbench.data import readers
 from vlbench.data.fingerprint import fingerprint
 from vlbench.data.readers.base import Reader, missing_data
@@ -41,13 +41,8 @@ def indexed(reader: Reader, split: str, train: bool) -> ExampleTable:
     if fingerprint(files, reader.folder) != before:
         shown = ", ".join(map(str, files))
         raise DataError(f"{shown}: changed while being read: start the same command again.")
-    try:
+    with writing_cache():
         write_examples(path, examples)
-    except OSError as error:
-        raise MissingError(
-            f"{path}: cannot write the index of the examples: {error.strerror or error}. "
-            "VLBENCH_CACHE names another place."
-        ) from None
     return ExampleTable.open(path)
 
 

@@ -38,6 +38,8 @@ def read_log(folder: Path, key: str) -> Log | None:
         lines = file.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: cannot be read: {error}") from None
     losses: dict[str, list[tuple[int, float]]] = {}
     validations: dict[int, dict[str, float]] = {}
     for number, text in enumerate(lines, start=1):
@@ -56,7 +58,7 @@ def _line(file: Path, number: int, text: str) -> dict[str, Any]:
     """One line; an error where it is not what a run writes."""
     try:
         line = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: line {number}: Not JSON: {error}") from None
     if isinstance(line, dict):
         if set(line) >= VALIDATION and isinstance(line["validation"], dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from vlbench.leaderboard import index
 from vlbench.leaderboard.index import Look, Part
 from vlbench.leaderboard.parquet import read_parquet
 from vlbench.leaderboard.unfinished import unfinished_rows
+from vlbench.running.folder import run_folders
+from vlbench.running.sums import RESULT
 
-FILES = "runs/*/result.parquet"
+FILES = f"runs/*/{RESULT}"
 LEAST = 50
 """Runs from which on an index is kept: fewer are read as fast without."""
 
@@ -28,16 +31,19 @@ def read_results(folder: Path, damaged: list[DataError] | None = None) -> pd.Dat
     why. Results that cannot be read are an error; where `damaged` is given they are added to it and
     count among those without a result, unless none can be read.
     """
-    files = sorted(folder.glob(FILES))
+    unreadable: list[DataError] = []
+    folders = run_folders(folder, unreadable)
+    files = [run / RESULT for run in folders if os.path.lexists(run / RESULT)]
     parts, faults = _parts(folder, files)
-    if faults and (damaged is None or not parts):
-        raise next(iter(faults.values()))
+    unreadable += faults.values()
+    if unreadable and (damaged is None or not parts):
+        raise unreadable[0]
     if not parts:
-        raise NothingToReport(_nothing(folder))
+        raise NothingToReport(_nothing(folder, len(folders)))
     if damaged is not None:
-        damaged += faults.values()
+        damaged += unreadable
     _refuse_copies(parts)
-    begun = sorted(set(_run_folders(folder)) - {file.parent for file in files})
+    begun = sorted(set(folders) - {file.parent for file in files})
     others = unfinished_rows(begun, [file.parent for file in faults])
     tables = [*parts.values(), pa.Table.from_pylist(others, schema=result_schema())]
     table: pd.DataFrame = pa.concat_tables(tables).to_pandas()
@@ -61,8 +67,11 @@ def _parts(
         try:
             look = Look.at(file)
             part = known.get(file.parent.name)
-            parts[file] = part if part and look.shows(part) else look.part(_read(file))
+            parts[file] = part if part and look.shows(part) else look.part(read_part(file))
         except FileNotFoundError:
+            if os.path.lexists(file):
+                faults[file] = DataError(f"{file}: A link that leads nowhere.")
+                continue
             raise DataError(f"{file}: It has gone while results were read. Try again.") from None
         except DataError as fault:
             faults[file] = fault
@@ -73,11 +82,7 @@ def _parts(
     return {file: part.rows for file, part in parts.items()}, faults
 
 
-def _run_folders(folder: Path) -> list[Path]:
-    return [run for run in folder.glob("runs/*") if run.is_dir() and not run.name.startswith(".")]
-
-
-def _read(file: Path) -> pa.Table:
+def read_part(file: Path) -> pa.Table:
     """One part file in the schema's columns and order; columns of a newer vlbench are left out."""
     table = read_parquet(file)
     for name, value in LATER.items():
@@ -114,11 +119,11 @@ def _refuse_copies(parts: Mapping[Path, pa.Table]) -> None:
             seen[key] = file
 
 
-def _nothing(folder: Path) -> str:
+def _nothing(folder: Path, count: int) -> str:
     """Where was looked, what is there, and the command that makes results."""
     if not folder.is_dir():
         there = f"{folder}: No such folder, so there are no results to report."
-    elif count := len(_run_folders(folder)):
+    elif count:
         runs = "1 run" if count == 1 else f"{count} runs"
         there = f"{folder}: No results to report yet: {runs} there without a result ({FILES})."
     else:

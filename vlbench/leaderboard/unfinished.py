@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from vlbench.errors import DataError
+from vlbench.running.folder import RunFolder
 from vlbench.running.spec import RunSpec
 
 UNFINISHED = "unfinished"
@@ -28,15 +28,8 @@ def unfinished_rows(begun: Iterable[Path], unreadable: Iterable[Path]) -> list[d
 
 def _status(folder: Path) -> str:
     """How the last attempt ended; empty where none began."""
-    try:
-        text = (folder / "attempts.jsonl").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    whole = [line for line in text.splitlines() if line.endswith("}")]  # a torn one says nothing
-    try:
-        event = str(json.loads(whole[-1])["event"]) if whole else ""
-    except (ValueError, KeyError, TypeError):
-        return UNFINISHED
+    record = RunFolder(folder).record()
+    event = str(record[-1].get("event", "began")) if record else ""
     return {"began": UNFINISHED, "done": LOST}.get(event, event)
 
 

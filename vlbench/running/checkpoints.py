@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vlbench.files import write_atomically
+from vlbench.errors import is_out_of_memory
+from vlbench.files import require_writable, write_atomically
 
 KEPT = 2
 """The newest may be damaged by what the disk does; the one before it is there then."""
@@ -50,23 +51,42 @@ class Checkpoints:
         return file
 
     def newest(self, say: Callable[[str], None]) -> tuple[dict[str, Any], Path] | None:
-        """The newest state that is whole, and its file; damaged ones are told and removed."""
+        """The newest state that is whole, and its file.
+
+        Damaged ones are told and removed; whole ones that torch refuses are told and set aside.
+        """
         import torch
 
         for file in self.files():
             match = NAME.fullmatch(file.name)
             assert match is not None
-            if _hash(file) == match[2]:
-                state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-                return state, file
+            try:
+                if _hash(file) == match[2]:
+                    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+                    return state, file
+            except Exception as error:  # whatever torch meets in a file
+                if is_out_of_memory(error):
+                    raise
+                self.set_aside(file, error, say)
+                continue
             say(f"{file}: damaged, {file.stat().st_size:,} bytes: going on without it")
+            require_writable(file)
             with suppress(OSError):
                 file.unlink()
         return None
 
+    def set_aside(self, file: Path, error: Exception, say: Callable[[str], None]) -> None:
+        """Give a checkpoint that cannot be used another name, under which nobody looks for it."""
+        aside = file.with_name(f"{file.name}.refused")
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        say(f"{file}: cannot be used: {reason}: it is now {aside.name}, going on without it")
+        require_writable(file)
+        file.rename(aside)
+
     def remove(self) -> None:
         """What a finished run no longer needs."""
         if self.folder.exists():
+            require_writable(self.folder)
             shutil.rmtree(self.folder)
 
 

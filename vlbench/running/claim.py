@@ -22,7 +22,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from vlbench.files import write_atomically
+from vlbench.errors import DataError
+from vlbench.files import guarded, machine, read_object, write_atomically
 from vlbench.times import now
 
 BEAT_SECONDS = 5.0
@@ -42,8 +43,11 @@ class Claim:
     """The claim on one run folder; any number may be made, one is held."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.lock = folder / "lock"
         self.holder_file = folder / "holder.json"
+        self._token = ""
+        """Stands in `holder.json` while the run is this one's."""
 
     @contextmanager
     def held(
@@ -51,12 +55,14 @@ class Claim:
         where: str = "",
         waiting: Callable[[], object] | None = None,
         beat: Callable[[bool], object] = lambda _: None,
+        watch: Watch | None = None,
     ) -> Iterator[None]:
         """Hold the run; without `waiting` raise HeldError at once where another process holds it.
 
-        `beat` is called every second by a thread, told whether the run is still this one's.
+        `beat` is called every second by a thread, told whether the run is still this one's. Once it
+        is not, whatever would be written in the folder raises HeldError instead.
         """
-        watch = Watch(self)
+        watch = watch or Watch(self)
         is_told = False
         while (file := self._taken(watch)) is None:
             if waiting is None:
@@ -70,23 +76,38 @@ class Claim:
         with file:
             try:
                 self._sign(where, token)
+                self._token = token
                 beating = threading.Thread(
-                    target=self._beat, args=(token, over, beat), daemon=True, name="heartbeat"
+                    target=self._beat, args=(over, beat), daemon=True, name="heartbeat"
                 )
                 beating.start()
-                yield
+                with guarded(self.folder, self._require):
+                    yield
             finally:
                 over.set()
+                self._token = ""
                 if self.holder().get("token") == token:
                     self.holder_file.unlink(missing_ok=True)
 
     def holder(self) -> dict[str, Any]:
         """Who says to hold the run: host, pid, where, since; empty where nobody does."""
+        with suppress(DataError):
+            return read_object(self.holder_file)
+        return {}
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether this one held the run, was taken for dead, and it became another one's."""
         try:
-            found: dict[str, Any] = json.loads(self.holder_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found
+            return self._token.encode() not in self.holder_file.read_bytes()
+        except FileNotFoundError:
+            return bool(self._token)
+        except OSError:  # a shared file system may be away for a moment
+            return False
+
+    def _require(self) -> None:
+        if self.is_lost:
+            raise HeldError
 
     @property
     def is_held(self) -> bool:
@@ -122,15 +143,16 @@ class Claim:
             if self.holder().get("token") != token:
                 raise HeldError
 
-    def _beat(self, token: str, over: threading.Event, beat: Callable[[bool], object]) -> None:
+    def _beat(self, over: threading.Event, beat: Callable[[bool], object]) -> None:
         last = time.monotonic()
         while not over.wait(1.0):
             is_ours = True
             if time.monotonic() - last >= BEAT_SECONDS:
                 last = time.monotonic()
+                is_ours = not self.is_lost
                 with suppress(OSError):  # no space is needed to touch a file; it may be read-only
-                    os.utime(self.holder_file)
-                is_ours = self.holder().get("token", token) == token
+                    if is_ours:
+                        os.utime(self.holder_file)
             if over.is_set():
                 return
             beat(is_ours)
@@ -155,28 +177,28 @@ class Watch:
     """Watches a claim until its holder is gone; made once, asked again and again."""
 
     def __init__(self, claim: Claim) -> None:
-        self._claim = claim
+        self.claim = claim
         self._seen: tuple[object, ...] = ()
         self._since = 0.0
 
     def is_free(self) -> bool:
         """Whether the run can be taken."""
-        return not self._claim._is_locked() and self.is_forsaken()
+        return not self.claim._is_locked() and self.is_forsaken()
 
     def is_forsaken(self) -> bool:
         """Whether nobody else has it who does not show in the lock; a dead holder is forgotten."""
-        holder = self._claim.holder()
+        holder = self.claim.holder()
         if not holder:
             return True
-        if holder.get("machine") == machine() and self._claim._has_locks():
+        if holder.get("machine") == machine() and self.claim._has_locks():
             return True  # its lock is gone, so is it
         with suppress(FileNotFoundError):
-            seen = (holder.get("token"), self._claim.holder_file.stat().st_mtime_ns)
+            seen = (holder.get("token"), self.claim.holder_file.stat().st_mtime_ns)
             if seen != self._seen:
                 self._seen, self._since = seen, time.monotonic()
             if time.monotonic() - self._since < DEAD_SECONDS:
                 return False
-            self._claim.holder_file.unlink()
+            self.claim.holder_file.unlink()
         return True
 
 
@@ -191,10 +213,3 @@ def _lock(file: IO[Any], kind: int) -> bool | None:
             return None
         raise
     return True
-
-
-def machine() -> str:
-    """What is the same for all processes that share this kernel, its locks and its clock."""
-    with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return socket.gethostname()

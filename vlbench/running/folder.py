@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 import os
 import socket
+import stat
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from vlbench.errors import DataError, NothingToReport, RunFailed
-from vlbench.files import append_line, remove_leftovers, write_atomically
+from vlbench.files import (
+    append_line,
+    parse_object,
+    read_object,
+    read_small,
+    remove_leftovers,
+    write_atomically,
+)
 from vlbench.running.checkpoints import Checkpoints
 from vlbench.running.claim import Claim
 from vlbench.running.spec import RunSpec
@@ -20,6 +28,7 @@ from vlbench.times import now
 ENDINGS = ("failed", "out-of-memory", "timeout", "cancelled", "preempted", "stopped")
 """How an attempt ends that does not end the run."""
 STATES = ("planned", "queued", "running", "done", *ENDINGS)
+AS_IF_ABSENT = "It counts as not there: remove it, or do the run again."
 STATUS_SECONDS = 1.0
 """A running worker says how far it is at most this often."""
 
@@ -51,9 +60,10 @@ class RunFolder:
         return cls(results / "runs" / spec.key)
 
     @classmethod
-    def all(cls, results: Path) -> list[RunFolder]:
-        """Every run folder that has a spec, by key."""
-        return [cls(file.parent) for file in sorted(results.glob("runs/*/spec.json"))]
+    def all(cls, results: Path, faults: list[DataError] | None = None) -> list[RunFolder]:
+        """Every run folder that has a spec, by key; `faults` as in `run_folders`."""
+        folders = [cls(path) for path in run_folders(results, faults)]
+        return [folder for folder in folders if os.path.lexists(folder.spec_file)]
 
     @property
     def is_done(self) -> bool:
@@ -82,12 +92,29 @@ class RunFolder:
         return "stopped" if said == "running" else said
 
     def status(self) -> dict[str, Any]:
-        """What `status.json` says; empty where there is none."""
-        return _read(self.status_file)
+        """What `status.json` says; empty where there is none that can be read."""
+        with suppress(DataError):
+            return read_object(self.status_file)
+        return {}
 
     def job(self) -> dict[str, Any]:
         """The cluster's job for the run: launcher, job, submitted_at, attempts before it."""
-        return _read(self.job_file)
+        with suppress(DataError):
+            return read_object(self.job_file)
+        return {}
+
+    def faults(self) -> dict[Path, DataError]:
+        """What is wrong with the files that say how the run stands: they count as not there."""
+        faults = {}
+        for file in (self.status_file, self.job_file, self.claim.holder_file):
+            try:
+                read_object(file)
+            except DataError as error:
+                faults[file] = DataError(f"{error}. {AS_IF_ABSENT}")
+        file = self.attempts_file
+        if not self.record() and not (file.is_file() and file.stat().st_size == 0):
+            faults[file] = DataError(f"{file}: no line of it can be read. {AS_IF_ABSENT}")
+        return {file: fault for file, fault in faults.items() if os.path.lexists(file)}
 
     def write_status(self, status: str, attempt: int, **details: Any) -> None:
         """Say how the run stands, with the time and the process that says it."""
@@ -110,21 +137,21 @@ class RunFolder:
 
     def attempts(self) -> int:
         """How many attempts began."""
-        return sum('"began"' in line for line in self._attempt_lines())
+        return sum(line.get("event") == "began" for line in self.record())
 
     def record(self) -> list[dict[str, Any]]:
         """The lines about attempts that can be read: attempt, event, at, host, pid and more."""
-        found = []
-        for line in self._attempt_lines():
-            with suppress(ValueError):
-                found.append(json.loads(line))
-        return [line for line in found if isinstance(line, dict)]
+        lines = []
+        with suppress(OSError, ValueError):
+            for text in read_small(self.attempts_file).splitlines():
+                with suppress(ValueError):  # a torn one says nothing
+                    lines.append(parse_object(text))
+        return lines
 
     @property
     def is_attempt_open(self) -> bool:
         """Whether the last attempt has no end on record."""
-        lines = [line for line in self._attempt_lines() if line.startswith("{")]
-        return bool(lines) and '"began"' in lines[-1]
+        return [line.get("event") for line in self.record()][-1:] == ["began"]
 
     def note_attempt(self, attempt: int, event: str, where: str = "", error: str = "") -> None:
         """Append to the record of attempts: began, done, or how it ended."""
@@ -157,7 +184,7 @@ class RunFolder:
 
     @property
     def _is_done_noted(self) -> bool:
-        return any('"done"' in line for line in self._attempt_lines())
+        return any(line.get("event") == "done" for line in self.record())
 
     def settle(self) -> None:
         """Finish what a run that has its result was killed in, for whoever holds it."""
@@ -169,31 +196,50 @@ class RunFolder:
         self.checkpoints.remove()
         remove_leftovers(self.path)
 
-    def _attempt_lines(self) -> list[str]:
-        try:
-            text = self.attempts_file.read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            return []
-        return [line for line in text.splitlines() if line.endswith("}")]  # a torn one says nothing
 
+def run_folders(results: Path, faults: list[DataError] | None = None) -> list[Path]:
+    """The folders below `runs/`, by name; those that cannot be looked into are added to `faults`.
 
-def _read(file: Path) -> dict[str, Any]:
+    Without it the first of them is an error.
+    """
+    runs = results / "runs"
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        names = sorted(name for name in os.listdir(runs) if not name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise DataError(f"{runs}: cannot be read: {error.strerror}.") from None
+    folders = []
+    for path in (runs / name for name in names):
+        try:
+            if stat.S_ISDIR(path.stat().st_mode):
+                os.stat(path / ".")
+                os.scandir(path).close()
+                folders.append(path)
+        except OSError as error:
+            if not os.path.lexists(path):
+                continue  # it has just gone
+            fault = DataError(
+                f"{path}: cannot be read: {error.strerror}. Its owner can make it readable "
+                "(chmod -R a+rX), or it can be moved out of the results."
+            )
+            if faults is None:
+                raise fault from None
+            faults.append(fault)
+    return folders
 
 
 def list_runs(results: Path) -> tuple[list[dict[str, Any]], list[DataError]]:
     """Every run of a results folder with its state, and what is wrong with unreadable specs."""
-    items, faults = [], []
-    for folder in RunFolder.all(results):
+    items: list[dict[str, Any]] = []
+    faults: list[DataError] = []
+    for folder in RunFolder.all(results, faults):
         try:
             spec = RunSpec.read(folder.spec_file)
         except DataError as error:
             faults.append(error)
             continue
+        faults += folder.faults().values()
         items.append({**spec.facts, "status": folder.state})
     if not items and not faults:
         raise NothingToReport(f"{results}: no runs here (looked for runs/*/spec.json).")

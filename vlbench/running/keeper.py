@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlbench.errors import UsageError
-from vlbench.files import append_line, flush, write_atomically
+from vlbench.errors import RunFailed, UsageError, is_out_of_memory
+from vlbench.files import append_line, flush, parse_object, require_writable, write_atomically
 from vlbench.running.provenance import peak_memory_bytes
 from vlbench.running.scoring import score
 from vlbench.training.trainer import Step
@@ -41,16 +41,23 @@ class Keeper:
         self._saved = -1
 
     def resume(self) -> bool:
-        """Load the newest checkpoint that is whole, where there is one."""
-        run = self.run
-        found = run.folder.checkpoints.newest(run.progress.say) if run.ranks.is_main else None
-        is_found: bool = run.ranks.from_main(found is not None)
-        if is_found:
-            found = found or run.folder.checkpoints.newest(run.progress.say)
+        """Load the newest checkpoint that is whole and fits, where there is one."""
+        run, checkpoints = self.run, self.run.folder.checkpoints
+        is_loaded = False
+        while not is_loaded:
+            found = checkpoints.newest(run.progress.say) if run.ranks.is_main else None
+            if not run.ranks.from_main(found is not None):
+                break
+            found = found or checkpoints.newest(run.progress.say)
             assert found is not None
-            state, file = found
-            run.trainer.load_state_dict(state, str(file))
-            self.peak_memory_bytes = state["peak_memory_bytes"]
+            error = self._load(*found)
+            is_loaded = not any(run.ranks.gather(error is not None))
+            if not is_loaded:
+                if run.ranks.is_main:
+                    reason = error or RunFailed("another process of the run cannot load it")
+                    checkpoints.set_aside(found[1], reason, run.progress.say)
+                run.prepare()  # a part of it may have been taken over
+        if is_loaded:
             run.progress.say(
                 f"going on from the checkpoint after step {run.trainer.steps_done:,} "
                 f"of {run.trainer.total_steps:,}"
@@ -58,12 +65,24 @@ class Keeper:
             self._saved = run.trainer.steps_done
         if run.ranks.is_main:
             self._forget_later()
-        return is_found
+        return is_loaded
+
+    def _load(self, state: dict[str, Any], file: Path) -> Exception | None:
+        """Take over what a checkpoint holds; what is wrong with one that does not fit."""
+        try:
+            self.run.trainer.load_state_dict(state, str(file))
+            self.peak_memory_bytes = state["peak_memory_bytes"]
+        except Exception as error:  # it may be of another version, or of anything
+            if is_out_of_memory(error):
+                raise
+            return error
+        return None
 
     def _forget_later(self) -> None:
         """Take away what came after the checkpoint: it is made again."""
         run = self.run
         if self._saved < run.trainer.total_steps and run.folder.answers.exists():
+            require_writable(run.folder.answers)
             shutil.rmtree(run.folder.answers)  # those of weights that are made again
         kept = read_curve(run.folder.curve, run.trainer.steps_done, run.trainer.epochs_done)
         text = "".join(json.dumps(line) + "\n" for line in kept)
@@ -158,13 +177,11 @@ def read_curve(file: Path, steps: int, epochs: int) -> list[dict[str, Any]]:
         return []
     lines = []
     for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        with suppress(ValueError):  # a line torn by a full disk or a power cut
-            lines.append(json.loads(text))
-    return [
-        line
-        for line in lines
-        if (line["epoch"] <= epochs if "validation" in line else line["step"] <= steps)
-    ]
+        with suppress(ValueError, KeyError, TypeError):  # torn by a full disk or a power cut
+            line = parse_object(text)
+            if line["epoch"] <= epochs if "validation" in line else line["step"] <= steps:
+                lines.append(line)
+    return lines
 
 
 def _is_validated(file: Path, epoch: int) -> bool:

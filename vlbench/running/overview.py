@@ -13,7 +13,8 @@ from vlbench.running.states import place
 from vlbench.times import spoken
 
 PROGRESS = ("phase", "step", "total", "epoch", "loss", "examples_per_second", "seconds_left")
-"""What `status.json` says of a run at work, and only then."""
+"""What `status.json` says of a run at work, and only then; numbers, but for the phase."""
+LARGEST = 1e15
 ORDER = ("running", "queued", "failed", "out-of-memory", "timeout", "stopped", "preempted")
 """What one looks for first."""
 
@@ -24,7 +25,7 @@ class Overview:
     def __init__(self, results: Path) -> None:
         self.results = results
         self.faults: list[DataError] = []
-        """What is wrong with specs that cannot be read."""
+        """What is wrong with what cannot be read."""
         self._facts: dict[Path, dict[str, Any]] = {}
         self._done: dict[Path, dict[str, Any]] = {}
 
@@ -32,9 +33,10 @@ class Overview:
         """Every run as it is now, those at work first."""
         self.faults = []
         found = []
-        for folder in RunFolder.all(self.results):
+        for folder in RunFolder.all(self.results, self.faults):
             try:
                 found.append(self._done.get(folder.path) or self._item(folder))
+                self.faults += folder.faults().values()
             except DataError as error:
                 self.faults.append(error)
         if not found and not self.faults:
@@ -79,10 +81,17 @@ def _now(folder: RunFolder) -> dict[str, Any]:
         "attempts": folder.attempts(),
         "where": place(folder) if is_running else "",
         "job": str(folder.job().get("job") or ""),
-        **{name: said.get(name) if is_running else None for name in PROGRESS},
+        **{name: _shown(said.get(name), name) if is_running else None for name in PROGRESS},
         "updated_at": said.get("updated_at"),
         "error": str(said.get("error") or "") if has_ended_badly else "",
     }
+
+
+def _shown(value: object, name: str) -> str | float | None:
+    """What can be shown of the progress, whatever stands in the file."""
+    if isinstance(value, str):
+        return value if name == "phase" else None
+    return value if isinstance(value, int | float) and abs(value) < LARGEST else None
 
 
 def _rank(item: Mapping[str, Any]) -> tuple[Any, ...]:

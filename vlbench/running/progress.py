@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlbench.files import require_writable
+
 if TYPE_CHECKING:
     from vlbench.training.trainer import Step
 
@@ -37,6 +39,7 @@ class Progress:
     def log(self, text: str) -> None:
         """A line for the run's log alone."""
         if self._file is not None:
+            require_writable(self._file)
             with self._file.open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
 

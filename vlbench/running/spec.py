@@ -14,9 +14,12 @@ from vlbench.cards.method import MethodCard
 from vlbench.cards.resolve import card_hash, hashed
 from vlbench.cards.task import Edition, TaskCard
 from vlbench.errors import DataError
+from vlbench.files import parse_object, read_small
 
 KEY_VERSION = 1
 """Raise it when equal specs no longer mean equal results; old keys then no longer match."""
+
+REMEDY = "Move the folder out of the results, and start the run again."
 
 NOT_IN_KEY = {
     "root": "where the data lies; what they are is in `data`",
@@ -154,20 +157,22 @@ class RunSpec(BaseModel):
         """The spec of a run folder, with outside code still found beside its card."""
         spec, key = cls.parse(path)
         if spec.key != key:
-            raise DataError(f"{path}: the spec was changed: its key is {spec.key}, it says {key}")
+            raise DataError(
+                f"{path}: the spec was changed: its key is {spec.key}, it says {key}. {REMEDY}"
+            )
         return spec
 
     @classmethod
     def parse(cls, path: Path) -> tuple[RunSpec, str]:
         """The spec in a file, and the key that stands there; whether they fit is not asked."""
         try:
-            table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            json.dumps(table, ensure_ascii=False).encode()  # JSON can spell what is no text
+            table = parse_object(read_small(path))
             key = table.pop("key")
             table.pop("schema")
             spec = cls.model_validate(table)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{path}: not a run's spec: {error}") from None
+            spec.to_json()
+        except (OSError, ValueError, KeyError, RecursionError) as error:
+            raise DataError(f"{path}: not a run's spec: {error}. {REMEDY}") from None
         if spec.method_file:
             file = Path(spec.method_file)
             spec.method._file = CardFile(spec.method.name, file, str(file), is_outside=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from vlbench.errors import DataError
+from vlbench.files import read_object
 from vlbench.running.differences import differences
 from vlbench.running.folder import STATES, RunFolder
 from vlbench.running.spec import RunSpec
@@ -81,11 +82,11 @@ class Older:
     def _by_cell(self) -> dict[tuple[Any, ...], list[tuple[float, str, dict[str, Any]]]]:
         """Cell -> when each run was done, its key and its spec."""
         found: dict[tuple[Any, ...], list[tuple[float, str, dict[str, Any]]]] = {}
-        for folder in RunFolder.all(self._results):
+        for folder in RunFolder.all(self._results, []):
             # not RunSpec.read: a spec of an earlier version counts too; `list runs` tells faults
-            with suppress(OSError, ValueError, KeyError, TypeError):
+            with suppress(OSError, DataError, KeyError, TypeError):
                 done_at = folder.result.stat().st_mtime
-                table = json.loads(folder.spec_file.read_text(encoding="utf-8"))
+                table = read_object(folder.spec_file)
                 found.setdefault(_cell_of(table), []).append((done_at, table["key"], table))
         return found
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlbench.data.prepared import PreparedTask
 from vlbench.data.submissions import load_format
-from vlbench.files import write_atomically
+from vlbench.errors import DataError
+from vlbench.files import read_object, write_atomically
 from vlbench.running.provenance import code_version, device_name, peak_memory_bytes, versions
 from vlbench.running.record import Rows, write_predictions
 from vlbench.running.scoring import majority_scored, score, values
@@ -53,8 +55,8 @@ def _answered(run: Run, task: PreparedTask) -> tuple[dict[str, str], float]:
     file = run.folder.answers / f"{name}.json"
     run.progress.say(f"testing {name} on {len(task.test):,} examples")
     run.tell("testing", step=steps, total=steps)
-    if run.ranks.from_main(run.ranks.is_main and file.is_file()):
-        kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    kept: dict[str, Any] = run.ranks.from_main(_kept(run, task, file) if run.ranks.is_main else {})
+    if kept:
         run.progress.say(f"{name}: answered in an earlier attempt")
         return kept["answers"], kept["seconds"]
     started = time.perf_counter()
@@ -64,6 +66,21 @@ def _answered(run: Run, task: PreparedTask) -> tuple[dict[str, str], float]:
         table = {"answers": given, "seconds": seconds}
         write_atomically(file, json.dumps(table, ensure_ascii=False))
     return given, seconds
+
+
+def _kept(run: Run, task: PreparedTask, file: Path) -> dict[str, Any]:
+    """The answers of an earlier attempt, where there are any that can be used."""
+    if not file.is_file():
+        return {}
+    try:
+        kept = read_object(file)
+        if {example.id for example in task.test} <= set(kept["answers"]):
+            return {**kept, "seconds": float(kept["seconds"])}
+        reason = "examples are missing"
+    except (DataError, KeyError, TypeError, ValueError) as error:
+        reason = str(error)
+    run.progress.say(f"{file}: cannot be used, answering again: {reason}")
+    return {}
 
 
 def _score(run: Run, task: PreparedTask, given: dict[str, str], seconds: float, rows: Rows) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vlbench.cards import find_tasks
 from vlbench.cards.files import split_names
-from vlbench.errors import NothingToReport, UsageError, nearest
+from vlbench.errors import DataError, NothingToReport, UsageError, nearest
+from vlbench.files import read_object
 from vlbench.leaderboard.selection import method_name
+from vlbench.running.folder import RunFolder, run_folders
 from vlbench.running.named import find_run
 from vlbench.running.sums import RESULT
 
@@ -28,10 +28,12 @@ class Filters:
     seeds: Sequence[int] = ()
 
 
-def done_runs(results: Path) -> list[Path]:
-    """The folders of runs that are done, or say so."""
-    folders = sorted(folder for folder in results.glob("runs/*") if folder.is_dir())
+def done_runs(results: Path, faults: list[DataError] | None = None) -> list[Path]:
+    """The folders of runs that are done, or say so; `faults` as in `run_folders`."""
+    folders = run_folders(results, faults)
     runs = [folder for folder in folders if is_done(folder)]
+    if not runs and faults:
+        raise faults[0]
     if not runs:
         there = f"{len(folders)} runs there, none done" if folders else "no runs there"
         raise NothingToReport(f"{results}: {there} (looked for runs/*/{RESULT}).")
@@ -42,15 +44,17 @@ def is_done(run: Path) -> bool:
     """Whether the run has its result, or its status says that it had."""
     if (run / RESULT).is_file():
         return True
-    with suppress(OSError, ValueError, AttributeError):
-        status = json.loads((run / "status.json").read_text(encoding="utf-8"))
-        return bool(status.get("status") == "done")
-    return False
+    return bool(RunFolder(run).status().get("status") == "done")
 
 
-def choose(results: Path, named: Sequence[str], filters: Filters) -> list[Path]:
-    """The done runs that are named, or else that the filters leave."""
-    runs = done_runs(results)
+def choose(
+    results: Path,
+    named: Sequence[str],
+    filters: Filters,
+    faults: list[DataError] | None = None,
+) -> list[Path]:
+    """The done runs that are named, or else that the filters leave; `faults`: see `run_folders`."""
+    runs = done_runs(results, faults)
     if named:
         found = {find_run(results, text).path for text in named}
         if not_done := sorted(path.name for path in found - set(runs)):
@@ -68,13 +72,13 @@ def choose(results: Path, named: Sequence[str], filters: Filters) -> list[Path]:
 def _spec(run: Path) -> dict[str, Any] | None:
     """What filters look at; None where it cannot be read: such a run is left out by no filter."""
     try:
-        table = json.loads((run / "spec.json").read_text(encoding="utf-8"))
+        table = read_object(run / "spec.json")
         found = {
             "method": str(table["method"]["name"]),
             **{name: table[name] for name in ("suite", "backbone", "edition", "seed")},
         }
         return found if all(isinstance(each, str | int) for each in found.values()) else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (DataError, KeyError, TypeError):
         return None
 
 

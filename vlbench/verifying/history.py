@@ -21,7 +21,10 @@ def check_history(run: Path, rows: Sequence[Row], findings: Findings) -> None:
 
     No sums are of these files: they speak against a cell, and never for one.
     """
-    status, record = RunFolder(run).status(), RunFolder(run).record()
+    folder = RunFolder(run)
+    status, record = folder.status(), folder.record()
+    for file, fault in folder.faults().items():
+        findings.fault(file.name, "", "", "", "", str(fault))
     if status.get("status") != "done":
         return
     begun = [line for line in record if line.get("event") == "began"]

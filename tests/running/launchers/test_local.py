@@ -252,7 +252,7 @@ def test_a_gpu_that_another_command_uses_is_waited_for(
     (slot,) = find_slots(Resources())
     held = occupy(slot)
     assert held
-    threading.Timer(0.5, held[0].close).start()
+    threading.Timer(0.5, held.close).start()
     make(tmp_path, toy_specs(1)[0], "")
     outcomes, view = run(tmp_path, 1, devices="auto")
     assert outcomes[0].status == "done"

@@ -75,9 +75,8 @@ def test_a_gpu_is_one_commands_at_a_time(tmp_path: object, monkeypatch: pytest.M
     assert occupy(both) is None
     other = occupy(second)
     assert other
-    for file in (*held, *other):
-        file.close()
+    held.close()
+    other.close()
     again = occupy(both)
     assert again
-    for file in again:
-        file.close()
+    again.close()

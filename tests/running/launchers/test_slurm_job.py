@@ -218,7 +218,7 @@ def test_a_worker_that_cannot_begin_is_no_longer_queued(
     monkeypatch.setattr("tests.running.launchers.toys.PROGRAM", "import sys; sys.exit(5)")
     assert fails(folder) == 5
     assert folder.state == "failed"
-    assert "ended with 5 before it began" in folder.status()["error"]
+    assert "ended with 5 and left no result" in folder.status()["error"]
 
 
 def test_a_run_that_another_process_has_is_left_alone(cluster: FakeSlurm, tmp_path: Path) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from vlbench.backbones import VISUALS, Visual
-from vlbench.cache import cache_folder
+from vlbench.cache import cache_folder, writing_cache
 from vlbench.data.mini import VERSION, VIDEO_VERSION
 from vlbench.data.mini.sheet import contact_sheet
 from vlbench.data.mini.video_sheet import video_sheet
 from vlbench.data.mini.write import Progress, write_mini
 from vlbench.data.mini.write_video import write_video
 from vlbench.errors import UsageError
+from vlbench.files import remove_dead_beside, temporary_beside
 
 SEED = 0
 NAMES = {
@@ -28,7 +29,10 @@ def mini_root(visual: Visual = "image", progress: Progress = lambda _: None) -> 
     """The embedded edition's root folder, made now if this is its first use."""
     root = cache_folder() / NAMES[visual]
     if not root.is_dir():
-        make_mini(root, SEED, progress, (visual,))
+        with writing_cache():
+            if root.exists():
+                raise NotADirectoryError(errno.ENOTDIR, "a file is there", str(root))
+            make_mini(root, SEED, progress, (visual,))
     return root
 
 
@@ -50,8 +54,8 @@ def make_mini(
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be made: {error.strerror}") from None
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(beside, ignore_errors=True)
+    remove_dead_beside(folder)
+    beside = temporary_beside(folder)
     beside.mkdir()
     try:
         if "image" in visuals:

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from vlbench.data.faults import SHOWN
 from vlbench.data.stores.base import Store
 from vlbench.errors import DataError, MissingError, RunFailed
-from vlbench.files import flush, temporary_beside
+from vlbench.files import flush, remove_dead_beside, temporary_beside
 
 SCHEMA = "vlbench.features/1"
 HEADER_BYTES = 128
@@ -115,6 +115,7 @@ class FeatureWriter:
         self.shape = (tokens, width)
         self.ids: list[str] = []
         folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_dead_beside(folder)
         self._beside = temporary_beside(folder)
         self._beside.mkdir()
         self._file = (self._beside / "features.npy").open("wb")
@@ -162,8 +163,10 @@ class FeatureWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
-        shutil.rmtree(self._beside, ignore_errors=True)
+        try:
+            self._file.close()
+        finally:  # a full disk refuses what was not written yet
+            shutil.rmtree(self._beside, ignore_errors=True)
 
 
 def float16_rows(

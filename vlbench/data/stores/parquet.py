@@ -15,10 +15,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vlbench.cache import cache_folder
+from vlbench.cache import cache_folder, writing_cache
 from vlbench.data.stores.base import Array
 from vlbench.data.stores.foreign import NAMED, ForeignStore, checked
-from vlbench.errors import DataError, RunFailed
+from vlbench.errors import DataError
 from vlbench.files import write_atomically
 
 SUFFIX = ".parquet"
@@ -80,13 +80,8 @@ def _unpack(file: Path, there: Path) -> None:
         with path.open("wb") as out:
             _write_rows(file, out)
 
-    try:
+    with writing_cache():
         write_atomically(there, write)
-    except OSError as error:
-        raise RunFailed(
-            f"{there}: cannot be written: {error.strerror}. The cache takes as much room as the "
-            "features do unpacked; VLBENCH_CACHE says where it lies."
-        ) from None
 
 
 def _write_rows(file: Path, out: BinaryIO) -> None:

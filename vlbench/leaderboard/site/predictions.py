@@ -73,7 +73,7 @@ def read_references(text: str) -> list[tuple[str, int]]:
     """References and how many annotators gave each; JSON of any other shape stays as it is."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return [(cut(text), 1)] if text else []
     answers = _answers(value)
     if answers is None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vlbench.errors import DataError
+from vlbench.files import read_object
 
 LONGEST = 400
 """Letters of a value that are shown."""
@@ -18,15 +19,7 @@ Spec = Mapping[str, Any]
 def read_spec(folder: Path, key: str) -> dict[str, Any]:
     """The spec of a run; empty where the run has none, as results from elsewhere may."""
     path = folder / "runs" / key / "spec.json"
-    try:
-        spec = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a run's spec: {error}") from None
-    if not isinstance(spec, dict):
-        raise DataError(f"{path}: not a run's spec: a JSON object was expected.")
-    return spec
+    return read_object(path, "not a run's spec") if os.path.lexists(path) else {}
 
 
 def task_card(spec: Spec, task: str) -> dict[str, Any]:

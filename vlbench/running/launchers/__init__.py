@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from vlbench.config import SlurmSettings
-from vlbench.errors import INTERRUPTED, RunFailed, UsageError, nearest
+from vlbench.errors import (
+    INTERRUPTED,
+    RunFailed,
+    UsageError,
+    VlbenchError,
+    nearest,
+    told_by_system,
+)
 from vlbench.running.claim import HeldError
 from vlbench.running.folder import RunFolder
 from vlbench.running.spec import RunSpec
@@ -23,6 +30,10 @@ LAUNCHERS = {
     "local": "vlbench.running.launchers.local:LocalLauncher",
     "slurm": "vlbench.running.launchers.slurm:SlurmLauncher",
 }
+
+
+FAILURES = (1, 2, 3, 4, 5, INTERRUPTED)
+"""The command line's exit codes for what is not done (docs/cli.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +111,24 @@ def launch(
                 folder.forget_cancel()
         return launcher.run(specs, results, view)
     except OSError as error:
-        file = f" ({error.filename})" if error.filename else ""
-        raise RunFailed(f"{results}: cannot be written: {error.strerror or error}{file}") from None
+        raise RunFailed(f"{told_by_system(error, results)}: cannot be written") from None
     finally:
         view.close()
 
 
-def done_before(spec: RunSpec, folder: RunFolder, view: View) -> Outcome:
-    """The outcome of a run that has its result; what it was killed in is finished."""
+def known_before(spec: RunSpec, folder: RunFolder, view: View) -> Outcome | None:
+    """The outcome of a run that needs no worker, or cannot have one; None where one is to do it.
+
+    A run that has its result is done; what it was killed in is finished. The folder of one that is
+    to be done is there afterwards.
+    """
+    if not folder.is_done:
+        try:
+            folder.create(spec)
+        except VlbenchError as error:  # the other runs of the plan are done all the same
+            view.say(f"{spec.name}: not started: {error}")
+            return Outcome(spec, folder, "failed", error.exit_code, str(error))
+        return None
     if not folder.is_settled:
         with suppress(HeldError, OSError), folder.claim.held():
             folder.settle()
@@ -122,5 +143,13 @@ def outcome_of(spec: RunSpec, folder: RunFolder, was_done: bool = False) -> Outc
         return Outcome(spec, folder, "done", 0, was_done=was_done)
     status = folder.status()
     default = INTERRUPTED if state in ("cancelled", "preempted") else RunFailed.exit_code
-    code = int(status.get("exit_code") or default)
+    code = failure(status.get("exit_code"), default)
     return Outcome(spec, folder, state, code, short_error(status) or state)
+
+
+def failure(code: object, default: int = RunFailed.exit_code) -> int:
+    """The exit code for a run that is not done, from what a worker ended with or wrote down.
+
+    Whatever that is: success is what the run's folder says, and 256 would be one for the system.
+    """
+    return code if isinstance(code, int) and code in FAILURES else default

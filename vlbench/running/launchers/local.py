@@ -6,15 +6,15 @@ import shlex
 import signal
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
-from vlbench.errors import INTERRUPTED, MissingError, RunFailed
+from vlbench.errors import INTERRUPTED, MissingError, RunFailed, told_by_system
 from vlbench.running.claim import HeldError, Watch
 from vlbench.running.environment import worker_environment
 from vlbench.running.folder import ENDINGS, RunFolder
-from vlbench.running.launchers import Outcome, Resources, done_before, outcome_of
+from vlbench.running.launchers import Outcome, Resources, failure, known_before, outcome_of
 from vlbench.running.launchers.process import WorkerProcess, worker_command
 from vlbench.running.launchers.slots import Slot, computing_device, find_slots, occupy
 from vlbench.running.logs import Tail, without_time
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from vlbench.running.view import View
 
 POLL_SECONDS = 0.2
+REFUSALS = 3
+"""So often a holder may have come and gone between two looks."""
 FINAL = ("failed", "out-of-memory", "timeout")
 """Endings that another try would only repeat."""
 
@@ -39,22 +41,24 @@ class Job:
         self.watch = Watch(folder.claim)
         self.is_followed = False
         """Whether another command has done it since this one began."""
+        self.refusals = 0
+        """How many workers said that another process holds it, and none was to be seen."""
 
 
 class Working:
     """A worker in its slot."""
 
-    def __init__(self, job: Job, slot: Slot, locks: list[IO[str]], worker: WorkerProcess) -> None:
+    def __init__(
+        self, job: Job, slot: Slot, gpus: ExitStack, worker: WorkerProcess, attempts: int
+    ) -> None:
         self.job = job
         self.slot = slot
-        self.locks = locks
+        self.gpus = gpus
+        """Closed, they are free for others."""
         self.worker = worker
+        self.attempts = attempts
+        """Before it began."""
         self.began = time.monotonic()
-
-    def leave(self) -> None:
-        """Give the slot to others."""
-        for lock in self.locks:
-            lock.close()
 
 
 class LocalLauncher:
@@ -88,12 +92,12 @@ class LocalLauncher:
         self.working: list[Working] = []
         self.pending: list[Job] = []
         self.is_waiting = False
+        self.is_missing = False
         for spec in specs:
             folder = RunFolder.of(results, spec)
-            if folder.is_done:
-                self.outcomes[spec.key] = done_before(spec, folder, view)
+            if outcome := known_before(spec, folder, view):
+                self.outcomes[spec.key] = outcome
             else:
-                folder.create(spec)
                 self.pending.append(Job(spec, folder))
         try:
             while self.pending or self.working:
@@ -108,13 +112,12 @@ class LocalLauncher:
 
     def _fill(self) -> None:
         """Start workers while there are slots, and see what became of what others do."""
-        is_stopped = any(o.exit_code == MissingError.exit_code for o in self.outcomes.values())
         for job in list(self.pending):
             if not job.watch.is_free():
                 self._follow(job)
             elif job.folder.is_done or self._is_settled_elsewhere(job):
                 self._end(job, outcome_of(job.spec, job.folder))
-            elif is_stopped:
+            elif self.is_missing:
                 text = "not started, as something is missing for another run of the plan"
                 planned = Outcome(job.spec, job.folder, "planned", MissingError.exit_code, text)
                 self._end(job, planned)
@@ -138,20 +141,21 @@ class LocalLauncher:
         """Start a worker where a slot is free."""
         taken = {each.slot for each in self.working}
         for slot in self.slots:
-            if slot in taken or (locks := occupy(slot)) is None:
+            if slot in taken or (gpus := occupy(slot)) is None:
                 continue
-            threads = slot.threads
-            environment = worker_environment(threads, slot.visible if slot.gpus else None)
+            environment = worker_environment(slot.threads, slot.visible if slot.gpus else None)
+            attempts = job.folder.attempts()
             try:
                 worker = WorkerProcess.start(
                     job.folder, slot.name, environment, self.resources.processes
                 )
             except OSError as error:
-                text = f"{error.filename or job.folder.path}: {error.strerror or error}"
+                gpus.close()
+                text = told_by_system(error, job.folder.path)
                 self._end(job, Outcome(job.spec, job.folder, "failed", RunFailed.exit_code, text))
                 return
             self.pending.remove(job)
-            self.working.append(Working(job, slot, locks, worker))
+            self.working.append(Working(job, slot, gpus, worker, attempts))
             self.view.began(job.spec, job.folder, slot.name)
             return
         if not self.working and not self.is_waiting:
@@ -169,17 +173,24 @@ class LocalLauncher:
                     each.worker.stop("timeout")
                 continue
             self.working.remove(each)
-            each.leave()
-            if code == HELD:
+            each.gpus.close()
+            if code == HELD and self._is_held(each.job):
                 self.pending.append(each.job)
                 self._follow(each.job)
                 continue
             if code < 0:
                 note_killed(each.job.folder, -code, each.slot.name, each.worker.reason)
             outcome = outcome_of(each.job.spec, each.job.folder)
-            if outcome.exit_code and each.job.folder.status().get("status") not in ENDINGS:
+            has_begun = each.job.folder.attempts() > each.attempts
+            if outcome.exit_code and not (has_begun and outcome.status in ENDINGS):
                 outcome = _unsaid(each.job, code)
+            self.is_missing |= outcome.exit_code == MissingError.exit_code
             self._end(each.job, outcome, time.monotonic() - each.began)
+
+    def _is_held(self, job: Job) -> bool:
+        """Whether to believe a worker that another process holds the run; not again and again."""
+        job.refusals = job.refusals + 1 if job.watch.is_free() else 0
+        return job.refusals <= REFUSALS
 
     def _end(self, job: Job, outcome: Outcome, seconds: float | None = None) -> None:
         if job in self.pending:
@@ -204,14 +215,14 @@ class LocalLauncher:
         finally:
             for each in self.working:
                 each.worker.kill()
-                each.leave()
+                each.gpus.close()
 
 
 def _unsaid(job: Job, code: int) -> Outcome:
     """What became of a run whose worker could not write it down, as its log's last line has it."""
     lines = Tail(job.folder.log, is_whole=True).rest() or ["its log is empty"]
-    text = f"its worker ended with {code}: {without_time(lines[-1])}"
-    return Outcome(job.spec, job.folder, "failed", RunFailed.exit_code if code < 0 else code, text)
+    text = f"its worker ended with {code} and left no result: {without_time(lines[-1])}"
+    return Outcome(job.spec, job.folder, "failed", failure(code), text)
 
 
 def note_killed(folder: RunFolder, number: int, where: str, reason: str = "") -> None:

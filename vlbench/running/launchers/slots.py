@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import socket
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vlbench.cache import cache_folder
+from vlbench.cache import cache_folder, writing_cache
 from vlbench.errors import MissingError, UsageError
+from vlbench.running.claim import Claim, HeldError, Watch
 
 if TYPE_CHECKING:
     from vlbench.running.launchers import Resources
@@ -100,25 +103,29 @@ def computing_device(devices: str) -> str:
     return "cuda" if chosen_gpus(devices) else "cpu"
 
 
-def occupy(slot: Slot) -> list[IO[str]] | None:
-    """Hold the slot's GPUs against other commands on this machine; None where one is taken.
+def occupy(slot: Slot) -> ExitStack | None:
+    """Claim the slot's GPUs against other commands on this machine; None where one is taken.
 
-    The files' locks end with this process. The CPU is nobody's.
+    They are free again when it is closed, or this process is gone. The CPU is nobody's.
     """
-    folder = cache_folder() / "devices"
-    held: list[IO[str]] = []
-    for gpu in slot.gpus:
-        folder.mkdir(exist_ok=True)
-        name = re.sub(r"[^A-Za-z0-9-]", "_", f"{socket.gethostname()}-{gpu}")
-        file = (folder / f"{name}.lock").open("a")
+    with ExitStack() as stack, writing_cache():
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            for each in (*held, file):
-                each.close()
+            for gpu in slot.gpus:
+                name = re.sub(r"[^A-Za-z0-9-]", "_", f"{socket.gethostname()}-{gpu}")
+                watch = _watch(cache_folder() / "devices" / name)
+                if not watch.is_free():
+                    return None
+                stack.enter_context(watch.claim.held(slot.name, watch=watch))
+        except HeldError:
             return None
-        held.append(file)
-    return held
+        return stack.pop_all()
+
+
+@cache
+def _watch(folder: Path) -> Watch:
+    """Of a GPU's claim; where there are no locks it knows since when the holder is silent."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return Watch(Claim(folder))
 
 
 def _name(gpus: list[str]) -> str:

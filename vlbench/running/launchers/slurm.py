@@ -13,7 +13,7 @@ from vlbench.hints import results_option
 from vlbench.printable import printable
 from vlbench.running.claim import Claim, HeldError
 from vlbench.running.folder import RunFolder
-from vlbench.running.launchers import Outcome, Resources, done_before, outcome_of
+from vlbench.running.launchers import Outcome, Resources, known_before, outcome_of
 from vlbench.running.launchers.slurm_job import RunJob, write_job
 from vlbench.running.launchers.slurm_queue import (
     OPEN,
@@ -99,10 +99,9 @@ class SlurmLauncher:
         self.told: set[str] = set()
         for spec in specs:
             folder = RunFolder.of(results, spec)
-            if folder.is_done:
-                self.outcomes[spec.key] = done_before(spec, folder, view)
+            if outcome := known_before(spec, folder, view):
+                self.outcomes[spec.key] = outcome
             else:
-                folder.create(spec)
                 self.open.append(Job(spec, folder))
         self._submit(self.open)
         if self.resources.detach:

@@ -21,6 +21,7 @@ from vlbench.errors import RunFailed
 from vlbench.files import write_atomically
 from vlbench.running.environment import worker_environment
 from vlbench.running.folder import RunFolder
+from vlbench.running.launchers import failure
 from vlbench.running.launchers.local import note_killed
 from vlbench.running.launchers.process import WorkerProcess
 from vlbench.running.launchers.slurm_queue import OPEN, forget_job
@@ -49,14 +50,14 @@ class RunJob:
         folder = RunFolder(self.path)
         kept, began = _kept(folder), time.monotonic()
         code, came = self._work(folder)
-        if code in (0, HELD):
+        if folder.is_done or code == HELD:
             return code
         if _warning() in came and folder.state in OPEN:
             self._go_on(folder, _kept(folder) == kept, time.monotonic() - began)
-        elif not came and folder.state == "queued":
-            text = f"its worker ended with {code} before it began: see {folder.log}"
-            forget_job(folder, "failed", text, abs(code))
-        sys.exit(code if code > 0 else RunFailed.exit_code)  # a failed job for Slurm, too
+        elif not came and (folder.state == "queued" or not code):
+            text = f"its worker ended with {code} and left no result: see {folder.log}"
+            forget_job(folder, "failed", text, failure(code))
+        sys.exit(failure(code))  # a failed job for Slurm, too
 
     def _work(self, folder: RunFolder) -> tuple[int, set[int]]:
         """The worker's exit code, and which signals came meanwhile."""
