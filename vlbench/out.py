@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vlbench.errors import MissingError, UsageError, VlbenchError
-from vlbench.files import Content, write_atomically
+from vlbench.files import Content, remove_dead_beside, write_atomically
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 DESCRIPTORS = re.compile("/proc/[^/]+/fd")
@@ -28,7 +28,9 @@ def write_out(path: Path, content: Content, option: str = "--out") -> None:
         if is_stream(path):
             _pour(path, content)
         else:
-            write_atomically(Path(os.path.realpath(path)), content)
+            target = Path(os.path.realpath(path))
+            remove_dead_beside(target)
+            write_atomically(target, content)
 
 
 def check_out(path: Path, option: str = "--out") -> None:

@@ -10,12 +10,13 @@ import typer
 
 from vlbench.cli import selectors
 from vlbench.cli.config import refuse_outside_code
-from vlbench.cli.output import note, print_json, print_table, say
+from vlbench.cli.output import end_left_out, note, print_json, print_table, say
 from vlbench.cli.run import Devices, Jobs, Launcher, Processes, resources_of
 from vlbench.cli.selectors import select
 from vlbench.times import spoken
 
 if TYPE_CHECKING:
+    from vlbench.errors import DataError
     from vlbench.running.estimates import Estimate
     from vlbench.running.launchers import Resources
     from vlbench.running.spec import RunSpec
@@ -69,17 +70,18 @@ def plan(
         settings=settings,
         device=starter.device,
     )
-    show_plan(make_plan(asked, note), results, resources, starter.device, json)
+    end_left_out(show_plan(make_plan(asked, note), results, resources, starter.device, json))
 
 
 def show_plan(
     specs: Sequence[RunSpec], results: Path, resources: Resources, device: str, json: bool
-) -> None:
-    """Print the state of every run, and what the rest will take."""
+) -> list[DataError]:
+    """Print the state of every run, and what the rest will take; returns what cannot be read."""
     from vlbench.running.estimates import Estimates
     from vlbench.running.states import cells
 
     found = cells(specs, results)
+    faults = [fault for cell in found for fault in cell.folder.all_faults()]
     place = device_label(device, resources)
     estimates = Estimates(results, place)
     expected = {
@@ -87,10 +89,11 @@ def show_plan(
     }
     if json:
         print_json("plan", [_item(cell, expected[cell.spec.key]) for cell in found])
-        return
+        return faults
     rows = [_row(cell, expected[cell.spec.key]) for cell in found]
     print_table(rows, ("run", "state", "key", "time", "memory", "reason"))
     say("\n" + "\n".join(_summary(found, expected, place, resources)))
+    return faults
 
 
 def device_label(device: str, resources: Resources) -> str:

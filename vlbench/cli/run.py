@@ -102,9 +102,10 @@ def run(
     if dry_run:
         from vlbench.cli.plan import show_plan
 
-        show_plan(specs, results, resources, starter.device, json)
+        faults = show_plan(specs, results, resources, starter.device, json)
         if not json:
             typer.echo("\n" + starter.dry_run(specs, results))
+        end_left_out(faults)
         return
     do(specs, results, resources, json)
 

@@ -28,7 +28,7 @@ from vlbench.times import now
 ENDINGS = ("failed", "out-of-memory", "timeout", "cancelled", "preempted", "stopped")
 """How an attempt ends that does not end the run."""
 STATES = ("planned", "queued", "running", "done", *ENDINGS)
-AS_IF_ABSENT = "It counts as not there: remove it, or do the run again."
+AS_IF_ABSENT = "Only this file is left out, as if it were not there: remove it, or do the run again."
 STATUS_SECONDS = 1.0
 """A running worker says how far it is at most this often."""
 
@@ -115,6 +115,16 @@ class RunFolder:
         if not self.record() and not (file.is_file() and file.stat().st_size == 0):
             faults[file] = DataError(f"{file}: no line of it can be read. {AS_IF_ABSENT}")
         return {file: fault for file, fault in faults.items() if os.path.lexists(file)}
+
+    def all_faults(self) -> list[DataError]:
+        """What is wrong with its small files, and with its spec where there is one."""
+        faults = list(self.faults().values())
+        if os.path.lexists(self.spec_file):
+            try:
+                RunSpec.read(self.spec_file)
+            except DataError as error:
+                faults.append(error)
+        return faults
 
     def write_status(self, status: str, attempt: int, **details: Any) -> None:
         """Say how the run stands, with the time and the process that says it."""

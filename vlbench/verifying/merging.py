@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vlbench.errors import DataError, UsageError
-from vlbench.files import flush, temporary_beside
+from vlbench.files import flush, remove_dead_beside, temporary_beside
 from vlbench.running.sums import NAME, RESULT, WEIGHTS, hash_of, sealed_files
 from vlbench.verifying.archive import unpack
 from vlbench.verifying.verify import Verified
@@ -32,6 +32,7 @@ class Merged(NamedTuple):
 
 def merge(archive: Path, results: Path, verify: Verify) -> list[Merged]:
     """Unpack beside, verify what is new, then rename; nothing that is there is changed."""
+    remove_dead_beside(results / "import")
     beside = temporary_beside(results / "import")
     try:
         beside.mkdir(parents=True)

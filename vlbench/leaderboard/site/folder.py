@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath
 
 from vlbench.errors import UsageError
-from vlbench.files import write_atomically
+from vlbench.files import is_temporary, remove_dead, write_atomically
 from vlbench.out import writing
 
 MARKER = ".vlbench-site"
@@ -24,6 +25,8 @@ class SiteFolder:
         self._names: set[str] = set()
         self._claim()
         self._earlier = set(self.marker.read_text(encoding="utf-8").splitlines())
+        for place in {(folder / name).parent for name in self._earlier if _is_inside(name)}:
+            remove_dead(place)
 
     def write(self, name: str, content: str | bytes) -> None:
         """Write one file, whole or not at all; it is named in the marker before."""
@@ -44,9 +47,10 @@ class SiteFolder:
         """Make the folder, or see that it is empty or a site."""
         if self.folder.exists() and not self.folder.is_dir():
             raise UsageError(f"--out {self.folder}: a file is there; a site is a folder.")
+        remove_dead(self.folder)
         if self.marker.is_file():
             return
-        if self.folder.is_dir() and any(self.folder.iterdir()):
+        if self.folder.is_dir() and not all(map(is_temporary, os.listdir(self.folder))):
             raise UsageError(
                 f"--out {self.folder}: the folder holds something that is no site of vlbench "
                 f"(there is no {MARKER} in it). Name a new or an empty folder."
