@@ -15,7 +15,9 @@ from tests.running.builders import Bench, do, rows
 from vlbench import worker
 from vlbench.running.execute import Run
 from vlbench.running.folder import RunFolder
+from vlbench.running.keeper import Keeper
 from vlbench.running.launchers.process import WorkerProcess
+from vlbench.training.trainer import Step
 
 
 def test_it_wants_one_folder(capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,3 +195,47 @@ def test_a_run_that_was_cancelled_does_not_begin(bench: Bench, tmp_path: Path) -
     assert folder.state == "cancelled"
     folder.forget_cancel()
     assert folder.state == "cancelled"
+
+
+@pytest.mark.parametrize("is_over", [False, True], ids=["at work", "done"])
+def test_a_worker_that_wakes_up_after_its_run_was_taken_over_leaves_it_as_it_is(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_over: bool
+) -> None:
+    before: dict[str, bytes] = {}
+    on_step = Keeper.on_step
+
+    def sleep(self: Keeper, step: Step) -> None:
+        if step.number == 2 and not before:
+            folder = self.run.folder
+            folder.claim.holder_file.write_text('{"machine": "other", "token": "theirs"}')
+            if is_over:
+                folder.claim.holder_file.unlink()
+                folder.result.write_text("theirs")
+                folder.status_file.write_text('{"status": "done"}')
+            before.update(contents(folder.path))
+        on_step(self, step)
+
+    monkeypatch.setattr(Keeper, "on_step", sleep)
+    folder = do(bench.spec(), tmp_path, code=worker.HELD)
+    assert before and contents(folder.path) == before
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder."""
+    return {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_cache_without_room_is_told_with_the_variable_that_names_another(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = bench.spec()
+    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "cache"))
+
+    def fail(path: Path, *_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("vlbench.data.index.write_examples", fail)
+    folder = do(spec, tmp_path, code=3)
+    said = folder.status()["error"]
+    assert f"{tmp_path / 'cache'}: No space left on device" in said
+    assert "VLBENCH_CACHE names another place" in said

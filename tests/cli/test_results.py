@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -101,3 +104,32 @@ def test_seal_gives_sums_to_runs_without_and_leaves_others(results: Path) -> Non
     assert (second / NAME).read_text().splitlines()[1:] == kept.decode().splitlines()[1:]
     again = CliRunner().invoke(app, ["results", "seal"], env={"VLBENCH_RESULTS": str(results)})
     assert again.stdout.count("sealed before") == 2
+
+
+def test_what_cannot_be_looked_into_is_named_beside_the_answer(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = sorted((results / "runs").iterdir())
+    (results / "runs" / "theirs").mkdir()
+    scandir = os.scandir
+
+    def refuse(path: Any = ".") -> Any:
+        if str(path).endswith("theirs"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", refuse)
+    there = ("--results", results)
+    for words in (
+        ("results", "export", "--out", tmp_path / "runs.zip"),
+        ("results", "seal"),
+        ("report", "--include", "smoke"),
+        ("verify",),
+        ("list", "runs"),
+        ("status", "--all"),
+        ("compare", "frozen", "shared-adapter", "--include", "smoke"),
+    ):
+        done = vlbench(*words, *there)
+        assert done.exit_code == 3, (words, done.output)
+        assert f"Left out: {results / 'runs' / 'theirs'}: cannot be read" in done.stderr, words
+        assert "frozen" in done.stdout or first.name in done.stdout or words == ("verify",)

@@ -219,3 +219,25 @@ def training(process: subprocess.Popen[str], results: Path) -> RunFolder:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return RunFolder(found[0].parents[1])
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_result_that_is_cut_is_named_and_the_others_are_shown(
+    bench: Bench, tmp_path: Path
+) -> None:
+    words = ("--limit", "2", "--seeds", "0,1", "--set", "train.epochs=1")
+    assert run(bench, tmp_path, *words).exit_code == 0
+    first, second = sorted(tmp_path.glob("runs/*/result.parquet"))
+    first.write_bytes(first.read_bytes()[:1000])
+    result = run(bench, tmp_path, *words)
+    assert result.exit_code == 3
+    assert f"Left out: {first}: Not a readable Parquet file" in result.stderr
+    assert "Remove the file, and the same command does the run again." in result.stderr
+    assert "vqav2.accuracy" in result.stdout
+    second.parent.joinpath("spec.json").write_text("[" * 100_000)
+    first.unlink()
+    second.unlink()
+    result = run(bench, tmp_path, *words)
+    assert result.exit_code == 3, result.output
+    assert "1 of 2 runs failed" in result.stderr and "nested too deeply" in result.stderr
+    assert first.is_file()

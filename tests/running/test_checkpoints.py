@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,24 @@ def test_saving_a_step_again_keeps_the_one_before(checkpoints: Checkpoints) -> N
     assert len(checkpoints.files()) == 2
     checkpoints.remove()
     assert checkpoints.files() == []
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", pickle.dumps(print)])
+def test_one_that_torch_refuses_is_set_aside_and_the_one_before_counts(
+    checkpoints: Checkpoints, content: bytes
+) -> None:
+    digits = hashlib.sha256(content).hexdigest()[:16]
+    file = checkpoints.folder / f"step-000000400-{digits}.pt"
+    file.write_bytes(content)
+    step, said = newest(checkpoints)
+    assert step == 300
+    assert len(said) == 1 and str(file) in said[0] and "cannot be used" in said[0]
+    assert not file.exists()
+    assert file.with_name(f"{file.name}.refused").read_bytes() == content
+    assert newest(checkpoints) == (300, [])
+
+
+def test_a_folder_in_the_place_of_a_checkpoint_is_set_aside(checkpoints: Checkpoints) -> None:
+    (checkpoints.folder / f"step-000000400-{'0' * 16}.pt").mkdir()
+    assert newest(checkpoints)[0] == 300
+    assert newest(checkpoints) == (300, [])

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from vlbench.files import append_line, remove_leftovers, write_atomically
 from vlbench.running import claim as module
 from vlbench.running.claim import Claim, HeldError, Watch
+from vlbench.running.progress import Progress
 
 
 @pytest.fixture
@@ -139,3 +141,46 @@ def test_another_error_of_the_file_system_is_told(
     monkeypatch.setattr(module.fcntl, "flock", fail)
     with pytest.raises(OSError, match="Input/output"), Claim(tmp_path).held():
         pass
+
+
+@pytest.mark.usefixtures("fast")
+@pytest.mark.parametrize("is_over", [False, True], ids=["at work", "done"])
+def test_whoever_lost_the_run_writes_nothing_in_it(tmp_path: Path, is_over: bool) -> None:
+    claim = Claim(tmp_path)
+    with claim.held():
+        write_atomically(tmp_path / "before", "")
+        elsewhere(tmp_path)
+        if is_over:
+            claim.holder_file.unlink()
+        assert claim.is_lost
+        before = sorted(tmp_path.rglob("*"))
+        log = Progress(tmp_path / "log.txt", is_shown=False)
+        for write in (
+            lambda: write_atomically(tmp_path / "new" / "file", "late"),
+            lambda: append_line(tmp_path / "attempts.jsonl", {}),
+            lambda: log.say("late"),
+            lambda: remove_leftovers(tmp_path),
+        ):
+            with pytest.raises(HeldError):
+                write()
+        assert sorted(tmp_path.rglob("*")) == before
+    write_atomically(tmp_path / "afterwards", "")
+
+
+def test_a_write_that_was_begun_before_the_run_was_lost_is_not_finished(tmp_path: Path) -> None:
+    def write(beside: Path) -> None:
+        beside.write_text("late")
+        elsewhere(tmp_path)
+
+    with Claim(tmp_path).held(), pytest.raises(HeldError):
+        write_atomically(tmp_path / "checkpoint", write)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["holder.json", "lock"]
+
+
+@pytest.mark.parametrize("content", ["[1]", "7", "[" * 100_000, "\ud800".encode("utf-8", "ignore")])
+def test_a_holder_that_cannot_be_read_is_nobody(tmp_path: Path, content: str | bytes) -> None:
+    text = content if isinstance(content, bytes) else content.encode()
+    Claim(tmp_path).holder_file.write_bytes(text)
+    assert not Claim(tmp_path).is_held
+    with Claim(tmp_path).held():
+        assert Claim(tmp_path).holder()["pid"] == os.getpid()

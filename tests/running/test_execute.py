@@ -396,3 +396,47 @@ def test_a_run_for_a_gpu_does_not_fall_back_to_the_cpu(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     folder = do(bench.spec(device="cuda"), tmp_path, code=3)
     assert "planned for a GPU" in folder.status()["error"]
+
+
+@pytest.mark.parametrize("spoil", ["another version", "another shape", "no state"])
+def test_a_checkpoint_that_does_not_fit_is_set_aside_and_the_run_begins_from_the_one_before(
+    bench: Bench, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str
+) -> None:
+    spec, undisturbed = finished
+    monkeypatch.setenv("VLBENCH_CHECKPOINT_SECONDS", "0")
+    monkeypatch.setattr(execute, "test", lambda run, peak: 1 / 0)
+    folder = do(spec, tmp_path, code=5)
+    monkeypatch.undo()
+    monkeypatch.setenv("VLBENCH_CACHE", str(bench.root.parent / "cache"))
+    newest, before = folder.checkpoints.files()
+    state = torch.load(newest, weights_only=True)
+    if spoil == "another version":
+        del state["schedule"]  # what comes before it has been taken over by then
+        state["trained"] = {name: tensor + 1 for name, tensor in state["trained"].items()}
+    elif spoil == "another shape":
+        state["trained"] = {name: tensor[:1] for name, tensor in state["trained"].items()}
+    else:
+        state = [1]
+    newest.unlink()
+    file = folder.checkpoints.save(int(newest.name[5:14]), state)
+    do(spec, tmp_path)
+    log = folder.log.read_text()
+    assert f"{file}: cannot be used: " in log
+    assert f"going on from the checkpoint after step {int(before.name[5:14])} of" in log
+    assert rows(folder) == rows(undisturbed)
+    assert predictions(folder) == predictions(undisturbed)
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"answers": {}, "seconds": 1}'])
+def test_kept_answers_that_cannot_be_used_are_given_again(
+    bench: Bench, tmp_path: Path, content: str
+) -> None:
+    folder = RunFolder.of(tmp_path, bench.spec(limit=2))
+    folder.answers.mkdir(parents=True)
+    run = Run(bench.spec(limit=2), folder, 1, Progress(folder.log, is_shown=False))
+    run.prepare()
+    file = folder.answers / "vqav2.json"
+    file.write_text(content)
+    given, _ = testing._answered(run, run.tasks[0])
+    assert set(given) == {example.id for example in run.tasks[0].test}
+    assert f"{file}: cannot be used" in folder.log.read_text()

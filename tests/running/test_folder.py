@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,3 +117,55 @@ def test_an_unreadable_spec_does_not_hide_the_other_runs(folder: RunFolder, tmp_
 def test_a_folder_without_runs_is_told(tmp_path: Path) -> None:
     with pytest.raises(NothingToReport, match="no runs here"):
         list_runs(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "content", ["[1]", "7", "", "[" * 100_000, '{"status": ' * 100_000, '{"a": "\\ud800"}']
+)
+@pytest.mark.parametrize("name", ["status.json", "job.json", "holder.json", "attempts.jsonl"])
+def test_a_small_file_that_cannot_be_read_is_named_and_the_run_is_listed(
+    folder: RunFolder, tmp_path: Path, name: str, content: str
+) -> None:
+    (folder.path / name).write_text(content)
+    items, faults = list_runs(tmp_path)
+    assert [item["status"] for item in items] == ["planned"]
+    expected = [] if (name, content) == ("attempts.jsonl", "") else [str(folder.path / name)]
+    assert [str(fault).partition(": ")[0] for fault in faults] == expected
+
+
+@pytest.mark.parametrize("name", ["status.json", "job.json", "holder.json", "attempts.jsonl"])
+def test_a_folder_or_a_link_to_nowhere_in_the_place_of_a_file_is_named(
+    folder: RunFolder, tmp_path: Path, name: str
+) -> None:
+    for make in (Path.mkdir, lambda file: file.symlink_to("nowhere")):
+        make(folder.path / name)
+        items, (fault,) = list_runs(tmp_path)
+        assert [item["status"] for item in items] == ["planned"]
+        assert str(fault).startswith(f"{folder.path / name}: ")
+        (folder.path / name).rename(tmp_path / f"{name}.{make}".replace("/", ""))
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None or os.getuid() != 0, reason="needs root")
+def test_a_run_folder_of_somebody_else_is_named_as_left_out(
+    folder: RunFolder, tmp_path: Path
+) -> None:
+    other = RunFolder.of(tmp_path, SPEC.model_copy(update={"seed": 1}))
+    other.create(SPEC.model_copy(update={"seed": 1}))
+    os.chown(other.path, 65534, 65534)
+    other.path.chmod(0o700)
+    program = (
+        "import sys; from pathlib import Path; from vlbench.running.folder import list_runs\n"
+        "items, faults = list_runs(Path(sys.argv[1])); print(len(items), *faults)"
+    )
+    powers = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all"]
+    command = [*powers, sys.executable, "-c", program, str(tmp_path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.startswith(f"1 {other.path}: cannot be read: Permission denied.")
+
+
+def test_a_link_to_nowhere_among_the_runs_is_named(folder: RunFolder, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "gone").symlink_to("nowhere")
+    (tmp_path / "runs" / "README").write_text("a file is no run")
+    items, (fault,) = list_runs(tmp_path)
+    assert len(items) == 1
+    assert "runs/gone: cannot be read: No such file or directory" in str(fault)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
@@ -290,3 +292,20 @@ def test_shown_faults_are_few(run: Path, verify_all: VerifyAll, tmp_path: Path) 
         merge(repacked(run), tmp_path / "other", verify_all)
     assert len(str(error.value).splitlines()) == merging.SHOWN + 2
     assert str(error.value).splitlines()[-1].strip().startswith("and ")
+
+
+def test_what_a_killed_import_left_goes_with_the_next_one(
+    run: Path, verify_all: VerifyAll, tmp_path: Path
+) -> None:
+    archive, other = packed(run), tmp_path / "other"
+    program = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from vlbench.verifying.merging import merge\n"
+        "kill = lambda runs: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "merge(Path(sys.argv[1]), Path(sys.argv[2]), kill)"
+    )
+    subprocess.run([sys.executable, "-c", program, archive, other], check=False)
+    (left,) = other.iterdir()
+    assert left.name.startswith(".import.")
+    assert [each.outcome for each in merge(archive, other, verify_all)] == ["added"]
+    assert [file.name for file in other.iterdir()] == ["runs"]

@@ -40,11 +40,11 @@ def read_results(folder: Path, damaged: list[DataError] | None = None) -> pd.Dat
         raise unreadable[0]
     if not parts:
         raise NothingToReport(_nothing(folder, len(folders)))
-    if damaged is not None:
-        damaged += unreadable
     _refuse_copies(parts)
     begun = sorted(set(folders) - {file.parent for file in files})
-    others = unfinished_rows(begun, [file.parent for file in faults])
+    others = unfinished_rows(begun, [file.parent for file in faults], unreadable)
+    if damaged is not None:
+        damaged += unreadable
     tables = [*parts.values(), pa.Table.from_pylist(others, schema=result_schema())]
     table: pd.DataFrame = pa.concat_tables(tables).to_pandas()
     return table

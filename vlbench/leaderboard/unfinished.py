@@ -17,13 +17,21 @@ LOST = "result lost"
 UNREADABLE = "result unreadable"
 
 
-def unfinished_rows(begun: Iterable[Path], unreadable: Iterable[Path]) -> list[dict[str, Any]]:
+def unfinished_rows(
+    begun: Iterable[Path], unreadable: Iterable[Path], faults: list[DataError]
+) -> list[dict[str, Any]]:
     """A row without a value for each task of these run folders' runs, but for those only planned.
 
-    `unreadable` has results that cannot be read. A folder whose spec cannot be read gives no row.
+    `unreadable` has results that cannot be read. A folder whose spec cannot be read gives no row
+    and adds to `faults`.
     """
     statuses = {folder: _status(folder) for folder in begun} | dict.fromkeys(unreadable, UNREADABLE)
-    return [row for folder, status in statuses.items() if status for row in _rows(folder, status)]
+    return [
+        row
+        for folder, status in statuses.items()
+        if status
+        for row in _rows(folder, status, faults)
+    ]
 
 
 def _status(folder: Path) -> str:
@@ -33,10 +41,11 @@ def _status(folder: Path) -> str:
     return {"began": UNFINISHED, "done": LOST}.get(event, event)
 
 
-def _rows(folder: Path, status: str) -> list[dict[str, Any]]:
+def _rows(folder: Path, status: str, faults: list[DataError]) -> list[dict[str, Any]]:
     try:
         spec, _ = RunSpec.parse(folder / "spec.json")
-    except DataError:
+    except DataError as fault:
+        faults.append(fault)
         return []
     return [
         {

@@ -28,7 +28,9 @@ from vlbench.times import now
 ENDINGS = ("failed", "out-of-memory", "timeout", "cancelled", "preempted", "stopped")
 """How an attempt ends that does not end the run."""
 STATES = ("planned", "queued", "running", "done", *ENDINGS)
-AS_IF_ABSENT = "Only this file is left out, as if it were not there: remove it, or do the run again."
+AS_IF_ABSENT = (
+    "Only this file is left out, as if it were not there: remove it, or do the run again."
+)
 STATUS_SECONDS = 1.0
 """A running worker says how far it is at most this often."""
 
@@ -68,11 +70,11 @@ class RunFolder:
     @property
     def is_done(self) -> bool:
         """Whether the run has its result; it is written last."""
-        return self.result.is_file()
+        return os.path.isfile(self.result)
 
     def create(self, spec: RunSpec) -> None:
         """Make the folder with its spec; where data or weights have moved, it says where to."""
-        if self.spec_file.is_file() and RunSpec.read(self.spec_file) == spec:
+        if os.path.isfile(self.spec_file) and RunSpec.read(self.spec_file) == spec:
             return
         try:
             write_atomically(self.spec_file, spec.to_json())
@@ -112,13 +114,15 @@ class RunFolder:
             except DataError as error:
                 faults[file] = DataError(f"{error}. {AS_IF_ABSENT}")
         file = self.attempts_file
-        if not self.record() and not (file.is_file() and file.stat().st_size == 0):
+        if not self.record() and not (os.path.isfile(file) and os.path.getsize(file) == 0):
             faults[file] = DataError(f"{file}: no line of it can be read. {AS_IF_ABSENT}")
         return {file: fault for file, fault in faults.items() if os.path.lexists(file)}
 
     def all_faults(self) -> list[DataError]:
-        """What is wrong with its small files, and with its spec where there is one."""
+        """What is wrong with the folder, its small files, and its spec where there is one."""
         faults = list(self.faults().values())
+        if closed := _closed(self.path):
+            faults.append(closed)
         if os.path.lexists(self.spec_file):
             try:
                 RunSpec.read(self.spec_file)
@@ -181,7 +185,7 @@ class RunFolder:
     @property
     def is_cancel_asked(self) -> bool:
         """Whether somebody wants the run to end."""
-        return self.cancel_file.exists()
+        return os.path.exists(self.cancel_file)
 
     @property
     def is_settled(self) -> bool:
@@ -221,22 +225,28 @@ def run_folders(results: Path, faults: list[DataError] | None = None) -> list[Pa
         raise DataError(f"{runs}: cannot be read: {error.strerror}.") from None
     folders = []
     for path in (runs / name for name in names):
-        try:
-            if stat.S_ISDIR(path.stat().st_mode):
-                os.stat(path / ".")
-                os.scandir(path).close()
-                folders.append(path)
-        except OSError as error:
-            if not os.path.lexists(path):
-                continue  # it has just gone
-            fault = DataError(
+        if fault := _closed(path):
+            if faults is None:
+                raise fault
+            faults.append(fault)
+        elif path.is_dir():
+            folders.append(path)
+    return folders
+
+
+def _closed(path: Path) -> DataError | None:
+    """Why a run's folder cannot be looked into, if so."""
+    try:
+        if stat.S_ISDIR(path.stat().st_mode):
+            os.stat(path / ".")
+            os.scandir(path).close()
+    except OSError as error:
+        if os.path.lexists(path):
+            return DataError(
                 f"{path}: cannot be read: {error.strerror}. Its owner can make it readable "
                 "(chmod -R a+rX), or it can be moved out of the results."
             )
-            if faults is None:
-                raise fault from None
-            faults.append(fault)
-    return folders
+    return None
 
 
 def list_runs(results: Path) -> tuple[list[dict[str, Any]], list[DataError]]:

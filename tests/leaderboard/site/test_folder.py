@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from vlbench.errors import UsageError
+from vlbench.files import temporary_beside
 from vlbench.leaderboard.site.folder import MARKER, SiteFolder
 
 
@@ -75,3 +78,26 @@ def test_a_marker_that_names_files_elsewhere_removes_nothing_there(
     (out / MARKER).write_text(f"{name.format(tmp_path)}\n")
     write(out, "index.html")
     assert (tmp_path / "victim").read_text() == "mine"
+
+
+def test_a_folder_in_which_a_writer_was_killed_before_its_marker_is_taken(tmp_path: Path) -> None:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    own = temporary_beside(tmp_path / MARKER)
+    dead = own.with_name(own.name.replace(f".{os.getpid()}-", f".{process.pid}-"))
+    dead.touch()
+    own.touch()
+    write(tmp_path, "index.html")
+    assert not dead.exists()
+    assert own.exists()  # its writer lives
+
+
+def test_what_a_killed_writer_left_among_the_pages_goes(tmp_path: Path) -> None:
+    write(tmp_path, "methods/a.html")
+    process = subprocess.Popen(["true"])
+    process.wait()
+    own = temporary_beside(tmp_path / "methods" / "a.html")
+    dead = own.with_name(own.name.replace(f".{os.getpid()}-", f".{process.pid}-"))
+    dead.touch()
+    write(tmp_path, "methods/a.html")
+    assert files(tmp_path) == {MARKER, "methods/a.html"}

@@ -15,7 +15,7 @@ import pytest
 from tests.running.launchers.toys import Quiet, make, toy_specs, use_toys
 from vlbench.running.claim import Claim
 from vlbench.running.folder import RunFolder
-from vlbench.running.launchers import Outcome, Resources, find_launcher, launch
+from vlbench.running.launchers import Outcome, Resources, find_launcher, launch, outcome_of
 from vlbench.running.launchers.local import LocalLauncher
 from vlbench.running.launchers.process import WorkerProcess
 from vlbench.running.launchers.slots import find_slots, occupy
@@ -293,3 +293,47 @@ def test_a_dry_run_shows_commands_and_writes_nothing(
     line = text.splitlines()[1]
     done = subprocess.run(["bash", "-c", f"echo {line}"], capture_output=True, text=True)
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("earlier", ["", "failed", "done"])
+def test_a_worker_that_ends_with_0_and_no_result_has_failed(tmp_path: Path, earlier: str) -> None:
+    folder = make(tmp_path, toy_specs(1)[0])
+    if earlier:
+        folder.write_status(earlier, 1, error="an earlier attempt's", exit_code=256)
+    (folder.path / "program").write_text("os._exit(0)")
+    outcomes, _ = run(tmp_path, 1)
+    assert (outcomes[0].status, outcomes[0].exit_code) == ("failed", 1)
+    assert "ended with 0 and left no result" in outcomes[0].error
+
+
+def test_a_worker_that_says_held_again_and_again_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, toy_specs(1)[0])
+    monkeypatch.setattr("tests.running.launchers.toys.PROGRAM", "import sys; sys.exit(75)")
+    outcomes, _ = run(tmp_path, 1)
+    assert (outcomes[0].status, outcomes[0].exit_code) == ("failed", 1)
+    assert "ended with 75 and left no result" in outcomes[0].error
+
+
+@pytest.mark.parametrize("code", [256, 0, 77, -1, "3", [3], None, True, 1.5])
+def test_an_odd_exit_code_in_a_status_is_a_failure(tmp_path: Path, code: object) -> None:
+    folder = make(tmp_path, toy_specs(1)[0])
+    folder.write_status("failed", 1, exit_code=code)
+    assert outcome_of(toy_specs(1)[0], folder).exit_code == 1
+
+
+@pytest.mark.parametrize("spoilt", ["[" * 100_000, "{}", None], ids=["deep", "other", "folder"])
+def test_a_run_whose_spec_cannot_be_read_stops_no_other(tmp_path: Path, spoilt: str | None) -> None:
+    specs = toy_specs(2)
+    first = make(tmp_path, specs[0])
+    make(tmp_path, specs[1], "")
+    if spoilt is None:
+        first.spec_file.unlink()
+        first.spec_file.mkdir()
+    else:
+        first.spec_file.write_text(spoilt)
+    outcomes, view = run(tmp_path, 2)
+    assert [outcome.status for outcome in outcomes] == ["failed", "done"]
+    assert outcomes[0].exit_code and str(first.path) in outcomes[0].error
+    assert "not started" in view.said[0]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 import pytest
 
 from vlbench.errors import MissingError, UsageError
@@ -80,3 +83,35 @@ def test_a_gpu_is_one_commands_at_a_time(tmp_path: object, monkeypatch: pytest.M
     again = occupy(both)
     assert again
     again.close()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_without_locks_heartbeats_keep_a_gpu_to_one_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def no_locks(file: object, kind: int) -> None:
+        raise OSError(number, "No locks available")
+
+    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path))
+    monkeypatch.setenv("VLBENCH_FAKE_GPUS", "1")
+    monkeypatch.setattr("vlbench.running.claim.fcntl.flock", no_locks)
+    monkeypatch.setattr("vlbench.running.claim.POLL_SECONDS", 0.02)
+    (slot,) = find_slots(Resources())
+    held = occupy(slot)
+    assert held
+    assert occupy(slot) is None
+    held.close()
+    again = occupy(slot)
+    assert again
+    again.close()
+
+
+def test_a_cache_that_cannot_hold_the_claims_is_told_as_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path))
+    monkeypatch.setenv("VLBENCH_FAKE_GPUS", "1")
+    (tmp_path / "devices").write_text("a file")
+    (slot,) = find_slots(Resources())
+    with pytest.raises(MissingError, match=r"devices.* VLBENCH_CACHE names another place"):
+        occupy(slot)

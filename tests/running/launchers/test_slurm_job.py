@@ -244,3 +244,13 @@ def test_threads_are_those_that_slurm_gave(monkeypatch: pytest.MonkeyPatch) -> N
     assert (threads(1), threads(2), threads(9)) == (6, 3, 1)
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "4")
     assert threads(1) == 4
+
+
+def test_a_worker_that_ends_with_0_and_no_result_has_failed(
+    cluster: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = queued(tmp_path, "")
+    monkeypatch.setattr("tests.running.launchers.toys.PROGRAM", "")
+    assert fails(folder) == 1
+    assert folder.state == "failed"
+    assert "ended with 0 and left no result" in folder.status()["error"]

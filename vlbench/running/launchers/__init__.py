@@ -107,7 +107,7 @@ def launch(
     try:
         for spec in specs:
             folder = RunFolder.of(results, spec)
-            if not folder.claim.is_held:
+            if folder.is_cancel_asked and not folder.claim.is_held:
                 folder.forget_cancel()
         return launcher.run(specs, results, view)
     except OSError as error:

@@ -182,7 +182,8 @@ class LocalLauncher:
                 note_killed(each.job.folder, -code, each.slot.name, each.worker.reason)
             outcome = outcome_of(each.job.spec, each.job.folder)
             has_begun = each.job.folder.attempts() > each.attempts
-            if outcome.exit_code and not (has_begun and outcome.status in ENDINGS):
+            is_told = has_begun and each.job.folder.status().get("status") in ENDINGS
+            if outcome.exit_code and not is_told:
                 outcome = _unsaid(each.job, code)
             self.is_missing |= outcome.exit_code == MissingError.exit_code
             self._end(each.job, outcome, time.monotonic() - each.began)
