@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -100,3 +101,16 @@ def test_off_a_terminal_a_line_is_shown_now_and_then(monkeypatch, capsys) -> Non
         "220 of 300 pictures, 10.0 a second, 8 s left",
         "300 of 300 pictures, 14.3 a second, 0 s left",
     ]
+
+
+def test_it_works_where_a_file_system_knows_no_locks(images, tmp_path, monkeypatch) -> None:
+    def no_locks(file: object, kind: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    monkeypatch.setattr("vlbench.running.claim.POLL_SECONDS", 0.02)
+    result = extract("--encoder", TOY, "--images", images, "--out", tmp_path / "s")
+    assert result.exit_code == 0, result.output
+    assert sorted(file.name for file in (tmp_path / "s").iterdir()) == [
+        "features.npy", "index.json"
+    ]  # fmt: skip

@@ -17,7 +17,7 @@ from vlbench.data.images import open_image
 from vlbench.data.picture_folders import clips_below, pictures_below
 from vlbench.data.stores.npz import Npz, about
 from vlbench.data.stores.own import FeatureStore
-from vlbench.data.stores.partial import BEGUN, JOURNAL, LOCK, Partial
+from vlbench.data.stores.partial import ONLY_PARTIAL, Partial
 from vlbench.data.stores.partial_clips import PartialClips
 from vlbench.data.stores.partial_pictures import PartialPictures
 from vlbench.errors import DataError, MissingError, RunFailed, UsageError
@@ -133,7 +133,7 @@ def _complete(
             f"--out {store}: a store of other pictures or of another encoder is there already. "
             "Name another folder, or delete it."
         )
-    for name in (JOURNAL, BEGUN, LOCK):
+    for name in ONLY_PARTIAL:
         (store / name).unlink(missing_ok=True)
     say(f"{store}: complete already")
     return found

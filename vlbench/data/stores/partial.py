@@ -6,14 +6,14 @@ on behind it; a half-written end is cut off. `STORE` itself appears when all is 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from numpy.typing import ArrayLike
 
@@ -21,9 +21,12 @@ from vlbench.data.stores.npz import Npz
 from vlbench.data.stores.own import FeatureStore
 from vlbench.errors import DataError, UsageError
 from vlbench.files import flush, write_atomically
+from vlbench.running.claim import Claim, HeldError
 
 SCHEMA = "vlbench.partial/1"
-BEGUN, JOURNAL, LOCK = "begun.json", "journal.jsonl", "lock"
+BEGUN, JOURNAL = "begun.json", "journal.jsonl"
+ONLY_PARTIAL = (BEGUN, JOURNAL, "lock", "holder.json")
+"""What a complete store does not have."""
 FLUSH_SECONDS = 5.0
 """At most so much work is lost when the process is killed."""
 
@@ -104,18 +107,18 @@ class Partial(ABC):
         self.flush()
         self.complete()
         self.folder.rename(self.store)
-        for name in (JOURNAL, BEGUN, LOCK):
+        for name in ONLY_PARTIAL:
             (self.store / name).unlink(missing_ok=True)
         flush(self.store.parent)
         return self.open()
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock: BinaryIO = (self.folder / LOCK).open("wb")
+        self._held = ExitStack()
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._held.enter_context(Claim(self.folder).held())
             self._begin()
-        except BlockingIOError:
+        except HeldError:
             self.close()
             raise UsageError(f"{self.folder}: another process is at work on it.") from None
         except BaseException:
@@ -133,7 +136,7 @@ class Partial(ABC):
 
     def close(self) -> None:
         """Let another process go on."""
-        self._lock.close()
+        self._held.close()
 
     def _begin(self) -> None:
         """Go on where an earlier process was, if it did the same."""
