@@ -82,3 +82,28 @@ def test_retry_goes_on_with_what_ended_badly(
     assert "1 of 1 runs done" in done.stderr
     again = CliRunner().invoke(app, ["retry", "--results", str(tmp_path)])
     assert "nothing to retry" in again.stderr
+
+
+def test_a_run_that_cannot_be_told_keeps_no_other_from_ending(tmp_path: Path) -> None:
+    first, second = sorted((folder_of(tmp_path, seed) for seed in (0, 1)), key=lambda it: it.path)
+    first.cancel_file.symlink_to(tmp_path / "nowhere" / "file")
+    done = CliRunner().invoke(app, ["cancel", "--all", "--results", str(tmp_path)])
+    assert done.exit_code == 1, done.output
+    assert f"{first.path}: cannot be written" in done.stderr
+    assert second.is_cancel_asked
+
+
+def test_retry_names_what_it_cannot_read_and_does_the_others(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = folder_of(tmp_path)
+    broken.write_status("failed", 1)
+    broken.spec_file.write_text("[" * 100_000)
+    folder = RunFolder.of(tmp_path, bench.spec(limit=2))
+    folder.create(bench.spec(limit=2))
+    folder.write_status("failed", 1)
+    work_in_process(monkeypatch)
+    done = CliRunner().invoke(app, ["retry", "--results", str(tmp_path)])
+    assert done.exit_code == 3, done.output
+    assert f"Left out: {broken.spec_file}: not a run's spec: nested too deeply" in done.stderr
+    assert folder.state == "done"

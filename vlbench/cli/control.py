@@ -13,7 +13,7 @@ from vlbench.cli import selectors
 from vlbench.cli.config import refuse_outside_code
 from vlbench.cli.output import end_left_out, note, print_json, print_table
 from vlbench.cli.run import Devices, Jobs, Launcher, Processes, TimeLimit, do, resources_of
-from vlbench.errors import DataError, RunFailed, UsageError
+from vlbench.errors import DataError, RunFailed, UsageError, VlbenchError
 
 if TYPE_CHECKING:
     from vlbench.running.folder import RunFolder
@@ -45,8 +45,12 @@ def cancel(
     faults: list[DataError] = []
     folders = _named(runs, results) if runs else _not_done(results, faults)
     before = {folder.path: folder.state for folder in folders}
+    refused: list[VlbenchError] = []
     for folder in folders:
-        _ask(folder, before[folder.path])
+        try:
+            _ask(folder, before[folder.path])
+        except VlbenchError as error:  # the others are asked all the same
+            refused.append(error)
     at_work = [folder for folder in folders if before[folder.path] == "running"]
     if at_work and wait:
         _wait(at_work)
@@ -61,6 +65,10 @@ def cancel(
         note(f"{results}: no run is at work, or about to begin.")
     if left and wait:
         raise RunFailed(f"{len(left)} runs are still at work after {WAIT_SECONDS:.0f} s.")
+    for refusal in refused[1:]:
+        note(f"vlbench: {refusal}")
+    if refused:
+        raise refused[0]
     end_left_out(faults)
 
 
