@@ -231,7 +231,7 @@ def test_a_result_that_is_cut_is_named_and_the_others_are_shown(
     first.write_bytes(first.read_bytes()[:1000])
     result = run(bench, tmp_path, *words)
     assert result.exit_code == 3
-    assert f"Left out: {first}: Not a readable Parquet file" in result.stderr
+    assert f"Left out: {first}: not a readable Parquet file" in result.stderr
     assert "Remove the file, and the same command does the run again." in result.stderr
     assert "vqav2.accuracy" in result.stdout
     second.parent.joinpath("spec.json").write_text("[" * 100_000)

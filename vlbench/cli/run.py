@@ -166,7 +166,7 @@ def do(
             try:
                 items += _rows(outcome)
             except DataError as error:
-                unreadable.append(DataError(f"{error} {DAMAGED}"))
+                unreadable.append(DataError(f"{outcome.folder.result}: {error}. {DAMAGED}"))
     _show(items, json, single=len(specs) == 1)
     failed = [outcome for outcome in outcomes if outcome.exit_code]
     if not failed:
@@ -201,10 +201,10 @@ def _failure(failed: Sequence[Outcome], count: int) -> VlbenchError:
 
 def _rows(outcome: Outcome) -> list[dict[str, Any]]:
     """The test rows of a finished run."""
-    from vlbench.leaderboard.results import read_part
+    from vlbench.verifying.stored import read_rows
 
-    table = read_part(outcome.folder.result)
-    return [row for row in table.to_pylist() if row["split"] == "test"]
+    rows, _ = read_rows(outcome.folder.result)
+    return [row for row in rows if row["split"] == "test"]
 
 
 def _show(items: list[dict[str, Any]], json: bool, single: bool) -> None:

@@ -67,7 +67,7 @@ def _parts(
         try:
             look = Look.at(file)
             part = known.get(file.parent.name)
-            parts[file] = part if part and look.shows(part) else look.part(read_part(file))
+            parts[file] = part if part and look.shows(part) else look.part(_read(file))
         except FileNotFoundError:
             if os.path.lexists(file):
                 faults[file] = DataError(f"{file}: A link that leads nowhere.")
@@ -82,7 +82,7 @@ def _parts(
     return {file: part.rows for file, part in parts.items()}, faults
 
 
-def read_part(file: Path) -> pa.Table:
+def _read(file: Path) -> pa.Table:
     """One part file in the schema's columns and order; columns of a newer vlbench are left out."""
     table = read_parquet(file)
     for name, value in LATER.items():
