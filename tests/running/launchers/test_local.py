@@ -50,8 +50,8 @@ def test_outcomes_come_in_the_order_of_the_plan_and_a_failure_stops_nothing(
     outcomes, view = run(tmp_path, 3, jobs=2)
     assert [outcome.status for outcome in outcomes] == ["done", "failed", "done"]
     assert [outcome.exit_code for outcome in outcomes] == [0, 1, 0]
-    assert outcomes[1].error == "last"
-    assert {text.split(" in ")[0] for _, text in view.over} == {"done", "failed: last"}
+    assert outcomes[1].error == "first"
+    assert {text.split(" in ")[0] for _, text in view.over} == {"done", "failed: first"}
 
 
 def test_an_end_is_told_once(tmp_path: Path) -> None:
