@@ -16,7 +16,7 @@ def main() -> None:
     isolate()
     import signal
 
-    from vlbench.errors import INTERRUPTED
+    from vlbench.errors import INTERRUPTED, explain
     from vlbench.garbage import collect_rarely
     from vlbench.streams import AnswerLost, flush_answer, guard_streams
 
@@ -24,8 +24,13 @@ def main() -> None:
     guard_streams()
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        from vlbench.cli.app import main as run
-
+        try:
+            from vlbench.cli.app import main as run
+        except (ImportError, MemoryError, OSError) as error:
+            if (explained := explain(error)) is None:
+                raise
+            print(f"vlbench: {explained}", file=sys.stderr)
+            sys.exit(explained.exit_code)
         run()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -17,6 +17,8 @@ class Column(NamedTuple):
     text: str
 
 
+MOST_ROWS = 20_000
+"""Far more than the metrics and families of any suite."""
 COLUMNS = (
     Column("key", "string", "", "run key: hash of everything that can influence the result"),
     Column("attempt", "int64", "", "which try at this run, from 1"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 BUG = 5
 """Exit code of what vlbench cannot explain."""
@@ -12,6 +14,13 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 UNREAD = 141
 """Exit code where the reader of the answer has left, as a shell tells of SIGPIPE."""
+BAD_NAMES = {errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ}
+"""What the system answers to a path that can be no file's."""
+DAMAGE = {
+    *("ArrowException", "BadZipFile", "EOFError", "JSONDecodeError", "SafetensorError"),
+    *("TOMLDecodeError", "UnicodeError", "UnpicklingError"),
+}
+"""Classes, by name, of what libraries say of contents that are not what they should be."""
 
 
 class VlbenchError(Exception):
@@ -64,6 +73,58 @@ class NothingToReport(VlbenchError):
     exit_code = 4
 
 
+def explain(error: BaseException, folder: Path | None = None) -> VlbenchError | None:
+    """What an error from outside vlbench says of files, memory or other programs, as one of ours.
+
+    `folder` is what is written to where the error names no file. None where nothing outside is
+    known to be the reason: that is a bug in vlbench.
+    """
+    names = {kind.__name__ for kind in type(error).__mro__}
+    text = " ".join(str(error).split())
+    where = _read_in(error)
+    if isinstance(error, VlbenchError):
+        return error
+    if isinstance(error, OSError):
+        return _of_the_system(error, text, folder)
+    if "embedded null" in text or text.startswith(("Symlink loop", "Could not determine home")):
+        return UsageError(f"A path cannot be used: {text}.")
+    if "integer string conversion" in text:
+        return DataError(f"A number is too long{where}: {text.partition(';')[0]}.")
+    if is_out_of_memory(error) or text == "can't start new thread":
+        return MissingError(f"There is too little memory{where}: {text or 'none is left'}.")
+    if isinstance(error, RecursionError):
+        return DataError(f"What was read is nested too deeply{where}.")
+    if names & DAMAGE:
+        return DataError(f"A file or a text is damaged{where}: {text or 'it ends early'}.")
+    if isinstance(error, ImportError) and not (error.name or "").startswith("vlbench"):
+        return MissingError(f"A package cannot be imported: {text}. vlbench doctor lists them.")
+    if "SubprocessError" in names:
+        return MissingError(f"Another program failed: {text}")
+    if isinstance(error, SystemExit):
+        return UsageError(whose_exit(error))
+    return None
+
+
+def _of_the_system(error: OSError, text: str, folder: Path | None) -> VlbenchError | None:
+    """What the system, or a library in its place, refuses; a reader that has gone is no error."""
+    if error.errno == errno.EPIPE:
+        return None
+    file = str(error.filename2 or error.filename or folder or "")
+    reason = error.strerror or text or type(error).__name__
+    where = f"{file[:200]}{'...' * (len(file) > 200)}: " if file else ""
+    if error.errno in BAD_NAMES:
+        return UsageError(f"{where}{reason}. Name another path.")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return MissingError(f"{where}{reason}. Make room there, or name a place on another disk.")
+    return MissingError(f"{where}{reason}.")
+
+
+def _read_in(error: BaseException) -> str:
+    """The line of Python where it came up; nothing where it was never raised."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return f" (in {frames[-1][0].f_code.co_filename}, line {frames[-1][1]})" if frames else ""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence that names the nearest valid name, where there is one, and all that are valid."""
     names = sorted(known)
@@ -77,7 +138,7 @@ def told_by_system(error: OSError, path: object) -> str:
     return f"{error.filename2 or error.filename or path}: {error.strerror or error}"
 
 
-OUT_OF_MEMORY = ("allocate memory", "error: out of memory", "STATUS_ALLOC_FAILED")
+OUT_OF_MEMORY = ("allocate memory", "error: out of memory", "STATUS_ALLOC_FAILED", "Storage size")
 """What a RuntimeError says of memory on the CPU, in the CUDA driver, in cuBLAS and cuDNN."""
 
 

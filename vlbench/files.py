@@ -20,6 +20,8 @@ from typing import Any
 
 from vlbench.errors import DataError
 
+MOST_LINES = 1 << 26
+"""Bytes of a training curve, four times the longest one's."""
 Content = str | bytes | Callable[[Path], object]
 """What a file is to hold; a callable writes it to the path it is given."""
 LARGEST_JSON = 1 << 26
@@ -63,6 +65,18 @@ def write_atomically(path: Path, content: Content, is_flushed: bool = True) -> P
     if is_flushed:
         flush(path.parent)
     return path
+
+
+def text_lines(path: Path) -> list[str]:
+    """The lines of a JSON Lines file; DataError where it is no text, or too long for a curve."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_LINES + 1)
+        if len(content) > MOST_LINES:
+            raise DataError(f"cannot be read: more than {MOST_LINES:,} bytes, which no run writes")
+        return content.decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"cannot be read: not UTF-8 text: {error}") from None
 
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:

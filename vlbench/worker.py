@@ -16,8 +16,8 @@ from vlbench.errors import (
     INTERRUPTED,
     RunFailed,
     VlbenchError,
+    explain,
     is_out_of_memory,
-    told_by_system,
     whose_exit,
 )
 from vlbench.garbage import collect_rarely
@@ -48,14 +48,12 @@ def main(arguments: list[str], has_signals: bool = False) -> int:
         if asked.launched:
             stop.listen(sys.stdin.fileno())
         return _work(asked.folder, asked.launched, asked.processes, stop)
-    except VlbenchError as error:
-        print(f"vlbench: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(f"vlbench: {told_by_system(error, asked.folder)}", file=sys.stderr)
-        return RunFailed.exit_code
     except (KeyboardInterrupt, Stopped):
         return INTERRUPTED
+    except (Exception, SystemExit) as error:
+        code, _, text = explained(error, asked.folder)
+        print(f"vlbench: {text}", file=sys.stderr)
+        return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -148,10 +146,6 @@ def explained(error: BaseException, path: Path) -> tuple[int, str, str]:
         return code, error.reason, f"{error.reason}: {error}"
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "cancelled", "cancelled: interrupted"
-    if isinstance(error, VlbenchError):
-        return error.exit_code, "failed", str(error)
-    if isinstance(error, OSError):
-        return RunFailed.exit_code, "failed", told_by_system(error, path)
     if isinstance(error, SystemExit):
         return RunFailed.exit_code, "failed", whose_exit(error)
     if is_out_of_memory(error):
@@ -160,6 +154,8 @@ def explained(error: BaseException, path: Path) -> tuple[int, str, str]:
             "--checkpoint-activations keeps less of each)"
         )
         return RunFailed.exit_code, "out-of-memory", text
+    if known := explain(error, path):
+        return known.exit_code, "failed", str(known)
     return BUG, "failed", traceback.format_exc()
 
 

@@ -52,7 +52,7 @@ UNREADABLE: dict[str, tuple[Change, str]] = {
     ),
     "epochs without end": (
         lambda run: edit_spec(run, lambda spec: spec["method"]["train"].update(epochs=10**15)),
-        "metrics.jsonl",
+        "spec.json",
     ),
     "a curve that is no text": (written("metrics.jsonl", b"\xff"), "metrics.jsonl"),
     "a folder in the place of attempts": (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -13,6 +13,8 @@ from vlbench.errors import CardError, nearest
 
 M = TypeVar("M", bound=BaseModel)
 Location = tuple[int | str, ...]
+MOST_FAULTS = 10
+"""Faults of a card that are told in full."""
 TOLD = "told"
 """Type of an error whose message is all there is to say."""
 
@@ -45,12 +47,20 @@ def check(model: type[M], table: dict[str, Any], at: Location = ()) -> tuple[M |
     try:
         return model.model_validate_json(json.dumps(table, default=str), strict=True), []
     except ValidationError as error:
-        return None, [_fault(model, details, at) for details in error.errors()]
+        details = error.errors(include_url=False)
+        others = [Fault((*at, *each["loc"]), each["msg"]) for each in details[MOST_FAULTS:]]
+        return None, [_fault(model, each, at) for each in details[:MOST_FAULTS]] + others
 
 
 def refuse(shown: str, faults: Iterable[Fault]) -> CardError:
-    """One error with all faults of the card, a line each."""
-    return CardError("\n".join(f"{shown}: {fault.key}: {fault.text}" for fault in faults))
+    """One error with the faults of the card, a line each."""
+    return CardError(listed([f"{shown}: {fault.key}: {fault.text}" for fault in faults]))
+
+
+def listed(lines: Sequence[str]) -> str:
+    """The first of them; the last one says how many more there are."""
+    more = len(lines) - MOST_FAULTS
+    return "\n".join(lines[:MOST_FAULTS]) + (f" And {more:,} more." if more > 0 else "")
 
 
 def telling(faults: Iterable[Fault]) -> ValidationError:

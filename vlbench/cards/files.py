@@ -14,6 +14,13 @@ Kind = Literal["methods", "tasks"]
 PACKAGE = Path(__file__).resolve().parents[1]
 NOT_CARDS = {"suites"}
 """Files beside the task cards which are not task cards."""
+MOST_BYTES = 1 << 18
+MOST_LEVELS = 32
+"""Tables and lists within each other; parts of a dotted key."""
+LARGEST = 1 << 32
+"""Above all that cards count and seeds can be."""
+MOST_STEPS = 10_000_000
+"""A dotted key takes time by the square of its parts."""
 
 
 @dataclass(frozen=True)
@@ -81,15 +88,49 @@ def find_card(kind: Kind, name: str, suites: Iterable[str] = ()) -> CardFile:
 def read_table(file: CardFile) -> dict[str, Any]:
     """The TOML table of a card."""
     try:
-        return tomllib.loads(file.path.read_text(encoding="utf-8"))
+        with file.path.open("rb") as content:
+            text = content.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise CardError(f"{file.shown}: more than {MOST_BYTES:,} bytes, which no card needs")
+        return parse_toml(text.decode(), file.shown)
     except FileNotFoundError:
         raise CardError(f"{file.shown}: no such file") from None
     except tomllib.TOMLDecodeError as error:
         raise CardError(f"{file.shown}: not valid TOML: {error}") from None
     except UnicodeDecodeError as error:
         raise CardError(f"{file.shown}: not UTF-8 text: {error}") from None
-    except OSError as error:
-        raise CardError(f"{file.shown}: cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # a ValueError of a path that holds a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise CardError(f"{file.shown}: cannot be read: {reason}") from None
+
+
+def parse_toml(text: str, shown: str) -> dict[str, Any]:
+    """The table that TOML says; CardError of what is TOML and more than a card can mean."""
+    try:
+        dots = (line.count(".") for line in text.split("\n"))
+        if sum(n * n for n in dots if n > MOST_LEVELS) > MOST_STEPS:
+            raise RecursionError
+        table = tomllib.loads(text)
+        _check(table, MOST_LEVELS)
+        return table
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError:
+        levels = f"more than {MOST_LEVELS} levels deep"
+        raise CardError(f"{shown}: tables, lists or dotted keys are nested {levels}") from None
+    except ValueError:  # Python, too, reads no number of more than 4,300 digits
+        raise CardError(f"{shown}: a whole number is larger than {LARGEST:,}") from None
+
+
+def _check(value: Any, levels: int) -> None:
+    """RecursionError where it is nested deeper, ValueError where a number is larger."""
+    if isinstance(value, dict | list):
+        if not levels:
+            raise RecursionError
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check(inner, levels - 1)
+    elif isinstance(value, int) and abs(value) > LARGEST:
+        raise ValueError
 
 
 def split_names(selection: str | Iterable[str]) -> list[str]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from vlbench.cards.checking import Fault, check, refuse
+from vlbench.cards.checking import Fault, check, listed, refuse
+from vlbench.cards.files import parse_toml
 from vlbench.cards.method import MethodCard
 from vlbench.cards.task import TaskCard, ordered
 from vlbench.cards.technique import find_technique, technique_faults
@@ -105,7 +106,7 @@ def _parse(setting: str) -> tuple[str, Any]:
     if not key or not equals:
         raise UsageError(f"--set {setting}: Should be key=value, for example params.reduction=8.")
     try:
-        parsed = tomllib.loads(f"value = {value}")
+        parsed = parse_toml(f"value = {value}", f"--set {key}")
     except tomllib.TOMLDecodeError:
         return key, value
     return key, parsed["value"] if len(parsed) == 1 else value
@@ -145,6 +146,6 @@ def _refuse(card: MethodCard, faults: list[Fault], settings: dict[str, Any]) -> 
         if any(f"{key}.".startswith(f"{fault.key}.") for key in settings)
     ]
     if told:
-        raise UsageError("\n".join(told))
+        raise UsageError(listed(told))
     if faults:
         raise refuse(card.shown, faults)

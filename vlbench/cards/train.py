@@ -14,9 +14,9 @@ class TrainSettings(Checked):
 
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate: reached after the warm-up, then falling linearly to zero."""
-    epochs: int = Field(default=20, ge=1)
+    epochs: int = Field(default=20, ge=1, le=1_000_000)
     """Passes over the training data of every task."""
-    batch_size: int = Field(default=500, ge=1)
+    batch_size: int = Field(default=500, ge=1, le=1_000_000)
     """Examples in a batch of VQA; a task card scales it for its own task."""
     warmup_ratio: float = Field(default=0.1, ge=0, le=1)
     """Share of the steps in which the learning rate rises."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 from typing import Annotated, Any
@@ -29,7 +30,10 @@ from vlbench.cli.score import score
 from vlbench.cli.show import list_cards, show
 from vlbench.cli.status import status
 from vlbench.cli.verify import verify
-from vlbench.errors import BUG, INTERRUPTED, UsageError, VlbenchError, whose_exit
+from vlbench.errors import BUG, INTERRUPTED, explain
+
+LONG_LINE = re.compile(r"(.{1000}).{1000,}(.{1000})")
+"""A line of a message that repeats more of what was given than anybody reads."""
 
 
 class Commands(TyperGroup):
@@ -55,17 +59,15 @@ class Commands(TyperGroup):
         """Run the subcommand; an error that vlbench explains ends in its message and exit code."""
         try:
             return super().invoke(ctx)
-        except VlbenchError as error:
-            note(f"vlbench: {error}")
-            raise typer.Exit(error.exit_code) from None
-        except SystemExit as error:
-            note(f"vlbench: {whose_exit(error)}")
-            raise typer.Exit(UsageError.exit_code) from None
         except KeyboardInterrupt:
             note("vlbench: interrupted")
             raise typer.Exit(INTERRUPTED) from None
-        except EOFError as error:  # Typer would take it for the end of the user's input
-            raise RuntimeError(f"unexpected end of a file: {error}") from error
+        except (Exception, SystemExit) as error:
+            explained = explain(error)
+            if explained is None:
+                raise
+            note(LONG_LINE.sub(r"\1 ... \2", f"vlbench: {explained}"))
+            raise typer.Exit(explained.exit_code) from None
 
 
 app = typer.Typer(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from vlbench.cards.files import parse_toml
 from vlbench.cli.output import note
 from vlbench.errors import CardError
 
@@ -210,7 +211,7 @@ def _spelt(value: object) -> str:
     """A value as one types it after `--set key=`: words that TOML would not take stay bare."""
     if isinstance(value, str):
         try:
-            tomllib.loads(f"value = {value}")
-        except tomllib.TOMLDecodeError:
+            parse_toml(f"value = {value}", "")
+        except (tomllib.TOMLDecodeError, CardError):
             return value
     return json.dumps(value, ensure_ascii=False)

@@ -13,7 +13,7 @@ def device_of(text: str, option: str) -> str:
         return "cuda:0" if torch.cuda.is_available() else "cpu"
     if text == "cpu":
         return "cpu"
-    if not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise UsageError(f"{option} {text}: should be auto, cpu or a GPU's number.")
     if int(text) >= torch.cuda.device_count():
         raise MissingError(f"{option} {text}: this machine has {torch.cuda.device_count()} GPUs.")

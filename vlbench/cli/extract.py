@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from vlbench.cli import selectors
 from vlbench.cli.config import refuse_outside_code
 from vlbench.cli.counting import counting
 from vlbench.cli.devices import device_of
@@ -35,7 +36,9 @@ def extract_features(
     kind: Annotated[
         Kind, typer.Option(help="frames: every folder of pictures is a clip, a row per frame.")
     ] = Kind.PICTURES,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures encoded at once.")] = 64,
+    batch_size: Annotated[
+        int, typer.Option(min=1, max=selectors.MOST, help="Pictures encoded at once.")
+    ] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu, or a GPU's number.")] = "auto",
     outside_code: OutsideCode = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

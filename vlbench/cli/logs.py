@@ -26,7 +26,8 @@ def logs(
     ],
     follow: Annotated[bool, typer.Option("--follow", help="Go on while the run does.")] = False,
     lines: Annotated[
-        int | None, typer.Option(min=0, help="The last so many lines; all without.")
+        int | None,
+        typer.Option(min=0, max=selectors.MOST, help="The last so many lines; all without."),
     ] = None,
     results: selectors.Results = Path("results"),
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from vlbench.cli import selectors
 from vlbench.cli.output import note, print_document
 from vlbench.errors import UsageError, nearest
 from vlbench.out import writing
@@ -23,7 +24,10 @@ def pretrain(
         Path | None, typer.Option(help="Folder for the weights; the backbone's name if left out.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Training steps; the shipped weights' if left out.")
+        int | None,
+        typer.Option(
+            min=1, max=selectors.MOST, help="Training steps; the shipped weights' if left out."
+        ),
     ] = None,
 ) -> None:
     """Pretrain embedded weights again; prints their recipe with what the model can do."""

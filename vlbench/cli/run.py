@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 
 Launcher = Annotated[str, typer.Option(help="local (this machine) or slurm.")]
 Devices = Annotated[str, typer.Option(help="auto, cpu, or GPUs' numbers with commas between.")]
-Jobs = Annotated[int, typer.Option(min=1, help="Runs at once on the CPU.")]
-Processes = Annotated[int, typer.Option(min=1, help="Processes (GPUs) that share one run.")]
+Jobs = Annotated[int, typer.Option(min=1, max=selectors.MOST, help="Runs at once on the CPU.")]
+Processes = Annotated[
+    int, typer.Option(min=1, max=selectors.MOST, help="Processes (GPUs) that share one run.")
+]
 TimeLimit = Annotated[
     float | None, typer.Option(min=0.01, help="Minutes that an attempt at a run may take.")
 ]
@@ -114,7 +117,7 @@ def examples_at_once(asked: str | None) -> MaxBatch:
     """What `--max-batch` says."""
     if asked is None or asked == "auto":
         return "auto" if asked else None
-    if not asked.isascii() or not asked.isdecimal() or int(asked) < 1:
+    if not asked.isascii() or not asked.isdecimal() or len(asked) > 9 or int(asked) < 1:
         raise UsageError(f"--max-batch {asked}: should be a number from 1, or auto.")
     return int(asked)
 
@@ -131,6 +134,8 @@ def resources_of(
     from vlbench.config import load_config
     from vlbench.running.launchers import Resources
 
+    if time_limit is not None and not math.isfinite(time_limit):
+        raise UsageError(f"--time-limit {time_limit}: should be a number of minutes.")
     return Resources(
         launcher=launcher,
         devices=devices,

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from vlbench.running.plan import Selection
     from vlbench.training.parts import MaxBatch
 
+MOST = 1_000_000_000
+"""Of what an option counts: more than there is of anything."""
 Method = Annotated[
     list[str], typer.Option("--method", help="Methods or card files, with commas between.")
 ]
@@ -38,7 +40,7 @@ Features = Annotated[
 Seeds = Annotated[str, typer.Option(help="Seeds, with commas between.")]
 Limit = Annotated[
     int | None,
-    typer.Option(min=1, help="At most so many examples a task and split: a smoke run."),
+    typer.Option(min=1, max=MOST, help="At most so many examples a task and split: a smoke run."),
 ]
 Settings = Annotated[
     list[str] | None,

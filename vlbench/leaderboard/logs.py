@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.errors import DataError
+from vlbench.files import text_lines
 from vlbench.printable import printable
 
 VALIDATION, LOSS = {"epoch", "validation"}, {"step", "task", "loss"}
@@ -35,11 +36,13 @@ def read_log(folder: Path, key: str) -> Log | None:
     """The curve of a run of a results folder; None where the run has no such file."""
     file = folder / "runs" / key / "metrics.jsonl"
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = text_lines(file)
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise DataError(f"{file}: cannot be read: {error}") from None
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from None
     losses: dict[str, list[tuple[int, float]]] = {}
     validations: dict[int, dict[str, float]] = {}
     for number, text in enumerate(lines, start=1):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from vlbench.columns import COLUMNS, IDENTIFYING, LATER, result_schema
+from vlbench.columns import COLUMNS, IDENTIFYING, LATER, MOST_ROWS, result_schema
 from vlbench.errors import DataError, NothingToReport
 from vlbench.hints import results_option
 from vlbench.leaderboard import index
@@ -84,7 +84,7 @@ def _parts(
 
 def _read(file: Path) -> pa.Table:
     """One part file in the schema's columns and order; columns of a newer vlbench are left out."""
-    table = read_parquet(file)
+    table = read_parquet(file, most_rows=MOST_ROWS)
     for name, value in LATER.items():
         if name not in table.column_names:
             table = table.append_column(name, pa.array([value] * table.num_rows))

@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from vlbench.columns import MOST_ROWS
+from vlbench.errors import DataError
 from vlbench.running.spec import RunSpec
 
 COLUMNS = (
@@ -77,11 +79,12 @@ def total_seconds(seconds: Iterable[float], slots: int) -> float:
 def _read(file: Path) -> dict[str, Any] | None:
     """What a result says of its run as a whole; None where it is no longer readable."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from vlbench.parquet import decode, open_parquet
 
     try:
-        rows = pq.ParquetFile(file).read(columns=list(COLUMNS)).to_pylist()
-    except (OSError, pa.ArrowException):
+        rows = decode(file, open_parquet(file), COLUMNS, MOST_ROWS).to_pylist()
+    except (OSError, ValueError, pa.ArrowException, DataError):
         return None
     if not rows or len(rows[0]) < len(COLUMNS):
         return None

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from vlbench.columns import LATER, result_schema
+from vlbench import parquet
+from vlbench.columns import LATER, MOST_ROWS, result_schema
 from vlbench.errors import DataError
+from vlbench.files import text_lines
 
-MOST_ROWS = 5_000_000
-"""More than any test split has; a damaged or hostile file may say anything."""
 ANSWERS = pa.schema(
     [
         ("id", pa.string()),
@@ -36,12 +35,12 @@ Row = dict[str, Any]
 
 def read_rows(file: Path) -> tuple[list[Row], list[str]]:
     """The rows of a `result.parquet`, and the columns in it that this vlbench does not know."""
-    return _read(file, result_schema(), LATER)
+    return _read(file, result_schema(), LATER, MOST_ROWS)
 
 
 def read_answers(file: Path) -> list[Row]:
     """The rows of a file of predictions; none has an empty cell."""
-    rows, _ = _read(file, ANSWERS, {})
+    rows, _ = _read(file, ANSWERS, {}, parquet.MOST_ROWS)
     for row in rows:
         if None in row.values():
             empty = next(name for name, value in row.items() if value is None)
@@ -62,8 +61,8 @@ def read_lines(file: Path) -> list[Row]:
     """The objects of a JSON Lines file."""
     lines = []
     try:
-        texts = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        texts = text_lines(file)
+    except OSError as error:
         raise DataError(f"cannot be read: {error}") from None
     for number, text in enumerate(texts, 1):
         try:
@@ -76,13 +75,15 @@ def read_lines(file: Path) -> list[Row]:
     return lines
 
 
-def _read(file: Path, schema: pa.Schema, later: dict[str, Any]) -> tuple[list[Row], list[str]]:
+def _read(
+    file: Path, schema: pa.Schema, later: dict[str, Any], most_rows: int
+) -> tuple[list[Row], list[str]]:
     try:
-        parquet = pq.ParquetFile(file)
-        found = parquet.schema_arrow
-        _check(parquet, found, schema, later)
+        opened = parquet.open_parquet(file)
+        found = opened.schema_arrow
+        _check(found, schema, later)
         known = [name for name in schema.names if name in found.names]
-        rows = parquet.read(columns=known).to_pylist()
+        rows = parquet.decode(file, opened, known, most_rows).to_pylist()
     except FileNotFoundError:
         raise DataError("no such file") from None
     except (OSError, ValueError, pa.ArrowException) as error:  # Arrow's errors are of many kinds
@@ -92,10 +93,8 @@ def _read(file: Path, schema: pa.Schema, later: dict[str, Any]) -> tuple[list[Ro
     return [{**absent, **row} for row in rows], sorted(set(found.names) - set(schema.names))
 
 
-def _check(
-    parquet: pq.ParquetFile, found: pa.Schema, schema: pa.Schema, later: dict[str, Any]
-) -> None:
-    """Before anything is read: every column is there, once, of its type, and not without end."""
+def _check(found: pa.Schema, schema: pa.Schema, later: dict[str, Any]) -> None:
+    """Before anything is read: every column is there, once, and of its type."""
     faults = [
         f"column '{field.name}' is missing"
         for field in schema
@@ -109,7 +108,5 @@ def _check(
                 )
         if len(found.get_all_field_indices(field.name)) > 1:
             faults.append(f"column '{field.name}' is there twice")
-    if parquet.metadata.num_rows > MOST_ROWS:
-        faults.append(f"{parquet.metadata.num_rows:,} rows, {MOST_ROWS:,} at the most")
     if faults:
         raise DataError("; ".join(faults))

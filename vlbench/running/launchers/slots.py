@@ -70,7 +70,7 @@ def chosen_gpus(devices: str) -> list[str]:
     seen = visible_gpus()
     if devices == "auto":
         return seen
-    if not re.fullmatch(r"\d+(,\d+)*", devices):
+    if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", devices):
         raise UsageError(
             f"--devices {devices}: should be auto, cpu, or GPUs' numbers such as 0 or 0,1."
         )

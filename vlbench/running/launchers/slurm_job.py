@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vlbench.errors import RunFailed
+from vlbench.errors import RunFailed, explain
 from vlbench.files import write_atomically
 from vlbench.running.environment import worker_environment
 from vlbench.running.folder import RunFolder
@@ -47,6 +47,15 @@ class RunJob:
 
     def __call__(self) -> int:
         """Have a worker do it; requeue the job where Slurm wants the place back before the end."""
+        try:
+            return self._do()
+        except Exception as error:
+            if (explained := explain(error, self.path)) is None:
+                raise
+            print(f"vlbench: {explained}", file=sys.stderr)
+            sys.exit(explained.exit_code)
+
+    def _do(self) -> int:
         folder = RunFolder(self.path)
         kept, began = _kept(folder), time.monotonic()
         code, came = self._work(folder)
