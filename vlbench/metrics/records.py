@@ -56,6 +56,8 @@ def of_kind(value: Any, kind: type[T], where: str) -> T:
 def read_text(path: Path) -> str:
     """The whole file, which must be UTF-8."""
     try:
+        if path.is_char_device():  # such as /dev/zero, which has no end
+            raise MissingError(f"{path}: is a device, not a file.")
         with open_data(path) as data, TextIOWrapper(data, encoding="utf-8-sig") as file:
             return file.read()
     except UnicodeDecodeError as error:

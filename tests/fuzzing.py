@@ -1,0 +1,356 @@
+"""Cards, configuration, predictions and runs of any bytes: what commands do with them.
+
+`python -m tests.fuzzing MINUTES` tries new ones until then, and tells what broke; `make fuzz`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from tests.running.builders import Bench, do, make_bench
+from vlbench.errors import MissingError
+
+CODES = {0, 1, 2, 3, 4}
+"""1: what `verify` says of a run that was changed; 4: nothing is there to report."""
+MOST_LINES = 10
+"""On stderr."""
+MOST_SECONDS = 10.0
+PROJECT = Path(__file__).resolve().parents[1]
+HOSTILE = (
+    *(b"[" * 2_000, b"{" * 500, b'{"a":' * 2_000, b"9" * 400, b"9" * 5_000, b"0x" + b"f" * 5_000),
+    *(b"1e999", b"-1", b"0", b"NaN", b"inf", b"null", b"true", b"[]", b"{}", b'""', b"[[]]"),
+    *(b"a.b." * 5_000, b"a" * 300, b'"' + b"a" * 300 + b'"', b"\x00", b'"\\u0000"', b"\xff"),
+    *(b'"\\ud800"', b"\xef\xbb\xbf", b"\r", b"\n", b"\x1b[2J", b'"\xe2\x80\xae"', b"'", b'"', b","),
+)
+TOKEN = re.compile(rb'-?\d[\w.+-]*|"[^"\n]*"|true|false|null|\[[^\[\]]*\]|\{[^{}]*\}')
+
+
+class Trial(NamedTuple):
+    """Words of a command line, and the files that it reads, below the working folder."""
+
+    words: tuple[str, ...]
+    files: Mapping[str, bytes]
+    environment: Mapping[str, str] = {}
+
+
+@st.composite
+def mutated(draw: st.DrawFn, valid: bytes) -> bytes:
+    """A valid text with one to three places spoilt, or any bytes at all."""
+    if draw(st.integers(0, 19)) == 0:
+        return draw(st.binary(max_size=100) | st.sampled_from(HOSTILE))
+    content = valid
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(content)))
+        end = min(len(content), start + draw(st.integers(0, 40)))
+        tokens = list(TOKEN.finditer(content))
+        how = draw(st.sampled_from(["token", "token", "token", "put", "flip", "cut", "repeat"]))
+        if how == "token" and tokens:
+            start, end = draw(st.sampled_from(tokens)).span()
+        hostile = draw(st.sampled_from(HOSTILE) | st.binary(max_size=4))
+        part = {
+            "flip": bytes(byte ^ 1 << draw(st.integers(0, 7)) for byte in content[start:end][:3]),
+            "cut": b"",
+            "repeat": content[start:end] * draw(st.sampled_from([2, 50, 2_000])),
+        }.get(how, hostile)
+        content = content[:start] + part + content[start if how == "put" else end :]
+    return content
+
+
+@st.composite
+def spoilt_table(draw: st.DrawFn, valid: bytes) -> bytes:
+    """A Parquet file whose bytes are spoilt, or one column of its table."""
+    if draw(st.booleans()):
+        return draw(mutated(valid))
+    table = pq.read_table(pa.BufferReader(valid))
+    column = draw(st.integers(0, table.num_columns - 1))
+    name, cells = table.column_names[column], table.column(column)
+    how = draw(st.sampled_from(["drop", "twice", "empty", "text", "number", "none", "long", "nan"]))
+    count = table.num_rows
+    put = {
+        "empty": pa.array([None] * count, cells.type),
+        "text": pa.array(["9" * 400] * count),
+        "number": pa.array([2**62] * count),
+        "nan": pa.array([float(draw(st.sampled_from(["nan", "inf"])))] * count),
+    }
+    if how == "drop":
+        table = table.drop_columns([name])
+    elif how == "twice":
+        table = table.append_column(name, cells)
+    elif how == "none":
+        table = table.slice(0, 0)
+    elif how == "long":
+        table = pa.concat_tables([table] * 300)
+    else:
+        table = table.set_column(column, name, put[how])
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return sink.getvalue().to_pybytes()
+
+
+CAPTIONS = [{"image_id": n, "caption": "a red dog"} for n in (1, 2)]
+ANSWERS = [{"answer": "dog"} for _ in range(10)]
+CLIPS = '{"clip_id": 1, "descs": [{"desc": "a dog"}]}\n{"clip_id": 2, "descs": [{"desc": "a"}]}\n'
+CHOICES = '{"qid": 1, "answer": 2, "vid_name": "a"}\n{"qid": 2, "answer": 0, "vid_name": "b"}\n'
+QUESTION = {"question": "Which one?", "answer": "dog", "types": {"structural": "query"}}
+PAIRS = [{"identifier": f"dev-{n}-0", "label": "True", "sentence": "a"} for n in (1, 2)]
+TASKS: dict[str, tuple[object, object]] = {
+    "vqav2": (
+        [{"question_id": n, "answer": "dog"} for n in (5, 6)],
+        {"annotations": [{"question_id": n, "image_id": n, "answers": ANSWERS} for n in (5, 6)]},
+    ),
+    "gqa": (
+        [{"questionId": str(n), "prediction": "dog"} for n in (5, 6)],
+        {str(n): {**QUESTION, "isBalanced": True, "entailed": []} for n in (5, 6)},
+    ),
+    "nlvr2": ("dev-1-0,True\ndev-2-0,False\n", "".join(json.dumps(x) + "\n" for x in PAIRS)),
+    "nlvr": ("dev-1-0,true\ndev-2-0,false\n", "".join(json.dumps(x) + "\n" for x in PAIRS)),
+    "coco": (CAPTIONS, {"images": [{"id": 1}, {"id": 2}], "annotations": CAPTIONS}),
+    "tvqa": ({"1": 2, "2": 1}, CHOICES),
+    "how2qa": ({"1": 2, "2": 1}, CHOICES),
+    "tvc": (CLIPS, CLIPS),
+    "yc2c": (CLIPS, CLIPS),
+}
+"""Task -> right predictions and annotations."""
+CONFIG = b"""
+tasks = "vqav2"
+seeds = [0]
+limit = 4
+jobs = 1
+devices = "cpu"
+[set]
+sharing = "all"
+params.reduction = 8
+train.epochs = 1
+[slurm]
+partition = "long"
+time_minutes = 5
+setup = ["module load java"]
+[slurm.extra]
+nice = 3
+"""
+
+
+@st.composite
+def shown(draw: st.DrawFn) -> Trial:
+    """A card of a method or a task, to be shown."""
+    name = draw(st.sampled_from(["methods/compacter", "methods/shared-lora", "tasks/gqa"]))
+    card = (PROJECT / f"{name}.toml").read_bytes()
+    return Trial(("show", "./card.toml"), {"card.toml": draw(mutated(card))})
+
+
+@st.composite
+def planned(draw: st.DrawFn, bench: Bench) -> Trial:
+    """A plan with a card, a task's card or a configuration file of somebody's own."""
+    words = ("plan", "--root", str(bench.root), "--backbone-path", str(bench.backbone))
+    kind = draw(st.sampled_from(["method", "task", "config", "set"]))
+    if kind == "method":
+        card = (PROJECT / "methods" / "half-shared-adapter.toml").read_bytes()
+        words += ("--method", "./card.toml", "--tasks", "vqav2")
+        return Trial(words, {"card.toml": draw(mutated(card))})
+    if kind == "task":
+        card = (PROJECT / "tasks" / "vqav2.toml").read_bytes()
+        words += ("--method", "frozen", "--tasks", "./card.toml")
+        return Trial(words, {"card.toml": draw(mutated(card))})
+    words += ("--method", "shared-adapter", "--tasks", "vqav2")
+    if kind == "config":
+        environment = {"VLBENCH_CONFIG": "vlbench.toml"}
+        return Trial(words, {"vlbench.toml": draw(mutated(CONFIG))}, environment)
+    value = draw(mutated(b"train.epochs=2")).decode(errors="replace").replace("\x00", "")
+    return Trial((*words, "--set", value), {})
+
+
+@st.composite
+def scored(draw: st.DrawFn) -> Trial:
+    """Predictions, and sometimes annotations, of any task."""
+    task = draw(st.sampled_from(sorted(TASKS)))
+    right = [
+        (text if isinstance(text, str) else json.dumps(text)).encode() for text in TASKS[task]
+    ]
+    spoilt = draw(st.sampled_from([0, 0, 0, 1]))
+    right[spoilt] = draw(mutated(right[spoilt]))
+    words = ("score", task, "--predictions", "predictions", "--annotations", "annotations")
+    return Trial(words, dict(zip(("predictions", "annotations"), right, strict=True)))
+
+
+@st.composite
+def kept(draw: st.DrawFn, run: Path) -> Trial:
+    """A folder of results, one file of whose only run is spoilt."""
+    files = {
+        f"results/runs/{run.name}/{file.relative_to(run).as_posix()}": file.read_bytes()
+        for file in sorted(run.rglob("*"))
+        if file.is_file() and file.suffix != ".safetensors"
+    }
+    name = draw(st.sampled_from(sorted(files)))
+    change = spoilt_table if name.endswith(".parquet") else mutated
+    files[name] = draw(change(files[name]))
+    commands = [
+        *(("status",), ("status", "--json", "--all"), ("list", "runs"), ("logs", run.name)),
+        *(("report",), ("report", "--format", "json"), ("verify",), ("plot", "curves")),
+        *(("results", "export", "--out", "out.tar.gz"), ("results", "seal")),
+        *(("compare", "shared-adapter", "shared-adapter"), ("report", "--format", "latex")),
+    ]
+    return Trial(draw(st.sampled_from(commands)), files)
+
+
+def kinds(bench: Bench, run: Path) -> dict[str, st.SearchStrategy[Trial]]:
+    """What is tried."""
+    return {"show": shown(), "plan": planned(bench), "score": scored(), "results": kept(run)}
+
+
+def fault(trial: Trial) -> str:
+    """Do it; what is wrong with how that ended, and nothing where nothing is."""
+    with tempfile.TemporaryDirectory() as folder, _within(Path(folder)), _without_java():
+        for name, content in trial.files.items():
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).write_bytes(content)
+        began = time.monotonic()
+        try:
+            with _limited(MOST_SECONDS):
+                result = CliRunner(env=dict(trial.environment)).invoke(_app(), list(trial.words))
+        except Hangs:
+            return f"no end after {MOST_SECONDS} seconds:\n{traceback.format_exc()}"
+        seconds = time.monotonic() - began
+    if result.exception and not isinstance(result.exception, SystemExit):
+        return "".join(traceback.format_exception(result.exception))
+    if result.exit_code not in CODES or "Traceback" in result.output:
+        return f"exit code {result.exit_code}: {result.output[-2000:]}"
+    if (count := result.stderr.count("\n")) > MOST_LINES:
+        return f"{count} lines: {result.stderr[:2000]}"
+    return f"{seconds:.0f} seconds" if seconds > MOST_SECONDS else ""
+
+
+class Hangs(BaseException):
+    """A command took too long; no handler of ordinary errors takes it."""
+
+
+@cache
+def _app() -> Any:
+    from vlbench.cli.app import app
+
+    return app
+
+
+@contextmanager
+def _within(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Hangs is raised after so long; the timer of pytest-timeout goes on afterwards."""
+
+    def stop(*_: object) -> None:
+        raise Hangs
+
+    handler = signal.signal(signal.SIGALRM, stop)
+    left, again = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, left, again)
+        signal.signal(signal.SIGALRM, handler)
+
+
+@contextmanager
+def _without_java() -> Iterator[None]:
+    """Captions are read and checked, and no Java is started to score them."""
+    from vlbench.metrics.captions import CaptionScores
+
+    def evaluate(references: Mapping[str, Any], *_: object) -> CaptionScores:
+        return CaptionScores({"cider": 0.0}, {"cider": dict.fromkeys(references, 0.0)})
+
+    missing = MissingError("no Java")
+    with (
+        patch("vlbench.metrics.captions.evaluate", evaluate),
+        patch("vlbench.metrics.java.require_java"),
+        patch("vlbench.metrics.spice.score", side_effect=missing),
+    ):
+        yield
+
+
+def trials(
+    strategy: st.SearchStrategy[Trial], count: int, is_random: bool, judge: Callable[[Trial], None]
+) -> None:
+    """Have so many of them judged."""
+
+    @settings(
+        max_examples=count,
+        derandomize=not is_random,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate] if is_random else [Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def judged(trial: Trial) -> None:
+        judge(trial)
+
+    judged()
+
+
+def main(minutes: float) -> int:
+    """Try until then; what broke, each kind of fault once, is printed as it is met."""
+    warnings.simplefilter("ignore")
+    folder = Path(tempfile.mkdtemp(prefix="vlbench-fuzz-"))
+    os.environ |= {"VLBENCH_CACHE": str(folder / "cache"), "XDG_CONFIG_HOME": os.devnull}
+    tried: Counter[str] = Counter()
+    faults: Counter[str] = Counter()
+    deadline = time.monotonic() + 60 * minutes
+    try:
+        bench = make_bench(folder)
+        run = do(bench.spec(limit=4), folder / "done").path
+        while time.monotonic() < deadline:
+            for name, strategy in kinds(bench, run).items():
+
+                def judge(trial: Trial, name: str = name) -> None:
+                    if time.monotonic() > deadline:
+                        return
+                    tried[name] += 1
+                    if text := fault(trial):
+                        where = re.findall(r'File ".*?([\w/]+\.py)", line (\d+)', text)
+                        kind = f"{text.strip().splitlines()[-1][:60]} {where[-1:]}"
+                        faults[kind] += 1
+                        if faults[kind] == 1:
+                            files = {file: content[:300] for file, content in trial.files.items()}
+                            told = files if len(files) < 3 else sorted(files)
+                            print(f"{' '.join(trial.words)[:300]}\n{told}\n{text[-3000:]}\n")
+
+                trials(strategy, 50, True, judge)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    counts = ", ".join(f"{count} of {name}" for name, count in tried.items())
+    print(f"{sum(tried.values())} inputs tried ({counts}), {sum(faults.values())} broke something.")
+    for kind, count in faults.most_common():
+        print(f"{count:6} x {kind}")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(float(sys.argv[1])))
