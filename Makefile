@@ -3,6 +3,7 @@
 # make bench: environment, install, what training steps, answering, reading, scoring, starting and whole runs cost, as tables
 # of ratios (an hour); each measurement is appended to bench.jsonl, and growth.svg is drawn.
 # make faults: environment, install, runs that are killed, cut and starved of disk again and again, against undisturbed ones.
+# make fuzz: environment, install, bytes that no card, configuration, prediction or run should hold, for FUZZ_MINUTES=10.
 # make slurm: environment, install, the launcher on a real Slurm of this machine (Debian: slurm-wlm munge; as root).
 # An active virtual environment is used; without one, .venv is made. VLBENCH_TORCH_INDEX names a further package
 # index for torch, such as PyTorch's own for CPU builds; see CONTRIBUTING.md.
@@ -21,7 +22,7 @@ SOME := --rounds 3 --methods shared-adapter,shared-compacter,hyperformer,shared-
 OTHER_STEPS := 'training_step --precision bf16 $(SOME)' 'training_step --backbone clip-t5 $(SOME)' \
 	'training_step --visual video --rounds 3 --methods shared-adapter,shared-compacter,lst'
 
-.PHONY: demo test parity bench faults slurm install format lint types
+.PHONY: demo test parity bench faults fuzz slurm install format lint types
 
 demo: install
 	$(BIN)/vlbench run --method frozen,compacter,shared-adapter,full --tasks image-text
@@ -44,6 +45,9 @@ bench: install
 
 faults: install
 	$(BIN)/python -m faults --kills 50
+
+fuzz: install
+	$(BIN)/python -m tests.fuzzing $(or $(FUZZ_MINUTES),10)
 
 slurm: install
 	$(BIN)/python -m pytest -n 0 -m slow tests/running/launchers/test_slurm_real.py

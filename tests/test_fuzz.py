@@ -6,23 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzzing import Trial, fault, kinds, trials
-from tests.running.builders import Bench, do
+from tests.fuzzing import Trial, fault, kinds, make_results, trials
+from tests.running.builders import Bench
 
 COUNTS = {"show": 60, "plan": 20, "score": 60, "results": 20}
 """How many are tried here; `make fuzz` tries more."""
 
 
 @pytest.fixture(scope="module")
-def run(_bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def results(_bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLBENCH_CACHE", str(_bench.root.parent / "cache"))
-        return do(_bench.spec(limit=4), tmp_path_factory.mktemp("fuzz")).path
+        return make_results(_bench, tmp_path_factory.mktemp("fuzz"))
 
 
 @pytest.mark.parametrize("kind", COUNTS)
-def test_any_bytes_end_in_an_answer_or_a_few_lines(kind: str, bench: Bench, run: Path) -> None:
+def test_any_bytes_end_in_an_answer_or_a_few_lines(kind: str, bench: Bench, results: Path) -> None:
     def judge(trial: Trial) -> None:
         assert fault(trial) == ""
 
-    trials(kinds(bench, run)[kind], COUNTS[kind], False, judge)
+    trials(kinds(bench, results)[kind], COUNTS[kind], False, judge)

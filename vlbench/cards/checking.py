@@ -97,7 +97,7 @@ def _fault(model: type[BaseModel], details: ErrorDetails, at: Location) -> Fault
         return Fault(place, f"Unknown {word} '{location[-1]}'. {nearest(str(location[-1]), known)}")
     if details["type"] == "missing":
         field = _model_at(model, location[:-1]).model_fields[str(location[-1])]
-        return Fault(place, f"Missing. {field.description or ''}".rstrip())
+        return Fault(place, " ".join(f"Missing. {field.description or ''}".split()))
     text = details["msg"].removeprefix("Value error, ")
     text = text.replace("Input should be", "Should be", 1).rstrip(".")
     return Fault(place, f"{text}, found {excerpt(details['input'])}.")

@@ -96,8 +96,8 @@ def _check(file: Path, table: pa.Table) -> None:
     """All faults of a part file at once: missing columns, other types, nulls where none may be."""
     faults = []
     for field in result_schema():
-        if field.name not in table.column_names:
-            faults.append(f"column '{field.name}' is missing")
+        if (count := table.column_names.count(field.name)) != 1:
+            faults.append(f"column '{field.name}' is {'there twice' if count else 'missing'}")
         elif table.schema.field(field.name).type != field.type:
             found = table.schema.field(field.name).type
             faults.append(f"column '{field.name}' is {found}, expected {field.type}")

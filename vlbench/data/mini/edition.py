@@ -48,7 +48,7 @@ def make_mini(
     that make it at once the first one wins.
     """
     folder = folder.absolute()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there already and not empty: name a new folder.")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
