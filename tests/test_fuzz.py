@@ -9,7 +9,7 @@ import pytest
 from tests.fuzzing import Trial, fault, kinds, make_results, trials
 from tests.running.builders import Bench
 
-COUNTS = {"show": 60, "plan": 20, "score": 60, "results": 20}
+COUNTS = {"show": 40, "plan": 20, "score": 50, "results": 20}
 """How many are tried here; `make fuzz` tries more."""
 
 
