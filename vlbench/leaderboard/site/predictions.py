@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vlbench.errors import DataError
 from vlbench.leaderboard.examples import Scores
 from vlbench.leaderboard.parquet import read_parquet
 from vlbench.leaderboard.site.specs import cut
