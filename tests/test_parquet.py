@@ -98,3 +98,12 @@ def test_an_empty_result_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     pq.write_table(table, file)
     found = decode(file, open_parquet(file))
     assert found.num_rows == 0 and found.column_names == [column.name for column in COLUMNS]
+
+
+def test_scores_are_one_column_of_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "a.parquet"
+    twice = pa.table({"id": ["1"], "score": [1.0]}).append_column("score", pa.array([0.0]))
+    for table in (twice, pa.table({"id": ["1"], "score": ["yes"]})):
+        pq.write_table(table, file)
+        with pytest.raises(DataError, match="'id' string and 'score' double should be there"):
+            read_scores(file)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from vlbench.errors import DataError
 from vlbench.leaderboard.parquet import read_parquet
@@ -57,6 +58,9 @@ def read_scores(file: Path) -> Scores:
         table = read_parquet(file, COLUMNS)
     except FileNotFoundError:
         raise DataError(f"{file}: No such file; the run's predictions are not here.") from None
+    if table.schema.names != COLUMNS or table.schema.types != [pa.string(), pa.float64()]:
+        found = ", ".join(f"'{field.name}' {field.type}" for field in table.schema)
+        raise DataError(f"{file}: 'id' string and 'score' double should be there, found {found}")
     ids = np.array(table.column("id").to_pylist(), dtype=np.str_)
     values = table.column("score").to_numpy().astype(np.float64)
     order = np.argsort(ids, kind="stable")
