@@ -298,7 +298,7 @@ def _without_java() -> Iterator[None]:
     from vlbench.metrics.captions import CaptionScores
 
     def evaluate(references: Mapping[str, Any], *_: object) -> CaptionScores:
-        return CaptionScores({"cider": 0.0}, {"cider": dict.fromkeys(references, 0.0)})
+        return CaptionScores({"cider": 0.0}, {"cider": dict.fromkeys(references, 0.0)}, {})
 
     missing = MissingError("no Java")
     with (
