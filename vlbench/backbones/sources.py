@@ -150,10 +150,11 @@ def _pretrained(model: Any, source: str | Path) -> Any:
 
     The stacks may leave out their token tables, as both read the model's.
     """
+    folder = _source_folder(source)
     try:
         with _quiet():
             language, loading = model.from_pretrained(
-                _source_folder(source),
+                folder,
                 local_files_only=True,
                 dtype=torch.float32,
                 ignore_mismatched_sizes=True,

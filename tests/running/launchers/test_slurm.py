@@ -148,7 +148,7 @@ def test_runs_are_followed_by_their_folders_to_their_ends(
     cluster.answer("squeue", "7_0|RUNNING|None\n7_1|RUNNING|None\n7_2|RUNNING|None")
     view = Watching(
         lambda: do(one),
-        lambda: fail(two, "failed", "first\nloss is not finite"),
+        lambda: fail(two, "failed", "loss is not finite\nand more"),
         lambda: fail(three, "out-of-memory", "out of memory"),
         lambda: None,
     )
