@@ -10,7 +10,7 @@ import typer
 from vlbench.cli.filters import Backbones, Editions, Methods, Tasks
 from vlbench.cli.output import note
 from vlbench.errors import DataError
-from vlbench.leaderboard.plots.quantity import Quantity
+from vlbench.leaderboard.plots import Quantity
 from vlbench.out import check_out
 
 if TYPE_CHECKING:
@@ -58,19 +58,17 @@ def pareto(
     width: Width = 7,
 ) -> None:
     """Draw what methods score against what they cost, and which no other beats in both."""
-    from vlbench.leaderboard.plots.costs import find_costs
-    from vlbench.leaderboard.plots.formats import picture_format
+    from vlbench.leaderboard.plots.points import find_costs
+    from vlbench.leaderboard.plots.style import picture_format
 
     picture_format(out)  # told before anything is read
     check_out(out)
     costs = find_costs(cost)
     damaged: list[DataError] = []
     boards = _boards(results, tasks, backbone, edition, method, include, damaged, is_tied=True)
-    from vlbench.leaderboard.plots.descriptions import pareto_text, pareto_title
-    from vlbench.leaderboard.plots.pareto import pareto
+    from vlbench.leaderboard.plots.pareto import pareto, pareto_text, pareto_title
     from vlbench.leaderboard.plots.points import with_metric
-    from vlbench.leaderboard.plots.save import save
-    from vlbench.leaderboard.plots.style import styled
+    from vlbench.leaderboard.plots.style import save, styled
 
     tied = with_metric(boards, metric)
     with styled():
@@ -94,16 +92,14 @@ def curves(
     width: Width = 7,
 ) -> None:
     """Draw how the runs behind the results trained: a line per method, a band over its seeds."""
-    from vlbench.leaderboard.plots.formats import picture_format
+    from vlbench.leaderboard.plots.style import picture_format
 
     picture_format(out)
     check_out(out)
     damaged: list[DataError] = []
     boards = _boards(results, tasks, backbone, edition, method, include, damaged)
-    from vlbench.leaderboard.plots.curves import NOTES, curves
-    from vlbench.leaderboard.plots.descriptions import curves_title
-    from vlbench.leaderboard.plots.save import save
-    from vlbench.leaderboard.plots.style import styled
+    from vlbench.leaderboard.plots.curves import NOTES, curves, curves_title
+    from vlbench.leaderboard.plots.style import save, styled
 
     with styled():
         figure = curves(boards, results, quantity, width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,18 @@ import pytest
 from tests.leaderboard.boards import boards_of, tied
 from tests.leaderboard.builders import image_text, row
 from vlbench.errors import UsageError
-from vlbench.leaderboard.plots.costs import COSTS, find_costs
-from vlbench.leaderboard.plots.points import left_out, points, scored_by, with_metric
-from vlbench.leaderboard.plots.technique_families import FAMILIES, ORDER, family
+from vlbench.leaderboard.plots.points import (
+    COSTS,
+    FAMILIES,
+    FAMILY_ORDER,
+    family,
+    find_costs,
+    left_out,
+    on_frontier,
+    points,
+    scored_by,
+    with_metric,
+)
 from vlbench.leaderboard.summary import Board
 from vlbench.techniques import TECHNIQUES
 
@@ -106,7 +116,7 @@ def test_every_cost_is_found_by_its_name(board: Board) -> None:
 
 def test_every_technique_has_a_family() -> None:
     assert set(FAMILIES) == set(TECHNIQUES)
-    assert set(FAMILIES.values()) < set(ORDER)
+    assert set(FAMILIES.values()) < set(FAMILY_ORDER)
 
 
 @pytest.mark.parametrize(
@@ -126,13 +136,45 @@ def test_the_family_is_that_of_the_technique(
 
 
 def test_points_need_no_matplotlib_and_pictures_neither_pyplot_nor_torch() -> None:
-    pure = ("points", "lines", "labels", "descriptions", "captions", "formats", "quantity")
     program = (
         "import sys\n"
-        f"for name in {pure}: __import__('vlbench.leaderboard.plots.' + name)\n"
+        "import vlbench.leaderboard.plots.points, vlbench.leaderboard.plots.curves\n"
         "assert 'matplotlib' not in sys.modules\n"
-        "import vlbench.leaderboard.plots.pareto, vlbench.leaderboard.plots.curves\n"
-        "import vlbench.leaderboard.plots.save\n"
+        "import vlbench.leaderboard.plots.pareto, vlbench.leaderboard.plots.style\n"
         "assert not {'matplotlib.pyplot', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("costs", "scores", "expected"),
+    [
+        ([], [], ""),
+        ([5], [50], "x"),
+        ([1, 2, 3], [10, 20, 30], "xxx"),
+        ([1, 2, 3], [30, 20, 10], "x--"),
+        ([3, 1, 2], [30, 20, 10], "xx-"),
+        ([1, 1], [10, 20], "-x"),  # the same cost: the higher score
+        ([1, 2], [20, 20], "x-"),  # the same score: the lower cost
+        ([2, 1, 2, 2], [20, 10, 20, 19], "xxx-"),  # equal in both: both
+        ([None, 2], [99, 20], "-x"),
+        ([1, 2], [None, 20], "-x"),
+        ([None], [None], "-"),
+        ([0, 1], [10, 20], "xx"),
+        ([1, 2], [-10, -5], "xx"),
+    ],
+)
+def test_points_that_no_other_beats_are_on_it(costs, scores, expected: str) -> None:
+    assert "".join("x" if on else "-" for on in on_frontier(costs, scores)) == expected
+
+
+def test_it_is_what_the_definition_says_of_each_pair() -> None:
+    lot = random.Random(1)
+    for _ in range(50):
+        points = [(lot.randint(1, 8), lot.randint(1, 8)) for _ in range(12)]
+        beaten = [
+            any(c <= cost and s >= score and (c, s) != (cost, score) for c, s in points)
+            for cost, score in points
+        ]
+        found = on_frontier(*map(list, zip(*points, strict=True)))
+        assert found == [not is_beaten for is_beaten in beaten]

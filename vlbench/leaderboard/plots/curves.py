@@ -1,54 +1,36 @@
-"""The picture of training: loss by step, or validation by epoch, a line for each method."""
+"""The plot of training: loss by step, or validation by epoch, a line for each method."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from vlbench.errors import NothingToReport
-from vlbench.leaderboard.logs import read_log
+from vlbench.leaderboard.logs import Log, read_log
 from vlbench.leaderboard.marks import AVERAGE
-from vlbench.leaderboard.plots.captions import curve_notes
-from vlbench.leaderboard.plots.descriptions import curves_heading
-from vlbench.leaderboard.plots.grid import Grid, grid, rows
-from vlbench.leaderboard.plots.lines import Line, Lines, Logs, loss_lines, validation_lines
-from vlbench.leaderboard.plots.page import (
-    Band,
-    Entry,
-    Look,
-    add_axes,
-    heading,
-    legend,
-    page,
-    small_print,
-    space,
-)
-from vlbench.leaderboard.plots.quantity import Quantity
-from vlbench.leaderboard.scales import linear_ticks, log_ticks, short
-from vlbench.leaderboard.summary import Board
+from vlbench.leaderboard.notes import code_note, data_note, listed_seeds
+from vlbench.leaderboard.plots import Quantity
+from vlbench.leaderboard.sheets import title
+from vlbench.leaderboard.summary import Board, Row
 
-LOOKS = (
-    ("#0072b2", "-"),
-    ("#d55e00", (0, (4, 1.5))),
-    ("#009e73", (0, (1, 1))),
-    ("#cc79a7", (0, (6, 1.5, 1, 1.5))),
-    ("#000000", (0, (2.5, 1.5))),
-    ("#e69f00", (0, (8, 2))),
-    ("#56b4e9", (0, (4, 1.5, 1, 1.5, 1, 1.5))),
-)
-"""Colours of Okabe and Ito (2008), each with dashes of its own: as many lines as are told apart."""
-OTHERS = "#c4c4c4"
-FEW, FEW_BAND, MANY_BAND = 4, 0.15, 0.07
-"""How dark the bands of so many lines are, and of more."""
-TALL = 0.62
-"""Height of axes by their width."""
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+N_BINS = 24
+"""Most points of a line of losses, each the median of a stretch of steps."""
+LOSSES_A_BIN = 2
+"""Least number of losses that a seed should have in a bin."""
+OTHERS: dict[str, Any] = {"color": "#c4c4c4", "linewidth": 0.7}
+Curve = Mapping[float, float]
+"""Height by step or epoch, of one seed."""
+Logs = Mapping[str, Mapping[int, Log]]
+"""By row label and seed."""
 
 
-MADE = {Quantity.LOSS: loss_lines, Quantity.VALIDATION: validation_lines}
 NOTES = {
     Quantity.LOSS: "Loss of training batches: the median of each stretch of steps, then the mean "
     "of the seeds. Band: the lowest and the highest seed.",
@@ -57,24 +39,98 @@ NOTES = {
 }
 
 
+@dataclass(frozen=True)
+class Line:
+    """One method: at each step or epoch the mean of its seeds, the lowest and the highest."""
+
+    row: Row
+    x: Sequence[float]
+    mean: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    n_seeds: int
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes: the losses of a task, or a metric on the validation split."""
+
+    name: str
+    lines: Sequence[Line]
+
+
 def curves(boards: Sequence[Board], folder: Path, quantity: Quantity, width: float = 7.0) -> Figure:
-    """How the runs of the boards trained, from their folders in a results folder."""
-    bands: list[Band] = []
+    """Draw how the runs of the boards trained, from their folders in a results folder."""
+    from matplotlib.lines import Line2D
+
+    from vlbench.leaderboard.plots.style import LINES, Block, draw_blocks
+
+    shown, blocks = [], []
     for board in boards:
         logs = read_logs(board, folder)
-        shown = MADE[quantity](board, logs)
-        if shown:
-            bands += [space(0.2)] if bands else []
-            bands += _bands(board, logs, shown, quantity, width)
-    if not bands:
+        drawn = panels(board, logs, quantity)
+        if not drawn:
+            continue
+        having = {line.row.label for panel in drawn for line in panel.lines}
+        labels = [row.label for row in board.rows if row.label in having]
+        looks: dict[str, dict[str, Any]] = {
+            label: {"color": colour, "linestyle": dashes, "linewidth": 1.1}
+            for label, (colour, dashes) in zip(labels, LINES, strict=False)
+        }
+        legend = [Line2D([], [], label=label, **look) for label, look in looks.items()]
+        grey = sorted(labels[len(looks) :])
+        legend += [Line2D([], [], label="others", **OTHERS)] if grey else []
+        notes = [NOTES[quantity]]
+        if grey:
+            notes.append(
+                f"In colour: the first {len(looks)} of {len(labels)} methods by average; "
+                f"in grey: {', '.join(grey)}. Choose with --method."
+            )
+        notes += [*_without_curve(board, logs), f"Seeds: {listed_seeds(board)}."]
+        notes += [data_note(board, has_counts=False), code_note(board), *board.notes]
+        heading = title(board).replace("test split", quantity.heading)
+        blocks.append(Block(heading, len(drawn), 0.28 * width, legend, notes, has_titles=True))
+        shown.append((drawn, looks))
+    if not blocks:
         raise NothingToReport(
             f"{folder}: No run of these has noted a {quantity} (looked for runs/*/metrics.jsonl)."
         )
-    return page(bands, width)
+    figure, axes_by_block = draw_blocks(blocks, width)
+    for (drawn, looks), grid in zip(shown, axes_by_block, strict=True):
+        for panel, axes in zip(drawn, grid, strict=True):
+            _draw_panel(axes, panel, looks, quantity)
+    return figure
+
+
+def curves_title(boards: Sequence[Board], quantity: Quantity) -> str:
+    """Say what is drawn, and of which boards."""
+    return "; ".join(title(board).replace("test split", quantity.heading) for board in boards)
+
+
+def panels(board: Board, logs: Logs, quantity: Quantity) -> list[Panel]:
+    """Return the axes of a board: each task's losses; or the average, then each main metric."""
+    metrics = list(board.mains.values())
+    if quantity is Quantity.LOSS:
+        names = list(board.mains)
+    else:
+        names = [AVERAGE] * (len(metrics) > 1) + metrics
+    drawn = []
+    for name in names:
+        lines = []
+        for row in board.rows:
+            seeds = list(logs[row.label].values())
+            if quantity is Quantity.LOSS:
+                seed_curves = _losses(seeds, name)
+            else:
+                wanted = metrics if name == AVERAGE else [name]
+                seed_curves = [_validation(log, wanted) for log in seeds]
+            lines += _lines(row, seed_curves)
+        drawn += [Panel(name, lines)] if lines else []
+    return drawn
 
 
 def read_logs(board: Board, folder: Path) -> Logs:
-    """The logs of the runs that count, by row and seed; those without one are left out."""
+    """Return the logs of the runs that count; those without one are left out."""
     read = {
         row.label: {seed: read_log(folder, key) for seed, key in row.runs.items()}
         for row in board.rows
@@ -85,116 +141,76 @@ def read_logs(board: Board, folder: Path) -> Logs:
     }
 
 
-def _bands(
-    board: Board, logs: Logs, shown: Sequence[Lines], quantity: Quantity, width: float
-) -> list[Band]:
-    places = grid(len(shown), width)
-    looks = _looks(board, shown)
-    tall = places.wide * TALL
-    draws = [partial(_draw, places, each, looks, quantity) for each in shown]
-    notes = [NOTES[quantity], *_others(board, looks, shown), *_missing(board, logs)]
-    return [
-        heading(curves_heading(board, quantity), width),
-        space(0.06),
-        *rows(places, draws, tall, above=0.24),
-        space(0.04),
-        legend(_entries(looks, len(_labels(shown))), width),
-        space(0.05),
-        small_print([*notes, *curve_notes(board)], width),
-    ]
+def _lines(row: Row, seed_curves: Sequence[Curve]) -> list[Line]:
+    """The curves of the seeds as one line, over the steps or epochs that all of them have."""
+    kept = [curve for curve in seed_curves if curve]
+    common = sorted(set.intersection(*map(set, kept))) if kept else []
+    if not common:
+        return []
+    heights = [[curve[x] for curve in kept] for x in common]
+    means = [statistics.fmean(values) for values in heights]
+    return [Line(row, common, means, [*map(min, heights)], [*map(max, heights)], len(kept))]
 
 
-def _labels(shown: Sequence[Lines]) -> list[str]:
-    """The methods that have a line."""
-    return list(dict.fromkeys(line.row.label for each in shown for line in each.lines))
+def _losses(seeds: Sequence[Log], task: str) -> list[Curve]:
+    """For each seed the median loss of each stretch of steps, by the stretch's middle."""
+    counts = [len(log.losses.get(task, ())) for log in seeds]
+    n_bins = max(1, min([N_BINS, *(count // LOSSES_A_BIN for count in counts if count)]))
+    size = max((log.last_step for log in seeds), default=0) / n_bins
+    found: list[Curve] = []
+    for log in seeds:
+        bins: dict[int, list[float]] = {}
+        for step, loss in log.losses.get(task, ()):
+            bins.setdefault(min(int(step / size), n_bins - 1), []).append(loss)
+        found.append({(n + 0.5) * size: statistics.median(losses) for n, losses in bins.items()})
+    return found
 
 
-def _looks(board: Board, shown: Sequence[Lines]) -> dict[str, Look]:
-    """Colour and dashes of the first methods, in the board's order: best first, floors last."""
-    there = set(_labels(shown))
-    labels = [row.label for row in board.rows if row.label in there]
+def _validation(log: Log, metrics: Sequence[str]) -> Curve:
+    """The mean of the metrics by epoch, where all of them were measured."""
     return {
-        label: {"color": colour, "linestyle": dashes, "linewidth": 1.1}
-        for label, (colour, dashes) in zip(labels, LOOKS, strict=False)
+        epoch: statistics.fmean(values[metric] for metric in metrics)
+        for epoch, values in log.validations.items()
+        if all(metric in values for metric in metrics)
     }
 
 
-def _draw(
-    places: Grid,
-    shown: Lines,
-    looks: Mapping[str, Look],
-    quantity: Quantity,
-    figure: Figure,
-    left: float,
-    bottom: float,
-) -> Axes:
-    """One pair of axes: the best methods in colour and in front, the others in grey."""
-    axes = add_axes(figure, left, bottom, places.wide, places.wide * TALL)
-    band = FEW_BAND if len(looks) <= FEW else MANY_BAND
-    for line in reversed(shown.lines):
-        _draw_line(axes, line, looks.get(line.row.label), quantity, band)
-    axes.set_title("average" if shown.name == AVERAGE else shown.name, loc="left", pad=3)
+def _without_curve(board: Board, logs: Logs) -> list[str]:
+    """The seeds that have no training curve, as a note."""
+    missing = {
+        row.label: [str(seed) for seed in row.seeds if seed not in logs[row.label]]
+        for row in board.rows
+    }
+    parts = [f"{label} (seed {', '.join(seeds)})" for label, seeds in missing.items() if seeds]
+    return [f"No metrics.jsonl beside the result: {', '.join(parts)}."] if parts else []
+
+
+def _draw_panel(
+    axes: Axes, panel: Panel, looks: Mapping[str, Mapping[str, Any]], quantity: Quantity
+) -> None:
+    """The best methods in colour and in front, the others in grey."""
+    from matplotlib.ticker import MaxNLocator
+
+    from vlbench.leaderboard.plots.style import log_axis
+
+    point: dict[str, Any] = (
+        {"marker": "o", "markersize": 2.5} if quantity is Quantity.VALIDATION else {}
+    )
+    for line in reversed(panel.lines):
+        look = looks.get(line.row.label)
+        if look is None:
+            axes.plot(line.x, line.mean, zorder=2, **OTHERS)
+            continue
+        axes.plot(line.x, line.mean, zorder=3, **look, **point)
+        if line.n_seeds > 1:
+            alpha = 0.15 if len(looks) <= 4 else 0.07
+            band: dict[str, Any] = {"color": look["color"], "alpha": alpha, "linewidth": 0}
+            axes.fill_between(line.x, line.low, line.high, zorder=2.5, **band)
+    axes.set_title(panel.name, pad=3)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.set_xlabel("step" if quantity is Quantity.LOSS else "epoch", labelpad=2)
     if quantity is Quantity.LOSS:
         axes.set_yscale("log")
-    _name_axes(axes, shown, quantity)
-    return axes
-
-
-def _draw_line(axes: Axes, line: Line, look: Look | None, quantity: Quantity, band: float) -> None:
-    if look is None:
-        axes.plot(line.x, line.mean, color=OTHERS, linewidth=0.7, zorder=2)
-        return
-    point: Look = {"marker": "o", "markersize": 2.5} if quantity is Quantity.VALIDATION else {}
-    axes.plot(line.x, line.mean, zorder=3, **look, **point)
-    if line.n > 1:
-        axes.fill_between(
-            line.x, line.low, line.high, color=look["color"], alpha=band, linewidth=0, zorder=2.5
-        )
-
-
-def _name_axes(axes: Axes, shown: Lines, quantity: Quantity) -> None:
-    """Round numbers beside the axes."""
-    last = max(line.x[-1] for line in shown.lines)
-    low, high = axes.get_ylim()
-    if quantity is Quantity.LOSS:
-        axes.set_xlabel("step", labelpad=2)
-        axes.set_ylabel("loss (log scale)", labelpad=2)
-        across, up = linear_ticks(0, axes.get_xlim()[1]), log_ticks(low, high)
+        log_axis(axes.yaxis, "loss (log scale)")
     else:
-        axes.set_xlabel("epoch", labelpad=2)
         axes.set_ylabel("%", labelpad=2)
-        step = max(1, round(last / 6))
-        across, up = [float(n) for n in range(step, int(last) + 1, step)], linear_ticks(low, high)
-    axes.set_xticks(across, [short(value) for value in across])
-    axes.set_yticks(up, [short(value) for value in up])
-    axes.set_yticks([], minor=True)
-    axes.set_ylim(low, high)
-
-
-def _entries(looks: Mapping[str, Look], count: int) -> list[Entry]:
-    entries = [Entry(label, dict(look), is_line=True) for label, look in looks.items()]
-    if count > len(looks):
-        entries.append(Entry("others", {"color": OTHERS, "linewidth": 0.7}, is_line=True))
-    return entries
-
-
-def _others(board: Board, looks: Mapping[str, Look], shown: Sequence[Lines]) -> list[str]:
-    """The methods in grey."""
-    grey = [label for label in _labels(shown) if label not in looks]
-    if not grey:
-        return []
-    return [
-        f"In colour: the first {len(looks)} of {len(looks) + len(grey)} methods by average; "
-        f"in grey: {', '.join(sorted(grey))}. Choose with --method."
-    ]
-
-
-def _missing(board: Board, logs: Logs) -> list[str]:
-    """The seeds that have no training curve."""
-    missing = {
-        row.label: [seed for seed in row.seeds if seed not in logs[row.label]] for row in board.rows
-    }
-    told = [
-        f"{label} (seed {', '.join(map(str, seeds))})" for label, seeds in missing.items() if seeds
-    ]
-    return [f"No metrics.jsonl beside the result: {', '.join(told)}."] if told else []

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vlbench.leaderboard.numbers import deviation, number
-from vlbench.leaderboard.plots.costs import COSTS, Cost
-from vlbench.leaderboard.plots.frontier import on_frontier
-from vlbench.leaderboard.plots.points import score, scored_by
+from vlbench.leaderboard.plots.points import COSTS, Cost, on_frontier, score, scored_by
 from vlbench.leaderboard.scales import Scale, linear_scale, log_scale, short
 from vlbench.leaderboard.site.labels import Box, Label, place_labels
 from vlbench.leaderboard.site.layout import Entry, Place
