@@ -1,116 +1,109 @@
-"""How often the test finds a difference where there is none: nominally in 5 % of the cases.
+"""How often the test finds a difference where there is none, at the levels that Holm reads.
 
-`python benchmarks/error_rate.py [--trials N]` draws scores of two methods that do not differ, in
-many settings, and prints the share of p < 0.05 for each; then the same for normal scores, where so
-many trials are cheap that chance hardly shows. Nothing here is measured on models.
+`python benchmarks/error_rate.py [--trials N]` simulates rows with normal scores that do not differ
+and prints, as multiples of the level, how often p is below it, then how often Holm's procedure over
+many rows finds any difference. *Share* is the seeds' standard deviation (of the mean) by that of
+the examples' part. With *phases* a seed in five jumps by eight of these, like a task that a run
+learns late or not at all. *One side*: only one of the two rows scatters over seeds. Nothing here is
+measured on models.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from vlbench.leaderboard import draws
-from vlbench.leaderboard.draws import student
-from vlbench.leaderboard.pairwise import combined
-from vlbench.leaderboard.statistics import Matrix, compare_scores
+from vlbench.leaderboard.statistics import LEVEL, holm, student
 
+Numbers = npt.NDArray[np.float64]
 Rng = np.random.Generator
-DRAWS = 1000
-"""A share over thousands of trials needs fewer draws in each than one comparison does."""
+LEVELS = (0.05, 0.01, 0.05 / 27)
+SHARES = (0.0, 0.5, 1.0, 1.8, 3.0, 5.0)
+N_CLUSTERS = 400
+REST = 0.3
+"""Share of the examples' variance that is a seed's own."""
+JUMP, JUMPS = 8.0, 0.2
 
 
 class Setting(NamedTuple):
-    """Where two equal methods are compared."""
+    """Rows that do not differ, and how they scatter."""
 
-    name: str
-    sizes: tuple[int, ...]
     seeds: int
-    seed_share: float
-    """Standard deviation of a seed's mean difference, about, in units of the examples' mean's."""
-    scores: Callable[[Rng, Matrix], Matrix]
-    """Scores of one method from their expectation's logits."""
+    share: float
+    has_phases: bool = False
+    is_one_sided: bool = False
 
 
-def right_or_wrong(rng: Rng, logits: Matrix) -> Matrix:
-    """Scores of 0 and 1."""
-    return (rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(np.float64)
+def seed_means(rng: Rng, setting: Setting, shape: tuple[int, ...], spread: float) -> Numbers:
+    """Means of each seed: (*shape, seeds), their own part of the examples' variance included."""
+    size = (*shape, setting.seeds)
+    means: Numbers = rng.normal(0.0, spread * np.sqrt(setting.seeds), size)
+    if setting.has_phases:
+        means += JUMP * (rng.random(size) < JUMPS)
+    return means + rng.normal(0.0, np.sqrt(REST / 2 * setting.seeds), size)
 
 
-def seeds_agree(rng: Rng, logits: Matrix) -> Matrix:
-    """Scores of 0 and 1, where a method's seeds fail on the same examples."""
-    return (rng.random(logits.shape[1]) < 1 / (1 + np.exp(-logits))).astype(np.float64)
+def error_rates(setting: Setting, trials: int) -> list[float]:
+    """The share of trials with p below each of the levels, by the level."""
+    rng = np.random.default_rng(0)
+    both = setting.share / np.sqrt(2)
+    a = seed_means(rng, setting, (trials,), setting.share if setting.is_one_sided else both)
+    b = seed_means(rng, setting, (trials,), 0.0 if setting.is_one_sided else both)
+    difference = a.mean(-1) - b.mean(-1) + rng.normal(0.0, np.sqrt(1 - REST), trials)
+    p = p_of(rng, difference, a, b)
+    return [float((p < level).mean()) / level for level in LEVELS]
 
 
-def like_cider(rng: Rng, logits: Matrix) -> Matrix:
-    """Skewed positive scores."""
-    scores: Matrix = rng.gamma(1.5, 1.0, logits.shape) * np.exp(0.5 * logits)
-    return scores
+def family_error(setting: Setting, rows: int, trials: int) -> float:
+    """How often Holm's procedure finds any of `rows` to differ from one that is no better."""
+    rng = np.random.default_rng(1)
+    spread = setting.share / np.sqrt(2)
+    one = seed_means(rng, setting, (trials, 1), spread)
+    others = seed_means(rng, setting, (trials, rows), spread)
+    own = rng.normal(0.0, np.sqrt((1 - REST) / 2), (trials, rows + 1))
+    difference = one.mean(-1) - others.mean(-1) + own[:, :1] - own[:, 1:]
+    p = p_of(rng, difference, np.broadcast_to(one, others.shape), others)
+    return float(np.mean([min(holm(trial.tolist())) < LEVEL for trial in p]))
 
 
-SHARES, RESTS = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 20.0), (0.0, 0.25, 0.5, 0.75, 1.0)
-ONE, FOUR = (400,), (300, 200, 150, 100)
-KINDS = {"right or wrong": right_or_wrong, "seeds agree": seeds_agree, "like CIDEr": like_cider}
-SETTINGS = [
-    Setting(f"{kind}, {len(sizes)} task{'s' * (len(sizes) > 1)}", sizes, seeds, share, scores)
-    for kind, scores in KINDS.items()
-    for sizes in (ONE, FOUR)
-    for seeds, share in ((1, 0.0), (3, 0.0), (3, 1.0), (3, 5.0), (5, 0.0), (5, 1.0), (5, 5.0))
-]
-
-
-def error_rate(setting: Setting, trials: int, seed: int = 0) -> float:
-    """The share of trials with p < 0.05."""
-    rng = np.random.default_rng(seed)
-    found = [compare_scores(*_equal_methods(rng, setting)).p < 0.05 for _ in range(trials)]
-    return float(np.mean(found))
-
-
-def _equal_methods(rng: Rng, setting: Setting) -> tuple[list[Matrix], list[Matrix]]:
-    """Two methods whose seeds and examples differ, but not their expected score."""
-    shifts = rng.normal(0.0, 1.0, (2, setting.seeds, 1))
-    sides: tuple[list[Matrix], list[Matrix]] = ([], [])
-    for n in setting.sizes:
-        hard = rng.normal(0.0, 1.0, n)  # for both
-        unit = setting.seed_share * 2.5 / np.sqrt(sum(setting.sizes))
-        for side, shift in zip(sides, shifts, strict=True):
-            taste = rng.normal(0.0, 1.0, n)  # examples that suit one method
-            side.append(setting.scores(rng, hard + taste + unit * shift))
-    return sides
-
-
-def normal_rate(seeds: int, share: float, rest: float, trials: int = 100_000) -> float:
-    """The share of p < 0.05 with normal scores; `rest` of the examples' variance is by seed."""
-    rng = np.random.default_rng(seeds)
-    by_seed = rng.normal(0.0, np.sqrt(share**2 + rest), (trials, seeds))
-    means = by_seed + rng.normal(0.0, np.sqrt(1 - rest), (trials, 1))
-    rests = np.full(trials, rest / seeds)
-    found = combined(means, 1 - rest + rests, rests, most=1000)
-    p = student(np.abs(found.difference) / np.sqrt(found.variance), found.freedom)
-    return float((p < 0.05).mean())
+def p_of(rng: Rng, difference: Numbers, a: Numbers, b: Numbers) -> Numbers:
+    """The p values of differences whose examples' part has variance 1, estimated by clusters."""
+    examples = rng.chisquare(N_CLUSTERS - 1, difference.shape) / (N_CLUSTERS - 1) - REST
+    k = a.shape[-1]
+    variances = [side.var(axis=-1, ddof=1) / k for side in (a, b)]
+    freedoms = [np.full(difference.shape, k - 1.0)] * 2
+    return student(difference, examples, variances, freedoms, N_CLUSTERS - 1.0)[2]
 
 
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=2000)
+    parser.add_argument("--trials", type=int, default=200_000)
     trials = parser.parse_args().trials
-    draws.DRAWS = DRAWS
-    print(f"{'scores':<26}{'seeds':>6}{'seed share':>12}{'p < 0.05':>10}")
-    for setting in SETTINGS:
-        rate = 100 * error_rate(setting, trials)
-        share = f"{setting.seed_share:g}"
-        print(f"{setting.name:<26}{setting.seeds:>6}{share:>12}{rate:>9.1f} %", flush=True)
-    noise = 196 * (0.05 * 0.95 / trials) ** 0.5
-    print(f"{trials} trials each: a true 5 % shows as {5 - noise:.1f} to {5 + noise:.1f} %.\n")
-    print("normal scores: seeds, then the lowest and the highest share of p < 0.05")
-    for seeds in (2, 3, 4, 5, 10):
-        rates = [100 * normal_rate(seeds, *each) for each in itertools.product(SHARES, RESTS)]
-        print(f"{seeds:>2} {min(rates):>6.1f} % {max(rates):>6.1f} %")
+    names = "  ".join(f"p<{level:.4g}" for level in LEVELS)
+    print(f"rate of p below a level, by the level\nseeds share phases one side  {names}")
+    for seeds in (3, 5):
+        for has_phases in (False, True):
+            for is_one_sided in (False, True):
+                for share in SHARES:
+                    setting = Setting(seeds, share, has_phases, is_one_sided)
+                    rates = "  ".join(f"{rate:7.2f}" for rate in error_rates(setting, trials))
+                    marks = f"{'yes' if has_phases else '-':>6} {'yes' if is_one_sided else '-':>8}"
+                    print(f"{seeds:5} {share:5g} {marks}  {rates}", flush=True)
+    print(f"\nfamily-wise error at {100 * LEVEL:g} %\nseeds share phases     17 rows  26 rows")
+    for seeds in (3, 5):
+        for has_phases in (False, True):
+            for share in SHARES:
+                setting = Setting(seeds, share, has_phases)
+                errors = [100 * family_error(setting, rows, trials // 40) for rows in (17, 26)]
+                shown = "  ".join(f"{error:5.1f} %" for error in errors)
+                print(
+                    f"{seeds:5} {share:5g} {'yes' if has_phases else '-':>6}     {shown}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from vlbench.leaderboard.marks import AVERAGE
 from vlbench.leaderboard.report import sheets
 from vlbench.leaderboard.results import read_results
 from vlbench.leaderboard.selection import suite_tasks
-from vlbench.leaderboard.statistics import LEVEL, Comparison, holm
+from vlbench.leaderboard.statistics import LEVEL, Test, holm, holm_levels
 from vlbench.leaderboard.summary import Board, Row, summarise
 from vlbench.leaderboard.ties import with_ties
 
@@ -71,10 +71,10 @@ FINDINGS = """\
 ## What of the paper's findings is seen here
 
 The findings are those of VL-Adapter (Sung, Cho, Bansal, CVPR 2022) on CLIP-BART and real data.
-Each is held against the average of the four tasks by the paired test; p is Holm-corrected over all
-rows of this table, the interval is not. *Not contradicted* means that no difference was shown,
-which is less than being equal: the interval says how far apart the two may be, and three seeds are
-few.
+Each is tested on the average of the four tasks; p is Holm-adjusted over all rows of this table, and
+the simultaneous 95 % interval leaves out 0 exactly where a difference is seen. *Not contradicted*
+means that no difference was shown, which is less than being equal: the interval says how far apart
+the two may be, and three seeds are few.
 """
 
 
@@ -109,14 +109,16 @@ def findings(found: list[Board]) -> str:
         for claim in CLAIMS
         if (item := _average(board, claim, examples)) is not None
     ]
-    adjusted = holm([item.tested.p for _, _, item in rows if item.tested])
+    p_values = [item.tested.p for _, _, item in rows if item.tested]
+    family = zip(holm(p_values), holm_levels(p_values), strict=True)
     lines = [
-        "| finding | suite | A | B | A - B (95 %) | p (Holm) | here |",
+        "| finding | suite | A | B | A - B (interval) | p (Holm) | here |",
         "| --- | --- | ---: | ---: | ---: | ---: | --- |",
     ]
-    for (claim, suite, item), p in zip(rows, adjusted, strict=True):
+    for (claim, suite, item), (p, level) in zip(rows, family, strict=True):
         assert item.tested is not None and item.a is not None and item.b is not None
-        numbers = f"{item.tested.difference:+.1f} ({item.tested.low:.1f} to {item.tested.high:.1f})"
+        low, high = item.tested.interval(level)
+        numbers = f"{item.tested.difference:+.1f} ({low:.1f} to {high:.1f})"
         shown = "<0.001" if p < 0.001 else f"{p:.3f}"
         verdict = _verdict(claim, item.tested, p)
         lines.append(
@@ -143,7 +145,7 @@ def _row(board: Board, method: str) -> Row | None:
     return found[0] if found else None
 
 
-def _verdict(claim: Claim, tested: Comparison, p: float) -> str:
+def _verdict(claim: Claim, tested: Test, p: float) -> str:
     place = "behind" if tested.difference < 0 else "ahead"
     if p < LEVEL:
         holds = place == "behind" if claim.is_worse else place == "ahead"

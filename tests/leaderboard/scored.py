@@ -39,7 +39,8 @@ def write_predictions(folder: Path, key: str, task: str, scores: Sequence[float]
     file = folder / "runs" / key / "predictions" / f"{task}.parquet"
     file.parent.mkdir(parents=True, exist_ok=True)
     ids = [f"{task}-{n:04}" for n in range(len(scores))]
-    pq.write_table(pa.table({"id": ids, "score": list(map(float, scores))}), file)
+    columns = {"id": ids, "score": list(map(float, scores)), "images": [[name] for name in ids]}
+    pq.write_table(pa.table(columns), file)
     return file
 
 

@@ -120,7 +120,7 @@ def test_what_the_baseline_never_had_is_no_loss(tmp_path: Path) -> None:
 
 def test_nothing_compared_never_passes(tmp_path: Path) -> None:
     write_image_text(tmp_path / "old", "compacter", None, None, 40, None, seed=1)
-    write_image_text(tmp_path / "new", "compacter", 20, 30, 40, 40)
+    write_image_text(tmp_path / "new", "compacter", 20, 30, None, 40)
     pairs = both_sides("compacter", None, tmp_path / "new", tmp_path / "old", Filters())
     found = gate(pairs, 1)
     assert not found.is_passed

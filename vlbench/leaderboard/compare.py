@@ -1,8 +1,8 @@
 """Two rows held against each other, task by task and on average: by how much they differ, how sure.
 
 A and B may come from two folders of results. They are compared where suite, edition, backbone and
-its weights, scope, limit and a task's data are the same, on the seeds that both have; anything else
-is told as not comparable, with the reason. All tests of one comparison are a family, for Holm.
+its weights, scope, limit and a task's data are the same; anything else is told as not comparable,
+with the reason. All tests of one comparison are a family, for Holm.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import replace
 
 from vlbench.errors import DataError
 from vlbench.leaderboard.compared import Item, Pair, Side
+from vlbench.leaderboard.examples import refuse_other_examples
 from vlbench.leaderboard.marks import AVERAGE
 from vlbench.leaderboard.numbers import number
-from vlbench.leaderboard.pairs import paired
-from vlbench.leaderboard.statistics import Matrix, compare_scores, holm
+from vlbench.leaderboard.statistics import holm, holm_levels, test_difference
+from vlbench.leaderboard.summary import Row
 from vlbench.printable import printable
 
 PLACE = ("suite", "edition", "backbone", "scope", "limit")
@@ -28,11 +29,14 @@ def compare(a_sides: Sequence[Side], b_sides: Sequence[Side]) -> list[Pair]:
     """The comparisons of A and B wherever one of them is."""
     labels = [_label(a_sides, b_sides), _label(b_sides, a_sides)]
     pairs = [_pair(a, b, labels) for a, b in _matched(a_sides, b_sides)]
-    tested = [item.tested for pair in pairs for item in pair.items if item.tested]
-    adjusted = iter(holm([each.p for each in tested]))
+    p = [item.tested.p for pair in pairs for item in pair.items if item.tested]
+    family = iter(zip(holm(p), holm_levels(p), strict=True))
 
     def with_holm(item: Item) -> Item:
-        return replace(item, p_holm=next(adjusted)) if item.tested else item
+        if item.tested is None:
+            return item
+        p_holm, level = next(family)
+        return replace(item, p_holm=p_holm, level=level)
 
     return [replace(pair, items=[with_holm(item) for item in pair.items]) for pair in pairs]
 
@@ -111,8 +115,7 @@ def _task(a: Side, b: Side, item: Item) -> Item:
     reason = _obstacle(a, b, item)
     if reason:
         return replace(item, reason=reason)
-    seeds = sorted(a.seeds(item.metric) & b.seeds(item.metric))
-    return _tested(a, b, item, {item.task: item.metric}, seeds)
+    return _tested(a, b, item, {item.task: item.metric})
 
 
 def _obstacle(a: Side, b: Side, item: Item) -> str:
@@ -128,62 +131,60 @@ def _obstacle(a: Side, b: Side, item: Item) -> str:
         return f"data {ours.data_fingerprint[:8]} against {theirs.data_fingerprint[:8]}"
     if ours.n_examples != theirs.n_examples:
         return f"{ours.n_examples:,} examples against {theirs.n_examples:,}"
-    here, there = a.seeds(item.metric), b.seeds(item.metric)
-    if not here & there:
-        return f"no seed in common (A: {_listed(here)}; B: {_listed(there)})"
     return ""
 
 
 def _average(a: Side, b: Side, items: Sequence[Item]) -> Item:
-    """The average, where all of its tasks can be compared on a seed that has them all."""
+    """The average, where all of its tasks can be compared."""
     average = Item(AVERAGE, AVERAGE)
     missing = [item.task for item in items if item.tested is None]
     if missing:
         return replace(average, reason=f"{', '.join(missing)} cannot be compared")
-    common = set.intersection(*(set(item.seeds) for item in items))
-    if not common:
-        return replace(average, reason="no seed in common has all tasks")
-    return _tested(a, b, average, {item.task: item.metric for item in items}, sorted(common))
+    return _tested(a, b, average, {item.task: item.metric for item in items})
 
 
-def _tested(a: Side, b: Side, item: Item, metrics: dict[str, str], seeds: Sequence[int]) -> Item:
+def _tested(a: Side, b: Side, item: Item, metrics: dict[str, str]) -> Item:
     """The item with both values and the test of their difference."""
-    row_a, row_b = (
-        replace(side.row, runs={seed: side.row.runs[seed] for seed in seeds}) for side in (a, b)
-    )
+    rows = []
+    for name, side in (("A", a), ("B", b)):
+        seeds = sorted(set.intersection(*(side.seeds(metric) for metric in metrics.values())))
+        if not seeds:
+            return replace(item, reason=f"no seed of {name} has all tasks")
+        rows.append(replace(side.row, runs={seed: side.row.runs[seed] for seed in seeds}))
     try:
-        ours, theirs = paired(row_a, row_b, list(metrics), a.examples, b.examples)
-        _check_recorded("A", a, metrics, seeds, ours)
-        _check_recorded("B", b, metrics, seeds, theirs)
+        ours, theirs = (
+            side.examples.row_scores(row, list(metrics))
+            for side, row in zip((a, b), rows, strict=True)
+        )
+        for task in metrics:
+            tested = [
+                (row.label, seed, side.examples.scores(key, task).ids)
+                for side, row in zip((a, b), rows, strict=True)
+                for seed, key in list(row.runs.items())[:1]
+            ]
+            refuse_other_examples(task, tested[1], tested[0])
+        for name, side, row in zip("AB", (a, b), rows, strict=True):
+            _check_recorded(name, side, row, metrics)
     except DataError as error:
         return replace(item, reason=printable(str(error)))
     return replace(
         item,
-        a=_mean(ours),
-        b=_mean(theirs),
-        seeds=tuple(seeds),
-        tested=compare_scores(ours, theirs),
+        a=100 * ours.mean,
+        b=100 * theirs.mean,
+        seeds_a=tuple(rows[0].runs),
+        seeds_b=tuple(rows[1].runs),
+        tested=test_difference(ours, theirs),
     )
 
 
-def _check_recorded(
-    name: str, side: Side, metrics: dict[str, str], seeds: Sequence[int], matrices: Sequence[Matrix]
-) -> None:
+def _check_recorded(name: str, side: Side, row: Row, metrics: dict[str, str]) -> None:
     """Refuse predictions that do not give the values which the report prints."""
-    for metric, matrix in zip(metrics.values(), matrices, strict=True):
-        for seed, scores in zip(seeds, matrix, strict=True):
-            given, recorded = 100 * float(scores.mean()), side.value(metric, seed) or 0.0
+    for task, metric in metrics.items():
+        for seed, key in row.runs.items():
+            given = 100 * float(side.examples.scores(key, task).values.mean())
+            recorded = side.value(metric, seed) or 0.0
             if abs(given - recorded) > ROUNDING * max(1.0, abs(recorded)):
                 raise DataError(
-                    f"{name}'s predictions of run {side.row.runs[seed]} give {number(given)} for "
+                    f"{name}'s predictions of run {key} give {number(given)} for "
                     f"{metric}, its result says {number(recorded)}"
                 )
-
-
-def _mean(matrices: Sequence[Matrix]) -> float:
-    """The mean over tasks of what each has over seeds and examples, in percent."""
-    return 100 * sum(float(matrix.mean()) for matrix in matrices) / len(matrices)
-
-
-def _listed(seeds: Iterable[int]) -> str:
-    return ", ".join(map(str, sorted(seeds)))

@@ -11,7 +11,7 @@ from vlbench.leaderboard.gate import Gate
 from vlbench.leaderboard.statistics import LEVEL
 from vlbench.printable import printable_json
 
-SCHEMA = "vlbench.compare/1"
+SCHEMA = "vlbench.compare/2"
 
 
 def compare_json(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> str:
@@ -41,16 +41,15 @@ def _item(pair: Pair, item: Item) -> dict[str, Any]:
         "verdict": item.verdict,
         "reason": item.reason or None,
         "difference": tested.difference if tested else None,
-        "low": tested.low if tested else None,
-        "high": tested.high if tested else None,
+        "low": item.interval[0] if item.interval else None,
+        "high": item.interval[1] if item.interval else None,
+        "level": item.level if tested else None,
         "p": tested.p if tested else None,
         "p_holm": item.p_holm,
         "n_examples": tested.n_examples if tested else None,
-        "n_seeds": tested.n_seeds if tested else None,
-        "seeds": list(item.seeds),
-        "test": tested.test if tested else None,
-        "a": _side(pair.a, item, item.a),
-        "b": _side(pair.b, item, item.b),
+        "test": tested.name if tested else None,
+        "a": _side(pair.a, item, item.a, item.seeds_a),
+        "b": _side(pair.b, item, item.b, item.seeds_b),
     }
 
 
@@ -59,8 +58,10 @@ def _place(pair: Pair) -> dict[str, Any]:
     return {name: getattr(pair.board, name) for name in names}
 
 
-def _side(side: Side | None, item: Item, value: float | None) -> dict[str, Any] | None:
-    """Who it was, its mean over the common seeds, and what that stands on."""
+def _side(
+    side: Side | None, item: Item, value: float | None, seeds: Sequence[int]
+) -> dict[str, Any] | None:
+    """Who it was, its mean over seeds, and what that stands on."""
     if side is None:
         return None
     row, ground = side.row, side.board.grounds.get(item.task)
@@ -71,7 +72,7 @@ def _side(side: Side | None, item: Item, value: float | None) -> dict[str, Any] 
         "card_hash": row.facts["card_hash"],
         "results": str(side.examples.folder),
         "value": value,
-        "runs": {str(seed): row.runs[seed] for seed in item.seeds or row.seeds},
+        "runs": {str(seed): row.runs[seed] for seed in seeds or row.seeds},
         "data_fingerprint": ground.data_fingerprint if ground else None,
     }
 

@@ -18,7 +18,7 @@ HEADINGS = (
     Heading("A", "%"),
     Heading("B", "%"),
     Heading("A\N{NO-BREAK SPACE}\N{MINUS SIGN}\N{NO-BREAK SPACE}B", "points"),
-    Heading("95\N{NO-BREAK SPACE}% interval", "points"),
+    Heading("interval", "points"),
     Heading("p", "Holm"),
     Heading("examples", "x seeds"),
     Heading("verdict"),
@@ -51,7 +51,7 @@ def in_words(item: Item) -> str:
     if item.tested is None:
         return f"{name} not comparable: {item.reason}"
     tested = item.tested
-    sure = f"95 % interval {_interval(item)}, p {p_value(item.p_holm)}"
+    sure = f"simultaneous 95 % interval {_interval(item)}, p {p_value(item.p_holm)}"
     counts = f"{tested.n_examples:,} examples x {counted_seeds(tested.n_seeds)}"
     return (
         f"{name} {number(item.a)} against {number(item.b)}, {signed(tested.difference)} points "
@@ -59,9 +59,10 @@ def in_words(item: Item) -> str:
     )
 
 
-def counted_seeds(n: int) -> str:
-    """`1 seed`, `3 seeds`."""
-    return f"{n} seed{'s' * (n != 1)}"
+def counted_seeds(n_seeds: tuple[int, int]) -> str:
+    """`1 seed`, `3 seeds`, `3 and 5 seeds`: of A and B."""
+    numbers = " and ".join(str(n) for n in dict.fromkeys(n_seeds))
+    return f"{numbers} seed{'s' * (n_seeds != (1, 1))}"
 
 
 def p_value(p: float | None) -> str:
@@ -104,14 +105,14 @@ def _row(item: Item) -> list[Cell]:
         Cell(signed(tested.difference)),
         Cell(_interval(item)),
         Cell(p_value(item.p_holm)),
-        Cell(f"{tested.n_examples:,} x {tested.n_seeds}"),
+        Cell(f"{tested.n_examples:,} x {counted_seeds(tested.n_seeds).partition(' seed')[0]}"),
         Cell(item.verdict),
     ]
 
 
 def _interval(item: Item) -> str:
-    assert item.tested is not None
-    return f"{signed(item.tested.low)} to {signed(item.tested.high)}"
+    assert item.interval is not None
+    return " to ".join(map(signed, item.interval))
 
 
 def _notes(pair: Pair, tests: int) -> Iterator[str]:
@@ -121,9 +122,9 @@ def _notes(pair: Pair, tests: int) -> Iterator[str]:
     yield from [f"Not comparable: {pair.missing}."] if pair.missing else []
     compared = [item for item in pair.items if item.tested]
     if compared:
-        yield f"Percent (CIDEr x 100); {_seeds(compared)}."
+        yield "Percent (CIDEr x 100); mean over seeds."
         yield _test_note(compared, tests)
-        if any(item.tested and item.tested.n_seeds == 1 for item in compared):
+        if any(item.tested and 1 in item.tested.n_seeds for item in compared):
             yield ONE_SEED
     yield from _side_notes("A", pair.a)
     yield from _side_notes("B", pair.b)
@@ -135,26 +136,18 @@ def _notes(pair: Pair, tests: int) -> Iterator[str]:
             yield "The cards of A and B differ: the method or a task has changed in between."
 
 
-def _seeds(compared: Sequence[Item]) -> str:
-    """Which seeds the values are means over."""
-    sets = {item.seeds for item in compared}
-    if len(sets) == 1:
-        return f"mean over the seeds that both have: {_listed(sets.pop())}"
-    each = ", ".join(f"{item.task} {_listed(item.seeds)}" for item in compared)
-    return f"mean over the seeds that both have: {each}"
-
-
 def _test_note(compared: Sequence[Item], tests: int) -> str:
     names: dict[str, list[str]] = {}
     for item in compared:
         if item.tested:
-            names.setdefault(item.tested.test, []).append(item.task)
+            names.setdefault(item.tested.name, []).append(item.task)
     used = "; ".join(
         test if len(names) == 1 else f"{test} ({', '.join(tasks)})" for test, tasks in names.items()
     )
     return (
-        f"Test: {used}; two-sided, p adjusted after Holm over the {tests} tests of this "
-        f"comparison, a difference is shown below {LEVEL:g}. Intervals are not adjusted."
+        f"Test: {used}; two-sided; p is Holm-adjusted over the {tests} tests of this comparison, "
+        f"and a difference is shown below {LEVEL:g}, where the simultaneous 95 % interval leaves "
+        "out 0."
     )
 
 

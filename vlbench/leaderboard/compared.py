@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from vlbench.leaderboard.examples import Examples
 from vlbench.leaderboard.marks import AVERAGE
-from vlbench.leaderboard.statistics import LEVEL, Comparison
+from vlbench.leaderboard.statistics import LEVEL, Test
 from vlbench.leaderboard.summary import Board, Row
 from vlbench.printable import printable
 
@@ -48,12 +48,14 @@ class Item:
     task: str
     metric: str
     a: float | None = None
-    """Mean over the common seeds."""
+    """Mean over its seeds."""
     b: float | None = None
-    seeds: tuple[int, ...] = ()
-    """Those that both have."""
-    tested: Comparison | None = None
+    seeds_a: tuple[int, ...] = ()
+    seeds_b: tuple[int, ...] = ()
+    tested: Test | None = None
     p_holm: float | None = None
+    level: float = LEVEL
+    """At which Holm's procedure tests it."""
     reason: str = ""
     """Why it cannot be compared; empty where it was."""
 
@@ -61,6 +63,11 @@ class Item:
     def is_shown(self) -> bool:
         """Whether the test tells the two apart."""
         return self.p_holm is not None and self.p_holm < LEVEL
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The interval at Holm's level, which leaves out 0 exactly where a difference is shown."""
+        return None if self.tested is None else self.tested.interval(self.level)
 
     @property
     def verdict(self) -> str:

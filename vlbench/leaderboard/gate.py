@@ -94,10 +94,10 @@ def gate(pairs: Sequence[Pair], max_drop: float) -> Gate:
 
 
 def _lost_seeds(pair: Pair, item: Item) -> tuple[int, ...]:
-    """The seeds of B's value of a task that were not compared; those of the average are told so."""
+    """The seeds of B's value of a task that A lacks; those of the average are told so."""
     if pair.b is None or item.metric == AVERAGE:
         return ()
-    return tuple(sorted(pair.b.seeds(item.metric) - set(item.seeds)))
+    return tuple(sorted(pair.b.seeds(item.metric) - set(item.seeds_a)))
 
 
 def count_compared(pairs: Sequence[Pair]) -> int:

@@ -1,146 +1,233 @@
-"""Whether two methods differ: paired bootstrap over examples with seeds as a second level.
+"""Whether two rows differ: Student's t on a difference that scatters over examples and over seeds.
 
-Examples are drawn with replacement within each task (Efron and Tibshirani, 1993), the same for A
-and B. Seeds are too few to be drawn: three of them would make every interval too narrow. Their
-variance is estimated from the seeds' means and added (`pairwise.py`), and the draws are spread by a
-chi-square as in Student's t: the fewer seeds, and the more they differ, the wider. The degrees of
-freedom are (seeds - 1) x total variance / seeds' variance; Satterthwaite's, with the ratio squared,
-finds differences too often with three seeds. How often a difference is found where there is none:
-`benchmarks/error_rate.py`, docs/statistics.md.
+Examples are paired, as both rows answer the same ones, and clustered, as questions about one
+picture share it. Seeds are not paired: row A's third seed has nothing in common with row B's. So
 
-One seed says nothing about others: then the claim is about these two sets of trained weights.
+    variance = examples - rest + var_A / k_A + var_B / k_B
+
+with examples: the clustered variance of the mean of the differences; var: the sample variance of a
+row's k seed means; rest: what of a row's seeds scatters over examples, which both contain. Its degrees of freedom are those of Welch
+(1947) for the seeds' part, times variance / seeds' part, at most clusters - 1: the ratio is not
+squared, as Satterthwaite has it, since that errs too often in the tail that Holm's correction reads
+(`benchmarks/error_rate.py`, docs/statistics.md). There are no random draws: the same scores give
+the same p everywhere.
+
+A row with one seed says nothing about others: then the claim is about that set of trained weights.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse, special
 
-from vlbench.leaderboard.draws import student
-from vlbench.leaderboard.pairwise import Draws, Pairwise, averaged, pairwise, scatter
-
-Matrix = npt.NDArray[np.float64]
-"""(seeds, examples): scores as fractions, as predictions store them."""
-
+Numbers = npt.NDArray[np.float64]
 LEVEL = 0.05
-RARE = 0.002
-"""Ten of 10,000 draws: a smaller p is Student's, for draws are too few to tell it."""
-SPREAD = 2**31
-"""Numbers the random numbers that spread the draws; tasks have lower ones."""
-BOOTSTRAP = "paired bootstrap"
+ROUNDING = 1e-10
+"""A standard error that is smaller, relative to the difference, is rounding."""
+STUDENT = "Student's t, examples paired, seeds unpaired (Welch)"
 MCNEMAR = "exact McNemar"
 
 
-class Comparison(NamedTuple):
-    """A held against B, in percent points; positive where A is better."""
+class RowScores(NamedTuple):
+    """A row's scores on one task, or on the plain mean of several, as fractions."""
+
+    seed_means: Numbers
+    """(seeds,): mean over examples, then over tasks."""
+    example_means: Sequence[Numbers]
+    """For each task (examples,): mean over seeds."""
+    clusters: Sequence[npt.NDArray[np.intp]]
+    """For each task (examples,): the number of the cluster that an example belongs to."""
+    rest: float
+    """Variance of the mean by what scatters over examples and seeds alike."""
+
+    @classmethod
+    def of(
+        cls, scores: Sequence[Numbers], clusters: Sequence[npt.NDArray[np.intp]] | None = None
+    ) -> RowScores:
+        """Sum up scores, for each task (seeds, examples); by default each example is a cluster."""
+        clusters = clusters or [np.arange(task.shape[1]) for task in scores]
+        seed_means = np.mean([task.mean(axis=1) for task in scores], axis=0)
+        means = [task.mean(axis=0) for task in scores]
+        k, rest = len(seed_means), 0.0
+        if k > 1:
+            parts = [
+                _clustered_variance(task - own, groups)[0].sum() / ((k - 1) * k)
+                for task, own, groups in zip(scores, means, clusters, strict=True)
+            ]
+            rest = float(sum(parts)) / len(scores) ** 2
+        return cls(seed_means, means, clusters, rest)
+
+    @property
+    def n_examples(self) -> int:
+        """Number of examples of all tasks."""
+        return sum(len(means) for means in self.example_means)
+
+    @property
+    def mean(self) -> float:
+        """Plain mean of the tasks, over seeds and examples."""
+        return float(self.seed_means.mean())
+
+
+@dataclass(frozen=True)
+class Test:
+    """The test of A against B, in percent points; the difference is positive where A is better."""
+
+    __test__ = False  # no test of pytest's
 
     difference: float
-    low: float
-    """The 95 % interval's lower end."""
-    high: float
+    standard_error: float
+    freedom: float
+    """Degrees of freedom."""
     p: float
-    """Two-sided."""
+    """Two-sided, for this test alone."""
     n_examples: int
-    n_seeds: int
-    test: str
+    n_seeds: tuple[int, int]
+    """Of A and of B."""
+    name: str = STUDENT
+    discordant: tuple[int, int] = (0, 0)
+    """McNemar: the examples that only A, and only B, has right."""
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """Return the 1 - `level` confidence interval, which leaves out 0 exactly where p < level.
+
+        McNemar's is that of Clopper and Pearson (1934), given the number of discordant examples.
+        """
+        if self.name == MCNEMAR:
+            return self._mcnemar_interval(level)
+        if self.standard_error == 0:  # a sign test
+            reach = 0.0 if self.p < level else abs(self.difference)
+        else:
+            reach = -float(special.stdtrit(self.freedom, level / 2)) * self.standard_error
+        return self.difference - reach, self.difference + reach
+
+    def _mcnemar_interval(self, level: float) -> tuple[float, float]:
+        only_a, only_b = self.discordant
+        low = special.betaincinv(only_a, only_b + 1, level / 2) if only_a else 0.0
+        high = special.betaincinv(only_a + 1, only_b, 1 - level / 2) if only_b else 1.0
+        scale = 100 * (only_a + only_b) / self.n_examples
+        return float((2 * low - 1) * scale), float((2 * high - 1) * scale)
 
 
-def compare_scores(a: Sequence[Matrix], b: Sequence[Matrix]) -> Comparison:
-    """Compare A with B on one task, or on the plain mean of several.
-
-    a, b: per task (seeds, examples), paired in both. p is below 5 % exactly where the interval
-    leaves out 0, but for one seed's right-or-wrong answers to one task: there p is exact McNemar's,
-    which may disagree with the interval at its very edge. With one seed the claim is about these
-    trained weights only.
-    """
-    both = together([np.stack(sides) for sides in zip(a, b, strict=True)])
-    difference, variance, freedom = (float(each[0]) for each in scatter(both, 0, [1]))
-    drawn = both.drawn([0, 1])
-    low, high, p = judge(difference, variance, freedom, drawn[:, 0] - drawn[:, 1], both.n_examples)
-    n_seeds = len(a[0])
-    ends = (100 * difference, 100 * low, 100 * high)
-    found = Comparison(*ends, p, both.n_examples, n_seeds, BOOTSTRAP)
-    if len(a) == 1 and n_seeds == 1 and is_binary(a[0]) and is_binary(b[0]):
-        return found._replace(p=mcnemar(a[0][0], b[0][0])[2], test=MCNEMAR)
-    return found
+def test_difference(a: RowScores, b: RowScores) -> Test:
+    """Test A against B. Right-or-wrong answers of one seed each to one task: exact McNemar."""
+    n_seeds = (len(a.seed_means), len(b.seed_means))
+    difference, error, freedom, p = (float(part[0]) for part in _differences(a, [b]))
+    test = Test(100 * difference, 100 * error, freedom, p, a.n_examples, n_seeds)
+    if n_seeds != (1, 1) or len(a.example_means) > 1:
+        return test
+    right_a, right_b = a.example_means[0], b.example_means[0]
+    if not (np.isin(right_a, (0.0, 1.0)).all() and np.isin(right_b, (0.0, 1.0)).all()):
+        return test
+    only_a, only_b = int((right_a > right_b).sum()), int((right_a < right_b).sum())
+    p = min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
+    return Test(100 * difference, 100 * error, freedom, p, a.n_examples, n_seeds, MCNEMAR,
+                (only_a, only_b))  # fmt: skip
 
 
-def together(tasks: Sequence[npt.NDArray[np.float64]]) -> Pairwise:
-    """Rows on the plain mean of tasks. tasks: each (rows, seeds, examples)."""
-    return averaged([pairwise(task, number) for number, task in enumerate(tasks)])
+def p_values(a: RowScores, others: Sequence[RowScores]) -> Numbers:
+    """Return the two-sided p of A against each of `others` by Student's t: (others,)."""
+    return _differences(a, others)[3]
 
 
-def judge(
-    difference: float, variance: float, freedom: float, drawn: Draws, n_examples: int
-) -> tuple[float, float, float]:
-    """The 95 % interval's ends and the two-sided p, from draws (n,) of the examples' part.
-
-    The draws are stretched to the variance. p < 5 % exactly where the interval leaves out 0.
-    """
-    if variance <= least_variance(np.array(difference)):
-        return _unscattered(difference, n_examples)
-    generator = np.random.default_rng([n_examples, SPREAD])
-    chi = generator.chisquare(freedom, len(drawn))
-    spread = float(drawn.std())
-    shape = drawn / spread if spread > 0 else generator.standard_normal(len(drawn))
-    values = np.sort(difference + math.sqrt(variance) * shape * np.sqrt(freedom / chi))
-    allowed = math.ceil(LEVEL / 2 * (len(values) + 1) - 1) - 1  # beyond 0, at p < 5 %
-    low, high = float(values[allowed]), float(values[-1 - allowed])
-    beyond = min(int((values <= 0).sum()), int((values >= 0).sum()))
-    p = min(1.0, 2 * (beyond + 1) / (len(values) + 1))
-    if p < RARE:
-        t = steps(np.array(difference), np.array(variance))
-        p = min(RARE, float(student(t, np.array(freedom))))
-    return low, high, p
-
-
-def _unscattered(difference: float, n_examples: int) -> tuple[float, float, float]:
-    """Where all examples and seeds differ by the same: a sign test, the least that n can say."""
-    p = 1.0 if difference == 0 else min(1.0, 2.0 ** (1 - n_examples))
-    reach = 0.0 if p < LEVEL else abs(difference)
-    return difference - reach, difference + reach, p
-
-
-def least_variance(difference: Matrix) -> Matrix:
-    """The variance below which there is nothing but rounding."""
-    least: Matrix = np.square(1e-10 * difference)
-    return least
-
-
-def steps(difference: Matrix, variance: Matrix) -> Matrix:
-    """How many standard deviations a difference is; 0 where there is no variance."""
-    t: Matrix = np.abs(difference) / np.sqrt(np.where(variance > 0, variance, np.inf))
-    return t
-
-
-def is_binary(scores: Matrix) -> bool:
-    """Whether all scores are right or wrong."""
-    return bool(np.isin(scores, (0.0, 1.0)).all())
-
-
-def mcnemar(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> tuple[int, int, float]:
-    """Only A right, only B right, and the exact two-sided p (McNemar, 1947): a fair coin's.
-
-    a, b: (examples,), 1 for right and 0 for wrong.
-    """
-    only_a, only_b = int(((a == 1) & (b == 0)).sum()), int(((a == 0) & (b == 1)).sum())
-    n, least = only_a + only_b, min(only_a, only_b)
-    tail = ways = 1  # of throwing n coins with k heads, k up to the lesser count
-    for k in range(least):
-        ways = ways * (n - k) // (k + 1)
-        tail += ways
-    return only_a, only_b, min(1.0, tail / 2 ** (n - 1)) if n else 1.0
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for being several (Holm, 1979), in the order given."""
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    adjusted, largest = [0.0] * len(p_values), 0.0
+def holm(p: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for being several (Holm, 1979), in the order given."""
+    order = sorted(range(len(p)), key=lambda index: p[index])
+    adjusted, largest = [0.0] * len(p), 0.0
     for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        largest = max(largest, min(1.0, (len(p) - rank) * p[index]))
         adjusted[index] = largest
     return adjusted
+
+
+def holm_levels(p: Sequence[float]) -> list[float]:
+    """Return the level at which Holm's procedure tests each p-value.
+
+    An interval at that level leaves out 0 exactly where the adjusted p is below 5 %.
+    """
+    n_significant = sum(adjusted < LEVEL for adjusted in holm(p))
+    order = sorted(range(len(p)), key=lambda index: p[index])
+    levels = [0.0] * len(p)
+    for rank, index in enumerate(order):
+        levels[index] = LEVEL / (len(p) - min(rank, n_significant, len(p) - 1))
+    return levels
+
+
+def student(
+    difference: Numbers,
+    examples: Numbers,
+    seeds: Sequence[Numbers],
+    seeds_freedom: Sequence[Numbers],
+    most_freedom: float,
+) -> tuple[Numbers, Numbers, Numbers]:
+    """Standard errors, degrees of freedom and two-sided p of differences, (m,) each.
+
+    examples: variance of the examples' part. seeds: for A and B the variance of the mean over
+    seeds, with its degrees of freedom.
+    """
+    seeds_part = seeds[0] + seeds[1]
+    total = examples + seeds_part
+    squares = seeds[0] ** 2 / seeds_freedom[0] + seeds[1] ** 2 / seeds_freedom[1]
+    infinite = np.full(difference.shape, np.inf)
+    welch = np.divide(seeds_part**2, squares, out=infinite.copy(), where=squares > 0)
+    ratio = np.divide(total, seeds_part, out=infinite, where=seeds_part > 0)
+    freedom = np.minimum(most_freedom, welch * ratio)
+    error = np.sqrt(total)
+    t = np.divide(np.abs(difference), error, out=np.zeros(difference.shape), where=error > 0)
+    return error, freedom, 2 * special.stdtr(freedom, -t)
+
+
+def _differences(
+    a: RowScores, others: Sequence[RowScores]
+) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+    """Difference of A from each of the others, standard error, degrees of freedom, p: (m,) each."""
+    n_tasks = len(a.example_means)
+    difference = np.array([a.mean - other.mean for other in others])
+    examples, n_clusters = np.zeros(len(others)), 0
+    for task, clusters in enumerate(a.clusters):
+        apart = a.example_means[task] - np.stack([other.example_means[task] for other in others])
+        variance, count = _clustered_variance(apart, clusters)
+        examples += variance / n_tasks**2
+        n_clusters += count
+    rest = a.rest + np.array([other.rest for other in others])
+    examples = np.maximum(0.0, examples - rest)
+    seeds_b, freedom_b = np.transpose([_seed_variance(other) for other in others])
+    seeds_a, freedom_a = (np.full(len(others), part) for part in _seed_variance(a))
+    error, freedom, p = student(
+        difference,
+        examples,
+        (seeds_a, seeds_b),
+        (freedom_a, freedom_b),
+        max(1, n_clusters - n_tasks),
+    )
+    # Where all examples and seeds differ by the same, a sign test says the least that they can.
+    is_constant = error <= ROUNDING * np.abs(difference)
+    signs = np.where(difference == 0, 1.0, min(1.0, 2.0 ** (1 - n_clusters)))
+    return difference, np.where(is_constant, 0.0, error), freedom, np.where(is_constant, signs, p)
+
+
+def _clustered_variance(apart: Numbers, clusters: npt.NDArray[np.intp]) -> tuple[Numbers, int]:
+    """Variance of the mean of differences (m, n) whose examples stand in clusters, and their count.
+
+    The sandwich of Liang and Zeger (1986), with the factor G / (G - 1) of G clusters.
+    """
+    n, count = apart.shape[1], int(clusters.max()) + 1
+    membership = sparse.csr_array((np.ones(n), (np.arange(n), clusters)), shape=(n, count))
+    sums = (apart - apart.mean(axis=1, keepdims=True)) @ membership  # (m, G)
+    factor = count / (count - 1) if count > 1 else math.inf
+    variance: Numbers = np.square(sums).sum(axis=1) / n**2
+    return np.where(variance > 0, factor * np.maximum(variance, 1e-300), 0.0), count
+
+
+def _seed_variance(row: RowScores) -> tuple[float, float]:
+    """Variance of the mean over seeds, and its degrees of freedom; a single seed has none."""
+    k = len(row.seed_means)
+    if k == 1:
+        return 0.0, 1.0
+    variance = float(row.seed_means.var(ddof=1)) / k
+    return variance if variance > np.square(ROUNDING * row.mean) else 0.0, k - 1.0
