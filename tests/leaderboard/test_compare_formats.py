@@ -263,7 +263,8 @@ def test_junit_is_xml_whatever_names_hold(evil: list[Pair]) -> None:
 def test_a_line_in_words_has_all_numbers(pairs: list[Pair]) -> None:
     said = plain(in_words(pairs[0].items[0]))
     assert re.fullmatch(
-        r"vqav2 accuracy 33\.3 against 83\.3, -50\.0 points \(simultaneous 95 % interval -\d+\.\d to -\d+\.\d, "
+        r"vqav2 accuracy 33\.3 against 83\.3, -50\.0 points "
+        r"\(simultaneous 95 % interval -\d+\.\d to -\d+\.\d, "
         r"p <0\.001, 60 examples x 1 seed\): B better",
         said,
     )
