@@ -247,7 +247,11 @@ def _draw_names(axes: Axes, panel: Panel) -> int:
     figure = axes.get_figure(root=True)
     assert figure is not None
     radii: Any = [MARKER_SIZE / 2 * figure.dpi / 72] * len(x)  # pixels
-    x_lines, y_lines = _step_segments(*panel.frontier, panel.cost_limits[1])
+    start, end = panel.cost_limits
+    x_lines, y_lines = _step_segments(*panel.frontier, end)
+    if panel.reference is not None:
+        x_lines, y_lines = [*x_lines, [start, end]], [*y_lines, [panel.reference] * 2]
+    lines: dict[str, Any] = {"x_lines": x_lines, "y_lines": y_lines} if x_lines else {}
     _, _, texts, _ = textalloc.allocate(
         axes,
         x,
@@ -255,8 +259,7 @@ def _draw_names(axes: Axes, panel: Panel) -> int:
         [_name(point, panel) for point in ordered],
         x_scatter=x,
         y_scatter=y,
-        x_lines=x_lines,
-        y_lines=y_lines,
+        **lines,
         scatter_sizes=radii,
         text_scatter_sizes=radii,
         textsize=NAME_SIZE,
@@ -276,13 +279,15 @@ def _draw_names(axes: Axes, panel: Panel) -> int:
     return sum(text is None for text in texts)
 
 
-def _step_segments(x: Sequence[float], y: Sequence[float], end: float) -> tuple[Any, Any]:
+def _step_segments(
+    x: Sequence[float], y: Sequence[float], end: float
+) -> tuple[list[list[float]], list[list[float]]]:
     """The frontier as segments that names keep clear of: the ends' costs, and their scores."""
     flat = list(zip(x, [*x[1:], end], y, strict=True))
     steep = list(zip(x[1:], y, y[1:], strict=False))
     x_lines = [[left, right] for left, right, _ in flat] + [[at, at] for at, _, _ in steep]
     y_lines = [[up, up] for _, _, up in flat] + [[low, high] for _, low, high in steep]
-    return x_lines or None, y_lines or None
+    return x_lines, y_lines
 
 
 def _name(point: Point, panel: Panel) -> str:
