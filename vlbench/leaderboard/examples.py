@@ -108,13 +108,7 @@ def same_ids(a: npt.NDArray[np.str_], b: npt.NDArray[np.str_]) -> bool:
 
 def read_scores(file: Path) -> Scores:
     """Read the scores in a file of predictions."""
-    try:
-        table = read_parquet(file, ["id", "score"])
-    except FileNotFoundError:
-        raise DataError(f"{file}: No such file; the run's predictions are not here.") from None
-    if table.schema.names != COLUMNS or table.schema.types != [pa.string(), pa.float64()]:
-        found = ", ".join(f"'{field.name}' {field.type}" for field in table.schema)
-        raise DataError(f"{file}: 'id' string and 'score' double should be there, found {found}")
+    table = _read(file, {"id": pa.string(), "score": pa.float64()})
     ids = np.array(table.column("id").to_pylist(), dtype=np.str_)
     values = table.column("score").to_numpy().astype(np.float64)
     order = np.argsort(ids, kind="stable")
@@ -123,11 +117,23 @@ def read_scores(file: Path) -> Scores:
 
 def read_clusters(file: Path) -> npt.NDArray[np.intp]:
     """Read which examples share a picture (NLVR2: a set of pairs), in the order of the ids."""
-    table = read_parquet(file, ["id", "images"])
+    table = _read(file, {"id": pa.string(), "images": pa.list_(pa.string())})
     ids = np.array(table.column("id").to_pylist(), dtype=np.str_)
     names = [
-        NLVR2_IMAGE.sub(r"\1", images[0]) if images else example
+        NLVR2_IMAGE.sub(r"\1", images[0] or "") if images else example
         for example, images in zip(ids, table.column("images").to_pylist(), strict=True)
     ]
     clusters = np.unique(np.array(names, dtype=np.str_), return_inverse=True)[1]
     return clusters[np.argsort(ids, kind="stable")]
+
+
+def _read(file: Path, columns: dict[str, pa.DataType]) -> pa.Table:
+    try:
+        table = read_parquet(file, list(columns))
+    except FileNotFoundError:
+        raise DataError(f"{file}: No such file; the run's predictions are not here.") from None
+    if not table.schema.equals(pa.schema(columns.items())):
+        fields = ", ".join(f"'{field.name}' {field.type}" for field in table.schema)
+        wanted = " and ".join(f"'{name}' {kind}" for name, kind in columns.items())
+        raise DataError(f"{file}: {wanted} should be there, found {fields}")
+    return table

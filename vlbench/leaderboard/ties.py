@@ -70,6 +70,7 @@ def _testable(board: Board, task: str, examples: Examples, faults: dict[str, str
             continue
         try:
             ids = [examples.scores(key, task).ids for key in row.runs.values()]
+            examples.clusters(next(iter(row.runs.values())), task)
         except DataError:
             faults.setdefault(row.label, f"no readable predictions of {task}")
             continue
