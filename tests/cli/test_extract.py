@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.data.conftest import picture
-from vlbench.cli import counting as progress
+from vlbench.cli import output as progress
 from vlbench.cli.app import app
 from vlbench.data.stores.opening import open_store
 

@@ -21,9 +21,8 @@ from tests.verifying.builders import edit, reseal
 from tests.verifying.conftest import Verify
 from vlbench.errors import DataError, UsageError
 from vlbench.running.sums import NAME, WEIGHTS
-from vlbench.verifying import merging
-from vlbench.verifying.merging import merge
-from vlbench.verifying.packing import machine_paths, pack
+from vlbench.verifying import archive
+from vlbench.verifying.archive import machine_paths, merge, pack
 from vlbench.verifying.verify import Verified, Verifier
 
 VerifyAll = Callable[[Sequence[Path]], Sequence[Verified]]
@@ -290,7 +289,7 @@ def test_shown_faults_are_few(run: Path, verify_all: VerifyAll, tmp_path: Path) 
     reseal(run)
     with pytest.raises(DataError) as error:
         merge(repacked(run), tmp_path / "other", verify_all)
-    assert len(str(error.value).splitlines()) == merging.SHOWN + 2
+    assert len(str(error.value).splitlines()) == archive.SHOWN + 2
     assert str(error.value).splitlines()[-1].strip().startswith("and ")
 
 
@@ -300,7 +299,7 @@ def test_what_a_killed_import_left_goes_with_the_next_one(
     archive, other = packed(run), tmp_path / "other"
     program = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from vlbench.verifying.merging import merge\n"
+        "from vlbench.verifying.archive import merge\n"
         "kill = lambda runs: os.kill(os.getpid(), signal.SIGKILL)\n"
         "merge(Path(sys.argv[1]), Path(sys.argv[2]), kill)"
     )

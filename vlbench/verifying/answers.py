@@ -16,9 +16,7 @@ from vlbench.metrics.scored import Scored
 from vlbench.running.record import references
 from vlbench.running.scoring import score
 from vlbench.verifying.findings import Findings
-from vlbench.verifying.ground import TaskGround
-from vlbench.verifying.stored import Row, read_answers
-from vlbench.verifying.trust import refusal
+from vlbench.verifying.inputs import Row, TaskGround, read_answers, refusal
 
 NOT_RECOMPUTED = "what the model said: only SHA256SUMS and the scores speak for it"
 RECORDS = {

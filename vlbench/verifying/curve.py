@@ -15,8 +15,7 @@ from vlbench.running.spec import RunSpec
 from vlbench.training.optimiser import linear_schedule
 from vlbench.training.order import task_order
 from vlbench.verifying.findings import Findings, are_equal
-from vlbench.verifying.ground import Ground
-from vlbench.verifying.stored import Row, read_lines
+from vlbench.verifying.inputs import Ground, Row, read_lines
 
 FILE = "metrics.jsonl"
 MOST_POINTS = 100_000

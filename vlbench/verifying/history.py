@@ -9,8 +9,8 @@ from pathlib import Path
 from vlbench.running.folder import RunFolder
 from vlbench.running.sums import RESULT
 from vlbench.verifying.findings import Findings
+from vlbench.verifying.inputs import Row
 from vlbench.verifying.rows import label
-from vlbench.verifying.stored import Row
 
 SLACK = timedelta(days=1)
 """Clocks jump, by hours where somebody sets them."""

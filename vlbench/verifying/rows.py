@@ -17,9 +17,8 @@ from vlbench.running.spec import RunSpec
 from vlbench.running.sums import RESULT
 from vlbench.verifying.answers import Answered
 from vlbench.verifying.findings import Findings
-from vlbench.verifying.ground import Ground, TaskGround
+from vlbench.verifying.inputs import Ground, Row, TaskGround
 from vlbench.verifying.sizes import Size, fitting
-from vlbench.verifying.stored import Row
 
 MEASURED_ONLY = (
     "measured while the run went: well-formed and the same in all rows, no more is known"

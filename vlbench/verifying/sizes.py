@@ -24,10 +24,7 @@ from vlbench.techniques.counting import Counts, count
 from vlbench.techniques.freezing import trained_parameters
 from vlbench.tensors import not_finite
 from vlbench.verifying.findings import Findings
-from vlbench.verifying.ground import Ground
-from vlbench.verifying.stored import parse_json
-from vlbench.verifying.trust import refusal
-from vlbench.verifying.weights import Weights
+from vlbench.verifying.inputs import Ground, Weights, parse_json, refusal
 
 LENGTH_BYTES = 8
 """A safetensors file begins with the length of its header, which is padded to a multiple of it."""

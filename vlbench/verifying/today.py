@@ -19,10 +19,8 @@ from vlbench.running.sums import hash_of
 from vlbench.techniques import parts_of
 from vlbench.verifying.explanations import check_prose, check_tuning
 from vlbench.verifying.findings import Findings
-from vlbench.verifying.ground import Ground
+from vlbench.verifying.inputs import Ground, Weights, outside_names, refusal
 from vlbench.verifying.spec_check import SPEC
-from vlbench.verifying.trust import outside_names, refusal
-from vlbench.verifying.weights import Weights
 
 SINCE = "changed since the run"
 

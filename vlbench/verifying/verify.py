@@ -15,8 +15,8 @@ from vlbench.running.sums import RESULT
 from vlbench.verifying.answers import check_answers
 from vlbench.verifying.curve import check_curve
 from vlbench.verifying.findings import Findings
-from vlbench.verifying.ground import Ground, Grounds, Say
 from vlbench.verifying.history import check_history
+from vlbench.verifying.inputs import Ground, Grounds, Row, Say, Weights, read_rows
 from vlbench.verifying.rows import (
     check_measured,
     check_size,
@@ -27,9 +27,7 @@ from vlbench.verifying.rows import (
 from vlbench.verifying.seals import check_names, check_sums
 from vlbench.verifying.sizes import Sizes, adapter_lengths, check_finite, check_weights
 from vlbench.verifying.spec_check import check_spec
-from vlbench.verifying.stored import Row, read_rows
 from vlbench.verifying.today import Today
-from vlbench.verifying.weights import Weights
 
 NO_SPEC = "without its spec nothing else of the run can be checked"
 

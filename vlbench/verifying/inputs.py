@@ -1,0 +1,271 @@
+"""Reading what runs have stored as what may come from anywhere: known columns of known types only.
+
+Nothing is unpickled: Parquet holds plain values, Arrow's extension types are of no known type, and
+the notes of pandas in a file are not looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from vlbench import parquet
+from vlbench.backbones import Features
+from vlbench.cards.resolve import hashed
+from vlbench.cards.task import TaskCard
+from vlbench.cards.train import TrainSettings
+from vlbench.columns import LATER, MOST_ROWS, result_schema
+from vlbench.data.batches import TaskData
+from vlbench.data.example import Example
+from vlbench.data.prepared import PreparedTask, prepare
+from vlbench.errors import DataError, MissingError, VlbenchError
+from vlbench.files import text_lines
+from vlbench.metrics.scored import Scored
+from vlbench.running.inputs import data_root, features_read, wanted_features
+from vlbench.running.plan import weights_hash_of
+from vlbench.running.scoring import majority_scored
+from vlbench.running.spec import RunSpec
+from vlbench.techniques import parts_of
+
+ANSWERS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("family", pa.string()),
+        ("images", pa.list_(pa.string())),
+        ("text", pa.string()),
+        ("prediction", pa.string()),
+        ("references", pa.string()),
+        ("score", pa.float64()),
+    ]
+)
+"""The columns of `predictions/<task>.parquet`."""
+Row = dict[str, Any]
+
+
+def read_rows(file: Path) -> tuple[list[Row], list[str]]:
+    """The rows of a `result.parquet`, and the columns in it that this vlbench does not know."""
+    return _read(file, result_schema(), LATER, MOST_ROWS)
+
+
+def read_answers(file: Path) -> list[Row]:
+    """The rows of a file of predictions; none has an empty cell."""
+    rows, _ = _read(file, ANSWERS, {}, parquet.MOST_ROWS)
+    for row in rows:
+        if None in row.values():
+            empty = next(name for name, value in row.items() if value is None)
+            raise DataError(f"column '{empty}' has empty cells")
+        if not isfinite(row["score"]):
+            raise DataError(f"the score of {row['id']} is {row['score']}, which is no number")
+    return rows
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What JSON says; a ValueError where it spells what is no text, a lone surrogate."""
+    found = json.loads(text)
+    json.dumps(found, ensure_ascii=False).encode()
+    return found
+
+
+def read_lines(file: Path) -> list[Row]:
+    """The objects of a JSON Lines file."""
+    lines = []
+    try:
+        texts = text_lines(file)
+    except OSError as error:
+        raise DataError(f"cannot be read: {error}") from None
+    for number, text in enumerate(texts, 1):
+        try:
+            line = parse_json(text)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"line {number}: not JSON: {error}") from None
+        if not isinstance(line, dict):
+            raise DataError(f"line {number}: not an object")
+        lines.append(line)
+    return lines
+
+
+def _read(
+    file: Path, schema: pa.Schema, later: dict[str, Any], most_rows: int
+) -> tuple[list[Row], list[str]]:
+    try:
+        opened = parquet.open_parquet(file)
+        found = opened.schema_arrow
+        _check(found, schema, later)
+        known = [name for name in schema.names if name in found.names]
+        rows = parquet.decode(file, opened, known, most_rows).to_pylist()
+    except FileNotFoundError:
+        raise DataError("no such file") from None
+    except (OSError, ValueError, pa.ArrowException) as error:  # Arrow's errors are of many kinds
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"not a readable Parquet file: {reason}") from None
+    absent = {name: value for name, value in later.items() if name not in found.names}
+    return [{**absent, **row} for row in rows], sorted(set(found.names) - set(schema.names))
+
+
+def _check(stored: pa.Schema, schema: pa.Schema, later: dict[str, Any]) -> None:
+    """Refuse columns that are missing, there twice, or of another type, before any is read."""
+    faults = [
+        f"column '{name}' is missing"
+        for name in schema.names
+        if name not in stored.names and name not in later
+    ]
+    for column in schema:
+        indices = stored.get_all_field_indices(column.name)
+        faults += [
+            f"column '{column.name}' is {stored.field(index).type}, expected {column.type}"
+            for index in indices[:2]
+            if not stored.field(index).type.equals(column.type)
+        ]
+        if len(indices) > 1:
+            faults.append(f"column '{column.name}' is there twice")
+    if faults:
+        raise DataError("; ".join(faults))
+
+
+Say = Callable[[str], None]
+
+
+class TaskGround:
+    """A task's data."""
+
+    def __init__(self, prepared: PreparedTask) -> None:
+        self.prepared = prepared
+        self.fingerprint = prepared.fingerprint
+
+    @cached_property
+    def test(self) -> list[Example]:
+        """The examples of the test split, in the order in which they are scored."""
+        return list(self.prepared.test)
+
+    @cached_property
+    def majority(self) -> Scored | None:
+        """What always giving the most frequent training answer scores; None for captions."""
+        return majority_scored(self.prepared.card, self.prepared.train, self.test)
+
+    def batches(self, settings: TrainSettings) -> int:
+        """Batches of an epoch of training."""
+        card, train = self.prepared.card, self.prepared.train
+        return TaskData(card, train, self.prepared.store, None, settings).batches
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The data of a run's tasks; empty where they are not at hand, and why."""
+
+    tasks: dict[str, TaskGround] = field(default_factory=dict)
+    features: Features | None = None
+    reason: str = ""
+
+    def of(self, spec: RunSpec, card: TaskCard) -> TaskGround | None:
+        """The task's data where they are those of the run."""
+        found = self.tasks.get(card.name)
+        return found if found and found.fingerprint == spec.data.get(card.name) else None
+
+
+class Grounds:
+    """Reads data when a run needs them, and keeps them for the next."""
+
+    def __init__(self, root: Path | None, say: Say, is_trusting: bool) -> None:
+        self._root = root
+        self._say = say
+        self._is_trusting = is_trusting
+        self._read: dict[str, Ground] = {}
+
+    def of(self, spec: RunSpec) -> Ground:
+        """The data of the spec's tasks as they are here now."""
+        outside = sorted({name for name in (spec.encoder, *_readers(spec)) if ":" in name})
+        if outside and not self._is_trusting:
+            return Ground(reason=refusal(outside))
+        key = json.dumps(
+            [
+                [hashed(task) for task in spec.tasks],
+                [spec.backbone, spec.encoder, spec.features, spec.edition, spec.root, spec.limit],
+                spec.data,
+            ]
+        )
+        if key not in self._read:
+            self._read[key] = self._find(spec)
+        return self._read[key]
+
+    def _find(self, spec: RunSpec) -> Ground:
+        visual = spec.tasks[0].visual
+        try:
+            root = data_root(spec.tasks, spec.edition, self._place(spec), self._say)
+            wanted = wanted_features(spec.backbone, visual, spec.encoder, _folders(spec))
+            tasks = prepare(spec.tasks, spec.edition, root, spec.limit, wanted, self._say)
+            read = features_read(spec.backbone, visual, spec.encoder, tasks)
+        except (VlbenchError, OSError) as error:
+            told = str(error).strip().splitlines()
+            first = " ".join(line.strip() for line in told[:2]) or type(error).__name__
+            return Ground(reason=f"the data are not at hand: {first}")
+        found = {task.card.name: task.fingerprint for task in tasks}
+        if found != spec.data and self._is_moved(spec):
+            return Ground(reason=f"the data are not at hand: {spec.root}: no such folder")
+        return Ground({task.card.name: TaskGround(task) for task in tasks}, read)
+
+    def _place(self, spec: RunSpec) -> Path | None:
+        """Where to look; the generated edition has its own place, unless the run had another.
+
+        No key covers the folder's name: where it leads nowhere, the generated edition is looked at,
+        whose fingerprints say whether it is what the run had.
+        """
+        if spec.edition == "mini" and (not spec.root or self._is_moved(spec)):
+            return None
+        return self._root or (Path(spec.root) if spec.root else None)
+
+    def _is_moved(self, spec: RunSpec) -> bool:
+        return bool(spec.root) and not self._root and not Path(spec.root).is_dir()
+
+
+def _folders(spec: RunSpec) -> tuple[Path, ...]:
+    """The feature stores that the run named; the generated edition needs none that are gone."""
+    folders = map(Path, spec.features)
+    return tuple(folder for folder in folders if spec.edition != "mini" or folder.exists())
+
+
+def _readers(spec: RunSpec) -> list[str]:
+    return [task.reader for task in spec.tasks]
+
+
+class Weights:
+    """Finds the weights of runs, wherever their specs say that they lay."""
+
+    def __init__(self) -> None:
+        self._hash = cache(weights_hash_of)
+
+    def hash_of(self, spec: RunSpec) -> str:
+        """sha256 over the files of the backbone; MissingError where they are not here."""
+        return self._hash(spec.backbone, self.place(spec), spec.tasks[0].visual)
+
+    def place(self, spec: RunSpec) -> Path | None:
+        """The folder that the run had, where it is here; None: the backbone's usual place.
+
+        No key covers the folder's name. So a name that leads nowhere keeps nothing from being
+        checked where the usual place has the run's files; MissingError where it has others.
+        """
+        path = Path(spec.backbone_path) if spec.backbone_path else None
+        if path is None or path.is_dir():
+            return path
+        if self._hash(spec.backbone, None, spec.tasks[0].visual) != spec.backbone_hash:
+            raise MissingError(f"{path}: no such folder")
+        return None
+
+
+def outside_names(spec: RunSpec) -> list[str]:
+    """What a spec names as `module:name`: techniques, readers, metrics, encoders."""
+    named = [*parts_of(spec.method.technique), spec.encoder]
+    for task in spec.tasks:
+        named += [task.reader, task.metric, task.submission]
+    return sorted({name for name in named if ":" in name})
+
+
+def refusal(names: list[str]) -> str:
+    """Why something cannot be checked that needs this code."""
+    return f"needs code that is not vlbench's, {', '.join(names)} (--outside-code imports it)"
