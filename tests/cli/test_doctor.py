@@ -123,7 +123,7 @@ def test_a_missing_package_and_a_full_disk_are_found(monkeypatch: pytest.MonkeyP
 
 def test_torch_and_transformers_that_do_not_work_together_are_found(monkeypatch) -> None:
     monkeypatch.setitem(examination.sys.modules, "transformers", None)
-    finding = examination.models()
+    finding = examination.find_models()
     assert not finding.is_there
     assert "pip uninstall torchvision" in finding.remedy
 
@@ -157,9 +157,9 @@ def test_a_file_system_without_locks_is_found(monkeypatch) -> None:
     def flock(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    assert examination.locks(Path("results")).is_there
+    assert examination.find_locks(Path("results")).is_there
     monkeypatch.setattr(fcntl, "flock", flock)
-    finding = examination.locks(Path("results"))
+    finding = examination.find_locks(Path("results"))
     assert not finding.is_there and not finding.is_needed
     assert "heartbeats" in finding.remedy
 

@@ -29,8 +29,8 @@ LONG_LINE = re.compile(r"(.{1000}).{1000,}(.{1000})")
 
 GROUPS: dict[str, dict[str, tuple[Any, str]]] = {
     "Run": {
-        "run": (run, "run --method compacter,lora --tasks image-text --seeds 0,1,2"),
-        "plan": (plan, "plan --method compacter,lora --tasks image-text --seeds 0,1,2"),
+        "run": (run, "run --method compacter,lora --tasks image-text"),
+        "plan": (plan, "plan --method compacter,lora --tasks image-text"),
         "cancel": (cancel, "cancel 'lora seed 0'"),
         "retry": (retry, "retry --launcher slurm"),
         "doctor": (doctor, "doctor --backbone clip-bart --root data"),
@@ -47,10 +47,10 @@ GROUPS: dict[str, dict[str, tuple[Any, str]]] = {
     },
     "Data": {
         "data": (data, "data check --tasks image-text"),
-        "score": (score, "score gqa --predictions mine.json --annotations testdev.json"),
+        "score": (score, "score gqa --predictions a.json --annotations b.json"),
         "import-checkpoint": (
             import_checkpoint,
-            "import-checkpoint LAST.pth --method lora --backbone clip-bart",
+            "import-checkpoint a.pth --method lora --backbone clip-t5",
         ),
         "pretrain": (pretrain, "pretrain mini-bart --out my-weights"),
     },

@@ -298,7 +298,7 @@ def _count_those_that_fit(
 ) -> list[Item]:
     """The counts of all methods but those that cannot work here; a note says which and why.
 
-    Where none can, the reason lies in what was asked, and it is an error, as a faulty card is.
+    Where none can, the options are at fault, and it is an error, as a faulty card is.
     """
     items: list[Item] = []
     reasons: dict[str, VlbenchError] = {}

@@ -114,7 +114,7 @@ def _by_visual(tasks: str | None, edition: str | None) -> list[list[TaskCard]]:
     else:
         cards = [card for name in split_names(tasks) for card in find_tasks(name)[1]]
     apart = [[card for card in cards if card.visual == visual] for visual in VISUALS]
-    return [each for each in apart if each]
+    return [some for some in apart if some]
 
 
 def _row(check: SplitCheck) -> list[str]:

@@ -39,6 +39,7 @@ RATIO = 50
 """An archive may unpack to so many times its size: Parquet and curves stay far below."""
 FREE_BYTES = 1 << 24
 """What any archive may unpack to."""
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 AT_ONCE = 1 << 14
 """Bytes that are read of a tar at a time."""
 HEADERS = 1 << 16
@@ -72,7 +73,7 @@ def unpack(file: Path, folder: Path) -> list[Path]:
     runs: dict[str, Path] = {}
     try:
         for member in _members(file):
-            run, target = _place(member, folder)
+            run, target = _checked_target(member, folder)
             if len(seen) >= MOST_FILES:
                 raise DataError(f"more than {MOST_FILES:,} files")
             if (alike := unicodedata.normalize("NFC", member.name).casefold()) in seen:
@@ -101,21 +102,16 @@ def _size(file: Path) -> int:
         raise DataError(f"{file}: {error.strerror}.") from None
 
 
-def _place(member: Member, folder: Path) -> tuple[str, Path]:
+def _checked_target(member: Member, folder: Path) -> tuple[str, Path]:
     """The run that a member belongs to, and where it is written."""
     match = _RUN.fullmatch(member.name)
     if not match or not (match[2] in _PLAIN or _TASK.fullmatch(match[2])):
-        raise DataError(
-            f"{member.name[:200]!r} is not a file of a run: runs/KEY/ holds {', '.join(_listed())}"
-        )
+        names = ", ".join([*sorted(_PLAIN), "predictions/TASK.parquet"])
+        raise DataError(f"{member.name[:200]!r} is not a file of a run: runs/KEY/ holds {names}")
     most = MOST_WEIGHTS if match[2] == WEIGHTS else MOST_BYTES
     if not 0 <= member.size <= most:
         raise DataError(f"{member.name!r} has {member.size:,} bytes, {most:,} at the most")
     return match[1], folder.joinpath(*member.name.split("/"))
-
-
-def _listed() -> list[str]:
-    return [*sorted(_PLAIN), "predictions/TASK.parquet"]
 
 
 def _write(member: Member, target: Path) -> None:
@@ -147,14 +143,14 @@ def _zip_members(file: Path) -> Iterator[Member]:
     with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)
-            if info.filename.endswith("/") or kind not in (0, stat.S_IFREG):
-                raise DataError(f"{info.filename[:200]!r} is no plain file")
-            if info.flag_bits & 0x1:
-                raise DataError(f"{info.filename[:200]!r} is encrypted")
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise DataError(f"{info.filename[:200]!r} is packed in a way that is not taken")
-            if info.orig_filename != info.filename:
-                raise DataError(f"{info.orig_filename[:200]!r} is no plain name")
+            faults = {
+                "is no plain file": info.filename.endswith("/") or kind not in (0, stat.S_IFREG),
+                "is encrypted": info.flag_bits & 0x1,
+                "is packed in a way that is not taken": info.compress_type not in METHODS,
+                "is no plain name": info.orig_filename != info.filename,
+            }
+            for fault in (text for text, is_so in faults.items() if is_so):
+                raise DataError(f"{info.orig_filename[:200]!r} {fault}")
             with archive.open(info) as content:
                 yield Member(info.filename, info.file_size, content)
 
@@ -186,11 +182,11 @@ class _Limited(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes."""
-        found = self._source.read(size)
-        self._left -= len(found)
+        content = self._source.read(size)
+        self._left -= len(content)
         if self._left < 0:
             raise DataError("the headers of its files are too long")
-        return found
+        return content
 
 
 SUFFIXES = (".zip", ".tar.gz")
@@ -215,29 +211,29 @@ def pack(runs: Sequence[Path], out: Path, with_weights: bool, with_logs: bool) -
 
 def _files(run: Path, with_weights: bool, with_logs: bool) -> list[str]:
     """The names of what is packed of a run, once it is sure that it is what its sums say."""
-    there = sealed_files(run)
+    files = sealed_files(run)
     sums = read_sums(run)
     if sums is None:
         raise DataError(
             f"{run}: no {NAME}: it is of an older vlbench. "
             f"Write it: vlbench results seal{results_option(run.parents[1])}"
         )
-    changed = [name for name in there if sums.get(name) != hash_of(run / name)]
-    gone = sorted(sums.keys() - {*there, WEIGHTS})
-    if changed or gone or RESULT not in there:
+    changed = [name for name in files if sums.get(name) != hash_of(run / name)]
+    gone = sorted(sums.keys() - {*files, WEIGHTS})
+    if changed or gone or RESULT not in files:
         what = ", ".join(changed + gone) or RESULT
         raise DataError(
             f"{run}: not as {NAME} says: {what}. "
             f"See more: vlbench verify{results_option(run.parents[1])}"
         )
-    if with_weights and WEIGHTS not in there:
+    if with_weights and WEIGHTS not in files:
         raise DataError(f"{run}: no {WEIGHTS}, so --with-weights has nothing to pack.")
-    left = [name for name in there if with_weights or name != WEIGHTS]
+    left = [name for name in files if with_weights or name != WEIGHTS]
     return [*left, NAME, *(name for name in LOGS if with_logs and (run / name).is_file())]
 
 
-def _write_zip(place: Path, members: Sequence[tuple[str, Path]]) -> None:
-    with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+def _write_zip(out: Path, members: Sequence[tuple[str, Path]]) -> None:
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name, file in members:
             info = zipfile.ZipInfo(name, EPOCH)
             info.compress_type = zipfile.ZIP_DEFLATED
@@ -245,13 +241,12 @@ def _write_zip(place: Path, members: Sequence[tuple[str, Path]]) -> None:
             info.external_attr = (0o100000 | MODE) << 16
             info.file_size = file.stat().st_size  # so that a large one gets the fields it needs
             with file.open("rb") as source, archive.open(info, "w") as target:
-                for part in _parts(source):
-                    target.write(part)
+                shutil.copyfileobj(source, target, 1 << 20)
 
 
-def _write_tar(place: Path, members: Sequence[tuple[str, Path]]) -> None:
+def _write_tar(out: Path, members: Sequence[tuple[str, Path]]) -> None:
     with (
-        place.open("wb") as raw,
+        out.open("wb") as raw,
         gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
@@ -260,11 +255,6 @@ def _write_tar(place: Path, members: Sequence[tuple[str, Path]]) -> None:
             info.size, info.mode = file.stat().st_size, MODE
             with file.open("rb") as source:
                 archive.addfile(info, source)
-
-
-def _parts(source: io.BufferedReader) -> Iterator[bytes]:
-    while part := source.read(1 << 20):
-        yield part
 
 
 def machine_paths(run: Path) -> list[str]:
@@ -304,9 +294,9 @@ def merge(archive: Path, results: Path, verify: Verify) -> list[Merged]:
     try:
         runs = unpack(archive, beside)
         _require_sums(archive, runs)
-        new = [run for run in runs if not _is_there(run, results)]
-        found = {each.key: each for each in verify(new)}
-        _refuse_unsound(archive, list(found.values()))
+        new = [run for run in runs if not _is_stored(run, results)]
+        verified = {run.key: run for run in verify(new)}
+        _refuse_unsound(archive, list(verified.values()))
         _rename(new, results)
     except OSError as error:
         raise UsageError(
@@ -314,11 +304,11 @@ def merge(archive: Path, results: Path, verify: Verify) -> list[Merged]:
         ) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return [Merged(run.name, found.get(run.name)) for run in runs]
+    return [Merged(run.name, verified.get(run.name)) for run in runs]
 
 
 def _require_sums(archive: Path, runs: Sequence[Path]) -> None:
-    """Each run comes with its sums, and with a result."""
+    """Refuse runs without sums, result or spec."""
     for run in runs:
         lacking = [name for name in (NAME, RESULT, "spec.json") if not (run / name).is_file()]
         if lacking:
@@ -327,33 +317,35 @@ def _require_sums(archive: Path, runs: Sequence[Path]) -> None:
             )
 
 
-def _refuse_unsound(archive: Path, found: Sequence[Verified]) -> None:
-    """What does not hold in itself is refused; what merely is otherwise here now is not."""
+def _refuse_unsound(archive: Path, verified: Sequence[Verified]) -> None:
+    """Refuse what does not hold in itself; what merely is otherwise here now may come."""
     lines = [
-        f"{each.name} ({each.key}): {fault.text}"
-        for each in found
-        for fault in each.findings.faults
+        f"{run.name} ({run.key}): {fault.text}"
+        for run in verified
+        for fault in run.findings.faults
         if not fault.is_since
     ]
     if lines:
         more = [f"and {len(lines) - SHOWN:,} more"] if len(lines) > SHOWN else []
-        shown = "\n  ".join([*lines[:SHOWN], *more])
+        text = "\n  ".join([*lines[:SHOWN], *more])
         raise DataError(
-            f"{archive}: {len(lines):,} cells do not hold: nothing of it was taken.\n  {shown}"
+            f"{archive}: {len(lines):,} cells do not hold: nothing of it was taken.\n  {text}"
         )
 
 
-def _is_there(run: Path, results: Path) -> bool:
+def _is_stored(run: Path, results: Path) -> bool:
     """Whether the same run with the same files is there; one with other files is refused."""
-    place = results / "runs" / run.name
-    if not place.exists():
+    stored = results / "runs" / run.name
+    if not stored.exists():
         return False
-    if not (place / RESULT).is_file():
+    if not (stored / RESULT).is_file():
         raise UsageError(
-            f"{place}: a run of that key is there and is not done: nothing was taken. "
+            f"{stored}: a run of that key is there and is not done: nothing was taken. "
             "Finish or remove it first."
         )
-    coming, kept = _sums_of(run), _sums_of(place)
+    coming, kept = (  # as the files are, whatever their folders say of them
+        {name: hash_of(folder / name) for name in sealed_files(folder)} for folder in (run, stored)
+    )
     differing = [
         name
         for name in sorted(coming.keys() | kept.keys())
@@ -361,15 +353,10 @@ def _is_there(run: Path, results: Path) -> bool:
     ]
     if differing:
         raise UsageError(
-            f"{place}: a run of that key is there with other files ({', '.join(differing)}): "
+            f"{stored}: a run of that key is there with other files ({', '.join(differing)}): "
             "nothing was taken, as nothing is overwritten."
         )
     return True
-
-
-def _sums_of(place: Path) -> dict[str, str]:
-    """Of the files as they are, whatever their folders say of them."""
-    return {name: hash_of(place / name) for name in sealed_files(place)}
 
 
 def _rename(runs: Sequence[Path], results: Path) -> None:
@@ -380,11 +367,11 @@ def _rename(runs: Sequence[Path], results: Path) -> None:
     try:
         for run in runs:
             flush(run)
-            place = folder / run.name
-            run.rename(place)
-            done.append(place)
+            stored = folder / run.name
+            run.rename(stored)
+            done.append(stored)
         flush(folder)
     except BaseException:
-        for place in done:
-            shutil.rmtree(place, ignore_errors=True)
+        for stored in done:
+            shutil.rmtree(stored, ignore_errors=True)
         raise

@@ -1,7 +1,8 @@
-"""Reading what runs have stored as what may come from anywhere: known columns of known types only.
+"""What verifying reads: stored files, and the data and weights that runs were made with.
 
-Nothing is unpickled: Parquet holds plain values, Arrow's extension types are of no known type, and
-the notes of pandas in a file are not looked at.
+Stored files may come from anywhere: they have known columns of known types only. Nothing is
+unpickled: Parquet holds plain values, Arrow's extension types are of no known type, and what pandas
+noted in a file is not read.
 """
 
 from __future__ import annotations
@@ -67,10 +68,10 @@ def read_answers(file: Path) -> list[Row]:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What JSON says; a ValueError where it spells what is no text, a lone surrogate."""
-    found = json.loads(text)
-    json.dumps(found, ensure_ascii=False).encode()
-    return found
+    """Parse JSON; a ValueError where it holds a lone surrogate, which is no text."""
+    value = json.loads(text)
+    json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 def read_lines(file: Path) -> list[Row]:
@@ -96,17 +97,17 @@ def _read(
 ) -> tuple[list[Row], list[str]]:
     try:
         opened = parquet.open_parquet(file)
-        found = opened.schema_arrow
-        _check(found, schema, later)
-        known = [name for name in schema.names if name in found.names]
+        stored = opened.schema_arrow
+        _check(stored, schema, later)
+        known = [name for name in schema.names if name in stored.names]
         rows = parquet.decode(file, opened, known, most_rows).to_pylist()
     except FileNotFoundError:
         raise DataError("no such file") from None
     except (OSError, ValueError, pa.ArrowException) as error:  # Arrow's errors are of many kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"not a readable Parquet file: {reason}") from None
-    absent = {name: value for name, value in later.items() if name not in found.names}
-    return [{**absent, **row} for row in rows], sorted(set(found.names) - set(schema.names))
+    absent = {name: value for name, value in later.items() if name not in stored.names}
+    return [{**absent, **row} for row in rows], sorted(set(stored.names) - set(schema.names))
 
 
 def _check(stored: pa.Schema, schema: pa.Schema, later: dict[str, Any]) -> None:
@@ -132,8 +133,8 @@ def _check(stored: pa.Schema, schema: pa.Schema, later: dict[str, Any]) -> None:
 Say = Callable[[str], None]
 
 
-class TaskGround:
-    """A task's data."""
+class TaskReference:
+    """The data of one task."""
 
     def __init__(self, prepared: PreparedTask) -> None:
         self.prepared = prepared
@@ -146,7 +147,7 @@ class TaskGround:
 
     @cached_property
     def majority(self) -> Scored | None:
-        """What always giving the most frequent training answer scores; None for captions."""
+        """Score of the most frequent training answer; None for captions."""
         return majority_scored(self.prepared.card, self.prepared.train, self.test)
 
     def batches(self, settings: TrainSettings) -> int:
@@ -156,95 +157,75 @@ class TaskGround:
 
 
 @dataclass(frozen=True)
-class Ground:
-    """The data of a run's tasks; empty where they are not at hand, and why."""
+class Reference:
+    """The data of a run's tasks; empty where they are not at hand, for a reason."""
 
-    tasks: dict[str, TaskGround] = field(default_factory=dict)
+    tasks: dict[str, TaskReference] = field(default_factory=dict)
     features: Features | None = None
     reason: str = ""
 
-    def of(self, spec: RunSpec, card: TaskCard) -> TaskGround | None:
+    def of(self, spec: RunSpec, card: TaskCard) -> TaskReference | None:
         """The task's data where they are those of the run."""
-        found = self.tasks.get(card.name)
-        return found if found and found.fingerprint == spec.data.get(card.name) else None
+        data = self.tasks.get(card.name)
+        return data if data and data.fingerprint == spec.data.get(card.name) else None
 
 
-class Grounds:
-    """Reads data when a run needs them, and keeps them for the next."""
+class ReferenceData:
+    """Reads the data of runs when they are needed, once for all runs alike."""
 
     def __init__(self, root: Path | None, say: Say, is_trusting: bool) -> None:
         self._root = root
         self._say = say
         self._is_trusting = is_trusting
-        self._read: dict[str, Ground] = {}
+        self._read: dict[str, Reference] = {}
 
-    def of(self, spec: RunSpec) -> Ground:
+    def of(self, spec: RunSpec) -> Reference:
         """The data of the spec's tasks as they are here now."""
-        outside = sorted({name for name in (spec.encoder, *_readers(spec)) if ":" in name})
+        readers = [task.reader for task in spec.tasks]
+        outside = sorted({name for name in (spec.encoder, *readers) if ":" in name})
         if outside and not self._is_trusting:
-            return Ground(reason=refusal(outside))
-        key = json.dumps(
-            [
-                [hashed(task) for task in spec.tasks],
-                [spec.backbone, spec.encoder, spec.features, spec.edition, spec.root, spec.limit],
-                spec.data,
-            ]
-        )
+            return Reference(reason=refusal(outside))
+        inputs = [spec.backbone, spec.encoder, spec.features, spec.edition, spec.root, spec.limit]
+        key = json.dumps([[hashed(task) for task in spec.tasks], inputs, spec.data])
         if key not in self._read:
             self._read[key] = self._find(spec)
         return self._read[key]
 
-    def _find(self, spec: RunSpec) -> Ground:
+    def _find(self, spec: RunSpec) -> Reference:
         visual = spec.tasks[0].visual
+        is_mini = spec.edition == "mini"
+        is_moved = bool(spec.root) and not self._root and not Path(spec.root).is_dir()
+        # No key covers the root's name: where it leads nowhere, the generated edition is looked at,
+        # whose fingerprints say whether it is what the run had.
+        in_cache = is_mini and (not spec.root or is_moved)
+        root = None if in_cache else self._root or (Path(spec.root) if spec.root else None)
+        stores = (Path(store) for store in spec.features)
+        features = tuple(store for store in stores if not is_mini or store.exists())
         try:
-            root = data_root(spec.tasks, spec.edition, self._place(spec), self._say)
-            wanted = wanted_features(spec.backbone, visual, spec.encoder, _folders(spec))
-            tasks = prepare(spec.tasks, spec.edition, root, spec.limit, wanted, self._say)
+            folder = data_root(spec.tasks, spec.edition, root, self._say)
+            wanted = wanted_features(spec.backbone, visual, spec.encoder, features)
+            tasks = prepare(spec.tasks, spec.edition, folder, spec.limit, wanted, self._say)
             read = features_read(spec.backbone, visual, spec.encoder, tasks)
         except (VlbenchError, OSError) as error:
-            told = str(error).strip().splitlines()
-            first = " ".join(line.strip() for line in told[:2]) or type(error).__name__
-            return Ground(reason=f"the data are not at hand: {first}")
-        found = {task.card.name: task.fingerprint for task in tasks}
-        if found != spec.data and self._is_moved(spec):
-            return Ground(reason=f"the data are not at hand: {spec.root}: no such folder")
-        return Ground({task.card.name: TaskGround(task) for task in tasks}, read)
-
-    def _place(self, spec: RunSpec) -> Path | None:
-        """Where to look; the generated edition has its own place, unless the run had another.
-
-        No key covers the folder's name: where it leads nowhere, the generated edition is looked at,
-        whose fingerprints say whether it is what the run had.
-        """
-        if spec.edition == "mini" and (not spec.root or self._is_moved(spec)):
-            return None
-        return self._root or (Path(spec.root) if spec.root else None)
-
-    def _is_moved(self, spec: RunSpec) -> bool:
-        return bool(spec.root) and not self._root and not Path(spec.root).is_dir()
+            lines = [line.strip() for line in str(error).strip().splitlines()[:2]]
+            why = " ".join(lines) or type(error).__name__
+            return Reference(reason=f"the data are not at hand: {why}")
+        if is_moved and {task.card.name: task.fingerprint for task in tasks} != spec.data:
+            return Reference(reason=f"the data are not at hand: {spec.root}: no such folder")
+        return Reference({task.card.name: TaskReference(task) for task in tasks}, read)
 
 
-def _folders(spec: RunSpec) -> tuple[Path, ...]:
-    """The feature stores that the run named; the generated edition needs none that are gone."""
-    folders = map(Path, spec.features)
-    return tuple(folder for folder in folders if spec.edition != "mini" or folder.exists())
-
-
-def _readers(spec: RunSpec) -> list[str]:
-    return [task.reader for task in spec.tasks]
-
-
-class Weights:
-    """Finds the weights of runs, wherever their specs say that they lay."""
+class BackboneWeights:
+    """Finds the weights of runs, wherever their specs say that they lay; hashes each once."""
 
     def __init__(self) -> None:
         self._hash = cache(weights_hash_of)
 
     def hash_of(self, spec: RunSpec) -> str:
         """sha256 over the files of the backbone; MissingError where they are not here."""
-        return self._hash(spec.backbone, self.place(spec), spec.tasks[0].visual)
+        return self._hash(spec.backbone, self.folder(spec), spec.tasks[0].visual)
 
-    def place(self, spec: RunSpec) -> Path | None:
+    def folder(self, spec: RunSpec) -> Path | None:
         """The folder that the run had, where it is here; None: the backbone's usual place.
 
         No key covers the folder's name. So a name that leads nowhere keeps nothing from being
