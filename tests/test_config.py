@@ -213,6 +213,6 @@ def test_every_key_is_documented_and_slurm_s_with_their_defaults(page) -> None:
 
 
 def test_every_variable_that_is_no_option_is_documented(page) -> None:
-    from vlbench.cli.config import NOT_OPTIONS
+    from vlbench.cli.options import NOT_OPTIONS
 
     assert set(re.findall(r"^\| `(VLBENCH_\w+)`", page, re.MULTILINE)) == set(NOT_OPTIONS)

@@ -45,7 +45,7 @@ def _single(value: object) -> object:
 
 
 def _plain(text: str) -> str:
-    """What may stand in a line of a job's script, and stays in that line."""
+    """Text that stays in one line of a job's script."""
     if printable(text) != text:
         raise ValueError("Should be one line without control characters")
     return text
@@ -101,7 +101,7 @@ class CardSettings(Override):
 
 
 class Settings(Checked):
-    """What a configuration file can say."""
+    """Keys of a configuration file."""
 
     tasks: CommaList | None = None
     """A suite, a task, or several."""
@@ -145,7 +145,7 @@ class Settings(Checked):
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What the files say together."""
+    """The merged configuration files."""
 
     values: dict[str, Any]
     """The keys that are given, tables within; paths are absolute."""
@@ -177,32 +177,31 @@ class Config:
 
 
 def load_config() -> Config:
-    """The project's file over the user's, as far as they are there."""
+    """Load the project's file over the user's, where they exist."""
     values: dict[str, Any] = {}
     sources: dict[str, Path] = {}
     files = config_files()
     for file in files:
-        said = _read(file)
-        if "outside_code" in said and file != _user_file():
+        table = _read(file)
+        if "outside_code" in table and file != _user_file():
             raise CardError(f"{file}: outside_code: {ONLY_YOURS}")
-        merge(values, said)
-        sources |= {key: file for key, _ in leaves(said)}
+        merge(values, table)
+        sources |= {key: file for key, _ in leaves(table)}
     return Config(values, sources, files)
 
 
 def config_files() -> tuple[Path, ...]:
-    """The files that there are, the user's first."""
-    found = (_user_file(), _project_file())
-    return tuple(file for file in found if file is not None)
+    """The files that exist, the user's first."""
+    return tuple(file for file in (_user_file(), _project_file()) if file is not None)
 
 
 def option_defaults() -> dict[str, Any]:
-    """What the files say in place of the options' defaults, by the options' names."""
-    return {key: each for key, each in load_config().values.items() if key not in NOT_OPTIONS}
+    """Defaults of options from the files, by the options' names."""
+    return {key: value for key, value in load_config().values.items() if key not in NOT_OPTIONS}
 
 
 def leaves(table: dict[str, Any], outer: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys of all values that are no tables."""
+    """Dotted keys and values of all leaves of a table."""
     for key, value in table.items():
         name = f"{outer}{dotted([key])}"
         if isinstance(value, dict):
@@ -236,17 +235,17 @@ def _project_file() -> Path | None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """What one file says, checked; its relative paths are relative to its folder."""
+    """Read and check one file; its relative paths are relative to its folder."""
     table = read_table(CardFile(file.stem, file, str(file), is_outside=True))
     settings, faults = check(Settings, table)
     if settings is None:
         raise refuse(str(file), faults)
-    said: dict[str, Any] = settings.model_dump(exclude_unset=True)
-    return {key: _placed(value, file.parent) for key, value in said.items()}
+    values: dict[str, Any] = settings.model_dump(exclude_unset=True)
+    return {key: _absolute(value, file.parent) for key, value in values.items()}
 
 
-def _placed(value: Any, folder: Path) -> Any:
-    """Paths below `folder`, whatever the working folder; all else as it is."""
+def _absolute(value: Any, folder: Path) -> Any:
+    """Paths relative to `folder`, not to the working folder; all else as it is."""
     if isinstance(value, list):
-        return [_placed(each, folder) for each in value]
+        return [_absolute(part, folder) for part in value]
     return folder / value.expanduser() if isinstance(value, Path) else value

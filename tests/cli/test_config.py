@@ -11,7 +11,7 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from vlbench.cli.app import app
-from vlbench.cli.config import merged_settings
+from vlbench.cli.options import merged_settings
 from vlbench.config import NOT_OPTIONS, Settings
 
 

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from vlbench import doctor as examination
 from vlbench.cards.task import load_task
 from vlbench.cli.app import app
 from vlbench.data.readers import load_reader
-from vlbench.doctor import cluster, devices, places, software
 from vlbench.metrics.java import require_java
 
 
@@ -101,7 +101,7 @@ def test_a_java_that_starts_and_does_not_score_is_found(
 
 def test_a_missing_extra_is_told_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert findings(doctor("--json"))["peft"]["is_there"]
-    monkeypatch.setattr(software, "EXTRAS", {"no-such-extra": ("x", "for a test")})
+    monkeypatch.setattr(examination, "EXTRAS", {"no-such-extra": ("x", "for a test")})
     result = doctor()
     assert result.exit_code == 0
     found = line(result, "no-such-extra")
@@ -110,8 +110,8 @@ def test_a_missing_extra_is_told_and_nothing_fails(monkeypatch: pytest.MonkeyPat
 
 def test_a_missing_package_and_a_full_disk_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(software, "PACKAGES", ("no-such-package",))
-    monkeypatch.setattr(places.shutil, "disk_usage", lambda _: usage(1, 1, 1))
+    monkeypatch.setattr(examination, "PACKAGES", ("no-such-package",))
+    monkeypatch.setattr(examination.shutil, "disk_usage", lambda _: usage(1, 1, 1))
     result = doctor("--json")
     assert result.exit_code == 3
     found = findings(result)
@@ -122,8 +122,8 @@ def test_a_missing_package_and_a_full_disk_are_found(monkeypatch: pytest.MonkeyP
 
 
 def test_torch_and_transformers_that_do_not_work_together_are_found(monkeypatch) -> None:
-    monkeypatch.setitem(software.sys.modules, "transformers", None)
-    finding = software.models()
+    monkeypatch.setitem(examination.sys.modules, "transformers", None)
+    finding = examination.find_models()
     assert not finding.is_there
     assert "pip uninstall torchvision" in finding.remedy
 
@@ -157,9 +157,9 @@ def test_a_file_system_without_locks_is_found(monkeypatch) -> None:
     def flock(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    assert places.locks(Path("results")).is_there
+    assert examination.find_locks(Path("results")).is_there
     monkeypatch.setattr(fcntl, "flock", flock)
-    finding = places.locks(Path("results"))
+    finding = examination.find_locks(Path("results"))
     assert not finding.is_there and not finding.is_needed
     assert "heartbeats" in finding.remedy
 
@@ -251,7 +251,7 @@ def sinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Slurm's commands as scripts; `sinfo` answers with two partitions."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    for name in cluster.COMMANDS:
+    for name in examination.COMMANDS:
         script = folder / name
         script.write_text("#!/bin/sh\nprintf 'cpu\\ngpu\\ngpu\\n'\n")
         script.chmod(0o755)
@@ -279,7 +279,7 @@ def test_an_unknown_partition_is_found(sinfo, tmp_path) -> None:
 
 
 def test_slurm_that_hangs_is_given_up(sinfo, monkeypatch) -> None:
-    monkeypatch.setattr(cluster, "SECONDS", 0.1)
+    monkeypatch.setattr(examination, "SECONDS", 0.1)
     sinfo.write_text("#!/bin/sh\nexec sleep 5\n")
     assert "nothing within 0.1 s" in findings(doctor("--json"))["Slurm"]["remedy"]
 
@@ -287,7 +287,7 @@ def test_slurm_that_hangs_is_given_up(sinfo, monkeypatch) -> None:
 def test_gpus_are_told_by_name_and_memory() -> None:
     gpu = SimpleNamespace(name="NVIDIA H100", total_memory=85_000_000_000)
     torch = SimpleNamespace(cuda=SimpleNamespace(get_device_properties=lambda number: gpu))
-    finding = devices._gpu(torch, 1)
+    finding = examination._gpu(torch, 1)
     assert (finding.what, finding.found) == ("GPU 1", "NVIDIA H100, 85.0 GB")
 
 
@@ -301,12 +301,12 @@ def test_gpus_are_told_by_name_and_memory() -> None:
     ],
 )
 def test_a_gpu_that_is_not_seen_is_explained(monkeypatch, driver, cuda, visible, told) -> None:
-    monkeypatch.setattr(devices.shutil, "which", lambda _: driver)
+    monkeypatch.setattr(examination.shutil, "which", lambda _: driver)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     torch = SimpleNamespace(__version__="2.13.0", version=SimpleNamespace(cuda=cuda))
-    assert told in devices._why_no_gpu(torch)
+    assert told in examination._why_no_gpu(torch)
 
 
 def test_pretended_gpus_are_told() -> None:

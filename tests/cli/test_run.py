@@ -1,4 +1,4 @@
-"""`vlbench run`: what it prints, what it refuses, and how it is interrupted."""
+"""`vlbench run`, `plan`, `cancel` and `retry`: what they print and refuse, and interrupts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.running.builders import Bench, work_in_process
+from tests.running.builders import Bench, do, work_in_process
+from tests.running.test_spec import SPEC
 from vlbench.cli.app import app
 from vlbench.running.folder import RunFolder
 
@@ -241,3 +243,145 @@ def test_a_result_that_is_cut_is_named_and_the_others_are_shown(
     assert result.exit_code == 3, result.output
     assert "1 of 2 runs failed" in result.stderr and "nested too deeply" in result.stderr
     assert first.is_file()
+
+
+def plan(bench: Bench, results: Path, *more: str, command: str = "plan") -> Result:
+    _, *selectors = bench.words("--results", str(results), "--limit", "2", *more)
+    done = CliRunner().invoke(app, [command, *selectors])
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def test_every_run_is_shown_with_its_state_and_what_the_rest_takes(
+    bench: Bench, tmp_path: Path
+) -> None:
+    spec = bench.spec(limit=2)
+    do(spec, tmp_path)
+    failed = bench.spec(limit=2, seeds=(1,))
+    folder = RunFolder.of(tmp_path, failed)
+    folder.create(failed)
+    folder.write_status("failed", 1, error="Traceback\nLoss is nan", exit_code=1)
+    document = json.loads(plan(bench, tmp_path, "--seeds", "0,1,2", "--json").stdout)
+    assert document["schema"] == "vlbench.plan/1"
+    items = document["items"]
+    assert [item["state"] for item in items] == ["done", "failed", "missing"]
+    assert items[1]["reason"] == "Loss is nan"
+    assert [item["estimate"] is None for item in items] == [True, False, False]
+    assert items[2]["estimate"]["runs"] == 1 and not items[2]["estimate"]["is_rough"]
+    text = plan(bench, tmp_path, "--seeds", "0,1,2").stdout
+    assert all(part in text for part in ("1 done", "1 failed", "1 missing"))
+    assert spec.key in text
+
+
+def test_an_older_run_of_a_cell_is_stale_and_says_why(bench: Bench, tmp_path: Path) -> None:
+    spec = bench.spec(limit=2)
+    older = spec.model_copy(update={"data": {**spec.data, "vqav2": "0" * 64}})
+    folder = RunFolder.of(tmp_path, older)
+    folder.create(older)
+    folder.result.touch()
+    (item,) = json.loads(plan(bench, tmp_path, "--json").stdout)["items"]
+    assert (item["state"], item["older_key"]) == ("stale", older.key)
+    assert "data of vqav2" in item["reason"]
+
+
+def test_a_dry_run_shows_the_plan_and_the_commands_and_writes_nothing(
+    bench: Bench, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    text = plan(bench, results, "--jobs", "2", "--dry-run", command="run").stdout
+    assert "1 missing." in text
+    assert f"vlbench.worker {results}/runs/{bench.spec(limit=2).key}" in text
+    assert not results.exists()
+
+
+def folder_of(results: Path, seed: int = 0) -> RunFolder:
+    spec = SPEC.model_copy(update={"seed": seed})
+    folder = RunFolder.of(results, spec)
+    folder.create(spec)
+    return folder
+
+
+def cancel(results: Path, *words: str) -> list[dict[str, str]]:
+    done = CliRunner().invoke(app, ["cancel", *words, "--results", str(results), "--json"])
+    assert done.exit_code == 0, done.output
+    items: list[dict[str, str]] = json.loads(done.stdout)["items"]
+    return items
+
+
+def test_a_run_at_work_is_told_and_waited_for(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+
+    def work() -> None:
+        with folder.claim.held("cpu"):
+            folder.write_status("running", 1)
+            at_work.set()
+            while not folder.is_cancel_asked:
+                time.sleep(0.01)
+            folder.write_status("cancelled", 1)
+
+    at_work = threading.Event()
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert at_work.wait(5)
+    (item,) = cancel(tmp_path, folder.path.name[:6])
+    thread.join()
+    assert (item["before"], item["status"], item["outcome"]) == (
+        "running", "cancelled", "cancelled"
+    )  # fmt: skip
+
+
+def test_a_planned_run_will_not_begin_and_a_done_one_is_left(tmp_path: Path) -> None:
+    planned, done = folder_of(tmp_path, 0), folder_of(tmp_path, 1)
+    done.result.touch()
+    (item,) = cancel(tmp_path, "--all")
+    assert (item["key"], item["outcome"]) == (planned.path.name, "will not begin")
+    assert planned.is_cancel_asked and not done.is_cancel_asked
+
+
+@pytest.mark.parametrize("words", [[], ["--all", "seed 0"], ["ffff"]])
+def test_what_names_no_run_exits_2(tmp_path: Path, words: list[str]) -> None:
+    folder_of(tmp_path)
+    done = CliRunner().invoke(app, ["cancel", *words, "--results", str(tmp_path)])
+    assert done.exit_code == 2, done.output
+
+
+def test_retry_goes_on_with_what_ended_badly(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work_in_process(monkeypatch)
+    monkeypatch.setattr("vlbench.running.execute.Run.execute", lambda self: 1 / 0)
+    folder = do(bench.spec(limit=2), tmp_path, code=5)
+    monkeypatch.undo()
+    monkeypatch.setenv("VLBENCH_CACHE", str(bench.root.parent / "cache"))
+    work_in_process(monkeypatch)
+    done = CliRunner().invoke(app, ["retry", "--results", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert folder.state == "done"
+    assert "1 of 1 runs done" in done.stderr
+    again = CliRunner().invoke(app, ["retry", "--results", str(tmp_path)])
+    assert "nothing to retry" in again.stderr
+
+
+def test_a_run_that_cannot_be_told_keeps_no_other_from_ending(tmp_path: Path) -> None:
+    first, second = sorted((folder_of(tmp_path, seed) for seed in (0, 1)), key=lambda it: it.path)
+    first.cancel_file.symlink_to(tmp_path / "nowhere" / "file")
+    done = CliRunner().invoke(app, ["cancel", "--all", "--results", str(tmp_path)])
+    assert done.exit_code == 1, done.output
+    assert f"{first.path}: cannot be written" in done.stderr
+    assert second.is_cancel_asked
+
+
+def test_retry_names_what_it_cannot_read_and_does_the_others(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = folder_of(tmp_path)
+    broken.write_status("failed", 1)
+    broken.spec_file.write_text("[" * 100_000)
+    folder = RunFolder.of(tmp_path, bench.spec(limit=2))
+    folder.create(bench.spec(limit=2))
+    folder.write_status("failed", 1)
+    work_in_process(monkeypatch)
+    done = CliRunner().invoke(app, ["retry", "--results", str(tmp_path)])
+    assert done.exit_code == 3, done.output
+    assert f"Left out: {broken.spec_file}: not a run's spec: nested too deeply" in done.stderr
+    assert folder.state == "done"

@@ -14,8 +14,7 @@ from tests.verifying.builders import FIRST, NLVR2, edit, edit_curve, edit_spec, 
 from tests.verifying.conftest import Verify
 from vlbench.errors import DataError
 from vlbench.running.sums import RESULT, WEIGHTS
-from vlbench.verifying.merging import merge
-from vlbench.verifying.packing import pack
+from vlbench.verifying.archive import merge, pack
 from vlbench.verifying.verify import Verifier
 
 

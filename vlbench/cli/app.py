@@ -5,35 +5,61 @@ from __future__ import annotations
 import re
 import sys
 import traceback
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from vlbench import __version__
-from vlbench.cli.compare import compare
-from vlbench.cli.config import default_map, note_unknown_variables
-from vlbench.cli.control import cancel, retry
+from vlbench.cli.cards import list_cards, params, show
 from vlbench.cli.data import data
-from vlbench.cli.doctor import doctor
-from vlbench.cli.import_checkpoint import import_checkpoint
-from vlbench.cli.logs import logs
-from vlbench.cli.output import note
-from vlbench.cli.params import params
-from vlbench.cli.plan import plan
-from vlbench.cli.plot import plot
-from vlbench.cli.pretrain import pretrain
-from vlbench.cli.report import report
-from vlbench.cli.results import commands as results
-from vlbench.cli.run import run
-from vlbench.cli.score import score
-from vlbench.cli.show import list_cards, show
-from vlbench.cli.status import status
-from vlbench.cli.verify import verify
+from vlbench.cli.options import PREFIX, default_map, note_unknown_variables
+from vlbench.cli.other import doctor, import_checkpoint, pretrain, score
+from vlbench.cli.output import example, note
+from vlbench.cli.report import compare, plot, report
+from vlbench.cli.run import cancel, plan, retry, run
+from vlbench.cli.status import logs, status
+from vlbench.cli.verify import results, verify
 from vlbench.errors import BUG, INTERRUPTED, explain
 
 LONG_LINE = re.compile(r"(.{1000}).{1000,}(.{1000})")
 """A line of a message that repeats more of what was given than anybody reads."""
+
+
+GROUPS: dict[str, dict[str, tuple[Any, str]]] = {
+    "Run": {
+        "run": (run, "run --method compacter,lora --tasks image-text"),
+        "plan": (plan, "plan --method compacter,lora --tasks image-text"),
+        "cancel": (cancel, "cancel 'lora seed 0'"),
+        "retry": (retry, "retry --launcher slurm"),
+        "doctor": (doctor, "doctor --backbone clip-bart --root data"),
+    },
+    "Look": {
+        "status": (status, "status --all"),
+        "logs": (logs, "logs 'lora seed 0' --follow"),
+        "report": (report, "report --tasks image-text --format markdown --out table.md"),
+        "compare": (compare, "compare compacter full --tasks image-text"),
+        "plot": (plot, "plot pareto --out pareto.svg"),
+        "params": (params, "params --backbone clip-bart --method compacter,lora"),
+        "list": (list_cards, "list methods"),
+        "show": (show, "show compacter"),
+    },
+    "Data": {
+        "data": (data, "data check --tasks image-text"),
+        "score": (score, "score gqa --predictions a.json --annotations b.json"),
+        "import-checkpoint": (
+            import_checkpoint,
+            "import-checkpoint a.pth --method lora --backbone clip-t5",
+        ),
+        "pretrain": (pretrain, "pretrain mini-bart --out my-weights"),
+    },
+    "Share": {
+        "verify": (verify, "verify results --tasks image-text"),
+        "results": (results, "results export --out runs.zip"),
+    },
+}
+"""Group of the help -> command -> what it runs, and an example without `vlbench`."""
 
 
 class Commands(TyperGroup):
@@ -43,7 +69,7 @@ class Commands(TyperGroup):
         """The subcommand, which reads its options' variables without its own name in them."""
         command = super().get_command(ctx, cmd_name)
         if command is not None:
-            command.context_settings.setdefault("auto_envvar_prefix", "VLBENCH")
+            command.context_settings.setdefault("auto_envvar_prefix", PREFIX)
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -54,6 +80,21 @@ class Commands(TyperGroup):
         if command is not None and "--help" not in rest:  # help works with a faulty file too
             command.context_settings.setdefault("default_map", default_map(command))
         return name, command, rest
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands under the headings of GROUPS, a whole line each."""
+        groups: dict[str, Iterable[str]] = dict(GROUPS)
+        if ctx.parent is not None:
+            groups = {"Commands": self.commands}
+        width = max(map(len, self.commands))
+        for group, names in groups.items():
+            with formatter.section(group):
+                formatter.write_dl(
+                    [
+                        (name.ljust(width), self.commands[name].get_short_help_str(limit=80))
+                        for name in names
+                    ]
+                )
 
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand; an error that vlbench explains ends in its message and exit code."""
@@ -74,6 +115,7 @@ app = typer.Typer(
     name="vlbench",
     cls=Commands,
     help="Which parameter-efficient tuning method for a vision-and-language model, at what cost.",
+    epilog=example("run --method compacter --tasks image-text"),
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # plain help: faster, and not wrapped into panels
@@ -81,8 +123,8 @@ app = typer.Typer(
 )
 
 
-def _version(is_asked: bool) -> None:
-    if is_asked:
+def _print_version(is_given: bool) -> None:
+    if is_given:
         typer.echo(f"vlbench {__version__}")
         raise typer.Exit
 
@@ -90,31 +132,21 @@ def _version(is_asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     pass
 
 
-app.command()(run)
-app.command()(plan)
-app.command()(status)
-app.command()(logs)
-app.command()(cancel)
-app.command()(retry)
-app.command()(report)
-app.command()(compare)
-app.command()(verify)
-app.command()(params)
-app.command()(score)
-app.command("list")(list_cards)
-app.command()(show)
-app.add_typer(data, name="data", cls=Commands)
-app.add_typer(results, name="results", cls=Commands)
-app.add_typer(plot, name="plot", cls=Commands)
-app.command()(pretrain)
-app.command()(import_checkpoint)
-app.command()(doctor)
+for commands in GROUPS.values():
+    for name, (command, words) in commands.items():
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, cls=Commands, epilog=example(words))
+        else:
+            app.command(name, epilog=example(words))(command)
 
 
 def main() -> None:

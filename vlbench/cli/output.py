@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 
 UNWRAPPED = 100_000
 """Width of what is not a terminal, in characters: a line there is never broken."""
+LINE_SECONDS = 10.0
+"""Off a terminal a line at most this often."""
+Count = Callable[[int, int], None]
+"""Called with (done, all)."""
 
 
 def stdout_console() -> Console:
@@ -30,8 +36,18 @@ def stderr_console() -> Console:
 
 
 def note(text: str) -> None:
-    """Tell the user something that is not the answer."""
+    """Print something that is not the answer."""
     typer.echo(printable_lines(text), err=True)
+
+
+def example(words: str) -> str:
+    """The last line of a command's help."""
+    return f"Example: vlbench {words}"
+
+
+def subcommands(help: str) -> typer.Typer:
+    """A group of subcommands with plain help."""
+    return typer.Typer(help=help, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
 
 def end_left_out(faults: Sequence[VlbenchError]) -> None:
@@ -103,3 +119,50 @@ def _console(stream: TextIO) -> Console:
     from rich.console import Console
 
     return Console(file=stream, width=None if stream.isatty() else UNWRAPPED, highlight=False)
+
+
+@contextmanager
+def counting(unit: str) -> Iterator[Count]:
+    """Show progress as long as the block runs."""
+    if not sys.stderr.isatty():
+        yield _lines(unit)
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=stderr_console()) as bars:
+        bar = bars.add_task(unit, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
+
+
+def _lines(unit: str) -> Count:
+    """The first count, the last one, and some between."""
+    started = last = time.monotonic()
+    begun_at: int | None = None
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last, begun_at
+        now = time.monotonic()
+        if begun_at is None:
+            begun_at = done
+        elif now - last < LINE_SECONDS and done != total:
+            return
+        last = now
+        rate = (done - begun_at) / max(now - started, 1e-9)
+        left = f", {rate:.1f} a second, {(total - done) / rate:.0f} s left" if rate else ""
+        note(f"{done:,} of {total:,} {unit}{left}")
+
+    return tell

@@ -1,4 +1,4 @@
-"""`vlbench status`: what the runs of a results folder do now; on a terminal, while they do it."""
+"""`vlbench status` and `vlbench logs`: what runs do now, and what they printed."""
 
 from __future__ import annotations
 
@@ -10,22 +10,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlbench.cli import selectors
+from vlbench.cli.options import MOST, Json, Results
 from vlbench.cli.output import (
     end_left_out,
+    note,
     print_json,
     print_table,
     rich_table,
     say,
     stdout_console,
 )
-from vlbench.errors import UsageError
+from vlbench.errors import NothingToReport, UsageError
 from vlbench.printable import printable
 
 if TYPE_CHECKING:
+    from vlbench.running.folder import RunFolder
+    from vlbench.running.logs import Tail
     from vlbench.running.overview import Overview
 
 REFRESH_SECONDS = 1.0
+FOLLOW_SECONDS = 0.5
 AT_WORK = ("running", "queued")
 ALWAYS = ("key", "method", "seed", "status")
 CONTEXT = ("settings", "init", "suite", "backbone", "edition", "scope")
@@ -44,15 +48,15 @@ Item = Mapping[str, Any]
 
 
 def status(
-    results: selectors.Results = Path("results"),
+    results: Results = Path("results"),
     everything: Annotated[bool, typer.Option("--all", help="List done runs too.")] = False,
     watch: Annotated[
         bool | None,
         typer.Option("--watch/--no-watch", help="Go on until nothing runs; so on a terminal."),
     ] = None,
-    json: selectors.Json = False,
+    json: Json = False,
 ) -> None:
-    """Show the runs of a results folder: how far they are, where they run, what ended them."""
+    """Show how far runs are, where they run, what ended them."""
     from vlbench.running.overview import Overview
 
     overview = Overview(results)
@@ -80,10 +84,10 @@ def status(
 
 
 def table(items: Sequence[Item], everything: bool) -> tuple[list[str], list[list[str]]]:
-    """The runs' columns and rows; columns in which there is nothing to tell are left out."""
-    found = [_texts(item) for item in items if everything or item["status"] != "done"]
-    columns = [name for name in COLUMNS if name in ALWAYS or _is_telling(name, found)]
-    return columns, [[row.get(name, "") for name in columns] for row in found]
+    """The runs' columns and rows; columns without information are left out."""
+    rows = [_texts(item) for item in items if everything or item["status"] != "done"]
+    columns = [name for name in COLUMNS if name in ALWAYS or _is_informative(name, rows)]
+    return columns, [[row.get(name, "") for name in columns] for row in rows]
 
 
 def fitting(
@@ -96,8 +100,8 @@ def fitting(
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     for name in LESS:
         if name in columns and _width(columns, rows) > width:
-            place = columns.index(name)
-            columns, *rows = ([*each[:place], *each[place + 1 :]] for each in (columns, *rows))
+            at = columns.index(name)
+            columns, *rows = ([*cells[:at], *cells[at + 1 :]] for cells in (columns, *rows))
     return columns, rows, below
 
 
@@ -141,7 +145,7 @@ def _are_at_work(items: Sequence[Item]) -> bool:
     return any(item["status"] in AT_WORK for item in items)
 
 
-def _is_telling(name: str, rows: Sequence[Mapping[str, str]]) -> bool:
+def _is_informative(name: str, rows: Sequence[Mapping[str, str]]) -> bool:
     values = {row.get(name, "") for row in rows}
     return len(values) > 1 if name in CONTEXT else values != {""} and bool(values)
 
@@ -164,3 +168,45 @@ def _texts(item: Item) -> dict[str, str]:
         "where": item["where"] or (f"job {item['job']}" if item["status"] == "queued" else ""),
         "error": short_error(item),
     }
+
+
+def logs(
+    run: Annotated[
+        str, typer.Argument(help="The begin of its key, or words such as 'compacter seed 0'.")
+    ],
+    follow: Annotated[bool, typer.Option("--follow", help="Go on while the run does.")] = False,
+    lines: Annotated[
+        int | None,
+        typer.Option(min=0, max=MOST, help="The last so many lines; all without."),
+    ] = None,
+    results: Results = Path("results"),
+) -> None:
+    """Print the log of a run, of all its attempts."""
+    from vlbench.running.logs import Tail
+    from vlbench.running.named import find_run
+
+    folder = find_run(results, run)
+    state = folder.state
+    is_followed = follow and state in AT_WORK
+    if not folder.log.is_file() and not is_followed:
+        raise NothingToReport(f"{folder.path}: no log yet, the run is {state}.")
+    tail = Tail(folder.log, is_whole=True)
+    printed = tail.lines() if is_followed else tail.rest()
+    for line in printed if lines is None else printed[max(len(printed) - lines, 0) :]:
+        say(line)
+    if is_followed:
+        _follow(folder, tail)
+
+
+def _follow(folder: RunFolder, tail: Tail) -> None:
+    """Print new lines until the run ends or Ctrl-C."""
+    try:
+        while folder.state in AT_WORK:
+            time.sleep(FOLLOW_SECONDS)
+            for line in tail.lines():
+                say(line)
+    except KeyboardInterrupt:
+        return
+    for line in tail.rest():
+        say(line)
+    note(f"The run is {folder.state}.")

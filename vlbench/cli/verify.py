@@ -1,4 +1,4 @@
-"""`vlbench verify`: recompute every stored number."""
+"""`vlbench verify` and `vlbench results`: recompute stored runs, give and take them."""
 
 from __future__ import annotations
 
@@ -9,102 +9,98 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlbench.cli.counting import counting
-from vlbench.cli.filters import Backbones, Editions, Methods, Seeds, Tasks, filters
-from vlbench.cli.output import end_left_out, note, print_json, print_table, say
-from vlbench.cli.selectors import OutsideCode
-from vlbench.cli.show import Json
+from vlbench.cli.options import DoneOptions, FullRoot, Json, OutsideCode, Results, with_options
+from vlbench.cli.output import (
+    counting,
+    end_left_out,
+    example,
+    note,
+    print_json,
+    print_table,
+    say,
+    subcommands,
+)
 from vlbench.errors import DataError, RunFailed
 
 if TYPE_CHECKING:
     from vlbench.verifying.findings import Fault
     from vlbench.verifying.verify import Verified, Verifier
 
-Root = Annotated[Path | None, typer.Option(help="Where the full edition's files lie.")]
 COLUMNS = ("run", "key", "file", "row", "column", "stored", "recomputed", "why")
 SHOWN = 5
-"""Cells of one column of a file that are listed, JSON has them all; runs that are not done."""
+"""Listed cells of one column of a file, JSON has them all; listed runs that are not done."""
 LONGEST = 40
 """Characters of a value."""
 
 
+@with_options
 def verify(
+    options: DoneOptions,
     folder: Annotated[
         Path | None, typer.Argument(help="The results folder; --results where left out.")
     ] = None,
-    results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
-    root: Root = None,
-    method: Methods = None,
-    tasks: Tasks = None,
-    backbone: Backbones = None,
-    edition: Editions = None,
-    seeds: Seeds = None,
+    root: FullRoot = None,
     outside_code: OutsideCode = False,
     json: Json = False,
 ) -> None:
-    """Recompute every stored number from predictions, cards and data; 1 where one does not hold.
+    """Recompute every number from the stored predictions.
 
-    Each cell that does not hold is listed; what cannot be checked is counted, with the reason.
+    Cards and data are compared too. Each cell that does not hold is listed, and the exit code is 1;
+    what cannot be checked is counted, with the reason.
     """
     from vlbench.verifying.choosing import choose
     from vlbench.verifying.verify import Verifier
 
-    place = folder or results
-    faults: list[DataError] = []
-    runs = choose(place, (), filters(method, tasks, backbone, edition, seeds), faults)
-    _tell_left_out(place, len(runs))
-    where = root.expanduser().resolve() if root else None
-    found = verify_runs(Verifier(where, note, outside_code), runs)
+    results = folder or options.results
+    unreadable: list[DataError] = []
+    runs = choose(results, (), options.filters(), unreadable)
+    _note_left_out(results, len(runs))
+    verifier = Verifier(root.expanduser().resolve() if root else None, note, outside_code)
+    verified = _verify_runs(verifier, runs)
     if json:
-        print_json("verify", [each.as_json() for each in found])
+        print_json("verify", [run.as_json() for run in verified])
     else:
-        show(found)
-    if any(each.findings.faults for each in found):
-        for fault in faults:
+        if lines := [line for run in verified for line in _fault_lines(run)]:
+            print_table(lines, COLUMNS)
+            say("")
+        say("\n".join(_totals(verified)))
+    if any(run.findings.faults for run in verified):
+        for fault in unreadable:
             note(f"Left out: {fault}")
         raise typer.Exit(RunFailed.exit_code)
-    end_left_out(faults)
+    end_left_out(unreadable)
 
 
-def _tell_left_out(place: Path, chosen: int) -> None:
-    """A run that lost its result looks like one that is not done, so these are named."""
+def _note_left_out(results: Path, chosen: int) -> None:
+    """Name runs that are not done: one that lost its result looks like one."""
     from vlbench.running.folder import run_folders
     from vlbench.verifying.choosing import is_done
 
-    folders = run_folders(place, [])
+    folders = run_folders(results, [])
     waiting = [folder.name for folder in folders if not is_done(folder)]
     if waiting:
-        shown = ", ".join(waiting[:SHOWN]) + (", ..." if len(waiting) > SHOWN else "")
-        note(f"left out, as not done: {len(waiting):,} ({shown})")
+        names = ", ".join(waiting[:SHOWN]) + (", ..." if len(waiting) > SHOWN else "")
+        note(f"left out, as not done: {len(waiting):,} ({names})")
     if rest := len(folders) - len(waiting) - chosen:
         note(f"left out, as not asked for: {rest:,}")
 
 
-def verify_runs(verifier: Verifier, runs: Sequence[Path]) -> list[Verified]:
+def _verify_runs(verifier: Verifier, runs: Sequence[Path]) -> list[Verified]:
     """Verify them all, with progress."""
-    found = []
-    with counting("runs verified") as tell:
-        for each in verifier.verify_all(runs):
-            found.append(each)
-            tell(len(found), len(runs))
-    return found
+    verified = []
+    with counting("runs verified") as count:
+        for run in verifier.verify_all(runs):
+            verified.append(run)
+            count(len(verified), len(runs))
+    return verified
 
 
-def show(found: Sequence[Verified]) -> None:
-    """The cells that do not hold, then the counts."""
-    lines = [line for each in found for line in _lines(each)]
-    if lines:
-        print_table(lines, COLUMNS)
-        say("")
-    say("\n".join(totals(found)))
-
-
-def totals(found: Sequence[Verified]) -> list[str]:
+def _totals(verified: Sequence[Verified]) -> list[str]:
     """How many runs and cells; a line for each reason why cells could not be checked."""
-    checked = sum(each.findings.checked for each in found)
-    faults = sum(len(each.findings.faults) for each in found)
-    unchecked = sum((each.findings.unchecked for each in found), Counter[str]())
-    runs = f"{len(found)} run{'s' if len(found) != 1 else ''}"
+    checked = sum(run.findings.checked for run in verified)
+    faults = sum(len(run.findings.faults) for run in verified)
+    unchecked = sum((run.findings.unchecked for run in verified), Counter[str]())
+    runs = f"{len(verified)} run{'s' if len(verified) != 1 else ''}"
     return [
         f"{runs}, {checked:,} cells checked, {faults:,} do not hold, "
         f"{unchecked.total():,} could not be checked{':' if unchecked else ''}",
@@ -112,16 +108,16 @@ def totals(found: Sequence[Verified]) -> list[str]:
     ]
 
 
-def _lines(verified: Verified) -> Iterator[list[str]]:
+def _fault_lines(verified: Verified) -> Iterator[list[str]]:
     """A line for each fault; of many in one column the first, and how many more there are."""
-    places: dict[tuple[str, str], list[Fault]] = {}
+    columns: dict[tuple[str, str], list[Fault]] = {}
     for fault in verified.findings.faults:
-        places.setdefault((fault.file, fault.column), []).append(fault)
+        columns.setdefault((fault.file, fault.column), []).append(fault)
     start = [verified.name, verified.key]
-    for (file, column), faults in places.items():
-        for each in faults[:SHOWN]:
-            values = [_short(value) for value in (each.stored, each.recomputed)]
-            yield [*start, file, each.row, column, *values, each.reason]
+    for (file, column), faults in columns.items():
+        for fault in faults[:SHOWN]:
+            values = [_short(value) for value in (fault.stored, fault.recomputed)]
+            yield [*start, file, fault.row, column, *values, fault.reason]
         if len(faults) > SHOWN:
             yield [*start, file, f"and {len(faults) - SHOWN:,} more", column, "", "", ""]
 
@@ -129,3 +125,95 @@ def _lines(verified: Verified) -> Iterator[list[str]]:
 def _short(value: object) -> str:
     text = "empty" if value is None else " ".join(str(value).split())
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+results = subcommands("Pack runs for others, take in runs of others.")
+
+
+@results.command("export", epilog=example("results export --out runs.zip --method lora"))
+@with_options
+def export(
+    out: Annotated[Path, typer.Option(help="The archive to write: FILE.zip or FILE.tar.gz.")],
+    options: DoneOptions,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Runs: begins of keys, or words of names; all where left out."),
+    ] = None,
+    with_weights: Annotated[
+        bool, typer.Option("--with-weights", help="Pack the trained tensors too.")
+    ] = False,
+    with_logs: Annotated[
+        bool, typer.Option("--with-logs", help="Pack logs too; they name hosts and folders.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Pack runs that are done into one archive.
+
+    Others can verify and import it. It holds spec, result, predictions, training curve and sums;
+    the same runs give the same bytes.
+    """
+    from vlbench.verifying.archive import machine_paths, pack
+    from vlbench.verifying.choosing import choose
+
+    faults: list[DataError] = []
+    chosen = choose(options.results, runs or (), options.filters(), faults)
+    sizes = pack(chosen, out, with_weights, with_logs)
+    if paths := sorted({path for run in chosen for path in machine_paths(run)}):
+        note(f"{out} names places of this machine, as the specs do: {', '.join(paths)}")
+    if json:
+        print_json("export", [{"key": key, "bytes": size} for key, size in sizes.items()])
+    else:
+        rows = [[key, f"{size:,}"] for key, size in sizes.items()]
+        print_table(rows, ("key", "bytes"), ("bytes",))
+    note(f"Written: {out}, {len(sizes)} runs, {out.stat().st_size:,} bytes")
+    end_left_out(faults)
+
+
+@results.command("import", epilog=example("results import runs.zip --results results"))
+def import_(
+    archive: Annotated[Path, typer.Argument(help="An archive that `results export` wrote.")],
+    results: Results = Path("results"),
+    root: FullRoot = None,
+    outside_code: OutsideCode = False,
+    json: Json = False,
+) -> None:
+    """Verify the runs of an archive and take them in.
+
+    All or none. A run that is there already stays as it is; one that is there with other files is
+    refused.
+    """
+    from vlbench.verifying.archive import merge
+    from vlbench.verifying.verify import Verifier
+
+    verifier = Verifier(root.expanduser().resolve() if root else None, note, outside_code)
+    merged = merge(archive, results, lambda runs: _verify_runs(verifier, runs))
+    verified = [run.verified for run in merged if run.verified]
+    for run in verified:
+        for fault in run.findings.faults:
+            note(f"{run.name}: {fault.text}")
+    if verified:
+        note("\n".join(_totals(verified)))
+    _print_outcomes("import", {run.key: run.outcome for run in merged}, json)
+
+
+@results.command("seal", epilog=example("results seal --results results"))
+def seal_runs(results: Results = Path("results"), json: Json = False) -> None:
+    """Write checksums that runs lack.
+
+    SHA256SUMS for runs that have none, and the lines that are lacking in others. Sums that are
+    there stay. New ones tell what the files are now, not what they were when the run was done:
+    verify first, and seal only what you trust.
+    """
+    from vlbench.running.sums import seal
+    from vlbench.verifying.choosing import done_runs
+
+    faults: list[DataError] = []
+    _print_outcomes("seal", {run.name: seal(run) for run in done_runs(results, faults)}, json)
+    end_left_out(faults)
+
+
+def _print_outcomes(what: str, outcomes: dict[str, str], json: bool) -> None:
+    if json:
+        print_json(what, [{"key": key, "outcome": text} for key, text in outcomes.items()])
+    else:
+        print_table([[key, text] for key, text in outcomes.items()], ("key", "outcome"))

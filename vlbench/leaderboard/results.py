@@ -50,11 +50,6 @@ def read_results(folder: Path, damaged: list[DataError] | None = None) -> pd.Dat
     return table
 
 
-def left_out(damaged: Sequence[DataError]) -> DataError:
-    """The error that a command ends with when it has shown the rest."""
-    return DataError("\n".join(f"Left out: {each}" for each in damaged))
-
-
 def _parts(
     folder: Path, files: Sequence[Path]
 ) -> tuple[dict[Path, pa.Table], dict[Path, DataError]]:

@@ -1,4 +1,4 @@
-"""Which runs of a results folder are meant: those that are done, by name or by filters."""
+"""Choose among the runs of a results folder that are done, by name or by filters."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def done_runs(results: Path, faults: list[DataError] | None = None) -> list[Path
     if not runs and faults:
         raise faults[0]
     if not runs:
-        there = f"{len(folders)} runs there, none done" if folders else "no runs there"
-        raise NothingToReport(f"{results}: {there} (looked for runs/*/{RESULT}).")
+        why = f"{len(folders)} runs there, none done" if folders else "no runs there"
+        raise NothingToReport(f"{results}: {why} (looked for runs/*/{RESULT}).")
     return runs
 
 
@@ -56,16 +56,20 @@ def choose(
     """The done runs that are named, or else that the filters leave; `faults`: see `run_folders`."""
     runs = done_runs(results, faults)
     if named:
-        found = {find_run(results, text).path for text in named}
-        if not_done := sorted(path.name for path in found - set(runs)):
+        paths = {find_run(results, text).path for text in named}
+        if not_done := sorted(path.name for path in paths - set(runs)):
             raise UsageError(f"{results}: not done: {', '.join(not_done)}.")
-        runs = sorted(found)
+        runs = sorted(paths)
     specs = {run: _spec(run) for run in runs}
     wanted = _wanted(filters, [spec for spec in specs.values() if spec])
-    left = [run for run, spec in specs.items() if spec is None or _fits(spec, wanted)]
+    left = [
+        run
+        for run, spec in specs.items()
+        if spec is None or all(spec[key] in values for key, values in wanted.items())
+    ]
     if not left:
-        asked = "; ".join(f"{key} {', '.join(map(str, sorted(v)))}" for key, v in wanted.items())
-        raise NothingToReport(f"{results}: no run that is done is of {asked}.")
+        names = "; ".join(f"{key} {', '.join(map(str, sorted(v)))}" for key, v in wanted.items())
+        raise NothingToReport(f"{results}: no run that is done is of {names}.")
     return left
 
 
@@ -73,39 +77,35 @@ def _spec(run: Path) -> dict[str, Any] | None:
     """What filters look at; None where it cannot be read: such a run is left out by no filter."""
     try:
         table = read_object(run / "spec.json")
-        found = {
+        spec = {
             "method": str(table["method"]["name"]),
             **{name: table[name] for name in ("suite", "backbone", "edition", "seed")},
         }
-        return found if all(isinstance(each, str | int) for each in found.values()) else None
+        return spec if all(isinstance(value, str | int) for value in spec.values()) else None
     except (DataError, KeyError, TypeError):
         return None
-
-
-def _fits(spec: dict[str, Any], wanted: dict[str, Collection[Any]]) -> bool:
-    return all(spec[key] in values for key, values in wanted.items())
 
 
 def _wanted(filters: Filters, specs: Sequence[dict[str, Any]]) -> dict[str, Collection[Any]]:
     """Key of a spec -> the values that are asked for; an unknown name is an error."""
     wanted: dict[str, Collection[Any]] = {}
     if filters.methods:
-        there = {spec["method"] for spec in specs}
-        wanted["method"] = {method_name(name, there) for name in split_names(filters.methods)}
+        known = {spec["method"] for spec in specs}
+        wanted["method"] = {method_name(name, known) for name in split_names(filters.methods)}
     if filters.tasks:
         name = "+".join(split_names(filters.tasks))
-        is_there = name in {spec["suite"] for spec in specs}
-        wanted["suite"] = {name if is_there else find_tasks(filters.tasks)[0]}
+        is_known = name in {spec["suite"] for spec in specs}
+        wanted["suite"] = {name if is_known else find_tasks(filters.tasks)[0]}
     for key, names in (("backbone", filters.backbones), ("edition", filters.editions)):
         if names:
-            there = {spec[key] for spec in specs}
-            wanted[key] = {_known(key, name, there) for name in split_names(names)}
+            known = {spec[key] for spec in specs}
+            wanted[key] = {_known(key, name, known) for name in split_names(names)}
     if filters.seeds:
         wanted["seed"] = set(filters.seeds)
     return wanted
 
 
-def _known(what: str, name: str, there: Collection[str]) -> str:
-    if name not in there:
-        raise UsageError(f"--{what} {name}: No run is of it. {nearest(name, there)}")
+def _known(what: str, name: str, known: Collection[str]) -> str:
+    if name not in known:
+        raise UsageError(f"--{what} {name}: No run is of it. {nearest(name, known)}")
     return name

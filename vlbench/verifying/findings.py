@@ -1,4 +1,4 @@
-"""What a verification found: cells that hold, cells that do not, cells that cannot be checked."""
+"""Findings of a verification: cells that hold, cells that do not, cells that cannot be checked."""
 
 from __future__ import annotations
 
@@ -32,11 +32,10 @@ class Fault:
     @property
     def text(self) -> str:
         """The fault in a line."""
-        place = " ".join(part for part in (self.file, self.row, self.column) if part)
-        told = [f"{self.stored!r}, recomputed {self.recomputed!r}"]
-        if self.stored == self.recomputed == "":
-            told = []
-        return f"{place}: {'; '.join([*told, *([self.reason] if self.reason else [])])}"
+        cell = " ".join(part for part in (self.file, self.row, self.column) if part)
+        has_values = not self.stored == self.recomputed == ""
+        values = f"{self.stored!r}, recomputed {self.recomputed!r}" if has_values else ""
+        return f"{cell}: {'; '.join(part for part in (values, self.reason) if part)}"
 
     def as_json(self) -> dict[str, Any]:
         """The fault as an item's part."""
@@ -52,7 +51,7 @@ class Fault:
 
 
 class Findings:
-    """What was found in one run; each cell is counted once."""
+    """Cells of one run; each is counted once."""
 
     def __init__(self) -> None:
         self.checked = 0
@@ -70,7 +69,7 @@ class Findings:
         reason: str = "",
         is_since: bool = False,
     ) -> bool:
-        """Compare what is stored with what it should be; says whether the cell holds."""
+        """Compare a stored cell with its recomputed value; return whether it holds."""
         self.checked += 1
         if are_equal(stored, recomputed):
             return True
@@ -80,18 +79,18 @@ class Findings:
     def fault(
         self, file: str, row: str, column: str, stored: object, recomputed: object, reason: str = ""
     ) -> None:
-        """Something is there that should not be, or the other way round."""
+        """Count something that should not exist, or does not and should."""
         self.checked += 1
         self.faults.append(Fault(file, row, column, stored, recomputed, reason))
 
     def skip(self, why: str, cells: int = 1) -> None:
-        """So many cells cannot be checked, and why."""
+        """Count cells that cannot be checked, with the reason."""
         if cells:
             self.unchecked[why] += cells
 
 
 def are_equal(stored: object, recomputed: object) -> bool:
-    """Whether two cells say the same; numbers up to rounding."""
+    """Whether two cells are equal; numbers up to rounding."""
     if isinstance(stored, float) and isinstance(recomputed, float):
         return math.isclose(stored, recomputed, rel_tol=NEAR, abs_tol=NOTHING)
     return stored == recomputed

@@ -1,16 +1,22 @@
-"""Every error ends in one message and its exit code; only a bug in vlbench shows a traceback."""
+"""Errors end in one message and an exit code, bugs in a traceback; help has groups and examples."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
+from tests.cli.suggestions import parse
 from vlbench import __version__, errors
 from vlbench.cli import app as cli
+from vlbench.cli.app import GROUPS, app
 
 
 def vlbench(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -98,3 +104,47 @@ def fail(monkeypatch: pytest.MonkeyPatch, raised: BaseException) -> None:
         raise raised
 
     monkeypatch.setattr("vlbench.cards.task.load_suites", raise_it)
+
+
+WIDTH = 78
+"""Characters of a line of help on a terminal of 80; the runner of the tests allows two more."""
+
+
+def commands(words: tuple[str, ...] = (), command: Any = None) -> Iterator[tuple[str, ...]]:
+    """The words of every command, groups of commands too."""
+    command = command or get_command(app)
+    yield words
+    for name, subcommand in getattr(command, "commands", {}).items():
+        yield from commands((*words, name), subcommand)
+
+
+def help_of(*words: str) -> list[str]:
+    result = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "80"})
+    assert result.exit_code == 0
+    return result.stdout.splitlines()
+
+
+def test_the_commands_stand_in_four_groups_each_line_whole() -> None:
+    lines = help_of()
+    headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert headings == ["Options:", "Run:", "Look:", "Data:", "Share:"]
+    names = [name for group in GROUPS.values() for name in group]
+    assert sorted(names) == sorted(get_command(app).commands)
+    for name in names:
+        (line,) = [line for line in lines if line.startswith(f"  {name} ")]
+        assert line.endswith(".") and not line.endswith("...") and len(line) <= WIDTH
+
+
+@pytest.mark.parametrize("words", list(commands()), ids=" ".join)
+def test_every_help_ends_with_an_example_that_can_be_typed(words: tuple[str, ...]) -> None:
+    lines = help_of(*words)
+    assert max(map(len, lines)) <= 80 and len(lines[-1]) <= WIDTH
+    start, _, typed = lines[-1].partition("Example: vlbench ")
+    assert start == "  " and typed.startswith(" ".join(words))
+    parse(shlex.split(typed))
+
+
+def test_run_and_plan_have_the_same_options() -> None:
+    run, plan = (get_command(app).commands[name] for name in ("run", "plan"))
+    only_run = [option.name for option in run.params if option.name not in ("detach", "dry_run")]
+    assert only_run == [option.name for option in plan.params]

@@ -1,20 +1,26 @@
+"""`vlbench params`, `list` and `show`."""
+
 from __future__ import annotations
 
 import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from tests.running.test_spec import SPEC
+from vlbench.backbones import BACKBONES
 from vlbench.cards import find_methods
 from vlbench.cards.files import own_cards
 from vlbench.cli import output
 from vlbench.cli.app import app
 from vlbench.errors import MissingError, UsageError, VlbenchError
+from vlbench.running.folder import RunFolder
 from vlbench.techniques.compacter import Compacter
 
 KEYS = [
@@ -223,7 +229,138 @@ def test_an_unknown_name_names_the_nearest(option: str, name: str, message: str)
 
 def test_the_command_imports_nothing_heavy_before_it_runs() -> None:
     code = (
-        "import sys, vlbench.cli.params;"
+        "import sys, vlbench.cli.cards;"
         "assert not {'torch', 'transformers', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def vlbench(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [
+        ("methods", list(own_cards("methods"))),
+        ("tasks", list(own_cards("tasks"))),
+        ("suites", ["image-text", "video-text"]),
+        ("backbones", list(BACKBONES)),
+    ],
+)
+def test_list_names_everything_there_is(what: str, names: list[str]) -> None:
+    table = vlbench("list", what)
+    assert table.exit_code == 0
+    assert [line.split()[0] for line in table.stdout.splitlines()] == ["name", *names]
+    document = json.loads(vlbench("list", what, "--json").stdout)
+    assert document["schema"] == "vlbench.list/1"
+    assert [item["name"] for item in document["items"]] == names
+
+
+def test_listing_what_there_is_not_names_the_nearest() -> None:
+    result = vlbench("list", "method")
+    assert result.exit_code == 2
+    assert "Did you mean 'methods'?" in result.stderr
+    assert result.stdout == ""
+
+
+def test_show_prints_the_card_as_it_is_written(project: Path) -> None:
+    written = (project / "methods/compacter.toml").read_text(encoding="utf-8")
+    assert vlbench("show", "multiple-compacters").stdout == (f"# methods/compacter.toml\n{written}")
+
+
+def test_show_as_json_fills_in_the_defaults() -> None:
+    document = json.loads(vlbench("show", "full", "--json").stdout)
+    (item,) = document["items"]
+    assert document["schema"] == "vlbench.show/1"
+    assert (item["kind"], item["file"], item["train"]["warmup_ratio"]) == (
+        "method",
+        "methods/full.toml",
+        0.1,
+    )
+
+
+@pytest.mark.parametrize("name", ["vqa", "image-text", "mini-bart", "coco"])
+def test_show_knows_tasks_suites_and_backbones(name: str) -> None:
+    assert vlbench("show", name).exit_code == 0
+    assert json.loads(vlbench("show", name, "--json").stdout)["items"][0]["title"]
+
+
+def test_show_reads_a_card_given_by_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('title = "Mine"\ntechnique = "full"\n', encoding="utf-8")
+    assert vlbench("show", str(path)).stdout.endswith('technique = "full"\n')
+    path.write_text('title = "Mine"\ntechnique = "full"\n[trian]\n', encoding="utf-8")
+    result = vlbench("show", str(path))
+    assert result.exit_code == 2
+    assert "mine.toml: trian: Unknown key 'trian'. Did you mean 'train'?" in result.stderr
+
+
+def test_showing_what_there_is_not_names_the_nearest() -> None:
+    result = vlbench("show", "compactor")
+    assert result.exit_code == 2
+    assert "Did you mean 'compacter'?" in result.stderr
+    assert "Did you mean 'config'?" in vlbench("show", "confg").stderr
+
+
+def list_runs(results: Path, *words: str) -> Result:
+    return CliRunner().invoke(app, ["list", "runs", "--results", str(results), *words])
+
+
+def test_runs_are_listed_with_their_status(tmp_path: Path) -> None:
+    folder = RunFolder.of(tmp_path, SPEC)
+    folder.create(SPEC)
+    table = list_runs(tmp_path)
+    assert table.exit_code == 0
+    head, line = table.stdout.splitlines()
+    assert head.split() == [
+        *("key", "method", "settings", "init", "suite"),
+        *("backbone", "edition", "scope", "seed", "status"),
+    ]
+    assert line.split() == [
+        SPEC.key,
+        "mine",
+        "gqa",
+        "mini-bart",
+        "mini",
+        "complete",
+        "0",
+        "planned",
+    ]
+    document = json.loads(list_runs(tmp_path, "--json").stdout)
+    assert document["schema"] == "vlbench.list/1"
+    assert document["items"][0]["settings"] == []
+    assert document["items"][0]["init"] == ""
+
+
+def test_an_unreadable_run_is_told_beside_the_others(tmp_path: Path) -> None:
+    RunFolder.of(tmp_path, SPEC).create(SPEC)
+    broken = tmp_path / "runs" / "broken" / "spec.json"
+    broken.parent.mkdir()
+    broken.write_text("")
+    result = list_runs(tmp_path)
+    assert result.exit_code == 3
+    assert len(result.stdout.splitlines()) == 2
+    assert f"{broken}: not a run's spec" in result.stderr
+
+
+def test_a_folder_without_runs_exits_4(tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "nowhere"):
+        result = list_runs(place)
+        assert result.exit_code == 4
+        assert f"{place}: no runs here" in result.stderr
+        assert result.stdout == ""
+
+
+def test_listing_runs_imports_nothing_heavy(tmp_path: Path) -> None:
+    RunFolder.of(tmp_path, SPEC).create(SPEC)
+    program = (
+        "import sys\n"
+        "from vlbench.cli.app import main\n"
+        f"sys.argv = ['vlbench', 'list', 'runs', '--results', {str(tmp_path)!r}]\n"
+        "try:\n    main()\n"
+        "finally:\n    print(sorted({'torch', 'transformers', 'pandas'} & set(sys.modules)))\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.endswith("planned\n[]\n")
