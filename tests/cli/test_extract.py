@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from tests.data.conftest import picture
 from vlbench.cli import counting as progress
 from vlbench.cli.app import app
-from vlbench.data.stores.opening import open_store
+from vlbench.data.stores.published import open_store
 
 TOY = "tests.data.toy_encoder:ToyEncoder"
 

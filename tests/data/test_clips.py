@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from vlbench.data.clips import ClipEncoder, FixedFrames, fixed_frames, frame_files, open_clip
+from vlbench.data.images import frame_files, open_clip
+from vlbench.data.stores.base import FixedFrames, fixed_frames
+from vlbench.data.stores.extract import ClipEncoder
 from vlbench.errors import DataError, MissingError, UsageError
 
 RANDOM = np.random.default_rng(0)

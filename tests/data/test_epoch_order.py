@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vlbench.data.epoch_order import WINDOW, by_chance, by_group, by_length
+from vlbench.data.batches import WINDOW, by_group, by_length
 
 COUNTS = [0, 1, 7, 8, 8 * WINDOW, 8 * WINDOW + 3, 1000]
 
@@ -18,16 +18,9 @@ def random(seed: int = 0) -> np.random.Generator:
 def test_every_example_comes_once_in_any_order(count: int) -> None:
     lengths = random().integers(1, 100, count)
     keys = random().integers(0, 1 + count // 5, count).tolist()
-    for order in (
-        by_chance(count, random()), by_length(lengths, 8, random()), by_group(keys, random()),
-    ):  # fmt: skip
+    for order in (by_length(lengths, 8, random()), by_group(keys, random())):
         assert sorted(order.tolist()) == list(range(count))
         assert order.dtype == np.int64
-
-
-def test_chance_is_the_permutation_that_runs_have_always_had() -> None:
-    expected = random(3).permutation(50)
-    np.testing.assert_array_equal(by_chance(50, random(3)), expected)
 
 
 def test_batches_of_like_lengths_hardly_need_padding_and_come_in_any_order() -> None:
@@ -35,7 +28,7 @@ def test_batches_of_like_lengths_hardly_need_padding_and_come_in_any_order() -> 
     order = by_length(lengths, 10, random())
     batches = [lengths[order[start : start + 10]] for start in range(0, 1003, 10)]
     wasted = sum(int((batch.max() - batch).sum()) for batch in batches)
-    by_any = lengths[by_chance(1003, random())]
+    by_any = lengths[random().permutation(1003)]
     wasted_by_any = sum(
         int((by_any[start : start + 10].max() - by_any[start : start + 10]).sum())
         for start in range(0, 1003, 10)

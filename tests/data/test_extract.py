@@ -6,7 +6,7 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
-from vlbench.data.extract import extract, store_for
+from vlbench.data.stores.extract import extract, store_for
 from vlbench.data.stores.own import FeatureStore
 from vlbench.errors import DataError, RunFailed
 

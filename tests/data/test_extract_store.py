@@ -12,18 +12,18 @@ import pytest
 
 from tests.data.conftest import picture
 from tests.data.toy_encoder import OtherEncoder, ToyEncoder
-from vlbench.data.extract_store import extract_store
-from vlbench.data.stores import partial
-from vlbench.data.stores.opening import open_store
-from vlbench.data.stores.partial import partial_of
+from vlbench.data.stores import extract as partial
+from vlbench.data.stores.extract import extract_store
+from vlbench.data.stores.own import partial_of
+from vlbench.data.stores.published import open_store
 from vlbench.errors import DataError, RunFailed, UsageError
 
 SLOW = """
 import sys, time
 from pathlib import Path
 from tests.data.toy_encoder import ToyEncoder
-from vlbench.data.extract_store import extract_store
-from vlbench.data.stores import partial
+from vlbench.data.stores.extract import extract_store
+from vlbench.data.stores import extract as partial
 
 class Slow(ToyEncoder):
     def encode_frames(self, images):
@@ -171,7 +171,7 @@ def test_a_second_process_is_turned_away(stopped, folder) -> None:
                 run(folder, stopped)
             return super().encode(images)
 
-    assert len(run(folder, stopped, encoder=Nested())) == 8
+    assert len(run(folder, stopped, encoder=Nested()).ids) == 8
 
 
 def test_unreadable_pictures_hold_up_no_other_and_are_told_at_the_end(folder, tmp_path) -> None:

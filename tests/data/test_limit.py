@@ -7,9 +7,7 @@ from collections import Counter
 import pytest
 
 from vlbench.data.example import Example
-from vlbench.data.limit import limited
-from vlbench.data.rows import write_examples
-from vlbench.data.table import ExampleTable
+from vlbench.data.table import ExampleTable, limited, write_examples
 
 FAMILIES = ["colour"] * 60 + ["count"] * 30 + ["yes/no"] * 10
 EXAMPLES = [

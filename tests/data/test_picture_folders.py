@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.data.conftest import picture
-from vlbench.data.picture_folders import clips_below, pictures_below
+from vlbench.data.images import clips_below, pictures_below
 from vlbench.errors import DataError, MissingError
 
 

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from vlbench.data.batches import Batch
-from vlbench.data.prefetch import prefetched, prefetched_for
+from vlbench.data.batches import Batch, prefetched, prefetched_for
 from vlbench.errors import DataError
 
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from vlbench.data import rows
+from vlbench.data import table as rows
 from vlbench.data.example import Example
-from vlbench.data.rows import write_examples
-from vlbench.data.table import ExampleTable
+from vlbench.data.table import ExampleTable, write_examples
 from vlbench.errors import DataError
 
 ODD: list[dict[str, Any]] = [

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vlbench.data import rows
+from vlbench.data import table as rows
 from vlbench.data.example import Example
-from vlbench.data.rows import write_examples
-from vlbench.data.table import ExampleTable, concatenate
+from vlbench.data.table import ExampleTable, concatenate, write_examples
 from vlbench.errors import DataError, MissingError
 
 

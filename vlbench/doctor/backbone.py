@@ -64,7 +64,7 @@ def _stores(encoder: str, visual: Visual, root: Path | None) -> list[Path]:
     """The places below the root where the tasks' features are looked for, those that exist."""
     if root is None:
         return []
-    from vlbench.data.visual import feature_places
+    from vlbench.data.prepare import feature_places
 
     readers = [load_reader(card.reader, root) for card in all_tasks() if card.visual == visual]
     places = (place for reader in readers for place in feature_places(reader, encoder))

@@ -14,7 +14,7 @@ from vlbench.cards.task import TaskCard
 from vlbench.cards.train import TrainSettings
 from vlbench.data.batches import TaskData
 from vlbench.data.example import Example
-from vlbench.data.prepared import PreparedTask, prepare
+from vlbench.data.prepare import PreparedTask, prepare
 from vlbench.errors import VlbenchError
 from vlbench.metrics.scored import Scored
 from vlbench.running.inputs import data_root, features_read, wanted_features

@@ -6,7 +6,7 @@ import pytest
 
 from vlbench.cards.task import load_task
 from vlbench.data.readers import load_reader
-from vlbench.data.readers.how2qa_csv import How2QACsv
+from vlbench.data.readers.video import How2QACsv
 from vlbench.errors import DataError, MissingError
 
 TRAIN = "video/ann/how2qa/how2QA_train_release.csv"

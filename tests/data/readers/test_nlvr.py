@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vlbench.data.images import open_image
-from vlbench.data.pictures import find_pictures
+from vlbench.data.images import find_pictures, open_image
 from vlbench.data.readers.nlvr import NLVR
 from vlbench.errors import DataError
 

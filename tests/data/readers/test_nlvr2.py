@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from vlbench.data.images import open_image
-from vlbench.data.readers.nlvr2 import NLVR2
+from vlbench.data.readers.nlvr import NLVR2
 from vlbench.errors import DataError, MissingError
 from vlbench.metrics.nlvr2 import score
 

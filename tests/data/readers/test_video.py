@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import pytest
 
-from vlbench.data.pictures import find_pictures
-from vlbench.data.readers.video_captions import YC2C
+from vlbench.data.images import find_pictures
+from vlbench.data.readers.video import YC2C
 from vlbench.errors import DataError, MissingError
 
 SUBTITLES = "video/ann/yc2_subtitles.jsonl"

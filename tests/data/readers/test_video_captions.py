@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vlbench.data.readers.video_captions import TVC, YC2C
+from vlbench.data.readers.video import TVC, YC2C
 from vlbench.errors import DataError
 
 CLIP = "house_s03e12_seg02_clip_17"

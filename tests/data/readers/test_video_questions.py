@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vlbench.data.readers.video_questions import TVQA, How2QA
+from vlbench.data.readers.video import TVQA, How2QA
 from vlbench.errors import DataError
 
 TRAIN = "video/ann/tvqa/tvqa_train.jsonl"

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from tests.data.stores.formats import FORMATS
-from vlbench.data.stores.foreign import ForeignStore
-from vlbench.data.stores.opening import open_store
+from vlbench.data.stores.published import PublishedStore, open_store
 from vlbench.errors import DataError
 
 
@@ -110,7 +109,7 @@ def test_the_fingerprint_reads_a_sample_only(features, tmp_path, monkeypatch) ->
     store = open_store(FORMATS["npz"](tmp_path / "many", many))
     read = []
     monkeypatch.setattr(
-        type(store), "read", lambda self, each: read.append(each) or ForeignStore.read(self, each)
+        type(store), "read", lambda self, each: read.append(each) or PublishedStore.read(self, each)
     )
     store.fingerprint(many)
     assert len(read) == len(set(read)) == 64

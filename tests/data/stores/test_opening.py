@@ -5,13 +5,9 @@ import sys
 import pytest
 
 from tests.data.stores.formats import FORMATS, hdf5_pictures, hdf5_split, own
-from vlbench.data.stores.hdf5_pictures import Hdf5Pictures
-from vlbench.data.stores.hdf5_split import Hdf5Split
-from vlbench.data.stores.npz import Npz
-from vlbench.data.stores.opening import open_store
+from vlbench.data.stores.base import Union
 from vlbench.data.stores.own import FeatureStore
-from vlbench.data.stores.parquet import Parquet
-from vlbench.data.stores.union import Union
+from vlbench.data.stores.published import Hdf5Pictures, Hdf5Split, Npz, Parquet, open_store
 from vlbench.errors import MissingError
 
 KINDS = {

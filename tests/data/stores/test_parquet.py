@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.data.stores.formats import parquet_shards
-from vlbench.data.stores.opening import open_store
+from vlbench.data.stores.published import open_store
 from vlbench.errors import DataError
 
 

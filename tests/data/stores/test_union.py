@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests.data.stores.formats import npz, own
-from vlbench.data.stores.opening import open_store
-from vlbench.data.stores.union import Union
+from vlbench.data.stores.base import Union
+from vlbench.data.stores.published import open_store
 from vlbench.errors import DataError
 
 

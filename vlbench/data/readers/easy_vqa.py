@@ -45,7 +45,7 @@ class EasyVQA(Reader):
         return [self.folder / ("test" if split == "test" else "train") / "questions.json"]
 
     def missing_files(self, split: str) -> list[Path]:
-        """None of the package; where neither is there, how to get it is told."""
+        """None of the package; where neither exists, how to get it."""
         missing = super().missing_files(split)
         if missing and not self.folder.is_dir():
             raise MissingError(
@@ -82,10 +82,10 @@ class EasyVQA(Reader):
 
 def package_data() -> Path | None:
     """The folder `data` of the installed package, which is not imported for it."""
-    found = find_spec(PACKAGE)
-    if found is None or not found.submodule_search_locations:
+    package = find_spec(PACKAGE)
+    if package is None or not package.submodule_search_locations:
         return None
-    return Path(next(iter(found.submodule_search_locations))) / "data"
+    return Path(next(iter(package.submodule_search_locations))) / "data"
 
 
 def family_of(answer: str) -> str:

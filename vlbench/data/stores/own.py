@@ -11,7 +11,6 @@ import json
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -23,6 +22,7 @@ from vlbench.errors import DataError, MissingError, RunFailed
 from vlbench.files import flush, remove_dead_beside, temporary_beside
 
 SCHEMA = "vlbench.features/1"
+INDEX = "index.json"
 HEADER_BYTES = 128
 """Of `features.npy`; the row count is written last, over a header of the same length."""
 Features = NDArray[np.float16]
@@ -44,7 +44,7 @@ class FeatureStore(Store):
     def open(cls, folder: Path) -> FeatureStore:
         """The store in `folder`; MissingError if there is none, DataError if it is damaged."""
         try:
-            index = json.loads((folder / "index.json").read_bytes())
+            index = json.loads((folder / INDEX).read_bytes())
             features = np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False)
         except FileNotFoundError as error:
             raise MissingError(
@@ -63,7 +63,7 @@ class FeatureStore(Store):
         return cls(folder, index, features.view(np.ndarray))
 
     def read(self, image: str) -> Features:
-        """Image id -> (tokens, width) float16, a copy."""
+        """(tokens, width) float16, a copy."""
         features: Features = self.get([image])[0]
         return features
 
@@ -73,9 +73,9 @@ class FeatureStore(Store):
             rows = [self._rows[image] for image in ids]
         except KeyError:
             missing = self.missing(ids)
-            shown = ", ".join(missing[:SHOWN])
+            listed = ", ".join(missing[:SHOWN])
             raise DataError(
-                f"{self.folder}: no features of {len(missing):,} images: {shown}"
+                f"{self.folder}: no features of {len(missing):,} images: {listed}"
             ) from None
         return self._features[rows]
 
@@ -92,12 +92,6 @@ class FeatureStore(Store):
         lines = [f"{image} {pictures[self._rows[image]]}\n" for image in sorted(set(ids))]
         encoder = json.dumps(self.index.get("encoder"), sort_keys=True)
         return hashlib.sha256("".join([encoder, *lines]).encode()).hexdigest()
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __contains__(self, image: object) -> bool:
-        return image in self._rows
 
     def __reduce__(self) -> tuple[Any, ...]:
         return FeatureStore.open, (self.folder,)  # a spawned worker maps the file itself
@@ -135,12 +129,9 @@ class FeatureWriter:
         self._file.write(header(len(self.ids), self.shape))
         self._file.close()
         index = index_of(self.shape, self.ids, **details)
-        (self._beside / "index.json").write_text(json.dumps(index), encoding="utf-8")
-        for path in (self._beside / "features.npy", self._beside / "index.json", self._beside):
+        (self._beside / INDEX).write_text(json.dumps(index), encoding="utf-8")
+        for path in (self._beside / "features.npy", self._beside / INDEX, self._beside):
             flush(path)
-        return self._take_place()
-
-    def _take_place(self) -> FeatureStore:
         try:
             self._beside.rename(self.folder)
         except OSError:  # something is there already: keep it if it is a store
@@ -157,12 +148,7 @@ class FeatureWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         try:
             self._file.close()
         finally:  # a full disk refuses what was not written yet
@@ -182,6 +168,11 @@ def float16_rows(
         wrong = ids[int(np.flatnonzero(~finite)[0])]
         raise RunFailed(f"{store}: features of {wrong} are not finite in float16")
     return rows
+
+
+def partial_of(store: Path) -> Path:
+    """Where a store lies while it is being extracted."""
+    return store.with_name(f"{store.name}.partial")
 
 
 def index_of(shape: tuple[int, int], ids: list[str], **details: Any) -> dict[str, Any]:
