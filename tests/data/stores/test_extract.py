@@ -5,18 +5,116 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from tests.data.conftest import picture
 from tests.data.toy_encoder import OtherEncoder, ToyEncoder
+from vlbench.data.images import frame_files, open_clip
 from vlbench.data.stores import extract as partial
-from vlbench.data.stores.extract import extract_store
-from vlbench.data.stores.own import partial_of
+from vlbench.data.stores.base import FixedFrames, fixed_frames
+from vlbench.data.stores.extract import ClipEncoder, extract, extract_store, store_for
+from vlbench.data.stores.own import FeatureStore, partial_of
 from vlbench.data.stores.published import open_store
-from vlbench.errors import DataError, RunFailed, UsageError
+from vlbench.errors import DataError, MissingError, RunFailed, UsageError
+
+
+def test_features_are_extracted_once_with_progress(encoder, pictures, tmp_path) -> None:
+    told: list[tuple[int, int]] = []
+    store = extract(encoder, pictures, tmp_path / "store", 2, lambda *at: told.append(at))
+    assert told == [(2, 5), (4, 5), (5, 5)]
+    assert store.ids == sorted(pictures)
+    assert store.index["encoder"] == {"name": "fake", "hash": "abc", "tokens": 3, "width": 2}
+    assert store.get(["p2"])[0].tolist() == [[80, 80], [175, 175], [7, 7]]
+
+
+def test_a_second_call_finds_the_store_in_the_cache(encoder, pictures, cache) -> None:
+    first = store_for(encoder, pictures, cache)
+    second = store_for(encoder, pictures, cache)
+    assert encoder.seen == 5 and first.folder == second.folder
+
+
+def test_a_store_of_more_pictures_serves_fewer(encoder, pictures, cache) -> None:
+    store_for(encoder, pictures, cache)
+    store_for(encoder, dict(list(pictures.items())[:2]), cache)
+    assert encoder.seen == 5
+
+
+def test_another_encoder_or_a_changed_picture_is_extracted_again(encoder, pictures, cache) -> None:
+    store_for(encoder, pictures, cache)
+    encoder.hash = "other"
+    store_for(encoder, pictures, cache)
+    assert encoder.seen == 10
+    os.utime(pictures["p0"], ns=(1, 1))
+    store_for(encoder, pictures, cache)
+    assert encoder.seen == 15
+
+
+def test_a_damaged_store_in_the_cache_is_made_again(encoder, pictures, cache) -> None:
+    store = store_for(encoder, pictures, cache)
+    (store.folder / "index.json").write_text("{")
+    assert store_for(encoder, pictures, cache).get(["p0"]).shape == (1, 3, 2)
+    assert encoder.seen == 10
+
+
+def test_unreadable_pictures_are_told_together_and_leave_no_store(encoder, pictures, cache) -> None:
+    for name in ("p1", "p4"):
+        pictures[name].write_bytes(pictures[name].read_bytes()[:60])
+    with pytest.raises(DataError) as caught:
+        store_for(encoder, pictures, cache, batch_size=1)
+    assert caught.value.exit_code == 3
+    assert [name in str(caught.value) for name in sorted(pictures)] == [0, 1, 0, 0, 1]
+    assert encoder.seen == 1
+    assert not [path for path in cache.rglob("*") if path.is_file()]
+
+
+def test_absent_pictures_are_told_before_anything_is_encoded(encoder, pictures, cache) -> None:
+    pictures["p3"].unlink()
+    with pytest.raises(DataError, match=r"p3.png: picture cannot be read: No such file"):
+        store_for(encoder, pictures, cache)
+    assert encoder.seen == 0
+
+
+def test_an_encoder_of_another_shape_is_refused(encoder, pictures, cache) -> None:
+    encoder.tokens = 4
+    with pytest.raises(RunFailed, match=r"should be \(5, 4, 2\), found \(5, 3, 2\)"):
+        store_for(encoder, pictures, cache)
+
+
+def test_the_fingerprint_depends_on_pixels_and_encoder_only(encoder, pictures, tmp_path) -> None:
+    first = extract(encoder, pictures, tmp_path / "1")
+    moved = {name: path.rename(tmp_path / f"{name}.png") for name, path in pictures.items()}
+    second = extract(encoder, moved, tmp_path / "2")
+    ids = ["p0", "p1"]
+    assert first.fingerprint(ids) == second.fingerprint([*ids, "p0"]) != first.fingerprint(["p0"])
+    encoder.hash = "other"
+    assert extract(encoder, moved, tmp_path / "3").fingerprint(ids) != first.fingerprint(ids)
+
+
+def _extract(encoder, pictures, cache, barrier) -> None:
+    barrier.wait(20)
+    store_for(encoder, pictures, cache)
+
+
+def test_processes_that_extract_at_once_agree_on_one_store(encoder, pictures, cache) -> None:
+    context = get_context("fork")
+    barrier = context.Barrier(3)
+    started = [
+        context.Process(target=_extract, args=(encoder, pictures, cache, barrier)) for _ in range(3)
+    ]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(30)
+    assert [process.exitcode for process in started] == [0, 0, 0]
+    [folder] = (cache / "features").glob("*/*")
+    assert np.isfinite(FeatureStore.open(folder).get(sorted(pictures))).all()
+
 
 SLOW = """
 import sys, time
@@ -92,7 +190,7 @@ def test_killed_and_started_again_the_store_has_the_same_bytes(
     run(images, tmp_path / "whole", kind, size=1)
     store, journal = tmp_path / "s", partial_of(tmp_path / "s") / "journal.jsonl"
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, images, store, kind], cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", SLOW, images, store, kind], cwd=Path(__file__).parents[3]
     )
     deadline = time.monotonic() + 60
     while not (journal.is_file() and journal.read_text()) and time.monotonic() < deadline:
@@ -219,3 +317,103 @@ def test_features_that_float16_cannot_hold_are_refused(folder, tmp_path) -> None
 
     with pytest.raises(RunFailed, match="features of p0 are not finite in float16"):
         run(folder, tmp_path / "s", encoder=Loud())
+
+
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 63, 64])
+def test_a_short_clip_ends_with_zeros(frames: int) -> None:
+    features = RANDOM.normal(size=(frames, 8)).astype(np.float16)
+    fixed = fixed_frames(features, 64)
+    assert fixed.shape == (64, 8) and fixed.dtype == np.float16
+    np.testing.assert_array_equal(fixed[:frames], features)
+    assert not fixed[frames:].any()
+
+
+@pytest.mark.parametrize("frames", [65, 100, 127, 128, 1000])
+def test_a_long_clip_is_pooled_as_torch_pools_it(frames: int) -> None:
+    features = RANDOM.normal(size=(frames, 8)).astype(np.float32)
+    pooled = torch.nn.functional.adaptive_max_pool1d(torch.from_numpy(features).T[None], 64)
+    np.testing.assert_array_equal(fixed_frames(features, 64), pooled[0].T.numpy())
+
+
+class Clips:
+    """A store of clips of other lengths."""
+
+    path = Path("clips")
+    width = 4
+    encoder = "mini"
+    features = {"a": np.ones((2, 4), np.float16), "b": np.full((9, 4), 2, np.float16)}
+
+    def read(self, image: str) -> np.ndarray:
+        return self.features[image]
+
+    def missing(self, ids: list[str]) -> list[str]:
+        return [each for each in ids if each not in self.features]
+
+    def fingerprint(self, ids: list[str]) -> str:
+        return " ".join(ids)
+
+
+def test_clips_of_any_length_are_read_as_one_array() -> None:
+    store = FixedFrames(Clips(), 3)  # type: ignore[arg-type]
+    assert store.get(["b", "a"]).shape == (2, 3, 4)
+    np.testing.assert_array_equal(store.get(["a"])[0], [[1] * 4, [1] * 4, [0] * 4])
+    assert store.missing(["a", "x"]) == ["x"]
+    assert store.fingerprint(["a"]) == "a"
+    assert (store.width, store.encoder) == (4, "mini")
+
+
+class Means:
+    name, hash, frame_width = "means", "1", 3
+
+    def encode_frames(self, images: list[Image.Image]) -> np.ndarray:
+        return np.stack([np.asarray(image, np.float32).mean(axis=(0, 1)) for image in images])
+
+
+def test_a_clips_frames_are_encoded_one_by_one() -> None:
+    encoder = ClipEncoder(Means(), 2)
+    red, blue = Image.new("RGB", (4, 4), "red"), Image.new("RGB", (4, 4), "blue")
+    found = encoder.encode([[red], [blue, red], [blue, blue, red, red]])
+    np.testing.assert_array_equal(
+        found,
+        [[[255, 0, 0], [0, 0, 0]], [[0, 0, 255], [255, 0, 0]], [[0, 0, 255], [255, 0, 0]]],
+    )
+    assert (encoder.tokens, encoder.width, encoder.name) == (2, 3, "means-clips")
+
+
+def test_frames_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
+    for name, colour in (("00002.png", "blue"), ("00001.png", "red"), ("note.txt", None)):
+        if colour:
+            Image.new("RGB", (2, 2), colour).save(tmp_path / name)
+        else:
+            (tmp_path / name).write_text("no frame")
+    assert [frame.getpixel((0, 0)) for frame in open_clip(tmp_path)] == [(255, 0, 0), (0, 0, 255)]
+
+
+def test_numbers_in_names_count_as_numbers(tmp_path: Path) -> None:
+    for number in (10, 9, 1, 2):
+        Image.new("RGB", (2, 2)).save(tmp_path / f"frame{number}.png")
+    (tmp_path / "._1.png").write_bytes(b"what some file systems leave")
+    assert [file.stem for file in frame_files(tmp_path)] == [
+        "frame1",
+        "frame2",
+        "frame9",
+        "frame10",
+    ]
+
+
+def test_an_encoder_of_pictures_only_is_refused_for_clips() -> None:
+    class Pictures:
+        name = "pictures"
+
+    with pytest.raises(UsageError, match="clips need encode_frames and frame_width"):
+        ClipEncoder(Pictures(), 2)  # type: ignore[arg-type]
+
+
+def test_a_clip_without_frames_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="no such clip: it should be a folder of frames"):
+        frame_files(tmp_path / "none")
+    with pytest.raises(DataError, match=r"no frames, which would be \.bmp or "):
+        frame_files(tmp_path)
