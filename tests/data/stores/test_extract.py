@@ -16,7 +16,6 @@ from PIL import Image
 from tests.data.conftest import picture
 from tests.data.toy_encoder import OtherEncoder, ToyEncoder
 from vlbench.data.images import frame_files, open_clip
-from vlbench.data.stores import extract as partial
 from vlbench.data.stores.base import FixedFrames, fixed_frames
 from vlbench.data.stores.extract import ClipEncoder, extract, extract_store, store_for
 from vlbench.data.stores.own import FeatureStore, partial_of
@@ -121,14 +120,12 @@ import sys, time
 from pathlib import Path
 from tests.data.toy_encoder import ToyEncoder
 from vlbench.data.stores.extract import extract_store
-from vlbench.data.stores import extract as partial
 
 class Slow(ToyEncoder):
     def encode_frames(self, images):
         time.sleep(0.05)
         return super().encode_frames(images)
 
-partial.FLUSH_SECONDS = 0.1
 images, store, kind = map(Path, sys.argv[1:])
 extract_store(Slow(), images, store, kind.name, 1, lambda *_: None, print)
 """
@@ -188,12 +185,12 @@ def test_killed_and_started_again_the_store_has_the_same_bytes(
 ) -> None:
     images = folder if kind == "pictures" else clips
     run(images, tmp_path / "whole", kind, size=1)
-    store, journal = tmp_path / "s", partial_of(tmp_path / "s") / "journal.jsonl"
+    store, partial = tmp_path / "s", partial_of(tmp_path / "s")
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW, images, store, kind], cwd=Path(__file__).parents[3]
     )
     deadline = time.monotonic() + 60
-    while not (journal.is_file() and journal.read_text()) and time.monotonic() < deadline:
+    while not list(partial.glob("shard-*")) and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
@@ -207,9 +204,8 @@ def test_killed_and_started_again_the_store_has_the_same_bytes(
 
 
 @pytest.fixture
-def stopped(folder, tmp_path, monkeypatch) -> Path:
-    """A store of which five pictures are noted, with a half-written end."""
-    monkeypatch.setattr(partial, "FLUSH_SECONDS", 0)
+def stopped(folder, tmp_path) -> Path:
+    """A store of which five pictures are extracted."""
 
     class Stops(ToyEncoder):
         def encode(self, images):
@@ -219,29 +215,38 @@ def stopped(folder, tmp_path, monkeypatch) -> Path:
 
     with pytest.raises(KeyboardInterrupt):
         run(folder, tmp_path / "s", encoder=Stops(), size=1)
-    path = partial_of(tmp_path / "s")
-    with (path / "journal.jsonl").open("a") as file:
-        file.write('["p5", "01')
-    with (path / "features.npy").open("ab") as file:
-        file.write(b"torn")
     return tmp_path / "s"
 
 
-def test_a_half_written_end_is_cut_off(stopped, folder, tmp_path) -> None:
+def test_a_stopped_store_goes_on_behind_what_is_extracted(stopped, folder, tmp_path) -> None:
     run(folder, tmp_path / "whole")
     encoder = ToyEncoder()
     run(folder, stopped, encoder=encoder)
     assert encoder.seen == 3
     assert files(stopped) == files(tmp_path / "whole")
+    assert not partial_of(stopped).exists()
 
 
-def test_features_that_did_not_reach_the_disk_are_made_again(stopped, folder, tmp_path) -> None:
-    run(folder, tmp_path / "whole")
-    os.truncate(partial_of(stopped) / "features.npy", 128 + 2 * 12 + 1)
+@pytest.mark.parametrize("lost", [1, 4])
+def test_a_damaged_shard_is_told_and_made_again(stopped, folder, tmp_path, lost: int) -> None:
+    shard = partial_of(stopped) / f"shard-{lost:08}.npz"
+    os.truncate(shard, 100)
+    with pytest.raises(DataError, match=rf"{shard.name}: damaged: .*Delete it: it is made again"):
+        run(folder, stopped)
+    shard.unlink()
     encoder = ToyEncoder()
-    run(folder, stopped, encoder=encoder)
-    assert encoder.seen == 6
-    assert files(stopped) == files(tmp_path / "whole")
+    store = run(folder, stopped, encoder=encoder)
+    assert encoder.seen == 4
+    whole = run(folder, tmp_path / "whole")
+    assert sorted(store.ids) == whole.ids
+    assert np.array_equal(store.get(whole.ids), whole.get(whole.ids))
+
+
+def test_a_kill_before_the_partial_folder_is_removed_loses_nothing(stopped, folder) -> None:
+    run(folder, stopped)
+    partial_of(stopped).mkdir()
+    assert len(run(folder, stopped).ids) == 8
+    assert not partial_of(stopped).exists()
 
 
 def test_another_encoder_does_not_go_on(stopped, folder) -> None:

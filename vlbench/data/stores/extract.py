@@ -1,8 +1,7 @@
 """Run a frozen encoder over pictures or clips: into the cache for a run, or into a named store.
 
-A named store is made in `STORE.partial`, whose journal has a line for each picture or clip whose
-features are on the disk: the same command goes on behind it after a kill, and a half-written end is
-cut off. `STORE` itself appears when it is complete.
+A named store is made in `STORE.partial`, an archive per batch, each on the disk whole or not at
+all: the same command goes on behind them after a kill. `STORE` itself appears when it is complete.
 """
 
 from __future__ import annotations
@@ -10,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import stat
-import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,19 +26,16 @@ from vlbench.cache import writing_cache
 from vlbench.data.faults import Faults, first_lines
 from vlbench.data.images import clips_below, open_clip, open_image, pictures_below
 from vlbench.data.stores.base import fixed_frames
-from vlbench.data.stores.own import (
-    HEADER_BYTES,
-    INDEX,
-    FeatureStore,
-    FeatureWriter,
-    float16_rows,
-    header,
-    index_of,
-    partial_of,
-)
-from vlbench.data.stores.published import ABOUT, NAMED, NPZ, Npz, about
+from vlbench.data.stores.own import FeatureStore, FeatureWriter, float16_rows, partial_of
+from vlbench.data.stores.published import ABOUT, BROKEN_NPZ, NAMED, NPZ, Npz, about
 from vlbench.errors import DataError, MissingError, RunFailed, UsageError
-from vlbench.files import flush, write_atomically
+from vlbench.files import (
+    flush,
+    remove_dead,
+    remove_dead_beside,
+    temporary_beside,
+    write_atomically,
+)
 from vlbench.running.claim import Claim, HeldError
 
 BATCH_SIZE = 64
@@ -263,45 +259,56 @@ def extract_store(
     if is_frames:
         _require_frames(encoder)
     paths = clips_below(images) if is_frames else pictures_below(images)
-    encoder_identity, faults = identity(encoder, is_frames), Faults()
+    begun, faults = {"kind": kind, "encoder": identity(encoder, is_frames)}, Faults()
     stamps = stamps_of(paths, faults)
     if store.exists() and not faults.texts:
-        return _complete(store, is_frames, encoder_identity, stamps, say)
-    partial_type = PartialClips if is_frames else PartialPictures
+        complete = _complete(store, is_frames, begun["encoder"], stamps)
+        shutil.rmtree(partial_of(store), ignore_errors=True)
+        say(f"{store}: complete already")
+        return complete
     try:
-        with partial_type(store, encoder_identity, stamps) as partial:
-            if partial.done:
-                say(f"{partial.folder}: going on behind {len(partial.done):,} {kind}")
-            before = {done.id for done in partial.done}
-            todo = [image for image in sorted(stamps) if image not in before]
-            progress(len(before), len(stamps))
+        with _locked(partial_of(store)) as folder:
+            shards = _resumed(folder, begun, stamps)
+            done = {image for shard in shards for image in _shard(shard).ids}
+            if done:
+                say(f"{folder}: going on behind {len(done):,} {kind}")
+            todo = [image for image in sorted(stamps) if image not in done]
+            progress(len(done), len(stamps))
             size, opener = (1, open_clip) if is_frames else (batch_size, open_image)
             for batch in _batches(paths, todo, size, opener, faults):
-                if batch.ids and is_frames:
-                    [frames] = batch.pictures
-                    features: Any = [_encode_frames(encoder, frames, batch_size)]
-                    partial.add(batch.ids, features, batch.hashes)
-                elif batch.ids:
-                    partial.add(batch.ids, encoder.encode(batch.pictures), batch.hashes)
-                progress(len(before) + batch.done, len(stamps))
+                if batch.ids:
+                    rows = _rows(encoder, batch, is_frames, batch_size, store)
+                    shards.append(_write_shard(folder, shards, batch, stamps, rows))
+                progress(len(done) + batch.done, len(stamps))
             if faults.texts:
                 lines = "".join(f"\n  {line}" for line in first_lines(faults.texts))
                 raise DataError(
                     f"{len(faults.texts):,} of {len(paths):,} {'clips' if is_frames else kind} "
                     f"cannot be read:{lines}\nRepair or remove them and start the same command "
-                    f"again: the others are kept in {partial.folder}."
+                    f"again: the others are kept in {folder}."
                 )
-            return partial.finish()
+            write = _write_clips if is_frames else _write_pictures
+            write(store, shards, begun["encoder"])
+            shutil.rmtree(folder)
+            return Npz(store) if is_frames else FeatureStore.open(store)
     except OSError as error:
         raise RunFailed(f"{store}: cannot be written: {error.strerror or error}") from None
 
 
+def _rows(
+    encoder: Any, batch: Batch, is_frames: bool, batch_size: int, store: Path
+) -> NDArray[np.float16]:
+    """Features of the pictures, (n, tokens, width), or of the one clip, (1, frames, width)."""
+    if not is_frames:
+        shape = (len(batch.ids), encoder.tokens, encoder.width)
+        return float16_rows(encoder.encode(batch.pictures), shape, batch.ids, store)
+    [frames] = batch.pictures
+    shape = (1, len(frames), encoder.frame_width)
+    return float16_rows([_encode_frames(encoder, frames, batch_size)], shape, batch.ids, store)
+
+
 def _complete(
-    store: Path,
-    is_frames: bool,
-    encoder: dict[str, Any],
-    stamps: dict[str, str],
-    say: Callable[[str], None],
+    store: Path, is_frames: bool, encoder: dict[str, Any], stamps: dict[str, str]
 ) -> FeatureStore | Npz:
     """The complete store at that path, if it is of these files and this encoder."""
     try:
@@ -317,133 +324,60 @@ def _complete(
             f"--out {store}: a store of other pictures or of another encoder is there already. "
             "Name another folder, or delete it."
         )
-    _remove_journal(store)
-    say(f"{store}: complete already")
     return complete
 
 
-BEGUN, JOURNAL = "begun.json", "journal.jsonl"
-FLUSH_SECONDS = 5.0
-"""At most so much work is lost when the process is killed."""
+class Shard(NamedTuple):
+    """Features of a batch, with the stamps of the files and the hashes of the pixels."""
+
+    ids: list[str]
+    stamps: list[str]
+    hashes: list[str]
+    features: NDArray[np.float16]
+    """(n, tokens, width); empty where only the rest was read."""
 
 
-class Done(NamedTuple):
-    """A line of the journal."""
-
-    id: str
-    stamp: str
-    """Of the file it was made from."""
-    picture: str
-    """Hash of the pixels."""
-
-
-class Partial(ABC):
-    """Context manager of a store in the making: one process at a time adds, then `finish`es."""
-
-    kind: str
-    """What it is of: pictures or frames."""
-
-    def __init__(self, store: Path, encoder: Mapping[str, Any], stamps: Mapping[str, str]) -> None:
-        self.store, self.folder = store, partial_of(store)
-        self.encoder, self.stamps = dict(encoder), stamps
-        self.done: list[Done] = []
-        self._pending: list[Done] = []
-        self._flushed = time.monotonic()
-        self._open = ExitStack()
-
-    @abstractmethod
-    def cut(self, rows: int) -> int:
-        """Drop what was written behind that many rows; return how many are complete."""
-
-    @abstractmethod
-    def write(self, ids: Sequence[str], features: Any) -> None:
-        """Write features, in the order of ids."""
-
-    @abstractmethod
-    def sync(self) -> None:
-        """Force what was written to the disk."""
-
-    @abstractmethod
-    def complete(self) -> None:
-        """Write what makes a store of the folder."""
-
-    @abstractmethod
-    def opened(self) -> FeatureStore | Npz:
-        """The complete store."""
-
-    def add(self, ids: Sequence[str], features: Any, pictures: Sequence[str]) -> None:
-        """Write features of pictures with those pixel hashes; the journal follows before long."""
-        self.write(ids, features)
-        self._pending += [
-            Done(image, self.stamps[image], pixels)
-            for image, pixels in zip(ids, pictures, strict=True)
-        ]
-        if time.monotonic() - self._flushed >= FLUSH_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Append what was added to the journal; the features are on the disk first."""
-        pending, self._pending = self._pending, []  # an interrupt must not write them twice
-        self.sync()
-        with (self.folder / JOURNAL).open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(done) + "\n" for done in pending)
-            file.flush()
-            os.fsync(file.fileno())
-        self.done += pending
-        self._flushed = time.monotonic()
-
-    def finish(self) -> FeatureStore | Npz:
-        """Complete the store and move it to its name."""
-        self.flush()
-        self.complete()
-        self.folder.rename(self.store)
-        _remove_journal(self.store)
-        flush(self.store.parent)
-        return self.opened()
-
-    def __enter__(self) -> Self:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(Claim(self.folder).held())
-                stack.callback(self._open.close)
-                self._resume()
-            except HeldError:
-                raise UsageError(f"{self.folder}: another process is at work on it.") from None
-            self._held = stack.pop_all()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        with self._held:
-            if self._pending:
-                self.flush()
-
-    def _resume(self) -> None:
-        """Read the journal of an earlier process, if it did the same."""
-        file = self.folder / BEGUN
-        begun: dict[str, Any] = {"schema": "vlbench.partial/1", "kind": self.kind}
-        begun["encoder"] = self.encoder
-        if not file.is_file():
-            write_atomically(file, json.dumps(begun, indent=2) + "\n")
+@contextmanager
+def _locked(folder: Path) -> Iterator[Path]:
+    """The folder, for one process at a time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
         try:
-            earlier = json.loads(file.read_bytes())
-        except ValueError as error:
-            raise DataError(f"{file}: cannot be read: {error}. Delete its folder.") from None
-        if earlier != begun:
-            raise UsageError(
-                f"{self.folder} was begun with {_kind_and_encoder(earlier)}, asked for "
-                f"{_kind_and_encoder(begun)}. Delete it to begin anew, or name another --out."
-            )
-        journal = _read_journal(self.folder / JOURNAL)
-        self.done = journal[: self.cut(len(journal))]
-        text = "".join(json.dumps(done) + "\n" for done in self.done)
-        write_atomically(self.folder / JOURNAL, text)
-        changed = [done.id for done in self.done if self.stamps.get(done.id) != done.stamp]
-        if changed:
-            raise UsageError(
-                f"{self.folder}: {len(changed):,} of its {self.kind} are gone or have changed "
-                f"since, the first: {changed[0]}. Delete it to begin anew."
-            )
+            stack.enter_context(Claim(folder).held())
+        except HeldError:
+            raise UsageError(f"{folder}: another process is at work on it.") from None
+        yield folder
+
+
+def _resumed(folder: Path, begun: dict[str, Any], stamps: Mapping[str, str]) -> list[Path]:
+    """The shards of an earlier process, if it did the same."""
+    file = folder / "begun.json"
+    begun = {"schema": "vlbench.partial/2", **begun}
+    if not file.is_file():
+        write_atomically(file, json.dumps(begun, indent=2) + "\n")
+    try:
+        earlier = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise DataError(f"{file}: cannot be read: {error}. Delete its folder.") from None
+    if earlier != begun:
+        raise UsageError(
+            f"{folder} was begun with {_kind_and_encoder(earlier)}, asked for "
+            f"{_kind_and_encoder(begun)}. Delete it to begin anew, or name another --out."
+        )
+    remove_dead(folder)
+    shards = sorted(folder.glob("shard-*.npz"))
+    changed = [
+        image
+        for shard in map(_shard, shards)
+        for image, stamp in zip(shard.ids, shard.stamps, strict=True)
+        if stamps.get(image) != stamp
+    ]
+    if changed:
+        raise UsageError(
+            f"{folder}: {len(changed):,} of its {begun['kind']} are gone or have changed since, "
+            f"the first: {changed[0]}. Delete it to begin anew."
+        )
+    return shards
 
 
 def _kind_and_encoder(begun: dict[str, Any]) -> str:
@@ -452,108 +386,62 @@ def _kind_and_encoder(begun: dict[str, Any]) -> str:
     return f"{begun.get('kind')} and the encoder '{encoder.get('name')}' ({short_hash})"
 
 
-def _read_journal(file: Path) -> list[Done]:
-    """The whole lines; one that was being written when the process died does not count."""
-    journal: list[Done] = []
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.is_file() else []
-    for line in lines:
-        try:
-            done = Done(*json.loads(line))
-        except (ValueError, TypeError):
-            break
-        if line.endswith("\n"):
-            journal.append(done)
-    return journal
+def _write_shard(
+    folder: Path,
+    shards: Sequence[Path],
+    batch: Batch,
+    stamps: Mapping[str, str],
+    rows: NDArray[np.float16],
+) -> Path:
+    """Write a batch; it is on the disk, whole, or absent."""
+    notes = [batch.ids, [stamps[image] for image in batch.ids], batch.hashes]
+    number = int(shards[-1].stem.partition("-")[2]) + 1 if shards else 0
+    path = folder / f"shard-{number:08}.npz"
+    return write_atomically(path, partial(_save, notes=np.array(json.dumps(notes)), features=rows))
 
 
-def _remove_journal(store: Path) -> None:
-    """Remove what a complete store does not have."""
-    for name in (BEGUN, JOURNAL, "lock", "holder.json"):
-        (store / name).unlink(missing_ok=True)
+def _save(path: Path, **arrays: Any) -> None:
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
 
 
-class PartialPictures(Partial):
-    """`features.npy` grows by rows of (tokens, width) float16, in the order of the journal."""
-
-    kind = "pictures"
-
-    def cut(self, rows: int) -> int:
-        """Open the file and cut it behind the rows of the journal; a shorter file has fewer."""
-        self.shape: tuple[int, int] = (self.encoder["tokens"], self.encoder["width"])
-        path = self.folder / "features.npy"
-        path.touch()
-        self._file: BinaryIO = self._open.enter_context(path.open("r+b"))
-        self._file.write(header(0, self.shape))
-        row_bytes = self.shape[0] * self.shape[1] * 2
-        complete = (self._file.seek(0, os.SEEK_END) - HEADER_BYTES) // row_bytes
-        kept = min(rows, complete)
-        self._file.truncate(HEADER_BYTES + kept * row_bytes)
-        self._file.seek(0, os.SEEK_END)
-        return kept
-
-    def write(self, ids: Sequence[str], features: ArrayLike) -> None:
-        """Append (n, tokens, width) features of n pictures."""
-        rows = float16_rows(features, (len(ids), *self.shape), ids, self.store)
-        self._file.write(rows.tobytes())
-
-    def sync(self) -> None:
-        """Force the rows to the disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def complete(self) -> None:
-        """Write the number of rows into the header, and the index."""
-        self._file.seek(0)
-        self._file.write(header(len(self.done), self.shape))
-        self.sync()
-        index = index_of(
-            self.shape,
-            [done.id for done in self.done],
-            encoder=self.encoder,
-            stamps=[done.stamp for done in self.done],
-            pictures=[done.picture for done in self.done],
-        )
-        path = self.folder / INDEX
-        path.write_text(json.dumps(index), encoding="utf-8")
-        flush(path)
-
-    def opened(self) -> FeatureStore:
-        """The complete store."""
-        return FeatureStore.open(self.store)
+def _shard(path: Path, with_features: bool = False) -> Shard:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            notes = json.loads(str(archive["notes"]))
+            features = archive[NAMED] if with_features else np.empty(0, np.float16)
+            return Shard(*notes, features)
+    except BROKEN_NPZ as error:
+        raise DataError(f"{path}: damaged: {error}. Delete it: it is made again.") from None
 
 
-class PartialClips(Partial):
-    """`{clip}.npz` with `features`, (frames, width) float16, written atomically; the rest is noted
-    in `clips.json`."""
+def _write_pictures(store: Path, shards: Sequence[Path], encoder: dict[str, Any]) -> None:
+    """The shards as a store of our own."""
+    stamps, hashes = [], []
+    with FeatureWriter(store, encoder["tokens"], encoder["width"]) as writer:
+        for path in shards:
+            shard = _shard(path, with_features=True)
+            writer.add(shard.ids, shard.features)
+            stamps += shard.stamps
+            hashes += shard.hashes
+        writer.finish(encoder=encoder, stamps=stamps, pictures=hashes)
 
-    kind = "frames"
 
-    def cut(self, rows: int) -> int:
-        """Cut nothing: an archive that is not in the journal is written again."""
-        return rows
-
-    def write(self, ids: Sequence[str], features: Sequence[NDArray[Any]]) -> None:
-        """Write the features of each clip, (frames, width), into its archive."""
-        for clip, frames in zip(ids, features, strict=True):
-            shape = (len(frames), self.encoder["frame_width"])
-            rows = float16_rows(frames, shape, [clip] * len(frames), self.store)
-
-            def save(path: Path, rows: Any = rows) -> None:
-                arrays: dict[str, Any] = {NAMED: rows}
-                with path.open("wb") as file:
-                    np.savez(file, **arrays)
-
-            write_atomically(self.folder / f"{clip}{NPZ}", save)
-
-    def sync(self) -> None:
-        """Do nothing: every archive is on the disk."""
-
-    def complete(self) -> None:
-        """Write which encoder the features come from."""
-        stamps = dict(sorted((done.id, done.stamp) for done in self.done))
-        document = {"schema": "vlbench.clips/1", "encoder": self.encoder, "stamps": stamps}
-        write_atomically(self.folder / ABOUT, json.dumps(document, indent=2) + "\n")
-
-    def opened(self) -> Npz:
-        """The complete store."""
-        return Npz(self.store)
+def _write_clips(store: Path, shards: Sequence[Path], encoder: dict[str, Any]) -> None:
+    """The shards, of one clip each, as `{clip}.npz`, and `clips.json` with their origin."""
+    remove_dead_beside(store)
+    beside, stamps = temporary_beside(store), {}
+    beside.mkdir()
+    try:
+        for path in shards:
+            shard = _shard(path, with_features=True)
+            [clip], [stamps[clip]] = shard.ids, shard.stamps
+            _save(beside / f"{clip}{NPZ}", **{NAMED: shard.features[0]})
+            flush(beside / f"{clip}{NPZ}")
+        origin = {"encoder": encoder, "stamps": dict(sorted(stamps.items()))}
+        document = json.dumps({"schema": "vlbench.clips/1", **origin}, indent=2)
+        write_atomically(beside / ABOUT, document + "\n")
+        beside.rename(store)
+        flush(store.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

@@ -113,7 +113,7 @@ class FeatureWriter:
         self._beside = temporary_beside(folder)
         self._beside.mkdir()
         self._file = (self._beside / "features.npy").open("wb")
-        self._file.write(header(0, self.shape))
+        self._file.write(_header(0, self.shape))
 
     def add(self, ids: Sequence[str], features: ArrayLike) -> None:
         """Append (n, tokens, width) features of n images."""
@@ -126,9 +126,10 @@ class FeatureWriter:
         if len(set(self.ids)) != len(self.ids):
             raise RunFailed(f"{self.folder}: an image was added twice")
         self._file.seek(0)
-        self._file.write(header(len(self.ids), self.shape))
+        self._file.write(_header(len(self.ids), self.shape))
         self._file.close()
-        index = index_of(self.shape, self.ids, **details)
+        tokens, width = self.shape
+        index = {"schema": SCHEMA, "tokens": tokens, "width": width, **details, "ids": self.ids}
         (self._beside / INDEX).write_text(json.dumps(index), encoding="utf-8")
         for path in (self._beside / "features.npy", self._beside / INDEX, self._beside):
             flush(path)
@@ -175,13 +176,7 @@ def partial_of(store: Path) -> Path:
     return store.with_name(f"{store.name}.partial")
 
 
-def index_of(shape: tuple[int, int], ids: list[str], **details: Any) -> dict[str, Any]:
-    """What `index.json` holds."""
-    tokens, width = shape
-    return {"schema": SCHEMA, "tokens": tokens, "width": width, **details, "ids": ids}
-
-
-def header(rows: int, shape: tuple[int, int]) -> bytes:
+def _header(rows: int, shape: tuple[int, int]) -> bytes:
     """The head of a .npy file, version 1.0, of a length that does not depend on the row count."""
     text = f"{{'descr': '<f2', 'fortran_order': False, 'shape': {(rows, *shape)}, }}"
     magic = np.lib.format.magic(1, 0)
