@@ -154,6 +154,11 @@ def require_new(identifier: T, seen: set[T], name: str = "") -> None:
     seen.add(identifier)
 
 
+def official_or_authors(official: Path, authors: Path) -> Path:
+    """The authors' file only where it exists and the official one does not."""
+    return authors if authors.is_file() and not official.is_file() else official
+
+
 def find_image(folders: Iterable[Path], *names: str) -> Path:
     """The first of the folders' files of these names with a picture's suffix."""
     candidates = [

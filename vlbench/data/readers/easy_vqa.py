@@ -13,7 +13,6 @@ from __future__ import annotations
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from vlbench.data.example import Example
 from vlbench.data.faults import Faults, RecordFault, excerpt
@@ -60,17 +59,18 @@ class EasyVQA(Reader):
         examples = []
         for position, record in enumerate(read_list(path)):
             with faults.of(path, f"question number {position + 1}"):
-                text, answer, image = _checked(record)
-                if split == "test" or (image % HELD_OUT == 0) == (split == "val"):
-                    examples.append(
-                        Example(
-                            id=str(position),
-                            text=text,
-                            images=(f"{path.parent.name}-{image}",),
-                            targets={answer: 1.0},
-                            annotation={"label": answer},
-                            family=family_of(answer),
+                match record:
+                    case [str(text), str(answer), int(image)]:
+                        pass
+                    case _:
+                        raise RecordFault(
+                            "should be [question, answer, image number], found " + excerpt(record)
                         )
+                if split == "test" or (image % HELD_OUT == 0) == (split == "val"):
+                    images, label = (f"{path.parent.name}-{image}",), {"label": answer}
+                    family = family_of(answer)
+                    examples.append(
+                        Example(str(position), text, images, {answer: 1.0}, label, family)
                     )
         return examples
 
@@ -93,10 +93,3 @@ def family_of(answer: str) -> str:
     if answer in ("yes", "no"):
         return "yes/no"
     return "shape" if answer in SHAPES else "colour"
-
-
-def _checked(record: Any) -> tuple[str, str, int]:
-    match record:
-        case [str(question), str(answer), int(image)]:
-            return question, answer, image
-    raise RecordFault(f"should be [question, answer, image number], found {excerpt(record)}")

@@ -22,6 +22,7 @@ from vlbench.data.readers.base import (
     Reader,
     Record,
     find_image,
+    official_or_authors,
     read_authors_questions,
     require_new,
 )
@@ -64,9 +65,8 @@ class GQA(Reader):
         if split.endswith("_all"):
             return [folder / f"{split}_questions.json"]
         official = folder / f"{split}_balanced_questions.json"
-        if split in AUTHORS_FILES and not official.is_file():
-            theirs = folder / AUTHORS_FILES[split]
-            return [theirs if theirs.is_file() else official]
+        if split in AUTHORS_FILES:
+            return [official_or_authors(official, folder / AUTHORS_FILES[split])]
         return [official]
 
     def examples(self, split: str, faults: Faults) -> list[Example]:

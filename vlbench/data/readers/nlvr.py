@@ -28,6 +28,7 @@ from vlbench.data.readers.base import (
     Record,
     find_image,
     name_of,
+    official_or_authors,
     read_lines,
     require_new,
 )
@@ -137,9 +138,8 @@ class NLVR2(Reader):
     def files(self, split: str) -> list[Path]:
         """The split's JSON Lines, or the authors' list."""
         official = self.root / "nlvr2" / f"{split}.json"
-        if split in AUTHORS_FILES and not official.is_file():
-            theirs = self.root / "nlvr" / AUTHORS_FILES[split]
-            return [theirs if theirs.is_file() else official]
+        if split in AUTHORS_FILES:
+            return [official_or_authors(official, self.root / "nlvr" / AUTHORS_FILES[split])]
         return [official]
 
     def examples(self, split: str, faults: Faults) -> list[Example]:

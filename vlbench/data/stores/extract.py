@@ -36,7 +36,6 @@ from vlbench.files import (
     temporary_beside,
     write_atomically,
 )
-from vlbench.running.claim import Claim, HeldError
 
 BATCH_SIZE = 64
 FRAMES_AT_ONCE = 64
@@ -259,16 +258,16 @@ def extract_store(
     if is_frames:
         _require_frames(encoder)
     paths = clips_below(images) if is_frames else pictures_below(images)
-    begun, faults = {"kind": kind, "encoder": identity(encoder, is_frames)}, Faults()
+    origin, faults = identity(encoder, is_frames), Faults()
     stamps = stamps_of(paths, faults)
     if store.exists() and not faults.texts:
-        complete = _complete(store, is_frames, begun["encoder"], stamps)
+        complete = _complete(store, is_frames, origin, stamps)
         shutil.rmtree(partial_of(store), ignore_errors=True)
         say(f"{store}: complete already")
         return complete
     try:
         with _locked(partial_of(store)) as folder:
-            shards = _resumed(folder, begun, stamps)
+            shards = _resumed(folder, kind, origin, stamps)
             done = {image for shard in shards for image in _shard(shard).ids}
             if done:
                 say(f"{folder}: going on behind {len(done):,} {kind}")
@@ -288,7 +287,7 @@ def extract_store(
                     f"again: the others are kept in {folder}."
                 )
             write = _write_clips if is_frames else _write_pictures
-            write(store, shards, begun["encoder"])
+            write(store, shards, origin)
             shutil.rmtree(folder)
             return Npz(store) if is_frames else FeatureStore.open(store)
     except OSError as error:
@@ -340,6 +339,8 @@ class Shard(NamedTuple):
 @contextmanager
 def _locked(folder: Path) -> Iterator[Path]:
     """The folder, for one process at a time."""
+    from vlbench.running.claim import Claim, HeldError  # running imports data
+
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
@@ -349,10 +350,12 @@ def _locked(folder: Path) -> Iterator[Path]:
         yield folder
 
 
-def _resumed(folder: Path, begun: dict[str, Any], stamps: Mapping[str, str]) -> list[Path]:
+def _resumed(
+    folder: Path, kind: str, encoder: dict[str, Any], stamps: Mapping[str, str]
+) -> list[Path]:
     """The shards of an earlier process, if it did the same."""
     file = folder / "begun.json"
-    begun = {"schema": "vlbench.partial/2", **begun}
+    begun = {"schema": "vlbench.partial/2", "kind": kind, "encoder": encoder}
     if not file.is_file():
         write_atomically(file, json.dumps(begun, indent=2) + "\n")
     try:
@@ -374,7 +377,7 @@ def _resumed(folder: Path, begun: dict[str, Any], stamps: Mapping[str, str]) -> 
     ]
     if changed:
         raise UsageError(
-            f"{folder}: {len(changed):,} of its {begun['kind']} are gone or have changed since, "
+            f"{folder}: {len(changed):,} of its {kind} are gone or have changed since, "
             f"the first: {changed[0]}. Delete it to begin anew."
         )
     return shards
@@ -410,7 +413,7 @@ def _shard(path: Path, with_features: bool = False) -> Shard:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             notes = json.loads(str(archive["notes"]))
             features = archive[NAMED] if with_features else np.empty(0, np.float16)
-            return Shard(*notes, features)
+            return Shard(notes[0], notes[1], notes[2], features)
     except BROKEN_NPZ as error:
         raise DataError(f"{path}: damaged: {error}. Delete it: it is made again.") from None
 

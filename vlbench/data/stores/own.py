@@ -23,8 +23,6 @@ from vlbench.files import flush, remove_dead_beside, temporary_beside
 
 SCHEMA = "vlbench.features/1"
 INDEX = "index.json"
-HEADER_BYTES = 128
-"""Of `features.npy`; the row count is written last, over a header of the same length."""
 Features = NDArray[np.float16]
 
 
@@ -113,7 +111,7 @@ class FeatureWriter:
         self._beside = temporary_beside(folder)
         self._beside.mkdir()
         self._file = (self._beside / "features.npy").open("wb")
-        self._file.write(_header(0, self.shape))
+        self._write_header()
 
     def add(self, ids: Sequence[str], features: ArrayLike) -> None:
         """Append (n, tokens, width) features of n images."""
@@ -126,7 +124,7 @@ class FeatureWriter:
         if len(set(self.ids)) != len(self.ids):
             raise RunFailed(f"{self.folder}: an image was added twice")
         self._file.seek(0)
-        self._file.write(_header(len(self.ids), self.shape))
+        self._write_header()
         self._file.close()
         tokens, width = self.shape
         index = {"schema": SCHEMA, "tokens": tokens, "width": width, **details, "ids": self.ids}
@@ -145,6 +143,12 @@ class FeatureWriter:
                 shutil.rmtree(damaged)
         flush(self.folder.parent)
         return FeatureStore.open(self.folder)
+
+    def _write_header(self) -> None:
+        """Write the head of the .npy file; NumPy leaves room for the number of rows to grow."""
+        shape = (len(self.ids), *self.shape)
+        head = {"descr": "<f2", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, head)
 
     def __enter__(self) -> Self:
         return self
@@ -174,12 +178,3 @@ def float16_rows(
 def partial_of(store: Path) -> Path:
     """Where a store lies while it is being extracted."""
     return store.with_name(f"{store.name}.partial")
-
-
-def _header(rows: int, shape: tuple[int, int]) -> bytes:
-    """The head of a .npy file, version 1.0, of a length that does not depend on the row count."""
-    text = f"{{'descr': '<f2', 'fortran_order': False, 'shape': {(rows, *shape)}, }}"
-    magic = np.lib.format.magic(1, 0)
-    room = HEADER_BYTES - len(magic) - 2
-    assert len(text) < room
-    return magic + room.to_bytes(2, "little") + text.ljust(room - 1).encode() + b"\n"
