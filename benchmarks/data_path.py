@@ -29,9 +29,8 @@ from torch import Tensor
 from vlbench.backbones import CLIP, build_tokenizer
 from vlbench.backbones.counted import IGNORED
 from vlbench.cards.task import find_tasks
-from vlbench.data.batches import Batch, TaskData
-from vlbench.data.prefetch import prefetched
-from vlbench.data.prepared import PreparedTask, prepare
+from vlbench.data.batches import Batch, TaskData, prefetched
+from vlbench.data.prepare import PreparedTask, prepare
 from vlbench.data.stores.base import Store
 from vlbench.data.stores.own import FeatureWriter
 from vlbench.running.environment import with_defaults

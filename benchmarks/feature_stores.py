@@ -21,8 +21,8 @@ import pyarrow as pa
 from measure import record
 from pyarrow import parquet
 
-from vlbench.data.stores.opening import open_store
 from vlbench.data.stores.own import FeatureWriter
+from vlbench.data.stores.published import open_store
 
 BATCH = 64
 WIDTH = 2048

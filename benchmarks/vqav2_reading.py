@@ -84,7 +84,7 @@ def measured(way: str, root: Path) -> dict[str, Any]:
         lists = [reader.read_train(s) if train else reader.read(s) for s, train in SPLITS]
         counts = [len(examples) for examples in lists]
     else:
-        from vlbench.data.index import indexed
+        from vlbench.data.table import indexed
 
         tables = [indexed(reader, split, train) for split, train in SPLITS]
         for table in tables:

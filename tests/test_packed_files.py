@@ -13,8 +13,8 @@ import pytest
 
 from vlbench.data.faults import Faults
 from vlbench.data.readers.base import missing_data, read_json, read_lines
-from vlbench.data.readers.how2qa_csv import read_rows
 from vlbench.data.readers.json_text import read_list
+from vlbench.data.readers.video import read_rows
 from vlbench.errors import DataError
 from vlbench.packed_files import open_data
 

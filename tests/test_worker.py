@@ -234,7 +234,7 @@ def test_a_cache_without_room_is_told_with_the_variable_that_names_another(
     def fail(path: Path, *_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("vlbench.data.index.write_examples", fail)
+    monkeypatch.setattr("vlbench.data.table.write_examples", fail)
     folder = do(spec, tmp_path, code=3)
     said = folder.status()["error"]
     assert f"{tmp_path / 'cache'}: No space left on device" in said

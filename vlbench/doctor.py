@@ -201,7 +201,7 @@ def _weights(name: str, source: str, path: Path | None, hub: str) -> Finding:
 
 def _encoder(encoder: str, visual: Visual, root: Path | None, hub: str) -> Finding:
     """Features, or the encoder that makes them; the default run has pictures alone."""
-    from vlbench.data.visual import feature_places
+    from vlbench.data.prepare import feature_places
 
     what, is_needed = f"features of {encoder}", visual == "image"
     readers = [

@@ -17,7 +17,7 @@ from vlbench.cards.task import all_tasks
 from vlbench.cli import output as progress
 from vlbench.cli.app import app
 from vlbench.data.mini import edition, write, write_video
-from vlbench.data.stores.opening import open_store
+from vlbench.data.stores.published import open_store
 
 
 def data(*words: str) -> Result:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
+from collections.abc import Iterator
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +17,19 @@ import torch
 from vlbench.backbones.tokens import bart_tokenizer
 from vlbench.cards.task import Splits, TaskCard
 from vlbench.cards.train import TrainSettings
-from vlbench.data.batches import Batch, TaskData, sample_answer
+from vlbench.data.batches import (
+    WINDOW,
+    Batch,
+    TaskData,
+    by_group,
+    by_length,
+    prefetched,
+    prefetched_for,
+    sample_answer,
+)
 from vlbench.data.example import Example
 from vlbench.data.stores.own import FeatureStore, FeatureWriter
+from vlbench.errors import DataError
 from vlbench.pretraining.tokenizer import train_tokenizer
 from vlbench.training.loss import loss
 
@@ -172,6 +185,7 @@ def test_an_epoch_has_every_example_once_in_an_order_of_its_own(data: Any) -> No
     orders = [[each for batch in epoch for each in batch.ids] for epoch in epochs]
     assert sorted(orders[0], key=int) == [str(n) for n in range(10)]
     assert orders[0] == orders[1] != orders[2]
+    assert list(map(int, orders[2])) == np.random.default_rng(1).permutation(10).tolist()
     assert [len(batch.ids) for batch in epochs[0]] == [4, 4, 2]
     assert task.batches == 3
 
@@ -315,3 +329,133 @@ def test_a_part_of_a_batch_has_the_inputs_of_its_examples(data: Any) -> None:
     assert part.inputs is not None and whole.inputs is not None
     assert (part.ids, len(part.features)) == (("1", "2"), 2)
     torch.testing.assert_close(part.features[part.inputs], whole.features[whole.inputs[1:3]])
+
+
+COUNTS = [0, 1, 7, 8, 8 * WINDOW, 8 * WINDOW + 3, 1000]
+
+
+def random(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_every_example_comes_once_in_any_order(count: int) -> None:
+    lengths = random().integers(1, 100, count)
+    keys = random().integers(0, 1 + count // 5, count).tolist()
+    for order in (by_length(lengths, 8, random()), by_group(keys, random())):
+        assert sorted(order.tolist()) == list(range(count))
+        assert order.dtype == np.int64
+
+
+def test_batches_of_like_lengths_hardly_need_padding_and_come_in_any_order() -> None:
+    lengths = random(1).integers(1, 100, 1003)
+    order = by_length(lengths, 10, random())
+    batches = [lengths[order[start : start + 10]] for start in range(0, 1003, 10)]
+    wasted = sum(int((batch.max() - batch).sum()) for batch in batches)
+    by_any = lengths[random().permutation(1003)]
+    wasted_by_any = sum(
+        int((by_any[start : start + 10].max() - by_any[start : start + 10]).sum())
+        for start in range(0, 1003, 10)
+    )
+    assert wasted < wasted_by_any / 10
+    means = [float(batch.mean()) for batch in batches[:WINDOW]]
+    assert means != sorted(means)
+    assert len(batches[-1]) == 3
+
+
+def test_groups_stay_together_in_their_own_order() -> None:
+    keys = ["a", "b", "a", "c", "b", "a"]
+    order = by_group(keys, random(2)).tolist()
+    at = order.index(0)
+    assert order[at : at + 3] == [0, 2, 5]
+    assert order.index(4) == order.index(1) + 1
+    assert {tuple(by_group(keys, random(seed))) for seed in range(20)} != {tuple(order)}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_one_seed_gives_one_order(seed: int) -> None:
+    lengths = random(9).integers(1, 100, 333)
+    np.testing.assert_array_equal(
+        by_length(lengths, 8, random(seed)), by_length(lengths, 8, random(seed))
+    )
+    np.testing.assert_array_equal(
+        by_group(lengths.tolist(), random(seed)), by_group(lengths.tolist(), random(seed))
+    )
+
+
+def makers() -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if each.name == "vlbench batches"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 50])
+def test_order_and_number_stay(count: int) -> None:
+    assert list(prefetched(iter(range(count)))) == list(range(count))
+    assert not makers()
+
+
+def test_batches_for_a_gpu_are_pinned_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as a machine without one can tell: each tensor is asked once, in the thread."""
+    whole = torch.arange(6).reshape(3, 2)
+    batch = Batch("vqav2", ("a", "b", "c"), whole, whole.half(), whole, whole[:, 0].float())
+    asked: list[str] = []
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        asked.append(threading.current_thread().name)
+        return tensor + 1
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    assert list(prefetched_for(torch.device("cpu"), iter([batch]))) == [batch]
+    assert not asked
+    (found,) = prefetched_for(torch.device("cuda"), iter([batch]))
+    assert asked == ["vlbench batches"] * 4  # there are no shared inputs
+    assert found.ids == batch.ids and found.inputs is None
+    assert torch.equal(found.features, batch.features + 1)
+
+
+def test_no_more_are_made_than_may_wait() -> None:
+    made: list[int] = []
+
+    def batches() -> Iterator[int]:
+        for number in range(100):
+            made.append(number)
+            yield number
+
+    each = prefetched(batches(), ahead=2)
+    assert next(each) == 0
+    time.sleep(0.3)
+    assert len(made) <= 4  # the first, two that wait, one in hand
+    each.close()  # type: ignore[attr-defined]
+    assert not makers()
+
+
+def test_an_error_comes_at_its_place() -> None:
+    def batches() -> Iterator[int]:
+        yield 1
+        raise DataError("picture 7: damaged")
+
+    each = prefetched(batches())
+    assert next(each) == 1
+    with pytest.raises(DataError, match="picture 7"):
+        next(each)
+    assert not makers()
+
+
+def test_who_stops_early_leaves_no_thread() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        for _ in prefetched(iter(range(1000))):
+            raise KeyboardInterrupt
+    time.sleep(0.3)
+    assert not makers()
+
+
+def test_the_next_batch_is_made_meanwhile() -> None:
+    second = threading.Event()
+
+    def batches() -> Iterator[int]:
+        yield 1
+        second.set()
+        yield 2
+
+    for number in prefetched(batches()):
+        if number == 1:
+            assert second.wait(timeout=20)

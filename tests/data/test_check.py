@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from vlbench.cards import find_tasks
-from vlbench.data.check import SplitCheck, check_tasks, require_files
-from vlbench.data.pictures import find_pictures
+from vlbench.data.check import SplitCheck, check_tasks
+from vlbench.data.images import find_pictures
+from vlbench.data.prepare import Wanted, prepare
 from vlbench.data.readers import load_reader
 from vlbench.data.stores.own import FeatureWriter
-from vlbench.data.visual import Wanted
 from vlbench.errors import MissingError
 
 
@@ -25,12 +25,12 @@ def check(
 
 
 def test_the_missing_files_of_all_tasks_are_told_at_once(tmp_path) -> None:
-    wanted = [(load_reader(name, tmp_path), "train") for name in ("vqav2", "gqa", "nlvr2", "coco")]
+    _, tasks = find_tasks("vqav2,gqa,nlvr2,coco")
     with pytest.raises(MissingError) as caught:
-        require_files(wanted)
+        prepare(tasks, "full", tmp_path, None, Wanted("mini", 16, 128, object))
     lines = str(caught.value).splitlines()
     assert "--root" in lines[0]
-    assert len(lines) == 1 + 5 + 1 + 1  # the Karpathy file is told once
+    assert len(lines) == len(set(lines)) == 1 + 5 + 3 + 3  # the Karpathy file is named once
 
 
 def test_data_without_fault_is_counted(vqa) -> None:

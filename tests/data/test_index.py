@@ -11,14 +11,13 @@ import pytest
 
 from tests.data.conftest import Root
 from tests.data.mini.builders import TINY, TINY_VIDEO
-from vlbench.data import index
+from vlbench.data import table
 from vlbench.data.example import Example
-from vlbench.data.index import indexed
 from vlbench.data.mini.write import write_mini
 from vlbench.data.mini.write_video import write_video
 from vlbench.data.readers import load_reader
 from vlbench.data.readers.base import Reader
-from vlbench.data.table import ExampleTable
+from vlbench.data.table import ExampleTable, indexed
 from vlbench.errors import DataError, MissingError, UsageError
 
 IMAGES = ("vqav2", "gqa", "nlvr2", "coco")
@@ -101,7 +100,7 @@ def test_changed_code_reads_anew(
 ) -> None:
     reader = load_reader("vqav2", vqa.folder)
     indexed(reader, "val", False)
-    monkeypatch.setattr(index, "_code", lambda kind: "changed")
+    monkeypatch.setattr(table, "_code", lambda kind: "changed")
     indexed(reader, "val", False)
     assert reads == ["val"] * 2
 
@@ -141,7 +140,7 @@ def test_opening_again_imports_neither_torch_nor_pandas(vqa: Root) -> None:
     indexed(load_reader("vqav2", vqa.folder), "train", True)
     program = (
         "import sys\nfrom pathlib import Path\n"
-        "from vlbench.data.index import indexed\nfrom vlbench.data.readers import load_reader\n"
+        "from vlbench.data.table import indexed\nfrom vlbench.data.readers import load_reader\n"
         "table = indexed(load_reader('vqav2', Path(sys.argv[1])), 'train', True)\n"
         "assert table.images() and list(table.take([2, 0])) and table.families()\n"
         "assert len(table.image_counts()) == len(table)\n"

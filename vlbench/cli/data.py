@@ -197,8 +197,8 @@ def extract_features(
     The id of a picture is its file name without the suffix, that of a clip its folder's name. Work
     in progress lies in STORE.partial; the same command goes on with it.
     """
-    from vlbench.data.extract_store import extract_store
-    from vlbench.data.stores.partial import partial_of
+    from vlbench.data.stores.extract import extract_store
+    from vlbench.data.stores.own import partial_of
     from vlbench.encoders import load_encoder
 
     refuse_outside_code(context)

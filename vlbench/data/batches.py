@@ -1,16 +1,21 @@
 """Batches: texts to tokens, answers to targets, features from the store; one task per batch.
 
+Also the order of an epoch, and a thread that makes batches while the device computes.
+
 Shapes: B batch, L text tokens, I images of an example, N tokens of an image, F feature width,
 T target tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import queue
+import threading
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import zip_longest
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,13 +25,21 @@ from torch import Tensor
 from vlbench.backbones.counted import IGNORED
 from vlbench.cards.task import TaskCard
 from vlbench.cards.train import TrainSettings
-from vlbench.data.epoch_order import by_chance, by_group, by_length
 from vlbench.data.example import Example
 from vlbench.data.stores.base import Store
 from vlbench.data.table import ExampleTable
 
 WHOLE = slice(None)
-"""The share of one process alone: everything."""
+"""The share of one process alone: all examples of a batch."""
+WINDOW = 50
+"""Batches whose examples are sorted by length together: enough that little is padded, and few
+enough that an epoch's order stays random."""
+AHEAD = 2
+"""Batches that wait, at most; memory holds one more, which is being made."""
+POLL_SECONDS = 0.1
+"""How often a thread that waits for room checks whether its batches are still wanted."""
+Indices = NDArray[np.int64]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +60,14 @@ class Batch:
     """(B,): which of fewer rows of `input_ids` and `features` each example has; None: its own."""
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch there."""
-        return self._with_each(lambda tensor: tensor.to(device, non_blocking=True))
+        """The same batch on that device."""
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> Batch:
         """The same batch in page-locked memory, which a GPU copies from while it computes."""
-        return self._with_each(Tensor.pin_memory)
+        return self._mapped(Tensor.pin_memory)
 
-    def _with_each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
         changed: dict[str, Any] = {
             name: change(getattr(self, name))
             for name in ("input_ids", "features", "target_ids", "scores", "inputs")
@@ -66,7 +79,7 @@ class Batch:
         """The examples whose features hold NaN or infinity."""
         rows = ~self.features.isfinite().flatten(1).all(1)
         is_faulty = rows if self.inputs is None else rows[self.inputs]
-        return [name for name, each in zip(self.ids, is_faulty.tolist(), strict=True) if each]
+        return [name for name, faulty in zip(self.ids, is_faulty.tolist(), strict=True) if faulty]
 
     def part(self, which: slice) -> Batch:
         """Some of its examples."""
@@ -117,32 +130,29 @@ class TaskData:
     def epoch(
         self, random: np.random.Generator, skip: int = 0, share: slice = WHOLE
     ) -> Iterator[Batch]:
-        """Every example once, in random order, each with one sampled answer.
+        """Every example once, in random order, with one sampled answer.
 
-        Without the first `skip` batches, whose answers are drawn all the same, and of each batch
-        this share: the batches that come are those of a whole epoch.
+        The first `skip` batches are left out, but their answers are drawn, so that the others are
+        those of a whole epoch; `share` selects examples of every batch.
         """
         order = self._order(random)
         for number, start in enumerate(range(0, len(order), self.batch_size)):
-            examples = self._at(order[start : start + self.batch_size])
+            examples = self._take(order[start : start + self.batch_size])
             answers = [sample_answer(e.targets, random) for e in examples]
             if number >= skip:
                 yield self.batch(examples[share], answers[share])
 
-    def _order(self, random: np.random.Generator) -> NDArray[np.int64]:
-        """The places of all examples, as `train.order` has it."""
+    def _order(self, random: np.random.Generator) -> Indices:
+        """The indices of all examples, as `train.order` has it."""
         if self.settings.order == "lengths":
             return by_length(self._lengths, self.batch_size, random)
         if self.settings.order == "pictures":
             return by_group(self._pictures, random)
-        return by_chance(len(self.examples), random)
+        return random.permutation(len(self.examples))  # as in the authors' code
 
     @cached_property
-    def _lengths(self) -> NDArray[np.int64]:
-        """(examples,): of the texts in characters.
-
-        That is as good for little padding as tokens, and takes no tokenizer.
-        """
+    def _lengths(self) -> Indices:
+        """(examples,): lengths of the texts in characters, which need no tokenizer."""
         lengths = [len(example.context) + len(example.text) for example in self.examples]
         return np.array(lengths, dtype=np.int64)
 
@@ -150,27 +160,28 @@ class TaskData:
     def _pictures(self) -> list[tuple[str, ...]]:
         return [example.images for example in self.examples]
 
-    def _at(self, places: NDArray[np.int64]) -> list[Example]:
-        """The examples at these places; a table gives many at once sooner than one by one."""
+    def _take(self, indices: Indices) -> list[Example]:
+        """The examples with these indices; a table gives many at once sooner than one by one."""
         if isinstance(self.examples, ExampleTable):
-            return list(self.examples.take(places))
-        return [self.examples[place] for place in places]
+            return list(self.examples.take(indices))
+        return [self.examples[index] for index in indices]
 
     def longest_first(self, batch_size: int, share: slice = WHOLE) -> Iterator[Batch]:
-        """Every example once, by the length of its text, without targets.
+        """Every example once, the longest texts first, without targets; or a share of the batches.
 
-        Or this share of the batches. What does not fit into memory shows at once.
+        A batch that does not fit into memory fails at once.
         """
         order = np.argsort(-self._lengths, kind="stable")
         for start in range(0, len(order), batch_size)[share]:
-            yield self.batch(self._at(order[start : start + batch_size]), None)
+            yield self.batch(self._take(order[start : start + batch_size]), None)
 
     def batch(
         self, examples: Sequence[Example], answers: Sequence[tuple[str, float]] | None
     ) -> Batch:
         """The batch of these examples; without answers the targets are empty, (B, 0)."""
-        if not examples:
-            return self._empty()
+        if not examples:  # a share of a batch with fewer examples than shares
+            none = torch.empty(0, 0, dtype=torch.long)
+            return Batch(self.card.name, (), none, torch.empty(0, 0, 0, 0), none, torch.empty(0))
         texts = [self.text(example) for example in examples]
         rows, inputs = self._rows(examples, texts)
         read = [texts[row] for row in rows]
@@ -204,19 +215,13 @@ class TaskData:
         keys = [(text, example.images) for text, example in zip(texts, examples, strict=True)]
         first = {key: row for row, key in reversed(list(enumerate(keys)))}
         rows = sorted(first.values())
-        places = {keys[row]: place for place, row in enumerate(rows)}
-        return rows, torch.tensor([places[key] for key in keys])
-
-    def _empty(self) -> Batch:
-        """A share of a batch that has fewer examples than there are shares."""
-        none = torch.empty(0, 0, dtype=torch.long)
-        return Batch(self.card.name, (), none, torch.empty(0, 0, 0, 0), none, torch.empty(0))
+        positions = {keys[row]: position for position, row in enumerate(rows)}
+        return rows, torch.tensor([positions[key] for key in keys])
 
     def text(self, example: Example) -> str:
         """Context and text with the task's prompt, where the method trains with prompts."""
-        if self.settings.truncate == "end" or not example.context:
-            return self._joined(example.context, example)
-        return self._joined(self._fitting(example), example)
+        is_cut = self.settings.truncate != "end" and example.context
+        return self._joined(self._fitting(example) if is_cut else example.context, example)
 
     def _joined(self, context: str, example: Example) -> str:
         text = " ".join(part for part in (context, example.text) if part)
@@ -227,14 +232,14 @@ class TaskData:
         return self.card.prompt + text
 
     def _fitting(self, example: Example) -> str:
-        """So much of the context, from its beginning, as leaves room for text and prompt."""
+        """The beginning of the context that leaves room for text and prompt."""
         longest = self._longest(self.card.max_input_tokens)
         whole = self._joined(example.context, example)
         start = whole.index(example.context)
         end = start + len(example.context)
-        found = self.tokenizer(whole, return_offsets_mapping=True)
-        excess = 0 if longest is None else len(found["input_ids"]) - longest
-        inside = [place for place, stop in found["offset_mapping"] if start < stop <= end]
+        encoded = self.tokenizer(whole, return_offsets_mapping=True)
+        excess = 0 if longest is None else len(encoded["input_ids"]) - longest
+        inside = [first for first, stop in encoded["offset_mapping"] if start < stop <= end]
         if excess <= 0:
             return example.context
         kept = inside[max(0, len(inside) - excess)] if inside else start
@@ -267,3 +272,72 @@ def sample_answer(targets: Mapping[str, float], random: np.random.Generator) -> 
         return answers[0], targets[answers[0]]
     chosen = random.choice(len(answers), p=np.fromiter(targets.values(), float) / total)
     return answers[chosen], targets[answers[chosen]]
+
+
+def by_length(lengths: Indices, batch_size: int, random: np.random.Generator) -> Indices:
+    """Indices with like lengths in one batch, whole batches in random order. (count,).
+
+    Which examples share a window and which of equal length come first is random; the last batch,
+    which may be smaller, stays the last.
+    """
+    order = random.permutation(len(lengths))
+    parts: list[Indices] = []
+    for start in range(0, len(order), WINDOW * batch_size):
+        window = order[start : start + WINDOW * batch_size]
+        window = window[np.argsort(lengths[window], kind="stable")]
+        whole = len(window) - len(window) % batch_size
+        batches = window[:whole].reshape(-1, batch_size)
+        parts += [random.permutation(batches).reshape(-1), window[whole:]]
+    return np.concatenate(parts) if parts else order
+
+
+def by_group(keys: Sequence[Hashable], random: np.random.Generator) -> Indices:
+    """Indices with one key side by side, in their own order, groups in random order. (count,)."""
+    groups: dict[Hashable, list[int]] = {}
+    for index, key in enumerate(keys):
+        groups.setdefault(key, []).append(index)
+    members = list(groups.values())
+    order = [index for number in random.permutation(len(members)) for index in members[number]]
+    return np.array(order, dtype=np.int64)
+
+
+def prefetched_for(device: torch.device, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Batches made ahead for this device; for a GPU in memory that it copies from by itself."""
+    is_gpu = device.type == "cuda"
+    return prefetched(batch.pinned() for batch in batches) if is_gpu else prefetched(batches)
+
+
+def prefetched(batches: Iterator[T], ahead: int = AHEAD) -> Iterator[T]:
+    """The same batches in the same order, made in a thread; its errors are raised in their turn."""
+    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(ahead)
+    is_over = threading.Event()
+
+    def put(batch: T | None, error: BaseException | None = None) -> None:
+        while not is_over.is_set():
+            with suppress(queue.Full):
+                ready.put((batch, error), timeout=POLL_SECONDS)
+                return
+
+    def make() -> None:
+        try:
+            for batch in batches:
+                put(batch)
+                if is_over.is_set():
+                    return
+            put(None)
+        except BaseException as error:  # the other thread's to raise, whatever it is
+            put(None, error)
+
+    maker = threading.Thread(target=make, name="vlbench batches", daemon=True)
+    maker.start()
+    try:
+        while True:
+            batch, error = ready.get()
+            if error is not None:
+                raise error
+            if batch is None:
+                return
+            yield batch
+    finally:
+        is_over.set()
+        maker.join()

@@ -1,4 +1,4 @@
-"""What of a dataset is there, split by split: files, examples, pictures, features, faults."""
+"""What of a dataset is available, split by split: files, examples, pictures, features, faults."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.cards.task import Edition, TaskCard
-from vlbench.data.clips import frame_files
 from vlbench.data.faults import SHOWN
-from vlbench.data.images import open_image
-from vlbench.data.index import indexed
-from vlbench.data.pictures import find_pictures
+from vlbench.data.images import find_pictures, frame_files, open_image
+from vlbench.data.prepare import Wanted, find_features, scored_splits, wrong_grid
 from vlbench.data.readers import load_reader
-from vlbench.data.readers.base import Reader, missing_data
-from vlbench.data.table import ExampleTable
-from vlbench.data.visual import Wanted, find_features, wrong_grid
+from vlbench.data.readers.base import Reader
+from vlbench.data.table import ExampleTable, indexed
 from vlbench.errors import DataError, MissingError
 from vlbench.packed_files import packed_beside
 
@@ -25,20 +22,20 @@ Say = Callable[[str], None]
 
 @dataclass
 class SplitCheck:
-    """One split of a task as it was found."""
+    """One split of a task."""
 
     task: str
     split: str
     is_needed: bool
-    """Whether a run reads it; a split to submit is answered only where it is there."""
+    """Whether a run reads it; a split to submit is answered only where it exists."""
     files: dict[str, bool] = field(default_factory=dict)
-    """Annotation file -> whether it is there."""
+    """Annotation file -> whether it exists."""
     examples: int | None = None
     """None: they could not be read."""
     expected: int | None = None
     """Examples that the official files have; None where that is not known."""
     counts: dict[str, int] = field(default_factory=dict)
-    """What else the dataset counts, such as NLVR2's consistency groups."""
+    """Further counts of the dataset, such as NLVR2's consistency groups."""
     pictures: int = 0
     """Pictures, or clips, that the examples want."""
     pictures_missing: int = 0
@@ -48,7 +45,7 @@ class SplitCheck:
     """Where its features lie; empty: nowhere."""
     features_missing: int = 0
     problems: list[str] = field(default_factory=list)
-    """Everything that is wrong; messages show the first ten."""
+    """Everything that is wrong; messages list the first ten."""
 
     @property
     def is_ready(self) -> bool:
@@ -64,44 +61,45 @@ class SplitCheck:
 def check_tasks(
     cards: Sequence[TaskCard], edition: Edition, root: Path, wanted: Wanted, say: Say
 ) -> list[SplitCheck]:
-    """Every split of every task that the edition reads: read, counted, its pictures opened."""
-    found = []
+    """Read, count and open the pictures of every split of every task that the edition reads."""
+    checks = []
     for card in cards:
         reader = load_reader(card.reader, root)
-        splits = card.splits[edition]
-        needed = dict.fromkeys([*splits.train, *splits.val, *splits.test], True)
-        for split in [*needed, *splits.submission]:
-            each = check_split(card, split, split in needed, reader, wanted, say)
-            each.expected = card.sizes.get(split) if edition == "full" else None
-            found.append(each)
-    return found
+        needed = dict.fromkeys(scored_splits(card, edition), True)
+        for split in [*needed, *card.splits[edition].submission]:
+            check = check_split(card, split, split in needed, reader, wanted, say)
+            check.expected = card.sizes.get(split) if edition == "full" else None
+            checks.append(check)
+    return checks
 
 
 def check_split(
     card: TaskCard, split: str, is_needed: bool, reader: Reader, wanted: Wanted, say: Say
 ) -> SplitCheck:
-    """One split; nothing that is found stops the search for more."""
-    found = SplitCheck(card.name, split, is_needed)
+    """Check one split; no problem stops the search for more."""
+    check = SplitCheck(card.name, split, is_needed)
     missing = reader.missing_files(split)
-    found.files = {str(file): file not in missing for file in reader.files(split)}
+    check.files = {str(file): file not in missing for file in reader.files(split)}
     published = f" (published at {card.published})" if card.published else ""
-    found.problems += [f"no file {file}{packed_beside(file)}{published}" for file in missing]
+    check.problems += [f"no file {file}{packed_beside(file)}{published}" for file in missing]
     if missing:
-        return found
+        return check
     say(f"{card.name}: reading {split}")
     try:
         examples = indexed(reader, split, train=False)
     except DataError as error:
-        found.problems += str(error).splitlines()
-        return found
-    found.examples = len(examples)
-    found.counts = reader.counts(examples)
-    _check_visual(found, card, reader, examples, wanted, say)
-    return found
+        check.problems += str(error).splitlines()
+        return check
+    check.examples, check.counts = len(examples), reader.counts(examples)
+    try:
+        _check_visual(check, card, reader, examples, wanted, say)
+    except MissingError as error:
+        check.problems += str(error).splitlines()
+    return check
 
 
 def _check_visual(
-    found: SplitCheck,
+    check: SplitCheck,
     card: TaskCard,
     reader: Reader,
     examples: ExampleTable,
@@ -109,45 +107,38 @@ def _check_visual(
     say: Say,
 ) -> None:
     """The features of a split, or where there are none the pictures they could be made of."""
-    images = examples.images()
-    unit = "clips" if card.visual == "video" else "pictures"
-    found.pictures = len(images)
-    try:
-        store, places = find_features(reader, wanted)
-    except MissingError as error:
-        found.problems += str(error).splitlines()
-        return
+    is_video = card.visual == "video"
+    images, unit = examples.images(), "clips" if is_video else "pictures"
+    check.pictures = len(images)
+    store, features = find_features(reader, wanted)
     if store is not None:
         missing = store.missing(images)
-        found.features, found.features_missing = str(store.path), len(missing)
-        found.problems += [f"no features of {image} in {store.path}" for image in missing]
-        if not missing and card.visual == "image":
-            found.problems += wrong_grid(store, images[0], wanted)
+        check.features, check.features_missing = str(store.path), len(missing)
+        check.problems += [f"no features of {image} in {store.path}" for image in missing]
+        if not missing and not is_video:
+            check.problems += wrong_grid(store, images[0], wanted)
         return
-    found.features_missing = len(images)
+    check.features_missing = len(images)
     paths, faults = find_pictures(reader, examples)
     if paths:
-        say(f"{card.name}: opening {len(paths):,} {unit} of {found.split}")
-    unreadable = _unreadable(paths.values(), card.visual == "video")
-    found.pictures_missing = len(faults.texts) + len(unreadable)
-    found.are_pictures_unread = False
-    if not found.pictures_missing:
-        try:
-            wanted.load()
-        except MissingError as error:
-            found.problems += str(error).splitlines()
+        say(f"{card.name}: opening {len(paths):,} {unit} of {check.split}")
+    unreadable = _unreadable(paths.values(), is_video)
+    check.pictures_missing = len(faults.texts) + len(unreadable)
+    check.are_pictures_unread = False
+    if not check.pictures_missing:
+        wanted.load()
         return
-    looked = ", ".join(map(str, places)) or "no place of its own"
-    found.problems.append(
+    looked_for = ", ".join(map(str, features)) or "no place of its own"
+    check.problems.append(
         f"no features of the encoder '{wanted.encoder}' of {len(images):,} {unit}: looked for "
-        f"{looked}"
+        f"{looked_for}"
     )
-    if not paths:
-        found.problems.append(
+    if paths:
+        check.problems += faults.texts + unreadable
+    else:
+        check.problems.append(
             f"none of {len(images):,} {unit} is there; the first: {faults.texts[0]}"
         )
-        return
-    found.problems += faults.texts + unreadable
 
 
 def _unreadable(paths: Iterable[Path], is_video: bool) -> list[str]:
@@ -160,10 +151,3 @@ def _unreadable(paths: Iterable[Path], is_video: bool) -> list[str]:
         except MissingError as error:
             texts.append(str(error))
     return texts
-
-
-def require_files(wanted: Iterable[tuple[Reader, str]]) -> None:
-    """Refuse if annotation files of any (reader, split) are missing, all named in one message."""
-    missing = [file for reader, split in wanted for file in reader.missing_files(split)]
-    if missing:
-        raise missing_data(missing)

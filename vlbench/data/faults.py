@@ -1,9 +1,9 @@
-"""What is wrong with a data file, record by record, told in one message."""
+"""Faults of data files, record by record, collected into one message."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ from vlbench.errors import DataError
 
 T = TypeVar("T", str, int, list, dict)  # type: ignore[type-arg]
 SHOWN = 10
-"""Faults that a message tells; of the others it gives the number."""
+"""Faults that a message lists; of the others it gives the number."""
 KINDS = {str: "a string", int: "a whole number", list: "a list", dict: "an object"}
 
 
@@ -42,12 +42,16 @@ class Faults:
         """Raise what was noted, if anything was."""
         if not self.texts:
             return
-        lines = self.texts[:SHOWN]
+        lines = first_lines(self.texts)
         if len(self.texts) > SHOWN:
-            lines.append(
-                f"... and {len(self.texts) - SHOWN:,} more: {len(self.texts):,} faults in all"
-            )
+            lines[-1] += f": {len(self.texts):,} faults in all"
         raise DataError("\n".join(lines))
+
+
+def first_lines(texts: Sequence[str]) -> list[str]:
+    """The first ten of them, and a line that gives the number of the others."""
+    more = [f"... and {len(texts) - SHOWN:,} more"] if len(texts) > SHOWN else []
+    return [*texts[:SHOWN], *more]
 
 
 def field(record: Any, key: str, kind: type[T]) -> T:

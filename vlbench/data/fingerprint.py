@@ -28,10 +28,10 @@ def fingerprint(files: Iterable[Path], root: Path | None = None) -> str:
 def file_hash(path: Path) -> str:
     """sha256 over a file's contents, from the cache where it was computed before."""
     try:
-        found = path.stat()
-        if found.st_size < REMEMBERED_FROM:
+        status = path.stat()
+        if status.st_size < REMEMBERED_FROM:
             return _hash(path)
-        key = f"{path.absolute()}\n{found.st_size}\n{found.st_mtime_ns}"
+        key = f"{path.absolute()}\n{status.st_size}\n{status.st_mtime_ns}"
         note = cache_folder() / "hashes" / hashlib.sha256(key.encode()).hexdigest()
         if note.is_file():
             return note.read_text(encoding="ascii")

@@ -1,18 +1,29 @@
-"""Opening pictures: any format and mode in, RGB out; the broken are refused, never patched up."""
+"""Open pictures and clips, and find them by their ids.
+
+Any picture format and mode comes in, RGB goes out; broken files are refused, never patched up. A
+clip is a folder of pictures, whose names sort in the order of time where numbers in them count as
+numbers.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import warnings
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from vlbench.errors import DataError
+from vlbench.data.example import Example
+from vlbench.data.faults import Faults
+from vlbench.data.readers.base import Reader
+from vlbench.errors import DataError, MissingError
 
-SUFFIXES = (".jpg", ".png", ".jpeg")
-"""Looked for in this order; the contents tell the format, as many `.png` of NLVR2 hold JPEG."""
+PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+"""In any case; other files are no pictures, and neither are hidden ones."""
 BROKEN = (OSError, SyntaxError, TypeError, ValueError, EOFError, Image.DecompressionBombError)
 """What PIL raises for files that are truncated, damaged, no pictures, or absurdly large."""
 
@@ -20,8 +31,8 @@ BROKEN = (OSError, SyntaxError, TypeError, ValueError, EOFError, Image.Decompres
 def open_image(path: Path) -> Image.Image:
     """The whole picture as RGB, pixels as stored: alpha is dropped and EXIF turns are not applied.
 
-    16-bit grey is scaled to 8 bits. A truncated picture is an error, even where PIL was told to
-    be lenient.
+    16-bit grey is scaled to 8 bits. A truncated picture is an error, even where PIL is set to be
+    lenient.
     """
     lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
@@ -48,3 +59,91 @@ def _rgb(image: Image.Image) -> Image.Image:
     elif image.mode in ("P", "PA", "LA"):  # transparent colours need a step between
         image = image.convert("RGBA")
     return image.convert("RGB")
+
+
+def open_clip(folder: Path) -> list[Image.Image]:
+    """The frames of a clip in the order of time."""
+    return [open_image(file) for file in frame_files(folder)]
+
+
+def frame_files(folder: Path) -> list[Path]:
+    """The files of a clip's frames in the order of time."""
+    if not folder.is_dir():
+        raise MissingError(f"{folder}: no such clip: it should be a folder of frames")
+    files = _pictures_in(folder)
+    if not files:
+        raise DataError(f"{folder}: no frames, which would be {' or '.join(PICTURE_SUFFIXES)}")
+    return files
+
+
+def find_pictures(reader: Reader, examples: Iterable[Example]) -> tuple[dict[str, Path], Faults]:
+    """Image id -> file of the pictures or clips of the examples, and faults of the missing ones."""
+    faults = Faults()
+    paths: dict[str, Path] = {}
+    missing: set[str] = set()
+    for example in examples:
+        for image in example.images:
+            if image in paths or image in missing:
+                continue
+            try:
+                paths[image] = reader.image_path(image)
+            except MissingError as error:
+                missing.add(image)
+                faults.texts.append(f"{error} (wanted by example {example.id})")
+    return paths, faults
+
+
+def pictures_below(folder: Path) -> dict[str, Path]:
+    """File name without suffix -> file; DataError where two files share it."""
+    return _by_name(folder, (file for sub in _folders(folder) for file in _pictures_in(sub)))
+
+
+def clips_below(folder: Path) -> dict[str, Path]:
+    """Folder name -> folder, of those that hold pictures themselves."""
+    return _by_name(folder, (sub for sub in _folders(folder) if _pictures_in(sub)))
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    """The pictures in a folder itself, by name: `2.png` before `10.png`."""
+    pictures = (
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in PICTURE_SUFFIXES and not file.name.startswith(".")
+    )
+    return sorted(pictures, key=_natural_order)
+
+
+def _natural_order(file: Path) -> list[tuple[int, str]]:
+    parts = re.split(r"(\d+)", file.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    """The folder and those below it, without duplicates; links to folders are followed."""
+    if not folder.is_dir():
+        raise MissingError(f"--images {folder}: no such folder.")
+    seen = set()
+    for path, names, _ in os.walk(folder, followlinks=True):
+        target = os.path.realpath(path)
+        if target in seen:
+            names.clear()
+            continue
+        seen.add(target)
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        yield Path(path)
+
+
+def _by_name(folder: Path, paths: Iterator[Path]) -> dict[str, Path]:
+    named: dict[str, Path] = {}
+    for path in paths:
+        name = path.name if path.is_dir() else path.stem
+        if name in named:
+            raise DataError(
+                f"{path} and {named[name]}: both would be '{name}' in the store. Rename one, or "
+                "make a store for each folder."
+            )
+        named[name] = path
+    if not named:
+        known = ", ".join(PICTURE_SUFFIXES)
+        raise MissingError(f"--images {folder}: no pictures below it; they end in {known}.")
+    return named

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from vlbench.data.example import Example
 from vlbench.errors import UsageError, nearest
@@ -15,7 +15,7 @@ Answers = Mapping[str, str]
 
 
 class Submission(NamedTuple):
-    """The contents of a file, and what its makers should know."""
+    """The contents of a file, and what to warn of."""
 
     text: str
     suffix: str
@@ -35,9 +35,9 @@ def value_answers(examples: Sequence[Example], answers: Answers) -> Submission:
     """
     chosen, unreadable = {}, 0
     for example in examples:
-        found = re.match(r"a(\d)", answers[example.id])
-        unreadable += found is None
-        chosen[example.id] = int(found[1]) if found else 0
+        choice = re.match(r"a(\d)", answers[example.id])
+        unreadable += choice is None
+        chosen[example.id] = int(choice[1]) if choice else 0
     return Submission(json.dumps(chosen), ".json", unreadable)
 
 
@@ -56,20 +56,14 @@ def value_captions(examples: Sequence[Example], answers: Answers) -> Submission:
 
 def vqa(examples: Sequence[Example], answers: Answers) -> Submission:
     """The VQA server's list of `question_id`, a number, and `answer`."""
-    return _list(
-        {"question_id": int(example.id), "answer": answers[example.id]} for example in examples
-    )
+    records = [{"question_id": int(e.id), "answer": answers[e.id]} for e in examples]
+    return Submission(json.dumps(records), ".json")
 
 
 def gqa(examples: Sequence[Example], answers: Answers) -> Submission:
     """The GQA server's list of `questionId`, a string, and `prediction`."""
-    return _list(
-        {"questionId": example.id, "prediction": answers[example.id]} for example in examples
-    )
-
-
-def _list(records: Any) -> Submission:
-    return Submission(json.dumps(list(records)), ".json")
+    records = [{"questionId": e.id, "prediction": answers[e.id]} for e in examples]
+    return Submission(json.dumps(records), ".json")
 
 
 FORMATS: dict[str, Format] = {

@@ -17,7 +17,7 @@ ENCODERS = {
     "clip-rn101": "vlbench.encoders.clip_resnet:clip_rn101",
     "efficientnet-lite0": "vlbench.encoders.efficientnet:EfficientNetLite0",
 }
-"""Name -> `module:function` of (weights, device) -> encoder (`vlbench.data.extract.Encoder`).
+"""Name -> `module:function` of (weights, device) -> `vlbench.data.stores.extract.Encoder`.
 
 One that also has `encode_frames(images) -> (n, frame_width)` encodes clips, frame by frame.
 """

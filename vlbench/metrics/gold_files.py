@@ -10,7 +10,7 @@ from vlbench.data.faults import Faults, RecordFault
 from vlbench.data.readers.coco import read_pictures
 from vlbench.data.readers.gqa import check_scored
 from vlbench.data.readers.json_text import read_list
-from vlbench.data.readers.vqav2_answers import TYPES
+from vlbench.data.readers.vqav2 import TYPES
 from vlbench.errors import DataError, MissingError, UsageError, nearest
 from vlbench.metrics.answers import descriptions, option, verdict
 from vlbench.metrics.records import (

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from vlbench.backbones.bart import JointBart
-from vlbench.data.clips import ClipEncoder
 from vlbench.data.mini.clips import Style, clips
 from vlbench.data.mini.draw import draw
+from vlbench.data.stores.extract import ClipEncoder
 from vlbench.encoders.mini import MiniEncoder
 from vlbench.pretraining.backbone import LessonBatch, learn, lesson_batch, marks
 from vlbench.pretraining.clip_lessons import clip_lesson

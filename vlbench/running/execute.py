@@ -18,7 +18,7 @@ from vlbench.checkpoints.weights import load_weights
 from vlbench.data.batches import TaskData
 from vlbench.data.example import Example
 from vlbench.data.fingerprint import file_hash
-from vlbench.data.prepared import PreparedTask, prepare
+from vlbench.data.prepare import PreparedTask, prepare
 from vlbench.data.submissions import load_format
 from vlbench.errors import DataError, MissingError, RunFailed
 from vlbench.garbage import collect_as_usual

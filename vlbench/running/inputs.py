@@ -9,9 +9,8 @@ from pathlib import Path
 from vlbench.backbones import Features, Visual, backbone_row
 from vlbench.cards.task import Edition, TaskCard
 from vlbench.data.mini.edition import mini_root
-from vlbench.data.prepared import PreparedTask
+from vlbench.data.prepare import PreparedTask, Wanted
 from vlbench.data.readers import load_reader
-from vlbench.data.visual import Wanted
 from vlbench.encoders import ENCODERS, load_encoder
 from vlbench.errors import DataError, UsageError, nearest
 

@@ -17,7 +17,7 @@ from vlbench.cards.method import MethodCard
 from vlbench.cards.task import TaskCard
 from vlbench.checkpoints.weights import check_weights
 from vlbench.data.fingerprint import file_hash
-from vlbench.data.prepared import prepare
+from vlbench.data.prepare import prepare
 from vlbench.metrics import load_metric, require_metric
 from vlbench.running.inputs import (
     data_root,

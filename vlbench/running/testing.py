@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlbench.data.prepared import PreparedTask
+from vlbench.data.prepare import PreparedTask
 from vlbench.data.submissions import load_format
 from vlbench.errors import DataError
 from vlbench.files import read_object, write_atomically

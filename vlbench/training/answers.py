@@ -11,8 +11,7 @@ from accelerate.utils.memory import clear_device_cache
 
 from vlbench.backbones.tokens import first_tokens
 from vlbench.cards.task import TaskCard
-from vlbench.data.batches import Batch, TaskData
-from vlbench.data.prefetch import prefetched_for
+from vlbench.data.batches import Batch, TaskData, prefetched_for
 from vlbench.errors import DataError, RunFailed
 from vlbench.techniques.adapt import AdaptedModel
 from vlbench.training.parts import Parts

@@ -17,8 +17,7 @@ from accelerate import Accelerator
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from vlbench.cards.train import TrainSettings
-from vlbench.data.batches import WHOLE, Batch, TaskData
-from vlbench.data.prefetch import prefetched_for
+from vlbench.data.batches import WHOLE, Batch, TaskData, prefetched_for
 from vlbench.errors import RunFailed
 from vlbench.techniques.adapt import AdaptedModel
 from vlbench.techniques.attached import probe

@@ -25,7 +25,7 @@ from vlbench.cards.train import TrainSettings
 from vlbench.columns import LATER, MOST_ROWS, result_schema
 from vlbench.data.batches import TaskData
 from vlbench.data.example import Example
-from vlbench.data.prepared import PreparedTask, prepare
+from vlbench.data.prepare import PreparedTask, prepare
 from vlbench.errors import DataError, MissingError, VlbenchError
 from vlbench.files import text_lines
 from vlbench.metrics.scored import Scored

@@ -8,7 +8,7 @@ import pytest
 
 from vlbench.data.batches import sample_answer
 from vlbench.data.readers.gqa import GQA
-from vlbench.data.readers.nlvr2 import NLVR2
+from vlbench.data.readers.nlvr import NLVR2
 from vlbench.data.readers.vqav2 import VQAv2
 from vlbench.errors import DataError, MissingError
 from vlbench.metrics import gqa as gqa_metric

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.spoilt import spoilt
-from vlbench.data.index import indexed
 from vlbench.data.readers import load_reader
+from vlbench.data.table import indexed
 from vlbench.errors import DataError
 from vlbench.metrics import load_metric
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import pytest
+from PIL import Image
 
-from vlbench.data.images import open_image
-from vlbench.data.pictures import find_pictures
-from vlbench.data.readers.nlvr import NLVR
-from vlbench.errors import DataError
+from vlbench.data.images import find_pictures, open_image
+from vlbench.data.readers.nlvr import NLVR, NLVR2
+from vlbench.errors import DataError, MissingError
+from vlbench.metrics.nlvr2 import score
 
 
 def test_training_takes_every_order_of_the_boxes_and_validation_the_first(nlvr) -> None:
@@ -60,3 +61,87 @@ def test_the_real_corpus_is_split_about_four_to_one_without_a_shared_sentence(co
 def test_the_real_pictures_open(corpus) -> None:
     paths, _ = find_pictures(corpus, corpus.read("val")[:5])
     assert {open_image(path).size for path in paths.values()} == {(400, 100)}
+
+
+def test_pictures_are_named_by_the_pair_left_first(nlvr2) -> None:
+    first, second = NLVR2(nlvr2.folder).read("train")
+    assert first.id == "train-4100-0-0"
+    assert first.images == second.images == ("train-4100-0-img0", "train-4100-0-img1")
+    assert first.targets == {"true": 1.0}
+    assert first.annotation["label"] == "True"
+
+
+def test_training_pictures_lie_in_the_directory_of_the_record(nlvr2) -> None:
+    expected = nlvr2 / "nlvr2/images/train/38/train-4100-0-img1.png"
+    reader = NLVR2(nlvr2.folder)
+    assert reader.image_path("train-4100-0-img1") == expected  # before reading too
+    reader.read("train")
+    assert reader.image_path("train-4100-0-img1") == expected
+
+
+def test_training_pictures_may_lie_flat(nlvr2) -> None:
+    folder = nlvr2 / "nlvr2/images/train"
+    (folder / "38/train-4100-0-img0.png").rename(folder / "train-4100-0-img0.png")
+    reader = NLVR2(nlvr2.folder)
+    reader.read("train")
+    assert reader.image_path("train-4100-0-img0") == folder / "train-4100-0-img0.png"
+
+
+def test_a_picture_named_png_may_hold_a_jpeg(nlvr2) -> None:
+    path = nlvr2 / "nlvr2/images/dev/dev-812-1-img0.png"
+    Image.new("CMYK", (8, 6)).save(path, "JPEG")
+    opened = open_image(NLVR2(nlvr2.folder).image_path("dev-812-1-img0"))
+    assert (opened.mode, opened.size) == ("RGB", (8, 6))
+
+
+def test_pairs_are_told_apart_by_identifier_and_not_by_sentence(nlvr2) -> None:
+    record = {"sentence": "Two dogs.", "label": "True"}
+    ids = ["test2-1-0-0", "test2-1-1-0", "test2-2-0-0"]
+    nlvr2.lines("nlvr2/test2.json", [{**record, "identifier": each} for each in ids])
+    examples = NLVR2(nlvr2.folder).read("test2")
+    assert [example.id for example in examples] == ids
+    scored = score(
+        {example.id: example.annotation for example in examples},
+        dict(zip(ids, ["true", "false", "true"], strict=True)),
+    )
+    assert scored.metrics["consistency"] == 50.0
+
+
+def test_dev_pictures_lie_flat(nlvr2) -> None:
+    path = NLVR2(nlvr2.folder).image_path("dev-812-1-img0")
+    assert path == nlvr2 / "nlvr2/images/dev/dev-812-1-img0.png"
+
+
+def test_a_missing_picture_is_named(nlvr2) -> None:
+    with pytest.raises(MissingError, match="images/test1/test1-0-0-img0"):
+        NLVR2(nlvr2.folder).image_path("test1-0-0-img0")
+
+
+def test_faulty_lines_are_named(nlvr2) -> None:
+    path = nlvr2 / "nlvr2/dev.json"
+    good = path.read_text()
+    path.write_text(
+        good
+        + good
+        + "\n{\n"
+        + good.replace("dev-812-1-0", "dev-812")
+        + good.replace("dev-812-1-0", "dev-812-1-1").replace("False", "Maybe")
+    )
+    with pytest.raises(DataError) as caught:
+        NLVR2(nlvr2.folder).read("dev")
+    told = str(caught.value).splitlines()
+    assert told[0] == f"{path}: line 2: dev-812-1-0 is there twice"
+    assert told[1].startswith(f"{path}: line 4: not valid JSON")
+    assert told[2] == f"{path}: line 5: dev-812: should be split-set-pair-sentence"
+    assert told[3] == f"{path}: line 6: 'label' should be true or false, found \"Maybe\""
+
+
+def test_the_real_annotations_have_the_published_counts(shared_folder) -> None:
+    data = shared_folder / "data" / "nlvr2"
+    reader = NLVR2(data.parent)
+    dev, test = reader.read("dev"), reader.read("test1")
+    assert (len(dev), len(test)) == (6982, 6967)
+    assert sum(example.targets == {"true": 1.0} for example in dev) == 3551
+    for examples, groups in ((dev, 2018), (test, 1995)):
+        parts = [example.id.split("-") for example in examples]
+        assert len({(each[1], each[3]) for each in parts}) == groups

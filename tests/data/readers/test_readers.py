@@ -9,9 +9,9 @@
 | GQA: leading zeros, `groups` null, numbers as texts      | test_gqa.py           |
 | GQA: balanced and all questions, ten files of training   | test_gqa.py           |
 | GQA: test questions without answers and types            | test_gqa.py           |
-| NLVR2: JSON Lines in .json, labels are strings           | test_nlvr2.py         |
-| NLVR2: flat or in sub-folders, a JPEG named .png         | test_nlvr2.py         |
-| NLVR2: the same sentence under several sets              | test_nlvr2.py         |
+| NLVR2: JSON Lines in .json, labels are strings           | test_nlvr.py          |
+| NLVR2: flat or in sub-folders, a JPEG named .png         | test_nlvr.py          |
+| NLVR2: the same sentence under several sets              | test_nlvr.py          |
 | COCO: six captions, one twice, odd line breaks, restval  | test_coco.py          |
 | COCO: results go by cocoid, not by imgid                 | test_coco.py          |
 | grey, palette, CMYK, huge and cut pictures               | ../test_images.py     |

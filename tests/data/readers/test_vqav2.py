@@ -4,9 +4,8 @@ import pytest
 
 from tests.data.conftest import picture
 from vlbench.data.faults import Faults
-from vlbench.data.readers import vqav2_answers
-from vlbench.data.readers.vqav2 import VQAv2
-from vlbench.data.readers.vqav2_answers import soft_scores
+from vlbench.data.readers import vqav2
+from vlbench.data.readers.vqav2 import VQAv2, soft_scores
 from vlbench.errors import DataError, MissingError
 
 QUESTIONS = "vqa/v2_OpenEnded_mscoco_val2014_questions.json"
@@ -75,7 +74,7 @@ def test_training_learns_what_evaluation_scores(vqa) -> None:
 
 def test_annotations_of_other_splits_are_not_kept(vqa) -> None:
     path = vqa / ANSWERS
-    found = vqav2_answers.read_annotations(path, {51}, None, Faults(), for_training=False)
+    found = vqav2.read_annotations(path, {51}, None, Faults(), for_training=False)
     kept = {question for question, annotation in found.items() if annotation.record}
     assert kept == {51000, 51001}
     assert {annotation.image for annotation in found.values()} == {9, 33, 51, 64}

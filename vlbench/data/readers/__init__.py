@@ -11,15 +11,15 @@ from vlbench.outside import load
 READERS = {
     "vqav2": "vlbench.data.readers.vqav2:VQAv2",
     "gqa": "vlbench.data.readers.gqa:GQA",
-    "nlvr2": "vlbench.data.readers.nlvr2:NLVR2",
+    "nlvr2": "vlbench.data.readers.nlvr:NLVR2",
     "coco": "vlbench.data.readers.coco:COCO",
     "nlvr": "vlbench.data.readers.nlvr:NLVR",
     "easy-vqa": "vlbench.data.readers.easy_vqa:EasyVQA",
-    "tvqa": "vlbench.data.readers.video_questions:TVQA",
-    "how2qa": "vlbench.data.readers.video_questions:How2QA",
-    "how2qa-csv": "vlbench.data.readers.how2qa_csv:How2QACsv",
-    "tvc": "vlbench.data.readers.video_captions:TVC",
-    "yc2c": "vlbench.data.readers.video_captions:YC2C",
+    "tvqa": "vlbench.data.readers.video:TVQA",
+    "how2qa": "vlbench.data.readers.video:How2QA",
+    "how2qa-csv": "vlbench.data.readers.video:How2QACsv",
+    "tvc": "vlbench.data.readers.video:TVC",
+    "yc2c": "vlbench.data.readers.video:YC2C",
 }
 
 
@@ -30,10 +30,10 @@ def load_reader(name: str, root: Path) -> Reader:
         raise UsageError(
             f"Unknown reader '{name}'. {nearest(name, READERS)} Your own is named \"module:Class\"."
         )
-    found = load(name, target)
-    if not (isinstance(found, type) and issubclass(found, Reader)):
+    reader = load(name, target)
+    if not (isinstance(reader, type) and issubclass(reader, Reader)):
         raise UsageError(
             f"'{name}': '{target.partition(':')[2]}' is not a reader: it must be a subclass of "
             "vlbench.data.readers.base.Reader."
         )
-    return found(root)
+    return reader(root)

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from vlbench.data.example import Example
 from vlbench.data.faults import Faults, RecordFault, field
-from vlbench.data.readers.base import Reader, find_image, name_of
+from vlbench.data.readers.base import Reader, find_image, name_of, require_new
 from vlbench.data.readers.json_text import read_list
 
 FOLDERS = ("train2014", "val2014")
@@ -33,7 +33,7 @@ class Picture:
 
     @property
     def folder(self) -> str:
-        """The folder that the file's name tells; the split does not: restval lies in val2014."""
+        """The folder that the file's name gives; the split does not: restval lies in val2014."""
         return folder_of(self.id)
 
 
@@ -70,7 +70,7 @@ class COCO(Reader):
         return self._read(split, self._sentences)
 
     def image_path(self, image_id: str) -> Path:
-        """The file in the folder that the image id tells."""
+        """The file in the folder that the image id names."""
         return coco_image(self.root, image_id)
 
     def _sentences(self, split: str, faults: Faults) -> list[Example]:
@@ -97,14 +97,15 @@ def coco_image(root: Path, image_id: str) -> Path:
     Since 2017 COCO publishes it as `COCO/images/train2017/000000000042.jpg`: the number alone, and
     in splits that were drawn anew. Pictures may lie in `COCO/images` itself too.
     """
-    told, number = folder_of(image_id), image_id.rpartition("_")[2]
-    folders = [*([told] if told else FOLDERS), *FOLDERS_2017, ""]
-    names = [image_id, number] if told else [number, *(f"COCO_{half}_{number}" for half in FOLDERS)]
+    folder, number = folder_of(image_id), image_id.rpartition("_")[2]
+    folders = [*([folder] if folder else FOLDERS), *FOLDERS_2017, ""]
+    both = [number, *(f"COCO_{half}_{number}" for half in FOLDERS)]
+    names = [image_id, number] if folder else both
     return find_image([root / "COCO" / "images" / folder for folder in folders], *names)
 
 
 def folder_of(image_id: str) -> str:
-    """`COCO_val2014_000000000042` -> `val2014`; empty where the id does not tell."""
+    """`COCO_val2014_000000000042` -> `val2014`; empty where the id names none."""
     parts = image_id.split("_")
     return parts[1] if len(parts) == 3 and parts[0] == "COCO" else ""
 
@@ -115,9 +116,7 @@ def read_pictures(path: Path, faults: Faults) -> Iterator[Picture]:
     for position, record in enumerate(read_list(path, "images")):
         with faults.of(path, f"image {name_of(record, 'cocoid', position)}"):
             cocoid = field(record, "cocoid", int)
-            if cocoid in seen:
-                raise RecordFault("is there twice")
-            seen.add(cocoid)
+            require_new(cocoid, seen)
             split = field(record, "split", str)
             captions = tuple(
                 (field(sentence, "sentid", int), field(sentence, "raw", str).strip())
@@ -144,7 +143,7 @@ def read_official(path: Path, faults: Faults) -> Iterator[Picture]:
     for position, record in enumerate(read_list(path, "images")):
         with faults.of(path, f"image {name_of(record, 'id', position)}"):
             images.append((field(record, "id", int), field(record, "file_name", str)))
-    if faults.texts:  # else what belongs to a faulty record would be told as missing
+    if faults.texts:  # else what belongs to a faulty record would be listed as missing
         return
     for image, name in images:
         with faults.of(path, f"image {image}"):

@@ -13,7 +13,6 @@ from __future__ import annotations
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from vlbench.data.example import Example
 from vlbench.data.faults import Faults, RecordFault, excerpt
@@ -45,7 +44,7 @@ class EasyVQA(Reader):
         return [self.folder / ("test" if split == "test" else "train") / "questions.json"]
 
     def missing_files(self, split: str) -> list[Path]:
-        """None of the package; where neither is there, how to get it is told."""
+        """None of the package; where neither exists, how to get it."""
         missing = super().missing_files(split)
         if missing and not self.folder.is_dir():
             raise MissingError(
@@ -60,17 +59,18 @@ class EasyVQA(Reader):
         examples = []
         for position, record in enumerate(read_list(path)):
             with faults.of(path, f"question number {position + 1}"):
-                text, answer, image = _checked(record)
-                if split == "test" or (image % HELD_OUT == 0) == (split == "val"):
-                    examples.append(
-                        Example(
-                            id=str(position),
-                            text=text,
-                            images=(f"{path.parent.name}-{image}",),
-                            targets={answer: 1.0},
-                            annotation={"label": answer},
-                            family=family_of(answer),
+                match record:
+                    case [str(text), str(answer), int(image)]:
+                        pass
+                    case _:
+                        raise RecordFault(
+                            "should be [question, answer, image number], found " + excerpt(record)
                         )
+                if split == "test" or (image % HELD_OUT == 0) == (split == "val"):
+                    images, label = (f"{path.parent.name}-{image}",), {"label": answer}
+                    family = family_of(answer)
+                    examples.append(
+                        Example(str(position), text, images, {answer: 1.0}, label, family)
                     )
         return examples
 
@@ -82,10 +82,10 @@ class EasyVQA(Reader):
 
 def package_data() -> Path | None:
     """The folder `data` of the installed package, which is not imported for it."""
-    found = find_spec(PACKAGE)
-    if found is None or not found.submodule_search_locations:
+    package = find_spec(PACKAGE)
+    if package is None or not package.submodule_search_locations:
         return None
-    return Path(next(iter(found.submodule_search_locations))) / "data"
+    return Path(next(iter(package.submodule_search_locations))) / "data"
 
 
 def family_of(answer: str) -> str:
@@ -93,10 +93,3 @@ def family_of(answer: str) -> str:
     if answer in ("yes", "no"):
         return "yes/no"
     return "shape" if answer in SHAPES else "colour"
-
-
-def _checked(record: Any) -> tuple[str, str, int]:
-    match record:
-        case [str(question), str(answer), int(image)]:
-            return question, answer, image
-    raise RecordFault(f"should be [question, answer, image number], found {excerpt(record)}")

@@ -18,19 +18,25 @@ from typing import Any
 
 from vlbench.data.example import Example
 from vlbench.data.faults import Faults, RecordFault, excerpt, field
-from vlbench.data.readers.authors_json import read_questions
-from vlbench.data.readers.base import Reader, find_image
+from vlbench.data.readers.base import (
+    Reader,
+    Record,
+    find_image,
+    official_or_authors,
+    read_authors_questions,
+    require_new,
+)
 from vlbench.data.readers.json_text import read_table
 
 AUTHORS_FILES = {"train": "train.json", "val": "valid.json", "testdev": "testdev.json"}
 UNANSWERED = ("test", "submission")
 CHUNKS = range(10)
 """`train_all` comes as a folder of this many files."""
-OPTIONAL: dict[str, type[Any]] = {"types": dict, "groups": dict} | {
-    **{"semantic": list, "entailed": list, "question": str}
+OPTIONAL: dict[str, type[Any]] = {
+    **{"types": dict, "groups": dict},
+    **{"semantic": list, "entailed": list, "question": str},
 }
 """Fields of a question that scores are grouped by, or that consistency follows."""
-Record = dict[str, Any]
 
 
 class GQA(Reader):
@@ -59,13 +65,12 @@ class GQA(Reader):
         if split.endswith("_all"):
             return [folder / f"{split}_questions.json"]
         official = folder / f"{split}_balanced_questions.json"
-        if split in AUTHORS_FILES and not official.is_file():
-            theirs = folder / AUTHORS_FILES[split]
-            return [theirs if theirs.is_file() else official]
+        if split in AUTHORS_FILES:
+            return [official_or_authors(official, folder / AUTHORS_FILES[split])]
         return [official]
 
     def examples(self, split: str, faults: Faults) -> list[Example]:
-        """The questions of a split, each with its record."""
+        """The questions of a split, with their records."""
         return self._questions(split, faults, for_training=False)
 
     def read_train(self, split: str) -> list[Example]:
@@ -84,12 +89,12 @@ class GQA(Reader):
         for path in paths:
             for question, record in read_table(path, "question id"):
                 with faults.of(path, f"question {question}"):
-                    if question in seen:
-                        raise RecordFault("is there twice")
-                    seen.add(question)
+                    require_new(question, seen)
                     text = field(record, "question", str)
                     if record.get("isBalanced", True) or split not in AUTHORS_FILES:
-                        targets = {} if split in UNANSWERED else _answer(record)
+                        targets = {}
+                        if split not in UNANSWERED:
+                            targets = {intern(field(record, "answer", str)): 1.0}
                         image = (intern(field(record, "imageId", str)),)
                         kept = {} if for_training else record
                         check_scored(kept)
@@ -99,7 +104,7 @@ class GQA(Reader):
 
 
 def check_scored(record: Record) -> None:
-    """A RecordFault where what is scored beside the answer is there and of another type."""
+    """Raise RecordFault where what is scored beside the answer is of another type."""
     for key, kind in OPTIONAL.items():
         if record.get(key) is not None:
             field(record, key, kind)
@@ -113,10 +118,6 @@ def check_scored(record: Record) -> None:
             raise RecordFault(f"'entailed' should hold question ids, found {excerpt(entailed)}")
 
 
-def _answer(record: Record) -> dict[str, float]:
-    return {intern(field(record, "answer", str)): 1.0}
-
-
 def _family(record: Record) -> str:
     types = record.get("types")
     return str(types.get("detailed", "")) if isinstance(types, dict) else ""
@@ -125,7 +126,7 @@ def _family(record: Record) -> str:
 def _authors_questions(path: Path, faults: Faults, for_training: bool) -> list[Example]:
     """The examples of the authors' file; to be scored, a question needs an answer."""
     examples = []
-    for where, example, _ in read_questions(path, str, faults):
+    for where, example, _ in read_authors_questions(path, str, faults):
         with faults.of(path, where):
             if not for_training:
                 if not example.targets:

@@ -11,7 +11,6 @@ import json
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -23,8 +22,7 @@ from vlbench.errors import DataError, MissingError, RunFailed
 from vlbench.files import flush, remove_dead_beside, temporary_beside
 
 SCHEMA = "vlbench.features/1"
-HEADER_BYTES = 128
-"""Of `features.npy`; the row count is written last, over a header of the same length."""
+INDEX = "index.json"
 Features = NDArray[np.float16]
 
 
@@ -44,7 +42,7 @@ class FeatureStore(Store):
     def open(cls, folder: Path) -> FeatureStore:
         """The store in `folder`; MissingError if there is none, DataError if it is damaged."""
         try:
-            index = json.loads((folder / "index.json").read_bytes())
+            index = json.loads((folder / INDEX).read_bytes())
             features = np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False)
         except FileNotFoundError as error:
             raise MissingError(
@@ -63,7 +61,7 @@ class FeatureStore(Store):
         return cls(folder, index, features.view(np.ndarray))
 
     def read(self, image: str) -> Features:
-        """Image id -> (tokens, width) float16, a copy."""
+        """(tokens, width) float16, a copy."""
         features: Features = self.get([image])[0]
         return features
 
@@ -73,9 +71,9 @@ class FeatureStore(Store):
             rows = [self._rows[image] for image in ids]
         except KeyError:
             missing = self.missing(ids)
-            shown = ", ".join(missing[:SHOWN])
+            listed = ", ".join(missing[:SHOWN])
             raise DataError(
-                f"{self.folder}: no features of {len(missing):,} images: {shown}"
+                f"{self.folder}: no features of {len(missing):,} images: {listed}"
             ) from None
         return self._features[rows]
 
@@ -92,12 +90,6 @@ class FeatureStore(Store):
         lines = [f"{image} {pictures[self._rows[image]]}\n" for image in sorted(set(ids))]
         encoder = json.dumps(self.index.get("encoder"), sort_keys=True)
         return hashlib.sha256("".join([encoder, *lines]).encode()).hexdigest()
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __contains__(self, image: object) -> bool:
-        return image in self._rows
 
     def __reduce__(self) -> tuple[Any, ...]:
         return FeatureStore.open, (self.folder,)  # a spawned worker maps the file itself
@@ -119,7 +111,7 @@ class FeatureWriter:
         self._beside = temporary_beside(folder)
         self._beside.mkdir()
         self._file = (self._beside / "features.npy").open("wb")
-        self._file.write(header(0, self.shape))
+        self._write_header()
 
     def add(self, ids: Sequence[str], features: ArrayLike) -> None:
         """Append (n, tokens, width) features of n images."""
@@ -132,15 +124,13 @@ class FeatureWriter:
         if len(set(self.ids)) != len(self.ids):
             raise RunFailed(f"{self.folder}: an image was added twice")
         self._file.seek(0)
-        self._file.write(header(len(self.ids), self.shape))
+        self._write_header()
         self._file.close()
-        index = index_of(self.shape, self.ids, **details)
-        (self._beside / "index.json").write_text(json.dumps(index), encoding="utf-8")
-        for path in (self._beside / "features.npy", self._beside / "index.json", self._beside):
+        tokens, width = self.shape
+        index = {"schema": SCHEMA, "tokens": tokens, "width": width, **details, "ids": self.ids}
+        (self._beside / INDEX).write_text(json.dumps(index), encoding="utf-8")
+        for path in (self._beside / "features.npy", self._beside / INDEX, self._beside):
             flush(path)
-        return self._take_place()
-
-    def _take_place(self) -> FeatureStore:
         try:
             self._beside.rename(self.folder)
         except OSError:  # something is there already: keep it if it is a store
@@ -154,15 +144,16 @@ class FeatureWriter:
         flush(self.folder.parent)
         return FeatureStore.open(self.folder)
 
+    def _write_header(self) -> None:
+        """Write the head of the .npy file; NumPy leaves room for the number of rows to grow."""
+        shape = (len(self.ids), *self.shape)
+        head = {"descr": "<f2", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, head)
+
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         try:
             self._file.close()
         finally:  # a full disk refuses what was not written yet
@@ -184,16 +175,6 @@ def float16_rows(
     return rows
 
 
-def index_of(shape: tuple[int, int], ids: list[str], **details: Any) -> dict[str, Any]:
-    """What `index.json` holds."""
-    tokens, width = shape
-    return {"schema": SCHEMA, "tokens": tokens, "width": width, **details, "ids": ids}
-
-
-def header(rows: int, shape: tuple[int, int]) -> bytes:
-    """The head of a .npy file, version 1.0, of a length that does not depend on the row count."""
-    text = f"{{'descr': '<f2', 'fortran_order': False, 'shape': {(rows, *shape)}, }}"
-    magic = np.lib.format.magic(1, 0)
-    room = HEADER_BYTES - len(magic) - 2
-    assert len(text) < room
-    return magic + room.to_bytes(2, "little") + text.ljust(room - 1).encode() + b"\n"
+def partial_of(store: Path) -> Path:
+    """Where a store lies while it is being extracted."""
+    return store.with_name(f"{store.name}.partial")

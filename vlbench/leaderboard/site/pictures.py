@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from vlbench.backbones import Visual
-from vlbench.data.clips import open_clip
 from vlbench.data.example import Example
-from vlbench.data.images import open_image
+from vlbench.data.images import open_clip, open_image
 from vlbench.data.mini.edition import mini_root
 from vlbench.data.readers import READERS, load_reader
 from vlbench.data.readers.base import Reader

@@ -14,10 +14,9 @@ from PIL import Image
 from tests.running.builders import Bench
 from vlbench.cache import cache_folder
 from vlbench.cards import find_tasks
-from vlbench.data.prepared import prepare
+from vlbench.data.prepare import Wanted, prepare
 from vlbench.data.stores.own import FeatureWriter
 from vlbench.data.table import concatenate
-from vlbench.data.visual import Wanted
 from vlbench.encoders import load_encoder
 from vlbench.errors import DataError, MissingError, UsageError
 
