@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vlbench.encoders.pixels import centred, normalised, squeezed
+from vlbench.encoders.base import centred, normalised, squeezed
 
 
 def striped() -> Image.Image:
