@@ -68,15 +68,20 @@ def score(
     ] = False,
 ) -> None:
     """Score a file of predictions with the task's official metric, in percent (captions x 100)."""
-    from vlbench.metrics.official_files import KARPATHY_SPLIT, Files, score_files
-    from vlbench.metrics.per_example_file import check_place, write_scores
+    from vlbench.metrics.official import (
+        KARPATHY_SPLIT,
+        Files,
+        check_per_example,
+        score_files,
+        write_per_example,
+    )
 
     files = Files(predictions, annotations, questions, choices, variant, karpathy, split)
     if per_example is not None:
-        check_place(per_example, (*files[:4], karpathy))
+        check_per_example(per_example, files)
     found, taken = score_files(task, files)
     if per_example is not None:
-        write_scores(per_example, found.scores)
+        write_per_example(per_example, found.scores)
     if json:
         print_document(found.as_json(task, taken, per_example))
         return

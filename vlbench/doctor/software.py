@@ -61,8 +61,7 @@ def models() -> Finding:
 def java() -> Finding:
     """What the scorers of captions run on: a caption is tokenized and goes through METEOR."""
     try:
-        from vlbench.metrics.captions import running_meteor
-        from vlbench.metrics.ptb import tokenize
+        from vlbench.metrics.captions import running_meteor, tokenize
 
         with running_meteor() as scorer:
             tokens = {"tried": tokenize(["A dog."])}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from vlbench.errors import DataError
-from vlbench.metrics.scored import (
+from vlbench.metrics import (
     Annotations,
     Predictions,
     Scored,
@@ -41,7 +41,7 @@ def score(annotations: Annotations, predictions: Predictions) -> Scored:
 
 def scored_questions(questions: Annotations) -> list[str]:
     """The balanced questions: all others enter consistency only."""
-    return [each for each in questions if questions[each].get("isBalanced", True)]
+    return [qid for qid in questions if questions[qid].get("isBalanced", True)]
 
 
 def evaluate(
@@ -57,7 +57,7 @@ def evaluate(
     """
     balanced = scored_questions(questions)
     check_ids(balanced, predictions, extra_allowed=True)
-    scores = {each: _is_correct(each, questions, predictions) for each in balanced}
+    scores = {qid: _is_correct(qid, questions, predictions) for qid in balanced}
     metrics = {
         "accuracy": percent(scores.values()),
         **_binary_and_open(questions, scores),
@@ -70,10 +70,10 @@ def evaluate(
     return Scored(known, scores, _groups(questions, scores), _undefined(questions, scores))
 
 
-def _is_correct(each: str, questions: Annotations, predictions: Predictions) -> float:
-    if "answer" not in questions[each]:
-        raise DataError(f"Question {each}: the annotation has no answer.")
-    return float(predictions[each] == questions[each]["answer"])
+def _is_correct(qid: str, questions: Annotations, predictions: Predictions) -> float:
+    if "answer" not in questions[qid]:
+        raise DataError(f"Question {qid}: the annotation has no answer.")
+    return float(predictions[qid] == questions[qid]["answer"])
 
 
 def _type(question: Mapping[str, Any], kind: str) -> str | None:
@@ -85,8 +85,8 @@ def _binary_and_open(
     questions: Annotations, scores: Mapping[str, float]
 ) -> dict[str, float | None]:
     kinds: dict[str, list[float]] = {"binary": [], "open": []}
-    for each, value in scores.items():
-        structural = _type(questions[each], "structural")
+    for qid, value in scores.items():
+        structural = _type(questions[qid], "structural")
         if structural is not None:
             kinds["open" if structural == "query" else "binary"].append(value)
     return {name: percent(values) if values else None for name, values in kinds.items()}
@@ -100,7 +100,7 @@ def _consistency(
     Entailed questions may be unbalanced: this needs the file of all questions.
     """
     entailed = _entailed(questions, scores)
-    right = [others for each, others in entailed.items() if scores[each] and others]
+    right = [others for qid, others in entailed.items() if scores[qid] and others]
     needed = {other for others in right for other in others}
     if not any(entailed.values()) or not needed <= questions.keys() & predictions.keys():
         return None
@@ -113,8 +113,8 @@ def _consistency(
 def _entailed(questions: Annotations, scores: Mapping[str, float]) -> dict[str, list[str]]:
     """Question -> the others that a right answer to it entails."""
     return {
-        each: [other for other in questions[each].get("entailed") or () if other != each]
-        for each in scores
+        qid: [other for other in questions[qid].get("entailed") or () if other != qid]
+        for qid in scores
     }
 
 
@@ -123,7 +123,7 @@ def _undefined(questions: Annotations, scores: Mapping[str, float]) -> dict[str,
     entailed = _entailed(questions, scores)
     if not any(entailed.values()):
         return {"consistency": "no question entails another; officially 0.00"}
-    if not any(entailed[each] for each in scores if scores[each]):
+    if not any(entailed[qid] for qid in scores if scores[qid]):
         return {"consistency": "no answer that entails others is right; officially 0.00"}
     return {}
 
@@ -139,14 +139,14 @@ def _among(
     if choices is None:
         return None
     hits = []
-    for each in balanced:
-        if "Common" in (_type(questions[each], "detailed") or ""):
+    for qid in balanced:
+        if "Common" in (_type(questions[qid], "detailed") or ""):
             allowed: Iterable[str] = COMMON_CHOICES
-        elif each in choices and kind in choices[each]:
-            allowed = choices[each][kind]
+        elif qid in choices and kind in choices[qid]:
+            allowed = choices[qid][kind]
         else:
-            raise DataError(f"Question {each}: the choices have no '{kind}' answers for it.")
-        hits.append(float(predictions[each] in allowed))
+            raise DataError(f"Question {qid}: the choices have no '{kind}' answers for it.")
+        hits.append(float(predictions[qid] in allowed))
     return percent(hits)
 
 
@@ -156,11 +156,11 @@ def _distribution(
     """Chi square of the answers per group, weighted by the group's size; None without groups."""
     gold: dict[str, Counter[str]] = defaultdict(Counter)
     predicted: dict[str, Counter[str]] = defaultdict(Counter)
-    for each in balanced:
-        group = (questions[each].get("groups") or {}).get("global")
+    for qid in balanced:
+        group = (questions[qid].get("groups") or {}).get("global")
         if group is not None:
-            gold[group][questions[each]["answer"]] += 1
-            predicted[group][predictions[each]] += 1
+            gold[group][questions[qid]["answer"]] += 1
+            predicted[group][predictions[qid]] += 1
     if not gold:
         return None
     weighted = 0.0
@@ -172,10 +172,10 @@ def _distribution(
 
 def _groups(questions: Annotations, scores: Mapping[str, float]) -> dict[str, Any]:
     names: dict[str, dict[str, object]] = {
-        "structural": {each: _type(questions[each], "structural") for each in scores},
-        "semantic": {each: _type(questions[each], "semantic") for each in scores},
-        "steps": {each: _steps(questions[each]) for each in scores},
-        "words": {each: _words(questions[each]) for each in scores},
+        "structural": {qid: _type(questions[qid], "structural") for qid in scores},
+        "semantic": {qid: _type(questions[qid], "semantic") for qid in scores},
+        "steps": {qid: _steps(questions[qid]) for qid in scores},
+        "words": {qid: _words(questions[qid]) for qid in scores},
     }
     return {kind: grouped(scores, members) for kind, members in names.items()}
 

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 from vlbench.cards.task import TaskCard
 from vlbench.data.example import Example
 from vlbench.errors import DataError, MissingError, RunFailed, VlbenchError
-from vlbench.metrics import METRICS
-from vlbench.metrics.scored import Scored
+from vlbench.metrics import METRICS, Scored
 from vlbench.running.record import references
 from vlbench.running.scoring import score
 from vlbench.verifying.findings import Findings

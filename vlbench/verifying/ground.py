@@ -16,7 +16,7 @@ from vlbench.data.batches import TaskData
 from vlbench.data.example import Example
 from vlbench.data.prepared import PreparedTask, prepare
 from vlbench.errors import VlbenchError
-from vlbench.metrics.scored import Scored
+from vlbench.metrics import Scored
 from vlbench.running.inputs import data_root, features_read, wanted_features
 from vlbench.running.scoring import majority_scored
 from vlbench.running.spec import RunSpec

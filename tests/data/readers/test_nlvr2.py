@@ -6,7 +6,7 @@ from PIL import Image
 from vlbench.data.images import open_image
 from vlbench.data.readers.nlvr2 import NLVR2
 from vlbench.errors import DataError, MissingError
-from vlbench.metrics.nlvr2 import score
+from vlbench.metrics.labels import nlvr2 as score
 
 
 def test_pictures_are_named_by_the_pair_left_first(nlvr2) -> None:
