@@ -12,8 +12,7 @@ from tests.techniques.toys import toy_backbone
 from vlbench.cards.checking import Checked
 from vlbench.cards.method import MethodCard
 from vlbench.checkpoints import authors
-from vlbench.checkpoints.authors import Name, authors_names, spelt
-from vlbench.checkpoints.names import SITE
+from vlbench.checkpoints.authors import SITE, Name, authors_names, spelt
 from vlbench.errors import UsageError
 from vlbench.techniques.adapt import AdaptedModel, adapt
 from vlbench.techniques.base import Technique

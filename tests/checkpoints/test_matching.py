@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vlbench.checkpoints.authors import Name
-from vlbench.checkpoints.matching import Match, match
+from vlbench.checkpoints.weights import Match, match
 from vlbench.errors import MissingError
 
 ALL = slice(None)

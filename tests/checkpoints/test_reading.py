@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from vlbench.checkpoints.reading import read_state
+from vlbench.checkpoints.weights import read_state
 from vlbench.errors import DataError, MissingError, UsageError
 
 STATE = {"a.weight": torch.ones(2), "b.bias": torch.zeros(3)}

@@ -9,7 +9,7 @@ from tests.techniques.toys import toy_backbone
 from vlbench.cards import load_method, resolve_method
 from vlbench.cards.files import own_cards
 from vlbench.checkpoints.authors import authors_names, spelt
-from vlbench.checkpoints.matching import match
+from vlbench.checkpoints.weights import match
 from vlbench.errors import UsageError
 from vlbench.techniques.adapt import AdaptedModel, adapt
 from vlbench.tensors import unique_state

@@ -46,9 +46,7 @@ def import_checkpoint(
     Every tensor of the model must be there, and no other: else nothing is written.
     """
     from vlbench.checkpoints.authors import authors_names, spelt
-    from vlbench.checkpoints.matching import match
-    from vlbench.checkpoints.reading import read_state
-    from vlbench.checkpoints.weights import write_weights
+    from vlbench.checkpoints.weights import match, read_state, write_weights
     from vlbench.data.fingerprint import file_hash
     from vlbench.tensors import unique_state
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from vlbench.checkpoints.reading import read_tensors
+from vlbench.checkpoints.weights import read_tensors
 from vlbench.errors import DataError, NothingToReport, UsageError, VlbenchError
 from vlbench.parity.facts import OptimiserFacts, OrderFacts, read_facts
 from vlbench.parity.golden import Golden

@@ -16,10 +16,8 @@ from vlbench.backbones.base import Backbone
 from vlbench.backbones.t5 import new_t5
 from vlbench.cards.method import MethodCard
 from vlbench.cards.task import load_task
-from vlbench.checkpoints.authors import Name, authors_names, spelt
-from vlbench.checkpoints.matching import match
-from vlbench.checkpoints.names import TASKS
-from vlbench.checkpoints.reading import read_tensors
+from vlbench.checkpoints.authors import TASKS, Name, authors_names, spelt
+from vlbench.checkpoints.weights import match, read_tensors
 from vlbench.errors import DataError
 from vlbench.parity.facts import ModelFacts, read_facts
 from vlbench.parity.flags import method_card, options_of
