@@ -137,7 +137,7 @@ def _vqav2(files: Files) -> FileScore:
         gold,
         lambda qid: str(records.value_at(gold[qid], "image_id", int, f"{path}: question {qid}")),
     )
-    answers = records.read_results(files.predictions, "question_id", int, "answer").checked(gold)
+    answers = records.read_results(files.predictions, gold, ("question_id", "answer"), int)
     return _report(score(gold, answers, files.variant or VERSIONS[0]))
 
 
@@ -157,8 +157,11 @@ def _gqa(files: Files) -> FileScore:
     questions = records.read_gqa(files.annotations)
     others = {} if files.questions is None else records.read_gqa(files.questions)
     choices = None if files.choices is None else records.read_gqa_choices(files.choices)
-    answers = records.read_results(files.predictions, "questionId", str, "prediction").checked(
+    answers = records.read_results(
+        files.predictions,
         scored_questions(questions),
+        ("questionId", "prediction"),
+        str,
         known={*questions, *others},
         hint="Predictions for unbalanced questions need --questions, the file of all questions.",
     )
@@ -170,14 +173,13 @@ def _gqa(files: Files) -> FileScore:
 
 def _labels(files: Files, metric: str) -> FileScore:
     gold = records.read_labels(files.annotations)
-    is_part = files.variant == "balanced"
-    labels = records.read_verdicts(files.predictions).checked(gold, ignore_extra=is_part)
+    labels = records.read_verdicts(files.predictions, gold, files.variant == "balanced")
     return _report(load_metric(metric)(gold, labels))
 
 
 def _value_answers(files: Files, options: int) -> FileScore:
     gold = records.read_answer_indices(files.annotations, options)
-    answers = records.read_choices(files.predictions, options).checked(gold)
+    answers = records.read_choices(files.predictions, gold, options)
     scores = {qid: float(answers[qid] == gold[qid]["answer"]) for qid in gold}
     return _report(Scored({"accuracy": percent(scores.values())}, scores))
 
@@ -190,7 +192,7 @@ def _coco(files: Files) -> FileScore:
         gold = records.read_karpathy(files.annotations, files.split)
     else:
         gold = _in_split(files, records.read_captions(files.annotations), str)
-    texts = records.read_results(files.predictions, "image_id", int, "caption").checked(gold)
+    texts = records.read_results(files.predictions, gold, ("image_id", "caption"), int)
     scored = _captions(gold, texts)
     try:
         spice = captions.spice(_references(gold), texts)
@@ -227,7 +229,7 @@ def _value_captions(files: Files) -> FileScore:
 
     java.require_java()
     gold = records.read_clip_captions(files.annotations)
-    texts = records.read_clips(files.predictions).checked(gold)
+    texts = records.read_clips(files.predictions, gold)
     return _captions(captions.ascii_captions(gold), captions.ascii_texts(texts))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TypeVar
@@ -119,58 +118,21 @@ def _descriptions(record: Record, where: str) -> list[str]:
     return [value_at(desc, "desc", str, where) for desc in objects]
 
 
-# Predictions
+# Predictions: one answer for each wanted example, or a UsageError with all the faults
 
 
-@dataclass(slots=True)
-class Answers:
-    """The content of a file of predictions, and the faults of its records."""
+def read_results(
+    path: Path,
+    wanted: Collection[str],
+    keys: tuple[str, str],
+    id_kind: type,
+    known: Collection[str] = (),
+    hint: str = "",
+) -> dict[str, str]:
+    """A JSON list of objects, each with an id and a text under `keys`.
 
-    path: Path
-    by_id: dict[str, Any] = field(default_factory=dict)
-    repeated: dict[str, None] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
-    faulty: set[str] = field(default_factory=set)
-    """Ids of records with another fault: they are not missing."""
-
-    def checked(
-        self,
-        wanted: Collection[str],
-        known: Collection[str] = (),
-        ignore_extra: bool = False,
-        hint: str = "",
-    ) -> dict[str, Any]:
-        """The answers by id, one for each wanted example, or a UsageError with all the faults.
-
-        Ids in `known` are allowed; `hint` ends the message if there are others.
-        """
-        missing = [qid for qid in wanted if qid not in self.by_id and qid not in self.faulty]
-        allowed = {*wanted, *known}
-        extra = [] if ignore_extra else [qid for qid in self.by_id if qid not in allowed]
-        parts = [
-            f"{len(ids)} {words}{listed(ids, between)}"
-            for ids, words, between in (
-                (self.faults, "records that cannot be used: ", "; "),
-                (missing, f"of {len(wanted)} examples without a prediction: ", ", "),
-                (extra, "predictions for unknown examples: ", ", "),
-                (list(self.repeated), "examples predicted more than once: ", ", "),
-            )
-            if ids
-        ]
-        if not self.by_id and not self.faults:
-            parts.insert(0, "the file holds no predictions")
-        elif self.by_id and not any(
-            not isinstance(text, str) or text.strip() for text in self.by_id.values()
-        ):
-            parts.append(f"all {len(self.by_id)} predictions are empty")
-        if parts:
-            end = f" {hint}" if extra and hint else ""
-            raise UsageError(f"{self.path}: {'. '.join(parts)}.{end}")
-        return self.by_id
-
-
-def read_results(path: Path, id_key: str, id_kind: type, key: str) -> Answers:
-    """A JSON list of objects, each with an id and a text."""
+    Ids in `known` are allowed beside the wanted ones; `hint` ends the message if there are others.
+    """
 
     def items(text: str) -> Iterator[Item]:
         values = parse(text, path) if text.strip() else []
@@ -181,9 +143,12 @@ def read_results(path: Path, id_key: str, id_kind: type, key: str) -> Answers:
 
     return _gather(
         path,
+        wanted,
         items,
-        lambda record, where: str(value_at(record, id_key, id_kind, where)),
-        lambda record, where: value_at(record, key, str, where),
+        lambda record, where: str(value_at(record, keys[0], id_kind, where)),
+        lambda record, where: value_at(record, keys[1], str, where),
+        known,
+        hint,
     )
 
 
@@ -191,7 +156,7 @@ class _Pairs(list[Item]):
     """The keys and values of a JSON object, repeated keys included."""
 
 
-def read_choices(path: Path, options: int) -> Answers:
+def read_choices(path: Path, wanted: Collection[str], options: int) -> dict[str, int]:
     """VALUE's JSON object: question id -> index of the option, of so many."""
 
     def items(text: str) -> Iterator[Item]:
@@ -202,23 +167,25 @@ def read_choices(path: Path, options: int) -> Answers:
 
     return _gather(
         path,
+        wanted,
         items,
         lambda pair, where: str(pair[0]),
         lambda pair, where: _option(pair[1], options, f"{where}: the index"),
     )
 
 
-def read_clips(path: Path) -> Answers:
+def read_clips(path: Path, wanted: Collection[str]) -> dict[str, str]:
     """VALUE's JSON Lines: a `clip_id` and `descs`, of which the first counts."""
     return _gather(
         path,
+        wanted,
         _lines,
         lambda line, where: str(value_at(parse(line, where), "clip_id", int, where)),
         lambda line, where: _descriptions(parse(line, where), where)[0],
     )
 
 
-def read_verdicts(path: Path) -> Answers:
+def read_verdicts(path: Path, wanted: Collection[str], ignore_extra: bool) -> dict[str, str]:
     """CSV of identifier and true or false, without a header; case, spaces and quotes are free."""
 
     def split(line: str, where: str) -> list[str]:
@@ -231,19 +198,28 @@ def read_verdicts(path: Path) -> Answers:
 
     return _gather(
         path,
+        wanted,
         _lines,
         lambda line, where: split(line, where)[0],
         lambda line, where: _verdict(split(line, where)[1], f"{where}: the prediction"),
+        known=None if ignore_extra else (),
     )
 
 
 def _gather(
     path: Path,
+    wanted: Collection[str],
     items_of: Callable[[str], Iterable[Item]],
     id_of: Callable[[Any, str], str],
-    answer_of: Callable[[Any, str], Any],
-) -> Answers:
-    answers = Answers(path)
+    answer_of: Callable[[Any, str], T],
+    known: Collection[str] | None = (),
+    hint: str = "",
+) -> dict[str, T]:
+    """The answers by id; with `known` None any other id is allowed."""
+    answers: dict[str, T] = {}
+    repeated: dict[str, None] = {}
+    faults: list[str] = []
+    faulty: set[str] = set()  # ids of records with a fault: they are not missing
     try:
         items = list(items_of(read_text(path)))
     except DataError as error:
@@ -254,12 +230,32 @@ def _gather(
             qid = id_of(item, where)
             answer = answer_of(item, f"{where} ({qid})")
         except DataError as error:
-            answers.faults.append(str(error).rstrip("."))
-            answers.faulty.update(() if qid is None else (qid,))
+            faults.append(str(error).rstrip("."))
+            faulty.update(() if qid is None else (qid,))
         else:
-            if qid in answers.by_id:
-                answers.repeated[qid] = None
-            answers.by_id[qid] = answer
+            if qid in answers:
+                repeated[qid] = None
+            answers[qid] = answer
+    missing = [qid for qid in wanted if qid not in answers and qid not in faulty]
+    allowed = {*answers} if known is None else {*wanted, *known}
+    extra = [qid for qid in answers if qid not in allowed]
+    parts = [
+        f"{len(ids)} {words}{listed(ids, between)}"
+        for ids, words, between in (
+            (faults, "records that cannot be used: ", "; "),
+            (missing, f"of {len(wanted)} examples without a prediction: ", ", "),
+            (extra, "predictions for unknown examples: ", ", "),
+            ([*repeated], "examples predicted more than once: ", ", "),
+        )
+        if ids
+    ]
+    if not answers and not faults:
+        parts.insert(0, "the file holds no predictions")
+    elif answers and all(isinstance(text, str) and not text.strip() for text in answers.values()):
+        parts.append(f"all {len(answers)} predictions are empty")
+    if parts:
+        end = f" {hint}" if extra and hint else ""
+        raise UsageError(f"{path}: {'. '.join(parts)}.{end}")
     return answers
 
 
@@ -432,10 +428,9 @@ def read_clip_captions(path: Path) -> Records:
 
 def read_answer_indices(path: Path, options: int) -> Records:
     """VALUE's `answer` index by question: a release file, or TVQA's solution file."""
-    items = _solution(path) or _release(path)
     indices = (
         (qid, {"answer": _option(index, options, f"{where} (question {qid}): the answer")})
-        for where, qid, index in items
+        for where, qid, index in _solution(path) or _release(path)
     )
     return _by_id(indices, path)
 
@@ -443,8 +438,8 @@ def read_answer_indices(path: Path, options: int) -> Records:
 def _release(path: Path) -> Iterator[tuple[str, str, int]]:
     for where, record in _json_lines(path):
         kind = str if isinstance(record.get("qid"), str) else int
-        question = value_at(record, "qid", kind, where)
-        yield where, str(question), value_at(record, "answer_idx", int, where)
+        qid = str(value_at(record, "qid", kind, where))
+        yield where, qid, value_at(record, "answer_idx", int, where)
 
 
 def _solution(path: Path) -> list[tuple[str, str, int]]:
@@ -453,10 +448,9 @@ def _solution(path: Path) -> list[tuple[str, str, int]]:
         file = read_json(path, dict)
     except DataError:  # JSON Lines, as far as is known here
         return []
-    if "solution" not in file:
-        return []
+    shows = value_at(file, "solution", dict, str(path)) if "solution" in file else {}
     return [
         (f"{path}: {show}", qid, value_at(answers, qid, int, f"{path}: {show}"))
-        for show, answers in value_at(file, "solution", dict, str(path)).items()
+        for show, answers in shows.items()
         for qid in of_kind(answers, dict, f"{path}: {show}")
     ]
