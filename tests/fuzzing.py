@@ -304,7 +304,7 @@ def _without_java() -> Iterator[None]:
     with (
         patch("vlbench.metrics.captions.evaluate", evaluate),
         patch("vlbench.metrics.java.require_java"),
-        patch("vlbench.metrics.spice.score", side_effect=missing),
+        patch("vlbench.metrics.captions.spice", side_effect=missing),
     ):
         yield
 

@@ -125,8 +125,7 @@ def find_models() -> Finding:
 def _java() -> Finding:
     """Tokenize and score a caption."""
     try:
-        from vlbench.metrics.captions import running_meteor
-        from vlbench.metrics.ptb import tokenize
+        from vlbench.metrics.captions import running_meteor, tokenize
 
         with running_meteor() as scorer:
             tokens = {"tried": tokenize(["A dog."])}

@@ -91,7 +91,7 @@ def test_the_hash_changes_with_the_weights_and_with_the_preprocessing(
     make = partial(load_encoder, "clip-vit-b32", weights)
     first = make().hash
     assert first == make().hash
-    monkeypatch.setattr("vlbench.encoders.clip_vit.PREPROCESSING", "clip/2")
+    monkeypatch.setattr("vlbench.encoders.clip.PREPROCESSING", "clip/2")
     assert make().hash != first
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from vlbench.encoders import load_encoder
-from vlbench.encoders.pixels import normalised, squeezed
+from vlbench.encoders.base import normalised, squeezed
 from vlbench.errors import DataError, MissingError
 
 

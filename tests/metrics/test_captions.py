@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import stat
 from collections.abc import Callable, Iterator
@@ -9,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from vlbench.errors import DataError, JavaFailed, MissingError
-from vlbench.metrics import captions, java, ptb, started_ahead, value_captions
-from vlbench.metrics.references import prepare
+from vlbench.errors import DataError, JavaFailed, MissingError, RunFailed
+from vlbench.metrics import captions, java, started_ahead
 
 Golden = Callable[[str], Any]
 FOLDER = "metrics/coco_caption"
@@ -46,7 +46,7 @@ def test_a_perfect_caption_scores_full_marks_and_a_wrong_one_nothing() -> None:
 
 def test_tokens_are_those_of_the_penn_treebank_without_punctuation() -> None:
     text = "The man's dog (brown) can't \"wait\"... cannot, it?"
-    assert ptb.tokenize([text, "", "\U0001f436!"]) == [
+    assert captions.tokenize([text, "", "\U0001f436!"]) == [
         "the man 's dog -lrb- brown -rrb- ca n't wait can not it",
         "",
         "",
@@ -56,17 +56,17 @@ def test_tokens_are_those_of_the_penn_treebank_without_punctuation() -> None:
 @pytest.mark.parametrize("character", ["\r", "\r\n", "\v", "\f", "\u2028", "\u2029", "\u0085"])
 def test_no_character_shifts_later_captions_to_another_image(character: str) -> None:
     texts = [f"first{character}part", "second caption", "", "last one"]
-    assert ptb.tokenize(texts) == ["first part", "second caption", "", "last one"]
+    assert captions.tokenize(texts) == ["first part", "second caption", "", "last one"]
 
 
 def test_space_that_ends_no_line_stays_as_it_changes_tokens() -> None:
     texts = ["5 1/2 dogs", "5\u00a01/2 dogs", "5\t1/2 dogs", "5\u30001/2 dogs"]
     glued = "5\u00a01/2 dogs"
-    assert ptb.tokenize(texts) == [glued, glued, "5 1/2 dogs", "5 1/2 dogs"]
+    assert captions.tokenize(texts) == [glued, glued, "5 1/2 dogs", "5 1/2 dogs"]
 
 
 def test_half_a_surrogate_is_scored_like_any_other_text() -> None:
-    assert ptb.tokenize(["a \ud83d dog", "b"]) == ["a dog", "b"]
+    assert captions.tokenize(["a \ud83d dog", "b"]) == ["a dog", "b"]
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
@@ -110,8 +110,8 @@ def per_image(expected: Any, metric: str) -> dict[str, float]:
 def test_every_golden_set_has_the_official_tokens_and_scores(golden: Golden, name: str) -> None:
     references, candidates = golden_set(golden, name)
     tokens = golden(f"{FOLDER}/{name}_tokens.json")
-    assert prepare(references).tokens == tokens["gts"]
-    predicted = ptb.tokenize(candidates[image] for image in references)
+    assert captions.prepare(references).tokens == tokens["gts"]
+    predicted = captions.tokenize(candidates[image] for image in references)
     assert {image: [text] for image, text in zip(references, predicted, strict=True)} == tokens[
         "res"
     ]
@@ -136,7 +136,7 @@ def test_every_golden_set_has_the_official_meteor(
             assert found == pytest.approx(per_image(expected, "METEOR"), abs=1e-6)
         monkeypatch.setattr(captions, "running_meteor", lambda: nullcontext(scorer))
         expected = golden("metrics/value/yc2c/expected.json")["official_value"]
-        found = value_captions.score(*golden_clips(golden)).metrics
+        found = captions.score_value(*golden_clips(golden)).metrics
         for official, value in expected.items():
             assert round(found[official.lower()], 2) == value
     assert capfd.readouterr() == ("", "")
@@ -144,7 +144,7 @@ def test_every_golden_set_has_the_official_meteor(
 
 def test_golden_quirks_of_the_tokenizer_are_kept(golden: Golden) -> None:
     cases = golden("metrics/coco_caption/ptb_quirks.json")["strings"]
-    assert ptb.tokenize(case["in"] for case in cases) == [case["out"] for case in cases]
+    assert captions.tokenize(case["in"] for case in cases) == [case["out"] for case in cases]
 
 
 def test_a_java_that_dies_is_told_with_its_last_words(
@@ -155,7 +155,7 @@ def test_a_java_that_dies_is_told_with_its_last_words(
     fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(JavaFailed, match=r"PTBTokenizer's Java ended with 1: no memory"):
-        ptb.tokenize(["a dog"])
+        captions.tokenize(["a dog"])
     failure = pytest.raises(JavaFailed, match="METEOR's Java ended with 1: no memory")
     with failure as failed, captions.running_meteor() as scorer:
         scorer.compute_score({"1": ["a dog"]}, {"1": ["a dog"]})
@@ -183,13 +183,13 @@ LOCALES = {
 @pytest.mark.parametrize("name", LOCALES)
 def test_tokens_are_the_same_in_every_locale(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, LOCALES[name])
-    assert ptb.tokenize(["IT IS IN ISTANBUL \u00c4"]) == ["it is in istanbul \u00e4"]
+    assert captions.tokenize(["IT IS IN ISTANBUL \u00c4"]) == ["it is in istanbul \u00e4"]
 
 
 def test_scores_are_the_same_in_every_locale(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in LOCALES.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("vlbench.metrics.references._recent", {})
+    monkeypatch.setattr("vlbench.metrics.captions._recent", {})
     gold = {"5": ["A dog in ISTANBUL."], "6": ["Cats INSIDE", "1.5 cats"]}
     texts = {"5": "A dog IN Istanbul grass", "6": "two cats inside"}
     found = captions.evaluate(gold, texts).overall
@@ -243,3 +243,57 @@ def test_meteor_can_start_ahead_once_for_all_metrics_that_need_it(events: list[s
     assert events == ["started", "ended"]
     with started_ahead(["vqa", "gqa"]):
         assert events == ["started", "ended"]
+
+
+SPICE_REFERENCES = {"1": ["A dog."], "2": ["a cat"]}
+SPICE_CANDIDATES = {"2": "a mat", "1": "the dog"}
+SPICE_RESULT = [
+    {"image_id": image, "scores": {"All": {"f": value}}} for image, value in [("2", 0), ("1", 1)]
+]
+
+
+@pytest.fixture
+def spice_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Java that answers with a file, and models that are there; its own words are noted."""
+    monkeypatch.setattr(captions, "tokenize", list)
+    monkeypatch.setattr(captions, "_recent", {})
+    folder = tmp_path / "spice"
+    (folder / "lib").mkdir(parents=True)
+    for name in captions.SPICE_MODELS:
+        (folder / "lib" / name).write_text("")
+    monkeypatch.setattr(captions, "SPICE_FOLDER", folder)
+    program = tmp_path / "java"
+    program.write_text(
+        f'#!/bin/sh\nshift {len(java.LOCALE)}\necho "$JDK_JAVA_OPTIONS" > {tmp_path}/options\n'
+        f'cp "$4" {tmp_path}/given\n'
+        f'while [ "$1" != -out ]; do shift; done\ncp {tmp_path}/result "$2" || exit 1\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr("vlbench.metrics.java.require_java", lambda: str(program))
+    return tmp_path
+
+
+def test_the_jar_gets_tokens_and_its_scores_are_told_by_image(spice_java: Path) -> None:
+    (spice_java / "result").write_text(json.dumps(SPICE_RESULT))
+    assert captions.spice(SPICE_REFERENCES, SPICE_CANDIDATES) == {"1": 1, "2": 0}
+    given = json.loads((spice_java / "given").read_text())
+    assert given[0] == {"image_id": "1", "test": "the dog", "refs": ["A dog."]}
+    assert (spice_java / "options").read_text().strip() == captions.SPICE_OPEN
+
+
+def test_a_java_that_fails_is_told(spice_java: Path) -> None:
+    with pytest.raises(RunFailed, match=r"SPICE's Java ended with 1: .*result"):
+        captions.spice(SPICE_REFERENCES, SPICE_CANDIDATES)
+
+
+def test_an_image_without_a_score_is_named(spice_java: Path) -> None:
+    without = [*SPICE_RESULT[:1], {"image_id": "1", "scores": {"All": {"f": None}}}]
+    (spice_java / "result").write_text(json.dumps(without))
+    with pytest.raises(RunFailed, match="no score for image 1"):
+        captions.spice(SPICE_REFERENCES, SPICE_CANDIDATES)
+
+
+def test_without_its_models_nothing_is_downloaded(spice_java: Path) -> None:
+    (captions.SPICE_FOLDER / "lib" / captions.SPICE_MODELS[1]).unlink()
+    with pytest.raises(MissingError, match=r"not available: .*-3\.6\.0-models\.jar"):
+        captions.spice(SPICE_REFERENCES, SPICE_CANDIDATES)

@@ -1,25 +1,30 @@
 from __future__ import annotations
 
 import pytest
-from pycocoevalcap.cider.cider import Cider
 
+from vlbench.metrics.captions import References, rouge_l
 from vlbench.metrics.cider import CiderD
-from vlbench.metrics.ngrams import count_references, find_ngrams
 
 Tokens = dict[str, list[str]]
 
 
 def ours(gold: Tokens, predicted: Tokens) -> tuple[float, list[float]]:
-    counts = count_references(list(gold.values()))
-    row_of = {ngram: row for row, ngram in enumerate(counts.ngrams)}
-    cider = CiderD(counts, [len(texts) for texts in gold.values()])
-    return cider.score([find_ngrams(predicted[image][0], row_of) for image in gold])
+    return CiderD(list(gold.values())).score([predicted[image][0] for image in gold])
 
 
 def test_every_image_scores_as_officially_to_the_last_bit(tokens: tuple[Tokens, Tokens]) -> None:
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.rouge.rouge import Rouge
+
     overall, scores = Cider().compute_score(*tokens)
     assert ours(*tokens) == (overall, list(scores))
     assert 0 < overall < 10
+    gold, predicted = tokens
+    texts = [predicted[image][0] for image in gold]
+    overall, scores = Rouge().compute_score(*tokens)
+    assert rouge_l(gold, texts) == (overall, list(scores))
+    assert References(gold).bleu(texts) == Bleu(4).compute_score(*tokens, verbose=0)
 
 
 def test_a_single_image_scores_nothing() -> None:

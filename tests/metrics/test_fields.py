@@ -12,7 +12,7 @@ import pytest
 from tests.spoilt import spoilt
 from vlbench.errors import VlbenchError
 from vlbench.metrics import captions
-from vlbench.metrics.official_files import Files, score_files
+from vlbench.metrics.official import Files, score_files
 
 ANSWERS = [{"answer": "dog", "answer_confidence": "yes", "answer_id": n} for n in range(10)]
 ASKED = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vlbench.errors import DataError
-from vlbench.metrics import captions, reference_cache, references
+from vlbench.metrics import captions
 
 REFERENCES = {"1": ["A red cup.", "a cup"], "2": ["Two dogs run."]}
 CANDIDATES = {"1": "a red cup", "2": "a dog runs"}
@@ -33,15 +33,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def tokenizer(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Tokenizer:
     stub = Tokenizer()
-    monkeypatch.setattr(references, "tokenize", stub)
     monkeypatch.setattr(captions, "tokenize", stub)
-    monkeypatch.setattr(references, "_recent", {})
+    monkeypatch.setattr(captions, "_recent", {})
     return stub
 
 
 def forget() -> None:
     """What another process would know."""
-    references._recent.clear()
+    captions._recent.clear()
 
 
 def evaluate() -> captions.CaptionScores:
@@ -66,16 +65,16 @@ def test_references_are_tokenized_once_and_predictions_each_time(tokenizer: Toke
     ],
 )
 def test_other_references_are_made_anew(tokenizer: Tokenizer, other: dict[str, list[str]]) -> None:
-    references.prepare(REFERENCES)
-    found = references.prepare(other)
+    captions.prepare(REFERENCES)
+    found = captions.prepare(other)
     assert len(tokenizer.asked) == 2
     assert list(found.tokens) == list(other)
 
 
 def test_the_same_texts_of_images_with_other_names_are_known(tokenizer: Tokenizer) -> None:
-    references.prepare(REFERENCES)
+    captions.prepare(REFERENCES)
     renamed = {f"clip-{image}": texts for image, texts in REFERENCES.items()}
-    assert list(references.prepare(renamed).tokens) == ["clip-1", "clip-2"]
+    assert list(captions.prepare(renamed).tokens) == ["clip-1", "clip-2"]
     assert len(tokenizer.asked) == 1
 
 
@@ -111,35 +110,35 @@ def test_scores_need_no_cache_folder(
 def test_what_was_used_last_is_kept(
     tokenizer: Tokenizer, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reference_cache, "KEPT", 2)
+    monkeypatch.setattr(captions, "KEPT_FILES", 2)
     sets = [{"1": [f"cup {number}"]} for number in range(3)]
     for number, texts in enumerate(sets[:2]):
-        references.prepare(texts)
+        captions.prepare(texts)
         for path in cache.iterdir():
             os.utime(path, (number, number))
     forget()
-    references.prepare(sets[0])  # read, so younger now than the second
-    references.prepare(sets[2])
+    captions.prepare(sets[0])  # read, so younger now than the second
+    captions.prepare(sets[2])
     assert len(list(cache.iterdir())) == 2
     forget()
-    references.prepare(sets[0])
+    captions.prepare(sets[0])
     assert len(tokenizer.asked) == 3
 
 
 def test_a_process_remembers_a_few_sets(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(references, "KEPT", 2)
+    monkeypatch.setattr(captions, "KEPT_SETS", 2)
     sets = [{"1": [f"cup {number}"]} for number in range(4)]
     for texts in sets:
-        references.prepare(texts)
-    assert len(references._recent) == 2
-    assert references.prepare(sets[3]) is references.prepare(sets[3])
+        captions.prepare(texts)
+    assert len(captions._recent) == 2
+    assert captions.prepare(sets[3]) is captions.prepare(sets[3])
 
 
 def test_references_without_a_word_are_refused_and_not_kept(
     tokenizer: Tokenizer, cache: Path
 ) -> None:
     with pytest.raises(DataError, match="No reference caption holds a word"):
-        references.prepare({"1": ["", "."]})
+        captions.prepare({"1": ["", "."]})
     assert not cache.exists()

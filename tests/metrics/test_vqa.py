@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from vlbench.errors import DataError, UsageError
-from vlbench.metrics.vqa import VERSIONS, score
-from vlbench.metrics.vqa_normalise import (
+from vlbench.metrics.vqa import (
     CONTRACTIONS,
+    VERSIONS,
     normalise,
+    score,
     strip_lines,
     strip_punctuation,
     unify_words,

@@ -12,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from vlbench.parity.folder import check_folder, list_goldens
+from vlbench.parity.checks import check_folder, list_goldens
 from vlbench.parity.outcome import Outcome
 
-Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], None]
+Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], object]
 
 
 @pytest.fixture(scope="session")

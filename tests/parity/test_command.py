@@ -11,6 +11,7 @@ import pytest
 
 from tests.parity.conftest import Copy
 from vlbench.parity.__main__ import main
+from vlbench.parity.checks import check_folder, list_goldens
 
 
 def run(
@@ -76,3 +77,20 @@ def test_nothing_to_compare_is_told(tmp_path: Path, parity: Any) -> None:
     code, _, err = parity(str(tmp_path))
     assert code == 4
     assert "no golden files here" in err
+
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "golden" / "methods"
+NAMES = list_goldens(SHARED).names if SHARED.is_dir() else []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_our_model_is_the_authors(golden_folder: Path, name: str) -> None:
+    (outcome,) = check_folder(golden_folder, [name])
+    assert outcome.faults == []
+    assert outcome.errors or name == "multitask_order"
+
+
+def test_files_of_other_commands_are_told_apart(golden_folder: Path) -> None:
+    listing = list_goldens(golden_folder)
+    assert "vqa_metric.json" in listing.others
+    assert "multitask_order" in listing.names

@@ -9,8 +9,7 @@ import pytest
 from vlbench.cards.method import MethodCard
 from vlbench.errors import DataError
 from vlbench.parity.facts import ModelFacts
-from vlbench.parity.flags import method_card, options_of
-from vlbench.parity.options import read_options
+from vlbench.parity.options import method_card, options_of, read_options
 
 COMMON = "--distributed --lr 1e-3 --tasks vqa,gqa --feature RN101 --n_boxes 36 --downsample"
 VL_PET = (

@@ -13,8 +13,9 @@ from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from tests.parity.conftest import Copy
 from vlbench.checkpoints.authors import authors_names
-from vlbench.parity import models
+from vlbench.parity import checks
 from vlbench.parity.golden import WEIGHTS, Golden
+from vlbench.parity.outcome import Outcome
 from vlbench.techniques.adapt import adapt
 from vlbench.techniques.counting import count
 from vlbench.techniques.low_rank_adapter import LowRankLinear
@@ -62,7 +63,7 @@ def golden(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> Golden:
     facts["aliases"] = {each: name.theirs[0] for name in golden.names for each in name.theirs[1:]}
     monkeypatch.setattr(LowRankLinear, "forward", built_first)
     for task in facts["tasks"]:
-        passage = models.compute(golden, task)
+        passage = checks.compute(golden, task)
         facts["tasks"][task] = {
             "loss": passage.outputs["loss"].item(),
             "grad_norm": passage.norms,
@@ -70,8 +71,8 @@ def golden(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> Golden:
         }
         new |= {f"out/{task}/{name}": tensor for name, tensor in passage.outputs.items()}
         new |= {f"grad/{task}/{name}": tensor for name, tensor in passage.gradients.items()}
-        for beams, name in models._answers(golden, task).items():
-            answers = model.generate(golden.batch(task), beams=beams, max_length=models.LONGEST)
+        for beams, name in checks._answers(golden, task).items():
+            answers = model.generate(golden.batch(task), beams=beams, max_length=checks.LONGEST)
             new[f"out/{task}/{name}"] = torch.tensor(answers)
     monkeypatch.undo()
     golden.file.write_text(json.dumps(facts))
@@ -111,3 +112,39 @@ def test_a_model_in_float64_has_its_norms_in_float64(copy: Copy) -> None:
         size = hidden.shape[-1:]
         exact = nn.functional.rms_norm(hidden, size, norm.weight, norm.variance_epsilon)
         torch.testing.assert_close(norm(hidden), exact + 0.5, rtol=0, atol=1e-13)
+
+
+def settled(kind: str, error: float, rounding: float = 0.0) -> Outcome:
+    outcome = Outcome("one")
+    outcome.compare(kind, error, "here")
+    outcome.settle({kind: rounding})
+    return outcome
+
+
+def test_an_error_beyond_the_tolerance_is_a_fault() -> None:
+    assert settled("logits", 1e-5).verdict == "ok"
+    assert settled("logits", 2e-5).faults == ["here: logits differ by 2e-05, allowed 1e-05"]
+    assert settled("generated", 1).verdict == "FAILED"
+
+
+def test_what_float32_rounds_off_is_none_and_is_told() -> None:
+    rounded = settled("logits", 2e-5, rounding=9e-6)
+    assert (rounded.verdict, rounded.rounded) == ("ok", {"logits"})
+    assert settled("logits", 4e-5, rounding=9e-6).verdict == "FAILED"
+    assert settled("logits", 6e-5, rounding=1.0).verdict == "FAILED"
+
+
+def test_what_is_no_number_is_a_fault() -> None:
+    assert settled("logits", float("nan"), rounding=1.0).verdict == "FAILED"
+    outcome = Outcome("one")
+    outcome.compare_gradients(torch.tensor([torch.nan, 1.0]), torch.ones(2), "here")
+    assert outcome.verdict == "FAILED"
+    assert outcome.told_errors() == {"gradients": None}
+
+
+def test_small_gradients_are_compared_on_a_floor() -> None:
+    outcome = Outcome("one")
+    outcome.compare_gradients(torch.tensor([1.001, 1e-7]), torch.tensor([1.0, 0.0]), "here")
+    assert outcome.verdict == "ok"
+    outcome.compare_gradients(torch.tensor([1e-5]), torch.tensor([0.0]), "here")
+    assert outcome.verdict == "FAILED"

@@ -8,7 +8,7 @@ import pytest
 
 from vlbench.cards.task import load_task
 from vlbench.data.example import Example
-from vlbench.metrics.scored import Scored
+from vlbench.metrics import Scored
 from vlbench.running import testing
 
 

@@ -1,13 +1,28 @@
 """The names of every tensor of an adapted model in the authors' state dicts (VL-Adapter's format).
 
-Their modules that tasks share stand there once per task, the token table four times, and once more
+Modules that tasks share appear in them once per task, the token embedding four times, and once more
 as a tied output layer.
+
+What a technique's tensors are called is a table to append to. A row of it is a pattern over our
+name behind `technique.` and their name as a template; further templates are other names of the same
+tensor in their files. Named groups of the pattern fill the templates; `site`, `half`, `task` and
+`head` are special:
+
+- `site` also gives `{module}`, the path of the site's module, `{holder}`, the path of what holds
+  that module, and `{adapter}`, their name of an adapter at the site;
+- `task` is spelt as they spell it; where ours is `all`, theirs has one tensor under every task;
+- a template that names what the pattern does not (`{holder}`, `{half}`, `{task}`) stands for all
+  sites with adapters, both halves, every task;
+- `path` has dashes where theirs has dots;
+- `{head}` in the template: the rows of our tensor are theirs of heads 0, 1, ... one after another,
+  as many as the technique's parameter `heads` says;
+- `{root}` is the path of their encoder-decoder: `model.` for BART, nothing for T5.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -15,12 +30,126 @@ from vlbench.backbones.bart import JointBart
 from vlbench.backbones.base import Backbone
 from vlbench.backbones.sites import Kind, Side
 from vlbench.backbones.t5 import JointT5
-from vlbench.checkpoints.names import TASKS, TECHNIQUES, Row
 from vlbench.errors import UsageError, nearest
 from vlbench.techniques.adapt import AdaptedModel
 from vlbench.techniques.base import Technique
 from vlbench.techniques.bottleneck import SHARED
 from vlbench.tensors import unique_state
+
+SITE = r"sites\.(?P<site>\w+)"
+DOWN_UP = rf"{SITE}\.(?P<half>down|up)\.layers\.(?P<task>\w+)"
+SAMPLER = "{holder}.{adapter}.adapters.{task}.{half}_sampler"
+
+VALUES = r"sites\.(?P<site>\w+_value)"
+SIDES = r"sides\.(?P<side>encoder|decoder)"
+CONTROLLER = "{root}{side}.adapter_layers_hyper_net"
+PROMPT = "{root}encoder.prompt_modules.prompts.{task}.prefix_embedding"
+VISUAL = "{root}encoder.visual_embedding"
+
+Fields = dict[str, str]
+Row = tuple[str, ...]
+"""The pattern, then the templates: the first is where a file without repetitions keeps it."""
+
+TASKS = {
+    "vqav2": "vqa",
+    "gqa": "gqa",
+    "nlvr2": "nlvr",
+    "coco": "caption",
+    "tvqa": "tvqa",
+    "how2qa": "how2qa",
+    "tvc": "tvc",
+    "yc2c": "yc2c",
+}
+"""Our tasks as they spell them."""
+
+TECHNIQUES: dict[str, tuple[Row, ...]] = {
+    "Full": (),
+    "Frozen": (),
+    "Adapter": ((rf"{DOWN_UP}\.(?P<leaf>weight|bias)", f"{SAMPLER}.{{leaf}}"),),
+    "Compacter": (
+        (r"rule", "phm_rule", f"{SAMPLER}.phm_rule"),
+        (rf"{DOWN_UP}\.rule", f"{SAMPLER}.phm_rule"),
+        (rf"{DOWN_UP}\.w", f"{SAMPLER}.W"),
+        (rf"{DOWN_UP}\.left", f"{SAMPLER}.W_left"),
+        (rf"{DOWN_UP}\.right", f"{SAMPLER}.W_right"),
+        (rf"{DOWN_UP}\.b", f"{SAMPLER}.b"),
+    ),
+    "LowRankAdapter": (
+        (rf"{DOWN_UP}\.left", f"{SAMPLER}.W_left"),
+        (rf"{DOWN_UP}\.right", f"{SAMPLER}.W_right"),
+        (rf"{DOWN_UP}\.b", f"{SAMPLER}.b"),
+    ),
+    "Hyperformer": (
+        (
+            r"task_vectors\.(?P<task>\w+)",
+            "{root}shared_task_embed.task_to_embeddings.{task}",
+            "{root}encoder.task_embed.task_to_embeddings.{task}",
+            "{root}decoder.task_embed.task_to_embeddings.{task}",
+        ),
+        (rf"{SIDES}\.layers\.weight", f"{CONTROLLER}.layer_id_embeddings.weight"),
+        (rf"{SIDES}\.types\.weight", f"{CONTROLLER}.adapters_block_type.weight"),
+        (
+            rf"{SIDES}\.projector\.(?P<rest>.+)",
+            f"{CONTROLLER}.task_hypernet.task_embeding_generator.{{rest}}",
+        ),
+        (rf"{SIDES}\.norm\.(?P<leaf>\w+)", f"{CONTROLLER}.LayerNorm.{{leaf}}"),
+        (
+            rf"{SIDES}\.(?P<half>down|up)\.any\.(?P<what>\w+)\.(?P<leaf>\w+)",
+            f"{CONTROLLER}.{{half}}_sampler_hyper_net.{{what}}_generator.0.{{leaf}}",
+        ),
+        (
+            rf"{SIDES}\.(?P<half>down|up)\.(?P<kind>\w+)\.(?P<what>\w+)\.(?P<leaf>\w+)",
+            f"{CONTROLLER}.{{kind}}_{{half}}_sampler_hyper_net.{{what}}_generator.0.{{leaf}}",
+        ),
+    ),
+    "LoRA": (
+        (rf"{SITE}\.down\.layers\.(?P<task>\w+)\.weight", "{module}.lora_As.{task}"),
+        (rf"{SITE}\.up\.layers\.(?P<task>\w+)\.weight", "{module}.lora_Bs.{task}"),
+    ),
+    "PromptTuning": (
+        (r"prompts\.layers\.(?P<task>\w+)\.embedding\.weight", f"{PROMPT}.0.weight"),
+        (r"prompts\.layers\.(?P<task>\w+)\.first\.(?P<leaf>\w+)", f"{PROMPT}.1.{{leaf}}"),
+        (r"prompts\.layers\.(?P<task>\w+)\.second\.(?P<leaf>\w+)", f"{PROMPT}.3.{{leaf}}"),
+    ),
+    "BitFit": (
+        (r"added\.visual-feature-1\.bias", f"{VISUAL}.feat_embedding.1.bias"),
+        (r"added\.visual-place-1\.bias", f"{VISUAL}.absolute_vis_pos_embedding.1.bias"),
+        (r"added\.language-(?P<path>[\w-]+)\.bias", "{path}.bias"),
+    ),
+    "VLPET": (
+        (
+            rf"{VALUES}\.bottleneck\.(?P<half>down|up)\.(?P<leaf>\w+)",
+            "{holder}.attn_value_parallel_adapter.adapters.{task}.{half}_sampler.{leaf}",
+        ),
+        (
+            rf"{SITE}\.bottleneck\.down\.(?P<leaf>\w+)",
+            "{holder}.{adapter}_multihead_down.{head}.{leaf}",
+        ),
+        (rf"{SITE}\.bottleneck\.up\.(?P<leaf>\w+)", "{holder}.{adapter}_multihead_up.{leaf}"),
+        (
+            rf"{SITE}\.gate\.(?P<half>down|up)\.(?P<leaf>\w+)",
+            "{holder}.encoder_{adapter}_gating_large_x_{half}.{leaf}",
+        ),
+        (rf"{SITE}\.gate\.g", "{holder}.encoder_{adapter}_gating_middle_ia3_add"),
+        (
+            rf"{SITE}\.gate\.of_sum\.(?P<leaf>\w+)",
+            "{holder}.encoder_{adapter}_gating_middle_xy_add.{leaf}",
+        ),
+        (
+            rf"{SITE}\.gate\.of_both\.(?P<leaf>\w+)",
+            "{holder}.encoder_{adapter}_gating_small_xy_cat.{leaf}",
+        ),
+    ),
+    "LST": (
+        (r"(?P<side>\w+)\.stack\.block\.(?P<rest>.+)", "{side}.side_block.{rest}"),
+        (r"(?P<side>\w+)\.stack\.final_layer_norm\.weight", "{side}.final_side_layer_norm.weight"),
+        (r"(?P<side>\w+)\.entrance\.(?P<leaf>\w+)", "{side}.side_first_downsample.{leaf}"),
+        (r"(?P<side>\w+)\.rungs\.(?P<rest>.+)", "{side}.side_downsamples.{rest}"),
+        (r"(?P<side>\w+)\.gates\.(?P<layer>\d+)\.alpha", "{side}.side_gate_params.{layer}"),
+        (r"up\.(?P<leaf>\w+)", "side_final_upsample.{leaf}"),
+    ),
+}
+"""By the technique's class."""
 
 
 class Name(NamedTuple):
@@ -33,14 +162,6 @@ class Name(NamedTuple):
     """The first is where a file without repetitions keeps it, the others are the same tensor."""
 
 
-class Layout(NamedTuple):
-    """How the authors' model of a backbone is built."""
-
-    root: str
-    adapters: dict[tuple[Side, Kind], str]
-    """Their name of the adapter at a site."""
-
-
 ADAPTERS: dict[tuple[Side, Kind], str] = {
     ("encoder", "self_attention"): "attn_adapter",
     ("encoder", "feed_forward"): "ff_adapter",
@@ -48,17 +169,17 @@ ADAPTERS: dict[tuple[Side, Kind], str] = {
     ("decoder", "cross_attention"): "enc_attn_adapter",
     ("decoder", "feed_forward"): "ff_adapter",
 }
-LAYOUTS: dict[type[Backbone], Layout] = {
-    JointBart: Layout("model.", {**ADAPTERS, ("decoder", "self_attention"): "self_attn_adapter"}),
-    JointT5: Layout("", ADAPTERS),
+LAYOUTS: dict[type[Backbone], tuple[str, dict[tuple[Side, Kind], str]]] = {
+    JointBart: ("model.", {**ADAPTERS, ("decoder", "self_attention"): "self_attn_adapter"}),
+    JointT5: ("", ADAPTERS),
 }
-HALVES = ("down", "up")
-VISUAL = {
+"""By our backbone: the root of their model, and their name of the adapter at a site."""
+VISUAL_PARTS = {
     "feature": "feat_embedding",
     "place": "absolute_vis_pos_embedding",
     "image": "img_order_embedding",
 }
-TABLES = (
+TOKEN_EMBEDDINGS = (
     "{root}shared",
     "{root}encoder.embed_tokens",
     "{root}decoder.embed_tokens",
@@ -77,39 +198,50 @@ def spelt(tasks: Iterable[str]) -> dict[str, str]:
 
 
 def authors_names(model: AdaptedModel, tasks: Mapping[str, str]) -> list[Name]:
-    """The names of all tensors of a model; `tasks` spells each of our tasks as they spell it.
+    """The names of all tensors of a model; `tasks` spells our tasks as the authors do.
 
     UsageError where the technique is none of theirs.
     """
-    layout = LAYOUTS[type(model.backbone)]
-    placed = _places(model.backbone, layout)
+    root, adapters = LAYOUTS[type(model.backbone)]
+    sites = _sites(model.backbone, adapters)
     names: list[Name] = []
     for name, tensor in unique_state(model).items():
         owner, _, rest = name.partition(".")
         if owner == "backbone":
-            names.append(Name(name, slice(None), _of_backbone(rest, layout.root, model.backbone)))
+            names.append(Name(name, slice(None), _backbone_names(rest, root, model.backbone)))
             continue
         technique, rest = _part(model.technique, rest)
-        fields, templates = _row(technique, rest, name)
-        fields["root"] = layout.root
-        choices = _choices(fields, placed, tasks)
-        names += _named(name, tensor.shape[:1], templates, fields, choices)
+        groups, templates = _row(technique, rest, name)
+        heads = 1
+        if any("{head}" in template for template in templates):
+            heads = int(technique.params.model_dump().get("heads", 1))
+        size = len(tensor) // heads if heads > 1 else 0
+        for head in range(heads):
+            rows = slice(head * size, (head + 1) * size) if heads > 1 else slice(None)
+            fields = {**groups, "root": root, "head": str(head)}
+            filled = [
+                template.format(**fields | site | {"half": half, "task": task})
+                for template in templates
+                for task, half, site in _choices(groups, sites, tasks)
+            ]
+            names.append(Name(name, rows, tuple(dict.fromkeys(filled))))
     return names
 
 
-def _of_backbone(name: str, root: str, backbone: Backbone) -> tuple[str, ...]:
+def _backbone_names(name: str, root: str, backbone: Backbone) -> tuple[str, ...]:
     part, _, rest = name.partition(".")
     if part == "visual":
         piece, _, leaf = rest.partition(".")
-        return (f"{root}encoder.visual_embedding.{VISUAL[piece]}.{leaf}",)
+        return (f"{root}encoder.visual_embedding.{VISUAL_PARTS[piece]}.{leaf}",)
     if rest.endswith(".weight") and backbone.language.get_parameter(rest) is backbone.table:
-        tables = TABLES if backbone.config.tie_word_embeddings else TABLES[:-1]
-        return tuple(f"{table.format(root=root)}.weight" for table in tables)
+        is_tied = backbone.config.tie_word_embeddings
+        copies = TOKEN_EMBEDDINGS if is_tied else TOKEN_EMBEDDINGS[:-1]
+        return tuple(f"{copy.format(root=root)}.weight" for copy in copies)
     return (rest,)
 
 
 def _part(technique: Technique, name: str) -> tuple[Technique, str]:
-    """The technique a tensor is of, within a composition too, and its name there."""
+    """The technique a tensor is of, within a composition too, and its name in that."""
     part = re.match(r"parts\.(\w+)\.", name)
     if part is None:
         return technique, name
@@ -118,73 +250,40 @@ def _part(technique: Technique, name: str) -> tuple[Technique, str]:
     return inner, name[part.end() :]
 
 
-def _row(technique: Technique, name: str, shown: str) -> tuple[dict[str, str], Sequence[str]]:
+def _row(technique: Technique, name: str, full_name: str) -> tuple[dict[str, str], Sequence[str]]:
+    """The groups of the first pattern that matches, and its templates."""
     kind = type(technique).__name__
-    rows: tuple[Row, ...] = TECHNIQUES.get(kind, ())
-    for pattern, *templates in rows:
-        found = re.fullmatch(pattern, name)
-        if found:
-            fields = found.groupdict()
-            if "path" in fields:
-                fields["path"] = fields["path"].replace("-", ".")
-            heads = technique.params.model_dump().get("heads", 1)
-            return {**fields, "heads": str(heads)}, templates
-    raise UsageError(f"The authors' checkpoints have no name for {shown} of {kind}.")
+    for pattern, *templates in TECHNIQUES.get(kind, ()):
+        match = re.fullmatch(pattern, name)
+        if match:
+            groups = match.groupdict()
+            if "path" in groups:
+                groups["path"] = groups["path"].replace("-", ".")
+            return groups, templates
+    raise UsageError(f"The authors' checkpoints have no name for {full_name} of {kind}.")
 
 
-def _places(backbone: Backbone, layout: Layout) -> dict[str, dict[str, str]]:
+def _sites(backbone: Backbone, adapters: Mapping[tuple[Side, Kind], str]) -> dict[str, Fields]:
     """Site -> the paths that templates use."""
     paths = {module: path for path, module in backbone.language.named_modules()}
-    found = {}
-    for site in backbone.sites():
-        if site.kind == "encoder_input":
-            continue
-        module = paths[site.module]
-        found[site.name] = {
-            "module": module,
-            "holder": module.rpartition(".")[0],
-            "adapter": layout.adapters.get((site.side, site.kind), ""),
+    return {
+        site.name: {
+            "module": paths[site.module],
+            "holder": paths[site.module].rpartition(".")[0],
+            "adapter": adapters.get((site.side, site.kind), ""),
         }
-    return found
+        for site in backbone.sites()
+        if site.kind != "encoder_input"
+    }
 
 
 def _choices(
-    fields: Mapping[str, str], placed: Mapping[str, dict[str, str]], tasks: Mapping[str, str]
-) -> list[list[dict[str, str]]]:
-    """Per special field the values under which the tensor stands there: its own, or all of them."""
-    task, half, site = fields.get("task", SHARED), fields.get("half"), fields.get("site")
-    return [
-        [{"task": each} for each in (tasks.values() if task == SHARED else [tasks[task]])],
-        [{"half": each} for each in ([half] if half else HALVES)],
-        [placed[site]] if site else [each for each in placed.values() if each["adapter"]],
-    ]
-
-
-def _named(
-    ours: str,
-    size: tuple[int, ...],
-    templates: Sequence[str],
-    fields: dict[str, str],
-    choices: list[list[dict[str, str]]],
-) -> Iterator[Name]:
-    if not any("{head}" in template for template in templates):
-        yield Name(ours, slice(None), _each(templates, fields, choices))
-        return
-    heads = int(fields["heads"])
-    step = size[0] // heads
-    for head in range(heads):
-        rows = slice(head * step, (head + 1) * step)
-        yield Name(ours, rows, _each(templates, {**fields, "head": str(head)}, choices))
-
-
-def _each(
-    templates: Sequence[str], fields: Mapping[str, str], choices: list[list[dict[str, str]]]
-) -> tuple[str, ...]:
-    """Every template under every choice, each name once."""
-    names = []
-    for template, chosen in product(templates, product(*choices)):
-        values = dict(fields)
-        for choice in chosen:
-            values |= choice
-        names.append(template.format(**values))
-    return tuple(dict.fromkeys(names))
+    groups: Fields, sites: Mapping[str, Fields], tasks: Mapping[str, str]
+) -> Iterable[tuple[str, str, Fields]]:
+    """Every task, half and site under which theirs has the tensor: its own, or all of them."""
+    task, half, site = (groups.get(key) for key in ("task", "half", "site"))
+    return product(
+        tasks.values() if task in (None, SHARED) else [tasks[task]],
+        [half] if half else ["down", "up"],
+        [sites[site]] if site else [site for site in sites.values() if site["adapter"]],
+    )

@@ -1,26 +1,159 @@
-"""Weights under our own names: what an import writes, and what a run can start from."""
+"""Weights in files: state dicts of the authors, matched to a model of ours, and our own files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vlbench.checkpoints.reading import read_tensors
-from vlbench.errors import DataError, MissingError
+from vlbench.checkpoints.authors import Name
+from vlbench.errors import DataError, MissingError, UsageError
 from vlbench.out import write_out
 from vlbench.techniques.adapt import AdaptedModel
 from vlbench.tensors import listed, unique_state
 
+PICKLES = (".pth", ".pt", ".bin")
+WRAPPED = "module."
+"""Prefix of every name where the model was trained in a wrapper for several GPUs."""
+LISTED = 10
+"""How many names of a list are written out."""
 METADATA = "vlbench"
 """The one key of a file's metadata; more have no fixed order."""
 SCHEMA = "vlbench.weights/1"
+
+
+def read_state(file: Path) -> dict[str, Tensor]:
+    """Read a state dict, `.safetensors` or pickled, without running any code in it.
+
+    A wrapper's prefix is removed from the names.
+    """
+    if not file.is_file():
+        raise MissingError(f"{file}: no such file.")
+    if file.suffix == ".safetensors":
+        state: Any = read_tensors(file)
+    elif file.suffix in PICKLES:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old files
+            try:
+                state = torch.load(file, map_location="cpu", weights_only=True)
+            except Exception as error:  # whatever half a pickle makes of it
+                reason = (str(error) or type(error).__name__).splitlines()[0]
+                raise DataError(f"{file}: not readable as a state dict: {reason}") from None
+    else:
+        known = ", ".join((".safetensors", *PICKLES))
+        raise UsageError(f"{file}: neither of {known}.")
+    if not isinstance(state, Mapping) or not state:
+        kind = "nothing" if isinstance(state, Mapping) else type(state).__name__
+        raise DataError(f"{file}: not a state dict: it holds {kind}.")
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            kind = type(value).__name__
+            raise DataError(f"{file}: not a state dict: '{name}' is {kind}, not a tensor.")
+    if all(name.startswith(WRAPPED) for name in state):
+        return {name.removeprefix(WRAPPED): tensor for name, tensor in state.items()}
+    return dict(state)
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Read a safetensors file; DataError where it is none, or not whole."""
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{file.name}: not readable as safetensors: {error}") from None
+
+
+@dataclass
+class Match:
+    """What a state dict of the authors gives a model."""
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    """By our names, complete and of our shapes; a tensor with a fault is not here."""
+    taken: list[str] = field(default_factory=list)
+    """Their names that were used; further names of the same tensor are not among them."""
+    repeated: list[str] = field(default_factory=list)
+    """Further names of tensors that were taken, bit for bit the same."""
+    missing: list[str] = field(default_factory=list)
+    """Their names that the model needs and the file lacks."""
+    left_over: list[str] = field(default_factory=list)
+    """Names in the file that the model has no use for."""
+    faults: list[str] = field(default_factory=list)
+    """Shapes, number formats and repetitions that do not fit, a sentence each."""
+
+    def complaints(self) -> list[str]:
+        """All that does not fit: lists with their counts, then the faults."""
+        lists = {"missing": self.missing, "left over": self.left_over}
+        counted = [
+            f"{len(names)} {what}: {_first(names)}" for what, names in lists.items() if names
+        ]
+        return counted + _cut(self.faults)
+
+    def require_all(self, source: str) -> None:
+        """MissingError unless the file holds the model's tensors, all of them and no other."""
+        complaints = self.complaints()
+        if complaints:
+            text = "\n".join(f"  {complaint}" for complaint in complaints)
+            raise MissingError(f"{source}: the weights do not fit this model:\n{text}")
+
+
+def match(own: Mapping[str, Tensor], names: Sequence[Name], theirs: Mapping[str, Tensor]) -> Match:
+    """Match their tensors to our names; of ours, `own`, only the shapes are read."""
+    result = Match()
+    pieces: dict[str, list[Tensor]] = {}
+    for name in names:
+        shape = own[name.ours][name.rows].shape
+        present = [theirs_name for theirs_name in name.theirs if theirs_name in theirs]
+        if not present:
+            result.missing.append(name.theirs[0])
+            continue
+        first, *others = present
+        tensor = theirs[first]
+        differing = [other for other in others if not _is_same(tensor, theirs[other])]
+        if differing:
+            result.faults.append(
+                f"{first} and {_first(differing)} are one tensor there, but their values differ"
+            )
+        elif tensor.shape != shape:
+            result.faults.append(
+                f"{first} has shape {tuple(tensor.shape)}, expected {tuple(shape)}"
+            )
+        elif not tensor.is_floating_point():
+            result.faults.append(f"{first} holds {tensor.dtype}, expected floating point")
+        else:
+            result.taken.append(first)
+            result.repeated += others
+            pieces.setdefault(name.ours, []).append(tensor)
+    wanted = {theirs_name for name in names for theirs_name in name.theirs}
+    result.left_over = [name for name in theirs if name not in wanted]
+    for ours, parts in pieces.items():
+        whole = torch.cat(parts) if len(parts) > 1 else parts[0]
+        if whole.shape == own[ours].shape:
+            result.tensors[ours] = whole
+    return result
+
+
+def _is_same(one: Tensor, other: Tensor) -> bool:
+    """Bit for bit; not-a-number equals itself."""
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    return torch.equal(*(t.contiguous().reshape(-1).view(torch.uint8) for t in (one, other)))
+
+
+def _first(names: Iterable[str]) -> str:
+    return ", ".join(_cut(list(names)))
+
+
+def _cut(texts: list[str]) -> list[str]:
+    """The first ten, and how many more there are."""
+    more = len(texts) - LISTED
+    return [*texts[:LISTED], f"and {more} more"] if more > 0 else texts
 
 
 def write_weights(file: Path, tensors: Mapping[str, Tensor], belongs_to: dict[str, Any]) -> None:
@@ -70,12 +203,12 @@ def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
     try:
         with safe_open(file, framework="pt") as opened:
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
-            shapes = {name: tuple(each.get_shape()) for name, each in slices.items()}
-            strange = [name for name, each in slices.items() if "F" not in each.get_dtype()]
+            shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
+            other = [name for name, part in slices.items() if "F" not in part.get_dtype()]
     except (SafetensorError, OSError) as error:
         raise DataError(f"{file}: not readable as safetensors: {error}") from None
-    if strange:
-        raise DataError(f"{file}: {strange[0]} is not floating point.")
+    if other:
+        raise DataError(f"{file}: {other[0]} is not floating point.")
     if not shapes:
         raise DataError(f"{file}: it holds no tensors.")
     return shapes

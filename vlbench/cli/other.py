@@ -87,15 +87,20 @@ def score(
 
     In percent; metrics of captions x 100.
     """
-    from vlbench.metrics.official_files import KARPATHY_SPLIT, Files, score_files
-    from vlbench.metrics.per_example_file import check_place, write_scores
+    from vlbench.metrics.official import (
+        KARPATHY_SPLIT,
+        Files,
+        check_per_example,
+        score_files,
+        write_per_example,
+    )
 
     files = Files(predictions, annotations, questions, choices, variant, karpathy, split)
     if per_example is not None:
-        check_place(per_example, (*files[:4], karpathy))
+        check_per_example(per_example, files)
     scores, taken = score_files(task, files)
     if per_example is not None:
-        write_scores(per_example, scores.scores)
+        write_per_example(per_example, scores.scores)
     if json:
         print_document(scores.as_json(task, taken, per_example))
         return
@@ -134,9 +139,7 @@ def import_checkpoint(
     from vlbench.backbones import backbone_row, build_backbone
     from vlbench.cards import find_tasks, load_method, resolve_method
     from vlbench.checkpoints.authors import authors_names, spelt
-    from vlbench.checkpoints.matching import match
-    from vlbench.checkpoints.reading import read_state
-    from vlbench.checkpoints.weights import write_weights
+    from vlbench.checkpoints.weights import match, read_state, write_weights
     from vlbench.data.fingerprint import file_hash
     from vlbench.techniques.adapt import adapt
     from vlbench.tensors import unique_state

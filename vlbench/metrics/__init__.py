@@ -1,4 +1,4 @@
-"""The official metrics: a table of names, and how to get the function behind one.
+"""The official metrics: a table of names, what a metric returns, and what metrics share.
 
 A metric takes the official annotations and the predicted texts, both by example id, and returns
 `Scored`.
@@ -6,42 +6,63 @@ A metric takes the official annotations and the predicted texts, both by example
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import cast
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
 
-from vlbench.errors import UsageError, nearest
-from vlbench.metrics.scored import Metric
+from vlbench.errors import DataError, UsageError, nearest
 from vlbench.outside import load
 
+Annotations = Mapping[str, Mapping[str, Any]]
+Predictions = Mapping[str, str]
+
 METRICS = {
-    "accuracy": "vlbench.metrics.accuracy:score",
+    "accuracy": "vlbench.metrics.labels:accuracy",
     "captions": "vlbench.metrics.captions:score",
     "gqa": "vlbench.metrics.gqa:score",
-    "nlvr2": "vlbench.metrics.nlvr2:score",
-    "value-captions": "vlbench.metrics.value_captions:score",
+    "nlvr2": "vlbench.metrics.labels:nlvr2",
+    "value-captions": "vlbench.metrics.captions:score_value",
     "vqa": "vlbench.metrics.vqa:score",
     "vqa-2021": "vlbench.metrics.vqa:score_2021",
 }
 FOR_VALIDATION = {
     "captions": "vlbench.metrics.captions:score_without_meteor",
-    "value-captions": "vlbench.metrics.value_captions:score_without_meteor",
+    "value-captions": "vlbench.metrics.captions:score_value_without_meteor",
 }
 """Cheaper versions for the epochs in between."""
-REQUIREMENTS = {
-    "captions": "vlbench.metrics.java:require_java",
-    "value-captions": "vlbench.metrics.java:require_java",
-}
-"""What has to be there before training starts, so that it is not missed after it."""
-AHEAD = {
-    "captions": "vlbench.metrics.captions:one_meteor",
-    "value-captions": "vlbench.metrics.captions:one_meteor",
-}
-"""What a metric can start before there are answers to score."""
+NEEDS_JAVA = ("captions", "value-captions")
+LISTED = 10
+"""How many ids or faults a message lists."""
+
+
+class Group(NamedTuple):
+    """Accuracy of one kind of example, in percent, and the number of examples."""
+
+    accuracy: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The scores of one set of predictions, unrounded."""
+
+    metrics: dict[str, float]
+    """Metric -> value in percent (CIDEr x 100)."""
+    per_example: dict[str, float]
+    """Example id -> score: 0 to 1 for accuracies, the image's CIDEr for captions."""
+    groups: dict[str, dict[str, Group]] = field(default_factory=dict)
+    """Kind of grouping ("answer_type") -> group ("yes/no") -> accuracy and count."""
+    undefined: dict[str, str] = field(default_factory=dict)
+    """Metric -> why it says nothing of these examples; `metrics` may have its official value."""
+
+
+Metric = Callable[[Annotations, Predictions], Scored]
 
 
 def load_metric(name: str, validation: bool = False) -> Metric:
-    """The metric of that name, or at "module:function"; `validation`: its cheaper version."""
+    """Return the metric of that name or "module:function"; `validation`: its cheaper version."""
     target = METRICS.get(name, name)
     if validation:
         target = FOR_VALIDATION.get(name, target)
@@ -56,15 +77,66 @@ def load_metric(name: str, validation: bool = False) -> Metric:
 
 
 def require_metric(name: str) -> None:
-    """Raise a MissingError now if this metric could not be computed here later."""
-    if name in REQUIREMENTS:
-        load(name, REQUIREMENTS[name])()
+    """Raise a MissingError now, before training, if this metric could not be computed after it."""
+    if name in NEEDS_JAVA:
+        from vlbench.metrics.java import require_java
+
+        require_java()
 
 
 @contextmanager
 def started_ahead(names: Iterable[str]) -> Iterator[None]:
-    """While it lasts, what these metrics need runs, once for all of them."""
+    """Run METEOR within the block, once for all of these metrics that need it."""
     with ExitStack() as stack:
-        for target in sorted({AHEAD[name] for name in names if name in AHEAD}):
-            stack.enter_context(load(target)(at_once=True))
+        if any(name in NEEDS_JAVA for name in names):
+            from vlbench.metrics.captions import one_meteor
+
+            stack.enter_context(one_meteor(at_once=True))
         yield
+
+
+def check_ids(
+    wanted: Iterable[str], predictions: Predictions, extra_allowed: bool = False
+) -> Sequence[str]:
+    """Return the wanted ids in order; DataError unless every one has a prediction."""
+    ids = list(wanted)
+    if not ids:
+        raise DataError("There is nothing to score: no annotation was given.")
+    missing = [example for example in ids if example not in predictions]
+    if missing:
+        raise DataError(
+            f"No prediction for {len(missing)} of {len(ids)} examples: {listed(missing)}."
+        )
+    known = set(ids)
+    extra = [] if extra_allowed else [example for example in predictions if example not in known]
+    if extra:
+        raise DataError(f"{len(extra)} predictions have no annotation: {listed(extra)}.")
+    return ids
+
+
+def listed(ids: Sequence[str], between: str = ", ") -> str:
+    """The first ten ids and the number of the others, for a message."""
+    more = [f"and {len(ids) - LISTED} more"] if len(ids) > LISTED else []
+    return between.join([*ids[:LISTED], *more])
+
+
+def mean(values: Iterable[float]) -> float:
+    """Plain mean of one value or more."""
+    numbers = list(values)
+    return sum(numbers) / len(numbers)
+
+
+def percent(values: Iterable[float]) -> float:
+    """100 x the mean of scores in 0 to 1."""
+    return 100 * mean(values)
+
+
+def grouped(scores: Mapping[str, float], names: Mapping[str, object]) -> dict[str, Group]:
+    """Accuracy per group, sorted; `names` maps an example to its group, or to None."""
+    members: dict[Any, list[float]] = defaultdict(list)
+    for example, score in scores.items():
+        if names.get(example) is not None:
+            members[names[example]].append(score)
+    return {
+        str(name): Group(percent(members[name]), len(members[name])) for name in sorted(members)
+    }

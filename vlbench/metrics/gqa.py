@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from vlbench.errors import DataError
-from vlbench.metrics.scored import (
+from vlbench.metrics import (
     Annotations,
     Predictions,
     Scored,
@@ -41,7 +41,7 @@ def score(annotations: Annotations, predictions: Predictions) -> Scored:
 
 def scored_questions(questions: Annotations) -> list[str]:
     """The balanced questions: all others enter consistency only."""
-    return [each for each in questions if questions[each].get("isBalanced", True)]
+    return [qid for qid in questions if questions[qid].get("isBalanced", True)]
 
 
 def evaluate(
@@ -57,23 +57,32 @@ def evaluate(
     """
     balanced = scored_questions(questions)
     check_ids(balanced, predictions, extra_allowed=True)
-    scores = {each: _is_correct(each, questions, predictions) for each in balanced}
+    scores = {qid: _is_correct(qid, questions, predictions) for qid in balanced}
+    consistency, note = _consistency({**(others or {}), **questions}, predictions, scores)
+    types = {qid: _type(questions[qid], "structural") for qid in balanced}
+    binary = [scores[qid] for qid, kind in types.items() if kind not in (None, "query")]
+    opened = [scores[qid] for qid, kind in types.items() if kind == "query"]
     metrics = {
         "accuracy": percent(scores.values()),
-        **_binary_and_open(questions, scores),
-        "consistency": _consistency({**(others or {}), **questions}, predictions, scores),
+        "binary": percent(binary) if binary else None,
+        "open": percent(opened) if opened else None,
+        "consistency": consistency,
         "validity": _among(questions, predictions, balanced, choices, "valid"),
         "plausibility": _among(questions, predictions, balanced, choices, "plausible"),
         "distribution": _distribution(questions, predictions, balanced),
     }
     known = {name: value for name, value in metrics.items() if value is not None}
-    return Scored(known, scores, _groups(questions, scores), _undefined(questions, scores))
+    groups = {
+        name: grouped(scores, {qid: group_of(questions[qid]) for qid in scores})
+        for name, group_of in GROUPS.items()
+    }
+    return Scored(known, scores, groups, {"consistency": note} if note else {})
 
 
-def _is_correct(each: str, questions: Annotations, predictions: Predictions) -> float:
-    if "answer" not in questions[each]:
-        raise DataError(f"Question {each}: the annotation has no answer.")
-    return float(predictions[each] == questions[each]["answer"])
+def _is_correct(qid: str, questions: Annotations, predictions: Predictions) -> float:
+    if "answer" not in questions[qid]:
+        raise DataError(f"Question {qid}: the annotation has no answer.")
+    return float(predictions[qid] == questions[qid]["answer"])
 
 
 def _type(question: Mapping[str, Any], kind: str) -> str | None:
@@ -81,51 +90,27 @@ def _type(question: Mapping[str, Any], kind: str) -> str | None:
     return None if value is None else str(value)
 
 
-def _binary_and_open(
-    questions: Annotations, scores: Mapping[str, float]
-) -> dict[str, float | None]:
-    kinds: dict[str, list[float]] = {"binary": [], "open": []}
-    for each, value in scores.items():
-        structural = _type(questions[each], "structural")
-        if structural is not None:
-            kinds["open" if structural == "query" else "binary"].append(value)
-    return {name: percent(values) if values else None for name, values in kinds.items()}
-
-
 def _consistency(
     questions: Annotations, predictions: Predictions, scores: Mapping[str, float]
-) -> float | None:
-    """Mean accuracy on what a right answer entails; None unless all of that was answered.
+) -> tuple[float | None, str]:
+    """Mean accuracy on what a right answer entails, and why that says nothing of these answers.
 
-    Entailed questions may be unbalanced: this needs the file of all questions.
+    None unless all of that was answered. Entailed questions may be unbalanced: this needs the file
+    of all questions.
     """
-    entailed = _entailed(questions, scores)
-    right = [others for each, others in entailed.items() if scores[each] and others]
-    needed = {other for others in right for other in others}
-    if not any(entailed.values()) or not needed <= questions.keys() & predictions.keys():
-        return None
-    means = [
-        mean(_is_correct(other, questions, predictions) for other in others) for others in right
-    ]
-    return percent(means) if means else 0.0
-
-
-def _entailed(questions: Annotations, scores: Mapping[str, float]) -> dict[str, list[str]]:
-    """Question -> the others that a right answer to it entails."""
-    return {
-        each: [other for other in questions[each].get("entailed") or () if other != each]
-        for each in scores
+    entailed = {
+        qid: [other for other in questions[qid].get("entailed") or () if other != qid]
+        for qid in scores
     }
-
-
-def _undefined(questions: Annotations, scores: Mapping[str, float]) -> dict[str, str]:
-    """Why consistency cannot be computed, though every prediction that it needs is there."""
-    entailed = _entailed(questions, scores)
     if not any(entailed.values()):
-        return {"consistency": "no question entails another; officially 0.00"}
-    if not any(entailed[each] for each in scores if scores[each]):
-        return {"consistency": "no answer that entails others is right; officially 0.00"}
-    return {}
+        return None, "no question entails another; officially 0.00"
+    right = [others for qid, others in entailed.items() if scores[qid] and others]
+    if not right:
+        return 0.0, "no answer that entails others is right; officially 0.00"
+    if not {other for others in right for other in others} <= questions.keys() & predictions.keys():
+        return None, ""
+    means = [mean(_is_correct(qid, questions, predictions) for qid in others) for others in right]
+    return percent(means), ""
 
 
 def _among(
@@ -139,14 +124,14 @@ def _among(
     if choices is None:
         return None
     hits = []
-    for each in balanced:
-        if "Common" in (_type(questions[each], "detailed") or ""):
+    for qid in balanced:
+        if "Common" in (_type(questions[qid], "detailed") or ""):
             allowed: Iterable[str] = COMMON_CHOICES
-        elif each in choices and kind in choices[each]:
-            allowed = choices[each][kind]
+        elif qid in choices and kind in choices[qid]:
+            allowed = choices[qid][kind]
         else:
-            raise DataError(f"Question {each}: the choices have no '{kind}' answers for it.")
-        hits.append(float(predictions[each] in allowed))
+            raise DataError(f"Question {qid}: the choices have no '{kind}' answers for it.")
+        hits.append(float(predictions[qid] in allowed))
     return percent(hits)
 
 
@@ -156,11 +141,11 @@ def _distribution(
     """Chi square of the answers per group, weighted by the group's size; None without groups."""
     gold: dict[str, Counter[str]] = defaultdict(Counter)
     predicted: dict[str, Counter[str]] = defaultdict(Counter)
-    for each in balanced:
-        group = (questions[each].get("groups") or {}).get("global")
+    for qid in balanced:
+        group = (questions[qid].get("groups") or {}).get("global")
         if group is not None:
-            gold[group][questions[each]["answer"]] += 1
-            predicted[group][predictions[each]] += 1
+            gold[group][questions[qid]["answer"]] += 1
+            predicted[group][predictions[qid]] += 1
     if not gold:
         return None
     weighted = 0.0
@@ -168,16 +153,6 @@ def _distribution(
         chi_square = sum((predicted[group][text] - n) ** 2 / n for text, n in counts.items())
         weighted += chi_square * counts.total()
     return weighted / sum(counts.total() for counts in gold.values()) / 100
-
-
-def _groups(questions: Annotations, scores: Mapping[str, float]) -> dict[str, Any]:
-    names: dict[str, dict[str, object]] = {
-        "structural": {each: _type(questions[each], "structural") for each in scores},
-        "semantic": {each: _type(questions[each], "semantic") for each in scores},
-        "steps": {each: _steps(questions[each]) for each in scores},
-        "words": {each: _words(questions[each]) for each in scores},
-    }
-    return {kind: grouped(scores, members) for kind, members in names.items()}
 
 
 def _steps(question: Mapping[str, Any]) -> int | None:
@@ -189,3 +164,11 @@ def _steps(question: Mapping[str, Any]) -> int | None:
 
 def _words(question: Mapping[str, Any]) -> int | None:
     return len(question["question"].split()) if question.get("question") else None
+
+
+GROUPS: dict[str, Callable[[Mapping[str, Any]], object]] = {
+    "structural": lambda question: _type(question, "structural"),
+    "semantic": lambda question: _type(question, "semantic"),
+    "steps": _steps,
+    "words": _words,
+}

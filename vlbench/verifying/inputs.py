@@ -28,7 +28,7 @@ from vlbench.data.example import Example
 from vlbench.data.prepare import PreparedTask, prepare
 from vlbench.errors import DataError, MissingError, VlbenchError
 from vlbench.files import text_lines
-from vlbench.metrics.scored import Scored
+from vlbench.metrics import Scored
 from vlbench.running.inputs import data_root, features_read, wanted_features
 from vlbench.running.plan import weights_hash_of
 from vlbench.running.scoring import majority_scored

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 from vlbench.cards.task import TaskCard
 from vlbench.data.example import Example
 from vlbench.errors import DataError, MissingError, RunFailed, VlbenchError
-from vlbench.metrics import METRICS
-from vlbench.metrics.scored import Scored
+from vlbench.metrics import METRICS, Scored
 from vlbench.running.folder import RunFolder
 from vlbench.running.keeper import CURVE_STEPS
 from vlbench.running.record import references

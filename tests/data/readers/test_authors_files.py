@@ -12,7 +12,7 @@ from vlbench.data.readers.nlvr import NLVR2
 from vlbench.data.readers.vqav2 import VQAv2
 from vlbench.errors import DataError, MissingError
 from vlbench.metrics import gqa as gqa_metric
-from vlbench.metrics import nlvr2 as nlvr2_metric
+from vlbench.metrics import labels as nlvr2_metric
 from vlbench.metrics import vqa as vqa_metric
 
 KARPATHY = "vqa/karpathy_val.json"
@@ -183,7 +183,7 @@ def test_nlvr2_from_the_authors_lists_is_scored_as_the_official_files_are(nlvr_l
     assert [example.targets for example in examples] == [{"false": 1.0}, {"true": 1.0}]
     assert examples[0].images == ("dev-812-1-img0", "dev-812-1-img1")
     annotations = {example.id: example.annotation for example in examples}
-    scored = nlvr2_metric.score(annotations, {"dev-812-1-0": "false", "dev-812-1-1": "false"})
+    scored = nlvr2_metric.nlvr2(annotations, {"dev-812-1-0": "false", "dev-812-1-1": "false"})
     assert scored.metrics == {"accuracy": 50.0, "consistency": 50.0}
 
 

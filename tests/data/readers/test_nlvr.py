@@ -6,7 +6,7 @@ from PIL import Image
 from vlbench.data.images import find_pictures, open_image
 from vlbench.data.readers.nlvr import NLVR, NLVR2
 from vlbench.errors import DataError, MissingError
-from vlbench.metrics.nlvr2 import score
+from vlbench.metrics.labels import nlvr2 as score
 
 
 def test_training_takes_every_order_of_the_boxes_and_validation_the_first(nlvr) -> None:

@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
 from vlbench.errors import DataError, MissingError, UsageError
 from vlbench.metrics import captions
 from vlbench.metrics.java import require_java
-from vlbench.metrics.official_files import TASKS, Files, FileScore, score_files
+from vlbench.metrics.official import (
+    TASKS,
+    Files,
+    FileScore,
+    check_per_example,
+    score_files,
+    write_per_example,
+)
 
 Write = Callable[[str, object], Path]
 
@@ -564,3 +572,42 @@ def test_value_captions_are_scored_in_ascii(
     with pytest.raises(StopIteration):
         score("tvc", write("results", results), write("gold", gold))
     assert asked == [{"3": ["caf   x", " !"]}, {"3": " t "}]
+
+
+SCORES = {"cider": {"07": 12.5, "8": 0.1 + 0.2}, "bleu_1": {"8": 1.0, "07": 0.0}}
+ROWS = [
+    {"id": "07", "cider": 12.5, "bleu_1": 0.0},
+    {"id": "8", "cider": 0.30000000000000004, "bleu_1": 1.0},
+]
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+def test_json_lines_hold_an_example_each(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "new" / f"scores{suffix}"
+    write_per_example(path, SCORES)
+    assert [json.loads(line) for line in path.read_text().splitlines()] == ROWS
+
+
+def test_parquet_holds_a_row_per_example(tmp_path: Path) -> None:
+    write_per_example(tmp_path / "scores.parquet", SCORES)
+    assert parquet.read_table(tmp_path / "scores.parquet").to_pylist() == ROWS
+
+
+def test_a_name_that_tells_no_format_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"scores\.csv: cannot tell the format\. JSON Lines"):
+        check_per_example(Path("scores.csv"), Files(Path("a"), Path("b")))
+
+
+def test_a_file_that_is_read_is_never_overwritten(tmp_path: Path) -> None:
+    read = tmp_path / "results.json"
+    with pytest.raises(UsageError, match="would be overwritten"):
+        check_per_example(
+            tmp_path / "." / "results.json", Files(Path("a"), Path("b"), karpathy=read)
+        )
+    check_per_example(tmp_path / "scores.json", Files(read, Path("b")))
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"--per-example .*Cannot be written: .*file is a file"):
+        write_per_example(tmp_path / "file" / "scores.json", SCORES)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from vlbench.errors import DataError
-from vlbench.metrics import accuracy
-from vlbench.metrics.nlvr2 import score
+from vlbench.metrics.labels import accuracy
+from vlbench.metrics.labels import nlvr2 as score
 
 LABELS = {
     "dev-1-0-0": "True",
@@ -44,7 +44,7 @@ def test_a_faulty_record_is_named() -> None:
 
 def test_plain_accuracy_needs_no_identifier() -> None:
     annotations = {"1572-0": {"label": "true"}, "9-3": {"label": "false"}}
-    scored = accuracy.score(annotations, {"1572-0": "True", "9-3": "maybe"})
+    scored = accuracy(annotations, {"1572-0": "True", "9-3": "maybe"})
     assert scored.metrics == {"accuracy": 50}
 
 

@@ -1,0 +1,126 @@
+"""What encoders share: pixels of one size, normalised, and weights in a folder or the hub's cache.
+
+Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from pickle import UnpicklingError
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from torch import Tensor
+
+from vlbench.data.fingerprint import file_hash
+from vlbench.errors import MissingError
+
+BICUBIC = Image.Resampling.BICUBIC
+BROKEN = (OSError, ValueError, RuntimeError, KeyError, EOFError, UnpicklingError, SafetensorError)
+"""What reading a file of other weights, or of none, raises."""
+
+
+class GridEncoder(ABC):
+    """A network of square pictures: patches of whole pictures, embeddings of cropped frames.
+
+    Shapes: B pictures, S pixels a side, N patches of width C, F the width of an embedding.
+    """
+
+    name: str
+    hash: str
+    device: str
+    side: int
+    tokens: int
+    width: int
+    frame_width: int
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    @abstractmethod
+    def _patches(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, N, C), row-major."""
+
+    @abstractmethod
+    def _embedding(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, F)."""
+
+    @torch.inference_mode()
+    def encode(self, images: list[Image.Image]) -> np.ndarray:
+        """Pictures -> (B, N, C) float32."""
+        pixels = normalised([squeezed(image, self.side) for image in images], self.mean, self.std)
+        features: np.ndarray = self._patches(pixels.to(self.device)).cpu().numpy()
+        return features
+
+    @torch.inference_mode()
+    def encode_frames(self, images: list[Image.Image]) -> np.ndarray:
+        """Frames -> (B, F) float32."""
+        pixels = normalised([centred(image, self.side) for image in images], self.mean, self.std)
+        features: np.ndarray = self._embedding(pixels.to(self.device)).cpu().numpy()
+        return features
+
+
+def squeezed(image: Image.Image, side: int) -> Image.Image:
+    """The whole picture as a square: its aspect is not kept, as VL-Adapter's authors have it."""
+    return image if image.size == (side, side) else image.resize((side, side), BICUBIC)
+
+
+def centred(image: Image.Image, side: int) -> Image.Image:
+    """The square in the middle, after the short side became `side`: HERO's features of frames."""
+    short = min(image.size)
+    width, height = (int(side * length / short) for length in image.size)
+    if image.size != (width, height):
+        image = image.resize((width, height), BICUBIC)
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    return image.crop((left, top, left + side, top + side))
+
+
+def unit_pixels(images: Sequence[Image.Image]) -> Tensor:
+    """B pictures of one size -> (B, 3, height, width) in 0..1."""
+    stacked = np.stack([np.asarray(image, dtype=np.uint8) for image in images])
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255
+
+
+def normalised(
+    images: Sequence[Image.Image], mean: Sequence[float], std: Sequence[float]
+) -> Tensor:
+    """B pictures of one size -> (B, 3, height, width): (value in 0..1 - mean) / std."""
+    values = unit_pixels(images)
+    return (values - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+
+
+def weights_folder(encoder: str, source: str, given: Path | None) -> Path:
+    """The folder `given`, else the cached one of `source`, a name on the Hugging Face hub."""
+    if given is not None:
+        if not given.is_dir():
+            raise MissingError(f"--weights {given}: no such folder.")
+        return given
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(source, local_files_only=True))
+    except (LocalEntryNotFoundError, OSError):
+        raise MissingError(
+            f"The weights of the encoder '{encoder}' are not on this machine. Get them with "
+            f"`hf download {source}` where there is a network, or name the folder that holds "
+            "them with --weights."
+        ) from None
+
+
+def weights_file(folder: Path, names: Sequence[str]) -> Path:
+    """The first of these files that exists."""
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise MissingError(f"{folder}: no weights there; looked for {', '.join(names)}.")
+
+
+def weights_hash(files: Iterable[Path], preprocessing: str) -> str:
+    """sha256 over the files, and over how pictures are prepared."""
+    parts = [*map(file_hash, files), preprocessing]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
