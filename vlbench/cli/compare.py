@@ -17,7 +17,7 @@ from vlbench.hints import results_option
 from vlbench.out import check_out, write_out
 
 if TYPE_CHECKING:
-    from vlbench.leaderboard.compared import Pair
+    from vlbench.leaderboard.compare import Pair
     from vlbench.leaderboard.gate import Gate
 
 
@@ -73,9 +73,9 @@ def compare(
     from vlbench.backbones import BACKBONES
     from vlbench.cli.selectors import numbers
     from vlbench.leaderboard import gate as gates
-    from vlbench.leaderboard.boards import Filters
+    from vlbench.leaderboard.compare import both_sides
+    from vlbench.leaderboard.load import Filters
     from vlbench.leaderboard.results import left_out
-    from vlbench.leaderboard.sides import both_sides
 
     places = (tasks or (), backbone or (), edition or (), include or ())
     filters = Filters(*places, BACKBONES, seeds=numbers(seeds) if seeds else ())
@@ -123,11 +123,17 @@ def _write(
     pairs: list[Pair], gate: Gate | None, reason: str, format: Format, out: Path | None
 ) -> None:
     """Print the comparison, or write it to a file; the reason is why there is none."""
-    from vlbench.leaderboard.compare_items import compare_json
-    from vlbench.leaderboard.compare_text import compare_markdown, compare_text, tables
-    from vlbench.leaderboard.github import SUMMARY, append_summary, workflow_commands
-    from vlbench.leaderboard.junit import as_junit
-    from vlbench.leaderboard.report import print_tables
+    from vlbench.leaderboard.compare_formats import (
+        SUMMARY,
+        append_summary,
+        as_junit,
+        compare_json,
+        compare_markdown,
+        compare_text,
+        workflow_commands,
+    )
+    from vlbench.leaderboard.compare_formats import compare_sheets as tables
+    from vlbench.leaderboard.formats import print_tables
 
     console = stdout_console()
     if format is Format.TABLE and out is None and (reason or console.is_terminal):

@@ -14,7 +14,7 @@ from vlbench.leaderboard.plots import Quantity
 from vlbench.out import check_out
 
 if TYPE_CHECKING:
-    from vlbench.leaderboard.summary import Board
+    from vlbench.leaderboard.board import Board
 
 plot = typer.Typer(
     help="Draw results: score against cost, training curves.",
@@ -119,8 +119,8 @@ def _boards(
 ) -> list[Board]:
     """The boards of the runs that the filters leave; `damaged` is as in `read_results`."""
     from vlbench.backbones import BACKBONES
-    from vlbench.leaderboard.boards import Filters, read_boards
     from vlbench.leaderboard.examples import Examples
+    from vlbench.leaderboard.load import Filters, read_boards
 
     filters = Filters(
         tasks or (), backbone or (), edition or (), include or (), BACKBONES, method or ()

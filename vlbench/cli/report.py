@@ -13,8 +13,8 @@ from vlbench.errors import DataError, UsageError
 from vlbench.out import check_out, write_out
 
 if TYPE_CHECKING:
-    from vlbench.leaderboard.paper_rows import PaperPart
-    from vlbench.leaderboard.summary import Board
+    from vlbench.leaderboard.board import Board
+    from vlbench.leaderboard.paper import PaperPart
 
 
 class Format(StrEnum):
@@ -84,9 +84,9 @@ def report(
     if max_trainable is not None and not 0 <= max_trainable <= 100:
         raise UsageError(f"--max-trainable {max_trainable:g}: should be a percentage, 0 to 100.")
     from vlbench.backbones import BACKBONES
-    from vlbench.leaderboard.boards import Filters, read_boards
     from vlbench.leaderboard.examples import Examples
-    from vlbench.leaderboard.report import paper_parts
+    from vlbench.leaderboard.load import Filters, read_boards
+    from vlbench.leaderboard.paper import paper_parts
     from vlbench.leaderboard.results import left_out
 
     filters = Filters(
@@ -129,7 +129,7 @@ def _write(
     papers: list[PaperPart],
 ) -> None:
     """Print the report, or write it to a file."""
-    from vlbench.leaderboard import report as reports
+    from vlbench.leaderboard import formats as reports
 
     console = stdout_console()
     if format is Format.JSON:
