@@ -13,7 +13,7 @@ from vlbench.errors import MissingError
 from vlbench.leaderboard.board import AVERAGE
 from vlbench.leaderboard.compare import Item, Pair, Side, count_compared
 from vlbench.leaderboard.formats import as_markdown, as_text, escape
-from vlbench.leaderboard.gate import Fault, Gate
+from vlbench.leaderboard.gate import Gate
 from vlbench.leaderboard.statistics import LEVEL
 from vlbench.leaderboard.tables import (
     NONE,
@@ -37,6 +37,7 @@ MOST = 10
 """GitHub's runner shows so many annotations of a kind; the summary has all."""
 COUNTED = {"tests": "testcase", "failures": "failure", "errors": "error"}
 """JUnit's attributes, with the elements that each counts."""
+PLACE = ("backbone", "suite", "edition", "scope", "limit")
 HEADINGS = (
     Heading("task"),
     Heading("A", "%"),
@@ -75,10 +76,19 @@ def compare_json(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> 
 
     Numbers are unrounded. The reason says why there are no items, and is null where there are.
     """
+    outcome = gate and {
+        "max_drop": gate.max_drop,
+        "is_passed": gate.is_passed,
+        "compared": gate.compared,
+        "faults": [
+            {**_named(fault.pair, fault.item), "kind": fault.kind, "text": fault.text}
+            for fault in gate.faults
+        ],
+    }
     document = {
         "schema": SCHEMA,
         "items": [_item(pair, item) for pair in pairs for item in pair.items],
-        "gate": _gate(gate) if gate else None,
+        "gate": outcome,
         "level": LEVEL,
         "reason": reason or None,
         "places": [
@@ -121,8 +131,17 @@ def as_junit(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> str:
     root = Element("testsuites", name="vlbench compare")
     for pair, table in zip(pairs, compare_sheets(pairs), strict=True):
         suite = SubElement(root, "testsuite", name=table.title)
+        board = pair.board
+        place = f"vlbench.{board.suite}.{board.backbone}.{board.edition}.{board.scope}"
         for item in pair.items:
-            _case(suite, pair, item, faults.get(id(item)))
+            case = SubElement(suite, "testcase", classname=place, name=item.metric, time="0")
+            if fault := faults.get(id(item)):
+                failure = SubElement(case, "failure", message=fault.text, type=fault.kind)
+                failure.text = in_words(item)
+            elif item.tested is None:
+                SubElement(case, "skipped", message=in_words(item))
+            else:
+                SubElement(case, "system-out").text = in_words(item)
         _count(suite, skipped="skipped")
         SubElement(suite, "system-out").text = "\n".join(table.notes)
     if not count_compared(pairs):
@@ -211,62 +230,51 @@ def _interval(item: Item) -> str:
 
 def _notes(pair: Pair, tests: int) -> Iterator[str]:
     """What was not comparable and why, the test, and what the numbers stand on."""
-    refused = [] if pair.missing else [item for item in pair.items if item.tested is None]
-    yield from (f"{item.task}: not comparable: {item.reason}." for item in refused)
-    yield from [f"Not comparable: {pair.missing}."] if pair.missing else []
-    compared = [item for item in pair.items if item.tested]
-    if compared:
-        yield "Percent (CIDEr x 100); mean over seeds."
-        yield _test_note(compared, tests)
-        if any(item.tested and 1 in item.tested.n_seeds for item in compared):
-            yield ONE_SEED
-    yield from _side_notes("A", pair.a)
-    yield from _side_notes("B", pair.b)
-    if compared:
-        yield data_note(pair.board, has_counts=False, tasks=[item.task for item in compared])
-    if pair.a and pair.b and pair.a.row.facts["card_hash"] != pair.b.row.facts["card_hash"]:
-        same = pair.a.row.method == pair.b.row.method and pair.a.row.settings == pair.b.row.settings
-        if same:
-            yield "The cards of A and B differ: the method or a task has changed in between."
-
-
-def _test_note(compared: Sequence[Item], tests: int) -> str:
+    a, b = pair.a, pair.b
     names: dict[str, list[str]] = {}
-    for item in compared:
+    for item in pair.items:
         if item.tested:
             names.setdefault(item.tested.name, []).append(item.task)
-    used = "; ".join(
-        test if len(names) == 1 else f"{test} ({', '.join(tasks)})" for test, tasks in names.items()
-    )
-    return (
-        f"Test: {used}; two-sided; p is Holm-adjusted over the {tests} tests of this comparison, "
-        f"and a difference is shown below {LEVEL:g}, where the simultaneous 95 % interval leaves "
-        "out 0."
-    )
-
-
-def _side_notes(name: str, side: Side | None) -> Iterator[str]:
-    if side is None:
-        return
-    runs = [run for run in side.board.runs if run.key in side.row.runs.values()]
-    seeds = joined(side.row.seeds)
-    code = counted(run.facts["code_version"] for run in runs)
-    yield f"{name}: {side.row.label} of {side.folder}, seeds {seeds}, code {code}."
-    begin = f"{side.row.label}, "
-    yield from (f"{name}: {note}" for note in side.board.notes if note.startswith(begin))
+        elif not pair.missing:
+            yield f"{item.task}: not comparable: {item.reason}."
+    if pair.missing:
+        yield f"Not comparable: {pair.missing}."
+    if names:
+        used = [f"{name} ({', '.join(tasks)})" for name, tasks in names.items()]
+        yield "Percent (CIDEr x 100); mean over seeds."
+        yield (
+            f"Test: {'; '.join(used if len(used) > 1 else names)}; two-sided; p is Holm-adjusted "
+            f"over the {tests} tests of this comparison, and a difference is shown below {LEVEL:g},"
+            " where the simultaneous 95 % interval leaves out 0."
+        )
+        if any(item.tested and 1 in item.tested.n_seeds for item in pair.items):
+            yield ONE_SEED
+    for name, side in (("A", a), ("B", b)):
+        if side:
+            label, seeds = side.row.label, joined(side.row.seeds)
+            runs = [run for run in side.board.runs if run.key in side.row.runs.values()]
+            code = counted(run.facts["code_version"] for run in runs)
+            yield f"{name}: {label} of {side.folder}, seeds {seeds}, code {code}."
+            notes = [note for note in side.board.notes if note.startswith(f"{label}, ")]
+            yield from (f"{name}: {note}" for note in notes)
+    if names:
+        tasks = [item.task for item in pair.items if item.tested]
+        yield data_note(pair.board, has_counts=False, tasks=tasks)
+    same = a and b and (a.row.method, a.row.settings) == (b.row.method, b.row.settings)
+    if a and b and same and a.row.facts["card_hash"] != b.row.facts["card_hash"]:
+        yield "The cards of A and B differ: the method or a task has changed in between."
 
 
 def _item(pair: Pair, item: Item) -> dict[str, Any]:
     tested = item.tested
+    low, high = item.interval or (None, None)
     return {
-        **_place(pair),
-        "task": item.task,
-        "metric": item.metric,
+        **_named(pair, item),
         "verdict": item.verdict,
         "reason": item.reason or None,
         "difference": tested.difference if tested else None,
-        "low": item.interval[0] if item.interval else None,
-        "high": item.interval[1] if item.interval else None,
+        "low": low,
+        "high": high,
         "level": item.level if tested else None,
         "p": tested.p if tested else None,
         "p_holm": item.p_holm,
@@ -277,9 +285,9 @@ def _item(pair: Pair, item: Item) -> dict[str, Any]:
     }
 
 
-def _place(pair: Pair) -> dict[str, Any]:
-    names = ("backbone", "suite", "edition", "scope", "limit")
-    return {name: getattr(pair.board, name) for name in names}
+def _named(pair: Pair, item: Item) -> dict[str, Any]:
+    place = {name: getattr(pair.board, name) for name in PLACE}
+    return {**place, "task": item.task, "metric": item.metric}
 
 
 def _side(
@@ -298,24 +306,6 @@ def _side(
         "value": value,
         "runs": {str(seed): row.runs[seed] for seed in seeds or row.seeds},
         "data_fingerprint": ground.data_fingerprint if ground else None,
-    }
-
-
-def _gate(gate: Gate) -> dict[str, Any]:
-    return {
-        "max_drop": gate.max_drop,
-        "is_passed": gate.is_passed,
-        "compared": gate.compared,
-        "faults": [
-            {
-                **_place(fault.pair),
-                "task": fault.item.task,
-                "metric": fault.item.metric,
-                "kind": fault.kind,
-                "text": fault.text,
-            }
-            for fault in gate.faults
-        ],
     }
 
 
@@ -345,19 +335,6 @@ def _commands(
 
 def _data(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _case(suite: Element, pair: Pair, item: Item, fault: Fault | None) -> None:
-    board = pair.board
-    place = f"{board.suite}.{board.backbone}.{board.edition}.{board.scope}"
-    case = SubElement(suite, "testcase", classname=f"vlbench.{place}", name=item.metric, time="0")
-    said = in_words(item)
-    if fault:
-        SubElement(case, "failure", message=fault.text, type=fault.kind).text = said
-    elif item.tested is None:
-        SubElement(case, "skipped", message=said)
-    else:
-        SubElement(case, "system-out").text = said
 
 
 def _count(element: Element, **others: str) -> None:

@@ -113,7 +113,7 @@ def _width(table: Table, console: Console) -> int:
 def _rich_table(sheet: Sheet, layout: Layout) -> Table:
     right = layout.gap - 1  # the box itself puts one character between columns
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, right, 0, 0))
-    headings = [_broken(each) if layout.is_broken else each for each in sheet.headings]
+    headings = list(map(_broken, sheet.headings)) if layout.is_broken else sheet.headings
     for index, heading in enumerate(headings):
         head = Text(heading.name, style="bold")
         if heading.unit:

@@ -96,16 +96,16 @@ def gate(pairs: Sequence[Pair], max_drop: float) -> Gate:
     return Gate(max_drop, count_compared(pairs), faults)
 
 
-def refuse(pairs: Sequence[Pair], found: Gate | None) -> None:
+def refuse(pairs: Sequence[Pair], outcome: Gate | None) -> None:
     """Raise the error with its exit code where nothing was compared or the gate has a fault."""
     if not count_compared(pairs):
         missing = "; ".join(pair.missing for pair in pairs if pair.missing)
         why = f": {missing}." if missing else "; the reasons stand beside each task."
         raise NothingToReport(f"Nothing could be compared{why}")
-    if found and found.faults:
-        n = len(found.faults)
+    if outcome and outcome.faults:
+        n = len(outcome.faults)
         what = "number does" if n == 1 else "numbers do"
-        raise WorseThanAllowed(f"The gate failed: {n} {what} not pass; {found.rule}.")
+        raise WorseThanAllowed(f"The gate failed: {n} {what} not pass; {outcome.rule}.")
 
 
 def points(value: float, format: str = "g") -> str:

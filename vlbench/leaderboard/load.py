@@ -20,6 +20,7 @@ from vlbench.leaderboard.results import read_results
 EDITIONS = ("mini", "full")
 SCOPES = ("smoke",)
 """Scopes that a report leaves out unless they are included."""
+_Selected = tuple[pd.DataFrame, Sequence[str], Mapping[str, Sequence[str]], bool]
 
 
 class Filters(NamedTuple):
@@ -39,19 +40,6 @@ class Filters(NamedTuple):
     """The column to order the rows by; empty: the average."""
 
 
-class Selected(NamedTuple):
-    """What the filters leave."""
-
-    rows: pd.DataFrame
-    """Of all methods."""
-    methods: Sequence[str]
-    """The methods to show; empty: all."""
-    suites: Mapping[str, Sequence[str]]
-    """The tasks of each suite, as far as they are to be shown."""
-    is_part: bool
-    """Whether these are not all of a suite's."""
-
-
 def read_boards(
     results: Path,
     filters: Filters,
@@ -63,11 +51,11 @@ def read_boards(
     With `examples` they have tie groups. Those and the baselines are of all rows, so a method's
     marks do not depend on which others are shown. `damaged` is as in `read_results`.
     """
-    selected = select(read_results(results, damaged), results, filters)
-    boards = summarise(selected.rows, selected.suites, selected.is_part)
+    rows, methods, suites, is_part = select(read_results(results, damaged), results, filters)
+    boards = summarise(rows, suites, is_part)
     if examples is not None:
         boards = [with_ties(board, examples) for board in boards]
-    shown = [_only(board, selected.methods, filters.max_trainable) for board in boards]
+    shown = [_only(board, methods, filters.max_trainable) for board in boards]
     shown = [board for board in shown if board.rows]
     if not shown:
         least = min(_trainable(row) for board in boards for row in board.rows)
@@ -78,8 +66,11 @@ def read_boards(
     return _sorted(shown, filters.sort) if filters.sort else shown
 
 
-def select(results: pd.DataFrame, folder: Path, filters: Filters) -> Selected:
-    """Select results; an unknown name or an empty rest is an error.
+def select(results: pd.DataFrame, folder: Path, filters: Filters) -> _Selected:
+    """Select rows of all methods; an unknown name or an empty rest is an error.
+
+    Returns them with the methods to show (empty: all), the tasks of each suite, as far as they are
+    to be shown, and whether these are not all of a suite's.
 
     A task that is no suite of its own in the results is shown alone out of the suites that have it.
     """
@@ -101,7 +92,7 @@ def select(results: pd.DataFrame, folder: Path, filters: Filters) -> Selected:
     if rows.empty or (methods and not rows["method"].isin(methods).any()):
         raise NothingToReport(_empty(results, folder, {**wanted, "method": methods}))
     suites = {name: (suite,) for name in set(rows["suite"])} if is_part else suite_tasks()
-    return Selected(rows, methods, suites, is_part)
+    return rows, methods, suites, is_part
 
 
 def suite_tasks() -> dict[str, Sequence[str]]:
