@@ -304,15 +304,12 @@ def _family_sheet(board: Board, task: str, metric: str, families: list[str]) -> 
         mean, floor = row.stat(metric, family).mean, majority(family)
         return Cell(number(mean), "", mean is not None and floor is not None and mean <= floor)
 
-    examples = [
-        Cell(
-            number(
-                family.n_examples if (family := board.families.get((metric, name))) else None,
-                digits=0,
-            )
-        )
-        for name in names
-    ]
+    counts = {
+        name: family.n_examples
+        for (other, name), family in board.families.items()
+        if other == metric
+    }
+    examples = [Cell(number(counts.get(name), digits=0)) for name in names]
     floors = [Cell(number(majority(name))) for name in names]
     if len(board.rows) > len(families):
         headings = [Heading("method"), *(Heading(name or "all", "%") for name in names)]
