@@ -8,17 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from vlbench.leaderboard.compare import compare
-from vlbench.leaderboard.compared import Item, Side
-from vlbench.leaderboard.examples import Examples
-from vlbench.leaderboard.markdown import markdown_sheet
-from vlbench.leaderboard.marks import AVERAGE
-from vlbench.leaderboard.report import sheets
+from vlbench.leaderboard.board import AVERAGE, Board, Row, summarise
+from vlbench.leaderboard.compare import Item, Side, compare
+from vlbench.leaderboard.examples import Examples, with_ties
+from vlbench.leaderboard.formats import markdown_sheet
+from vlbench.leaderboard.load import suite_tasks
 from vlbench.leaderboard.results import read_results
-from vlbench.leaderboard.selection import suite_tasks
 from vlbench.leaderboard.statistics import LEVEL, Test, holm, holm_levels
-from vlbench.leaderboard.summary import Board, Row, summarise
-from vlbench.leaderboard.ties import with_ties
+from vlbench.leaderboard.tables import sheets
 
 HOME = Path(__file__).resolve().parents[1]
 RESULTS = HOME / "results" / "mini"

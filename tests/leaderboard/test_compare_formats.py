@@ -12,16 +12,21 @@ import pytest
 
 from tests.leaderboard.scored import N, right, write_image_text, write_run
 from vlbench.errors import MissingError
-from vlbench.leaderboard.compare_items import compare_json
-from vlbench.leaderboard.compare_sheets import compare_sheets, in_words, p_value, points
-from vlbench.leaderboard.compare_text import compare_markdown, compare_text
-from vlbench.leaderboard.compared import Pair
-from vlbench.leaderboard.gate import gate
-from vlbench.leaderboard.github import append_summary, workflow_commands
-from vlbench.leaderboard.junit import as_junit
-from vlbench.leaderboard.numbers import MINUS
-from vlbench.leaderboard.report import as_markdown, as_text
-from vlbench.leaderboard.sides import Filters, both_sides
+from vlbench.leaderboard.compare import Filters, Pair, both_sides
+from vlbench.leaderboard.compare_formats import (
+    append_summary,
+    as_junit,
+    compare_json,
+    compare_markdown,
+    compare_sheets,
+    compare_text,
+    in_words,
+    p_value,
+    workflow_commands,
+)
+from vlbench.leaderboard.formats import as_markdown, as_text
+from vlbench.leaderboard.gate import Gate, gate, points
+from vlbench.leaderboard.tables import MINUS
 
 COUNTS = {"name", "tests", "failures", "errors", "time"}
 JUNIT = {
@@ -78,7 +83,7 @@ def unescaped(text: str) -> str:
 
 
 def test_the_table_has_a_line_per_task_and_says_what_it_stands_on(pairs: list[Pair]) -> None:
-    text = as_text(compare_sheets(pairs, ["Gate: closed."]))
+    text = as_text(compare_sheets(pairs, Gate(1.0, 0, [])))
     lines = [re.sub(r"  +", "|", plain(line)) for line in text.splitlines()]
     assert any(line.startswith("vqav2 accuracy|33.3|83.3|-50.0|-") for line in lines)
     assert any(line.startswith("nlvr2 accuracy|66.7|66.7|0.0|") for line in lines)
@@ -96,7 +101,7 @@ def test_the_table_has_a_line_per_task_and_says_what_it_stands_on(pairs: list[Pa
         "old) has no runs of nlvr.\n",
     ):
         assert said in text
-    assert text.endswith("Gate: closed.\n")
+    assert text.endswith("Gate: nothing could be compared, which never passes.\n")
 
 
 def test_the_notes_name_the_test(pairs: list[Pair]) -> None:
@@ -211,7 +216,7 @@ def test_the_summary_is_added_to_what_the_job_has(pairs: list[Pair], tmp_path: P
     append_summary(file, pairs, found)
     text = file.read_text("utf-8")
     assert text.startswith("# Before\n### compacter (A) against compacter of ")
-    assert text == f"# Before\n{as_markdown(compare_sheets(pairs, found.notes))}\n"
+    assert text == f"# Before\n{as_markdown(compare_sheets(pairs, found))}\n"
     assert text.count("\n### ") == 2 and "- Gate failed" in text
 
 

@@ -22,7 +22,7 @@ from vlbench.errors import CardError, UsageError
 
 if TYPE_CHECKING:
     from vlbench.config import Config
-    from vlbench.leaderboard import boards
+    from vlbench.leaderboard.load import Filters
     from vlbench.running.launchers import Resources
     from vlbench.running.plan import Selection
     from vlbench.training.parts import MaxBatch
@@ -197,10 +197,10 @@ class BoardOptions:
     ] = None
     results: Results = Path("results")
 
-    def filters(self, methods: list[str] | None = None, **more: Any) -> boards.Filters:
+    def filters(self, methods: list[str] | None = None, **more: Any) -> Filters:
         """The options as `read_boards` takes them."""
         from vlbench.backbones import BACKBONES
-        from vlbench.leaderboard.boards import Filters
+        from vlbench.leaderboard.load import Filters
 
         chosen = (self.tasks or (), self.backbone or (), self.edition or (), self.include or ())
         return Filters(*chosen, BACKBONES, methods or (), **more)

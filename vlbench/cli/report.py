@@ -18,10 +18,10 @@ from vlbench.leaderboard.plots import Quantity
 from vlbench.out import check_out, write_out
 
 if TYPE_CHECKING:
-    from vlbench.leaderboard.compared import Pair
+    from vlbench.leaderboard.board import Board
+    from vlbench.leaderboard.compare import Pair
     from vlbench.leaderboard.gate import Gate
-    from vlbench.leaderboard.paper_rows import PaperPart
-    from vlbench.leaderboard.summary import Board
+    from vlbench.leaderboard.paper import PaperPart
 
 
 class ReportFormat(StrEnum):
@@ -89,9 +89,9 @@ def report(
         raise UsageError("--no-media is an option of --format html; leave it away.")
     if max_trainable is not None and not 0 <= max_trainable <= 100:
         raise UsageError(f"--max-trainable {max_trainable:g}: should be a percentage, 0 to 100.")
-    from vlbench.leaderboard.boards import read_boards
     from vlbench.leaderboard.examples import Examples
-    from vlbench.leaderboard.report import paper_parts
+    from vlbench.leaderboard.load import read_boards
+    from vlbench.leaderboard.paper import paper_parts
 
     filters = options.filters(method, max_trainable=max_trainable, sort=sort)
     damaged: list[DataError] = []
@@ -129,7 +129,7 @@ def _write_report(
     papers: list[PaperPart],
 ) -> None:
     """Print the report, or write it to a file."""
-    from vlbench.leaderboard import report as reports
+    from vlbench.leaderboard import formats as reports
 
     console = stdout_console()
     if format is ReportFormat.JSON:
@@ -194,7 +194,7 @@ def compare(
     if out is not None:
         check_out(out)
     from vlbench.leaderboard import gate as gates
-    from vlbench.leaderboard.sides import both_sides
+    from vlbench.leaderboard.compare import both_sides
 
     filters = options.filters(seeds=numbers(seeds) if seeds else ())
     nothing: NothingToReport | None = None
@@ -230,15 +230,21 @@ def _write_comparison(
     pairs: list[Pair], gate: Gate | None, reason: str, format: CompareFormat, out: Path | None
 ) -> None:
     """Print the comparison, or write it to a file; the reason is why there is none."""
-    from vlbench.leaderboard.compare_items import compare_json
-    from vlbench.leaderboard.compare_text import compare_markdown, compare_text, tables
-    from vlbench.leaderboard.github import SUMMARY, append_summary, workflow_commands
-    from vlbench.leaderboard.junit import as_junit
-    from vlbench.leaderboard.report import print_tables
+    from vlbench.leaderboard.compare_formats import (
+        SUMMARY,
+        append_summary,
+        as_junit,
+        compare_json,
+        compare_markdown,
+        compare_sheets,
+        compare_text,
+        workflow_commands,
+    )
+    from vlbench.leaderboard.formats import print_tables
 
     console = stdout_console()
     if format is CompareFormat.TABLE and out is None and (reason or console.is_terminal):
-        print_tables(tables(pairs, gate), console)  # the reason goes to stderr
+        print_tables(compare_sheets(pairs, gate), console)  # the reason goes to stderr
         return
     writers = {
         CompareFormat.JSON: compare_json,
@@ -350,8 +356,8 @@ def _boards(
     is_tied: bool = False,
 ) -> list[Board]:
     """The boards of the runs that the filters leave; `damaged` is as in `read_results`."""
-    from vlbench.leaderboard.boards import read_boards
     from vlbench.leaderboard.examples import Examples
+    from vlbench.leaderboard.load import read_boards
 
     examples = Examples(options.results, damaged) if is_tied else None
     return read_boards(options.results, options.filters(methods), examples, damaged)

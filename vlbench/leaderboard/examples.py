@@ -1,9 +1,16 @@
-"""What each run scored on each test example, from the predictions beside its results."""
+"""Scores of each run on each test example, and which rows of a board they do not tell apart.
+
+Tie groups stand in place of ranks. Down a column by its means, the best row and those behind it
+form group 1, up to the first that is significantly different from it, after Holm's correction over
+the rows it is tested against. That one begins group 2, and so on: a row that scatters much ties
+with nothing that stands above a row which is known to be worse.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,18 +19,19 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from vlbench.errors import DataError
-from vlbench.leaderboard.parquet import read_parquet
-from vlbench.leaderboard.statistics import RowScores
-from vlbench.leaderboard.summary import Row
+from vlbench.leaderboard.board import AVERAGE, Board, Row
+from vlbench.leaderboard.results import read_parquet
+from vlbench.leaderboard.statistics import LEVEL, RowScores, holm, p_values
 
 NLVR2_IMAGE = re.compile(r"(.+-\d+)-\d+-img[01]")
 """`split-set-pair-img0`: the pairs of a set, and its sentences, share pictures and wording."""
+Ids = npt.NDArray[np.str_]
 
 
 class Scores(NamedTuple):
     """A run's scores on the test examples of a task, in the order of the ids."""
 
-    ids: npt.NDArray[np.str_]
+    ids: Ids
     """(n,), sorted."""
     values: npt.NDArray[np.float64]
     """(n,): the task's main metric is 100 times their mean."""
@@ -39,7 +47,7 @@ class Examples:
         self.folder = folder
         self._damaged = [] if damaged is None else damaged
         self._scores: dict[tuple[str, str], Scores] = {}
-        self._clusters: dict[str, tuple[npt.NDArray[np.str_], npt.NDArray[np.intp]]] = {}
+        self._clusters: dict[str, tuple[Ids, npt.NDArray[np.intp]]] = {}
 
     def scores(self, key: str, task: str) -> Scores:
         """Return the scores of run `key` on `task`; DataError where no file of them is readable."""
@@ -87,12 +95,10 @@ class Examples:
         return RowScores.of(matrices, clusters)
 
 
-Tested = tuple[str, int, npt.NDArray[np.str_]]
-"""A row's label, one of its seeds, and the ids of the examples it was tested on."""
-
-
-def refuse_other_examples(task: str, one: Tested, other: Tested) -> None:
-    """Raise DataError where two runs were tested on different examples."""
+def refuse_other_examples(
+    task: str, one: tuple[str, int, Ids], other: tuple[str, int, Ids]
+) -> None:
+    """Raise DataError where two runs, as (label, seed, ids), were tested on different examples."""
     if not same_ids(one[2], other[2]):
         count = len(np.setxor1d(one[2], other[2]))
         raise DataError(
@@ -101,7 +107,7 @@ def refuse_other_examples(task: str, one: Tested, other: Tested) -> None:
         )
 
 
-def same_ids(a: npt.NDArray[np.str_], b: npt.NDArray[np.str_]) -> bool:
+def same_ids(a: Ids, b: Ids) -> bool:
     """Return whether two runs have the same examples."""
     return a is b or np.array_equal(a, b)
 
@@ -125,6 +131,87 @@ def read_clusters(file: Path) -> npt.NDArray[np.intp]:
     ]
     clusters = np.unique(np.array(names, dtype=np.str_), return_inverse=True)[1]
     return clusters[np.argsort(ids, kind="stable")]
+
+
+def with_ties(board: Board, examples: Examples) -> Board:
+    """Return the board with the tie groups of its rows and a note on the test."""
+    if sum(bool(row.runs) for row in board.rows) < 2:
+        return board
+    faults: dict[str, str] = {}
+    columns = {metric: [task] for task, metric in board.mains.items()}
+    if len(board.mains) > 1:
+        columns[AVERAGE] = list(board.mains)
+    testable = {task: _testable(board, task, examples, faults) for task in board.mains}
+    ties: dict[str, dict[str, int]] = {row.label: {} for row in board.rows}
+    for column, tasks in columns.items():
+        rows = [
+            (-mean, row.label, row)
+            for row in board.rows
+            if all(row.label in testable[task] for task in tasks)
+            and (mean := row.stat(column).mean) is not None
+        ]
+        rows.sort(key=lambda entry: entry[:2])
+        scores = {label: examples.row_scores(row, tasks) for _, label, row in rows}
+        for label, group in tie_groups(scores).items():
+            ties[label][column] = group
+    marked = [replace(row, ties=ties[row.label]) for row in board.rows]
+    return replace(board, rows=marked, notes=[*board.notes, *_notes(marked, faults)])
+
+
+def tie_groups(rows: Mapping[str, RowScores]) -> dict[str, int]:
+    """Return the group of each row, from 1; rows come best first."""
+    groups: dict[str, int] = {}
+    left = list(rows)
+    number = 0
+    while left:
+        number += 1
+        best, *others = left
+        p = holm(p_values(rows[best], [rows[label] for label in others]).tolist()) if others else []
+        first = next((n for n, value in enumerate(p) if value < LEVEL), len(others))
+        groups |= dict.fromkeys([best, *others[:first]], number)
+        left = others[first:]
+    return groups
+
+
+def _testable(board: Board, task: str, examples: Examples, faults: dict[str, str]) -> set[str]:
+    """The labels of the rows whose runs were all tested on the first row's examples of a task."""
+    labels: set[str] = set()
+    first = None
+    for row in board.rows:
+        if not row.stat(board.mains[task]).n:
+            continue
+        try:
+            ids = [examples.scores(key, task).ids for key in row.runs.values()]
+            examples.clusters(next(iter(row.runs.values())), task)
+        except DataError:
+            faults.setdefault(row.label, f"no readable predictions of {task}")
+            continue
+        first = ids[0] if first is None else first
+        if all(same_ids(seed_ids, first) for seed_ids in ids):
+            labels.add(row.label)
+        else:
+            faults.setdefault(row.label, f"other {task} examples than the first row")
+    return labels
+
+
+def _notes(rows: Sequence[Row], faults: Mapping[str, str]) -> list[str]:
+    """What was tested, with how many seeds, and what was not."""
+    notes = []
+    tested = [row for row in rows if row.ties]
+    if tested:
+        seeds = ", seeds unpaired (Welch)" if any(len(row.runs) > 1 for row in tested) else ""
+        notes.append(
+            f"Test: Student's t against the highest mean, examples paired{seeds}; 5 % after Holm's "
+            "correction (docs/statistics.md)."
+        )
+    single = [row.label for row in tested if len(row.runs) == 1]
+    if single:
+        who = "All rows" if len(single) == len(tested) else ", ".join(single)
+        notes.append(f"{who}: one seed, so compared as these trained weights, not as other seeds.")
+    for fault in sorted(set(faults.values())):
+        labels = [label for label, reason in faults.items() if reason == fault]
+        notes.append(f"Not tested, {fault}: {', '.join(labels)}.")
+    return notes
 
 
 def _read(file: Path, columns: dict[str, pa.DataType]) -> pa.Table:

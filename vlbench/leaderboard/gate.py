@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from vlbench.errors import NothingToReport, UsageError, WorseThanAllowed
-from vlbench.leaderboard.compare_sheets import place, points
-from vlbench.leaderboard.compared import Item, Pair
-from vlbench.leaderboard.marks import AVERAGE
+from vlbench.leaderboard.board import AVERAGE
+from vlbench.leaderboard.compare import Item, Pair, count_compared
+from vlbench.leaderboard.tables import title
 
 
 class Fault(NamedTuple):
@@ -29,12 +29,12 @@ class Fault(NamedTuple):
             return f"{self.item.task} {self.kind}: {self.item.reason}"
         drop = f"dropped by {points(-self.item.tested.difference, '.1f')}"
         seeds = f"lost: seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
-        said = [drop] * (self.kind == "dropped") + [seeds] * bool(self.seeds)
-        return f"{self.item.task} {', '.join(said)}"
+        parts = [drop] * (self.kind == "dropped") + [seeds] * bool(self.seeds)
+        return f"{self.item.task} {', '.join(parts)}"
 
 
 class Gate(NamedTuple):
-    """What the gate found."""
+    """Outcome of the gate."""
 
     max_drop: float
     """In points."""
@@ -44,16 +44,14 @@ class Gate(NamedTuple):
 
     @property
     def is_passed(self) -> bool:
-        """Whether something was compared and nothing was found."""
+        """Whether something was compared and no fault is there."""
         return self.compared > 0 and not self.faults
 
     @property
     def rule(self) -> str:
         """What is allowed."""
-        return (
-            f"a significant drop of more than {points(self.max_drop)}, or a lost number or seed, "
-            "fails"
-        )
+        drop = points(self.max_drop)
+        return f"a significant drop of more than {drop}, or a lost number or seed, fails"
 
     @property
     def notes(self) -> list[str]:
@@ -62,12 +60,15 @@ class Gate(NamedTuple):
             return ["Gate: nothing could be compared, which never passes."]
         if self.is_passed:
             return [f"Gate passed: {self.compared} compared; {self.rule}."]
-        several = len({place(fault.pair) for fault in self.faults}) > 1
-        found = [
-            f"{fault.text} ({place(fault.pair)})." if several else f"{fault.text}."
-            for fault in self.faults
+        places = [title(fault.pair.board) for fault in self.faults]
+        several = len(set(places)) > 1
+        return [
+            f"Gate failed: {self.rule}.",
+            *(
+                f"{fault.text} ({place})." if several else f"{fault.text}."
+                for fault, place in zip(self.faults, places, strict=True)
+            ),
         ]
-        return [f"Gate failed: {self.rule}.", *found]
 
 
 def check_max_drop(max_drop: float) -> None:
@@ -77,15 +78,17 @@ def check_max_drop(max_drop: float) -> None:
 
 
 def gate(pairs: Sequence[Pair], max_drop: float) -> Gate:
-    """What of the comparison does not pass."""
+    """Find what of the comparison does not pass."""
     faults: list[Fault] = []
     for pair in pairs:
         for item in pair.items:
             if item.tested is None:
-                was_there = pair.b is not None and pair.b.has(item.metric)
-                faults += [Fault(pair, item, "lost")] if was_there else []
+                has_b = pair.b is not None and pair.b.has(item.metric)
+                faults += [Fault(pair, item, "lost")] if has_b else []
                 continue
-            lost = _lost_seeds(pair, item)
+            lost: tuple[int, ...] = ()  # a seed lost on a task is lost to the average too
+            if pair.b is not None and item.metric != AVERAGE:
+                lost = tuple(sorted(pair.b.seeds(item.metric) - set(item.seeds_a)))
             if item.is_shown and item.tested.difference < -max_drop:
                 faults.append(Fault(pair, item, "dropped", lost))
             elif lost:
@@ -93,25 +96,18 @@ def gate(pairs: Sequence[Pair], max_drop: float) -> Gate:
     return Gate(max_drop, count_compared(pairs), faults)
 
 
-def _lost_seeds(pair: Pair, item: Item) -> tuple[int, ...]:
-    """The seeds of B's value of a task that A lacks; those of the average are told so."""
-    if pair.b is None or item.metric == AVERAGE:
-        return ()
-    return tuple(sorted(pair.b.seeds(item.metric) - set(item.seeds_a)))
-
-
-def count_compared(pairs: Sequence[Pair]) -> int:
-    """How many numbers were compared."""
-    return sum(item.tested is not None for pair in pairs for item in pair.items)
-
-
-def refuse(pairs: Sequence[Pair], found: Gate | None) -> None:
-    """End with the exit code that says so where nothing was compared or the gate found a fault."""
+def refuse(pairs: Sequence[Pair], outcome: Gate | None) -> None:
+    """Raise the error with its exit code where nothing was compared or the gate has a fault."""
     if not count_compared(pairs):
         missing = "; ".join(pair.missing for pair in pairs if pair.missing)
         why = f": {missing}." if missing else "; the reasons stand beside each task."
         raise NothingToReport(f"Nothing could be compared{why}")
-    if found and found.faults:
-        n = len(found.faults)
+    if outcome and outcome.faults:
+        n = len(outcome.faults)
         what = "number does" if n == 1 else "numbers do"
-        raise WorseThanAllowed(f"The gate failed: {n} {what} not pass; {found.rule}.")
+        raise WorseThanAllowed(f"The gate failed: {n} {what} not pass; {outcome.rule}.")
+
+
+def points(value: float, format: str = "g") -> str:
+    """Format a number of points, as it was typed or in another format."""
+    return f"{value:{format}} point{'' if value == 1 else 's'}"

@@ -31,50 +31,44 @@ RACY_NS = 2_000_000_000
 
 
 class Part(NamedTuple):
-    """A run's rows, and what its file looked like when they were read."""
+    """A run's rows, and size and time of its file when they were read."""
 
     size: int
     changed_ns: int
     rows: pa.Table
 
 
-class Look(NamedTuple):
-    """A file's size and time, as they were when it was looked at, before it is read."""
+class Stamp(NamedTuple):
+    """Size and time of a file before it is read."""
 
     size: int
     changed_ns: int
     is_young: bool
-    """Another write may leave the same size and time."""
+    """Whether another write may leave the same size and time."""
 
     @classmethod
-    def at(cls, file: Path) -> Look:
-        """Look at a file now: the clock first, so that nothing later seems old."""
+    def of(cls, file: Path) -> Stamp:
+        """Read the stamp of a file: the clock first, so that nothing later seems old."""
         now = time.time_ns()
-        told = file.stat()
-        return cls(told.st_size, told.st_mtime_ns, told.st_mtime_ns > now - RACY_NS)
-
-    def shows(self, part: Part | None) -> bool:
-        """Whether the file is the one that the part was read from."""
-        return part is not None and (part.size, part.changed_ns) == (self.size, self.changed_ns)
+        stat = file.stat()
+        return cls(stat.st_size, stat.st_mtime_ns, stat.st_mtime_ns > now - RACY_NS)
 
     def part(self, rows: pa.Table) -> Part:
-        """What was read after this look; a file that was too young has no time to be known by."""
+        """Make the part of rows read after this stamp; a young file gets no time to match."""
         return Part(self.size, 0 if self.is_young else self.changed_ns, rows)
 
 
 def load(folder: Path) -> dict[str, Part]:
-    """What is known of a results folder's runs, by the names of their folders."""
+    """Read what is known of a results folder's runs, by the names of their folders."""
     try:
         table = pq.read_table(index_file(folder))
-        told = json.loads(table.schema.metadata[METADATA])
-        if told["version"] != VERSION:
+        header = json.loads(table.schema.metadata[METADATA])
+        table = table.replace_schema_metadata(None)
+        if header["version"] != VERSION or not table.schema.equals(result_schema()):
             return {}
         parts, start = {}, 0
-        bare = table.replace_schema_metadata(None)
-        if not bare.schema.equals(result_schema()):
-            return {}
-        for name, size, changed_ns, count in told["runs"]:
-            parts[name] = Part(size, changed_ns, bare.slice(start, count))
+        for name, size, changed_ns, count in header["runs"]:
+            parts[name] = Part(size, changed_ns, table.slice(start, count))
             start += count
         return parts if start == table.num_rows else {}
     except (OSError, MissingError, pa.ArrowException, ValueError, KeyError, TypeError):
@@ -84,16 +78,16 @@ def load(folder: Path) -> dict[str, Part]:
 def store(folder: Path, parts: Sequence[tuple[str, Part]]) -> None:
     """Keep the rows of these runs; where that cannot be written, the next report reads them."""
     runs = [(name, part.size, part.changed_ns, part.rows.num_rows) for name, part in parts]
-    told = json.dumps({"version": VERSION, "runs": runs}).encode()
+    header = json.dumps({"version": VERSION, "runs": runs}).encode()
     table = pa.concat_tables([part.rows for _, part in parts]).combine_chunks()
-    kept = table.replace_schema_metadata({METADATA: told})
+    table = table.replace_schema_metadata({METADATA: header})
     with suppress(OSError, MissingError):
         write_atomically(
-            index_file(folder), lambda path: pq.write_table(kept, path), is_flushed=False
+            index_file(folder), lambda path: pq.write_table(table, path), is_flushed=False
         )
 
 
 def index_file(folder: Path) -> Path:
-    """Where a results folder's index lies."""
+    """Path of a results folder's index in the cache."""
     digits = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
     return cache_folder() / "results" / f"{digits}.parquet"

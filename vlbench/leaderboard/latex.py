@@ -11,11 +11,9 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import count
 
-from vlbench.leaderboard.marks import BELOW
-from vlbench.leaderboard.numbers import MINUS, NONE
-from vlbench.leaderboard.sheets import Cell, Sheet
+from vlbench.leaderboard.board import BELOW
+from vlbench.leaderboard.tables import MINUS, NONE, Cell, Sheet
 from vlbench.printable import by_number
 
 HEAD = r"""% Written by vlbench report --format latex; it compiles as it is, with pdflatex.
@@ -63,26 +61,25 @@ WESTERN = "ÆæØøŒœßŁł"
 """Letters besides those with an accent that every font encoding of LaTeX has."""
 
 
-def latex_document(sheets: Sequence[Sheet]) -> str:
-    """A document of a table per sheet."""
+def as_latex(sheets: Sequence[Sheet]) -> str:
+    """Write the tables as a LaTeX document that compiles as it is."""
     tables: dict[str, str] = {}
     for part in (part for sheet in sheets for part in _parts(sheet)):
-        name = re.sub("[^a-z0-9]+", "-", part.label.lower()).strip("-")
-        numbered = (f"{name}-{number}" for number in count(2))
-        label = (
-            name if name not in tables else next(each for each in numbered if each not in tables)
-        )
+        label = name = re.sub("[^a-z0-9]+", "-", part.label.lower()).strip("-")
+        number = 1
+        while label in tables:
+            number += 1
+            label = f"{name}-{number}"
         tables[label] = latex_table(part, label)
     return "\n".join([HEAD, *tables.values(), "\\vlbenchend\n"])
 
 
 def latex_table(sheet: Sheet, label: str) -> str:
-    """A sheet as a floating table with caption, label and notes."""
-    has_tail = [
-        any(row[index].tail for row in _rows(sheet)) for index in range(len(sheet.headings))
-    ]
-    has_tail[0] = False
-    columns = ["l", *("r@{\\,}l" if two else "r" for two in has_tail[1:])]
+    """Write a floating table with caption, label and notes."""
+    rows = [row for section in sheet.sections for row in section]
+    is_double = [any(cell.tail for cell in cells) for cells in zip(*rows, strict=True)]
+    is_double[0] = False
+    columns = ["l", *("r@{\\,}l" if double else "r" for double in is_double[1:])]
     lines = [
         "\\begin{table}[htbp]",
         "\\centering",
@@ -92,18 +89,23 @@ def latex_table(sheet: Sheet, label: str) -> str:
         SHRINK,
         f"\\begin{{tabular}}{{{' '.join(columns)}}}",
         "\\toprule",
-        *_head_lines(sheet, has_tail),
-        *_body_lines(sheet, has_tail),
+        *_head_lines(sheet, is_double),
+        *_body_lines(sheet, is_double),
         "\\bottomrule",
         "\\end{tabular}}",
-        *_note_lines(sheet.notes),
-        "\\end{table}",
     ]
-    return "\n".join(lines) + "\n"
+    if sheet.notes:
+        lines += [
+            "\\par\\smallskip",
+            "\\begin{minipage}{\\linewidth}\\footnotesize\\raggedright",
+            *(f"{escape(note)}\\par" for note in sheet.notes),
+            "\\end{minipage}",
+        ]
+    return "\n".join([*lines, "\\end{table}\n"])
 
 
 def escape(text: str) -> str:
-    """Text that LaTeX prints as it is, whatever signs are in it."""
+    """Escape text so that LaTeX prints it as it is, whatever signs are in it."""
     written = "".join(_sign(sign) for sign in " ".join(text.split()))
     return written.replace("--", "-{}-")  # which would become a dash
 
@@ -136,55 +138,39 @@ def _parts(sheet: Sheet) -> Iterator[Sheet]:
         )
 
 
-def _rows(sheet: Sheet) -> list[Sequence[Cell]]:
-    return [row for section in sheet.sections for row in section]
-
-
-def _head_lines(sheet: Sheet, has_tail: Sequence[bool]) -> list[str]:
+def _head_lines(sheet: Sheet, is_double: Sequence[bool]) -> list[str]:
     """The headings, a word a line, and what they measure below them."""
-    words = [each.name.split() for each in sheet.headings]
+    words = [heading.name.split() for heading in sheet.headings]
     height = max(map(len, words))
     columns = [
-        [*[""] * (height - len(name)), *name, each.unit]
-        for name, each in zip(words, sheet.headings, strict=True)
+        [*[""] * (height - len(name)), *name, heading.unit]
+        for name, heading in zip(words, sheet.headings, strict=True)
     ]
-    found = []
+    lines = []
     for line in zip(*columns, strict=True):
         cells = [
-            f"\\multicolumn{{2}}{{c}}{{{escape(text)}}}" if two else escape(text)
-            for text, two in zip(line, has_tail, strict=True)
+            f"\\multicolumn{{2}}{{c}}{{{escape(text)}}}" if double else escape(text)
+            for text, double in zip(line, is_double, strict=True)
         ]
-        found.append(" & ".join(cells) + r" \\")
-    return found
+        lines.append(" & ".join(cells) + r" \\")
+    return lines
 
 
-def _body_lines(sheet: Sheet, has_tail: Sequence[bool]) -> list[str]:
+def _body_lines(sheet: Sheet, is_double: Sequence[bool]) -> list[str]:
     """The rows, with a rule before each section; names of later sections are in italics."""
-    found = []
+    lines = []
     for index, section in enumerate(sheet.sections):
-        found += ["\\midrule"] if section else []
+        lines += ["\\midrule"] if section else []
         for name, *cells in section:
             label = escape(name.text + name.tail)
-            first = (
-                f"\\textit{{{label}}}" if index else f"{{}}{label}" if label[:1] in "[*" else label
-            )
-            numbers = [_cell(cell, two) for cell, two in zip(cells, has_tail[1:], strict=True)]
-            found.append(" & ".join([first, *numbers]) + r" \\")
-    return found
+            guard = "{}" if label[:1] in "[*" else ""
+            first = f"\\textit{{{label}}}" if index else f"{guard}{label}"
+            numbers = map(_cell, cells, is_double[1:])
+            lines.append(" & ".join([first, *numbers]) + r" \\")
+    return lines
 
 
-def _cell(cell: Cell, two: bool) -> str:
+def _cell(cell: Cell, is_double: bool) -> str:
     text = escape(cell.text)
     number = SIGNS[BELOW] * cell.is_below + (f"\\textbf{{{text}}}" if cell.is_best else text)
-    return f"{number} & {escape(cell.tail.strip())}".rstrip() if two else number
-
-
-def _note_lines(notes: Sequence[str]) -> list[str]:
-    if not notes:
-        return []
-    return [
-        "\\par\\smallskip",
-        "\\begin{minipage}{\\linewidth}\\footnotesize\\raggedright",
-        *(f"{escape(note)}\\par" for note in notes),
-        "\\end{minipage}",
-    ]
+    return f"{number} & {escape(cell.tail.strip())}".rstrip() if is_double else number

@@ -1,4 +1,4 @@
-"""What a run noted while it trained: losses by step, and validation after each epoch."""
+"""Training curves of runs: losses by step, and validation after each epoch."""
 
 from __future__ import annotations
 

@@ -1,19 +1,38 @@
-"""Published rows as data (`results/paper/rows.json`): who printed what, and how it was read."""
+"""Published rows (`results/paper/rows.json`): who printed what, and where it compares with ours.
+
+A difference is formed where the protocols match: the full edition, all of it (no `--limit`), the
+same backbone and suite, the card as it is from scratch, and for each task the metric and the test
+split that the papers report, with as many examples as the official files hold.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from vlbench.errors import MissingError
+
+if TYPE_CHECKING:
+    from vlbench.leaderboard.board import Board
 
 PACKAGE = Path(__file__).resolve().parents[1]
 TRUST = ("VL-Adapter", "VL-PET")
 """Beginnings of a row's paper in the order they are believed; any other paper comes after these.
 VL-PET's table also holds LST's numbers on T5."""
+BACKBONE = "clip-bart"
+"""Whose rows are shown beside a backbone that no paper has."""
+TEST_SPLITS = {
+    "vqav2": ("test",),  # Karpathy test
+    "gqa": ("testdev",),
+    "nlvr2": ("test1",),  # test-P
+    "coco": ("test",),  # Karpathy test
+}
+"""The splits the papers tested on, as our readers call them. The video tasks are not here: papers
+have VALUE's hidden test labels from its server, and vlbench scores the validation split."""
 
 
 class Printed(NamedTuple):
@@ -49,8 +68,28 @@ class PaperRow:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Published:
+    """A published row, and how far the measured row of its method is from it."""
+
+    row: PaperRow
+    differences: Mapping[str, float]
+    """Measured minus published, by main metric and "average"; where they are comparable."""
+
+
+@dataclass(frozen=True)
+class PaperPart:
+    """The published rows to show with a board."""
+
+    rows: Sequence[Published]
+    otherwise: Sequence[str]
+    """What is other there than here; empty: the rows may stand in the same table."""
+    incomparable: Sequence[str]
+    """Tasks whose published numbers are of another split, metric or number of examples."""
+
+
 def paper_file() -> Path:
-    """The file of published rows: that of the checkout, else the copy that the wheel carries."""
+    """Path of the published rows: in the checkout, else the copy that the wheel carries."""
     checkout = PACKAGE.parent
     file = checkout / "results" / "paper" / "rows.json"
     if (checkout / "pyproject.toml").is_file() and file.is_file():
@@ -59,38 +98,111 @@ def paper_file() -> Path:
 
 
 def paper_rows() -> list[PaperRow]:
-    """Every published row, in the file's order."""
+    """Read every published row, in the file's order."""
     file = paper_file()
     try:
         rows: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["rows"]
     except FileNotFoundError:
         raise MissingError(f"{file}: no such file; installing vlbench again mends it") from None
-    return [_row(row) for row in rows]
+    return [
+        PaperRow(**row | {"metrics": {name: Printed(**p) for name, p in row["metrics"].items()}})
+        for row in rows
+    ]
 
 
 def published_percent(method: str, backbone: str, suite: str) -> float | None:
-    """The percentage of trainable parameters printed for a method there; None where none is.
+    """Return the percentage of trainable parameters printed for a method; None where none is.
 
     Where several papers print one, VL-Adapter's own counts, then VL-PET's table (with the rows it
     quotes from LST), then any other; within a paper its main tables before its ablations, then the
     file's order.
     """
     printed = [
-        (trust(row), row.trainable_percent)
+        row
         for row in paper_rows()
         if (row.method, row.backbone, row.suite) == (method, backbone, suite)
         and row.trainable_percent is not None
     ]
-    return min(printed, key=lambda each: each[0])[1] if printed else None
+    return min(printed, key=trust).trainable_percent if printed else None
 
 
 def trust(row: PaperRow) -> tuple[int, bool]:
-    """What rows are sorted by: lower is believed first."""
+    """Sort key of published rows: lower is believed first."""
     paper = row.paper.split(" (")[0]
-    rank = TRUST.index(paper) if paper in TRUST else len(TRUST)
-    return rank, row.kind == "analysis"
+    return TRUST.index(paper) if paper in TRUST else len(TRUST), row.kind == "analysis"
 
 
-def _row(table: dict[str, Any]) -> PaperRow:
-    metrics = {name: Printed(**value) for name, value in table["metrics"].items()}
-    return PaperRow(**{**table, "metrics": metrics})
+def paper_parts(
+    boards: Sequence[Board],
+    methods: Collection[str] | None = None,
+    max_trainable: float | None = None,
+) -> list[PaperPart]:
+    """Find the published rows to show with each board; `methods` None is all."""
+    rows = [row for row in paper_rows() if methods is None or row.method in methods]
+    if max_trainable is not None:
+        rows = [row for row in rows if (row.trainable_percent or math.inf) <= max_trainable]
+    return [published_with(board, rows) for board in boards]
+
+
+def published_parts(
+    boards: Sequence[Board], papers: Sequence[PaperPart]
+) -> Iterator[tuple[Board, PaperPart | None]]:
+    """Pair each board with its published rows, where these are shown."""
+    parts: list[PaperPart | None] = [*papers] or [None] * len(boards)
+    return zip(boards, parts, strict=True)
+
+
+def published_with(board: Board, rows: Sequence[PaperRow]) -> PaperPart:
+    """Find the published rows of the board's suite."""
+    suite = [row for row in rows if row.suite == board.suite and row.method is not None]
+    own = [row for row in suite if row.backbone == board.backbone]
+    otherwise = ["other data"] if board.edition != "full" or board.scope != "complete" else []
+    otherwise += [] if own else ["another backbone"]
+    tasks = {} if otherwise else comparable_tasks(board)
+    methods = [row.method for row in board.rows]
+
+    def key(row: PaperRow) -> tuple[Any, ...]:
+        """Order of the board, then methods it lacks by name; the most believed paper first."""
+        rank = methods.index(str(row.method)) if row.method in methods else len(methods)
+        return rank, str(row.method), *trust(row)
+
+    ranked = sorted(own or [row for row in suite if row.backbone == BACKBONE], key=key)
+    once: list[PaperRow] = []  # a paper may print its method again, in an ablation
+    for row in ranked:
+        same = (row.paper, row.method, row.metrics)
+        if same not in [(other.paper, other.method, other.metrics) for other in once]:
+            once.append(row)
+    return PaperPart(
+        rows=[Published(row, _differences(board, row, tasks)) for row in once],
+        otherwise=otherwise,
+        incomparable=[] if otherwise else [task for task in board.mains if task not in tasks],
+    )
+
+
+def comparable_tasks(board: Board) -> dict[str, str]:
+    """Main metric by task, of the tasks measured on the papers' split, and on all of it."""
+    from vlbench.cards.task import load_task
+
+    comparable = {}
+    for task, metric in board.mains.items():
+        if task not in TEST_SPLITS or task not in board.grounds:
+            continue
+        card = load_task(task)
+        splits = card.splits["full"].test if "full" in card.splits else ()
+        official = sum(card.sizes.get(split, 0) for split in splits)
+        if splits == TEST_SPLITS[task] and board.grounds[task].n_examples == official:
+            comparable[task] = metric
+    return comparable
+
+
+def _differences(board: Board, row: PaperRow, tasks: Mapping[str, str]) -> dict[str, float]:
+    """Differences of the method's card as it is; none where the board has several versions."""
+    measured = [other for other in board.rows if (other.method, other.details) == (row.method, "")]
+    if len(measured) != 1:
+        return {}
+    names = [*tasks.values(), *(["average"] if list(tasks) == list(board.mains) else [])]
+    return {
+        name: mean - row.metrics[name].mean
+        for name in names
+        if name in row.metrics and (mean := measured[0].stat(name).mean) is not None
+    }

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.leaderboard.boards import boards_of
 from tests.leaderboard.builders import image_text
-from vlbench.leaderboard.summary import Board
+from vlbench.leaderboard.board import Board
 
 METHODS = {
     "full": ("full", 1_547_392, 148.5),

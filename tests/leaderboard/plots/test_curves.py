@@ -13,13 +13,13 @@ from tests.leaderboard.boards import METRICS, boards_of
 from tests.leaderboard.builders import image_text, write
 from tests.leaderboard.plots.log_builders import trained, validation, write_log
 from vlbench.errors import NothingToReport
+from vlbench.leaderboard.board import Board, summarise
+from vlbench.leaderboard.load import suite_tasks
 from vlbench.leaderboard.logs import Log
 from vlbench.leaderboard.plots import Quantity
 from vlbench.leaderboard.plots.curves import N_BINS, OTHERS, curves, curves_title, panels, read_logs
 from vlbench.leaderboard.plots.style import LINES, styled
 from vlbench.leaderboard.results import read_results
-from vlbench.leaderboard.selection import suite_tasks
-from vlbench.leaderboard.summary import Board, summarise
 
 NAMES = ("full", "adapter", "lora", "compacter", "bitfit", "lst", "hyperformer", "norms", "frozen")
 

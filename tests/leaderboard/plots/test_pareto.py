@@ -17,10 +17,10 @@ from tests.leaderboard.boards import boards_of, tied
 from tests.leaderboard.builders import image_text, row
 from tests.leaderboard.plots.plot_builders import METHODS, every_method
 from vlbench.errors import NothingToReport
+from vlbench.leaderboard.board import Board
 from vlbench.leaderboard.plots.pareto import pareto, pareto_text, pareto_title
 from vlbench.leaderboard.plots.points import FAMILY_ORDER, find_costs
 from vlbench.leaderboard.plots.style import MARGIN, MARKERS, styled
-from vlbench.leaderboard.summary import Board
 
 ROUNDING = 0.5
 """What letters may be wider in pixels than on paper."""

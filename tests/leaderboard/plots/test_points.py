@@ -12,6 +12,7 @@ import pytest
 from tests.leaderboard.boards import boards_of, tied
 from tests.leaderboard.builders import image_text, row
 from vlbench.errors import UsageError
+from vlbench.leaderboard.board import Board
 from vlbench.leaderboard.plots.points import (
     COSTS,
     FAMILIES,
@@ -24,7 +25,6 @@ from vlbench.leaderboard.plots.points import (
     scored_by,
     with_metric,
 )
-from vlbench.leaderboard.summary import Board
 from vlbench.techniques import TECHNIQUES
 
 (PARAMETERS,) = find_costs("trainable_parameters")

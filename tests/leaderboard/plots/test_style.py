@@ -12,10 +12,10 @@ from PIL import Image
 from tests.leaderboard.boards import boards_of
 from tests.leaderboard.builders import image_text
 from vlbench.errors import UsageError
+from vlbench.leaderboard.board import Board
 from vlbench.leaderboard.plots.pareto import pareto
 from vlbench.leaderboard.plots.points import find_costs
 from vlbench.leaderboard.plots.style import FORMATS, picture_format, save, styled
-from vlbench.leaderboard.summary import Board
 
 SVG = "{http://www.w3.org/2000/svg}"
 

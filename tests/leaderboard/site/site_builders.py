@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from tests.leaderboard.builders import TASKS, write
+from vlbench.leaderboard.board import Board, summarise
 from vlbench.leaderboard.results import read_results
 from vlbench.leaderboard.site import write_site
-from vlbench.leaderboard.summary import Board, summarise
 
 SUITES = {"image-text": list(TASKS)}
 READER = "gqa"

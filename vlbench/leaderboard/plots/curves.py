@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlbench.errors import NothingToReport
+from vlbench.leaderboard.board import AVERAGE, Board, Row
 from vlbench.leaderboard.logs import Log, read_log
-from vlbench.leaderboard.marks import AVERAGE
-from vlbench.leaderboard.notes import code_note, data_note, listed_seeds
 from vlbench.leaderboard.plots import Quantity
-from vlbench.leaderboard.sheets import title
-from vlbench.leaderboard.summary import Board, Row
+from vlbench.leaderboard.tables import code_note, data_note, listed_seeds, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

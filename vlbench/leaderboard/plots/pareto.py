@@ -15,9 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from vlbench.errors import NothingToReport
-from vlbench.leaderboard.marks import AVERAGE
-from vlbench.leaderboard.notes import AVERAGE_NOTE, counted, ground_notes, seeds_note
-from vlbench.leaderboard.numbers import deviation, number, short_metric
+from vlbench.leaderboard.board import AVERAGE, Board
 from vlbench.leaderboard.plots.points import (
     FAMILY_ORDER,
     FLOOR,
@@ -41,8 +39,16 @@ from vlbench.leaderboard.plots.style import (
     draw_blocks,
     log_axis,
 )
-from vlbench.leaderboard.sheets import title
-from vlbench.leaderboard.summary import Board
+from vlbench.leaderboard.tables import (
+    AVERAGE_NOTE,
+    counted,
+    deviation,
+    ground_notes,
+    number,
+    seeds_note,
+    short_metric,
+    title,
+)
 
 WIDTH = 7.0
 """Inches: a page of a paper, or a README. A column is 3.4."""

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vlbench.errors import UsageError, nearest
-from vlbench.leaderboard.marks import AVERAGE, is_best
-from vlbench.leaderboard.summary import Board, Row, Stat
+from vlbench.leaderboard.board import AVERAGE, Board, Row, Stat, is_best
 from vlbench.techniques import JOINED_BY
 
 ALL_COSTS = "all"

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vlbench.leaderboard.marks import AVERAGE, is_best
-from vlbench.leaderboard.numbers import NONE, deviation, number, percent, short_metric
-from vlbench.leaderboard.summary import Board, Row, Stat
+from vlbench.leaderboard.board import AVERAGE, Board, Row, Stat, is_best
+from vlbench.leaderboard.tables import NONE, deviation, number, percent, short_metric
 
 
 @dataclass(frozen=True)

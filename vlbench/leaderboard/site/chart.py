@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vlbench.leaderboard.numbers import deviation, number
+from vlbench.leaderboard.board import Row, Stat
 from vlbench.leaderboard.plots.points import COSTS, Cost, on_frontier, score, scored_by
 from vlbench.leaderboard.scales import Scale, linear_scale, log_scale, short
 from vlbench.leaderboard.site.labels import Box, Label, place_labels
 from vlbench.leaderboard.site.layout import Entry, Place
-from vlbench.leaderboard.summary import Row, Stat
+from vlbench.leaderboard.tables import deviation, number
 
 WIDTH, HEIGHT = 960, 420
 LEFT, TOP, RIGHT, BOTTOM = 56, 18, 20, 52

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vlbench.leaderboard.notes import has_majority
-from vlbench.leaderboard.numbers import NONE, number
 from vlbench.leaderboard.site.cells import (
     COST_COLUMNS,
     Cell,
@@ -18,6 +16,7 @@ from vlbench.leaderboard.site.cells import (
 )
 from vlbench.leaderboard.site.chart import Chart, make_chart
 from vlbench.leaderboard.site.layout import Entry, Layout, Place
+from vlbench.leaderboard.tables import NONE, has_majority, number
 
 TALL = 40
 """Rows from which a table scrolls in a box of its own, below its head."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from vlbench.leaderboard.sheets import Sheet, main_sheet
+from vlbench.leaderboard.board import Board, Row
 from vlbench.leaderboard.site.names import numbered, page_names, slug
-from vlbench.leaderboard.summary import Board, Row
+from vlbench.leaderboard.tables import Sheet, main_sheet
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlbench.errors import DataError
-from vlbench.leaderboard.numbers import number
-from vlbench.leaderboard.runs import Run
+from vlbench.leaderboard.board import Run
 from vlbench.leaderboard.site.cells import (
     COST_COLUMNS,
     Cell,
@@ -25,6 +24,7 @@ from vlbench.leaderboard.site.published import Published, published
 from vlbench.leaderboard.site.samples import choose
 from vlbench.leaderboard.site.source import Shown, Source
 from vlbench.leaderboard.site.specs import command, differing, lines, pretty, said, table
+from vlbench.leaderboard.tables import number
 
 MOST_SAMPLED = 4
 """Rows of a page that show predictions, and their training curve: those with other settings only

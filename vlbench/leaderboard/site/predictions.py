@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from vlbench.errors import DataError
 from vlbench.leaderboard.examples import Scores
-from vlbench.leaderboard.parquet import read_parquet
+from vlbench.leaderboard.results import read_parquet
 from vlbench.leaderboard.site.specs import cut
 
 COLUMNS = ["id", "family", "images", "text", "prediction", "references", "score"]

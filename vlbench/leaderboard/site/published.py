@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from vlbench.leaderboard.marks import AVERAGE
-from vlbench.leaderboard.numbers import number, short_metric
+from vlbench.leaderboard.board import AVERAGE
 from vlbench.leaderboard.paper import PaperRow, Printed
 from vlbench.leaderboard.site.cells import Cell, Column, percent_cell
 from vlbench.leaderboard.site.layout import Layout
+from vlbench.leaderboard.tables import number, short_metric
 
 
 @dataclass(frozen=True)

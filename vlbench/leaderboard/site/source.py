@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.errors import DataError
+from vlbench.leaderboard.board import Board, Run
 from vlbench.leaderboard.examples import Examples
 from vlbench.leaderboard.logs import Log, read_log
 from vlbench.leaderboard.paper import paper_rows
-from vlbench.leaderboard.runs import Run
 from vlbench.leaderboard.site.difficulty import Difficulty, difficulty
 from vlbench.leaderboard.site.folder import SiteFolder
 from vlbench.leaderboard.site.layout import Layout, Place
@@ -19,7 +19,6 @@ from vlbench.leaderboard.site.names import is_plain
 from vlbench.leaderboard.site.pictures import Picture, Pictures
 from vlbench.leaderboard.site.predictions import Prediction
 from vlbench.leaderboard.site.specs import read_spec, task_card
-from vlbench.leaderboard.summary import Board
 
 MOST_KEPT = 300
 """Specs in memory."""

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vlbench.leaderboard.numbers import NONE, number, short_metric
 from vlbench.leaderboard.site.cells import Cell, Column, percent_cell, stat_cell
 from vlbench.leaderboard.site.layout import Entry, Place
 from vlbench.leaderboard.site.predictions import Predictions
 from vlbench.leaderboard.site.source import Shown, Source
 from vlbench.leaderboard.site.specs import lines, said, table
+from vlbench.leaderboard.tables import NONE, number, short_metric
 
 HARDEST = 6
 MOST_ASKED = 30

@@ -13,14 +13,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vlbench import __version__
-from vlbench.leaderboard.marks import BELOW
+from vlbench.leaderboard.board import BELOW, Board
 from vlbench.leaderboard.site.folder import SiteFolder
 from vlbench.leaderboard.site.index_page import make_table
 from vlbench.leaderboard.site.method_page import make_method
 from vlbench.leaderboard.site.published import published
 from vlbench.leaderboard.site.source import Source
 from vlbench.leaderboard.site.task_page import make_task
-from vlbench.leaderboard.summary import Board
 from vlbench.out import writing
 
 HERE = Path(__file__).resolve().parent

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.leaderboard.builders import TASKS, image_text, row, run, write
+from vlbench.leaderboard.board import Board, Stat, summarise
 from vlbench.leaderboard.results import read_results
-from vlbench.leaderboard.summary import Board, Stat, summarise
 
 SUITES = {"image-text": list(TASKS)}
 Rows = list[dict[str, Any]]

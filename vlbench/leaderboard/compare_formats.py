@@ -1,0 +1,344 @@
+"""A comparison in each of its formats: table, Markdown, JSON, GitHub's commands, JUnit's XML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+from vlbench.errors import MissingError
+from vlbench.leaderboard.board import AVERAGE
+from vlbench.leaderboard.compare import Item, Pair, Side, count_compared
+from vlbench.leaderboard.formats import as_markdown, as_text, escape
+from vlbench.leaderboard.gate import Gate
+from vlbench.leaderboard.statistics import LEVEL
+from vlbench.leaderboard.tables import (
+    NONE,
+    Cell,
+    Heading,
+    Sheet,
+    counted,
+    data_note,
+    joined,
+    number,
+    short_metric,
+    signed,
+    title,
+)
+from vlbench.printable import is_unicode, printable_json, printable_lines
+
+SCHEMA = "vlbench.compare/2"
+SUMMARY = "GITHUB_STEP_SUMMARY"
+"""The variable that names the file of the job's summary."""
+MOST = 10
+"""GitHub's runner shows so many annotations of a kind; the summary has all."""
+COUNTED = {"tests": "testcase", "failures": "failure", "errors": "error"}
+"""JUnit's attributes, with the elements that each counts."""
+PLACE = ("backbone", "suite", "edition", "scope", "limit")
+HEADINGS = (
+    Heading("task"),
+    Heading("A", "%"),
+    Heading("B", "%"),
+    Heading("A\N{NO-BREAK SPACE}\N{MINUS SIGN}\N{NO-BREAK SPACE}B", "points"),
+    Heading("interval", "points"),
+    Heading("p", "Holm"),
+    Heading("examples", "x seeds"),
+    Heading("verdict"),
+)
+ONE_SEED = "One seed: what is shown is about these trained weights, not about other seeds."
+
+
+def compare_sheets(pairs: Sequence[Pair], gate: Gate | None = None) -> list[Sheet]:
+    """Make a table per place; the last one ends with the gate's outcome. None of no pairs."""
+    tests = count_compared(pairs)
+    tables = [_sheet(pair, tests) for pair in pairs]
+    if gate and tables:
+        tables[-1] = replace(tables[-1], notes=[*tables[-1].notes, *gate.notes])
+    return tables
+
+
+def compare_text(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> str:
+    """Write the tables as plain text, or the reason why there are none."""
+    return as_text(compare_sheets(pairs, gate)) or f"{printable_lines(reason)}\n"
+
+
+def compare_markdown(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> str:
+    """Write the tables as Markdown, or the reason why there are none."""
+    lines = printable_lines(reason).splitlines()
+    return as_markdown(compare_sheets(pairs, gate)) or "".join(f"{escape(t)}\n" for t in lines)
+
+
+def compare_json(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> str:
+    """Write items, the gate's outcome (null without one), and the notes of each place as JSON.
+
+    Numbers are unrounded. The reason says why there are no items, and is null where there are.
+    """
+    outcome = gate and {
+        "max_drop": gate.max_drop,
+        "is_passed": gate.is_passed,
+        "compared": gate.compared,
+        "faults": [
+            {**_named(fault.pair, fault.item), "kind": fault.kind, "text": fault.text}
+            for fault in gate.faults
+        ],
+    }
+    document = {
+        "schema": SCHEMA,
+        "items": [_item(pair, item) for pair in pairs for item in pair.items],
+        "gate": outcome,
+        "level": LEVEL,
+        "reason": reason or None,
+        "places": [
+            {"title": table.title, "notes": list(table.notes)} for table in compare_sheets(pairs)
+        ],
+    }
+    return printable_json(document) + "\n"
+
+
+def workflow_commands(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> str:
+    """Write GitHub's commands: errors for faults, warnings for what cannot be compared, notices.
+
+    Where there is nothing to compare, the reason is an error. Commands are escaped as the runner
+    unescapes them (the functions of its toolkit): names of methods and paths come from outside,
+    and a line of their own could be a command of their own.
+    """
+    return "".join(
+        f"::{name} title={_data(title).replace(':', '%3A').replace(',', '%2C')}::{_data(text)}\n"
+        for name, title, text in _commands(pairs, gate, reason)
+    )
+
+
+def append_summary(file: Path, pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> None:
+    """Add the tables to the job's summary, or the reason why there are none."""
+    text = compare_markdown(pairs, gate, reason)
+    try:
+        with file.open("a", encoding="utf-8", newline="\n") as summary:
+            summary.write(f"{text}\n")
+    except OSError as error:
+        raise MissingError(f"{SUMMARY}={file}: cannot be written: {error.strerror}.") from None
+
+
+def as_junit(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> str:
+    """Write JUnit's XML, which most CI servers show: a suite per place, a case per task.
+
+    What the gate refuses is a failure; what else could not be compared is skipped. Where nothing
+    was compared, which ends the command with 4, that is an error, with the reason.
+    """
+    faults = {id(fault.item): fault for fault in (gate.faults if gate else ())}
+    root = Element("testsuites", name="vlbench compare")
+    for pair, table in zip(pairs, compare_sheets(pairs), strict=True):
+        suite = SubElement(root, "testsuite", name=table.title)
+        board = pair.board
+        place = f"vlbench.{board.suite}.{board.backbone}.{board.edition}.{board.scope}"
+        for item in pair.items:
+            case = SubElement(suite, "testcase", classname=place, name=item.metric, time="0")
+            if fault := faults.get(id(item)):
+                failure = SubElement(case, "failure", message=fault.text, type=fault.kind)
+                failure.text = in_words(item)
+            elif item.tested is None:
+                SubElement(case, "skipped", message=in_words(item))
+            else:
+                SubElement(case, "system-out").text = in_words(item)
+        _count(suite, skipped="skipped")
+        SubElement(suite, "system-out").text = "\n".join(table.notes)
+    if not count_compared(pairs):
+        reason = reason or "Nothing could be compared; each case says why."
+        suite = SubElement(root, "testsuite", name="comparison")
+        case = SubElement(suite, "testcase", classname="vlbench", name="comparison", time="0")
+        error = SubElement(case, "error", message=reason.splitlines()[0], type="nothing")
+        error.text = reason
+        _count(suite, skipped="skipped")
+    _count(root)  # where the schema of Jenkins knows of none skipped
+    ElementTree.indent(root)
+    text = ElementTree.tostring(root, encoding="unicode", xml_declaration=True)
+    text = printable_lines(text) + "\n"  # what is hidden may stand in no XML, escaped or not
+    return text if is_unicode() else text.encode("ascii", "xmlcharrefreplace").decode()
+
+
+def in_words(item: Item) -> str:
+    """Write one line of the comparison as a sentence."""
+    name = f"{item.task} {short_metric(item.metric, item.task)}".strip()
+    if item.tested is None:
+        return f"{name} not comparable: {item.reason}"
+    tested = item.tested
+    sure = f"simultaneous 95 % interval {_interval(item)}, p {p_value(item.p_holm)}"
+    counts = f"{tested.n_examples:,} examples x {counted_seeds(tested.n_seeds)}"
+    return (
+        f"{name} {number(item.a)} against {number(item.b)}, {signed(tested.difference)} points "
+        f"({sure}, {counts}): {item.verdict}"
+    )
+
+
+def counted_seeds(n_seeds: tuple[int, int]) -> str:
+    """Count the seeds of A and B: `1 seed`, `3 seeds`, `3 and 5 seeds`."""
+    numbers = " and ".join(str(n) for n in dict.fromkeys(n_seeds))
+    return f"{numbers} seed{'s' * (n_seeds != (1, 1))}"
+
+
+def p_value(p: float | None) -> str:
+    """Format a p with as many digits as matter."""
+    if p is None:
+        return NONE
+    return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def _sheet(pair: Pair, tests: int) -> Sheet:
+    sections = [
+        [_row(item) for item in pair.items if (item.task == AVERAGE) is average]
+        for average in (False, True)
+    ]
+    heading = f"{_versus(pair)}: {title(pair.board)}"
+    return Sheet(heading, HEADINGS, [rows for rows in sections if rows], list(_notes(pair, tests)))
+
+
+def _versus(pair: Pair) -> str:
+    """Who is A and who is B; two folders tell rows of the same name apart."""
+    sides = [side for side in (pair.a, pair.b) if side]
+    labels = [side.row.label for side in sides]
+    if pair.missing:
+        return f"{labels[0]} ({'B' if pair.a is None else 'A'}) alone"
+    if labels[0] == labels[1]:
+        labels[1] += f" of {sides[1].folder}"
+    return f"{labels[0]} (A) against {labels[1]} (B)"
+
+
+def _row(item: Item) -> list[Cell]:
+    metric = short_metric(item.metric, item.task)
+    name = Cell(item.task, f" {metric}" if metric else "")
+    tested = item.tested
+    if tested is None:
+        return [name, *[Cell(NONE)] * (len(HEADINGS) - 2), Cell(item.verdict)]
+    return [
+        name,
+        Cell(number(item.a)),
+        Cell(number(item.b)),
+        Cell(signed(tested.difference)),
+        Cell(_interval(item)),
+        Cell(p_value(item.p_holm)),
+        Cell(f"{tested.n_examples:,} x {counted_seeds(tested.n_seeds).partition(' seed')[0]}"),
+        Cell(item.verdict),
+    ]
+
+
+def _interval(item: Item) -> str:
+    assert item.interval is not None
+    return " to ".join(map(signed, item.interval))
+
+
+def _notes(pair: Pair, tests: int) -> Iterator[str]:
+    """What was not comparable and why, the test, and what the numbers stand on."""
+    a, b = pair.a, pair.b
+    names: dict[str, list[str]] = {}
+    for item in pair.items:
+        if item.tested:
+            names.setdefault(item.tested.name, []).append(item.task)
+        elif not pair.missing:
+            yield f"{item.task}: not comparable: {item.reason}."
+    if pair.missing:
+        yield f"Not comparable: {pair.missing}."
+    if names:
+        used = [f"{name} ({', '.join(tasks)})" for name, tasks in names.items()]
+        yield "Percent (CIDEr x 100); mean over seeds."
+        yield (
+            f"Test: {'; '.join(used if len(used) > 1 else names)}; two-sided; p is Holm-adjusted "
+            f"over the {tests} tests of this comparison, and a difference is shown below {LEVEL:g},"
+            " where the simultaneous 95 % interval leaves out 0."
+        )
+        if any(item.tested and 1 in item.tested.n_seeds for item in pair.items):
+            yield ONE_SEED
+    for name, side in (("A", a), ("B", b)):
+        if side:
+            label, seeds = side.row.label, joined(side.row.seeds)
+            runs = [run for run in side.board.runs if run.key in side.row.runs.values()]
+            code = counted(run.facts["code_version"] for run in runs)
+            yield f"{name}: {label} of {side.folder}, seeds {seeds}, code {code}."
+            notes = [note for note in side.board.notes if note.startswith(f"{label}, ")]
+            yield from (f"{name}: {note}" for note in notes)
+    if names:
+        tasks = [item.task for item in pair.items if item.tested]
+        yield data_note(pair.board, has_counts=False, tasks=tasks)
+    same = a and b and (a.row.method, a.row.settings) == (b.row.method, b.row.settings)
+    if a and b and same and a.row.facts["card_hash"] != b.row.facts["card_hash"]:
+        yield "The cards of A and B differ: the method or a task has changed in between."
+
+
+def _item(pair: Pair, item: Item) -> dict[str, Any]:
+    tested = item.tested
+    low, high = item.interval or (None, None)
+    return {
+        **_named(pair, item),
+        "verdict": item.verdict,
+        "reason": item.reason or None,
+        "difference": tested.difference if tested else None,
+        "low": low,
+        "high": high,
+        "level": item.level if tested else None,
+        "p": tested.p if tested else None,
+        "p_holm": item.p_holm,
+        "n_examples": tested.n_examples if tested else None,
+        "test": tested.name if tested else None,
+        "a": _side(pair.a, item, item.a, item.seeds_a),
+        "b": _side(pair.b, item, item.b, item.seeds_b),
+    }
+
+
+def _named(pair: Pair, item: Item) -> dict[str, Any]:
+    place = {name: getattr(pair.board, name) for name in PLACE}
+    return {**place, "task": item.task, "metric": item.metric}
+
+
+def _side(
+    side: Side | None, item: Item, value: float | None, seeds: Sequence[int]
+) -> dict[str, Any] | None:
+    """Who it was, its mean over seeds, and what that stands on."""
+    if side is None:
+        return None
+    row, ground = side.row, side.board.grounds.get(item.task)
+    return {
+        "method": row.method,
+        "settings": row.settings,
+        "init": row.init,
+        "card_hash": row.facts["card_hash"],
+        "results": str(side.examples.folder),
+        "value": value,
+        "runs": {str(seed): row.runs[seed] for seed in seeds or row.seeds},
+        "data_fingerprint": ground.data_fingerprint if ground else None,
+    }
+
+
+def _commands(
+    pairs: Sequence[Pair], gate: Gate | None, reason: str
+) -> Iterator[tuple[str, str, str]]:
+    """Name, title and text of each command."""
+    if reason:
+        yield "error", "vlbench: nothing compared", printable_lines(reason)
+    faults = gate.faults if gate else ()
+    for fault in faults[:MOST]:
+        text = f"{in_words(fault.item)} [{title(fault.pair.board)}]"
+        yield "error", f"vlbench: {fault.item.task} {fault.kind}", text
+    refused = {id(fault.item) for fault in faults}
+    for pair in pairs:
+        for item in pair.items:
+            if item.tested is None and id(item) not in refused:
+                text = f"{in_words(item)} [{title(pair.board)}]"
+                yield "warning", f"vlbench: {item.task} not comparable", text
+    for pair in pairs:
+        if count_compared([pair]):
+            text = "\n".join(map(in_words, pair.items))
+            yield "notice", f"vlbench: {title(pair.board)}", text
+    if gate:
+        yield "notice" if gate.is_passed else "error", "vlbench: gate", "\n".join(gate.notes)
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _count(element: Element, **others: str) -> None:
+    """The numbers of cases, failures and the like, which readers sum up by."""
+    for name, tag in (COUNTED | others).items():
+        element.set(name, str(sum(1 for _ in element.iter(tag))))
+    element.set("time", "0")
