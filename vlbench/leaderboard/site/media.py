@@ -41,7 +41,7 @@ N_FRAMES = 6
 FRAME_SIDE = 96
 MOST = 1500
 """Pictures on a site; beyond them there is text only."""
-MOST_DRAWN = 60
+MOST_DRAWN = 40
 """Methods of a board in a Pareto plot, beside those on the frontier."""
 PARETO_WIDTH, LOSS_WIDTH = 9.0, 6.0
 """Inches."""
