@@ -29,23 +29,21 @@ def scores(*values: float) -> Scores:
     return Scores(np.array([f"e{n}" for n in range(len(values))]), np.array(values))
 
 
-def test_annotators_answers_are_counted() -> None:
-    answers = [{"answer": "no", "answer_confidence": "yes"}] * 3 + [{"answer": "yes"}]
-    assert read_references(json.dumps(answers)) == [("no", 3), ("yes", 1)]
+ANNOTATED = [{"answer": "no", "answer_confidence": "yes"}] * 3 + [{"answer": "yes"}]
 
 
-def test_a_text_and_a_list_of_texts_are_themselves() -> None:
-    assert read_references('"red"') == [("red", 1)]
-    assert read_references('["a dog", "a cat"]') == [("a dog", 1), ("a cat", 1)]
-
-
-@pytest.mark.parametrize("text", ["no JSON", "[1, 2]", '{"label": 1}', "[[]]"])
-def test_anything_else_stays_as_it_is(text: str) -> None:
-    assert read_references(text) == [(text, 1)]
-
-
-def test_nothing_is_no_reference() -> None:
-    assert read_references("") == []
+@pytest.mark.parametrize(
+    ("text", "references"),
+    [
+        (json.dumps(ANNOTATED), [("no", 3), ("yes", 1)]),
+        ('"red"', [("red", 1)]),
+        ('["a dog", "a cat"]', [("a dog", 1), ("a cat", 1)]),
+        ("", []),
+        *((text, [(text, 1)]) for text in ("no JSON", "[1, 2]", '{"label": 1}', "[[]]")),
+    ],
+)
+def test_references_are_read_and_counted_and_anything_else_stays_as_it_is(text, references) -> None:
+    assert read_references(text) == references
 
 
 def test_samples_are_spread_and_the_same_for_every_run() -> None:

@@ -26,14 +26,10 @@ def files(out: Path) -> set[str]:
     return {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
 
 
-def test_a_site_goes_to_a_new_folder_with_a_marker(tmp_path: Path) -> None:
-    write(tmp_path / "deep" / "site", "index.html", "methods/a.html")
-    assert files(tmp_path / "deep" / "site") == {MARKER, "index.html", "methods/a.html"}
-
-
-def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
-    write(tmp_path, "index.html")
-    assert files(tmp_path) == {MARKER, "index.html"}
+@pytest.mark.parametrize("name", ["", "deep/site"], ids=["empty", "new"])
+def test_a_site_goes_to_a_new_or_empty_folder_with_a_marker(tmp_path: Path, name: str) -> None:
+    write(tmp_path / name, "index.html", "methods/a.html")
+    assert files(tmp_path / name) == {MARKER, "index.html", "methods/a.html"}
 
 
 def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
@@ -82,27 +78,23 @@ def test_a_marker_that_names_files_elsewhere_removes_nothing_there(
     assert (tmp_path / "victim").read_text() == "mine"
 
 
-def test_a_folder_in_which_a_writer_was_killed_before_its_marker_is_taken(tmp_path: Path) -> None:
+def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_path: Path) -> None:
     process = subprocess.Popen(["true"])
     process.wait()
-    own = temporary_beside(tmp_path / MARKER)
-    dead = own.with_name(own.name.replace(f".{os.getpid()}-", f".{process.pid}-"))
-    dead.touch()
-    own.touch()
-    write(tmp_path, "index.html")
-    assert not dead.exists()
-    assert own.exists()  # its writer lives
 
+    def leftover(name: str) -> tuple[Path, Path]:
+        own = temporary_beside(tmp_path / name)
+        dead = own.with_name(own.name.replace(f".{os.getpid()}-", f".{process.pid}-"))
+        own.touch()
+        dead.touch()
+        return own, dead
 
-def test_what_a_killed_writer_left_among_the_pages_goes(tmp_path: Path) -> None:
+    own, dead = leftover(MARKER)  # killed before its marker: the folder is taken
     write(tmp_path, "methods/a.html")
-    process = subprocess.Popen(["true"])
-    process.wait()
-    own = temporary_beside(tmp_path / "methods" / "a.html")
-    dead = own.with_name(own.name.replace(f".{os.getpid()}-", f".{process.pid}-"))
-    dead.touch()
+    assert own.exists() and not dead.exists()
+    own, dead = leftover("methods/a.html")
     write(tmp_path, "methods/a.html")
-    assert files(tmp_path) == {MARKER, "methods/a.html"}
+    assert own.exists() and not dead.exists()
 
 
 HOSTILE = [
@@ -142,11 +134,14 @@ def test_a_name_that_comes_again_is_numbered() -> None:
     assert numbered(["a", "b", "a", "a-2", "a"]) == ["a", "b", "a-3", "a-2", "a-4"]
 
 
-@pytest.mark.parametrize("text", ["", ".", "..", "a/b", "a\\b", ".hidden", "a\nb", "x" * 300])
-def test_what_could_lead_elsewhere_is_no_file_name(text: str) -> None:
-    assert not is_plain(text)
-
-
-@pytest.mark.parametrize("text", ["COCO_val2014_000000005200", "-jyO7IaGWLY_10", "test1-0-0-img0"])
-def test_the_ids_of_the_datasets_are_file_names(text: str) -> None:
-    assert is_plain(text)
+@pytest.mark.parametrize(
+    ("texts", "is_name"),
+    [
+        (["", ".", "..", "a/b", "a\\b", ".hidden", "a\nb", "x" * 300], False),
+        (["COCO_val2014_000000005200", "-jyO7IaGWLY_10", "test1-0-0-img0"], True),
+    ],
+)
+def test_ids_of_the_datasets_are_file_names_and_what_leads_elsewhere_is_none(
+    texts: list[str], is_name: bool
+) -> None:
+    assert [is_plain(text) for text in texts] == [is_name] * len(texts)
