@@ -161,14 +161,14 @@ def charts(tmp_path: Path, *runs: Any) -> dict[str, str]:
 
 
 def test_a_board_is_drawn_against_each_cost_that_two_methods_have(tmp_path: Path) -> None:
-    found = charts(
+    drawn = charts(
         tmp_path,
         image_text("full", 9, 9, 9, 9, adapter_bytes=None),
         image_text("lora", 8, 8, 8, 8),
         image_text("adapter", 8, 8, 8, None),
     )
-    assert list(found) == ["trainable_parameters", "peak_memory_bytes", "train_seconds"]
-    assert "adapter (3/4 tasks)" in found["trainable_parameters"]
+    assert list(drawn) == ["trainable_parameters", "peak_memory_bytes", "train_seconds"]
+    assert "adapter (3/4 tasks)" in drawn["trainable_parameters"]
 
 
 def test_one_method_makes_no_chart(tmp_path: Path) -> None:

@@ -132,10 +132,15 @@ class Pictures:
             splits = card.get("splits", {}).get("mini", {}).get("test", [])
             known = [split for split in splits if split in reader.splits]
             self._examples[source] = {item.id: item for name in known for item in reader.read(name)}
-        made = self._examples[source].get(example.id)
-        if made is None or (cut(made.text), made.images) != (example.text, example.images):
+        generated = self._examples[source].get(example.id)
+        if generated is None or (cut(generated.text), generated.images) != (
+            example.text,
+            example.images,
+        ):
             return False
-        return bool(made.text) or any(text in made.targets for text, _ in example.references)
+        return bool(generated.text) or any(
+            text in generated.targets for text, _ in example.references
+        )
 
     def _copy(self, reader: Reader, image: str, is_clip: bool) -> Picture | None:
         if not is_plain(image):
@@ -186,21 +191,21 @@ def pareto_charts(board: Board, anchor: str, write: Write) -> dict[str, Picture]
         methods = [point.row.label for point in drawn if not point.row.is_floor]
         if len(methods) < 2:
             continue
-        shown = board
+        plotted = board
         if len(methods) > MOST_DRAWN:
             kept = {p.row.label for p in drawn if p.is_on_frontier or p.row.is_floor}
             kept.update(methods[:MOST_DRAWN])
             note = f"Drawn: the frontier and the first {MOST_DRAWN} of {len(methods)} methods."
             rows = [row for row in board.rows if row.label in kept]
             marked = board.marked or board.rows
-            shown = replace(board, rows=rows, marked=marked, notes=[*board.notes, note])
-        heading = pareto_title([shown], [cost])
+            plotted = replace(board, rows=rows, marked=marked, notes=[*board.notes, note])
+        heading = pareto_title([plotted], [cost])
         with _svg_style():
             charts[cost.title] = _write_svg(
-                pareto([shown], [cost], width=PARETO_WIDTH),
+                pareto([plotted], [cost], width=PARETO_WIDTH),
                 f"charts/{anchor}_{cost.name}.svg",
                 heading,
-                pareto_text([shown], [cost]),
+                pareto_text([plotted], [cost]),
                 f"{heading}. The table above holds the same numbers.",
                 write,
             )

@@ -280,7 +280,7 @@ class Site:
         return {
             "key": run.key,
             "code": run.facts["code_version"],
-            "made": run.facts["created_at"],
+            "created": run.facts["created_at"],
             "seed": seed,
             "cells": cells,
             "facts": _named(run.facts, PROVENANCE),
@@ -331,7 +331,7 @@ class Site:
         runs = [read_predictions(predictions_file(self.results, key, task), ids) for key in keys]
         return [
             {
-                "shown": self._example(listing, task, keys[0], runs[0][name]),
+                "prediction": self._example(listing, task, keys[0], runs[0][name]),
                 "answers": Counter(run[name].prediction for run in runs).most_common(3),
             }
             for name in ids

@@ -119,14 +119,17 @@ def stat_cell(board: Board, row: Row, metric: str, href: str = "") -> Cell:
 def cost_cells(facts: Mapping[str, Any], costs: Mapping[str, Stat]) -> list[Cell]:
     """The costs of a row, in the order of COST_COLUMNS."""
     means = {name: stat.mean for name, stat in costs.items()}
-    shown = [
+    costs_by_column = [
         (facts["trainable_parameters"], 1.0, 0),
         (means.get("adapter_bytes"), 1e-3, 1),
         (means.get("peak_memory_bytes"), 1e-6, 0),
         (means.get("train_seconds"), 1.0, 1),
         (means.get("examples_per_second"), 1.0, 0),
     ]
-    return [Cell(number(v, scale, digits), value=v, is_cost=True) for v, scale, digits in shown]
+    return [
+        Cell(number(v, scale, digits), value=v, is_cost=True)
+        for v, scale, digits in costs_by_column
+    ]
 
 
 def percent_cell(value: float | None) -> Cell:
