@@ -312,7 +312,7 @@ def test_pages_without_media_make_nothing_and_pages_with_them_say_why(
         say("coco")
         return tmp_path / "mini"
 
-    monkeypatch.setattr("vlbench.leaderboard.site.pictures.mini_root", make)
+    monkeypatch.setattr("vlbench.leaderboard.site.media.mini_root", make)
     rows = image_text("full", 1, 2, 3, 4)
     describe(write(tmp_path / "results", rows), rows)
     spec = tmp_path / "results" / "runs" / rows[0]["key"] / "spec.json"

@@ -10,7 +10,9 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
 
 import pytest
 
@@ -143,7 +145,64 @@ def test_the_page_of_a_method_shows_card_recipe_tuning_costs_and_curve(small: Pa
         *("train.learning_rate: 1e-3, 3e-3", "adapter (KB) 330.0", "training (s) 71.2", "61.5"),
     ):
         assert text in page.text
-    assert len(page.all("polyline")) == 1
+    [chart] = page.all("img", src="../charts/lora_image-text-mini-bart-mini.svg")
+    assert "for each task: gqa from 3.75 to 0.2" in chart.attributes["alt"]
+
+
+def charts(tmp_path: Path, *runs: Any) -> dict[str, str]:
+    """The charts on the first page, by file, with their texts."""
+    out = tmp_path / "out"
+    folder = write(tmp_path / "results", *runs)
+    write_site(boards(folder), folder, out)
+    images = read(out / "index.html").all("img")
+    assert all(image.attributes["alt"] for image in images)
+    files = [out / image.attributes["src"] for image in images]
+    return {file.stem.partition("_")[2]: file.read_text("utf-8") for file in files}
+
+
+def test_a_board_is_drawn_against_each_cost_that_two_methods_have(tmp_path: Path) -> None:
+    drawn = charts(
+        tmp_path,
+        image_text("full", 9, 9, 9, 9, adapter_bytes=None),
+        image_text("lora", 8, 8, 8, 8),
+        image_text("adapter", 8, 8, 8, None),
+    )
+    assert list(drawn) == ["trainable_parameters", "peak_memory_bytes", "train_seconds"]
+    assert "adapter (3/4 tasks)" in drawn["trainable_parameters"]
+
+
+def test_one_method_makes_no_chart(tmp_path: Path) -> None:
+    assert charts(tmp_path, image_text("full", 9, 9, 9, 9), image_text("frozen", 1, 1, 1, 1)) == {}
+
+
+def test_of_many_methods_the_best_and_the_frontier_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vlbench.leaderboard.site.media.MOST_DRAWN", 2)
+    runs = [image_text(f"m{n}", n, n, n, n, trainable_parameters=100 + n // 2) for n in range(1, 6)]
+    text = charts(tmp_path, *runs)["trainable_parameters"]
+    drawn = [name for name in ("m1", "m2", "m3", "m4", "m5") if f">{name}<" in text]
+    assert drawn == ["m1", "m3", "m4", "m5"]  # m1 and m3 are the best at their costs
+    assert "Drawn: the frontier and the first 2 of 5 methods." in text
+
+
+def test_letters_that_the_font_of_charts_lacks_and_losses_of_zero_do_no_harm(
+    tmp_path: Path,
+) -> None:
+    rows = image_text("日本 $x$ \\frac", 9, 9, 9, 9, key="run")
+    folder = write(tmp_path, rows, image_text("full", 8, 8, 8, 8))
+    describe(folder, rows)
+    log = [
+        {"step": n, "task": task, "loss": loss, "epoch": 1}
+        for n in range(1, 5)
+        for task, loss in (("gqa", 0.0), ("coco", -1.0), ("vqav2", 2.0))
+    ]
+    file = folder / "runs" / rows[0]["key"] / "metrics.jsonl"
+    file.write_text("".join(f"{json.dumps(line)}\n" for line in log))
+    write_site(boards(folder), folder, tmp_path / "out")
+    [file] = (tmp_path / "out" / "methods").glob("x-frac-*.html")
+    alts = [image.attributes["alt"] for image in read(file).all("img")]
+    assert [alt for alt in alts if alt.endswith("a line for each task: vqav2 from 2 to 2.")]
 
 
 def test_samples_and_worst_errors_have_pictures_and_text(small: Path) -> None:
@@ -160,7 +219,7 @@ def test_samples_and_worst_errors_have_pictures_and_text(small: Path) -> None:
 def test_without_pictures_there_is_text(tmp_path: Path) -> None:
     out = site(tmp_path, image_text("full", 1, 2, 3, 4), root="/gone")
     page = read(out / "methods" / "full.html")
-    assert not page.all("img")
+    assert all("charts/" in image.attributes["src"] for image in page.all("img"))
     assert "picture not at hand" in page.text
 
 
@@ -254,10 +313,13 @@ def test_text_from_results_is_text(tmp_path: Path, text: str) -> None:
     plain = {page.name: read(page) for page in pages(site(tmp_path / "plain", others))}
     for page in pages(out):
         for element in read(page).every():
-            assert element.tag != "img"
+            assert element.tag != "img" or "charts/" in element.attributes["src"]
             assert element.tag != "script" or not element.text
             assert not [name for name in element.attributes if name.startswith("on")]
             assert not element.attributes.get("href", "").startswith("javascript:")
+    for file in (out / "charts").iterdir():
+        names = {element.tag.rpartition("}")[2] for element in ElementTree.parse(file).iter()}
+        assert not names & {"script", "image", "a", "foreignObject"}
     [hostile] = [
         page for page in pages(out) if page.parent.name == "methods" and page.stem != "full"
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -100,6 +101,36 @@ def curves(boards: Sequence[Board], folder: Path, quantity: Quantity, width: flo
     return figure
 
 
+def loss_lines(row: Row, logs: Sequence[Log]) -> dict[str, Line]:
+    """Return how the losses of one row fell, by task; tasks with a single point are left out."""
+    positive = [
+        Log({task: [p for p in losses if p[1] > 0] for task, losses in log.losses.items()}, {})
+        for log in logs
+    ]
+    tasks = sorted({task for log in positive for task in log.losses})
+    lines = {task: line for task in tasks for line in _lines(row, _losses(positive, task))}
+    return {task: line for task, line in lines.items() if len(line.x) > 1}
+
+
+def loss_plot(lines: Mapping[str, Line], title: str, width: float = 6.0) -> Figure:
+    """Draw `loss_lines` on one pair of axes, a line for each task."""
+    from matplotlib.lines import Line2D
+
+    from vlbench.leaderboard.plots.style import LINES, Block, draw_blocks
+
+    looks: dict[str, dict[str, Any]] = {
+        task: {"color": colour, "linestyle": dashes, "linewidth": 1.1}
+        for task, (colour, dashes) in zip(lines, itertools.cycle(LINES), strict=False)
+    }
+    legend = [Line2D([], [], label=task, **look) for task, look in looks.items()]
+    block = Block(title, 1, 0.4 * width, legend, [NOTES[Quantity.LOSS]])
+    figure, [[axes]] = draw_blocks([block], width)
+    for task, line in lines.items():
+        _draw_line(axes, line, looks[task], 0.12)
+    _label_axes(axes, Quantity.LOSS)
+    return figure
+
+
 def curves_title(boards: Sequence[Board], quantity: Quantity) -> str:
     """Say what is drawn, and of which boards."""
     return "; ".join(title(board).replace("test split", quantity.heading) for board in boards)
@@ -187,10 +218,6 @@ def _draw_panel(
     axes: Axes, panel: Panel, looks: Mapping[str, Mapping[str, Any]], quantity: Quantity
 ) -> None:
     """The best methods in colour and in front, the others in grey."""
-    from matplotlib.ticker import MaxNLocator
-
-    from vlbench.leaderboard.plots.style import log_axis
-
     point: dict[str, Any] = (
         {"marker": "o", "markersize": 2.5} if quantity is Quantity.VALIDATION else {}
     )
@@ -198,13 +225,25 @@ def _draw_panel(
         look = looks.get(line.row.label)
         if look is None:
             axes.plot(line.x, line.mean, zorder=2, **OTHERS)
-            continue
-        axes.plot(line.x, line.mean, zorder=3, **look, **point)
-        if line.n_seeds > 1:
-            alpha = 0.15 if len(looks) <= 4 else 0.07
-            band: dict[str, Any] = {"color": look["color"], "alpha": alpha, "linewidth": 0}
-            axes.fill_between(line.x, line.low, line.high, zorder=2.5, **band)
+        else:
+            _draw_line(axes, line, {**look, **point}, 0.15 if len(looks) <= 4 else 0.07)
     axes.set_title(panel.name, pad=3)
+    _label_axes(axes, quantity)
+
+
+def _draw_line(axes: Axes, line: Line, look: Mapping[str, Any], alpha: float) -> None:
+    """The mean of the seeds, and a band from the lowest to the highest."""
+    axes.plot(line.x, line.mean, zorder=3, **look)
+    if line.n_seeds > 1:
+        band: dict[str, Any] = {"color": look["color"], "alpha": alpha, "linewidth": 0}
+        axes.fill_between(line.x, line.low, line.high, zorder=2.5, **band)
+
+
+def _label_axes(axes: Axes, quantity: Quantity) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    from vlbench.leaderboard.plots.style import log_axis
+
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.set_xlabel("step" if quantity is Quantity.LOSS else "epoch", labelpad=2)
     if quantity is Quantity.LOSS:

@@ -207,11 +207,16 @@ def picture_format(file: Path) -> str:
 
 
 def save(figure: Figure, file: Path, title: str, description: str) -> Path:
-    """Write a figure with a title and a description for screen readers.
+    """Write a figure with a title and a description for screen readers."""
+    write_out(file, encoded(figure, picture_format(file), title, description))
+    return file
+
+
+def encoded(figure: Figure, suffix: str, title: str, description: str) -> bytes:
+    """Return a figure in one of FORMATS, with a title and a description for screen readers.
 
     The same figure gives the same bytes: neither the time nor matplotlib's version is written.
     """
-    suffix = picture_format(file)
     metadata: dict[str, str | None] = {
         "png": {"Software": None, "Description": description},
         "svg": {"Date": None, "Creator": None, "Description": description},
@@ -219,8 +224,7 @@ def save(figure: Figure, file: Path, title: str, description: str) -> Path:
     }[suffix]
     content = io.BytesIO()
     figure.savefig(content, format=suffix, dpi=PNG_DPI, metadata={"Title": title, **metadata})
-    write_out(file, content.getvalue())
-    return file
+    return content.getvalue()
 
 
 def _wrapped(text: str, size: float, width: float) -> str:

@@ -1,4 +1,4 @@
-// Sorting, filtering and the charts. Without it every page still shows all it has.
+// Sorting and filtering. Without it every page still shows all it has.
 "use strict";
 
 document.documentElement.classList.add("js");
@@ -101,81 +101,6 @@ function makeFilters(controls) {
   apply();
 }
 
-/** A chart's axis can be chosen; its points tell what they are to pointer and keyboard. */
-function makeChart(figure) {
-  const marks = [...figure.querySelectorAll(".mark")].map((node) => ({
-    node,
-    y: node.dataset.y,
-    xs: node.dataset.x.split(" ").slice(0, -1),
-    fronts: node.dataset.front.split(" "),
-    lines: node.querySelector("title").textContent.split("\n"),
-  }));
-  for (const mark of marks) mark.node.querySelector("title").remove(); // else the browser tells it too
-  let shown = marks;
-  const select = figure.querySelector("[data-axis]");
-  const choose = () => {
-    const at = Number(select.value);
-    for (const axis of figure.querySelectorAll("[data-axis-of]")) {
-      axis.classList.toggle("off", Number(axis.dataset.axisOf) !== at);
-    }
-    for (const { node, y, xs, fronts } of marks) {
-      node.classList.toggle("off", xs[at] === "");
-      node.classList.toggle("front", fronts[at] === "1");
-      node.setAttribute("transform", `translate(${xs[at] || 0} ${y})`);
-    }
-    shown = marks.filter(({ xs }) => xs[at] !== "").sort((a, b) => a.xs[at] - b.xs[at]);
-    setStop(shown[0]);
-  };
-  const setStop = (stop) => {
-    for (const { node } of marks) node.setAttribute("tabindex", stop && node === stop.node ? "0" : "-1");
-  };
-  select.addEventListener("change", choose);
-  figure.querySelector(".pick").hidden = false;
-  choose();
-  makeTips(figure, marks);
-  figure.querySelector(".marks").addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
-    const at = shown.findIndex(({ node }) => node === document.activeElement);
-    if (!step || at < 0) return;
-    event.preventDefault();
-    const next = shown[(at + step + shown.length) % shown.length];
-    setStop(next);
-    next.node.focus();
-  });
-}
-
-/** A box beside the point that is pointed at or focused; Escape closes it. */
-function makeTips(figure, marks) {
-  const tip = figure.querySelector(".tip");
-  const hide = () => { tip.hidden = true; };
-  const show = ({ node, lines }) => {
-    const name = document.createElement("strong");
-    name.textContent = lines[0];
-    tip.replaceChildren(name);
-    for (const line of lines.slice(1)) {
-      const row = document.createElement("div");
-      row.textContent = line;
-      tip.append(row);
-    }
-    tip.hidden = false;
-    const box = figure.getBoundingClientRect();
-    const point = node.querySelector(".shape").getBoundingClientRect();
-    const right = point.right - box.left + 10;
-    const isLeft = right + tip.offsetWidth > box.width;
-    const left = isLeft ? point.left - box.left - tip.offsetWidth - 10 : right;
-    const top = point.top - box.top + point.height / 2 - tip.offsetHeight / 2;
-    tip.style.left = `${Math.max(0, Math.min(left, box.width - tip.offsetWidth))}px`;
-    tip.style.top = `${Math.max(0, top)}px`;
-  };
-  for (const mark of marks) {
-    mark.node.addEventListener("pointerenter", () => show(mark));
-    mark.node.addEventListener("pointerleave", hide);
-    mark.node.addEventListener("focus", () => show(mark));
-    mark.node.addEventListener("blur", hide);
-  }
-  figure.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
-}
-
 /** Opens what an address leads into. */
 function openTarget() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
@@ -189,7 +114,6 @@ function openTarget() {
 document.addEventListener("DOMContentLoaded", () => {
   document.querySelectorAll("table.main").forEach(makeSortable);
   document.querySelectorAll(".controls").forEach(makeFilters);
-  document.querySelectorAll("[data-chart]").forEach(makeChart);
   openTarget();
   addEventListener("hashchange", openTarget);
 });
