@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BartConfig
 
 from vlbench.backbones.bart import JointBart, new_bart
-from vlbench.backbones.saving import load_backbone, save_backbone
+from vlbench.backbones.weights import load_backbone, save_backbone
 from vlbench.errors import MissingError
 
 
@@ -32,7 +32,7 @@ def test_only_shapes_are_needed_on_the_meta_device(backbone: JointBart, tmp_path
     save_backbone(backbone, tmp_path)
     (tmp_path / "model.safetensors").unlink()
     shapes = load_backbone(tmp_path, meta=True)
-    assert shapes.table.device.type == "meta"
+    assert shapes.token_embedding.device.type == "meta"
     assert [p.shape for p in shapes.parameters()] == [p.shape for p in backbone.parameters()]
 
 
@@ -79,6 +79,6 @@ def test_an_output_layer_of_its_own_is_saved_too(
 ) -> None:
     config.tie_word_embeddings = False
     backbone = new_bart(config, feature_width=6, visual_tokens=4).eval()
-    assert backbone.language.model.encoder.embed_tokens.weight is backbone.table
+    assert backbone.language.model.encoder.embed_tokens.weight is backbone.token_embedding
     save_backbone(backbone, tmp_path)
     assert torch.equal(load_backbone(tmp_path).eval()(batch), backbone(batch))

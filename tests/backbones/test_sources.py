@@ -8,7 +8,7 @@ import pytest
 from transformers import BartConfig, BartForConditionalGeneration
 
 from vlbench.backbones import CLIP
-from vlbench.backbones.sources import pretrained_bart, pretrained_tokenizer
+from vlbench.backbones.weights import pretrained_bart, pretrained_tokenizer
 from vlbench.errors import MissingError
 
 

@@ -11,7 +11,7 @@ from transformers import BartConfig, BartForConditionalGeneration
 
 from vlbench.backbones import BACKBONES, build_backbone, build_tokenizer, weights_files
 from vlbench.backbones.bart import JointBart
-from vlbench.backbones.saving import save_backbone
+from vlbench.backbones.weights import save_backbone
 from vlbench.errors import DataError, MissingError, UsageError
 
 
@@ -55,10 +55,10 @@ def test_a_folder_with_published_weights_gets_the_added_rows(
     published = BartForConditionalGeneration(config)
     published.save_pretrained(tmp_path)
     backbone = build_backbone("clip-bart", path=tmp_path)
-    assert backbone.table.shape == (240 + 200, 16)
-    assert torch.equal(backbone.table[:240], published.model.shared.weight)
-    assert 0.18 < backbone.table[240:].std() < 0.22
-    assert backbone.language.lm_head.weight is backbone.table
+    assert backbone.token_embedding.shape == (240 + 200, 16)
+    assert torch.equal(backbone.token_embedding[:240], published.model.shared.weight)
+    assert 0.18 < backbone.token_embedding[240:].std() < 0.22
+    assert backbone.language.lm_head.weight is backbone.token_embedding
     assert backbone.language.final_logits_bias.shape == (1, 440)
 
 

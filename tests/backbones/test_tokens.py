@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from vlbench.backbones.tokens import ADDED_TOKENS, bart_tokenizer, first_tokens
+from vlbench.backbones.weights import ADDED_TOKENS, bart_tokenizer, first_tokens
 from vlbench.errors import MissingError, UsageError
 
 WORDS = ("<s>", "<pad>", "</s>", "<unk>", "true", "false", "is", "it")

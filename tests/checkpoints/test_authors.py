@@ -10,7 +10,7 @@ from torch import nn
 
 from tests.techniques.toys import toy_backbone
 from vlbench.cards.checking import Checked
-from vlbench.cards.method import MethodCard
+from vlbench.cards.schema import MethodCard
 from vlbench.checkpoints import authors
 from vlbench.checkpoints.authors import Name, authors_names, spelt
 from vlbench.checkpoints.names import SITE

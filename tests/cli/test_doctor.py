@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from vlbench.cards.task import load_task
+from vlbench.cards.load import load_task
 from vlbench.cli.app import app
 from vlbench.data.readers import load_reader
 from vlbench.doctor import cluster, devices, places, software

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vlbench.backbones import BACKBONES
-from vlbench.cards.task import load_suites
+from vlbench.cards.load import load_suites
 from vlbench.errors import MissingError
 from vlbench.leaderboard import paper
 from vlbench.leaderboard.paper import Printed, paper_file, paper_rows, published_percent

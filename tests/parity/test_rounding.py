@@ -15,8 +15,7 @@ from tests.parity.conftest import Copy
 from vlbench.checkpoints.authors import authors_names
 from vlbench.parity import models
 from vlbench.parity.golden import WEIGHTS, Golden
-from vlbench.techniques.adapt import adapt
-from vlbench.techniques.counting import count
+from vlbench.techniques.adapt import adapt, count
 from vlbench.techniques.low_rank_adapter import LowRankLinear
 from vlbench.tensors import unique_state
 

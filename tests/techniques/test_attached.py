@@ -12,10 +12,9 @@ from tests.techniques.toys import TASKS, toy_backbone
 from vlbench.backbones.base import Backbone
 from vlbench.cards import load_method, resolve_method
 from vlbench.cards.files import own_cards
-from vlbench.cards.method import MethodCard
+from vlbench.cards.schema import MethodCard
 from vlbench.errors import UsageError
-from vlbench.techniques.adapt import AdaptedModel, adapt
-from vlbench.techniques.attached import check_reached
+from vlbench.techniques.adapt import AdaptedModel, adapt, check_reached
 from vlbench.techniques.base import Technique
 
 KINDS = {"bart": "mini-bart", "t5": "clip-t5"}
@@ -68,10 +67,10 @@ class Own(Technique):
 
     def attach(self, backbone: Backbone) -> None:
         self.vectors = nn.ParameterDict({task: torch.zeros(32) for task in self.tasks})
-        self.vectors.to(backbone.table.device)
+        self.vectors.to(backbone.token_embedding.device)
         for site in backbone.sites():
             if site.kind == "feed_forward":
-                site.on_passage(lambda x, y: self.change(backbone.router.task, x, y))
+                site.on_passage(lambda x, y: self.change(backbone.current_task.name, x, y))
 
     def change(self, task: str, entered: Tensor, output: Tensor) -> Tensor:
         return output + self.vectors[task]

@@ -13,8 +13,9 @@ from tests.techniques.models import train
 from tests.techniques.toys import TASKS, toy_backbone, toy_batch
 from vlbench.cards import load_method, resolve_method
 from vlbench.cards.files import own_cards
-from vlbench.techniques.adapt import AdaptedModel, adapt
-from vlbench.techniques.freezing import (
+from vlbench.techniques.adapt import (
+    AdaptedModel,
+    adapt,
     frozen_checksum,
     load_trained_state,
     trained_parameters,
@@ -70,7 +71,7 @@ def test_what_trains_is_what_the_card_says(row: tuple[str, str]) -> None:
     assert set(trained_parameters(model).values()) == allowed
     assert set(backbone.visual.parameters()) <= allowed
     if card.technique != "full":
-        assert backbone.table not in allowed
+        assert backbone.token_embedding not in allowed
         norms = {p for norm in backbone.norms() for p in norm.parameters()}
         if not card.train.norms and card.technique not in ("lora", "bitfit", "peft"):
             assert not norms & allowed

@@ -10,9 +10,8 @@ import torch
 from tests.techniques.models import adapted, stirred
 from tests.techniques.toys import toy_batch
 from vlbench.errors import UsageError
-from vlbench.techniques.adapt import AdaptedModel
-from vlbench.techniques.freezing import trained_parameters
-from vlbench.training.loss import loss
+from vlbench.techniques.adapt import AdaptedModel, trained_parameters
+from vlbench.training.train import loss
 
 TECHNIQUES: dict[str, dict[str, Any]] = {
     "full": {},
@@ -36,7 +35,7 @@ def step(model: AdaptedModel) -> tuple[torch.Tensor, dict[str, Any], int]:
     torch.manual_seed(3)
     model.zero_grad()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        logits = model.counted_logits(batch)
+        logits = model.label_logits(batch)
         value = loss(logits, batch.target_ids, batch.scores, "per-example")
     size = sum(kept.values())
     value.backward()

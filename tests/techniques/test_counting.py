@@ -10,9 +10,7 @@ import pytest
 
 from vlbench.backbones import build_backbone
 from vlbench.cards import find_tasks, load_method, resolve_method
-from vlbench.techniques.adapt import adapt
-from vlbench.techniques.counting import count
-from vlbench.techniques.freezing import trained_parameters
+from vlbench.techniques.adapt import adapt, count, trained_parameters
 
 ROWS = Path(__file__).resolve().parents[3] / "shared" / "reference" / "params_rows.json"
 

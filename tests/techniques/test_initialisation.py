@@ -12,9 +12,8 @@ from transformers import BartConfig, T5Config
 from vlbench.backbones.bart import new_bart
 from vlbench.backbones.base import Backbone
 from vlbench.backbones.t5 import new_t5
-from vlbench.cards.method import MethodCard
-from vlbench.techniques.adapt import adapt
-from vlbench.techniques.freezing import trained_parameters
+from vlbench.cards.schema import MethodCard
+from vlbench.techniques.adapt import adapt, trained_parameters
 
 WIDTH = 128
 

@@ -15,12 +15,10 @@ from vlbench.backbones import build_backbone
 from vlbench.backbones.base import Backbone, states
 from vlbench.backbones.sites import SIDES
 from vlbench.cards import load_method, resolve_method
-from vlbench.cards.method import MethodCard
+from vlbench.cards.schema import MethodCard
 from vlbench.errors import UsageError
-from vlbench.techniques.adapt import AdaptedModel, adapt
-from vlbench.techniques.counting import count
-from vlbench.techniques.freezing import trained_parameters
-from vlbench.techniques.ladder import SideCache
+from vlbench.techniques.adapt import AdaptedModel, adapt, count, trained_parameters
+from vlbench.techniques.lst import SideCache
 
 
 def adapted(backbone: str | Backbone, **params: Any) -> AdaptedModel:
@@ -193,13 +191,6 @@ def test_widths_that_do_not_divide_are_refused(kind: str, reduction: int, fault:
     for backbone in (toy_backbone(kind), toy_backbone(kind, meta=True)):
         with pytest.raises(UsageError, match=fault):
             adapted(backbone, reduction=reduction)
-
-
-def test_a_backbone_that_cannot_be_narrowed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone = toy_backbone("bart")
-    monkeypatch.setattr(type(backbone), "anatomy", None)
-    with pytest.raises(UsageError, match="JointBart does not say how to build a narrower one"):
-        adapted(backbone)
 
 
 def test_norms_that_could_not_train_are_refused() -> None:

@@ -15,11 +15,12 @@ from tests.techniques.models import train
 from tests.techniques.toys import TASKS, toy_backbone, toy_batch
 from vlbench.backbones import build_backbone
 from vlbench.cards import load_method, resolve_method
-from vlbench.cards.method import MethodCard
+from vlbench.cards.schema import MethodCard
 from vlbench.errors import MissingError, UsageError
-from vlbench.techniques.adapt import AdaptedModel, adapt
-from vlbench.techniques.counting import count
-from vlbench.techniques.freezing import (
+from vlbench.techniques.adapt import (
+    AdaptedModel,
+    adapt,
+    count,
     frozen_checksum,
     load_trained_state,
     trained_parameters,

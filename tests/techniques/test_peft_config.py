@@ -11,12 +11,11 @@ import pytest
 
 from tests.techniques.toys import TASKS, toy_backbone
 from vlbench.cards.checking import check
-from vlbench.cards.method import MethodCard, load_method
-from vlbench.cards.resolve import resolve_method
+from vlbench.cards.load import load_method, resolve_method
+from vlbench.cards.schema import MethodCard
 from vlbench.errors import CardError, MissingError, UsageError
 from vlbench.techniques.adapt import adapt
-from vlbench.techniques.peft import PeftParams
-from vlbench.techniques.peft_config import BEYOND, config_classes, fields, reason
+from vlbench.techniques.peft import BEYOND, PeftParams, config_classes, fields, reason
 
 
 def faults(config: str, **params: Any) -> dict[str, str]:
@@ -138,7 +137,7 @@ def test_other_cards_do_not_import_the_library(project: Path) -> None:
     program = (
         "import sys\n"
         "from tests.techniques.toys import toy_backbone, toy_batch\n"
-        "from vlbench.cards.method import MethodCard\n"
+        "from vlbench.cards.schema import MethodCard\n"
         "from vlbench.techniques.adapt import adapt\n"
         "import vlbench.running.execute\n"
         "card = MethodCard(name='test', title='Test', technique='adapter+prompt',\n"

@@ -7,7 +7,7 @@ from torch import nn
 
 from tests.techniques.toys import toy_backbone
 from vlbench.errors import UsageError
-from vlbench.techniques.peft_targets import translate, words
+from vlbench.techniques.peft import translate, words
 
 LEAVES = {
     "bart": {

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vlbench.errors import UsageError
-from vlbench.training.loss import loss, weight
+from vlbench.training.train import loss, weight
 
 LOGITS = torch.randn(2, 3, 7, generator=torch.Generator().manual_seed(0))
 TARGETS = torch.tensor([[1, 2, 3], [4, -100, -100]])

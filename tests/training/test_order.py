@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from vlbench.training.order import task_order
+from vlbench.training.train import task_order
 
 
 def test_an_epoch_has_every_batch_of_every_task_once() -> None:

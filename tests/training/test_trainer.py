@@ -13,13 +13,12 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from vlbench.cards.train import TrainSettings
+from vlbench.cards.schema import TrainSettings
 from vlbench.data.batches import WHOLE, Batch, sample_answer
 from vlbench.errors import RunFailed
 from vlbench.techniques.base import NoParams
-from vlbench.techniques.full import Full
-from vlbench.training.order import task_order
-from vlbench.training.trainer import Step, Trainer
+from vlbench.techniques.selective import Full
+from vlbench.training.train import Step, Trainer, task_order
 
 
 class Model(nn.Module):
@@ -35,7 +34,7 @@ class Model(nn.Module):
     def undecayed(self) -> list[nn.Parameter]:
         return []
 
-    def counted_logits(self, batch: Batch) -> torch.Tensor:
+    def label_logits(self, batch: Batch) -> torch.Tensor:
         count = int((batch.target_ids != -100).sum())
         logits: torch.Tensor = self.dropout(self.weight + self.frozen).expand(count, 2)
         return logits
@@ -106,7 +105,7 @@ def test_every_batch_of_every_task_is_a_step_in_the_authors_order() -> None:
 def test_epochs_have_orders_of_their_own_that_follow_from_the_seed() -> None:
     trainer = new_trainer()
     first, again, second = (
-        [b.ids for b in trainer._epoch(epoch, trainer.tasks)] for epoch in (0, 0, 1)
+        [b.ids for b in trainer._batches(epoch, trainer.tasks)] for epoch in (0, 0, 1)
     )
     assert first == again != second
 

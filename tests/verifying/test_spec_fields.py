@@ -14,7 +14,7 @@ from tests.running.builders import Bench
 from tests.verifying.builders import edit_spec, places, reseal, spec_with
 from tests.verifying.conftest import Verify
 from vlbench.cards import load_method, resolve_method
-from vlbench.cards.resolve import PROSE
+from vlbench.cards.load import PROSE
 from vlbench.running.spec import NOT_IN_KEY, RunSpec
 from vlbench.running.sums import RESULT, WEIGHTS
 from vlbench.verifying.explanations import check_prose, check_tuning

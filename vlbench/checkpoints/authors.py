@@ -102,7 +102,10 @@ def _of_backbone(name: str, root: str, backbone: Backbone) -> tuple[str, ...]:
     if part == "visual":
         piece, _, leaf = rest.partition(".")
         return (f"{root}encoder.visual_embedding.{VISUAL[piece]}.{leaf}",)
-    if rest.endswith(".weight") and backbone.language.get_parameter(rest) is backbone.table:
+    if (
+        rest.endswith(".weight")
+        and backbone.language.get_parameter(rest) is backbone.token_embedding
+    ):
         tables = TABLES if backbone.config.tie_word_embeddings else TABLES[:-1]
         return tuple(f"{table.format(root=root)}.weight" for table in tables)
     return (rest,)

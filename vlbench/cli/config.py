@@ -83,7 +83,7 @@ def refuse_outside_code(context: typer.Context) -> None:
 def _keys_that_name_code(context: typer.Context, config: Config) -> Iterator[str]:
     """The keys of files that count in this command and whose values are code, or name some."""
     from vlbench.cards.files import split_names
-    from vlbench.cards.task import find_tasks
+    from vlbench.cards.load import find_tasks
 
     given = context.params
 

@@ -13,7 +13,7 @@ from vlbench.cli.output import note, print_json, print_table
 from vlbench.cli.selectors import HIGHEST_SEED, OutsideCode
 
 if TYPE_CHECKING:
-    from vlbench.cards.task import TaskCard
+    from vlbench.cards.schema import TaskCard
     from vlbench.data.check import SplitCheck
 
 data = typer.Typer(
@@ -91,7 +91,7 @@ def _by_visual(tasks: str | None, edition: str | None) -> list[list[TaskCard]]:
     from vlbench.backbones import VISUALS
     from vlbench.cards import find_tasks
     from vlbench.cards.files import split_names
-    from vlbench.cards.task import all_tasks
+    from vlbench.cards.load import all_tasks
     from vlbench.errors import UsageError, nearest
 
     if tasks is None:

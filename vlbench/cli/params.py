@@ -48,7 +48,7 @@ def params(
     """
     from vlbench.backbones import backbone_row
     from vlbench.cards import find_methods, find_tasks
-    from vlbench.cards.method import all_methods
+    from vlbench.cards.load import all_methods
 
     refuse_outside_code(context)
     backbone_row(backbone)  # an unknown name is told before anything is built
@@ -109,8 +109,7 @@ def _count(
     from vlbench.backbones import build_backbone
     from vlbench.cards import resolve_method
     from vlbench.leaderboard.paper import published_percent
-    from vlbench.techniques.adapt import adapt
-    from vlbench.techniques.counting import count
+    from vlbench.techniques.adapt import adapt, count
 
     resolved = resolve_method(card, backbone, suite, settings)
     shapes = build_backbone(backbone, meta=True, visual=tasks[0].visual)

@@ -19,7 +19,7 @@ from vlbench.hints import results_option
 if TYPE_CHECKING:
     from vlbench.running.launchers import Outcome, Resources
     from vlbench.running.spec import RunSpec
-    from vlbench.training.parts import MaxBatch
+    from vlbench.training.train import MaxBatch
 
 Launcher = Annotated[str, typer.Option(help="local (this machine) or slurm.")]
 Devices = Annotated[str, typer.Option(help="auto, cpu, or GPUs' numbers with commas between.")]

@@ -11,7 +11,7 @@ from vlbench.errors import UsageError
 
 if TYPE_CHECKING:
     from vlbench.running.plan import Selection
-    from vlbench.training.parts import MaxBatch
+    from vlbench.training.train import MaxBatch
 
 MOST = 1_000_000_000
 """Of what an option counts: more than there is of anything."""

@@ -58,14 +58,14 @@ def show(
 
 
 def _methods(*_: object) -> Iterable[Item]:
-    from vlbench.cards.method import all_methods
+    from vlbench.cards.load import all_methods
 
     keys = {*LISTS["methods"][0], "source"}
     return (card.model_dump(mode="json", include=keys) for card in all_methods())
 
 
 def _tasks(*_: object) -> Iterable[Item]:
-    from vlbench.cards.task import all_tasks
+    from vlbench.cards.load import all_tasks
 
     for card in all_tasks():
         yield {
@@ -79,7 +79,7 @@ def _tasks(*_: object) -> Iterable[Item]:
 
 
 def _suites(*_: object) -> Iterable[Item]:
-    from vlbench.cards.task import load_suites
+    from vlbench.cards.load import load_suites
 
     return (suite.model_dump(mode="json") for suite in load_suites().values())
 
@@ -133,8 +133,7 @@ def _show_configuration(context: typer.Context, json: bool) -> None:
 def _named(name: str) -> Iterable[tuple[Item, str]]:
     """Everything of that name: as JSON, and as text."""
     from vlbench.cards.files import find_card, is_path, known_names, read_table
-    from vlbench.cards.method import load_method
-    from vlbench.cards.task import load_task
+    from vlbench.cards.load import load_method, load_task
 
     if is_path(name):
         is_method = "technique" in read_table(find_card("methods", name))

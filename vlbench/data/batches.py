@@ -17,9 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vlbench.backbones.counted import IGNORED
-from vlbench.cards.task import TaskCard
-from vlbench.cards.train import TrainSettings
+from vlbench.backbones.base import IGNORED
+from vlbench.cards.schema import TaskCard, TrainSettings
 from vlbench.data.epoch_order import by_chance, by_group, by_length
 from vlbench.data.example import Example
 from vlbench.data.stores.base import Store

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vlbench.cards.task import Edition, TaskCard
+from vlbench.cards.schema import Edition, TaskCard
 from vlbench.data.clips import frame_files
 from vlbench.data.faults import SHOWN
 from vlbench.data.images import open_image

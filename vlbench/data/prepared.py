@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vlbench.cards.task import Edition, TaskCard
+from vlbench.cards.schema import Edition, TaskCard
 from vlbench.data.check import require_files
 from vlbench.data.fingerprint import fingerprint
 from vlbench.data.index import indexed

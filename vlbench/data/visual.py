@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.cache import cache_folder
-from vlbench.cards.task import TaskCard
+from vlbench.cards.schema import TaskCard
 from vlbench.data.clips import ClipEncoder, FixedFrames, open_clip
 from vlbench.data.extract import store_for
 from vlbench.data.faults import SHOWN

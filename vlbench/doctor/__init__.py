@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from vlbench.backbones import backbone_row
-from vlbench.cards.task import Edition
+from vlbench.cards.schema import Edition
 from vlbench.config import SlurmSettings, config_files, load_config
 from vlbench.doctor.backbone import find_backbone
 from vlbench.doctor.cluster import find_slurm

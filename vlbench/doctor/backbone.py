@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vlbench.backbones import VISUALS, Visual, backbone_row
-from vlbench.cards.task import all_tasks
+from vlbench.cards.load import all_tasks
 from vlbench.data.readers import load_reader
 from vlbench.doctor.finding import Finding
 from vlbench.encoders import load_encoder
@@ -29,7 +29,7 @@ def find_backbone(name: str, path: Path | None, root: Path | None) -> list[Findi
 def _weights(name: str, path: Path | None) -> Finding:
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    from vlbench.backbones.sources import WEIGHTS, weights_folder
+    from vlbench.backbones.weights import WEIGHTS, weights_folder
 
     what, source = f"weights of {name}", backbone_row(name).source
     place = "" if path else f" Looked for in the Hugging Face cache, {HF_HUB_CACHE}."

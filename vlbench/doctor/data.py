@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from vlbench.cache import cache_place
-from vlbench.cards.task import TaskCard, all_tasks
+from vlbench.cards.load import all_tasks
+from vlbench.cards.schema import TaskCard
 from vlbench.data.mini.edition import NAMES
 from vlbench.data.readers import load_reader
 from vlbench.doctor.finding import Finding

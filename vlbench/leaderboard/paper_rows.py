@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from vlbench.cards.task import load_task
+from vlbench.cards.load import load_task
 from vlbench.leaderboard.marks import AVERAGE
 from vlbench.leaderboard.paper import PaperRow, trust
 from vlbench.leaderboard.summary import Board, Row

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vlbench.cards.task import load_task
+from vlbench.cards.load import load_task
 from vlbench.parity.golden import INPUTS, WEIGHTS, Golden
 from vlbench.parity.outcome import SMALLEST_NORM, Outcome
-from vlbench.techniques.counting import count
-from vlbench.techniques.freezing import trained_parameters
-from vlbench.training.loss import token_losses
+from vlbench.techniques.adapt import count, trained_parameters
+from vlbench.training.train import token_losses
 
 LONGEST = 8
 """Tokens of a recorded answer, at most."""

@@ -11,7 +11,7 @@ from torch.nn.utils import clip_grad_norm_
 from vlbench.parity.facts import OptimiserFacts
 from vlbench.parity.golden import Golden
 from vlbench.parity.outcome import Outcome
-from vlbench.techniques.freezing import frozen_checksum, trained_parameters
+from vlbench.techniques.adapt import frozen_checksum, trained_parameters
 from vlbench.training.optimiser import AdamW, linear_schedule, parameter_groups
 
 WARMUP_RATIO = 0.1

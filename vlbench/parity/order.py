@@ -7,7 +7,7 @@ import json
 from vlbench.errors import DataError
 from vlbench.parity.facts import OrderFacts
 from vlbench.parity.outcome import Outcome
-from vlbench.training.order import task_order
+from vlbench.training.train import task_order
 
 
 def check_order(facts: OrderFacts, outcome: Outcome) -> None:

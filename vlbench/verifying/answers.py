@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vlbench.cards.task import TaskCard
+from vlbench.cards.schema import TaskCard
 from vlbench.data.example import Example
 from vlbench.errors import DataError, MissingError, RunFailed, VlbenchError
 from vlbench.metrics import METRICS

@@ -13,7 +13,7 @@ from vlbench.errors import DataError
 from vlbench.running.keeper import CURVE_STEPS
 from vlbench.running.spec import RunSpec
 from vlbench.training.optimiser import linear_schedule
-from vlbench.training.order import task_order
+from vlbench.training.train import task_order
 from vlbench.verifying.findings import Findings, are_equal
 from vlbench.verifying.ground import Ground
 from vlbench.verifying.stored import Row, read_lines

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vlbench.cards.method import MethodCard, Tuning, TuningFacts
-from vlbench.cards.resolve import PROSE
-from vlbench.cards.task import TaskCard
+from vlbench.cards.load import PROSE
+from vlbench.cards.schema import MethodCard, TaskCard, Tuning, TuningFacts
 from vlbench.verifying.findings import Findings
 from vlbench.verifying.spec_check import SPEC
 

@@ -9,9 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from vlbench.backbones import Features
-from vlbench.cards.resolve import hashed
-from vlbench.cards.task import TaskCard
-from vlbench.cards.train import TrainSettings
+from vlbench.cards.load import hashed
+from vlbench.cards.schema import TaskCard, TrainSettings
 from vlbench.data.batches import TaskData
 from vlbench.data.example import Example
 from vlbench.data.prepared import PreparedTask, prepare

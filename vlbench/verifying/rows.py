@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from vlbench.cards.task import TaskCard
+from vlbench.cards.schema import TaskCard
 from vlbench.running.record import count_cells
 from vlbench.running.scoring import Value, values
 from vlbench.running.spec import RunSpec

@@ -13,15 +13,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from vlbench.backbones import BACKBONES, Features, build_backbone
-from vlbench.cards.resolve import hashed
+from vlbench.cards.load import hashed
 from vlbench.config import leaves
 from vlbench.errors import DataError, MissingError, VlbenchError
 from vlbench.running.spec import RunSpec
 from vlbench.running.sums import WEIGHTS
 from vlbench.techniques import parts_of
-from vlbench.techniques.adapt import adapt
-from vlbench.techniques.counting import Counts, count
-from vlbench.techniques.freezing import trained_parameters
+from vlbench.techniques.adapt import Counts, adapt, count, trained_parameters
 from vlbench.tensors import not_finite
 from vlbench.verifying.findings import Findings
 from vlbench.verifying.ground import Ground

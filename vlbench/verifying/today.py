@@ -8,9 +8,8 @@ from pathlib import Path
 from vlbench.backbones import BACKBONES
 from vlbench.cards import resolve_method
 from vlbench.cards.files import own_cards
-from vlbench.cards.method import MethodCard, TuningFacts, load_method
-from vlbench.cards.resolve import hashed
-from vlbench.cards.task import TaskCard, load_suites, load_task
+from vlbench.cards.load import hashed, load_method, load_suites, load_task
+from vlbench.cards.schema import MethodCard, TaskCard, TuningFacts
 from vlbench.config import leaves
 from vlbench.errors import MissingError, VlbenchError
 from vlbench.running.plan import outside_code

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from vlbench.cards.task import load_task
+from vlbench.cards.load import load_task
 from vlbench.data.readers import load_reader
 from vlbench.data.readers.how2qa_csv import How2QACsv
 from vlbench.errors import DataError, MissingError

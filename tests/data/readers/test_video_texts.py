@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 
-from vlbench.cards.task import load_task
-from vlbench.cards.train import TrainSettings
+from vlbench.cards.load import load_task
+from vlbench.cards.schema import TrainSettings
 from vlbench.data.batches import TaskData
 from vlbench.data.readers import load_reader
 

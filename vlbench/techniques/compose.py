@@ -63,11 +63,11 @@ class Composition(Technique):
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
         """What any of them trains."""
-        return [each for part in self._parts() for each in part.trained(backbone, norms)]
+        return [t for part in self._parts() for t in part.trained(backbone, norms)]
 
     def undecayed(self) -> list[nn.Parameter]:
         """What any of them spares."""
-        return [each for part in self._parts() for each in part.undecayed()]
+        return [p for part in self._parts() for p in part.undecayed()]
 
     def start(self, backbone: Backbone, batches: Iterable[BatchLoss]) -> None:
         """Each on the same batches, of which no more are read than some part asks for."""
@@ -85,8 +85,8 @@ class Composition(Technique):
 
     def penalty(self) -> Tensor | None:
         """The sum of theirs."""
-        found = [each for part in self._parts() if (each := part.penalty()) is not None]
-        return sum(found[1:], found[0]) if found else None
+        penalties = [p for part in self._parts() if (p := part.penalty()) is not None]
+        return sum(penalties[1:], penalties[0]) if penalties else None
 
     def stepped(self, number: int, total: int) -> None:
         """Tell each."""
@@ -116,7 +116,7 @@ def compose(kinds: Mapping[str, type[Technique]]) -> type[Technique]:
     """
     for name, kind in kinds.items():
         if not kind.composes:
-            other = next(each for each in kinds if each != name)
+            other = next(kind for kind in kinds if kind != name)
             raise UsageError(
                 f"'{name}' and '{other}' cannot be composed: "
                 f"{name} takes the place of the whole forward pass."
@@ -125,14 +125,14 @@ def compose(kinds: Mapping[str, type[Technique]]) -> type[Technique]:
     params = create_model("CompositionParams", __base__=Checked, **fields)
     sharings = frozenset.intersection(*(kind.sharings for kind in kinds.values()))
     title = JOINED_BY.join(kinds)
-    facts = {
+    members = {
         "Params": params,
         "sharings": sharings,
         "kinds": kinds,
         "starts_as_identity": all(kind.starts_as_identity for kind in kinds.values()),
         "only_once": "; ".join(kind.only_once for kind in kinds.values() if kind.only_once),
     }
-    return type(title, (Composition,), facts)
+    return type(title, (Composition,), members)
 
 
 def _defaults(kind: type[Technique]) -> Any:
