@@ -103,16 +103,13 @@ class Bottlenecks(Technique):
         return [site for site in backbone.sites() if site.kind in SUBLAYERS]
 
     def claims(self, backbone: Backbone) -> set[str]:
-        """Every sub-layer's output."""
         return {site.name for site in self.subsites(backbone)}
 
     def check(self, backbone: Backbone) -> None:
-        """Every width must leave one of its own."""
         for width in {site.width for site in self.subsites(backbone)}:
             self.bottleneck_width(width)
 
     def reduced_width(self, backbone: Backbone) -> int | None:
-        """R."""
         return self.bottleneck_width(backbone.width)
 
     @abstractmethod
@@ -120,7 +117,6 @@ class Bottlenecks(Technique):
         """A fresh Down or Up, as torch makes it where the technique does not say otherwise."""
 
     def attach(self, backbone: Backbone) -> None:
-        """One bottleneck a site, named after it."""
         downs, ups = owners(self.sharing, self.tasks)
         self.sites = nn.ModuleDict()
         for site in self.subsites(backbone):

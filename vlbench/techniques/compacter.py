@@ -106,7 +106,6 @@ class Compacter(Bottlenecks):
 
     @contextmanager
     def folded(self, task: str) -> Iterator[None]:
-        """Build every H that `task` uses once."""
         bottlenecks = [cast(Bottleneck, module) for module in self.sites.values()]
         halves = [half.of(task) for b in bottlenecks for half in (b.down, b.up)]
         layers = [cast(KroneckerLinear, half) for half in halves]

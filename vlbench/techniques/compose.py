@@ -35,7 +35,6 @@ class Composition(Technique):
         )
 
     def check(self, backbone: Backbone) -> None:
-        """Each for itself, and no site twice."""
         for part in self._parts():
             part.check(backbone)
         claims = {name: part.claims(backbone) for name, part in self._named()}
@@ -53,20 +52,16 @@ class Composition(Technique):
         return next((width for width in widths if width is not None), None)
 
     def claims(self, backbone: Backbone) -> set[str]:
-        """The sites of all."""
         return {site for part in self._parts() for site in part.claims(backbone)}
 
     def attach(self, backbone: Backbone) -> None:
-        """One after the other."""
         for part in self._parts():
             part.attach(backbone)
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
-        """What any of them trains."""
         return [t for part in self._parts() for t in part.trained(backbone, norms)]
 
     def undecayed(self) -> list[nn.Parameter]:
-        """What any of them spares."""
         return [p for part in self._parts() for p in part.undecayed()]
 
     def start(self, backbone: Backbone, batches: Iterable[BatchLoss]) -> None:
@@ -77,28 +72,23 @@ class Composition(Technique):
 
     @contextmanager
     def folded(self, task: str) -> Iterator[None]:
-        """All that can be."""
         with ExitStack() as stack:
             for part in self._parts():
                 stack.enter_context(part.folded(task))
             yield
 
     def penalty(self) -> Tensor | None:
-        """The sum of theirs."""
         penalties = [p for part in self._parts() if (p := part.penalty()) is not None]
         return sum(penalties[1:], penalties[0]) if penalties else None
 
     def stepped(self, number: int, total: int) -> None:
-        """Tell each."""
         for part in self._parts():
             part.stepped(number, total)
 
     def training_state(self) -> dict[str, Any]:
-        """Theirs, by name."""
         return {name: part.training_state() for name, part in self._named()}
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Give each its own."""
         for name, part in self._named():
             part.load_training_state(state.get(name, {}))
 

@@ -153,15 +153,12 @@ class Hyperformer(Technique):
         return [site for site in backbone.sites() if site.kind in SUBLAYERS]
 
     def claims(self, backbone: Backbone) -> set[str]:
-        """Every sub-layer's output."""
         return {site.name for site in self.subsites(backbone)}
 
     def check(self, backbone: Backbone) -> None:
-        """The width must leave one."""
         self.reduced_width(backbone)
 
     def reduced_width(self, backbone: Backbone) -> int:
-        """R."""
         return reduced_width(backbone.width, self.params.reduction)
 
     def attach(self, backbone: Backbone) -> None:

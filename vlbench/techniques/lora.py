@@ -90,16 +90,13 @@ class LoRA(Technique):
         return [site for site in backbone.sites() if site.kind in self.params.targets]
 
     def claims(self, backbone: Backbone) -> set[str]:
-        """Those projections."""
         return {site.name for site in self.targets(backbone)}
 
     def check(self, backbone: Backbone) -> None:
-        """There must be something to update."""
         if not self.params.targets:
             raise UsageError("params.targets is empty. Known: query, key, value.")
 
     def attach(self, backbone: Backbone) -> None:
-        """One update a projection, named after it."""
         downs, ups = owners(self.sharing, self.tasks)
         rank, scale = self.params.rank, self.params.alpha / self.params.rank
         self.sites = nn.ModuleDict()
@@ -115,7 +112,6 @@ class LoRA(Technique):
 
     @contextmanager
     def folded(self, task: str) -> Iterator[None]:
-        """Every update."""
         with ExitStack() as stack:
             for name, projection in self._projections.items():
                 update = cast(Update, self.sites[name])

@@ -254,15 +254,12 @@ class LST(Technique):
     params: LSTParams
 
     def check(self, backbone: Backbone) -> None:
-        """Every width must leave one."""
         self.reduced_width(backbone)
 
     def reduced_width(self, backbone: Backbone) -> int:
-        """D."""
         return int(narrow_config(backbone, self.params.reduction).d_model)
 
     def claims(self, backbone: Backbone) -> set[str]:
-        """All sites."""
         return {site.name for site in backbone.sites()}
 
     def attach(self, backbone: Backbone) -> None:
@@ -315,7 +312,6 @@ class LST(Technique):
         return super().trained(backbone, norms)
 
     def undecayed(self) -> list[nn.Parameter]:
-        """The side network's position biases."""
         return self._position_biases
 
     def start(self, backbone: Backbone, batches: Iterable[BatchLoss]) -> None:

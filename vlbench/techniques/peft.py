@@ -395,7 +395,6 @@ class Peft(Technique):
         tuner.update_and_allocate(number)
 
     def training_state(self) -> dict[str, Any]:
-        """What AdaLoRA knows of its ranks' importance."""
         tuner = self._adalora
         if tuner is None:
             return {}
@@ -408,7 +407,6 @@ class Peft(Technique):
         }
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Restore what `training_state` returned."""
         tuner = self._adalora
         if tuner is None:
             return

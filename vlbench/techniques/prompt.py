@@ -72,11 +72,9 @@ class PromptTuning(Technique):
     params: PromptParams
 
     def claims(self, backbone: Backbone) -> set[str]:
-        """The encoder's input."""
         return {site.name for site in backbone.sites() if site.kind == "encoder_input"}
 
     def attach(self, backbone: Backbone) -> None:
-        """The prompts, hooked in front of the text."""
         whose, _ = owners(self.sharing, self.tasks)
         with torch.device(backbone.token_embedding.device):
             self.prompts = PerTask(partial(self._new, backbone), whose)

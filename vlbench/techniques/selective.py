@@ -65,7 +65,6 @@ class BitFit(Technique):
     params: BitFitParams
 
     def check(self, backbone: Backbone) -> None:
-        """There must be something to train."""
         if not backbone.biases() and not self.params.missing:
             raise UsageError("This backbone has no biases: --set params.missing=true adds them.")
 
@@ -81,11 +80,9 @@ class BitFit(Technique):
             module.register_forward_hook(OutputHook(bias))
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
-        """Added biases, and those of the backbone."""
         return [*super().trained(backbone, norms), *backbone.biases()]
 
     def undecayed(self) -> list[nn.Parameter]:
-        """The added biases."""
         return list(self.added.parameters())
 
 

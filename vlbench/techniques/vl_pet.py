@@ -200,11 +200,9 @@ class VLPET(Technique):
         return [site for site in sites if site.sublayer == "cross_attention"]
 
     def claims(self, backbone: Backbone) -> set[str]:
-        """Both."""
         return {site.name for site in self.encoder_sites(backbone) + self.value_sites(backbone)}
 
     def check(self, backbone: Backbone) -> None:
-        """The reference's pieces of Down must be equal."""
         if self.params.width % self.params.heads:
             raise UsageError(
                 f"params.heads={self.params.heads} does not divide "
@@ -212,7 +210,6 @@ class VLPET(Technique):
             )
 
     def attach(self, backbone: Backbone) -> None:
-        """One module a site, named after it."""
         encoder, values = self.encoder_sites(backbone), self.value_sites(backbone)
         self.sites = nn.ModuleDict()
         with torch.device(backbone.token_embedding.device):
