@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from tests.techniques.models import adapted
-from tests.training.test_parts import batch_of
+from tests.training.test_micro_batches import batch_of
 from tests.training.toys import Task, Watcher, new_trainer
 from vlbench.cards.files import own_cards
 from vlbench.cards.schema import TrainSettings
