@@ -27,15 +27,15 @@ from shapes import card, new_trainer
 from torch import Tensor
 
 from vlbench.backbones import CLIP, build_tokenizer
-from vlbench.backbones.counted import IGNORED
-from vlbench.cards.task import find_tasks
+from vlbench.backbones.base import IGNORED
+from vlbench.cards.load import find_tasks
 from vlbench.data.batches import Batch, TaskData, prefetched
 from vlbench.data.prepare import PreparedTask, prepare
 from vlbench.data.stores.base import Store
 from vlbench.data.stores.own import FeatureWriter
 from vlbench.running.environment import with_defaults
 from vlbench.running.inputs import data_root, wanted_features
-from vlbench.training.answers import BATCH_SIZE
+from vlbench.training.predict import BATCH_SIZE
 
 FLOOR = "frozen"
 STEP_BATCH = 8

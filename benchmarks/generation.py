@@ -71,7 +71,7 @@ def new_model(method: str, backbone: str) -> Any:
 
 @torch.inference_mode()
 def generate(model: Any, batch: Batch, beams: int, length: int) -> None:
-    """As `vlbench.training.answers.answers` does for the batches of a task."""
+    """As `vlbench.training.predict.answers` does for the batches of a task."""
     model.backbone.language.generation_config.min_length = length
     with model.answering(TASKS[0]):
         rows = model.generate(batch, beams=beams, max_length=length)

@@ -95,8 +95,8 @@ class OfTasks:
     def __init__(self, method: str, count: int, size: int) -> None:
         names = [f"task-{number}" for number in range(count)]
         self.trainer = new_trainer(method, "clip-bart", "image", names)
-        self.compute = self.trainer.gradients.compute
-        self.trainer.gradients.compute = self.timed
+        self.compute = self.trainer.gradient
+        self.trainer.gradient = self.timed
         self.gradient_seconds = 0.0
         self.updates: list[float] = []
         batch = random_batch("image", size)

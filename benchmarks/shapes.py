@@ -15,16 +15,14 @@ from measure import options
 
 from vlbench.backbones import CLIP, Visual
 from vlbench.backbones.bart import new_bart
-from vlbench.backbones.base import Backbone
-from vlbench.backbones.counted import IGNORED
-from vlbench.backbones.sources import BART_BASE, T5_BASE, T5_ROWS
+from vlbench.backbones.base import IGNORED, Backbone
 from vlbench.backbones.t5 import new_t5
-from vlbench.backbones.tokens import ADDED_TOKENS
-from vlbench.cards.method import MethodCard, load_method
-from vlbench.cards.resolve import resolve_method
+from vlbench.backbones.weights import ADDED_TOKENS, BART_BASE, T5_BASE, T5_ROWS
+from vlbench.cards.load import load_method, resolve_method
+from vlbench.cards.schema import MethodCard
 from vlbench.data.batches import Batch
 from vlbench.techniques.adapt import AdaptedModel, adapt
-from vlbench.training.trainer import Trainer
+from vlbench.training.train import Trainer
 
 held = ExitStack()
 """What lasts as long as the process."""

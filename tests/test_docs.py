@@ -16,7 +16,7 @@ from PIL import Image
 from typer.main import get_command
 
 from vlbench.cards import find_tasks
-from vlbench.cards.task import all_tasks, load_task
+from vlbench.cards.load import all_tasks, load_task
 from vlbench.cli.app import app
 from vlbench.data.images import find_pictures
 from vlbench.data.mini.world import PARTS, SHARES

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from tests.techniques.toys import TASKS, toy_backbone
-from vlbench.cards.method import all_methods
-from vlbench.cards.technique import find_technique
-from vlbench.techniques import TECHNIQUES, parts_of
+from vlbench.cards.load import all_methods
+from vlbench.techniques import TECHNIQUES, find_technique, parts_of
 
 
 @pytest.fixture(scope="module")

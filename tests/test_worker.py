@@ -17,7 +17,7 @@ from vlbench.running.execute import Run
 from vlbench.running.folder import RunFolder
 from vlbench.running.keeper import Keeper
 from vlbench.running.launchers.process import WorkerProcess
-from vlbench.training.trainer import Step
+from vlbench.training.train import Step
 
 
 def test_it_wants_one_folder(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,9 +17,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from vlbench.cards.checking import Checked, check, dotted, refuse
 from vlbench.cards.files import CardFile, read_table
-from vlbench.cards.method import Override
-from vlbench.cards.resolve import merge
-from vlbench.cards.task import Edition
+from vlbench.cards.load import merge
+from vlbench.cards.schema import Edition, Override
 from vlbench.errors import CardError, UsageError
 from vlbench.printable import printable
 

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, get_args
 
 from vlbench.backbones import VISUALS, Visual, backbone_row
 from vlbench.cache import cache_place
-from vlbench.cards.task import Edition, all_tasks
+from vlbench.cards.load import all_tasks
+from vlbench.cards.schema import Edition
 from vlbench.config import SlurmSettings, config_files, load_config
 from vlbench.data.mini.edition import NAMES
 from vlbench.data.readers import load_reader
@@ -184,7 +185,7 @@ def _backbone(name: str, path: Path | None, root: Path | None) -> list[Finding]:
 
 
 def _weights(name: str, source: str, path: Path | None, hub: str) -> Finding:
-    from vlbench.backbones.sources import WEIGHTS, weights_folder
+    from vlbench.backbones.weights import WEIGHTS, weights_folder
 
     what = f"weights of {name}"
     try:

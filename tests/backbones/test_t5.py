@@ -134,10 +134,10 @@ def test_a_folder_with_published_weights_gets_the_visual_tokens(
     assert len(tokenizer) == rows
     assert tokenizer.convert_tokens_to_ids("<vis_extra_id_0>") == rows - 1
     assert tokenizer.convert_tokens_to_ids("<vis_extra_id_99>") == 105
-    assert backbone.table.shape == (rows, 16)
-    assert torch.equal(backbone.table[:128], published.shared.weight)
-    assert 0.9 < backbone.table[128:].std() < 1.1
-    assert backbone.language.lm_head.weight is backbone.table
+    assert backbone.token_embedding.shape == (rows, 16)
+    assert torch.equal(backbone.token_embedding[:128], published.shared.weight)
+    assert 0.9 < backbone.token_embedding[128:].std() < 1.1
+    assert backbone.language.lm_head.weight is backbone.token_embedding
     assert tokenizer("yes no").input_ids[-1] == backbone.config.eos_token_id
 
 
@@ -178,7 +178,7 @@ def test_a_folder_without_weights_is_counted_by_its_configuration(
     file.write_text(json.dumps({**config, "tie_word_embeddings": False}))
     (tmp_path / "model.safetensors").unlink()
     shapes = build_backbone("clip-t5", path=tmp_path, meta=True)
-    assert shapes.language.lm_head.weight is not shapes.table
+    assert shapes.language.lm_head.weight is not shapes.token_embedding
 
 
 @pytest.mark.parametrize(
@@ -224,4 +224,4 @@ def test_clip_t5_has_the_papers_parameters_without_weights() -> None:
     video = build_backbone("clip-t5", meta=True, visual="video")
     assert sum(p.numel() for p in video.parameters()) == 223_360_512
     assert (backbone.visual_tokens, video.visual_tokens) == (36, 64)
-    assert backbone.table.shape == (32_200, 768)
+    assert backbone.token_embedding.shape == (32_200, 768)

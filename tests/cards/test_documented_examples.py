@@ -14,8 +14,7 @@ from tests.running.builders import Bench, work_in_process
 from vlbench.backbones.bart import new_bart
 from vlbench.cards import MethodCard, load_method, resolve_method
 from vlbench.cli.app import app
-from vlbench.techniques.adapt import adapt
-from vlbench.techniques.freezing import trained_parameters
+from vlbench.techniques.adapt import adapt, trained_parameters
 
 TOY = BartConfig(
     vocab_size=99,

@@ -10,7 +10,7 @@ import pytest
 from vlbench.backbones import BACKBONES
 from vlbench.cards import MethodCard, find_methods, load_method, resolve_method
 from vlbench.cards.files import known_names, own_cards
-from vlbench.cards.method import all_methods
+from vlbench.cards.load import all_methods
 from vlbench.errors import CardError, UsageError
 
 Write = Callable[..., str]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vlbench.cards import card_hash, load_method, load_task, resolve_method
-from vlbench.cards.method import MethodCard, Override
-from vlbench.cards.train import TrainSettings
+from vlbench.cards.schema import MethodCard, Override, TrainSettings
 from vlbench.errors import UsageError
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from vlbench.cards import find_tasks, load_suites, load_task
 from vlbench.cards.files import card_folder, known_names
-from vlbench.cards.task import all_tasks
+from vlbench.cards.load import all_tasks
 from vlbench.data.readers import load_reader
 from vlbench.errors import CardError, UsageError
 from vlbench.metrics import METRICS
@@ -97,7 +97,7 @@ def test_the_karpathy_splits_hold_every_question_of_vqav2() -> None:
 
 def test_every_answer_of_a_choice_begins_with_another_token() -> None:
     from vlbench.backbones import build_tokenizer
-    from vlbench.backbones.tokens import first_tokens
+    from vlbench.backbones.weights import first_tokens
 
     tokenizer = build_tokenizer("mini-bart")
     for card in all_tasks():

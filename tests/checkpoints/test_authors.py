@@ -12,7 +12,7 @@ from tests.techniques.toys import toy_backbone
 from vlbench.cards import load_method, resolve_method
 from vlbench.cards.checking import Checked
 from vlbench.cards.files import own_cards
-from vlbench.cards.method import MethodCard
+from vlbench.cards.schema import MethodCard
 from vlbench.checkpoints import authors
 from vlbench.checkpoints.authors import SITE, Name, authors_names, spelt
 from vlbench.checkpoints.weights import match

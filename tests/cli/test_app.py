@@ -103,7 +103,7 @@ def fail(monkeypatch: pytest.MonkeyPatch, raised: BaseException) -> None:
     def raise_it(*_: object) -> None:
         raise raised
 
-    monkeypatch.setattr("vlbench.cards.task.load_suites", raise_it)
+    monkeypatch.setattr("vlbench.cards.load.load_suites", raise_it)
 
 
 WIDTH = 78

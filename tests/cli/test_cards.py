@@ -62,7 +62,7 @@ def items(*words: str, backbone: str = "clip-bart") -> list[dict[str, Any]]:
 def three_methods(monkeypatch: pytest.MonkeyPatch) -> None:
     """For speed: all methods there are."""
     cards = find_methods("full,adapter,compacter")
-    monkeypatch.setattr("vlbench.cards.method.all_methods", lambda: cards)
+    monkeypatch.setattr("vlbench.cards.load.all_methods", lambda: cards)
 
 
 def test_the_counted_percentages_stand_beside_the_published_ones() -> None:

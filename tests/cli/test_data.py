@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from tests.data.conftest import picture
 from tests.data.mini.builders import TINY, TINY_VIDEO
 from tests.running.builders import Bench
-from vlbench.cards.task import all_tasks
+from vlbench.cards.load import all_tasks
 from vlbench.cli import output as progress
 from vlbench.cli.app import app
 from vlbench.data.mini import edition, write, write_video

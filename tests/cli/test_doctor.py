@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from vlbench import doctor as examination
-from vlbench.cards.task import load_task
+from vlbench.cards.load import load_task
 from vlbench.cli.app import app
 from vlbench.data.readers import load_reader
 from vlbench.metrics.java import require_java

@@ -15,7 +15,7 @@ from vlbench.running.folder import RunFolder
 EVIL = """
 from pathlib import Path
 Path("told").touch()
-from vlbench.techniques.bitfit import BitFit
+from vlbench.techniques.selective import BitFit
 class X(BitFit):
     pass
 def encoder(weights, device):
@@ -153,7 +153,7 @@ def test_shell_lines_and_options_of_the_project_s_file_are_refused(
 
 def test_retry_imports_what_specs_name_with_outside_code_only(project: Path, bench: Bench) -> None:
     """A cloned folder may hold results, too."""
-    from vlbench.cards.technique import find_technique
+    from vlbench.techniques import find_technique
 
     assert find_technique("evil:X")
     spec = bench.spec("bitfit", settings=("technique=evil:X",))

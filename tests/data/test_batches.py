@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from vlbench.backbones.tokens import bart_tokenizer
-from vlbench.cards.task import Splits, TaskCard
-from vlbench.cards.train import TrainSettings
+from vlbench.backbones.weights import bart_tokenizer
+from vlbench.cards.schema import Splits, TaskCard, TrainSettings
 from vlbench.data.batches import (
     WINDOW,
     Batch,
@@ -31,7 +30,7 @@ from vlbench.data.example import Example
 from vlbench.data.stores.own import FeatureStore, FeatureWriter
 from vlbench.errors import DataError
 from vlbench.pretraining.tokenizer import train_tokenizer
-from vlbench.training.loss import loss
+from vlbench.training.train import loss
 
 SPLITS = Splits(train=("train",), val=("val",), test=("test",))
 

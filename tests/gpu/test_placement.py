@@ -17,14 +17,14 @@ from tests.techniques.models import train
 from tests.techniques.test_battery import ROWS, adapted
 from tests.techniques.toys import on, toy_batch
 from vlbench.encoders import load_encoder
-from vlbench.techniques.adapt import AdaptedModel
-from vlbench.techniques.freezing import (
+from vlbench.techniques.adapt import (
+    AdaptedModel,
     frozen_checksum,
     load_trained_state,
     trained_parameters,
     trained_state,
 )
-from vlbench.training.loss import loss
+from vlbench.training.train import loss
 
 pytestmark = [
     pytest.mark.gpu,
@@ -63,7 +63,7 @@ def gradients(model: AdaptedModel, device: torch.device) -> tuple[float, dict[st
     """A batch's loss, penalty included, and its gradients, both computed there."""
     model.to(device).zero_grad()
     batch = on(device, toy_batch(images=2))
-    value = loss(model.counted_logits(batch), batch.target_ids, batch.scores, "per-example")
+    value = loss(model.label_logits(batch), batch.target_ids, batch.scores, "per-example")
     penalty = model.technique.penalty()
     value = value if penalty is None else value + penalty
     value.backward()

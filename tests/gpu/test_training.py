@@ -14,17 +14,15 @@ from accelerate import Accelerator
 from torch import nn
 
 from tests.techniques.models import adapted
-from tests.training.test_parts import batch_of
-from tests.training.toys import Watcher, new_trainer
+from tests.training.test_micro_batches import batch_of
+from tests.training.toys import Task, Watcher, new_trainer
 from vlbench.cards.files import own_cards
+from vlbench.cards.schema import TrainSettings
 from vlbench.running.ranks import _forget
-from vlbench.techniques.adapt import AdaptedModel
-from vlbench.techniques.freezing import trained_parameters
-from vlbench.training.answers import _fitting
-from vlbench.training.gradients import Gradients
-from vlbench.training.parts import Parts
-from vlbench.training.ranks import ALONE
-from vlbench.training.trainer import Step, Trainer
+from vlbench.techniques.adapt import AdaptedModel, trained_parameters
+from vlbench.training.distributed import ALONE
+from vlbench.training.predict import _answer_that_fits
+from vlbench.training.train import MicroBatches, Step, Trainer
 
 pytestmark = [
     pytest.mark.gpu,
@@ -121,10 +119,11 @@ def model(device: torch.device) -> AdaptedModel:
 def test_where_memory_ends_parts_halve_and_the_gradient_stays(model: AdaptedModel) -> None:
     batch, accelerator, said = batch_of(8192), Accelerator(), list[str]()
 
-    def gradient(parts: Parts) -> tuple[float, dict[str, Any]]:
+    def gradient(parts: MicroBatches) -> tuple[float, dict[str, Any]]:
         model.zero_grad()
-        found = Gradients(model, {batch.task: "per-example"}, accelerator, ALONE, parts)
-        value, _ = found.compute(batch, 1)
+        tasks: Any = [Task(batch.task, loss="per-example")]
+        trainer = Trainer(model, tasks, TrainSettings(), 0, accelerator, ALONE, parts)
+        value, _ = trainer.gradient(batch, 1)
         grads = {
             name: p.grad.cpu()
             for name, p in trained_parameters(model).items()
@@ -133,12 +132,12 @@ def test_where_memory_ends_parts_halve_and_the_gradient_stays(model: AdaptedMode
         model.zero_grad()
         return value, grads
 
-    expected = gradient(Parts())
-    with memory_for(0.5, lambda: gradient(Parts())):
+    expected = gradient(MicroBatches())
+    with memory_for(0.5, lambda: gradient(MicroBatches())):
         with pytest.raises(torch.OutOfMemoryError):
-            gradient(Parts())
+            gradient(MicroBatches())
         model.zero_grad()
-        value, found = gradient(Parts("auto", said.append))
+        value, found = gradient(MicroBatches("auto", said.append))
     assert said[0].startswith("out of memory with 8192 examples at once: going on with 4096")
     assert value == pytest.approx(expected[0], rel=1e-5)
     assert found.keys() == expected[1].keys()
@@ -147,14 +146,14 @@ def test_where_memory_ends_parts_halve_and_the_gradient_stays(model: AdaptedMode
 
 
 def test_where_memory_ends_parts_halve_and_the_answers_stay(model: AdaptedModel) -> None:
-    batch, said = batch_of(8192).to(model.backbone.table.device), list[str]()
+    batch, said = batch_of(8192).to(model.backbone.token_embedding.device), list[str]()
 
-    def answer(parts: Parts) -> list[list[int]]:
+    def answer(parts: MicroBatches) -> list[list[int]]:
         card: Any = SimpleNamespace(choices=(), beams=1, max_length=7)
         with model.answering(batch.task):
-            return _fitting(model, card, (), batch, parts)
+            return _answer_that_fits(model, card, (), batch, parts)
 
-    expected = answer(Parts())
-    with memory_for(0.5, lambda: answer(Parts())):
-        assert answer(Parts("auto", said.append)) == expected
+    expected = answer(MicroBatches())
+    with memory_for(0.5, lambda: answer(MicroBatches())):
+        assert answer(MicroBatches("auto", said.append)) == expected
     assert said[0].startswith("out of memory with 8192 examples at once: going on with 4096")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vlbench.cards import find_tasks, load_method
-from vlbench.cards.resolve import resolve_method
+from vlbench.cards.load import resolve_method
 from vlbench.columns import COLUMNS, result_schema
 from vlbench.running.spec import RunSpec
 

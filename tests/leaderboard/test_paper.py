@@ -16,7 +16,7 @@ import pytest
 from tests.leaderboard.boards import METRICS, boards_of, official
 from tests.leaderboard.builders import image_text, run
 from vlbench.backbones import BACKBONES
-from vlbench.cards.task import load_suites
+from vlbench.cards.load import load_suites
 from vlbench.errors import MissingError
 from vlbench.leaderboard import paper
 from vlbench.leaderboard.board import Board

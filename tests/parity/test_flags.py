@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vlbench.cards.method import MethodCard
+from vlbench.cards.schema import MethodCard
 from vlbench.errors import DataError
 from vlbench.parity.facts import ModelFacts
 from vlbench.parity.options import method_card, options_of, read_options

@@ -16,8 +16,7 @@ from vlbench.checkpoints.authors import authors_names
 from vlbench.parity import checks
 from vlbench.parity.golden import WEIGHTS, Golden
 from vlbench.parity.outcome import Outcome
-from vlbench.techniques.adapt import adapt
-from vlbench.techniques.counting import count
+from vlbench.techniques.adapt import adapt, count
 from vlbench.techniques.low_rank_adapter import LowRankLinear
 from vlbench.tensors import unique_state
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
 
-from vlbench.backbones.tokens import bart_tokenizer
+from vlbench.backbones.weights import bart_tokenizer
 from vlbench.encoders.mini import TOKENS, WIDTH, MiniEncoder, MiniNet
 from vlbench.pretraining import backbone
 from vlbench.pretraining.backbone import (

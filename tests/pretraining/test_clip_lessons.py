@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from vlbench.backbones import BACKBONES, build_backbone, build_tokenizer
-from vlbench.backbones.saving import load_backbone
-from vlbench.backbones.sources import weights_folder
+from vlbench.backbones.weights import load_backbone, weights_folder
 from vlbench.data.mini.clip_captions import describe, steps
 from vlbench.data.mini.clip_questions import HOW2QA_FAMILIES, TVQA_FAMILIES, ask
 from vlbench.data.mini.clips import clips
@@ -86,12 +85,12 @@ def test_teaching_goes_on_from_what_the_model_knows(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(clip_backbone, "HELD_OUT", 4)
     room = ClipClassroom(MiniEncoder(), build_tokenizer("mini-bart"), 8, 1)
     model = load_backbone(weights_folder("weights/mini-bart"))
-    before = model.table.detach().clone()
+    before = model.token_embedding.detach().clone()
     told: list[float] = []
     teach_clips(model, room, room, 2, 0, lambda step, loss, skills: told.append(loss))
     assert model.visual_tokens == FRAMES == TOKENS
     assert len(told) == 1 and told[0] > 0
-    moved = (model.table.detach() - before).abs().max().item()
+    moved = (model.token_embedding.detach() - before).abs().max().item()
     assert 0 < moved < 0.1
 
 
@@ -107,7 +106,7 @@ def test_the_embedded_weights_for_clips_are_others_than_for_pictures() -> None:
     ]
     assert tokenizers[0] == tokenizers[1]
     pictures, videos = (build_backbone("mini-bart", visual=visual) for visual in ("image", "video"))
-    assert not torch.equal(pictures.table, videos.table)
+    assert not torch.equal(pictures.token_embedding, videos.token_embedding)
     assert videos.visual_tokens == 16
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vlbench.backbones import build_tokenizer
-from vlbench.backbones.tokens import bart_tokenizer, first_tokens
+from vlbench.backbones.weights import bart_tokenizer, first_tokens
 from vlbench.pretraining.tokenizer import SIZE, SPECIAL, train_tokenizer
 
 TEXTS = ["what color is the large star?", "a small red circle", "tally blue items"] * 3

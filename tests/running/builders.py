@@ -66,8 +66,7 @@ def make_bench(folder: Path) -> Bench:
     from transformers import BartConfig
 
     from vlbench.backbones.bart import new_bart
-    from vlbench.backbones.saving import save_backbone
-    from vlbench.backbones.tokens import TOKENIZER_FILE, bart_tokenizer
+    from vlbench.backbones.weights import TOKENIZER_FILE, bart_tokenizer, save_backbone
     from vlbench.pretraining.tokenizer import train_tokenizer
 
     bench = Bench(folder / "mini", folder / "backbone")

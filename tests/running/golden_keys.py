@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vlbench.backbones import BACKBONES
 from vlbench.cards import find_tasks, resolve_method
-from vlbench.cards.method import all_methods
+from vlbench.cards.load import all_methods
 from vlbench.running.spec import RunSpec
 
 FILE = Path(__file__).with_suffix(".json")

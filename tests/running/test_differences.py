@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.running.test_spec import METHOD, SPEC, TASK
-from vlbench.cards.resolve import PROSE
+from vlbench.cards.load import PROSE
 from vlbench.running.differences import differences
 from vlbench.running.spec import NOT_IN_KEY, RunSpec
 

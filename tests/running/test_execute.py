@@ -31,10 +31,9 @@ from vlbench.running.progress import Progress
 from vlbench.running.record import Rows
 from vlbench.running.spec import RunSpec
 from vlbench.running.stopping import Stop
-from vlbench.techniques.adapt import AdaptedModel, adapt
-from vlbench.techniques.freezing import frozen_checksum, trained_parameters
-from vlbench.training.answers import answers
-from vlbench.training.trainer import Trainer
+from vlbench.techniques.adapt import AdaptedModel, adapt, frozen_checksum, trained_parameters
+from vlbench.training.predict import answers
+from vlbench.training.train import Trainer
 
 Finished = tuple[RunSpec, RunFolder]
 
@@ -326,7 +325,7 @@ def test_a_frozen_tensor_that_moves_fails_the_run(
 ) -> None:
     def move(self: Trainer, watcher: object) -> None:
         with torch.no_grad():
-            self.bare.backbone.table[0, 0] += 1
+            self.bare.backbone.token_embedding[0, 0] += 1
 
     monkeypatch.setattr(Trainer, "train", move)
     folder = do(bench.spec(), tmp_path, code=1)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.running.builders import Bench, do
-from vlbench.backbones.saving import load_backbone, save_backbone
+from vlbench.backbones.weights import load_backbone, save_backbone
 from vlbench.data.batches import Batch, TaskData
 from vlbench.metrics import Scored
 from vlbench.running.folder import RunFolder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.running.golden_keys import FILE, keys
 from vlbench.cards import find_methods, find_tasks, resolve_method
-from vlbench.cards.resolve import hashed
+from vlbench.cards.load import hashed
 from vlbench.running.folder import RunFolder
 from vlbench.running.spec import RunSpec
 

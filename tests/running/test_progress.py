@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vlbench.running.progress import Progress, describe
-from vlbench.training.trainer import Step
+from vlbench.training.train import Step
 
 
 def step(number: int, loss: float = 0.5) -> Step:

@@ -12,7 +12,7 @@ from vlbench.cli.app import app
 
 TECHNIQUE = """
 import sys
-from vlbench.techniques.bitfit import BitFit
+from vlbench.techniques.selective import BitFit
 
 class Quitter(BitFit):
     def {where}:

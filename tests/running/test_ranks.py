@@ -24,7 +24,7 @@ from vlbench.running import ranks as module
 from vlbench.running.folder import RunFolder
 from vlbench.running.ranks import Others, joined
 from vlbench.running.spec import RunSpec
-from vlbench.training.trainer import Step
+from vlbench.training.train import Step
 
 LOSSES, WEIGHTS = 2e-6, 1e-5
 """How far two ranks may be from one process: measured are 5e-7, of losses of about 5, and 2e-7."""

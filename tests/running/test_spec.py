@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from vlbench.cards.method import MethodCard
-from vlbench.cards.task import Splits, TaskCard
-from vlbench.cards.train import TrainSettings
+from vlbench.cards.schema import MethodCard, Splits, TaskCard, TrainSettings
 from vlbench.errors import DataError
 from vlbench.running.spec import NOT_IN_KEY, RunSpec
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vlbench.cards.task import load_task
+from vlbench.cards.load import load_task
 from vlbench.data.example import Example
 from vlbench.metrics import Scored
 from vlbench.running import testing

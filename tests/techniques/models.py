@@ -10,12 +10,11 @@ from torch import Tensor
 from tests.techniques.toys import TASKS, on, toy_backbone, toy_batch
 from vlbench.backbones import Visual, build_backbone
 from vlbench.backbones.sites import Site
-from vlbench.cards.method import MethodCard
+from vlbench.cards.schema import MethodCard
 from vlbench.checkpoints.authors import authors_names, spelt
-from vlbench.techniques.adapt import AdaptedModel, adapt
-from vlbench.techniques.counting import count
-from vlbench.training.loss import loss
+from vlbench.techniques.adapt import AdaptedModel, adapt, count
 from vlbench.training.optimiser import AdamW, parameter_groups
+from vlbench.training.train import loss
 
 IMAGE_TASKS = ("vqav2", "gqa", "nlvr2", "coco")
 
@@ -42,7 +41,7 @@ def stirred(model: AdaptedModel, scale: float = 0.3) -> AdaptedModel:
 
 def train(model: AdaptedModel, steps: int, task: str = "one") -> list[float]:
     """The trainer's step, without its data; the loss of each."""
-    batch = on(model.backbone.table.device, toy_batch(task))
+    batch = on(model.backbone.token_embedding.device, toy_batch(task))
     optimiser = AdamW(parameter_groups(model, 0.01, model.undecayed()), lr=1e-2)
     losses = []
     for number in range(1, steps + 1):

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from vlbench.backbones.sites import SUBLAYERS
 from vlbench.errors import CardError, UsageError
-from vlbench.techniques.freezing import trained_parameters
+from vlbench.techniques.adapt import trained_parameters
 
 
 def test_an_adapter_is_the_papers_formula(toy: Any) -> None:
@@ -78,7 +78,7 @@ def test_norms_train_when_the_card_says_so(toy: Any) -> None:
     assert all(p.requires_grad for norm in with_norms.backbone.norms() for p in norm.parameters())
     assert not any(p.requires_grad for norm in without.backbone.norms() for p in norm.parameters())
     assert all(p.requires_grad for p in without.backbone.visual.parameters())
-    assert not without.backbone.table.requires_grad
+    assert not without.backbone.token_embedding.requires_grad
 
 
 def test_a_width_that_does_not_divide_is_rounded_down(toy: Any, toy_batch: Any) -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
 from vlbench.errors import UsageError
-from vlbench.techniques.freezing import trained_parameters
+from vlbench.techniques.adapt import trained_parameters
+from vlbench.techniques.compacter import KroneckerLinear
 from vlbench.training.optimiser import AdamW, parameter_groups
 
 
@@ -52,18 +54,30 @@ def test_factors_are_xavier_and_the_rule_has_the_cards_range(toy: Any) -> None:
     assert not any(layer.b.any() for layer in layers)
 
 
-def test_the_matrix_kept_for_generation_follows_the_weights(toy: Any, toy_batch: Any) -> None:
-    model = toy(technique="compacter")
-    optimiser = AdamW(parameter_groups(model, 0.01), lr=0.1)
-    with torch.no_grad():
-        before = model(toy_batch)
-        assert torch.equal(model(toy_batch), before)
-    model(toy_batch).square().mean().backward()
-    optimiser.step()
-    with torch.no_grad():
-        kept = model(toy_batch)
-    assert not torch.equal(kept, before)
-    torch.testing.assert_close(kept, model(toy_batch).detach())
+def test_matrices_are_built_once_while_answering_and_not_kept_afterwards(
+    toy: Any, toy_batch: Any
+) -> None:
+    model = toy(technique="compacter", sharing="task")
+    layers = [m for m in model.modules() if isinstance(m, KroneckerLinear)]
+    calls: list[int] = []
+    for layer in layers:
+        layer.matrix = partial(_counted, calls, layer.matrix)
+    for _ in range(2):
+        with torch.no_grad():
+            expected = model(toy_batch)
+        calls.clear()
+        with torch.no_grad(), model.answering(toy_batch.task):
+            assert torch.equal(model(toy_batch), expected)
+            assert torch.equal(model(toy_batch), expected)
+            assert len(calls) == len(layers) / 2  # the other task's are not built
+        assert all(layer.folded is None for layer in layers)
+        model(toy_batch).square().mean().backward()
+        AdamW(parameter_groups(model, 0.01), lr=0.1).step()
+
+
+def _counted(calls: list[int], matrix: Any) -> Any:
+    calls.append(1)
+    return matrix()
 
 
 @pytest.mark.parametrize("params", [{"division": 3}, {"reduction": 16, "division": 4}])

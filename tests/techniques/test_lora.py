@@ -10,7 +10,7 @@ from torch.nn import functional
 from tests.techniques.models import Flow, adapted, counts, stirred, theirs
 from tests.techniques.toys import TASKS, toy_backbone, toy_batch
 from vlbench.errors import UsageError
-from vlbench.techniques.freezing import trained_parameters
+from vlbench.techniques.adapt import trained_parameters
 from vlbench.training.optimiser import parameter_groups
 
 EACH = pytest.mark.parametrize("kind", ["bart", "t5"])
@@ -48,7 +48,7 @@ def test_dropout_is_of_what_enters_the_update_in_training_only() -> None:
     update: Any = model.technique.sites["encoder_0_self_attention_query"]
     a, b = update.down.layers["all"].weight, update.up.layers["all"].weight
     x, y = torch.randn(2, 3, 32), torch.randn(2, 3, 32)
-    router = model.backbone.router
+    router = model.backbone.current_task
     torch.testing.assert_close(update(router, x, y), y + 0.75 * x @ a.T @ b.T)
     model.train()
     torch.manual_seed(3)

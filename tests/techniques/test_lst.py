@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.running.builders import Bench, do, predictions, rows
 from tests.techniques.models import assert_steps_give_what_one_pass_gives
 from tests.techniques.toys import TASKS, toy_backbone, toy_batch
 from vlbench.backbones import build_backbone
 from vlbench.backbones.base import Backbone, states
 from vlbench.backbones.sites import SIDES
 from vlbench.cards import load_method, resolve_method
-from vlbench.cards.method import MethodCard
+from vlbench.cards.schema import MethodCard
+from vlbench.data.readers import load_reader
 from vlbench.errors import UsageError
-from vlbench.techniques.adapt import AdaptedModel, adapt
-from vlbench.techniques.counting import count
-from vlbench.techniques.freezing import trained_parameters
-from vlbench.techniques.ladder import SideCache
+from vlbench.running.keeper import Keeper
+from vlbench.running.spec import RunSpec
+from vlbench.techniques.adapt import AdaptedModel, adapt, count, trained_parameters
+from vlbench.techniques.lst import LST, SideCache
 
 
 def adapted(backbone: str | Backbone, **params: Any) -> AdaptedModel:
@@ -195,13 +198,6 @@ def test_widths_that_do_not_divide_are_refused(kind: str, reduction: int, fault:
             adapted(backbone, reduction=reduction)
 
 
-def test_a_backbone_that_cannot_be_narrowed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone = toy_backbone("bart")
-    monkeypatch.setattr(type(backbone), "anatomy", None)
-    with pytest.raises(UsageError, match="JointBart does not say how to build a narrower one"):
-        adapted(backbone)
-
-
 def test_norms_that_could_not_train_are_refused() -> None:
     card = MethodCard(name="mine", title="Mine", technique="lst")
     with pytest.raises(UsageError, match=r"train\.norms: .* Set train\.norms=false"):
@@ -229,3 +225,55 @@ def test_as_many_parameters_as_the_authors_measured() -> None:
     card = resolve_method(load_method("lst"), "clip-t5", "image-text")
     counts = count(adapt(build_backbone("clip-t5", meta=True), card, TASKS))
     assert (counts.trainable, counts.total) == (17_967_384, 240_926_232)
+
+
+READ = "initialising from training examples, one by one: 1"
+
+
+def spec(bench: Bench, **params: Any) -> RunSpec:
+    settings = [f"params.{name}={value}" for name, value in params.items()]
+    return bench.spec(
+        method="lst",
+        settings=("train.epochs=2", "train.batch_size=30", "train.dropout=0.1", *settings),
+    )
+
+
+def test_a_resumed_run_keeps_its_initialisation_and_ends_as_the_whole_one(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[Backbone] = []
+    start, on_epoch = LST.start, Keeper.on_epoch
+
+    def note(self: LST, backbone: Backbone, batches: Any) -> None:
+        starts.append(backbone)
+        start(self, backbone, batches)
+
+    def stop(self: Keeper, epoch: int) -> None:
+        on_epoch(self, epoch)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LST, "start", note)
+    whole = do(spec(bench, samples=8), tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(Keeper, "on_epoch", stop)
+        resumed = do(spec(bench, samples=8), tmp_path / "resumed", code=130)
+    assert len(starts) == 2
+    do(spec(bench, samples=8), tmp_path / "resumed")
+    assert len(starts) == 2
+    assert rows(resumed) == rows(whole)
+    assert predictions(resumed) == predictions(whole)
+    assert resumed.adapter.read_bytes() == whole.adapter.read_bytes()
+    assert whole.log.read_text().count(READ) == 1
+
+
+def test_a_run_with_too_few_examples_uses_all_and_says_so(bench: Bench, tmp_path: Path) -> None:
+    folder = do(spec(bench, samples=100_000), tmp_path)
+    log = folder.log.read_text()
+    assert READ in log
+    examples = sum(len(load_reader(task, bench.root).read("train")) for task in ("vqav2", "nlvr2"))
+    assert f"initialising from all {examples:,} training examples: there are no more" in log
+
+
+def test_a_random_initialisation_reads_no_examples(bench: Bench, tmp_path: Path) -> None:
+    folder = do(spec(bench, initialisation="random"), tmp_path)
+    assert READ not in folder.log.read_text()

@@ -10,17 +10,18 @@ import torch
 
 from tests.techniques.toys import TASKS, toy_backbone, toy_batch
 from vlbench.cards.checking import check
-from vlbench.cards.method import MethodCard
+from vlbench.cards.schema import MethodCard
 from vlbench.errors import UsageError
-from vlbench.techniques.adapt import AdaptedModel, adapt
-from vlbench.techniques.freezing import (
+from vlbench.techniques.adapt import (
+    AdaptedModel,
+    adapt,
     frozen_checksum,
     load_trained_state,
     trained_parameters,
     trained_state,
 )
 from vlbench.techniques.peft import PeftParams
-from vlbench.training.loss import loss
+from vlbench.training.train import loss
 
 PARAMS: dict[str, Any] = {
     "config": "AdaLoraConfig",
@@ -72,7 +73,7 @@ def test_ranks_fall_from_the_first_to_the_target_within_the_runs_steps() -> None
 
 def test_the_penalty_is_pefts() -> None:
     model, batch = adapted(), toy_batch()
-    language, tuner = model.backbone.language, model.technique._budget._tuner
+    language, tuner = model.backbone.language, model.technique._adalora
     words = {"input_ids": batch.input_ids, "labels": batch.target_ids}
     with torch.no_grad():
         difference = tuner(**words).loss - language(**words).loss

@@ -11,7 +11,7 @@ from tests.techniques.models import adapted, counts, stirred, theirs
 from tests.techniques.toys import TASKS, toy_batch
 from vlbench.backbones.t5 import attention
 from vlbench.errors import UsageError
-from vlbench.techniques.freezing import trained_parameters
+from vlbench.techniques.adapt import trained_parameters
 
 EACH = pytest.mark.parametrize("kind", ["bart", "t5"])
 TABLE: dict[str, Any] = {
@@ -81,7 +81,7 @@ def test_on_bart_they_get_no_position_and_pass_the_embedding_norm() -> None:
 
 def test_on_t5_they_are_the_first_positions_of_the_relative_bias() -> None:
     model, batch = stirred(adapted("t5", **TABLE)), toy_batch()
-    text = model.backbone.table[batch.input_ids]
+    text = model.backbone.token_embedding[batch.input_ids]
     prompts = prompt_of(model).expand(2, -1, -1)
     states, keywords = first_layer_inputs(model, batch)
     torch.testing.assert_close(states, torch.cat([prompts, text, vision(model, batch)], dim=1))
@@ -152,8 +152,8 @@ def test_a_copy_has_prompts_and_tasks_of_its_own() -> None:
     model = stirred(adapted("bart", sharing="task", **TABLE))
     before = model(toy_batch("one"))
     twin = stirred(copy.deepcopy(model))
-    twin.backbone.router.enter("two")
-    model.backbone.router.enter("one")
+    twin.backbone.current_task.enter("two")
+    model.backbone.current_task.enter("one")
     text, mask = torch.randn(1, 2, 32), torch.ones(1, 2, dtype=torch.bool)
     for each, task in ((model, "one"), (twin, "two")):
         entered, _ = each.backbone.encoder_input(text, mask)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from tests.techniques.toys import GATED, TASKS, toy_backbone, toy_batch
-from vlbench.backbones.narrow import narrow_stacks
-from vlbench.cards.method import MethodCard
+from vlbench.cards.schema import MethodCard
 from vlbench.techniques.adapt import AdaptedModel, adapt
+from vlbench.techniques.lst import narrow_stacks
 from vlbench.techniques.pruning import Importances, importances, prune
 from vlbench.tensors import unique_state
 
@@ -127,9 +127,9 @@ def rows(number: int, kept: int, generator: torch.Generator) -> Tensor:
 def test_each_layer_keeps_its_rows_and_the_columns_of_the_layer_before(kind: str) -> None:
     model = adapted(kind, reduction=4)
     backbone, generator = model.backbone, torch.Generator().manual_seed(3)
-    found: Importances = {backbone.table: torch.zeros_like(backbone.table)}
+    found: Importances = {backbone.token_embedding: torch.zeros_like(backbone.token_embedding)}
     kept = rows(32, 8, generator)
-    found[backbone.table][:, kept] = 1.0
+    found[backbone.token_embedding][:, kept] = 1.0
     expected: dict[str, Tensor] = {}
     for side in ("encoder", "decoder"):
         wide = backbone.stack(side)  # type: ignore[arg-type]
@@ -150,7 +150,7 @@ def test_each_layer_keeps_its_rows_and_the_columns_of_the_layer_before(kind: str
                     expected[f"{name}.weight"] = module.weight[kept]
                 if getattr(module, "bias", None) is not None:
                     expected[f"{name}.bias"] = module.bias[kept]
-        for own in backbone.position_tables(wide):
+        for own in backbone.position_biases(wide):
             name = f"{side}.stack.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
             expected[name] = own
     stacks = {"encoder": model.technique.encoder.stack, "decoder": model.technique.decoder.stack}
@@ -166,7 +166,7 @@ def test_query_key_and_value_keep_the_rows_of_the_largest_product() -> None:
     backbone = model.backbone
     found = importances(backbone, examples(1), 1)
     attention: Any = backbone.layers("encoder")[0].get_submodule("layer.0.SelfAttention")
-    columns = found[backbone.table].sum(dim=0).topk(4).indices.sort().values
+    columns = found[backbone.token_embedding].sum(dim=0).topk(4).indices.sort().values
     product = torch.ones(32, 4, dtype=torch.float64)
     for linear in (attention.q, attention.k, attention.v):
         product *= found[linear.weight][:, columns]

@@ -10,9 +10,8 @@ import torch
 
 from tests.techniques.models import adapted, stirred
 from tests.techniques.toys import toy_batch
-from vlbench.techniques.adapt import AdaptedModel
-from vlbench.techniques.freezing import trained_parameters
-from vlbench.training.loss import loss
+from vlbench.techniques.adapt import AdaptedModel, trained_parameters
+from vlbench.training.train import loss
 
 TABLES: dict[str, dict[str, Any]] = {
     "full": {"technique": "full"},
@@ -45,7 +44,7 @@ def batches() -> tuple[SimpleNamespace, SimpleNamespace]:
 
 def gradients(model: AdaptedModel, batch: Any) -> tuple[torch.Tensor, dict[str, Any]]:
     model.zero_grad()
-    value = loss(model.counted_logits(batch), batch.target_ids, batch.scores, "score-weighted")
+    value = loss(model.label_logits(batch), batch.target_ids, batch.scores, "score-weighted")
     value.backward()
     return value.detach(), {name: p.grad for name, p in trained_parameters(model).items()}
 

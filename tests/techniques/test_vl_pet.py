@@ -22,9 +22,7 @@ from vlbench.backbones.sites import Site
 from vlbench.cards import load_method, resolve_method
 from vlbench.checkpoints.authors import Name, authors_names, spelt
 from vlbench.errors import UsageError
-from vlbench.techniques.adapt import AdaptedModel, adapt
-from vlbench.techniques.counting import count
-from vlbench.techniques.freezing import trained_parameters
+from vlbench.techniques.adapt import AdaptedModel, adapt, count, trained_parameters
 from vlbench.training.optimiser import parameter_groups
 
 EACH = pytest.mark.parametrize("kind", ["bart", "t5"])

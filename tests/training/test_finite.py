@@ -11,8 +11,8 @@ import torch
 
 from tests.training.toys import Task, Watcher, in_threads, new_ranks, new_trainer
 from vlbench.errors import RunFailed
-from vlbench.techniques.freezing import trained_parameters
-from vlbench.training.trainer import Step, Trainer
+from vlbench.techniques.adapt import trained_parameters
+from vlbench.training.train import Step, Trainer
 
 ONE = (Task("one", 6, 3),)
 COUNTS = pytest.mark.parametrize("count", [1, 2])

@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.techniques.models import adapted, stirred
 from tests.techniques.test_shared_inputs import TABLES, batches, gradients
-from vlbench.training.precision import frozen_in_bf16
+from vlbench.techniques.adapt import frozen_in_bf16
 
 
 def frozen_linears(model: nn.Module) -> dict[str, nn.Linear]:

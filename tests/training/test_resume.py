@@ -12,8 +12,8 @@ import torch
 
 from tests.training.toys import Task, Watcher, new_trainer
 from vlbench.cards.files import own_cards
-from vlbench.techniques.freezing import trained_state
-from vlbench.training.trainer import Step, Trainer
+from vlbench.techniques.adapt import trained_state
+from vlbench.training.train import Step, Trainer
 
 
 def train(trainer: Trainer, folder: Path) -> Watcher:

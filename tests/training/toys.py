@@ -14,11 +14,11 @@ from accelerate import Accelerator
 
 from tests.techniques.toys import FEATURE_WIDTH, ONE_LAYER, toy_backbone
 from vlbench.cards import load_method, resolve_method
-from vlbench.cards.train import TrainSettings
+from vlbench.cards.schema import TrainSettings
 from vlbench.data.batches import WHOLE, Batch
 from vlbench.techniques.adapt import adapt
-from vlbench.training.ranks import Ranks
-from vlbench.training.trainer import Step, Trainer
+from vlbench.training.distributed import Ranks
+from vlbench.training.train import Step, Trainer
 
 PAD = 1
 

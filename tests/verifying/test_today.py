@@ -25,7 +25,7 @@ from tests.verifying.builders import (
 )
 from tests.verifying.conftest import Verify
 from vlbench.cards import load_method, resolve_method
-from vlbench.cards.resolve import PROSE
+from vlbench.cards.load import PROSE
 from vlbench.running.spec import NOT_IN_KEY, RunSpec
 from vlbench.running.sums import NAME, RESULT, WEIGHTS, seal, strange_files
 from vlbench.verifying.findings import Findings

@@ -66,8 +66,8 @@ CLIP: dict[Visual, Features] = {
 BACKBONES = {
     "mini-bart": BackboneRow(
         title="mini-bart: BART of 1.5 M parameters, pretrained by vlbench, weights embedded",
-        builder="vlbench.backbones.sources:embedded_bart",
-        tokenizer="vlbench.backbones.sources:folder_tokenizer",
+        builder="vlbench.backbones.weights:embedded_bart",
+        tokenizer="vlbench.backbones.weights:folder_tokenizer",
         source="weights/mini-bart",
         features={
             "image": Features("mini", width=128, tokens=16),
@@ -78,15 +78,15 @@ BACKBONES = {
     ),
     "clip-bart": BackboneRow(
         title="CLIP-BART: BART-base reading CLIP RN101 features",
-        builder="vlbench.backbones.sources:pretrained_bart",
-        tokenizer="vlbench.backbones.sources:pretrained_tokenizer",
+        builder="vlbench.backbones.weights:pretrained_bart",
+        tokenizer="vlbench.backbones.weights:pretrained_tokenizer",
         source="facebook/bart-base",
         features=CLIP,
     ),
     "clip-t5": BackboneRow(
         title="CLIP-T5: T5-base reading CLIP RN101 features",
-        builder="vlbench.backbones.sources:pretrained_t5",
-        tokenizer="vlbench.backbones.sources:pretrained_tokenizer",
+        builder="vlbench.backbones.weights:pretrained_t5",
+        tokenizer="vlbench.backbones.weights:pretrained_tokenizer",
         source="t5-base",
         features=CLIP,
     ),
@@ -129,7 +129,7 @@ def weights_files(name: str, path: Path | None = None, visual: Visual = "image")
 
     MissingError where they are not on this machine.
     """
-    from vlbench.backbones.sources import weights_folder
+    from vlbench.backbones.weights import weights_folder
 
     folder = weights_folder(path or _source(backbone_row(name), visual))
     return sorted(

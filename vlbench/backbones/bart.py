@@ -14,40 +14,40 @@ from torch.nn import functional
 from transformers import BartConfig, BartForConditionalGeneration
 
 from vlbench.backbones.base import Backbone
-from vlbench.backbones.sites import Anatomy, Kind, Point, Side
+from vlbench.backbones.sites import ArchitectureSpec, Kind, Side, SublayerSpec
 from vlbench.backbones.visual import VisualEmbedding
 
 ATTENTION: dict[Kind, str] = {"query": "q_proj", "key": "k_proj", "value": "v_proj"}
 
 
-def attending(side: Side, kind: Kind, path: str) -> Point:
+def attending(side: Side, kind: Kind, path: str) -> SublayerSpec:
     """An attention; BART's norm comes behind it."""
-    qkv = tuple(f"{path}.{each}" for each in ATTENTION.values())
-    chain = (qkv, (f"{path}.out_proj",), (f"{path}_layer_norm",))
-    return Point(side, kind, path, path, ATTENTION, chain)
+    qkv = tuple(f"{path}.{name}" for name in ATTENTION.values())
+    order = (qkv, (f"{path}.out_proj",), (f"{path}_layer_norm",))
+    return SublayerSpec(side, kind, path, path, ATTENTION, order)
 
 
-def feeding(side: Side) -> Point:
+def feeding(side: Side) -> SublayerSpec:
     """The feed-forward."""
-    chain = (("fc1",), ("fc2",), ("final_layer_norm",))
-    return Point(side, "feed_forward", "fc2", "fc1", {}, chain)
+    order = (("fc1",), ("fc2",), ("final_layer_norm",))
+    return SublayerSpec(side, "feed_forward", "fc2", "fc1", {}, order)
 
 
 class JointBart(Backbone):
     """BART whose encoder reads [prompts, text, vision]."""
 
     norm_type = nn.LayerNorm
-    points: ClassVar[tuple[Point, ...]] = (
+    sublayers: ClassVar[tuple[SublayerSpec, ...]] = (
         attending("encoder", "self_attention", "self_attn"),
         feeding("encoder"),
         attending("decoder", "self_attention", "self_attn"),
         attending("decoder", "cross_attention", "encoder_attn"),
         feeding("decoder"),
     )
-    anatomy = Anatomy(
+    architecture = ArchitectureSpec(
         widths=("d_model", "encoder_ffn_dim", "decoder_ffn_dim"),
         heads=("encoder_attention_heads", "decoder_attention_heads"),
-        tables=("embed_tokens", "embed_positions"),
+        embeddings=("embed_tokens", "embed_positions"),
         layers="layers",
         first_norm="layernorm_embedding",
         last_norm="",
@@ -70,11 +70,11 @@ class JointBart(Backbone):
 
     def initialise(self, module: nn.Module) -> None:
         """N(0, init_std^2) weights and zero biases of linear layers and embeddings."""
-        for each in module.modules():
-            if isinstance(each, nn.Linear | nn.Embedding):
-                nn.init.normal_(each.weight, std=self.config.init_std)
-            if isinstance(each, nn.Linear) and each.bias is not None:
-                nn.init.zeros_(each.bias)
+        for part in module.modules():
+            if isinstance(part, nn.Linear | nn.Embedding):
+                nn.init.normal_(part.weight, std=self.config.init_std)
+            if isinstance(part, nn.Linear) and part.bias is not None:
+                nn.init.zeros_(part.bias)
 
     def embed_text(self, input_ids: Tensor) -> Tensor:
         """Tokens plus positions, (B, L) -> (B, L, C)."""
@@ -88,7 +88,7 @@ class JointBart(Backbone):
         hidden = torch.cat([encoder.layernorm_embedding(text), vision], dim=1)
         return functional.dropout(hidden, p=encoder.dropout, training=self.training)
 
-    def ending(self, beams: int) -> dict[str, Any]:
+    def generation_settings(self, beams: int) -> dict[str, Any]:
         """The authors' beam search forces the end at the last position, their greedy one never."""
         return {"forced_eos_token_id": self.config.eos_token_id if beams > 1 else None}
 
@@ -104,7 +104,7 @@ class JointBart(Backbone):
 def new_bart(
     config: BartConfig, feature_width: int, visual_tokens: int = 36, meta: bool = False
 ) -> JointBart:
-    """A JointBart of random weights; `config.vocab_size` counts the added tokens (tokens.py)."""
+    """A JointBart of random weights; `config.vocab_size` counts the added tokens (weights.py)."""
     with torch.device("meta" if meta else "cpu"):
         return join(BartForConditionalGeneration(config), feature_width, visual_tokens)
 

@@ -6,7 +6,8 @@ Shapes: B batch, L text tokens, S all encoder tokens, T target tokens, V vocabul
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -15,10 +16,20 @@ from transformers import GenerationConfig, PreTrainedModel
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_outputs import BaseModelOutput
 
-from vlbench.backbones.counted import IGNORED, counted_only
-from vlbench.backbones.sites import SIDES, Anatomy, EncoderInput, Point, Router, Side, Site
+from vlbench.backbones.sites import (
+    SIDES,
+    ArchitectureSpec,
+    CurrentTask,
+    EncoderInput,
+    Kind,
+    Side,
+    Site,
+    SublayerSpec,
+)
 from vlbench.backbones.visual import VisualEmbedding, downsample
 
+IGNORED = -100
+"""The target id where there is nothing to predict."""
 Encoding = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Text (B, P + L, C), vision (B, I N, C) and mask (B, S) -> states (B, S, any width)."""
 
@@ -50,11 +61,11 @@ class Batch(Protocol):
 class Backbone(nn.Module, ABC):
     """A visual embedding in front of a pretrained encoder-decoder of the transformers library."""
 
-    points: ClassVar[tuple[Point, ...]]
-    """The table of attachment points, per layer of a side."""
+    sublayers: ClassVar[tuple[SublayerSpec, ...]]
+    """The sub-layers of each layer of a side, from which `sites` follow."""
     norm_type: ClassVar[type[nn.Module]]
-    anatomy: ClassVar[Anatomy | None] = None
-    """How its stacks are built, for techniques that build narrower ones (narrow.py)."""
+    architecture: ClassVar[ArchitectureSpec]
+    """How its stacks are built, for techniques that build narrower ones."""
 
     def __init__(self, visual: VisualEmbedding, language: Any, visual_tokens: int) -> None:
         super().__init__()
@@ -62,7 +73,7 @@ class Backbone(nn.Module, ABC):
         self.language: Any = language
         self.visual_tokens = visual_tokens
         self.encoder_input = EncoderInput()
-        self.router = Router()
+        self.current_task = CurrentTask()
         self.encoding: Encoding | None = None
         """What a technique puts in the place of `encode_joint`; it then also reads the states."""
         for module in language.modules():
@@ -83,8 +94,8 @@ class Backbone(nn.Module, ABC):
         return int(self.config.d_model)
 
     @property
-    def table(self) -> nn.Parameter:
-        """The token table (V, C); the output layer is tied with it or has a table of its own."""
+    def token_embedding(self) -> nn.Parameter:
+        """The token embedding (V, C); the output layer is tied with it or has its own."""
         weight: nn.Parameter = self.language.get_input_embeddings().weight
         return weight
 
@@ -158,65 +169,36 @@ class Backbone(nn.Module, ABC):
             hidden = states(layer(hidden, **beside))
         return self.leave(stack, hidden)
 
-    def position_tables(self, stack: nn.Module) -> list[nn.Parameter]:
-        """A stack's tables of position biases; their shape does not depend on the width."""
+    def position_biases(self, stack: nn.Module) -> list[nn.Parameter]:
+        """Return a stack's position biases; their shape does not depend on the width."""
         return []
 
     def sites(self) -> list[Site]:
-        """Every attachment point, encoder first, in the order of the forward pass."""
-        entrance, width = self.encoder_input, self.width
-        found = [
-            Site(
-                name="encoder_input",
-                kind="encoder_input",
-                side="encoder",
-                layer=0,
-                module=entrance,
-                entry=entrance,
-                sublayer="encoder_input",
-                width_in=width,
-                width=width,
-            )
-        ]
+        """Return every attachment point, encoder first, in the order of the forward pass."""
+        entry, width = self.encoder_input, self.width
+        kind: Kind = "encoder_input"
+        sites = [Site(kind, kind, "encoder", 0, entry, entry, kind, width, width)]
         for side in SIDES:
-            points = [point for point in self.points if point.side == side]
             for i, layer in enumerate(self.layers(side)):
-                for point in points:
-                    found += self._sites_at(point, i, layer)
-        return found
+                for spec in self.sublayers:
+                    if spec.side == side:
+                        sites += self._sites_of(spec, i, layer)
+        return sites
 
-    def _sites_at(self, point: Point, number: int, layer: nn.Module) -> list[Site]:
-        """A sub-layer's projections and its output."""
-        name = f"{point.side}_{number}_{point.kind}"
-        module = layer.get_submodule(point.path)
-        found = []
-        for kind, path in point.projections.items():
-            projection: Any = module.get_submodule(path)
-            found.append(
-                Site(
-                    name=f"{name}_{kind}",
-                    kind=kind,
-                    side=point.side,
-                    layer=number,
-                    module=projection,
-                    entry=projection,
-                    sublayer=point.kind,
-                    width_in=projection.in_features,
-                    width=projection.out_features,
-                )
+    def _sites_of(self, spec: SublayerSpec, number: int, layer: nn.Module) -> list[Site]:
+        """Return the sites of a sub-layer: its projections and its output."""
+        name = f"{spec.side}_{number}_{spec.kind}"
+        module, entry = layer.get_submodule(spec.path), layer.get_submodule(spec.entry)
+        sites = []
+        for kind, path in spec.projections.items():
+            linear: Any = module.get_submodule(path)
+            widths = linear.in_features, linear.out_features
+            sites.append(
+                Site(f"{name}_{kind}", kind, spec.side, number, linear, linear, spec.kind, *widths)
             )
-        output = Site(
-            name=name,
-            kind=point.kind,
-            side=point.side,
-            layer=number,
-            module=module,
-            entry=layer.get_submodule(point.entry),
-            sublayer=point.kind,
-            width_in=self.width,
-            width=self.width,
-        )
-        return [*found, output]
+        widths = self.width, self.width
+        output = Site(name, spec.kind, spec.side, number, module, entry, spec.kind, *widths)
+        return [*sites, output]
 
     def norms(self, side: Side | None = None) -> list[nn.Module]:
         """The pretrained norms, of one side or all; the visual embedding's are not among them."""
@@ -233,7 +215,7 @@ class Backbone(nn.Module, ABC):
 
     def undecayed(self) -> list[nn.Parameter]:
         """Pretrained parameters, beside biases, that the reference spares from weight decay."""
-        return [table for side in SIDES for table in self.position_tables(self.stack(side))]
+        return [bias for side in SIDES for bias in self.position_biases(self.stack(side))]
 
     def initialise(self, module: nn.Module) -> None:
         """Treat new modules as the reference's model-wide pass does; here: as torch made them."""
@@ -248,14 +230,14 @@ class Backbone(nn.Module, ABC):
 
         Where the batch has `inputs`, each of its rows passes the encoder once.
         """
-        self.router.enter(batch.task)
+        self.current_task.enter(batch.task)
         is_text = batch.input_ids.ne(self.config.pad_token_id)
         text, is_text = self.encoder_input(self.embed_text(batch.input_ids), is_text)
         boxes: Tensor | None = getattr(batch, "boxes", None)
         if boxes is not None:
             boxes = boxes[:, :, : self.visual_tokens]
-        features = downsample(batch.features.to(self.table.dtype), self.visual_tokens)
-        vision = self.visual(features, self.table, boxes)
+        features = downsample(batch.features.to(self.token_embedding.dtype), self.visual_tokens)
+        vision = self.visual(features, self.token_embedding, boxes)
         mask = torch.cat([is_text, is_text.new_ones(vision.shape[:2])], dim=1)
         encoding = self.encoding or self.encode_joint
         hidden = encoding(text, vision, mask)
@@ -269,10 +251,13 @@ class Backbone(nn.Module, ABC):
         hidden, mask = self.encode(batch)
         return self.decode(hidden, mask, self.shift(batch.target_ids))
 
-    def counted_logits(self, batch: Batch) -> Tensor:
-        """Logits (K, V) of the K targets that count, those that are not -100, in their order."""
+    def label_logits(self, batch: Batch) -> Tensor:
+        """Return the logits (K, V) at the K label positions, those that are not -100, in order.
+
+        The output layer is the largest matrix, and most batches pad much.
+        """
         hidden, mask = self.encode(batch)
-        with counted_only(self.language.get_output_embeddings(), batch.target_ids != IGNORED):
+        with only_at(batch.target_ids != IGNORED, self.language.get_output_embeddings()):
             return self.decode(hidden, mask, self.shift(batch.target_ids))
 
     def decode(self, hidden: Tensor, mask: Tensor, decoder_ids: Tensor) -> Tensor:
@@ -303,12 +288,12 @@ class Backbone(nn.Module, ABC):
             do_sample=False,
             early_stopping=False,
             length_penalty=1.0,
-            **self.ending(beams),
+            **self.generation_settings(beams),
         )
         rows: list[list[int]] = ids.tolist()
         return rows
 
-    def ending(self, beams: int) -> dict[str, Any]:
+    def generation_settings(self, beams: int) -> dict[str, Any]:
         """Settings of generation that only this kind of backbone has."""
         return {}
 
@@ -318,6 +303,21 @@ class Backbone(nn.Module, ABC):
         hidden, mask = self.encode(batch)
         prefix = mask.new_tensor(self.answer_prefix, dtype=torch.long).expand(mask.shape[0], -1)
         return self.decode(hidden, mask, prefix)[:, -1, list(first_tokens)]
+
+
+@contextmanager
+def only_at(mask: Tensor, output: nn.Module) -> Iterator[None]:
+    """Let `output` read its states (B, T, C) only where mask (B, T) is True: (K, C)."""
+
+    def choose(module: nn.Module, inputs: tuple[Any, ...]) -> Tensor:
+        hidden: Tensor = inputs[0]
+        return hidden[mask]
+
+    handle = output.register_forward_pre_hook(choose, prepend=True)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def states(output: Any) -> Tensor:

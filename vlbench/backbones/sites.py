@@ -35,7 +35,7 @@ PROJECTIONS: frozenset[Kind] = frozenset({"query", "key", "value"})
 """Kinds whose output is a projection's: (B, T, C_out), before it is split into heads."""
 
 Change = Callable[[Tensor], Tensor]
-Passage = Callable[[Tensor, Tensor], Tensor]
+ChangeWithInput = Callable[[Tensor, Tensor], Tensor]
 """`change(entered, output)`: what entered the site, then its output; both may have one shape."""
 
 
@@ -62,8 +62,8 @@ class Site(NamedTuple):
         """Replace the site's output by `change(output)`, whatever the module returns around it."""
         return self.module.register_forward_hook(OutputHook(change))
 
-    def on_passage(self, change: Passage) -> list[RemovableHandle]:
-        """Replace the output by `change(entered, output)`: what entered the site comes first.
+    def on_passage(self, change: ChangeWithInput) -> list[RemovableHandle]:
+        """Forward hook with the input: replace the output by `change(entered, output)`.
 
         UsageError where the names of its parameters say that it takes them the other way round.
         """
@@ -72,15 +72,15 @@ class Site(NamedTuple):
             raise UsageError(
                 f"on_passage calls change(entered, output); this one is change({', '.join(names)})."
             )
-        passage = _Passage(change)
+        hook = _InputOutputHook(change)
         return [
-            self.entry.register_forward_pre_hook(passage.enter, with_kwargs=True),
-            self.on_output(passage.leave),
+            self.entry.register_forward_pre_hook(hook.keep_input, with_kwargs=True),
+            self.on_output(hook.change_output),
         ]
 
 
-def _parameters(change: Passage) -> list[str]:
-    """The names of its parameters; none where it does not tell."""
+def _parameters(change: ChangeWithInput) -> list[str]:
+    """Return the names of its parameters; none where it has no signature."""
     try:
         return list(signature(change).parameters)
     except (TypeError, ValueError):
@@ -100,22 +100,22 @@ class OutputHook:
         return self.change(output)
 
 
-class _Passage:
-    """Keeps what entered until the output is there."""
+class _InputOutputHook:
+    """Keeps the site's input until its output is computed."""
 
-    def __init__(self, change: Passage) -> None:
+    def __init__(self, change: ChangeWithInput) -> None:
         self.change = change
         self.entered: list[Tensor] = []
 
-    def enter(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def keep_input(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         self.entered = [inputs[0] if inputs else next(iter(named.values()))]
 
-    def leave(self, output: Tensor) -> Tensor:
+    def change_output(self, output: Tensor) -> Tensor:
         return self.change(self.entered.pop(), output)
 
 
-class Point(NamedTuple):
-    """A row of a backbone's table: a sub-layer and where each layer keeps its modules."""
+class SublayerSpec(NamedTuple):
+    """A sub-layer of a backbone and the paths of its modules within a layer."""
 
     side: Side
     kind: Kind
@@ -125,20 +125,20 @@ class Point(NamedTuple):
     """Of the module that the residual stream enters."""
     projections: dict[Kind, str]
     """Of an attention's projections; none for a feed-forward."""
-    chain: tuple[tuple[str, ...], ...]
+    order: tuple[tuple[str, ...], ...]
     """Of its linear layers and its norm in the order of the forward pass; those in one tuple read
     the same input. What a layer does not have is left out."""
 
 
-class Anatomy(NamedTuple):
-    """How the encoder and decoder stacks of a backbone are built."""
+class ArchitectureSpec(NamedTuple):
+    """How the encoder and decoder stacks of a backbone are built, to build narrower ones."""
 
     widths: tuple[str, ...]
     """The configuration's widths: divided alike they make a narrower model of the same depth."""
     heads: tuple[str, ...]
     """The configuration's numbers of heads that must divide the hidden size."""
-    tables: tuple[str, ...]
-    """A stack's embedding tables."""
+    embeddings: tuple[str, ...]
+    """A stack's embeddings."""
     layers: str
     """A stack's list of layers."""
     first_norm: str
@@ -147,17 +147,17 @@ class Anatomy(NamedTuple):
     """A stack's norm of what leaves its last layer; empty where it has none."""
 
 
-class Router:
-    """Says which task the current batch belongs to; the backbone sets it, techniques read it."""
+class CurrentTask:
+    """The task of the current batch; the backbone sets it, techniques read it."""
 
     def __init__(self) -> None:
-        self.task = ""
+        self.name = ""
         self.batches = 0
-        """How many batches have entered: what is built once a batch is built anew when it moves."""
+        """How many batches have been encoded; for what is built once a batch."""
 
     def enter(self, task: str) -> None:
-        """A batch of `task` begins."""
-        self.task = task
+        """Begin a batch of `task`."""
+        self.name = task
         self.batches += 1
 
 

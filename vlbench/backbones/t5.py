@@ -17,42 +17,42 @@ from transformers import T5Config, T5ForConditionalGeneration
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from vlbench.backbones.base import Backbone
-from vlbench.backbones.sites import Anatomy, Kind, Point, Side
+from vlbench.backbones.sites import ArchitectureSpec, Kind, Side, SublayerSpec
 from vlbench.backbones.visual import VisualEmbedding
 
 ATTENTION: dict[Kind, str] = {"query": "q", "key": "k", "value": "v"}
 
 
-def attending(side: Side, kind: Kind, number: int, name: str) -> Point:
+def attending(side: Side, kind: Kind, number: int, name: str) -> SublayerSpec:
     """The attention that is sub-layer `number` of a block; T5 norms what enters it."""
     layer, path = f"layer.{number}", f"layer.{number}.{name}"
     norm = f"{layer}.layer_norm"
     qkv = tuple(f"{path}.{each}" for each in ATTENTION.values())
-    return Point(side, kind, path, norm, ATTENTION, ((norm,), qkv, (f"{path}.o",)))
+    return SublayerSpec(side, kind, path, norm, ATTENTION, ((norm,), qkv, (f"{path}.o",)))
 
 
-def feeding(side: Side, number: int) -> Point:
+def feeding(side: Side, number: int) -> SublayerSpec:
     """The feed-forward that is sub-layer `number` of a block."""
     path, norm = f"layer.{number}.DenseReluDense", f"layer.{number}.layer_norm"
     into = tuple(f"{path}.{name}" for name in ("wi", "wi_0", "wi_1"))  # one, or a gate and a value
-    return Point(side, "feed_forward", path, norm, {}, ((norm,), into, (f"{path}.wo",)))
+    return SublayerSpec(side, "feed_forward", path, norm, {}, ((norm,), into, (f"{path}.wo",)))
 
 
 class JointT5(Backbone):
     """T5 whose encoder reads [prompts, text, vision]."""
 
     norm_type = T5LayerNorm
-    points: ClassVar[tuple[Point, ...]] = (
+    sublayers: ClassVar[tuple[SublayerSpec, ...]] = (
         attending("encoder", "self_attention", 0, "SelfAttention"),
         feeding("encoder", 1),
         attending("decoder", "self_attention", 0, "SelfAttention"),
         attending("decoder", "cross_attention", 1, "EncDecAttention"),
         feeding("decoder", 2),
     )
-    anatomy = Anatomy(
+    architecture = ArchitectureSpec(
         widths=("d_model", "d_ff", "d_kv"),
         heads=(),
-        tables=("embed_tokens",),
+        embeddings=("embed_tokens",),
         layers="block",
         first_norm="",
         last_norm="final_layer_norm",
@@ -73,7 +73,7 @@ class JointT5(Backbone):
         blocks: Any = self.stack(side).block
         return cast(nn.ModuleList, blocks)
 
-    def position_tables(self, stack: nn.Module) -> list[nn.Parameter]:
+    def position_biases(self, stack: nn.Module) -> list[nn.Parameter]:
         """The relative position bias."""
         return [attention(stack).relative_attention_bias.weight]
 
@@ -131,7 +131,7 @@ def text_bias(encoder: Any, text: int, vision: int) -> Tensor:
 def new_t5(
     config: T5Config, feature_width: int, visual_tokens: int = 36, meta: bool = False
 ) -> JointT5:
-    """A JointT5 of random weights; `config.vocab_size` counts the added tokens (tokens.py)."""
+    """A JointT5 of random weights; `config.vocab_size` counts the added tokens (weights.py)."""
     with torch.device("meta" if meta else "cpu"):
         return join(T5ForConditionalGeneration(config), feature_width, visual_tokens)
 

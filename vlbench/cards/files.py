@@ -62,6 +62,11 @@ def known_names(kind: Kind) -> dict[str, CardFile]:
     return {alias: card for card in cards.values() for alias in _aliases(card)} | cards
 
 
+def suites_file() -> CardFile:
+    """The file of the suites."""
+    return CardFile("suites", card_folder("tasks") / "suites.toml", "tasks/suites.toml")
+
+
 def is_path(name: str) -> bool:
     """Whether a card is named by its path and not by its name."""
     return name.endswith(".toml") or "/" in name or "\\" in name
@@ -155,4 +160,4 @@ def _aliases(file: CardFile) -> list[str]:
         aliases = read_table(file).get("aliases")
     except CardError:
         return []
-    return [each for each in aliases if isinstance(each, str)] if isinstance(aliases, list) else []
+    return [name for name in aliases if isinstance(name, str)] if isinstance(aliases, list) else []

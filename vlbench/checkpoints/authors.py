@@ -233,7 +233,10 @@ def _backbone_names(name: str, root: str, backbone: Backbone) -> tuple[str, ...]
     if part == "visual":
         piece, _, leaf = rest.partition(".")
         return (f"{root}encoder.visual_embedding.{VISUAL_PARTS[piece]}.{leaf}",)
-    if rest.endswith(".weight") and backbone.language.get_parameter(rest) is backbone.table:
+    if (
+        rest.endswith(".weight")
+        and backbone.language.get_parameter(rest) is backbone.token_embedding
+    ):
         is_tied = backbone.config.tie_word_embeddings
         copies = TOKEN_EMBEDDINGS if is_tied else TOKEN_EMBEDDINGS[:-1]
         return tuple(f"{copy.format(root=root)}.weight" for copy in copies)

@@ -78,14 +78,14 @@ def show(
 
 
 def _methods(*_: object) -> Iterable[Item]:
-    from vlbench.cards.method import all_methods
+    from vlbench.cards.load import all_methods
 
     keys = {*LISTS["methods"][0], "source"}
     return (card.model_dump(mode="json", include=keys) for card in all_methods())
 
 
 def _tasks(*_: object) -> Iterable[Item]:
-    from vlbench.cards.task import all_tasks
+    from vlbench.cards.load import all_tasks
 
     for card in all_tasks():
         yield {
@@ -99,7 +99,7 @@ def _tasks(*_: object) -> Iterable[Item]:
 
 
 def _suites(*_: object) -> Iterable[Item]:
-    from vlbench.cards.task import load_suites
+    from vlbench.cards.load import load_suites
 
     return (suite.model_dump(mode="json") for suite in load_suites().values())
 
@@ -199,8 +199,7 @@ def _config_item(key: str, value: object, source: str) -> Item:
 def _named(name: str) -> Iterable[tuple[Item, str]]:
     """Everything of that name: as JSON, and as text."""
     from vlbench.cards.files import find_card, is_path, known_names, read_table
-    from vlbench.cards.method import load_method
-    from vlbench.cards.task import load_task
+    from vlbench.cards.load import load_method, load_task
 
     if is_path(name):
         is_method = "technique" in read_table(find_card("methods", name))
@@ -258,7 +257,7 @@ def params(
     """
     from vlbench.backbones import backbone_row
     from vlbench.cards import find_methods, find_tasks
-    from vlbench.cards.method import all_methods
+    from vlbench.cards.load import all_methods
 
     refuse_outside_code(context)
     backbone_row(backbone)  # an unknown name is an error before anything is built
@@ -326,8 +325,7 @@ def _count(
     from vlbench.backbones import build_backbone
     from vlbench.cards import resolve_method
     from vlbench.leaderboard.paper import published_percent
-    from vlbench.techniques.adapt import adapt
-    from vlbench.techniques.counting import count
+    from vlbench.techniques.adapt import adapt, count
 
     resolved = resolve_method(card, backbone, suite, settings)
     shapes = build_backbone(backbone, meta=True, visual=tasks[0].visual)

@@ -30,7 +30,7 @@ from vlbench.cli.output import (
 from vlbench.errors import MissingError, UsageError, nearest
 
 if TYPE_CHECKING:
-    from vlbench.cards.task import TaskCard
+    from vlbench.cards.schema import TaskCard
     from vlbench.data.check import SplitCheck
 
 data = subcommands("Make and check data, extract features.")
@@ -104,7 +104,7 @@ def _by_visual(tasks: str | None, edition: str | None) -> list[list[TaskCard]]:
     from vlbench.backbones import VISUALS
     from vlbench.cards import find_tasks
     from vlbench.cards.files import split_names
-    from vlbench.cards.task import all_tasks
+    from vlbench.cards.load import all_tasks
 
     if tasks is None:
         cards = [card for card in all_tasks() if (edition or "mini") in card.splits]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vlbench.leaderboard.load import Filters
     from vlbench.running.launchers import Resources
     from vlbench.running.plan import Selection
-    from vlbench.training.parts import MaxBatch
+    from vlbench.training.train import MaxBatch
     from vlbench.verifying import choosing
 
 PREFIX = "VLBENCH"
@@ -341,7 +341,7 @@ def refuse_outside_code(context: typer.Context) -> None:
 def _keys_that_name_code(context: typer.Context, config: Config) -> Iterator[str]:
     """Keys of files that count in this command and whose values are code, or name some."""
     from vlbench.cards.files import split_names
-    from vlbench.cards.task import find_tasks
+    from vlbench.cards.load import find_tasks
 
     given = context.params
 

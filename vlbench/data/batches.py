@@ -22,9 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vlbench.backbones.counted import IGNORED
-from vlbench.cards.task import TaskCard
-from vlbench.cards.train import TrainSettings
+from vlbench.backbones.base import IGNORED
+from vlbench.cards.schema import TaskCard, TrainSettings
 from vlbench.data.example import Example
 from vlbench.data.stores.base import Store
 from vlbench.data.table import ExampleTable

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vlbench.cards.task import Edition, TaskCard
+from vlbench.cards.schema import Edition, TaskCard
 from vlbench.data.faults import SHOWN
 from vlbench.data.images import find_pictures, frame_files, open_image
 from vlbench.data.prepare import Wanted, find_features, scored_splits, wrong_grid

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vlbench.cache import cache_folder
-from vlbench.cards.task import Edition, TaskCard
+from vlbench.cards.schema import Edition, TaskCard
 from vlbench.data.faults import first_lines
 from vlbench.data.fingerprint import fingerprint
 from vlbench.data.images import find_pictures, open_clip

@@ -181,7 +181,7 @@ def published_with(board: Board, rows: Sequence[PaperRow]) -> PaperPart:
 
 def comparable_tasks(board: Board) -> dict[str, str]:
     """Main metric by task, of the tasks measured on the papers' split, and on all of it."""
-    from vlbench.cards.task import load_task
+    from vlbench.cards.load import load_task
 
     comparable = {}
     for task, metric in board.mains.items():

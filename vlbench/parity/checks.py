@@ -12,17 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from vlbench.cards.task import load_task
+from vlbench.cards.load import load_task
 from vlbench.checkpoints.weights import read_tensors
 from vlbench.errors import DataError, NothingToReport, UsageError, VlbenchError
 from vlbench.parity.facts import OptimiserFacts, OrderFacts, read_facts
 from vlbench.parity.golden import INPUTS, WEIGHTS, Golden
 from vlbench.parity.outcome import SMALLEST_NORM, Outcome
-from vlbench.techniques.counting import count
-from vlbench.techniques.freezing import frozen_checksum, trained_parameters
-from vlbench.training.loss import token_losses
+from vlbench.techniques.adapt import count, frozen_checksum, trained_parameters
 from vlbench.training.optimiser import AdamW, linear_schedule, parameter_groups
-from vlbench.training.order import task_order
+from vlbench.training.train import task_order, token_losses
 
 BACKBONES = ("bart", "t5")
 FOLLOWUP = "followup"

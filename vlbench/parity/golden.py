@@ -14,17 +14,16 @@ from transformers.models.t5.modeling_t5 import T5LayerNorm
 from vlbench.backbones.bart import new_bart
 from vlbench.backbones.base import Backbone
 from vlbench.backbones.t5 import new_t5
-from vlbench.cards.method import MethodCard
-from vlbench.cards.task import load_task
+from vlbench.cards.load import load_task
+from vlbench.cards.schema import MethodCard
 from vlbench.checkpoints.authors import TASKS, Name, authors_names, spelt
 from vlbench.checkpoints.weights import match, read_tensors
 from vlbench.errors import DataError
 from vlbench.parity.facts import ModelFacts, read_facts
 from vlbench.parity.options import method_card, options_of
-from vlbench.techniques.adapt import AdaptedModel, adapt
-from vlbench.techniques.freezing import trained_parameters
+from vlbench.techniques.adapt import AdaptedModel, adapt, trained_parameters
 from vlbench.tensors import copy_into, unique_state
-from vlbench.training.loss import loss
+from vlbench.training.train import loss
 
 INPUTS = ("input_ids", "vis_feats", "boxes", "target_ids", "scores")
 ALL_TASKS = "vqa,gqa,nlvr,caption"

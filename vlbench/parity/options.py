@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from vlbench.cards.method import MethodCard, Sharing
-from vlbench.cards.train import TrainSettings
+from vlbench.cards.schema import MethodCard, Sharing, TrainSettings
 from vlbench.errors import DataError
 from vlbench.parity.facts import ModelFacts
 from vlbench.techniques import JOINED_BY

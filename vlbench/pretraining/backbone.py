@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 from transformers import BartConfig
 
 from vlbench.backbones.bart import JointBart, new_bart
-from vlbench.backbones.counted import IGNORED
+from vlbench.backbones.base import IGNORED
 from vlbench.data.mini.draw import draw
 from vlbench.data.mini.questions import Balance, ask
 from vlbench.data.mini.statements import statement
@@ -78,7 +78,7 @@ def mini_bart(tokenizer: Any) -> JointBart:
     )
     backbone = new_bart(config, WIDTH, TOKENS)
     with torch.no_grad():
-        backbone.table[-TOKENS:].normal_(std=PLACE_STD)
+        backbone.token_embedding[-TOKENS:].normal_(std=PLACE_STD)
         backbone.visual.image.weight.normal_(std=PLACE_STD)
     return backbone
 

@@ -13,9 +13,13 @@ import torch
 from safetensors.torch import save_file
 
 from vlbench.backbones import RECIPE_FILE
-from vlbench.backbones.saving import load_backbone, save_backbone
-from vlbench.backbones.sources import weights_folder
-from vlbench.backbones.tokens import TOKENIZER_FILE, bart_tokenizer
+from vlbench.backbones.weights import (
+    TOKENIZER_FILE,
+    bart_tokenizer,
+    load_backbone,
+    save_backbone,
+    weights_folder,
+)
 from vlbench.encoders.mini import MiniEncoder
 from vlbench.files import write_atomically
 from vlbench.pretraining.backbone import (

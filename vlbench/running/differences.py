@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from vlbench.cards.resolve import LATER, PROSE
+from vlbench.cards.load import LATER, PROSE
 from vlbench.config import leaves
 from vlbench.running.spec import NOT_IN_KEY
 

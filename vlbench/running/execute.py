@@ -13,7 +13,7 @@ from accelerate.utils import set_seed
 from safetensors.torch import load_file
 
 from vlbench.backbones import backbone_row, build_backbone, build_tokenizer
-from vlbench.backbones.tokens import first_tokens
+from vlbench.backbones.weights import first_tokens
 from vlbench.checkpoints.weights import load_weights
 from vlbench.data.batches import TaskData
 from vlbench.data.example import Example
@@ -32,15 +32,18 @@ from vlbench.running.record import write_adapter
 from vlbench.running.spec import RunSpec
 from vlbench.running.stopping import Stop
 from vlbench.running.testing import test
-from vlbench.techniques.adapt import AdaptedModel, adapt
-from vlbench.techniques.attached import check_reached
-from vlbench.techniques.freezing import frozen_checksum, load_trained_state
+from vlbench.techniques.adapt import (
+    AdaptedModel,
+    adapt,
+    check_reached,
+    frozen_checksum,
+    load_trained_state,
+)
 from vlbench.tensors import listed, not_finite
 from vlbench.times import now
-from vlbench.training.answers import answers
-from vlbench.training.parts import Parts
-from vlbench.training.ranks import Ranks
-from vlbench.training.trainer import Trainer
+from vlbench.training.distributed import Ranks
+from vlbench.training.predict import answers
+from vlbench.training.train import MicroBatches, Trainer
 
 
 class Run:
@@ -127,8 +130,8 @@ class Run:
             source = spec.init or spec.backbone_path or spec.backbone
             raise DataError(f"{source}: {listed(names)} holds NaN or infinity before any step.")
         train = [self.data(task, task.train) for task in self.tasks]
-        parts = Parts(spec.max_batch, self.progress.say)
-        self.at_once = Parts("auto" if spec.max_batch else None, self.progress.say)
+        parts = MicroBatches(spec.max_batch, self.progress.say)
+        self.at_once = MicroBatches("auto" if spec.max_batch else None, self.progress.say)
         self.trainer = Trainer(
             self.model, train, spec.method.train, spec.seed, self.accelerator, self.ranks, parts
         )

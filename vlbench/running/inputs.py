@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from vlbench.backbones import Features, Visual, backbone_row
-from vlbench.cards.task import Edition, TaskCard
+from vlbench.cards.schema import Edition, TaskCard
 from vlbench.data.mini.edition import mini_root
 from vlbench.data.prepare import PreparedTask, Wanted
 from vlbench.data.readers import load_reader

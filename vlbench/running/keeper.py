@@ -14,7 +14,7 @@ from vlbench.errors import RunFailed, UsageError, is_out_of_memory
 from vlbench.files import append_line, flush, parse_object, require_writable, write_atomically
 from vlbench.running.provenance import peak_memory_bytes
 from vlbench.running.scoring import score
-from vlbench.training.trainer import Step
+from vlbench.training.train import Step
 
 if TYPE_CHECKING:
     from vlbench.running.execute import Run

@@ -13,8 +13,7 @@ import torch
 from vlbench.backbones import Features, Visual, backbone_row, build_backbone, weights_files
 from vlbench.backbones.base import Backbone
 from vlbench.cards import find_methods, find_tasks, resolve_method
-from vlbench.cards.method import MethodCard
-from vlbench.cards.task import TaskCard
+from vlbench.cards.schema import MethodCard, TaskCard
 from vlbench.checkpoints.weights import check_weights
 from vlbench.data.fingerprint import file_hash
 from vlbench.data.prepare import prepare
@@ -28,9 +27,8 @@ from vlbench.running.inputs import (
 )
 from vlbench.running.spec import RunSpec
 from vlbench.techniques import parts_of
-from vlbench.techniques.adapt import adapt
-from vlbench.techniques.attached import check_reached
-from vlbench.training.parts import MaxBatch
+from vlbench.techniques.adapt import adapt, check_reached
+from vlbench.training.train import MaxBatch
 
 Say = Callable[[str], None]
 

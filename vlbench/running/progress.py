@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vlbench.files import require_writable
 
 if TYPE_CHECKING:
-    from vlbench.training.trainer import Step
+    from vlbench.training.train import Step
 
 LINE_SECONDS = 10.0
 """A training step has a line at most this often."""

@@ -19,9 +19,7 @@ from vlbench.metrics import Scored
 from vlbench.running.scoring import Value
 from vlbench.running.spec import RunSpec
 from vlbench.running.sums import write_sums
-from vlbench.techniques.adapt import AdaptedModel
-from vlbench.techniques.counting import Counts, count
-from vlbench.techniques.freezing import trained_state
+from vlbench.techniques.adapt import AdaptedModel, Counts, count, trained_state
 from vlbench.times import now
 
 REFERENCE_KEYS = ("answers", "answer", "label", "captions")

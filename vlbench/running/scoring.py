@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vlbench.cards.task import TaskCard
+from vlbench.cards.schema import TaskCard
 from vlbench.data.example import Example
 from vlbench.errors import UsageError
 from vlbench.metrics import Scored, load_metric, percent

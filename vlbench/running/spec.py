@@ -10,9 +10,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from vlbench.cards.files import CardFile
-from vlbench.cards.method import MethodCard
-from vlbench.cards.resolve import card_hash, hashed
-from vlbench.cards.task import Edition, TaskCard
+from vlbench.cards.load import card_hash, hashed
+from vlbench.cards.schema import Edition, MethodCard, TaskCard
 from vlbench.errors import DataError
 from vlbench.files import parse_object, read_small
 

@@ -1,23 +1,33 @@
-"""Put a technique on a backbone: first everything is frozen, then what trains is named."""
+"""Put a technique on a backbone: freeze all, attach, free what trains; count, prove and save it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from hashlib import sha256
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from vlbench.cards.checking import check, refuse
-from vlbench.cards.technique import find_technique
 from vlbench.errors import UsageError
-from vlbench.techniques.attached import changes
+from vlbench.techniques import find_technique
 from vlbench.techniques.base import Technique
+from vlbench.tensors import copy_into, listed, unique_state
 
 if TYPE_CHECKING:
     from vlbench.backbones.base import Backbone, Batch
-    from vlbench.cards.method import MethodCard
+    from vlbench.cards.schema import MethodCard
+
+DENOMINATOR = (
+    "the adapted model with its visual embedding and added tokens, tied tensors once, "
+    "without the image encoder"
+)
+NEAR = 1e-3
+"""Logits are equal up to this part of the largest: layers that were replaced round otherwise."""
 
 
 class AdaptedModel(nn.Module):
@@ -29,20 +39,20 @@ class AdaptedModel(nn.Module):
         self.technique = technique
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits (B, T, V) of the batch's targets."""
+        """Return the logits (B, T, V) of the batch's targets."""
         logits: Tensor = self.backbone(batch)
         return logits
 
-    def counted_logits(self, batch: Batch) -> Tensor:
-        """Logits (K, V) of the K targets that count, in their order: all that the loss needs."""
-        return self.backbone.counted_logits(batch)
+    def label_logits(self, batch: Batch) -> Tensor:
+        """Return the logits (K, V) at the K label positions, in order: all that the loss needs."""
+        return self.backbone.label_logits(batch)
 
     def undecayed(self) -> list[nn.Parameter]:
         """What weight decay spares beside the biases of linear layers and layer norms."""
         return [*self.backbone.undecayed(), *self.technique.undecayed()]
 
     def checkpoint_activations(self) -> None:
-        """Keep of each layer what enters it; the backward pass computes the rest once more."""
+        """Keep only each layer's input; the backward pass computes the rest once more."""
         if reason := self.technique.only_once:
             raise UsageError(
                 f"--checkpoint-activations: the layers under '{type(self.technique).__name__}' "
@@ -52,7 +62,10 @@ class AdaptedModel(nn.Module):
 
     @contextmanager
     def answering(self, task: str) -> Iterator[None]:
-        """Evaluation mode for the batches of one task, the technique's weights folded in."""
+        """Evaluation mode for the batches of one task, with the technique's weights folded in.
+
+        All that a technique keeps in order to answer lives within this context.
+        """
         was_training = self.training
         self.eval()
         try:
@@ -62,16 +75,16 @@ class AdaptedModel(nn.Module):
             self.train(was_training)
 
     def generate(self, batch: Batch, beams: int, max_length: int) -> list[list[int]]:
-        """Token ids of each answer, special tokens included."""
+        """Return the token ids of each answer, special tokens included."""
         return self.backbone.generate(batch, beams, max_length)
 
     def choice_logits(self, batch: Batch, first_tokens: Sequence[int]) -> Tensor:
-        """Logits (B, choices) of each choice's first token."""
+        """Return the logits (B, choices) of each choice's first token."""
         return self.backbone.choice_logits(batch, first_tokens)
 
 
 def new_technique(method: MethodCard, tasks: Sequence[str]) -> Technique:
-    """The technique a resolved method card names, for these tasks; not attached yet."""
+    """Make the technique that a resolved method card names, not attached yet."""
     kind = find_technique(method.technique, method.folder)
     params, faults = check(kind.Params, method.params, ("params",))
     if params is None or faults:
@@ -80,7 +93,7 @@ def new_technique(method: MethodCard, tasks: Sequence[str]) -> Technique:
 
 
 def adapt(backbone: Backbone, method: MethodCard, tasks: Sequence[str]) -> AdaptedModel:
-    """The adapted model a resolved method card describes; on a meta backbone too, for planning."""
+    """Adapt a backbone as a resolved method card says; on the meta device too, for planning."""
     technique = new_technique(method, tasks)
     try:
         technique.check(backbone)
@@ -88,7 +101,7 @@ def adapt(backbone: Backbone, method: MethodCard, tasks: Sequence[str]) -> Adapt
         backbone.set_dropout(method.train.dropout)
         _attach(technique, backbone)
         trained = technique.trained(backbone, method.train.norms)
-    except UsageError as error:  # what does not fit this backbone, whichever part of it tells
+    except UsageError as error:  # what does not fit this backbone
         raise UsageError(f"{method.shown}: {error}") from error
     for part in trained:
         part.requires_grad_(True)
@@ -96,11 +109,179 @@ def adapt(backbone: Backbone, method: MethodCard, tasks: Sequence[str]) -> Adapt
 
 
 def _attach(technique: Technique, backbone: Backbone) -> None:
-    if not technique.starts_as_identity:
+    """Attach; UsageError where outputs change though the technique says they do not.
+
+    Not checked on the meta device.
+    """
+    if not technique.starts_as_identity or backbone.token_embedding.is_meta:
         technique.attach(backbone)
-    elif changes(backbone, technique.tasks[0], partial(technique.attach, backbone)):
+        return
+    task = technique.tasks[0]
+    with torch.no_grad():
+        before = probe(backbone, backbone, task)
+        technique.attach(backbone)
+        difference = (probe(backbone, backbone, task) - before).abs().max()
+    if not bool(difference <= NEAR * before.abs().max()):
         raise UsageError(
             f"{type(technique).__name__} says starts_as_identity, and the backbone's outputs are "
             "others once it is attached. Are its hooks right? on_passage calls "
             "change(entered, output)."
         )
+
+
+def probe(model: nn.Module, backbone: Backbone, task: str) -> Tensor:
+    """Return the logits (1, 2, V) of a made-up example in evaluation; on the meta device too."""
+    device = backbone.token_embedding.device
+    ids = torch.full((1, 2), backbone.config.eos_token_id, device=device)
+    shape = (1, 1, backbone.visual_tokens, backbone.visual.feature_width)
+    features = torch.zeros(shape, device=device)
+    batch = SimpleNamespace(task=task, input_ids=ids, features=features, target_ids=ids)
+    was_training = model.training
+    model.eval()
+    try:
+        with _TrueOnMeta() if ids.is_meta else nullcontext(), torch.random.fork_rng(devices=[]):
+            logits: Tensor = model(batch)
+    finally:
+        model.train(was_training)
+    return logits
+
+
+class _TrueOnMeta(TorchFunctionMode):
+    """Answer True where transformers asks whether a mask without values is all True."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return True if func is Tensor.__bool__ else func(*args, **(kwargs or {}))
+
+
+def check_reached(model: AdaptedModel, tasks: Sequence[str], shown: str) -> None:
+    """Raise UsageError where neither a task's logits nor the penalty depend on a trained tensor.
+
+    `shown` names the card. On the meta device what cannot be computed without values passes: a run
+    checks again before it trains.
+    """
+    unreached = {p: name for name, p in trained_parameters(model).items()}
+    try:
+        leaves = _leaves(model.technique.penalty())
+        for task in tasks:
+            leaves |= _leaves(probe(model, model.backbone, task))
+            if unreached.keys() <= leaves:
+                return
+    except Exception:
+        if model.backbone.token_embedding.is_meta:
+            return
+        raise
+    names = [name for p, name in unreached.items() if p not in leaves]
+    raise UsageError(
+        f"{shown}: trained but never reached: {listed(names)}. No output depends on it: attach it "
+        "where the forward pass goes through, or leave it out of what trains."
+    )
+
+
+def _leaves(output: Tensor | None) -> set[Any]:
+    """Return the tensors that a gradient of `output` would reach."""
+    todo: list[Any] = [None if output is None else output.grad_fn]
+    nodes: set[Any] = set()
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in nodes:
+            nodes.add(node)
+            todo += [before for before, _ in node.next_functions]
+    return {node.variable for node in nodes if hasattr(node, "variable")}
+
+
+class Group(NamedTuple):
+    """Parameter counts of one part of the model."""
+
+    trainable: int
+    total: int
+
+
+class Counts(NamedTuple):
+    """Parameter counts, by disjoint groups; a tied tensor counts once."""
+
+    trainable: int
+    total: int
+    groups: dict[str, Group]
+    denominator: str = DENOMINATOR
+
+    @property
+    def percent(self) -> float:
+        """100 x trainable / total."""
+        return 100 * self.trainable / self.total
+
+
+def count(model: AdaptedModel) -> Counts:
+    """Count a model's parameters; on the meta device too."""
+    backbone = model.backbone
+    parts: dict[str, list[nn.Parameter]] = {
+        "technique": list(model.technique.parameters()),
+        "visual embedding": list(backbone.visual.parameters()),
+        "norms": [p for norm in backbone.norms() for p in norm.parameters()],
+        "biases": backbone.biases(),
+        "token table": [backbone.token_embedding],
+        "rest of the backbone": list(backbone.parameters()),
+    }
+    seen: set[nn.Parameter] = set()
+    groups = {}
+    for name, parameters in parts.items():
+        fresh = set(parameters) - seen
+        seen |= fresh
+        trainable = sum(p.numel() for p in fresh if p.requires_grad)
+        groups[name] = Group(trainable, sum(p.numel() for p in fresh))
+    return Counts(
+        trainable=sum(group.trainable for group in groups.values()),
+        total=sum(group.total for group in groups.values()),
+        groups=groups,
+    )
+
+
+def frozen_checksum(model: nn.Module) -> str:
+    """sha256 over the names and bytes of every buffer and every parameter that does not train."""
+    digest = sha256()
+    for name, tensor in unique_state(model).items():
+        if tensor.requires_grad:
+            continue
+        data = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {data.dtype} {tuple(data.shape)}\n".encode())
+        digest.update(data.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that train, by name, each once."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return the trained tensors by name, as they are saved."""
+    return {name: p.detach().contiguous() for name, p in trained_parameters(model).items()}
+
+
+def load_trained_state(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Copy saved tensors into a model of the same card; names and shapes must fit."""
+    copy_into(trained_parameters(model), tensors, source)
+
+
+@contextmanager
+def frozen_in_bf16(model: nn.Module) -> Iterator[None]:
+    """Hold the weights of frozen linear layers in bf16 within the context.
+
+    Autocast caches its copies of trained weights only: it would cast frozen ones at every step.
+    Cast once they give the same numbers. A weight that an embedding has too stays, as lookups are
+    not cast, and so do those that peft's layers wrap, which look at the type themselves.
+    """
+    looked_up = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
+    before: dict[nn.Parameter, Tensor] = {}
+    for name, module in model.named_modules():
+        is_plain = type(module) is nn.Linear and not name.endswith(".base_layer")
+        if is_plain and not module.weight.requires_grad and module.weight not in looked_up:
+            before[module.weight] = module.weight.data
+    for parameter, data in before.items():
+        parameter.data = data.bfloat16()
+    try:
+        yield
+    finally:
+        for parameter, data in before.items():
+            parameter.data = data

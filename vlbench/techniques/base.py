@@ -43,10 +43,10 @@ class Technique(nn.Module, ABC):
     """Whether it may stand beside another; False for what takes the whole forward pass."""
 
     starts_as_identity: ClassVar[bool] = False
-    """Whether the backbone answers as it did once this is attached; held to it where it says so."""
+    """Whether attaching leaves the backbone's outputs as they were; checked where True."""
 
     only_once: ClassVar[str] = ""
-    """Why a layer with its hooks may not be computed twice, to keep fewer activations."""
+    """Why a layer with its hooks may not be computed twice (activation checkpointing); or empty."""
 
     def __init__(self, params: Checked, sharing: str, tasks: Sequence[str]) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Technique(nn.Module, ABC):
         self.tasks = tuple(tasks)
 
     def check(self, backbone: Backbone) -> None:
-        """Raise UsageError where this technique cannot work on this backbone; for plans."""
+        """Raise UsageError where this technique cannot work on this backbone."""
         return None
 
     def reduced_width(self, backbone: Backbone) -> int | None:
@@ -86,9 +86,10 @@ class Technique(nn.Module, ABC):
         return None
 
     def folded(self, task: str) -> AbstractContextManager[None]:
-        """While it lasts, frozen weights hold what this adds to them for a task; for answering.
+        """Precompute what answering for a task needs, within the context: `AdaptedModel.answering`.
 
-        The same function up to rounding. Afterwards the weights are as they were, bit for bit.
+        Folded or built weights; the same function up to rounding. Afterwards all is as before, bit
+        for bit, and nothing is kept.
         """
         return nullcontext()
 

@@ -15,8 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlbench.backbones.narrow import reduced_width
-from vlbench.backbones.sites import SUBLAYERS, Router, Site
+from vlbench.backbones.sites import SUBLAYERS, CurrentTask, Site
 from vlbench.cards.checking import Checked
 from vlbench.errors import UsageError, nearest
 from vlbench.techniques.base import Technique
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from vlbench.backbones.base import Backbone
 
 SHARED = "all"
-"""The name under which a half that all tasks share is kept."""
+"""Name of a half that all tasks share."""
 
 
 class BottleneckParams(Checked):
@@ -33,6 +32,22 @@ class BottleneckParams(Checked):
 
     reduction: int = Field(default=8, ge=1)
     """The hidden size divided by this, rounded down, is the bottleneck's width."""
+
+
+def reduced_width(width: int, reduction: int, name: str = "the hidden size") -> int:
+    """width // reduction, as in all of the reference codes; UsageError where nothing is left."""
+    if reduction > width:
+        raise UsageError(
+            f"params.reduction={reduction} leaves nothing of {name}, {width}: should be no larger."
+        )
+    return width // reduction
+
+
+def owners(sharing: str, tasks: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Return who has a Down and who an Up: every task, or `SHARED` alone."""
+    downs = tasks if sharing in ("task", "up") else (SHARED,)
+    ups = tasks if sharing in ("task", "down") else (SHARED,)
+    return downs, ups
 
 
 class PerTask(nn.Module):
@@ -43,7 +58,7 @@ class PerTask(nn.Module):
         self.layers = nn.ModuleDict({task: make() for task in tasks})
 
     def of(self, task: str) -> nn.Module:
-        """The layer of `task`, or the one that all share."""
+        """Return the layer of `task`, or the one that all share."""
         layers = self.layers
         if SHARED in layers:
             task = SHARED
@@ -52,16 +67,9 @@ class PerTask(nn.Module):
         return layers[task]
 
     def forward(self, x: Tensor, task: str) -> Tensor:
-        """Through the layer of `task`; the others see nothing, so they get no gradient."""
+        """Apply the layer of `task`; the others get no gradient."""
         output: Tensor = self.of(task)(x)
         return output
-
-
-def owners(sharing: str, tasks: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """Whose the Downs and the Ups are: the tasks', or one that all share."""
-    downs = tasks if sharing in ("task", "up") else (SHARED,)
-    ups = tasks if sharing in ("task", "down") else (SHARED,)
-    return downs, ups
 
 
 class Bottleneck(nn.Module):
@@ -91,20 +99,17 @@ class Bottlenecks(Technique):
         return reduced_width(width, self.params.reduction)
 
     def subsites(self, backbone: Backbone) -> list[Site]:
-        """The sites a bottleneck stands at."""
+        """Return the sites of a bottleneck."""
         return [site for site in backbone.sites() if site.kind in SUBLAYERS]
 
     def claims(self, backbone: Backbone) -> set[str]:
-        """Every sub-layer's output."""
         return {site.name for site in self.subsites(backbone)}
 
     def check(self, backbone: Backbone) -> None:
-        """Every width must leave one of its own."""
         for width in {site.width for site in self.subsites(backbone)}:
             self.bottleneck_width(width)
 
     def reduced_width(self, backbone: Backbone) -> int | None:
-        """R."""
         return self.bottleneck_width(backbone.width)
 
     @abstractmethod
@@ -112,17 +117,16 @@ class Bottlenecks(Technique):
         """A fresh Down or Up, as torch makes it where the technique does not say otherwise."""
 
     def attach(self, backbone: Backbone) -> None:
-        """One bottleneck a site, named after it."""
         downs, ups = owners(self.sharing, self.tasks)
         self.sites = nn.ModuleDict()
         for site in self.subsites(backbone):
             low = self.bottleneck_width(site.width)
-            with torch.device(backbone.table.device):
+            with torch.device(backbone.token_embedding.device):
                 down = PerTask(partial(self._new, backbone, site.width, low), downs)
                 up = PerTask(partial(self._new, backbone, low, site.width), ups)
             bottleneck = Bottleneck(down, up)
             self.sites[site.name] = bottleneck
-            site.on_output(partial(_routed, bottleneck, backbone.router))
+            site.on_output(partial(_of_current_task, bottleneck, backbone.current_task))
 
     def _new(self, backbone: Backbone, width_in: int, width_out: int) -> nn.Module:
         layer = self.layer(width_in, width_out)
@@ -130,6 +134,6 @@ class Bottlenecks(Technique):
         return layer
 
 
-def _routed(bottleneck: Bottleneck, router: Router, u: Tensor) -> Tensor:
-    output: Tensor = bottleneck(u, router.task)
+def _of_current_task(bottleneck: Bottleneck, current_task: CurrentTask, u: Tensor) -> Tensor:
+    output: Tensor = bottleneck(u, current_task.name)
     return output

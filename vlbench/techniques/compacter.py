@@ -4,13 +4,15 @@ Down and Up are y = x H + b with H = sum_i A_i (x) W_i, A: (n, n, n) the rule, W
 `factorized`: W_i = L_i R_i of rank `rank`. `shared_rule`: one A for all layers of the model.
 
 The paper shares the rule and factorizes; VL-Adapter's scripts do neither and take n = 2, which is
-the default here. H is built by one product, and kept while weights stand still (generation).
+the default here. H is built by one product: at each call, or once within `answering()`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import sqrt
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from pydantic import Field
@@ -19,7 +21,7 @@ from torch.nn import functional
 
 from vlbench.cards.checking import Checked
 from vlbench.errors import UsageError
-from vlbench.techniques.bottleneck import BottleneckParams, Bottlenecks
+from vlbench.techniques.bottleneck import Bottleneck, BottleneckParams, Bottlenecks
 
 if TYPE_CHECKING:
     from vlbench.backbones.base import Backbone
@@ -56,7 +58,8 @@ class KroneckerLinear(nn.Module):
             self.right = xavier(n, params.rank, width_out // n)
         else:
             self.w = xavier(n, width_in // n, width_out // n)
-        self._kept: tuple[object, Tensor] | None = None
+        self.folded: Tensor | None = None
+        """H, while answering."""
 
     def matrix(self) -> Tensor:
         """H, (in, out)."""
@@ -68,24 +71,8 @@ class KroneckerLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, in) -> (B, T, out)."""
-        is_kept = not torch.is_grad_enabled() and not self.rule.is_inference()  # has a version
-        h = self._kept_matrix(x.device.type) if is_kept else self.matrix()
+        h = self.matrix() if self.folded is None else self.folded
         return functional.linear(x, h.mT, self.b)
-
-    def train(self, mode: bool = True) -> Self:
-        """Nothing is kept from one evaluation to the next, whatever trains in between."""
-        self._kept = None
-        return super().train(mode)
-
-    def _kept_matrix(self, device: str) -> Tensor:
-        """H, built again only when a parameter or autocast changed; without gradients only."""
-        state = (
-            torch.is_autocast_enabled(device),
-            *((p.data_ptr(), p._version, p.dtype) for p in self.parameters()),
-        )
-        if self._kept is None or self._kept[0] != state:
-            self._kept = (state, self.matrix())
-        return self._kept[1]
 
 
 class Compacter(Bottlenecks):
@@ -97,18 +84,18 @@ class Compacter(Bottlenecks):
     def bottleneck_width(self, width: int) -> int:
         """C -> R; both must divide by n."""
         low = super().bottleneck_width(width)
-        for each in (width, low):
-            if each % self.params.division:
+        for divided in (width, low):
+            if divided % self.params.division:
                 raise UsageError(
-                    f"params.division={self.params.division} does not divide the width {each} "
+                    f"params.division={self.params.division} does not divide the width {divided} "
                     f"(hidden size {width}, params.reduction={self.params.reduction})."
                 )
         return low
 
     def attach(self, backbone: Backbone) -> None:
-        """The rule that all share comes first, so that it is saved once, under its own name."""
+        """Make a shared rule first, so that it is saved once, under its own name."""
         if self.params.shared_rule:
-            with torch.device(backbone.table.device):
+            with torch.device(backbone.token_embedding.device):
                 self.rule = self._new_rule()
         super().attach(backbone)
 
@@ -116,6 +103,20 @@ class Compacter(Bottlenecks):
         """A Kronecker layer with a rule of its own or the shared one."""
         rule = self.rule if self.params.shared_rule else self._new_rule()
         return KroneckerLinear(width_in, width_out, self.params, rule)
+
+    @contextmanager
+    def folded(self, task: str) -> Iterator[None]:
+        bottlenecks = [cast(Bottleneck, module) for module in self.sites.values()]
+        halves = [half.of(task) for b in bottlenecks for half in (b.down, b.up)]
+        layers = [cast(KroneckerLinear, half) for half in halves]
+        try:
+            with torch.no_grad():
+                for layer in layers:
+                    layer.folded = layer.matrix()
+            yield
+        finally:
+            for layer in layers:
+                layer.folded = None
 
     def _new_rule(self) -> nn.Parameter:
         n = self.params.division

@@ -1,4 +1,4 @@
-"""Hyperformer (Mahabadi et al., 2021, https://arxiv.org/abs/2106.04489): adapters that are made.
+"""Hyperformer (Mahabadi et al., 2021, https://arxiv.org/abs/2106.04489): generated adapters.
 
 z = LN(W2 relu(W1 [task; layer] + b1) + b2), weight = reshape(Wg z + bg), bias = Wh z + bh: for
 each side, kind of sub-layer and direction a hypernetwork makes an adapter's weights from a vector
@@ -7,7 +7,7 @@ vector of the kind. VL-Adapter runs the former, without the published layer norm
 
 Shapes: N layers of a side, E width of z, C hidden size, R bottleneck width.
 
-All layers' weights are made at once, once a batch, and kept through a generation.
+All layers' weights are made at once, once a batch.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlbench.backbones.narrow import reduced_width
-from vlbench.backbones.sites import SUBLAYERS, Kind, Router, Side, Site
+from vlbench.backbones.sites import SUBLAYERS, CurrentTask, Kind, Side, Site
 from vlbench.cards.checking import Checked
 from vlbench.errors import UsageError, nearest
 from vlbench.techniques.base import Technique
-from vlbench.techniques.bottleneck import BottleneckParams
+from vlbench.techniques.bottleneck import BottleneckParams, reduced_width
 
 if TYPE_CHECKING:
     from vlbench.backbones.base import Backbone
@@ -49,7 +48,7 @@ class HyperformerParams(BottleneckParams):
     """Whether one pair of hypernetworks serves all kinds of a side."""
 
 
-class Made(NamedTuple):
+class AdapterWeights(NamedTuple):
     """Weights of one adapter."""
 
     down: Tensor
@@ -62,7 +61,7 @@ class Made(NamedTuple):
     """(C,)."""
 
 
-AdaptersOfSide = dict[Kind, list[Made]]
+AdaptersOfSide = dict[Kind, list[AdapterWeights]]
 """Kind -> its adapters, layer by layer."""
 
 
@@ -120,31 +119,26 @@ class Controller(nn.Module):
 
     def _z(self, task: Tensor, *kind: Tensor) -> Tensor:
         layers = self.layers.weight  # (N, D)
-        before, behind = task.expand_as(layers), [each.expand_as(layers) for each in kind]
+        before, behind = task.expand_as(layers), [vector.expand_as(layers) for vector in kind]
         known = torch.cat([before, layers, *behind], dim=-1)
         z: Tensor = self.norm(self.projector(known))  # (N, E)
         return z
 
-    def _make(self, name: str, z: Tensor) -> list[Made]:
+    def _make(self, name: str, z: Tensor) -> list[AdapterWeights]:
         all_layers = (*self.down[name](z), *self.up[name](z))
         # not indexed: the gradient of each index would be as large as all layers' weights
         one_by_one = zip(*(weights.unbind() for weights in all_layers), strict=True)
-        return [Made(*weights) for weights in one_by_one]
+        return [AdapterWeights(*weights) for weights in one_by_one]
 
 
-class Kept:
-    """The adapters last made for each side, and what they were made from and for.
+class OfBatch(dict[Side, tuple[object, AdaptersOfSide]]):
+    """Each side's adapters for the current batch, with what they were made for.
 
     A copied model makes its own.
     """
 
-    def __init__(self) -> None:
-        self.adapters: dict[Side, AdaptersOfSide] = {}
-        self.batch: dict[Side, object] = {}
-        self.versions: dict[Side, object] = {}
-
-    def __deepcopy__(self, memo: object) -> Kept:
-        return Kept()
+    def __deepcopy__(self, memo: object) -> OfBatch:
+        return OfBatch()
 
 
 class Hyperformer(Technique):
@@ -159,23 +153,20 @@ class Hyperformer(Technique):
         return [site for site in backbone.sites() if site.kind in SUBLAYERS]
 
     def claims(self, backbone: Backbone) -> set[str]:
-        """Every sub-layer's output."""
         return {site.name for site in self.subsites(backbone)}
 
     def check(self, backbone: Backbone) -> None:
-        """The width must leave one."""
         self.reduced_width(backbone)
 
     def reduced_width(self, backbone: Backbone) -> int:
-        """R."""
         return reduced_width(backbone.width, self.params.reduction)
 
     def attach(self, backbone: Backbone) -> None:
         """A vector per task, a controller per side, and a hook per site."""
         low = self.reduced_width(backbone)
         sites = self.subsites(backbone)
-        self.kept = Kept()
-        with torch.device(backbone.table.device):
+        self.of_batch = OfBatch()
+        with torch.device(backbone.token_embedding.device):
             vectors = {task: nn.Parameter(torch.randn(self.params.task_dim)) for task in self.tasks}
             self.task_vectors = nn.ParameterDict(vectors)
             self.sides = nn.ModuleDict()
@@ -184,33 +175,26 @@ class Hyperformer(Technique):
                 layers = len(backbone.layers(side))
                 self.sides[side] = Controller(self.params, layers, kinds, backbone.width, low)
         backbone.initialise(self.sides)
-        first = {side: next(site for site in sites if site.side == side) for side in self.sides}
         for site in sites:
-            is_first = site is first[site.side]
-            site.on_output(partial(self.adapted, backbone.router, site, is_first))
+            site.on_output(partial(self.adapted, backbone.current_task, site))
 
-    def adapted(self, router: Router, site: Site, is_first: bool, u: Tensor) -> Tensor:
+    def adapted(self, current_task: CurrentTask, site: Site, u: Tensor) -> Tensor:
         """(B, T, C) -> u + Up(gelu(Down(u))) with the weights made for this site."""
-        made = self._adapters(router, site.side, is_first, u.device.type)[site.kind][site.layer]
-        low = functional.linear(u, made.down, made.down_bias)
+        adapter = self._adapters(current_task, site.side, u.device.type)[site.kind][site.layer]
+        low = functional.linear(u, adapter.down, adapter.down_bias)
         low = functional.gelu(low, approximate="tanh")
-        return u + functional.linear(low, made.up, made.up_bias)
+        return u + functional.linear(low, adapter.up, adapter.up_bias)
 
-    def _adapters(self, router: Router, side: Side, is_first: bool, device: str) -> AdaptersOfSide:
-        """The side's for the current batch; whether weights moved is asked at its first site."""
-        kept = self.kept
-        is_autocast = torch.is_autocast_enabled(device)
-        batch = (router.batches, router.task, torch.is_grad_enabled(), is_autocast)
-        if kept.batch.get(side) != batch or (is_first and kept.versions[side] != self._versions()):
-            if router.task not in self.task_vectors:
-                known = nearest(router.task, self.tasks)
-                raise UsageError(f"No weights for task '{router.task}'. {known}")
-            kept.adapters[side] = self.sides[side](self.task_vectors[router.task])
-            kept.batch[side], kept.versions[side] = batch, self._versions()
-        return kept.adapters[side]
-
-    def _versions(self) -> list[int]:
-        return [0 if p.is_inference() else p._version for p in self.parameters()]
+    def _adapters(self, current_task: CurrentTask, side: Side, device: str) -> AdaptersOfSide:
+        """Return a side's adapters, made once for each batch that enters the backbone."""
+        task = current_task.name
+        modes = (torch.is_grad_enabled(), torch.is_autocast_enabled(device))
+        made_for = (current_task.batches, task, *modes)
+        if side not in self.of_batch or self.of_batch[side][0] != made_for:
+            if task not in self.task_vectors:
+                raise UsageError(f"No weights for task '{task}'. {nearest(task, self.tasks)}")
+            self.of_batch[side] = (made_for, self.sides[side](self.task_vectors[task]))
+        return self.of_batch[side][1]
 
     def undecayed(self) -> list[nn.Parameter]:
         """The bias hypernetworks' weights and the norm's: the reference spares them by name."""

@@ -19,7 +19,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from vlbench.backbones.sites import Router, Site
+from vlbench.backbones.sites import CurrentTask, Site
 from vlbench.cards.checking import Checked
 from vlbench.errors import UsageError
 from vlbench.techniques.base import Technique
@@ -55,17 +55,17 @@ class Update(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.is_folded = False
 
-    def forward(self, router: Router, x: Tensor, y: Tensor) -> Tensor:
+    def forward(self, current_task: CurrentTask, x: Tensor, y: Tensor) -> Tensor:
         """x (B, T, in) and the frozen layer's y (B, T, out) -> y with the update."""
         if self.is_folded:
             return y
-        low = self.scale * self.down(self.dropout(x), router.task)  # (B, T, rank)
-        output: Tensor = y + self.up(low, router.task)
+        low = self.scale * self.down(self.dropout(x), current_task.name)  # (B, T, rank)
+        output: Tensor = y + self.up(low, current_task.name)
         return output
 
     @contextmanager
     def folded(self, projection: nn.Linear, task: str) -> Iterator[None]:
-        """While it lasts, the frozen layer's own weight is W0 + scale B A."""
+        """Hold W0 + scale B A in the frozen layer's own weight within the context."""
         frozen = projection.weight.data
         a, b = (cast(nn.Linear, half.of(task)).weight for half in (self.down, self.up))
         projection.weight.data = torch.addmm(frozen, b.detach(), a.detach(), alpha=self.scale)
@@ -86,36 +86,32 @@ class LoRA(Technique):
     params: LoRAParams
 
     def targets(self, backbone: Backbone) -> list[Site]:
-        """The projections that get an update."""
+        """Return the projections that get an update."""
         return [site for site in backbone.sites() if site.kind in self.params.targets]
 
     def claims(self, backbone: Backbone) -> set[str]:
-        """Those projections."""
         return {site.name for site in self.targets(backbone)}
 
     def check(self, backbone: Backbone) -> None:
-        """There must be something to update."""
         if not self.params.targets:
             raise UsageError("params.targets is empty. Known: query, key, value.")
 
     def attach(self, backbone: Backbone) -> None:
-        """One update a projection, named after it."""
         downs, ups = owners(self.sharing, self.tasks)
         rank, scale = self.params.rank, self.params.alpha / self.params.rank
         self.sites = nn.ModuleDict()
         self._projections: dict[str, Any] = {}  # the frozen ones; a dict does not register them
         for site in self.targets(backbone):
             self._projections[site.name] = site.module
-            with torch.device(backbone.table.device):
+            with torch.device(backbone.token_embedding.device):
                 down = PerTask(partial(nn.Linear, site.width_in, rank, bias=False), downs)
                 up = PerTask(partial(_zero, rank, site.width), ups)
             update = Update(down, up, scale, self.params.dropout)
             self.sites[site.name] = update
-            site.on_passage(partial(update, backbone.router))
+            site.on_passage(partial(update, backbone.current_task))
 
     @contextmanager
     def folded(self, task: str) -> Iterator[None]:
-        """Every update."""
         with ExitStack() as stack:
             for name, projection in self._projections.items():
                 update = cast(Update, self.sites[name])

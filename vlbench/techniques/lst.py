@@ -14,27 +14,30 @@ the P_i and U start as torch makes them.
 T5's side network has position biases of its own. On BART, which the authors do not have, the side
 layers are narrow BART layers, and s_0 passes an embedding norm of its own.
 
-Shapes: B batch, L text tokens, S all encoder tokens, C hidden size, D = C / reduction.
+Shapes: B batch, L text tokens, S all encoder tokens, T target tokens, C hidden size,
+D = C / reduction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers.cache_utils import Cache, DynamicLayer, EncoderDecoderCache
 
 from vlbench.backbones.base import states
-from vlbench.backbones.narrow import narrow_config, narrow_stacks
 from vlbench.backbones.sites import Side
 from vlbench.cards.checking import Checked
 from vlbench.errors import UsageError
 from vlbench.techniques.base import BatchLoss, Technique
-from vlbench.techniques.ladder import BesideDecoder, Gate, Ladder, Sum
+from vlbench.techniques.bottleneck import reduced_width
 from vlbench.techniques.pruning import importances, prune
 
 if TYPE_CHECKING:
@@ -58,6 +61,190 @@ class LSTParams(Checked):
     """Training examples that pruning sums squared gradients over."""
 
 
+def narrow_config(backbone: Backbone, reduction: int) -> Any:
+    """Return the side network's configuration; UsageError where it cannot be that narrow."""
+    config = deepcopy(backbone.config)
+    for name in backbone.architecture.widths:
+        setattr(config, name, reduced_width(getattr(config, name), reduction, name))
+    for name in backbone.architecture.heads:
+        heads = getattr(config, name)
+        if config.d_model % heads:
+            raise UsageError(
+                f"params.reduction={reduction} leaves a hidden size of {config.d_model}, which "
+                f"{name}={heads} does not divide."
+            )
+    special = (config.pad_token_id, config.eos_token_id, config.decoder_start_token_id)
+    config.vocab_size = 1 + max(special)  # of an embedding that is deleted
+    return config
+
+
+def narrow_stacks(backbone: Backbone, reduction: int) -> dict[Side, nn.Module]:
+    """Make an encoder and decoder 1/reduction as wide, initialised by the library.
+
+    Paths, order and calling are those of the backbone's stacks. They have no embeddings: what
+    enters the first layer is given.
+    """
+    language: Any = type(backbone.language)(narrow_config(backbone, reduction))
+    stacks: dict[Side, nn.Module] = {
+        "encoder": language.get_encoder(),
+        "decoder": language.get_decoder(),
+    }
+    for stack in stacks.values():
+        for embedding in backbone.architecture.embeddings:
+            delattr(stack, embedding)
+    return stacks
+
+
+class Gate(nn.Module):
+    """g s + (1 - g) h with g = sigmoid(alpha / temperature), alpha learned or constant."""
+
+    def __init__(self, alpha: float, temperature: float, is_learned: bool) -> None:
+        super().__init__()
+        self.temperature = temperature
+        start = torch.full((1,), alpha)
+        self.alpha = nn.Parameter(start) if is_learned else nn.Buffer(start)
+
+    def forward(self, s: Tensor, h: Tensor) -> Tensor:
+        """(B, T, D), (B, T, D) -> (B, T, D)."""
+        gate = torch.sigmoid(self.alpha / self.temperature)
+        return gate * s + (1 - gate) * h
+
+
+class Sum(nn.Module):
+    """No gate: s + h."""
+
+    def forward(self, s: Tensor, h: Tensor) -> Tensor:
+        """(B, T, D), (B, T, D) -> (B, T, D)."""
+        return s + h
+
+
+class Ladder(nn.Module):
+    """A narrow stack, its input projection P_0, and a projection P_i and gate for each layer."""
+
+    def __init__(
+        self, backbone: Backbone, side: Side, stack: Any, gate: Callable[[], nn.Module]
+    ) -> None:
+        super().__init__()
+        self.stack = stack
+        width = stack.config.d_model
+        depth = len(backbone.layers(side))
+        self.entrance = nn.Linear(backbone.width, width)
+        self.rungs = nn.ModuleList(nn.Linear(backbone.width, width) for _ in range(depth))
+        self.gates = nn.ModuleList(gate() for _ in range(depth))
+        self.architecture = backbone.architecture
+
+    def layer(self, number: int) -> nn.Module:
+        """Return a side layer."""
+        layer: nn.Module = self.stack.get_submodule(f"{self.architecture.layers}.{number}")
+        return layer
+
+    def begin(self, hidden: Tensor) -> Tensor:
+        """s_0 of what enters the backbone's first layer: (B, T, C) -> (B, T, D)."""
+        s: Tensor = self.entrance(hidden)
+        if self.architecture.first_norm:
+            s = self.stack.get_submodule(self.architecture.first_norm)(s)
+        return s
+
+    def fuse(self, number: int, s: Tensor, h: Tensor) -> Tensor:
+        """s (B, T, D) with the backbone's states h (B, L <= T, C) behind its layer `number`."""
+        h = self.rungs[number](h)
+        h = functional.pad(h, (0, 0, 0, s.shape[1] - h.shape[1]))
+        fused: Tensor = self.gates[number](s, h)
+        return fused
+
+
+class SideCache(DynamicLayer):  # type: ignore[no-untyped-call]
+    """A side layer's keys and values; kept in the backbone's own cache, so beams reorder it."""
+
+
+def side_cache(cache: Any, depth: int) -> EncoderDecoderCache | None:
+    """Return the part of the decoder's cache that holds `depth` side layers; add it if missing."""
+    if cache is None:
+        return None
+    parts = []
+    for part in (cache.self_attention_cache, cache.cross_attention_cache):
+        layers = [layer for layer in part.layers if isinstance(layer, SideCache)]
+        if not layers:
+            layers = [SideCache() for _ in range(depth)]  # type: ignore[no-untyped-call]
+            part.layers.extend(layers)
+        parts.append(Cache(layers=list(layers)))
+    return EncoderDecoderCache(*parts)
+
+
+@dataclass
+class DecoderPass:
+    """State of the side decoder within one forward pass of the decoder."""
+
+    encoded: Tensor
+    """States of the side encoder, (B, S, D)."""
+    mask: Tensor
+    """(B, S), 1 where the side decoder may read."""
+    s: Tensor | None = None
+    """States of the side decoder, (B, T, D)."""
+    inputs: dict[str, Any] = field(default_factory=dict)
+    """What each of its layers reads beside them."""
+
+
+class DecoderHooks:
+    """Hooks that run a ladder along a backbone's decoder, in training as in generation.
+
+    The decoder is called with the states of the backbone and of the side encoder side by side,
+    (B, S, C + D). Each of its layers is followed by the side layer; at the end the side's states,
+    widened by `up`, replace its own.
+    """
+
+    def __init__(self, backbone: Backbone, ladder: Ladder, up: nn.Module) -> None:
+        self.backbone = backbone
+        self.ladder = ladder
+        self.up = up
+        self.text_length = 0
+        """Encoder tokens that are text, in the batch that was encoded last."""
+        self.run: DecoderPass | None = None
+        stack, layers = backbone.stack("decoder"), backbone.layers("decoder")
+        stack.register_forward_pre_hook(self.split, with_kwargs=True)
+        layers[0].register_forward_pre_hook(self.begin, with_kwargs=True)
+        for number, layer in enumerate(layers):
+            layer.register_forward_hook(partial(self.side_layer, number))
+        stack.register_forward_hook(self.end)
+
+    def split(self, stack: nn.Module, inputs: Any, named: dict[str, Any]) -> Any:
+        """Pre-hook of the decoder: give it its own states of the text; keep the side's."""
+        both, mask = named["encoder_hidden_states"], named["encoder_attention_mask"]
+        width = self.backbone.width
+        if both.shape[-1] == width:
+            self.run = None  # the backbone runs alone
+            return None
+        self.run = DecoderPass(both[..., width:], mask)
+        length = self.text_length
+        own = both[:, :length, :width].detach()
+        changed = {"encoder_hidden_states": own, "encoder_attention_mask": mask[:, :length]}
+        return inputs, {**named, **changed}
+
+    def begin(self, layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Any]) -> None:
+        """Pre-hook of the first layer: s_0 of what enters it."""
+        run = self.run
+        if run is not None:
+            run.s = self.ladder.begin(inputs[0])
+            cache = side_cache(named["past_key_values"], len(self.ladder.rungs))
+            run.inputs = self.backbone.decoder_inputs(
+                self.ladder.stack, run.s, run.encoded, run.mask, cache
+            )
+
+    def side_layer(self, number: int, layer: nn.Module, inputs: Any, output: Any) -> None:
+        """Hook of a layer: run the side layer."""
+        run = self.run
+        if run is not None and run.s is not None:
+            fused = self.ladder.fuse(number, run.s, states(output))
+            run.s = states(self.ladder.layer(number)(fused, **run.inputs))
+
+    def end(self, stack: nn.Module, inputs: Any, output: Any) -> Any:
+        """Hook of the decoder: the side's states in place of its own."""
+        run, self.run = self.run, None
+        if run is not None and run.s is not None:
+            output.last_hidden_state = self.up(self.backbone.leave(self.ladder.stack, run.s))
+        return output
+
+
 class LST(Technique):
     """A side network that trains in the backbone's place."""
 
@@ -67,31 +254,28 @@ class LST(Technique):
     params: LSTParams
 
     def check(self, backbone: Backbone) -> None:
-        """Every width must leave one."""
         self.reduced_width(backbone)
 
     def reduced_width(self, backbone: Backbone) -> int:
-        """D."""
         return int(narrow_config(backbone, self.params.reduction).d_model)
 
     def claims(self, backbone: Backbone) -> set[str]:
-        """All sites: it takes the place of the whole forward pass."""
         return {site.name for site in backbone.sites()}
 
     def attach(self, backbone: Backbone) -> None:
-        """Both ladders and the way back to the backbone's width."""
-        with torch.device(backbone.table.device):
+        """Make both ladders and the projection back to the backbone's width."""
+        with torch.device(backbone.token_embedding.device):
             stacks = narrow_stacks(backbone, self.params.reduction)
             self.encoder = self._ladder(backbone, "encoder", stacks["encoder"])
             self.decoder = self._ladder(backbone, "decoder", stacks["decoder"])
             self.up = nn.Linear(self.reduced_width(backbone), backbone.width)
-        self._tables = [
-            table
+        self._position_biases = [
+            bias
             for ladder in (self.encoder, self.decoder)
-            for table in backbone.position_tables(ladder.stack)
+            for bias in backbone.position_biases(ladder.stack)
         ]
         backbone.encoding = partial(self.encode, backbone)
-        self._beside = BesideDecoder(backbone, self.decoder, self.up)
+        self._hooks = DecoderHooks(backbone, self.decoder, self.up)
 
     def _ladder(self, backbone: Backbone, side: Side, stack: nn.Module) -> Ladder:
         params = self.params
@@ -105,7 +289,7 @@ class LST(Technique):
 
         What enters is detached from the pictures, so that no gradient goes through the backbone.
         """
-        length = self._beside.text = text.shape[1]
+        length = self._hooks.text_length = text.shape[1]
         ladder, stack = self.encoder, backbone.stack("encoder")
         hidden = backbone.enter(text, vision)
         h, s = hidden[:, :length].detach(), ladder.begin(hidden)
@@ -128,11 +312,11 @@ class LST(Technique):
         return super().trained(backbone, norms)
 
     def undecayed(self) -> list[nn.Parameter]:
-        """The side network's position biases."""
-        return self._tables
+        return self._position_biases
 
     def start(self, backbone: Backbone, batches: Iterable[BatchLoss]) -> None:
-        """Initialise the side layers from the backbone, by pruning, where the card says so."""
+        """Initialise the side layers from the backbone by pruning, if the card says so."""
         if self.params.initialisation == "pruned":
-            found = importances(backbone, batches, self.params.samples)
-            prune(backbone, found, {"encoder": self.encoder.stack, "decoder": self.decoder.stack})
+            importance = importances(backbone, batches, self.params.samples)
+            stacks: dict[Side, Any] = {"encoder": self.encoder.stack, "decoder": self.decoder.stack}
+            prune(backbone, importance, stacks)

@@ -3,27 +3,297 @@
 `config` names peft's configuration class and the card gives that class's fields, so a card is all
 that each of them takes. peft replaces modules of the pretrained model by layers of its own; what it
 makes trainable trains, beside the visual embedding. An extra: pip install 'vlbench[peft]'.
+
+Fields that name modules take words that fit every backbone: the projections of every attention
+(`query`, `key`, `value`, `output`), the linear layers of every feed-forward (`feed_forward_in`,
+`feed_forward_out`) and the pretrained `norms`. Anything else is peft's to match: the end of a
+module's path in a list, a regular expression as a string.
+
+AdaLoRA (Zhang et al., 2023, https://arxiv.org/abs/2303.10512) needs more than layers. Its update is
+P diag(E) Q. A penalty holds P and Q near orthogonal, and after each step the rank budget falls from
+`init_r` to `target_r` a matrix: for `tinit` steps not at all, then cubically, and for the last
+`tfinal` steps not any more. peft computes importance and masks; this says when.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import json
+import re
+import typing
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import ConfigDict, model_validator
+import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError, model_validator
 from torch import Tensor, nn
 
-from vlbench.cards.checking import Checked, telling
-from vlbench.errors import UsageError
+from vlbench.backbones.sites import PROJECTIONS
+from vlbench.cards.checking import Checked, Fault, excerpt, telling
+from vlbench.errors import MissingError, UsageError, VlbenchError, nearest
 from vlbench.techniques.base import Technique
-from vlbench.techniques.peft_adalora import CONFIG as ADALORA
-from vlbench.techniques.peft_adalora import RankBudget
-from vlbench.techniques.peft_config import config_faults, new_config
-from vlbench.techniques.peft_injection import inject, refusing, targets, try_layers
-from vlbench.techniques.peft_targets import TARGETS, translate
 
 if TYPE_CHECKING:
     from vlbench.backbones.base import Backbone
+
+TARGETS = ("target_modules", "exclude_modules", "feedforward_modules", "modules_to_save")
+"""Fields that name modules."""
+ADALORA = "AdaLoraConfig"
+PHASES = ("tinit", "tfinal")
+"""Lengths of AdaLoRA's first and last phase: steps, or below 1 shares of the run's steps."""
+BEYOND = {
+    "alora_invocation_tokens": "a forward pass of its own",
+    "arrow_config": "adapters trained before",
+    "corda_config": "a pass over data before training",
+    "eva_config": "a pass over data before training",
+    "kasa_config": "a loss of its own",
+    "lora_ga_config": "a pass over data before training",
+    "monteclora_config": "a loss of its own",
+    "runtime_config": "settings of one machine",
+    "use_asa": "a schedule of its own",
+}
+"""Fields that ask peft for more than layers: it would take them here, and do nothing."""
+INITIALISATIONS = {
+    "eva": "needs a pass over data before training, which is not made",
+    "pissa_niter": "splits the weights at random, so a saved adapter would not fit them again; "
+    "'pissa' splits them exactly",
+}
+"""Values of `init_lora_weights` that peft takes and vlbench cannot, by their beginning."""
+COMPUTED = {"BOFT", "FROD", "SHIRA", "UNILORA"}
+"""Kinds that compute with numbers when their layers are made: not on the meta device."""
+
+
+def library(module: str = "peft") -> Any:
+    """Import a module of the peft library, which takes seconds."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("peft"):
+            raise MissingError("The peft library is missing: pip install 'vlbench[peft]'") from None
+        raise MissingError(f"The peft library cannot be imported: {error}") from error
+
+
+def config_classes() -> dict[str, Any]:
+    """peft's configuration classes by name."""
+    classes = library("peft.mapping").PEFT_TYPE_TO_CONFIG_MAPPING.values()
+    return {config.__name__: config for config in classes}
+
+
+def new_config(name: str, given: Mapping[str, Any]) -> Any:
+    """Make peft's configuration object; raises whatever peft raises."""
+    config = config_classes()[name]
+    values = {key: value for key, value in given.items() if key not in PHASES}
+    if "total_step" in {field.name for field in dataclasses.fields(config)}:
+        values["total_step"] = 1  # any value that peft takes: `stepped` sets the run's own
+    return config(**values)
+
+
+def fields(config: Any) -> dict[str, Any]:
+    """Return the fields that a card may give, with their types.
+
+    Those of the class, less those that describe a saved adapter and those that ask peft for more
+    than layers.
+    """
+    of_a_file = {field.name for field in dataclasses.fields(library().PeftConfig)}
+    left_out = {*of_a_file, *BEYOND, "total_step"}
+    types = {**typing.get_type_hints(config), **dict.fromkeys(PHASES, float)}
+    names = [field.name for field in dataclasses.fields(config)]
+    return {name: types[name] for name in names if name not in left_out}
+
+
+def config_faults(name: str, given: Mapping[str, Any]) -> list[Fault]:
+    """Return what is wrong with a card's parameters, as far as that needs no backbone."""
+    classes = config_classes()
+    if name not in classes:
+        return [Fault(("config",), f"Unknown configuration '{name}'. {nearest(name, classes)}")]
+    types = fields(classes[name])
+    faults = []
+    for key, value in given.items():
+        if key in BEYOND:
+            faults.append(Fault((key,), f"It asks peft for {BEYOND[key]}, not for layers alone."))
+        elif key == "total_step":
+            faults.append(Fault((key,), "Not for a card to give: it is set when a run trains."))
+        elif key not in types:
+            faults.append(Fault((key,), f"Unknown parameter '{key}'. {nearest(key, types)}"))
+        elif text := _value_fault(key, types[key], value):
+            faults.append(Fault((key,), text))
+    if not faults and name == ADALORA:
+        faults = _schedule_faults(given)
+    return faults or _refusals(name, given)
+
+
+def _value_fault(key: str, kind: Any, value: object) -> str | None:
+    if key == "init_lora_weights" and isinstance(value, str):
+        for start, why in INITIALISATIONS.items():
+            if value.startswith(start):
+                return f"'{value}' {why}."
+    try:
+        TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        wanted = [fault["msg"].removeprefix("Input should be ") for fault in error.errors()]
+        return f"Should be {' or '.join(dict.fromkeys(wanted))}, found {excerpt(value)}."
+    return None
+
+
+def _schedule_faults(given: Mapping[str, Any]) -> list[Fault]:
+    """Return what peft would find out in the midst of training, or not in words."""
+    faults = [
+        Fault((key,), f"Should be a number of steps, or below 1 a share of them, found {value}.")
+        for key in PHASES
+        if (value := given.get(key, 0)) < 0 or (value >= 1 and value != int(value))
+    ]
+    if sum(value for key in PHASES if (value := given.get(key, 0)) < 1) >= 1:
+        faults.append(Fault(("tfinal",), "Shares of the run must leave steps between the phases."))
+    first, last = given.get("init_r", 12), given.get("target_r", 8)
+    if not 0 < last < first:
+        faults.append(Fault(("target_r",), f"Should be above 0 and below init_r={first}."))
+    for key in ("beta1", "beta2"):
+        if not 0 < given.get(key, 0.85) < 1:
+            faults.append(Fault((key,), "Should be between 0 and 1."))
+    return faults
+
+
+def _refusals(name: str, given: Mapping[str, Any]) -> list[Fault]:
+    """Return what peft itself refuses or warns of, at the key it names if that is the card's."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            config = new_config(name, given)
+    except ImportError as error:
+        raise MissingError(f"{name}: {error}") from error
+    except Exception as error:  # whatever a class of peft raises
+        text = reason(error)
+        return [Fault(tuple(_keys_in(text, given)), f"{name}: {text}")]
+    if config.is_prompt_learning or config.is_adaption_prompt:
+        text = f"{name} has no layers to inject, and layers are all that vlbench takes from peft."
+        return [Fault(("config",), f"{text} The technique 'prompt' tunes prompts.")]
+    return []
+
+
+def reason(error: BaseException) -> str:
+    """Return the first sentence of an error of peft; with its type where that is needed."""
+    text = " ".join(str(error).split())
+    text = re.split(r"(?<=[\w`'\")\]])\. (?=[A-Z])", text, maxsplit=1)[0].rstrip(".")
+    if isinstance(error, ValueError | Warning | NotImplementedError) and text:
+        return f"{text}."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _keys_in(text: str, given: Mapping[str, Any]) -> list[str]:
+    """Return the key that a message of peft names; none where it is not one of the card's."""
+    keys = [key for key in given if re.search(rf"\b{key}\b", text)]
+    return keys if len(keys) == 1 else []
+
+
+@contextmanager
+def refusing(name: str, given: Mapping[str, Any]) -> Iterator[None]:
+    """Raise as a UsageError, at the key that peft names, why it cannot do what a card says."""
+    try:
+        yield
+    except VlbenchError:
+        raise
+    except ImportError as error:
+        raise MissingError(f"params.config: {name}: {error}") from error
+    except Exception as error:  # whatever a tuner raises
+        text = reason(error)
+        keys = _keys_in(text, given)
+        raise UsageError(f"params.{keys[0] if keys else 'config'}: {name}: {text}") from error
+
+
+def words(backbone: Backbone) -> dict[str, list[str]]:
+    """Return each word's modules, by their paths in the language model."""
+    paths = {module: path for path, module in backbone.language.named_modules()}
+    sites = backbone.sites()
+    projections = {site.module for site in sites if site.kind in PROJECTIONS}
+    named: dict[str, list[str]] = {"norms": [paths[norm] for norm in backbone.norms()]}
+    for site in sites:
+        linears = [m for m in (site.entry, *site.module.modules()) if isinstance(m, nn.Linear)]
+        modules: dict[str, list[Any]]
+        if site.kind in PROJECTIONS:
+            modules = {site.kind: [site.module]}
+        elif site.kind == "feed_forward":
+            modules = {"feed_forward_in": linears[:-1], "feed_forward_out": linears[-1:]}
+        else:
+            modules = {"output": [m for m in linears if m not in projections]}
+        for word, some in modules.items():
+            named.setdefault(word, []).extend(paths[module] for module in some)
+    return named
+
+
+def translate(backbone: Backbone, field: str, value: Any) -> Any:
+    """Replace words in a field's value by paths; UsageError of a name that fits no module."""
+    known = words(backbone)
+    if isinstance(value, str):
+        return known.get(value, value)
+    paths = [path for path, _ in backbone.language.named_modules()]
+    names: list[str] = []
+    for name in value:
+        if name not in known and not any(f".{path}".endswith(f".{name}") for path in paths):
+            ends = {path.rpartition(".")[2] for path in paths}
+            is_name = {end for end in ends if end and not end.isdigit()}
+            raise UsageError(
+                f"params.{field}: No module is called '{name}'. {nearest(name, {*known, *is_name})}"
+            )
+        names += known.get(name, [name])
+    return names
+
+
+def targets(config: Any, language: nn.Module) -> list[nn.Module]:
+    """Return the modules that a configuration names; none where it leaves them to peft."""
+    if config.target_modules is None:
+        return []
+    matches = library("peft.tuners.tuners_utils").check_target_module_exists
+    return [m for path, m in language.named_modules() if path and matches(config, path)]
+
+
+def inject(config: Any, language: nn.Module, device: torch.device) -> Any:
+    """Replace modules of `language` by peft's layers, on its device; return peft's tuner."""
+    kind = library("peft.mapping").PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type]
+    on_cpu = device.type == "meta" and config.peft_type in COMPUTED
+    with warnings.catch_warnings(), _zeros_in(config, language) if on_cpu else device:
+        warnings.simplefilter("ignore", UserWarning)  # of merging, and of norms as layers
+        warnings.simplefilter("error", RuntimeWarning)  # of patterns that match nothing
+        return kind(language, config, "default")  # peft's own name for an adapter
+
+
+@contextmanager
+def _zeros_in(config: Any, language: nn.Module) -> Iterator[None]:
+    """Zeros on CPU in what will be replaced; afterwards its own parameters, all on meta."""
+    own = {module: dict(module.named_parameters()) for module in targets(config, language)}
+    for module in own:
+        module.to_empty(device="cpu")
+        for parameter in module.parameters():
+            nn.init.zeros_(parameter)
+    yield
+    language.to("meta")
+    for module, parameters in own.items():
+        for name, parameter in parameters.items():
+            setattr(module, name, parameter)
+
+
+def try_layers(language: nn.Module) -> None:
+    """Run a layer of each kind on a token of zeros: some refuse their input only then."""
+    base_class = library("peft.tuners.tuners_utils").BaseTunerLayer
+    layers = {
+        type(module): module for module in language.modules() if isinstance(module, base_class)
+    }
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        for layer in layers.values():
+            base = layer.get_base_layer()
+            if isinstance(base, nn.Linear):
+                x = base.weight.new_zeros(1, 1, base.in_features)
+            elif isinstance(base, nn.Embedding):
+                x = torch.zeros(1, 1, dtype=torch.long, device=base.weight.device)
+            else:
+                continue
+            try:
+                layer(x)
+            except (NotImplementedError, RuntimeError):
+                if not x.is_meta:  # where not every operation is there
+                    raise
 
 
 class PeftParams(Checked):
@@ -51,10 +321,8 @@ class Peft(Technique):
 
     Params: ClassVar[type[Checked]] = PeftParams
     params: PeftParams
-
-    def __init__(self, params: Checked, sharing: str, tasks: Sequence[str]) -> None:
-        super().__init__(params, sharing, tasks)
-        self._budget: RankBudget | None = None
+    _adalora: Any = None
+    """peft's tuner, where it is AdaLoRA's."""
 
     def claims(self, backbone: Backbone) -> set[str]:
         """The sites whose modules it replaces; all of them where that is left to peft."""
@@ -70,7 +338,7 @@ class Peft(Technique):
         before, self._norms = set(language.parameters()), backbone.norms()
         config = self._config(backbone)
         with refusing(name, given):
-            tuner = inject(config, language, backbone.table.device)
+            tuner = inject(config, language, backbone.token_embedding.device)
             try_layers(language)
         parameters = list(language.parameters())
         if set(tuner.parameters()) - set(parameters):
@@ -78,34 +346,7 @@ class Peft(Technique):
         self.injected = nn.ParameterList(p for p in parameters if p not in before)
         self._learnt = [p for p in parameters if p.requires_grad]
         if name == ADALORA:
-            self._budget = RankBudget(tuner, given)
-
-    def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
-        """What peft made trainable, the visual embedding, and norms where the card says so."""
-        if norms and backbone.norms() != self._norms:
-            raise UsageError(
-                f"train.norms: {self.params.config} trains copies in place of the norms, so they "
-                "cannot train themselves; should be false."
-            )
-        return [backbone.visual, *self._learnt, *(self._norms if norms else [])]
-
-    def penalty(self) -> Tensor | None:
-        """AdaLoRA's, which holds its factors near orthogonal."""
-        return self._budget.penalty() if self._budget else None
-
-    def stepped(self, number: int, total: int) -> None:
-        """AdaLoRA takes ranks away."""
-        if self._budget:
-            self._budget.stepped(number, total)
-
-    def training_state(self) -> dict[str, Any]:
-        """What AdaLoRA knows of its ranks' importance."""
-        return self._budget.state() if self._budget else {}
-
-    def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
-        if self._budget:
-            self._budget.load_state(state)
+            object.__setattr__(self, "_adalora", tuner)  # its modules are the backbone's
 
     def _config(self, backbone: Backbone) -> Any:
         """peft's configuration with this backbone's modules in it."""
@@ -114,3 +355,65 @@ class Peft(Technique):
             for field, value in self.params.given.items()
         }
         return new_config(self.params.config, given)
+
+    def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
+        """What peft made trainable, the visual embedding, and norms by the card."""
+        if norms and backbone.norms() != self._norms:
+            raise UsageError(
+                f"train.norms: {self.params.config} trains copies in place of the norms, so they "
+                "cannot train themselves; should be false."
+            )
+        return [backbone.visual, *self._learnt, *(self._norms if norms else [])]
+
+    def penalty(self) -> Tensor | None:
+        """AdaLoRA's orth_reg_weight x mean over all P and Q of |M M^T - I|, M of r rows."""
+        tuner = self._adalora
+        if tuner is None:
+            return None
+        name, norms = tuner.trainable_adapter_name, []
+        for layer in tuner.model.modules():
+            if isinstance(layer, tuner.tuner_layer_cls):
+                for m in (layer.lora_A[name], layer.lora_B[name].T):  # (r, width)
+                    gram = m @ m.T
+                    norms.append(torch.linalg.norm(gram - torch.eye(len(gram), device=m.device)))
+        weight: float = tuner.peft_config[name].orth_reg_weight
+        return weight * torch.stack(norms).mean()
+
+    def stepped(self, number: int, total: int) -> None:
+        """Let AdaLoRA count importance and take away ranks."""
+        tuner = self._adalora
+        if tuner is None or total < 2:
+            return  # of a single step there is no importance
+        phases = [float(self.params.given.get(key, 0)) for key in PHASES]
+        first, last = (int(phase * total) if phase < 1 else int(phase) for phase in phases)
+        if first >= total - last:
+            raise UsageError(
+                f"params: tinit={first} and tfinal={last} leave no steps of {total} between them."
+            )
+        config = tuner.peft_config[tuner.trainable_adapter_name]
+        config.total_step, config.tinit, config.tfinal = total, first, min(last, total - 2)
+        tuner.update_and_allocate(number)
+
+    def training_state(self) -> dict[str, Any]:
+        tuner = self._adalora
+        if tuner is None:
+            return {}
+        allocator = tuner.rankallocator
+        return {
+            "importance": dict(allocator.ipt),
+            "sensitivity": dict(allocator.exp_avg_ipt),
+            "uncertainty": dict(allocator.exp_avg_unc),
+            "pattern": tuner.peft_config[tuner.trainable_adapter_name].rank_pattern,
+        }
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        tuner = self._adalora
+        if tuner is None:
+            return
+        allocator = tuner.rankallocator
+        device = next(tuner.parameters()).device
+        allocator.ipt, allocator.exp_avg_ipt, allocator.exp_avg_unc = (
+            {name: tensor.to(device) for name, tensor in state[what].items()}
+            for what in ("importance", "sensitivity", "uncertainty")
+        )
+        tuner.peft_config[tuner.trainable_adapter_name].rank_pattern = state["pattern"]

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from vlbench.backbones.sites import Router
+from vlbench.backbones.sites import CurrentTask
 from vlbench.cards.checking import Checked
 from vlbench.techniques.base import Technique
 from vlbench.techniques.bottleneck import PerTask, owners
@@ -51,14 +51,14 @@ class Prompt(nn.Module):
 class InFront:
     """Puts the current task's prompt in front of what enters the encoder."""
 
-    def __init__(self, prompts: PerTask, router: Router) -> None:
+    def __init__(self, prompts: PerTask, current_task: CurrentTask) -> None:
         self.prompts = prompts
-        self.router = router
+        self.current_task = current_task
 
     def __call__(self, entered: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """(B, L, C), (B, L) -> (B, length + L, C), (B, length + L)."""
         text, mask = entered
-        prompt = self.prompts.of(self.router.task)()
+        prompt = self.prompts.of(self.current_task.name)()
         prompts = prompt.to(text.dtype).expand(text.shape[0], -1, -1)  # (B, length, C)
         is_read = mask.new_ones(prompts.shape[:2])
         return torch.cat([prompts, text], dim=1), torch.cat([is_read, mask], dim=1)
@@ -72,15 +72,13 @@ class PromptTuning(Technique):
     params: PromptParams
 
     def claims(self, backbone: Backbone) -> set[str]:
-        """The encoder's input."""
         return {site.name for site in backbone.sites() if site.kind == "encoder_input"}
 
     def attach(self, backbone: Backbone) -> None:
-        """The prompts, hooked in front of the text."""
         whose, _ = owners(self.sharing, self.tasks)
-        with torch.device(backbone.table.device):
+        with torch.device(backbone.token_embedding.device):
             self.prompts = PerTask(partial(self._new, backbone), whose)
-        backbone.encoder_input.on_entry(InFront(self.prompts, backbone.router))
+        backbone.encoder_input.on_entry(InFront(self.prompts, backbone.current_task))
 
     def _new(self, backbone: Backbone) -> Prompt:
         prompt = Prompt(self.params.length, backbone.width, self.params.hidden)

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlbench.backbones.narrow import chain
 from vlbench.backbones.sites import SIDES, Side
 
 if TYPE_CHECKING:
@@ -30,11 +29,11 @@ Importances = dict[Tensor, Tensor]
 
 
 def importances(backbone: Backbone, batches: Iterable[BatchLoss], examples: int) -> Importances:
-    """Sums of squared gradients of the token table's and the linear layers' weights, by weight.
-
-    Without dropout. The backbone is left as it was.
-    """
-    weights: list[Tensor] = [backbone.table, *(linear.weight for linear in _linears(backbone))]
+    """Sum squared gradients of the token embedding and the linear layers, without dropout."""
+    weights: list[Tensor] = [
+        backbone.token_embedding,
+        *(linear.weight for linear in _linears(backbone)),
+    ]
     before = [weight.requires_grad for weight in weights]
     was_training = backbone.training
     sums = [torch.zeros_like(weight) for weight in weights]
@@ -54,7 +53,7 @@ def importances(backbone: Backbone, batches: Iterable[BatchLoss], examples: int)
 
 
 def text_loss(backbone: Backbone, batch: Batch) -> Tensor:
-    """The pretrained model's loss of a batch's targets, its text alone as input."""
+    """Return the pretrained model's loss of a batch's targets, its text alone as input."""
     logits = backbone.language(
         input_ids=batch.input_ids,
         attention_mask=batch.input_ids.ne(backbone.config.pad_token_id).long(),
@@ -65,43 +64,64 @@ def text_loss(backbone: Backbone, batch: Batch) -> Tensor:
 
 
 @torch.no_grad()
-def prune(backbone: Backbone, found: Importances, stacks: Mapping[Side, Any]) -> None:
-    """Fill narrow stacks with what pruning leaves of the backbone's."""
-    kept = top(found[backbone.table].sum(dim=0), stacks["encoder"].config.d_model)
+def prune(backbone: Backbone, importance: Importances, stacks: Mapping[Side, Any]) -> None:
+    """Fill narrow stacks with the rows and columns of the backbone's that pruning keeps."""
+    kept = top(importance[backbone.token_embedding].sum(dim=0), stacks["encoder"].config.d_model)
     for side in SIDES:
         wide, narrow = backbone.stack(side), stacks[side]
-        for paths in chain(backbone, side):
+        for paths in layer_order(backbone, side):
             pairs = [(wide.get_submodule(path), narrow.get_submodule(path)) for path in paths]
-            rows = _rows(pairs, kept, found)
+            rows = _rows(pairs, kept, importance)
             for old, new in pairs:
                 _fill(new, old, rows, kept)
             kept = rows
-        tables = backbone.position_tables(wide), backbone.position_tables(narrow)
-        for own, copied in zip(*tables, strict=True):
+        biases = backbone.position_biases(wide), backbone.position_biases(narrow)
+        for own, copied in zip(*biases, strict=True):
             copied.copy_(own)
 
 
 def top(importance: Tensor, number: int) -> Tensor:
-    """Indices of the largest, in ascending order; of equals the first."""
+    """Return the indices of the largest, in ascending order; of equals the first."""
     return importance.argsort(descending=True, stable=True)[:number].sort().values
 
 
 def _linears(backbone: Backbone) -> list[nn.Linear]:
-    found = []
+    linears = []
     for side in SIDES:
-        modules = (backbone.stack(side).get_submodule(p) for g in chain(backbone, side) for p in g)
-        found += [module for module in modules if isinstance(module, nn.Linear)]
-    return found
+        paths = (path for group in layer_order(backbone, side) for path in group)
+        modules = (backbone.stack(side).get_submodule(path) for path in paths)
+        linears += [module for module in modules if isinstance(module, nn.Linear)]
+    return linears
 
 
-def _rows(pairs: list[tuple[Any, Any]], kept: Tensor, found: Importances) -> Tensor:
-    """The rows that stay of modules that read the same input, of which the columns `kept` do."""
+def layer_order(backbone: Backbone, side: Side) -> list[tuple[str, ...]]:
+    """List the paths of a stack's linear layers and norms in the order of the forward pass.
+
+    Those in one tuple read the same input.
+    """
+    architecture = backbone.architecture
+    order: list[tuple[str, ...]] = []
+    if architecture.first_norm:
+        order.append((architecture.first_norm,))
+    for i, layer in enumerate(backbone.layers(side)):
+        paths = {path for path, _ in layer.named_modules()}
+        for sublayer in backbone.sublayers:
+            if sublayer.side == side:
+                order += [
+                    tuple(f"{architecture.layers}.{i}.{path}" for path in group if path in paths)
+                    for group in sublayer.order
+                ]
+    return [*order, (architecture.last_norm,)] if architecture.last_norm else order
+
+
+def _rows(pairs: list[tuple[Any, Any]], kept: Tensor, importance: Importances) -> Tensor:
+    """Return the rows to keep of modules that read the same input, whose columns `kept` stay."""
     old, new = pairs[0]
     if not isinstance(old, nn.Linear):
         return kept  # a norm
     product = torch.ones(old.out_features, len(kept), dtype=torch.float64, device=kept.device)
     for linear, _ in pairs:
-        product *= found[linear.weight][:, kept]
+        product *= importance[linear.weight][:, kept]
     return top(product.sum(dim=1), new.out_features)
 
 

@@ -12,27 +12,32 @@ The reference code stores Down in `heads` pieces, which together are one linear 
 BART it starts with G about 1/2 (middle-y: about 1); on T5 its scripts set `scale` to 0.3 and the
 last layer of every bottleneck and gate to zero. They zero middle-y's g there too, which here starts
 at N(0, 0.02^2) on every backbone. The norms of the encoder train, those of the decoder do not.
+
+Shapes: B batch, T tokens, S encoder tokens, C hidden size, R bottleneck width.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
 from vlbench.backbones.sites import Site
 from vlbench.cards.checking import Checked
 from vlbench.errors import UsageError
 from vlbench.techniques.base import Technique
-from vlbench.techniques.vl_pet_gates import Bottleneck, Granularity, new_gate, zero_outputs
 
 if TYPE_CHECKING:
     from vlbench.backbones.base import Backbone
 
 ENCODER_KINDS = ("self_attention", "feed_forward")
+INIT_STD = 0.02
+
+Granularity = Literal["small", "middle-x", "middle-y", "large"]
 
 
 class VLPETParams(Checked):
@@ -52,6 +57,98 @@ class VLPETParams(Checked):
     """Factor of every gated output."""
     zero_initialised: bool = False
     """Whether the last layer of every bottleneck and gate starts at zero."""
+
+
+class Bottleneck(nn.Module):
+    """Up(gelu(Down(u))), with gelu's tanh form."""
+
+    def __init__(self, width_in: int, low: int, width_out: int) -> None:
+        super().__init__()
+        self.down = nn.Linear(width_in, low)
+        self.up = nn.Linear(low, width_out)
+
+    def forward(self, u: Tensor) -> Tensor:
+        """(B, T, C_in) -> (B, T, C_out)."""
+        low = functional.gelu(self.down(u), approximate="tanh")  # (B, T, R)
+        output: Tensor = self.up(low)
+        return output
+
+
+class Small(nn.Module):
+    """A gate per example: the mean over all tokens, padding and pictures included."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.of_both = nn.Linear(2 * width, 1)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Two (B, T, C) -> (B, 1, 1): the mean of sigmoid(w [x; y] + b)."""
+        of_x, of_y = self.of_both.weight.chunk(2, dim=1)  # (1, C) both: x and y are not copied
+        scores = functional.linear(x, of_x) + functional.linear(y, of_y, self.of_both.bias)
+        return torch.sigmoid(scores).mean(dim=1, keepdim=True)
+
+
+class MiddleX(nn.Module):
+    """A gate per token."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.of_sum = nn.Linear(width, 1)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Two (B, T, C) -> (B, T, 1): sigmoid(w (x + y) + b)."""
+        return torch.sigmoid(self.of_sum(x + y))
+
+
+class MiddleY(nn.Module):
+    """A gate per channel, which reads nothing."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.g = nn.Parameter(torch.randn(width) * INIT_STD)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """-> (C): 1 + g."""
+        return 1 + self.g
+
+
+class Large(Bottleneck):
+    """A gate per token and channel, from x alone."""
+
+    def __init__(self, width: int, low: int) -> None:
+        super().__init__(width, low, width)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """(B, T, C) -> (B, T, C): sigmoid(Up(gelu(Down(x))))."""
+        return torch.sigmoid(super().forward(x))
+
+
+def new_gate(granularity: Granularity, width: int, low: int) -> nn.Module:
+    """A gate of outputs of this width; `low` is the width of its bottleneck, where it has one."""
+    if granularity == "large":
+        return Large(width, low)
+    kinds = {"small": Small, "middle-x": MiddleX, "middle-y": MiddleY}
+    return kinds[granularity](width)
+
+
+def zero_outputs(module: nn.Module) -> None:
+    """Set the last layer of every bottleneck and gate to zero; a gate without layers keeps its g.
+
+    Bottlenecks then add nothing, and gates that end in a sigmoid are one half.
+    """
+    for part in module.modules():
+        last = _last_layer(part)
+        if last is not None:
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+
+def _last_layer(module: nn.Module) -> nn.Linear | None:
+    if isinstance(module, Bottleneck):
+        return module.up
+    if isinstance(module, Small):
+        return module.of_both
+    return module.of_sum if isinstance(module, MiddleX) else None
 
 
 class Gated(nn.Module):
@@ -103,11 +200,9 @@ class VLPET(Technique):
         return [site for site in sites if site.sublayer == "cross_attention"]
 
     def claims(self, backbone: Backbone) -> set[str]:
-        """Both."""
         return {site.name for site in self.encoder_sites(backbone) + self.value_sites(backbone)}
 
     def check(self, backbone: Backbone) -> None:
-        """The reference's pieces of Down must be equal."""
         if self.params.width % self.params.heads:
             raise UsageError(
                 f"params.heads={self.params.heads} does not divide "
@@ -115,10 +210,9 @@ class VLPET(Technique):
             )
 
     def attach(self, backbone: Backbone) -> None:
-        """One module a site, named after it."""
         encoder, values = self.encoder_sites(backbone), self.value_sites(backbone)
         self.sites = nn.ModuleDict()
-        with torch.device(backbone.table.device):
+        with torch.device(backbone.token_embedding.device):
             for site in encoder:
                 self.sites[site.name] = Gated(site.width, self.params)
             for site in values:

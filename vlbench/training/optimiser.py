@@ -9,26 +9,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from itertools import chain
 from math import sqrt
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import increment_version
 from torch.optim.lr_scheduler import LambdaLR
 
 UNDECAYED_BIAS = (nn.Linear, nn.LayerNorm)
 """Modules whose bias is spared from decay. Norm weights and Compacter's `b` decay, as theirs do."""
-
-
-def _tell_versions(optimiser: torch.optim.Optimizer, *_: object) -> None:
-    """Say of what was stepped that it moved: torch's fused kernels leave `_version` as it was.
-
-    What is built from weights and kept, as Compacter's matrices are, is kept by their versions.
-    """
-    params = chain.from_iterable(group["params"] for group in optimiser.param_groups)
-    increment_version([p for p in params if p.grad is not None])
 
 
 class AdamW(torch.optim.Optimizer):
@@ -44,7 +33,6 @@ class AdamW(torch.optim.Optimizer):
     ) -> None:
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, defaults)
-        self.register_step_post_hook(_tell_versions)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -101,9 +89,7 @@ class AdamW(torch.optim.Optimizer):
 
 def torchs_adamw(params: Iterable[Any], lr: float) -> torch.optim.Optimizer:
     """torch's own AdamW, by the same kernel."""
-    optimiser = torch.optim.AdamW(params, lr=lr, fused=True)
-    optimiser.register_step_post_hook(_tell_versions)
-    return optimiser
+    return torch.optim.AdamW(params, lr=lr, fused=True)
 
 
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {

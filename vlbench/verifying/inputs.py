@@ -19,9 +19,8 @@ import pyarrow as pa
 
 from vlbench import parquet
 from vlbench.backbones import Features
-from vlbench.cards.resolve import hashed
-from vlbench.cards.task import TaskCard
-from vlbench.cards.train import TrainSettings
+from vlbench.cards.load import hashed
+from vlbench.cards.schema import TaskCard, TrainSettings
 from vlbench.columns import LATER, MOST_ROWS, result_schema
 from vlbench.data.batches import TaskData
 from vlbench.data.example import Example

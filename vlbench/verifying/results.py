@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vlbench.cards.task import TaskCard
+from vlbench.cards.schema import TaskCard
 from vlbench.data.example import Example
 from vlbench.errors import DataError, MissingError, RunFailed, VlbenchError
 from vlbench.metrics import METRICS, Scored
@@ -21,7 +21,7 @@ from vlbench.running.record import references
 from vlbench.running.scoring import Value, score, values
 from vlbench.running.spec import RunSpec
 from vlbench.running.sums import RESULT
-from vlbench.training.order import task_order
+from vlbench.training.train import task_order
 from vlbench.verifying.findings import Findings
 from vlbench.verifying.inputs import (
     Reference,

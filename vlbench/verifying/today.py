@@ -14,9 +14,8 @@ from safetensors.torch import load_file
 from vlbench.backbones import BACKBONES, Features, build_backbone
 from vlbench.cards import resolve_method
 from vlbench.cards.files import own_cards
-from vlbench.cards.method import MethodCard, Tuning, TuningFacts, load_method
-from vlbench.cards.resolve import PROSE, hashed
-from vlbench.cards.task import TaskCard, load_suites, load_task
+from vlbench.cards.load import PROSE, hashed, load_method, load_suites, load_task
+from vlbench.cards.schema import MethodCard, TaskCard, Tuning, TuningFacts
 from vlbench.config import leaves
 from vlbench.errors import DataError, MissingError, VlbenchError
 from vlbench.hints import results_option
@@ -33,9 +32,7 @@ from vlbench.running.sums import (
     strange_files,
 )
 from vlbench.techniques import parts_of
-from vlbench.techniques.adapt import adapt
-from vlbench.techniques.counting import Counts, count
-from vlbench.techniques.freezing import trained_parameters
+from vlbench.techniques.adapt import Counts, adapt, count, trained_parameters
 from vlbench.tensors import not_finite
 from vlbench.verifying.findings import Findings
 from vlbench.verifying.inputs import (

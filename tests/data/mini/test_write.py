@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.mini.builders import TINY, digests
-from vlbench.cards.task import load_task
+from vlbench.cards.load import load_task
 from vlbench.data.images import find_pictures
 from vlbench.data.mini import VERSION
 from vlbench.data.mini.write import SIZES, write_mini

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.mini.builders import TINY_VIDEO, digests
-from vlbench.cards.task import load_task
+from vlbench.cards.load import load_task
 from vlbench.data.images import open_clip
 from vlbench.data.mini import VIDEO_VERSION
 from vlbench.data.mini.sheet import COLUMNS, GAP, PICTURE

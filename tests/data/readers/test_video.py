@@ -11,8 +11,8 @@ from collections import Counter
 
 import pytest
 
-from vlbench.cards.task import load_task
-from vlbench.cards.train import TrainSettings
+from vlbench.cards.load import load_task
+from vlbench.cards.schema import TrainSettings
 from vlbench.data.batches import TaskData
 from vlbench.data.images import find_pictures
 from vlbench.data.readers import load_reader

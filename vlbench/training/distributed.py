@@ -1,4 +1,4 @@
-"""The processes that share a run, and the few things they do together.
+"""The processes of one run: sums of gradients, equality checks, a random stream for each.
 
 Each has the whole model and takes its share of every batch; the sums of their gradients are those
 of the batch. There is no DistributedDataParallel: it takes the mean over ranks, where a batch's
@@ -7,6 +7,7 @@ loss is a mean over examples or tokens, of which the ranks do not have equally m
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,78 +15,79 @@ from hashlib import sha256
 from itertools import compress
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast, broadcast_object_list, gather_object, reduce
+from accelerate.utils import broadcast, broadcast_object_list, gather_object, reduce, set_seed
 from torch import Tensor, nn
 
 from vlbench.errors import RunFailed
-from vlbench.techniques.freezing import trained_state
+from vlbench.techniques.adapt import trained_state
 
 BUCKET_ELEMENTS = 2**24
-"""Gradients are summed so many numbers at a time: 64 MB."""
+"""Elements of one all-reduce: 64 MB."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those of its run; without numbers it is alone."""
+    """This process among those of its run; alone by default."""
 
     rank: int = 0
     count: int = 1
 
     @classmethod
     def of(cls, accelerator: Accelerator) -> Ranks:
-        """As accelerate has them."""
+        """Rank and count of an accelerator."""
         return cls(accelerator.process_index, accelerator.num_processes)
 
     @property
     def is_main(self) -> bool:
-        """Whether this one writes, logs and decides."""
+        """Whether this process writes, logs and decides."""
         return self.rank == 0
 
     @property
     def share(self) -> slice:
-        """Of whatever is shared: every so manyeth."""
+        """Slice that selects this rank's items."""
         return slice(self.rank, None, self.count)
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over all ranks."""
+        """Return the sum over all ranks."""
         if self.count == 1:
             return tensor
-        found: Tensor = reduce(tensor, reduction="sum")
-        return found
+        total: Tensor = reduce(tensor, reduction="sum")
+        return total
 
     def gather(self, value: Any) -> list[Any]:
-        """The value of each rank, on every rank."""
+        """Return the value of each rank, on every rank."""
         if self.count == 1:
             return [value]
-        found: list[Any] = gather_object([value])
-        return found
+        values: list[Any] = gather_object([value])
+        return values
 
     def from_main(self, value: Any) -> Any:
-        """The main rank's value, on every rank."""
+        """Return the main rank's value, on every rank."""
         if self.count == 1:
             return value
         return broadcast_object_list([value])[0]
 
     def copy_from_main(self, model: nn.Module) -> None:
-        """The trained tensors become the main rank's."""
+        """Overwrite the trained tensors by the main rank's."""
         if self.count > 1:
             for tensor in trained_state(model).values():
                 tensor.copy_(self.tensor_from_main(tensor))
 
     def tensor_from_main(self, tensor: Tensor) -> Tensor:
-        """The main rank's tensor of this shape, on every rank."""
-        found: Tensor = broadcast(tensor)
-        return found
+        """Return the main rank's tensor of this shape, on every rank."""
+        received: Tensor = broadcast(tensor)
+        return received
 
     def wait(self) -> None:
-        """Until all ranks are here."""
+        """Wait for all ranks."""
         self.from_main(None)
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
-        """The main rank does this, then the others: what it leaves on the disk they find there."""
+        """Run the context on the main rank, then on the others, which read its files."""
         if not self.is_main:
             self.wait()
         yield
@@ -96,10 +98,9 @@ class Ranks:
     def sum_gradients(
         self, parameters: Iterable[nn.Parameter], loss: Tensor, is_alike: bool
     ) -> Tensor:
-        """Every gradient becomes its sum over all ranks; one that no rank has stays None.
+        """Sum every gradient over all ranks, and `loss`, a scalar; return its sum.
 
-        `loss`, a scalar, goes with them: its sum is returned. Ranks ask each other who has which
-        gradients unless it `is_alike`: the same ones on each.
+        A gradient that no rank has stays None. `is_alike`: every rank has the same ones.
         """
         if self.count == 1:
             return loss
@@ -111,14 +112,14 @@ class Ranks:
         one_more.grad = loss.detach()
         for bucket in _buckets([one_more, *compress(used, ranks_with_it)]):
             flat = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
-            total = self.sum(torch.cat([each.flatten() for each in flat]))
+            total = self.sum(torch.cat([part.flatten() for part in flat]))
             pieces = torch.split_with_sizes(total, [p.numel() for p in bucket])
             for p, piece in zip(bucket, pieces, strict=True):
                 p.grad = piece.view_as(p)
         return one_more.grad
 
     def check_equal(self, model: nn.Module, moment: str) -> None:
-        """RunFailed unless the trained tensors are the same on every rank, bit for bit."""
+        """Raise RunFailed unless the trained tensors are bit-equal on every rank."""
         if self.count > 1 and len(set(self.gather(_checksum(model)))) > 1:
             raise RunFailed(f"The trained tensors differ between the processes {moment}.")
 
@@ -127,7 +128,7 @@ ALONE = Ranks()
 
 
 def _buckets(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
-    """The parameters in their order, in lists of one type and a limited size."""
+    """Group the parameters, in order, into lists of one type and a limited size."""
     bucket: list[nn.Parameter] = []
     size = 0
     for p in parameters:
@@ -146,3 +147,38 @@ def _checksum(model: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """Return the state of torch's, Python's and numpy's generators, as tensors and plain values."""
+    numpy = np.random.get_state(legacy=False)
+    keys = torch.from_numpy(numpy["state"]["key"].astype(np.int64))
+    state = {
+        "torch": torch.get_rng_state(),
+        "python": random.getstate(),
+        "numpy": {**numpy, "state": {**numpy["state"], "key": keys}},
+    }
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Restore what `random_state` returned."""
+    torch.set_rng_state(state["torch"])
+    random.setstate(state["python"])
+    numpy = state["numpy"]
+    keys = numpy["state"]["key"].numpy().astype(np.uint32)
+    np.random.set_state({**numpy, "state": {**numpy["state"], "key": keys}})
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def seed_step(seed: int, rank: int, step: int) -> None:
+    """Seed one step of a process that is not the main one.
+
+    The stream follows from these numbers alone, so no checkpoint has to keep it; the main
+    process's stream is that of a run in one process.
+    """
+    (drawn,) = np.random.SeedSequence([seed, rank, step]).generate_state(1)
+    set_seed(int(drawn))

@@ -1,8 +1,16 @@
-"""Where a backbone's weights come from: this package, a folder, or the Hugging Face cache."""
+"""Where a backbone's weights and tokenizer come from: this package, a folder, or the hub's cache.
+
+Tokens are appended to a vocabulary in this order: `<extra_id_99>` ... `<extra_id_0>` where the
+tokenizer does not have them (T5's does), `<vis_extra_id_99>` ... `<vis_extra_id_0>`, so the very
+last row of the token embedding is `<vis_extra_id_0>`. The visual embedding looks an image's first
+token up there, its second one row above, and so on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from math import sqrt
@@ -12,11 +20,14 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-from torch import nn
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from transformers import (
     AutoTokenizer,
     BartConfig,
     BartForConditionalGeneration,
+    PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
 )
@@ -24,17 +35,20 @@ from transformers.utils import logging
 
 from vlbench.backbones import Features, bart, t5
 from vlbench.backbones.bart import JointBart, new_bart
-from vlbench.backbones.saving import CONFIG_FILE, load_backbone
+from vlbench.backbones.base import Backbone
 from vlbench.backbones.t5 import JointT5, new_t5
-from vlbench.backbones.tokens import (
-    ADDED_TOKENS,
-    TOKENIZER_FILE,
-    VISUAL_TOKENS,
-    add_tokens,
-    bart_tokenizer,
-)
 from vlbench.errors import DataError, MissingError, UsageError, is_out_of_memory
+from vlbench.tensors import copy_into, unique_state
 
+EXTRA_TOKENS = tuple(f"<extra_id_{i}>" for i in reversed(range(100)))
+VISUAL_TOKENS = tuple(f"<vis_extra_id_{i}>" for i in reversed(range(100)))
+ADDED_TOKENS = (*EXTRA_TOKENS, *VISUAL_TOKENS)
+
+TOKENIZER_FILE = "tokenizer.json"
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+NOT_KEPT = {"transformers_version", "id2label", "label2id", "classifier_dropout"}
+"""Keys of the library's configuration that say nothing about the model."""
 BART_BASE = BartConfig(
     vocab_size=50265,
     d_model=768,
@@ -257,3 +271,95 @@ def _not_there(source: str | Path) -> MissingError:
         f"`hf download {source}` where there is a network, or name a folder that holds them "
         "with --backbone-path."
     )
+
+
+def save_backbone(backbone: Backbone, folder: Path) -> None:
+    """Write configuration and weights; each file appears complete or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "schema": "vlbench.backbone/1",
+        "feature_width": backbone.visual.feature_width,
+        "visual_tokens": backbone.visual_tokens,
+        "language": {
+            key: value
+            for key, value in backbone.config.to_diff_dict().items()
+            if key not in NOT_KEPT
+        },
+    }
+    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+    beside = folder / f".{CONFIG_FILE}.{os.getpid()}"
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(folder / CONFIG_FILE)
+    beside = folder / f".{WEIGHTS_FILE}.{os.getpid()}"
+    tensors = {
+        name: tensor.detach().contiguous() for name, tensor in unique_state(backbone).items()
+    }
+    save_file(tensors, str(beside), metadata={"format": "pt"})
+    beside.chmod(0o644)  # the library makes files that only their owner can read
+    beside.replace(folder / WEIGHTS_FILE)
+
+
+def load_backbone(folder: Path, meta: bool = False) -> JointBart:
+    """The backbone a folder holds; on the meta device it has shapes and no weights."""
+    config = _read_config(folder)
+    language = BartConfig(**config["language"])
+    backbone = new_bart(language, config["feature_width"], config["visual_tokens"], meta=meta)
+    if not meta:
+        file = folder / WEIGHTS_FILE
+        copy_into(unique_state(backbone), _read_weights(file), str(file))
+    return backbone
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    file = folder / CONFIG_FILE
+    try:
+        config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingError(f"No backbone in {folder}: {CONFIG_FILE} is not there.") from error
+    except ValueError as error:
+        raise MissingError(f"{file} is not JSON: {error}") from error
+    lacking = {"feature_width", "visual_tokens", "language"} - config.keys()
+    if lacking:
+        raise MissingError(f"{file} is not a vlbench backbone: no {', '.join(sorted(lacking))}.")
+    return config
+
+
+def _read_weights(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(str(file))
+    except FileNotFoundError as error:
+        raise MissingError(f"No weights at {file}.") from error
+    except SafetensorError as error:
+        raise MissingError(f"{file} is damaged: {error}") from error
+
+
+def bart_tokenizer(file: Path) -> PreTrainedTokenizerFast:
+    """A tokenizer of the `tokenizers` library with BART's special tokens and the added ones.
+
+    The file holds the vocabulary with `<s>`, `<pad>`, `</s>`, `<unk>`; added tokens it does not
+    have yet are appended.
+    """
+    if not file.is_file():
+        raise MissingError(f"No tokenizer at {file}.")
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_file=str(file),
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+    )
+    add_tokens(tokenizer)
+    return tokenizer
+
+
+def add_tokens(tokenizer: Any) -> None:
+    """Append the added tokens, as special ones, where the tokenizer does not have them."""
+    tokenizer.add_tokens(list(ADDED_TOKENS), special_tokens=True)
+
+
+def first_tokens(tokenizer: Any, choices: Sequence[str]) -> list[int]:
+    """The first sub-token of each choice, by which the choices are told apart."""
+    ids = [tokenizer(choice, add_special_tokens=False)["input_ids"][0] for choice in choices]
+    if len(set(ids)) < len(ids):
+        raise UsageError(f"Choices {', '.join(choices)} do not differ in their first sub-token.")
+    return ids

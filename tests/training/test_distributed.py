@@ -12,12 +12,10 @@ import torch
 
 from tests.training.toys import Task, Watcher, in_threads, new_ranks, new_trainer
 from vlbench.errors import RunFailed
-from vlbench.techniques.freezing import trained_parameters, trained_state
-from vlbench.training import ranks as module
-from vlbench.training.order import task_order
-from vlbench.training.random_streams import seed_step
-from vlbench.training.ranks import ALONE
-from vlbench.training.trainer import Step, Trainer
+from vlbench.techniques.adapt import trained_parameters, trained_state
+from vlbench.training import distributed as module
+from vlbench.training.distributed import ALONE, seed_step
+from vlbench.training.train import Step, Trainer, task_order
 
 LOSSES, WEIGHTS = 2e-6, 1e-5
 """How far ranks may be from one process: measured are 7e-7, of losses of about 5, and 1e-6."""

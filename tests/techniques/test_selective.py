@@ -12,7 +12,7 @@ from tests.techniques.models import adapted, counts, stirred, theirs
 from tests.techniques.toys import toy_backbone, toy_batch
 from vlbench.backbones.base import Backbone
 from vlbench.errors import UsageError
-from vlbench.techniques.freezing import trained_parameters
+from vlbench.techniques.adapt import trained_parameters
 from vlbench.training.optimiser import parameter_groups
 
 BART: dict[str, Any] = {"technique": "bitfit", "train": {"norms": False}}

@@ -10,13 +10,12 @@ from accelerate import Accelerator
 
 from tests.techniques.models import adapted, stirred
 from tests.techniques.toys import TASKS, toy_batch
+from tests.training.toys import Task
+from vlbench.cards.schema import TrainSettings
 from vlbench.data.batches import Batch
-from vlbench.techniques.adapt import AdaptedModel
-from vlbench.techniques.freezing import trained_parameters
-from vlbench.training.gradients import Gradients
-from vlbench.training.loss import LOSSES
-from vlbench.training.parts import Parts
-from vlbench.training.ranks import ALONE
+from vlbench.techniques.adapt import AdaptedModel, trained_parameters
+from vlbench.training.distributed import ALONE
+from vlbench.training.train import LOSSES, MicroBatches, Trainer
 
 OUT = torch.OutOfMemoryError("CUDA out of memory")
 
@@ -37,12 +36,12 @@ def batch_of(count: int) -> Batch:
 
 
 def gradient(
-    model: AdaptedModel, parts: Parts, kind: str = "per-example", count: int = 7
+    model: AdaptedModel, parts: MicroBatches, kind: str = "per-example", count: int = 7
 ) -> tuple[float, dict[str, Any]]:
     model.zero_grad()
-    losses = dict.fromkeys(TASKS, kind)
-    found = Gradients(model, losses, Accelerator(cpu=True), ALONE, parts)
-    value, examples = found.compute(batch_of(count), 1)
+    tasks: Any = [Task(name, loss=kind) for name in TASKS]
+    trainer = Trainer(model, tasks, TrainSettings(), 0, Accelerator(cpu=True), ALONE, parts)
+    value, examples = trainer.gradient(batch_of(count), 1)
     assert examples == count
     return value, {name: p.grad for name, p in trained_parameters(model).items()}
 
@@ -57,19 +56,19 @@ def assert_same(found: tuple[float, Any], expected: tuple[float, Any]) -> None:
 @pytest.mark.parametrize("most", [1, 2, 3, 6, 7, 50])
 def test_parts_add_up_to_the_batch(kind: str, most: int) -> None:
     model = stirred(adapted("bart", technique="adapter"))
-    expected = gradient(model, Parts(), kind)
-    assert_same(gradient(model, Parts(most), kind), expected)
+    expected = gradient(model, MicroBatches(), kind)
+    assert_same(gradient(model, MicroBatches(most), kind), expected)
 
 
 def test_a_penalty_counts_once() -> None:
     model = adapted("bart", technique="adapter")
     weight = next(iter(model.technique.parameters()))
     model.technique.penalty = lambda: (weight**2).sum()
-    expected = gradient(model, Parts())
-    assert_same(gradient(model, Parts(2)), expected)
+    expected = gradient(model, MicroBatches())
+    assert_same(gradient(model, MicroBatches(2)), expected)
 
 
-class Scarce(Parts):
+class Scarce(MicroBatches):
     """Memory that ends above so many examples, in the backward pass of some part."""
 
     def __init__(self, room: int, max_batch: Any = "auto") -> None:
@@ -87,7 +86,7 @@ class Scarce(Parts):
 def test_where_memory_ends_smaller_parts_give_the_same_gradient_and_dropout() -> None:
     model = stirred(adapted("bart", technique="adapter", train={"dropout": 0.3})).train()
     torch.manual_seed(5)
-    expected = gradient(model, Parts(1))
+    expected = gradient(model, MicroBatches(1))
     torch.manual_seed(5)
     scarce = Scarce(room=1)
     assert_same(gradient(model, scarce), expected)
@@ -119,7 +118,7 @@ def test_a_single_example_that_does_not_fit_ends_the_run() -> None:
 
 def test_another_error_is_told_as_it_is() -> None:
     for text in ("shape mismatch", "CUDA error: device-side assert triggered"):
-        assert not Parts("auto").shrinks(RuntimeError(text), 8)
+        assert not MicroBatches("auto").halved(RuntimeError(text), 8)
 
 
 @pytest.mark.parametrize(
@@ -132,4 +131,4 @@ def test_another_error_is_told_as_it_is() -> None:
     ],
 )
 def test_memory_that_ends_outside_torchs_allocator_ends_too(text: str) -> None:
-    assert Parts("auto").shrinks(RuntimeError(text), 8)
+    assert MicroBatches("auto").halved(RuntimeError(text), 8)

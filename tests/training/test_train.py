@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
+from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,13 +16,12 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from vlbench.cards.train import TrainSettings
+from vlbench.cards.schema import TrainSettings
 from vlbench.data.batches import WHOLE, Batch, sample_answer
-from vlbench.errors import RunFailed
+from vlbench.errors import RunFailed, UsageError
 from vlbench.techniques.base import NoParams
-from vlbench.techniques.full import Full
-from vlbench.training.order import task_order
-from vlbench.training.trainer import Step, Trainer
+from vlbench.techniques.selective import Full
+from vlbench.training.train import Step, Trainer, loss, task_order, weight
 
 
 class Model(nn.Module):
@@ -35,7 +37,7 @@ class Model(nn.Module):
     def undecayed(self) -> list[nn.Parameter]:
         return []
 
-    def counted_logits(self, batch: Batch) -> torch.Tensor:
+    def label_logits(self, batch: Batch) -> torch.Tensor:
         count = int((batch.target_ids != -100).sum())
         logits: torch.Tensor = self.dropout(self.weight + self.frozen).expand(count, 2)
         return logits
@@ -106,7 +108,7 @@ def test_every_batch_of_every_task_is_a_step_in_the_authors_order() -> None:
 def test_epochs_have_orders_of_their_own_that_follow_from_the_seed() -> None:
     trainer = new_trainer()
     first, again, second = (
-        [b.ids for b in trainer._epoch(epoch, trainer.tasks)] for epoch in (0, 0, 1)
+        [b.ids for b in trainer._batches(epoch, trainer.tasks)] for epoch in (0, 0, 1)
     )
     assert first == again != second
 
@@ -163,3 +165,59 @@ def test_the_rate_rises_and_falls_to_zero() -> None:
     assert rates.index(max(rates)) == 2  # the first step whose rate the warm-up has reached
     assert rates[2:] == sorted(rates[2:], reverse=True)
     assert set(trainer.schedule.get_last_lr()) == {0.0}
+
+
+LOGITS = torch.randn(2, 3, 7, generator=torch.Generator().manual_seed(0))
+TARGETS = torch.tensor([[1, 2, 3], [4, -100, -100]])
+SCORES = torch.tensor([0.3, 1.0])
+NLL = -LOGITS.log_softmax(-1).gather(-1, TARGETS.clamp(min=0)[..., None])[..., 0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("per-token", (NLL[0].sum() + NLL[1, 0]) / 4),
+        ("per-example", (NLL[0].mean() + NLL[1, 0]) / 2),
+        ("score-weighted", (0.3 * NLL[0].mean() + 1.0 * NLL[1, 0]) / 2),
+    ],
+)
+def test_each_kind_averages_as_it_says(kind: str, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(loss(LOGITS, TARGETS, SCORES, kind), expected)
+
+
+@pytest.mark.parametrize("kind", ["per-token", "per-example", "score-weighted"])
+def test_a_batch_without_targets_costs_nothing(kind: str) -> None:
+    assert loss(LOGITS, torch.full_like(TARGETS, -100), SCORES, kind).item() == 0
+
+
+def test_an_unknown_kind_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'per-token'"):
+        loss(LOGITS, TARGETS, SCORES, "per-tokn")
+
+
+@pytest.mark.parametrize("kind", ["per-token", "per-example", "score-weighted"])
+def test_the_losses_of_shares_by_their_weight_are_the_batchs(kind: str) -> None:
+    shares = [slice(0, 1), slice(1, 2)]
+    losses = [loss(LOGITS[s], TARGETS[s], SCORES[s], kind) for s in shares]
+    weights = [weight(TARGETS[s], kind) for s in shares]
+    whole = sum(each * part for each, part in zip(losses, weights, strict=True))
+    torch.testing.assert_close(whole / sum(weights), loss(LOGITS, TARGETS, SCORES, kind))
+    assert sum(weights) == (4 if kind == "per-token" else 2)
+
+
+def test_an_epoch_has_every_batch_of_every_task_once() -> None:
+    batches = {"vqav2": 5, "gqa": 6, "nlvr2": 2, "coco": 4}
+    assert Counter(task_order(batches, epoch=7)) == batches
+
+
+def test_epochs_differ_and_repeat() -> None:
+    batches = {"vqav2": 5, "gqa": 6}
+    assert task_order(batches, 0) != task_order(batches, 1)
+    assert task_order(batches, 1) == task_order(batches, 1)
+
+
+def test_the_order_is_the_authors(shared_folder: Path) -> None:
+    file = shared_folder / "golden" / "methods" / "multitask_order.json"
+    for lengths, epochs in json.loads(file.read_text())["orders"].items():
+        for epoch, steps in epochs.items():
+            assert task_order(json.loads(lengths), int(epoch)) == [task for task, _ in steps]

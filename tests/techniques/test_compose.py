@@ -7,10 +7,9 @@ import torch
 
 from tests.techniques.toys import TASKS, toy_backbone, toy_batch
 from vlbench.cards import MethodCard, resolve_method
-from vlbench.cards.technique import find_technique
 from vlbench.errors import CardError, UsageError
-from vlbench.techniques.adapt import AdaptedModel, adapt
-from vlbench.techniques.freezing import trained_parameters
+from vlbench.techniques import find_technique
+from vlbench.techniques.adapt import AdaptedModel, adapt, trained_parameters
 
 
 def composed(**table: Any) -> AdaptedModel:

@@ -1,8 +1,9 @@
-"""BitFit (Ben Zaken et al., 2021, https://arxiv.org/abs/2106.10199): the biases alone train.
+"""Techniques that choose what trains of the backbone: full fine-tuning, frozen, BitFit.
 
-BART has biases in every linear layer and norm. T5 has none: there `missing` gives one, zero at the
-start, to every linear layer and norm of both stacks, to the norms of the visual embedding and to
-the output layer (untied), as the reference code of LST does. There and in VL-PET's, for BART, what
+BitFit (Ben Zaken et al., 2021, https://arxiv.org/abs/2106.10199) trains the biases alone. BART has
+biases in every linear layer and norm. T5 has none: there `missing` gives one, zero at the start,
+to every linear layer and norm of both stacks, to the norms of the visual embedding and to the
+output layer (untied), as the reference code of LST does. There and in VL-PET's, for BART, what
 trains is chosen by its name; here by the module, so T5's table of position biases stays frozen.
 """
 
@@ -20,6 +21,21 @@ from vlbench.techniques.base import Technique
 
 if TYPE_CHECKING:
     from vlbench.backbones.base import Backbone
+
+
+class Frozen(Technique):
+    """The baseline: nothing is added; the visual embedding trains, and norms by the card."""
+
+    def attach(self, backbone: Backbone) -> None:
+        """Attach nothing."""
+
+
+class Full(Frozen):
+    """Full fine-tuning: all of the backbone trains, token embedding and norms included."""
+
+    def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
+        """The whole backbone, whatever the card says of norms."""
+        return [backbone]
 
 
 class BitFitParams(Checked):
@@ -42,47 +58,44 @@ class Bias(nn.Module):
 
 
 class BitFit(Technique):
-    """Trains the biases that there are and, where asked, adds those that are missing."""
+    """Trains the backbone's biases and, by the card, adds those that are missing."""
 
     Params: ClassVar[type[Checked]] = BitFitParams
     starts_as_identity = True
     params: BitFitParams
 
     def check(self, backbone: Backbone) -> None:
-        """There must be something to train."""
         if not backbone.biases() and not self.params.missing:
             raise UsageError("This backbone has no biases: --set params.missing=true adds them.")
 
     def attach(self, backbone: Backbone) -> None:
-        """The missing biases, each named by the path of its module, dashes for dots."""
+        """Add the missing biases, each named by the path of its module, dashes for dots."""
         self.added = nn.ModuleDict()
         if not self.params.missing:
             return
         for path, module, width in _without_bias(backbone):
-            with torch.device(backbone.table.device):
+            with torch.device(backbone.token_embedding.device):
                 bias = Bias(width)
             self.added[path.replace(".", "-")] = bias
             module.register_forward_hook(OutputHook(bias))
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
-        """Added biases, and those of the backbone."""
         return [*super().trained(backbone, norms), *backbone.biases()]
 
     def undecayed(self) -> list[nn.Parameter]:
-        """Biases do not decay."""
         return list(self.added.parameters())
 
 
 def _without_bias(backbone: Backbone) -> list[tuple[str, nn.Module, int]]:
-    """Linear layers and norms that have no bias: path, module, width of the output."""
-    found: list[tuple[str, nn.Module, int]] = []
+    """List linear layers and norms that have no bias: path, module, width of the output."""
+    modules: list[tuple[str, nn.Module, int]] = []
     for root, part in (("language", backbone.language), ("visual", backbone.visual)):
         for path, module in part.named_modules():
-            each: Any = module
             if getattr(module, "bias", None) is not None:
                 continue
             if isinstance(module, nn.Linear):
-                found.append((f"{root}.{path}", module, module.out_features))
+                modules.append((f"{root}.{path}", module, module.out_features))
             elif isinstance(module, backbone.norm_type):
-                found.append((f"{root}.{path}", module, each.weight.shape[0]))
-    return found
+                weight: Any = module.weight
+                modules.append((f"{root}.{path}", module, weight.shape[0]))
+    return modules

@@ -35,7 +35,6 @@ class Composition(Technique):
         )
 
     def check(self, backbone: Backbone) -> None:
-        """Each for itself, and no site twice."""
         for part in self._parts():
             part.check(backbone)
         claims = {name: part.claims(backbone) for name, part in self._named()}
@@ -53,21 +52,17 @@ class Composition(Technique):
         return next((width for width in widths if width is not None), None)
 
     def claims(self, backbone: Backbone) -> set[str]:
-        """The sites of all."""
         return {site for part in self._parts() for site in part.claims(backbone)}
 
     def attach(self, backbone: Backbone) -> None:
-        """One after the other."""
         for part in self._parts():
             part.attach(backbone)
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
-        """What any of them trains."""
-        return [each for part in self._parts() for each in part.trained(backbone, norms)]
+        return [t for part in self._parts() for t in part.trained(backbone, norms)]
 
     def undecayed(self) -> list[nn.Parameter]:
-        """What any of them spares."""
-        return [each for part in self._parts() for each in part.undecayed()]
+        return [p for part in self._parts() for p in part.undecayed()]
 
     def start(self, backbone: Backbone, batches: Iterable[BatchLoss]) -> None:
         """Each on the same batches, of which no more are read than some part asks for."""
@@ -77,28 +72,23 @@ class Composition(Technique):
 
     @contextmanager
     def folded(self, task: str) -> Iterator[None]:
-        """All that can be."""
         with ExitStack() as stack:
             for part in self._parts():
                 stack.enter_context(part.folded(task))
             yield
 
     def penalty(self) -> Tensor | None:
-        """The sum of theirs."""
-        found = [each for part in self._parts() if (each := part.penalty()) is not None]
-        return sum(found[1:], found[0]) if found else None
+        penalties = [p for part in self._parts() if (p := part.penalty()) is not None]
+        return sum(penalties[1:], penalties[0]) if penalties else None
 
     def stepped(self, number: int, total: int) -> None:
-        """Tell each."""
         for part in self._parts():
             part.stepped(number, total)
 
     def training_state(self) -> dict[str, Any]:
-        """Theirs, by name."""
         return {name: part.training_state() for name, part in self._named()}
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Give each its own."""
         for name, part in self._named():
             part.load_training_state(state.get(name, {}))
 
@@ -116,7 +106,7 @@ def compose(kinds: Mapping[str, type[Technique]]) -> type[Technique]:
     """
     for name, kind in kinds.items():
         if not kind.composes:
-            other = next(each for each in kinds if each != name)
+            other = next(kind for kind in kinds if kind != name)
             raise UsageError(
                 f"'{name}' and '{other}' cannot be composed: "
                 f"{name} takes the place of the whole forward pass."
@@ -125,14 +115,14 @@ def compose(kinds: Mapping[str, type[Technique]]) -> type[Technique]:
     params = create_model("CompositionParams", __base__=Checked, **fields)
     sharings = frozenset.intersection(*(kind.sharings for kind in kinds.values()))
     title = JOINED_BY.join(kinds)
-    facts = {
+    members = {
         "Params": params,
         "sharings": sharings,
         "kinds": kinds,
         "starts_as_identity": all(kind.starts_as_identity for kind in kinds.values()),
         "only_once": "; ".join(kind.only_once for kind in kinds.values() if kind.only_once),
     }
-    return type(title, (Composition,), facts)
+    return type(title, (Composition,), members)
 
 
 def _defaults(kind: type[Technique]) -> Any:

@@ -18,16 +18,15 @@ import torch
 from torch import nn
 
 from tests.training.toys import in_threads, new_ranks
-from vlbench.backbones.tokens import bart_tokenizer
-from vlbench.cards.task import Splits, TaskCard
-from vlbench.cards.train import TrainSettings
+from vlbench.backbones.weights import bart_tokenizer
+from vlbench.cards.schema import Splits, TaskCard, TrainSettings
 from vlbench.data.batches import Batch, TaskData
 from vlbench.data.example import Example
 from vlbench.errors import RunFailed, UsageError
 from vlbench.pretraining.tokenizer import train_tokenizer
-from vlbench.training import answers as module
-from vlbench.training.answers import answers
-from vlbench.training.parts import Parts
+from vlbench.training import predict as module
+from vlbench.training.predict import answers
+from vlbench.training.train import MicroBatches
 
 SPLITS = Splits(train=("train",), val=("val",), test=("test",))
 EXAMPLES = [Example(str(n), "text", (f"image{n}",), {}, {}, "") for n in range(5)]
@@ -130,20 +129,23 @@ class Small(Model):
 
 def test_where_memory_ends_fewer_are_answered_at_once(task: Any) -> None:
     said: list[str] = []
-    parts = Parts("auto", said.append)
+    parts = MicroBatches("auto", said.append)
     small: Any = Small(rows=[2])
-    found = answers(small, task(), CPU, parts=parts)
+    found = answers(small, task(), CPU, micro_batches=parts)
     assert found == answers(Model(rows=[2]), task(), CPU)  # type: ignore[arg-type]
     assert small.sizes == [5, 2, 2, 1]
     assert said == ["out of memory with 5 examples at once: going on with 2, the batch stays 5"]
-    answers(small, task(), CPU, parts=parts)
+    answers(small, task(), CPU, micro_batches=parts)
     assert small.sizes[4:] == [2, 2, 1]
 
 
-@pytest.mark.parametrize("parts", [None, Parts(), Parts(4)])
-def test_without_being_asked_memory_that_ends_is_told(task: Any, parts: Parts | None) -> None:
+@pytest.mark.parametrize("micro_batches", [None, MicroBatches(), MicroBatches(4)])
+def test_without_being_asked_memory_that_ends_is_told(
+    task: Any, micro_batches: MicroBatches | None
+) -> None:
     with pytest.raises(torch.OutOfMemoryError):
-        answers(Small(rows=[2]), task(), CPU, parts=parts)  # type: ignore[arg-type]
+        small: Any = Small(rows=[2])
+        answers(small, task(), CPU, micro_batches=micro_batches)
 
 
 def test_ranks_share_the_batches_and_all_get_every_answer_in_order(

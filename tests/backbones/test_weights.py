@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import BartConfig, BartForConditionalGeneration
+
+from vlbench.backbones import BACKBONES, CLIP, build_backbone, build_tokenizer, weights_files
+from vlbench.backbones.bart import JointBart, new_bart
+from vlbench.backbones.weights import (
+    ADDED_TOKENS,
+    bart_tokenizer,
+    first_tokens,
+    load_backbone,
+    pretrained_bart,
+    pretrained_tokenizer,
+    save_backbone,
+)
+from vlbench.errors import DataError, MissingError, UsageError
+
+
+def test_a_saved_backbone_gives_bit_equal_outputs(
+    backbone: JointBart, batch: Any, tmp_path: Path
+) -> None:
+    save_backbone(backbone, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert torch.equal(load_backbone(tmp_path).eval()(batch), backbone(batch))
+
+
+def test_tied_weights_are_saved_once(backbone: JointBart, tmp_path: Path) -> None:
+    save_backbone(backbone, tmp_path)
+    tables = [t for t in load_file(str(tmp_path / "model.safetensors")).values() if len(t) == 240]
+    assert len(tables) == 1
+
+
+def test_only_shapes_are_needed_on_the_meta_device(backbone: JointBart, tmp_path: Path) -> None:
+    save_backbone(backbone, tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    shapes = load_backbone(tmp_path, meta=True)
+    assert shapes.token_embedding.device.type == "meta"
+    assert [p.shape for p in shapes.parameters()] == [p.shape for p in backbone.parameters()]
+
+
+def test_weights_that_do_not_fit_are_named(backbone: JointBart, tmp_path: Path) -> None:
+    save_backbone(backbone, tmp_path)
+    file = tmp_path / "model.safetensors"
+    tensors = load_file(str(file))
+    tensors["visual.image.weight"] = torch.zeros(3, 16)
+    tensors["surplus"] = torch.zeros(1)
+    del tensors["visual.place.0.bias"]
+    save_file(tensors, str(file))
+    with pytest.raises(MissingError) as caught:
+        load_backbone(tmp_path)
+    for words in ("missing visual.place.0.bias", "unknown surplus", "(3, 16), expected (2, 16)"):
+        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["absent", "no config", "no json", "half", "no weights"])
+def test_a_damaged_folder_is_explained(backbone: JointBart, tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "backbone"
+    if damage != "absent":
+        save_backbone(backbone, folder)
+    if damage == "no config":
+        (folder / "config.json").unlink()
+    if damage == "no json":
+        (folder / "config.json").write_text("{")
+    if damage == "half":
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+    if damage == "no weights":
+        (folder / "model.safetensors").unlink()
+    with pytest.raises(MissingError, match="backbone"):
+        load_backbone(folder)
+
+
+def test_a_config_that_is_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"language": {}}))
+    with pytest.raises(MissingError, match="feature_width, visual_tokens"):
+        load_backbone(tmp_path)
+
+
+def test_an_output_layer_of_its_own_is_saved_too(
+    config: BartConfig, batch: Any, tmp_path: Path
+) -> None:
+    config.tie_word_embeddings = False
+    backbone = new_bart(config, feature_width=6, visual_tokens=4).eval()
+    assert backbone.language.model.encoder.embed_tokens.weight is backbone.token_embedding
+    save_backbone(backbone, tmp_path)
+    assert torch.equal(load_backbone(tmp_path).eval()(batch), backbone(batch))
+
+
+def test_a_folder_named_like_a_model_of_the_hub_is_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lies in the current folder, which may be anybody's; the key holds the hub's weights."""
+    sizes = {"encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8}
+    config = BartConfig(
+        vocab_size=9, d_model=8, encoder_attention_heads=1, decoder_attention_heads=1, **sizes
+    )
+    BartForConditionalGeneration(config).save_pretrained(tmp_path / "nobody" / "bart")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    pretrained_bart(tmp_path / "nobody" / "bart", CLIP["image"], meta=False)
+    for read in (lambda name: pretrained_bart(name, CLIP["image"], False), pretrained_tokenizer):
+        with pytest.raises(MissingError, match="'nobody/bart' are not on this machine"):
+            read("nobody/bart")
+
+
+WORDS = ("<s>", "<pad>", "</s>", "<unk>", "true", "false", "is", "it")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path / "tokenizer.json"
+
+
+def test_the_added_tokens_end_with_the_first_visual_one(file: Path) -> None:
+    tokenizer = bart_tokenizer(file)
+    assert len(tokenizer) == len(WORDS) + 200
+    assert len(ADDED_TOKENS) == len(set(ADDED_TOKENS)) == 200
+    ids = tokenizer.convert_tokens_to_ids(["<extra_id_99>", "<extra_id_0>", "<vis_extra_id_0>"])
+    assert ids == [len(WORDS), len(WORDS) + 99, len(WORDS) + 199]
+
+
+def test_added_tokens_saved_with_the_tokenizer_are_not_added_again(file: Path) -> None:
+    bart_tokenizer(file).backend_tokenizer.save(str(file))
+    tokenizer = bart_tokenizer(file)
+    assert len(tokenizer) == len(WORDS) + 200
+    assert tokenizer.convert_tokens_to_ids("<vis_extra_id_0>") == len(tokenizer) - 1
+
+
+def test_special_tokens_are_barts(file: Path) -> None:
+    tokenizer = bart_tokenizer(file)
+    special = (tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id)
+    assert special == (0, 1, 2)
+
+
+def test_choices_are_told_apart_by_their_first_token(file: Path) -> None:
+    tokenizer = bart_tokenizer(file)
+    assert first_tokens(tokenizer, ["false", "true"]) == [5, 4]
+    with pytest.raises(UsageError, match="do not differ"):
+        first_tokens(tokenizer, ["it is", "it"])
+
+
+def test_a_tokenizer_that_is_not_there_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"tokenizer\.json"):
+        bart_tokenizer(tmp_path / "tokenizer.json")
+
+
+def test_reading_the_tables_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, vlbench.backbones, vlbench.techniques;"
+        "heavy = {'torch', 'transformers', 'safetensors', 'numpy'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_unknown_backbone_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'mini-bart'"):
+        build_backbone("mini-brat")
+
+
+def test_clip_bart_has_the_papers_parameters_without_weights() -> None:
+    backbone = build_backbone("clip-bart", meta=True)
+    assert sum(p.numel() for p in backbone.parameters()) == 141_156_864
+    video = build_backbone("clip-bart", meta=True, visual="video")
+    assert sum(p.numel() for p in video.parameters()) == 139_977_216
+
+
+def test_weights_that_are_not_here_are_missing_and_nothing_is_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    for backbone in ("clip-bart", "clip-t5"):
+        for build in (build_backbone, build_tokenizer, weights_files):
+            with pytest.raises(MissingError, match="--backbone-path"):
+                build(backbone)
+        for build in (build_backbone, build_tokenizer, weights_files):
+            with pytest.raises(MissingError, match=f"No backbone in {tmp_path}: it should hold"):
+                build(backbone, path=tmp_path)
+
+
+def test_a_folder_with_published_weights_gets_the_added_rows(
+    config: BartConfig, tmp_path: Path
+) -> None:
+    published = BartForConditionalGeneration(config)
+    published.save_pretrained(tmp_path)
+    backbone = build_backbone("clip-bart", path=tmp_path)
+    assert backbone.token_embedding.shape == (240 + 200, 16)
+    assert torch.equal(backbone.token_embedding[:240], published.model.shared.weight)
+    assert 0.18 < backbone.token_embedding[240:].std() < 0.22
+    assert backbone.language.lm_head.weight is backbone.token_embedding
+    assert backbone.language.final_logits_bias.shape == (1, 440)
+
+
+@pytest.mark.parametrize("tie_word_embeddings", [False, True])
+def test_a_bart_keeps_an_output_layer_and_a_bias_of_its_own(
+    config: BartConfig, tmp_path: Path, tie_word_embeddings: bool
+) -> None:
+    published = BartForConditionalGeneration(config)
+    published.save_pretrained(tmp_path)
+    own = {"lm_head.weight": torch.randn(240, 16), "final_logits_bias": torch.randn(1, 240)}
+    file = tmp_path / "model.safetensors"
+    save_file({**load_file(file), **own}, file, metadata={"format": "pt"})
+    config.tie_word_embeddings = tie_word_embeddings  # where it is True, the weights tell
+    config.save_pretrained(tmp_path)
+    backbone, shapes = (build_backbone("clip-bart", path=tmp_path, meta=m) for m in (False, True))
+    asked = {"input_ids": torch.tensor([[0, 9, 2]]), "decoder_input_ids": torch.tensor([[2, 0]])}
+    with torch.no_grad():
+        states = published.eval().model(**asked).last_hidden_state
+        expected = states @ own["lm_head.weight"].T + own["final_logits_bias"]
+        logits = backbone.eval().language(**asked).logits[..., :240]
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
+    names = [{name: p.shape for name, p in b.named_parameters()} for b in (backbone, shapes)]
+    assert names[0] == names[1]
+    assert names[0]["language.lm_head.weight"] == (440, 16)
+
+
+def test_an_output_layer_that_the_weights_lack_is_told(config: BartConfig, tmp_path: Path) -> None:
+    BartForConditionalGeneration(config).save_pretrained(tmp_path)
+    config.tie_word_embeddings = False
+    config.save_pretrained(tmp_path)
+    with pytest.raises(DataError, match=r"missing: lm_head\.weight"):
+        build_backbone("clip-bart", path=tmp_path)
+
+
+def test_an_embedded_backbone_must_fit_the_features(backbone: JointBart, tmp_path: Path) -> None:
+    save_backbone(backbone, tmp_path)
+    with pytest.raises(UsageError, match="4 visual tokens of width 6"):
+        build_backbone("mini-bart", path=tmp_path)
+
+
+def test_features_of_another_encoder_get_a_projection_of_their_own_and_leave_the_rest() -> None:
+    own = BACKBONES["mini-bart"].features["image"]
+    assert own.of("mini", 128) == own
+    pretrained, other = (
+        build_backbone("mini-bart", features=features) for features in (None, own.of("other", 24))
+    )
+    assert other.visual.feature_width == 24
+    assert other.visual.feature[0].weight.shape == (128, 24)
+    assert other.visual.feature[0].weight.std().item() == pytest.approx(0.02, rel=0.1)
+    ours = pretrained.state_dict()
+    for name, tensor in other.state_dict().items():
+        if not name.startswith("visual.feature.0"):
+            assert torch.equal(tensor, ours[name]), name
+    shapes = build_backbone("mini-bart", meta=True, features=own.of("other", 24))
+    assert shapes.visual.feature[0].weight.shape == (128, 24)
+
+
+def test_every_row_names_code_that_is_there() -> None:
+    from importlib import import_module
+
+    for row in BACKBONES.values():
+        for reference in (row.builder, row.tokenizer):
+            module, _, function = reference.partition(":")
+            assert callable(getattr(import_module(module), function))

@@ -1,0 +1,244 @@
+"""Cards: what a method, a task and a suite may say. A field's docstring is its documentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
+
+from vlbench.backbones import BACKBONES, Visual
+from vlbench.cards.checking import Checked
+from vlbench.cards.files import CardFile, is_path, own_cards, read_table, suites_file
+from vlbench.errors import nearest
+
+Edition = Literal["mini", "full"]
+Sharing = Literal["task", "all", "up", "down"]
+
+
+class Card(Checked):
+    """A card that is read from a file of its own."""
+
+    name: str
+    """The card file's name."""
+
+    _file: CardFile | None = PrivateAttr(default=None)
+
+    @property
+    def shown(self) -> str:
+        """What messages call the card: its file."""
+        return self._file.shown if self._file else self.name
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of a card given by its path, where its Python file may lie too."""
+        return self._file.folder if self._file else None
+
+    def text(self) -> str:
+        """The card as it is written."""
+        return self._file.path.read_text(encoding="utf-8").strip() if self._file else ""
+
+
+class Splits(Checked):
+    """Which of the reader's own splits play which part."""
+
+    train: tuple[str, ...] = Field(min_length=1)
+    """Trained on."""
+    val: tuple[str, ...] = Field(min_length=1)
+    """Looked at after each epoch; choices are made on it."""
+    test: tuple[str, ...] = Field(min_length=1)
+    """Scored once, at the end."""
+    submission: tuple[str, ...] = ()
+    """Splits whose labels are not public: answered at the end, for the dataset's own server."""
+
+
+class TaskCard(Card):
+    """A task: a dataset with its reader, text, target and official metric."""
+
+    title: str
+    """Name of the task as tables print it."""
+    reader: str
+    """Code that reads the official files: a name in the table READERS, or "module:Class"."""
+    metric: str
+    """The official metric: a name in the table METRICS, or "module:function"."""
+    main_metric: str = "accuracy"
+    """The metric's value that enters the average of a suite."""
+    splits: dict[Edition, Splits]
+    """The reader's splits by edition; an edition that is not here does not exist for the task."""
+    aliases: tuple[str, ...] = ()
+    """Other names for the task."""
+    source: str = ""
+    """The paper that describes the data."""
+    published: str = ""
+    """Where the official files are published, an address."""
+    sizes: dict[str, int] = {}
+    """The reader's split -> examples to evaluate on that the official files hold."""
+    deviations: tuple[str, ...] = ()
+    """What the authors of VL-Adapter do that is not what it seems, kept or left, a line each."""
+    prompt: str = ""
+    """Words that tell the model the task, where the method trains with task prompts."""
+    prompt_position: Literal["front", "end"] = "front"
+    """Whether the prompt stands before or after the text."""
+    max_input_tokens: int | None = Field(default=None, ge=1)
+    """The text is cut to this many tokens, special ones included."""
+    max_target_tokens: int | None = Field(default=None, ge=1)
+    """The target is cut to this many tokens, special ones included."""
+    batch_sixtieths: int = Field(default=60, ge=1)
+    """Examples in a batch, in sixtieths of the method's batch size."""
+    loss: Literal["score-weighted", "per-example", "per-token"] = "per-example"
+    """What the cross entropy of the target tokens is averaged over."""
+    visual: Visual = "image"
+    """What its features are of: pictures or the frames of a clip; a backbone reads each at its
+    own width."""
+    images_per_example: int = Field(default=1, ge=1)
+    """Pictures that belong to one text."""
+    beams: int = Field(default=1, ge=1)
+    """Beams of the search for an answer; 1 is greedy."""
+    max_length: int = Field(default=20, ge=2)
+    """Longest generated answer in tokens, the decoder's start token included."""
+    choices: tuple[str, ...] = ()
+    """All answers there are: the first tokens are compared instead of generating."""
+    submission: str = ""
+    """The format of submission files: a name in the table FORMATS, or "module:function"."""
+
+    @model_validator(mode="after")
+    def _has_an_edition(self) -> Self:
+        if not self.splits:
+            raise ValueError("no edition: [splits.mini] or [splits.full] is needed")
+        if not self.submission and any(split.submission for split in self.splits.values()):
+            raise ValueError("splits to submit need the format of the file: submission = ...")
+        return self
+
+    @property
+    def editions(self) -> tuple[Edition, ...]:
+        """The editions that the task can be read from."""
+        return tuple(self.splits)
+
+    def batch_size(self, base: int) -> int:
+        """Examples in a batch of this task, for a method's batch size."""
+        return max(1, base * self.batch_sixtieths // 60)
+
+
+class Suite(Checked):
+    """Tasks that are trained together in one model (`tasks/suites.toml`)."""
+
+    name: str
+    """The key in suites.toml."""
+    title: str
+    """Name of the suite as tables print it."""
+    tasks: tuple[str, ...] = Field(min_length=1)
+    """Names of its task cards, in the order that mixes their batches."""
+
+
+class TrainSettings(Checked):
+    """How a method is trained; the defaults are VL-Adapter's recipe for images on BART."""
+
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak learning rate: reached after the warm-up, then falling linearly to zero."""
+    epochs: int = Field(default=20, ge=1, le=1_000_000)
+    """Passes over the training data of every task."""
+    batch_size: int = Field(default=500, ge=1, le=1_000_000)
+    """Examples in a batch of VQA; a task card scales it for its own task."""
+    warmup_ratio: float = Field(default=0.1, ge=0, le=1)
+    """Share of the steps in which the learning rate rises."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Decay per step, times the learning rate; the training code says which tensors are spared."""
+    clip_norm: float = Field(default=5.0, gt=0)
+    """Largest norm of the gradient of all parameters together."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Dropout of the backbone: hidden states, attention and activations."""
+    task_prompts: bool = True
+    """Whether the text begins with the task card's prompt."""
+    truncate: Literal["end", "subtitles"] = "end"
+    """What goes of a text that is too long: its end, prompt included, as in the authors' code, or
+    the subtitles in front of it."""
+    order: Literal["random", "lengths", "pictures"] = "random"
+    """How a task's examples come into batches: in any order, as in the authors' code, those of like
+    lengths together, which pads less, or those of one picture together."""
+    share_encoder: bool = False
+    """Whether examples of a batch with the same text and pictures, as captions of one picture are,
+    pass the encoder once; with dropout they then share its draws."""
+    norms: bool = True
+    """Whether the backbone's layer norms train too."""
+    blind: bool = False
+    """Whether the model sees zeros in place of the pictures."""
+    optimiser: Literal["authors-adamw", "adamw"] = "authors-adamw"
+    """AdamW as in the authors' transformers (decay after the update, eps 1e-6), or torch's own."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Number format of the forward and backward pass; the weights stay fp32."""
+
+
+def _pattern(text: str) -> str:
+    backbone, _, suite = text.partition("/")
+    if not backbone or not suite or "/" in suite:
+        raise ValueError('Should be "backbone/suite", with * for any')
+    if backbone not in ("*", *BACKBONES):
+        raise ValueError(f"Unknown backbone '{backbone}'. {nearest(backbone, BACKBONES)}")
+    known = {"*", *read_table(suites_file()), *own_cards("tasks")}
+    for part in suite.split("+"):
+        if part not in known and not is_path(part):
+            raise ValueError(
+                f"Unknown suite or task '{part}'. {nearest(part, known)} "
+                f"A task of your own is written {part}.toml"
+            )
+    return text
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
+
+
+class TuningFacts(Checked):
+    """How values were chosen."""
+
+    searched: tuple[str, ...] = ()
+    """What was tried, a line each: `train.learning_rate: 1e-3, 3e-3`."""
+    trials: int = Field(default=0, ge=0)
+    """Number of trials; the same for every method that is compared."""
+    selected_on: str = ""
+    """Data and metric that decided."""
+
+
+class Tuning(TuningFacts):
+    """How the card's values for an embedded backbone were chosen."""
+
+    before: tuple[TuningFacts, ...] = ()
+    """What the card said before it was corrected: runs made until then keep saying it."""
+
+
+class Override(Checked):
+    """What a card changes for one backbone and suite."""
+
+    sharing: Sharing = "all"
+    """In place of the card's sharing."""
+    params: dict[str, Any] = {}
+    """In place of single parameters."""
+    train: TrainSettings = TrainSettings()
+    """In place of single training settings."""
+
+
+class MethodCard(Card):
+    """A method: technique + sharing + hyper-parameters."""
+
+    title: str
+    """Name of the method as tables print it."""
+    technique: str
+    """Code that adapts the backbone: a name in the table TECHNIQUES, "module:Class", or several
+    joined by "+", each with its own table in [params]."""
+    sharing: Sharing = "all"
+    """Whose weights a task uses: its own (task), one set (all), own downs (up), own ups (down)."""
+    aliases: tuple[str, ...] = ()
+    """Other names for the method, such as the paper's."""
+    source: str = ""
+    """Where the method and its values come from."""
+    suites: tuple[str, ...] = ()
+    """Suites the method is for; empty: any."""
+    deviations: tuple[str, ...] = ()
+    """Where the card departs from its source, a line each."""
+    tuning: Tuning = Tuning()
+    """How values that are not the source's were chosen."""
+    params: dict[str, Any] = {}
+    """The technique's own parameters."""
+    train: TrainSettings = TrainSettings()
+    """How the method is trained."""
+    when: dict[Pattern, Override] = {}
+    """Overrides by "backbone/suite", with * for any; the most general is applied first."""

@@ -1,0 +1,94 @@
+"""Evaluation: a trained model's answers as text, generated or chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain, zip_longest
+from typing import Any
+
+import torch
+from accelerate.utils.memory import clear_device_cache
+
+from vlbench.backbones.weights import first_tokens
+from vlbench.cards.schema import TaskCard
+from vlbench.data.batches import Batch, TaskData, prefetched_for
+from vlbench.errors import DataError, RunFailed
+from vlbench.techniques.adapt import AdaptedModel
+from vlbench.training.distributed import ALONE, Ranks
+from vlbench.training.train import MicroBatches
+
+BATCH_SIZE = 256
+
+
+@torch.inference_mode()
+def answers(
+    model: AdaptedModel,
+    task: TaskData,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+    micro_batches: MicroBatches | None = None,
+) -> dict[str, str]:
+    """Return the answer to every example by id, on every rank.
+
+    Examples with texts of one length share a batch, the longest first. The ranks share whole
+    batches, the same as one process has, so that padding is the same and no answer depends on
+    their number.
+    """
+    card, tokenizer, micro_batches = task.card, task.tokenizer, micro_batches or MicroBatches()
+    first = first_tokens(tokenizer, card.choices)
+    batches = task.longest_first(max(1, BATCH_SIZE // card.beams), ranks.share)
+    with model.answering(card.name):
+        rows = [
+            (batch.ids, _answer_that_fits(model, card, first, batch.to(device), micro_batches))
+            for batch in prefetched_for(device, batches)
+        ]
+    # Only now: while batches are made that thread sets the tokenizer's truncation.
+    own = [(ids, _texts(tokenizer, card, tokens)) for ids, tokens in rows]
+    gathered = [pair for pair in chain(*zip_longest(*ranks.gather(own))) if pair is not None]
+    by_id = {name: text for ids, texts in gathered for name, text in zip(ids, texts, strict=True)}
+    given = sum(len(ids) for ids, _ in gathered)
+    if not len(by_id) == given == len(task):
+        raise RunFailed(
+            f"{task.card.name}: {given:,} answers to {len(by_id):,} different ids of "
+            f"{len(task):,} examples."
+        )
+    return {example.id: by_id[example.id] for example in task.examples}
+
+
+def _answer_that_fits(
+    model: AdaptedModel,
+    card: TaskCard,
+    first: Sequence[int],
+    batch: Batch,
+    micro_batches: MicroBatches,
+) -> list[list[int]]:
+    """Call `_answer`, again with smaller micro-batches out of memory."""
+    while True:
+        try:
+            parts = micro_batches.of(batch)
+            return [row for part in parts for row in _answer(model, card, first, part)]
+        except (RuntimeError, MemoryError) as error:
+            if not micro_batches.halved(error, len(batch.ids)):
+                raise
+        clear_device_cache(garbage_collection=True)  # only now: the error held what was computed
+
+
+def _answer(
+    model: AdaptedModel, card: TaskCard, first: Sequence[int], batch: Batch
+) -> list[list[int]]:
+    """Return the tokens of each example's answer, or the index of its choice, alone in a list."""
+    if ids := batch.not_finite():
+        raise DataError(f"{batch.task}: the features of {ids[0]} are not finite numbers.")
+    if card.choices:
+        # argmax takes the first of equal logits: a tie is the first choice, as the authors have it
+        logits = model.choice_logits(batch, first)
+        chosen: list[list[int]] = logits.argmax(dim=-1, keepdim=True).tolist()
+        return chosen
+    return model.generate(batch, beams=card.beams, max_length=card.max_length)
+
+
+def _texts(tokenizer: Any, card: TaskCard, rows: Sequence[list[int]]) -> list[str]:
+    if card.choices:
+        return [card.choices[index] for (index,) in rows]
+    decoded: list[str] = tokenizer.batch_decode(rows, skip_special_tokens=True)
+    return [text.strip() for text in decoded]

@@ -1,0 +1,445 @@
+"""The training loop, from top to bottom: order of tasks, loss, micro-batches, step, schedule.
+
+One task per batch; every batch of every task once an epoch; the last weights are kept. However a
+batch is divided, over micro-batches and over processes, each part's mean loss is weighted by what
+the loss is a mean over, examples or target tokens, so that the sum is the whole batch's.
+
+Shapes: B batch, T target tokens, K of them are labels (not -100), V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from copy import copy
+from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils.memory import clear_device_cache
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from vlbench.backbones.base import IGNORED
+from vlbench.cards.schema import TrainSettings
+from vlbench.data.batches import WHOLE, Batch, TaskData, prefetched_for
+from vlbench.errors import RunFailed, UsageError, is_out_of_memory, nearest
+from vlbench.techniques.adapt import (
+    AdaptedModel,
+    frozen_in_bf16,
+    load_trained_state,
+    probe,
+    trained_parameters,
+    trained_state,
+)
+from vlbench.techniques.base import BatchLoss
+from vlbench.tensors import listed, not_finite
+from vlbench.training.distributed import Ranks, random_state, seed_step, set_random_state
+from vlbench.training.optimiser import OPTIMISERS, linear_schedule, parameter_groups
+
+LOWER_RATE = "A lower rate may help: --set train.learning_rate=..."
+NAMED = 10
+"""Examples that a message about a batch names."""
+LOG_EVERY = 256
+"""Examples between two log lines about an initialisation that reads them."""
+MaxBatch = int | Literal["auto"] | None
+
+
+def task_order(batches: Mapping[str, int], epoch: int) -> list[str]:
+    """Return the task of each step of an epoch, from the number of batches of each task.
+
+    As in the authors' code: the list of tasks in suite order, each as often as it has batches,
+    shuffled with the epoch's number as the seed and read from its end.
+    """
+    tasks = [task for task, number in batches.items() for _ in range(number)]
+    random.Random(epoch).shuffle(tasks)
+    return tasks[::-1]
+
+
+def token_losses(logits: Tensor, target_ids: Tensor) -> Tensor:
+    """Return the cross entropy (B, T) of each target token, 0 where ignored; nothing is smoothed.
+
+    `logits` are (B, T, V), or (K, V) of the labels alone; `target_ids` (B, T).
+    """
+    is_label = target_ids != IGNORED
+    if logits.ndim == 3:
+        logits = logits[is_label]
+    losses = functional.cross_entropy(logits.float(), target_ids[is_label], reduction="none")
+    return losses.new_zeros(target_ids.shape).masked_scatter(is_label, losses)
+
+
+def per_token(losses: Tensor, labels: Tensor, scores: Tensor) -> Tensor:
+    """Mean over all target tokens of the batch (COCO captions)."""
+    return losses.sum() / labels.sum().clamp(min=1)
+
+
+def per_example(losses: Tensor, labels: Tensor, scores: Tensor) -> Tensor:
+    """Mean over examples of each one's mean over its tokens."""
+    return (losses.sum(dim=1) / labels.clamp(min=1)).mean()
+
+
+def score_weighted(losses: Tensor, labels: Tensor, scores: Tensor) -> Tensor:
+    """Mean over examples, each weighted by the score of its sampled answer (VQA)."""
+    return (scores.to(losses) * losses.sum(dim=1) / labels.clamp(min=1)).mean()
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "score-weighted": score_weighted,
+    "per-example": per_example,
+    "per-token": per_token,
+}
+"""Functions of token losses (B, T), labels per example (B,) and scores (B,), by a card's `loss`."""
+
+
+def loss(logits: Tensor, target_ids: Tensor, scores: Tensor, kind: str) -> Tensor:
+    """Return a batch's loss: logits (B, T, V) or (K, V), targets (B, T), scores (B,)."""
+    if kind not in LOSSES:
+        raise UsageError(f"Unknown loss '{kind}'. {nearest(kind, LOSSES)}")
+    labels = target_ids.ne(IGNORED).sum(dim=1)  # (B,)
+    return LOSSES[kind](token_losses(logits, target_ids), labels, scores)
+
+
+def weight(target_ids: Tensor, kind: str) -> Tensor:
+    """Return what the loss is a mean over, counted in this batch: target tokens or examples."""
+    if kind == "per-token":
+        return target_ids.ne(IGNORED).sum()
+    return torch.tensor(len(target_ids), device=target_ids.device)
+
+
+class MicroBatches:
+    """Micro-batch size: fixed, unlimited, or halved on out-of-memory."""
+
+    def __init__(
+        self, max_batch: MaxBatch = None, log: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self.is_auto = max_batch == "auto"
+        self.most = max_batch if isinstance(max_batch, int) else None
+        self._log = log
+
+    def of(self, batch: Batch) -> Iterator[Batch]:
+        """Split a batch into micro-batches, in the order of its examples."""
+        count = len(batch.ids)
+        if self.most is None or count <= self.most:
+            if count:
+                yield batch
+            return
+        for start in range(0, count, self.most):
+            yield batch.part(slice(start, start + self.most))
+
+    def halved(self, error: BaseException, count: int) -> bool:
+        """Halve the size after this error with a batch of `count`; return whether to try again."""
+        before = count if self.most is None else min(self.most, count)
+        if not self.is_auto or before < 2 or not is_out_of_memory(error):
+            return False
+        self.most = before // 2
+        self._log(
+            f"out of memory with {before} examples at once: going on with {self.most}, "
+            f"the batch stays {count}"
+        )
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One optimiser step, as progress and the training curve show it."""
+
+    number: int
+    total: int
+    epoch: int
+    task: str
+    loss: float
+    learning_rate: float
+    examples_per_second: float
+    seconds_left: float
+    """Of training steps, at the pace so far."""
+
+
+class Callback(Protocol):
+    """Called during training; either method may take the trainer's state."""
+
+    def on_step(self, step: Step) -> None:
+        """After every optimiser step."""
+
+    def on_epoch(self, epoch: int) -> None:
+        """After every epoch, counted from 1; again when training resumes there."""
+
+
+class Trainer:
+    """Trains an adapted model on several tasks; everything random follows from the seed."""
+
+    def __init__(
+        self,
+        model: AdaptedModel,
+        tasks: Sequence[TaskData],
+        settings: TrainSettings,
+        seed: int,
+        accelerator: Accelerator,
+        ranks: Ranks | None = None,
+        micro_batches: MicroBatches | None = None,
+    ) -> None:
+        self.tasks = {task.card.name: task for task in tasks}
+        self.settings = settings
+        self.seed = seed
+        self.accelerator = accelerator
+        self.device = accelerator.device
+        self.ranks = ranks or Ranks.of(accelerator)
+        self.micro_batches = micro_batches or MicroBatches()
+        self.steps_per_epoch = sum(task.batches for task in tasks)
+        self.total_steps = self.steps_per_epoch * settings.epochs
+        self.bare = model
+        groups = parameter_groups(model, settings.weight_decay, model.undecayed())
+        self.trained = [p for group in groups for p in group["params"]]
+        self.optimiser = OPTIMISERS[settings.optimiser](groups, lr=settings.learning_rate)
+        self.schedule = linear_schedule(self.optimiser, self.total_steps, settings.warmup_ratio)
+        # Only the model is prepared, and as if for evaluation: moved and cast, but not wrapped in
+        # DDP (see distributed.py); a prepared schedule would step once for each rank.
+        self.model = accelerator.prepare_model(model, evaluation_mode=True)
+        self.steps_done = 0
+        self.seconds = 0.0
+        self.examples = 0
+
+    @property
+    def epochs_done(self) -> int:
+        """Completed epochs."""
+        return self.steps_done // self.steps_per_epoch
+
+    def start(self, log: Callable[[str], None]) -> None:
+        """Let the technique initialise itself from training examples; before the first step."""
+        self.bare.technique.start(self.bare.backbone, self._one_by_one(log))
+        self.ranks.copy_from_main(self.bare)  # sums on GPUs may differ in their last bits
+
+    def _one_by_one(self, log: Callable[[str], None]) -> Iterator[BatchLoss]:
+        """Yield every training example once, in the order of an epoch, with its loss."""
+        tasks = {name: copy(task) for name, task in self.tasks.items()}
+        for task in tasks.values():
+            task.batch_size = 1
+        number = 0
+        for number, batch in enumerate(self._batches(0, tasks), 1):
+            if number == 1 or number % LOG_EVERY == 0:
+                log(f"initialising from training examples, one by one: {number:,}")
+            batch = batch.to(self.device)
+            kind = tasks[batch.task].card.loss
+            yield batch, partial(loss, target_ids=batch.target_ids, scores=batch.scores, kind=kind)
+        log(f"initialising from all {number:,} training examples: there are no more")
+
+    def train(self, callback: Callback) -> None:
+        """Train the remaining steps."""
+        if self.steps_done and self.steps_done % self.steps_per_epoch == 0:
+            self._end_epoch(callback)
+        else:
+            self.ranks.check_equal(self.bare, f"after step {self.steps_done}")
+        while self.steps_done < self.total_steps:
+            with self.cast():
+                self._train_epoch(callback)
+            self._end_epoch(callback)
+
+    def cast(self) -> AbstractContextManager[None]:
+        """Frozen weights in the card's precision, for training; evaluation is fp32."""
+        return frozen_in_bf16(self.bare) if self.settings.precision == "bf16" else nullcontext()
+
+    def _train_epoch(self, callback: Callback) -> None:
+        """Train the remaining steps of the current epoch."""
+        self.model.train()
+        epoch, skip = divmod(self.steps_done, self.steps_per_epoch)
+        started = time.perf_counter()  # fetching the batch counts, callbacks do not
+        batches = self._batches(epoch, self.tasks, skip, self.ranks.share)
+        for batch in prefetched_for(self.device, batches):
+            number = self.steps_done + 1
+            rate = float(self.schedule.get_last_lr()[0])
+            value, examples = self.step(batch, number)
+            self.seconds += time.perf_counter() - started
+            self.examples += examples
+            self.steps_done = number
+            callback.on_step(
+                Step(
+                    number=number,
+                    total=self.total_steps,
+                    epoch=epoch + 1,
+                    task=batch.task,
+                    loss=value,
+                    learning_rate=rate,
+                    examples_per_second=self.examples / self.seconds,
+                    seconds_left=self.seconds * (self.total_steps - number) / number,
+                )
+            )
+            started = time.perf_counter()
+
+    def _batches(
+        self, epoch: int, tasks: Mapping[str, TaskData], skip: int = 0, share: slice = WHOLE
+    ) -> Iterator[Batch]:
+        """Yield the batches of an epoch: each task in its own random order, tasks in `task_order`.
+
+        `skip` batches are left out at the front; `share` selects this rank's examples.
+        """
+        order = task_order({name: task.batches for name, task in tasks.items()}, epoch)
+        skipped = Counter(order[:skip])
+        streams = {
+            name: task.epoch(np.random.default_rng([self.seed, epoch, i]), skipped[name], share)
+            for i, (name, task) in enumerate(tasks.items())
+        }
+        for name in order[skip:]:
+            yield next(streams[name])
+
+    def step(self, batch: Batch, number: int) -> tuple[float, int]:
+        """Take one optimiser step with this rank's share; return the whole's loss and examples."""
+        if not self.ranks.is_main:
+            seed_step(self.seed, self.ranks.rank, number)
+        value, examples = self.gradient(batch, number)
+        norm = get_total_norm([p.grad for p in self.trained if p.grad is not None])
+        self._check_norm(norm, batch, number)  # clipping by it would spread a NaN to all
+        clip_grads_with_norm_(self.trained, self.settings.clip_norm, norm)
+        self.optimiser.step()
+        self.schedule.step()
+        self.bare.technique.stepped(number, self.total_steps)
+        self.optimiser.zero_grad(set_to_none=True)
+        return value, examples
+
+    def gradient(self, batch: Batch, number: int) -> tuple[float, int]:
+        """Leave the whole batch's gradient in the parameters; return its loss and examples."""
+        kind = self.tasks[batch.task].card.loss
+        share = weight(batch.target_ids, kind)
+        whole, examples = float(share), len(batch.ids)
+        if self.ranks.count > 1:
+            both = torch.tensor([share, examples], device=self.device)
+            whole, total = self.ranks.sum(both).tolist()
+            examples = int(total)
+        part, penalty = self._backward_that_fits(batch, kind, whole)
+        # A share without examples has no gradients, and only the main rank has the penalty's.
+        is_alike = examples >= self.ranks.count and penalty is None
+        value = self.ranks.sum_gradients(self.bare.parameters(), part, is_alike).item()
+        self._check_finite("Loss", value, batch, number)
+        if penalty is not None:
+            self._check_finite("The technique's penalty", penalty.item(), batch, number)
+        return value, examples
+
+    def _backward_that_fits(
+        self, batch: Batch, kind: str, whole: float
+    ) -> tuple[Tensor, Tensor | None]:
+        """Call `_backward`, again with smaller micro-batches and the same draws out of memory."""
+        state = random_state(self.device) if self.micro_batches.is_auto else {}
+        while True:
+            try:
+                return self._backward(batch, kind, whole)
+            except (RuntimeError, MemoryError) as error:
+                if not self.micro_batches.halved(error, len(batch.ids)):
+                    raise
+            self.bare.zero_grad(set_to_none=True)
+            clear_device_cache(garbage_collection=True)  # only now: the error held the activations
+            set_random_state(state, self.device)
+
+    def _backward(self, batch: Batch, kind: str, whole: float) -> tuple[Tensor, Tensor | None]:
+        """Add up micro-batches' gradients; return this rank's part of the loss, and the penalty.
+
+        The penalty is added once: by the main rank, to its first micro-batch.
+        """
+        total = torch.zeros((), device=self.device)
+        penalty = to_add = self.bare.technique.penalty()
+        for micro_batch in self.micro_batches.of(batch):
+            share = float(weight(micro_batch.target_ids, kind)) / max(1.0, whole)
+            micro_batch = micro_batch.to(self.device)
+            with self.accelerator.autocast():
+                logits = self.model.label_logits(micro_batch)
+            value = loss(logits, micro_batch.target_ids, micro_batch.scores, kind) * share
+            total += value.detach()
+            if to_add is not None and self.ranks.is_main:
+                value, to_add = value + to_add, None
+            self.accelerator.backward(value)
+        return total, penalty
+
+    def _check_norm(self, norm: Tensor, batch: Batch, number: int) -> None:
+        """Raise RunFailed where the gradient's norm is not finite, naming the tensors."""
+        if not math.isfinite(value := norm.item()):
+            trained = trained_parameters(self.bare).items()
+            names = not_finite({name: p.grad for name, p in trained if p.grad is not None})
+            what = f"The gradient of {listed(names)}" if names else "The gradient's norm"
+            self._check_finite(what, value, batch, number)
+
+    def _check_finite(self, what: str, value: float, batch: Batch, number: int) -> None:
+        if math.isfinite(value):
+            return
+        ids, unreadable = self._gathered(batch.ids), self._gathered(batch.not_finite())
+        weights = not_finite(trained_parameters(self.bare))
+        why = f"Not finite before it: {listed(weights)}. {LOWER_RATE}" if weights else LOWER_RATE
+        if unreadable:
+            why = f"The features of {_some(unreadable)} are not finite numbers."
+        raise RunFailed(
+            f"{what} is {value} at step {number} (task {batch.task}, a batch of {len(ids):,} "
+            f"examples: {_some(ids)}). {why}"
+        )
+
+    def _gathered(self, ids: Sequence[str]) -> list[str]:
+        """Return the ids of all ranks, in the order of the whole batch."""
+        shares = zip_longest(*self.ranks.gather(ids))
+        return [name for row in shares for name in row if name is not None]
+
+    def _end_epoch(self, callback: Callback) -> None:
+        """Call back after an epoch; random numbers drawn there do not change the training."""
+        self.ranks.check_equal(self.bare, f"after epoch {self.epochs_done}")
+        if names := not_finite(trained_state(self.bare)):
+            raise self._not_finite(listed(names))
+        self.model.eval()
+        state = random_state(self.device)
+        callback.on_epoch(self.epochs_done)
+        set_random_state(state, self.device)
+
+    def check_trained(self) -> None:
+        """Raise RunFailed unless all that trains had a gradient and every task's logits are finite.
+
+        A tensor that never had one has no state in the optimiser, also not in a resumed run's.
+        """
+        trained = trained_parameters(self.bare).items()
+        if never := [name for name, p in trained if p not in self.optimiser.state]:
+            raise RunFailed(
+                f"A trained tensor never had a gradient: {listed(never)}. No loss depends on it, "
+                "so it is as it began: leave it out of what trains, or attach it where the "
+                "forward pass goes through."
+            )
+        for task in self.tasks:
+            with torch.no_grad():
+                logits = probe(self.bare, self.bare.backbone, task)
+            if not logits.isfinite().all():
+                raise self._not_finite(f"what the model says on {task}")
+
+    def _not_finite(self, what: str) -> RunFailed:
+        return RunFailed(f"Not finite after step {self.steps_done}: {what}. {LOWER_RATE}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the rest of the training depends on, after any step.
+
+        The main rank's serves all: the others' random streams follow from seed and step.
+        """
+        return {
+            "trained": trained_state(self.bare),
+            "technique": self.bare.technique.training_state(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "random": random_state(self.device),
+            "steps_done": self.steps_done,
+            "seconds": self.seconds,
+            "examples": self.examples,
+        }
+
+    def load_state_dict(self, state: dict[str, Any], source: str) -> None:
+        """Resume from `state_dict`; `source` names it in messages."""
+        load_trained_state(self.bare, state["trained"], source)
+        self.bare.technique.load_training_state(state["technique"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        set_random_state(state["random"], self.device)
+        self.steps_done = state["steps_done"]
+        self.seconds = state["seconds"]
+        self.examples = state["examples"]
+
+
+def _some(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - NAMED:,} more" if len(ids) > NAMED else ""
+    return ", ".join(ids[:NAMED]) + more
