@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from vlbench.cache import cache_folder
 from vlbench.data.fingerprint import REMEMBERED_FROM, file_hash
 from vlbench.data.mini.edition import NAMES, mini_root
 from vlbench.errors import MissingError
+from vlbench.files import cache_folder
 
 
 def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch) -> None:

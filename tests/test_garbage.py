@@ -7,7 +7,7 @@ import sys
 
 PROGRAM = """
 import gc
-from vlbench.garbage import RARE, collect_as_usual, collect_rarely
+from vlbench.process import RARE, collect_as_usual, collect_rarely
 
 gc.set_threshold(RARE)  # somebody else's choice
 collect_as_usual()

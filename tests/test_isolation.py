@@ -11,8 +11,7 @@ import pytest
 
 from tests.running.builders import Bench
 from tests.traps import set_traps
-from vlbench.isolation import isolated
-from vlbench.running.environment import worker_environment
+from vlbench.process import isolated, worker_environment
 from vlbench.running.folder import RunFolder
 
 COMMAND = "from vlbench.__main__ import main; main()"  # as the script `vlbench` has it

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from vlbench.errors import MissingError, UsageError
-from vlbench.files import Content
-from vlbench.out import check_out, is_stream, write_out
+from vlbench.files import Content, check_out, is_stream, write_out
 
 CONTENTS = ["text", b"text", lambda path: path.write_text("text")]
 DESCRIPTORS = Path("/proc/self/fd")

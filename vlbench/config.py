@@ -21,7 +21,7 @@ from vlbench.cards.method import Override
 from vlbench.cards.resolve import merge
 from vlbench.cards.task import Edition
 from vlbench.errors import CardError, UsageError
-from vlbench.printable import printable
+from vlbench.text import printable
 
 PROJECT_FILE = "vlbench.toml"
 USER_FILE = "vlbench/config.toml"

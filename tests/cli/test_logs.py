@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.running.test_spec import SPEC
-from tests.running.test_view import made, say
+from tests.running.test_watch import made, say
 from vlbench.cli.app import app
 
 
@@ -54,7 +54,7 @@ def test_following_goes_on_until_the_run_ends(tmp_path: Path) -> None:
     over = threading.Event()
 
     def work() -> None:
-        with folder.claim.held("cpu"):
+        with folder.lock.acquire("cpu"):
             over.wait(10)
             time.sleep(0.1)
             say(folder, "thr")

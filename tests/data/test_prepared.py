@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from tests.running.builders import Bench
-from vlbench.cache import cache_folder
 from vlbench.cards import find_tasks
 from vlbench.data.prepared import prepare
 from vlbench.data.stores.own import FeatureWriter
@@ -20,6 +19,7 @@ from vlbench.data.table import concatenate
 from vlbench.data.visual import Wanted
 from vlbench.encoders import load_encoder
 from vlbench.errors import DataError, MissingError, UsageError
+from vlbench.files import cache_folder
 
 
 @pytest.fixture

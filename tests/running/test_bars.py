@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 
 from tests.running.test_spec import SPEC
-from tests.running.test_view import made, say
-from vlbench.running.bars import BarsView, described
+from tests.running.test_watch import made, say
 from vlbench.running.folder import RunFolder
 from vlbench.running.spec import RunSpec
+from vlbench.running.watch import BarsView, described
 
 OTHER = SPEC.model_copy(update={"seed": 1})
 TIME = "2026-11-23 08:40:00  "
@@ -123,7 +123,7 @@ def test_a_run_of_another_command_is_followed_from_where_it_is(tmp_path: Path) -
     screen = Screen()
     folder = made(tmp_path, SPEC)
     folder.write_status("running", 1, **TRAINING)
-    with folder.claim.held("cpu"):
+    with folder.lock.acquire("cpu"):
         screen.view.began(SPEC, folder, "held by another command: node7 cpu")
         assert re.search("elsewhere  epoch 2  1,200/2,400", screen.bars()[0])
     assert "mine seed 0: held by another command: node7 cpu\n" in screen.lines()

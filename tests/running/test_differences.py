@@ -8,8 +8,8 @@ import pytest
 
 from tests.running.test_spec import METHOD, SPEC, TASK
 from vlbench.cards.resolve import PROSE
-from vlbench.running.differences import differences
 from vlbench.running.spec import NOT_IN_KEY, RunSpec
+from vlbench.running.state import differences
 
 
 def words(old: RunSpec, new: RunSpec = SPEC, **raw: Any) -> list[str]:

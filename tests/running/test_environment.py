@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vlbench.running.environment import SPINS, worker_environment
+from vlbench.process import SPINS, worker_environment
 
 
 def test_nothing_of_an_enclosing_job_reaches_a_worker(

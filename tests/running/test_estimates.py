@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.running.test_spec import METHOD, SPEC
-from vlbench.running.estimates import Estimates, total_seconds
+from vlbench.running.state import Estimates, total_seconds
 
 CPU = "cpu: Some Processor"
 

@@ -23,14 +23,15 @@ from vlbench.data.batches import Batch
 from vlbench.data.readers import load_reader
 from vlbench.metrics import METRICS
 from vlbench.metrics.java import require_java
-from vlbench.running import execute, keeper, testing
-from vlbench.running.execute import Run, load_adapter
+from vlbench.running import callbacks, execute
+from vlbench.running.callbacks import Callbacks
+from vlbench.running.execute import load_adapter
 from vlbench.running.folder import RunFolder
-from vlbench.running.keeper import Keeper
-from vlbench.running.progress import Progress
-from vlbench.running.record import Rows
+from vlbench.running.result import Rows
+from vlbench.running.run import Run
 from vlbench.running.spec import RunSpec
 from vlbench.running.stopping import Stop
+from vlbench.running.watch import Progress
 from vlbench.techniques.adapt import AdaptedModel, adapt
 from vlbench.techniques.freezing import frozen_checksum, trained_parameters
 from vlbench.training.answers import answers
@@ -68,14 +69,14 @@ def curve(folder: RunFolder) -> list[dict[str, Any]]:
 
 
 MOMENTS = {
-    "within epoch 1": (Keeper, "on_step", 7),
-    "at the end of epoch 1": (Keeper, "_save", 1),
+    "within epoch 1": (Callbacks, "on_step", 7),
+    "at the end of epoch 1": (Callbacks, "_save", 1),
     "before validating": (Run, "answers", 1),
-    "after validating": (Keeper, "on_epoch", 1),
-    "within epoch 2": (Keeper, "on_step", 12),
+    "after validating": (Callbacks, "on_epoch", 1),
+    "within epoch 2": (Callbacks, "on_step", 12),
     "before testing": (execute, "test", 0),
-    "between tests": (testing, "write_predictions", 1),
-    "before scoring": (testing, "score", 0),
+    "between tests": (execute, "write_predictions", 1),
+    "before scoring": (execute, "score", 0),
     "before the result": (Rows, "write", 0),
 }
 """Where a run is interrupted: after so many calls of what; 0: in the place of the first."""
@@ -159,10 +160,10 @@ def test_answers_are_kept_over_a_crash_in_scoring(
 ) -> None:
     spec, whole = finished
     with monkeypatch.context() as patch:
-        patch.setattr(testing, "score", lambda *given: 1 / 0)
+        patch.setattr(execute, "score", lambda *given: 1 / 0)
         folder = do(spec, tmp_path, code=5)
     with monkeypatch.context() as patch:
-        patch.setattr(execute, "answers", answer_only("nlvr2"))
+        patch.setattr("vlbench.running.run.answers", answer_only("nlvr2"))
         do(spec, tmp_path)
     assert "vqav2: answered in an earlier attempt" in folder.log.read_text()
     assert_equal_results(folder, whole)
@@ -267,8 +268,8 @@ def test_what_scores_the_test_is_started_once_before_training_ends(
         told.append("ended")
 
     spec = bench.spec(limit=6, settings=("train.epochs=1",))
-    monkeypatch.setattr(execute, "started_ahead", started)
-    monkeypatch.setattr(keeper, "SCORERS_SECONDS", seconds)
+    monkeypatch.setattr("vlbench.running.run.started_ahead", started)
+    monkeypatch.setattr(callbacks, "SCORERS_SECONDS", seconds)
     do(spec, tmp_path)
     metrics = [card.metric for card in spec.tasks]
     assert told == [metrics, not is_early, "ended"]
@@ -283,7 +284,7 @@ def run(bench: Bench, tmp_path: Path) -> Run:
 
 
 def test_only_what_trains_changes_and_is_kept_and_loads_back(bench: Bench, run: Run) -> None:
-    run.execute()
+    execute.train_and_test(run)
     kept = adapter(run.folder)
     assert set(kept) == set(trained_parameters(run.model))
     fresh = adapt(build_backbone("mini-bart", bench.backbone), run.spec.method, ["vqav2", "nlvr2"])
@@ -384,7 +385,7 @@ def test_a_method_without_sight_gets_the_same_answers_on_other_pictures(
     folder = RunFolder.of(tmp_path, spec)
     folder.create(spec)
     run = Run(spec, folder, 1, Progress(None))
-    run.execute()
+    execute.train_and_test(run)
     task = run.tasks[0]
     batch = run.data(task, task.test).batch(task.test, None)
     assert not batch.features.any()
@@ -437,6 +438,6 @@ def test_kept_answers_that_cannot_be_used_are_given_again(
     run.prepare()
     file = folder.answers / "vqav2.json"
     file.write_text(content)
-    given, _ = testing._answered(run, run.tasks[0])
+    given, _ = execute._answered(run, run.tasks[0])
     assert set(given) == {example.id for example in run.tasks[0].test}
     assert f"{file}: cannot be used" in folder.log.read_text()

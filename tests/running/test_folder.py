@@ -48,7 +48,7 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 def test_its_state_follows_what_happens(folder: RunFolder) -> None:
     assert folder.state == "planned"
-    with folder.claim.held():
+    with folder.lock.acquire():
         folder.write_status("running", 1, step=3)
         assert folder.state == "running"
     assert folder.state == "stopped"

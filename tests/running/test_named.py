@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.running.test_spec import METHOD, SPEC
-from tests.running.test_view import made
+from tests.running.test_watch import made
 from vlbench.errors import NothingToReport, UsageError
-from vlbench.running.named import MOST, find_run
+from vlbench.running.folder import MOST, find_run
 
 OTHER = SPEC.model_copy(update={"method": METHOD.model_copy(update={"name": "other"})})
 SECOND = SPEC.model_copy(update={"seed": 1, "settings": ("train.epochs=3",)})

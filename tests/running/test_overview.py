@@ -8,9 +8,9 @@ import pytest
 
 from tests.running.test_bars import TRAINING
 from tests.running.test_spec import SPEC
-from tests.running.test_view import made
-from vlbench.running.overview import PROGRESS, Overview, told
+from tests.running.test_watch import made
 from vlbench.running.spec import RunSpec
+from vlbench.running.watch import PROGRESS, Overview, told
 
 SPECS = [SPEC.model_copy(update={"seed": seed}) for seed in range(4)]
 
@@ -20,7 +20,7 @@ def test_runs_at_work_come_first_with_their_progress(tmp_path: Path) -> None:
     done.result.touch()
     failed.write_status("failed", 1, error="first\nfailed: last", **TRAINING)
     running.write_status("running", 1, **TRAINING)
-    with running.claim.held("GPU 0"):
+    with running.lock.acquire("GPU 0"):
         items = Overview(tmp_path).items()
     assert [item["status"] for item in items] == ["running", "failed", "done", "planned"]
     first, second, *_ = items
@@ -42,7 +42,7 @@ def test_what_changed_is_seen_and_what_cannot_change_is_not_read_again(
     assert overview.items()[0]["status"] == "failed"
     folder.result.touch()
     assert overview.items()[0]["status"] == "done"
-    monkeypatch.setattr("vlbench.running.overview._now", None)
+    monkeypatch.setattr("vlbench.running.watch._now", None)
     assert overview.items()[0]["status"] == "done"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vlbench.running.progress import Progress, describe
+from vlbench.running.watch import Progress, describe
 from vlbench.training.trainer import Step
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from vlbench.cards import find_tasks
 from vlbench.data.example import Example
-from vlbench.running.scoring import Value, majority_scored, score, values
+from vlbench.running.result import Value, majority_scored, score, values
 
 (_, (GQA, COCO)) = find_tasks("gqa,coco")
 

@@ -12,7 +12,7 @@ import pytest
 from tests.running.test_spec import METHOD, SPEC
 from vlbench.running.folder import ENDINGS, RunFolder
 from vlbench.running.spec import RunSpec
-from vlbench.running.states import CELL_STATES, Cell, cells, counted
+from vlbench.running.state import CELL_STATES, Cell, cells, counted
 
 OLD = SPEC.model_copy(update={"method": METHOD.model_copy(update={"params": {"reduction": 4}})})
 
@@ -55,7 +55,7 @@ def test_a_done_run_is_done(tmp_path: Path) -> None:
 
 def test_a_running_one_tells_where(tmp_path: Path) -> None:
     folder = made(tmp_path)
-    with folder.claim.held("GPU 3"):
+    with folder.lock.acquire("GPU 3"):
         cell = state(tmp_path)
     assert (cell.state, cell.reason) == ("running", f"on {socket.gethostname()} GPU 3")
 

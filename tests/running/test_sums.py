@@ -11,7 +11,7 @@ import pytest
 
 from vlbench.errors import DataError
 from vlbench.running.folder import RunFolder
-from vlbench.running.record import Rows
+from vlbench.running.result import Rows
 from vlbench.running.spec import RunSpec
 from vlbench.running.sums import NAME, read_sums, sealed_files, write_sums
 
@@ -64,7 +64,7 @@ def test_a_run_that_dies_between_sums_and_result_is_not_done(
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vlbench.running.record.write_atomically", die)
+    monkeypatch.setattr("vlbench.running.result.write_atomically", die)
     rows = Rows.__new__(Rows)
     rows._rows = []
     with pytest.raises(KeyboardInterrupt):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vlbench.checkpoints.reading import read_tensors
 from vlbench.errors import DataError, MissingError
-from vlbench.out import write_out
+from vlbench.files import write_out
 from vlbench.techniques.adapt import AdaptedModel
 from vlbench.tensors import listed, unique_state
 

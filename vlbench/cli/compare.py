@@ -13,8 +13,8 @@ import typer
 from vlbench.cli.filters import Backbones, Editions, Seeds, Tasks
 from vlbench.cli.output import note, stdout_console
 from vlbench.errors import DataError, NothingToReport, UsageError
-from vlbench.hints import results_option
-from vlbench.out import check_out, write_out
+from vlbench.files import check_out, write_out
+from vlbench.text import results_option
 
 if TYPE_CHECKING:
     from vlbench.leaderboard.compared import Pair

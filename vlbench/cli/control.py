@@ -121,7 +121,7 @@ def retry(
 
 def _named(texts: Sequence[str], results: Path) -> list[RunFolder]:
     """The runs that the words name, each once."""
-    from vlbench.running.named import find_run
+    from vlbench.running.folder import find_run
 
     found = [find_run(results, text) for text in texts]
     return list({folder.path: folder for folder in found}.values())
@@ -146,7 +146,7 @@ def _ask(folder: RunFolder, state: str) -> None:
     except OSError as error:
         raise RunFailed(f"{folder.path}: cannot be written: {error.strerror}") from None
     if folder.job().get("launcher") == "slurm":
-        from vlbench.running.launchers.slurm_queue import cancel_job
+        from vlbench.running.launchers.slurm_job import cancel_job
 
         cancel_job(folder)
 
@@ -161,7 +161,7 @@ def _wait(folders: Sequence[RunFolder]) -> None:
 
 def _outcome(folder: RunFolder, before: str) -> dict[str, str]:
     """What became of a run that was to end."""
-    from vlbench.running.named import name_of
+    from vlbench.running.folder import name_of
 
     now = folder.state
     text = f"{before} before: does not begin again"

@@ -66,7 +66,7 @@ def check(
     Exit code 0 only when a run could start.
     """
     from vlbench.data.check import check_tasks
-    from vlbench.running.inputs import data_root, task_edition, wanted_features
+    from vlbench.running.plan import data_root, task_edition, wanted_features
 
     refuse_outside_code(context)
     found = []

@@ -13,7 +13,7 @@ from vlbench.cli.output import note, print_document, print_table
 from vlbench.cli.selectors import OutsideCode
 from vlbench.cli.show import Json
 from vlbench.errors import UsageError
-from vlbench.out import check_out
+from vlbench.files import check_out
 
 if TYPE_CHECKING:
     from vlbench.cards import MethodCard

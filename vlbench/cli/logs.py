@@ -14,7 +14,7 @@ from vlbench.errors import NothingToReport
 
 if TYPE_CHECKING:
     from vlbench.running.folder import RunFolder
-    from vlbench.running.logs import Tail
+    from vlbench.running.watch import Tail
 
 FOLLOW_SECONDS = 0.5
 AT_WORK = ("running", "queued")
@@ -32,8 +32,8 @@ def logs(
     results: selectors.Results = Path("results"),
 ) -> None:
     """Print the log of a run, of all its attempts."""
-    from vlbench.running.logs import Tail
-    from vlbench.running.named import find_run
+    from vlbench.running.folder import find_run
+    from vlbench.running.watch import Tail
 
     folder = find_run(results, run)
     state = folder.state

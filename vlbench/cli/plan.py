@@ -13,14 +13,13 @@ from vlbench.cli.config import refuse_outside_code
 from vlbench.cli.output import end_left_out, note, print_json, print_table, say
 from vlbench.cli.run import Devices, Jobs, Launcher, Processes, resources_of
 from vlbench.cli.selectors import select
-from vlbench.times import spoken
+from vlbench.text import spoken
 
 if TYPE_CHECKING:
     from vlbench.errors import DataError
-    from vlbench.running.estimates import Estimate
     from vlbench.running.launchers import Resources
     from vlbench.running.spec import RunSpec
-    from vlbench.running.states import Cell
+    from vlbench.running.state import Cell, Estimate
 
 
 def plan(
@@ -77,8 +76,7 @@ def show_plan(
     specs: Sequence[RunSpec], results: Path, resources: Resources, device: str, json: bool
 ) -> list[DataError]:
     """Print the state of every run, and what the rest will take; returns what cannot be read."""
-    from vlbench.running.estimates import Estimates
-    from vlbench.running.states import cells
+    from vlbench.running.state import Estimates, cells
 
     found = cells(specs, results)
     faults = [fault for cell in found for fault in cell.folder.all_faults()]
@@ -100,7 +98,7 @@ def device_label(device: str, resources: Resources) -> str:
     """The device as earlier results name it; of a cluster's any of its kind will do."""
     import torch
 
-    from vlbench.running.provenance import device_name
+    from vlbench.running.result import device_name
 
     is_elsewhere = resources.launcher != "local"
     name = f"{device}: " if is_elsewhere else device_name(torch.device(device))
@@ -143,9 +141,8 @@ def _summary(
     resources: Resources,
 ) -> list[str]:
     """How many runs are in which state, and what those that are not done will take together."""
-    from vlbench.running.estimates import total_seconds
-    from vlbench.running.launchers.slots import find_slots
-    from vlbench.running.states import counted
+    from vlbench.running.launchers.local import find_slots
+    from vlbench.running.state import counted, total_seconds
 
     is_local = resources.launcher == "local"
     slots = len(find_slots(resources)) if is_local else resources.slurm.array_parallelism

@@ -10,8 +10,8 @@ import typer
 from vlbench.cli.filters import Backbones, Editions, Methods, Tasks
 from vlbench.cli.output import note
 from vlbench.errors import DataError
+from vlbench.files import check_out
 from vlbench.leaderboard.plots import Quantity
-from vlbench.out import check_out
 
 if TYPE_CHECKING:
     from vlbench.leaderboard.summary import Board

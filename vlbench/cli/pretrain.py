@@ -11,7 +11,7 @@ import typer
 from vlbench.cli import selectors
 from vlbench.cli.output import note, print_document
 from vlbench.errors import UsageError, nearest
-from vlbench.out import writing
+from vlbench.files import writing
 
 PRETRAINED = ("mini-bart", "mini-bart-clips")
 

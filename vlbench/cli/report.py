@@ -10,7 +10,7 @@ import typer
 
 from vlbench.cli.output import note, stdout_console
 from vlbench.errors import DataError, UsageError
-from vlbench.out import check_out, write_out
+from vlbench.files import check_out, write_out
 
 if TYPE_CHECKING:
     from vlbench.leaderboard.paper_rows import PaperPart

@@ -14,7 +14,7 @@ from vlbench.cli.config import refuse_outside_code
 from vlbench.cli.output import end_left_out, note, print_json, print_table
 from vlbench.cli.selectors import select
 from vlbench.errors import DataError, RunFailed, UsageError, VlbenchError
-from vlbench.hints import results_option
+from vlbench.text import results_option
 
 if TYPE_CHECKING:
     from vlbench.running.launchers import Outcome, Resources
@@ -160,7 +160,7 @@ def do(
     """
     from vlbench.running.folder import RunFolder
     from vlbench.running.launchers import launch
-    from vlbench.running.view import new_view
+    from vlbench.running.watch import new_view
 
     to_do = sum(not RunFolder.of(results, spec).is_done for spec in specs)
     outcomes = launch(specs, results, resources, new_view(to_do))

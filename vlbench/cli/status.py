@@ -20,10 +20,10 @@ from vlbench.cli.output import (
     stdout_console,
 )
 from vlbench.errors import UsageError
-from vlbench.printable import printable
+from vlbench.text import printable
 
 if TYPE_CHECKING:
-    from vlbench.running.overview import Overview
+    from vlbench.running.watch import Overview
 
 REFRESH_SECONDS = 1.0
 AT_WORK = ("running", "queued")
@@ -53,7 +53,7 @@ def status(
     json: selectors.Json = False,
 ) -> None:
     """Show the runs of a results folder: how far they are, where they run, what ended them."""
-    from vlbench.running.overview import Overview
+    from vlbench.running.watch import Overview
 
     overview = Overview(results)
     items = overview.items()
@@ -107,7 +107,7 @@ def _width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
 
 def summary(items: Sequence[Item], everything: bool = True) -> str:
     """How many runs are in which state."""
-    from vlbench.running.states import counted
+    from vlbench.running.state import counted
 
     text = counted([item["status"] for item in items])
     is_hidden = not everything and any(item["status"] == "done" for item in items)
@@ -148,8 +148,8 @@ def _is_telling(name: str, rows: Sequence[Mapping[str, str]]) -> bool:
 
 def _texts(item: Item) -> dict[str, str]:
     """What the columns say of a run."""
-    from vlbench.running.overview import told
-    from vlbench.running.states import short_error
+    from vlbench.running.state import short_error
+    from vlbench.running.watch import told
 
     progress = told(item) if item["status"] == "running" else {}
     return {

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple, Protocol
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from vlbench.cache import writing_cache
 from vlbench.data.faults import Faults
 from vlbench.data.images import open_image
 from vlbench.data.stores.own import FeatureStore, FeatureWriter
 from vlbench.errors import DataError, MissingError
+from vlbench.files import writing_cache
 
 BATCH_SIZE = 64
 Progress = Callable[[int, int], None]

@@ -12,13 +12,13 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from vlbench.cache import cache_folder, writing_cache
 from vlbench.data import readers
 from vlbench.data.fingerprint import fingerprint
 from vlbench.data.readers.base import Reader, missing_data
 from vlbench.data.rows import write_examples
 from vlbench.data.table import ExampleTable
 from vlbench.errors import DataError, MissingError
+from vlbench.files import cache_folder, writing_cache
 
 VERSION = 1
 """Of the file's columns and what they mean."""

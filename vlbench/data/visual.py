@@ -8,7 +8,6 @@ from math import isqrt
 from pathlib import Path
 from typing import Any
 
-from vlbench.cache import cache_folder
 from vlbench.cards.task import TaskCard
 from vlbench.data.clips import ClipEncoder, FixedFrames, open_clip
 from vlbench.data.extract import store_for
@@ -20,6 +19,7 @@ from vlbench.data.stores.opening import open_store
 from vlbench.data.stores.union import Union
 from vlbench.data.table import ExampleTable
 from vlbench.errors import MissingError
+from vlbench.files import cache_folder
 
 CLIPS_AT_ONCE = 4
 """Whose frames are held in memory together: a clip may have hundreds."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vlbench.cache import cache_place
 from vlbench.cards.task import TaskCard, all_tasks
 from vlbench.data.mini.edition import NAMES
 from vlbench.data.readers import load_reader
 from vlbench.doctor.finding import Finding
+from vlbench.files import cache_place
 
 
 def find_data(root: Path | None, edition: str | None) -> Finding:

@@ -8,9 +8,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from vlbench.cache import cache_place
 from vlbench.doctor.finding import Finding
-from vlbench.running.claim import DEAD_SECONDS, NO_LOCKS
+from vlbench.files import cache_place
+from vlbench.running.lock import DEAD_SECONDS, NO_LOCKS
 
 FREE_BYTES = 2_000_000_000
 GIGABYTE = 1e9

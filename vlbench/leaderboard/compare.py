@@ -17,7 +17,7 @@ from vlbench.leaderboard.marks import AVERAGE
 from vlbench.leaderboard.numbers import number
 from vlbench.leaderboard.statistics import holm, holm_levels, test_difference
 from vlbench.leaderboard.summary import Row
-from vlbench.printable import printable
+from vlbench.text import printable
 
 PLACE = ("suite", "edition", "backbone", "scope", "limit")
 """What of a board must be the same, in the order of what says most about where one looked."""

@@ -9,7 +9,7 @@ from vlbench.leaderboard.compare_sheets import compare_sheets
 from vlbench.leaderboard.compared import Item, Pair, Side
 from vlbench.leaderboard.gate import Gate
 from vlbench.leaderboard.statistics import LEVEL
-from vlbench.printable import printable_json
+from vlbench.text import printable_json
 
 SCHEMA = "vlbench.compare/2"
 

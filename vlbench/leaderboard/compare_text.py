@@ -10,7 +10,7 @@ from vlbench.leaderboard.gate import Gate
 from vlbench.leaderboard.markdown import escape
 from vlbench.leaderboard.report import as_markdown, as_text
 from vlbench.leaderboard.sheets import Sheet
-from vlbench.printable import printable_lines
+from vlbench.text import printable_lines
 
 
 def tables(pairs: Sequence[Pair], gate: Gate | None) -> list[Sheet]:

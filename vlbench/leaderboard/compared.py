@@ -10,7 +10,7 @@ from vlbench.leaderboard.examples import Examples
 from vlbench.leaderboard.marks import AVERAGE
 from vlbench.leaderboard.statistics import LEVEL, Test
 from vlbench.leaderboard.summary import Board, Row
-from vlbench.printable import printable
+from vlbench.text import printable
 
 
 class Side(NamedTuple):

@@ -14,7 +14,7 @@ from vlbench.leaderboard.compare_sheets import in_words, place
 from vlbench.leaderboard.compare_text import compare_markdown
 from vlbench.leaderboard.compared import Pair
 from vlbench.leaderboard.gate import Gate, count_compared
-from vlbench.printable import printable_lines
+from vlbench.text import printable_lines
 
 SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable that names the file of the job's summary."""

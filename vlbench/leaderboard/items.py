@@ -11,7 +11,7 @@ from vlbench.leaderboard.notes import board_notes
 from vlbench.leaderboard.paper_rows import PaperPart, Published
 from vlbench.leaderboard.sheets import title
 from vlbench.leaderboard.summary import Board, Row
-from vlbench.printable import printable_json
+from vlbench.text import printable_json
 
 SCHEMA = "vlbench.report/1"
 FACTS = (

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, SubElement
 from vlbench.leaderboard.compare_sheets import compare_sheets, in_words
 from vlbench.leaderboard.compared import Item, Pair
 from vlbench.leaderboard.gate import Fault, Gate, count_compared
-from vlbench.printable import is_unicode, printable_lines
+from vlbench.text import is_unicode, printable_lines
 
 COUNTED = {"tests": "testcase", "failures": "failure", "errors": "error"}
 """Attribute -> the elements it counts."""

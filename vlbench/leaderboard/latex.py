@@ -16,7 +16,7 @@ from itertools import count
 from vlbench.leaderboard.marks import BELOW
 from vlbench.leaderboard.numbers import MINUS, NONE
 from vlbench.leaderboard.sheets import Cell, Sheet
-from vlbench.printable import by_number
+from vlbench.text import by_number
 
 HEAD = r"""% Written by vlbench report --format latex; it compiles as it is, with pdflatex.
 % In a paper: \input this file, or copy a table out of it; its preamble needs

@@ -11,13 +11,13 @@ import pyarrow as pa
 
 from vlbench.columns import COLUMNS, IDENTIFYING, LATER, MOST_ROWS, result_schema
 from vlbench.errors import DataError, NothingToReport
-from vlbench.hints import results_option
 from vlbench.leaderboard import index
 from vlbench.leaderboard.index import Look, Part
 from vlbench.leaderboard.parquet import read_parquet
 from vlbench.leaderboard.unfinished import unfinished_rows
 from vlbench.running.folder import run_folders
 from vlbench.running.sums import RESULT
+from vlbench.text import results_option
 
 FILES = f"runs/*/{RESULT}"
 LEAST = 50

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from vlbench.columns import COLUMNS
-from vlbench.printable import printable
+from vlbench.text import printable
 
 INTEGERS = frozenset(column.name for column in COLUMNS if column.type == "int64")
 OF_ROWS = (

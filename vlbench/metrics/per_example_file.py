@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.errors import UsageError
-from vlbench.out import check_out, write_out
+from vlbench.files import check_out, write_out
 
 SUFFIXES = (".jsonl", ".json", ".parquet")
 OPTION = "--per-example"

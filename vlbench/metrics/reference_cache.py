@@ -17,9 +17,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from vlbench.cache import cache_folder
 from vlbench.errors import MissingError
-from vlbench.files import write_atomically
+from vlbench.files import cache_folder, write_atomically
 
 Arrays = dict[str, NDArray[Any]]
 KEPT = 16

@@ -6,7 +6,6 @@ the run with its reason, and when the worker is gone the end of their standard i
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -25,8 +24,6 @@ from types import FrameType
 from typing import Any
 
 from vlbench.errors import MissingError, RunFailed
-from vlbench.garbage import collect_rarely
-from vlbench.streams import guard_streams
 
 TIMEOUT = timedelta(days=1)
 """Ranks wait for each other so long: scoring takes its time. One that died is noticed at once."""
@@ -52,12 +49,12 @@ def joined(folder: Path, processes: int, device: str) -> Iterator[None]:
         return
     _check_devices(processes, device)
     meeting = Path(mkdtemp(prefix="vlbench-ranks-"))
-    others = Others(folder, meeting, processes, device)
+    others = Others(folder, meeting, processes)
     try:
         with _told(processes):
             others.start()
             others.wait_until_here()
-            with others.watched(), _group(meeting, 0, processes, device):
+            with others.watched(), group(meeting, 0, processes, device):
                 yield
     finally:
         others.end()
@@ -67,18 +64,17 @@ def joined(folder: Path, processes: int, device: str) -> Iterator[None]:
 class Others:
     """The ranks from 1 on, as the main one sees them."""
 
-    def __init__(self, folder: Path, meeting: Path, count: int, device: str) -> None:
+    def __init__(self, folder: Path, meeting: Path, count: int) -> None:
         self.folder = folder
         self.meeting = meeting
         self.count = count
-        self.device = device
         self.processes: list[subprocess.Popen[bytes]] = []
         self._is_over = threading.Event()
 
     def start(self) -> None:
         """Start them; what they print goes where this process's words go."""
-        command = [sys.executable, "-P", "-m", "vlbench.running.ranks", str(self.folder.absolute())]
-        command += [str(self.meeting), str(self.count), self.device]
+        command = [sys.executable, "-P", "-m", "vlbench.worker", str(self.folder.absolute())]
+        command += ["--processes", str(self.count), "--rendezvous", str(self.meeting), "--rank"]
         for rank in range(1, self.count):
             self.processes.append(subprocess.Popen([*command, str(rank)], stdin=subprocess.PIPE))
 
@@ -202,7 +198,7 @@ def _told(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def _group(meeting: Path, rank: int, count: int, device: str) -> Iterator[None]:
+def group(meeting: Path, rank: int, count: int, device: str) -> Iterator[None]:
     """This process as one of the ranks, as torch and accelerate know them."""
     import torch
     from torch import distributed
@@ -254,60 +250,3 @@ def _check_devices(processes: int, device: str) -> None:
             f"{processes} processes need {processes} GPUs, found {found}: give more with "
             f"--devices, or --processes {max(1, found)}."
         )
-
-
-def main(arguments: list[str]) -> int:
-    """Be one of the ranks from 1 on: the run as the worker does it, without writing anything."""
-    collect_rarely()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)  # the worker decides, and may need this step's share
-    parser = argparse.ArgumentParser(prog="python -m vlbench.running.ranks", description=__doc__)
-    parser.add_argument("folder", metavar="RUN_DIR", type=Path)
-    parser.add_argument("meeting", type=Path, help="folder that the ranks meet in")
-    parser.add_argument("count", type=int, help="ranks")
-    parser.add_argument("device", choices=("cpu", "cuda"))
-    parser.add_argument("rank", type=int, help="this one's")
-    asked = parser.parse_args(arguments)
-    threading.Thread(target=_end_with_input, args=(asked.meeting,), daemon=True).start()
-    try:
-        _take_part(asked.folder, asked.meeting, asked.rank, asked.count, asked.device)
-    except BaseException as error:
-        return _tell(error, asked.meeting / f"failed-{asked.rank}.json")
-    return 0
-
-
-def _end_with_input(meeting: Path) -> None:
-    """The worker holds the other end and writes nothing: when it is closed, the worker is gone."""
-    os.read(sys.stdin.fileno(), 1)  # unbuffered: a lock on a buffer would spoil an ordinary end
-    shutil.rmtree(meeting, ignore_errors=True)
-    os._exit(RunFailed.exit_code)
-
-
-def _take_part(path: Path, meeting: Path, rank: int, count: int, device: str) -> None:
-    from vlbench.running.execute import Run
-    from vlbench.running.folder import RunFolder
-    from vlbench.running.progress import Progress
-    from vlbench.running.spec import RunSpec
-
-    spec, folder = RunSpec.read(path / "spec.json"), RunFolder(path)
-    (meeting / f"here-{rank}").touch()
-    with _group(meeting, rank, count, device):
-        Run(spec, folder, folder.attempts(), Progress(None, is_shown=False)).execute()
-
-
-def _tell(error: BaseException, file: Path) -> int:
-    """Leave the reason for the main rank; the exit code."""
-    from vlbench.files import write_atomically
-    from vlbench.worker import explained
-
-    code, status, text = explained(error, file)
-    is_memory = status == "out-of-memory"
-    told = {"is_memory": is_memory, "text": f"failed: {error if is_memory else text}"}
-    with suppress(OSError):  # the worker may have ended, and the folder with it
-        write_atomically(file, json.dumps(told))
-    return code
-
-
-if __name__ == "__main__":
-    guard_streams(has_answer=False)
-    sys.exit(main(sys.argv[1:]))

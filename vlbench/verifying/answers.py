@@ -13,8 +13,7 @@ from vlbench.data.example import Example
 from vlbench.errors import DataError, MissingError, RunFailed, VlbenchError
 from vlbench.metrics import METRICS
 from vlbench.metrics.scored import Scored
-from vlbench.running.record import references
-from vlbench.running.scoring import score
+from vlbench.running.result import references, score
 from vlbench.verifying.findings import Findings
 from vlbench.verifying.ground import TaskGround
 from vlbench.verifying.stored import Row, read_answers

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from vlbench.errors import DataError
-from vlbench.running.keeper import CURVE_STEPS
+from vlbench.running.callbacks import CURVE_STEPS
 from vlbench.running.spec import RunSpec
 from vlbench.training.optimiser import linear_schedule
 from vlbench.training.order import task_order

@@ -17,8 +17,8 @@ from vlbench.data.example import Example
 from vlbench.data.prepared import PreparedTask, prepare
 from vlbench.errors import VlbenchError
 from vlbench.metrics.scored import Scored
-from vlbench.running.inputs import data_root, features_read, wanted_features
-from vlbench.running.scoring import majority_scored
+from vlbench.running.plan import data_root, features_read, wanted_features
+from vlbench.running.result import majority_scored
 from vlbench.running.spec import RunSpec
 from vlbench.verifying.trust import refusal
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vlbench.errors import DataError, UsageError
-from vlbench.hints import results_option
-from vlbench.out import check_out, write_out
+from vlbench.files import check_out, write_out
 from vlbench.running.sums import NAME, RESULT, WEIGHTS, hash_of, read_sums, sealed_files
+from vlbench.text import results_option
 
 LOGS = ("status.json", "attempts.jsonl", "log.txt")
 """How a run went: with names of hosts and folders, so only on request."""

@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vlbench.cards.task import TaskCard
-from vlbench.running.record import count_cells
-from vlbench.running.scoring import Value, values
+from vlbench.running.result import Value, count_cells, values
 from vlbench.running.spec import RunSpec
 from vlbench.running.sums import RESULT
 from vlbench.verifying.answers import Answered

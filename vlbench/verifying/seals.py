@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from vlbench.errors import DataError
-from vlbench.hints import results_option
 from vlbench.running.spec import RunSpec
 from vlbench.running.sums import NAME, WEIGHTS, hash_of, read_sums, sealed_files, strange_files
+from vlbench.text import results_option
 from vlbench.verifying.findings import Findings
 
 NO_SUMS = "a run that is done has them: somebody took them away, or its vlbench wrote none; "

@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.running.launchers.toys import Quiet, make, toy_specs, use_toys
-from vlbench.running.claim import Claim
 from vlbench.running.folder import RunFolder
 from vlbench.running.launchers import Outcome, Resources, find_launcher, launch, outcome_of
-from vlbench.running.launchers.local import LocalLauncher
+from vlbench.running.launchers.local import LocalLauncher, find_slots, occupy
 from vlbench.running.launchers.process import WorkerProcess
-from vlbench.running.launchers.slots import find_slots, occupy
+from vlbench.running.lock import Lock
 
 
 @pytest.fixture(autouse=True)
@@ -218,7 +217,7 @@ def test_what_others_failed_is_told_and_what_they_left_is_taken_over(
     folder = make(tmp_path, toy_specs(1)[0], "")
 
     def other() -> None:
-        with Claim(folder.path).held("elsewhere"):
+        with Lock(folder.path).acquire("elsewhere"):
             began.set()
             time.sleep(0.6)
             folder.note_attempt(1, "began")

@@ -9,7 +9,7 @@ import pytest
 
 from vlbench.errors import MissingError, UsageError
 from vlbench.running.launchers import Resources
-from vlbench.running.launchers.slots import computing_device, find_slots, occupy
+from vlbench.running.launchers.local import computing_device, find_slots, occupy
 
 
 @pytest.fixture(autouse=True)
@@ -94,8 +94,8 @@ def test_without_locks_heartbeats_keep_a_gpu_to_one_command(
 
     monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path))
     monkeypatch.setenv("VLBENCH_FAKE_GPUS", "1")
-    monkeypatch.setattr("vlbench.running.claim.fcntl.flock", no_locks)
-    monkeypatch.setattr("vlbench.running.claim.POLL_SECONDS", 0.02)
+    monkeypatch.setattr("vlbench.running.lock.fcntl.flock", no_locks)
+    monkeypatch.setattr("vlbench.running.lock.POLL_SECONDS", 0.02)
     (slot,) = find_slots(Resources())
     held = occupy(slot)
     assert held

@@ -109,7 +109,7 @@ def test_only_what_is_not_done_and_not_queued_is_submitted(
     queued.job_file.write_text(json.dumps({"launcher": "slurm", "job": "5_1", "attempts": 0}))
     lost.job_file.write_text(json.dumps({"launcher": "slurm", "job": "5_2", "attempts": 0}))
     cluster.answer("squeue", "5_1|PENDING|Resources\n5_9|RUNNING|None")
-    with held.claim.held("GPU 0"):
+    with held.lock.acquire("GPU 0"):
         view = detached(results, 4)
     assert len(cluster.asked("sbatch")) == 1
     assert "--array" not in cluster.script
@@ -256,7 +256,7 @@ def test_a_run_that_another_command_left_gets_a_job(
     (folder,) = folders(results, 1)
     folder.create(toy_specs(1)[0])
     folder.job_file.write_text(json.dumps({"launcher": "slurm", "job": "5", "attempts": 0}))
-    hold = folder.claim.held("GPU 0")
+    hold = folder.lock.acquire("GPU 0")
     hold.__enter__()
     leave = lambda: hold.__exit__(None, None, None)  # noqa: E731
     view = Watching(lambda: None, leave, lambda: None, lambda: do(folder), lambda: None)

@@ -98,7 +98,7 @@ def signalled(folder: RunFolder, number: int) -> None:
         deadline = time.monotonic() + 20
         while folder.status().get("status") != "running" and time.monotonic() < deadline:
             time.sleep(0.02)
-        os.kill(folder.claim.holder()["pid"], number)
+        os.kill(folder.lock.holder()["pid"], number)
         os.kill(os.getpid(), number)
 
     threading.Thread(target=send, daemon=True).start()
@@ -223,7 +223,7 @@ def test_a_worker_that_cannot_begin_is_no_longer_queued(
 
 def test_a_run_that_another_process_has_is_left_alone(cluster: FakeSlurm, tmp_path: Path) -> None:
     folder = queued(tmp_path, "")
-    with folder.claim.held("GPU 0"):
+    with folder.lock.acquire("GPU 0"):
         assert RunJob(folder.path)() == 75
     assert not folder.attempts_file.exists()
 

@@ -11,7 +11,7 @@ from tests.running.launchers.slurm_commands import FakeSlurm, fake_slurm
 from tests.running.launchers.toys import toy_specs
 from vlbench.errors import MissingError
 from vlbench.running.folder import RunFolder
-from vlbench.running.launchers.slurm_queue import cancel_job, look
+from vlbench.running.launchers.slurm_job import cancel_job, look
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from vlbench.config import SlurmSettings
 from vlbench.errors import MissingError, UsageError
 from vlbench.running.launchers import Resources
-from vlbench.running.launchers.slurm_request import (
+from vlbench.running.launchers.slurm import (
     check_resources,
     computing_device,
     environment,

@@ -15,11 +15,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vlbench.cache import cache_folder, writing_cache
 from vlbench.data.stores.base import Array
 from vlbench.data.stores.foreign import NAMED, ForeignStore, checked
 from vlbench.errors import DataError
-from vlbench.files import write_atomically
+from vlbench.files import cache_folder, write_atomically, writing_cache
 
 SUFFIX = ".parquet"
 ID_COLUMNS = ("id", "image_id", "img_id")

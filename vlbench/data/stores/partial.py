@@ -21,7 +21,7 @@ from vlbench.data.stores.npz import Npz
 from vlbench.data.stores.own import FeatureStore
 from vlbench.errors import DataError, UsageError
 from vlbench.files import flush, write_atomically
-from vlbench.running.claim import Claim, HeldError
+from vlbench.running.lock import Lock, LockedError
 
 SCHEMA = "vlbench.partial/1"
 BEGUN, JOURNAL = "begun.json", "journal.jsonl"
@@ -116,9 +116,9 @@ class Partial(ABC):
         self.folder.mkdir(parents=True, exist_ok=True)
         self._held = ExitStack()
         try:
-            self._held.enter_context(Claim(self.folder).held())
+            self._held.enter_context(Lock(self.folder).acquire())
             self._begin()
-        except HeldError:
+        except LockedError:
             self.close()
             raise UsageError(f"{self.folder}: another process is at work on it.") from None
         except BaseException:

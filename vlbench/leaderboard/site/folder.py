@@ -10,8 +10,7 @@ import os
 from pathlib import Path, PurePosixPath
 
 from vlbench.errors import UsageError
-from vlbench.files import is_temporary, remove_dead, write_atomically
-from vlbench.out import writing
+from vlbench.files import is_temporary, remove_dead, write_atomically, writing
 
 MARKER = ".vlbench-site"
 

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vlbench import __version__
+from vlbench.files import writing
 from vlbench.leaderboard.marks import BELOW
 from vlbench.leaderboard.site.folder import SiteFolder
 from vlbench.leaderboard.site.index_page import make_table
@@ -21,7 +22,6 @@ from vlbench.leaderboard.site.published import published
 from vlbench.leaderboard.site.source import Source
 from vlbench.leaderboard.site.task_page import make_task
 from vlbench.leaderboard.summary import Board
-from vlbench.out import writing
 
 HERE = Path(__file__).resolve().parent
 STATIC = ("site.css", "site.js", "icon.svg")

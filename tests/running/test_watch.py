@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.running.test_spec import METHOD, SPEC
-from vlbench.running.bars import BarsView
 from vlbench.running.folder import RunFolder
-from vlbench.running.logs import is_step, without_time
 from vlbench.running.spec import RunSpec
-from vlbench.running.view import Names, PlainView, new_view
+from vlbench.running.watch import BarsView, Names, View, is_step, new_view, without_time
 
 OTHER = SPEC.model_copy(update={"seed": 1})
 TIME = "2026-11-23 08:40:00  "
@@ -24,7 +22,7 @@ class Plan:
 
     def __init__(self, total: int) -> None:
         self.stream = io.StringIO()
-        self.view = PlainView(total, self.stream)
+        self.view = View(total, self.stream)
 
     def new(self) -> list[str]:
         """The lines since it was last asked."""
@@ -125,8 +123,8 @@ def test_bars_are_for_terminals_that_can_move_their_cursor(
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    assert isinstance(new_view(2), PlainView)
+    assert isinstance(new_view(2), View)
     monkeypatch.setattr(sys, "stderr", Terminal())
     assert isinstance(new_view(2), BarsView)
     monkeypatch.setenv("TERM", "dumb")
-    assert isinstance(new_view(2), PlainView)
+    assert isinstance(new_view(2), View)

@@ -11,6 +11,9 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from shlex import quote
 from typing import Any
 
 HIDDEN = re.compile(
@@ -59,3 +62,28 @@ def _numbered(found: re.Match[str]) -> str:
 
 def _escaped(found: re.Match[str]) -> str:
     return json.dumps(found[0])[1:-1]
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def spoken(seconds: float) -> str:
+    """A duration as people say it: 8 s, 2 min 3 s, 5 h 20 min, 3 d 4 h."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+DEFAULT = Path("results")
+
+
+def results_option(folder: Path) -> str:
+    """The option that names a results folder, with a space in front; nothing for the default."""
+    return "" if folder == DEFAULT else f" --results {quote(str(folder))}"
