@@ -1,4 +1,4 @@
-"""`python -m vlbench.worker RUN_DIR`: does one run from its spec, the same everywhere."""
+"""`python -m vlbench.worker RUN_DIR`: do one run from its spec, or be one of its ranks."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ HELD = 75
 
 
 def main(arguments: list[str], has_signals: bool = False) -> int:
-    """Do the run; the exit code is the command line's. Signals are a process's own business."""
+    """Do the run and return its exit code; `has_signals` where the process is the worker's own."""
     from vlbench.process import with_defaults
     from vlbench.running.stopping import Stop, Stopped
 
-    asked = _parser().parse_args(arguments)
-    if asked.rank:
-        return _take_part(asked.folder, asked.rendezvous, asked.rank, asked.processes)
+    options = _parser().parse_args(arguments)
+    if options.rank:
+        return _take_part(options.folder, options.rendezvous, options.rank, options.processes)
     os.environ.update(with_defaults(dict(os.environ)))  # before torch is imported: it counts then
     stop = Stop()
     try:
         if has_signals:
             collect_rarely()
-            stop.on_signals("preempted" if asked.launched.startswith("slurm") else "cancelled")
-        if asked.launched:
+            stop.on_signals("preempted" if options.launched.startswith("slurm") else "cancelled")
+        if options.launched:
             stop.listen(sys.stdin.fileno())
-        return _work(asked.folder, asked.launched, asked.processes, stop)
+        return _work(options.folder, options.launched, options.processes, stop)
     except (KeyboardInterrupt, Stopped):
         return INTERRUPTED
     except (Exception, SystemExit) as error:
-        code, _, text = explained(error, asked.folder)
+        code, _, text = explained(error, options.folder)
         print(f"vlbench: {text}", file=sys.stderr)
         return code
 
@@ -80,7 +80,7 @@ def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
     spec = RunSpec.read(path / "spec.json")
     folder = RunFolder(path)
 
-    def beat(is_ours: bool) -> None:
+    def heartbeat(is_ours: bool) -> None:
         if folder.is_cancel_asked:
             stop.ask("cancelled")
         elif not is_ours:
@@ -90,7 +90,7 @@ def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
         print("another process does this run: waiting", file=sys.stderr)
 
     try:
-        with folder.lock.acquire(where, None if where else wait, beat):
+        with folder.lock.acquire(where, None if where else wait, heartbeat):
             if folder.is_done:
                 folder.settle()
                 return 0
@@ -102,7 +102,7 @@ def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
 
 
 def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop: Stop) -> int:
-    """One try at the run, on record whatever becomes of it."""
+    """Make one attempt at the run and record how it ended."""
     from vlbench.files import remove_leftovers
     from vlbench.running.lock import LockedError
     from vlbench.running.stopping import Stopped
@@ -126,9 +126,9 @@ def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop:
     except BaseException as error:
         is_told = stop.reason and not isinstance(error, VlbenchError | OSError)
         code, status, text = explained(Stopped(stop.reason) if is_told else error, folder.path)
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(ValueError):  # only a main thread has them
-            signal.signal(each, signal.SIG_IGN)  # what follows takes no time
+            signal.signal(number, signal.SIG_IGN)  # what follows takes no time
     if folder.lock.is_lost:
         raise LockedError
     if text and not where:

@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.running.test_bars import TRAINING
 from tests.running.test_spec import SPEC
-from tests.running.test_watch import made
+from tests.running.test_watch import TRAINING, made
 from vlbench.cli.app import app
 from vlbench.cli.status import fitting
 from vlbench.running.folder import RunFolder

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -18,11 +19,14 @@ from safetensors.torch import load_file
 
 from tests.running.builders import Bench, do, predictions, rows
 from vlbench.backbones import build_backbone
+from vlbench.cards.task import load_task
 from vlbench.columns import COLUMNS, result_schema
 from vlbench.data.batches import Batch
+from vlbench.data.example import Example
 from vlbench.data.readers import load_reader
 from vlbench.metrics import METRICS
 from vlbench.metrics.java import require_java
+from vlbench.metrics.scored import Scored
 from vlbench.running import callbacks, execute
 from vlbench.running.callbacks import Callbacks
 from vlbench.running.execute import load_adapter
@@ -441,3 +445,21 @@ def test_kept_answers_that_cannot_be_used_are_given_again(
     given, _ = execute._answered(run, run.tasks[0])
     assert set(given) == {example.id for example in run.tasks[0].test}
     assert f"{file}: cannot be used" in folder.log.read_text()
+
+
+def test_a_run_says_which_of_its_metrics_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    rows: list[Any] = []
+    scored = Scored({"cider": 0.0}, {"5": 0.0}, undefined={"cider": "needs two images"})
+    monkeypatch.setattr(execute, "score", lambda *_: scored)
+    run: Any = SimpleNamespace(
+        progress=SimpleNamespace(say=said.append), folder=SimpleNamespace(predictions=tmp_path)
+    )
+    example = Example("5", "", ("p",), {"a dog": 1.0}, {"captions": ["a dog"]})
+    task: Any = SimpleNamespace(card=load_task("coco"), train=[], test=[example])
+    stub: Any = SimpleNamespace(add=lambda *values: rows.extend(values[-1]))
+    execute._score(run, task, {"5": "a cat"}, 1.0, stub)
+    assert said == ["coco.cider: needs two images"]
+    assert [row.value for row in rows] == [0.0]  # stored as the official code has it

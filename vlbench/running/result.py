@@ -1,4 +1,4 @@
-"""Score a task's answers with its official metric, per question family too, beside the majority."""
+"""The result of a run: scores, predictions, trained tensors, the code and device behind them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,11 @@ from vlbench.techniques.freezing import trained_state
 from vlbench.text import now
 
 NO_MAJORITY = ("captions", "value-captions")
-"""Metrics of free text: there is no most frequent answer to compare with."""
+"""Metrics of free text, which has no most frequent answer."""
+REFERENCE_KEYS = ("answers", "answer", "label", "captions")
+"""Keys of official records for the reference answers."""
+EXTRAS = ("peft",)
+"""Libraries that compute in some runs only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +77,9 @@ def values(
     card: TaskCard, examples: Sequence[Example], scored: Scored, majority: Scored | None
 ) -> list[Value]:
     """Every metric over all examples, then the main one per family where it is a plain mean."""
-    main = card.main_metric
-    rows = [
-        Value(
-            name,
-            "",
-            value,
-            majority.metrics[name] if majority and name == main else None,
-            len(examples),
-        )
-        for name, value in scored.metrics.items()
-    ]
+    main, n = card.main_metric, len(examples)
+    baseline = {main: majority.metrics[main]} if majority else {}
+    rows = [Value(key, "", value, baseline.get(key), n) for key, value in scored.metrics.items()]
     if majority is None:
         return rows
     families: dict[str, list[str]] = defaultdict(list)
@@ -91,8 +87,7 @@ def values(
         if example.family:
             families[example.family].append(example.id)
     for family, ids in sorted(families.items()):
-        value = percent(scored.per_example[each] for each in ids)
-        floor = percent(majority.per_example[each] for each in ids)
+        value, floor = (percent(s.per_example[id_] for id_ in ids) for s in (scored, majority))
         rows.append(Value(main, family, value, floor, len(ids)))
     return rows
 
@@ -100,7 +95,7 @@ def values(
 def majority_scored(
     card: TaskCard, train: Sequence[Example], examples: Sequence[Example]
 ) -> Scored | None:
-    """What always giving a family's most frequent training answer scores; None for captions."""
+    """Score of always giving a family's most frequent training answer; None for captions."""
     if card.metric in NO_MAJORITY:
         return None
     counts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -108,14 +103,10 @@ def majority_scored(
         for answer, weight in example.targets.items():
             counts[example.family][answer] += weight  # type: ignore[assignment]
             counts[""][answer] += weight  # type: ignore[assignment]
-    best = {family: max(sorted(found), key=found.__getitem__) for family, found in counts.items()}
+    best = {family: max(sorted(words), key=words.__getitem__) for family, words in counts.items()}
     overall = best.get("", "")
     answers = {example.id: best.get(example.family, overall) for example in examples}
     return score(card, examples, answers)
-
-
-REFERENCE_KEYS = ("answers", "answer", "label", "captions")
-"""Where official records keep what is right."""
 
 
 def write_predictions(
@@ -133,26 +124,25 @@ def write_predictions(
             "score": [float(scored.per_example[e.id]) for e in examples],
         }
     )
-    write_atomically(file, parquet(table))
+    write_atomically(file, _parquet(table))
 
 
 def references(example: Example) -> str:
-    """What is right for an example, as JSON."""
-    found = next(
-        (example.annotation[key] for key in REFERENCE_KEYS if key in example.annotation), None
-    )
-    return json.dumps(found, ensure_ascii=False)
+    """The reference answers of an example, as JSON."""
+    record = example.annotation
+    answers = next((record[key] for key in REFERENCE_KEYS if key in record), None)
+    return json.dumps(answers, ensure_ascii=False)
 
 
-def parquet(table: pa.Table) -> bytes:
-    """The table as a Parquet file holds it."""
+def _parquet(table: pa.Table) -> bytes:
+    """The contents of a Parquet file with the table."""
     content = io.BytesIO()
     pq.write_table(table, content, compression="zstd", compression_level=15)
     return content.getvalue()
 
 
 def write_adapter(file: Path, model: AdaptedModel, spec: RunSpec) -> int:
-    """The trained tensors only, with the card they belong to; returns the bytes."""
+    """Write the trained tensors only, with the card they belong to; return the bytes."""
     belongs_to = {
         "method": spec.method.model_dump(mode="json"),
         "backbone": spec.backbone,
@@ -166,7 +156,7 @@ def write_adapter(file: Path, model: AdaptedModel, spec: RunSpec) -> int:
 
 
 class Rows:
-    """Collects the rows of a run's `result.parquet`; what all of them share is said once."""
+    """The rows of a run's `result.parquet`; `shared` stands in all of them."""
 
     def __init__(self, spec: RunSpec, attempt: int, model: AdaptedModel, **shared: Any) -> None:
         self._spec = spec
@@ -183,7 +173,7 @@ class Rows:
     def add(
         self, task: str, main: str, split: str, seconds: float, values: Sequence[Value]
     ) -> None:
-        """The values of one task and split."""
+        """Add the values of one task and split."""
         for value in values:
             self._rows.append(
                 {
@@ -202,15 +192,15 @@ class Rows:
             )
 
     def write(self, file: Path, **measured: Any) -> None:
-        """Write the table, with what was measured at the very end; before it, all files' sums."""
+        """Write the checksums of all files, then the table with what was measured at the end."""
         rows = [{**row, **measured} for row in self._rows]
-        content = parquet(pa.Table.from_pylist(rows, schema=result_schema()))
+        content = _parquet(pa.Table.from_pylist(rows, schema=result_schema()))
         write_sums(file.parent, {file.name: content})
         write_atomically(file, content)
 
 
 def count_cells(counts: Counts) -> dict[str, Any]:
-    """What all rows of a run say of its model's size."""
+    """The columns about the model's size."""
     return {
         "trainable_parameters": counts.trainable,
         "total_parameters": counts.total,
@@ -219,57 +209,51 @@ def count_cells(counts: Counts) -> dict[str, Any]:
     }
 
 
-EXTRAS = ("peft",)
-"""What computes in some runs only."""
-
-
 def code_version() -> str:
     """vlbench's version, with the commit and a dirty mark where it runs from a checkout."""
     checkout = Path(__file__).resolve().parents[2]
     if not (checkout / ".git").exists():
         return __version__
+    git = ["git", "-C", str(checkout)]
     try:
-        commit = _git(checkout, "rev-parse", "--short=12", "HEAD")
-        dirty = "+dirty" if _git(checkout, "status", "--porcelain", "--", "vlbench") else ""
+        commit, changes = (
+            subprocess.run(
+                [*git, *words], capture_output=True, text=True, check=True, timeout=30
+            ).stdout.strip()
+            for words in (
+                ("rev-parse", "--short=12", "HEAD"),
+                ("status", "--porcelain", "--", "vlbench"),
+            )
+        )
     except (OSError, subprocess.SubprocessError):
         return __version__
-    return f"{__version__} {commit}{dirty}"
-
-
-def _git(folder: Path, *words: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=30
-    )
-    return done.stdout.strip()
+    return f"{__version__} {commit}{'+dirty' if changes else ''}"
 
 
 def versions() -> str:
-    """Versions of what computes, as JSON, with the number of threads."""
+    """Versions of the libraries that compute, as JSON, with the number of threads."""
     computing = ("torch", "transformers", "accelerate", "numpy")
     used = [name for name in EXTRAS if name in sys.modules]
-    found = {name: version(name) for name in (*computing, *used)}
+    libraries = {name: version(name) for name in (*computing, *used)}
     threads = torch.get_num_threads()
-    return json.dumps({"python": platform.python_version(), **found, "threads": threads})
+    return json.dumps({"python": platform.python_version(), **libraries, "threads": threads})
 
 
 def device_name(device: torch.device) -> str:
-    """The device as people know it."""
+    """`cuda: NVIDIA A100`, or `cpu:` with the processor's name."""
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
-    return f"{device.type}: {_processor()}"
-
-
-def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+        return f"{device.type}: {platform.processor() or platform.machine()}"
+    names = [line for line in text.splitlines() if line.startswith("model name")]
+    name = names[0].partition(":")[2].strip() if names else platform.machine()
+    return f"{device.type}: {name}"
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Most memory this process held: of the device on a GPU, resident on CPU."""
+    """Peak memory of this process: device memory on a GPU, resident set on CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

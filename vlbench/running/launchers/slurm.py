@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import re
 import shlex
 import signal
 import sys
@@ -34,9 +33,7 @@ from vlbench.running.spec import RunSpec
 from vlbench.text import printable, results_option
 
 if TYPE_CHECKING:
-    from vlbench.running.launchers import Resources
     from vlbench.running.watch import View
-
 
 TICK_SECONDS = 0.25
 LOOK_SECONDS = 1.0
@@ -45,6 +42,10 @@ QUEUE_SECONDS = 15.0
 """Between questions to squeue, which a whole cluster asks."""
 LOST_SECONDS = 75.0
 """A run whose job is gone for so long is lost; shared folders may show its end only after 60 s."""
+SIGNAL_SLACK_SECONDS = 60
+"""Slurm may warn a job so much earlier than it was asked to."""
+PYTHON = f"{shlex.quote(sys.executable)} -P"
+"""How jobs start Python: without the current folder on its path."""
 
 
 class Job:
@@ -70,14 +71,14 @@ class SlurmLauncher:
 
     @property
     def device(self) -> str:
-        """What its workers compute on: cuda, or cpu."""
+        """The device of its workers: cuda or cpu."""
         return computing_device(self.resources.devices, self.resources.slurm.gpus_per_node)
 
     def dry_run(self, specs: Sequence[RunSpec], results: Path) -> str:
         """The script for sbatch and which run each task of its array does."""
         require_submitit()
-        found = [(spec, RunFolder.of(results, spec)) for spec in specs]
-        to_do = [each for each in found if each[1].state not in ("done", "running", "queued")]
+        runs = [(spec, RunFolder.of(results, spec)) for spec in specs]
+        to_do = [run for run in runs if run[1].state not in ("done", "running", "queued")]
         if not to_do:
             return "# nothing to submit: every run is done, at work or queued"
         asked = self._asked([spec for spec, _ in to_do])
@@ -104,7 +105,9 @@ class SlurmLauncher:
                 self.open.append(Job(spec, folder))
         self._submit(self.open)
         if self.resources.detach:
-            return [self._outcome(spec) for spec in specs]
+            for job in self.open:
+                self.outcomes[job.spec.key] = Outcome(job.spec, job.folder, "queued", 0)
+            return [self.outcomes[spec.key] for spec in specs]
         try:
             self._follow()
         except KeyboardInterrupt:
@@ -218,11 +221,10 @@ class SlurmLauncher:
 
     def _lost(self, job: Job, state: str) -> Outcome:
         """A run whose job ended, or was ended, without a result or an error that is final."""
-        said = (
-            str(job.folder.status().get("error", "")) if state in ("preempted", "stopped") else ""
-        )
-        text = f"{said or state}; Slurm job {job.name} is gone from the queue"
-        if state in ("planned", "queued"):
+        if state in ("preempted", "stopped"):
+            reason = str(job.folder.status().get("error", "")) or state
+            text = f"{reason}; Slurm job {job.name} is gone from the queue"
+        else:
             text = (
                 f"Slurm job {job.name} is gone from the queue and no worker began: somebody "
                 f"cancelled it, or the node does not see {job.folder.path.absolute()}, or it "
@@ -244,13 +246,6 @@ class SlurmLauncher:
         self.outcomes[job.spec.key] = outcome
         self.view.ended(job.spec, job.folder, outcome.told)
 
-    def _outcome(self, spec: RunSpec) -> Outcome:
-        """How a run stands that is not waited for."""
-        if spec.key in self.outcomes:
-            return self.outcomes[spec.key]
-        folder = RunFolder.of(self.results, spec)
-        return Outcome(spec, folder, "queued", 0)
-
     def _say_once(self, text: str) -> None:
         if text not in self.told:
             self.view.say(text)
@@ -270,12 +265,6 @@ def _home(results: Path) -> Path:
 
 def _runs(count: int) -> str:
     return "1 run" if count == 1 else f"{count} runs"
-
-
-SIGNAL_SLACK_SECONDS = 60
-"""Slurm may warn a job so much earlier than it was asked to."""
-PYTHON = f"{shlex.quote(sys.executable)} -P"
-"""How jobs start Python: without the current folder on its path."""
 
 
 def computing_device(devices: str, gpus_per_node: int | None) -> str:
@@ -317,14 +306,15 @@ def minutes_of(resources: Resources) -> int | None:
 
 
 def request(resources: Resources, is_on_gpus: bool) -> dict[str, Any]:
-    """The same as submitit's parameters."""
+    """The parameters of submitit for these jobs."""
     settings = resources.slurm
     more: dict[str, Any] = {"requeue": True}
     if settings.memory_gb is not None:
         more["mem"] = f"{math.ceil(1024 * settings.memory_gb)}M"
-    more |= {_parameter(name): each for name, each in settings.extra.items()}
+    for name, value in settings.extra.items():  # spelt as submitit does, to replace our own
+        more[name if name == "open-mode" else name.removeprefix("--").replace("-", "_")] = value
     cpus = settings.cpus_per_task
-    asked = {
+    options = {
         "partition": settings.partition,
         "account": settings.account,
         "qos": settings.qos,
@@ -335,21 +325,22 @@ def request(resources: Resources, is_on_gpus: bool) -> dict[str, Any]:
         "srun_args": None if cpus is None else [f"--cpus-per-task={cpus}"],  # no longer inherited
     }
     return {
-        **{name: each for name, each in asked.items() if each is not None},
+        **{name: value for name, value in options.items() if value is not None},
         "job_name": "vlbench",
         "wckey": None,
         "time": minutes_of(resources),
         "signal_delay_s": settings.signal_seconds,
         "array_parallelism": settings.array_parallelism,
-        "additional_parameters": {name: each for name, each in more.items() if each is not False},
+        "additional_parameters": {
+            name: value for name, value in more.items() if value is not False
+        },
     }
 
 
 def in_words(asked: Mapping[str, Any]) -> str:
-    """What a refused request asked for, as the script has it."""
+    """The options of a refused request, as the script has them."""
     own = ("partition", "account", "qos", "constraint", "time", "cpus_per_task", "gpus_per_node")
-    more = asked["additional_parameters"]
-    table = {**{name: asked.get(name) for name in own}, **more}
+    table = {**{name: asked.get(name) for name in own}, **asked["additional_parameters"]}
     return ", ".join(
         f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
         for name, value in table.items()
@@ -377,8 +368,8 @@ def environment(asked: Mapping[str, Any], given: Mapping[str, str]) -> dict[str,
     spoken_for |= {"MEM_PER_NODE"} if "MEM" in spoken_for else set()
     spoken_for |= {"ARRAY_INX", "OUTPUT", "ERROR", "OPEN_MODE", "SIGNAL", "NO_REQUEUE"}
     dropped = {f"SBATCH_{name}" for name in spoken_for - {"TIME"}}
-    found = outside_of_jobs(given)
-    return {name: value for name, value in found.items() if name not in dropped}
+    kept = outside_of_jobs(given)
+    return {name: value for name, value in kept.items() if name not in dropped}
 
 
 def _gpus(resources: Resources, is_on_gpus: bool) -> int | None:
@@ -390,11 +381,6 @@ def _gpus(resources: Resources, is_on_gpus: bool) -> int | None:
             f"vlbench.toml is {said}."
         )
     return (needed if said is None else said) or None
-
-
-def _parameter(name: str) -> str:
-    """An option of sbatch as submitit spells it, so that it takes the place of ours."""
-    return name if name == "open-mode" else re.sub("-", "_", name.removeprefix("--"))
 
 
 def is_on_gpus(resources: Resources, devices: Sequence[str]) -> bool:

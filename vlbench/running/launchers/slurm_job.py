@@ -1,4 +1,4 @@
-"""What a job of Slurm does: one run, by a worker of its own.
+"""A job of Slurm: it does one run, by a worker of its own; and what the queue says of it.
 
 It takes the warning that Slurm sends before the time limit, and before another job takes the place,
 from submitit: submitit's way writes the pickle anew, counts time limits and needs to know them, and
@@ -37,6 +37,32 @@ IDLE_ATTEMPTS = 3
 IDLE_MINUTES = 20.0
 """What counts as time enough where the time limit is the cluster's; else half of the limit."""
 REQUEUE_SECONDS = 60
+COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
+TIMEOUT_SECONDS = 60
+GONE = "Invalid job id"
+"""What squeue says when it is asked for one job that it no longer knows."""
+NEVER = {
+    "PartitionTimeLimit": "the time limit is above the partition's: time_minutes",
+    "PartitionNodeLimit": "the partition is too small for it: partition, gpus_per_node",
+    "PartitionDown": "the partition takes no jobs: partition",
+    "PartitionInactive": "the partition takes no jobs: partition",
+    "ReqNodeNotAvail": "the node it needs is not available: partition, constraint",
+    "BadConstraints": "no node has what it asks for: constraint, memory_gb, gpus_per_node",
+    "InvalidAccount": "the account is not known: account",
+    "InvalidQOS": "the quality of service is not known: qos",
+    "AccountNotAllowed": "the partition is not for this account: account, partition",
+    "QOSNotAllowed": "the partition is not for this quality of service: qos, partition",
+    "JobHeldUser": "it is held: scontrol release lets it go",
+    "JobHeldAdmin": "it is held by an administrator",
+    "JobHoldMaxRequeue": "it was requeued too often, and is held: scontrol release lets it go",
+    "launch failed requeued held": "its node could not start it: scontrol release tries again",
+    "DependencyNeverSatisfied": "what it depends on failed: extra",
+}
+"""Reasons of squeue for which a job waits until somebody does something; what that could be."""
+OPEN = ("planned", "queued", "preempted", "stopped")
+"""States in which a run needs a job to go on."""
+KEPT = ("SLURM_CONF", "SLURM_JWT")
+"""How to reach Slurm; every other SLURM_ variable is of a job that this process is in."""
 
 
 class RunJob:
@@ -161,34 +187,6 @@ def _held_back(number: signal.Signals) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
-TIMEOUT_SECONDS = 60
-GONE = "Invalid job id"
-"""What squeue says when it is asked for one job that it no longer knows."""
-NEVER = {
-    "PartitionTimeLimit": "the time limit is above the partition's: time_minutes",
-    "PartitionNodeLimit": "the partition is too small for it: partition, gpus_per_node",
-    "PartitionDown": "the partition takes no jobs: partition",
-    "PartitionInactive": "the partition takes no jobs: partition",
-    "ReqNodeNotAvail": "the node it needs is not available: partition, constraint",
-    "BadConstraints": "no node has what it asks for: constraint, memory_gb, gpus_per_node",
-    "InvalidAccount": "the account is not known: account",
-    "InvalidQOS": "the quality of service is not known: qos",
-    "AccountNotAllowed": "the partition is not for this account: account, partition",
-    "QOSNotAllowed": "the partition is not for this quality of service: qos, partition",
-    "JobHeldUser": "it is held: scontrol release lets it go",
-    "JobHeldAdmin": "it is held by an administrator",
-    "JobHoldMaxRequeue": "it was requeued too often, and is held: scontrol release lets it go",
-    "launch failed requeued held": "its node could not start it: scontrol release tries again",
-    "DependencyNeverSatisfied": "what it depends on failed: extra",
-}
-"""Reasons of squeue for which a job waits until somebody does something; what that could be."""
-OPEN = ("planned", "queued", "preempted", "stopped")
-"""States in which a run needs a job to go on."""
-KEPT = ("SLURM_CONF", "SLURM_JWT")
-"""How to reach Slurm; every other SLURM_ variable is of a job that this process is in."""
-
-
 @dataclass(frozen=True, slots=True)
 class Queued:
     """A job that Slurm still has."""
@@ -217,7 +215,7 @@ def require_slurm() -> None:
 
 
 def require_submitit() -> None:
-    """It is installed, or the message says how."""
+    """Refuse to go on without submitit, with how to install it."""
     try:
         import submitit  # noqa: F401
     except ImportError:
