@@ -1,4 +1,7 @@
-"""Files that appear complete or not at all: written beside, flushed to the disk, then renamed."""
+"""Files that appear complete or not at all, `--out` files, and the cache folder.
+
+Written beside, flushed to the disk, then renamed.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,9 @@ TEMPORARY = re.compile(r"\..+\.(\d+)-([0-9a-f]{6})[0-9a-f]{4}\.tmp")
 """A temporary name: the process that writes it, its machine, and four random digits."""
 FORGOTTEN_SECONDS = 86_400.0
 """What another machine left is taken away when nothing was written to it for so long."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+DESCRIPTORS = re.compile("/proc/[^/]+/fd")
+"""Folders that hold open files under their numbers."""
 _guards: ContextVar[Mapping[Path, Callable[[], None]]] = ContextVar(
     "guards", default=MappingProxyType({})
 )
@@ -257,11 +263,6 @@ def cache_place() -> tuple[Path, str]:
     if os.path.isabs(home):  # the XDG standard: a relative path counts as unset
         return Path(home) / "vlbench", "XDG_CACHE_HOME"
     return Path.home() / ".cache" / "vlbench", "built-in"
-
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
-DESCRIPTORS = re.compile("/proc/[^/]+/fd")
-"""Folders that hold open files under their numbers."""
 
 
 def write_out(path: Path, content: Content, option: str = "--out") -> None:

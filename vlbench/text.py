@@ -1,8 +1,8 @@
-"""Text from outside as it may be shown: what is hidden in it stands there by number, `[U+001B]`.
+"""Text for people: outside names made printable, times, durations, options to type.
 
 Names in results, cards and logs come from anybody. Control characters in them could move a
 terminal's cursor, signs of writing direction turn the rest of a line round, and most of them may
-stand in no XML. What is shown this way is still told apart from other names.
+stand in no XML: they are shown by number, `[U+001B]`, so that names stay distinct.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HIDDEN = re.compile(
 
 def printable(text: str) -> str:
     """The text in one line, nothing of it hidden."""
-    return HIDDEN.sub(_numbered, text)
+    return HIDDEN.sub(lambda sign: by_number(sign[0]), text)
 
 
 def printable_lines(text: str) -> str:
@@ -43,7 +43,9 @@ def printable_json(document: Mapping[str, Any]) -> str:
     Not-a-number has no place in JSON and is refused.
     """
     text = json.dumps(document, indent=2, ensure_ascii=not is_unicode(), allow_nan=False)
-    return "\n".join(HIDDEN.sub(_escaped, line) for line in text.split("\n"))
+    return "\n".join(
+        HIDDEN.sub(lambda match: json.dumps(match[0])[1:-1], line) for line in text.split("\n")
+    )
 
 
 def is_unicode() -> bool:
@@ -56,20 +58,12 @@ def by_number(sign: str) -> str:
     return f"[U+{ord(sign):04X}]"
 
 
-def _numbered(found: re.Match[str]) -> str:
-    return by_number(found[0])
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return json.dumps(found[0])[1:-1]
-
-
 def now() -> str:
     """The time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def spoken(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A duration as people say it: 8 s, 2 min 3 s, 5 h 20 min, 3 d 4 h."""
     whole = round(seconds)
     if whole < 60:
@@ -81,9 +75,6 @@ def spoken(seconds: float) -> str:
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
 
 
-DEFAULT = Path("results")
-
-
 def results_option(folder: Path) -> str:
     """The option that names a results folder, with a space in front; nothing for the default."""
-    return "" if folder == DEFAULT else f" --results {quote(str(folder))}"
+    return "" if folder == Path("results") else f" --results {quote(str(folder))}"

@@ -13,7 +13,7 @@ from vlbench.cli.config import refuse_outside_code
 from vlbench.cli.output import end_left_out, note, print_json, print_table, say
 from vlbench.cli.run import Devices, Jobs, Launcher, Processes, resources_of
 from vlbench.cli.selectors import select
-from vlbench.text import spoken
+from vlbench.text import format_duration
 
 if TYPE_CHECKING:
     from vlbench.errors import DataError
@@ -125,11 +125,11 @@ def _item(cell: Cell, estimate: Estimate | None) -> dict[str, Any]:
 
 def _row(cell: Cell, estimate: Estimate | None) -> list[str]:
     spec = cell.spec
-    run = ", ".join([spec.method.name, *spec.departures, f"seed {spec.seed}"])
+    run = ", ".join([spec.method.name, *spec.overrides, f"seed {spec.seed}"])
     time = memory = ""
     if estimate is not None:
         about = "~" if estimate.is_rough else ""
-        time = about + spoken(estimate.seconds)
+        time = about + format_duration(estimate.seconds)
         memory = f"{about}{estimate.peak_memory_bytes / 1e9:.2f} GB"
     return [run, cell.state, spec.key, time, memory, cell.reason]
 
@@ -150,7 +150,7 @@ def _summary(
     to_do = sum(cell.state != "done" for cell in cells)
     lines = [f"{counted([cell.state for cell in cells])}."]
     if known:
-        left = spoken(total_seconds([each.seconds for each in known], slots))
+        left = format_duration(total_seconds([each.seconds for each in known], slots))
         of = f"{to_do} runs" if len(known) == to_do else f"{len(known)} of {to_do} runs"
         lines.append(
             f"About {left} for {of}, {slots} at once, by what training and testing took in "

@@ -34,6 +34,8 @@ AS_IF_ABSENT = (
 )
 STATUS_SECONDS = 1.0
 """A running worker says how far it is at most this often."""
+MOST = 20
+"""So many runs are listed where several are meant."""
 
 
 class RunFolder:
@@ -266,10 +268,6 @@ def list_runs(results: Path) -> tuple[list[dict[str, Any]], list[DataError]]:
         raise NothingToReport(f"{results}: no runs here (looked for runs/*/spec.json).")
     order = ("suite", "backbone", "edition", "scope", "method", "settings", "seed", "key")
     return sorted(items, key=lambda item: [item[name] for name in order]), faults
-
-
-MOST = 20
-"""So many runs are listed where several are meant."""
 
 
 def find_run(results: Path, text: str) -> RunFolder:

@@ -221,7 +221,7 @@ class Estimates:
     def of(self, spec: RunSpec) -> Estimate | None:
         """Median of runs of the same method and settings; else, roughly, of all on the data."""
         runs = self._runs.get((spec.suite, spec.backbone, spec.edition, spec.limit), [])
-        own = (spec.method.name, ",".join(spec.departures))
+        own = (spec.method.name, ",".join(spec.overrides))
         same = [run for run in runs if (run["method"], run["settings"]) == own]
         chosen = same or runs
         if not chosen:

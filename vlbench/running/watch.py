@@ -22,7 +22,7 @@ from vlbench.files import require_writable
 from vlbench.running.folder import RunFolder
 from vlbench.running.spec import RunSpec
 from vlbench.running.state import place
-from vlbench.text import spoken
+from vlbench.text import format_duration
 
 if TYPE_CHECKING:
     from vlbench.training.trainer import Step
@@ -202,7 +202,7 @@ def told(status: Mapping[str, Any]) -> dict[str, str]:
     for name, key, spell in (
         ("loss", "loss", "{:.3f}".format),
         ("rate", "examples_per_second", "{:,.0f}".format),
-        ("left", "seconds_left", spoken),
+        ("left", "seconds_left", format_duration),
     ):
         if status.get(key) is not None:
             texts[name] = spell(status[key])

@@ -25,7 +25,7 @@ from vlbench.running.lock import Lock, LockedError, Watch
 from vlbench.running.spec import RunSpec
 from vlbench.running.state import place
 from vlbench.running.watch import Tail, without_time
-from vlbench.text import spoken
+from vlbench.text import format_duration
 from vlbench.worker import HELD
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class LocalLauncher:
         if job in self.pending:
             self.pending.remove(job)
         self.outcomes[job.spec.key] = outcome
-        took = "" if seconds is None or outcome.exit_code else f" in {spoken(seconds)}"
+        took = "" if seconds is None or outcome.exit_code else f" in {format_duration(seconds)}"
         self.view.ended(job.spec, job.folder, outcome.told + took)
 
     def _cancelled(self, job: Job) -> Outcome:

@@ -28,7 +28,7 @@ from vlbench.running.launchers.local import note_killed
 from vlbench.running.launchers.process import WorkerProcess
 from vlbench.running.lock import LockedError
 from vlbench.running.watch import Progress
-from vlbench.text import now, spoken
+from vlbench.text import format_duration, now
 from vlbench.worker import HELD
 
 POLL_SECONDS = 0.1
@@ -124,9 +124,10 @@ class RunJob:
         idle = int(folder.job().get("idle", 0))
         idle = (idle + 1 if seconds >= enough else idle) if is_idle else 0
         if idle >= IDLE_ATTEMPTS:
+            last = format_duration(seconds)
             text = (
-                f"timeout: {IDLE_ATTEMPTS} attempts, the last of {spoken(seconds)}, kept nothing "
-                "new: it needs a longer time limit (time_minutes in [slurm] of vlbench.toml)"
+                f"timeout: {IDLE_ATTEMPTS} attempts, the last of {last}, kept nothing new: "
+                "it needs a longer time limit (time_minutes in [slurm] of vlbench.toml)"
             )
             Progress(folder.log, is_shown=False).log(text)
             forget_job(folder, "timeout", text, RunFailed.exit_code)
