@@ -31,7 +31,7 @@ LAUNCHER = {
 WORKER = {
     "vlbench.running.run:Run.__init__": "building the model",
     "vlbench.running.run:Run.prepare": "building the model",
-    "vlbench.running.plan:read_inputs": "reading and hashing data",
+    "vlbench.running.run:read_inputs": "reading and hashing data",
     "vlbench.running.execute:frozen_checksum": "checksums of frozen tensors",
     "vlbench.training.trainer:Trainer.train": "training loop",
     "vlbench.training.trainer:Trainer.step": "steps",

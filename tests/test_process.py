@@ -148,7 +148,7 @@ def test_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_make_bench_measures_with_threads_that_wait_as_those_of_workers() -> None:
-    makefile = Path(__file__).parents[2] / "Makefile"
+    makefile = Path(__file__).parents[1] / "Makefile"
     assert f"bench: export GOMP_SPINCOUNT ?= {SPINS}\n" in makefile.read_text(encoding="utf-8")
 
 

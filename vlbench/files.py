@@ -333,7 +333,7 @@ def _nearest_folder(path: Path) -> Path:
 def _refused(path: Path, option: str, error: OSError) -> VlbenchError:
     file = next((folder for folder in path.parents if os.path.isfile(folder)), None)
     why = f"{file} is a file, no folder" if file else error.strerror or str(error)
-    told = f"{option} {path}: Cannot be written: {why}."
+    message = f"{option} {path}: Cannot be written: {why}."
     if error.errno in FULL:
-        return MissingError(f"{told} Make room, or name a place on another disk: {option} PATH")
-    return UsageError(f"{told} Name another place: {option} PATH")
+        return MissingError(f"{message} Make room, or name a place on another disk: {option} PATH")
+    return UsageError(f"{message} Name another place: {option} PATH")

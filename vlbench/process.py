@@ -49,7 +49,7 @@ def isolated(environment: dict[str, str]) -> dict[str, str]:
     """
     folder = _current_folder()
     entries = environment.get("PYTHONPATH", "").split(os.pathsep)
-    kept = [each for each in entries if os.path.isabs(each) or os.path.abspath(each) != folder]
+    kept = [path for path in entries if os.path.isabs(path) or os.path.abspath(path) != folder]
     others = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
     path = {"PYTHONPATH": os.pathsep.join(kept)} if kept else {}
     return {**others, **path, "PYTHONSAFEPATH": "1"}

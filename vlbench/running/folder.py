@@ -91,10 +91,10 @@ class RunFolder:
             return "done"
         if self.lock.is_locked:
             return "running"
-        said = str(self.status().get("status", "planned"))
+        status = str(self.status().get("status", "planned"))
         if self.job().get("attempts") == self.attempts():
             return "queued"
-        return "stopped" if said == "running" else said
+        return "stopped" if status == "running" else status
 
     def status(self) -> dict[str, Any]:
         """What `status.json` says; empty where there is none that can be read."""
@@ -276,22 +276,22 @@ def find_run(results: Path, text: str) -> RunFolder:
     folders = RunFolder.all(results, faults)
     if not folders and not faults:
         raise NothingToReport(f"{results}: no runs here (looked for runs/*/spec.json).")
-    found = [folder for folder in folders if folder.path.name.startswith(text)]
-    if not found:
+    matches = [folder for folder in folders if folder.path.name.startswith(text)]
+    if not matches:
         wanted = _words(text)
-        found = [folder for folder in folders if wanted <= _words(name_of(folder))]
-    if not found or not text.strip():
+        matches = [folder for folder in folders if wanted <= _words(name_of(folder))]
+    if not matches or not text.strip():
         left_out = "".join(f"\nLeft out: {fault}" for fault in faults)
         raise UsageError(
             f"No run '{text}' in {results}: a run is named by the begin of its key or by words "
             f"such as 'compacter seed 0'. See them: vlbench list runs{results_option(results)}"
             f"{left_out}"
         )
-    if len(found) > 1:
-        lines = [f"  {folder.path.name}  {name_of(folder)}" for folder in found[:MOST]]
-        more = [f"  and {len(found) - MOST} more"] if len(found) > MOST else []
-        raise UsageError("\n".join([f"'{text}' names {len(found)} runs:", *lines, *more]))
-    return found[0]
+    if len(matches) > 1:
+        lines = [f"  {folder.path.name}  {name_of(folder)}" for folder in matches[:MOST]]
+        more = [f"  and {len(matches) - MOST} more"] if len(matches) > MOST else []
+        raise UsageError("\n".join([f"'{text}' names {len(matches)} runs:", *lines, *more]))
+    return matches[0]
 
 
 def name_of(folder: RunFolder) -> str:

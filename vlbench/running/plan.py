@@ -165,15 +165,15 @@ def _resolved(path: Path | None) -> Path | None:
     return path.expanduser().resolve() if path else None
 
 
-def task_edition(cards: Sequence[TaskCard], asked: str | None) -> Edition:
+def task_edition(cards: Sequence[TaskCard], edition: str | None) -> Edition:
     """The edition asked for; else mini, or the only one that all tasks have."""
     shared = [name for name in cards[0].editions if all(name in card.splits for card in cards)]
-    if asked is not None:
+    if edition is not None:
         for card in cards:
-            if asked not in card.splits:
+            if edition not in card.splits:
                 known = ", ".join(card.splits)
-                raise UsageError(f"Task '{card.name}' has no edition '{asked}'. Known: {known}.")
-        return next(name for name in shared if name == asked)
+                raise UsageError(f"Task '{card.name}' has no edition '{edition}'. Known: {known}.")
+        return next(name for name in shared if name == edition)
     if "mini" in shared:
         return "mini"
     if len(shared) == 1:
@@ -184,14 +184,14 @@ def task_edition(cards: Sequence[TaskCard], asked: str | None) -> Edition:
 
 
 def data_root(
-    cards: Sequence[TaskCard], edition: str, asked: Path | None, say: Say = lambda _: None
+    cards: Sequence[TaskCard], edition: str, root: Path | None, say: Say = lambda _: None
 ) -> Path:
     """The folder that holds the data; the mini edition is made on its first use.
 
     Datasets that come as a Python package need none.
     """
-    if asked is not None:
-        return asked.expanduser().resolve()
+    if root is not None:
+        return root.expanduser().resolve()
     if edition == "mini":
         return mini_root(
             cards[0].visual, lambda what: say(f"making the mini edition, first use: {what}")

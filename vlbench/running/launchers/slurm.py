@@ -81,12 +81,12 @@ class SlurmLauncher:
         to_do = [run for run in runs if run[1].state not in ("done", "running", "queued")]
         if not to_do:
             return "# nothing to submit: every run is done, at work or queued"
-        asked = self._asked([spec for spec, _ in to_do])
+        parameters = self._parameters([spec for spec, _ in to_do])
         lines = [
             printable(f"# task {number}: {spec.name}, {folder.path.absolute()}")
             for number, (spec, folder) in enumerate(to_do)
         ]
-        return "\n".join([script(asked, _home(results), len(to_do)).rstrip(), "", *lines])
+        return "\n".join([script(parameters, _home(results), len(to_do)).rstrip(), "", *lines])
 
     def run(self, specs: Sequence[RunSpec], results: Path, view: View) -> list[Outcome]:
         """Submit what is neither done nor queued, and follow all of it; Ctrl-C leaves the jobs."""
@@ -139,14 +139,14 @@ class SlurmLauncher:
                 is_over = True
 
     def _submit_new(self, jobs: Sequence[Job], home: Path) -> None:
-        names = [str(each.folder.job().get("job", "")) for each in jobs]
+        names = [str(job.folder.job().get("job", "")) for job in jobs]
         queue = look(name for name in names if name)
         new = []
-        for each, name in zip(jobs, names, strict=True):
-            each.name = name if name in queue else ""
-            state = each.folder.state
-            if state not in ("done", "running") and not (state in OPEN and each.name):
-                new.append(each)
+        for job, name in zip(jobs, names, strict=True):
+            job.name = name if name in queue else ""
+            state = job.folder.state
+            if state not in ("done", "running") and not (state in OPEN and job.name):
+                new.append(job)
         if new:
             self._send(new, home)
         if len(jobs) > len(new):
@@ -154,37 +154,37 @@ class SlurmLauncher:
 
     def _send(self, jobs: Sequence[Job], home: Path) -> None:
         """One array of jobs; its names go into the runs' folders."""
-        asked = self._asked([each.spec for each in jobs])
+        parameters = self._parameters([job.spec for job in jobs])
         minutes, processes = minutes_of(self.resources), self.resources.processes
-        work = [RunJob(each.folder.path.absolute(), processes, minutes) for each in jobs]
-        attempts = [each.folder.attempts() for each in jobs]  # a job may begin at once
+        work = [RunJob(job.folder.path.absolute(), processes, minutes) for job in jobs]
+        attempts = [job.folder.attempts() for job in jobs]  # a job may begin at once
         before = set(home.iterdir())
         try:
-            names = submit(work, asked, home)
+            names = submit(work, parameters, home)
         except MissingError:
             for file in set(home.iterdir()) - before:
                 file.unlink(missing_ok=True)
             raise
-        for each, name, begun in zip(jobs, names, attempts, strict=True):
-            each.name = name
-            write_job(each.folder, name, begun)
-            each.seen_at = time.monotonic()
+        for job, name, begun in zip(jobs, names, attempts, strict=True):
+            job.name = name
+            write_job(job.folder, name, begun)
+            job.seen_at = time.monotonic()
         self.view.say(f"{_runs(len(jobs))} submitted as Slurm job {names[0].partition('_')[0]}")
 
-    def _asked(self, specs: Sequence[RunSpec]) -> dict[str, Any]:
+    def _parameters(self, specs: Sequence[RunSpec]) -> dict[str, Any]:
         devices = [spec.device for spec in specs]
         return request(self.resources, is_on_gpus(self.resources, devices))
 
     def _follow(self) -> None:
         """Until every run has ended."""
-        looked = asked = time.monotonic()
+        looked = queried = time.monotonic()
         while self.open:
-            if time.monotonic() - asked >= QUEUE_SECONDS:
+            if time.monotonic() - queried >= QUEUE_SECONDS:
                 self._ask_queue()
-                asked = time.monotonic()
+                queried = time.monotonic()
             if time.monotonic() - looked >= LOOK_SECONDS:
-                for each in list(self.open):
-                    self._look(each)
+                for job in list(self.open):
+                    self._look(job)
                 looked = time.monotonic()
             self.view.tick()
             time.sleep(TICK_SECONDS)
@@ -192,18 +192,18 @@ class SlurmLauncher:
     def _ask_queue(self) -> None:
         """Note which jobs there are, and say what keeps one from ever starting."""
         try:
-            queue = look(each.name for each in self.open if each.name)
+            queue = look(job.name for job in self.open if job.name)
         except MissingError as error:  # its daemon may restart
             self._say_once(f"{error}: asking again")
-            for each in self.open:
-                each.seen_at = time.monotonic()
+            for job in self.open:
+                job.seen_at = time.monotonic()
             return
-        for each in self.open:
-            if each.name in queue:
-                each.seen_at = time.monotonic()
-                hindrance = queue[each.name].hindrance
+        for job in self.open:
+            if job.name in queue:
+                job.seen_at = time.monotonic()
+                hindrance = queue[job.name].hindrance
                 if hindrance:
-                    array = each.name.partition("_")[0]
+                    array = job.name.partition("_")[0]
                     self._say_once(f"Slurm job {array} cannot start as it is. {hindrance}")
 
     def _look(self, job: Job) -> None:
@@ -337,10 +337,10 @@ def request(resources: Resources, is_on_gpus: bool) -> dict[str, Any]:
     }
 
 
-def in_words(asked: Mapping[str, Any]) -> str:
+def in_words(parameters: Mapping[str, Any]) -> str:
     """The options of a refused request, as the script has them."""
     own = ("partition", "account", "qos", "constraint", "time", "cpus_per_task", "gpus_per_node")
-    table = {**{name: asked.get(name) for name in own}, **asked["additional_parameters"]}
+    table = {**{name: parameters.get(name) for name in own}, **parameters["additional_parameters"]}
     return ", ".join(
         f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
         for name, value in table.items()
@@ -348,23 +348,23 @@ def in_words(asked: Mapping[str, Any]) -> str:
     )
 
 
-def script(asked: Mapping[str, Any], folder: Path, count: int) -> str:
+def script(parameters: Mapping[str, Any], folder: Path, count: int) -> str:
     """The script that submitit gives to sbatch for so many runs."""
     from submitit.slurm.slurm import _make_sbatch_string
 
     worker = f"{PYTHON} -u -m submitit.core._submit {shlex.quote(str(folder))}"
     array: dict[str, Any] = {"map_count": count} if count > 1 else {}
-    text: str = _make_sbatch_string(command=worker, folder=folder, **array, **asked)
+    text: str = _make_sbatch_string(command=worker, folder=folder, **array, **parameters)
     return text
 
 
-def environment(asked: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str]:
+def environment(parameters: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str]:
     """The environment for sbatch: nothing of a job that we are in, nothing that overrules us.
 
     A variable such as SBATCH_PARTITION counts more for sbatch than a line of the script.
     """
-    spoken_for = {name.upper() for name in (*asked, *asked["additional_parameters"])}
-    spoken_for |= {"TIMELIMIT"} if asked["time"] is not None else set()
+    spoken_for = {name.upper() for name in (*parameters, *parameters["additional_parameters"])}
+    spoken_for |= {"TIMELIMIT"} if parameters["time"] is not None else set()
     spoken_for |= {"MEM_PER_NODE"} if "MEM" in spoken_for else set()
     spoken_for |= {"ARRAY_INX", "OUTPUT", "ERROR", "OPEN_MODE", "SIGNAL", "NO_REQUEUE"}
     dropped = {f"SBATCH_{name}" for name in spoken_for - {"TIME"}}
@@ -374,13 +374,13 @@ def environment(asked: Mapping[str, Any], given: Mapping[str, str]) -> dict[str,
 
 def _gpus(resources: Resources, is_on_gpus: bool) -> int | None:
     """GPUs of a job: as many as there are processes, or more where the settings say so."""
-    said, needed = resources.slurm.gpus_per_node, resources.processes if is_on_gpus else 0
-    if said is not None and said < needed:
+    per_node, needed = resources.slurm.gpus_per_node, resources.processes if is_on_gpus else 0
+    if per_node is not None and per_node < needed:
         raise MissingError(
             f"--processes {needed}: each takes a GPU of its own, and gpus_per_node in [slurm] of "
-            f"vlbench.toml is {said}."
+            f"vlbench.toml is {per_node}."
         )
-    return (needed if said is None else said) or None
+    return (needed if per_node is None else per_node) or None
 
 
 def is_on_gpus(resources: Resources, devices: Sequence[str]) -> bool:
@@ -389,30 +389,30 @@ def is_on_gpus(resources: Resources, devices: Sequence[str]) -> bool:
     return is_faked or "cuda" in devices
 
 
-def submit(work: Sequence[RunJob], asked: dict[str, Any], home: Path) -> list[str]:
+def submit(work: Sequence[RunJob], parameters: dict[str, Any], home: Path) -> list[str]:
     """The names of the new jobs, in order; what sbatch refuses comes with its own words."""
     import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-    said = io.StringIO()  # submitit prints what it raises, too
+    output = io.StringIO()  # submitit prints what it raises, too
     try:
-        with _environment(environment(asked, os.environ)), redirect_stderr(said):
+        with _environment(environment(parameters, os.environ)), redirect_stderr(output):
             executor = submitit.SlurmExecutor(home, python=PYTHON)
-            executor.update_parameters(**asked)
+            executor.update_parameters(**parameters)
             with executor.batch():
-                jobs = [executor.submit(each) for each in work]
+                jobs = [executor.submit(job) for job in work]
     except (FailedJobError, FailedSubmissionError) as error:
-        raise MissingError(_refusal(str(error), asked)) from None
+        raise MissingError(_refusal(str(error), parameters)) from None
     return [job.job_id for job in jobs]
 
 
-def _refusal(said: str, asked: dict[str, Any]) -> str:
-    lines = [line.strip().removeprefix("sbatch: error: ") for line in said.splitlines()]
+def _refusal(reason: str, parameters: dict[str, Any]) -> str:
+    lines = [line.strip().removeprefix("sbatch: error: ") for line in reason.splitlines()]
     words = "; ".join(line for line in lines if line) or "no reason given"
     config = load_config()
     files = {str(file) for key, file in config.sources.items() if key.startswith("slurm")}
     return (
-        f"sbatch refused the jobs: {words}. They ask for {in_words(asked)}. That is set by "
+        f"sbatch refused the jobs: {words}. They ask for {in_words(parameters)}. That is set by "
         f"[slurm] in {' and '.join(sorted(files)) or 'vlbench.toml'}, by --processes, "
         "--devices and --time-limit."
     )
