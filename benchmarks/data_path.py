@@ -33,8 +33,8 @@ from vlbench.data.batches import Batch, TaskData, prefetched
 from vlbench.data.prepare import PreparedTask, prepare
 from vlbench.data.stores.base import Store
 from vlbench.data.stores.own import FeatureWriter
-from vlbench.running.environment import with_defaults
-from vlbench.running.inputs import data_root, wanted_features
+from vlbench.process import with_defaults
+from vlbench.running.plan import data_root, wanted_features
 from vlbench.training.predict import BATCH_SIZE
 
 FLOOR = "frozen"

@@ -8,7 +8,6 @@ from typing import get_args
 
 import pytest
 
-from vlbench.cache import cache_folder, cache_place
 from vlbench.config import (
     Settings,
     SlurmSettings,
@@ -18,6 +17,7 @@ from vlbench.config import (
     option_defaults,
 )
 from vlbench.errors import CardError
+from vlbench.files import cache_folder, cache_place
 
 
 @pytest.fixture(autouse=True)

@@ -200,7 +200,7 @@ def test_the_clock_of_a_disturbed_process_jumps(tmp_path: Path) -> None:
             told.append(round(time.time() / 60))
             assert time.monotonic() < begun + 20
             time.sleep(0.01)
-        from vlbench.times import now
+        from vlbench.text import now
         assert datetime.datetime.fromisoformat(now()).tzinfo is not None
         print(max(told) - min(told), time.strftime("%Y"))
     """

@@ -15,7 +15,7 @@ from vlbench.errors import DataError
 from vlbench.leaderboard.examples import read_scores
 from vlbench.leaderboard.results import read_results
 from vlbench.parquet import decode, open_parquet
-from vlbench.running.estimates import Estimates
+from vlbench.running.state import Estimates
 from vlbench.verifying.inputs import ANSWERS, read_answers, read_rows
 
 ROW = {"id": "1", "family": "", "images": ["a"], "text": "", "prediction": "no"}

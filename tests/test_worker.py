@@ -13,10 +13,10 @@ import pytest
 
 from tests.running.builders import Bench, do, rows
 from vlbench import worker
-from vlbench.running.execute import Run
+from vlbench.running.callbacks import Callbacks
 from vlbench.running.folder import RunFolder
-from vlbench.running.keeper import Keeper
 from vlbench.running.launchers.process import WorkerProcess
+from vlbench.running.run import Run
 from vlbench.training.train import Step
 
 
@@ -71,7 +71,7 @@ def test_a_worker_started_by_hand_waits_for_the_one_that_has_the_run(
     folder = RunFolder.of(tmp_path, spec)
     folder.create(spec)
     with ThreadPoolExecutor() as pool:
-        with folder.claim.held():
+        with folder.lock.acquire():
             waiting = pool.submit(worker.main, [str(folder.path)])
             deadline, said = time.monotonic() + 60, ""
             while "another process does this run: waiting" not in said:
@@ -115,7 +115,7 @@ def test_a_worker_that_is_preempted_and_killed_ends_as_if_it_had_not_been(
     first = WorkerProcess.start(folder, "slurm 12_3", os.environ)
     wait_for_step(folder, 3)
     assert folder.state == "running"
-    assert folder.claim.holder()["where"] == "slurm 12_3"
+    assert folder.lock.holder()["where"] == "slurm 12_3"
     first.stop("preempted")
     assert first.wait(30) == 130
     assert folder.state == "preempted"
@@ -150,7 +150,7 @@ def test_a_run_that_another_process_does_is_left_to_it_when_launched(
     folder = RunFolder.of(tmp_path, spec)
     folder.create(spec)
     monkeypatch.setattr("vlbench.running.stopping.Stop.listen", lambda self, pipe: None)
-    with (tmp_path / "empty").open("w") as empty, folder.claim.held():
+    with (tmp_path / "empty").open("w") as empty, folder.lock.acquire():
         monkeypatch.setattr("sys.stdin", empty)
         assert worker.main([str(folder.path), "--launched", "cpu"]) == worker.HELD
     assert folder.attempts() == 0
@@ -202,20 +202,20 @@ def test_a_worker_that_wakes_up_after_its_run_was_taken_over_leaves_it_as_it_is(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_over: bool
 ) -> None:
     before: dict[str, bytes] = {}
-    on_step = Keeper.on_step
+    on_step = Callbacks.on_step
 
-    def sleep(self: Keeper, step: Step) -> None:
+    def sleep(self: Callbacks, step: Step) -> None:
         if step.number == 2 and not before:
             folder = self.run.folder
-            folder.claim.holder_file.write_text('{"machine": "other", "token": "theirs"}')
+            folder.lock.holder_file.write_text('{"machine": "other", "token": "theirs"}')
             if is_over:
-                folder.claim.holder_file.unlink()
+                folder.lock.holder_file.unlink()
                 folder.result.write_text("theirs")
                 folder.status_file.write_text('{"status": "done"}')
             before.update(contents(folder.path))
         on_step(self, step)
 
-    monkeypatch.setattr(Keeper, "on_step", sleep)
+    monkeypatch.setattr(Callbacks, "on_step", sleep)
     folder = do(bench.spec(), tmp_path, code=worker.HELD)
     assert before and contents(folder.path) == before
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from vlbench.isolation import isolate
+from vlbench.process import isolate
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
     import signal
 
     from vlbench.errors import INTERRUPTED, explain
-    from vlbench.garbage import collect_rarely
+    from vlbench.process import collect_rarely
     from vlbench.streams import AnswerLost, flush_answer, guard_streams
 
     collect_rarely()

@@ -20,7 +20,7 @@ from vlbench.cards.files import CardFile, read_table
 from vlbench.cards.load import merge
 from vlbench.cards.schema import Edition, Override
 from vlbench.errors import CardError, UsageError
-from vlbench.printable import printable
+from vlbench.text import printable
 
 PROJECT_FILE = "vlbench.toml"
 USER_FILE = "vlbench/config.toml"

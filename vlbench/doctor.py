@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from vlbench.backbones import VISUALS, Visual, backbone_row
-from vlbench.cache import cache_place
 from vlbench.cards.load import all_tasks
 from vlbench.cards.schema import Edition
 from vlbench.config import SlurmSettings, config_files, load_config
@@ -23,9 +22,10 @@ from vlbench.data.mini.edition import NAMES
 from vlbench.data.readers import load_reader
 from vlbench.encoders import load_encoder
 from vlbench.errors import CardError, DataError, MissingError, UsageError, VlbenchError, nearest
+from vlbench.files import cache_place
 from vlbench.metrics.java import require_java
-from vlbench.running.claim import DEAD_SECONDS, NO_LOCKS
 from vlbench.running.launchers import LAUNCHERS
+from vlbench.running.lock import DEAD_SECONDS, NO_LOCKS
 
 EDITIONS: tuple[str, ...] = get_args(Edition)
 PACKAGES = (

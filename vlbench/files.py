@@ -1,7 +1,11 @@
-"""Files that appear complete or not at all: written beside, flushed to the disk, then renamed."""
+"""Files that appear complete or not at all, `--out` files, and the cache folder.
+
+Written beside, flushed to the disk, then renamed.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -9,6 +13,8 @@ import re
 import secrets
 import shutil
 import socket
+import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,7 +24,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from vlbench.errors import DataError
+from vlbench.errors import DataError, MissingError, UsageError, VlbenchError, told_by_system
 
 MOST_LINES = 1 << 26
 """Bytes of a training curve, four times the longest one's."""
@@ -30,6 +36,9 @@ TEMPORARY = re.compile(r"\..+\.(\d+)-([0-9a-f]{6})[0-9a-f]{4}\.tmp")
 """A temporary name: the process that writes it, its machine, and four random digits."""
 FORGOTTEN_SECONDS = 86_400.0
 """What another machine left is taken away when nothing was written to it for so long."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+DESCRIPTORS = re.compile("/proc/[^/]+/fd")
+"""Folders that hold open files under their numbers."""
 _guards: ContextVar[Mapping[Path, Callable[[], None]]] = ContextVar(
     "guards", default=MappingProxyType({})
 )
@@ -216,3 +225,115 @@ def flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def cache_folder() -> Path:
+    """The folder as `cache_place` finds it; made if absent."""
+    folder, _ = cache_place()
+    with writing_cache():
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def writing_cache() -> Iterator[None]:
+    """Tell what the system refuses in the cache in one sentence: where, why, and another place."""
+    try:
+        yield
+    except OSError as error:
+        folder, source = cache_place()
+        raise MissingError(
+            f"{told_by_system(error, folder)}: the cache, {folder} ({source}), cannot be written. "
+            "VLBENCH_CACHE names another place."
+        ) from None
+
+
+def cache_place() -> tuple[Path, str]:
+    """`VLBENCH_CACHE`, else `cache` of a configuration file, else `XDG_CACHE_HOME/vlbench`, else
+    `~/.cache/vlbench`; and what says so."""
+    own = os.environ.get("VLBENCH_CACHE")
+    if own:
+        return Path(own).expanduser().absolute(), "VLBENCH_CACHE"
+    from vlbench.config import load_config
+
+    config = load_config()
+    if "cache" in config.values:
+        return config.values["cache"], str(config.sources["cache"])
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(home):  # the XDG standard: a relative path counts as unset
+        return Path(home) / "vlbench", "XDG_CACHE_HOME"
+    return Path.home() / ".cache" / "vlbench", "built-in"
+
+
+def write_out(path: Path, content: Content, option: str = "--out") -> None:
+    """Write the file that an option names, whole or not at all; of a link, its target.
+
+    A pipe or a device gets what is written, and is never replaced.
+    """
+    with writing(path, option):
+        if is_stream(path):
+            _pour(path, content)
+        else:
+            target = Path(os.path.realpath(path))
+            remove_dead_beside(target)
+            write_atomically(target, content)
+
+
+def check_out(path: Path, option: str = "--out") -> None:
+    """Before anything is read: refuse a place where no file can be written."""
+    with writing(path, option):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a folder is there")
+        place = path if is_stream(path) else _nearest_folder(path)
+        if not os.access(place, os.W_OK):
+            raise PermissionError(errno.EACCES, f"no permission to write to {place}")
+
+
+@contextmanager
+def writing(path: Path, option: str = "--out") -> Iterator[None]:
+    """Tell what the system refuses in one sentence: where, why and what to type."""
+    try:
+        yield
+    except OSError as error:
+        raise _refused(path, option, error) from None
+
+
+def is_stream(path: Path) -> bool:
+    """Whether what is written goes on to somebody: a pipe, a device, a descriptor."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or _is_descriptor(path)
+
+
+def _is_descriptor(path: Path) -> bool:
+    """Whether it is an open file by its number, as /dev/stdout is: its beginning may be others'."""
+    while path.is_symlink():
+        if DESCRIPTORS.fullmatch(os.path.realpath(path.parent)):
+            return True
+        path = path.parent / os.readlink(path)
+    return False
+
+
+def _pour(path: Path, content: Content) -> None:
+    """Write on from where the stream is."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole = write_atomically(Path(folder) / path.name, content, is_flushed=False)
+        with path.open("ab") as stream:
+            stream.write(whole.read_bytes())
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The folder to write in, or the one that is there of those it lies in."""
+    parents = Path(os.path.realpath(path)).parents
+    return next(folder for folder in parents if os.path.lexists(folder))
+
+
+def _refused(path: Path, option: str, error: OSError) -> VlbenchError:
+    file = next((folder for folder in path.parents if os.path.isfile(folder)), None)
+    why = f"{file} is a file, no folder" if file else error.strerror or str(error)
+    message = f"{option} {path}: Cannot be written: {why}."
+    if error.errno in FULL:
+        return MissingError(f"{message} Make room, or name a place on another disk: {option} PATH")
+    return UsageError(f"{message} Name another place: {option} PATH")

@@ -1,11 +1,14 @@
-"""`python -m vlbench.worker RUN_DIR`: does one run from its spec, the same everywhere."""
+"""`python -m vlbench.worker RUN_DIR`: do one run from its spec, or be one of its ranks."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import shutil
 import signal
 import sys
+import threading
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -20,8 +23,7 @@ from vlbench.errors import (
     is_out_of_memory,
     whose_exit,
 )
-from vlbench.garbage import collect_rarely
-from vlbench.isolation import isolate
+from vlbench.process import collect_rarely, isolate
 from vlbench.streams import guard_streams
 
 if TYPE_CHECKING:
@@ -34,24 +36,26 @@ HELD = 75
 
 
 def main(arguments: list[str], has_signals: bool = False) -> int:
-    """Do the run; the exit code is the command line's. Signals are a process's own business."""
-    from vlbench.running.environment import with_defaults
+    """Do the run and return its exit code; `has_signals` where the process is the worker's own."""
+    from vlbench.process import with_defaults
     from vlbench.running.stopping import Stop, Stopped
 
-    asked = _parser().parse_args(arguments)
-    os.environ.update(with_defaults(os.environ))  # before torch is imported: it counts then
+    options = _parser().parse_args(arguments)
+    if options.rank:
+        return _take_part(options.folder, options.rendezvous, options.rank, options.processes)
+    os.environ.update(with_defaults(dict(os.environ)))  # before torch is imported: it counts then
     stop = Stop()
     try:
         if has_signals:
             collect_rarely()
-            stop.on_signals("preempted" if asked.launched.startswith("slurm") else "cancelled")
-        if asked.launched:
+            stop.on_signals("preempted" if options.launched.startswith("slurm") else "cancelled")
+        if options.launched:
             stop.listen(sys.stdin.fileno())
-        return _work(asked.folder, asked.launched, asked.processes, stop)
+        return _work(options.folder, options.launched, options.processes, stop)
     except (KeyboardInterrupt, Stopped):
         return INTERRUPTED
     except (Exception, SystemExit) as error:
-        code, _, text = explained(error, asked.folder)
+        code, _, text = explained(error, options.folder)
         print(f"vlbench: {text}", file=sys.stderr)
         return code
 
@@ -63,18 +67,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--launched", metavar="WHERE", default="", help="by a launcher, which holds stdin open"
     )
+    parser.add_argument("--rank", type=int, default=0, help="of a process that the worker starts")
+    parser.add_argument("--rendezvous", type=Path, help="folder in which the ranks meet")
     return parser
 
 
 def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
-    from vlbench.running.claim import HeldError
     from vlbench.running.folder import RunFolder
+    from vlbench.running.lock import LockedError
     from vlbench.running.spec import RunSpec
 
     spec = RunSpec.read(path / "spec.json")
     folder = RunFolder(path)
 
-    def beat(is_ours: bool) -> None:
+    def heartbeat(is_ours: bool) -> None:
         if folder.is_cancel_asked:
             stop.ask("cancelled")
         elif not is_ours:
@@ -84,23 +90,23 @@ def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
         print("another process does this run: waiting", file=sys.stderr)
 
     try:
-        with folder.claim.held(where, None if where else wait, beat):
+        with folder.lock.acquire(where, None if where else wait, heartbeat):
             if folder.is_done:
                 folder.settle()
                 return 0
             return _attempt(spec, folder, where, processes, stop)
-    except HeldError:
+    except LockedError:
         if not where:  # it waited for the run, and had it
             print("vlbench: another process has taken this run over", file=sys.stderr)
         return HELD
 
 
 def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop: Stop) -> int:
-    """One try at the run, on record whatever becomes of it."""
+    """Make one attempt at the run and record how it ended."""
     from vlbench.files import remove_leftovers
-    from vlbench.running.claim import HeldError
-    from vlbench.running.progress import Progress
+    from vlbench.running.lock import LockedError
     from vlbench.running.stopping import Stopped
+    from vlbench.running.watch import Progress
 
     progress = Progress(folder.log, is_shown=not where)
     attempt = folder.attempts() + 1
@@ -120,11 +126,11 @@ def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop:
     except BaseException as error:
         is_told = stop.reason and not isinstance(error, VlbenchError | OSError)
         code, status, text = explained(Stopped(stop.reason) if is_told else error, folder.path)
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(ValueError):  # only a main thread has them
-            signal.signal(each, signal.SIG_IGN)  # what follows takes no time
-    if folder.claim.is_lost:
-        raise HeldError
+            signal.signal(number, signal.SIG_IGN)  # what follows takes no time
+    if folder.lock.is_lost:
+        raise LockedError
     if text and not where:
         print(f"vlbench: {text}", file=sys.stderr)
     with suppress(OSError):  # the disk may be full
@@ -134,6 +140,48 @@ def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop:
     with suppress(OSError):
         more = {"error": text, "exit_code": code} if code else {}
         folder.write_status(status, attempt, where=where, **more)
+    return code
+
+
+def _take_part(path: Path, rendezvous: Path, rank: int, count: int) -> int:
+    """Be rank 1 or higher: do the run as the worker does it, without writing anything."""
+    collect_rarely()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the worker decides, and may need this step's share
+    threading.Thread(target=_end_with_input, args=(rendezvous,), daemon=True).start()
+    try:
+        from vlbench.running.execute import train_and_test
+        from vlbench.running.folder import RunFolder
+        from vlbench.running.ranks import group
+        from vlbench.running.run import Run
+        from vlbench.running.spec import RunSpec
+        from vlbench.running.watch import Progress
+
+        spec, folder = RunSpec.read(path / "spec.json"), RunFolder(path)
+        (rendezvous / f"here-{rank}").touch()
+        with group(rendezvous, rank, count, spec.device):
+            train_and_test(Run(spec, folder, folder.attempts(), Progress(None, is_shown=False)))
+    except BaseException as error:
+        return leave_reason(error, rendezvous / f"failed-{rank}.json")
+    return 0
+
+
+def _end_with_input(rendezvous: Path) -> None:
+    """The worker holds the other end and writes nothing: when it is closed, the worker is gone."""
+    os.read(sys.stdin.fileno(), 1)  # unbuffered: a lock on a buffer would spoil an ordinary end
+    shutil.rmtree(rendezvous, ignore_errors=True)
+    os._exit(RunFailed.exit_code)
+
+
+def leave_reason(error: BaseException, file: Path) -> int:
+    """Write down for the main rank what ended this one; return the exit code."""
+    from vlbench.files import write_atomically
+
+    code, status, text = explained(error, file)
+    is_memory = status == "out-of-memory"
+    reason = {"is_memory": is_memory, "text": f"failed: {error if is_memory else text}"}
+    with suppress(OSError):  # the worker may have ended, and the folder with it
+        write_atomically(file, json.dumps(reason))
     return code
 
 

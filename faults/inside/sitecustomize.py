@@ -51,7 +51,7 @@ class Clock:
         write = time.strftime
         time.strftime = lambda form, at=None: write(form, at or time.localtime())  # type: ignore
         datetime.datetime = Jumping  # type: ignore[misc]
-        import vlbench.times  # noqa: F401 - it is where vlbench has the time from
+        import vlbench.text  # noqa: F401 - it is where vlbench has the time from
 
         datetime.datetime = Real  # type: ignore[misc]
 

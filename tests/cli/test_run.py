@@ -312,7 +312,7 @@ def test_a_run_at_work_is_told_and_waited_for(tmp_path: Path) -> None:
     folder = folder_of(tmp_path)
 
     def work() -> None:
-        with folder.claim.held("cpu"):
+        with folder.lock.acquire("cpu"):
             folder.write_status("running", 1)
             at_work.set()
             while not folder.is_cancel_asked:
@@ -349,7 +349,7 @@ def test_retry_goes_on_with_what_ended_badly(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work_in_process(monkeypatch)
-    monkeypatch.setattr("vlbench.running.execute.Run.execute", lambda self: 1 / 0)
+    monkeypatch.setattr("vlbench.running.execute.train_and_test", lambda run: 1 / 0)
     folder = do(bench.spec(limit=2), tmp_path, code=5)
     monkeypatch.undo()
     monkeypatch.setenv("VLBENCH_CACHE", str(bench.root.parent / "cache"))

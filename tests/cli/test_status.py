@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.running.test_watch import TRAINING
+from tests.running.test_watch import made, say
 from typer.testing import CliRunner, Result
 
-from tests.running.test_bars import TRAINING
 from tests.running.test_spec import SPEC
-from tests.running.test_view import made, say
 from vlbench.cli.app import app
 from vlbench.cli.status import fitting
 from vlbench.running.folder import RunFolder
@@ -42,7 +42,7 @@ def status(results: Path, *words: str) -> Result:
 def test_runs_that_are_not_done_are_listed_and_all_are_counted(
     tmp_path: Path, folders: list[RunFolder]
 ) -> None:
-    with folders[2].claim.held("GPU 0"):
+    with folders[2].lock.acquire("GPU 0"):
         result = status(tmp_path)
     assert result.exit_code == 0
     head, running, failed, planned, count = result.stdout.splitlines()
@@ -94,7 +94,7 @@ def test_a_narrow_terminal_has_the_errors_below_and_fewer_columns() -> None:
 def test_json_has_every_run_with_unrounded_numbers(
     tmp_path: Path, folders: list[RunFolder]
 ) -> None:
-    with folders[2].claim.held("GPU 0"):
+    with folders[2].lock.acquire("GPU 0"):
         document = json.loads(status(tmp_path, "--json").stdout)
     assert document["schema"] == "vlbench.status/1"
     running, failed, *_ = document["items"]
@@ -157,7 +157,7 @@ def test_on_a_terminal_the_table_goes_on_until_the_end_or_ctrl_c(
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "vlbench", "status", "--results", str(tmp_path)]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    with folders[2].claim.held("GPU 0"):
+    with folders[2].lock.acquire("GPU 0"):
         process = subprocess.Popen(
             command,
             stdout=theirs,
@@ -232,7 +232,7 @@ def test_following_goes_on_until_the_run_ends(tmp_path: Path) -> None:
     over = threading.Event()
 
     def work() -> None:
-        with folder.claim.held("cpu"):
+        with folder.lock.acquire("cpu"):
             over.wait(10)
             time.sleep(0.1)
             say(folder, "thr")

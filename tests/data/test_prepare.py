@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from tests.running.builders import Bench
-from vlbench.cache import cache_folder
 from vlbench.cards import find_tasks
 from vlbench.data.prepare import Wanted, prepare
 from vlbench.data.stores.own import FeatureWriter
 from vlbench.data.table import concatenate
 from vlbench.encoders import load_encoder
 from vlbench.errors import DataError, MissingError, UsageError
+from vlbench.files import cache_folder
 
 
 @pytest.fixture

@@ -15,13 +15,14 @@ import torch
 
 from tests.running.builders import Bench, do, predictions
 from tests.test_worker import wait_for_step
-from vlbench.running.execute import Run, load_adapter
+from vlbench.running.execute import load_adapter
 from vlbench.running.folder import RunFolder
 from vlbench.running.launchers import Resources
+from vlbench.running.launchers.local import find_slots, occupy
 from vlbench.running.launchers.process import WorkerProcess
-from vlbench.running.launchers.slots import find_slots, occupy
-from vlbench.running.progress import Progress
 from vlbench.running.ranks import _forget
+from vlbench.running.run import Run
+from vlbench.running.watch import Progress
 
 pytestmark = [
     pytest.mark.gpu,

@@ -16,7 +16,7 @@ from tests.leaderboard.builders import TASKS
 from tests.leaderboard.plots.log_builders import trained
 from tests.leaderboard.scored import right, write_run
 from vlbench.cli.app import app
-from vlbench.printable import printable
+from vlbench.text import printable
 
 HOSTILE = "=x\x1b[31m\u202e|`<b>&lt;$y$~~\\\r\n::error::z\x08\x00\x9b,%"
 SHOWN = printable(HOSTILE)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -18,19 +19,22 @@ from safetensors.torch import load_file
 
 from tests.running.builders import Bench, do, predictions, rows
 from vlbench.backbones import build_backbone
+from vlbench.cards.load import load_task
 from vlbench.columns import COLUMNS, result_schema
 from vlbench.data.batches import Batch
+from vlbench.data.example import Example
 from vlbench.data.readers import load_reader
-from vlbench.metrics import METRICS
+from vlbench.metrics import METRICS, Scored
 from vlbench.metrics.java import require_java
-from vlbench.running import execute, keeper, testing
-from vlbench.running.execute import Run, load_adapter
+from vlbench.running import callbacks, execute
+from vlbench.running.callbacks import Callbacks
+from vlbench.running.execute import load_adapter
 from vlbench.running.folder import RunFolder
-from vlbench.running.keeper import Keeper
-from vlbench.running.progress import Progress
-from vlbench.running.record import Rows
+from vlbench.running.result import Rows
+from vlbench.running.run import Run
 from vlbench.running.spec import RunSpec
 from vlbench.running.stopping import Stop
+from vlbench.running.watch import Progress
 from vlbench.techniques.adapt import AdaptedModel, adapt, frozen_checksum, trained_parameters
 from vlbench.training.predict import answers
 from vlbench.training.train import Trainer
@@ -67,14 +71,14 @@ def curve(folder: RunFolder) -> list[dict[str, Any]]:
 
 
 MOMENTS = {
-    "within epoch 1": (Keeper, "on_step", 7),
-    "at the end of epoch 1": (Keeper, "_save", 1),
+    "within epoch 1": (Callbacks, "on_step", 7),
+    "at the end of epoch 1": (Callbacks, "_save", 1),
     "before validating": (Run, "answers", 1),
-    "after validating": (Keeper, "on_epoch", 1),
-    "within epoch 2": (Keeper, "on_step", 12),
+    "after validating": (Callbacks, "on_epoch", 1),
+    "within epoch 2": (Callbacks, "on_step", 12),
     "before testing": (execute, "test", 0),
-    "between tests": (testing, "write_predictions", 1),
-    "before scoring": (testing, "score", 0),
+    "between tests": (execute, "write_predictions", 1),
+    "before scoring": (execute, "score", 0),
     "before the result": (Rows, "write", 0),
 }
 """Where a run is interrupted: after so many calls of what; 0: in the place of the first."""
@@ -158,10 +162,10 @@ def test_answers_are_kept_over_a_crash_in_scoring(
 ) -> None:
     spec, whole = finished
     with monkeypatch.context() as patch:
-        patch.setattr(testing, "score", lambda *given: 1 / 0)
+        patch.setattr(execute, "score", lambda *given: 1 / 0)
         folder = do(spec, tmp_path, code=5)
     with monkeypatch.context() as patch:
-        patch.setattr(execute, "answers", answer_only("nlvr2"))
+        patch.setattr("vlbench.running.run.answers", answer_only("nlvr2"))
         do(spec, tmp_path)
     assert "vqav2: answered in an earlier attempt" in folder.log.read_text()
     assert_equal_results(folder, whole)
@@ -266,8 +270,8 @@ def test_what_scores_the_test_is_started_once_before_training_ends(
         told.append("ended")
 
     spec = bench.spec(limit=6, settings=("train.epochs=1",))
-    monkeypatch.setattr(execute, "started_ahead", started)
-    monkeypatch.setattr(keeper, "SCORERS_SECONDS", seconds)
+    monkeypatch.setattr("vlbench.running.run.started_ahead", started)
+    monkeypatch.setattr(callbacks, "SCORERS_SECONDS", seconds)
     do(spec, tmp_path)
     metrics = [card.metric for card in spec.tasks]
     assert told == [metrics, not is_early, "ended"]
@@ -282,7 +286,7 @@ def run(bench: Bench, tmp_path: Path) -> Run:
 
 
 def test_only_what_trains_changes_and_is_kept_and_loads_back(bench: Bench, run: Run) -> None:
-    run.execute()
+    execute.train_and_test(run)
     kept = adapter(run.folder)
     assert set(kept) == set(trained_parameters(run.model))
     fresh = adapt(build_backbone("mini-bart", bench.backbone), run.spec.method, ["vqav2", "nlvr2"])
@@ -383,7 +387,7 @@ def test_a_method_without_sight_gets_the_same_answers_on_other_pictures(
     folder = RunFolder.of(tmp_path, spec)
     folder.create(spec)
     run = Run(spec, folder, 1, Progress(None))
-    run.execute()
+    execute.train_and_test(run)
     task = run.tasks[0]
     batch = run.data(task, task.test).batch(task.test, None)
     assert not batch.features.any()
@@ -436,6 +440,24 @@ def test_kept_answers_that_cannot_be_used_are_given_again(
     run.prepare()
     file = folder.answers / "vqav2.json"
     file.write_text(content)
-    given, _ = testing._answered(run, run.tasks[0])
+    given, _ = execute._answered(run, run.tasks[0])
     assert set(given) == {example.id for example in run.tasks[0].test}
     assert f"{file}: cannot be used" in folder.log.read_text()
+
+
+def test_a_run_says_which_of_its_metrics_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    rows: list[Any] = []
+    scored = Scored({"cider": 0.0}, {"5": 0.0}, undefined={"cider": "needs two images"})
+    monkeypatch.setattr(execute, "score", lambda *_: scored)
+    run: Any = SimpleNamespace(
+        progress=SimpleNamespace(say=said.append), folder=SimpleNamespace(predictions=tmp_path)
+    )
+    example = Example("5", "", ("p",), {"a dog": 1.0}, {"captions": ["a dog"]})
+    task: Any = SimpleNamespace(card=load_task("coco"), train=[], test=[example])
+    stub: Any = SimpleNamespace(add=lambda *values: rows.extend(values[-1]))
+    execute._score(run, task, {"5": "a cat"}, 1.0, stub)
+    assert said == ["coco.cider: needs two images"]
+    assert [row.value for row in rows] == [0.0]  # stored as the official code has it

@@ -97,7 +97,7 @@ def test_a_metric_that_gives_no_number_fails_the_run(
     def metric(annotations: Any, predictions: Any) -> Scored:
         return Scored({"accuracy": float("nan")}, dict.fromkeys(predictions, 0.0))
 
-    monkeypatch.setattr("vlbench.running.scoring.load_metric", lambda *_: metric)
+    monkeypatch.setattr("vlbench.running.result.load_metric", lambda *_: metric)
     folder = do(spec, tmp_path, code=2)
     assert "metric: 'vqa' gives nan for accuracy" in folder.status()["error"]
     assert not folder.is_done

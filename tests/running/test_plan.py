@@ -10,8 +10,7 @@ import pytest
 from tests.running.builders import Bench
 from vlbench.cards import find_tasks
 from vlbench.errors import MissingError, UsageError
-from vlbench.running.inputs import data_root, task_edition
-from vlbench.running.plan import Selection, plan
+from vlbench.running.plan import Selection, data_root, plan, task_edition
 
 ASKED = Selection(methods=("shared-adapter",), tasks="gqa")
 

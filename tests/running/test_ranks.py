@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from tests.running.builders import Bench, do, predictions
 from vlbench import worker
 from vlbench.errors import MissingError, RunFailed
-from vlbench.running import keeper
+from vlbench.running import callbacks
 from vlbench.running import ranks as module
 from vlbench.running.folder import RunFolder
 from vlbench.running.ranks import Others, joined
@@ -38,7 +38,7 @@ def others_that_do(tmp_path: Path) -> Iterator[Start]:
     made = []
 
     def start(*codes: str) -> Others:
-        others = Others(tmp_path, tmp_path, len(codes) + 1, "cpu")
+        others = Others(tmp_path, tmp_path, len(codes) + 1)
         made.append(others)
         for code in codes:
             command = [sys.executable, "-S", "-c", code]
@@ -98,7 +98,7 @@ def test_the_main_rank_gets_the_error_of_another(
     try:
         raise error
     except Exception as raised:
-        assert module._tell(raised, tmp_path / "failed-1.json") in (1, 5)
+        assert worker.leave_reason(raised, tmp_path / "failed-1.json") in (1, 5)
     with pytest.raises(kind, match=told):
         others.wait_until_here()
 
@@ -181,7 +181,7 @@ def assert_same(one: RunFolder, other: RunFolder) -> None:
 @pytest.fixture
 def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """A point of the training curve, and a checkpoint, after each step."""
-    monkeypatch.setattr(keeper, "CURVE_STEPS", 1)
+    monkeypatch.setattr(callbacks, "CURVE_STEPS", 1)
     monkeypatch.setenv("VLBENCH_CHECKPOINT_SECONDS", "0")
 
 
@@ -200,15 +200,15 @@ def test_two_processes_give_the_losses_weights_and_predictions_of_one(
 
 def interrupted(patch: pytest.MonkeyPatch, step: int, act: Callable[[], RunFolder]) -> RunFolder:
     """What `act` leaves when it ends after this step."""
-    on_step = keeper.Keeper.on_step
+    on_step = callbacks.Callbacks.on_step
 
-    def stop_there(self: keeper.Keeper, seen: Step) -> None:
+    def stop_there(self: callbacks.Callbacks, seen: Step) -> None:
         on_step(self, seen)
         if seen.number == step:
             raise KeyboardInterrupt
 
     with patch.context() as inside:
-        inside.setattr(keeper.Keeper, "on_step", stop_there)
+        inside.setattr(callbacks.Callbacks, "on_step", stop_there)
         return act()
 
 

@@ -20,7 +20,7 @@ from vlbench.cards import load_method, resolve_method
 from vlbench.cards.schema import MethodCard
 from vlbench.data.readers import load_reader
 from vlbench.errors import UsageError
-from vlbench.running.keeper import Keeper
+from vlbench.running.callbacks import Callbacks
 from vlbench.running.spec import RunSpec
 from vlbench.techniques.adapt import AdaptedModel, adapt, count, trained_parameters
 from vlbench.techniques.lst import LST, SideCache
@@ -242,20 +242,20 @@ def test_a_resumed_run_keeps_its_initialisation_and_ends_as_the_whole_one(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starts: list[Backbone] = []
-    start, on_epoch = LST.start, Keeper.on_epoch
+    start, on_epoch = LST.start, Callbacks.on_epoch
 
     def note(self: LST, backbone: Backbone, batches: Any) -> None:
         starts.append(backbone)
         start(self, backbone, batches)
 
-    def stop(self: Keeper, epoch: int) -> None:
+    def stop(self: Callbacks, epoch: int) -> None:
         on_epoch(self, epoch)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(LST, "start", note)
     whole = do(spec(bench, samples=8), tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(Keeper, "on_epoch", stop)
+        patch.setattr(Callbacks, "on_epoch", stop)
         resumed = do(spec(bench, samples=8), tmp_path / "resumed", code=130)
     assert len(starts) == 2
     do(spec(bench, samples=8), tmp_path / "resumed")

@@ -179,7 +179,7 @@ def told(verified: Verified) -> set[str]:
 @pytest.fixture
 def usual_places(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny edition and the random backbone lie where all look that are told of no place."""
-    monkeypatch.setattr("vlbench.running.inputs.mini_root", lambda *_: bench.root)
+    monkeypatch.setattr("vlbench.running.plan.mini_root", lambda *_: bench.root)
     monkeypatch.setattr("vlbench.backbones._source", lambda *_: str(bench.backbone))
 
 
@@ -302,7 +302,7 @@ def test_what_lies_in_the_usual_place_is_taken_only_where_it_is_the_runs(
         file.write_text(file.read_text().replace('"True"', '"False"'))
     with (tmp_path / bench.backbone.name / "config.json").open("a") as config:
         config.write("\n")
-    monkeypatch.setattr("vlbench.running.inputs.mini_root", lambda *_: tmp_path / bench.root.name)
+    monkeypatch.setattr("vlbench.running.plan.mini_root", lambda *_: tmp_path / bench.root.name)
     monkeypatch.setattr("vlbench.backbones._source", lambda *_: str(tmp_path / bench.backbone.name))
     findings = Verifier().verify(run).findings
     assert findings.faults == []

@@ -35,7 +35,7 @@ from tests.verifying.builders import (
 from tests.verifying.conftest import Verify
 from vlbench.errors import MissingError
 from vlbench.metrics import METRICS
-from vlbench.running.provenance import code_version
+from vlbench.running.result import code_version
 from vlbench.running.sums import RESULT, WEIGHTS, read_sums
 from vlbench.verifying.findings import Findings
 from vlbench.verifying.results import MEASURED, RECORDS
@@ -472,18 +472,18 @@ def test_code_that_is_not_ours_is_imported_only_when_allowed(
 def test_a_run_that_was_interrupted_and_went_on_holds(
     bench: Bench, tmp_path: Path, verify: Verify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vlbench.running.keeper import Keeper
+    from vlbench.running.callbacks import Callbacks
 
-    original = Keeper.on_step
+    original = Callbacks.on_step
 
-    def interrupted(self: Keeper, step: Any) -> None:
+    def interrupted(self: Callbacks, step: Any) -> None:
         original(self, step)
         if step.number == 11:
             raise KeyboardInterrupt
 
     monkeypatch.setenv("VLBENCH_CHECKPOINT_SECONDS", "0")
     with monkeypatch.context() as patch:
-        patch.setattr(Keeper, "on_step", interrupted)
+        patch.setattr(Callbacks, "on_step", interrupted)
         do(bench.spec(), tmp_path, code=130)
     assert not list(tmp_path.glob("runs/*/SHA256SUMS"))
     folder = do(bench.spec(), tmp_path)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vlbench.checkpoints.authors import Name
 from vlbench.errors import DataError, MissingError, UsageError
-from vlbench.out import write_out
+from vlbench.files import write_out
 from vlbench.techniques.adapt import AdaptedModel
 from vlbench.tensors import listed, unique_state
 

@@ -166,8 +166,8 @@ def _configuration(root: Any) -> Iterator[Item]:
 
 def _option_items(root: Any, config: Config) -> Iterator[Item]:
     """The options of a file's keys as `run` has them, then others with a variable; the cache."""
-    from vlbench.cache import cache_place
     from vlbench.config import NOT_OPTIONS, Settings
+    from vlbench.files import cache_place
 
     run = root.commands["run"]
     context = typer.Context(run, auto_envvar_prefix=PREFIX, default_map=default_map(run))

@@ -21,7 +21,7 @@ from vlbench.cli.options import (
 )
 from vlbench.cli.output import note, print_document, print_json, print_table
 from vlbench.errors import MissingError, UsageError, nearest
-from vlbench.out import check_out, writing
+from vlbench.files import check_out, writing
 
 PRETRAINED = ("mini-bart", "mini-bart-clips")
 

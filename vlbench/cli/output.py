@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 from vlbench.errors import DataError, VlbenchError
-from vlbench.printable import printable, printable_json, printable_lines
+from vlbench.text import printable, printable_json, printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -13,9 +13,9 @@ import typer
 from vlbench.cli.options import BoardOptions, Methods, Seeds, numbers, with_options
 from vlbench.cli.output import end_left_out, example, note, stdout_console, subcommands
 from vlbench.errors import DataError, NothingToReport, UsageError
-from vlbench.hints import results_option
+from vlbench.files import check_out, write_out
 from vlbench.leaderboard.plots import Quantity
-from vlbench.out import check_out, write_out
+from vlbench.text import results_option
 
 if TYPE_CHECKING:
     from vlbench.leaderboard.board import Board

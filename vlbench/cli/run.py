@@ -19,14 +19,13 @@ from vlbench.cli.options import (
 )
 from vlbench.cli.output import end_left_out, note, print_json, print_table, say
 from vlbench.errors import DataError, NothingToReport, RunFailed, UsageError, VlbenchError
-from vlbench.hints import results_option
+from vlbench.text import results_option
 
 if TYPE_CHECKING:
-    from vlbench.running.estimates import Estimate
     from vlbench.running.folder import RunFolder
     from vlbench.running.launchers import Outcome, Resources
     from vlbench.running.spec import RunSpec
-    from vlbench.running.states import Cell
+    from vlbench.running.state import Cell, Estimate
 
 WAIT_SECONDS = 60.0
 """Longest wait for cancelled runs: longer than a step, after which they are killed anyway."""
@@ -190,7 +189,7 @@ def _launch(
     """
     from vlbench.running.folder import RunFolder
     from vlbench.running.launchers import launch
-    from vlbench.running.view import new_view
+    from vlbench.running.watch import new_view
 
     to_do = sum(not RunFolder.of(results, spec).is_done for spec in specs)
     outcomes = launch(specs, results, resources, new_view(to_do))
@@ -256,8 +255,7 @@ def _show_plan(
     specs: Sequence[RunSpec], options: RunOptions, resources: Resources, device: str
 ) -> list[DataError]:
     """Print the state of every run, and what the rest will take; return what cannot be read."""
-    from vlbench.running.estimates import Estimates
-    from vlbench.running.states import cells
+    from vlbench.running.state import Estimates, cells
 
     planned = cells(specs, options.results)
     device_name = _device_name(device, resources)
@@ -278,7 +276,7 @@ def _device_name(device: str, resources: Resources) -> str:
     """The device as earlier results name it; of a cluster's any of its kind will do."""
     import torch
 
-    from vlbench.running.provenance import device_name
+    from vlbench.running.result import device_name
 
     is_elsewhere = resources.launcher != "local"
     name = f"{device}: " if is_elsewhere else device_name(torch.device(device))
@@ -297,14 +295,14 @@ def _plan_item(cell: Cell, estimate: Estimate | None) -> dict[str, Any]:
 
 
 def _plan_row(cell: Cell, estimate: Estimate | None) -> list[str]:
-    from vlbench.times import spoken
+    from vlbench.text import format_duration
 
     spec = cell.spec
-    run = ", ".join([spec.method.name, *spec.departures, f"seed {spec.seed}"])
+    run = ", ".join([spec.method.name, *spec.overrides, f"seed {spec.seed}"])
     duration = memory = ""
     if estimate is not None:
         about = "~" if estimate.is_rough else ""
-        duration = about + spoken(estimate.seconds)
+        duration = about + format_duration(estimate.seconds)
         memory = f"{about}{estimate.peak_memory_bytes / 1e9:.2f} GB"
     return [run, cell.state, spec.key, duration, memory, cell.reason]
 
@@ -316,10 +314,9 @@ def _plan_summary(
     resources: Resources,
 ) -> list[str]:
     """How many runs are in which state, and what those that are not done will take together."""
-    from vlbench.running.estimates import total_seconds
-    from vlbench.running.launchers.slots import find_slots
-    from vlbench.running.states import counted
-    from vlbench.times import spoken
+    from vlbench.running.launchers.local import find_slots
+    from vlbench.running.state import counted, total_seconds
+    from vlbench.text import format_duration
 
     is_local = resources.launcher == "local"
     slots = len(find_slots(resources)) if is_local else resources.slurm.array_parallelism
@@ -328,7 +325,7 @@ def _plan_summary(
     lines = [f"{counted([cell.state for cell in cells])}."]
     machine = device_name.removesuffix(": ")
     if known:
-        left = spoken(total_seconds([estimate.seconds for estimate in known], slots))
+        left = format_duration(total_seconds([estimate.seconds for estimate in known], slots))
         of = f"{to_do} runs" if len(known) == to_do else f"{len(known)} of {to_do} runs"
         rough = " (~: of other methods)" * any(estimate.is_rough for estimate in known)
         lines.append(
@@ -342,7 +339,7 @@ def _plan_summary(
 
 def _named(texts: Sequence[str], results: Path) -> list[RunFolder]:
     """The runs that the words name, without repetitions."""
-    from vlbench.running.named import find_run
+    from vlbench.running.folder import find_run
 
     folders = [find_run(results, text) for text in texts]
     return list({folder.path: folder for folder in folders}.values())
@@ -366,7 +363,7 @@ def _cancel(folder: RunFolder, state: str) -> None:
     except OSError as error:
         raise RunFailed(f"{folder.path}: cannot be written: {error.strerror}") from None
     if folder.job().get("launcher") == "slurm":
-        from vlbench.running.launchers.slurm_queue import cancel_job
+        from vlbench.running.launchers.slurm_job import cancel_job
 
         cancel_job(folder)
 
@@ -381,7 +378,7 @@ def _wait(folders: Sequence[RunFolder]) -> None:
 
 def _outcome(folder: RunFolder, before: str) -> dict[str, str]:
     """What became of a run that was to end."""
-    from vlbench.running.named import name_of
+    from vlbench.running.folder import name_of
 
     now = folder.state
     text = f"{before} before: does not begin again"

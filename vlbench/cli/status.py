@@ -21,12 +21,11 @@ from vlbench.cli.output import (
     stdout_console,
 )
 from vlbench.errors import NothingToReport, UsageError
-from vlbench.printable import printable
+from vlbench.text import printable
 
 if TYPE_CHECKING:
     from vlbench.running.folder import RunFolder
-    from vlbench.running.logs import Tail
-    from vlbench.running.overview import Overview
+    from vlbench.running.watch import Overview, Tail
 
 REFRESH_SECONDS = 1.0
 FOLLOW_SECONDS = 0.5
@@ -57,7 +56,7 @@ def status(
     json: Json = False,
 ) -> None:
     """Show how far runs are, where they run, what ended them."""
-    from vlbench.running.overview import Overview
+    from vlbench.running.watch import Overview
 
     overview = Overview(results)
     items = overview.items()
@@ -111,7 +110,7 @@ def _width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
 
 def summary(items: Sequence[Item], everything: bool = True) -> str:
     """How many runs are in which state."""
-    from vlbench.running.states import counted
+    from vlbench.running.state import counted
 
     text = counted([item["status"] for item in items])
     is_hidden = not everything and any(item["status"] == "done" for item in items)
@@ -152,8 +151,8 @@ def _is_informative(name: str, rows: Sequence[Mapping[str, str]]) -> bool:
 
 def _texts(item: Item) -> dict[str, str]:
     """What the columns say of a run."""
-    from vlbench.running.overview import told
-    from vlbench.running.states import short_error
+    from vlbench.running.state import short_error
+    from vlbench.running.watch import told
 
     progress = told(item) if item["status"] == "running" else {}
     return {
@@ -182,8 +181,8 @@ def logs(
     results: Results = Path("results"),
 ) -> None:
     """Print the log of a run, of all its attempts."""
-    from vlbench.running.logs import Tail
-    from vlbench.running.named import find_run
+    from vlbench.running.folder import find_run
+    from vlbench.running.watch import Tail
 
     folder = find_run(results, run)
     state = folder.state

@@ -7,9 +7,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from vlbench.cache import cache_folder, writing_cache
 from vlbench.errors import MissingError
-from vlbench.files import write_atomically
+from vlbench.files import cache_folder, write_atomically, writing_cache
 
 REMEMBERED_FROM = 1 << 22
 """Hashes of files from this size in bytes are remembered in the cache by path, size and time."""

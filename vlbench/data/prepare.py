@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from vlbench.cache import cache_folder
 from vlbench.cards.schema import Edition, TaskCard
 from vlbench.data.faults import first_lines
 from vlbench.data.fingerprint import fingerprint
@@ -23,6 +22,7 @@ from vlbench.data.stores.extract import ClipEncoder, store_for
 from vlbench.data.stores.published import open_store
 from vlbench.data.table import ExampleTable, concatenate, indexed, limited
 from vlbench.errors import DataError, MissingError, UsageError
+from vlbench.files import cache_folder
 
 Say = Callable[[str], None]
 CLIPS_AT_ONCE = 4

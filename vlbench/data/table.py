@@ -25,14 +25,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from vlbench.cache import cache_folder, writing_cache
 from vlbench.data import readers
 from vlbench.data.example import Example
 from vlbench.data.faults import excerpt
 from vlbench.data.fingerprint import fingerprint
 from vlbench.data.readers.base import Reader, missing_data
 from vlbench.errors import DataError, MissingError
-from vlbench.files import write_atomically
+from vlbench.files import cache_folder, write_atomically, writing_cache
 
 SCHEMA = pa.schema(
     {

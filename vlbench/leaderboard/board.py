@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from vlbench.columns import COLUMNS
-from vlbench.printable import printable
+from vlbench.text import printable
 
 AVERAGE = "average"
 """Name of the average among the metrics of a row."""

@@ -20,7 +20,7 @@ from vlbench.leaderboard.load import Filters, read_boards
 from vlbench.leaderboard.row_names import RowName, find_in, typed
 from vlbench.leaderboard.statistics import LEVEL, Test, holm, holm_levels, test_difference
 from vlbench.leaderboard.tables import number, title
-from vlbench.printable import printable
+from vlbench.text import printable
 
 PLACE = ("suite", "edition", "backbone", "scope", "limit")
 """What of a board must be the same, in the order of what says most about where one looked."""

@@ -28,7 +28,7 @@ from vlbench.leaderboard.tables import (
     signed,
     title,
 )
-from vlbench.printable import is_unicode, printable_json, printable_lines
+from vlbench.text import is_unicode, printable_json, printable_lines
 
 SCHEMA = "vlbench.compare/2"
 SUMMARY = "GITHUB_STEP_SUMMARY"

@@ -10,7 +10,7 @@ from typing import Any
 from vlbench.leaderboard.board import AVERAGE, PLACE, Board, Row, Stat, is_below_floor
 from vlbench.leaderboard.paper import PaperPart, PaperRow, Published, published_parts
 from vlbench.leaderboard.tables import board_notes, has_majority, title
-from vlbench.printable import printable_json
+from vlbench.text import printable_json
 
 SCHEMA = "vlbench.report/1"
 FACTS = (

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from vlbench.leaderboard.board import BELOW
 from vlbench.leaderboard.tables import MINUS, NONE, Cell, Sheet
-from vlbench.printable import by_number
+from vlbench.text import by_number
 
 HEAD = r"""% Written by vlbench report --format latex; it compiles as it is, with pdflatex.
 % In a paper: \input this file, or copy a table out of it; its preamble needs

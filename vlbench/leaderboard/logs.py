@@ -11,7 +11,7 @@ from typing import Any
 
 from vlbench.errors import DataError
 from vlbench.files import text_lines
-from vlbench.printable import printable
+from vlbench.text import printable
 
 VALIDATION, LOSS = {"epoch", "validation"}, {"step", "task", "loss"}
 """The keys of the two kinds of lines."""

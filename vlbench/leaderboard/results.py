@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 from vlbench import parquet
 from vlbench.columns import COLUMNS, IDENTIFYING, LATER, MOST_ROWS, result_schema
 from vlbench.errors import DataError, NothingToReport
-from vlbench.hints import results_option
 from vlbench.leaderboard import index
 from vlbench.running.folder import RunFolder, run_folders
 from vlbench.running.spec import RunSpec
 from vlbench.running.sums import RESULT
+from vlbench.text import results_option
 
 FILES = f"runs/*/{RESULT}"
 LEAST = 50

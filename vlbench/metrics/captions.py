@@ -32,9 +32,8 @@ from pycocoevalcap.bleu.bleu_scorer import BleuScorer, cook_refs, cook_test
 from pycocoevalcap.meteor import meteor as official
 from pycocoevalcap.tokenizer import ptbtokenizer
 
-from vlbench.cache import cache_folder
 from vlbench.errors import DataError, MissingError, RunFailed
-from vlbench.files import write_atomically
+from vlbench.files import cache_folder, write_atomically
 from vlbench.metrics import Annotations, Predictions, Scored, check_ids
 from vlbench.metrics.cider import CiderD, N
 from vlbench.metrics.java import java_command, java_environment, java_failed, run_java

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vlbench.errors import DataError, UsageError, VlbenchError, nearest
+from vlbench.files import check_out, write_out
 from vlbench.metrics import Group, Scored, load_metric, percent, records
-from vlbench.out import check_out, write_out
 
 KARPATHY_SPLIT = "test"
 """What is scored with --karpathy where no split is named."""

@@ -41,12 +41,12 @@ class Checkpoints:
                 with path.open("wb") as file:  # of what it opens itself torch hides the errors
                     torch.save(state, file)
             except RuntimeError as error:
-                raise _said_by_disk(error) from None
+                raise _disk_error(error) from None
             return self.folder / f"step-{step:09d}-{_hash(path)}.pt"
 
         self.folder.mkdir(parents=True, exist_ok=True)
         file = write_atomically(self.folder / "step", write)
-        for old in [each for each in self.files() if each != file][KEPT - 1 :]:
+        for old in [other for other in self.files() if other != file][KEPT - 1 :]:
             old.unlink(missing_ok=True)
         return file
 
@@ -90,12 +90,12 @@ class Checkpoints:
             shutil.rmtree(self.folder)
 
 
-def _said_by_disk(error: BaseException) -> BaseException:
+def _disk_error(error: BaseException) -> BaseException:
     """The system's own error, where torch has put one of its own around it."""
-    said: BaseException | None = error
-    while said is not None and not isinstance(said, OSError):
-        said = said.__context__
-    return said or error
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__context__
+    return cause or error
 
 
 def _hash(path: Path) -> str:

@@ -1,187 +1,38 @@
-"""One run from its spec to its result: prepare, adapt, train, test."""
+"""One run from its spec to its result: train, then score the test splits with the last weights."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from contextlib import ExitStack
+import json
+import time
 from pathlib import Path
+from typing import Any
 
-import torch
-from accelerate import Accelerator
-from accelerate.utils import set_seed
 from safetensors.torch import load_file
 
-from vlbench.backbones import backbone_row, build_backbone, build_tokenizer
-from vlbench.backbones.weights import first_tokens
-from vlbench.checkpoints.weights import load_weights
-from vlbench.data.batches import TaskData
-from vlbench.data.example import Example
-from vlbench.data.fingerprint import file_hash
-from vlbench.data.prepare import PreparedTask, prepare
+from vlbench.data.prepare import PreparedTask
 from vlbench.data.submissions import load_format
-from vlbench.errors import DataError, MissingError, RunFailed
-from vlbench.garbage import collect_as_usual
-from vlbench.metrics import load_metric, require_metric, started_ahead
+from vlbench.errors import DataError, RunFailed
+from vlbench.files import read_object, write_atomically
+from vlbench.running.callbacks import Callbacks
 from vlbench.running.folder import RunFolder
-from vlbench.running.inputs import data_root, features_read, wanted_features
-from vlbench.running.keeper import Keeper
-from vlbench.running.progress import Progress
 from vlbench.running.ranks import joined
-from vlbench.running.record import write_adapter
+from vlbench.running.result import (
+    Rows,
+    code_version,
+    device_name,
+    majority_scored,
+    peak_memory_bytes,
+    score,
+    values,
+    versions,
+    write_adapter,
+    write_predictions,
+)
+from vlbench.running.run import Run
 from vlbench.running.spec import RunSpec
 from vlbench.running.stopping import Stop
-from vlbench.running.testing import test
-from vlbench.techniques.adapt import (
-    AdaptedModel,
-    adapt,
-    check_reached,
-    frozen_checksum,
-    load_trained_state,
-)
-from vlbench.tensors import listed, not_finite
-from vlbench.times import now
-from vlbench.training.distributed import Ranks
-from vlbench.training.predict import answers
-from vlbench.training.train import MicroBatches, Trainer
-
-
-class Run:
-    """Does one run in its folder; told to go on, it starts from the last checkpoint."""
-
-    def __init__(
-        self,
-        spec: RunSpec,
-        folder: RunFolder,
-        attempt: int,
-        progress: Progress,
-        stop: Stop | None = None,
-        where: str = "",
-    ) -> None:
-        self.spec = spec
-        self.folder = folder
-        self.attempt = attempt
-        self.progress = progress
-        self.stop = stop or Stop()
-        self._shown = {"where": where, "began_at": now()}
-        if spec.device != "cpu" and not torch.cuda.is_available():
-            visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
-            raise MissingError(
-                f"This run was planned for a GPU, and torch {torch.__version__} sees none here "
-                f"(CUDA_VISIBLE_DEVICES: {visible}). Start the command with --devices cpu."
-            )
-        torch.set_num_threads(backbone_row(spec.backbone).threads or torch.get_num_threads())
-        self.accelerator = Accelerator(
-            cpu=spec.device == "cpu",
-            mixed_precision="bf16" if spec.method.train.precision == "bf16" else "no",
-        )
-        self.ranks = Ranks.of(self.accelerator)
-        self.tokenizer = build_tokenizer(spec.backbone, _path(spec.backbone_path))
-        self._scorers = ExitStack()
-        self._has_scorers = False
-
-    def execute(self) -> None:
-        """Everything, in order; each stage goes on from what an earlier attempt left."""
-        self.prepare()
-        with self._scorers:
-            self._train_and_test()
-
-    def _train_and_test(self) -> None:
-        before = frozen_checksum(self.model)
-        keeper = Keeper(self)
-        if not keeper.resume():
-            self.trainer.start(self.progress.say)
-            self._start_from_init()  # what a file holds counts more than an initialisation
-        with self.stop.deferred():
-            self.trainer.train(keeper)
-        if frozen_checksum(self.model) != before:
-            raise RunFailed("A tensor that should be frozen changed while training.")
-        self.trainer.check_trained()
-        if self.ranks.is_main:
-            write_adapter(self.folder.adapter, self.model, self.spec)
-        test(self, keeper.peak_memory_bytes)
-        if self.ranks.is_main:
-            self.folder.checkpoints.remove()
-
-    def prepare(self) -> None:
-        """Read the data, build the model and its trainer; nothing is trained yet."""
-        self.tell("preparing")
-        spec, visual = self.spec, self.spec.tasks[0].visual
-        for card in spec.tasks:
-            require_metric(card.metric)  # before hours of training, not after
-            load_metric(card.metric)
-            if card.splits[spec.edition].submission:
-                load_format(card.submission)
-            first_tokens(self.tokenizer, card.choices)
-        with self.ranks.main_first():  # it fills the cache
-            self.tasks = self._prepare_tasks()
-        set_seed(spec.seed)
-        read = features_read(spec.backbone, visual, spec.encoder, self.tasks)
-        backbone = build_backbone(
-            spec.backbone, _path(spec.backbone_path), visual=visual, features=read
-        )
-        self.positions = getattr(backbone.config, "max_position_embeddings", None)
-        self.model = adapt(backbone, spec.method, [card.name for card in spec.tasks])
-        if spec.checkpoint_activations:
-            self.model.checkpoint_activations()
-        check_reached(self.model, [card.name for card in spec.tasks], spec.method.shown)
-        self._start_from_init()
-        if names := not_finite(dict(self.model.named_parameters())):
-            source = spec.init or spec.backbone_path or spec.backbone
-            raise DataError(f"{source}: {listed(names)} holds NaN or infinity before any step.")
-        train = [self.data(task, task.train) for task in self.tasks]
-        parts = MicroBatches(spec.max_batch, self.progress.say)
-        self.at_once = MicroBatches("auto" if spec.max_batch else None, self.progress.say)
-        self.trainer = Trainer(
-            self.model, train, spec.method.train, spec.seed, self.accelerator, self.ranks, parts
-        )
-        collect_as_usual()
-
-    def data(self, task: PreparedTask, examples: Sequence[Example]) -> TaskData:
-        """Batches of these examples of a task."""
-        train = self.spec.method.train
-        return TaskData(task.card, examples, task.store, self.tokenizer, train, self.positions)
-
-    def answers(self, task: PreparedTask, examples: Sequence[Example]) -> dict[str, str]:
-        """Example id -> the model's answer; the processes of the run share the work."""
-        data = self.data(task, examples)
-        return answers(self.model, data, self.accelerator.device, self.ranks, self.at_once)
-
-    def tell(self, phase: str, **details: object) -> None:
-        """Say in the folder how far the run is."""
-        if self.ranks.is_main:
-            self.folder.tell_status(self.attempt, **self._shown, phase=phase, **details)
-
-    def start_scorers(self) -> None:
-        """Start what scores the test, once; it gets ready beside other work."""
-        if self.ranks.is_main and not self._has_scorers:
-            self._has_scorers = True
-            metrics = [card.metric for card in self.spec.tasks]
-            self._scorers.enter_context(started_ahead(metrics))
-
-    def _start_from_init(self) -> None:
-        spec = self.spec
-        if spec.init_hash:
-            load_weights(Path(spec.init), self.model, f"{spec.method.name} on {spec.backbone}")
-
-    def _prepare_tasks(self) -> list[PreparedTask]:
-        spec = self.spec
-        if spec.init_hash and file_hash(Path(spec.init)) != spec.init_hash:
-            raise DataError(
-                f"{spec.init} changed since the run was planned: start the same command again."
-            )
-        root = data_root(spec.tasks, spec.edition, _path(spec.root))
-        folders = tuple(map(Path, spec.features))
-        visual = spec.tasks[0].visual
-        wanted = wanted_features(spec.backbone, visual, spec.encoder, folders, spec.device)
-        tasks = prepare(spec.tasks, spec.edition, root, spec.limit, wanted)
-        for task in tasks:
-            if task.fingerprint != spec.data[task.card.name]:
-                raise DataError(
-                    f"The data of '{task.card.name}' in {root} changed since the run was "
-                    "planned: start the same command again."
-                )
-        return tasks
+from vlbench.running.watch import Progress
+from vlbench.techniques.adapt import AdaptedModel, frozen_checksum, load_trained_state
 
 
 def execute(
@@ -195,13 +46,118 @@ def execute(
 ) -> None:
     """Do the run, in so many processes."""
     with joined(folder.path, processes, spec.device):
-        Run(spec, folder, attempt, progress, stop, where).execute()
+        train_and_test(Run(spec, folder, attempt, progress, stop, where))
+
+
+def train_and_test(run: Run) -> None:
+    """Do the run in this process; each stage goes on from what an earlier attempt left."""
+    run.prepare()
+    with run.scorers:
+        before = frozen_checksum(run.model)
+        callbacks = Callbacks(run)
+        if not callbacks.resume():
+            run.trainer.start(run.progress.say)
+            run.load_init()  # what a file holds counts more than an initialisation
+        with run.stop.deferred():
+            run.trainer.train(callbacks)
+        if frozen_checksum(run.model) != before:
+            raise RunFailed("A tensor that should be frozen changed while training.")
+        run.trainer.check_trained()
+        if run.ranks.is_main:
+            write_adapter(run.folder.adapter, run.model, run.spec)
+        test(run, callbacks.peak_memory_bytes)
+        if run.ranks.is_main:
+            run.folder.checkpoints.remove()
+
+
+def test(run: Run, peak_bytes: int) -> None:
+    """Answer and score every test split; the result is written last."""
+    trainer, device = run.trainer, device_name(run.accelerator.device)
+    rows = Rows(
+        run.spec,
+        run.attempt,
+        run.model,
+        adapter_bytes=run.folder.adapter.stat().st_size if run.ranks.is_main else 0,
+        train_seconds=trainer.seconds,
+        examples_per_second=trainer.examples / trainer.seconds,
+        device=f"{run.ranks.count} x {device}" if run.ranks.count > 1 else device,
+        code_version=code_version(),
+        versions=versions(),
+    )
+    run.start_scorers()
+    for task in run.tasks:
+        given, seconds = _answered(run, task)
+        if run.ranks.is_main:
+            _score(run, task, given, seconds, rows)
+        if task.submission:
+            _submit(run, task)
+    if run.ranks.is_main:
+        peak = max(peak_bytes, peak_memory_bytes(run.accelerator.device))
+        rows.write(run.folder.result, peak_memory_bytes=peak)
+
+
+def _answered(run: Run, task: PreparedTask) -> tuple[dict[str, str], float]:
+    """Example id -> answer, and the seconds that took; answers of an earlier attempt are used."""
+    name, steps = task.card.name, run.trainer.total_steps
+    file = run.folder.answers / f"{name}.json"
+    run.progress.say(f"testing {name} on {len(task.test):,} examples")
+    run.tell("testing", step=steps, total=steps)
+    kept: dict[str, Any] = run.ranks.from_main(_kept(run, task, file) if run.ranks.is_main else {})
+    if kept:
+        run.progress.say(f"{name}: answered in an earlier attempt")
+        return kept["answers"], kept["seconds"]
+    started = time.perf_counter()
+    given = run.answers(task, task.test)
+    seconds = time.perf_counter() - started
+    if run.ranks.is_main:
+        table = {"answers": given, "seconds": seconds}
+        write_atomically(file, json.dumps(table, ensure_ascii=False))
+    return given, seconds
+
+
+def _kept(run: Run, task: PreparedTask, file: Path) -> dict[str, Any]:
+    """The answers of an earlier attempt, where there are any that can be used."""
+    if not file.is_file():
+        return {}
+    try:
+        kept = read_object(file)
+        if {example.id for example in task.test} <= set(kept["answers"]):
+            return {**kept, "seconds": float(kept["seconds"])}
+        reason = "examples are missing"
+    except (DataError, KeyError, TypeError, ValueError) as error:
+        reason = str(error)
+    run.progress.say(f"{file}: cannot be used, answering again: {reason}")
+    return {}
+
+
+def _score(run: Run, task: PreparedTask, given: dict[str, str], seconds: float, rows: Rows) -> None:
+    card, started = task.card, time.perf_counter()
+    scored = score(card, task.test, given)
+    seconds += time.perf_counter() - started
+    for name in scored.undefined.keys() & scored.metrics.keys():
+        run.progress.say(f"{card.name}.{name}: {scored.undefined[name]}")
+    majority = majority_scored(card, task.train, task.test)
+    write_predictions(run.folder.predictions / f"{card.name}.parquet", task.test, given, scored)
+    rows.add(
+        card.name, card.main_metric, "test", seconds, values(card, task.test, scored, majority)
+    )
+
+
+def _submit(run: Run, task: PreparedTask) -> None:
+    """Answer the examples without public labels, as a file for the dataset's own server."""
+    name, count = task.card.name, len(task.submission)
+    run.progress.say(f"answering {count:,} examples of {name} for its server")
+    given = run.answers(task, task.submission)
+    if not run.ranks.is_main:
+        return
+    submission = load_format(task.card.submission)(task.submission, given)
+    file = run.folder.submissions / f"{name}_test_predictions{submission.suffix}"
+    write_atomically(file, submission.text)
+    if submission.unreadable:
+        run.progress.say(f"{name}: {submission.unreadable:,} of {count:,} answers were no choice")
+    run.progress.say(f"{name}: {file}")
 
 
 def load_adapter(model: AdaptedModel, file: Path) -> None:
-    """Put saved tensors back into a model adapted by the same card."""
+    """Load saved tensors into a model adapted by the same card."""
     load_trained_state(model, load_file(file), str(file))
-
-
-def _path(text: str) -> Path | None:
-    return Path(text) if text else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import stat
 import time
@@ -11,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vlbench.errors import DataError, NothingToReport, RunFailed
+from vlbench.errors import DataError, NothingToReport, RunFailed, UsageError
 from vlbench.files import (
     append_line,
     parse_object,
@@ -21,9 +22,9 @@ from vlbench.files import (
     write_atomically,
 )
 from vlbench.running.checkpoints import Checkpoints
-from vlbench.running.claim import Claim
+from vlbench.running.lock import Lock
 from vlbench.running.spec import RunSpec
-from vlbench.times import now
+from vlbench.text import now, results_option
 
 ENDINGS = ("failed", "out-of-memory", "timeout", "cancelled", "preempted", "stopped")
 """How an attempt ends that does not end the run."""
@@ -33,6 +34,8 @@ AS_IF_ABSENT = (
 )
 STATUS_SECONDS = 1.0
 """A running worker says how far it is at most this often."""
+MOST = 20
+"""So many runs are listed where several are meant."""
 
 
 class RunFolder:
@@ -45,7 +48,7 @@ class RunFolder:
         self.attempts_file = path / "attempts.jsonl"
         self.job_file = path / "job.json"
         self.cancel_file = path / "cancel"
-        self.claim = Claim(path)
+        self.lock = Lock(path)
         self.log = path / "log.txt"
         self.curve = path / "metrics.jsonl"
         self.checkpoints = Checkpoints(path / "checkpoint")
@@ -86,12 +89,12 @@ class RunFolder:
         """One of STATES; `stopped` is also a run whose process is gone without a word."""
         if self.is_done:
             return "done"
-        if self.claim.is_held:
+        if self.lock.is_locked:
             return "running"
-        said = str(self.status().get("status", "planned"))
+        status = str(self.status().get("status", "planned"))
         if self.job().get("attempts") == self.attempts():
             return "queued"
-        return "stopped" if said == "running" else said
+        return "stopped" if status == "running" else status
 
     def status(self) -> dict[str, Any]:
         """What `status.json` says; empty where there is none that can be read."""
@@ -108,7 +111,7 @@ class RunFolder:
     def faults(self) -> dict[Path, DataError]:
         """What is wrong with the files that say how the run stands: they count as not there."""
         faults = {}
-        for file in (self.status_file, self.job_file, self.claim.holder_file):
+        for file in (self.status_file, self.job_file, self.lock.holder_file):
             try:
                 read_object(file)
             except DataError as error:
@@ -265,3 +268,38 @@ def list_runs(results: Path) -> tuple[list[dict[str, Any]], list[DataError]]:
         raise NothingToReport(f"{results}: no runs here (looked for runs/*/spec.json).")
     order = ("suite", "backbone", "edition", "scope", "method", "settings", "seed", "key")
     return sorted(items, key=lambda item: [item[name] for name in order]), faults
+
+
+def find_run(results: Path, text: str) -> RunFolder:
+    """The one run whose key begins so, or whose name has all these words: `compacter seed 0`."""
+    faults: list[DataError] = []
+    folders = RunFolder.all(results, faults)
+    if not folders and not faults:
+        raise NothingToReport(f"{results}: no runs here (looked for runs/*/spec.json).")
+    matches = [folder for folder in folders if folder.path.name.startswith(text)]
+    if not matches:
+        wanted = _words(text)
+        matches = [folder for folder in folders if wanted <= _words(name_of(folder))]
+    if not matches or not text.strip():
+        left_out = "".join(f"\nLeft out: {fault}" for fault in faults)
+        raise UsageError(
+            f"No run '{text}' in {results}: a run is named by the begin of its key or by words "
+            f"such as 'compacter seed 0'. See them: vlbench list runs{results_option(results)}"
+            f"{left_out}"
+        )
+    if len(matches) > 1:
+        lines = [f"  {folder.path.name}  {name_of(folder)}" for folder in matches[:MOST]]
+        more = [f"  and {len(matches) - MOST} more"] if len(matches) > MOST else []
+        raise UsageError("\n".join([f"'{text}' names {len(matches)} runs:", *lines, *more]))
+    return matches[0]
+
+
+def name_of(folder: RunFolder) -> str:
+    """The run's name; nothing where its spec cannot be read, as `list runs` tells."""
+    with suppress(DataError):
+        return RunSpec.read(folder.spec_file).name
+    return ""
+
+
+def _words(text: str) -> set[str]:
+    return set(re.split(r"[\s,]+", text.strip()))

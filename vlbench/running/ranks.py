@@ -1,12 +1,11 @@
-"""The processes of one run: the worker is rank 0 and starts the others, which it never outlives.
+"""The processes of one run: the worker is rank 0 and starts the others, which never outlive it.
 
-They meet through a file, so that no port can be taken, and are kept together: a rank that ends ends
-the run with its reason, and when the worker is gone the end of their standard input ends them.
+Their rendezvous is a file, so that no port can be taken. A rank that ends ends the run with its
+reason; when the worker is gone, the end of their standard input ends the others.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -25,8 +24,6 @@ from types import FrameType
 from typing import Any
 
 from vlbench.errors import MissingError, RunFailed
-from vlbench.garbage import collect_rarely
-from vlbench.streams import guard_streams
 
 TIMEOUT = timedelta(days=1)
 """Ranks wait for each other so long: scoring takes its time. One that died is noticed at once."""
@@ -42,78 +39,74 @@ END_SECONDS = 30.0
 
 @contextmanager
 def joined(folder: Path, processes: int, device: str) -> Iterator[None]:
-    """Have so many processes do the run in `folder`, this one the main; for what it covers.
+    """Start the other ranks of the run in `folder` and join them, for accelerate, as rank 0.
 
-    Inside, accelerate finds them. RunFailed, or MemoryError, when another rank ends before its
-    time, with what that said.
+    RunFailed, or MemoryError, when another rank ends before its time, with its reason.
     """
     if processes == 1:
         yield
         return
     _check_devices(processes, device)
-    meeting = Path(mkdtemp(prefix="vlbench-ranks-"))
-    others = Others(folder, meeting, processes, device)
+    rendezvous = Path(mkdtemp(prefix="vlbench-ranks-"))
+    others = Others(folder, rendezvous, processes)
     try:
-        with _told(processes):
+        with _environment(processes):
             others.start()
             others.wait_until_here()
-            with others.watched(), _group(meeting, 0, processes, device):
+            with others.watched(), group(rendezvous, 0, processes, device):
                 yield
     finally:
         others.end()
-        shutil.rmtree(meeting, ignore_errors=True)
+        shutil.rmtree(rendezvous, ignore_errors=True)
 
 
 class Others:
-    """The ranks from 1 on, as the main one sees them."""
+    """The ranks from 1 on, as the main rank sees them."""
 
-    def __init__(self, folder: Path, meeting: Path, count: int, device: str) -> None:
+    def __init__(self, folder: Path, rendezvous: Path, count: int) -> None:
         self.folder = folder
-        self.meeting = meeting
+        self.rendezvous = rendezvous
         self.count = count
-        self.device = device
         self.processes: list[subprocess.Popen[bytes]] = []
         self._is_over = threading.Event()
 
     def start(self) -> None:
-        """Start them; what they print goes where this process's words go."""
-        command = [sys.executable, "-P", "-m", "vlbench.running.ranks", str(self.folder.absolute())]
-        command += [str(self.meeting), str(self.count), self.device]
+        """Start them; what they print goes where this process prints."""
+        command = [sys.executable, "-P", "-m", "vlbench.worker", str(self.folder.absolute())]
+        command += ["--processes", str(self.count), "--rendezvous", str(self.rendezvous), "--rank"]
         for rank in range(1, self.count):
             self.processes.append(subprocess.Popen([*command, str(rank)], stdin=subprocess.PIPE))
 
     def wait_until_here(self) -> None:
-        """Until all can join: from then on it takes no time, and nobody waits for the dead."""
-        while not all((self.meeting / f"here-{rank}").exists() for rank in range(1, self.count)):
+        """Wait until all are ready to join, so that the rendezvous waits for no dead rank."""
+        while not all((self.rendezvous / f"here-{rank}").exists() for rank in range(1, self.count)):
             if failure := self.failure():
                 raise failure
             time.sleep(POLL_SECONDS)
 
     def failure(self) -> Exception | None:
-        """What ended the rank that failed first; none while all are well."""
+        """What ended the rank that failed first; None while all are well."""
         dead = [rank for rank in range(1, self.count) if self.processes[rank - 1].poll()]
-        if not dead:
-            return None
-        return self._explained(min(dead, key=self._failed_at))
+        return self._explained(min(dead, key=self._failed_at)) if dead else None
 
     def _failed_at(self, rank: int) -> float:
-        """When it told its reason; one that was killed came before what that brought about."""
+        """When it wrote its reason; a rank that was killed wrote none and comes first."""
         with suppress(OSError):
             return self._reason(rank).stat().st_mtime
         return 0.0
 
     def _reason(self, rank: int) -> Path:
-        return self.meeting / f"failed-{rank}.json"
+        return self.rendezvous / f"failed-{rank}.json"
 
     def _explained(self, rank: int) -> Exception:
         code = self.processes[rank - 1].returncode
         try:
-            told: dict[str, Any] = json.loads(self._reason(rank).read_text(encoding="utf-8"))
+            reason: dict[str, Any] = json.loads(self._reason(rank).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             ended = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended: {code}"
-            told = {"is_memory": False, "text": f"{ended}, without a word"}
-        kind = MemoryError if told["is_memory"] else RunFailed
-        return kind(f"process {rank + 1} of {self.count} {told['text']}")
+            reason = {"is_memory": False, "text": f"{ended}, without a word"}
+        kind = MemoryError if reason["is_memory"] else RunFailed
+        return kind(f"process {rank + 1} of {self.count} {reason['text']}")
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -138,7 +131,7 @@ class Others:
         return failure
 
     def _interrupt_with_failure(self) -> Any:
-        """Have SIGUSR1 raise it, wherever the main thread is; the handler that was there."""
+        """Have SIGUSR1 raise the failure in the main thread; return the handler before."""
 
         def handle(number: int, frame: FrameType | None) -> None:
             if not self._is_over.is_set() and (failure := self.failure()):
@@ -150,7 +143,7 @@ class Others:
         return signal.signal(signal.SIGUSR1, handle)
 
     def _watch(self) -> None:
-        """Wait for a rank that fails; then see to it that the main thread does."""
+        """Wait for a rank that fails; then have the main thread raise it."""
         while not self.failure():
             if self._is_over.wait(POLL_SECONDS):
                 return
@@ -166,7 +159,7 @@ class Others:
             os._exit(RunFailed.exit_code)
 
     def end(self) -> None:
-        """They end when their standard input does; killed where they do not."""
+        """End them by the end of their standard input; kill those that stay."""
         for process in self.processes:
             with suppress(OSError):
                 assert process.stdin is not None
@@ -180,10 +173,10 @@ class Others:
 
 
 @contextmanager
-def _told(count: int) -> Iterator[None]:
-    """The environment says what gloo and accelerate want to know; afterwards it is as before.
+def _environment(count: int) -> Iterator[None]:
+    """Set the environment for gloo and accelerate while this lasts.
 
-    Ranks have equally many threads, as a sum over threads is rounded by their number.
+    All ranks have equally many threads, as a sum over threads is rounded by their number.
     """
     import torch
 
@@ -202,8 +195,8 @@ def _told(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def _group(meeting: Path, rank: int, count: int, device: str) -> Iterator[None]:
-    """This process as one of the ranks, as torch and accelerate know them."""
+def group(rendezvous: Path, rank: int, count: int, device: str) -> Iterator[None]:
+    """Join torch's process group as one of the ranks."""
     import torch
     from torch import distributed
 
@@ -214,7 +207,7 @@ def _group(meeting: Path, rank: int, count: int, device: str) -> Iterator[None]:
     _forget()
     distributed.init_process_group(
         "gloo" if device == "cpu" else "nccl",
-        init_method=f"file://{meeting / 'store'}",
+        init_method=f"file://{rendezvous / 'store'}",
         rank=rank,
         world_size=count,
         timeout=TIMEOUT,
@@ -231,7 +224,7 @@ def _group(meeting: Path, rank: int, count: int, device: str) -> Iterator[None]:
 
 
 def _forget() -> None:
-    """Have accelerate look again how many processes there are, which it does once in a life."""
+    """Have accelerate count the processes again, which it does once in a process."""
     from accelerate.state import AcceleratorState, GradientState
 
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -239,7 +232,7 @@ def _forget() -> None:
 
 
 def _abort() -> None:
-    """Let go of what other ranks will not answer any more; gloo notices by itself."""
+    """Abort collectives that dead ranks will not answer; gloo notices by itself."""
     from torch.distributed import distributed_c10d as c10d
 
     if c10d.is_initialized() and c10d.get_backend() == "nccl":
@@ -254,60 +247,3 @@ def _check_devices(processes: int, device: str) -> None:
             f"{processes} processes need {processes} GPUs, found {found}: give more with "
             f"--devices, or --processes {max(1, found)}."
         )
-
-
-def main(arguments: list[str]) -> int:
-    """Be one of the ranks from 1 on: the run as the worker does it, without writing anything."""
-    collect_rarely()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)  # the worker decides, and may need this step's share
-    parser = argparse.ArgumentParser(prog="python -m vlbench.running.ranks", description=__doc__)
-    parser.add_argument("folder", metavar="RUN_DIR", type=Path)
-    parser.add_argument("meeting", type=Path, help="folder that the ranks meet in")
-    parser.add_argument("count", type=int, help="ranks")
-    parser.add_argument("device", choices=("cpu", "cuda"))
-    parser.add_argument("rank", type=int, help="this one's")
-    asked = parser.parse_args(arguments)
-    threading.Thread(target=_end_with_input, args=(asked.meeting,), daemon=True).start()
-    try:
-        _take_part(asked.folder, asked.meeting, asked.rank, asked.count, asked.device)
-    except BaseException as error:
-        return _tell(error, asked.meeting / f"failed-{asked.rank}.json")
-    return 0
-
-
-def _end_with_input(meeting: Path) -> None:
-    """The worker holds the other end and writes nothing: when it is closed, the worker is gone."""
-    os.read(sys.stdin.fileno(), 1)  # unbuffered: a lock on a buffer would spoil an ordinary end
-    shutil.rmtree(meeting, ignore_errors=True)
-    os._exit(RunFailed.exit_code)
-
-
-def _take_part(path: Path, meeting: Path, rank: int, count: int, device: str) -> None:
-    from vlbench.running.execute import Run
-    from vlbench.running.folder import RunFolder
-    from vlbench.running.progress import Progress
-    from vlbench.running.spec import RunSpec
-
-    spec, folder = RunSpec.read(path / "spec.json"), RunFolder(path)
-    (meeting / f"here-{rank}").touch()
-    with _group(meeting, rank, count, device):
-        Run(spec, folder, folder.attempts(), Progress(None, is_shown=False)).execute()
-
-
-def _tell(error: BaseException, file: Path) -> int:
-    """Leave the reason for the main rank; the exit code."""
-    from vlbench.files import write_atomically
-    from vlbench.worker import explained
-
-    code, status, text = explained(error, file)
-    is_memory = status == "out-of-memory"
-    told = {"is_memory": is_memory, "text": f"failed: {error if is_memory else text}"}
-    with suppress(OSError):  # the worker may have ended, and the folder with it
-        write_atomically(file, json.dumps(told))
-    return code
-
-
-if __name__ == "__main__":
-    guard_streams(has_answer=False)
-    sys.exit(main(sys.argv[1:]))

@@ -79,7 +79,7 @@ class RunSpec(BaseModel):
     @property
     def name(self) -> str:
         """The run in words, for messages."""
-        parts = [self.method.name, *self.departures, self.suite, self.backbone]
+        parts = [self.method.name, *self.overrides, self.suite, self.backbone]
         start = [f"from {Path(self.init).name}"] if self.init else []
         return ", ".join([*parts, f"seed {self.seed}", *start])
 
@@ -108,7 +108,7 @@ class RunSpec(BaseModel):
             "title": self.method.title,
             "technique": self.method.technique,
             "sharing": self.method.sharing,
-            "settings": ",".join(self.departures),
+            "settings": ",".join(self.overrides),
             "init": self.origin,
             "suite": self.suite,
             "backbone": self.backbone,
@@ -125,7 +125,7 @@ class RunSpec(BaseModel):
         }
 
     @property
-    def departures(self) -> list[str]:
+    def overrides(self) -> list[str]:
         """What the user set that the card and the backbone have otherwise."""
         return [*self.settings, *([f"encoder={self.encoder}"] if self.encoder else [])]
 

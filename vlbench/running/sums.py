@@ -86,17 +86,17 @@ def read_sums(run: Path) -> dict[str, str] | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{run / NAME}: cannot be read: {error}") from None
-    found: dict[str, str] = {}
+    sums: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         match = _LINE.fullmatch(line)
-        if match is None or match[2] in found:
+        if match is None or match[2] in sums:
             what = "a file for the second time" if match else "not `sha256  file`"
             raise DataError(
                 f"{run / NAME}: line {number}: {what}: {line[:120]!r}. "
                 "Once it is removed, vlbench results seal writes new ones."
             )
-        found[match[2]] = match[1]
-    return found
+        sums[match[2]] = match[1]
+    return sums
 
 
 def hash_of(file: Path) -> str:

@@ -23,10 +23,9 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from vlbench.errors import DataError, UsageError
-from vlbench.files import flush, remove_dead_beside, temporary_beside
-from vlbench.hints import results_option
-from vlbench.out import check_out, write_out
+from vlbench.files import check_out, flush, remove_dead_beside, temporary_beside, write_out
 from vlbench.running.sums import NAME, RESULT, WEIGHTS, hash_of, read_sums, sealed_files
+from vlbench.text import results_option
 from vlbench.verifying.verify import Verified
 
 LOGS = ("status.json", "attempts.jsonl", "log.txt")

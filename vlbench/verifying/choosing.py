@@ -12,8 +12,7 @@ from vlbench.cards.files import split_names
 from vlbench.errors import DataError, NothingToReport, UsageError, nearest
 from vlbench.files import read_object
 from vlbench.leaderboard.load import method_name
-from vlbench.running.folder import RunFolder, run_folders
-from vlbench.running.named import find_run
+from vlbench.running.folder import RunFolder, find_run, run_folders
 from vlbench.running.sums import RESULT
 
 

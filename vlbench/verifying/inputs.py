@@ -28,9 +28,8 @@ from vlbench.data.prepare import PreparedTask, prepare
 from vlbench.errors import DataError, MissingError, VlbenchError
 from vlbench.files import text_lines
 from vlbench.metrics import Scored
-from vlbench.running.inputs import data_root, features_read, wanted_features
-from vlbench.running.plan import weights_hash_of
-from vlbench.running.scoring import majority_scored
+from vlbench.running.plan import data_root, features_read, wanted_features, weights_hash_of
+from vlbench.running.result import majority_scored
 from vlbench.running.spec import RunSpec
 from vlbench.techniques import parts_of
 

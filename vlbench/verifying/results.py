@@ -15,10 +15,9 @@ from vlbench.cards.schema import TaskCard
 from vlbench.data.example import Example
 from vlbench.errors import DataError, MissingError, RunFailed, VlbenchError
 from vlbench.metrics import METRICS, Scored
+from vlbench.running.callbacks import CURVE_STEPS
 from vlbench.running.folder import RunFolder
-from vlbench.running.keeper import CURVE_STEPS
-from vlbench.running.record import references
-from vlbench.running.scoring import Value, score, values
+from vlbench.running.result import Value, references, score, values
 from vlbench.running.spec import RunSpec
 from vlbench.running.sums import RESULT
 from vlbench.training.train import task_order

@@ -18,9 +18,8 @@ from vlbench.cards.load import PROSE, hashed, load_method, load_suites, load_tas
 from vlbench.cards.schema import MethodCard, TaskCard, Tuning, TuningFacts
 from vlbench.config import leaves
 from vlbench.errors import DataError, MissingError, VlbenchError
-from vlbench.hints import results_option
 from vlbench.running.plan import outside_code
-from vlbench.running.record import count_cells
+from vlbench.running.result import count_cells
 from vlbench.running.spec import RunSpec
 from vlbench.running.sums import (
     NAME,
@@ -34,6 +33,7 @@ from vlbench.running.sums import (
 from vlbench.techniques import parts_of
 from vlbench.techniques.adapt import Counts, adapt, count, trained_parameters
 from vlbench.tensors import not_finite
+from vlbench.text import results_option
 from vlbench.verifying.findings import Findings
 from vlbench.verifying.inputs import (
     BackboneWeights,

@@ -16,9 +16,17 @@ import pytest
 
 from tests.running.launchers.slurm_commands import FakeSlurm, fake_slurm
 from tests.running.launchers.toys import make, toy_specs, use_toys
+from vlbench.errors import MissingError
 from vlbench.running.folder import RunFolder
 from vlbench.running.launchers import slurm_job
-from vlbench.running.launchers.slurm_job import RunJob, job_name, threads, write_job
+from vlbench.running.launchers.slurm_job import (
+    RunJob,
+    cancel_job,
+    job_name,
+    look,
+    threads,
+    write_job,
+)
 
 WAIT = "stop_at = time.monotonic() + 20\nwhile time.monotonic() < stop_at: time.sleep(0.05)"
 """A worker that goes on until it is told to stop."""
@@ -98,7 +106,7 @@ def signalled(folder: RunFolder, number: int) -> None:
         deadline = time.monotonic() + 20
         while folder.status().get("status") != "running" and time.monotonic() < deadline:
             time.sleep(0.02)
-        os.kill(folder.claim.holder()["pid"], number)
+        os.kill(folder.lock.holder()["pid"], number)
         os.kill(os.getpid(), number)
 
     threading.Thread(target=send, daemon=True).start()
@@ -223,7 +231,7 @@ def test_a_worker_that_cannot_begin_is_no_longer_queued(
 
 def test_a_run_that_another_process_has_is_left_alone(cluster: FakeSlurm, tmp_path: Path) -> None:
     folder = queued(tmp_path, "")
-    with folder.claim.held("GPU 0"):
+    with folder.lock.acquire("GPU 0"):
         assert RunJob(folder.path)() == 75
     assert not folder.attempts_file.exists()
 
@@ -254,3 +262,89 @@ def test_a_worker_that_ends_with_0_and_no_result_has_failed(
     assert fails(folder) == 1
     assert folder.state == "failed"
     assert "ended with 0 and left no result" in folder.status()["error"]
+
+
+@pytest.fixture
+def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    return fake_slurm(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """A run that waits for its job."""
+    (spec,) = toy_specs(1)
+    folder = RunFolder.of(tmp_path / "results", spec)
+    folder.create(spec)
+    folder.job_file.write_text(json.dumps({"launcher": "slurm", "job": "7_1", "attempts": 0}))
+    assert folder.state == "queued"
+    return folder
+
+
+def test_squeue_is_asked_once_for_all_arrays(queue: FakeSlurm) -> None:
+    queue.answer("squeue", "7_0|PENDING|Resources\n7_1|RUNNING|None\n9|PENDING|BadConstraints")
+    found = look(["7_1", "9", "8_0"])
+    assert {job: each.state for job, each in found.items()} == {"7_1": "RUNNING", "9": "PENDING"}
+    assert found["9"].hindrance.startswith("BadConstraints: no node has what it asks for")
+    assert not found["7_1"].hindrance
+    (words,) = queue.asked("squeue")
+    assert "--jobs=7,8,9" in words
+    assert "--array" in words
+    assert not look([])
+
+
+def test_a_reason_with_details_is_still_known(queue: FakeSlurm) -> None:
+    queue.answer("squeue", "9|PENDING|ReqNodeNotAvail, UnavailableNodes:n1")
+    assert "the node it needs is not available" in look(["9"])["9"].hindrance
+
+
+def test_an_unknown_job_is_gone_and_a_silent_controller_is_an_error(queue: FakeSlurm) -> None:
+    queue.refuse("squeue", "slurm_load_jobs error: Invalid job id specified")
+    assert look(["7_1"]) == {}
+    queue.refuse("squeue", "Unable to contact slurm controller (connect failure)")
+    with pytest.raises(MissingError, match="squeue: Unable to contact"):
+        look(["7_1"])
+
+
+def test_a_user_s_own_squeue_settings_change_nothing(
+    queue: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQUEUE_STATES=all would list jobs that are over."""
+    program = queue.home / "commands" / "squeue"
+    text = program.read_text().replace("print(answer", 'print(os.environ.get("SQUEUE_STATES"))#')
+    program.write_text(text)
+    monkeypatch.setenv("SQUEUE_STATES", "9|COMPLETED|None")
+    assert look(["9"]) == {}
+
+
+def test_cancelling_a_queued_run_takes_its_job_away(queue: FakeSlurm, folder: RunFolder) -> None:
+    cancel_job(folder)
+    assert queue.asked("scancel") == ["--state=PENDING 7_1"]
+    assert folder.state == "cancelled"
+    assert folder.status()["error"] == "cancelled before it began"
+    assert folder.attempts() == 0
+
+
+def test_cancelling_a_running_one_leaves_it_to_its_worker(
+    queue: FakeSlurm, folder: RunFolder
+) -> None:
+    queue.answer("squeue", "7_1|RUNNING|None")
+    cancel_job(folder)
+    assert folder.state == "queued"  # until the worker begins, and sees the file
+    assert folder.job()["job"] == "7_1"
+
+
+def test_cancelling_what_has_no_job_asks_nothing(queue: FakeSlurm, folder: RunFolder) -> None:
+    folder.job_file.unlink()
+    cancel_job(folder)
+    assert not queue.asked("scancel")
+
+
+def test_scancel_s_refusal_is_told(
+    queue: FakeSlurm, folder: RunFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    queue.refuse("scancel", "scancel: error: Access/permission denied")
+    with pytest.raises(MissingError, match=r"scancel 7_1: .*permission denied"):
+        cancel_job(folder)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingError, match="scancel: not found on PATH, so Slurm job 7_1"):
+        cancel_job(folder)

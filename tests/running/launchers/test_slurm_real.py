@@ -23,7 +23,7 @@ from tests.traps import set_traps
 from vlbench.config import SlurmSettings
 from vlbench.running.folder import RunFolder
 from vlbench.running.launchers import Outcome, Resources, launch
-from vlbench.running.launchers.slurm_queue import cancel_job, look
+from vlbench.running.launchers.slurm_job import cancel_job, look
 from vlbench.running.spec import RunSpec
 
 pytestmark = [
@@ -80,7 +80,7 @@ def devices_of(folders: list[RunFolder]) -> dict[str, str]:
     """Run key -> the GPU that its worker sees now, for all that are at work."""
     found = {}
     for folder in folders:
-        pid = folder.claim.holder().get("pid")
+        pid = folder.lock.holder().get("pid")
         try:
             text = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
         except OSError:

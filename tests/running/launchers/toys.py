@@ -15,7 +15,7 @@ from vlbench.running.spec import RunSpec
 PROGRAM = """
 import json, os, sys, time
 from pathlib import Path
-from vlbench.running.claim import HeldError
+from vlbench.running.lock import LockedError
 from vlbench.running.folder import RunFolder
 from vlbench.running.stopping import Stop, Stopped
 
@@ -24,7 +24,7 @@ stop = Stop()
 stop.on_signals("cancelled")
 stop.listen(sys.stdin.fileno())
 try:
-    with folder.claim.held(sys.argv[2]):
+    with folder.lock.acquire(sys.argv[2]):
         if folder.is_done:  # by another worker, since this one was started
             sys.exit(0)
         attempt = folder.attempts() + 1
@@ -43,7 +43,7 @@ try:
         folder.result.touch()
         folder.note_attempt(attempt, "done")
         folder.write_status("done", attempt)
-except HeldError:
+except LockedError:
     sys.exit(75)
 """
 """What the toy worker does around its own lines; `exec` is of the test's own text."""

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vlbench.backbones import VISUALS, Visual
-from vlbench.cache import cache_folder, writing_cache
 from vlbench.data.mini import VERSION, VIDEO_VERSION
 from vlbench.data.mini.sheet import contact_sheet
 from vlbench.data.mini.video_sheet import video_sheet
 from vlbench.data.mini.write import Progress, write_mini
 from vlbench.data.mini.write_video import write_video
 from vlbench.errors import UsageError
-from vlbench.files import remove_dead_beside, temporary_beside
+from vlbench.files import cache_folder, remove_dead_beside, temporary_beside, writing_cache
 
 SEED = 0
 NAMES = {

@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from vlbench.cache import writing_cache
 from vlbench.data.faults import Faults, first_lines
 from vlbench.data.images import clips_below, open_clip, open_image, pictures_below
 from vlbench.data.stores.base import fixed_frames
@@ -35,6 +34,7 @@ from vlbench.files import (
     remove_dead_beside,
     temporary_beside,
     write_atomically,
+    writing_cache,
 )
 
 BATCH_SIZE = 64
@@ -339,13 +339,13 @@ class Shard(NamedTuple):
 @contextmanager
 def _locked(folder: Path) -> Iterator[Path]:
     """The folder, for one process at a time."""
-    from vlbench.running.claim import Claim, HeldError  # running imports data
+    from vlbench.running.lock import Lock, LockedError  # running imports data
 
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
-            stack.enter_context(Claim(folder).held())
-        except HeldError:
+            stack.enter_context(Lock(folder).acquire())
+        except LockedError:
             raise UsageError(f"{folder}: another process is at work on it.") from None
         yield folder
 

@@ -26,11 +26,10 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from vlbench.cache import cache_folder, writing_cache
 from vlbench.data.stores.base import Array, Store, Union
 from vlbench.data.stores.own import INDEX, FeatureStore, partial_of
 from vlbench.errors import DataError, MissingError
-from vlbench.files import write_atomically
+from vlbench.files import cache_folder, write_atomically, writing_cache
 
 FINGERPRINTED = 64
 """Features whose bytes go into a fingerprint: hashing 45 GB at each start would hurt."""

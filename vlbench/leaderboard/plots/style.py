@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from vlbench.errors import UsageError
-from vlbench.out import write_out
+from vlbench.files import write_out
 
 FORMATS = ("png", "svg", "pdf")
 PNG_DPI = 200

@@ -14,11 +14,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vlbench import __version__
 from vlbench.errors import UsageError
-from vlbench.files import is_temporary, remove_dead, write_atomically
+from vlbench.files import is_temporary, remove_dead, write_atomically, writing
 from vlbench.leaderboard.board import BELOW, Board
 from vlbench.leaderboard.site.media import Say
 from vlbench.leaderboard.site.pages import Site
-from vlbench.out import writing
 
 HERE = Path(__file__).resolve().parent
 MARKER = ".vlbench-site"

@@ -18,13 +18,13 @@ from vlbench.errors import (
     nearest,
     told_by_system,
 )
-from vlbench.running.claim import HeldError
 from vlbench.running.folder import RunFolder
+from vlbench.running.lock import LockedError
 from vlbench.running.spec import RunSpec
-from vlbench.running.states import short_error
+from vlbench.running.state import short_error
 
 if TYPE_CHECKING:
-    from vlbench.running.view import View
+    from vlbench.running.watch import View
 
 LAUNCHERS = {
     "local": "vlbench.running.launchers.local:LocalLauncher",
@@ -107,7 +107,7 @@ def launch(
     try:
         for spec in specs:
             folder = RunFolder.of(results, spec)
-            if folder.is_cancel_asked and not folder.claim.is_held:
+            if folder.is_cancel_asked and not folder.lock.is_locked:
                 folder.forget_cancel()
         return launcher.run(specs, results, view)
     except OSError as error:
@@ -130,7 +130,7 @@ def known_before(spec: RunSpec, folder: RunFolder, view: View) -> Outcome | None
             return Outcome(spec, folder, "failed", error.exit_code, str(error))
         return None
     if not folder.is_settled:
-        with suppress(HeldError, OSError), folder.claim.held():
+        with suppress(LockedError, OSError), folder.lock.acquire():
             folder.settle()
     view.say(f"{spec.name}: done before, {folder.path}")
     return outcome_of(spec, folder, was_done=True)

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 import signal
+import socket
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlbench.errors import INTERRUPTED, MissingError, RunFailed, told_by_system
-from vlbench.running.claim import HeldError, Watch
-from vlbench.running.environment import worker_environment
+from vlbench.errors import INTERRUPTED, MissingError, RunFailed, UsageError, told_by_system
+from vlbench.files import cache_folder, writing_cache
+from vlbench.process import worker_environment
 from vlbench.running.folder import ENDINGS, RunFolder
 from vlbench.running.launchers import Outcome, Resources, failure, known_before, outcome_of
 from vlbench.running.launchers.process import WorkerProcess, worker_command
-from vlbench.running.launchers.slots import Slot, computing_device, find_slots, occupy
-from vlbench.running.logs import Tail, without_time
+from vlbench.running.lock import Lock, LockedError, Watch
 from vlbench.running.spec import RunSpec
-from vlbench.times import spoken
+from vlbench.running.state import place
+from vlbench.running.watch import Tail, without_time
+from vlbench.text import format_duration
 from vlbench.worker import HELD
 
 if TYPE_CHECKING:
-    from vlbench.running.view import View
+    from vlbench.running.watch import View
 
 POLL_SECONDS = 0.2
 REFUSALS = 3
@@ -38,27 +44,25 @@ class Job:
     def __init__(self, spec: RunSpec, folder: RunFolder) -> None:
         self.spec = spec
         self.folder = folder
-        self.watch = Watch(folder.claim)
+        self.watch = Watch(folder.lock)
         self.is_followed = False
         """Whether another command has done it since this one began."""
         self.refusals = 0
         """How many workers said that another process holds it, and none was to be seen."""
 
 
+@dataclass(frozen=True, slots=True)
 class Working:
     """A worker in its slot."""
 
-    def __init__(
-        self, job: Job, slot: Slot, gpus: ExitStack, worker: WorkerProcess, attempts: int
-    ) -> None:
-        self.job = job
-        self.slot = slot
-        self.gpus = gpus
-        """Closed, they are free for others."""
-        self.worker = worker
-        self.attempts = attempts
-        """Before it began."""
-        self.began = time.monotonic()
+    job: Job
+    slot: Slot
+    gpus: ExitStack
+    """Closed, they are free for others."""
+    worker: WorkerProcess
+    attempts: int
+    """Before it began."""
+    began: float
 
 
 class LocalLauncher:
@@ -70,7 +74,7 @@ class LocalLauncher:
 
     @property
     def device(self) -> str:
-        """What its workers compute on: cuda, or cpu."""
+        """The device of its workers: cuda or cpu."""
         return computing_device(self.resources.devices)
 
     def dry_run(self, specs: Sequence[RunSpec], results: Path) -> str:
@@ -111,7 +115,7 @@ class LocalLauncher:
         return [self.outcomes[spec.key] for spec in specs]
 
     def _fill(self) -> None:
-        """Start workers while there are slots, and see what became of what others do."""
+        """Start workers while there are slots; follow the runs that other commands do."""
         for job in list(self.pending):
             if not job.watch.is_free():
                 self._follow(job)
@@ -128,9 +132,8 @@ class LocalLauncher:
 
     def _follow(self, job: Job) -> None:
         if not job.is_followed:
-            holder = job.folder.claim.holder()
-            where = " ".join(str(holder.get(name, "")) for name in ("host", "where")).strip()
-            self.view.began(job.spec, job.folder, f"held by another command: {where}")
+            where = f"held by another command: {place(job.folder)}"
+            self.view.began(job.spec, job.folder, where)
         job.is_followed = True
 
     def _is_settled_elsewhere(self, job: Job) -> bool:
@@ -139,23 +142,21 @@ class LocalLauncher:
 
     def _start(self, job: Job) -> None:
         """Start a worker where a slot is free."""
-        taken = {each.slot for each in self.working}
+        taken = {working.slot for working in self.working}
         for slot in self.slots:
             if slot in taken or (gpus := occupy(slot)) is None:
                 continue
             environment = worker_environment(slot.threads, slot.visible if slot.gpus else None)
-            attempts = job.folder.attempts()
+            attempts, processes = job.folder.attempts(), self.resources.processes
             try:
-                worker = WorkerProcess.start(
-                    job.folder, slot.name, environment, self.resources.processes
-                )
+                worker = WorkerProcess.start(job.folder, slot.name, environment, processes)
             except OSError as error:
                 gpus.close()
                 text = told_by_system(error, job.folder.path)
                 self._end(job, Outcome(job.spec, job.folder, "failed", RunFailed.exit_code, text))
                 return
             self.pending.remove(job)
-            self.working.append(Working(job, slot, gpus, worker, attempts))
+            self.working.append(Working(job, slot, gpus, worker, attempts, time.monotonic()))
             self.view.began(job.spec, job.folder, slot.name)
             return
         if not self.working and not self.is_waiting:
@@ -164,29 +165,30 @@ class LocalLauncher:
             self.is_waiting = True
 
     def _reap(self) -> None:
-        """Take in workers that ended; tell those to end whose time is over."""
+        """Take in workers that ended; stop those whose time is over."""
         limit = self.resources.time_limit_minutes
-        for each in list(self.working):
-            code = each.worker.poll()
+        for working in list(self.working):
+            job, worker, code = working.job, working.worker, working.worker.poll()
+            seconds = time.monotonic() - working.began
             if code is None:
-                if limit is not None and time.monotonic() - each.began > 60 * limit:
-                    each.worker.stop("timeout")
+                if limit is not None and seconds > 60 * limit:
+                    worker.stop("timeout")
                 continue
-            self.working.remove(each)
-            each.gpus.close()
-            if code == HELD and self._is_held(each.job):
-                self.pending.append(each.job)
-                self._follow(each.job)
+            self.working.remove(working)
+            working.gpus.close()
+            if code == HELD and self._is_held(job):
+                self.pending.append(job)
+                self._follow(job)
                 continue
             if code < 0:
-                note_killed(each.job.folder, -code, each.slot.name, each.worker.reason)
-            outcome = outcome_of(each.job.spec, each.job.folder)
-            has_begun = each.job.folder.attempts() > each.attempts
-            is_told = has_begun and each.job.folder.status().get("status") in ENDINGS
+                note_killed(job.folder, -code, working.slot.name, worker.reason)
+            outcome = outcome_of(job.spec, job.folder)
+            has_begun = job.folder.attempts() > working.attempts
+            is_told = has_begun and job.folder.status().get("status") in ENDINGS
             if outcome.exit_code and not is_told:
-                outcome = _unsaid(each.job, code)
+                outcome = _unsaid(job, code)
             self.is_missing |= outcome.exit_code == MissingError.exit_code
-            self._end(each.job, outcome, time.monotonic() - each.began)
+            self._end(job, outcome, seconds)
 
     def _is_held(self, job: Job) -> bool:
         """Whether to believe a worker that another process holds the run; not again and again."""
@@ -197,26 +199,27 @@ class LocalLauncher:
         if job in self.pending:
             self.pending.remove(job)
         self.outcomes[job.spec.key] = outcome
-        took = "" if seconds is None or outcome.exit_code else f" in {spoken(seconds)}"
+        took = "" if seconds is None or outcome.exit_code else f" in {format_duration(seconds)}"
         self.view.ended(job.spec, job.folder, outcome.told + took)
 
     def _cancelled(self, job: Job) -> Outcome:
-        with suppress(HeldError, OSError), job.folder.claim.held():
+        with suppress(LockedError, OSError), job.folder.lock.acquire():
             job.folder.write_status("cancelled", job.folder.attempts(), error="cancelled")
         return Outcome(job.spec, job.folder, "cancelled", INTERRUPTED, "before it began")
 
     def _stop_all(self) -> None:
-        """Tell every worker to go and wait for it; a second Ctrl-C kills them."""
-        for each in self.working:
-            each.worker.stop("cancelled")
+        """Stop every worker and wait for it; a second Ctrl-C kills them."""
+        for working in self.working:
+            working.worker.stop("cancelled")
         try:
-            for each in self.working:
-                each.worker.wait()
-                self.view.ended(each.job.spec, each.job.folder, each.job.folder.state)
+            for working in self.working:
+                working.worker.wait()
+                folder = working.job.folder
+                self.view.ended(working.job.spec, folder, folder.state)
         finally:
-            for each in self.working:
-                each.worker.kill()
-                each.gpus.close()
+            for working in self.working:
+                working.worker.kill()
+                working.gpus.close()
 
 
 def _unsaid(job: Job, code: int) -> Outcome:
@@ -233,8 +236,121 @@ def note_killed(folder: RunFolder, number: int, where: str, reason: str = "") ->
     if reason:
         text = f"{reason}: it did not stop when told and was killed ({name})"
     status = reason or "stopped"
-    with suppress(HeldError, OSError), folder.claim.held(where):
+    with suppress(LockedError, OSError), folder.lock.acquire(where):
         if folder.is_attempt_open and not folder.is_done:
             attempt = folder.attempts()
             folder.note_attempt(attempt, status, where, text)
             folder.write_status(status, attempt, where=where, error=text)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A place for one worker."""
+
+    name: str
+    """As people read it: "cpu", "GPU 0", "GPUs 0, 1"."""
+    gpus: tuple[str, ...]
+    """As CUDA_VISIBLE_DEVICES takes them; none: it computes on the CPU."""
+    threads: int
+
+    @property
+    def visible(self) -> str:
+        """The worker's CUDA_VISIBLE_DEVICES."""
+        return ",".join(self.gpus)
+
+
+def find_slots(resources: Resources) -> list[Slot]:
+    """The slots that the user gives to the plan."""
+    if resources.jobs < 1 or resources.processes < 1:
+        raise UsageError("--jobs and --processes: should be 1 or more.")
+    gpus = chosen_gpus(resources.devices)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    size = resources.processes
+    if not gpus:
+        threads = max(1, (cores or 1) // (resources.jobs * size))
+        names = ["cpu"] if resources.jobs == 1 else [f"cpu {n}" for n in range(resources.jobs)]
+        return [Slot(name, (), threads) for name in names]
+    if resources.jobs > 1:
+        raise UsageError(
+            f"--jobs {resources.jobs} is for the CPU; on GPUs there is a run on each: "
+            "--devices says on which."
+        )
+    if len(gpus) < size:
+        raise MissingError(
+            f"--processes {size}: each takes a GPU of its own, and there are {len(gpus)}."
+        )
+    groups = [gpus[start : start + size] for start in range(0, len(gpus) - size + 1, size)]
+    threads = max(1, (cores or 1) // (len(groups) * size))
+    return [Slot(_name(group), tuple(group), threads) for group in groups]
+
+
+def chosen_gpus(devices: str) -> list[str]:
+    """The GPUs that `auto`, `cpu` or a list of numbers means, as CUDA_VISIBLE_DEVICES takes them.
+
+    Numbers count what this process sees, so they go through its own CUDA_VISIBLE_DEVICES.
+    """
+    if devices == "cpu":
+        return []
+    seen = visible_gpus()
+    if devices == "auto":
+        return seen
+    if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", devices):
+        raise UsageError(
+            f"--devices {devices}: should be auto, cpu, or GPUs' numbers such as 0 or 0,1."
+        )
+    numbers = list(dict.fromkeys(map(int, devices.split(","))))
+    if max(numbers) >= len(seen):
+        raise MissingError(f"--devices {devices}: this machine has {len(seen)} GPUs.")
+    return [seen[number] for number in numbers]
+
+
+def visible_gpus() -> list[str]:
+    """Every GPU this process sees; VLBENCH_FAKE_GPUS=4 pretends four, whose runs use the CPU."""
+    pretended = os.environ.get("VLBENCH_FAKE_GPUS", "")
+    if pretended:
+        if not pretended.isdigit():
+            raise UsageError(f"VLBENCH_FAKE_GPUS={pretended}: should be a number of GPUs.")
+        return [str(number) for number in range(int(pretended))]
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = [name.strip() for name in named.split(",") if name.strip()]
+    return names[:count] if names else [str(number) for number in range(count)]
+
+
+def computing_device(devices: str) -> str:
+    """What the workers of a plan compute on: cuda, or cpu."""
+    if os.environ.get("VLBENCH_FAKE_GPUS"):
+        chosen_gpus(devices)
+        return "cpu"
+    return "cuda" if chosen_gpus(devices) else "cpu"
+
+
+def occupy(slot: Slot) -> ExitStack | None:
+    """Lock the slot's GPUs against other commands on this machine; None where one is taken.
+
+    They are free again when it is closed, or this process is gone. The CPU is nobody's.
+    """
+    with ExitStack() as stack, writing_cache():
+        try:
+            for gpu in slot.gpus:
+                name = re.sub(r"[^A-Za-z0-9-]", "_", f"{socket.gethostname()}-{gpu}")
+                watch = _watch(cache_folder() / "devices" / name)
+                if not watch.is_free():
+                    return None
+                stack.enter_context(watch.lock.acquire(slot.name, watch=watch))
+        except LockedError:
+            return None
+        return stack.pop_all()
+
+
+@cache
+def _watch(folder: Path) -> Watch:
+    """Watch of a GPU's lock; cached, as it measures how long a holder is silent."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return Watch(Lock(folder))
+
+
+def _name(gpus: list[str]) -> str:
+    return f"GPU {gpus[0]}" if len(gpus) == 1 else f"GPUs {', '.join(gpus)}"

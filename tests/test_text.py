@@ -8,7 +8,7 @@ import unicodedata
 
 import pytest
 
-from vlbench.printable import printable, printable_json, printable_lines
+from vlbench.text import printable, printable_json, printable_lines
 
 
 @pytest.mark.parametrize(

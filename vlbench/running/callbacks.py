@@ -1,4 +1,4 @@
-"""Keeps what a training run must not lose: its curve, its checkpoints, how far it is."""
+"""What happens at steps and epochs of training: curve, checkpoints, validation, status."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vlbench.errors import RunFailed, UsageError, is_out_of_memory
 from vlbench.files import append_line, flush, parse_object, require_writable, write_atomically
-from vlbench.running.provenance import peak_memory_bytes
-from vlbench.running.scoring import score
+from vlbench.running.result import peak_memory_bytes, score
+from vlbench.running.run import Run
 from vlbench.training.train import Step
-
-if TYPE_CHECKING:
-    from vlbench.running.execute import Run
 
 CURVE_STEPS = 10
 """The training curve has a point in every so many steps, and the last."""
@@ -25,13 +22,12 @@ CHECKPOINT_SECONDS = 120.0
 """VLBENCH_CHECKPOINT_SECONDS sets another number; at the end of an epoch there is one always."""
 CHECKPOINT_SHARE = 20
 """Between checkpoints at least so many times what the last one took: they cost 5 % at most."""
-
 SCORERS_SECONDS = 15.0
-"""So long before the last step what scores the test is started: METEOR reads its tables for ten."""
+"""Time before the last step at which the test's scorers start: METEOR reads its tables for ten."""
 
 
-class Keeper:
-    """Watches the trainer of a run for its folder."""
+class Callbacks:
+    """The trainer's callbacks; they write into the run's folder."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -39,23 +35,24 @@ class Keeper:
         self._every = checkpoint_seconds()
         self._due = time.monotonic() + self._every
         self._saved = -1
+        """The step of the newest checkpoint."""
 
     def resume(self) -> bool:
         """Load the newest checkpoint that is whole and fits, where there is one."""
         run, checkpoints = self.run, self.run.folder.checkpoints
         is_loaded = False
         while not is_loaded:
-            found = checkpoints.newest(run.progress.say) if run.ranks.is_main else None
-            if not run.ranks.from_main(found is not None):
+            newest = checkpoints.newest(run.progress.say) if run.ranks.is_main else None
+            if not run.ranks.from_main(newest is not None):
                 break
-            found = found or checkpoints.newest(run.progress.say)
-            assert found is not None
-            error = self._load(*found)
+            newest = newest or checkpoints.newest(run.progress.say)
+            assert newest is not None
+            error = self._load(*newest)
             is_loaded = not any(run.ranks.gather(error is not None))
             if not is_loaded:
                 if run.ranks.is_main:
                     reason = error or RunFailed("another process of the run cannot load it")
-                    checkpoints.set_aside(found[1], reason, run.progress.say)
+                    checkpoints.set_aside(newest[1], reason, run.progress.say)
                 run.prepare()  # a part of it may have been taken over
         if is_loaded:
             run.progress.say(
@@ -64,11 +61,11 @@ class Keeper:
             )
             self._saved = run.trainer.steps_done
         if run.ranks.is_main:
-            self._forget_later()
+            self._truncate()
         return is_loaded
 
     def _load(self, state: dict[str, Any], file: Path) -> Exception | None:
-        """Take over what a checkpoint holds; what is wrong with one that does not fit."""
+        """Load a checkpoint; return what is wrong with one that does not fit."""
         try:
             self.run.trainer.load_state_dict(state, str(file))
             self.peak_memory_bytes = state["peak_memory_bytes"]
@@ -78,18 +75,17 @@ class Keeper:
             return error
         return None
 
-    def _forget_later(self) -> None:
-        """Take away what came after the checkpoint: it is made again."""
+    def _truncate(self) -> None:
+        """Truncate the curve and remove cached answers newer than the resumed checkpoint."""
         run = self.run
         if self._saved < run.trainer.total_steps and run.folder.answers.exists():
             require_writable(run.folder.answers)
             shutil.rmtree(run.folder.answers)  # those of weights that are made again
         kept = read_curve(run.folder.curve, run.trainer.steps_done, run.trainer.epochs_done)
-        text = "".join(json.dumps(line) + "\n" for line in kept)
-        write_atomically(run.folder.curve, text)
+        write_atomically(run.folder.curve, "".join(json.dumps(line) + "\n" for line in kept))
 
     def on_step(self, step: Step) -> None:
-        """Show the step, keep it in the curve; a checkpoint when it is time or told to stop."""
+        """Log the step and its point of the curve; save a checkpoint when due or told to stop."""
         run = self.run
         if not run.ranks.is_main:
             return
@@ -114,31 +110,27 @@ class Keeper:
             run.stop.check()
 
     def on_epoch(self, epoch: int) -> None:
-        """Keep a checkpoint, then validate and log it, unless an earlier attempt has."""
+        """Save a checkpoint, then validate and log it, unless an earlier attempt has."""
         run = self.run
         if run.ranks.from_main(run.ranks.is_main and _is_validated(run.folder.curve, epoch)):
             return
         if run.ranks.is_main:
             self._save()
             run.stop.check()
-        found = {}
+        scores: dict[str, float] = {}
         for task in run.tasks:
-            name, main = task.card.name, task.card.main_metric
             run.tell("validating", step=run.trainer.steps_done, total=run.trainer.total_steps)
             given = run.answers(task, task.val)
-            if not run.ranks.is_main:
-                continue
-            scored = score(task.card, task.val, given, validation=True)
-            found[f"{name}.{main}"] = scored.metrics[main]
-            run.stop.check()
+            if run.ranks.is_main:
+                main = task.card.main_metric
+                scored = score(task.card, task.val, given, validation=True)
+                scores[f"{task.card.name}.{main}"] = scored.metrics[main]
+                run.stop.check()
         if run.ranks.is_main:
-            self._note_validation(epoch, found)
-
-    def _note_validation(self, epoch: int, found: dict[str, float]) -> None:
-        shown = "  ".join(f"{name} {value:.2f}" for name, value in found.items())
-        average = sum(found.values()) / len(found)
-        self.run.progress.say(f"epoch {epoch} validation  {shown}  average {average:.2f}")
-        append_line(self.run.folder.curve, {"epoch": epoch, "validation": found})
+            text = "  ".join(f"{name} {value:.2f}" for name, value in scores.items())
+            average = sum(scores.values()) / len(scores)
+            run.progress.say(f"epoch {epoch} validation  {text}  average {average:.2f}")
+            append_line(run.folder.curve, {"epoch": epoch, "validation": scores})
 
     def _save(self) -> None:
         run, started = self.run, time.monotonic()
@@ -152,9 +144,8 @@ class Keeper:
         run.folder.checkpoints.save(run.trainer.steps_done, state)
         self._saved = run.trainer.steps_done
         took = time.monotonic() - started
-        self._due = time.monotonic() + max(self._every, CHECKPOINT_SHARE * took)
-        if not self._every:
-            self._due = 0.0
+        wait = max(self._every, CHECKPOINT_SHARE * took)
+        self._due = time.monotonic() + wait if self._every else 0.0
 
 
 def checkpoint_seconds() -> float:
@@ -172,7 +163,7 @@ def checkpoint_seconds() -> float:
 
 
 def read_curve(file: Path, steps: int, epochs: int) -> list[dict[str, Any]]:
-    """The training curve as it was after so many steps; what came after is done again."""
+    """The training curve as it was after so many steps and epochs."""
     if not steps or not file.is_file():
         return []
     lines = []

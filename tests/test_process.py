@@ -11,8 +11,7 @@ import pytest
 
 from tests.running.builders import Bench
 from tests.traps import set_traps
-from vlbench.isolation import isolated
-from vlbench.running.environment import worker_environment
+from vlbench.process import SPINS, isolated, worker_environment
 from vlbench.running.folder import RunFolder
 
 COMMAND = "from vlbench.__main__ import main; main()"  # as the script `vlbench` has it
@@ -87,3 +86,75 @@ def test_a_run_in_two_processes_imports_nothing_of_the_current_folder(
     assert done.returncode == 0, done.stderr
     assert not told.exists(), told.read_text()
     assert [folder.state for folder in RunFolder.all(results)] == ["done"]
+
+
+PROGRAM = """
+import gc
+from vlbench.process import RARE, collect_as_usual, collect_rarely
+
+gc.set_threshold(RARE)  # somebody else's choice
+collect_as_usual()
+assert gc.get_threshold()[0] == RARE and not gc.get_freeze_count()
+gc.set_threshold(5_000)
+usual = gc.get_threshold()
+collect_rarely()
+assert gc.get_threshold()[0] == RARE
+collect_as_usual()
+assert gc.get_threshold() == usual and gc.get_freeze_count() > 1000
+"""
+
+
+def test_garbage_is_collected_rarely_until_a_process_computes() -> None:
+    subprocess.run([sys.executable, "-c", PROGRAM], check=True)
+
+
+def test_the_main_program_and_the_worker_begin_with_it() -> None:
+    for program in (
+        "import sys; sys.argv = ['vlbench', '--help']; from vlbench.__main__ import main; main()",
+        "from vlbench.worker import main; main(['nowhere'], has_signals=True)",
+    ):
+        told = (
+            f"import atexit, gc; atexit.register(lambda: print(gc.get_threshold()[0])); {program}"
+        )
+        done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True)
+        assert done.stdout.splitlines()[-1] == "100000", done.stderr
+
+
+def test_nothing_of_an_enclosing_job_reaches_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "MASTER_PORT", "SLURM_JOB_ID", "OMPI_COMM_WORLD_RANK", "PMI_SIZE"):
+        monkeypatch.setenv(name, "7")
+    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "here"))
+    monkeypatch.setenv("PMIND", "not one of them")
+    environment = worker_environment(threads=3, devices="1,2")
+    assert not {"RANK", "MASTER_PORT", "SLURM_JOB_ID", "OMPI_COMM_WORLD_RANK", "PMI_SIZE"} & set(
+        environment
+    )
+    assert environment["VLBENCH_CACHE"].endswith("/here")
+    assert environment["PMIND"] == "not one of them"
+    assert environment["OMP_NUM_THREADS"] == "3"
+    assert environment["CUDA_VISIBLE_DEVICES"] == "1,2"
+
+
+def test_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    environment = worker_environment()
+    assert environment["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert "GOMP_SPINCOUNT" not in environment  # it would count more
+    assert "CUDA_VISIBLE_DEVICES" not in environment
+
+
+def test_make_bench_measures_with_threads_that_wait_as_those_of_workers() -> None:
+    makefile = Path(__file__).parents[1] / "Makefile"
+    assert f"bench: export GOMP_SPINCOUNT ?= {SPINS}\n" in makefile.read_text(encoding="utf-8")
+
+
+def test_threads_that_wait_spin_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    assert worker_environment()["GOMP_SPINCOUNT"] == SPINS
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert worker_environment()["GOMP_SPINCOUNT"] == "7"

@@ -1,8 +1,8 @@
-"""Text from outside as it may be shown: what is hidden in it stands there by number, `[U+001B]`.
+"""Text for people: outside names made printable, times, durations, options to type.
 
 Names in results, cards and logs come from anybody. Control characters in them could move a
 terminal's cursor, signs of writing direction turn the rest of a line round, and most of them may
-stand in no XML. What is shown this way is still told apart from other names.
+stand in no XML: they are shown by number, `[U+001B]`, so that names stay distinct.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from shlex import quote
 from typing import Any
 
 HIDDEN = re.compile(
@@ -26,7 +29,7 @@ HIDDEN = re.compile(
 
 def printable(text: str) -> str:
     """The text in one line, nothing of it hidden."""
-    return HIDDEN.sub(_numbered, text)
+    return HIDDEN.sub(lambda sign: by_number(sign[0]), text)
 
 
 def printable_lines(text: str) -> str:
@@ -40,7 +43,9 @@ def printable_json(document: Mapping[str, Any]) -> str:
     Not-a-number has no place in JSON and is refused.
     """
     text = json.dumps(document, indent=2, ensure_ascii=not is_unicode(), allow_nan=False)
-    return "\n".join(HIDDEN.sub(_escaped, line) for line in text.split("\n"))
+    return "\n".join(
+        HIDDEN.sub(lambda match: json.dumps(match[0])[1:-1], line) for line in text.split("\n")
+    )
 
 
 def is_unicode() -> bool:
@@ -53,9 +58,23 @@ def by_number(sign: str) -> str:
     return f"[U+{ord(sign):04X}]"
 
 
-def _numbered(found: re.Match[str]) -> str:
-    return by_number(found[0])
+def now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return json.dumps(found[0])[1:-1]
+def format_duration(seconds: float) -> str:
+    """A duration as people say it: 8 s, 2 min 3 s, 5 h 20 min, 3 d 4 h."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def results_option(folder: Path) -> str:
+    """The option that names a results folder, with a space in front; nothing for the default."""
+    return "" if folder == Path("results") else f" --results {quote(str(folder))}"

@@ -1,6 +1,6 @@
-"""Who does a run: a lock that ends with its process, and a heartbeat that other machines see.
+"""A run folder's lock: ends with its process, and its heartbeat shows on other machines.
 
-On one machine the lock decides: the system lets go of it when its holder dies. Some shared file
+On one machine `flock` decides: the system releases it when its holder dies. Some shared file
 systems keep locks to the machine they were taken on, or know none. So the holder also writes its
 name beside the lock and touches that file every few seconds; one of another machine counts as dead
 when nothing has touched it for long enough, by the clock of whoever watches, so that clocks that
@@ -24,80 +24,79 @@ from typing import IO, Any
 
 from vlbench.errors import DataError
 from vlbench.files import guarded, machine, read_object, write_atomically
-from vlbench.times import now
+from vlbench.text import now
 
-BEAT_SECONDS = 5.0
+HEARTBEAT_SECONDS = 5.0
 DEAD_SECONDS = 120.0
 """File systems may show a touch only after a minute."""
 POLL_SECONDS = 0.5
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 TRIES = 5
-"""Whoever only looks holds the lock for a moment."""
+"""A process that only looks holds the lock for a moment."""
 
 
-class HeldError(Exception):
-    """Another process holds the run."""
+class LockedError(Exception):
+    """Another process holds the lock."""
 
 
-class Claim:
-    """The claim on one run folder; any number may be made, one is held."""
+class Lock:
+    """The lock of one run folder; of any number of objects at most one holds it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.lock = folder / "lock"
+        self.file = folder / "lock"
         self.holder_file = folder / "holder.json"
         self._token = ""
-        """Stands in `holder.json` while the run is this one's."""
+        """Stands in `holder.json` while this object holds the lock."""
 
     @contextmanager
-    def held(
+    def acquire(
         self,
         where: str = "",
         waiting: Callable[[], object] | None = None,
-        beat: Callable[[bool], object] = lambda _: None,
+        heartbeat: Callable[[bool], object] = lambda _: None,
         watch: Watch | None = None,
     ) -> Iterator[None]:
-        """Hold the run; without `waiting` raise HeldError at once where another process holds it.
+        """Hold the lock; without `waiting` raise LockedError at once where another process does.
 
-        `beat` is called every second by a thread, told whether the run is still this one's. Once it
-        is not, whatever would be written in the folder raises HeldError instead.
+        A thread calls `heartbeat` every second with whether the lock is still this one's. Once it
+        is not, whatever would be written in the folder raises LockedError instead.
         """
         watch = watch or Watch(self)
         is_told = False
-        while (file := self._taken(watch)) is None:
+        while (file := self._try(watch)) is None:
             if waiting is None:
-                raise HeldError
+                raise LockedError
             if not is_told:
                 waiting()
             is_told = True
             time.sleep(POLL_SECONDS)
         token = secrets.token_hex(8)
-        over = threading.Event()
+        is_over = threading.Event()
         with file:
             try:
                 self._sign(where, token)
                 self._token = token
-                beating = threading.Thread(
-                    target=self._beat, args=(over, beat), daemon=True, name="heartbeat"
-                )
-                beating.start()
+                threading.Thread(
+                    target=self._beat, args=(is_over, heartbeat), daemon=True, name="heartbeat"
+                ).start()
                 with guarded(self.folder, self._require):
                     yield
             finally:
-                over.set()
+                is_over.set()
                 self._token = ""
                 if self.holder().get("token") == token:
                     self.holder_file.unlink(missing_ok=True)
 
     def holder(self) -> dict[str, Any]:
-        """Who says to hold the run: host, pid, where, since; empty where nobody does."""
+        """Who claims to hold the lock: host, pid, where, since; empty where nobody does."""
         with suppress(DataError):
             return read_object(self.holder_file)
         return {}
 
     @property
     def is_lost(self) -> bool:
-        """Whether this one held the run, was taken for dead, and it became another one's."""
+        """Whether this object held the lock, was taken for dead, and another process took it."""
         try:
             return self._token.encode() not in self.holder_file.read_bytes()
         except FileNotFoundError:
@@ -107,27 +106,27 @@ class Claim:
 
     def _require(self) -> None:
         if self.is_lost:
-            raise HeldError
+            raise LockedError
 
     @property
-    def is_held(self) -> bool:
-        """Whether a process seems to hold the run now; for showing."""
-        if self._is_locked():
+    def is_locked(self) -> bool:
+        """Whether a process seems to hold the lock now; for showing."""
+        if self._is_flocked():
             return True
         holder = self.holder()
-        if not holder or (holder.get("machine") == machine() and self._has_locks()):
+        if not holder or (holder.get("machine") == machine() and self._has_flock()):
             return False
         with suppress(OSError):
             return abs(time.time() - self.holder_file.stat().st_mtime) < DEAD_SECONDS
         return False
 
-    def _taken(self, watch: Watch) -> IO[str] | None:
-        """The locked file when the run is free."""
+    def _try(self, watch: Watch) -> IO[str] | None:
+        """The locked file when the lock is free."""
         with ExitStack() as stack:
-            file = stack.enter_context(self.lock.open("a"))
+            file = stack.enter_context(self.file.open("a"))
             for _ in range(TRIES):
-                if _lock(file, fcntl.LOCK_EX) is not False:
-                    if watch.is_forsaken():
+                if _flock(file, fcntl.LOCK_EX) is not False:
+                    if watch.is_stale():
                         stack.pop_all()
                         return file
                     break
@@ -138,72 +137,72 @@ class Claim:
         table = {"host": socket.gethostname(), "machine": machine(), "pid": os.getpid()}
         table |= {"where": where, "since": now(), "token": token}
         write_atomically(self.holder_file, json.dumps(table) + "\n")
-        if not self._has_locks():  # of two that came together the last one to write has it
+        if not self._has_flock():  # of two that came together the last one to write has it
             time.sleep(POLL_SECONDS)
             if self.holder().get("token") != token:
-                raise HeldError
+                raise LockedError
 
-    def _beat(self, over: threading.Event, beat: Callable[[bool], object]) -> None:
+    def _beat(self, is_over: threading.Event, heartbeat: Callable[[bool], object]) -> None:
         last = time.monotonic()
-        while not over.wait(1.0):
+        while not is_over.wait(1.0):
             is_ours = True
-            if time.monotonic() - last >= BEAT_SECONDS:
+            if time.monotonic() - last >= HEARTBEAT_SECONDS:
                 last = time.monotonic()
                 is_ours = not self.is_lost
                 with suppress(OSError):  # no space is needed to touch a file; it may be read-only
                     if is_ours:
                         os.utime(self.holder_file)
-            if over.is_set():
+            if is_over.is_set():
                 return
-            beat(is_ours)
+            heartbeat(is_ours)
 
-    def _is_locked(self) -> bool:
+    def _is_flocked(self) -> bool:
         """Whether a process of this machine, or of one that shares locks, holds the lock."""
-        try:
-            with self.lock.open("rb") as file:
-                return _lock(file, fcntl.LOCK_SH) is False
-        except OSError:
-            return False
+        return self._probe() is False
 
-    def _has_locks(self) -> bool:
+    def _has_flock(self) -> bool:
+        return self._probe() is not None
+
+    def _probe(self) -> bool | None:
+        """What `_flock` says of a shared lock; True where the file cannot be opened or asked."""
         try:
-            with self.lock.open("rb") as file:
-                return _lock(file, fcntl.LOCK_SH) is not None
+            with self.file.open("rb") as file:
+                return _flock(file, fcntl.LOCK_SH)
         except OSError:
             return True
 
 
 class Watch:
-    """Watches a claim until its holder is gone; made once, asked again and again."""
+    """Watches a lock until its holder is gone; made once, asked again and again."""
 
-    def __init__(self, claim: Claim) -> None:
-        self.claim = claim
+    def __init__(self, lock: Lock) -> None:
+        self.lock = lock
         self._seen: tuple[object, ...] = ()
         self._since = 0.0
 
     def is_free(self) -> bool:
-        """Whether the run can be taken."""
-        return not self.claim._is_locked() and self.is_forsaken()
+        """Whether the lock can be acquired."""
+        return not self.lock._is_flocked() and self.is_stale()
 
-    def is_forsaken(self) -> bool:
-        """Whether nobody else has it who does not show in the lock; a dead holder is forgotten."""
-        holder = self.claim.holder()
+    def is_stale(self) -> bool:
+        """Whether no holder is alive that `flock` does not show; a dead one's name is removed."""
+        holder = self.lock.holder()
         if not holder:
             return True
-        if holder.get("machine") == machine() and self.claim._has_locks():
-            return True  # its lock is gone, so is it
+        if holder.get("machine") == machine() and self.lock._has_flock():
+            return True  # its flock is gone, so is it
         with suppress(FileNotFoundError):
-            seen = (holder.get("token"), self.claim.holder_file.stat().st_mtime_ns)
+            seen = (holder.get("token"), self.lock.holder_file.stat().st_mtime_ns)
             if seen != self._seen:
                 self._seen, self._since = seen, time.monotonic()
             if time.monotonic() - self._since < DEAD_SECONDS:
                 return False
-            self.claim.holder_file.unlink()
+            self.lock.holder_file.unlink()
         return True
 
 
-def _lock(file: IO[Any], kind: int) -> bool | None:
-    """True: locked. False: another one has it. None: the file system knows no locks."""
+def _flock(file: IO[Any], kind: int) -> bool | None:
+    """True: locked. False: another process has it. None: the file system knows no locks."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
