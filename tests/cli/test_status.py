@@ -14,11 +14,10 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.running.test_watch import TRAINING
-from tests.running.test_watch import made, say
 from typer.testing import CliRunner, Result
 
 from tests.running.test_spec import SPEC
+from tests.running.test_watch import TRAINING, made, say
 from vlbench.cli.app import app
 from vlbench.cli.status import fitting
 from vlbench.running.folder import RunFolder
