@@ -196,7 +196,7 @@ def test_the_clock_of_a_disturbed_process_jumps(tmp_path: Path) -> None:
     code = """if True:
         import time, datetime
         begun, told = time.monotonic(), []
-        while len(set(told)) < 2:
+        while not told or max(told) - min(told) < 2:  # a minute may pass by itself
             told.append(round(time.time() / 60))
             assert time.monotonic() < begun + 20
             time.sleep(0.01)
