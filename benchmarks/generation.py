@@ -1,7 +1,7 @@
 """What answering costs with each technique, against the plain backbone of the same process.
 
 Greedy answers of at most 10 tokens and captions of five beams and 20 tokens, as
-`vlbench.training.answers` generates them; the plain backbone is the method `frozen`. Random weights
+`vlbench.training.predict` generates them; the plain backbone is the method `frozen`. Random weights
 end an answer nowhere in particular, so every case is made to write all tokens. Prompt tuning is
 held against the backbone on its longer input too. Captions get half as many rounds.
 

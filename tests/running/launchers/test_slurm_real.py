@@ -229,7 +229,7 @@ def test_a_method_of_one_s_own_is_found_in_the_folder_a_job_was_submitted_from(
     Path("slurm_mine.py").write_text(
         "from slurm_near import BitFit\nclass Mine(BitFit):\n    pass\n"
     )
-    Path("slurm_near.py").write_text("from vlbench.techniques.bitfit import BitFit\n")
+    Path("slurm_near.py").write_text("from vlbench.techniques.selective import BitFit\n")
     spec = cluster.spec("bitfit", settings=("technique=slurm_mine:Mine", "train.epochs=1"))
     (outcome,) = submitted([spec], tmp_path / "results")
     until(lambda: outcome.folder.state in ("done", "failed"))
