@@ -33,7 +33,7 @@ test: lint types
 
 parity: install
 	@test -n '$(GOLDEN)' || { echo 'make parity GOLDEN=FOLDER says where the golden files lie.' >&2; exit 2; }
-	$(BIN)/python -m vlbench.parity '$(GOLDEN)'
+	$(BIN)/python -m tools.parity '$(GOLDEN)'
 
 bench: export VLBENCH_BENCH ?= bench.jsonl
 bench: export GOMP_SPINCOUNT ?= 2000
@@ -50,7 +50,7 @@ fuzz: install
 	$(BIN)/python -m tests.fuzzing $(or $(FUZZ_MINUTES),10)
 
 slurm: install
-	$(BIN)/python -m pytest -n 0 -m slow tests/running/launchers/test_slurm_real.py
+	$(BIN)/python -m pytest -n 0 -m slow tests/runs/launchers/test_slurm_real.py
 
 format: install
 	$(BIN)/ruff check --fix .
@@ -61,7 +61,7 @@ lint: install
 	$(BIN)/ruff format --check .
 
 types: install
-	$(BIN)/mypy --strict -p vlbench
+	$(BIN)/mypy --strict -p vlbench -p tools
 
 install: $(INSTALLED)
 

@@ -34,7 +34,7 @@ from vlbench.data.prepare import PreparedTask, prepare
 from vlbench.data.stores.base import Store
 from vlbench.data.stores.own import FeatureWriter
 from vlbench.process import with_defaults
-from vlbench.running.plan import data_root, wanted_features
+from vlbench.runs.plan import data_root, wanted_features
 from vlbench.training.predict import BATCH_SIZE
 
 FLOOR = "frozen"

@@ -24,29 +24,29 @@ from pathlib import Path
 from typing import Any
 
 LAUNCHER = {
-    "vlbench.running.plan:plan": "planning",
-    "vlbench.running.plan:prepare": "reading and hashing data",
-    "vlbench.running.launchers:launch": "launching",
+    "vlbench.runs.plan:plan": "planning",
+    "vlbench.runs.plan:prepare": "reading and hashing data",
+    "vlbench.runs.launchers:launch": "launching",
 }
 WORKER = {
-    "vlbench.running.run:Run.__init__": "building the model",
-    "vlbench.running.run:Run.prepare": "building the model",
-    "vlbench.running.run:read_inputs": "reading and hashing data",
-    "vlbench.running.execute:frozen_checksum": "checksums of frozen tensors",
+    "vlbench.runs.run:Run.__init__": "building the model",
+    "vlbench.runs.run:Run.prepare": "building the model",
+    "vlbench.runs.run:read_inputs": "reading and hashing data",
+    "vlbench.runs.execute:frozen_checksum": "checksums of frozen tensors",
     "vlbench.training.train:Trainer.train": "training loop",
     "vlbench.training.train:Trainer.step": "steps",
-    "vlbench.running.callbacks:Callbacks.on_step": "progress and curve",
-    "vlbench.running.callbacks:Callbacks._save": "checkpoints",
-    "vlbench.running.callbacks:Callbacks.on_epoch": "validation",
-    "vlbench.running.execute:test": "test",
-    "vlbench.running.run:answers": "answers",
-    "vlbench.running.callbacks:score": "scores",
-    "vlbench.running.execute:score": "scores",
-    "vlbench.running.execute:majority_scored": "scores of the majority",
-    "vlbench.running.execute:write_predictions": "writing results",
-    "vlbench.running.result:Rows.write": "writing results",
-    "vlbench.running.execute:versions": "versions and counts",
-    "vlbench.running.execute:write_adapter": "writing results",
+    "vlbench.runs.callbacks:Callbacks.on_step": "progress and curve",
+    "vlbench.runs.callbacks:Callbacks._save": "checkpoints",
+    "vlbench.runs.callbacks:Callbacks.on_epoch": "validation",
+    "vlbench.runs.execute:test": "test",
+    "vlbench.runs.run:answers": "answers",
+    "vlbench.runs.callbacks:score": "scores",
+    "vlbench.runs.execute:score": "scores",
+    "vlbench.runs.execute:majority_scored": "scores of the majority",
+    "vlbench.runs.execute:write_predictions": "writing results",
+    "vlbench.runs.result:Rows.write": "writing results",
+    "vlbench.runs.execute:versions": "versions and counts",
+    "vlbench.runs.execute:write_adapter": "writing results",
 }
 """Function, where it is looked up -> the part that its time belongs to."""
 SEPARATOR = " / "
@@ -115,7 +115,7 @@ def main(kind: str, folder: str, began: str, *words: str) -> int:
 def launcher(folder: str, words: tuple[str, ...]) -> int:
     """The command line, which starts its workers under a stopwatch too."""
     from vlbench.__main__ import main
-    from vlbench.running.launchers import process
+    from vlbench.runs.launchers import process
 
     process.worker_command = partial(watched_worker, folder)
     sys.argv = ["vlbench", *words]
@@ -124,7 +124,7 @@ def launcher(folder: str, words: tuple[str, ...]) -> int:
 
 
 def watched_worker(folder: str, run: Any, where: str, processes: int = 1) -> list[str]:
-    """In place of `vlbench.running.launchers.process.worker_command`."""
+    """In place of `vlbench.runs.launchers.process.worker_command`."""
     words = [str(run.path.absolute()), "--launched", where, "--processes", str(processes)]
     return [sys.executable, __file__, "worker", folder, str(time.monotonic()), *words]
 

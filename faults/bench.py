@@ -9,7 +9,7 @@ from pathlib import Path
 
 from faults.losses import Loss
 from faults.processes import Command
-from tests.running.builders import Bench, make_bench
+from tests.runs.builders import Bench, make_bench
 
 METHODS = ("shared-adapter", "compacter", "full")
 BATCH_SIZE = 30

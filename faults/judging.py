@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 
 from faults.processes import attempts_of
-from tests.running.builders import MEASURED
-from vlbench.running.sums import hash_of, read_sums, sealed_files
+from tests.runs.builders import MEASURED
+from vlbench.runs.sums import hash_of, read_sums, sealed_files
 
 COMPARED = ("adapter.safetensors", "metrics.jsonl", "predictions/*.parquet")
 """Files that must be equal byte for byte."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.running.builders import Bench
+    from tests.runs.builders import Bench
 
 PROJECT = Path(__file__).resolve().parents[1]
 os.environ |= {"XDG_CONFIG_HOME": os.devnull, "VLBENCH_CONFIG": os.devnull}  # not the developer's
@@ -44,7 +44,7 @@ def shared_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def _bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    from tests.running.builders import make_bench
+    from tests.runs.builders import make_bench
 
     return make_bench(tmp_path_factory.mktemp("bench"))
 

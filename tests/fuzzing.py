@@ -29,7 +29,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from tests.running.builders import Bench, do, make_bench
+from tests.runs.builders import Bench, do, make_bench
 from vlbench.errors import MissingError
 
 CODES = {0, 1, 2, 3, 4}

@@ -22,7 +22,7 @@ from faults.losses import Loss, Tally
 from faults.moments import MOMENTS, read_status
 from faults.processes import Worker, attempts_of, workers_of
 from faults.scene import INSIDE, describe
-from vlbench.running.sums import write_sums
+from vlbench.runs.sums import write_sums
 
 
 def write_run(results: Path, key: str = "a1") -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzzing import Trial, fault, kinds, make_results, trials
-from tests.running.builders import Bench
+from tests.runs.builders import Bench
 
 COUNTS = {"show": 40, "plan": 20, "score": 50, "results": 20}
 """How many are tried here; `make fuzz` tries more."""

@@ -6,11 +6,10 @@ import pytest
 
 LAYERS = (
     {"__main__"},
-    {"parity"},
     {"cli"},
-    {"doctor", "verifying", "pretraining"},
+    {"doctor", "verify"},
     {"leaderboard"},
-    {"running", "worker"},
+    {"runs", "worker"},
     {"training", "checkpoints", "metrics"},
     {"techniques", "encoders"},
     {"data"},
@@ -26,7 +25,7 @@ LAYERS = (
 UPWARDS = {
     ("vlbench.cards.load", "vlbench.techniques"),  # the table of names, which imports no torch
     ("vlbench.config", "vlbench.cards"),  # a file's [set] is checked as a card is
-    ("vlbench.data.stores.extract", "vlbench.running.lock"),
+    ("vlbench.data.stores.extract", "vlbench.runs.lock"),
 }
 """Imports against the order, each by its module and the module or package it needs."""
 CIRCLES = {

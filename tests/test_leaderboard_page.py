@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.leaderboard import boards, page
+from tools.leaderboard import boards, page
 
 HOME = Path(__file__).resolve().parents[1]
 

@@ -15,8 +15,8 @@ from vlbench.errors import DataError
 from vlbench.leaderboard.examples import read_scores
 from vlbench.leaderboard.results import read_results
 from vlbench.parquet import decode, open_parquet
-from vlbench.running.state import Estimates
-from vlbench.verifying.inputs import ANSWERS, read_answers, read_rows
+from vlbench.runs.state import Estimates
+from vlbench.verify.inputs import ANSWERS, read_answers, read_rows
 
 ROW = {"id": "1", "family": "", "images": ["a"], "text": "", "prediction": "no"}
 ROW |= {"references": '"no"', "score": 1.0}

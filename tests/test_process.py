@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.running.builders import Bench
+from tests.runs.builders import Bench
 from tests.traps import set_traps
 from vlbench.process import SPINS, isolated, worker_environment
-from vlbench.running.folder import RunFolder
+from vlbench.runs.folder import RunFolder
 
 COMMAND = "from vlbench.__main__ import main; main()"  # as the script `vlbench` has it
 

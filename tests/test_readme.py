@@ -6,7 +6,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from scripts.leaderboard import FIRST_SCREEN
+from tools.leaderboard import FIRST_SCREEN
 from vlbench.cli.app import app
 
 HOME = Path(__file__).resolve().parents[1]

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.running.builders import Bench, do, rows
+from tests.runs.builders import Bench, do, rows
 from vlbench import worker
-from vlbench.running.callbacks import Callbacks
-from vlbench.running.folder import RunFolder
-from vlbench.running.launchers.process import WorkerProcess
-from vlbench.running.run import Run
+from vlbench.runs.callbacks import Callbacks
+from vlbench.runs.folder import RunFolder
+from vlbench.runs.launchers.process import WorkerProcess
+from vlbench.runs.run import Run
 from vlbench.training.train import Step
 
 
@@ -149,7 +149,7 @@ def test_a_run_that_another_process_does_is_left_to_it_when_launched(
     spec = bench.spec(limit=2)
     folder = RunFolder.of(tmp_path, spec)
     folder.create(spec)
-    monkeypatch.setattr("vlbench.running.stopping.Stop.listen", lambda self, pipe: None)
+    monkeypatch.setattr("vlbench.runs.stopping.Stop.listen", lambda self, pipe: None)
     with (tmp_path / "empty").open("w") as empty, folder.lock.acquire():
         monkeypatch.setattr("sys.stdin", empty)
         assert worker.main([str(folder.path), "--launched", "cpu"]) == worker.HELD

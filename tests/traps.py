@@ -7,7 +7,7 @@ from pathlib import Path
 NAMES = (
     *("torch", "safetensors", "numpy/__init__", "h5py", "submitit", "cloudpickle", "accelerate"),
     *("sitecustomize", "usercustomize", "signal", "argparse", "pickle", "multiprocessing/__init__"),
-    *("vlbench/__init__", "vlbench/worker", "vlbench/running/__init__", "vlbench/running/ranks"),
+    *("vlbench/__init__", "vlbench/worker", "vlbench/runs/__init__", "vlbench/runs/ranks"),
 )
 
 

@@ -27,9 +27,9 @@ from vlbench.process import collect_rarely, isolate
 from vlbench.streams import guard_streams
 
 if TYPE_CHECKING:
-    from vlbench.running.folder import RunFolder
-    from vlbench.running.spec import RunSpec
-    from vlbench.running.stopping import Stop
+    from vlbench.runs.folder import RunFolder
+    from vlbench.runs.spec import RunSpec
+    from vlbench.runs.stopping import Stop
 
 HELD = 75
 """Exit code of a launched worker whose run another process does (EX_TEMPFAIL of sysexits.h)."""
@@ -38,7 +38,7 @@ HELD = 75
 def main(arguments: list[str], has_signals: bool = False) -> int:
     """Do the run and return its exit code; `has_signals` where the process is the worker's own."""
     from vlbench.process import with_defaults
-    from vlbench.running.stopping import Stop, Stopped
+    from vlbench.runs.stopping import Stop, Stopped
 
     options = _parser().parse_args(arguments)
     if options.rank:
@@ -73,9 +73,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
-    from vlbench.running.folder import RunFolder
-    from vlbench.running.lock import LockedError
-    from vlbench.running.spec import RunSpec
+    from vlbench.runs.folder import RunFolder
+    from vlbench.runs.lock import LockedError
+    from vlbench.runs.spec import RunSpec
 
     spec = RunSpec.read(path / "spec.json")
     folder = RunFolder(path)
@@ -104,9 +104,9 @@ def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
 def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop: Stop) -> int:
     """Make one attempt at the run and record how it ended."""
     from vlbench.files import remove_leftovers
-    from vlbench.running.lock import LockedError
-    from vlbench.running.stopping import Stopped
-    from vlbench.running.watch import Progress
+    from vlbench.runs.lock import LockedError
+    from vlbench.runs.stopping import Stopped
+    from vlbench.runs.watch import Progress
 
     progress = Progress(folder.log, is_shown=not where)
     attempt = folder.attempts() + 1
@@ -120,7 +120,7 @@ def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop:
         if folder.is_cancel_asked:
             stop.ask("cancelled")
         with stop.deferred():  # libraries whose import is broken off are broken
-            from vlbench.running.execute import execute
+            from vlbench.runs.execute import execute
         stop.check()
         execute(spec, folder, attempt, progress, stop, where, processes)
     except BaseException as error:
@@ -150,12 +150,12 @@ def _take_part(path: Path, rendezvous: Path, rank: int, count: int) -> int:
         signal.signal(number, signal.SIG_IGN)  # the worker decides, and may need this step's share
     threading.Thread(target=_end_with_input, args=(rendezvous,), daemon=True).start()
     try:
-        from vlbench.running.execute import train_and_test
-        from vlbench.running.folder import RunFolder
-        from vlbench.running.ranks import group
-        from vlbench.running.run import Run
-        from vlbench.running.spec import RunSpec
-        from vlbench.running.watch import Progress
+        from vlbench.runs.execute import train_and_test
+        from vlbench.runs.folder import RunFolder
+        from vlbench.runs.ranks import group
+        from vlbench.runs.run import Run
+        from vlbench.runs.spec import RunSpec
+        from vlbench.runs.watch import Progress
 
         spec, folder = RunSpec.read(path / "spec.json"), RunFolder(path)
         (rendezvous / f"here-{rank}").touch()
@@ -187,7 +187,7 @@ def leave_reason(error: BaseException, file: Path) -> int:
 
 def explained(error: BaseException, path: Path) -> tuple[int, str, str]:
     """Exit code, status and text of what ended an attempt; a bug comes with its traceback."""
-    from vlbench.running.stopping import Stopped
+    from vlbench.runs.stopping import Stopped
 
     if isinstance(error, Stopped):
         code = RunFailed.exit_code if error.reason == "timeout" else INTERRUPTED

@@ -10,7 +10,7 @@ import pytest
 from transformers import BartConfig
 from typer.testing import CliRunner
 
-from tests.running.builders import Bench, work_in_process
+from tests.runs.builders import Bench, work_in_process
 from vlbench.backbones.bart import new_bart
 from vlbench.cards import MethodCard, load_method, resolve_method
 from vlbench.cli.app import app

@@ -13,14 +13,14 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from tests.running.test_spec import SPEC
+from tests.runs.test_spec import SPEC
 from vlbench.backbones import BACKBONES
 from vlbench.cards import find_methods
 from vlbench.cards.files import own_cards
 from vlbench.cli import output
 from vlbench.cli.app import app
 from vlbench.errors import MissingError, UsageError, VlbenchError
-from vlbench.running.folder import RunFolder
+from vlbench.runs.folder import RunFolder
 from vlbench.techniques.compacter import Compacter
 
 KEYS = [

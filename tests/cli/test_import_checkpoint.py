@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 from tests.checkpoints.theirs import mini_model, their_state
-from tests.running.builders import Bench
+from tests.runs.builders import Bench
 from vlbench.checkpoints.weights import METADATA
 from vlbench.cli.app import app
 from vlbench.data.fingerprint import file_hash

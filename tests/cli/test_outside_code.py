@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.running.builders import Bench
+from tests.runs.builders import Bench
 from vlbench.cli.app import app
-from vlbench.running.folder import RunFolder
+from vlbench.runs.folder import RunFolder
 
 EVIL = """
 from pathlib import Path

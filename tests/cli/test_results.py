@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.running.builders import Bench, do
+from tests.runs.builders import Bench, do
 from vlbench.cli.app import app
-from vlbench.running.sums import NAME
+from vlbench.runs.sums import NAME
 
 
 @pytest.fixture(scope="module")

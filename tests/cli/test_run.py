@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.running.builders import Bench, do, work_in_process
-from tests.running.test_spec import SPEC
+from tests.runs.builders import Bench, do, work_in_process
+from tests.runs.test_spec import SPEC
 from vlbench.cli.app import app
-from vlbench.running.folder import RunFolder
+from vlbench.runs.folder import RunFolder
 
 
 def run(bench: Bench, results: Path, *more: str) -> Result:
@@ -349,7 +349,7 @@ def test_retry_goes_on_with_what_ended_badly(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work_in_process(monkeypatch)
-    monkeypatch.setattr("vlbench.running.execute.train_and_test", lambda run: 1 / 0)
+    monkeypatch.setattr("vlbench.runs.execute.train_and_test", lambda run: 1 / 0)
     folder = do(bench.spec(limit=2), tmp_path, code=5)
     monkeypatch.undo()
     monkeypatch.setenv("VLBENCH_CACHE", str(bench.root.parent / "cache"))

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.running.test_spec import SPEC
-from tests.running.test_watch import TRAINING, made, say
+from tests.runs.test_spec import SPEC
+from tests.runs.test_watch import TRAINING, made, say
 from vlbench.cli.app import app
 from vlbench.cli.status import fitting
-from vlbench.running.folder import RunFolder
+from vlbench.runs.folder import RunFolder
 
 SPECS = [SPEC.model_copy(update={"seed": seed}) for seed in range(4)]
 

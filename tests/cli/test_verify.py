@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.running.builders import Bench, do
-from tests.verifying.builders import edit, reseal
+from tests.runs.builders import Bench, do
+from tests.verify.builders import edit, reseal
 from vlbench.cli.app import app
 
 RESULT = "result.parquet"

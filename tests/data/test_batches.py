@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from tools.pretrain.tokenizer import train_tokenizer
 from vlbench.backbones.weights import bart_tokenizer
 from vlbench.cards.schema import Splits, TaskCard, TrainSettings
 from vlbench.data.batches import (
@@ -29,7 +30,6 @@ from vlbench.data.batches import (
 from vlbench.data.example import Example
 from vlbench.data.stores.own import FeatureStore, FeatureWriter
 from vlbench.errors import DataError
-from vlbench.pretraining.tokenizer import train_tokenizer
 from vlbench.training.train import loss
 
 SPLITS = Splits(train=("train",), val=("val",), test=("test",))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.running.builders import Bench
+from tests.runs.builders import Bench
 from vlbench.cards import find_tasks
 from vlbench.data.prepare import Wanted, prepare
 from vlbench.data.stores.own import FeatureWriter

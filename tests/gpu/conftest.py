@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from vlbench.running.ranks import _forget
+from vlbench.runs.ranks import _forget
 
 
 @pytest.fixture(scope="session")

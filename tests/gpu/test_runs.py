@@ -13,16 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from tests.running.builders import Bench, do, predictions
+from tests.runs.builders import Bench, do, predictions
 from tests.test_worker import wait_for_step
-from vlbench.running.execute import load_adapter
-from vlbench.running.folder import RunFolder
-from vlbench.running.launchers import Resources
-from vlbench.running.launchers.local import find_slots, occupy
-from vlbench.running.launchers.process import WorkerProcess
-from vlbench.running.ranks import _forget
-from vlbench.running.run import Run
-from vlbench.running.watch import Progress
+from vlbench.runs.execute import load_adapter
+from vlbench.runs.folder import RunFolder
+from vlbench.runs.launchers import Resources
+from vlbench.runs.launchers.local import find_slots, occupy
+from vlbench.runs.launchers.process import WorkerProcess
+from vlbench.runs.ranks import _forget
+from vlbench.runs.run import Run
+from vlbench.runs.watch import Progress
 
 pytestmark = [
     pytest.mark.gpu,

@@ -18,7 +18,7 @@ from tests.training.test_micro_batches import batch_of
 from tests.training.toys import Task, Watcher, new_trainer
 from vlbench.cards.files import own_cards
 from vlbench.cards.schema import TrainSettings
-from vlbench.running.ranks import _forget
+from vlbench.runs.ranks import _forget
 from vlbench.techniques.adapt import AdaptedModel, trained_parameters
 from vlbench.training.distributed import ALONE
 from vlbench.training.predict import _answer_that_fits

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from vlbench.cards import find_tasks, load_method
 from vlbench.cards.load import resolve_method
 from vlbench.columns import COLUMNS, result_schema
-from vlbench.running.spec import RunSpec
+from vlbench.runs.spec import RunSpec
 
 TASKS = {
     "vqav2": "accuracy",

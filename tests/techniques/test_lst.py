@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.running.builders import Bench, do, predictions, rows
+from tests.runs.builders import Bench, do, predictions, rows
 from tests.techniques.models import assert_steps_give_what_one_pass_gives
 from tests.techniques.toys import TASKS, toy_backbone, toy_batch
 from vlbench.backbones import build_backbone
@@ -20,8 +20,8 @@ from vlbench.cards import load_method, resolve_method
 from vlbench.cards.schema import MethodCard
 from vlbench.data.readers import load_reader
 from vlbench.errors import UsageError
-from vlbench.running.callbacks import Callbacks
-from vlbench.running.spec import RunSpec
+from vlbench.runs.callbacks import Callbacks
+from vlbench.runs.spec import RunSpec
 from vlbench.techniques.adapt import AdaptedModel, adapt, count, trained_parameters
 from vlbench.techniques.lst import LST, SideCache
 

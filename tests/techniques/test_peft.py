@@ -382,7 +382,7 @@ def test_other_cards_do_not_import_the_library(project: Path) -> None:
         "from tests.techniques.toys import toy_backbone, toy_batch\n"
         "from vlbench.cards.schema import MethodCard\n"
         "from vlbench.techniques.adapt import adapt\n"
-        "import vlbench.running.execute\n"
+        "import vlbench.runs.execute\n"
         "card = MethodCard(name='test', title='Test', technique='adapter+prompt',\n"
         "                  params={'prompt': {'length': 2, 'hidden': 4}})\n"
         "model = adapt(toy_backbone('bart'), card, ('one',)).eval()\n"

@@ -18,12 +18,12 @@ import torch
 from torch import nn
 
 from tests.training.toys import in_threads, new_ranks
+from tools.pretrain.tokenizer import train_tokenizer
 from vlbench.backbones.weights import bart_tokenizer
 from vlbench.cards.schema import Splits, TaskCard, TrainSettings
 from vlbench.data.batches import Batch, TaskData
 from vlbench.data.example import Example
 from vlbench.errors import RunFailed, UsageError
-from vlbench.pretraining.tokenizer import train_tokenizer
 from vlbench.training import predict as module
 from vlbench.training.predict import answers
 from vlbench.training.train import MicroBatches

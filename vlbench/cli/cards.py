@@ -111,7 +111,7 @@ def _backbones(*_: object) -> Iterable[Item]:
 
 
 def _runs(results: Path, faults: list[DataError]) -> Iterable[Item]:
-    from vlbench.running.folder import list_runs
+    from vlbench.runs.folder import list_runs
 
     items, unreadable = list_runs(results)
     faults += unreadable

@@ -81,7 +81,7 @@ def check(
     start.
     """
     from vlbench.data.check import check_tasks
-    from vlbench.running.plan import data_root, task_edition, wanted_features
+    from vlbench.runs.plan import data_root, task_edition, wanted_features
 
     refuse_outside_code(context)
     checks: list[SplitCheck] = []

@@ -23,10 +23,10 @@ from vlbench.errors import CardError, UsageError
 if TYPE_CHECKING:
     from vlbench.config import Config
     from vlbench.leaderboard.load import Filters
-    from vlbench.running.launchers import Resources
-    from vlbench.running.plan import Selection
+    from vlbench.runs.launchers import Resources
+    from vlbench.runs.plan import Selection
     from vlbench.training.train import MaxBatch
-    from vlbench.verifying import choosing
+    from vlbench.verify import choosing
 
 PREFIX = "VLBENCH"
 NOT_OPTIONS = {
@@ -101,7 +101,7 @@ class LaunchOptions:
     def resources(self, detach: bool = False) -> Resources:
         """What runs may use, from the options and the configuration."""
         from vlbench.config import load_config
-        from vlbench.running.launchers import Resources
+        from vlbench.runs.launchers import Resources
 
         if self.time_limit is not None and not math.isfinite(self.time_limit):
             raise UsageError(f"--time-limit {self.time_limit}: should be a number of minutes.")
@@ -163,7 +163,7 @@ class RunOptions(LaunchOptions):
 
     def selection(self, device: str) -> Selection:
         """The runs that the options select; `device` is cpu or cuda."""
-        from vlbench.running.plan import Selection
+        from vlbench.runs.plan import Selection
 
         return Selection(
             methods=tuple(self.method),
@@ -219,7 +219,7 @@ class DoneOptions:
 
     def filters(self) -> choosing.Filters:
         """The options as `choose` takes them."""
-        from vlbench.verifying.choosing import Filters
+        from vlbench.verify.choosing import Filters
 
         return Filters(
             methods=self.method or (),

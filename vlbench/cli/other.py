@@ -214,8 +214,15 @@ def pretrain(
     """
     if backbone not in PRETRAINED:
         raise UsageError(f"Cannot pretrain '{backbone}'. {nearest(backbone, PRETRAINED)}")
-    from vlbench.pretraining import recipe
-
+    try:
+        from tools.pretrain import recipe
+    except ModuleNotFoundError as error:
+        if error.name not in ("tools", "tools.pretrain"):
+            raise
+        raise MissingError(
+            "Pretraining needs the repository, as it is no part of the installed package: "
+            "clone it and run `pip install -e .` in it."
+        ) from error
     folder = out or Path(backbone)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

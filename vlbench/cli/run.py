@@ -22,10 +22,10 @@ from vlbench.errors import DataError, NothingToReport, RunFailed, UsageError, Vl
 from vlbench.text import results_option
 
 if TYPE_CHECKING:
-    from vlbench.running.folder import RunFolder
-    from vlbench.running.launchers import Outcome, Resources
-    from vlbench.running.spec import RunSpec
-    from vlbench.running.state import Cell, Estimate
+    from vlbench.runs.folder import RunFolder
+    from vlbench.runs.launchers import Outcome, Resources
+    from vlbench.runs.spec import RunSpec
+    from vlbench.runs.state import Cell, Estimate
 
 WAIT_SECONDS = 60.0
 """Longest wait for cancelled runs: longer than a step, after which they are killed anyway."""
@@ -61,7 +61,7 @@ def run(
     if not dry_run:
         _launch(specs, options.results, resources, options.json)
         return
-    from vlbench.running.launchers import find_launcher
+    from vlbench.runs.launchers import find_launcher
 
     faults = _show_plan(specs, options, resources, device)
     if not options.json:
@@ -86,10 +86,10 @@ def retry(context: typer.Context, options: LaunchOptions, runs: Runs = None) -> 
     Runs that failed, ran out of memory or time, or were cancelled go on as they were planned;
     without names, all of these.
     """
-    from vlbench.running.folder import ENDINGS
-    from vlbench.running.launchers import find_launcher
-    from vlbench.running.spec import RunSpec
-    from vlbench.verifying.inputs import outside_names, refusal
+    from vlbench.runs.folder import ENDINGS
+    from vlbench.runs.launchers import find_launcher
+    from vlbench.runs.spec import RunSpec
+    from vlbench.verify.inputs import outside_names, refusal
 
     refuse_outside_code(context)
     results, resources = options.results, options.resources()
@@ -167,8 +167,8 @@ def _planned(
     context: typer.Context, options: RunOptions, detach: bool = False
 ) -> tuple[Resources, str, list[RunSpec]]:
     """What runs may use, the kind of device that they use, and their specs."""
-    from vlbench.running.launchers import find_launcher
-    from vlbench.running.plan import plan
+    from vlbench.runs.launchers import find_launcher
+    from vlbench.runs.plan import plan
 
     refuse_outside_code(context)
     resources = options.resources(detach)
@@ -187,9 +187,9 @@ def _launch(
 
     `faults` are of runs that are left out; those of results that cannot be read come to them.
     """
-    from vlbench.running.folder import RunFolder
-    from vlbench.running.launchers import launch
-    from vlbench.running.watch import new_view
+    from vlbench.runs.folder import RunFolder
+    from vlbench.runs.launchers import launch
+    from vlbench.runs.watch import new_view
 
     to_do = sum(not RunFolder.of(results, spec).is_done for spec in specs)
     outcomes = launch(specs, results, resources, new_view(to_do))
@@ -228,7 +228,7 @@ def _failure(failed: Sequence[Outcome], count: int) -> VlbenchError:
 
 
 def _test_rows(outcome: Outcome) -> list[dict[str, Any]]:
-    from vlbench.verifying.inputs import read_rows
+    from vlbench.verify.inputs import read_rows
 
     rows, _ = read_rows(outcome.folder.result)
     return [row for row in rows if row["split"] == "test"]
@@ -255,7 +255,7 @@ def _show_plan(
     specs: Sequence[RunSpec], options: RunOptions, resources: Resources, device: str
 ) -> list[DataError]:
     """Print the state of every run, and what the rest will take; return what cannot be read."""
-    from vlbench.running.state import Estimates, cells
+    from vlbench.runs.state import Estimates, cells
 
     planned = cells(specs, options.results)
     device_name = _device_name(device, resources)
@@ -276,7 +276,7 @@ def _device_name(device: str, resources: Resources) -> str:
     """The device as earlier results name it; of a cluster's any of its kind will do."""
     import torch
 
-    from vlbench.running.result import device_name
+    from vlbench.runs.result import device_name
 
     is_elsewhere = resources.launcher != "local"
     name = f"{device}: " if is_elsewhere else device_name(torch.device(device))
@@ -314,8 +314,8 @@ def _plan_summary(
     resources: Resources,
 ) -> list[str]:
     """How many runs are in which state, and what those that are not done will take together."""
-    from vlbench.running.launchers.local import find_slots
-    from vlbench.running.state import counted, total_seconds
+    from vlbench.runs.launchers.local import find_slots
+    from vlbench.runs.state import counted, total_seconds
     from vlbench.text import format_duration
 
     is_local = resources.launcher == "local"
@@ -339,14 +339,14 @@ def _plan_summary(
 
 def _named(texts: Sequence[str], results: Path) -> list[RunFolder]:
     """The runs that the words name, without repetitions."""
-    from vlbench.running.folder import find_run
+    from vlbench.runs.folder import find_run
 
     folders = [find_run(results, text) for text in texts]
     return list({folder.path: folder for folder in folders}.values())
 
 
 def _not_done(results: Path, faults: list[DataError]) -> list[RunFolder]:
-    from vlbench.running.folder import RunFolder
+    from vlbench.runs.folder import RunFolder
 
     folders = RunFolder.all(results, faults)
     if not folders and not faults:
@@ -363,7 +363,7 @@ def _cancel(folder: RunFolder, state: str) -> None:
     except OSError as error:
         raise RunFailed(f"{folder.path}: cannot be written: {error.strerror}") from None
     if folder.job().get("launcher") == "slurm":
-        from vlbench.running.launchers.slurm_job import cancel_job
+        from vlbench.runs.launchers.slurm_job import cancel_job
 
         cancel_job(folder)
 
@@ -378,7 +378,7 @@ def _wait(folders: Sequence[RunFolder]) -> None:
 
 def _outcome(folder: RunFolder, before: str) -> dict[str, str]:
     """What became of a run that was to end."""
-    from vlbench.running.folder import name_of
+    from vlbench.runs.folder import name_of
 
     now = folder.state
     text = f"{before} before: does not begin again"

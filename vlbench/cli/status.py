@@ -24,8 +24,8 @@ from vlbench.errors import NothingToReport, UsageError
 from vlbench.text import printable
 
 if TYPE_CHECKING:
-    from vlbench.running.folder import RunFolder
-    from vlbench.running.watch import Overview, Tail
+    from vlbench.runs.folder import RunFolder
+    from vlbench.runs.watch import Overview, Tail
 
 REFRESH_SECONDS = 1.0
 FOLLOW_SECONDS = 0.5
@@ -56,7 +56,7 @@ def status(
     json: Json = False,
 ) -> None:
     """Show how far runs are, where they run, what ended them."""
-    from vlbench.running.watch import Overview
+    from vlbench.runs.watch import Overview
 
     overview = Overview(results)
     items = overview.items()
@@ -110,7 +110,7 @@ def _width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
 
 def summary(items: Sequence[Item], everything: bool = True) -> str:
     """How many runs are in which state."""
-    from vlbench.running.state import counted
+    from vlbench.runs.state import counted
 
     text = counted([item["status"] for item in items])
     is_hidden = not everything and any(item["status"] == "done" for item in items)
@@ -151,8 +151,8 @@ def _is_informative(name: str, rows: Sequence[Mapping[str, str]]) -> bool:
 
 def _texts(item: Item) -> dict[str, str]:
     """What the columns say of a run."""
-    from vlbench.running.state import short_error
-    from vlbench.running.watch import told
+    from vlbench.runs.state import short_error
+    from vlbench.runs.watch import told
 
     progress = told(item) if item["status"] == "running" else {}
     return {
@@ -181,8 +181,8 @@ def logs(
     results: Results = Path("results"),
 ) -> None:
     """Print the log of a run, of all its attempts."""
-    from vlbench.running.folder import find_run
-    from vlbench.running.watch import Tail
+    from vlbench.runs.folder import find_run
+    from vlbench.runs.watch import Tail
 
     folder = find_run(results, run)
     state = folder.state

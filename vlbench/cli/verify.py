@@ -23,8 +23,8 @@ from vlbench.cli.output import (
 from vlbench.errors import DataError, RunFailed
 
 if TYPE_CHECKING:
-    from vlbench.verifying.findings import Fault
-    from vlbench.verifying.verify import Verified, Verifier
+    from vlbench.verify.findings import Fault
+    from vlbench.verify.verify import Verified, Verifier
 
 COLUMNS = ("run", "key", "file", "row", "column", "stored", "recomputed", "why")
 SHOWN = 5
@@ -48,8 +48,8 @@ def verify(
     Cards and data are compared too. Each cell that does not hold is listed, and the exit code is 1;
     what cannot be checked is counted, with the reason.
     """
-    from vlbench.verifying.choosing import choose
-    from vlbench.verifying.verify import Verifier
+    from vlbench.verify.choosing import choose
+    from vlbench.verify.verify import Verifier
 
     results = folder or options.results
     unreadable: list[DataError] = []
@@ -73,8 +73,8 @@ def verify(
 
 def _note_left_out(results: Path, chosen: int) -> None:
     """Name runs that are not done: one that lost its result looks like one."""
-    from vlbench.running.folder import run_folders
-    from vlbench.verifying.choosing import is_done
+    from vlbench.runs.folder import run_folders
+    from vlbench.verify.choosing import is_done
 
     folders = run_folders(results, [])
     waiting = [folder.name for folder in folders if not is_done(folder)]
@@ -152,8 +152,8 @@ def export(
     Others can verify and import it. It holds spec, result, predictions, training curve and sums;
     the same runs give the same bytes.
     """
-    from vlbench.verifying.archive import machine_paths, pack
-    from vlbench.verifying.choosing import choose
+    from vlbench.verify.archive import machine_paths, pack
+    from vlbench.verify.choosing import choose
 
     faults: list[DataError] = []
     chosen = choose(options.results, runs or (), options.filters(), faults)
@@ -182,8 +182,8 @@ def import_(
     All or none. A run that is there already stays as it is; one that is there with other files is
     refused.
     """
-    from vlbench.verifying.archive import merge
-    from vlbench.verifying.verify import Verifier
+    from vlbench.verify.archive import merge
+    from vlbench.verify.verify import Verifier
 
     verifier = Verifier(root.expanduser().resolve() if root else None, note, outside_code)
     merged = merge(archive, results, lambda runs: _verify_runs(verifier, runs))
@@ -204,8 +204,8 @@ def seal_runs(results: Results = Path("results"), json: Json = False) -> None:
     there stay. New ones tell what the files are now, not what they were when the run was done:
     verify first, and seal only what you trust.
     """
-    from vlbench.running.sums import seal
-    from vlbench.verifying.choosing import done_runs
+    from vlbench.runs.sums import seal
+    from vlbench.verify.choosing import done_runs
 
     faults: list[DataError] = []
     _print_outcomes("seal", {run.name: seal(run) for run in done_runs(results, faults)}, json)

@@ -15,9 +15,9 @@ from vlbench import parquet
 from vlbench.columns import COLUMNS, IDENTIFYING, LATER, MOST_ROWS, result_schema
 from vlbench.errors import DataError, NothingToReport
 from vlbench.leaderboard import index
-from vlbench.running.folder import RunFolder, run_folders
-from vlbench.running.spec import RunSpec
-from vlbench.running.sums import RESULT
+from vlbench.runs.folder import RunFolder, run_folders
+from vlbench.runs.spec import RunSpec
+from vlbench.runs.sums import RESULT
 from vlbench.text import results_option
 
 FILES = f"runs/*/{RESULT}"

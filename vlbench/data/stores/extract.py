@@ -339,7 +339,7 @@ class Shard(NamedTuple):
 @contextmanager
 def _locked(folder: Path) -> Iterator[Path]:
     """The folder, for one process at a time."""
-    from vlbench.running.lock import Lock, LockedError  # running imports data
+    from vlbench.runs.lock import Lock, LockedError  # running imports data
 
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

@@ -1,0 +1,130 @@
+"""A run small enough for tests: a tiny edition, a random backbone, one or two tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.data.mini.builders import TINY
+from vlbench import worker
+from vlbench.data.mini.write import write_mini
+from vlbench.runs.folder import RunFolder
+from vlbench.runs.launchers.process import WorkerProcess
+from vlbench.runs.spec import RunSpec
+
+MEASURED = {
+    "attempt",
+    "peak_memory_bytes",
+    "train_seconds",
+    "examples_per_second",
+    "evaluate_seconds",
+    "code_version",
+    "created_at",
+}
+"""Columns that may differ between two runs of one spec."""
+SETTINGS = ("train.epochs=2", "train.batch_size=30", "train.dropout=0.1")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where the tiny edition and the random backbone lie."""
+
+    root: Path
+    backbone: Path
+
+    def spec(self, method: str = "shared-adapter", **changes: Any) -> RunSpec:
+        """The one spec of a selection."""
+        from vlbench.runs.plan import Selection, plan
+
+        asked = Selection(
+            methods=(method,),
+            tasks="vqav2,nlvr2",
+            backbone_path=self.backbone,
+            root=self.root,
+            settings=SETTINGS,
+        )
+        (spec,) = plan(replace(asked, **changes))
+        return spec
+
+    def words(self, *more: str) -> list[str]:
+        """The same as words of the command line."""
+        return [
+            *("run", "--method", "shared-adapter", "--tasks", "vqav2,nlvr2"),
+            *("--backbone-path", str(self.backbone), "--root", str(self.root)),
+            *(word for setting in SETTINGS for word in ("--set", setting)),
+            *more,
+        ]
+
+
+def make_bench(folder: Path) -> Bench:
+    """Write the edition and the backbone."""
+    import torch
+    from transformers import BartConfig
+
+    from tools.pretrain.tokenizer import train_tokenizer
+    from vlbench.backbones.bart import new_bart
+    from vlbench.backbones.weights import TOKENIZER_FILE, bart_tokenizer, save_backbone
+
+    bench = Bench(folder / "mini", folder / "backbone")
+    bench.root.mkdir()
+    write_mini(bench.root, 0, TINY)
+    bench.backbone.mkdir()
+    tokenizer = bench.backbone / TOKENIZER_FILE
+    train_tokenizer(["is there a red circle ? yes no", "true false blue square"], tokenizer)
+    config = BartConfig(
+        vocab_size=len(bart_tokenizer(tokenizer)),
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        max_position_embeddings=48,
+        init_std=0.2,
+    )
+    torch.manual_seed(1)
+    save_backbone(new_bart(config, feature_width=128, visual_tokens=16), bench.backbone)
+    return bench
+
+
+def do(spec: RunSpec, results: Path, code: int = 0) -> RunFolder:
+    """Do a run as a worker does it, in this process."""
+    folder = RunFolder.of(results, spec)
+    folder.create(spec)
+    assert worker.main([str(folder.path)]) == code
+    return folder
+
+
+class InProcess:
+    """A worker in the test's own process, which has imported everything."""
+
+    def __init__(self, folder: RunFolder, *_: object) -> None:
+        self.code = worker.main([str(folder.path)])
+        self.reason = ""
+
+    def poll(self) -> int:
+        return self.code
+
+
+def work_in_process(patch: pytest.MonkeyPatch) -> None:
+    """Launchers start no processes from now on."""
+    patch.setattr(WorkerProcess, "start", InProcess)
+
+
+def rows(folder: RunFolder) -> list[dict[str, Any]]:
+    """The result's rows without what was measured."""
+    return [
+        {name: value for name, value in row.items() if name not in MEASURED}
+        for row in pq.read_table(folder.result).to_pylist()
+    ]
+
+
+def predictions(folder: RunFolder) -> dict[str, list[dict[str, Any]]]:
+    """Task -> the rows of its predictions."""
+    files = sorted(folder.predictions.glob("*.parquet"))
+    return {file.stem: pq.read_table(file).to_pylist() for file in files}

@@ -1,0 +1,104 @@
+"""Checkpoints: the newest whole one counts."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from vlbench.runs.checkpoints import Checkpoints
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> Checkpoints:
+    found = Checkpoints(tmp_path / "checkpoint")
+    for step in (1, 20, 300):
+        found.save(step, {"step": step, "weights": torch.full((64,), float(step))})
+    return found
+
+
+def newest(checkpoints: Checkpoints) -> tuple[int | None, list[str]]:
+    said: list[str] = []
+    found = checkpoints.newest(said.append)
+    return (found[0]["step"] if found else None), said
+
+
+def test_the_newest_counts_and_two_are_kept(checkpoints: Checkpoints) -> None:
+    assert [file.name[:14] for file in checkpoints.files()] == ["step-000000300", "step-000000020"]
+    assert newest(checkpoints) == (300, [])
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("spoil", [cut, empty, flip])
+def test_a_damaged_one_is_told_and_the_one_before_counts(
+    checkpoints: Checkpoints, spoil: object
+) -> None:
+    assert callable(spoil)
+    file = checkpoints.files()[0]
+    spoil(file)
+    step, said = newest(checkpoints)
+    assert step == 20
+    assert len(said) == 1 and str(file) in said[0] and "damaged" in said[0]
+    assert not file.exists()
+
+
+def test_a_full_disk_is_told_as_what_it_is(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "open", lambda self, mode: open("/dev/full", mode))  # noqa: SIM115
+    with pytest.raises(OSError, match="No space left on device"):
+        checkpoints.save(4000, {"weights": torch.zeros(10_000)})
+    monkeypatch.undo()
+    assert newest(checkpoints) == (300, [])
+    assert not list(checkpoints.folder.glob(".*"))
+
+
+def test_without_a_whole_one_there_is_none(checkpoints: Checkpoints) -> None:
+    for file in checkpoints.files():
+        cut(file)
+    assert newest(checkpoints)[0] is None
+    assert newest(checkpoints) == (None, [])
+
+
+def test_saving_a_step_again_keeps_the_one_before(checkpoints: Checkpoints) -> None:
+    checkpoints.save(300, {"step": 300, "weights": torch.full((64,), 300.0)})
+    assert len(checkpoints.files()) == 2
+    checkpoints.remove()
+    assert checkpoints.files() == []
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", pickle.dumps(print)])
+def test_one_that_torch_refuses_is_set_aside_and_the_one_before_counts(
+    checkpoints: Checkpoints, content: bytes
+) -> None:
+    digits = hashlib.sha256(content).hexdigest()[:16]
+    file = checkpoints.folder / f"step-000000400-{digits}.pt"
+    file.write_bytes(content)
+    step, said = newest(checkpoints)
+    assert step == 300
+    assert len(said) == 1 and str(file) in said[0] and "cannot be used" in said[0]
+    assert not file.exists()
+    assert file.with_name(f"{file.name}.refused").read_bytes() == content
+    assert newest(checkpoints) == (300, [])
+
+
+def test_a_folder_in_the_place_of_a_checkpoint_is_set_aside(checkpoints: Checkpoints) -> None:
+    (checkpoints.folder / f"step-000000400-{'0' * 16}.pt").mkdir()
+    assert newest(checkpoints)[0] == 300
+    assert newest(checkpoints) == (300, [])

@@ -1,0 +1,107 @@
+"""`--init`: a run that starts from weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.checkpoints.theirs import mini_model, their_state
+from tests.runs.builders import Bench, do, predictions, rows
+from vlbench.checkpoints.weights import check_weights, load_weights, write_weights
+from vlbench.errors import DataError, MissingError
+from vlbench.runs.folder import RunFolder
+from vlbench.runs.spec import RunSpec
+from vlbench.tensors import unique_state
+
+TASKS = ("vqav2", "nlvr2")
+STILL = ("train.epochs=1", "train.batch_size=30", "train.dropout=0", "train.learning_rate=1e-12")
+"""Settings of a run that stays where it starts."""
+
+
+def test_a_run_from_an_adapter_goes_on_where_that_one_ended(
+    bench: Bench, finished: tuple[RunSpec, RunFolder], tmp_path: Path
+) -> None:
+    before = finished[1]
+    spec = bench.spec(init=before.adapter, settings=STILL)
+    folder = do(spec, tmp_path)
+    assert predictions(folder) == predictions(before)
+    assert predictions(folder) != predictions(do(bench.spec(settings=STILL), tmp_path))
+    (said,) = {row["init"] for row in rows(folder)}
+    assert said == f"{spec.init_hash[:12]} adapter.safetensors"
+    assert {row["init"] for row in rows(before)} == {""}
+
+
+def test_an_imported_checkpoint_brings_the_frozen_weights_too(bench: Bench, tmp_path: Path) -> None:
+    model = mini_model("shared-adapter", bench.backbone, TASKS)
+    file = tmp_path / "imported.safetensors"
+    write_weights(file, unique_state(model), {})
+    folder = do(bench.spec(init=file, settings=STILL), tmp_path)
+    ended = load_file(folder.adapter)
+    for name, tensor in ended.items():
+        torch.testing.assert_close(tensor, unique_state(model)[name], atol=1e-6, rtol=0)
+    without = {n: t for n, t in unique_state(model).items() if n in ended}
+    write_weights(file, without, {})
+    other = do(bench.spec(init=file, settings=STILL), tmp_path)
+    assert predictions(other) != predictions(folder)
+
+
+def test_the_weights_are_part_of_the_key_and_their_place_is_not(
+    bench: Bench, finished: tuple[RunSpec, RunFolder], tmp_path: Path
+) -> None:
+    plain, folder = finished
+    elsewhere = tmp_path / "weights.safetensors"
+    elsewhere.write_bytes(folder.adapter.read_bytes())
+    here, there = bench.spec(init=folder.adapter), bench.spec(init=elsewhere)
+    assert here.key == there.key != plain.key
+    assert here.init_hash == there.init_hash
+    assert RunFolder.of(tmp_path, here).path.name == here.key
+
+
+def test_weights_that_changed_after_planning_are_not_used(
+    bench: Bench, finished: tuple[RunSpec, RunFolder], tmp_path: Path
+) -> None:
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(finished[1].adapter.read_bytes())
+    spec = bench.spec(init=file)
+    tensors = load_file(file)
+    save_file({name: tensor + 1 for name, tensor in tensors.items()}, file)
+    folder = do(spec, tmp_path, code=DataError.exit_code)
+    assert "changed since the run was planned" in str(folder.status()["error"])
+
+
+def test_what_does_not_fit_is_told_before_anything_runs(
+    bench: Bench, finished: tuple[RunSpec, RunFolder], tmp_path: Path
+) -> None:
+    adapter = finished[1].adapter
+    with pytest.raises(MissingError, match=r"compacter on mini-bart has no tensor 'technique"):
+        bench.spec("compacter", init=adapter, settings=())
+    with pytest.raises(MissingError, match=r"has shape .*The file is of shared-adapter"):
+        bench.spec(init=adapter, settings=("params.reduction=4",))
+    state = their_state(mini_model("shared-adapter", bench.backbone, TASKS), TASKS)
+    theirs = tmp_path / "theirs.safetensors"
+    save_file({name: tensor.clone() for name, tensor in state.items()}, theirs)
+    with pytest.raises(MissingError, match="renamed by `vlbench import-checkpoint`"):
+        bench.spec(init=theirs)
+    with pytest.raises(MissingError, match="no such file"):
+        bench.spec(init=tmp_path / "nowhere")
+    theirs.write_bytes(theirs.read_bytes()[:99])
+    with pytest.raises(DataError, match="not readable"):
+        bench.spec(init=theirs)
+    save_file({"backbone.visual.image.weight": torch.ones(2, dtype=torch.long)}, theirs)
+    with pytest.raises(DataError, match="not floating point"):
+        bench.spec(init=theirs)
+
+
+def test_tensors_that_the_file_lacks_keep_their_start(bench: Bench, tmp_path: Path) -> None:
+    model = mini_model("shared-adapter", bench.backbone, TASKS)
+    name = "backbone.visual.image.weight"
+    start = {key: tensor.detach().clone() for key, tensor in unique_state(model).items()}
+    file = tmp_path / "one.safetensors"
+    save_file({name: torch.full_like(start[name], 3.0)}, file)
+    check_weights(file, model, "this")
+    load_weights(file, model, "this")
+    for key, tensor in unique_state(model).items():
+        assert torch.equal(tensor, torch.full_like(tensor, 3.0) if key == name else start[key])

@@ -1,0 +1,148 @@
+"""What could stop a run is found before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.runs.builders import Bench
+from vlbench.cards import find_tasks
+from vlbench.errors import MissingError, UsageError
+from vlbench.runs.plan import Selection, data_root, plan, task_edition
+
+ASKED = Selection(methods=("shared-adapter",), tasks="gqa")
+
+
+def test_there_is_a_spec_for_each_method_and_seed(bench: Bench) -> None:
+    asked = replace(
+        ASKED,
+        methods=("frozen,compacter", "full"),
+        seeds=(0, 1),
+        root=bench.root,
+        backbone_path=bench.backbone,
+        limit=4,
+    )
+    specs = plan(replace(asked, settings=("train.epochs=1",)))
+    assert [(spec.method.name, spec.seed) for spec in specs] == [
+        (name, seed) for name in ("frozen", "compacter", "full") for seed in (0, 1)
+    ]
+    assert len({spec.key for spec in specs}) == 6
+    assert {spec.method.train.epochs for spec in specs} == {1}
+    assert all(not spec.method.when for spec in specs)
+
+
+def test_a_setting_that_says_what_the_card_says_is_the_same_run(bench: Bench) -> None:
+    asked = replace(ASKED, root=bench.root, backbone_path=bench.backbone, limit=4)
+    (plain,) = plan(asked)
+    rate = plain.method.train.learning_rate
+    (same,) = plan(replace(asked, settings=(f"train.learning_rate={rate}",)))
+    (other,) = plan(replace(asked, settings=("train.learning_rate=0.5",)))
+    assert plain.key == same.key != other.key
+
+
+def test_a_backbone_folder_may_be_given_relative_to_the_current_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bench.backbone.parent)
+    here = replace(ASKED, root=bench.root, backbone_path=Path("backbone"), limit=4)
+    (spec,) = plan(here)
+    assert spec.backbone_path == str(bench.backbone)
+    assert spec.key == plan(replace(here, backbone_path=bench.backbone))[0].key
+
+
+def test_other_weights_are_another_run(bench: Bench, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for file in bench.backbone.iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    asked = replace(ASKED, root=bench.root, limit=4, backbone_path=bench.backbone)
+    same = plan(replace(asked, backbone_path=other))[0]
+    assert same.key == plan(asked)[0].key
+    weights = bytearray((other / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (other / "model.safetensors").write_bytes(weights)
+    assert plan(replace(asked, backbone_path=other))[0].key != same.key
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        (replace(ASKED, methods=("compactor",)), "Did you mean 'compacter'"),
+        (replace(ASKED, methods=("full", "full")), "Named twice: full"),
+        (replace(ASKED, tasks="gqq"), "Did you mean 'gqa'"),
+        (replace(ASKED, backbone="mini-brat"), "Did you mean 'mini-bart'"),
+        (replace(ASKED, settings=("params.reductoin=4",)), "Did you mean 'params.reduction'"),
+        (replace(ASKED, settings=("train.epochs=many",)), "--set train.epochs"),
+        (replace(ASKED, edition="tiny"), "Task 'gqa' has no edition 'tiny'. Known: mini, full"),
+        (replace(ASKED, tasks="nlvr", edition="mini"), "has no edition 'mini'. Known: full"),
+        (replace(ASKED, tasks="nlvr"), "--root says where"),
+        (replace(ASKED, edition="full"), "--root says where"),
+    ],
+    ids=str,
+)
+def test_words_that_do_not_fit_are_usage_errors(bench: Bench, asked: Selection, text: str) -> None:
+    with pytest.raises(UsageError, match=text):
+        plan(replace(asked, backbone_path=bench.backbone))
+
+
+def test_weights_that_are_not_there_are_missing(bench: Bench, tmp_path: Path) -> None:
+    asked = replace(ASKED, root=bench.root, backbone_path=tmp_path)
+    with pytest.raises(MissingError, match=f"No backbone in {tmp_path}"):
+        plan(asked)
+
+
+def test_java_is_looked_for_before_anything_is_trained(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setattr("vlbench.metrics.java.importlib.util.find_spec", lambda name: None)
+    asked = replace(ASKED, root=bench.root, backbone_path=bench.backbone, limit=4)
+    with pytest.raises(MissingError, match="need Java: none on PATH, in JAVA_HOME"):
+        plan(replace(asked, tasks="coco"))
+    assert plan(asked)  # no captions, no Java
+
+
+def test_a_task_with_one_edition_uses_that_one(tmp_path: Path) -> None:
+    assert task_edition(find_tasks("nlvr")[1], None) == "full"
+    assert task_edition(find_tasks("image-text")[1], None) == "mini"
+    assert data_root(find_tasks("nlvr")[1], "full", tmp_path) == tmp_path
+
+
+def test_what_stays_out_of_a_message_is_not_prepared_twice(bench: Bench) -> None:
+    said: list[str] = []
+    asked = replace(ASKED, root=bench.root, backbone_path=bench.backbone)
+    plan(replace(asked, seeds=(0, 1, 2)), said.append)
+    assert len([line for line in said if "training" in line]) == 1
+
+
+def test_the_code_of_each_outside_technique_is_hashed_in_compositions_too(
+    bench: Bench, tmp_path: Path
+) -> None:
+    code = (
+        "from vlbench.techniques.base import Technique\n"
+        "class {name}(Technique):\n"
+        "    def attach(self, backbone):\n"
+        "        pass\n"
+    )
+    for name in ("OutsideOne", "OutsideTwo"):
+        file = tmp_path / f"plan_{name.lower()}.py"
+        file.write_text(code.format(name=name), encoding="utf-8")
+    technique = "adapter+plan_outsideone:OutsideOne+plan_outsidetwo:OutsideTwo"
+    card = tmp_path / "mine.toml"
+    card.write_text(f'title = "Mine"\ntechnique = "{technique}"\n', encoding="utf-8")
+    asked = replace(ASKED, methods=(str(card),), root=bench.root, backbone_path=bench.backbone)
+    (spec,) = plan(replace(asked, limit=4))
+    assert set(spec.code) == {"plan_outsideone:OutsideOne", "plan_outsidetwo:OutsideTwo"}
+
+
+def test_runs_for_gpus_are_planned_where_there_are_none(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path))  # features must be made
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    spec = bench.spec(device="cuda")
+    assert spec.device == "cuda"
+    assert spec.key == bench.spec().key

@@ -1,0 +1,134 @@
+"""A result's values: every metric, every family, beside the majority."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlbench.cards import find_tasks
+from vlbench.data.example import Example
+from vlbench.errors import DataError
+from vlbench.runs.folder import RunFolder
+from vlbench.runs.result import Rows, Value, majority_scored, score, values
+from vlbench.runs.spec import RunSpec
+from vlbench.runs.sums import NAME, read_sums, sealed_files, write_sums
+
+(_, (GQA, COCO)) = find_tasks("gqa,coco")
+
+
+def example(n: int, family: str, answer: str) -> Example:
+    record = {"answer": answer, "imageId": "1", "types": {"detailed": family}, "question": "?"}
+    return Example(str(n), "?", ("1",), {answer: 1.0}, record, family)
+
+
+TRAIN = [example(n, "colour", "red") for n in range(3)] + [example(9, "exist", "yes")]
+TEST = [
+    example(0, "colour", "red"),
+    example(1, "colour", "blue"),
+    example(2, "exist", "no"),
+    example(3, "count", "red"),
+]
+
+
+def test_the_majority_answers_each_family_as_training_mostly_does() -> None:
+    floor = majority_scored(GQA, TRAIN, TEST)
+    assert floor is not None
+    assert floor.per_example == {"0": 1.0, "1": 0.0, "2": 0.0, "3": 1.0}  # count: the overall one
+
+
+def test_there_is_a_value_over_all_and_one_per_family() -> None:
+    scored = score(GQA, TEST, {"0": "red", "1": "blue", "2": "yes", "3": "2"})
+    found = values(GQA, TEST, scored, majority_scored(GQA, TRAIN, TEST))
+    assert found == [
+        Value("accuracy", "", 50.0, 50.0, 4),
+        Value("accuracy", "colour", 100.0, 50.0, 2),
+        Value("accuracy", "count", 0.0, 100.0, 1),
+        Value("accuracy", "exist", 0.0, 0.0, 1),
+    ]
+
+
+@pytest.mark.parametrize("targets", [{}, {"": 0.0}])
+def test_training_examples_without_answers_give_an_empty_majority(targets: dict[str, Any]) -> None:
+    train = [Example("0", "?", ("1",), targets, {}, "")]
+    floor = majority_scored(GQA, train, TEST)
+    assert floor is not None
+    assert floor.metrics["accuracy"] == 0.0
+
+
+def test_captions_have_no_majority() -> None:
+    assert majority_scored(COCO, [], []) is None
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    (tmp_path / "predictions").mkdir()
+    for name in ("spec.json", "metrics.jsonl", "predictions/vqav2.parquet", "result.parquet"):
+        (tmp_path / name).write_text(name)
+    for name in ("log.txt", "status.json", "lock", "predictions/.vqav2.parquet.1-2.tmp"):
+        (tmp_path / name).write_text("not for good")
+    return tmp_path
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="no sha256sum")
+def test_sha256sum_checks_them(run: Path) -> None:
+    write_sums(run)
+    done = subprocess.run(["sha256sum", "-c", NAME], cwd=run, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout.count(": OK") == 4
+    (run / "metrics.jsonl").write_text("other")
+    assert subprocess.run(["sha256sum", "-c", NAME], cwd=run, capture_output=True).returncode == 1
+
+
+def test_they_name_what_a_run_leaves_for_good_and_what_is_about_to_come(run: Path) -> None:
+    (run / "result.parquet").unlink()
+    write_sums(run, {"result.parquet": b"soon"})
+    sums = read_sums(run)
+    assert sums is not None
+    assert sums["result.parquet"] == hashlib.sha256(b"soon").hexdigest()
+    assert sorted(sums) == sorted([*sealed_files(run), "result.parquet"])
+
+
+def test_the_sums_of_a_finished_run_are_those_of_its_files(
+    finished: tuple[RunSpec, RunFolder],
+) -> None:
+    run = finished[1].path
+    sums = read_sums(run)
+    assert sums is not None and "adapter.safetensors" in sums
+    assert sums == {
+        name: hashlib.sha256((run / name).read_bytes()).hexdigest() for name in sealed_files(run)
+    }
+
+
+def test_a_run_that_dies_between_sums_and_result_is_not_done(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run / "result.parquet").unlink()
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vlbench.runs.result.write_atomically", die)
+    rows = Rows.__new__(Rows)
+    rows._rows = []
+    with pytest.raises(KeyboardInterrupt):
+        rows.write(run / "result.parquet")
+    assert (run / NAME).is_file()
+    assert not RunFolder(run).is_done
+
+
+@pytest.mark.parametrize(
+    "text", ["abc  spec.json\n", "\n", f"{'0' * 64} spec.json\n", f"{'0' * 64}  a\n" * 2]
+)
+def test_lines_of_another_kind_are_refused(run: Path, text: str) -> None:
+    (run / NAME).write_text(text)
+    with pytest.raises(DataError, match=r"SHA256SUMS: line \d"):
+        read_sums(run)
+
+
+def test_a_folder_without_sums_says_nothing(run: Path) -> None:
+    assert read_sums(run) is None

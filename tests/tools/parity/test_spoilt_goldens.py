@@ -1,0 +1,134 @@
+"""A golden that was changed fails: parity that cannot fail would prove nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from tests.tools.parity.conftest import Change, Copy
+from tools.parity.checks import check_folder
+
+WEIGHT = "weights/encoder.block.0.layer.0.attn_adapter.adapters.vqa.down_sampler.weight"
+GRADIENT = WEIGHT.replace("weights/", "grad/gqa/")
+TRAINED = WEIGHT.removeprefix("weights/")
+ANSWERS = "out/caption/generate_beams5"
+STATE = "out/nlvr/encoder_last_hidden_state"
+LAST = "final/encoder.visual_embedding.feat_embedding.0.weight"
+IDS = "in/vqa/input_ids"
+
+
+SPOILERS: dict[str, Change] = {
+    "flip a weight": lambda facts, tensors: tensors[WEIGHT][1, 2].mul_(-1),
+    "spoil a weight": lambda facts, tensors: tensors[WEIGHT][1, 2].fill_(torch.nan),
+    "drop a weight": lambda facts, tensors: tensors.pop(WEIGHT),
+    "cut a weight": lambda facts, tensors: tensors.update({WEIGHT: tensors[WEIGHT][:-1].clone()}),
+    "rename a weight": lambda facts, tensors: tensors.update(
+        {WEIGHT.replace("down", "up2"): tensors.pop(WEIGHT)}
+    ),
+    "drop a gradient": lambda facts, tensors: tensors.pop(GRADIENT),
+    "change a gradient": lambda facts, tensors: tensors[GRADIENT][0, 0].add_(0.01),
+    "add a tensor": lambda facts, tensors: tensors.update({"out/vqa/more": torch.zeros(1)}),
+    "change an answer": lambda facts, tensors: tensors[ANSWERS][1, 3].add_(1),
+    "drop an answer": lambda facts, tensors: tensors.update(
+        {ANSWERS: tensors[ANSWERS][:-1].clone()}
+    ),
+    "drop all answers": lambda facts, tensors: tensors.pop(ANSWERS),
+    "change a state": lambda facts, tensors: tensors[STATE][0, 0, 0].add_(1e-3),
+    "change the loss": lambda facts, tensors: facts["tasks"]["gqa"].update(
+        loss=facts["tasks"]["gqa"]["loss"] + 1e-3
+    ),
+    "change a count": lambda facts, tensors: facts.update(
+        trainable_params=facts["trainable_params"] + 1
+    ),
+    "freeze a tensor": lambda facts, tensors: facts["trainable"].pop(),
+    "share less": lambda facts, tensors: facts["aliases"].popitem(),
+    "stop a gradient": lambda facts, tensors: norms(facts).update({TRAINED: None}),
+    "change a norm": lambda facts, tensors: norms(facts).update(
+        {TRAINED: norms(facts)[TRAINED] * 1.1}
+    ),
+    "change an option": lambda facts, tensors: facts["args"].update(use_single_adapter=False),
+    "forget the sizes": lambda facts, tensors: facts.pop("model_config"),
+    "forget the tasks": lambda facts, tensors: facts.update(tasks={}),
+    "cut the inputs": lambda facts, tensors: tensors.update({IDS: tensors[IDS][:2].clone()}),
+    "heads that do not fit": lambda facts, tensors: facts["model_config"].update(num_heads=5),
+    "ask for the unknown": lambda facts, tensors: facts["args"].update(use_magic=True),
+}
+OF_OPTIMISER: dict[str, Change] = {
+    "spoil the last weights": lambda facts, tensors: tensors[LAST][0, 0].add_(1e-4),
+    "drop a last weight": lambda facts, tensors: tensors.popitem(),
+    "spare less": lambda facts, tensors: facts["no_decay_trainables"].pop(),
+    "change a rate": lambda facts, tensors: facts["steps"][3].update(
+        lr_used=facts["steps"][3]["lr_used"] * 1.01
+    ),
+    "change a step": lambda facts, tensors: facts["steps"][5].update(
+        loss=facts["steps"][5]["loss"] + 1e-3
+    ),
+    "swap tasks": lambda facts, tensors: facts["steps"][1].update(task="caption"),
+}
+
+
+def norms(facts: Any) -> Any:
+    return facts["tasks"]["vqa"]["grad_norm"]
+
+
+@pytest.mark.parametrize("name", SPOILERS)
+def test_one_change_is_enough(copy: Copy, name: str) -> None:
+    copy.edit("t5__single_adapter", SPOILERS[name])
+    assert copy.outcome().verdict == "FAILED"
+
+
+def test_a_file_of_another_name_fails(copy: Copy) -> None:
+    copy.edit("t5__single_adapter", lambda *_: None, "t5__multiple_adapters")
+    assert copy.outcome().faults == ["its JSON is of t5__single_adapter"]
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+def test_half_a_file_fails(copy: Copy, suffix: str) -> None:
+    copy.take("t5__single_adapter")
+    file = copy.folder / f"t5__single_adapter{suffix}"
+    file.write_bytes(file.read_bytes()[:-500])
+    (fault,) = copy.outcome().faults
+    assert "not readable" in fault
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+def test_half_a_pair_fails(copy: Copy, suffix: str) -> None:
+    copy.take("t5__single_adapter")
+    (copy.folder / f"t5__single_adapter{suffix}").unlink()
+    assert copy.outcome().faults == [f"half a pair: no t5__single_adapter{suffix}"]
+
+
+@pytest.mark.parametrize("name", OF_OPTIMISER)
+def test_one_change_of_a_trace_is_enough(copy: Copy, name: str) -> None:
+    copy.edit("optim__t5__single_adapter", OF_OPTIMISER[name])
+    copy.take("t5__single_adapter")
+    (outcome,) = check_folder(copy.folder, ["optim__t5__single_adapter"])
+    assert outcome.verdict == "FAILED"
+
+
+def test_a_trace_needs_the_file_it_starts_from(copy: Copy) -> None:
+    copy.take("optim__t5__single_adapter")
+    assert copy.outcome().verdict == "FAILED"
+
+
+def test_another_order_of_tasks_fails(copy: Copy) -> None:
+    file = copy.folder / "multitask_order.json"
+    facts = json.loads((copy.source / file.name).read_text())
+    first = next(iter(facts["orders"].values()))
+    first["1"][0], first["1"][1] = first["1"][1], first["1"][0]
+    file.write_text(json.dumps(facts))
+    assert copy.outcome().verdict == "FAILED"
+
+
+def test_lora_that_the_authors_left_out_is_told_and_not_run(copy: Copy) -> None:
+    def to_lora(facts: Any, tensors: Any) -> None:
+        facts["method"] = "single_lora"
+        facts["args"] |= {"unfreeze_language_model": False, "use_lora": True}
+
+    copy.edit("t5__full", to_lora, "t5__single_lora")
+    outcome = copy.outcome()
+    assert outcome.verdict == "not run"
+    assert outcome.not_run == "the authors' T5 has no LoRA in it: not run"

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+
+import vlbench.backbones
+from tools.pretrain import backbone, recipe
+from tools.pretrain.recipe import ENCODER_FILE, SCENES, SEED, STEPS, pretrain_mini_bart
+from vlbench.backbones import BACKBONES, RECIPE_FILE, build_backbone
+from vlbench.encoders.mini import WEIGHTS, MiniNet
+
+SHIPPED = Path(vlbench.backbones.__file__).parent / BACKBONES["mini-bart"].source
+FILES = {
+    ENCODER_FILE: WEIGHTS,
+    **{name: SHIPPED / name for name in ("config.json", "model.safetensors", "tokenizer.json")},
+}
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_shipped_weights_are_those_that_the_recipe_made() -> None:
+    """Weights are replaced by what `vlbench pretrain mini-bart` wrote, with its recipe.json."""
+    told = json.loads((SHIPPED / RECIPE_FILE).read_text(encoding="utf-8"))
+    assert told["schema"] == "vlbench.recipe/1"
+    assert told["sha256"] == {name: sha256(path) for name, path in FILES.items()}
+    assert (told["seed"], told["steps"], told["scenes"]) == (SEED, STEPS, SCENES)
+    assert told["command"] == "vlbench pretrain mini-bart"
+    assert told["skills"]
+
+
+def test_what_is_shipped_takes_no_more_than_8_megabytes() -> None:
+    assert sum(path.stat().st_size for path in FILES.values()) <= 8_000_000
+
+
+def test_a_run_of_the_recipe_writes_all_files_and_what_they_are(tmp_path, monkeypatch) -> None:
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(recipe, "train_encoder", lambda seed, report: MiniNet())
+    monkeypatch.setattr(recipe, "vocabulary_texts", lambda random: ["what color?", "a star"])
+    monkeypatch.setattr(recipe, "HELD_OUT", 8)
+    monkeypatch.setattr(backbone, "BATCH", {"short": 2, "pair": 2, "long": 2})
+    monkeypatch.setattr(backbone, "skills", lambda model, exam: {"seek": 0.5})
+    told: list[str] = []
+    try:
+        made = pretrain_mini_bart(tmp_path / "new", 2, told.append, scenes=8)
+    finally:
+        torch.set_num_threads(threads)
+    names = {path.name for path in (tmp_path / "new").iterdir()}
+    assert names == {*FILES, RECIPE_FILE}
+    assert json.loads((tmp_path / "new" / RECIPE_FILE).read_text()) == made
+    assert made["sha256"] == {name: sha256(tmp_path / "new" / name) for name in FILES}
+    assert (made["steps"], made["scenes"], made["skills"]) == (2, 8, {"seek": 0.5})
+    assert told[-1].startswith("backbone step 2/2 loss ")
+    assert build_backbone("mini-bart", tmp_path / "new").language.config.d_model == 128

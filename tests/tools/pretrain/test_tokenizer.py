@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tools.pretrain.tokenizer import SIZE, SPECIAL, train_tokenizer
+from vlbench.backbones import build_tokenizer
+from vlbench.backbones.weights import bart_tokenizer, first_tokens
+
+TEXTS = ["what color is the large star?", "a small red circle", "tally blue items"] * 3
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("vocabulary") / "tokenizer.json"
+    train_tokenizer(TEXTS, path)
+    return path
+
+
+@pytest.fixture(scope="module", params=["trained here", "shipped"])
+def tokenizer(request, file):
+    return bart_tokenizer(file) if request.param == "trained here" else build_tokenizer("mini-bart")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "what color is the large star?",
+        'isn\'t it "blue" , or (grey) ; row one ...',
+        "ça va à l'été? straße, naïve",
+        "кошка на столе",
+        "红色的圆圈",
+        "שלום עולם",
+        "🟥 ⭐ 👩‍👩‍👧 e\u0301",
+        "tabs\tand\nlines  and   spaces",
+        "\x00\x7f\u200b",
+        "a" * 300,
+    ],
+)
+def test_any_text_survives_the_way_to_tokens_and_back(tokenizer, text) -> None:
+    tokens = tokenizer(text).input_ids
+    assert tokenizer.unk_token_id not in tokens
+    assert tokenizer.decode(tokens, skip_special_tokens=True).removeprefix(" ") == text
+
+
+def test_upper_case_is_lowered(tokenizer) -> None:
+    assert tokenizer("What COLOR?").input_ids == tokenizer("what color?").input_ids
+
+
+def test_a_text_stands_between_barts_special_tokens(tokenizer) -> None:
+    assert tokenizer.convert_ids_to_tokens(range(5)) == SPECIAL
+    ids = tokenizer("star").input_ids
+    assert (ids[0], ids[-1]) == (0, 2)
+    assert tokenizer("").input_ids == [0, 2]
+
+
+def test_the_same_texts_give_the_same_vocabulary(file, tmp_path) -> None:
+    train_tokenizer(iter(TEXTS), tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == file.read_bytes()
+
+
+def test_the_shipped_vocabulary_tells_true_from_false_by_the_first_token() -> None:
+    assert len(set(first_tokens(build_tokenizer("mini-bart"), ["false", "true"]))) == 2
+
+
+def test_the_shipped_vocabulary_is_small_and_has_the_words_of_the_world_whole() -> None:
+    shipped = build_tokenizer("mini-bart")
+    assert len(shipped) <= SIZE + 200
+    for word in ("circle", "yellow", "large", "images", "color", "spotted"):
+        assert len(shipped(word, add_special_tokens=False).input_ids) == 1, word

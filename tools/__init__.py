@@ -1,0 +1,1 @@
+"""Beside the package: parity with the authors, pretraining, learning rates, the leaderboard."""

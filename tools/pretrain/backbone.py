@@ -1,0 +1,218 @@
+"""Pretraining of mini-bart on lessons: the whole model trains, on features of the frozen encoder.
+
+Every step takes a batch of one kind, so that little is padded: short lessons about one scene,
+long ones (inventories, repairs), or lessons about a pair of scenes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import BartConfig
+
+from tools.pretrain.english import QUESTIONS, captions
+from tools.pretrain.lessons import Lesson, lesson, long_lesson, pair_lesson, repair
+from vlbench.backbones.bart import JointBart, new_bart
+from vlbench.backbones.base import IGNORED
+from vlbench.data.mini.draw import draw
+from vlbench.data.mini.questions import Balance, ask
+from vlbench.data.mini.statements import statement
+from vlbench.data.mini.world import scenes
+from vlbench.encoders.mini import TOKENS, WIDTH, MiniEncoder
+
+SCENES = 40_000
+HELD_OUT = 600
+LEARNING_RATE = 1e-3
+WARMUP = 500
+KINDS = ("short", "short", "short", "pair", "short", "short", "pair", "long")
+"""The kinds of batch, in turn."""
+BATCH = {"short": 160, "pair": 96, "long": 64}
+PLACE_STD = 0.5  # places and picture numbers start loud: at BART's 0.02 they are not learned
+
+
+@dataclass(frozen=True, slots=True)
+class LessonBatch:
+    """What `Backbone.forward` reads, for lessons."""
+
+    input_ids: Tensor
+    features: Tensor
+    target_ids: Tensor
+    task: str = "pretraining"
+
+
+def lesson_batch(tokenizer: Any, taught: list[Lesson], features: Tensor) -> LessonBatch:
+    """The lessons' texts and replies as tokens, beside their features."""
+    texts = tokenizer([t.text for t in taught], return_tensors="pt", padding=True)
+    replies = tokenizer([t.reply for t in taught], return_tensors="pt", padding=True)
+    targets = replies.input_ids.masked_fill(replies.attention_mask == 0, IGNORED)
+    return LessonBatch(texts.input_ids, features, targets)
+
+
+def mini_bart(tokenizer: Any) -> JointBart:
+    """An untrained mini-bart: width 128, 3 + 3 layers."""
+    config = BartConfig(
+        vocab_size=len(tokenizer),
+        d_model=128,
+        encoder_layers=3,
+        decoder_layers=3,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=512,
+        decoder_ffn_dim=512,
+        max_position_embeddings=128,
+        dropout=0.0,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        bos_token_id=0,
+        pad_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=2,
+    )
+    backbone = new_bart(config, WIDTH, TOKENS)
+    with torch.no_grad():
+        backbone.token_embedding[-TOKENS:].normal_(std=PLACE_STD)
+        backbone.visual.image.weight.normal_(std=PLACE_STD)
+    return backbone
+
+
+def task_sentences(count: int, random: Random) -> list[str]:
+    """Sentences as the tasks use them, about pretraining scenes, without any answer."""
+    balance = Balance()
+    sentences: list[str] = []
+    for scene in scenes("pretraining", random):
+        sentences += [q.text for q in ask(scene, QUESTIONS, 4, balance, random)]
+        sentences += random.sample(captions(scene, random), 2)
+        sentences += [statement(random)[0] for _ in range(2)]
+        if len(sentences) >= count:
+            return sentences[:count]
+    raise AssertionError("scenes never end")
+
+
+def vocabulary_texts(random: Random) -> list[str]:
+    """What the tokenizer learns its merges from."""
+    texts = task_sentences(6000, random)
+    for scene in islice(scenes("pretraining", random), 4000):
+        for taught in (lesson(scene, random), long_lesson(scene, random)):
+            texts += [taught.text, taught.reply]
+        taught = pair_lesson((scene, scene), random)
+        texts += [taught.text, taught.reply]
+    return texts
+
+
+class Classroom:
+    """Scenes with their features, and batches of lessons about them."""
+
+    def __init__(self, encoder: MiniEncoder, tokenizer: Any, count: int, seed: int) -> None:
+        self.random = Random(seed)
+        self.tokenizer = tokenizer
+        self.scenes = list(islice(scenes("pretraining", self.random), count))
+        self.sentences = task_sentences(count // 2, self.random)
+        features = [
+            encoder.encode([draw(scene) for scene in self.scenes[start : start + 256]])
+            for start in range(0, count, 256)
+        ]
+        self.features = torch.from_numpy(np.concatenate(features)).half()  # (N, 16, 128)
+
+    def batch(self, kind: str, size: int) -> tuple[LessonBatch, list[Lesson]]:
+        """A batch of one kind of lessons."""
+        taught: list[Lesson] = []
+        pictures: list[tuple[int, ...]] = []
+        for _ in range(size):
+            one, other = (self.random.randrange(len(self.scenes)) for _ in range(2))
+            if kind == "pair":
+                taught.append(pair_lesson((self.scenes[one], self.scenes[other]), self.random))
+                pictures.append((one, other))
+                continue
+            pictures.append((one,))
+            if kind == "short":
+                taught.append(lesson(self.scenes[one], self.random))
+            elif self.random.random() < 0.25:
+                taught.append(repair(self.random.choice(self.sentences), self.random))
+            else:
+                taught.append(long_lesson(self.scenes[one], self.random))
+        features = self.features[torch.tensor(pictures)].float()  # (B, I, 16, 128)
+        return lesson_batch(self.tokenizer, taught, features), taught
+
+
+def train_backbone(
+    classroom: Classroom,
+    exam: Classroom,
+    steps: int,
+    seed: int,
+    report: Callable[[int, float, dict[str, float]], None],
+) -> JointBart:
+    """Train from scratch; `report(step, loss, skills)` every 500 steps."""
+    torch.manual_seed(seed)
+    backbone = mini_bart(classroom.tokenizer)
+
+    def next_batch(step: int) -> LessonBatch:
+        kind = KINDS[step % len(KINDS)]
+        return classroom.batch(kind, BATCH[kind])[0]
+
+    learn(
+        backbone,
+        next_batch,
+        steps,
+        lambda step, loss: report(step, loss, skills(backbone, exam)),
+    )
+    return backbone
+
+
+def learn(
+    backbone: JointBart,
+    next_batch: Callable[[int], LessonBatch],
+    steps: int,
+    report: Callable[[int, float], None],
+) -> None:
+    """Train the whole model on the batch of each step; `report(step, loss)` every 500 steps."""
+    optimiser = torch.optim.AdamW(
+        backbone.parameters(), lr=LEARNING_RATE, weight_decay=0.01, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, LEARNING_RATE, total_steps=steps, pct_start=min(0.3, WARMUP / steps)
+    )
+    backbone.train()
+    for step in range(1, steps + 1):
+        batch = next_batch(step)
+        logits = backbone(batch)
+        loss = cross_entropy(logits.flatten(0, 1), batch.target_ids.flatten(), ignore_index=IGNORED)
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(backbone.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        if step % 500 == 0 or step == steps:
+            report(step, loss.item())
+    backbone.eval()
+
+
+def skills(backbone: JointBart, exam: Classroom) -> dict[str, float]:
+    """Share of replies right to the letter, per skill, on scenes not trained on."""
+    return marks(
+        backbone, exam.tokenizer, (exam.batch(kind, 400) for kind in ("short", "pair", "long"))
+    )
+
+
+@torch.inference_mode()
+def marks(
+    backbone: JointBart, tokenizer: Any, batches: Iterable[tuple[LessonBatch, list[Lesson]]]
+) -> dict[str, float]:
+    """Share of replies right to the letter, per skill."""
+    was_training = backbone.training
+    backbone.eval()
+    right: dict[str, list[bool]] = {}
+    for batch, taught in batches:
+        rows = backbone.generate(batch, beams=1, max_length=64)
+        for row, asked in zip(rows, taught, strict=True):
+            reply = tokenizer.decode(row, skip_special_tokens=True).strip()
+            right.setdefault(asked.skill, []).append(reply == asked.reply.lower())
+    backbone.train(was_training)
+    return {skill: sum(found) / len(found) for skill, found in sorted(right.items())}

@@ -1,0 +1,180 @@
+"""What happens at steps and epochs of training: curve, checkpoints, validation, status."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from vlbench.errors import RunFailed, UsageError, is_out_of_memory
+from vlbench.files import append_line, flush, parse_object, require_writable, write_atomically
+from vlbench.runs.result import peak_memory_bytes, score
+from vlbench.runs.run import Run
+from vlbench.training.train import Step
+
+CURVE_STEPS = 10
+"""The training curve has a point in every so many steps, and the last."""
+CHECKPOINT_SECONDS = 120.0
+"""VLBENCH_CHECKPOINT_SECONDS sets another number; at the end of an epoch there is one always."""
+CHECKPOINT_SHARE = 20
+"""Between checkpoints at least so many times what the last one took: they cost 5 % at most."""
+SCORERS_SECONDS = 15.0
+"""Time before the last step at which the test's scorers start: METEOR reads its tables for ten."""
+
+
+class Callbacks:
+    """The trainer's callbacks; they write into the run's folder."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.peak_memory_bytes = 0
+        self._every = checkpoint_seconds()
+        self._due = time.monotonic() + self._every
+        self._saved = -1
+        """The step of the newest checkpoint."""
+
+    def resume(self) -> bool:
+        """Load the newest checkpoint that is whole and fits, where there is one."""
+        run, checkpoints = self.run, self.run.folder.checkpoints
+        is_loaded = False
+        while not is_loaded:
+            newest = checkpoints.newest(run.progress.say) if run.ranks.is_main else None
+            if not run.ranks.from_main(newest is not None):
+                break
+            newest = newest or checkpoints.newest(run.progress.say)
+            assert newest is not None
+            error = self._load(*newest)
+            is_loaded = not any(run.ranks.gather(error is not None))
+            if not is_loaded:
+                if run.ranks.is_main:
+                    reason = error or RunFailed("another process of the run cannot load it")
+                    checkpoints.set_aside(newest[1], reason, run.progress.say)
+                run.prepare()  # a part of it may have been taken over
+        if is_loaded:
+            run.progress.say(
+                f"going on from the checkpoint after step {run.trainer.steps_done:,} "
+                f"of {run.trainer.total_steps:,}"
+            )
+            self._saved = run.trainer.steps_done
+        if run.ranks.is_main:
+            self._truncate()
+        return is_loaded
+
+    def _load(self, state: dict[str, Any], file: Path) -> Exception | None:
+        """Load a checkpoint; return what is wrong with one that does not fit."""
+        try:
+            self.run.trainer.load_state_dict(state, str(file))
+            self.peak_memory_bytes = state["peak_memory_bytes"]
+        except Exception as error:  # it may be of another version, or of anything
+            if is_out_of_memory(error):
+                raise
+            return error
+        return None
+
+    def _truncate(self) -> None:
+        """Truncate the curve and remove cached answers newer than the resumed checkpoint."""
+        run = self.run
+        if self._saved < run.trainer.total_steps and run.folder.answers.exists():
+            require_writable(run.folder.answers)
+            shutil.rmtree(run.folder.answers)  # those of weights that are made again
+        kept = read_curve(run.folder.curve, run.trainer.steps_done, run.trainer.epochs_done)
+        write_atomically(run.folder.curve, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def on_step(self, step: Step) -> None:
+        """Log the step and its point of the curve; save a checkpoint when due or told to stop."""
+        run = self.run
+        if not run.ranks.is_main:
+            return
+        run.progress.step(step)
+        if step.number % CURVE_STEPS == 0 or step.number == step.total:
+            line = {"step": step.number, "epoch": step.epoch, "task": step.task}
+            line |= {"loss": step.loss, "learning_rate": step.learning_rate}
+            append_line(run.folder.curve, line)
+        run.tell(
+            "training",
+            step=step.number,
+            total=step.total,
+            epoch=step.epoch,
+            loss=step.loss,
+            examples_per_second=step.examples_per_second,
+            seconds_left=step.seconds_left,
+        )
+        if step.seconds_left < SCORERS_SECONDS:
+            run.start_scorers()
+        if run.stop.reason or time.monotonic() >= self._due:
+            self._save()
+            run.stop.check()
+
+    def on_epoch(self, epoch: int) -> None:
+        """Save a checkpoint, then validate and log it, unless an earlier attempt has."""
+        run = self.run
+        if run.ranks.from_main(run.ranks.is_main and _is_validated(run.folder.curve, epoch)):
+            return
+        if run.ranks.is_main:
+            self._save()
+            run.stop.check()
+        scores: dict[str, float] = {}
+        for task in run.tasks:
+            run.tell("validating", step=run.trainer.steps_done, total=run.trainer.total_steps)
+            given = run.answers(task, task.val)
+            if run.ranks.is_main:
+                main = task.card.main_metric
+                scored = score(task.card, task.val, given, validation=True)
+                scores[f"{task.card.name}.{main}"] = scored.metrics[main]
+                run.stop.check()
+        if run.ranks.is_main:
+            text = "  ".join(f"{name} {value:.2f}" for name, value in scores.items())
+            average = sum(scores.values()) / len(scores)
+            run.progress.say(f"epoch {epoch} validation  {text}  average {average:.2f}")
+            append_line(run.folder.curve, {"epoch": epoch, "validation": scores})
+
+    def _save(self) -> None:
+        run, started = self.run, time.monotonic()
+        if self._saved == run.trainer.steps_done:
+            return
+        used = peak_memory_bytes(run.accelerator.device)
+        self.peak_memory_bytes = max(self.peak_memory_bytes, used)
+        state = {**run.trainer.state_dict(), "peak_memory_bytes": self.peak_memory_bytes}
+        if run.folder.curve.exists():
+            flush(run.folder.curve)  # no point before a checkpoint is made again
+        run.folder.checkpoints.save(run.trainer.steps_done, state)
+        self._saved = run.trainer.steps_done
+        took = time.monotonic() - started
+        wait = max(self._every, CHECKPOINT_SHARE * took)
+        self._due = time.monotonic() + wait if self._every else 0.0
+
+
+def checkpoint_seconds() -> float:
+    """Seconds between checkpoints within an epoch; 0: after every step."""
+    text = os.environ.get("VLBENCH_CHECKPOINT_SECONDS", "")
+    try:
+        seconds = float(text or CHECKPOINT_SECONDS)
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:
+        raise UsageError(
+            f"VLBENCH_CHECKPOINT_SECONDS={text}: should be a number of seconds, 0 or more."
+        )
+    return seconds
+
+
+def read_curve(file: Path, steps: int, epochs: int) -> list[dict[str, Any]]:
+    """The training curve as it was after so many steps and epochs."""
+    if not steps or not file.is_file():
+        return []
+    lines = []
+    for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError, KeyError, TypeError):  # torn by a full disk or a power cut
+            line = parse_object(text)
+            if line["epoch"] <= epochs if "validation" in line else line["step"] <= steps:
+                lines.append(line)
+    return lines
+
+
+def _is_validated(file: Path, epoch: int) -> bool:
+    lines = read_curve(file, 1, epoch)
+    return any(line["epoch"] == epoch and "validation" in line for line in lines)
