@@ -73,8 +73,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
+    from vlbench.lock import LockedError
     from vlbench.runs.folder import RunFolder
-    from vlbench.runs.lock import LockedError
     from vlbench.runs.spec import RunSpec
 
     spec = RunSpec.read(path / "spec.json")
@@ -104,7 +104,7 @@ def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
 def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop: Stop) -> int:
     """Make one attempt at the run and record how it ended."""
     from vlbench.files import remove_leftovers
-    from vlbench.runs.lock import LockedError
+    from vlbench.lock import LockedError
     from vlbench.runs.stopping import Stopped
     from vlbench.runs.watch import Progress
 

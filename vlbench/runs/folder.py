@@ -21,8 +21,8 @@ from vlbench.files import (
     remove_leftovers,
     write_atomically,
 )
+from vlbench.lock import Lock
 from vlbench.runs.checkpoints import Checkpoints
-from vlbench.runs.lock import Lock
 from vlbench.runs.spec import RunSpec
 from vlbench.text import now, results_option
 

@@ -1,4 +1,4 @@
-"""A run folder's lock: ends with its process, and its heartbeat shows on other machines.
+"""A folder's lock: it ends with its process, and its heartbeat shows on other machines.
 
 On one machine `flock` decides: the system releases it when its holder dies. Some shared file
 systems keep locks to the machine they were taken on, or know none. So the holder also writes its
@@ -18,7 +18,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,7 +40,7 @@ class LockedError(Exception):
 
 
 class Lock:
-    """The lock of one run folder; of any number of objects at most one holds it."""
+    """The lock of one folder; of any number of objects at most one holds it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -63,13 +63,13 @@ class Lock:
         is not, whatever would be written in the folder raises LockedError instead.
         """
         watch = watch or Watch(self)
-        is_told = False
+        is_waiting = False
         while (file := self._try(watch)) is None:
             if waiting is None:
                 raise LockedError
-            if not is_told:
+            if not is_waiting:
                 waiting()
-            is_told = True
+            is_waiting = True
             time.sleep(POLL_SECONDS)
         token = secrets.token_hex(8)
         is_over = threading.Event()
@@ -77,9 +77,8 @@ class Lock:
             try:
                 self._sign(where, token)
                 self._token = token
-                threading.Thread(
-                    target=self._beat, args=(is_over, heartbeat), daemon=True, name="heartbeat"
-                ).start()
+                beat = threading.Thread(target=self._beat, args=(is_over, heartbeat), daemon=True)
+                beat.start()
                 with guarded(self.folder, self._require):
                     yield
             finally:
@@ -104,40 +103,43 @@ class Lock:
         except OSError:  # a shared file system may be away for a moment
             return False
 
-    def _require(self) -> None:
-        if self.is_lost:
-            raise LockedError
-
     @property
     def is_locked(self) -> bool:
         """Whether a process seems to hold the lock now; for showing."""
-        if self._is_flocked():
+        if self._probe() is False:
             return True
         holder = self.holder()
-        if not holder or (holder.get("machine") == machine() and self._has_flock()):
+        if not holder or self._is_gone(holder):
             return False
         with suppress(OSError):
             return abs(time.time() - self.holder_file.stat().st_mtime) < DEAD_SECONDS
         return False
 
+    def _require(self) -> None:
+        if self.is_lost:
+            raise LockedError
+
     def _try(self, watch: Watch) -> IO[str] | None:
         """The locked file when the lock is free."""
-        with ExitStack() as stack:
-            file = stack.enter_context(self.file.open("a"))
+        file = self.file.open("a")
+        try:
             for _ in range(TRIES):
                 if _flock(file, fcntl.LOCK_EX) is not False:
                     if watch.is_stale():
-                        stack.pop_all()
                         return file
                     break
                 time.sleep(0.05)
+        except BaseException:
+            file.close()
+            raise
+        file.close()
         return None
 
     def _sign(self, where: str, token: str) -> None:
         table = {"host": socket.gethostname(), "machine": machine(), "pid": os.getpid()}
         table |= {"where": where, "since": now(), "token": token}
         write_atomically(self.holder_file, json.dumps(table) + "\n")
-        if not self._has_flock():  # of two that came together the last one to write has it
+        if self._probe() is None:  # of two that came together the last one to write has it
             time.sleep(POLL_SECONDS)
             if self.holder().get("token") != token:
                 raise LockedError
@@ -156,12 +158,9 @@ class Lock:
                 return
             heartbeat(is_ours)
 
-    def _is_flocked(self) -> bool:
-        """Whether a process of this machine, or of one that shares locks, holds the lock."""
-        return self._probe() is False
-
-    def _has_flock(self) -> bool:
-        return self._probe() is not None
+    def _is_gone(self, holder: dict[str, Any]) -> bool:
+        """Whether a holder that `flock` does not show is of this machine, which has locks."""
+        return holder.get("machine") == machine() and self._probe() is not None
 
     def _probe(self) -> bool | None:
         """What `_flock` says of a shared lock; True where the file cannot be opened or asked."""
@@ -182,15 +181,13 @@ class Watch:
 
     def is_free(self) -> bool:
         """Whether the lock can be acquired."""
-        return not self.lock._is_flocked() and self.is_stale()
+        return self.lock._probe() is not False and self.is_stale()
 
     def is_stale(self) -> bool:
         """Whether no holder is alive that `flock` does not show; a dead one's name is removed."""
         holder = self.lock.holder()
-        if not holder:
+        if not holder or self.lock._is_gone(holder):
             return True
-        if holder.get("machine") == machine() and self.lock._has_flock():
-            return True  # its flock is gone, so is it
         with suppress(FileNotFoundError):
             seen = (holder.get("token"), self.lock.holder_file.stat().st_mtime_ns)
             if seen != self._seen:
