@@ -150,10 +150,9 @@ def _take_part(path: Path, rendezvous: Path, rank: int, count: int) -> int:
         signal.signal(number, signal.SIG_IGN)  # the worker decides, and may need this step's share
     threading.Thread(target=_end_with_input, args=(rendezvous,), daemon=True).start()
     try:
-        from vlbench.runs.execute import train_and_test
+        from vlbench.runs.execute import Run, train_and_test
         from vlbench.runs.folder import RunFolder
         from vlbench.runs.ranks import group
-        from vlbench.runs.run import Run
         from vlbench.runs.spec import RunSpec
         from vlbench.runs.watch import Progress
 

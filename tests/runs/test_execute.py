@@ -28,10 +28,8 @@ from vlbench.metrics import METRICS, Scored
 from vlbench.metrics.java import require_java
 from vlbench.runs import callbacks, execute
 from vlbench.runs.callbacks import Callbacks
-from vlbench.runs.execute import load_adapter
+from vlbench.runs.execute import Run, load_adapter
 from vlbench.runs.folder import RunFolder
-from vlbench.runs.result import Rows
-from vlbench.runs.run import Run
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.stopping import Stop
 from vlbench.runs.watch import Progress
@@ -79,7 +77,7 @@ MOMENTS = {
     "before testing": (execute, "test", 0),
     "between tests": (execute, "write_predictions", 1),
     "before scoring": (execute, "score", 0),
-    "before the result": (Rows, "write", 0),
+    "before the result": (execute, "write_result", 0),
 }
 """Where a run is interrupted: after so many calls of what; 0: in the place of the first."""
 
@@ -165,7 +163,7 @@ def test_answers_are_kept_over_a_crash_in_scoring(
         patch.setattr(execute, "score", lambda *given: 1 / 0)
         folder = do(spec, tmp_path, code=5)
     with monkeypatch.context() as patch:
-        patch.setattr("vlbench.runs.run.answers", answer_only("nlvr2"))
+        patch.setattr("vlbench.runs.execute.answers", answer_only("nlvr2"))
         do(spec, tmp_path)
     assert "vqav2: answered in an earlier attempt" in folder.log.read_text()
     assert_equal_results(folder, whole)
@@ -270,7 +268,7 @@ def test_what_scores_the_test_is_started_once_before_training_ends(
         told.append("ended")
 
     spec = bench.spec(limit=6, settings=("train.epochs=1",))
-    monkeypatch.setattr("vlbench.runs.run.started_ahead", started)
+    monkeypatch.setattr("vlbench.runs.execute.started_ahead", started)
     monkeypatch.setattr(callbacks, "SCORERS_SECONDS", seconds)
     do(spec, tmp_path)
     metrics = [card.metric for card in spec.tasks]
@@ -448,16 +446,14 @@ def test_kept_answers_that_cannot_be_used_are_given_again(
 def test_a_run_says_which_of_its_metrics_says_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
-    rows: list[Any] = []
+    lines: list[str] = []
     scored = Scored({"cider": 0.0}, {"5": 0.0}, undefined={"cider": "needs two images"})
     monkeypatch.setattr(execute, "score", lambda *_: scored)
     run: Any = SimpleNamespace(
-        progress=SimpleNamespace(say=said.append), folder=SimpleNamespace(predictions=tmp_path)
+        progress=SimpleNamespace(say=lines.append), folder=SimpleNamespace(predictions=tmp_path)
     )
     example = Example("5", "", ("p",), {"a dog": 1.0}, {"captions": ["a dog"]})
     task: Any = SimpleNamespace(card=load_task("coco"), train=[], test=[example])
-    stub: Any = SimpleNamespace(add=lambda *values: rows.extend(values[-1]))
-    execute._score(run, task, {"5": "a cat"}, 1.0, stub)
-    assert said == ["coco.cider: needs two images"]
-    assert [row.value for row in rows] == [0.0]  # stored as the official code has it
+    values = execute._score(run, task, {"5": "a cat"})
+    assert lines == ["coco.cider: needs two images"]
+    assert [value.value for value in values] == [0.0]  # stored as the official code has it

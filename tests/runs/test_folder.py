@@ -68,12 +68,12 @@ def test_a_submitted_run_is_queued_until_its_attempt_begins(folder: RunFolder) -
     assert folder.state == "failed"
 
 
-def test_progress_is_told_at_most_once_a_second(folder: RunFolder) -> None:
-    folder.tell_status(1, step=1)
-    folder.tell_status(1, step=2)
+def test_progress_is_status_at_most_once_a_second(folder: RunFolder) -> None:
+    folder.write_progress(1, step=1)
+    folder.write_progress(1, step=2)
     assert folder.status()["step"] == 1
-    folder._told_at -= 1
-    folder.tell_status(1, step=3)
+    folder._status_at -= 1
+    folder.write_progress(1, step=3)
     assert folder.status()["step"] == 3
 
 

@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
+from tests.runs.test_spec import SPEC
 from vlbench.cards import find_tasks
 from vlbench.data.example import Example
 from vlbench.errors import DataError
 from vlbench.runs.folder import RunFolder
-from vlbench.runs.result import Rows, Value, majority_scored, score, values
+from vlbench.runs.result import Value, majority_scored, score, values, write_result
 from vlbench.runs.spec import RunSpec
-from vlbench.runs.sums import NAME, read_sums, sealed_files, write_sums
+from vlbench.runs.sums import NAME, read_sums, result_files, write_sums
+from vlbench.techniques.adapt import Counts
 
 (_, (GQA, COCO)) = find_tasks("gqa,coco")
 
@@ -90,7 +92,7 @@ def test_they_name_what_a_run_leaves_for_good_and_what_is_about_to_come(run: Pat
     sums = read_sums(run)
     assert sums is not None
     assert sums["result.parquet"] == hashlib.sha256(b"soon").hexdigest()
-    assert sorted(sums) == sorted([*sealed_files(run), "result.parquet"])
+    assert sorted(sums) == sorted([*result_files(run), "result.parquet"])
 
 
 def test_the_sums_of_a_finished_run_are_those_of_its_files(
@@ -100,7 +102,7 @@ def test_the_sums_of_a_finished_run_are_those_of_its_files(
     sums = read_sums(run)
     assert sums is not None and "adapter.safetensors" in sums
     assert sums == {
-        name: hashlib.sha256((run / name).read_bytes()).hexdigest() for name in sealed_files(run)
+        name: hashlib.sha256((run / name).read_bytes()).hexdigest() for name in result_files(run)
     }
 
 
@@ -113,10 +115,9 @@ def test_a_run_that_dies_between_sums_and_result_is_not_done(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("vlbench.runs.result.write_atomically", die)
-    rows = Rows.__new__(Rows)
-    rows._rows = []
+    monkeypatch.setattr("vlbench.runs.result.count", lambda _: Counts(1, 2, {}))
     with pytest.raises(KeyboardInterrupt):
-        rows.write(run / "result.parquet")
+        write_result(run / "result.parquet", SPEC, None, [], {})  # type: ignore[arg-type]
     assert (run / NAME).is_file()
     assert not RunFolder(run).is_done
 

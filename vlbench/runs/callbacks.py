@@ -1,4 +1,4 @@
-"""What happens at steps and epochs of training: curve, checkpoints, validation, status."""
+"""Callbacks of training: curve, checkpoints, validation, status."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vlbench.errors import RunFailed, UsageError, is_out_of_memory
 from vlbench.files import append_line, flush, parse_object, require_writable, write_atomically
 from vlbench.runs.result import peak_memory_bytes, score
-from vlbench.runs.run import Run
 from vlbench.training.train import Step
+
+if TYPE_CHECKING:
+    from vlbench.runs.execute import Run
 
 CURVE_STEPS = 10
 """The training curve has a point in every so many steps, and the last."""
@@ -80,7 +82,7 @@ class Callbacks:
         run = self.run
         if self._saved < run.trainer.total_steps and run.folder.answers.exists():
             require_writable(run.folder.answers)
-            shutil.rmtree(run.folder.answers)  # those of weights that are made again
+            shutil.rmtree(run.folder.answers)
         kept = read_curve(run.folder.curve, run.trainer.steps_done, run.trainer.epochs_done)
         write_atomically(run.folder.curve, "".join(json.dumps(line) + "\n" for line in kept))
 
@@ -94,7 +96,7 @@ class Callbacks:
             line = {"step": step.number, "epoch": step.epoch, "task": step.task}
             line |= {"loss": step.loss, "learning_rate": step.learning_rate}
             append_line(run.folder.curve, line)
-        run.tell(
+        run.write_progress(
             "training",
             step=step.number,
             total=step.total,
@@ -119,7 +121,9 @@ class Callbacks:
             run.stop.check()
         scores: dict[str, float] = {}
         for task in run.tasks:
-            run.tell("validating", step=run.trainer.steps_done, total=run.trainer.total_steps)
+            run.write_progress(
+                "validating", step=run.trainer.steps_done, total=run.trainer.total_steps
+            )
             given = run.answers(task, task.val)
             if run.ranks.is_main:
                 main = task.card.main_metric

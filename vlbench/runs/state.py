@@ -13,27 +13,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from vlbench.cards.load import LATER, PROSE
+from vlbench.cards.load import PROSE
+from vlbench.cards.schema import MethodCard, TaskCard
 from vlbench.columns import MOST_ROWS
 from vlbench.config import leaves
 from vlbench.errors import DataError
-from vlbench.files import read_object
 from vlbench.runs.folder import STATES, RunFolder
-from vlbench.runs.spec import NOT_IN_KEY, RunSpec
+from vlbench.runs.spec import RunSpec
 
-Table = Mapping[str, Any]
 CELL_STATES = ("missing", "stale", *STATES[1:])
 SAME = ("suite", "backbone", "edition", "limit", "seed", "encoder", "init")
 """What two runs of one cell have in common, beside the method's name and the settings."""
 OTHER_RULES = "its key was made by other rules"
-BEFORE = {".".join(path): value for path, value in LATER.items()}
-"""What a card without the key stands for."""
-EMPTY: tuple[object, ...] = (None, "", [], {})
-EXPLAINED = {
-    *("schema", "key", "key_version", "method", "tasks", "data", "code"),
-    *("backbone_hash", "init_hash"),
-}
-"""Keys of a spec whose differences have words of their own."""
 MEASURED = (
     *("method", "settings", "suite", "backbone", "edition", "limit", "device"),
     *("task", "split", "train_seconds", "evaluate_seconds", "peak_memory_bytes"),
@@ -69,13 +60,13 @@ def counted(states: Sequence[str]) -> str:
     return ", ".join(f"{counts[name]} {name}" for name in names)
 
 
-def place(folder: RunFolder) -> str:
+def host_and_device(folder: RunFolder) -> str:
     """The host and device that a run is done on."""
     holder = folder.lock.holder() or folder.status()
     return " ".join(str(holder.get(name) or "") for name in ("host", "where")).strip()
 
 
-def short_error(status: Table) -> str:
+def short_error(status: Mapping[str, Any]) -> str:
     """The line that says what ended an attempt: the first, of a traceback the last; or empty."""
     lines = str(status.get("error") or "").strip().splitlines() or [""]
     line = lines[-1] if lines[0].startswith("Traceback") else lines[0]
@@ -90,30 +81,28 @@ class Older:
 
     def find(self, spec: RunSpec) -> tuple[str, str] | None:
         """The key of the newest done run of the spec's cell, and how its spec differs."""
-        new = spec.model_dump(mode="json")
-        runs = self._by_cell.get(_cell_of(new), [])
+        runs = self._by_cell.get(_cell_of(spec), [])
         if not runs:
             return None
         _, key, old = max(runs, key=lambda run: run[:2])
-        return key, "; ".join(differences(old, new)) or OTHER_RULES
+        return key, "; ".join(differences(old, spec)) or OTHER_RULES
 
     @cached_property
-    def _by_cell(self) -> dict[tuple[Any, ...], list[tuple[float, str, dict[str, Any]]]]:
+    def _by_cell(self) -> dict[tuple[Any, ...], list[tuple[float, str, RunSpec]]]:
         """Cell -> when each run was done, its key and its spec."""
-        runs: dict[tuple[Any, ...], list[tuple[float, str, dict[str, Any]]]] = {}
+        runs: dict[tuple[Any, ...], list[tuple[float, str, RunSpec]]] = {}
         for folder in RunFolder.all(self._results, []):
-            # not RunSpec.read: a spec of an earlier version counts too; `list runs` tells faults
-            with suppress(OSError, DataError, KeyError, TypeError):
+            with suppress(OSError, DataError):  # `list runs` names what cannot be read
                 done_at = folder.result.stat().st_mtime
-                table = read_object(folder.spec_file)
-                runs.setdefault(_cell_of(table), []).append((done_at, table["key"], table))
+                spec, key = RunSpec.parse(folder.spec_file)
+                runs.setdefault(_cell_of(spec), []).append((done_at, str(key), spec))
         return runs
 
 
 def _cell(spec: RunSpec, folder: RunFolder, older: Older) -> Cell:
     state = folder.state
     if state == "running":
-        return Cell(spec, folder, state, f"on {place(folder)}")
+        return Cell(spec, folder, state, f"on {host_and_device(folder)}")
     if state == "queued":
         job = folder.job()
         return Cell(spec, folder, state, f"{job.get('launcher', '')} {job.get('job', '')}".strip())
@@ -126,67 +115,47 @@ def _cell(spec: RunSpec, folder: RunFolder, older: Older) -> Cell:
     return Cell(spec, folder, "stale", reason, key)
 
 
-def _cell_of(table: Table) -> tuple[Any, ...]:
-    settings = tuple(sorted(table["settings"]))
-    return (table["method"]["name"], settings, *(table.get(name, "") for name in SAME))
+def _cell_of(spec: RunSpec) -> tuple[Any, ...]:
+    same = (getattr(spec, name) for name in SAME)
+    return (spec.method.name, tuple(sorted(spec.settings)), *same)
 
 
-def differences(old: Table, new: Table) -> list[str]:
-    """What of two `spec.json` makes their keys differ; the older may be of an earlier version."""
-    name = new["method"]["name"]
-    tasks = [{task["name"]: task for task in spec["tasks"]} for spec in (old, new)]
+def differences(old: RunSpec, new: RunSpec) -> list[str]:
+    """What makes the keys of two specs of one cell differ, in words."""
+    before, after = ({task.name: task for task in spec.tasks} for spec in (old, new))
+    both = [name for name in after if name in before]
+    weights = {new.backbone: "backbone_hash", new.init: "init_hash"}
+    lines = [*_change("key version", old.key_version, new.key_version)]
+    lines += _card(new.method_file or f"methods/{new.method.name}", old.method, new.method)
+    if list(before) != list(after):
+        lines.append(f"tasks of {new.suite}: {', '.join(before)} -> {', '.join(after)}")
+    for name in both:
+        lines += _card(f"tasks/{name}", before[name], after[name])
+    lines += [f"data of {name} changed" for name in both if old.data[name] != new.data[name]]
+    for name, field in weights.items():
+        if getattr(old, field) != getattr(new, field):
+            lines.append(f"weights of {name} changed")
+    named = sorted(old.code.keys() | new.code.keys())
     return [
-        *_change("key version", old.get("key_version"), new["key_version"]),
-        *_card(new.get("method_file") or f"methods/{name}", old["method"], new["method"]),
-        *_tasks(new["suite"], *tasks),
-        *(f"data of {task} changed" for task in _changed(old, new, "data")),
-        *(
-            f"weights of {what} changed"
-            for key, what in (("backbone_hash", new["backbone"]), ("init_hash", new.get("init")))
-            if (old.get(key) or "") != (new.get(key) or "")
-        ),
-        *(f"code of {named} changed" for named in _changed(old, new, "code")),
-        *(
-            text
-            for key in sorted((old.keys() | new.keys()) - EXPLAINED - set(NOT_IN_KEY))
-            for text in _change(key, old.get(key), new.get(key))
-        ),
+        *lines,
+        *(f"code of {name} changed" for name in named if old.code.get(name) != new.code.get(name)),
     ]
 
 
-def _tasks(suite: str, before: Table, after: Table) -> Iterator[str]:
-    if list(before) != list(after):
-        yield f"tasks of {suite}: {', '.join(before)} -> {', '.join(after)}"
-    for name, card in after.items():
-        if name in before:
-            yield from _card(f"tasks/{name}", before[name], card)
-
-
-def _card(shown: str, old: Table, new: Table) -> Iterator[str]:
+def _card(shown: str, old: MethodCard | TaskCard, new: MethodCard | TaskCard) -> Iterator[str]:
     """`methods/compacter: params.reduction 8 -> 16`; a card's prose is left out."""
     before, after = (
-        dict(leaves({key: value for key, value in table.items() if key not in PROSE}))
-        for table in (old, new)
+        dict(leaves(card.model_dump(mode="json", exclude=PROSE))) for card in (old, new)
     )
     for key in sorted(before.keys() | after.keys()):
-        values = [table.get(key, BEFORE.get(key)) for table in (before, after)]
-        yield from (f"{shown}: {text}" for text in _change(key, *values))
-
-
-def _changed(old: Table, new: Table, key: str) -> list[str]:
-    """The names in the table `key` whose values differ; of `data`, those that both have."""
-    before, after = old.get(key) or {}, new.get(key) or {}
-    names = before.keys() | after.keys()
-    if key == "data":  # tasks that came or went are told as tasks
-        names = before.keys() & after.keys()
-    return sorted(name for name in names if before.get(name) != after.get(name))
+        yield from _change(f"{shown}: {key}", before.get(key), after.get(key))
 
 
 def _change(name: str, old: object, new: object) -> Iterator[str]:
-    """`name old -> new`, where they differ; an empty value counts as none."""
-    if old != new and (old not in EMPTY or new not in EMPTY):
+    """`name old -> new`, where they differ."""
+    if old != new:
         before, after = (
-            "none" if value in EMPTY else json.dumps(value, ensure_ascii=False)
+            "none" if value in (None, "", [], {}) else json.dumps(value, ensure_ascii=False)
             for value in (old, new)
         )
         yield f"{name} {before} -> {after}"
