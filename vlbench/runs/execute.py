@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -233,10 +232,19 @@ def _answered(run: Run, task: PreparedTask) -> tuple[dict[str, str], float]:
     file = run.folder.answers / f"{name}.json"
     run.progress.say(f"testing {name} on {len(task.test):,} examples")
     run.write_progress("testing", step=steps, total=steps)
-    kept: dict[str, Any] = run.ranks.from_main(_kept(run, task, file) if run.ranks.is_main else {})
+    kept: tuple[dict[str, str], float] | None = None
+    if run.ranks.is_main and file.is_file():
+        try:
+            table = read_object(file)
+            if absent := {example.id for example in task.test} - set(table["answers"]):
+                raise DataError(f"{len(absent):,} examples are missing")
+            kept = table["answers"], float(table["seconds"])
+        except (DataError, KeyError, TypeError, ValueError) as error:
+            run.progress.say(f"{file}: cannot be used, answering again: {error}")
+    kept = run.ranks.from_main(kept)
     if kept:
         run.progress.say(f"{name}: answered in an earlier attempt")
-        return kept["answers"], kept["seconds"]
+        return kept
     started = time.perf_counter()
     given = run.answers(task, task.test)
     seconds = time.perf_counter() - started
@@ -244,21 +252,6 @@ def _answered(run: Run, task: PreparedTask) -> tuple[dict[str, str], float]:
         table = {"answers": given, "seconds": seconds}
         write_atomically(file, json.dumps(table, ensure_ascii=False))
     return given, seconds
-
-
-def _kept(run: Run, task: PreparedTask, file: Path) -> dict[str, Any]:
-    """The answers of an earlier attempt, where there are any that can be used."""
-    if not file.is_file():
-        return {}
-    try:
-        kept = read_object(file)
-        if {example.id for example in task.test} <= set(kept["answers"]):
-            return {**kept, "seconds": float(kept["seconds"])}
-        reason = "examples are missing"
-    except (DataError, KeyError, TypeError, ValueError) as error:
-        reason = str(error)
-    run.progress.say(f"{file}: cannot be used, answering again: {reason}")
-    return {}
 
 
 def _score(run: Run, task: PreparedTask, given: dict[str, str]) -> list[Value]:

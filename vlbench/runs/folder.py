@@ -97,37 +97,35 @@ class RunFolder:
 
     def status(self) -> dict[str, Any]:
         """What `status.json` says; empty where it cannot be read."""
-        with suppress(DataError):
-            return read_object(self.status_file)
-        return {}
+        return _object(self.status_file)
 
     def job(self) -> dict[str, Any]:
         """The cluster's job for the run: launcher, job, submitted_at, attempts before it."""
-        with suppress(DataError):
-            return read_object(self.job_file)
-        return {}
+        return _object(self.job_file)
 
-    def faults(self) -> dict[Path, DataError]:
+    def faults(self) -> list[DataError]:
         """Unreadable files among those that say how the run stands; they count as absent."""
-        faults = {}
+        faults = []
         for file in (self.status_file, self.job_file, self.lock.holder_file):
             try:
-                read_object(file)
+                if os.path.lexists(file):
+                    read_object(file)
             except DataError as error:
-                faults[file] = DataError(f"{error}. {AS_IF_ABSENT}")
+                faults.append(DataError(f"{error}. {AS_IF_ABSENT}"))
         file = self.attempts_file
-        if not self.record() and not (os.path.isfile(file) and os.path.getsize(file) == 0):
-            faults[file] = DataError(f"{file}: no line of it can be read. {AS_IF_ABSENT}")
-        return {file: fault for file, fault in faults.items() if os.path.lexists(file)}
+        is_empty = os.path.isfile(file) and os.path.getsize(file) == 0
+        if os.path.lexists(file) and not is_empty and not self.record():
+            faults.append(DataError(f"{file}: no line of it can be read. {AS_IF_ABSENT}"))
+        return faults
 
     def all_faults(self) -> list[DataError]:
         """What is wrong with the folder, its small files and its spec."""
-        faults = [*self.faults().values(), *_closed(self.path)]
-        if os.path.lexists(self.spec_file):
-            try:
+        faults = [*self.faults(), *_closed(self.path)]
+        try:
+            if os.path.lexists(self.spec_file):
                 RunSpec.read(self.spec_file)
-            except DataError as error:
-                faults.append(error)
+        except DataError as error:
+            faults.append(error)
         return faults
 
     def write_status(self, status: str, attempt: int, **details: Any) -> None:
@@ -203,6 +201,12 @@ class RunFolder:
         remove_leftovers(self.path)
 
 
+def _object(file: Path) -> dict[str, Any]:
+    with suppress(DataError):
+        return read_object(file)
+    return {}
+
+
 def run_folders(results: Path, faults: list[DataError] | None = None) -> list[Path]:
     """The folders below `runs/`, by name; those that cannot be looked into are added to `faults`.
 
@@ -237,20 +241,26 @@ def _closed(path: Path) -> list[DataError]:
     return []
 
 
+def _some_runs(results: Path, faults: list[DataError]) -> list[RunFolder]:
+    """As `RunFolder.all`; NothingToReport where there is none."""
+    folders = RunFolder.all(results, faults)
+    if not folders and not faults:
+        raise NothingToReport(f"{results}: no runs here (looked for runs/*/spec.json).")
+    return folders
+
+
 def list_runs(results: Path) -> tuple[list[dict[str, Any]], list[DataError]]:
     """Metadata and state of every run of a results folder, and the faults of unreadable ones."""
     items: list[dict[str, Any]] = []
     faults: list[DataError] = []
-    for folder in RunFolder.all(results, faults):
+    for folder in _some_runs(results, faults):
         try:
             spec = RunSpec.read(folder.spec_file)
         except DataError as error:
             faults.append(error)
             continue
-        faults += folder.faults().values()
+        faults += folder.faults()
         items.append({**spec.facts, "status": folder.state})
-    if not items and not faults:
-        raise NothingToReport(f"{results}: no runs here (looked for runs/*/spec.json).")
     order = ("suite", "backbone", "edition", "scope", "method", "settings", "seed", "key")
     return sorted(items, key=lambda item: [item[name] for name in order]), faults
 
@@ -258,20 +268,18 @@ def list_runs(results: Path) -> tuple[list[dict[str, Any]], list[DataError]]:
 def find_run(results: Path, text: str) -> RunFolder:
     """The one run whose key begins so, or whose name has all these words: `compacter seed 0`."""
     faults: list[DataError] = []
-    folders = RunFolder.all(results, faults)
-    if not folders and not faults:
-        raise NothingToReport(f"{results}: no runs here (looked for runs/*/spec.json).")
+    folders = _some_runs(results, faults)
     matches = [folder for folder in folders if folder.path.name.startswith(text)]
     if not matches:
         words = _words(text)
         matches = [folder for folder in folders if words <= _words(name_of(folder))]
     if not matches or not text.strip():
-        left_out = "".join(f"\nLeft out: {fault}" for fault in faults)
-        raise UsageError(
+        lines = [
             f"No run '{text}' in {results}: a run is named by the begin of its key or by words "
-            f"such as 'compacter seed 0'. See them: vlbench list runs{results_option(results)}"
-            f"{left_out}"
-        )
+            f"such as 'compacter seed 0'. See them: vlbench list runs{results_option(results)}",
+            *(f"Left out: {fault}" for fault in faults),
+        ]
+        raise UsageError("\n".join(lines))
     if len(matches) > 1:
         lines = [f"  {folder.path.name}  {name_of(folder)}" for folder in matches[:MOST]]
         more = [f"  and {len(matches) - MOST} more"] if len(matches) > MOST else []

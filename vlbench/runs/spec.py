@@ -97,35 +97,27 @@ class RunSpec(BaseModel):
     @property
     def facts(self) -> dict[str, Any]:
         """Metadata that identify the run in lists."""
+        names = ("suite", "backbone", "edition", "scope", "seed")
         return {
             "key": self.key,
             "method": self.method.name,
             "settings": list(self.settings),
             "init": f"{self.init_hash[:12]} {Path(self.init).name}" if self.init_hash else "",
-            "suite": self.suite,
-            "backbone": self.backbone,
-            "edition": self.edition,
-            "scope": self.scope,
-            "seed": self.seed,
+            **{name: getattr(self, name) for name in names},
         }
 
     @property
     def cells(self) -> dict[str, Any]:
         """Columns that are the same in all rows of the run's result."""
-        train = self.method.train
+        method, names = self.method, ("learning_rate", "epochs", "batch_size", "precision")
         return {
             **self.facts,
-            "title": self.method.title,
-            "technique": self.method.technique,
-            "sharing": self.method.sharing,
+            **{name: getattr(method, name) for name in ("title", "technique", "sharing")},
+            **{name: getattr(method.train, name) for name in names},
             "settings": ",".join(self.overrides),
             "backbone_hash": self.backbone_hash,
             "limit": self.limit,
-            "learning_rate": train.learning_rate,
-            "epochs": train.epochs,
-            "batch_size": train.batch_size,
-            "precision": train.precision,
-            "card_hash": card_hash(self.method, *self.tasks),
+            "card_hash": card_hash(method, *self.tasks),
         }
 
     @property

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from math import isfinite
 from pathlib import Path
 from statistics import median
@@ -25,9 +25,10 @@ CELL_STATES = ("missing", "stale", *STATES[1:])
 SAME = ("suite", "backbone", "edition", "limit", "seed", "encoder", "init")
 """What two runs of one cell have in common, beside the method's name and the settings."""
 OTHER_RULES = "its key was made by other rules"
+DATA = ("suite", "backbone", "edition", "limit")
 MEASURED = (
-    *("method", "settings", "suite", "backbone", "edition", "limit", "device"),
-    *("task", "split", "train_seconds", "evaluate_seconds", "peak_memory_bytes"),
+    *(*DATA, "method", "settings", "device", "task", "split"),
+    *("train_seconds", "evaluate_seconds", "peak_memory_bytes"),
 )
 """The columns of a result that estimates are made from."""
 
@@ -48,8 +49,8 @@ class Cell:
 
 def cells(specs: Sequence[RunSpec], results: Path) -> list[Cell]:
     """Each run of the plan with its state; reads the results folder, writes nothing."""
-    older = Older(results)
-    return [_cell(spec, RunFolder.of(results, spec), older) for spec in specs]
+    done = cache(lambda: _done(results))  # only where a run is planned
+    return [_cell(spec, RunFolder.of(results, spec), done) for spec in specs]
 
 
 def counted(states: Sequence[str]) -> str:
@@ -73,33 +74,19 @@ def short_error(status: Mapping[str, Any]) -> str:
     return line.removeprefix(f"{status.get('status')}: ")
 
 
-class Older:
-    """The done runs of a results folder by their cell; they are read when first needed."""
-
-    def __init__(self, results: Path) -> None:
-        self._results = results
-
-    def find(self, spec: RunSpec) -> tuple[str, str] | None:
-        """The key of the newest done run of the spec's cell, and how its spec differs."""
-        runs = self._by_cell.get(_cell_of(spec), [])
-        if not runs:
-            return None
-        _, key, old = max(runs, key=lambda run: run[:2])
-        return key, "; ".join(differences(old, spec)) or OTHER_RULES
-
-    @cached_property
-    def _by_cell(self) -> dict[tuple[Any, ...], list[tuple[float, str, RunSpec]]]:
-        """Cell -> when each run was done, its key and its spec."""
-        runs: dict[tuple[Any, ...], list[tuple[float, str, RunSpec]]] = {}
-        for folder in RunFolder.all(self._results, []):
-            with suppress(OSError, DataError):  # `list runs` names what cannot be read
-                done_at = folder.result.stat().st_mtime
-                spec, key = RunSpec.parse(folder.spec_file)
-                runs.setdefault(_cell_of(spec), []).append((done_at, str(key), spec))
-        return runs
+def _done(results: Path) -> dict[tuple[Any, ...], tuple[float, str, RunSpec]]:
+    """Cell -> when its newest done run was done, the run's key and its spec."""
+    runs: dict[tuple[Any, ...], tuple[float, str, RunSpec]] = {}
+    for folder in RunFolder.all(results, []):
+        with suppress(OSError, DataError):  # `list runs` names what cannot be read
+            done_at = folder.result.stat().st_mtime
+            spec, key = RunSpec.parse(folder.spec_file)
+            run, cell = (done_at, str(key), spec), _cell_of(spec)
+            runs[cell] = max(runs.get(cell, run), run, key=lambda run: run[:2])
+    return runs
 
 
-def _cell(spec: RunSpec, folder: RunFolder, older: Older) -> Cell:
+def _cell(spec: RunSpec, folder: RunFolder, done: Callable[[], dict[Any, Any]]) -> Cell:
     state = folder.state
     if state == "running":
         return Cell(spec, folder, state, f"on {host_and_device(folder)}")
@@ -108,10 +95,10 @@ def _cell(spec: RunSpec, folder: RunFolder, older: Older) -> Cell:
         return Cell(spec, folder, state, f"{job.get('launcher', '')} {job.get('job', '')}".strip())
     if state != "planned":
         return Cell(spec, folder, state, "" if state == "done" else short_error(folder.status()))
-    stale = older.find(spec)
-    if stale is None:
+    if _cell_of(spec) not in done():
         return Cell(spec, folder, "missing")
-    key, reason = stale
+    _, key, old = done()[_cell_of(spec)]
+    reason = "; ".join(differences(old, spec)) or OTHER_RULES
     return Cell(spec, folder, "stale", reason, key)
 
 
@@ -124,22 +111,17 @@ def differences(old: RunSpec, new: RunSpec) -> list[str]:
     """What makes the keys of two specs of one cell differ, in words."""
     before, after = ({task.name: task for task in spec.tasks} for spec in (old, new))
     both = [name for name in after if name in before]
-    weights = {new.backbone: "backbone_hash", new.init: "init_hash"}
     lines = [*_change("key version", old.key_version, new.key_version)]
     lines += _card(new.method_file or f"methods/{new.method.name}", old.method, new.method)
     if list(before) != list(after):
         lines.append(f"tasks of {new.suite}: {', '.join(before)} -> {', '.join(after)}")
     for name in both:
         lines += _card(f"tasks/{name}", before[name], after[name])
-    lines += [f"data of {name} changed" for name in both if old.data[name] != new.data[name]]
-    for name, field in weights.items():
-        if getattr(old, field) != getattr(new, field):
-            lines.append(f"weights of {name} changed")
-    named = sorted(old.code.keys() | new.code.keys())
-    return [
-        *lines,
-        *(f"code of {name} changed" for name in named if old.code.get(name) != new.code.get(name)),
-    ]
+    lines += [f"data of {name} changed" for name in both if old.data.get(name) != new.data.get(name)]
+    lines += [f"weights of {new.backbone} changed"] * (old.backbone_hash != new.backbone_hash)
+    lines += [f"weights of {new.init} changed"] * (old.init_hash != new.init_hash)
+    code = sorted({name for name, _ in old.code.items() ^ new.code.items()})
+    return [*lines, *(f"code of {name} changed" for name in code)]
 
 
 def _card(shown: str, old: MethodCard | TaskCard, new: MethodCard | TaskCard) -> Iterator[str]:
@@ -177,20 +159,19 @@ class Estimates:
     """Estimates for one device; one without a name, `cuda: `, is any of its kind."""
 
     def __init__(self, results: Path, device: str) -> None:
-        self._runs: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-        for file in results.glob("runs/*/result.parquet"):
-            run = _measured(file)
-            if run is None:
-                continue
-            name = run["device"]
-            if name.startswith(device) if device.endswith(": ") else name == device:
-                data = (run["suite"], run["backbone"], run["edition"], run["limit"])
-                self._runs.setdefault(data, []).append(run)
+        runs = [run for file in results.glob("runs/*/result.parquet") if (run := _measured(file))]
+        self._runs = [
+            run
+            for run in runs
+            if run["device"] == device
+            or (device.endswith(": ") and run["device"].startswith(device))
+        ]
 
     def of(self, spec: RunSpec) -> Estimate | None:
         """Median of runs of the same method and settings; else, roughly, of all on the data."""
-        runs = self._runs.get((spec.suite, spec.backbone, spec.edition, spec.limit), [])
-        own = (spec.method.name, ",".join(spec.overrides))
+        cells = spec.cells
+        runs = [run for run in self._runs if all(run[name] == cells[name] for name in DATA)]
+        own = (spec.method.name, cells["settings"])
         same = [run for run in runs if (run["method"], run["settings"]) == own]
         chosen = same or runs
         if not chosen:

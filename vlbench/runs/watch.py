@@ -144,7 +144,7 @@ class Overview:
         for folder in RunFolder.all(self.results, self.faults):
             try:
                 items.append(self._done.get(folder.path) or self._item(folder))
-                self.faults += folder.faults().values()
+                self.faults += folder.faults()
             except DataError as error:
                 self.faults.append(error)
         if not items and not self.faults:
