@@ -1,7 +1,7 @@
 """Keys of every card on every suite and backbone, with data and weights pretended.
 
 A key that is not the recorded one means that finished runs are not found again, or that other runs
-are taken for them. Where that is meant, write the file anew: `python -m tests.runs.test_golden_keys`.
+are taken for them. Where that is meant: `python -m tests.runs.test_golden_keys`.
 """
 
 from __future__ import annotations

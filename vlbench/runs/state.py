@@ -117,7 +117,9 @@ def differences(old: RunSpec, new: RunSpec) -> list[str]:
         lines.append(f"tasks of {new.suite}: {', '.join(before)} -> {', '.join(after)}")
     for name in both:
         lines += _card(f"tasks/{name}", before[name], after[name])
-    lines += [f"data of {name} changed" for name in both if old.data.get(name) != new.data.get(name)]
+    lines += [
+        f"data of {name} changed" for name in both if old.data.get(name) != new.data.get(name)
+    ]
     lines += [f"weights of {new.backbone} changed"] * (old.backbone_hash != new.backbone_hash)
     lines += [f"weights of {new.init} changed"] * (old.init_hash != new.init_hash)
     code = sorted({name for name, _ in old.code.items() ^ new.code.items()})

@@ -71,11 +71,11 @@ class Fault:
 
     file: str
     """Within the run's folder, or a card."""
-    row: str
+    row: str = ""
     """Which row, line or example; empty where the file has none."""
-    column: str
-    stored: object
-    recomputed: object
+    column: str = ""
+    stored: object = ""
+    recomputed: object = ""
     reason: str = ""
     is_since: bool = False
     """Whether the run itself may be sound: what is here now is not what it was made with."""
@@ -105,32 +105,18 @@ class Findings:
         """Why -> cells."""
 
     def cell(
-        self,
-        file: str,
-        row: str,
-        column: str,
-        stored: object,
-        recomputed: object,
-        reason: str = "",
-        is_since: bool = False,
+        self, file: str, row: str, column: str, stored: object, recomputed: object, *more: Any
     ) -> None:
-        """Compare a stored cell with its recomputed value."""
-        self.checked += 1
-        if not are_equal(stored, recomputed):
-            self.faults.append(Fault(file, row, column, stored, recomputed, reason, is_since))
+        """Compare a stored cell with its recomputed value; `more` as of `Fault`."""
+        if are_equal(stored, recomputed):
+            self.checked += 1
+        else:
+            self.fault(file, row, column, stored, recomputed, *more)
 
-    def fault(
-        self,
-        file: str,
-        row: str = "",
-        column: str = "",
-        stored: object = "",
-        recomputed: object = "",
-        reason: str = "",
-    ) -> None:
-        """Count something that should not exist, or does not and should."""
+    def fault(self, *cell: Any, **more: Any) -> None:
+        """Count what should not exist, or does not and should; arguments as of `Fault`."""
         self.checked += 1
-        self.faults.append(Fault(file, row, column, stored, recomputed, reason))
+        self.faults.append(Fault(*cell, **more))
 
     def skip(self, why: str, cells: int = 1) -> None:
         """Count cells that cannot be checked, with the reason."""
@@ -286,11 +272,11 @@ def _read(file: Path, schema: pa.Schema, later: Row, most_rows: int) -> tuple[li
 Say = Callable[[str], None]
 
 
+@dataclass(frozen=True)
 class TaskReference:
     """The data of one task."""
 
-    def __init__(self, prepared: PreparedTask) -> None:
-        self.prepared = prepared
+    prepared: PreparedTask
 
     @cached_property
     def test(self) -> list[Example]:

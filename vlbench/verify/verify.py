@@ -53,11 +53,9 @@ MEASURED_ONLY = "measured while the run went: the same in all rows, no more is k
 NO_MAJORITY = "the majority answer follows from the training data, which are not at hand"
 NO_RECORDS = "this metric needs the official records, which are not at hand"
 OF_EXAMPLES = ("family", "images", "text", "references")
-NUMBERS = (
-    *("attempt", "peak_memory_bytes", "train_seconds", "examples_per_second", "evaluate_seconds"),
-)
-MEASURED = (*NUMBERS, "device", "code_version", "versions", "created_at")
-"""Columns that nothing recomputes."""
+TEXTS = ("device", "code_version", "versions", "created_at")
+NUMBERS = ("attempt", "peak_memory_bytes", "train_seconds", "examples_per_second")
+"""Columns that nothing recomputes, with `evaluate_seconds`, which a task has of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +81,7 @@ class Verified:
             "cells_checked": self.findings.checked,
             "faults": [fault.as_json() for fault in self.findings.faults],
             "not_checked": [
-                {"reason": reason, "cells": cells}
-                for reason, cells in sorted(self.findings.unchecked.items())
+                {"reason": why, "cells": n} for why, n in sorted(self.findings.unchecked.items())
             ],
         }
 
@@ -119,9 +116,8 @@ class Verifier:
         except Exception as error:  # files from anywhere may be anything
             last = traceback.extract_tb(error.__traceback__)[-1]
             file = Path(getattr(error, "filename", None) or run / "spec.json")
-            text = " ".join(str(error).split())[:200]
             what = f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}"
-            why = f"{what}: {text}: nothing more of the run was checked"
+            why = f"{what}: {' '.join(str(error).split())[:200]}: nothing more was checked"
             findings.fault(file.name, reason=why)
         return Verified(run.name, spec, findings)
 
@@ -174,17 +170,18 @@ def _check_spec_cells(rows: Sequence[Row], spec: RunSpec, findings: Findings) ->
 
 def _check_measured(rows: Sequence[Row], findings: Findings) -> None:
     """Check that measurements are one value in the run, or in a task, and numbers above 0."""
-    for column in MEASURED:
-        of_task = column == "evaluate_seconds"
-        for task in dict.fromkeys(row["task"] if of_task else "" for row in rows):
-            stored = [row[column] for row in rows if not task or row["task"] == task]
-            different = list(dict.fromkeys(map(str, stored)))
-            if len(different) > 1:
-                findings.fault(RESULT, task or "all rows", column, different, "one value")
-            elif column in NUMBERS and not 0 < (stored[0] or 0) < math.inf:
-                findings.fault(RESULT, task or "all rows", column, stored[0], "above 0")
-            else:
-                findings.skip(MEASURED_ONLY, len(stored))
+    parts = [("all rows", column, rows) for column in (*NUMBERS, *TEXTS)]
+    for task in dict.fromkeys(row["task"] for row in rows):
+        own = [row for row in rows if row["task"] == task]
+        parts.append((task, "evaluate_seconds", own))
+    for name, column, part in parts:
+        stored = list(dict.fromkeys(row[column] for row in part))
+        if len(stored) > 1:
+            findings.fault(RESULT, name, column, stored, "one value")
+        elif column not in TEXTS and not 0 < (stored[0] or 0) < math.inf:
+            findings.fault(RESULT, name, column, stored[0], "above 0")
+        else:
+            findings.skip(MEASURED_ONLY, len(part))
 
 
 class Answered(NamedTuple):
@@ -296,9 +293,8 @@ def _check_values(
             (f"{card.name}.{value.metric}", value.family): value
             for value in values(card, answered.examples, answered.scored, majority)
         }
-    for metric, family in sorted(
-        expected.keys() - {(row["metric"], row["family"]) for row in rows}
-    ):
+    stored = {(row["metric"], row["family"]) for row in rows}
+    for metric, family in sorted(expected.keys() - stored):
         name = f"{metric} [{family}]" if family else metric
         findings.fault(RESULT, name, "", "no row", "one")
     for row in rows:
@@ -307,8 +303,8 @@ def _check_values(
             findings.cell(RESULT, name, "value", row["value"], float(value.value))
             findings.cell(RESULT, name, "n_examples", row["n_examples"], value.n)
             findings.cell(RESULT, name, "main", row["main"], value.metric == card.main_metric)
-            majority_value = None if value.majority is None else float(value.majority)
             if data:
+                majority_value = None if value.majority is None else float(value.majority)
                 findings.cell(RESULT, name, "majority", row["majority"], majority_value)
             else:
                 findings.skip(NO_MAJORITY)
