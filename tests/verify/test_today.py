@@ -26,7 +26,7 @@ from vlbench.cards.load import PROSE
 from vlbench.runs.spec import NOT_IN_KEY, RunSpec
 from vlbench.runs.sums import NAME, RESULT, WEIGHTS, seal
 from vlbench.verify.inputs import Findings, Here
-from vlbench.verify.today import _check_card, _check_method, check_spec, check_sums
+from vlbench.verify.today import _check_method, _compare, check_spec, check_sums
 
 
 def without_line(name: str) -> Change:
@@ -151,7 +151,7 @@ def test_a_card_that_was_reworded_is_counted_key_by_key() -> None:
     then = load_method("lora")
     now = then.model_copy(update={"source": "elsewhere", "deviations": ("none",)})
     findings = Findings()
-    _check_card("methods/lora.toml", then, lambda: now, findings)
+    _compare("methods/lora.toml", then, now, findings)
     assert findings.faults == []
     assert {reason.split(":")[0] for reason in findings.unchecked} == {"source", "deviations"}
     assert all("methods/lora.toml" in reason for reason in findings.unchecked)

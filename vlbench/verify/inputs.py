@@ -24,7 +24,6 @@ from vlbench.cards import find_tasks
 from vlbench.cards.files import split_names
 from vlbench.cards.schema import TaskCard
 from vlbench.columns import LATER, MOST_ROWS, result_schema
-from vlbench.data.batches import TaskData
 from vlbench.data.example import Example
 from vlbench.data.prepare import PreparedTask
 from vlbench.errors import (
@@ -287,11 +286,6 @@ class TaskReference:
     def majority(self) -> Scored | None:
         """Score of the most frequent training answer; None for captions."""
         return majority_scored(self.prepared.card, self.prepared.train, self.test)
-
-    def batches(self, spec: RunSpec) -> int:
-        """Batches of an epoch of training."""
-        task = self.prepared
-        return TaskData(task.card, task.train, task.store, None, spec.method.train).batches
 
 
 @dataclass(frozen=True)

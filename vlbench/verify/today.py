@@ -25,7 +25,7 @@ from vlbench.techniques import parts_of
 from vlbench.techniques.adapt import AdaptedModel, count, trained_parameters
 from vlbench.tensors import not_finite
 from vlbench.text import results_option
-from vlbench.verify.inputs import Findings, Here, Reference, Row, outside_names, refusal
+from vlbench.verify.inputs import Findings, Here, Reference, Row, T, outside_names, refusal
 
 SPEC = "spec.json"
 SINCE = "changed since the run"
@@ -85,10 +85,10 @@ def check_today(here: Here, spec: RunSpec, data: Reference, findings: Findings) 
     _check_method(here, spec, findings)
     for task in spec.tasks:
         shown = f"tasks/{task.name}.toml"
-        if task.name in own_cards("tasks"):
-            _check_card(shown, task, partial(load_task, task.name), findings)
-        else:
+        if task.name not in own_cards("tasks"):
             findings.skip(f"no card {shown} here to compare with")
+        elif card := _loaded(shown, partial(load_task, task.name), findings):
+            _compare(shown, task, card, findings)
     names, suite = tuple(spec.task_names), load_suites().get(spec.suite)
     if suite:
         findings.cell("tasks/suites.toml", "", spec.suite, names, suite.tasks, SINCE, True)
@@ -111,52 +111,54 @@ def check_today(here: Here, spec: RunSpec, data: Reference, findings: Findings) 
 
 def _check_method(here: Here, spec: RunSpec, findings: Findings) -> None:
     """Compare the method with its card as it resolves today, and how its values were searched."""
-    is_moved = bool(spec.method_file) and not Path(spec.method_file).is_file()
-    file = "" if is_moved else spec.method_file
-    shown = file or f"methods/{spec.method.name}.toml"
-    if not file and spec.method.name not in own_cards("methods"):
+    file, name = spec.method_file, spec.method.name
+    shown = file or f"methods/{name}.toml"
+    if not (Path(file).is_file() if file else name in own_cards("methods")):
         findings.skip(f"no card {shown} here to compare with")
         return
-    try:
-        card = load_method(file or spec.method.name)
-    except VlbenchError:  # `_check_card` tells it
-        card = spec.method
-    names = (*parts_of(spec.method.technique), *parts_of(card.technique), *spec.settings)
-    if not here.is_trusting and (outside := [name for name in names if ":" in name]):
-        findings.skip(refusal(outside))
+
+    def resolve() -> tuple[MethodCard, MethodCard]:
+        card = load_method(file or name)
+        outside = [n for n in (*parts_of(card.technique), *spec.settings) if ":" in n]
+        if outside and not here.is_trusting:
+            raise _RefusedError(refusal(outside))
+        return card, resolve_method(card, spec.backbone, spec.suite, spec.settings)
+
+    key = f"card {shown} {spec.backbone} {spec.suite} {spec.settings}"
+    cards = _loaded(shown, lambda: here.once(key, resolve), findings)
+    if cards is None:
         return
-
-    def resolve() -> MethodCard:
-        card = load_method(file or spec.method.name)
-        return resolve_method(card, spec.backbone, spec.suite, spec.settings)
-
-    key = f"card {file} {spec.method.name} {spec.backbone} {spec.suite} {spec.settings}"
-    _check_card(shown, spec.method, lambda: here.once(key, resolve), findings, is_moved)
-    searches = [(tuning.searched, tuning.trials) for tuning in (card.tuning, *card.tuning.before)]
-    search = (spec.method.tuning.searched, spec.method.tuning.trials)
-    if not is_moved and search not in searches:
+    _compare(shown, spec.method, cards[1], findings)
+    search, *searches = (
+        (tuning.searched, tuning.trials)
+        for tuning in (spec.method.tuning, cards[0].tuning, *cards[0].tuning.before)
+    )
+    if search not in searches:
         why = f"{shown} says otherwise, in [[tuning.before]] too"
         findings.cell(SPEC, "", "method.tuning", search, searches[0], why, True)
 
 
-def _check_card(
-    shown: str,
-    then: MethodCard | TaskCard,
-    load: Callable[[], MethodCard | TaskCard],
-    findings: Findings,
-    is_moved: bool = False,
-) -> None:
-    """Compare every key that can change a result; count text that merely explains."""
+class _RefusedError(VlbenchError):
+    """What would need code that is not to be imported."""
+
+
+def _loaded(shown: str, load: Callable[[], T], findings: Findings) -> T | None:
+    """What a card is today; None, with a finding, where it cannot be loaded."""
     try:
-        now = load()
+        return load()
+    except _RefusedError as error:
+        findings.skip(str(error))
     except VlbenchError as error:
         why = " ".join(str(error).split())
         findings.cell(shown, "", "", "a card", "none that resolves", why, True)
-        return
+    return None
+
+
+def _compare(
+    shown: str, then: MethodCard | TaskCard, now: MethodCard | TaskCard, findings: Findings
+) -> None:
+    """Compare every key that can change a result; count text that merely explains."""
     before, after = dict(leaves(hashed(then))), dict(leaves(hashed(now)))
-    if is_moved and before != after:
-        findings.skip("the method's card is of another machine")
-        return
     for key in sorted(before.keys() | after.keys()):
         findings.cell(shown, "", key, before.get(key), after.get(key), SINCE, True)
     for key in sorted(PROSE & then.model_fields_set):
