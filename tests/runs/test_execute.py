@@ -27,8 +27,7 @@ from vlbench.columns import COLUMNS, result_schema
 from vlbench.data.batches import Batch, TaskData
 from vlbench.data.example import Example
 from vlbench.data.readers import load_reader
-from vlbench.metrics import METRICS, Scored
-from vlbench.metrics.java import require_java
+from vlbench.metrics import Scored
 from vlbench.runs import callbacks, execute
 from vlbench.runs.callbacks import Callbacks
 from vlbench.runs.execute import Run, load_adapter
@@ -242,19 +241,6 @@ def test_a_result_has_the_documented_columns_a_row_for_each_value_and_every_pred
         assert given["score"].between(0, 1).all()
         assert all(json.loads(text) for text in given["references"])
     assert set(given["prediction"]) <= {"true", "false"}
-
-
-def test_captions_have_the_cider_of_each_image_and_no_majority(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    require_java()
-    monkeypatch.setitem(METRICS, "captions", "vlbench.metrics.captions:score_without_meteor")
-    folder = do(bench.spec(tasks="coco", limit=3, settings=("train.epochs=1",)), tmp_path)
-    table = pd.read_parquet(folder.result).set_index("metric")
-    assert table.index[table["main"]].tolist() == ["coco.cider"]
-    assert table["majority"].isna().all()
-    assert set(table["scope"]) == {"smoke"}
-    assert all(len(json.loads(row["references"])) == 5 for row in predictions(folder)["coco"])
 
 
 @pytest.mark.parametrize("max_batch", [1000, "auto"])

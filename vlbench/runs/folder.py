@@ -183,17 +183,13 @@ class RunFolder:
 
         Results that are kept without their attempts, as committed ones, are left as they are.
         """
-        is_noted = self._is_done_noted and self.status().get("status") == "done"
-        return not self.attempts() or (is_noted and not self.checkpoints.folder.exists())
-
-    @property
-    def _is_done_noted(self) -> bool:
-        return any(line.get("event") == "done" for line in self.record())
+        is_told = self.status().get("status") == "done" and not self.is_attempt_open
+        return not self.attempts() or (is_told and not self.checkpoints.folder.exists())
 
     def settle(self) -> None:
         """Finish what a run that has its result was killed in; for whoever holds its lock."""
         attempt = self.attempts()
-        if not self._is_done_noted:
+        if self.is_attempt_open:
             self.note_attempt(attempt, "done")
         if self.status().get("status") != "done":
             self.write_status("done", attempt)

@@ -198,12 +198,10 @@ def _measured(file: Path) -> dict[str, Any] | None:
 
     from vlbench.parquet import decode, open_parquet
 
-    try:
+    with suppress(OSError, ValueError, pa.ArrowException, DataError, KeyError, IndexError):
         rows = decode(file, open_parquet(file), MEASURED, MOST_ROWS).to_pylist()
-    except (OSError, ValueError, pa.ArrowException, DataError):
-        return None
-    if not rows or len(rows[0]) < len(MEASURED):
-        return None
-    testing = {(row["task"], row["split"]): row["evaluate_seconds"] for row in rows}
-    seconds = [rows[0]["train_seconds"], *testing.values()]
-    return {**rows[0], "seconds": sum(seconds)} if all(map(isfinite, seconds)) else None
+        testing = {(row["task"], row["split"]): row["evaluate_seconds"] for row in rows}
+        seconds = sum([rows[0]["train_seconds"], *testing.values()])
+        if len(rows[0]) == len(MEASURED) and isfinite(seconds):
+            return {**rows[0], "seconds": seconds}
+    return None

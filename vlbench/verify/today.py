@@ -117,16 +117,17 @@ def _check_method(here: Here, spec: RunSpec, findings: Findings) -> None:
         findings.skip(f"no card {shown} here to compare with")
         return
 
-    def resolve() -> tuple[MethodCard, MethodCard]:
+    def resolve() -> tuple[MethodCard, MethodCard] | str:
         card = load_method(file or name)
         outside = [n for n in (*parts_of(card.technique), *spec.settings) if ":" in n]
         if outside and not here.is_trusting:
-            raise _RefusedError(refusal(outside))
+            return refusal(outside)
         return card, resolve_method(card, spec.backbone, spec.suite, spec.settings)
 
     key = f"card {shown} {spec.backbone} {spec.suite} {spec.settings}"
     cards = _loaded(shown, lambda: here.once(key, resolve), findings)
-    if cards is None:
+    if cards is None or isinstance(cards, str):
+        findings.skip(cards or "", bool(cards))
         return
     _compare(shown, spec.method, cards[1], findings)
     search, *searches = (
@@ -138,20 +139,14 @@ def _check_method(here: Here, spec: RunSpec, findings: Findings) -> None:
         findings.cell(SPEC, "", "method.tuning", search, searches[0], why, True)
 
 
-class _RefusedError(VlbenchError):
-    """What would need code that is not to be imported."""
-
-
 def _loaded(shown: str, load: Callable[[], T], findings: Findings) -> T | None:
     """What a card is today; None, with a finding, where it cannot be loaded."""
     try:
         return load()
-    except _RefusedError as error:
-        findings.skip(str(error))
     except VlbenchError as error:
         why = " ".join(str(error).split())
         findings.cell(shown, "", "", "a card", "none that resolves", why, True)
-    return None
+        return None
 
 
 def _compare(

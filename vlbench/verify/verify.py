@@ -6,16 +6,16 @@ import json
 import math
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from vlbench.cards.schema import TaskCard
 from vlbench.data.example import Example
 from vlbench.errors import DataError, MissingError, RunFailed, VlbenchError
-from vlbench.metrics import METRICS, Scored
+from vlbench.metrics import METRICS
 from vlbench.metrics.captions import one_meteor
 from vlbench.runs.result import REFERENCE_KEYS, Value, references, score, values
 from vlbench.runs.spec import RunSpec
@@ -129,9 +129,9 @@ class Verifier:
         for card in spec.tasks:
             task = data.of(spec, card)
             reason = data.reason or OTHER_DATA
-            answered = _check_predictions(run, card, task, reason, here.is_trusting, findings)
+            known = _check_predictions(run, card, task, reason, here.is_trusting, findings)
             own = [row for row in rows if row["task"] == card.name]
-            _check_values(own, card, task, answered, findings)
+            _check_values(own, card, task, known, findings)
         _check_curve(run, spec, findings)
 
 
@@ -179,13 +179,6 @@ def _check_measured(rows: Sequence[Row], findings: Findings) -> None:
             findings.skip(MEASURED_ONLY, len(part))
 
 
-class Answered(NamedTuple):
-    """A task's examples with the official scores of the stored predictions."""
-
-    examples: Sequence[Example]
-    scored: Scored
-
-
 def _check_predictions(
     run: Path,
     card: TaskCard,
@@ -193,8 +186,9 @@ def _check_predictions(
     reason: str,
     is_trusting: bool,
     findings: Findings,
-) -> Answered | str:
-    """Score the stored predictions, compare each score; or why the metric cannot be recomputed.
+) -> list[Value] | str:
+    """Score the stored predictions and compare each score; return the values that follow, or why
+    none can be recomputed.
 
     Without data, for the `reason`, the stored references are taken for right.
     """
@@ -239,9 +233,9 @@ def _check_predictions(
         return why
     for name, row in by_id.items():
         value = scored.per_example.get(name)
-        recomputed = None if value is None else float(value)
-        findings.cell(file, name, "score", row["score"], recomputed)
-    return Answered(examples, scored)
+        findings.cell(file, name, "score", row["score"], value if value is None else float(value))
+    # without the training data only its scores' names and families are needed of the majority
+    return values(card, examples, scored, data.majority if data else scored)
 
 
 def _are_complete(
@@ -272,28 +266,21 @@ def _check_values(
     rows: Sequence[Row],
     card: TaskCard,
     data: TaskReference | None,
-    answered: Answered | str,
+    recomputed: list[Value] | str,
     findings: Findings,
 ) -> None:
     """Compare the values of a task, each with its majority and its number of examples."""
     times = Counter(label(row) for row in rows)
-    for row in rows:
-        name = label(row)
-        if times[name] > 1 or row["split"] != "test":
-            findings.fault(RESULT, name, "", f"{times[name]} rows", "one of the split test")
-    expected: Mapping[tuple[str, str], Value] = {}
-    if not isinstance(answered, str):
-        majority = data.majority if data else answered.scored
-        expected = {
-            (f"{card.name}.{value.metric}", value.family): value
-            for value in values(card, answered.examples, answered.scored, majority)
-        }
+    known = [] if isinstance(recomputed, str) else recomputed
+    expected = {(f"{card.name}.{value.metric}", value.family): value for value in known}
     stored = {(row["metric"], row["family"]) for row in rows}
     for metric, family in sorted(expected.keys() - stored):
         name = f"{metric} [{family}]" if family else metric
         findings.fault(RESULT, name, "", "no row", "one")
     for row in rows:
         name, value = label(row), expected.get((row["metric"], row["family"]))
+        if times[name] > 1 or row["split"] != "test":
+            findings.fault(RESULT, name, "", f"{times[name]} rows", "one of the split test")
         if value is not None:
             findings.cell(RESULT, name, "value", row["value"], float(value.value))
             findings.cell(RESULT, name, "n_examples", row["n_examples"], value.n)
@@ -307,8 +294,8 @@ def _check_values(
         for column in ("value", "majority"):
             if row[column] is not None and not math.isfinite(row[column]):
                 findings.fault(RESULT, name, column, row[column], "a number")
-        if isinstance(answered, str):
-            findings.skip(answered, len(("value", "majority", "n_examples", "main")))
+        if isinstance(recomputed, str):
+            findings.skip(recomputed, len(("value", "majority", "n_examples", "main")))
         elif data or row["family"]:
             findings.fault(RESULT, name, "", "a row", "the task has no such value")
         else:
