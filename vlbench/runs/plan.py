@@ -150,15 +150,15 @@ def read_inputs(spec: RunSpec, say: Say = lambda _: None, device: str | None = N
     visual = spec.tasks[0].visual
     root = data_root(spec.tasks, spec.edition, Path(spec.root) if spec.root else None, say)
     folders = tuple(map(Path, spec.features))
-    wanted = wanted_features(spec.backbone, visual, spec.encoder, folders, device or spec.device)
-    tasks = prepare(spec.tasks, spec.edition, root, spec.limit, wanted, say)
+    features = wanted_features(spec.backbone, visual, spec.encoder, folders, device or spec.device)
+    tasks = prepare(spec.tasks, spec.edition, root, spec.limit, features, say)
     widths = {task.card.name: task.store.width for task in tasks}
     if len(set(widths.values())) > 1:
         text = ", ".join(f"{task} {width}" for task, width in widths.items())
         raise DataError(f"The features of tasks that train together differ in width: {text}.")
     own = backbone_row(spec.backbone).features[visual]
-    features = own.of(spec.encoder, tasks[0].store.width) if spec.encoder else own
-    return Inputs(root, tasks, features)
+    encoded = own.of(spec.encoder, tasks[0].store.width) if spec.encoder else own
+    return Inputs(root, tasks, encoded)
 
 
 def _resolved(path: Path | None) -> Path | None:

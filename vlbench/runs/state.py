@@ -126,13 +126,13 @@ def differences(old: RunSpec, new: RunSpec) -> list[str]:
     return [*lines, *(f"code of {name} changed" for name in code)]
 
 
-def _card(shown: str, old: MethodCard | TaskCard, new: MethodCard | TaskCard) -> Iterator[str]:
+def _card(card_file: str, old: MethodCard | TaskCard, new: MethodCard | TaskCard) -> Iterator[str]:
     """`methods/compacter: params.reduction 8 -> 16`; a card's prose is left out."""
     before, after = (
         dict(leaves(card.model_dump(mode="json", exclude=PROSE))) for card in (old, new)
     )
     for key in sorted(before.keys() | after.keys()):
-        yield from _change(f"{shown}: {key}", before.get(key), after.get(key))
+        yield from _change(f"{card_file}: {key}", before.get(key), after.get(key))
 
 
 def _change(name: str, old: object, new: object) -> Iterator[str]:

@@ -373,5 +373,5 @@ def outside_names(spec: RunSpec) -> list[str]:
 
 def refusal(names: Sequence[str]) -> str:
     """Why something cannot be checked that needs this code."""
-    shown = ", ".join(sorted(set(names)))
-    return f"needs code that is not vlbench's, {shown} (--outside-code imports it)"
+    code = ", ".join(sorted(set(names)))
+    return f"needs code that is not vlbench's, {code} (--outside-code imports it)"

@@ -84,11 +84,11 @@ def check_today(here: Here, spec: RunSpec, data: Reference, findings: Findings) 
     """Compare cards, suite, data, weights and code with those of the run."""
     _check_method(here, spec, findings)
     for task in spec.tasks:
-        shown = f"tasks/{task.name}.toml"
+        card_file = f"tasks/{task.name}.toml"
         if task.name not in own_cards("tasks"):
-            findings.skip(f"no card {shown} here to compare with")
-        elif card := _loaded(shown, partial(load_task, task.name), findings):
-            _compare(shown, task, card, findings)
+            findings.skip(f"no card {card_file} here to compare with")
+        elif card := _loaded(card_file, partial(load_task, task.name), findings):
+            _compare(card_file, task, card, findings)
     names, suite = tuple(spec.task_names), load_suites().get(spec.suite)
     if suite:
         findings.cell("tasks/suites.toml", "", spec.suite, names, suite.tasks, SINCE, True)
@@ -112,9 +112,9 @@ def check_today(here: Here, spec: RunSpec, data: Reference, findings: Findings) 
 def _check_method(here: Here, spec: RunSpec, findings: Findings) -> None:
     """Compare the method with its card as it resolves today, and how its values were searched."""
     file, name = spec.method_file, spec.method.name
-    shown = file or f"methods/{name}.toml"
+    card_file = file or f"methods/{name}.toml"
     if not (Path(file).is_file() if file else name in own_cards("methods")):
-        findings.skip(f"no card {shown} here to compare with")
+        findings.skip(f"no card {card_file} here to compare with")
         return
 
     def resolve() -> tuple[MethodCard, MethodCard] | str:
@@ -124,43 +124,45 @@ def _check_method(here: Here, spec: RunSpec, findings: Findings) -> None:
             return refusal(outside)
         return card, resolve_method(card, spec.backbone, spec.suite, spec.settings)
 
-    key = f"card {shown} {spec.backbone} {spec.suite} {spec.settings}"
-    cards = _loaded(shown, lambda: here.once(key, resolve), findings)
+    key = f"card {card_file} {spec.backbone} {spec.suite} {spec.settings}"
+    cards = _loaded(card_file, lambda: here.once(key, resolve), findings)
     if cards is None or isinstance(cards, str):
         findings.skip(cards or "", bool(cards))
         return
-    _compare(shown, spec.method, cards[1], findings)
+    _compare(card_file, spec.method, cards[1], findings)
     search, *searches = (
         (tuning.searched, tuning.trials)
         for tuning in (spec.method.tuning, cards[0].tuning, *cards[0].tuning.before)
     )
     if search not in searches:
-        why = f"{shown} says otherwise, in [[tuning.before]] too"
+        why = f"{card_file} says otherwise, in [[tuning.before]] too"
         findings.cell(SPEC, "", "method.tuning", search, searches[0], why, True)
 
 
-def _loaded(shown: str, load: Callable[[], T], findings: Findings) -> T | None:
+def _loaded(card_file: str, load: Callable[[], T], findings: Findings) -> T | None:
     """What a card is today; None, with a finding, where it cannot be loaded."""
     try:
         return load()
     except VlbenchError as error:
         why = " ".join(str(error).split())
-        findings.cell(shown, "", "", "a card", "none that resolves", why, True)
+        findings.cell(card_file, "", "", "a card", "none that resolves", why, True)
         return None
 
 
 def _compare(
-    shown: str, then: MethodCard | TaskCard, now: MethodCard | TaskCard, findings: Findings
+    card_file: str, then: MethodCard | TaskCard, now: MethodCard | TaskCard, findings: Findings
 ) -> None:
     """Compare every key that can change a result; count text that merely explains."""
     before, after = dict(leaves(hashed(then))), dict(leaves(hashed(now)))
     for key in sorted(before.keys() | after.keys()):
-        findings.cell(shown, "", key, before.get(key), after.get(key), SINCE, True)
+        findings.cell(card_file, "", key, before.get(key), after.get(key), SINCE, True)
     for key in sorted(PROSE & then.model_fields_set):
         if getattr(then, key) == getattr(now, key):
             findings.checked += 1
         else:
-            findings.skip(f"{key}: {shown} is worded otherwise today, and no number hangs on it")
+            findings.skip(
+                f"{key}: {card_file} is worded otherwise today, and no number hangs on it"
+            )
 
 
 def _check_weights(here: Here, spec: RunSpec, findings: Findings) -> None:
