@@ -18,7 +18,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -63,14 +63,12 @@ class Lock:
         is not, whatever would be written in the folder raises LockedError instead.
         """
         watch = watch or Watch(self)
-        is_waiting = False
-        while (file := self._try(watch)) is None:
+        if (file := self._try(watch)) is None:
             if waiting is None:
                 raise LockedError
-            if not is_waiting:
-                waiting()
-            is_waiting = True
-            time.sleep(POLL_SECONDS)
+            waiting()
+            while (file := self._try(watch)) is None:
+                time.sleep(POLL_SECONDS)
         token = secrets.token_hex(8)
         is_over = threading.Event()
         with file:
@@ -121,18 +119,15 @@ class Lock:
 
     def _try(self, watch: Watch) -> IO[str] | None:
         """The locked file when the lock is free."""
-        file = self.file.open("a")
-        try:
+        with ExitStack() as stack:
+            file = stack.enter_context(self.file.open("a"))
             for _ in range(TRIES):
                 if _flock(file, fcntl.LOCK_EX) is not False:
                     if watch.is_stale():
+                        stack.pop_all()
                         return file
                     break
                 time.sleep(0.05)
-        except BaseException:
-            file.close()
-            raise
-        file.close()
         return None
 
     def _sign(self, where: str, token: str) -> None:
