@@ -26,13 +26,7 @@ from vlbench.cards.schema import TaskCard
 from vlbench.columns import LATER, MOST_ROWS, result_schema
 from vlbench.data.example import Example
 from vlbench.data.prepare import PreparedTask
-from vlbench.errors import (
-    DataError,
-    NothingToReport,
-    UsageError,
-    VlbenchError,
-    nearest,
-)
+from vlbench.errors import DataError, NothingToReport, UsageError, VlbenchError, nearest
 from vlbench.files import parse_object, text_lines
 from vlbench.leaderboard.load import method_name
 from vlbench.metrics import Scored
@@ -44,16 +38,12 @@ from vlbench.runs.sums import RESULT
 from vlbench.techniques import parts_of
 from vlbench.techniques.adapt import AdaptedModel
 
+_TEXT = pa.string()
 ANSWERS = pa.schema(
-    [
-        ("id", pa.string()),
-        ("family", pa.string()),
-        ("images", pa.list_(pa.string())),
-        ("text", pa.string()),
-        ("prediction", pa.string()),
-        ("references", pa.string()),
-        ("score", pa.float64()),
-    ]
+    {
+        **{"id": _TEXT, "family": _TEXT, "images": pa.list_(_TEXT), "text": _TEXT},
+        **{"prediction": _TEXT, "references": _TEXT, "score": pa.float64()},
+    }
 )
 """The columns of `predictions/<task>.parquet`."""
 NEAR = 1e-9
