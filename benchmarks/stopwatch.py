@@ -29,9 +29,9 @@ LAUNCHER = {
     "vlbench.runs.launchers:launch": "launching",
 }
 WORKER = {
-    "vlbench.runs.run:Run.__init__": "building the model",
-    "vlbench.runs.run:Run.prepare": "building the model",
-    "vlbench.runs.run:read_inputs": "reading and hashing data",
+    "vlbench.runs.execute:Run.__init__": "building the model",
+    "vlbench.runs.execute:Run.prepare": "building the model",
+    "vlbench.runs.execute:read_inputs": "reading and hashing data",
     "vlbench.runs.execute:frozen_checksum": "checksums of frozen tensors",
     "vlbench.training.train:Trainer.train": "training loop",
     "vlbench.training.train:Trainer.step": "steps",
@@ -39,13 +39,13 @@ WORKER = {
     "vlbench.runs.callbacks:Callbacks._save": "checkpoints",
     "vlbench.runs.callbacks:Callbacks.on_epoch": "validation",
     "vlbench.runs.execute:test": "test",
-    "vlbench.runs.run:answers": "answers",
+    "vlbench.runs.execute:answers": "answers",
     "vlbench.runs.callbacks:score": "scores",
     "vlbench.runs.execute:score": "scores",
     "vlbench.runs.execute:majority_scored": "scores of the majority",
     "vlbench.runs.execute:write_predictions": "writing results",
-    "vlbench.runs.result:Rows.write": "writing results",
-    "vlbench.runs.execute:versions": "versions and counts",
+    "vlbench.runs.execute:write_result": "writing results",
+    "vlbench.runs.execute:provenance": "versions and counts",
     "vlbench.runs.execute:write_adapter": "writing results",
 }
 """Function, where it is looked up -> the part that its time belongs to."""

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from faults.processes import attempts_of
 from tests.runs.builders import MEASURED
-from vlbench.runs.sums import hash_of, read_sums, sealed_files
+from vlbench.runs.sums import hash_of, read_sums, result_files
 
 COMPARED = ("adapter.safetensors", "metrics.jsonl", "predictions/*.parquet")
 """Files that must be equal byte for byte."""
@@ -107,6 +107,6 @@ def _unsealed(run: Path) -> list[str]:
     sums = read_sums(run) or {}
     return [
         f"{name}: not as SHA256SUMS says"
-        for name in sealed_files(run)
+        for name in result_files(run)
         if sums.get(name) != hash_of(run / name)
     ]

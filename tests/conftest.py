@@ -14,6 +14,8 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.runs.builders import Bench
+    from vlbench.runs.folder import RunFolder
+    from vlbench.runs.spec import RunSpec
 
 PROJECT = Path(__file__).resolve().parents[1]
 os.environ |= {"XDG_CONFIG_HOME": os.devnull, "VLBENCH_CONFIG": os.devnull}  # not the developer's
@@ -55,6 +57,17 @@ def bench(_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setenv("VLBENCH_CACHE", str(_bench.root.parent / "cache"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return _bench
+
+
+@pytest.fixture(scope="session")
+def finished(_bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunSpec, RunFolder]:
+    """A run that nothing disturbed; for reading only."""
+    from tests.runs.builders import do
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VLBENCH_CACHE", str(_bench.root.parent / "cache"))
+        spec = _bench.spec()
+        return spec, do(spec, tmp_path_factory.mktemp("finished"))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ LAYERS = (
     {"data"},
     {"cards"},
     {"backbones"},
-    {"process"},
+    {"lock", "process"},
     {"files"},
     {"config"},
     {"columns", "outside", "packed_files", "parquet", "streams", "tensors", "text"},
@@ -25,7 +25,6 @@ LAYERS = (
 UPWARDS = {
     ("vlbench.cards.load", "vlbench.techniques"),  # the table of names, which imports no torch
     ("vlbench.config", "vlbench.cards"),  # a file's [set] is checked as a card is
-    ("vlbench.data.stores.extract", "vlbench.runs.lock"),
 }
 """Imports against the order, each by its module and the module or package it needs."""
 CIRCLES = {

@@ -70,7 +70,7 @@ def test_a_result_of_many_equal_rows_is_refused_by_every_reader(tmp_path: Path) 
         read_results(tmp_path)
     with pytest.raises(DataError, match="300,000 rows"):
         read_rows(file)
-    assert Estimates(tmp_path, "cpu")._runs == {}
+    assert Estimates(tmp_path, "cpu")._runs == []
 
 
 @pytest.mark.parametrize(

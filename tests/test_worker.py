@@ -14,9 +14,9 @@ import pytest
 from tests.runs.builders import Bench, do, rows
 from vlbench import worker
 from vlbench.runs.callbacks import Callbacks
+from vlbench.runs.execute import Run
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.launchers.process import WorkerProcess
-from vlbench.runs.run import Run
 from vlbench.training.train import Step
 
 

@@ -23,9 +23,9 @@ from vlbench.data.readers import load_reader
 from vlbench.encoders import load_encoder
 from vlbench.errors import CardError, DataError, MissingError, UsageError, VlbenchError, nearest
 from vlbench.files import cache_place
+from vlbench.lock import DEAD_SECONDS, NO_LOCKS
 from vlbench.metrics.java import require_java
 from vlbench.runs.launchers import LAUNCHERS
-from vlbench.runs.lock import DEAD_SECONDS, NO_LOCKS
 
 EDITIONS: tuple[str, ...] = get_args(Edition)
 PACKAGES = (

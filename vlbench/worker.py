@@ -73,8 +73,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
+    from vlbench.lock import LockedError
     from vlbench.runs.folder import RunFolder
-    from vlbench.runs.lock import LockedError
     from vlbench.runs.spec import RunSpec
 
     spec = RunSpec.read(path / "spec.json")
@@ -104,7 +104,7 @@ def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
 def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop: Stop) -> int:
     """Make one attempt at the run and record how it ended."""
     from vlbench.files import remove_leftovers
-    from vlbench.runs.lock import LockedError
+    from vlbench.lock import LockedError
     from vlbench.runs.stopping import Stopped
     from vlbench.runs.watch import Progress
 
@@ -150,10 +150,9 @@ def _take_part(path: Path, rendezvous: Path, rank: int, count: int) -> int:
         signal.signal(number, signal.SIG_IGN)  # the worker decides, and may need this step's share
     threading.Thread(target=_end_with_input, args=(rendezvous,), daemon=True).start()
     try:
-        from vlbench.runs.execute import train_and_test
+        from vlbench.runs.execute import Run, train_and_test
         from vlbench.runs.folder import RunFolder
         from vlbench.runs.ranks import group
-        from vlbench.runs.run import Run
         from vlbench.runs.spec import RunSpec
         from vlbench.runs.watch import Progress
 

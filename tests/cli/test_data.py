@@ -227,7 +227,7 @@ def test_it_works_where_a_file_system_knows_no_locks(images, tmp_path, monkeypat
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", no_locks)
-    monkeypatch.setattr("vlbench.runs.lock.POLL_SECONDS", 0.02)
+    monkeypatch.setattr("vlbench.lock.POLL_SECONDS", 0.02)
     result = extract("--encoder", TOY, "--images", images, "--out", tmp_path / "s")
     assert result.exit_code == 0, result.output
     assert sorted(file.name for file in (tmp_path / "s").iterdir()) == [

@@ -15,13 +15,12 @@ import torch
 
 from tests.runs.builders import Bench, do, predictions
 from tests.test_worker import wait_for_step
-from vlbench.runs.execute import load_adapter
+from vlbench.runs.execute import Run, load_adapter
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.launchers import Resources
 from vlbench.runs.launchers.local import find_slots, occupy
 from vlbench.runs.launchers.process import WorkerProcess
 from vlbench.runs.ranks import _forget
-from vlbench.runs.run import Run
 from vlbench.runs.watch import Progress
 
 pytestmark = [

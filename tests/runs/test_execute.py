@@ -1,4 +1,4 @@
-"""One run from its spec to its result."""
+"""One run from its spec to its result; what fails it leaves nothing that reads as a result."""
 
 from __future__ import annotations
 
@@ -15,35 +15,36 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 from tests.runs.builders import Bench, do, predictions, rows
 from vlbench.backbones import build_backbone
+from vlbench.backbones.weights import load_backbone, save_backbone
 from vlbench.cards.load import load_task
+from vlbench.cli.app import app
 from vlbench.columns import COLUMNS, result_schema
-from vlbench.data.batches import Batch
+from vlbench.data.batches import Batch, TaskData
 from vlbench.data.example import Example
 from vlbench.data.readers import load_reader
-from vlbench.metrics import METRICS, Scored
-from vlbench.metrics.java import require_java
+from vlbench.metrics import Scored
 from vlbench.runs import callbacks, execute
 from vlbench.runs.callbacks import Callbacks
-from vlbench.runs.execute import load_adapter
+from vlbench.runs.execute import Run, load_adapter
 from vlbench.runs.folder import RunFolder
-from vlbench.runs.result import Rows
-from vlbench.runs.run import Run
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.stopping import Stop
 from vlbench.runs.watch import Progress
 from vlbench.techniques.adapt import AdaptedModel, adapt, frozen_checksum, trained_parameters
+from vlbench.techniques.lora import Update
 from vlbench.training.predict import answers
 from vlbench.training.train import Trainer
 
 Finished = tuple[RunSpec, RunFolder]
 
 
-def adapter(folder: RunFolder) -> dict[str, torch.Tensor]:
-    return load_file(folder.adapter)
+def curve(folder: RunFolder) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in folder.curve.read_text().splitlines()]
 
 
 def assert_equal_results(one: RunFolder, other: RunFolder) -> None:
@@ -52,22 +53,15 @@ def assert_equal_results(one: RunFolder, other: RunFolder) -> None:
     assert one.adapter.read_bytes() == other.adapter.read_bytes()
 
 
-def test_the_same_seed_gives_the_same_numbers_and_predictions(
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(
     bench: Bench, finished: Finished, tmp_path: Path
 ) -> None:
     spec, folder = finished
     assert_equal_results(do(spec, tmp_path), folder)
-
-
-def test_another_seed_gives_others(bench: Bench, finished: Finished, tmp_path: Path) -> None:
     other = do(bench.spec(seeds=(1,)), tmp_path)
-    assert predictions(other)["vqav2"] != predictions(finished[1])["vqav2"]
-    name, trained = next(iter(adapter(other).items()))
-    assert not torch.equal(trained, adapter(finished[1])[name])
-
-
-def curve(folder: RunFolder) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in folder.curve.read_text().splitlines()]
+    assert predictions(other)["vqav2"] != predictions(folder)["vqav2"]
+    name, trained = next(iter(load_file(other.adapter).items()))
+    assert not torch.equal(trained, load_file(folder.adapter)[name])
 
 
 MOMENTS = {
@@ -79,13 +73,39 @@ MOMENTS = {
     "before testing": (execute, "test", 0),
     "between tests": (execute, "write_predictions", 1),
     "before scoring": (execute, "score", 0),
-    "before the result": (Rows, "write", 0),
+    "before the result": (execute, "write_result", 0),
 }
 """Where a run is interrupted: after so many calls of what; 0: in the place of the first."""
 
 
-@pytest.mark.parametrize("every", ["0", "1000"])
-@pytest.mark.parametrize("moment", MOMENTS)
+def at(patch: pytest.MonkeyPatch, moment: str, act: Callable[[], object]) -> None:
+    """Have something happen at that moment of a run."""
+    owner, name, calls = MOMENTS[moment]
+    original = getattr(owner, name)
+    done: list[int] = []
+
+    def counted(*given: Any, **named: Any) -> Any:
+        done.append(1)
+        result = original(*given, **named) if calls else None
+        if len(done) >= calls:
+            act()
+        return result if calls else original(*given, **named)
+
+    patch.setattr(owner, name, counted)
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("moment", "every"),
+    [
+        *((moment, "0") for moment in MOMENTS),
+        ("within epoch 1", "1000"),
+        ("within epoch 2", "1000"),
+    ],
+)
 def test_an_interrupted_run_ends_as_if_it_had_not_been(
     bench: Bench,
     finished: Finished,
@@ -97,32 +117,15 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
     spec, whole = finished
     monkeypatch.setenv("VLBENCH_CHECKPOINT_SECONDS", every)
     with monkeypatch.context() as patch:
-        interrupt(patch, *MOMENTS[moment])
+        at(patch, moment, interrupt)
         folder = do(spec, tmp_path, code=130)
-    assert folder.state == "cancelled"
-    assert not folder.is_done
-    assert bool(folder.checkpoints.files()) == (every == "0" or "within epoch 1" not in moment)
+    assert folder.state == "cancelled" and not folder.is_done
+    assert bool(folder.checkpoints.files()) == (every == "0" or moment != "within epoch 1")
     do(spec, tmp_path)
-    assert folder.state == "done"
-    assert folder.attempts() == 2
+    assert (folder.state, folder.attempts()) == ("done", 2)
     assert_equal_results(folder, whole)
     assert curve(folder) == curve(whole)
     assert not folder.checkpoints.folder.exists()
-
-
-def interrupt(patch: pytest.MonkeyPatch, owner: Any, name: str, calls: int) -> None:
-    """Have it raise after so many calls."""
-    original = getattr(owner, name)
-    done: list[int] = []
-
-    def counted(*given: Any, **named: Any) -> Any:
-        done.append(1)
-        result = original(*given, **named) if calls else None
-        if len(done) >= calls:
-            raise KeyboardInterrupt
-        return result
-
-    patch.setattr(owner, name, counted)
 
 
 @pytest.mark.parametrize("moment", ["within epoch 2", "before testing"])
@@ -131,30 +134,18 @@ def test_a_run_told_to_stop_keeps_the_step_it_is_at(
 ) -> None:
     spec, whole = finished
     stop = Stop()
-    monkeypatch.setattr("vlbench.runs.stopping.Stop", lambda: stop)
     with monkeypatch.context() as patch:
-        owner, name, calls = MOMENTS[moment]
-        original = getattr(owner, name)
-        done: list[int] = []
-
-        def ask(*given: Any, **named: Any) -> Any:
-            done.append(1)
-            if len(done) >= max(1, calls):
-                stop.ask("preempted")
-            return original(*given, **named)
-
-        patch.setattr(owner, name, ask)
+        patch.setattr("vlbench.runs.stopping.Stop", lambda: stop)
+        at(patch, moment, lambda: stop.ask("preempted"))
         folder = do(spec, tmp_path, code=130)
     assert folder.state == "preempted"
     (newest, *_) = folder.checkpoints.files()
-    assert newest.name.startswith("step-000000012" if calls else "step-0000000")
-    monkeypatch.undo()
-    monkeypatch.setenv("VLBENCH_CACHE", str(bench.root.parent / "cache"))
+    steps = MOMENTS[moment][2]
+    assert int(newest.name[5:14]) == (steps + 1 if steps else 16)  # it is asked after the step
     do(spec, tmp_path)
     assert_equal_results(folder, whole)
     assert curve(folder) == curve(whole)
-    told = [line[21:] for line in folder.log.read_text().splitlines()]
-    assert any(line.startswith("going on from the checkpoint after step") for line in told)
+    assert "going on from the checkpoint after step" in folder.log.read_text()
 
 
 def test_answers_are_kept_over_a_crash_in_scoring(
@@ -164,32 +155,79 @@ def test_answers_are_kept_over_a_crash_in_scoring(
     with monkeypatch.context() as patch:
         patch.setattr(execute, "score", lambda *given: 1 / 0)
         folder = do(spec, tmp_path, code=5)
-    with monkeypatch.context() as patch:
-        patch.setattr("vlbench.runs.run.answers", answer_only("nlvr2"))
-        do(spec, tmp_path)
+
+    def answer(model: Any, data: Any, *more: Any) -> Any:
+        assert data.card.name == "nlvr2"
+        return answers(model, data, *more)
+
+    monkeypatch.setattr(execute, "answers", answer)
+    do(spec, tmp_path)
     assert "vqav2: answered in an earlier attempt" in folder.log.read_text()
     assert_equal_results(folder, whole)
 
 
-def answer_only(task: str) -> Any:
-    def answer(model: Any, data: Any, *more: Any) -> Any:
-        assert data.card.name == task
-        return answers(model, data, *more)
+@pytest.mark.parametrize("content", ["", "[1]", '{"answers": {}, "seconds": 1}'])
+def test_kept_answers_that_cannot_be_used_are_given_again(
+    bench: Bench, tmp_path: Path, content: str
+) -> None:
+    run = prepared(bench.spec(limit=2), tmp_path)
+    run.prepare()
+    file = run.folder.answers / "vqav2.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    given, _ = execute._answered(run, run.tasks[0])
+    assert set(given) == {example.id for example in run.tasks[0].test}
+    assert f"{file}: cannot be used" in run.folder.log.read_text()
 
-    return answer
+
+@pytest.mark.parametrize("spoil", ["damaged", "another version", "another shape", "no state"])
+def test_the_checkpoint_before_counts_where_the_newest_cannot_be_used(
+    bench: Bench, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str
+) -> None:
+    spec, whole = finished
+    monkeypatch.setenv("VLBENCH_CHECKPOINT_SECONDS", "0")
+    with monkeypatch.context() as patch:
+        at(patch, "before testing", interrupt)
+        folder = do(spec, tmp_path, code=130)
+    newest, before = folder.checkpoints.files()
+    state = torch.load(newest, weights_only=True)
+    if spoil == "another version":
+        del state["schedule"]  # what comes before it has been taken over by then
+        state["trained"] = {name: tensor + 1 for name, tensor in state["trained"].items()}
+    elif spoil == "another shape":
+        state["trained"] = {name: tensor[:1] for name, tensor in state["trained"].items()}
+    elif spoil == "no state":
+        state = [1]
+    if spoil == "damaged":
+        newest.write_bytes(newest.read_bytes()[:999])
+    else:
+        newest.unlink()
+        newest = folder.checkpoints.save(int(newest.name[5:14]), state)
+    do(spec, tmp_path)
+    log, what = folder.log.read_text(), "damaged, 999 b" if spoil == "damaged" else "cannot be used"
+    assert f"{newest}: {what}" in log
+    assert f"going on from the checkpoint after step {int(before.name[5:14])} of" in log
+    assert_equal_results(folder, whole)
 
 
-def test_the_result_has_the_documented_columns(finished: Finished) -> None:
-    _, folder = finished
+@pytest.mark.parametrize("text", ["soon", "-1", "nan"])
+def test_seconds_between_checkpoints_that_are_none_are_refused(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("VLBENCH_CHECKPOINT_SECONDS", text)
+    folder = do(bench.spec(limit=2), tmp_path, code=2)
+    assert f"VLBENCH_CHECKPOINT_SECONDS={text}: should be" in folder.status()["error"]
+
+
+def test_a_result_has_the_documented_columns_a_row_for_each_value_and_every_prediction(
+    bench: Bench, finished: Finished
+) -> None:
+    spec, folder = finished
     assert pq.read_schema(folder.result).equals(result_schema())
     names = [column.name for column in COLUMNS]
-    assert list(pd.read_parquet(folder.result).columns) == names
     assert duckdb.sql(f"select * from '{folder.result}'").columns == names
-
-
-def test_there_is_a_row_for_each_metric_and_family(finished: Finished) -> None:
-    spec, folder = finished
     table = pd.read_parquet(folder.result)
+    assert list(table.columns) == names
     overall = table[table["family"] == ""]
     assert list(overall["metric"]) == ["vqav2.accuracy", "nlvr2.accuracy", "nlvr2.consistency"]
     assert list(overall["main"]) == [True, True, False]
@@ -197,98 +235,68 @@ def test_there_is_a_row_for_each_metric_and_family(finished: Finished) -> None:
     families = table[(table["task"] == "vqav2") & (table["family"] != "")]
     assert families["n_examples"].sum() == overall["n_examples"].iloc[0]
     assert families["majority"].notna().all()
-
-
-def test_predictions_tell_every_test_example(bench: Bench, finished: Finished) -> None:
-    _, folder = finished
-    for task in ("vqav2", "nlvr2"):
-        file = folder.predictions / f"{task}.parquet"
-        table = pd.read_parquet(file)
-        split = "test" if task == "vqav2" else "test1"
-        assert list(table["id"]) == [e.id for e in load_reader(task, bench.root).read(split)]
-        assert table["score"].between(0, 1).all()
-        assert all(json.loads(text) for text in table["references"])
-        (found,) = duckdb.sql(f"select count(*) from '{file}'").fetchall()
-        assert found == (len(table),)
-    assert set(table["prediction"]) <= {"true", "false"}
-
-
-def test_captions_have_the_cider_of_each_image_and_no_majority(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    require_java()
-    monkeypatch.setitem(METRICS, "captions", "vlbench.metrics.captions:score_without_meteor")
-    folder = do(bench.spec(tasks="coco", limit=3, settings=("train.epochs=1",)), tmp_path)
-    table = pd.read_parquet(folder.result).set_index("metric")
-    assert table.index[table["main"]].tolist() == ["coco.cider"]
-    assert table["majority"].isna().all()
-    assert set(table["scope"]) == {"smoke"}
-    assert all(len(json.loads(row["references"])) == 5 for row in predictions(folder)["coco"])
+    for task, split in (("vqav2", "test"), ("nlvr2", "test1")):
+        given = pd.read_parquet(folder.predictions / f"{task}.parquet")
+        assert list(given["id"]) == [e.id for e in load_reader(task, bench.root).read(split)]
+        assert given["score"].between(0, 1).all()
+        assert all(json.loads(text) for text in given["references"])
+    assert set(given["prediction"]) <= {"true", "false"}
 
 
 @pytest.mark.parametrize("max_batch", [1000, "auto"])
 def test_answers_where_memory_ends_are_those_of_the_whole_batch(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_batch: Any
 ) -> None:
+    def for_seven(answer: Callable[..., Any]) -> Callable[..., Any]:
+        def scarce(self: AdaptedModel, batch: Batch, *more: Any, **named: Any) -> Any:
+            if len(batch.ids) > 7:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return answer(self, batch, *more, **named)
+
+        return scarce
+
     spec, whole = finished
     for name in ("generate", "choice_logits"):
         monkeypatch.setattr(AdaptedModel, name, for_seven(getattr(AdaptedModel, name)))
     folder = do(spec.model_copy(update={"max_batch": max_batch}), tmp_path)
     assert_equal_results(folder, whole)
     assert "examples at once: going on with" in folder.log.read_text()
-    out = do(spec, tmp_path / "other", code=1)
-    assert out.state == "out-of-memory"
-    assert "--max-batch auto" in out.status()["error"]
-
-
-def for_seven(answer: Callable[..., Any]) -> Callable[..., Any]:
-    """The same with memory for seven examples."""
-
-    def scarce(self: AdaptedModel, batch: Batch, *more: Any, **named: Any) -> Any:
-        if len(batch.ids) > 7:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return answer(self, batch, *more, **named)
-
-    return scarce
+    if max_batch == "auto":
+        out = do(spec, tmp_path / "other", code=1)
+        assert out.state == "out-of-memory"
+        assert "--max-batch auto" in out.status()["error"]
 
 
 @pytest.mark.parametrize(("seconds", "is_early"), [(1e6, True), (0.0, False)])
 def test_what_scores_the_test_is_started_once_before_training_ends(
-    bench: Bench,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    seconds: float,
-    is_early: bool,
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, is_early: bool
 ) -> None:
-    told: list[Any] = []
+    events: list[Any] = []
 
     @contextmanager
     def started(metrics: list[str]) -> Iterator[None]:
         log = RunFolder.of(tmp_path, spec).log.read_text()
-        told.extend([metrics, "epoch 1 validation" in log])
+        events.extend([metrics, "epoch 1 validation" in log])
         yield
-        told.append("ended")
+        events.append("ended")
 
     spec = bench.spec(limit=6, settings=("train.epochs=1",))
-    monkeypatch.setattr("vlbench.runs.run.started_ahead", started)
+    monkeypatch.setattr(execute, "started_ahead", started)
     monkeypatch.setattr(callbacks, "SCORERS_SECONDS", seconds)
     do(spec, tmp_path)
-    metrics = [card.metric for card in spec.tasks]
-    assert told == [metrics, not is_early, "ended"]
+    assert events == [[card.metric for card in spec.tasks], not is_early, "ended"]
 
 
-@pytest.fixture
-def run(bench: Bench, tmp_path: Path) -> Run:
-    spec = bench.spec(settings=("train.epochs=1", "train.batch_size=60"))
-    folder = RunFolder.of(tmp_path, spec)
+def prepared(spec: RunSpec, results: Path) -> Run:
+    folder = RunFolder.of(results, spec)
     folder.create(spec)
-    return Run(spec, folder, 1, Progress(None))
+    return Run(spec, folder, 1, Progress(folder.log, is_shown=False))
 
 
-def test_only_what_trains_changes_and_is_kept_and_loads_back(bench: Bench, run: Run) -> None:
+def test_only_what_trains_changes_and_is_kept_and_loads_back(bench: Bench, tmp_path: Path) -> None:
+    run = prepared(bench.spec(settings=("train.epochs=1", "train.batch_size=60")), tmp_path)
     execute.train_and_test(run)
-    kept = adapter(run.folder)
-    assert set(kept) == set(trained_parameters(run.model))
+    assert set(load_file(run.folder.adapter)) == set(trained_parameters(run.model))
     fresh = adapt(build_backbone("mini-bart", bench.backbone), run.spec.method, ["vqav2", "nlvr2"])
     assert frozen_checksum(fresh) == frozen_checksum(run.model)
     task = run.tasks[0]
@@ -315,13 +323,52 @@ def test_what_a_run_answers_is_what_its_weights_answer(
         assert again.answers(task, task.test) == given
 
 
-def test_an_adapter_file_tells_its_card_and_is_for_all_to_read(finished: Finished) -> None:
+def test_an_adapter_file_names_its_card_and_is_for_all_to_read(finished: Finished) -> None:
     spec, folder = finished
     with safe_open(folder.adapter, "pt") as file:
-        told = json.loads(file.metadata()["vlbench"])
-    assert told["key"] == spec.key
-    assert told["method"] == spec.method.model_dump(mode="json")
+        metadata = json.loads(file.metadata()["vlbench"])
+    assert metadata["key"] == spec.key
+    assert metadata["method"] == spec.method.model_dump(mode="json")
     assert folder.adapter.stat().st_mode & 0o777 == folder.result.stat().st_mode & 0o777
+
+
+def test_a_method_without_sight_sees_no_pictures(bench: Bench, tmp_path: Path) -> None:
+    spec = bench.spec(settings=("train.epochs=1", "train.blind=true"), tasks="nlvr2")
+    run = prepared(spec, tmp_path)
+    run.prepare()
+    (task,) = run.tasks
+    assert not run.data(task, task.test).batch(task.test, None).features.any()
+
+
+def test_a_run_says_which_of_its_metrics_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    scored = Scored({"cider": 0.0}, {"5": 0.0}, undefined={"cider": "needs two images"})
+    monkeypatch.setattr(execute, "score", lambda *_: scored)
+    run: Any = SimpleNamespace(
+        progress=SimpleNamespace(say=lines.append), folder=SimpleNamespace(predictions=tmp_path)
+    )
+    example = Example("5", "", ("p",), {"a dog": 1.0}, {"captions": ["a dog"]})
+    task: Any = SimpleNamespace(card=load_task("coco"), train=[], test=[example])
+    values = execute._score(run, task, {"5": "a cat"})
+    assert lines == ["coco.cider: needs two images"]
+    assert [value.value for value in values] == [0.0]  # stored as the official code has it
+
+
+# What fails a run.
+
+ONE_STEP = ("train.epochs=1", "train.batch_size=1000", "train.warmup_ratio=0")
+ONE = {"tasks": "vqav2", "settings": (*ONE_STEP, "train.learning_rate=1e-3")}
+
+
+def failed(spec: RunSpec, results: Path, code: int = 1) -> str:
+    """The error of a run that fails before its test and leaves nothing."""
+    folder = do(spec, results, code)
+    assert folder.state == "failed" and not folder.is_done
+    assert not folder.answers.exists() and not folder.adapter.exists()
+    assert folder.status()["error"] in folder.log.read_text()
+    return str(folder.status()["error"])
 
 
 def test_a_frozen_tensor_that_moves_fails_the_run(
@@ -332,132 +379,112 @@ def test_a_frozen_tensor_that_moves_fails_the_run(
             self.bare.backbone.token_embedding[0, 0] += 1
 
     monkeypatch.setattr(Trainer, "train", move)
-    folder = do(bench.spec(), tmp_path, code=1)
-    assert "should be frozen" in folder.status()["error"]
-    assert not folder.is_done
+    assert "should be frozen" in failed(bench.spec(), tmp_path)
 
 
-def test_a_loss_that_is_not_finite_names_step_and_example(bench: Bench, tmp_path: Path) -> None:
+def test_a_loss_or_weights_that_are_not_finite_name_the_step(bench: Bench, tmp_path: Path) -> None:
     spec = bench.spec(settings=("train.learning_rate=1e30", "train.batch_size=30"))
-    folder = do(spec, tmp_path, code=1)
-    assert folder.state == "failed"
-    error = folder.status()["error"]
-    assert "nan at step " in error
-    assert "examples: " in error or "example" in error
-    assert error in folder.log.read_text()
-    assert not folder.is_done
-    assert not folder.adapter.exists()
+    error = failed(spec, tmp_path)
+    assert "nan at step " in error and "example" in error
+    settings = (*ONE_STEP, "train.learning_rate=1e38")
+    spec = bench.spec("shared-lora", tasks="vqav2", settings=settings)
+    assert "Not finite after step 1: tensor 'backbone.visual" in failed(spec, tmp_path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_to_start_from_that_are_not_finite_are_named(
+    bench: Bench, finished: Finished, tmp_path: Path, value: float
+) -> None:
+    tensors = load_file(finished[1].adapter)
+    name = sorted(tensors)[-1]
+    tensors[name].view(-1)[0] = value
+    file = tmp_path / "init.safetensors"
+    save_file(tensors, file)
+    error = failed(bench.spec(init=file), tmp_path, code=3)
+    assert error.startswith(f"{file}: tensor '{name}' holds NaN or infinity")
+
+
+def test_a_backbone_that_is_not_finite_is_named(bench: Bench, tmp_path: Path) -> None:
+    backbone = load_backbone(bench.backbone)
+    with torch.no_grad():
+        backbone.language.model.decoder.layers[0].fc1.weight[3, 4] = float("nan")
+    for file in bench.backbone.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    save_backbone(backbone, tmp_path)
+    error = failed(bench.spec(backbone_path=tmp_path), tmp_path / "results", code=3)
+    assert error.startswith(f"{tmp_path}: tensor 'backbone.language.model.decoder.layers.0.fc1")
+
+
+def test_test_features_or_scores_that_are_not_finite_fail_the_run(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, whole = bench.spec(**ONE), TaskData.batch
+
+    def batch(self: TaskData, examples: Any, answers: Any) -> Batch:
+        batch = whole(self, examples, answers)
+        if answers is None:  # validation and test
+            batch.features[0, 0, 0, 0] = float("nan")
+        return batch
+
+    def metric(annotations: Any, predictions: Any) -> Scored:
+        return Scored({"accuracy": float("nan")}, dict.fromkeys(predictions, 0.0))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TaskData, "batch", batch)
+        assert "vqav2: the features of " in failed(spec, tmp_path, code=3)
+    monkeypatch.setattr("vlbench.runs.result.load_metric", lambda *_: metric)
+    error = failed(spec, tmp_path, code=2)
+    assert "metric: 'vqa' gives nan for accuracy" in error
+
+
+def test_a_technique_whose_hook_swaps_its_arguments_fails_before_it_trains(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = bench.spec("shared-lora", tasks="vqav2")
+    forward = Update.forward
+    monkeypatch.setattr(Update, "forward", lambda self, router, x, y: forward(self, router, y, x))
+    assert "LoRA says starts_as_identity" in failed(spec, tmp_path, code=2)
 
 
 def test_data_that_changed_since_the_plan_are_refused(bench: Bench, tmp_path: Path) -> None:
     spec = bench.spec()
     other = spec.model_copy(update={"data": {**spec.data, "nlvr2": "0" * 64}})
-    folder = do(other, tmp_path, code=3)
-    assert "The data of 'nlvr2'" in folder.status()["error"]
-
-
-def test_a_damaged_checkpoint_is_told_and_gone_on_without(
-    bench: Bench, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec, whole = finished
-    with monkeypatch.context() as patch:
-        interrupt(patch, *MOMENTS["before testing"])
-        folder = do(spec, tmp_path, code=130)
-    newest, before = folder.checkpoints.files()
-    newest.write_bytes(newest.read_bytes()[:999])
-    do(spec, tmp_path)
-    assert f"{newest}: damaged, 999 bytes" in folder.log.read_text()
-    assert f"after step {int(before.name[5:14])} of" in folder.log.read_text()
-    assert_equal_results(folder, whole)
-
-
-@pytest.mark.parametrize("text", ["soon", "-1", "nan"])
-def test_seconds_between_checkpoints_that_are_none_are_refused(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
-    monkeypatch.setenv("VLBENCH_CHECKPOINT_SECONDS", text)
-    folder = do(bench.spec(limit=2), tmp_path, code=2)
-    assert f"VLBENCH_CHECKPOINT_SECONDS={text}: should be" in folder.status()["error"]
-
-
-def test_a_method_without_sight_gets_the_same_answers_on_other_pictures(
-    bench: Bench, tmp_path: Path
-) -> None:
-    spec = bench.spec(settings=("train.epochs=1", "train.blind=true"), tasks="nlvr2")
-    folder = RunFolder.of(tmp_path, spec)
-    folder.create(spec)
-    run = Run(spec, folder, 1, Progress(None))
-    execute.train_and_test(run)
-    task = run.tasks[0]
-    batch = run.data(task, task.test).batch(task.test, None)
-    assert not batch.features.any()
+    assert "The data of 'nlvr2'" in failed(other, tmp_path, code=3)
 
 
 def test_a_run_for_a_gpu_does_not_fall_back_to_the_cpu(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    folder = do(bench.spec(device="cuda"), tmp_path, code=3)
-    assert "planned for a GPU" in folder.status()["error"]
+    assert "planned for a GPU" in failed(bench.spec(device="cuda"), tmp_path, code=3)
 
 
-@pytest.mark.parametrize("spoil", ["another version", "another shape", "no state"])
-def test_a_checkpoint_that_does_not_fit_is_set_aside_and_the_run_begins_from_the_one_before(
-    bench: Bench, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str
+QUITTER = """
+import sys
+from vlbench.techniques.selective import BitFit
+
+class Quitter(BitFit):
+    def {where}:
+        sys.exit(0)
+"""
+
+
+@pytest.mark.usefixtures("_forgotten")
+@pytest.mark.parametrize("words", ["worker", "plan", "run", "params"])
+def test_outside_code_that_ends_its_process_is_named(
+    bench: Bench, tmp_path: Path, words: str
 ) -> None:
-    spec, undisturbed = finished
-    monkeypatch.setenv("VLBENCH_CHECKPOINT_SECONDS", "0")
-    monkeypatch.setattr(execute, "test", lambda run, peak: 1 / 0)
-    folder = do(spec, tmp_path, code=5)
-    monkeypatch.undo()
-    monkeypatch.setenv("VLBENCH_CACHE", str(bench.root.parent / "cache"))
-    newest, before = folder.checkpoints.files()
-    state = torch.load(newest, weights_only=True)
-    if spoil == "another version":
-        del state["schedule"]  # what comes before it has been taken over by then
-        state["trained"] = {name: tensor + 1 for name, tensor in state["trained"].items()}
-    elif spoil == "another shape":
-        state["trained"] = {name: tensor[:1] for name, tensor in state["trained"].items()}
-    else:
-        state = [1]
-    newest.unlink()
-    file = folder.checkpoints.save(int(newest.name[5:14]), state)
-    do(spec, tmp_path)
-    log = folder.log.read_text()
-    assert f"{file}: cannot be used: " in log
-    assert f"going on from the checkpoint after step {int(before.name[5:14])} of" in log
-    assert rows(folder) == rows(undisturbed)
-    assert predictions(folder) == predictions(undisturbed)
-
-
-@pytest.mark.parametrize("content", ["", "[1]", '{"answers": {}, "seconds": 1}'])
-def test_kept_answers_that_cannot_be_used_are_given_again(
-    bench: Bench, tmp_path: Path, content: str
-) -> None:
-    folder = RunFolder.of(tmp_path, bench.spec(limit=2))
-    folder.answers.mkdir(parents=True)
-    run = Run(bench.spec(limit=2), folder, 1, Progress(folder.log, is_shown=False))
-    run.prepare()
-    file = folder.answers / "vqav2.json"
-    file.write_text(content)
-    given, _ = execute._answered(run, run.tasks[0])
-    assert set(given) == {example.id for example in run.tasks[0].test}
-    assert f"{file}: cannot be used" in folder.log.read_text()
-
-
-def test_a_run_says_which_of_its_metrics_says_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said: list[str] = []
-    rows: list[Any] = []
-    scored = Scored({"cider": 0.0}, {"5": 0.0}, undefined={"cider": "needs two images"})
-    monkeypatch.setattr(execute, "score", lambda *_: scored)
-    run: Any = SimpleNamespace(
-        progress=SimpleNamespace(say=said.append), folder=SimpleNamespace(predictions=tmp_path)
-    )
-    example = Example("5", "", ("p",), {"a dog": 1.0}, {"captions": ["a dog"]})
-    task: Any = SimpleNamespace(card=load_task("coco"), train=[], test=[example])
-    stub: Any = SimpleNamespace(add=lambda *values: rows.extend(values[-1]))
-    execute._score(run, task, {"5": "a cat"}, 1.0, stub)
-    assert said == ["coco.cider: needs two images"]
-    assert [row.value for row in rows] == [0.0]  # stored as the official code has it
+    card, code = tmp_path / "mine.toml", tmp_path / "quitter.py"
+    card.write_text('title = "Mine"\ntechnique = "quitter:Quitter"\n')
+    is_worker = words == "worker"
+    where = "stepped(self, number, total)" if is_worker else "attach(self, backbone)"
+    code.write_text(QUITTER.format(where=where))
+    text = f"{code}, line 7: SystemExit(0) was raised there"
+    if is_worker:
+        assert failed(bench.spec(str(card)), tmp_path / "results").startswith(text)
+        return
+    more = [] if words == "params" else bench.words()[5:]
+    command = [words, "--method", str(card), "--tasks", "vqav2,nlvr2", *more]
+    result = CliRunner().invoke(app, command)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"vlbench: {text}" in result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,37 +34,24 @@ def test_there_is_a_spec_for_each_method_and_seed(bench: Bench) -> None:
     assert all(not spec.method.when for spec in specs)
 
 
-def test_a_setting_that_says_what_the_card_says_is_the_same_run(bench: Bench) -> None:
-    asked = replace(ASKED, root=bench.root, backbone_path=bench.backbone, limit=4)
-    (plain,) = plan(asked)
-    rate = plain.method.train.learning_rate
-    (same,) = plan(replace(asked, settings=(f"train.learning_rate={rate}",)))
-    (other,) = plan(replace(asked, settings=("train.learning_rate=0.5",)))
-    assert plain.key == same.key != other.key
-
-
-def test_a_backbone_folder_may_be_given_relative_to_the_current_one(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+def test_a_setting_or_a_place_that_says_the_same_is_the_same_run(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    lines: list[str] = []
     monkeypatch.chdir(bench.backbone.parent)
-    here = replace(ASKED, root=bench.root, backbone_path=Path("backbone"), limit=4)
-    (spec,) = plan(here)
-    assert spec.backbone_path == str(bench.backbone)
-    assert spec.key == plan(replace(here, backbone_path=bench.backbone))[0].key
-
-
-def test_other_weights_are_another_run(bench: Bench, tmp_path: Path) -> None:
+    here = replace(ASKED, root=bench.root, backbone_path=Path("backbone"), limit=4, seeds=(0, 1))
+    (plain, _) = plan(here, lines.append)
+    assert plain.backbone_path == str(bench.backbone)
+    assert len([line for line in lines if "training" in line]) == 1  # read once
     other = tmp_path / "other"
-    other.mkdir()
-    for file in bench.backbone.iterdir():
-        (other / file.name).write_bytes(file.read_bytes())
-    asked = replace(ASKED, root=bench.root, limit=4, backbone_path=bench.backbone)
-    same = plan(replace(asked, backbone_path=other))[0]
-    assert same.key == plan(asked)[0].key
+    shutil.copytree(bench.backbone, other)
+    rate = f"train.learning_rate={plain.method.train.learning_rate}"
+    assert plan(replace(here, backbone_path=other, settings=(rate,)))[0].key == plain.key
+    assert plan(replace(here, settings=("train.learning_rate=0.5",)))[0].key != plain.key
     weights = bytearray((other / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (other / "model.safetensors").write_bytes(weights)
-    assert plan(replace(asked, backbone_path=other))[0].key != same.key
+    assert plan(replace(here, backbone_path=other))[0].key != plain.key
 
 
 @pytest.mark.parametrize(
@@ -109,13 +97,6 @@ def test_a_task_with_one_edition_uses_that_one(tmp_path: Path) -> None:
     assert task_edition(find_tasks("nlvr")[1], None) == "full"
     assert task_edition(find_tasks("image-text")[1], None) == "mini"
     assert data_root(find_tasks("nlvr")[1], "full", tmp_path) == tmp_path
-
-
-def test_what_stays_out_of_a_message_is_not_prepared_twice(bench: Bench) -> None:
-    said: list[str] = []
-    asked = replace(ASKED, root=bench.root, backbone_path=bench.backbone)
-    plan(replace(asked, seeds=(0, 1, 2)), said.append)
-    assert len([line for line in said if "training" in line]) == 1
 
 
 def test_the_code_of_each_outside_technique_is_hashed_in_compositions_too(

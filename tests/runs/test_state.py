@@ -1,4 +1,4 @@
-"""How each cell of a plan stands."""
+"""How each cell of a plan stands, what made it stale, and how long the rest will take."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.runs.test_folder import created
 from tests.runs.test_spec import METHOD, SPEC, TASK
 from vlbench.cards.load import PROSE
 from vlbench.runs.folder import ENDINGS, RunFolder
@@ -19,6 +20,7 @@ from vlbench.runs.spec import NOT_IN_KEY, RunSpec
 from vlbench.runs.state import (
     CELL_STATES,
     Cell,
+    Estimate,
     Estimates,
     cells,
     counted,
@@ -26,54 +28,51 @@ from vlbench.runs.state import (
     total_seconds,
 )
 
-OLD = SPEC.model_copy(update={"method": METHOD.model_copy(update={"params": {"reduction": 4}})})
+
+def spec(**changes: Any) -> RunSpec:
+    return SPEC.model_copy(update=changes)
 
 
-def made(results: Path, spec: RunSpec = SPEC) -> RunFolder:
-    folder = RunFolder.of(results, spec)
-    folder.create(spec)
-    return folder
+def method(**changes: Any) -> RunSpec:
+    return spec(method=METHOD.model_copy(update=changes))
+
+
+OLD = method(params={"reduction": 4})
 
 
 def done(results: Path, spec: RunSpec, when: float = 1.0) -> RunFolder:
-    folder = made(results, spec)
+    folder = created(results, spec)
     folder.result.touch()
     os.utime(folder.result, (when, when))
     return folder
 
 
-def state(results: Path, spec: RunSpec = SPEC) -> Cell:
-    (cell,) = cells([spec], results)
+def state(results: Path) -> Cell:
+    (cell,) = cells([SPEC], results)
     assert cell.state in CELL_STATES
     return cell
 
 
-def test_what_is_not_there_is_missing_and_nothing_is_written(tmp_path: Path) -> None:
+def test_what_never_began_is_missing_and_nothing_is_written(tmp_path: Path) -> None:
     assert state(tmp_path / "none").state == "missing"
     assert not list(tmp_path.iterdir())
-
-
-def test_a_run_that_never_began_is_missing(tmp_path: Path) -> None:
-    made(tmp_path)
+    created(tmp_path, OLD).write_status("failed", 1, error="no")  # is no older result
+    created(tmp_path)
     assert state(tmp_path).state == "missing"
 
 
-def test_a_done_run_is_done(tmp_path: Path) -> None:
+def test_a_done_run_is_done_whatever_else_is(tmp_path: Path) -> None:
     done(tmp_path, SPEC)
     done(tmp_path, OLD)
     cell = state(tmp_path)
     assert (cell.state, cell.reason, cell.older) == ("done", "", "")
 
 
-def test_a_running_one_tells_where(tmp_path: Path) -> None:
-    folder = made(tmp_path)
+def test_a_running_one_tells_where_and_a_queued_one_its_job(tmp_path: Path) -> None:
+    folder = created(tmp_path)
     with folder.lock.acquire("GPU 3"):
         cell = state(tmp_path)
     assert (cell.state, cell.reason) == ("running", f"on {socket.gethostname()} GPU 3")
-
-
-def test_a_queued_one_tells_its_job(tmp_path: Path) -> None:
-    folder = made(tmp_path)
     folder.job_file.write_text(json.dumps({"launcher": "slurm", "job": "12_3", "attempts": 0}))
     assert (state(tmp_path).state, state(tmp_path).reason) == ("queued", "slurm 12_3")
 
@@ -85,27 +84,25 @@ def test_a_queued_one_tells_its_job(tmp_path: Path) -> None:
 def test_one_that_ended_badly_tells_the_line_of_its_error_that_says_why(
     tmp_path: Path, ending: str, error: str
 ) -> None:
-    error = error.format(ending)
-    made(tmp_path).write_status(ending, 1, error=error)
+    created(tmp_path).write_status(ending, 1, error=error.format(ending))
     done(tmp_path, OLD)
     assert (state(tmp_path).state, state(tmp_path).reason) == (ending, "what was wrong")
 
 
-def test_a_done_run_of_the_same_cell_with_another_key_makes_it_stale(tmp_path: Path) -> None:
+def test_the_newest_done_run_of_the_cell_with_another_key_makes_it_stale(tmp_path: Path) -> None:
     done(tmp_path, OLD)
+    torn = tmp_path / "runs" / "torn"
+    torn.mkdir()
+    (torn / "spec.json").write_text("{")
+    (torn / "result.parquet").touch()
     for is_planned in (False, True):
         if is_planned:
-            made(tmp_path)
+            created(tmp_path)
         cell = state(tmp_path)
         assert (cell.state, cell.older) == ("stale", OLD.key)
         assert cell.reason == "methods/mine: params.reduction 4 -> 8"
-
-
-def test_the_newest_of_several_is_compared_with(tmp_path: Path) -> None:
-    middle = OLD.model_copy(update={"data": {"gqa": "e" * 64}})
-    newest = SPEC.model_copy(update={"backbone_hash": "c" * 64})
-    for when, spec in ((3.0, newest), (1.0, OLD), (2.0, middle)):
-        done(tmp_path, spec, when)
+    done(tmp_path, spec(backbone_hash="c" * 64), 3.0)
+    done(tmp_path, spec(data={"gqa": "e" * 64}), 2.0)
     assert state(tmp_path).reason == "weights of mini-bart changed"
 
 
@@ -124,27 +121,9 @@ def test_the_newest_of_several_is_compared_with(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_run_of_another_cell_makes_nothing_stale(
-    tmp_path: Path, changes: dict[str, object]
-) -> None:
+def test_a_run_of_another_cell_makes_nothing_stale(tmp_path: Path, changes: dict[str, Any]) -> None:
     done(tmp_path, OLD.model_copy(update=changes))
     assert state(tmp_path).state == "missing"
-
-
-def test_a_run_that_is_not_done_makes_nothing_stale(tmp_path: Path) -> None:
-    made(tmp_path, OLD).write_status("failed", 1, error="no")
-    assert state(tmp_path).state == "missing"
-
-
-def test_a_spec_of_another_version_counts_and_a_torn_one_does_not(tmp_path: Path) -> None:
-    table = json.loads(OLD.to_json()) | {"key_version": 0, "dialect": "old"}
-    folder = done(tmp_path, OLD)
-    folder.spec_file.write_text(json.dumps(table))
-    torn = tmp_path / "runs" / "torn"
-    torn.mkdir()
-    (torn / "spec.json").write_text("{")
-    (torn / "result.parquet").touch()
-    assert state(tmp_path).reason.startswith("key version 0 -> 1; methods/mine: params.reduction")
 
 
 def test_states_are_counted_with_what_is_done_first() -> None:
@@ -153,62 +132,97 @@ def test_states_are_counted_with_what_is_done_first() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("old", "text"),
+    [
+        (method(params={"reduction": 4}), "methods/mine: params.reduction 4 -> 8"),
+        (method(params={"reduction": 8, "bias": True}), "methods/mine: params.bias true -> none"),
+        (method(params={}), "methods/mine: params.reduction none -> 8"),
+        (
+            method(train=METHOD.train.model_copy(update={"epochs": 7})),
+            f"methods/mine: train.epochs 7 -> {METHOD.train.epochs}",
+        ),
+        (
+            spec(tasks=(TASK.model_copy(update={"prompt": "vqa: "}),)),
+            'tasks/gqa: prompt "vqa: " -> "gpa: "',
+        ),
+        (spec(data={"gqa": "e" * 64}), "data of gqa changed"),
+        (spec(backbone_hash="c" * 64), "weights of mini-bart changed"),
+        (spec(code={"mine:Mine": "f"}), "code of mine:Mine changed"),
+        (spec(key_version=0), "key version 0 -> 1"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_in_the_key_has_words(old: RunSpec, text: str) -> None:
+    assert old.key != SPEC.key
+    assert differences(old, SPEC) == [text]
+
+
+def test_differences_are_told_together_and_what_is_not_in_the_key_is_not() -> None:
+    old = method(params={"reduction": 4}, sharing="task")
+    assert differences(old.model_copy(update={"data": {"gqa": "e" * 64}}), SPEC) == [
+        "methods/mine: params.reduction 4 -> 8",
+        'methods/mine: sharing "task" -> "all"',
+        "data of gqa changed",
+    ]
+    moved = {"root": "elsewhere", "backbone_path": "x", "device": "cuda", "features": ("f",)}
+    assert set(moved) <= set(NOT_IN_KEY) and {"title", "source"} <= PROSE
+    assert differences(spec(**moved), SPEC) == []
+    assert differences(method(title="Other", source="elsewhere"), SPEC) == []
+
+
+def test_tasks_weights_and_cards_are_told_by_their_names() -> None:
+    tasks = (TASK, TASK.model_copy(update={"name": "coco"}))
+    old = spec(tasks=tasks, data={"gqa": "d" * 64, "coco": "c" * 64})
+    assert differences(old, SPEC) == ["tasks of gqa: gqa, coco -> gqa"]
+    old, new = (spec(init="LAST.safetensors", init_hash=digit * 64) for digit in "ab")
+    assert differences(old, new) == ["weights of LAST.safetensors changed"]
+    new = spec(method_file="/home/me/mine.toml")
+    assert differences(OLD, new) == ["/home/me/mine.toml: params.reduction 4 -> 8"]
+
+
 CPU = "cpu: Some Processor"
 
 
-def earlier(results: Path, key: str, seconds: float = 100.0, **changes: Any) -> None:
+def earlier(results: Path, key: str, seconds: float = 100.0, **changes: Any) -> Path:
     """A result of two tasks, each with a row for all and one for a family."""
-    shared = {
-        "method": "mine",
-        "settings": "",
-        "suite": "gqa",
-        "backbone": "mini-bart",
-        "edition": "mini",
-        "limit": None,
-        "device": CPU,
-        "split": "test",
-        "train_seconds": seconds,
-        "peak_memory_bytes": int(seconds * 1e6),
-        **changes,
-    }
+    shared = {name: getattr(SPEC, name) for name in ("suite", "backbone", "edition", "limit")}
+    shared |= {"method": "mine", "settings": "", "device": CPU, "split": "test"}
+    shared |= {"train_seconds": seconds, "peak_memory_bytes": int(seconds * 1e6), **changes}
     rows = [
         {**shared, "task": task, "family": family, "evaluate_seconds": time}
         for task, time in (("gqa", 4.0), ("coco", 6.0))
         for family in ("", "what")
     ]
-    folder = results / "runs" / key
-    folder.mkdir(parents=True)
-    pq.write_table(pa.Table.from_pylist(rows), folder / "result.parquet")
+    file = results / "runs" / key / "result.parquet"
+    file.parent.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    return file
 
 
-def test_nothing_is_estimated_from_nothing(tmp_path: Path) -> None:
+def test_an_estimate_is_the_median_of_the_methods_runs_each_task_counted_once(
+    tmp_path: Path,
+) -> None:
     assert Estimates(tmp_path, CPU).of(SPEC) is None
-
-
-def test_training_and_the_testing_of_each_task_are_counted_once(tmp_path: Path) -> None:
-    earlier(tmp_path, "a")
-    found = Estimates(tmp_path, CPU).of(SPEC)
-    assert found is not None
-    assert (found.seconds, found.peak_memory_bytes) == (110.0, 100_000_000)
-    assert (found.runs, found.is_rough) == (1, False)
-
-
-def test_it_is_the_median_of_the_runs_of_the_method(tmp_path: Path) -> None:
-    for key, seconds in (("a", 100.0), ("b", 300.0), ("c", 110.0)):
-        earlier(tmp_path, key, seconds)
+    earlier(tmp_path, "a", 100.0)
+    assert Estimates(tmp_path, CPU).of(SPEC) == Estimate(110.0, 100_000_000, 1, False)
+    earlier(tmp_path, "b", 300.0)
+    earlier(tmp_path, "c", 110.0)
     earlier(tmp_path, "other", 1000.0, method="other")
-    found = Estimates(tmp_path, CPU).of(SPEC)
-    assert found is not None and (found.seconds, found.runs, found.is_rough) == (120.0, 3, False)
+    (damaged := tmp_path / "runs" / "d").mkdir()
+    (damaged / "result.parquet").write_bytes(b"PAR1 and no more")
+    without = earlier(tmp_path, "e", 900.0)
+    pq.write_table(pq.read_table(without).drop_columns(["device"]), without)
+    assert Estimates(tmp_path, CPU).of(SPEC) == Estimate(120.0, 110_000_000, 3, False)
 
 
 def test_other_methods_and_settings_give_a_rough_one(tmp_path: Path) -> None:
     earlier(tmp_path, "a", 100.0, method="other")
     earlier(tmp_path, "b", 200.0, settings="train.epochs=3")
-    found = Estimates(tmp_path, CPU).of(SPEC)
-    assert found is not None and (found.seconds, found.runs, found.is_rough) == (160.0, 2, True)
-    own = SPEC.model_copy(update={"settings": ("train.epochs=3",)})
-    found = Estimates(tmp_path, CPU).of(own)
-    assert found is not None and (found.seconds, found.is_rough) == (210.0, False)
+    estimates = Estimates(tmp_path, CPU)
+    assert estimates.of(SPEC) == Estimate(160.0, 150_000_000, 2, True)
+    own = spec(settings=("train.epochs=3",))
+    assert estimates.of(own) == Estimate(210.0, 200_000_000, 1, False)
 
 
 @pytest.mark.parametrize(
@@ -234,123 +248,7 @@ def test_a_device_without_a_name_is_any_of_its_kind(tmp_path: Path) -> None:
     assert Estimates(tmp_path, "cuda: ").of(SPEC) is None
 
 
-def test_a_damaged_result_is_left_out(tmp_path: Path) -> None:
-    earlier(tmp_path, "a")
-    (tmp_path / "runs" / "b").mkdir()
-    (tmp_path / "runs" / "b" / "result.parquet").write_bytes(b"PAR1 and no more")
-    found = Estimates(tmp_path, CPU).of(SPEC)
-    assert found is not None and found.runs == 1
-
-
-def test_an_older_result_without_a_column_is_left_out(tmp_path: Path) -> None:
-    earlier(tmp_path, "a")
-    file = tmp_path / "runs" / "a" / "result.parquet"
-    pq.write_table(pq.read_table(file).drop_columns(["device"]), file)
-    assert Estimates(tmp_path, CPU).of(SPEC) is None
-
-
 def test_a_plan_takes_its_share_of_the_slots_but_no_less_than_its_longest_run() -> None:
-    assert total_seconds([10.0, 10.0, 10.0], 1) == 30.0
     assert total_seconds([10.0, 10.0, 10.0, 10.0], 2) == 20.0
     assert total_seconds([30.0, 10.0], 4) == 30.0
     assert total_seconds([], 4) == 0.0
-
-
-def test_a_spec_of_another_name_is_another_method(tmp_path: Path) -> None:
-    earlier(tmp_path, "a")
-    other = SPEC.model_copy(update={"method": METHOD.model_copy(update={"name": "other"})})
-    found = Estimates(tmp_path, CPU).of(other)
-    assert found is not None and found.is_rough
-
-
-def words(old: RunSpec, new: RunSpec = SPEC, **raw: Any) -> list[str]:
-    return differences({**old.model_dump(mode="json"), **raw}, new.model_dump(mode="json"))
-
-
-def method(**changes: Any) -> RunSpec:
-    return SPEC.model_copy(update={"method": METHOD.model_copy(update=changes)})
-
-
-def test_equal_specs_differ_in_nothing() -> None:
-    assert words(SPEC) == []
-
-
-@pytest.mark.parametrize(
-    ("old", "told"),
-    [
-        (method(params={"reduction": 4}), "methods/mine: params.reduction 4 -> 8"),
-        (method(params={"reduction": 8, "bias": True}), "methods/mine: params.bias true -> none"),
-        (method(params={}), "methods/mine: params.reduction none -> 8"),
-        (
-            method(train=METHOD.train.model_copy(update={"epochs": 7})),
-            f"methods/mine: train.epochs 7 -> {METHOD.train.epochs}",
-        ),
-        (
-            SPEC.model_copy(update={"tasks": (TASK.model_copy(update={"prompt": "vqa: "}),)}),
-            'tasks/gqa: prompt "vqa: " -> "gpa: "',
-        ),
-        (SPEC.model_copy(update={"data": {"gqa": "e" * 64}}), "data of gqa changed"),
-        (SPEC.model_copy(update={"backbone_hash": "c" * 64}), "weights of mini-bart changed"),
-        (SPEC.model_copy(update={"code": {"mine:Mine": "f"}}), "code of mine:Mine changed"),
-        (SPEC.model_copy(update={"key_version": 0}), "key version 0 -> 1"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_each_thing_in_the_key_has_words(old: RunSpec, told: str) -> None:
-    assert old.key != SPEC.key
-    assert words(old) == [told]
-
-
-def test_several_are_told_together() -> None:
-    old = method(params={"reduction": 4}, sharing="task").model_copy(
-        update={"data": {"gqa": "e" * 64}}
-    )
-    assert words(old) == [
-        "methods/mine: params.reduction 4 -> 8",
-        'methods/mine: sharing "task" -> "all"',
-        "data of gqa changed",
-    ]
-
-
-def test_what_is_not_in_the_key_is_not_told() -> None:
-    moved = {"root": "elsewhere", "backbone_path": "x", "device": "cuda", "features": ("f",)}
-    assert set(moved) <= set(NOT_IN_KEY)
-    assert words(SPEC.model_copy(update=moved)) == []
-    assert {"title", "source"} <= PROSE
-    assert words(method(title="Other", source="elsewhere")) == []
-
-
-def test_keys_that_came_later_are_compared_with_what_was_before() -> None:
-    table = SPEC.model_dump(mode="json")
-    for name in ("code", "init_hash", "encoder"):
-        del table[name]
-    del table["method"]["train"]["optimiser"]
-    assert differences(table, SPEC.model_dump(mode="json")) == []
-    table["method"]["train"]["optimiser"] = "adamw"
-    told = ['methods/mine: train.optimiser "adamw" -> "authors-adamw"']
-    assert differences(table, SPEC.model_dump(mode="json")) == told
-
-
-def test_a_field_of_another_version_is_told_by_its_name() -> None:
-    assert words(SPEC, dialect="old") == ['dialect "old" -> none']
-
-
-def test_tasks_that_came_or_went_are_told_once() -> None:
-    other = TASK.model_copy(update={"name": "coco"})
-    old = SPEC.model_copy(
-        update={"tasks": (TASK, other), "data": {"gqa": "d" * 64, "coco": "c" * 64}}
-    )
-    assert words(old) == ["tasks of gqa: gqa, coco -> gqa"]
-
-
-def test_the_weights_to_start_from_are_told_by_their_file() -> None:
-    new = SPEC.model_copy(update={"init": "LAST.safetensors", "init_hash": "a" * 64})
-    old = new.model_copy(update={"init_hash": "b" * 64})
-    assert words(old, new) == ["weights of LAST.safetensors changed"]
-
-
-def test_a_card_of_the_users_own_is_told_by_its_path() -> None:
-    new = SPEC.model_copy(update={"method_file": "/home/me/mine.toml"})
-    assert words(method(params={"reduction": 4}), new) == [
-        "/home/me/mine.toml: params.reduction 4 -> 8"
-    ]

@@ -8,17 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.builders import Bench, do
+from tests.runs.builders import Bench
+from vlbench.runs.folder import RunFolder
+from vlbench.runs.spec import RunSpec
 from vlbench.verify.verify import Verified, Verifier
 
 Verify = Callable[[Path], Verified]
-
-
-@pytest.fixture(scope="session")
-def _done(_bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VLBENCH_CACHE", str(_bench.root.parent / "cache"))
-        return do(_bench.spec(), tmp_path_factory.mktemp("done")).path
 
 
 @pytest.fixture(scope="session")
@@ -27,12 +22,22 @@ def _verifier() -> Verifier:
 
 
 @pytest.fixture
-def run(bench: Bench, _done: Path, tmp_path: Path) -> Path:
+def run(bench: Bench, finished: tuple[RunSpec, RunFolder], tmp_path: Path) -> Path:
     """The folder of a run that is done, to be changed."""
-    return Path(shutil.copytree(_done, tmp_path / "results" / "runs" / _done.name))
+    path = finished[1].path
+    return Path(shutil.copytree(path, tmp_path / "results" / "runs" / path.name))
 
 
 @pytest.fixture
 def verify(bench: Bench, _verifier: Verifier) -> Verify:
     """Verifies a folder; data and model are those of the run that is done."""
     return _verifier.verify
+
+
+@pytest.fixture
+def own_cards(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the cards, which are looked for there."""
+    for kind in ("methods", "tasks"):
+        shutil.copytree(project / kind, tmp_path / kind)
+    monkeypatch.setattr("vlbench.cards.files.card_folder", lambda kind: tmp_path / kind)
+    return tmp_path

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vlbench.runs.launchers import Resources
     from vlbench.runs.plan import Selection
     from vlbench.training.train import MaxBatch
-    from vlbench.verify import choosing
+    from vlbench.verify import inputs
 
 PREFIX = "VLBENCH"
 NOT_OPTIONS = {
@@ -217,9 +217,9 @@ class DoneOptions:
     edition: FilterEditions = None
     seeds: Seeds = None
 
-    def filters(self) -> choosing.Filters:
+    def filters(self) -> inputs.Filters:
         """The options as `choose` takes them."""
-        from vlbench.verify.choosing import Filters
+        from vlbench.verify.inputs import Filters
 
         return Filters(
             methods=self.method or (),

@@ -23,7 +23,7 @@ from vlbench.cli.output import (
 from vlbench.errors import DataError, RunFailed
 
 if TYPE_CHECKING:
-    from vlbench.verify.findings import Fault
+    from vlbench.verify.inputs import Fault
     from vlbench.verify.verify import Verified, Verifier
 
 COLUMNS = ("run", "key", "file", "row", "column", "stored", "recomputed", "why")
@@ -48,7 +48,7 @@ def verify(
     Cards and data are compared too. Each cell that does not hold is listed, and the exit code is 1;
     what cannot be checked is counted, with the reason.
     """
-    from vlbench.verify.choosing import choose
+    from vlbench.verify.inputs import choose
     from vlbench.verify.verify import Verifier
 
     results = folder or options.results
@@ -74,7 +74,7 @@ def verify(
 def _note_left_out(results: Path, chosen: int) -> None:
     """Name runs that are not done: one that lost its result looks like one."""
     from vlbench.runs.folder import run_folders
-    from vlbench.verify.choosing import is_done
+    from vlbench.verify.inputs import is_done
 
     folders = run_folders(results, [])
     waiting = [folder.name for folder in folders if not is_done(folder)]
@@ -153,7 +153,7 @@ def export(
     the same runs give the same bytes.
     """
     from vlbench.verify.archive import machine_paths, pack
-    from vlbench.verify.choosing import choose
+    from vlbench.verify.inputs import choose
 
     faults: list[DataError] = []
     chosen = choose(options.results, runs or (), options.filters(), faults)
@@ -205,7 +205,7 @@ def seal_runs(results: Results = Path("results"), json: Json = False) -> None:
     verify first, and seal only what you trust.
     """
     from vlbench.runs.sums import seal
-    from vlbench.verify.choosing import done_runs
+    from vlbench.verify.inputs import done_runs
 
     faults: list[DataError] = []
     _print_outcomes("seal", {run.name: seal(run) for run in done_runs(results, faults)}, json)

@@ -1,4 +1,4 @@
-"""What happens at steps and epochs of training: curve, checkpoints, validation, status."""
+"""Callbacks of training: curve, checkpoints, validation, status."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vlbench.errors import RunFailed, UsageError, is_out_of_memory
 from vlbench.files import append_line, flush, parse_object, require_writable, write_atomically
 from vlbench.runs.result import peak_memory_bytes, score
-from vlbench.runs.run import Run
 from vlbench.training.train import Step
+
+if TYPE_CHECKING:
+    from vlbench.runs.execute import Run
 
 CURVE_STEPS = 10
 """The training curve has a point in every so many steps, and the last."""
@@ -24,6 +26,10 @@ CHECKPOINT_SHARE = 20
 """Between checkpoints at least so many times what the last one took: they cost 5 % at most."""
 SCORERS_SECONDS = 15.0
 """Time before the last step at which the test's scorers start: METEOR reads its tables for ten."""
+
+
+SHOWN = ("total", "epoch", "loss", "examples_per_second", "seconds_left")
+"""What `status.json` tells of a step."""
 
 
 class Callbacks:
@@ -39,30 +45,26 @@ class Callbacks:
 
     def resume(self) -> bool:
         """Load the newest checkpoint that is whole and fits, where there is one."""
-        run, checkpoints = self.run, self.run.folder.checkpoints
-        is_loaded = False
-        while not is_loaded:
-            newest = checkpoints.newest(run.progress.say) if run.ranks.is_main else None
+        run, say, checkpoints = self.run, self.run.progress.say, self.run.folder.checkpoints
+        while True:
+            newest = checkpoints.newest(say) if run.ranks.is_main else None
             if not run.ranks.from_main(newest is not None):
                 break
-            newest = newest or checkpoints.newest(run.progress.say)
+            newest = newest or checkpoints.newest(say)
             assert newest is not None
             error = self._load(*newest)
-            is_loaded = not any(run.ranks.gather(error is not None))
-            if not is_loaded:
-                if run.ranks.is_main:
-                    reason = error or RunFailed("another process of the run cannot load it")
-                    checkpoints.set_aside(newest[1], reason, run.progress.say)
-                run.prepare()  # a part of it may have been taken over
-        if is_loaded:
-            run.progress.say(
-                f"going on from the checkpoint after step {run.trainer.steps_done:,} "
-                f"of {run.trainer.total_steps:,}"
-            )
-            self._saved = run.trainer.steps_done
+            if not any(run.ranks.gather(error is not None)):
+                self._saved = run.trainer.steps_done
+                total = run.trainer.total_steps
+                say(f"going on from the checkpoint after step {self._saved:,} of {total:,}")
+                break
+            if run.ranks.is_main:
+                reason = error or RunFailed("another process of the run cannot load it")
+                checkpoints.set_aside(newest[1], reason, say)
+            run.prepare()  # a part of it may have been taken over
         if run.ranks.is_main:
             self._truncate()
-        return is_loaded
+        return self._saved >= 0
 
     def _load(self, state: dict[str, Any], file: Path) -> Exception | None:
         """Load a checkpoint; return what is wrong with one that does not fit."""
@@ -80,7 +82,7 @@ class Callbacks:
         run = self.run
         if self._saved < run.trainer.total_steps and run.folder.answers.exists():
             require_writable(run.folder.answers)
-            shutil.rmtree(run.folder.answers)  # those of weights that are made again
+            shutil.rmtree(run.folder.answers)
         kept = read_curve(run.folder.curve, run.trainer.steps_done, run.trainer.epochs_done)
         write_atomically(run.folder.curve, "".join(json.dumps(line) + "\n" for line in kept))
 
@@ -94,15 +96,8 @@ class Callbacks:
             line = {"step": step.number, "epoch": step.epoch, "task": step.task}
             line |= {"loss": step.loss, "learning_rate": step.learning_rate}
             append_line(run.folder.curve, line)
-        run.tell(
-            "training",
-            step=step.number,
-            total=step.total,
-            epoch=step.epoch,
-            loss=step.loss,
-            examples_per_second=step.examples_per_second,
-            seconds_left=step.seconds_left,
-        )
+        details = {name: getattr(step, name) for name in SHOWN}
+        run.write_progress("training", step=step.number, **details)
         if step.seconds_left < SCORERS_SECONDS:
             run.start_scorers()
         if run.stop.reason or time.monotonic() >= self._due:
@@ -119,7 +114,8 @@ class Callbacks:
             run.stop.check()
         scores: dict[str, float] = {}
         for task in run.tasks:
-            run.tell("validating", step=run.trainer.steps_done, total=run.trainer.total_steps)
+            steps, total = run.trainer.steps_done, run.trainer.total_steps
+            run.write_progress("validating", step=steps, total=total)
             given = run.answers(task, task.val)
             if run.ranks.is_main:
                 main = task.card.main_metric
@@ -151,15 +147,12 @@ class Callbacks:
 def checkpoint_seconds() -> float:
     """Seconds between checkpoints within an epoch; 0: after every step."""
     text = os.environ.get("VLBENCH_CHECKPOINT_SECONDS", "")
-    try:
-        seconds = float(text or CHECKPOINT_SECONDS)
-    except ValueError:
-        seconds = -1.0
-    if not seconds >= 0:
-        raise UsageError(
-            f"VLBENCH_CHECKPOINT_SECONDS={text}: should be a number of seconds, 0 or more."
-        )
-    return seconds
+    with suppress(ValueError):
+        if (seconds := float(text or CHECKPOINT_SECONDS)) >= 0:
+            return seconds
+    raise UsageError(
+        f"VLBENCH_CHECKPOINT_SECONDS={text}: should be a number of seconds, 0 or more."
+    )
 
 
 def read_curve(file: Path, steps: int, epochs: int) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -12,9 +11,10 @@ from typing import Any
 
 from vlbench.errors import is_out_of_memory
 from vlbench.files import require_writable, write_atomically
+from vlbench.runs.sums import hash_of
 
 KEPT = 2
-"""The newest may be damaged by what the disk does; the one before it is there then."""
+"""Where the disk damages the newest, the one before it counts."""
 NAME = re.compile(r"step-(\d{9})-([0-9a-f]{16})\.pt")
 
 
@@ -26,23 +26,23 @@ class Checkpoints:
 
     def files(self) -> list[Path]:
         """The newest first."""
-        return sorted(
-            (file for file in self.folder.glob("step-*.pt") if NAME.fullmatch(file.name)),
-            key=lambda file: file.name,
-            reverse=True,
-        )
+        files = (file for file in self.folder.glob("step-*.pt") if NAME.fullmatch(file.name))
+        return sorted(files, key=lambda file: file.name, reverse=True)
 
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
-        """Keep a training state; older ones go."""
+        """Write a training state and remove all but the one before it."""
         import torch
 
         def write(path: Path) -> Path:
             try:
-                with path.open("wb") as file:  # of what it opens itself torch hides the errors
+                with path.open("wb") as file:  # torch hides errors of files that it opens itself
                     torch.save(state, file)
             except RuntimeError as error:
-                raise _disk_error(error) from None
-            return self.folder / f"step-{step:09d}-{_hash(path)}.pt"
+                cause: BaseException | None = error
+                while cause is not None and not isinstance(cause, OSError):
+                    cause = cause.__context__
+                raise cause or error from None
+            return self.folder / f"step-{step:09d}-{hash_of(path)[:16]}.pt"
 
         self.folder.mkdir(parents=True, exist_ok=True)
         file = write_atomically(self.folder / "step", write)
@@ -51,20 +51,17 @@ class Checkpoints:
         return file
 
     def newest(self, say: Callable[[str], None]) -> tuple[dict[str, Any], Path] | None:
-        """The newest state that is whole, and its file.
+        """Return the newest whole state and its file.
 
-        Damaged ones are told and removed; whole ones that torch refuses are told and set aside.
+        Damaged ones are removed, and whole ones that torch refuses set aside; `say` tells which.
         """
         import torch
 
         for file in self.files():
-            match = NAME.fullmatch(file.name)
-            assert match is not None
             try:
-                if _hash(file) == match[2]:
-                    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-                    return state, file
-            except Exception as error:  # whatever torch meets in a file
+                if hash_of(file).startswith(file.name[15:31]):
+                    return torch.load(file, map_location="cpu", weights_only=True), file
+            except Exception as error:  # torch and the disk raise anything
                 if is_out_of_memory(error):
                     raise
                 self.set_aside(file, error, say)
@@ -76,7 +73,7 @@ class Checkpoints:
         return None
 
     def set_aside(self, file: Path, error: Exception, say: Callable[[str], None]) -> None:
-        """Give a checkpoint that cannot be used another name, under which nobody looks for it."""
+        """Rename a checkpoint that cannot be used, so that no attempt reads it again."""
         aside = file.with_name(f"{file.name}.refused")
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         say(f"{file}: cannot be used: {reason}: it is now {aside.name}, going on without it")
@@ -84,21 +81,7 @@ class Checkpoints:
         file.rename(aside)
 
     def remove(self) -> None:
-        """What a finished run no longer needs."""
+        """Remove the folder, which a finished run no longer needs."""
         if self.folder.exists():
             require_writable(self.folder)
             shutil.rmtree(self.folder)
-
-
-def _disk_error(error: BaseException) -> BaseException:
-    """The system's own error, where torch has put one of its own around it."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, OSError):
-        cause = cause.__context__
-    return cause or error
-
-
-def _hash(path: Path) -> str:
-    """16 hex digits of the file's sha256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

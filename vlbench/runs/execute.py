@@ -3,36 +3,58 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
 from safetensors.torch import load_file
 
+from vlbench.backbones import backbone_row, build_tokenizer
+from vlbench.backbones.weights import first_tokens
+from vlbench.checkpoints.weights import load_weights
+from vlbench.data.batches import TaskData
+from vlbench.data.example import Example
+from vlbench.data.fingerprint import file_hash
 from vlbench.data.prepare import PreparedTask
 from vlbench.data.submissions import load_format
-from vlbench.errors import DataError, RunFailed
+from vlbench.errors import DataError, MissingError, RunFailed
 from vlbench.files import read_object, write_atomically
+from vlbench.metrics import load_metric, require_metric, started_ahead
+from vlbench.process import collect_as_usual
 from vlbench.runs.callbacks import Callbacks
 from vlbench.runs.folder import RunFolder
+from vlbench.runs.plan import Inputs, adapted, read_inputs
 from vlbench.runs.ranks import joined
 from vlbench.runs.result import (
-    Rows,
-    code_version,
-    device_name,
+    Value,
     majority_scored,
     peak_memory_bytes,
+    provenance,
     score,
     values,
-    versions,
     write_adapter,
     write_predictions,
+    write_result,
 )
-from vlbench.runs.run import Run
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.stopping import Stop
 from vlbench.runs.watch import Progress
-from vlbench.techniques.adapt import AdaptedModel, frozen_checksum, load_trained_state
+from vlbench.techniques.adapt import (
+    AdaptedModel,
+    check_reached,
+    frozen_checksum,
+    load_trained_state,
+)
+from vlbench.tensors import listed, not_finite
+from vlbench.text import now
+from vlbench.training.distributed import Ranks
+from vlbench.training.predict import answers
+from vlbench.training.train import MicroBatches, Trainer
 
 
 def execute(
@@ -44,9 +66,119 @@ def execute(
     where: str = "",
     processes: int = 1,
 ) -> None:
-    """Do the run, in so many processes."""
+    """Do the run in so many processes, of which this one is the main one."""
     with joined(folder.path, processes, spec.device):
         train_and_test(Run(spec, folder, attempt, progress, stop, where))
+
+
+class Run:
+    """A run in one of its processes: spec, folder, tasks, model, trainer."""
+
+    tasks: list[PreparedTask]
+    model: AdaptedModel
+    trainer: Trainer
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        folder: RunFolder,
+        attempt: int,
+        progress: Progress,
+        stop: Stop | None = None,
+        where: str = "",
+    ) -> None:
+        self.spec = spec
+        self.folder = folder
+        self.attempt = attempt
+        self.progress = progress
+        self.stop = stop or Stop()
+        self.scorers = ExitStack()
+        """Scorers of the test that were started ahead; whoever does the run closes them."""
+        self._has_scorers = False
+        self._status = {"where": where, "began_at": now()}
+        if spec.device != "cpu" and not torch.cuda.is_available():
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
+            raise MissingError(
+                f"This run was planned for a GPU, and torch {torch.__version__} sees none here "
+                f"(CUDA_VISIBLE_DEVICES: {visible}). Start the command with --devices cpu."
+            )
+        torch.set_num_threads(backbone_row(spec.backbone).threads or torch.get_num_threads())
+        self.accelerator = Accelerator(
+            cpu=spec.device == "cpu",
+            mixed_precision="bf16" if spec.method.train.precision == "bf16" else "no",
+        )
+        self.ranks = Ranks.of(self.accelerator)
+        path = Path(spec.backbone_path) if spec.backbone_path else None
+        self.tokenizer = build_tokenizer(spec.backbone, path)
+
+    def prepare(self) -> None:
+        """Read the data, build the model and its trainer; nothing is trained yet."""
+        self.write_progress("preparing")
+        spec = self.spec
+        for card in spec.tasks:
+            require_metric(card.metric)  # before hours of training, not after
+            load_metric(card.metric)
+            if card.splits[spec.edition].submission:
+                load_format(card.submission)
+            first_tokens(self.tokenizer, card.choices)
+        with self.ranks.main_first():  # it fills the cache
+            inputs = self._read_inputs()
+        self.tasks = inputs.tasks
+        set_seed(spec.seed)
+        self.model = adapted(spec, inputs.features)
+        config = self.model.backbone.config
+        self.positions = getattr(config, "max_position_embeddings", None)
+        check_reached(self.model, spec.task_names, spec.method.shown)
+        self.load_init()
+        if bad := not_finite(dict(self.model.named_parameters())):
+            source = spec.init or spec.backbone_path or spec.backbone
+            raise DataError(f"{source}: {listed(bad)} holds NaN or infinity before any step.")
+        train = [self.data(task, task.train) for task in self.tasks]
+        parts = MicroBatches(spec.max_batch, self.progress.say)
+        self._at_once = MicroBatches("auto" if spec.max_batch else None, self.progress.say)
+        self.trainer = Trainer(
+            self.model, train, spec.method.train, spec.seed, self.accelerator, self.ranks, parts
+        )
+        collect_as_usual()
+
+    def _read_inputs(self) -> Inputs:
+        """Read the spec's data; DataError where they changed since the run was planned."""
+        spec, again = self.spec, "changed since the run was planned: start the same command again."
+        if spec.init_hash and file_hash(Path(spec.init)) != spec.init_hash:
+            raise DataError(f"{spec.init} {again}")
+        inputs = read_inputs(spec)
+        for name, fingerprint in inputs.fingerprints.items():
+            if fingerprint != spec.data[name]:
+                raise DataError(f"The data of '{name}' in {inputs.root} {again}")
+        return inputs
+
+    def load_init(self) -> None:
+        """Load the weights that the run starts from, where its spec names any."""
+        spec = self.spec
+        if spec.init_hash:
+            load_weights(Path(spec.init), self.model, f"{spec.method.name} on {spec.backbone}")
+
+    def data(self, task: PreparedTask, examples: Sequence[Example]) -> TaskData:
+        """Batches of these examples of a task."""
+        train = self.spec.method.train
+        return TaskData(task.card, examples, task.store, self.tokenizer, train, self.positions)
+
+    def answers(self, task: PreparedTask, examples: Sequence[Example]) -> dict[str, str]:
+        """Example id -> the model's answer; the processes of the run share the work."""
+        data = self.data(task, examples)
+        return answers(self.model, data, self.accelerator.device, self.ranks, self._at_once)
+
+    def write_progress(self, phase: str, **details: object) -> None:
+        """Write how far the run is into its folder."""
+        if self.ranks.is_main:
+            self.folder.write_progress(self.attempt, **self._status, phase=phase, **details)
+
+    def start_scorers(self) -> None:
+        """Start the scorers of the test, once; they get ready beside other work."""
+        if self.ranks.is_main and not self._has_scorers:
+            self._has_scorers = True
+            metrics = [card.metric for card in self.spec.tasks]
+            self.scorers.enter_context(started_ahead(metrics))
 
 
 def train_and_test(run: Run) -> None:
@@ -72,28 +204,26 @@ def train_and_test(run: Run) -> None:
 
 def test(run: Run, peak_bytes: int) -> None:
     """Answer and score every test split; the result is written last."""
-    trainer, device = run.trainer, device_name(run.accelerator.device)
-    rows = Rows(
-        run.spec,
-        run.attempt,
-        run.model,
-        adapter_bytes=run.folder.adapter.stat().st_size if run.ranks.is_main else 0,
-        train_seconds=trainer.seconds,
-        examples_per_second=trainer.examples / trainer.seconds,
-        device=f"{run.ranks.count} x {device}" if run.ranks.count > 1 else device,
-        code_version=code_version(),
-        versions=versions(),
-    )
+    trainer, device, parts = run.trainer, run.accelerator.device, []
+    shared = provenance(device, run.ranks.count)
     run.start_scorers()
     for task in run.tasks:
         given, seconds = _answered(run, task)
         if run.ranks.is_main:
-            _score(run, task, given, seconds, rows)
+            started = time.perf_counter()
+            scores = _score(run, task, given)
+            parts.append((task.card, seconds + time.perf_counter() - started, scores))
         if task.submission:
             _submit(run, task)
     if run.ranks.is_main:
-        peak = max(peak_bytes, peak_memory_bytes(run.accelerator.device))
-        rows.write(run.folder.result, peak_memory_bytes=peak)
+        shared |= {
+            "attempt": run.attempt,
+            "adapter_bytes": run.folder.adapter.stat().st_size,
+            "train_seconds": trainer.seconds,
+            "examples_per_second": trainer.examples / trainer.seconds,
+            "peak_memory_bytes": max(peak_bytes, peak_memory_bytes(device)),
+        }
+        write_result(run.folder.result, run.spec, run.model, parts, shared)
 
 
 def _answered(run: Run, task: PreparedTask) -> tuple[dict[str, str], float]:
@@ -101,11 +231,20 @@ def _answered(run: Run, task: PreparedTask) -> tuple[dict[str, str], float]:
     name, steps = task.card.name, run.trainer.total_steps
     file = run.folder.answers / f"{name}.json"
     run.progress.say(f"testing {name} on {len(task.test):,} examples")
-    run.tell("testing", step=steps, total=steps)
-    kept: dict[str, Any] = run.ranks.from_main(_kept(run, task, file) if run.ranks.is_main else {})
+    run.write_progress("testing", step=steps, total=steps)
+    kept: tuple[dict[str, str], float] | None = None
+    if run.ranks.is_main and file.is_file():
+        try:
+            table = read_object(file)
+            if absent := {example.id for example in task.test} - set(table["answers"]):
+                raise DataError(f"{len(absent):,} examples are missing")
+            kept = table["answers"], float(table["seconds"])
+        except (DataError, KeyError, TypeError, ValueError) as error:
+            run.progress.say(f"{file}: cannot be used, answering again: {error}")
+    kept = run.ranks.from_main(kept)
     if kept:
         run.progress.say(f"{name}: answered in an earlier attempt")
-        return kept["answers"], kept["seconds"]
+        return kept
     started = time.perf_counter()
     given = run.answers(task, task.test)
     seconds = time.perf_counter() - started
@@ -115,32 +254,14 @@ def _answered(run: Run, task: PreparedTask) -> tuple[dict[str, str], float]:
     return given, seconds
 
 
-def _kept(run: Run, task: PreparedTask, file: Path) -> dict[str, Any]:
-    """The answers of an earlier attempt, where there are any that can be used."""
-    if not file.is_file():
-        return {}
-    try:
-        kept = read_object(file)
-        if {example.id for example in task.test} <= set(kept["answers"]):
-            return {**kept, "seconds": float(kept["seconds"])}
-        reason = "examples are missing"
-    except (DataError, KeyError, TypeError, ValueError) as error:
-        reason = str(error)
-    run.progress.say(f"{file}: cannot be used, answering again: {reason}")
-    return {}
-
-
-def _score(run: Run, task: PreparedTask, given: dict[str, str], seconds: float, rows: Rows) -> None:
-    card, started = task.card, time.perf_counter()
+def _score(run: Run, task: PreparedTask, given: dict[str, str]) -> list[Value]:
+    """Score the answers of the test split and write them down as predictions."""
+    card = task.card
     scored = score(card, task.test, given)
-    seconds += time.perf_counter() - started
     for name in scored.undefined.keys() & scored.metrics.keys():
         run.progress.say(f"{card.name}.{name}: {scored.undefined[name]}")
-    majority = majority_scored(card, task.train, task.test)
     write_predictions(run.folder.predictions / f"{card.name}.parquet", task.test, given, scored)
-    rows.add(
-        card.name, card.main_metric, "test", seconds, values(card, task.test, scored, majority)
-    )
+    return values(card, task.test, scored, majority_scored(card, task.train, task.test))
 
 
 def _submit(run: Run, task: PreparedTask) -> None:

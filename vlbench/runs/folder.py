@@ -6,7 +6,6 @@ import json
 import os
 import re
 import socket
-import stat
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -21,8 +20,8 @@ from vlbench.files import (
     remove_leftovers,
     write_atomically,
 )
+from vlbench.lock import Lock
 from vlbench.runs.checkpoints import Checkpoints
-from vlbench.runs.lock import Lock
 from vlbench.runs.spec import RunSpec
 from vlbench.text import now, results_option
 
@@ -33,7 +32,7 @@ AS_IF_ABSENT = (
     "Only this file is left out, as if it were not there: remove it, or do the run again."
 )
 STATUS_SECONDS = 1.0
-"""A running worker says how far it is at most this often."""
+"""A running worker writes its progress at most this often."""
 MOST = 20
 """So many runs are listed where several are meant."""
 
@@ -57,11 +56,11 @@ class RunFolder:
         self.predictions = path / "predictions"
         self.submissions = path / "submissions"
         self.result = path / "result.parquet"
-        self._told_at = -STATUS_SECONDS
+        self._status_at = -STATUS_SECONDS
 
     @classmethod
     def of(cls, results: Path, spec: RunSpec) -> RunFolder:
-        """The folder a spec's run has."""
+        """The folder of a spec's run."""
         return cls(results / "runs" / spec.key)
 
     @classmethod
@@ -70,19 +69,19 @@ class RunFolder:
         folders = [cls(path) for path in run_folders(results, faults)]
         return [folder for folder in folders if os.path.lexists(folder.spec_file)]
 
-    @property
-    def is_done(self) -> bool:
-        """Whether the run has its result; it is written last."""
-        return os.path.isfile(self.result)
-
     def create(self, spec: RunSpec) -> None:
-        """Make the folder with its spec; where data or weights have moved, it says where to."""
+        """Write the spec, again where data or weights have moved."""
         if os.path.isfile(self.spec_file) and RunSpec.read(self.spec_file) == spec:
             return
         try:
             write_atomically(self.spec_file, spec.to_json())
         except OSError as error:
             raise RunFailed(f"{self.path}: cannot be written: {error.strerror}") from None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run has its result, which is written last."""
+        return os.path.isfile(self.result)
 
     @property
     def state(self) -> str:
@@ -97,73 +96,62 @@ class RunFolder:
         return "stopped" if status == "running" else status
 
     def status(self) -> dict[str, Any]:
-        """What `status.json` says; empty where there is none that can be read."""
-        with suppress(DataError):
-            return read_object(self.status_file)
-        return {}
+        """What `status.json` says; empty where it cannot be read."""
+        return _object(self.status_file)
 
     def job(self) -> dict[str, Any]:
         """The cluster's job for the run: launcher, job, submitted_at, attempts before it."""
-        with suppress(DataError):
-            return read_object(self.job_file)
-        return {}
+        return _object(self.job_file)
 
-    def faults(self) -> dict[Path, DataError]:
-        """What is wrong with the files that say how the run stands: they count as not there."""
-        faults = {}
+    def faults(self) -> list[DataError]:
+        """Unreadable files among those that say how the run stands; they count as absent."""
+        faults = []
         for file in (self.status_file, self.job_file, self.lock.holder_file):
             try:
-                read_object(file)
+                if os.path.lexists(file):
+                    read_object(file)
             except DataError as error:
-                faults[file] = DataError(f"{error}. {AS_IF_ABSENT}")
+                faults.append(DataError(f"{error}. {AS_IF_ABSENT}"))
         file = self.attempts_file
-        if not self.record() and not (os.path.isfile(file) and os.path.getsize(file) == 0):
-            faults[file] = DataError(f"{file}: no line of it can be read. {AS_IF_ABSENT}")
-        return {file: fault for file, fault in faults.items() if os.path.lexists(file)}
+        is_empty = os.path.isfile(file) and os.path.getsize(file) == 0
+        if os.path.lexists(file) and not is_empty and not self.record():
+            faults.append(DataError(f"{file}: no line of it can be read. {AS_IF_ABSENT}"))
+        return faults
 
     def all_faults(self) -> list[DataError]:
-        """What is wrong with the folder, its small files, and its spec where there is one."""
-        faults = list(self.faults().values())
-        if closed := _closed(self.path):
-            faults.append(closed)
-        if os.path.lexists(self.spec_file):
-            try:
+        """What is wrong with the folder, its small files and its spec."""
+        faults = [*self.faults(), *_closed(self.path)]
+        try:
+            if os.path.lexists(self.spec_file):
                 RunSpec.read(self.spec_file)
-            except DataError as error:
-                faults.append(error)
+        except DataError as error:
+            faults.append(error)
         return faults
 
     def write_status(self, status: str, attempt: int, **details: Any) -> None:
-        """Say how the run stands, with the time and the process that says it."""
-        table = {
-            "schema": "vlbench.status/1",
-            "status": status,
-            "attempt": attempt,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "updated_at": now(),
-            **details,
-        }
+        """Write how the run stands, with the time and this process."""
+        table = {"schema": "vlbench.status/1", "status": status, "attempt": attempt}
+        table |= {"host": socket.gethostname(), "pid": os.getpid(), "updated_at": now(), **details}
         write_atomically(self.status_file, json.dumps(table, indent=2) + "\n", is_flushed=False)
 
-    def tell_status(self, attempt: int, **details: Any) -> None:
-        """Say how far a running worker is, unless that was said a moment ago."""
-        if time.monotonic() - self._told_at >= STATUS_SECONDS:
+    def write_progress(self, attempt: int, **details: Any) -> None:
+        """Write how far a running worker is, unless that was written a moment ago."""
+        if time.monotonic() - self._status_at >= STATUS_SECONDS:
             self.write_status("running", attempt, **details)
-            self._told_at = time.monotonic()
-
-    def attempts(self) -> int:
-        """How many attempts began."""
-        return sum(line.get("event") == "began" for line in self.record())
+            self._status_at = time.monotonic()
 
     def record(self) -> list[dict[str, Any]]:
-        """The lines about attempts that can be read: attempt, event, at, host, pid and more."""
+        """The readable lines about attempts: attempt, event, at, host, pid and more."""
         lines = []
         with suppress(OSError, ValueError):
             for text in read_small(self.attempts_file).splitlines():
-                with suppress(ValueError):  # a torn one says nothing
+                with suppress(ValueError):  # torn
                     lines.append(parse_object(text))
         return lines
+
+    def attempts(self) -> int:
+        """Number of attempts that began."""
+        return sum(line.get("event") == "began" for line in self.record())
 
     @property
     def is_attempt_open(self) -> bool:
@@ -173,9 +161,8 @@ class RunFolder:
     def note_attempt(self, attempt: int, event: str, where: str = "", error: str = "") -> None:
         """Append to the record of attempts: began, done, or how it ended."""
         line = {"attempt": attempt, "event": event, "at": now(), "host": socket.gethostname()}
-        append_line(
-            self.attempts_file, {**line, "pid": os.getpid(), "where": where, "error": error}
-        )
+        line |= {"pid": os.getpid(), "where": where, "error": error}
+        append_line(self.attempts_file, line)
 
     def ask_cancel(self) -> None:
         """Have whoever does the run, or is about to, leave it."""
@@ -187,7 +174,7 @@ class RunFolder:
 
     @property
     def is_cancel_asked(self) -> bool:
-        """Whether somebody wants the run to end."""
+        """Whether the run is to end."""
         return os.path.exists(self.cancel_file)
 
     @property
@@ -196,22 +183,24 @@ class RunFolder:
 
         Results that are kept without their attempts, as committed ones, are left as they are.
         """
-        is_told = self._is_done_noted and self.status().get("status") == "done"
+        is_told = self.status().get("status") == "done" and not self.is_attempt_open
         return not self.attempts() or (is_told and not self.checkpoints.folder.exists())
 
-    @property
-    def _is_done_noted(self) -> bool:
-        return any(line.get("event") == "done" for line in self.record())
-
     def settle(self) -> None:
-        """Finish what a run that has its result was killed in, for whoever holds it."""
+        """Finish what a run that has its result was killed in; for whoever holds its lock."""
         attempt = self.attempts()
-        if not self._is_done_noted:
+        if self.is_attempt_open:
             self.note_attempt(attempt, "done")
         if self.status().get("status") != "done":
             self.write_status("done", attempt)
         self.checkpoints.remove()
         remove_leftovers(self.path)
+
+
+def _object(file: Path) -> dict[str, Any]:
+    with suppress(DataError):
+        return read_object(file)
+    return {}
 
 
 def run_folders(results: Path, faults: list[DataError] | None = None) -> list[Path]:
@@ -221,51 +210,53 @@ def run_folders(results: Path, faults: list[DataError] | None = None) -> list[Pa
     """
     runs = results / "runs"
     try:
-        names = sorted(name for name in os.listdir(runs) if not name.startswith("."))
+        paths = sorted(runs / name for name in os.listdir(runs) if not name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise DataError(f"{runs}: cannot be read: {error.strerror}.") from None
-    folders = []
-    for path in (runs / name for name in names):
-        if fault := _closed(path):
-            if faults is None:
-                raise fault
-            faults.append(fault)
-        elif path.is_dir():
-            folders.append(path)
+    closed = {path: fault for path in paths for fault in _closed(path)}
+    if faults is None and closed:
+        raise next(iter(closed.values()))
+    if faults is not None:
+        faults += closed.values()
+    return [path for path in paths if path not in closed and path.is_dir()]
+
+
+def _closed(path: Path) -> list[DataError]:
+    """Why a run's folder cannot be looked into, if so."""
+    try:
+        os.stat(path / ".")
+        os.scandir(path).close()
+    except NotADirectoryError:
+        return []
+    except OSError as error:
+        if os.path.lexists(path):
+            text = f"{path}: cannot be read: {error.strerror}. Its owner can make it readable "
+            return [DataError(f"{text}(chmod -R a+rX), or it can be moved out of the results.")]
+    return []
+
+
+def _some_runs(results: Path, faults: list[DataError]) -> list[RunFolder]:
+    """As `RunFolder.all`; NothingToReport where there is none."""
+    folders = RunFolder.all(results, faults)
+    if not folders and not faults:
+        raise NothingToReport(f"{results}: no runs here (looked for runs/*/spec.json).")
     return folders
 
 
-def _closed(path: Path) -> DataError | None:
-    """Why a run's folder cannot be looked into, if so."""
-    try:
-        if stat.S_ISDIR(path.stat().st_mode):
-            os.stat(path / ".")
-            os.scandir(path).close()
-    except OSError as error:
-        if os.path.lexists(path):
-            return DataError(
-                f"{path}: cannot be read: {error.strerror}. Its owner can make it readable "
-                "(chmod -R a+rX), or it can be moved out of the results."
-            )
-    return None
-
-
 def list_runs(results: Path) -> tuple[list[dict[str, Any]], list[DataError]]:
-    """Every run of a results folder with its state, and what is wrong with unreadable specs."""
+    """Metadata and state of every run of a results folder, and the faults of unreadable ones."""
     items: list[dict[str, Any]] = []
     faults: list[DataError] = []
-    for folder in RunFolder.all(results, faults):
+    for folder in _some_runs(results, faults):
         try:
             spec = RunSpec.read(folder.spec_file)
         except DataError as error:
             faults.append(error)
             continue
-        faults += folder.faults().values()
+        faults += folder.faults()
         items.append({**spec.facts, "status": folder.state})
-    if not items and not faults:
-        raise NothingToReport(f"{results}: no runs here (looked for runs/*/spec.json).")
     order = ("suite", "backbone", "edition", "scope", "method", "settings", "seed", "key")
     return sorted(items, key=lambda item: [item[name] for name in order]), faults
 
@@ -273,20 +264,18 @@ def list_runs(results: Path) -> tuple[list[dict[str, Any]], list[DataError]]:
 def find_run(results: Path, text: str) -> RunFolder:
     """The one run whose key begins so, or whose name has all these words: `compacter seed 0`."""
     faults: list[DataError] = []
-    folders = RunFolder.all(results, faults)
-    if not folders and not faults:
-        raise NothingToReport(f"{results}: no runs here (looked for runs/*/spec.json).")
+    folders = _some_runs(results, faults)
     matches = [folder for folder in folders if folder.path.name.startswith(text)]
     if not matches:
-        wanted = _words(text)
-        matches = [folder for folder in folders if wanted <= _words(name_of(folder))]
+        words = _words(text)
+        matches = [folder for folder in folders if words <= _words(name_of(folder))]
     if not matches or not text.strip():
-        left_out = "".join(f"\nLeft out: {fault}" for fault in faults)
-        raise UsageError(
+        lines = [
             f"No run '{text}' in {results}: a run is named by the begin of its key or by words "
-            f"such as 'compacter seed 0'. See them: vlbench list runs{results_option(results)}"
-            f"{left_out}"
-        )
+            f"such as 'compacter seed 0'. See them: vlbench list runs{results_option(results)}",
+            *(f"Left out: {fault}" for fault in faults),
+        ]
+        raise UsageError("\n".join(lines))
     if len(matches) > 1:
         lines = [f"  {folder.path.name}  {name_of(folder)}" for folder in matches[:MOST]]
         more = [f"  and {len(matches) - MOST} more"] if len(matches) > MOST else []
@@ -295,7 +284,7 @@ def find_run(results: Path, text: str) -> RunFolder:
 
 
 def name_of(folder: RunFolder) -> str:
-    """The run's name; nothing where its spec cannot be read, as `list runs` tells."""
+    """The run's name; empty where its spec cannot be read."""
     with suppress(DataError):
         return RunSpec.read(folder.spec_file).name
     return ""

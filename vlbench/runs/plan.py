@@ -34,7 +34,7 @@ NO_ROOT = Path(".")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What the user asks for, as `vlbench run` takes it."""
+    """Selectors of runs, as the options of `vlbench run` give them."""
 
     methods: tuple[str, ...]
     tasks: str
@@ -55,18 +55,22 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a run reads: where its data lie, its tasks, and the visual features it is given."""
+    """What a run reads: where its data lie, its tasks, and the features of its backbone."""
 
     root: Path
     tasks: list[PreparedTask]
     features: Features
 
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Task -> data fingerprint."""
+        return {task.card.name: task.fingerprint for task in self.tasks}
+
 
 def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
-    """One spec for each method and seed, checked: cards, widths, data, features, Java."""
+    """Return a spec for each method and seed, checked: cards, widths, data, features, Java."""
     suite, cards = find_tasks(selection.tasks)
     edition = task_edition(cards, selection.edition)
-    weights = _resolved(selection.backbone_path)
     visual = cards[0].visual
     own = backbone_row(selection.backbone)  # an unknown name before a card's overrides for it
     methods = [
@@ -76,41 +80,9 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
     for task in cards:
         require_metric(task.metric)
         load_metric(task.metric)
-    names = [task.name for task in cards]
-
-    def adapted(method: MethodCard, features: Features | None = None) -> AdaptedModel:
-        """The adapted model without weights, for its shapes."""
-        backbone = build_backbone(
-            selection.backbone, weights, meta=True, visual=visual, features=features
-        )
-        return adapt(backbone, method, names)
-
-    for _, method in methods:
-        model = adapted(method)
-        check_reached(model, names, method.shown)
-        if selection.checkpoint_activations:
-            model.checkpoint_activations()
-    weights_hash = weights_hash_of(selection.backbone, weights, visual)
+    weights, init, root = map(_resolved, (selection.backbone_path, selection.init, selection.root))
     is_own = selection.encoder in (None, "", own.features[visual].encoder)
-    encoder = "" if is_own else str(selection.encoder)
-    folders = tuple(path.expanduser().resolve() for path in selection.features)
-    inputs = read_inputs(
-        cards,
-        edition,
-        selection.root,
-        selection.backbone,
-        encoder,
-        folders,
-        selection.limit,
-        selection.device if torch.cuda.is_available() else "cpu",  # a login node has no GPU
-        say,
-    )
-    init = _resolved(selection.init)
-    if init is not None:
-        for _, method in methods:
-            model = adapted(method, inputs.features)
-            check_weights(init, model, f"{method.name} on {selection.backbone}")
-    return [
+    specs = [
         RunSpec(
             method=method,
             method_file=str(card.folder.resolve() / f"{card.name}.toml") if card.folder else "",
@@ -119,43 +91,74 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
             tasks=tuple(cards),
             backbone=selection.backbone,
             backbone_path=str(weights or ""),
-            backbone_hash=weights_hash,
+            backbone_hash="",
             init=str(init or ""),
-            init_hash=file_hash(init) if init else "",
             edition=edition,
-            root=str(inputs.root) if selection.root else "",
-            encoder=encoder,
-            features=tuple(map(str, folders)),
-            data={task.card.name: task.fingerprint for task in inputs.tasks},
-            code=outside_code(method, cards),
-            seed=seed,
+            root=str(root or ""),
+            encoder="" if is_own else str(selection.encoder),
+            features=tuple(str(path.expanduser().resolve()) for path in selection.features),
+            data={},
+            seed=0,
             limit=selection.limit,
             device=selection.device,
             max_batch=selection.max_batch,
             checkpoint_activations=selection.checkpoint_activations,
         )
         for card, method in methods
+    ]
+    for spec in specs:
+        check_reached(adapted(spec, meta=True), spec.task_names, spec.method.shown)
+    hashes = {"backbone_hash": weights_hash_of(selection.backbone, weights, visual)}
+    # a login node has no GPU
+    inputs = read_inputs(specs[0], say, selection.device if torch.cuda.is_available() else "cpu")
+    if init is not None:
+        for spec in specs:
+            model = adapted(spec, inputs.features, meta=True)
+            check_weights(init, model, f"{spec.method.name} on {spec.backbone}")
+        hashes["init_hash"] = file_hash(init)
+    return [
+        spec.model_copy(
+            update={
+                **hashes,
+                "data": inputs.fingerprints,
+                "code": outside_code(spec.method, cards),
+                "seed": seed,
+            }
+        )
+        for spec in specs
         for seed in selection.seeds
     ]
 
 
-def read_inputs(
-    cards: Sequence[TaskCard],
-    edition: Edition,
-    root: Path | None,
-    backbone: str,
-    encoder: str,
-    folders: tuple[Path, ...],
-    limit: int | None,
-    device: str = "cpu",
-    say: Say = lambda _: None,
-) -> Inputs:
-    """Find and read the data and features of a run; `encoder` is empty for the backbone's own."""
-    visual = cards[0].visual
-    path = data_root(cards, edition, root, say)
-    wanted = wanted_features(backbone, visual, encoder, folders, device)
-    tasks = prepare(cards, edition, path, limit, wanted, say)
-    return Inputs(path, tasks, features_read(backbone, visual, encoder, tasks))
+def adapted(spec: RunSpec, features: Features | None = None, meta: bool = False) -> AdaptedModel:
+    """Build the run's backbone with its technique; `meta`: for its shapes, without weights."""
+    backbone = build_backbone(
+        spec.backbone,
+        Path(spec.backbone_path) if spec.backbone_path else None,
+        meta=meta,
+        visual=spec.tasks[0].visual,
+        features=features,
+    )
+    model = adapt(backbone, spec.method, spec.task_names)
+    if spec.checkpoint_activations:
+        model.checkpoint_activations()
+    return model
+
+
+def read_inputs(spec: RunSpec, say: Say = lambda _: None, device: str | None = None) -> Inputs:
+    """Find and read the data and features of a run; encoders run on `device`."""
+    visual = spec.tasks[0].visual
+    root = data_root(spec.tasks, spec.edition, Path(spec.root) if spec.root else None, say)
+    folders = tuple(map(Path, spec.features))
+    features = wanted_features(spec.backbone, visual, spec.encoder, folders, device or spec.device)
+    tasks = prepare(spec.tasks, spec.edition, root, spec.limit, features, say)
+    widths = {task.card.name: task.store.width for task in tasks}
+    if len(set(widths.values())) > 1:
+        text = ", ".join(f"{task} {width}" for task, width in widths.items())
+        raise DataError(f"The features of tasks that train together differ in width: {text}.")
+    own = backbone_row(spec.backbone).features[visual]
+    encoded = own.of(spec.encoder, tasks[0].store.width) if spec.encoder else own
+    return Inputs(root, tasks, encoded)
 
 
 def _resolved(path: Path | None) -> Path | None:
@@ -163,7 +166,7 @@ def _resolved(path: Path | None) -> Path | None:
 
 
 def task_edition(cards: Sequence[TaskCard], edition: str | None) -> Edition:
-    """The edition asked for; else mini, or the only one that all tasks have."""
+    """Return this edition where all tasks have it; of None mini, or the only one they share."""
     shared = [name for name in cards[0].editions if all(name in card.splits for card in cards)]
     if edition is not None:
         for card in cards:
@@ -175,15 +178,14 @@ def task_edition(cards: Sequence[TaskCard], edition: str | None) -> Edition:
         return "mini"
     if len(shared) == 1:
         return shared[0]
-    raise UsageError(
-        f"Tasks {', '.join(c.name for c in cards)} share no edition: name fewer tasks."
-    )
+    names = ", ".join(card.name for card in cards)
+    raise UsageError(f"Tasks {names} share no edition: name fewer tasks.")
 
 
 def data_root(
     cards: Sequence[TaskCard], edition: str, root: Path | None, say: Say = lambda _: None
 ) -> Path:
-    """The folder that holds the data; the mini edition is made on its first use.
+    """Return the folder that holds the data; the mini edition is made on its first use.
 
     Datasets that come as a Python package need none.
     """
@@ -193,32 +195,15 @@ def data_root(
         return mini_root(
             cards[0].visual, lambda what: say(f"making the mini edition, first use: {what}")
         )
-    readers = [load_reader(card.reader, NO_ROOT) for card in cards]
-    if all(reader.is_packaged for reader in readers):
+    if all(load_reader(card.reader, NO_ROOT).is_packaged for card in cards):
         return NO_ROOT
     raise UsageError(f"--edition {edition} reads the official files: --root says where they lie.")
 
 
-def features_read(
-    backbone: str, visual: Visual, encoder: str, tasks: Sequence[PreparedTask]
-) -> Features:
-    """The features a backbone reads: its own, or those of `encoder` with the width in the store."""
-    own = backbone_row(backbone).features[visual]
-    widths = {task.card.name: task.store.width for task in tasks}
-    if len(set(widths.values())) > 1:
-        text = ", ".join(f"{task} {width}" for task, width in widths.items())
-        raise DataError(f"The features of tasks that train together differ in width: {text}.")
-    return own.of(encoder, tasks[0].store.width) if encoder else own
-
-
 def wanted_features(
-    backbone: str,
-    visual: Visual,
-    encoder: str,
-    folders: tuple[Path, ...],
-    device: str = "cpu",
+    backbone: str, visual: Visual, encoder: str, folders: tuple[Path, ...], device: str = "cpu"
 ) -> Wanted:
-    """The features to look for, of the backbone's own encoder or of another one."""
+    """Return the features to look for, of `encoder` or, where it is empty, the backbone's own."""
     own = backbone_row(backbone).features[visual]
     name = encoder or own.encoder
     if name not in ENCODERS and ":" not in name and not folders:
@@ -236,7 +221,7 @@ def wanted_features(
 
 
 def outside_code(method: MethodCard, tasks: Sequence[TaskCard]) -> dict[str, str]:
-    """The code that cards name by `module:name`, imported by now, with its file's hash."""
+    """Hash the files of the code that cards name by `module:name`, imported by now."""
     named = {*parts_of(method.technique), *(t.reader for t in tasks), *(t.metric for t in tasks)}
     files = {
         name: getattr(sys.modules.get(name.partition(":")[0]), "__file__", None)
@@ -247,6 +232,6 @@ def outside_code(method: MethodCard, tasks: Sequence[TaskCard]) -> dict[str, str
 
 
 def weights_hash_of(backbone: str, path: Path | None, visual: Visual) -> str:
-    """sha256 over the backbone's files."""
+    """Return the sha256 over the backbone's files."""
     files = weights_files(backbone, path, visual)
     return hashlib.sha256("".join(file_hash(file) for file in files).encode()).hexdigest()

@@ -10,11 +10,10 @@ import resource
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,12 +36,9 @@ NO_MAJORITY = ("captions", "value-captions")
 """Metrics of free text, which has no most frequent answer."""
 REFERENCE_KEYS = ("answers", "answer", "label", "captions")
 """Keys of official records for the reference answers."""
-EXTRAS = ("peft",)
-"""Libraries that compute in some runs only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(NamedTuple):
     """One row of a result: a metric over all examples, or over one family of questions."""
 
     metric: str
@@ -58,7 +54,7 @@ def score(
     answers: Mapping[str, str],
     validation: bool = False,
 ) -> Scored:
-    """The official metric; `validation` leaves out what takes longest.
+    """Score by the official metric; `validation` leaves out what takes longest.
 
     UsageError where it gives NaN or infinity, as a metric of the user's own may.
     """
@@ -109,7 +105,7 @@ def majority_scored(
 def write_predictions(
     file: Path, examples: Sequence[Example], answers: Mapping[str, str], scored: Scored
 ) -> None:
-    """One row per example: id, family, text, prediction, references (JSON), score."""
+    """Write one row per example: id, family, text, prediction, references (JSON), score."""
     table = pa.table(
         {
             "id": [e.id for e in examples],
@@ -132,68 +128,57 @@ def references(example: Example) -> str:
 
 
 def _parquet(table: pa.Table) -> bytes:
-    """The contents of a Parquet file with the table."""
     content = io.BytesIO()
     pq.write_table(table, content, compression="zstd", compression_level=15)
     return content.getvalue()
 
 
-def write_adapter(file: Path, model: AdaptedModel, spec: RunSpec) -> int:
-    """Write the trained tensors only, with the card they belong to; return the bytes."""
-    belongs_to = {
-        "method": spec.method.model_dump(mode="json"),
-        "backbone": spec.backbone,
-        "suite": spec.suite,
-        "key": spec.key,
-    }
-    metadata = {"vlbench": json.dumps(belongs_to, sort_keys=True)}  # more keys have no fixed order
+def adapter_metadata(spec: RunSpec) -> dict[str, Any]:
+    """What a file of trained tensors belongs to."""
+    method = spec.method.model_dump(mode="json")
+    return {"method": method, "backbone": spec.backbone, "suite": spec.suite, "key": spec.key}
+
+
+def write_adapter(file: Path, model: AdaptedModel, spec: RunSpec) -> None:
+    """Write the trained tensors only, with the card they belong to."""
+    # one key of metadata, as several have no fixed order
+    metadata = {"vlbench": json.dumps(adapter_metadata(spec), sort_keys=True)}
     tensors = {name: tensor.cpu() for name, tensor in trained_state(model).items()}
     write_atomically(file, save(tensors, metadata))
-    return file.stat().st_size
 
 
-class Rows:
-    """The rows of a run's `result.parquet`; `shared` stands in all of them."""
+def write_result(
+    file: Path,
+    spec: RunSpec,
+    model: AdaptedModel,
+    parts: Iterable[tuple[TaskCard, float, Sequence[Value]]],
+    shared: Mapping[str, Any],
+) -> None:
+    """Write the checksums of all files of the run, then the table that makes it done.
 
-    def __init__(self, spec: RunSpec, attempt: int, model: AdaptedModel, **shared: Any) -> None:
-        self._spec = spec
-        self._rows: list[dict[str, Any]] = []
-        self._shared = {
-            **spec.cells,
-            "status": "done",
-            **count_cells(count(model)),
-            "attempt": attempt,
-            "created_at": now(),
-            **shared,
+    `parts`: each task with the seconds of its test and its values; `shared` stands in all rows.
+    """
+    same = {**spec.cells, "status": "done", **count_cells(count(model)), **shared}
+    rows = [
+        {
+            **same,
+            "task": card.name,
+            "split": "test",
+            "metric": f"{card.name}.{value.metric}",
+            "main": value.metric == card.main_metric,
+            "family": value.family,
+            "value": value.value,
+            "majority": value.majority,
+            "n_examples": value.n,
+            "evaluate_seconds": seconds,
+            "data_fingerprint": spec.data[card.name],
         }
-
-    def add(
-        self, task: str, main: str, split: str, seconds: float, values: Sequence[Value]
-    ) -> None:
-        """Add the values of one task and split."""
-        for value in values:
-            self._rows.append(
-                {
-                    **self._shared,
-                    "task": task,
-                    "split": split,
-                    "metric": f"{task}.{value.metric}",
-                    "main": value.metric == main,
-                    "family": value.family,
-                    "value": value.value,
-                    "majority": value.majority,
-                    "n_examples": value.n,
-                    "evaluate_seconds": seconds,
-                    "data_fingerprint": self._spec.data[task],
-                }
-            )
-
-    def write(self, file: Path, **measured: Any) -> None:
-        """Write the checksums of all files, then the table with what was measured at the end."""
-        rows = [{**row, **measured} for row in self._rows]
-        content = _parquet(pa.Table.from_pylist(rows, schema=result_schema()))
-        write_sums(file.parent, {file.name: content})
-        write_atomically(file, content)
+        for card, seconds, scores in parts
+        for value in scores
+    ]
+    content = _parquet(pa.Table.from_pylist(rows, schema=result_schema()))
+    write_sums(file.parent, {file.name: content})
+    write_atomically(file, content)
 
 
 def count_cells(counts: Counts) -> dict[str, Any]:
@@ -206,32 +191,40 @@ def count_cells(counts: Counts) -> dict[str, Any]:
     }
 
 
+def provenance(device: torch.device, processes: int) -> dict[str, Any]:
+    """The columns about the code and the device."""
+    name = device_name(device)
+    return {
+        "device": f"{processes} x {name}" if processes > 1 else name,
+        "code_version": code_version(),
+        "versions": versions(),
+        "created_at": now(),
+    }
+
+
 def code_version() -> str:
     """vlbench's version, with the commit and a dirty mark where it runs from a checkout."""
     checkout = Path(__file__).resolve().parents[2]
     if not (checkout / ".git").exists():
         return __version__
-    git = ["git", "-C", str(checkout)]
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(checkout), *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+        return done.stdout.strip()
+
     try:
-        commit, changes = (
-            subprocess.run(
-                [*git, *words], capture_output=True, text=True, check=True, timeout=30
-            ).stdout.strip()
-            for words in (
-                ("rev-parse", "--short=12", "HEAD"),
-                ("status", "--porcelain", "--", "vlbench"),
-            )
-        )
+        commit = git("rev-parse", "--short=12", "HEAD")
+        is_dirty = git("status", "--porcelain", "--", "vlbench")
     except (OSError, subprocess.SubprocessError):
         return __version__
-    return f"{__version__} {commit}{'+dirty' if changes else ''}"
+    return f"{__version__} {commit}{'+dirty' if is_dirty else ''}"
 
 
 def versions() -> str:
     """Versions of the libraries that compute, as JSON, with the number of threads."""
-    computing = ("torch", "transformers", "accelerate", "numpy")
-    used = [name for name in EXTRAS if name in sys.modules]
-    libraries = {name: version(name) for name in (*computing, *used)}
+    used = ["torch", "transformers", "accelerate", "numpy", *(["peft"] * ("peft" in sys.modules))]
+    libraries = {name: version(name) for name in used}
     threads = torch.get_num_threads()
     return json.dumps({"python": platform.python_version(), **libraries, "threads": threads})
 

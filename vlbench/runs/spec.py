@@ -17,9 +17,8 @@ from vlbench.files import parse_object, read_small
 
 KEY_VERSION = 1
 """Raise it when equal specs no longer mean equal results; old keys then no longer match."""
-
+SCHEMA = "vlbench.spec/1"
 REMEDY = "Move the folder out of the results, and start the run again."
-
 NOT_IN_KEY = {
     "root": "where the data lies; what they are is in `data`",
     "features": "where features lie; what they are is in `data`",
@@ -32,6 +31,8 @@ NOT_IN_KEY = {
     "checkpoint_activations": "the same numbers, computed twice",
 }
 """What is left out of the key, and why; everything else is in it."""
+OPTIONAL = ("code", "init_hash", "encoder")
+"""Fields in the key only where they say something."""
 
 
 class RunSpec(BaseModel):
@@ -77,52 +78,9 @@ class RunSpec(BaseModel):
         return "complete" if self.limit is None else "smoke"
 
     @property
-    def name(self) -> str:
-        """The run in words, for messages."""
-        parts = [self.method.name, *self.overrides, self.suite, self.backbone]
-        start = [f"from {Path(self.init).name}"] if self.init else []
-        return ", ".join([*parts, f"seed {self.seed}", *start])
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What lists of runs say of it."""
-        return {
-            "key": self.key,
-            "method": self.method.name,
-            "settings": list(self.settings),
-            "init": self.origin,
-            "suite": self.suite,
-            "backbone": self.backbone,
-            "edition": self.edition,
-            "scope": self.scope,
-            "seed": self.seed,
-        }
-
-    @property
-    def cells(self) -> dict[str, Any]:
-        """What all rows of the run's result say of it."""
-        train = self.method.train
-        return {
-            "key": self.key,
-            "method": self.method.name,
-            "title": self.method.title,
-            "technique": self.method.technique,
-            "sharing": self.method.sharing,
-            "settings": ",".join(self.overrides),
-            "init": self.origin,
-            "suite": self.suite,
-            "backbone": self.backbone,
-            "backbone_hash": self.backbone_hash,
-            "edition": self.edition,
-            "scope": self.scope,
-            "limit": self.limit,
-            "seed": self.seed,
-            "learning_rate": train.learning_rate,
-            "epochs": train.epochs,
-            "batch_size": train.batch_size,
-            "precision": train.precision,
-            "card_hash": card_hash(self.method, *self.tasks),
-        }
+    def task_names(self) -> list[str]:
+        """Names of the tasks, in the order that mixes their batches."""
+        return [task.name for task in self.tasks]
 
     @property
     def overrides(self) -> list[str]:
@@ -130,9 +88,37 @@ class RunSpec(BaseModel):
         return [*self.settings, *([f"encoder={self.encoder}"] if self.encoder else [])]
 
     @property
-    def origin(self) -> str:
-        """What the run starts from as results say it: 12 hex digits and the file's name."""
-        return f"{self.init_hash[:12]} {Path(self.init).name}" if self.init_hash else ""
+    def name(self) -> str:
+        """The run in words, for messages."""
+        start = [f"from {Path(self.init).name}"] if self.init else []
+        words = [self.method.name, *self.overrides, self.suite, self.backbone]
+        return ", ".join([*words, f"seed {self.seed}", *start])
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Metadata that identify the run in lists."""
+        names = ("suite", "backbone", "edition", "scope", "seed")
+        return {
+            "key": self.key,
+            "method": self.method.name,
+            "settings": list(self.settings),
+            "init": f"{self.init_hash[:12]} {Path(self.init).name}" if self.init_hash else "",
+            **{name: getattr(self, name) for name in names},
+        }
+
+    @property
+    def cells(self) -> dict[str, Any]:
+        """Columns that are the same in all rows of the run's result."""
+        method, names = self.method, ("learning_rate", "epochs", "batch_size", "precision")
+        return {
+            **self.facts,
+            **{name: getattr(method, name) for name in ("title", "technique", "sharing")},
+            **{name: getattr(method.train, name) for name in names},
+            "settings": ",".join(self.overrides),
+            "backbone_hash": self.backbone_hash,
+            "limit": self.limit,
+            "card_hash": card_hash(method, *self.tasks),
+        }
 
     @property
     def key(self) -> str:
@@ -140,20 +126,18 @@ class RunSpec(BaseModel):
         table = self.model_dump(mode="json", exclude=set(NOT_IN_KEY))
         table["method"] = hashed(self.method)
         table["tasks"] = [hashed(task) for task in self.tasks]
-        for later in ("code", "init_hash", "encoder"):
-            if not table[later]:  # so keys are what they were before there was such a thing
-                del table[later]
+        table = {name: value for name, value in table.items() if value or name not in OPTIONAL}
         text = json.dumps(table, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
-        """As `spec.json` holds it."""
-        table = {"schema": "vlbench.spec/1", "key": self.key, **self.model_dump(mode="json")}
+        """The text of `spec.json`."""
+        table = {"schema": SCHEMA, "key": self.key, **self.model_dump(mode="json")}
         return json.dumps(table, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> RunSpec:
-        """The spec of a run folder, with outside code still found beside its card."""
+        """Read the spec of a run folder; outside code is still looked for beside its card."""
         spec, key = cls.parse(path)
         if spec.key != key:
             raise DataError(
@@ -163,11 +147,12 @@ class RunSpec(BaseModel):
 
     @classmethod
     def parse(cls, path: Path) -> tuple[RunSpec, str]:
-        """The spec in a file, and the key that stands there; whether they fit is not asked."""
+        """Read a spec and the key beside it; whether they fit is not checked."""
         try:
             table = parse_object(read_small(path))
             key = table.pop("key")
-            table.pop("schema")
+            if table.pop("schema") != SCHEMA:
+                raise ValueError(f"its schema is not {SCHEMA}")
             spec = cls.model_validate(table)
             spec.to_json()
         except (OSError, ValueError, KeyError, RecursionError) as error:

@@ -4,39 +4,31 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from math import isfinite
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from vlbench.cards.load import LATER, PROSE
+from vlbench.cards.load import PROSE
+from vlbench.cards.schema import MethodCard, TaskCard
 from vlbench.columns import MOST_ROWS
 from vlbench.config import leaves
 from vlbench.errors import DataError
-from vlbench.files import read_object
 from vlbench.runs.folder import STATES, RunFolder
-from vlbench.runs.spec import NOT_IN_KEY, RunSpec
+from vlbench.runs.spec import RunSpec
 
-Table = Mapping[str, Any]
 CELL_STATES = ("missing", "stale", *STATES[1:])
 SAME = ("suite", "backbone", "edition", "limit", "seed", "encoder", "init")
 """What two runs of one cell have in common, beside the method's name and the settings."""
 OTHER_RULES = "its key was made by other rules"
-BEFORE = {".".join(path): value for path, value in LATER.items()}
-"""What a card without the key stands for."""
-EMPTY: tuple[object, ...] = (None, "", [], {})
-EXPLAINED = {
-    *("schema", "key", "key_version", "method", "tasks", "data", "code"),
-    *("backbone_hash", "init_hash"),
-}
-"""Keys of a spec whose differences have words of their own."""
+DATA = ("suite", "backbone", "edition", "limit")
 MEASURED = (
-    *("method", "settings", "suite", "backbone", "edition", "limit", "device"),
-    *("task", "split", "train_seconds", "evaluate_seconds", "peak_memory_bytes"),
+    *(*DATA, "method", "settings", "device", "task", "split"),
+    *("train_seconds", "evaluate_seconds", "peak_memory_bytes"),
 )
 """The columns of a result that estimates are made from."""
 
@@ -57,8 +49,8 @@ class Cell:
 
 def cells(specs: Sequence[RunSpec], results: Path) -> list[Cell]:
     """Each run of the plan with its state; reads the results folder, writes nothing."""
-    older = Older(results)
-    return [_cell(spec, RunFolder.of(results, spec), older) for spec in specs]
+    done = cache(lambda: _done(results))  # only where a run is planned
+    return [_cell(spec, RunFolder.of(results, spec), done) for spec in specs]
 
 
 def counted(states: Sequence[str]) -> str:
@@ -69,124 +61,85 @@ def counted(states: Sequence[str]) -> str:
     return ", ".join(f"{counts[name]} {name}" for name in names)
 
 
-def place(folder: RunFolder) -> str:
+def host_and_device(folder: RunFolder) -> str:
     """The host and device that a run is done on."""
     holder = folder.lock.holder() or folder.status()
     return " ".join(str(holder.get(name) or "") for name in ("host", "where")).strip()
 
 
-def short_error(status: Table) -> str:
+def short_error(status: Mapping[str, Any]) -> str:
     """The line that says what ended an attempt: the first, of a traceback the last; or empty."""
     lines = str(status.get("error") or "").strip().splitlines() or [""]
     line = lines[-1] if lines[0].startswith("Traceback") else lines[0]
     return line.removeprefix(f"{status.get('status')}: ")
 
 
-class Older:
-    """The done runs of a results folder by their cell; they are read when first needed."""
-
-    def __init__(self, results: Path) -> None:
-        self._results = results
-
-    def find(self, spec: RunSpec) -> tuple[str, str] | None:
-        """The key of the newest done run of the spec's cell, and how its spec differs."""
-        new = spec.model_dump(mode="json")
-        runs = self._by_cell.get(_cell_of(new), [])
-        if not runs:
-            return None
-        _, key, old = max(runs, key=lambda run: run[:2])
-        return key, "; ".join(differences(old, new)) or OTHER_RULES
-
-    @cached_property
-    def _by_cell(self) -> dict[tuple[Any, ...], list[tuple[float, str, dict[str, Any]]]]:
-        """Cell -> when each run was done, its key and its spec."""
-        runs: dict[tuple[Any, ...], list[tuple[float, str, dict[str, Any]]]] = {}
-        for folder in RunFolder.all(self._results, []):
-            # not RunSpec.read: a spec of an earlier version counts too; `list runs` tells faults
-            with suppress(OSError, DataError, KeyError, TypeError):
-                done_at = folder.result.stat().st_mtime
-                table = read_object(folder.spec_file)
-                runs.setdefault(_cell_of(table), []).append((done_at, table["key"], table))
-        return runs
+def _done(results: Path) -> dict[tuple[Any, ...], tuple[float, str, RunSpec]]:
+    """Cell -> when its newest done run was done, the run's key and its spec."""
+    runs: dict[tuple[Any, ...], tuple[float, str, RunSpec]] = {}
+    for folder in RunFolder.all(results, []):
+        with suppress(OSError, DataError):  # `list runs` names what cannot be read
+            done_at = folder.result.stat().st_mtime
+            spec, key = RunSpec.parse(folder.spec_file)
+            run, cell = (done_at, str(key), spec), _cell_of(spec)
+            runs[cell] = max(runs.get(cell, run), run, key=lambda run: run[:2])
+    return runs
 
 
-def _cell(spec: RunSpec, folder: RunFolder, older: Older) -> Cell:
+def _cell(spec: RunSpec, folder: RunFolder, done: Callable[[], dict[Any, Any]]) -> Cell:
     state = folder.state
     if state == "running":
-        return Cell(spec, folder, state, f"on {place(folder)}")
+        return Cell(spec, folder, state, f"on {host_and_device(folder)}")
     if state == "queued":
         job = folder.job()
         return Cell(spec, folder, state, f"{job.get('launcher', '')} {job.get('job', '')}".strip())
     if state != "planned":
         return Cell(spec, folder, state, "" if state == "done" else short_error(folder.status()))
-    stale = older.find(spec)
-    if stale is None:
+    if _cell_of(spec) not in done():
         return Cell(spec, folder, "missing")
-    key, reason = stale
+    _, key, old = done()[_cell_of(spec)]
+    reason = "; ".join(differences(old, spec)) or OTHER_RULES
     return Cell(spec, folder, "stale", reason, key)
 
 
-def _cell_of(table: Table) -> tuple[Any, ...]:
-    settings = tuple(sorted(table["settings"]))
-    return (table["method"]["name"], settings, *(table.get(name, "") for name in SAME))
+def _cell_of(spec: RunSpec) -> tuple[Any, ...]:
+    same = (getattr(spec, name) for name in SAME)
+    return (spec.method.name, tuple(sorted(spec.settings)), *same)
 
 
-def differences(old: Table, new: Table) -> list[str]:
-    """What of two `spec.json` makes their keys differ; the older may be of an earlier version."""
-    name = new["method"]["name"]
-    tasks = [{task["name"]: task for task in spec["tasks"]} for spec in (old, new)]
-    return [
-        *_change("key version", old.get("key_version"), new["key_version"]),
-        *_card(new.get("method_file") or f"methods/{name}", old["method"], new["method"]),
-        *_tasks(new["suite"], *tasks),
-        *(f"data of {task} changed" for task in _changed(old, new, "data")),
-        *(
-            f"weights of {what} changed"
-            for key, what in (("backbone_hash", new["backbone"]), ("init_hash", new.get("init")))
-            if (old.get(key) or "") != (new.get(key) or "")
-        ),
-        *(f"code of {named} changed" for named in _changed(old, new, "code")),
-        *(
-            text
-            for key in sorted((old.keys() | new.keys()) - EXPLAINED - set(NOT_IN_KEY))
-            for text in _change(key, old.get(key), new.get(key))
-        ),
-    ]
-
-
-def _tasks(suite: str, before: Table, after: Table) -> Iterator[str]:
+def differences(old: RunSpec, new: RunSpec) -> list[str]:
+    """What makes the keys of two specs of one cell differ, in words."""
+    before, after = ({task.name: task for task in spec.tasks} for spec in (old, new))
+    both = [name for name in after if name in before]
+    lines = [*_change("key version", old.key_version, new.key_version)]
+    lines += _card(new.method_file or f"methods/{new.method.name}", old.method, new.method)
     if list(before) != list(after):
-        yield f"tasks of {suite}: {', '.join(before)} -> {', '.join(after)}"
-    for name, card in after.items():
-        if name in before:
-            yield from _card(f"tasks/{name}", before[name], card)
+        lines.append(f"tasks of {new.suite}: {', '.join(before)} -> {', '.join(after)}")
+    for name in both:
+        lines += _card(f"tasks/{name}", before[name], after[name])
+    lines += [
+        f"data of {name} changed" for name in both if old.data.get(name) != new.data.get(name)
+    ]
+    lines += [f"weights of {new.backbone} changed"] * (old.backbone_hash != new.backbone_hash)
+    lines += [f"weights of {new.init} changed"] * (old.init_hash != new.init_hash)
+    code = sorted({name for name, _ in old.code.items() ^ new.code.items()})
+    return [*lines, *(f"code of {name} changed" for name in code)]
 
 
-def _card(shown: str, old: Table, new: Table) -> Iterator[str]:
+def _card(card_file: str, old: MethodCard | TaskCard, new: MethodCard | TaskCard) -> Iterator[str]:
     """`methods/compacter: params.reduction 8 -> 16`; a card's prose is left out."""
     before, after = (
-        dict(leaves({key: value for key, value in table.items() if key not in PROSE}))
-        for table in (old, new)
+        dict(leaves(card.model_dump(mode="json", exclude=PROSE))) for card in (old, new)
     )
     for key in sorted(before.keys() | after.keys()):
-        values = [table.get(key, BEFORE.get(key)) for table in (before, after)]
-        yield from (f"{shown}: {text}" for text in _change(key, *values))
-
-
-def _changed(old: Table, new: Table, key: str) -> list[str]:
-    """The names in the table `key` whose values differ; of `data`, those that both have."""
-    before, after = old.get(key) or {}, new.get(key) or {}
-    names = before.keys() | after.keys()
-    if key == "data":  # tasks that came or went are told as tasks
-        names = before.keys() & after.keys()
-    return sorted(name for name in names if before.get(name) != after.get(name))
+        yield from _change(f"{card_file}: {key}", before.get(key), after.get(key))
 
 
 def _change(name: str, old: object, new: object) -> Iterator[str]:
-    """`name old -> new`, where they differ; an empty value counts as none."""
-    if old != new and (old not in EMPTY or new not in EMPTY):
+    """`name old -> new`, where they differ."""
+    if old != new:
         before, after = (
-            "none" if value in EMPTY else json.dumps(value, ensure_ascii=False)
+            "none" if value in (None, "", [], {}) else json.dumps(value, ensure_ascii=False)
             for value in (old, new)
         )
         yield f"{name} {before} -> {after}"
@@ -208,20 +161,19 @@ class Estimates:
     """Estimates for one device; one without a name, `cuda: `, is any of its kind."""
 
     def __init__(self, results: Path, device: str) -> None:
-        self._runs: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-        for file in results.glob("runs/*/result.parquet"):
-            run = _measured(file)
-            if run is None:
-                continue
-            name = run["device"]
-            if name.startswith(device) if device.endswith(": ") else name == device:
-                data = (run["suite"], run["backbone"], run["edition"], run["limit"])
-                self._runs.setdefault(data, []).append(run)
+        runs = [run for file in results.glob("runs/*/result.parquet") if (run := _measured(file))]
+        self._runs = [
+            run
+            for run in runs
+            if run["device"] == device
+            or (device.endswith(": ") and run["device"].startswith(device))
+        ]
 
     def of(self, spec: RunSpec) -> Estimate | None:
         """Median of runs of the same method and settings; else, roughly, of all on the data."""
-        runs = self._runs.get((spec.suite, spec.backbone, spec.edition, spec.limit), [])
-        own = (spec.method.name, ",".join(spec.overrides))
+        cells = spec.cells
+        runs = [run for run in self._runs if all(run[name] == cells[name] for name in DATA)]
+        own = (spec.method.name, cells["settings"])
         same = [run for run in runs if (run["method"], run["settings"]) == own]
         chosen = same or runs
         if not chosen:
@@ -246,12 +198,10 @@ def _measured(file: Path) -> dict[str, Any] | None:
 
     from vlbench.parquet import decode, open_parquet
 
-    try:
+    with suppress(OSError, ValueError, pa.ArrowException, DataError, KeyError, IndexError):
         rows = decode(file, open_parquet(file), MEASURED, MOST_ROWS).to_pylist()
-    except (OSError, ValueError, pa.ArrowException, DataError):
-        return None
-    if not rows or len(rows[0]) < len(MEASURED):
-        return None
-    testing = {(row["task"], row["split"]): row["evaluate_seconds"] for row in rows}
-    seconds = [rows[0]["train_seconds"], *testing.values()]
-    return {**rows[0], "seconds": sum(seconds)} if all(map(isfinite, seconds)) else None
+        testing = {(row["task"], row["split"]): row["evaluate_seconds"] for row in rows}
+        seconds = sum([rows[0]["train_seconds"], *testing.values()])
+        if len(rows[0]) == len(MEASURED) and isfinite(seconds):
+            return {**rows[0], "seconds": seconds}
+    return None

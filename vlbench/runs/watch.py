@@ -21,7 +21,7 @@ from vlbench.errors import DataError, NothingToReport
 from vlbench.files import require_writable
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.spec import RunSpec
-from vlbench.runs.state import place
+from vlbench.runs.state import host_and_device
 from vlbench.text import format_duration
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Overview:
         for folder in RunFolder.all(self.results, self.faults):
             try:
                 items.append(self._done.get(folder.path) or self._item(folder))
-                self.faults += folder.faults().values()
+                self.faults += folder.faults()
             except DataError as error:
                 self.faults.append(error)
         if not items and not self.faults:
@@ -168,7 +168,7 @@ def _now(folder: RunFolder) -> dict[str, Any]:
     return {
         "status": state,
         "attempts": folder.attempts(),
-        "where": place(folder) if is_running else "",
+        "where": host_and_device(folder) if is_running else "",
         "job": str(folder.job().get("job") or ""),
         **{name: _checked(status.get(name), name) if is_running else None for name in PROGRESS},
         "updated_at": status.get("updated_at"),

@@ -1,36 +1,56 @@
-"""Recompute every stored number of runs that are done."""
+"""Verify runs that are done: recompute every stored number that something is kept for."""
 
 from __future__ import annotations
 
+import json
+import math
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlbench.errors import RunFailed
+from vlbench.cards.schema import TaskCard
+from vlbench.data.example import Example
+from vlbench.errors import DataError, MissingError, RunFailed, VlbenchError
+from vlbench.metrics import METRICS
 from vlbench.metrics.captions import one_meteor
+from vlbench.runs.result import REFERENCE_KEYS, Value, references, score, values
 from vlbench.runs.spec import RunSpec
-from vlbench.verify.findings import Findings
-from vlbench.verify.inputs import BackboneWeights, ReferenceData, Say
-from vlbench.verify.results import (
-    check_curve,
-    check_history,
-    check_measured,
-    check_predictions,
-    check_spec_cells,
-    check_values,
-    stored_rows,
+from vlbench.runs.sums import RESULT
+from vlbench.verify.inputs import (
+    Findings,
+    Here,
+    Row,
+    Say,
+    TaskReference,
+    read_answers,
+    read_lines,
+    read_rows,
+    refusal,
 )
 from vlbench.verify.today import (
-    Sizes,
-    Today,
-    check_names,
+    OTHER_DATA,
+    check_adapter,
     check_size,
     check_spec,
     check_sums,
-    check_weights,
+    check_today,
+    label,
 )
+
+CURVE = "metrics.jsonl"
+NOT_PREDICTED = "what the model said: only SHA256SUMS and the scores speak for it"
+NOT_KEPT = "losses, rates and validation values: nothing is kept to recompute them from"
+MEASURED_ONLY = "measured while the run went: the same in all rows, no more is known"
+NO_MAJORITY = "the majority answer follows from the training data, which are not at hand"
+NO_RECORDS = "this metric needs the official records, which are not at hand"
+OF_EXAMPLES = ("family", "images", "text", "references")
+TEXTS = ("device", "code_version", "versions", "created_at")
+NUMBERS = ("attempt", "peak_memory_bytes", "train_seconds", "examples_per_second")
+"""Columns that nothing recomputes, with `evaluate_seconds`, which a task has of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +76,7 @@ class Verified:
             "cells_checked": self.findings.checked,
             "faults": [fault.as_json() for fault in self.findings.faults],
             "not_checked": [
-                {"reason": reason, "cells": cells}
-                for reason, cells in sorted(self.findings.unchecked.items())
+                {"reason": why, "cells": n} for why, n in sorted(self.findings.unchecked.items())
             ],
         }
 
@@ -68,11 +87,7 @@ class Verifier:
     def __init__(
         self, root: Path | None = None, say: Say = lambda _: None, is_trusting: bool = False
     ) -> None:
-        self._is_trusting = is_trusting
-        self._data = ReferenceData(root, say, is_trusting)
-        weights = BackboneWeights()
-        self._today = Today(weights, is_trusting)
-        self._sizes = Sizes(weights, is_trusting)
+        self._here = Here(root, say, is_trusting)
 
     def verify_all(self, runs: Sequence[Path]) -> Iterator[Verified]:
         """Verify every run."""
@@ -96,27 +111,222 @@ class Verifier:
         except Exception as error:  # files from anywhere may be anything
             last = traceback.extract_tb(error.__traceback__)[-1]
             file = Path(getattr(error, "filename", None) or run / "spec.json")
-            text = " ".join(str(error).split())[:200]
             what = f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}"
-            why = f"{what}: {text}: nothing more of the run was checked"
-            findings.fault(file.name, "", "", "", "", why)
+            why = f"{what}: {' '.join(str(error).split())[:200]}: nothing more was checked"
+            findings.fault(file.name, reason=why)
         return Verified(run.name, spec, findings)
 
     def _check(self, run: Path, spec: RunSpec, findings: Findings) -> None:
-        data = self._data.of(spec)
-        self._today.check(spec, data, findings)
-        rows = stored_rows(run, findings)
-        size = self._sizes.of(spec, data)
-        check_size(run, rows, size, findings)
-        check_weights(run, spec, size, findings)
+        here, data = self._here, self._here.data(spec)
+        check_today(here, spec, data, findings)
+        model = here.model(spec, data.features)
+        check_adapter(run, spec, model, findings)
+        rows = _stored_rows(run, findings)
         if rows:
-            check_spec_cells(rows, spec, findings)
-            check_measured(rows, spec, data, findings)
-            check_history(run, rows, findings)
-        reason = data.reason or "the data here are not those of the run"
+            check_size(run, rows, model, findings)
+            _check_spec_cells(rows, spec, findings)
+            _check_measured(rows, findings)
         for card in spec.tasks:
             task = data.of(spec, card)
-            answered = check_predictions(run, card, task, reason, self._is_trusting, findings)
-            check_values(rows, card, task, answered, findings)
-        check_names(run, spec, findings)
-        check_curve(run, spec, data, findings)
+            reason = data.reason or OTHER_DATA
+            known = _check_predictions(run, card, task, reason, here.is_trusting, findings)
+            own = [row for row in rows if row["task"] == card.name]
+            _check_values(own, card, task, known, findings)
+        _check_curve(run, spec, findings)
+
+
+def _stored_rows(run: Path, findings: Findings) -> list[Row]:
+    """The rows of the run's result; none where it cannot be read."""
+    try:
+        rows, unknown = read_rows(run / RESULT)
+    except DataError as error:
+        findings.fault(RESULT, reason=str(error))
+        return []
+    if not rows:
+        findings.fault(RESULT, "", "", "no rows", "one for each value")
+    for column in unknown:
+        findings.skip(f"column '{column}' is not one of this vlbench", len(rows))
+    return rows
+
+
+def _check_spec_cells(rows: Sequence[Row], spec: RunSpec, findings: Findings) -> None:
+    """Compare every cell that repeats the spec."""
+    cells = {**spec.cells, "status": "done"}
+    for row in rows:
+        for column, value in cells.items():
+            findings.cell(RESULT, label(row), column, row[column], value)
+        fingerprint = spec.data.get(row["task"])
+        findings.cell(RESULT, label(row), "data_fingerprint", row["data_fingerprint"], fingerprint)
+        kind = str(row["device"]).partition(":")[0].rpartition(" ")[2]  # of `2 x cuda: A100`
+        findings.cell(RESULT, label(row), "device", kind, spec.device, "as spec.json says")
+        if row["task"] not in spec.task_names:
+            findings.fault(RESULT, label(row), "task", row["task"], "not a task of the run")
+
+
+def _check_measured(rows: Sequence[Row], findings: Findings) -> None:
+    """Check that measurements are one value in the run, or in a task, and numbers above 0."""
+    parts = [("all rows", column, rows) for column in (*NUMBERS, *TEXTS)]
+    for task in dict.fromkeys(row["task"] for row in rows):
+        own = [row for row in rows if row["task"] == task]
+        parts.append((task, "evaluate_seconds", own))
+    for name, column, part in parts:
+        stored = list(dict.fromkeys(row[column] for row in part))
+        if len(stored) > 1:
+            findings.fault(RESULT, name, column, stored, "one value")
+        elif column not in TEXTS and not 0 < (stored[0] or 0) < math.inf:
+            findings.fault(RESULT, name, column, stored[0], "above 0")
+        else:
+            findings.skip(MEASURED_ONLY, len(part))
+
+
+def _check_predictions(
+    run: Path,
+    card: TaskCard,
+    data: TaskReference | None,
+    reason: str,
+    is_trusting: bool,
+    findings: Findings,
+) -> list[Value] | str:
+    """Score the stored predictions and compare each score; return the values that follow, or why
+    none can be recomputed.
+
+    Without data, for the `reason`, the stored references are taken for right.
+    """
+    file = f"predictions/{card.name}.parquet"
+    try:
+        rows = read_answers(run / file)
+    except DataError as error:
+        findings.fault(file, reason=str(error))
+        return "its predictions cannot be read"
+    findings.skip(NOT_PREDICTED, len(rows))
+    by_id = {row["id"]: row for row in rows}
+    why = ""
+    if not _are_complete(file, rows, data, findings):
+        why = "its predictions are not those of the test split"
+    elif ":" in card.metric and not is_trusting:
+        why = refusal([card.metric])
+    elif data is None and card.metric not in METRICS:
+        why = reason
+    if why:
+        findings.skip(why, len(rows) * (len(OF_EXAMPLES) + 1))
+        return why
+    if data is None:
+        findings.skip(reason, len(rows) * len(OF_EXAMPLES))
+        examples = [_stored_example(row) for row in rows]
+    else:
+        examples = data.test
+        for example in examples:
+            cells = (example.family, list(example.images), example.text, references(example))
+            for column, cell in zip(OF_EXAMPLES, cells, strict=True):
+                findings.cell(file, example.id, column, by_id[example.id][column], cell)
+    try:
+        scored = score(card, examples, {row["id"]: row["prediction"] for row in rows})
+    except RunFailed:  # Java's fault, not that of what is stored
+        raise
+    except (VlbenchError, AttributeError, KeyError, TypeError) as error:
+        if isinstance(error, MissingError) and not isinstance(error, DataError):
+            why = str(error).strip().splitlines()[0]
+        else:  # references from anywhere may be anything
+            why = "its predictions cannot be scored"
+            findings.fault(file, "", "references", reason=f"{why}: {error}")
+        findings.skip(why, len(rows))
+        return why
+    for name, row in by_id.items():
+        value = scored.per_example.get(name)
+        findings.cell(file, name, "score", row["score"], value if value is None else float(value))
+    # without the training data only its scores' names and families are needed of the majority
+    return values(card, examples, scored, data.majority if data else scored)
+
+
+def _are_complete(
+    file: str, rows: Sequence[Row], data: TaskReference | None, findings: Findings
+) -> bool:
+    """Whether each example of the test split has one prediction, and nothing else has one."""
+    before = len(findings.faults)
+    times = Counter(row["id"] for row in rows)
+    expected = {example.id for example in data.test} if data else set(times)
+    for name in sorted(expected | times.keys()):
+        count = int(name in expected)
+        findings.cell(file, name, "id", times[name], count, "predictions of an example of the test")
+    if not times:
+        findings.fault(file, "", "", "no predictions", "those of the test split")
+    return len(findings.faults) == before
+
+
+def _stored_example(row: Row) -> Example:
+    """An example as far as its prediction tells it."""
+    record: Any = None
+    with suppress(ValueError, RecursionError):
+        record = json.loads(row["references"])
+    annotation = dict.fromkeys(REFERENCE_KEYS, record)
+    return Example(row["id"], row["text"], tuple(row["images"]), {}, annotation, row["family"])
+
+
+def _check_values(
+    rows: Sequence[Row],
+    card: TaskCard,
+    data: TaskReference | None,
+    recomputed: list[Value] | str,
+    findings: Findings,
+) -> None:
+    """Compare the values of a task, each with its majority and its number of examples."""
+    times = Counter(label(row) for row in rows)
+    known = [] if isinstance(recomputed, str) else recomputed
+    expected = {(f"{card.name}.{value.metric}", value.family): value for value in known}
+    stored = {(row["metric"], row["family"]) for row in rows}
+    for metric, family in sorted(expected.keys() - stored):
+        name = f"{metric} [{family}]" if family else metric
+        findings.fault(RESULT, name, "", "no row", "one")
+    for row in rows:
+        name, value = label(row), expected.get((row["metric"], row["family"]))
+        if times[name] > 1 or row["split"] != "test":
+            findings.fault(RESULT, name, "", f"{times[name]} rows", "one of the split test")
+        if value is not None:
+            findings.cell(RESULT, name, "value", row["value"], float(value.value))
+            findings.cell(RESULT, name, "n_examples", row["n_examples"], value.n)
+            findings.cell(RESULT, name, "main", row["main"], value.metric == card.main_metric)
+            if data:
+                majority_value = None if value.majority is None else float(value.majority)
+                findings.cell(RESULT, name, "majority", row["majority"], majority_value)
+            else:
+                findings.skip(NO_MAJORITY)
+            continue
+        for column in ("value", "majority"):
+            if row[column] is not None and not math.isfinite(row[column]):
+                findings.fault(RESULT, name, column, row[column], "a number")
+        if isinstance(recomputed, str):
+            findings.skip(recomputed, len(("value", "majority", "n_examples", "main")))
+        elif data or row["family"]:
+            findings.fault(RESULT, name, "", "a row", "the task has no such value")
+        else:
+            findings.skip(NO_RECORDS, len(("value", "n_examples")))
+
+
+def _check_curve(run: Path, spec: RunSpec, findings: Findings) -> None:
+    """Check that a curve holds numbers only, its steps rise, and each epoch has its validation."""
+    try:
+        lines = read_lines(run / CURVE)
+    except DataError as error:
+        findings.fault(CURVE, reason=str(error))
+        return
+    scores = sorted(f"{task.name}.{task.main_metric}" for task in spec.tasks)
+    last = {"step": 0, "validation": 0}
+    for line in lines:
+        kind = "validation" if "validation" in line else "step"
+        number = line.get("epoch" if kind == "validation" else "step")
+        name = f"{kind} {number}"
+        if type(number) is not int or number <= last[kind]:
+            findings.fault(CURVE, name, "", number, f"above {last[kind]}")
+            continue
+        last[kind] = number
+        numbers: Row = {column: line.get(column) for column in ("loss", "learning_rate")}
+        if kind == "validation":
+            numbers = line["validation"] if isinstance(line["validation"], dict) else {}
+            findings.cell(CURVE, name, "validation", sorted(numbers), scores)
+        for column, value in numbers.items():
+            if type(value) in (float, int) and math.isfinite(value):
+                findings.skip(NOT_KEPT)
+            else:
+                findings.fault(CURVE, name, column, value, "a number")
+    validated = sum("validation" in line for line in lines)
+    findings.cell(CURVE, "", "validations", validated, spec.method.train.epochs)

@@ -15,11 +15,11 @@ import pytest
 
 from tests.runs.launchers.toys import Quiet, make, toy_specs, use_toys
 from vlbench.errors import MissingError, UsageError
+from vlbench.lock import Lock
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.launchers import Outcome, Resources, find_launcher, launch, outcome_of
 from vlbench.runs.launchers.local import LocalLauncher, computing_device, find_slots, occupy
 from vlbench.runs.launchers.process import WorkerProcess
-from vlbench.runs.lock import Lock
 
 
 @pytest.fixture(autouse=True)
@@ -422,8 +422,8 @@ def test_without_locks_heartbeats_keep_a_gpu_to_one_command(
 
     monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path))
     monkeypatch.setenv("VLBENCH_FAKE_GPUS", "1")
-    monkeypatch.setattr("vlbench.runs.lock.fcntl.flock", no_locks)
-    monkeypatch.setattr("vlbench.runs.lock.POLL_SECONDS", 0.02)
+    monkeypatch.setattr("vlbench.lock.fcntl.flock", no_locks)
+    monkeypatch.setattr("vlbench.lock.POLL_SECONDS", 0.02)
     (slot,) = find_slots(Resources())
     held = occupy(slot)
     assert held

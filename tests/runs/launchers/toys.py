@@ -15,7 +15,7 @@ from vlbench.runs.spec import RunSpec
 PROGRAM = """
 import json, os, sys, time
 from pathlib import Path
-from vlbench.runs.lock import LockedError
+from vlbench.lock import LockedError
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.stopping import Stop, Stopped
 

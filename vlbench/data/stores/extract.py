@@ -36,6 +36,7 @@ from vlbench.files import (
     write_atomically,
     writing_cache,
 )
+from vlbench.lock import Lock, LockedError
 
 BATCH_SIZE = 64
 FRAMES_AT_ONCE = 64
@@ -339,8 +340,6 @@ class Shard(NamedTuple):
 @contextmanager
 def _locked(folder: Path) -> Iterator[Path]:
     """The folder, for one process at a time."""
-    from vlbench.runs.lock import Lock, LockedError  # running imports data
-
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:

@@ -18,8 +18,8 @@ from vlbench.errors import (
     nearest,
     told_by_system,
 )
+from vlbench.lock import LockedError
 from vlbench.runs.folder import RunFolder
-from vlbench.runs.lock import LockedError
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.state import short_error
 

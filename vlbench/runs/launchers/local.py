@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 from vlbench.errors import INTERRUPTED, MissingError, RunFailed, UsageError, told_by_system
 from vlbench.files import cache_folder, writing_cache
+from vlbench.lock import Lock, LockedError, Watch
 from vlbench.process import worker_environment
 from vlbench.runs.folder import ENDINGS, RunFolder
 from vlbench.runs.launchers import Outcome, Resources, failure, known_before, outcome_of
 from vlbench.runs.launchers.process import WorkerProcess, worker_command
-from vlbench.runs.lock import Lock, LockedError, Watch
 from vlbench.runs.spec import RunSpec
-from vlbench.runs.state import place
+from vlbench.runs.state import host_and_device
 from vlbench.runs.watch import Tail, without_time
 from vlbench.text import format_duration
 from vlbench.worker import HELD
@@ -132,7 +132,7 @@ class LocalLauncher:
 
     def _follow(self, job: Job) -> None:
         if not job.is_followed:
-            where = f"held by another command: {place(job.folder)}"
+            where = f"held by another command: {host_and_device(job.folder)}"
             self.view.began(job.spec, job.folder, where)
         job.is_followed = True
 

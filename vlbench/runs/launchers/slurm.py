@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlbench.config import load_config
 from vlbench.errors import MissingError, RunFailed, UsageError
+from vlbench.lock import Lock, LockedError
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.launchers import Outcome, Resources, known_before, outcome_of
 from vlbench.runs.launchers.slurm_job import (
@@ -28,7 +29,6 @@ from vlbench.runs.launchers.slurm_job import (
     require_submitit,
     write_job,
 )
-from vlbench.runs.lock import Lock, LockedError
 from vlbench.runs.spec import RunSpec
 from vlbench.text import printable, results_option
 

@@ -21,12 +21,12 @@ from pathlib import Path
 
 from vlbench.errors import MissingError, RunFailed, explain
 from vlbench.files import write_atomically
+from vlbench.lock import LockedError
 from vlbench.process import worker_environment
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.launchers import failure
 from vlbench.runs.launchers.local import note_killed
 from vlbench.runs.launchers.process import WorkerProcess
-from vlbench.runs.lock import LockedError
 from vlbench.runs.watch import Progress
 from vlbench.text import format_duration, now
 from vlbench.worker import HELD

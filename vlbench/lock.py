@@ -1,4 +1,4 @@
-"""A run folder's lock: ends with its process, and its heartbeat shows on other machines.
+"""A folder's lock: it ends with its process, and its heartbeat shows on other machines.
 
 On one machine `flock` decides: the system releases it when its holder dies. Some shared file
 systems keep locks to the machine they were taken on, or know none. So the holder also writes its
@@ -40,7 +40,7 @@ class LockedError(Exception):
 
 
 class Lock:
-    """The lock of one run folder; of any number of objects at most one holds it."""
+    """The lock of one folder; of any number of objects at most one holds it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -63,23 +63,20 @@ class Lock:
         is not, whatever would be written in the folder raises LockedError instead.
         """
         watch = watch or Watch(self)
-        is_told = False
-        while (file := self._try(watch)) is None:
+        if (file := self._try(watch)) is None:
             if waiting is None:
                 raise LockedError
-            if not is_told:
-                waiting()
-            is_told = True
-            time.sleep(POLL_SECONDS)
+            waiting()
+            while (file := self._try(watch)) is None:
+                time.sleep(POLL_SECONDS)
         token = secrets.token_hex(8)
         is_over = threading.Event()
         with file:
             try:
                 self._sign(where, token)
                 self._token = token
-                threading.Thread(
-                    target=self._beat, args=(is_over, heartbeat), daemon=True, name="heartbeat"
-                ).start()
+                beat = threading.Thread(target=self._beat, args=(is_over, heartbeat), daemon=True)
+                beat.start()
                 with guarded(self.folder, self._require):
                     yield
             finally:
@@ -104,21 +101,21 @@ class Lock:
         except OSError:  # a shared file system may be away for a moment
             return False
 
-    def _require(self) -> None:
-        if self.is_lost:
-            raise LockedError
-
     @property
     def is_locked(self) -> bool:
         """Whether a process seems to hold the lock now; for showing."""
-        if self._is_flocked():
+        if self._probe() is False:
             return True
         holder = self.holder()
-        if not holder or (holder.get("machine") == machine() and self._has_flock()):
+        if not holder or self._is_gone(holder):
             return False
         with suppress(OSError):
             return abs(time.time() - self.holder_file.stat().st_mtime) < DEAD_SECONDS
         return False
+
+    def _require(self) -> None:
+        if self.is_lost:
+            raise LockedError
 
     def _try(self, watch: Watch) -> IO[str] | None:
         """The locked file when the lock is free."""
@@ -137,7 +134,7 @@ class Lock:
         table = {"host": socket.gethostname(), "machine": machine(), "pid": os.getpid()}
         table |= {"where": where, "since": now(), "token": token}
         write_atomically(self.holder_file, json.dumps(table) + "\n")
-        if not self._has_flock():  # of two that came together the last one to write has it
+        if self._probe() is None:  # of two that came together the last one to write has it
             time.sleep(POLL_SECONDS)
             if self.holder().get("token") != token:
                 raise LockedError
@@ -156,12 +153,9 @@ class Lock:
                 return
             heartbeat(is_ours)
 
-    def _is_flocked(self) -> bool:
-        """Whether a process of this machine, or of one that shares locks, holds the lock."""
-        return self._probe() is False
-
-    def _has_flock(self) -> bool:
-        return self._probe() is not None
+    def _is_gone(self, holder: dict[str, Any]) -> bool:
+        """Whether a holder that `flock` does not show is of this machine, which has locks."""
+        return holder.get("machine") == machine() and self._probe() is not None
 
     def _probe(self) -> bool | None:
         """What `_flock` says of a shared lock; True where the file cannot be opened or asked."""
@@ -182,15 +176,13 @@ class Watch:
 
     def is_free(self) -> bool:
         """Whether the lock can be acquired."""
-        return not self.lock._is_flocked() and self.is_stale()
+        return self.lock._probe() is not False and self.is_stale()
 
     def is_stale(self) -> bool:
         """Whether no holder is alive that `flock` does not show; a dead one's name is removed."""
         holder = self.lock.holder()
-        if not holder:
+        if not holder or self.lock._is_gone(holder):
             return True
-        if holder.get("machine") == machine() and self.lock._has_flock():
-            return True  # its flock is gone, so is it
         with suppress(FileNotFoundError):
             seen = (holder.get("token"), self.lock.holder_file.stat().st_mtime_ns)
             if seen != self._seen:

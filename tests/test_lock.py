@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from vlbench import lock as module
 from vlbench.files import append_line, remove_leftovers, write_atomically
-from vlbench.runs import lock as module
-from vlbench.runs.lock import Lock, LockedError, Watch
+from vlbench.lock import Lock, LockedError, Watch
 from vlbench.runs.watch import Progress
 
 
@@ -69,7 +69,7 @@ def test_whoever_waits_gets_it_when_the_holder_lets_go(tmp_path: Path) -> None:
 
 def test_a_holder_that_was_killed_holds_nothing(tmp_path: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from vlbench.runs.lock import Lock\n"
+        "import sys, time; from pathlib import Path; from vlbench.lock import Lock\n"
         "with Lock(Path(sys.argv[1])).acquire(): print('held', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
