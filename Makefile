@@ -2,7 +2,7 @@
 # those of documents and tools too, which plain pytest leaves out.
 # make parity GOLDEN=FOLDER: environment, install, our models against recorded ones of the authors, file by file.
 # make bench: environment, install, what training steps, answering, reading, scoring, starting and whole runs cost, as tables
-# of ratios (an hour); each measurement is appended to bench.jsonl, and growth.svg is drawn.
+# of ratios (half an hour); each measurement is appended to bench.jsonl.
 # make faults: environment, install, runs that are killed, cut and starved of disk again and again, against undisturbed ones.
 # make fuzz: environment, install, bytes that no card, configuration, prediction or run should hold, for FUZZ_MINUTES=10.
 # make slurm: environment, install, the launcher on a real Slurm of this machine (Debian: slurm-wlm munge; as root).
@@ -40,8 +40,7 @@ parity: install
 bench: export VLBENCH_BENCH ?= bench.jsonl
 bench: export GOMP_SPINCOUNT ?= 2000
 bench: install
-	for question in start_up 'harness --complete' training_step step_profile $(OTHER_STEPS) 'growth --plot growth.svg' \
-		generation shared_captions compiled data_path vqav2_reading feature_stores caption_scoring report_scale; \
+	for question in start_up 'harness --complete' training_step $(OTHER_STEPS) generation data_path caption_scoring report_scale; \
 		do echo "== $$question" && set -- $$question && file=$$1 && shift && \
 		$(BIN)/python benchmarks/$$file.py "$$@" || exit; done
 
