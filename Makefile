@@ -1,7 +1,8 @@
-# make demo: environment, install, the main job and its table. make test: environment, install, lint, types, tests.
+# make demo: environment, install, the main job and its table. make test: environment, install, lint, types, tests,
+# those of documents and tools too, which plain pytest leaves out.
 # make parity GOLDEN=FOLDER: environment, install, our models against recorded ones of the authors, file by file.
 # make bench: environment, install, what training steps, answering, reading, scoring, starting and whole runs cost, as tables
-# of ratios (an hour); each measurement is appended to bench.jsonl, and growth.svg is drawn.
+# of ratios (half an hour); each measurement is appended to bench.jsonl.
 # make faults: environment, install, runs that are killed, cut and starved of disk again and again, against undisturbed ones.
 # make fuzz: environment, install, bytes that no card, configuration, prediction or run should hold, for FUZZ_MINUTES=10.
 # make slurm: environment, install, the launcher on a real Slurm of this machine (Debian: slurm-wlm munge; as root).
@@ -22,7 +23,7 @@ SOME := --rounds 3 --methods shared-adapter,shared-compacter,hyperformer,shared-
 OTHER_STEPS := 'training_step --precision bf16 $(SOME)' 'training_step --backbone clip-t5 $(SOME)' \
 	'training_step --visual video --rounds 3 --methods shared-adapter,shared-compacter,lst'
 
-.PHONY: demo test parity bench faults fuzz slurm install format lint types
+.PHONY: demo test parity bench faults fuzz slurm size install format lint types
 
 demo: install
 	$(BIN)/vlbench run --method frozen,compacter,shared-adapter,full --tasks image-text
@@ -30,6 +31,7 @@ demo: install
 
 test: lint types
 	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m 'project and not slow'
 
 parity: install
 	@test -n '$(GOLDEN)' || { echo 'make parity GOLDEN=FOLDER says where the golden files lie.' >&2; exit 2; }
@@ -38,8 +40,7 @@ parity: install
 bench: export VLBENCH_BENCH ?= bench.jsonl
 bench: export GOMP_SPINCOUNT ?= 2000
 bench: install
-	for question in start_up 'harness --complete' training_step step_profile $(OTHER_STEPS) 'growth --plot growth.svg' \
-		generation shared_captions compiled data_path vqav2_reading feature_stores caption_scoring report_scale; \
+	for question in start_up 'harness --complete' training_step $(OTHER_STEPS) generation data_path caption_scoring report_scale; \
 		do echo "== $$question" && set -- $$question && file=$$1 && shift && \
 		$(BIN)/python benchmarks/$$file.py "$$@" || exit; done
 
@@ -51,6 +52,13 @@ fuzz: install
 
 slurm: install
 	$(BIN)/python -m pytest -n 0 -m slow tests/runs/launchers/test_slurm_real.py
+
+# Lines and files of each folder.
+size:
+	@find vlbench tests tools benchmarks faults -name '*.py' | xargs wc -l | awk '$$2 != "total" { \
+		n = split($$2, part, "/"); folder = part[1] (n > 2 ? "/" part[2] : ""); \
+		lines[folder] += $$1; files[folder]++; lines[part[1] " in all"] += $$1; files[part[1] " in all"]++ } \
+		END { for (name in lines) printf "%-24s%8d lines%6d files\n", name, lines[name], files[name] }' | sort
 
 format: install
 	$(BIN)/ruff check --fix .

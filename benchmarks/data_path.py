@@ -2,9 +2,8 @@
 
 All training batches of the mini edition, as a run makes them: with the edition's own features in
 its cards' batches, and with random features of the full size, 36 x 2048, in the authors' batches,
-each in line and by the prefetching thread. Files come from the system's page cache. Then steps of
-the floor on CLIP-BART with batches that are there already, made in between, and made by the thread;
-and how much of the text is padding as trained, and were examples of like lengths together.
+in line and by the prefetching thread. Files come from the system's page cache. Then steps of the
+floor on CLIP-BART with batches built before, built between steps, and built by the thread.
 
     python benchmarks/data_path.py [--rounds 5] [--batches 4] [--folder DIR]
 
@@ -24,10 +23,8 @@ from typing import Any
 import numpy as np
 from measure import interleaved, options, record
 from shapes import card, new_trainer
-from torch import Tensor
 
 from vlbench.backbones import CLIP, build_tokenizer
-from vlbench.backbones.base import IGNORED
 from vlbench.cards.load import find_tasks
 from vlbench.data.batches import Batch, TaskData, prefetched
 from vlbench.data.prepare import PreparedTask, prepare
@@ -35,14 +32,13 @@ from vlbench.data.stores.base import Store
 from vlbench.data.stores.own import FeatureWriter
 from vlbench.process import with_defaults
 from vlbench.runs.plan import data_root, wanted_features
-from vlbench.training.predict import BATCH_SIZE
 
 FLOOR = "frozen"
 STEP_BATCH = 8
 
 
 def main() -> None:
-    """Print three tables."""
+    """Print two tables."""
     parser = options(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, default=4, help=f"of {STEP_BATCH}, for the steps")
@@ -57,12 +53,11 @@ def main() -> None:
         small = task_data(tasks[0], store, "clip-bart", batch_size=STEP_BATCH)
         print(f"{'':42}{'examples/s':>12}  ratio of times")
         show_making("features of the mini edition", mini, given.rounds)
-        made = show_making("features of the full size", full, given.rounds)
-        needed = show_steps(small, given.batches, given.rounds)
-    print(f"Data comes {made / needed:,.0f} times as fast as these steps take it; a device that")
-    print(f"trains more than {made:,.0f} examples a second waits for it.\n")
-    record("data_path", made=made, needed=needed, times=made / needed)
-    show_padding([task_data(task, task.store, "clip-bart") for task in tasks])
+        supply = show_making("features of the full size", full, given.rounds)
+        demand = show_steps(small, given.batches, given.rounds)
+    print(f"Data comes {supply / demand:,.0f} times as fast as these steps take it; a device that")
+    print(f"trains more than {supply:,.0f} examples a second waits for it.")
+    record("data_path", supply=supply, demand=demand)
 
 
 def mini_tasks() -> list[PreparedTask]:
@@ -112,54 +107,29 @@ def exhaust(batches: Callable[[], Iterator[Batch]]) -> None:
 def show_steps(task: TaskData, count: int, rounds: int) -> float:
     """Train with batches that come in each way; the examples a second that steps alone take."""
     trainer = new_trainer(FLOOR, "clip-bart", "image")
-    there = list(islice(epoch([task]), count))
+    built = list(islice(epoch([task]), count))
 
     def train(batches: Callable[[], Iterator[Batch]]) -> None:
         for batch in islice(batches(), count):
             trainer.step(batch, 1)
 
     cases = {
-        "batches there already": partial(train, lambda: iter(there)),
-        "made in between": partial(train, lambda: epoch([task])),
-        "made by the thread": partial(train, lambda: prefetched(epoch([task]))),
+        "batches built before": partial(train, lambda: iter(built)),
+        "built between steps": partial(train, lambda: epoch([task])),
+        "built by the thread": partial(train, lambda: prefetched(epoch([task]))),
     }
     return show(f"{count} steps", cases, count * STEP_BATCH, rounds)
 
 
 def show(name: str, cases: Mapping[str, Callable[[], None]], examples: int, rounds: int) -> float:
     """A line a case; the examples a second of the first."""
-    found = interleaved(cases, rounds)
-    rates = {case: examples / each.seconds for case, each in found.items()}
-    for case, each in found.items():
-        print(f"{f'{name}, {case}':42}{rates[case]:12,.1f}  {each.spread}", flush=True)
-        told = {"examples_per_second": rates[case], **each._asdict()}
-        record("data_path", what=name, case=case, **told)
+    timings = interleaved(cases, rounds)
+    rates = {case: examples / timing.seconds for case, timing in timings.items()}
+    for case, timing in timings.items():
+        print(f"{f'{name}, {case}':42}{rates[case]:12,.1f}  {timing.spread}", flush=True)
+        rate = {"examples_per_second": rates[case]}
+        record("data_path", what=name, case=case, **rate, **timing._asdict())
     return next(iter(rates.values()))
-
-
-def show_padding(tasks: Sequence[TaskData]) -> None:
-    """For each task the percentage of text tokens that are padding, and of target tokens."""
-    heads = ("batch", "as trained", "like lengths", "as answered", "targets")
-    print("padding, % of tokens\n" + f"{'':10}" + "".join(f"{head:>14}" for head in heads))
-    for task in tasks:
-        name, pad = task.card.name, task.tokenizer.pad_token_id
-        answered = max(1, BATCH_SIZE // task.card.beams)
-        like, alike = task.longest_first(task.batch_size), task.longest_first(answered)
-        shares = {
-            "as trained": percent(batch.input_ids == pad for batch in epoch([task])),
-            "like lengths": percent(batch.input_ids == pad for batch in like),
-            "as answered": percent(batch.input_ids == pad for batch in alike),
-            "targets": percent(batch.target_ids == IGNORED for batch in epoch([task])),
-        }
-        cells = "".join(f"{share:14.1f}" for share in shares.values())
-        print(f"  {name:8}{task.batch_size:14}{cells}", flush=True)
-        record("data_path", padding=name, batch=task.batch_size, percent=shares)
-
-
-def percent(flags: Iterable[Tensor]) -> float:
-    """How much of them is true."""
-    counts = [(each.sum().item(), each.numel()) for each in flags]
-    return 100 * sum(true for true, _ in counts) / sum(every for _, every in counts)
 
 
 if __name__ == "__main__":

@@ -53,14 +53,14 @@ def show(label: str, given: Any, floor: tuple[Any, Batch], case: tuple[Any, Batc
     cells = []
     for way, (beams, length) in WAYS.items():
         cases = {
-            name: partial(generate, *each, beams, length)
-            for name, each in (("floor", floor), ("case", case))
+            name: partial(generate, *pair, beams, length)
+            for name, pair in (("floor", floor), ("case", case))
         }
         rounds = given.rounds if beams == 1 else max(1, given.rounds // 2)
-        found = interleaved(cases, rounds)["case"]
-        cells.append(f"{found.seconds:24.2f}  {found.spread:20}")
-        told = {"backbone": given.backbone, "way": way, "method": label.strip()}
-        record("generation", **told, **found._asdict())
+        timing = interleaved(cases, rounds)["case"]
+        cells.append(f"{timing.seconds:24.2f}  {timing.spread:20}")
+        labels = {"backbone": given.backbone, "way": way, "method": label.strip()}
+        record("generation", **labels, **timing._asdict())
     print(f"{label:22}" + "".join(cells), flush=True)
 
 

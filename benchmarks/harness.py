@@ -61,30 +61,30 @@ def profile(words: Sequence[str]) -> Counter[str]:
             json.loads(Path(folder, f"{name}.json").read_text(encoding="utf-8"))
             for name in ("launcher", "worker")
         )
-    found: Counter[str] = Counter()
+    seconds: Counter[str] = Counter()
     for process, parts in (("command", launcher), ("worker", worker)):
-        for names, seconds in parts.items():
-            found[part(process, names.split(SEPARATOR))] += seconds
-    found["command: end of Python"] = wall - sum(launcher.values())
-    launching = found.pop("command: launching")  # all of the worker is within
-    found["worker: end of Python, and noticing it"] = launching - sum(worker.values())
-    return found
+        for names, taken in parts.items():
+            seconds[part(process, names.split(SEPARATOR))] += taken
+    seconds["command: end of Python"] = wall - sum(launcher.values())
+    launching = seconds.pop("command: launching")  # all of the worker is within
+    seconds["worker: end of Python, and noticing it"] = launching - sum(worker.values())
+    return seconds
 
 
 def part(process: str, names: Sequence[str]) -> str:
     """What a line of the table is called: the innermost part, and of which split."""
     name = names[-1] or REST
-    split = next((each for each in names[:-1] if each in ("validation", "test")), "")
+    split = next((outer for outer in names[:-1] if outer in ("validation", "test")), "")
     is_of_split = split and name in ("answers", "scores")
     return f"{process}: {name}, {split}" if is_of_split else f"{process}: {name}"
 
 
 def show(kind: str, method: str, rounds: Sequence[Counter[str]]) -> None:
     """The medians of the rounds, the longest part first, and the harness's share."""
-    walls = [found.total() for found in rounds]
+    walls = [parts.total() for parts in rounds]
     wall = statistics.median(walls)
     seconds = {
-        name: statistics.median(found[name] for found in rounds)
+        name: statistics.median(parts[name] for parts in rounds)
         for name in sorted(set().union(*rounds))
     }
     print(f"{f'{kind} run of {method}':44}{'seconds':>9}{'%':>7}")
@@ -93,8 +93,8 @@ def show(kind: str, method: str, rounds: Sequence[Counter[str]]) -> None:
     for name, took in sorted(shown.items(), key=lambda item: (item[0] == REST, -item[1])):
         print(f"  {name:42}{took:9.2f}{100 * took / wall:7.1f}")
     ratios = [
-        100 * (1 - sum(found[name] for name in WORK) / whole)
-        for found, whole in zip(rounds, walls, strict=True)
+        100 * (1 - sum(parts[name] for name in WORK) / whole)
+        for parts, whole in zip(rounds, walls, strict=True)
     ]
     low, share, high = quartiles(ratios)
     print(f"  {'wall':42}{wall:9.2f}  (target on two idle cores: {TARGETS[kind]})")

@@ -1,7 +1,8 @@
 """How the benchmarks measure: cases interleaved in one process, medians with spread, ratios.
 
-A machine's pace drifts, so a time alone says little. Every round runs each case once, in turn; the
-ratio of a case to the first one is taken within each round, and its median told with its quartiles.
+A machine's pace drifts, so a time alone says little. Every round runs all cases once, in turn; the
+ratio of a case to the first one is taken within a round, and the median of the rounds is printed
+with its quartiles.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Measured(NamedTuple):
 def interleaved(
     cases: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1
 ) -> dict[str, Measured]:
-    """Each case once a round; every second round in the other order."""
+    """Run all cases once a round, every second round in the other order."""
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(warm_up + rounds):
         turn = list(cases) if number % 2 else list(reversed(cases))
@@ -64,14 +65,14 @@ def _measured(taken: Sequence[float], first: Sequence[float]) -> Measured:
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """The lower one, the median, the upper one; none lies outside what was measured."""
+    """Lower quartile, median, upper quartile of the values themselves (inclusive)."""
     if len(values) == 1:
         return values[0], values[0], values[0]
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return low, middle, high
 
 
-def record(benchmark: str, **found: Any) -> None:
+def record(benchmark: str, **figures: Any) -> None:
     """Append a measurement, with where and when, to the file that VLBENCH_BENCH names."""
     file = os.environ.get(RECORD)
     if not file:
@@ -81,7 +82,7 @@ def record(benchmark: str, **found: Any) -> None:
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
-        **found,
+        **figures,
     }
     with Path(file).open("a", encoding="utf-8") as opened:
         opened.write(json.dumps(line) + "\n")

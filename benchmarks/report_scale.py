@@ -52,13 +52,13 @@ def write(
     """One run's result and predictions."""
     (run / "predictions").mkdir(parents=True)
     for name, value in changed.items():
-        place = rows.schema.get_field_index(name)
+        position = rows.schema.get_field_index(name)
         column = pa.array([value] * rows.num_rows, rows.schema.field(name).type)
-        rows = rows.set_column(place, rows.schema.field(name), column)
+        rows = rows.set_column(position, rows.schema.field(name), column)
     values = pa.array(np.asarray(rows.column("value").to_numpy()) + rng.normal(size=rows.num_rows))
-    place = rows.schema.get_field_index("value")
+    position = rows.schema.get_field_index("value")
     pq.write_table(
-        rows.set_column(place, rows.schema.field("value"), values), run / "result.parquet"
+        rows.set_column(position, rows.schema.field("value"), values), run / "result.parquet"
     )
     for task in tasks:
         scores = (rng.random(EXAMPLES) < 0.6).astype(float)
@@ -85,8 +85,8 @@ def main(sizes: list[int]) -> None:
     """Print the table."""
     print(f"{'runs':>7}{'first s':>10}{'again s':>10}{'ratio':>7}{'peak MB':>9}")
     for runs in sizes:
-        with tempfile.TemporaryDirectory() as place:
-            folder, cache = Path(place) / "results", Path(place) / "cache"
+        with tempfile.TemporaryDirectory() as temporary:
+            folder, cache = Path(temporary) / "results", Path(temporary) / "cache"
             cache.mkdir()
             make(folder, runs)
             time.sleep(2.5)  # younger files are not kept in the index

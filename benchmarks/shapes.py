@@ -35,7 +35,7 @@ SUITES = {"image": "image-text", "video": "video-text"}
 
 
 def random_backbone(name: str, visual: Visual) -> Backbone:
-    """`clip-bart` or `clip-t5` in the published size; each time anew, with the same weights.
+    """`clip-bart` or `clip-t5` in the published size; built anew, with the same weights each time.
 
     None is kept to copy from: the peak of a process would count it beside the model.
     """
@@ -104,8 +104,8 @@ def new_trainer(
     model = adapted(random_backbone(backbone, visual), resolved, names)
     mixed = "bf16" if resolved.train.precision == "bf16" else "no"
     accelerator = Accelerator(cpu=True, mixed_precision=mixed)
-    found: Any = tasks(names)
-    trainer = Trainer(model.train(), found, resolved.train, 0, accelerator)
+    stubs: Any = tasks(names)
+    trainer = Trainer(model.train(), stubs, resolved.train, 0, accelerator)
     held.enter_context(trainer.cast())  # there are only steps
     return trainer
 
@@ -113,4 +113,4 @@ def new_trainer(
 def tasks(names: Sequence[str] = TASKS) -> list[SimpleNamespace]:
     """As much of the tasks as a trainer asks for."""
     cards = [SimpleNamespace(name=name, loss="score-weighted") for name in names]
-    return [SimpleNamespace(card=each, batches=1000) for each in cards]
+    return [SimpleNamespace(card=card, batches=1000) for card in cards]

@@ -42,15 +42,15 @@ def main() -> None:
     program = [sys.executable, "-m", "vlbench"]
     cases = {"python -c pass": partial(run, [sys.executable, "-c", "pass"])}
     cases |= {name: partial(run, [*program, *words]) for name, (words, _) in COMMANDS.items()}
-    found = interleaved(cases, given.rounds)
+    timings = interleaved(cases, given.rounds)
     print(f"{'command':18}{'seconds':>8}  {'ratio to bare Python':26}imports")
     faults = []
-    for name, each in found.items():
+    for name, timing in timings.items():
         words, allowed = COMMANDS.get(name, ([], frozenset()))
         imported = imports([*program[1:], *words]) if words else []
         faults += [f"{name} imports {more}" for more in sorted(set(imported) - allowed)]
-        print(f"{name:18}{each.seconds:8.2f}  {each.spread:26}{' '.join(imported)}")
-        record("start_up", command=name, imports=imported, **each._asdict())
+        print(f"{name:18}{timing.seconds:8.2f}  {timing.spread:26}{' '.join(imported)}")
+        record("start_up", command=name, imports=imported, **timing._asdict())
     if faults:
         raise SystemExit("\n".join(faults))
 
@@ -62,14 +62,14 @@ def run(words: Sequence[str]) -> None:
 
 def imports(words: Sequence[str]) -> list[str]:
     """The heavy libraries that a command imports."""
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-X", "importtime", *words],
         cwd=HOME,
         capture_output=True,
         text=True,
         check=True,
     )
-    names = set(re.findall(r"\| +(\w+)$", told.stderr, flags=re.MULTILINE))
+    names = set(re.findall(r"\| +(\w+)$", done.stderr, flags=re.MULTILINE))
     return [name for name in HEAVY if name in names]
 
 

@@ -53,7 +53,7 @@ SEPARATOR = " / "
 
 
 class Stopwatch:
-    """Knows the part that is running, and what each has taken."""
+    """Seconds of each part, and the part that is running."""
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
@@ -64,25 +64,25 @@ class Stopwatch:
         """The function, whose time is that of a part."""
 
         @wraps(function)
-        def timed(*given: Any, **named: Any) -> Any:
+        def timed(*args: Any, **kwargs: Any) -> Any:
             if threading.current_thread() is not threading.main_thread():
-                return function(*given, **named)
+                return function(*args, **kwargs)
             around = self._parts
             self._turn_to(around if around[-1:] == (part,) else (*around, part))
             try:
-                return function(*given, **named)
+                return function(*args, **kwargs)
             finally:
                 self._turn_to(around)
 
         return timed
 
-    def put_on(self, place: str, part: str) -> None:
+    def put_on(self, target: str, part: str) -> None:
         """Replace the function at `module:name` by one whose time is that of a part."""
-        module, _, name = place.partition(":")
+        module, _, name = target.partition(":")
         *path, last = name.split(".")
         holder: Any = importlib.import_module(module)
-        for each in path:
-            holder = getattr(holder, each)
+        for attribute in path:
+            holder = getattr(holder, attribute)
         setattr(holder, last, self.on(part, getattr(holder, last)))
 
     def stop(self) -> dict[str, float]:
@@ -103,13 +103,13 @@ def main(kind: str, folder: str, began: str, *words: str) -> int:
     builtins.__import__ = watch.on("imports", builtins.__import__)
     importlib.import_module = watch.on("imports", importlib.import_module)
     queue.Queue.get = watch.on("waiting for a batch", queue.Queue.get)  # type: ignore[method-assign]
-    for place, part in (LAUNCHER if kind == "launcher" else WORKER).items():
-        watch.put_on(place, part)
+    for target, part in (LAUNCHER if kind == "launcher" else WORKER).items():
+        watch.put_on(target, part)
     try:
         return launcher(folder, words) if kind == "launcher" else worker(words)
     finally:
-        found = watch.stop()
-        Path(folder, f"{kind}.json").write_text(json.dumps(found), encoding="utf-8")
+        seconds = json.dumps(watch.stop())
+        Path(folder, f"{kind}.json").write_text(seconds, encoding="utf-8")
 
 
 def launcher(folder: str, words: tuple[str, ...]) -> int:

@@ -55,8 +55,8 @@ def main() -> None:
         show(method, where, *measure(method, given, batch, floor))
         if more := prompt_length(method, given):
             longer = random_batch(given.visual, given.batch, text=batch.input_ids.shape[1] + more)
-            found = measure(method, given, batch, stepping(FLOOR, given, longer))
-            show("  on a longer input", where, *found)
+            timing = measure(method, given, batch, stepping(FLOOR, given, longer))
+            show("  on a longer input", where, *timing)
 
 
 def measure(
@@ -66,11 +66,11 @@ def measure(
     cases = {FLOOR: floor}
     if method != FLOOR:
         cases[method] = stepping(method, given, batch)
-    found = interleaved(cases, given.rounds)[method]
+    timing = interleaved(cases, given.rounds)[method]
     words = [sys.executable, __file__, "--peak", method, "--backbone", given.backbone]
     words += ["--visual", given.visual, "--precision", given.precision, "--batch", str(given.batch)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    return found, saved_bytes(cases[method]) / 1e6, json.loads(done.stdout)
+    return timing, saved_bytes(cases[method]) / 1e6, json.loads(done.stdout)
 
 
 def peak_mb() -> float:
@@ -79,11 +79,11 @@ def peak_mb() -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1000
 
 
-def show(method: str, where: str, found: Measured, saved: float, peak: float) -> None:
+def show(method: str, where: str, timing: Measured, saved: float, peak: float) -> None:
     """A line of the table."""
     sizes = f"{saved:9,.0f}{peak:9,.0f}"
-    print(f"{method:22}{found.seconds:8.2f}  {found.spread:24}{sizes}", flush=True)
-    measured = {**found._asdict(), "saved_mb": saved, "peak_mb": peak}
+    print(f"{method:22}{timing.seconds:8.2f}  {timing.spread:24}{sizes}", flush=True)
+    measured = {**timing._asdict(), "saved_mb": saved, "peak_mb": peak}
     record("training_step", where=where, method=method.strip(), **measured)
 
 

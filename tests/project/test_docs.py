@@ -26,7 +26,7 @@ from vlbench.data.readers import load_reader
 from vlbench.errors import DataError
 from vlbench.metrics import load_metric
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
     [*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("results/*.md")]
 )

@@ -15,7 +15,7 @@ import yaml
 
 from tests.leaderboard.scored import write_image_text
 
-HOME = Path(__file__).resolve().parents[1]
+HOME = Path(__file__).resolve().parents[2]
 EXAMPLE = HOME / "examples" / "ci"
 SCRIPT = EXAMPLE / "smoke.sh"
 SMOKE: dict[str, Any] = {"scope": "smoke", "limit": 300, "settings": "train.epochs=2"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.tools.parity.conftest import Change, Copy
+from tests.project.tools.parity.conftest import Change, Copy
 from tools.parity.checks import check_folder
 
 WEIGHT = "weights/encoder.block.0.layer.0.attn_adapter.adapters.vqa.down_sampler.weight"

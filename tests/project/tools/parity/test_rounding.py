@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
-from tests.tools.parity.conftest import Copy
+from tests.project.tools.parity.conftest import Copy
 from tools.parity import checks
 from tools.parity.golden import WEIGHTS, Golden
 from tools.parity.outcome import Outcome

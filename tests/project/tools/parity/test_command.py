@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.tools.parity.conftest import Copy
+from tests.project.tools.parity.conftest import Copy
 from tools.parity.__main__ import main
 from tools.parity.checks import check_folder, list_goldens
 
@@ -79,7 +79,7 @@ def test_nothing_to_compare_is_told(tmp_path: Path, parity: Any) -> None:
     assert "no golden files here" in err
 
 
-SHARED = Path(__file__).resolve().parents[4] / "shared" / "golden" / "methods"
+SHARED = Path(__file__).resolve().parents[5] / "shared" / "golden" / "methods"
 NAMES = list_goldens(SHARED).names if SHARED.is_dir() else []
 
 
