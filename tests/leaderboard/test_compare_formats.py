@@ -12,20 +12,19 @@ import pytest
 
 from tests.leaderboard.scored import N, right, write_image_text, write_run
 from vlbench.errors import MissingError
-from vlbench.leaderboard.compare import Filters, Pair, both_sides
+from vlbench.leaderboard.compare import Filters, Gate, Pair, both_sides, gate, points
 from vlbench.leaderboard.compare_formats import (
     append_summary,
     as_junit,
     compare_json,
     compare_markdown,
-    compare_sheets,
+    compare_tables,
     compare_text,
     in_words,
     p_value,
     workflow_commands,
 )
 from vlbench.leaderboard.formats import as_markdown, as_text
-from vlbench.leaderboard.gate import Gate, gate, points
 from vlbench.leaderboard.tables import MINUS
 
 COUNTS = {"name", "tests", "failures", "errors", "time"}
@@ -83,7 +82,7 @@ def unescaped(text: str) -> str:
 
 
 def test_the_table_has_a_line_per_task_and_says_what_it_stands_on(pairs: list[Pair]) -> None:
-    text = as_text(compare_sheets(pairs, Gate(1.0, 0, [])))
+    text = as_text(compare_tables(pairs, Gate(1.0, 0, [])))
     lines = [re.sub(r"  +", "|", plain(line)) for line in text.splitlines()]
     assert any(line.startswith("vqav2 accuracy|33.3|83.3|-50.0|-") for line in lines)
     assert any(line.startswith("nlvr2 accuracy|66.7|66.7|0.0|") for line in lines)
@@ -106,23 +105,23 @@ def test_the_table_has_a_line_per_task_and_says_what_it_stands_on(pairs: list[Pa
 
 def test_the_notes_name_the_test(pairs: list[Pair]) -> None:
     used = {item.tested.name for pair in pairs for item in pair.items if item.tested}
-    notes = " ".join(compare_sheets(pairs)[0].notes)
+    notes = " ".join(compare_tables(pairs)[0].notes)
     assert used and all(test in notes for test in used)
 
 
 def test_a_single_seed_is_told(tmp_path: Path, pairs: list[Pair]) -> None:
-    assert any(note.startswith("One seed:") for note in compare_sheets(pairs)[0].notes)
+    assert any(note.startswith("One seed:") for note in compare_tables(pairs)[0].notes)
     for method in ("full", "compacter"):
         for seed in (0, 1):
             write_image_text(tmp_path, method, 50, 20, 40, 40, seed=seed)
-    [sheet] = compare_sheets(both_sides("compacter", "full", tmp_path, None, Filters()))
+    [sheet] = compare_tables(both_sides("compacter", "full", tmp_path, None, Filters()))
     assert not any(note.startswith("One seed:") for note in sheet.notes)
 
 
 def test_changed_cards_are_told_where_the_method_is_the_same(tmp_path: Path) -> None:
     write_image_text(tmp_path / "old", "compacter", 50, 20, 40, 40)
     write_image_text(tmp_path / "new", "compacter", 50, 20, 40, 40, card_hash="feed" * 16)
-    [sheet] = compare_sheets(
+    [sheet] = compare_tables(
         both_sides("compacter", None, tmp_path / "new", tmp_path / "old", Filters())
     )
     assert any("cards of A and B differ" in note for note in sheet.notes)
@@ -132,7 +131,7 @@ def test_values_that_stand_on_a_seed_that_ran_twice_say_so(tmp_path: Path) -> No
     write_image_text(tmp_path, "full", 50, 20, 40, 40)
     for n in (1, 2):
         write_image_text(tmp_path, "compacter", 50, 20, 40, 40, key=f"run-{n}", attempt=n)
-    [sheet] = compare_sheets(both_sides("compacter", "full", tmp_path, None, Filters()))
+    [sheet] = compare_tables(both_sides("compacter", "full", tmp_path, None, Filters()))
     assert "A: compacter, seed 0: the newest run counts (run-2, not run-1)." in sheet.notes
 
 
@@ -216,7 +215,7 @@ def test_the_summary_is_added_to_what_the_job_has(pairs: list[Pair], tmp_path: P
     append_summary(file, pairs, found)
     text = file.read_text("utf-8")
     assert text.startswith("# Before\n### compacter (A) against compacter of ")
-    assert text == f"# Before\n{as_markdown(compare_sheets(pairs, found))}\n"
+    assert text == f"# Before\n{as_markdown(compare_tables(pairs, found))}\n"
     assert text.count("\n### ") == 2 and "- Gate failed" in text
 
 

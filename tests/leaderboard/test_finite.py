@@ -116,8 +116,8 @@ def test_an_index_made_before_that_was_looked_at_is_not_believed(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(reading, "LEAST", 1)
+    monkeypatch.setattr(reading, "INDEXED_RUNS", 1)
     with monkeypatch.context() as before:
-        before.setattr(reading.index, "VERSION", 1)
+        before.setattr(reading, "INDEX_VERSION", 1)
         read_results(folder)
-    assert reading.index.load(folder) == {}
+    assert reading._load_index(folder) == {}

@@ -16,8 +16,9 @@ from markdown_it import MarkdownIt
 from tests.leaderboard.boards import METRICS, boards_of, official, three_methods, tied
 from tests.leaderboard.builders import image_text, row
 from vlbench.leaderboard.board import Board
-from vlbench.leaderboard.formats import as_csv, as_json, as_latex, as_markdown, as_text, sheets
+from vlbench.leaderboard.formats import as_csv, as_json, as_latex, as_markdown, as_text
 from vlbench.leaderboard.paper import paper_parts
+from vlbench.leaderboard.tables import report_tables
 
 
 def words(line: str) -> str:
@@ -31,7 +32,7 @@ def boards(tmp_path: Path) -> list[Board]:
 
 
 def test_the_text_has_a_row_per_method_and_the_floors(boards: list[Board]) -> None:
-    text = as_text(sheets(boards))
+    text = as_text(report_tables(boards))
     lines = text.splitlines()
     assert lines[0] == "image-text on mini-bart, mini edition, test split"
     [full] = [line for line in lines if line.startswith("full ")]
@@ -46,7 +47,7 @@ def test_the_text_has_a_row_per_method_and_the_floors(boards: list[Board]) -> No
 
 
 def test_costs_have_their_units(boards: list[Board]) -> None:
-    text = as_text(sheets(boards, costs=True)).split("costs\n")[1]
+    text = as_text(report_tables(boards, costs=True)).split("costs\n")[1]
     [full] = [line for line in text.splitlines() if line.startswith("full ")]
     assert words(full) == "full 80,000 4.00 330.0 612 71.2 812 14.0"
     assert "Device: cpu." in text
@@ -54,7 +55,7 @@ def test_costs_have_their_units(boards: list[Board]) -> None:
 
 def test_a_single_task_has_no_average_column_and_no_empty_floor(tmp_path: Path) -> None:
     rows = [row("full", "nlvr", 55.0, suite="nlvr", edition="full")]
-    text = as_text(sheets(boards_of(tmp_path, rows)))
+    text = as_text(report_tables(boards_of(tmp_path, rows)))
     assert "average" not in text
     assert "majority" not in text
     assert "seed 0." in text
@@ -62,7 +63,7 @@ def test_a_single_task_has_no_average_column_and_no_empty_floor(tmp_path: Path) 
 
 def test_smoke_says_so_in_the_title(tmp_path: Path) -> None:
     rows = image_text("full", 1, 2, 3, 4, scope="smoke", limit=64)
-    text = as_text(sheets(boards_of(tmp_path, rows)))
+    text = as_text(report_tables(boards_of(tmp_path, rows)))
     assert "(smoke: data cut to 64 examples a task)" in text.splitlines()[0]
 
 
@@ -75,7 +76,7 @@ def test_every_format_has_the_marks_and_says_what_they_mean(boards: list[Board])
         as_latex: (r"\textbf{67.0} & $\pm$1.0", r"$\downarrow$20.0", "Bold, or *: the best"),
     }
     for write_it, texts in expected.items():
-        found = write_it(sheets(shown))
+        found = write_it(report_tables(shown))
         assert [text for text in texts if text not in found] == []
     assert '"tie_group": 1' in as_json(shown)
     assert '"below_floor": true' in as_json(shown)
@@ -86,7 +87,7 @@ def test_boards_on_other_data_are_both_shown_and_told_apart_by_their_titles(tmp_
     first, *others = image_text("full", 1, 2, 3, 4, key="other")
     runs = [image_text("full", 1, 2, 3, 4), [first | {"data_fingerprint": "new"}, *others]]
     place = "image-text on mini-bart, mini edition, test split"
-    shown = sheets(boards_of(tmp_path, *runs))
+    shown = report_tables(boards_of(tmp_path, *runs))
     assert [sheet.title for sheet in shown] == [
         f"{place} (vqav2 new, 500 examples)",
         f"{place} (vqav2 vqav2-of, 500 examples)",
@@ -237,7 +238,7 @@ def test_published_rows_stand_apart_from_the_items(board: Board, tmp_path: Path)
 
 
 def test_it_renders_as_tables_of_equal_rows(tmp_path: Path) -> None:
-    text = as_markdown(sheets([three_methods(tmp_path)], True, True))
+    text = as_markdown(report_tables([three_methods(tmp_path)], True, True))
     page = MarkdownIt("gfm-like", {"linkify": False}).parse(text)
     kinds = [token.type for token in page]
     assert kinds.count("table_open") == 3
@@ -252,7 +253,7 @@ def test_it_renders_as_tables_of_equal_rows(tmp_path: Path) -> None:
 
 def test_the_best_is_bold_floors_are_italic_and_the_notes_say_so(tmp_path: Path) -> None:
     groups = {"full": {"gqa.accuracy": 1}, "frozen": {"gqa.accuracy": 1}}
-    text = as_markdown(sheets([tied(three_methods(tmp_path), groups)]))
+    text = as_markdown(report_tables([tied(three_methods(tmp_path), groups)]))
     assert " **58.0** ±0.0 |" in text
     assert "| *frozen* " in text
     assert " 38.0 |" in text  # a floor

@@ -14,8 +14,7 @@ import pytest
 from tests.leaderboard.builders import image_text, write
 from vlbench.errors import DataError
 from vlbench.leaderboard import results as reading
-from vlbench.leaderboard.index import index_file
-from vlbench.leaderboard.results import read_results
+from vlbench.leaderboard.results import index_file, read_results
 
 OLD = time.time() - 3600
 
@@ -23,7 +22,7 @@ OLD = time.time() - 3600
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(reading, "LEAST", 2)
+    monkeypatch.setattr(reading, "INDEXED_RUNS", 2)
     made = tmp_path / "results"
     write(made, image_text("full", 1, 2, 3, 4), image_text("frozen", 5, 6, 7, 8))
     for file in made.glob("runs/*/result.parquet"):
@@ -33,13 +32,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def plainly(folder: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
     with monkeypatch.context() as patch:
-        patch.setattr(reading, "LEAST", 10**9)
+        patch.setattr(reading, "INDEXED_RUNS", 10**9)
         return read_results(folder)
 
 
 def unread(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on no part file can be read."""
-    monkeypatch.setattr(reading, "_read", None)
+    monkeypatch.setattr(reading, "_read_part", None)
 
 
 def test_the_rows_are_the_same_with_and_without(
@@ -105,8 +104,8 @@ def test_a_file_written_while_a_slow_read_goes_on_is_read_again(
     folder: Path, young: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = time.time_ns()
-    monkeypatch.setattr("vlbench.leaderboard.index.time.time_ns", lambda: clock)
-    whole = reading._read
+    monkeypatch.setattr("vlbench.leaderboard.results.time.time_ns", lambda: clock)
+    whole = reading._read_part
 
     def slow(file: Path) -> pa.Table:
         nonlocal clock
@@ -115,7 +114,7 @@ def test_a_file_written_while_a_slow_read_goes_on_is_read_again(
         return rows
 
     with monkeypatch.context() as patch:
-        patch.setattr(reading, "_read", slow)
+        patch.setattr(reading, "_read_part", slow)
         read_results(folder)
     rewrite(young, [4.75, 3.125, 2.25, 1.5])
     assert read_results(folder).set_index(["key", "task"])["value"]["full--mini-0", "coco"] == 1.5
@@ -124,13 +123,13 @@ def test_a_file_written_while_a_slow_read_goes_on_is_read_again(
 def test_a_run_that_goes_while_results_are_read_is_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = reading.index.load
+    whole = reading._load_index
 
     def load(place: Path) -> object:
         (place / "runs" / "full--mini-0" / "result.parquet").unlink()
         return whole(place)
 
-    monkeypatch.setattr(reading.index, "load", load)
+    monkeypatch.setattr(reading, "_load_index", load)
     with pytest.raises(DataError, match=r"full--mini-0.*It has gone"):
         read_results(folder)
 
@@ -139,8 +138,8 @@ def test_an_index_of_another_version_is_not_believed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = read_results(folder)
-    monkeypatch.setattr(reading.index, "VERSION", reading.index.VERSION + 1)
-    assert reading.index.load(folder) == {}
+    monkeypatch.setattr(reading, "INDEX_VERSION", reading.INDEX_VERSION + 1)
+    assert reading._load_index(folder) == {}
     pd.testing.assert_frame_equal(read_results(folder), plain)
 
 

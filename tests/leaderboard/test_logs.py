@@ -9,7 +9,7 @@ import pytest
 
 from tests.leaderboard.plots.log_builders import loss, validation, write_log
 from vlbench.errors import DataError
-from vlbench.leaderboard.logs import read_log
+from vlbench.leaderboard.results import read_log
 
 
 def test_losses_are_read_by_task_and_validations_by_epoch(tmp_path: Path) -> None:

@@ -13,18 +13,18 @@ from rich.console import Console
 from tests.leaderboard.boards import METRICS, boards_of, official, three_methods, tied
 from tests.leaderboard.builders import image_text, row, run
 from vlbench.leaderboard.board import Board, is_below_floor, is_best
-from vlbench.leaderboard.formats import as_markdown, as_text, print_sheet
+from vlbench.leaderboard.formats import as_markdown, as_text, print_tables
 from vlbench.leaderboard.paper import paper_parts
 from vlbench.leaderboard.tables import (
     MINUS,
     Cell,
-    Heading,
-    Sheet,
+    Column,
+    Table,
     deviation,
-    family_sheets,
+    family_tables,
     number,
     percent,
-    sheets,
+    report_tables,
     signed,
 )
 
@@ -36,16 +36,16 @@ def board(tmp_path: Path) -> Board:
     return tied(three_methods(tmp_path), {"full": BEST, "frozen": {name: 2 for name in BEST}})
 
 
-def printed(sheet: Sheet, width: int, color: bool = False) -> list[str]:
+def printed(sheet: Table, width: int, color: bool = False) -> list[str]:
     page = io.StringIO()
     system = "truecolor" if color else None
     console = Console(file=page, width=width, color_system=system, force_terminal=color)
-    print_sheet(sheet, console)
+    print_tables([sheet], console)
     return page.getvalue().splitlines()
 
 
 def test_marks_stand_before_the_number_and_deviations_below_each_other(board: Board) -> None:
-    lines = printed(sheets([board])[0], 200)
+    lines = printed(report_tables([board])[0], 200)
     [full] = [line for line in lines if line.startswith("full ")]
     [frozen] = [line for line in lines if line.startswith("frozen ")]
     [shared] = [line for line in lines if line.startswith("shared-adapter ")]
@@ -58,14 +58,16 @@ def test_marks_stand_before_the_number_and_deviations_below_each_other(board: Bo
 
 
 def test_the_best_is_bold_and_its_deviation_is_not(board: Board) -> None:
-    [full] = [line for line in printed(sheets([board])[0], 200, color=True) if "*67.0" in line]
+    [full] = [
+        line for line in printed(report_tables([board])[0], 200, color=True) if "*67.0" in line
+    ]
     before, after = full.split("*67.0")
     assert before.endswith("\x1b[1m")
     assert after.startswith("\x1b[0m\x1b[2m ±1.0")
 
 
 def test_deviations_stand_below_the_numbers_where_the_room_is_small(board: Board) -> None:
-    lines = printed(sheets([board])[0], 72)
+    lines = printed(report_tables([board])[0], 72)
     at = next(index for index, line in enumerate(lines) if line.startswith("full "))
     end = lines[at].index("67.0") + 4
     assert lines[at + 1][:end].endswith(" ±1.0")
@@ -73,9 +75,9 @@ def test_deviations_stand_below_the_numbers_where_the_room_is_small(board: Board
 
 
 def test_a_table_too_wide_in_any_layout_comes_in_parts_that_repeat_the_names() -> None:
-    headings = [Heading("method"), *(Heading(f"column{index}", "%") for index in range(10))]
+    headings = [Column("method"), *(Column(f"column{index}", "%") for index in range(10))]
     rows = [[Cell(name), *(Cell(f"{index}1.5") for index in range(10))] for name in ("aaa", "bbb")]
-    lines = printed(Sheet("Title", headings, [rows], ["A note."]), 40)
+    lines = printed(Table("Title", headings, [rows], ["A note."]), 40)
     assert sum(line.startswith("aaa") for line in lines) == 3
     assert all(len(line) <= 40 for line in lines)
     assert [word for line in lines for word in line.split() if word.startswith("column")] == [
@@ -91,7 +93,7 @@ def test_twenty_eight_methods_fit_eighty_columns(tmp_path: Path) -> None:
         for seed in range(2)
     ]
     [board] = boards_of(tmp_path, *runs)
-    for sheet in sheets([board], True, True):
+    for sheet in report_tables([board], True, True):
         assert all(len(line) <= 80 for line in printed(sheet, 80)), sheet.title
 
 
@@ -153,8 +155,8 @@ def test_families_stand_in_rows_where_there_are_more_of_them(tmp_path: Path) -> 
             rows.append(row("full", "gqa", 50, family=family, n_examples=9, seed=seed))
         runs.append(rows)
     [board] = boards_of(tmp_path, *runs)
-    [sheet] = family_sheets(board)
-    assert [heading.name for heading in sheet.headings] == [
+    [sheet] = family_tables(board)
+    assert [heading.name for heading in sheet.columns] == [
         "family",
         "examples",
         "majority",
@@ -165,8 +167,8 @@ def test_families_stand_in_rows_where_there_are_more_of_them(tmp_path: Path) -> 
 
 
 def test_methods_stand_in_rows_where_there_are_more_of_them(tmp_path: Path) -> None:
-    [sheet] = family_sheets(three_methods(tmp_path))
-    assert [heading.name for heading in sheet.headings] == ["method", "how many", "is there", "all"]
+    [sheet] = family_tables(three_methods(tmp_path))
+    assert [heading.name for heading in sheet.columns] == ["method", "how many", "is there", "all"]
     methods, floors, examples = sheet.sections
     assert [cell.text for cell in methods[0]] == ["full", "70.0", "40.0", "67.0"]
     assert [cell.is_below for cell in methods[0]] == [False, False, True, False]
@@ -182,7 +184,7 @@ def words(line: str) -> str:
 
 def test_the_same_place_has_one_table_with_differences_below_each_row(tmp_path: Path) -> None:
     boards = boards_of(tmp_path, official("shared-adapter", 66.4, 54.5, 73.2, 117.1))
-    [sheet] = sheets(boards, papers=paper_parts(boards))
+    [sheet] = report_tables(boards, papers=paper_parts(boards))
     lines = [words(line) for line in as_text([sheet]).splitlines()]
     at = lines.index("shared-adapter published [1] 4.18 65.9 54.5 74.2 114.9 77.4 1")
     expected = f"shared-adapter measured {MINUS} [1] — +0.5 0.0 {MINUS}1.0 +2.2 +0.4 —"
@@ -198,7 +200,7 @@ def test_the_same_place_has_one_table_with_differences_below_each_row(tmp_path: 
 
 def test_every_line_of_a_published_row_says_so(tmp_path: Path) -> None:
     boards = boards_of(tmp_path, official("shared-adapter", 66.4, 54.5, 73.2, 117.1))
-    [sheet] = sheets(boards, papers=paper_parts(boards))
+    [sheet] = report_tables(boards, papers=paper_parts(boards))
     measured, published = sheet.sections
     assert [row[0].text for row in measured] == ["shared-adapter"]
     tails = {row[0].tail.split("[")[0].strip() for row in published}
@@ -214,7 +216,7 @@ def test_other_data_stand_in_a_table_of_their_own_whose_title_says_so(tmp_path: 
         image_text("full", 1, 2, 3, 4, scope="smoke", limit=64, key="smoke"),
     )
     assert len(boards) == 2
-    first, published, second = sheets(boards, papers=paper_parts(boards))
+    first, published, second = report_tables(boards, papers=paper_parts(boards))
     assert "clip-bart" in published.title
     assert "other data and another backbone, not to be compared" in published.title
     assert not any(MINUS in row[0].tail for section in published.sections for row in section)
@@ -224,5 +226,5 @@ def test_other_data_stand_in_a_table_of_their_own_whose_title_says_so(tmp_path: 
 
 def test_a_suite_that_no_paper_has_says_so(tmp_path: Path) -> None:
     boards = boards_of(tmp_path, run("full", {"nlvr": 55.0}, suite="nlvr"))
-    [sheet] = sheets(boards, papers=paper_parts(boards))
+    [sheet] = report_tables(boards, papers=paper_parts(boards))
     assert sheet.notes[-1] == "Published: no paper has rows of nlvr with these methods."

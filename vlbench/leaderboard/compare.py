@@ -2,22 +2,25 @@
 
 A and B may come from two folders of results. They are compared where suite, edition, backbone and
 its weights, scope, limit and a task's data are the same; anything else is not comparable, with the
-reason. All tests of one comparison are a family, for Holm.
+reason. All tests of one comparison are a family, for Holm. The gate of CI refuses what dropped or
+is lost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
-from vlbench.errors import DataError, NothingToReport, UsageError
-from vlbench.leaderboard.board import AVERAGE, Board, Row
-from vlbench.leaderboard.examples import Examples, refuse_other_examples
+from vlbench.cards.files import is_path, known_names
+from vlbench.errors import DataError, NothingToReport, UsageError, WorseThanAllowed, nearest
+from vlbench.leaderboard.board import AVERAGE, Board, Row, split_overrides
+from vlbench.leaderboard.examples import Examples, same_ids
 from vlbench.leaderboard.load import Filters, read_boards
-from vlbench.leaderboard.row_names import RowName, find_in, typed
 from vlbench.leaderboard.statistics import LEVEL, Test, holm, holm_levels, test_difference
 from vlbench.leaderboard.tables import number, title
 from vlbench.text import printable
@@ -26,6 +29,8 @@ PLACE = ("suite", "edition", "backbone", "scope", "limit")
 """What of a board must be the same, in the order of what says most about where one looked."""
 ROUNDING = 1e-6
 """How far, relatively, a recorded value may be from what its predictions give."""
+KEY = re.compile(r"[0-9a-f]{6,}")
+"""A run's key, or the beginning of one."""
 
 
 class Side(NamedTuple):
@@ -40,19 +45,11 @@ class Side(NamedTuple):
         """Where its results lie, as it is shown."""
         return printable(str(self.examples.folder))
 
-    def value(self, metric: str, seed: int) -> float | None:
-        """Return the recorded value of one seed, None where there is none."""
-        key = self.row.runs.get(seed)
-        run = next((run for run in self.board.runs if run.key == key), None)
-        return None if run is None else run.values.get((metric, ""))
-
-    def seeds(self, metric: str) -> set[int]:
-        """Return the seeds with a value."""
-        return {seed for seed in self.row.runs if self.value(metric, seed) is not None}
-
-    def has(self, metric: str) -> bool:
-        """Return whether the row has a value at all."""
-        return self.row.stat(metric).n > 0
+    def values(self, metric: str) -> dict[int, float]:
+        """Return the recorded values by seed."""
+        runs = {run.key: run for run in self.board.runs}
+        values = {seed: runs[key].values.get((metric, "")) for seed, key in self.row.runs.items()}
+        return {seed: value for seed, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -61,17 +58,14 @@ class Item:
 
     task: str
     metric: str
-    a: float | None = None
-    """Mean over its seeds."""
+    a: float | None = None  # mean over its seeds
     b: float | None = None
     seeds_a: tuple[int, ...] = ()
     seeds_b: tuple[int, ...] = ()
     tested: Test | None = None
     p_holm: float | None = None
-    level: float = LEVEL
-    """At which Holm's procedure tests it."""
-    reason: str = ""
-    """Why it cannot be compared; empty where it was."""
+    level: float = LEVEL  # at which Holm's procedure tests it
+    reason: str = ""  # why it cannot be compared
 
     @property
     def is_shown(self) -> bool:
@@ -100,15 +94,69 @@ class Pair:
     a: Side | None
     b: Side | None
     items: Sequence[Item]
-    missing: str = ""
-    """Which side has no runs here, in words; empty where both have some."""
+    missing: str = ""  # which side has no runs here, in words
 
     @property
     def board(self) -> Board:
-        """The board of the side that is there: A's where both are."""
+        """The board of A, or of B where there is no A."""
         side = self.a or self.b
         assert side is not None
         return side.board
+
+
+class Fault(NamedTuple):
+    """A number that does not pass the gate: `dropped`, or `lost` as B has it, or seeds of it."""
+
+    pair: Pair
+    item: Item
+    kind: str
+    seeds: tuple[int, ...] = ()  # those that are lost, where others were compared
+
+    @property
+    def text(self) -> str:
+        """What happened, in words."""
+        if self.item.tested is None:
+            return f"{self.item.task} {self.kind}: {self.item.reason}"
+        drop = f"dropped by {points(-self.item.tested.difference, '.1f')}"
+        seeds = f"lost: seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
+        parts = [drop] * (self.kind == "dropped") + [seeds] * bool(self.seeds)
+        return f"{self.item.task} {', '.join(parts)}"
+
+
+class Gate(NamedTuple):
+    """Outcome of the gate: the points that a number may drop, how many were compared, faults."""
+
+    max_drop: float
+    compared: int
+    faults: Sequence[Fault]
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether something was compared and no fault is there."""
+        return self.compared > 0 and not self.faults
+
+    @property
+    def rule(self) -> str:
+        """What is allowed."""
+        drop = points(self.max_drop)
+        return f"a significant drop of more than {drop}, or a lost number or seed, fails"
+
+    @property
+    def notes(self) -> list[str]:
+        """The outcome, for the end of a table."""
+        if not self.compared:
+            return ["Gate: nothing could be compared, which never passes."]
+        if self.is_passed:
+            return [f"Gate passed: {self.compared} compared; {self.rule}."]
+        places = [title(fault.pair.board) for fault in self.faults]
+        ends = [f" ({place})." if len(set(places)) > 1 else "." for place in places]
+        texts = [fault.text + end for fault, end in zip(self.faults, ends, strict=True)]
+        return [f"Gate failed: {self.rule}.", *texts]
+
+
+def points(value: float, format: str = "g") -> str:
+    """Format a number of points, as it was typed or in another format."""
+    return f"{value:{format}} point{'' if value == 1 else 's'}"
 
 
 def count_compared(pairs: Iterable[Pair]) -> int:
@@ -130,15 +178,12 @@ def both_sides(
     starting weights. `damaged` is as in `read_results`.
     """
     ours = read_boards(results, filters, damaged=damaged), Examples(results, damaged)
-    a_sides = _sides([RowName.parse(a)], *ours)
     theirs = ours
+    a_sides = _sides([a], *ours)
     if baseline is not None:
         theirs = read_boards(baseline, filters, damaged=damaged), Examples(baseline, damaged)
-    if b is None or b == a:
-        names = list(dict.fromkeys(RowName.of(side.row) for side in a_sides))
-    else:
-        names = [RowName.parse(b)]
-    b_sides = _sides(names, *theirs)
+    rows = {(side.row.method, side.row.overrides): side.row for side in a_sides}
+    b_sides = _sides(list(rows.values()) if b is None or b == a else [b], *theirs)
     files = [
         {(s.examples.folder.resolve(), key) for s in sides for key in s.row.runs.values()}
         for sides in (a_sides, b_sides)
@@ -162,19 +207,133 @@ def compare(a_sides: Sequence[Side], b_sides: Sequence[Side]) -> list[Pair]:
     family = iter(zip(holm(p), holm_levels(p), strict=True))
 
     def with_holm(item: Item) -> Item:
-        if item.tested is None:
-            return item
-        p_holm, level = next(family)
+        p_holm, level = next(family) if item.tested else (None, LEVEL)
         return replace(item, p_holm=p_holm, level=level)
 
-    return [replace(pair, items=[with_holm(item) for item in pair.items]) for pair in pairs]
+    return [replace(pair, items=list(map(with_holm, pair.items))) for pair in pairs]
 
 
-def _sides(names: Sequence[RowName], boards: Sequence[Board], examples: Examples) -> list[Side]:
+def check_max_drop(max_drop: float) -> None:
+    """Refuse what could never fail or means nothing."""
+    if not math.isfinite(max_drop) or max_drop < 0:
+        raise UsageError(f"--max-drop {max_drop}: should be points from 0 up, for example 1.5.")
+
+
+def gate(pairs: Sequence[Pair], max_drop: float) -> Gate:
+    """Find what of the comparison does not pass."""
+    faults = []
+    for pair in pairs:
+        for item in pair.items:
+            had = set(pair.b.values(item.metric)) if pair.b else set()
+            lost = tuple(sorted(had - set(item.seeds_a)))  # an average's are those of its tasks
+            if item.tested is None:
+                if pair.b is not None and pair.b.row.stat(item.metric).n:
+                    faults.append(Fault(pair, item, "lost"))
+            elif item.is_shown and item.tested.difference < -max_drop:
+                faults.append(Fault(pair, item, "dropped", lost))
+            elif lost:
+                faults.append(Fault(pair, item, "lost", lost))
+    return Gate(max_drop, count_compared(pairs), faults)
+
+
+def refuse(pairs: Sequence[Pair], outcome: Gate | None) -> None:
+    """Raise the error with its exit code where nothing was compared or the gate has a fault."""
+    if not count_compared(pairs):
+        missing = "; ".join(pair.missing for pair in pairs if pair.missing)
+        why = f": {missing}." if missing else "; the reasons stand beside each task."
+        raise NothingToReport(f"Nothing could be compared{why}")
+    if outcome and outcome.faults:
+        n = len(outcome.faults)
+        what = "number does" if n == 1 else "numbers do"
+        raise WorseThanAllowed(f"The gate failed: {n} {what} not pass; {outcome.rule}.")
+
+
+def find_rows(name: str | Row, boards: Sequence[Board]) -> list[tuple[Board, Row]]:
+    """Find in each board the row that a user means, or that is another folder's row.
+
+    Behind a method's colon stands what tells the row from others of its method, as much of it as is
+    needed and in any order: `--set` overrides, `from=` with the first digits of the weights it
+    started from, `card=` with the version of its cards. What matches exactly wins: `compacter` is
+    the card as is. The key of a run names its row. UsageError where several rows answer, or where
+    nothing of that name is known.
+    """
+    if isinstance(name, Row):
+        text, wanted = name.label, (name.method, name.overrides)
+        return _found(
+            text,
+            boards,
+            lambda board: [row for row in board.rows if (row.method, row.overrides) == wanted],
+        )
+    cards = known_names("methods")
+    method, _, rest = name.partition(":")
+    spelt, details = method.strip(), frozenset(split_overrides(rest))
+    known = Path(spelt).stem if is_path(spelt) else cards[spelt].name if spelt in cards else spelt
+
+    def find(board: Board) -> list[Row]:
+        names = {row.method for row in board.rows}
+        method = spelt if spelt in names else known
+        rows = [
+            row
+            for row in board.rows
+            if (row.method == method and _has_all(row, details))
+            or (KEY.fullmatch(name) and any(key.startswith(name) for key in row.runs.values()))
+        ]
+        return [row for row in rows if _details(row) == details] or rows
+
+    pairs = _found(name, boards, find)
+    rows = [row for board in boards for row in board.rows]
+    methods = {row.method for row in rows}
+    if not pairs and not {known, spelt} & {*cards, *methods}:
+        raise UsageError(
+            f"'{name}' names no row: neither a method nor the key of a run. "
+            f"{nearest(name, {*methods, *map(typed, rows)})}"
+        )
+    return pairs
+
+
+def typed(row: Row) -> str:
+    """Return what to type for the row: its name, or a run's key where the name has a colon."""
+    parts = sorted(_details(row))
+    name = f"{row.method}:{','.join(parts)}" if parts else row.method
+    return next(iter(row.runs.values()), name) if ":" in row.method else name
+
+
+def _found(
+    text: str, boards: Sequence[Board], find: Callable[[Board], list[Row]]
+) -> list[tuple[Board, Row]]:
+    """The one row of each board that has any."""
+    pairs = []
+    for board in boards:
+        rows = find(board)
+        if len(rows) > 1:
+            names = [typed(row) for row in rows]
+            if len(set(names)) < len(names):
+                names = [next(iter(row.runs.values()), typed(row)) for row in rows]
+            lines = "\n".join(f"  {quote(name)}" for name in names)
+            raise UsageError(f"'{text}' names {len(rows)} rows; type one of:\n{lines}")
+        pairs += [(board, row) for row in rows]
+    return pairs
+
+
+def _details(row: Row) -> frozenset[str]:
+    """What tells the row from others of its method, as one types it."""
+    return row.overrides | ({f"card={row.card}"} if row.card else set())
+
+
+def _has_all(row: Row, details: Iterable[str]) -> bool:
+    return all(
+        any(own.startswith(detail) for own in _details(row))  # hashes need only begin so
+        if detail.startswith(("from=", "card="))
+        else detail in _details(row)
+        for detail in details
+    )
+
+
+def _sides(names: Sequence[str | Row], boards: Sequence[Board], examples: Examples) -> list[Side]:
     """The rows of these names in each board that has one; an error where none has."""
-    sides = [Side(*pair, examples) for name in names for pair in find_in(name, boards)]
+    sides = [Side(*pair, examples) for name in names for pair in find_rows(name, boards)]
     if not sides:
-        wanted = ", ".join(name.text for name in names)
+        wanted = ", ".join(name if isinstance(name, str) else name.label for name in names)
         lines = [f"{examples.folder}: No results of {wanted}. There is:"]
         for board in boards:
             rows = ", ".join(quote(typed(row)) for row in board.rows)
@@ -219,31 +378,36 @@ def _pair(a: Side | None, b: Side | None, labels: Sequence[str]) -> Pair:
     mains |= {task: name for board in boards for task, name in board.mains.items() if name != task}
     items = [Item(*name) for name in mains.items()]
     average = [Item(AVERAGE, AVERAGE)] if len(mains) > 1 else []
-
-    def refused(reason: str) -> list[Item]:
-        return [replace(item, reason=reason) for item in (*items, *average)]
-
+    missing, reasons = "", []
     if a is None or b is None:
         who = f"A ({labels[0]})" if a is None else f"B ({labels[1]})"
-        reason = f"{who} has no runs of {boards[0].suite}"
-        return Pair(a, b, refused(reason), reason)
-    reasons = [
-        f"{name}: {'none' if ours is None else ours} against {'none' if theirs is None else theirs}"
-        for name, ours, theirs in _places(a, b)
-        if ours != theirs
-    ]
-    if reasons:
-        return Pair(a, b, refused("; ".join(reasons)))
+        missing = f"{who} has no runs of {boards[0].suite}"
+    else:
+        reasons = [
+            f"{name}: {_or_none(ours)} against {_or_none(theirs)}"
+            for name, ours, theirs in _places(a, b)
+            if ours != theirs
+        ]
+    if a is None or b is None or reasons:
+        reason = missing or "; ".join(reasons)
+        return Pair(a, b, [replace(item, reason=reason) for item in items + average], missing)
     items = [_tested(a, b, item, [item], _obstacle(a, b, item)) for item in items]
-    missing = ", ".join(item.task for item in items if item.tested is None)
-    reason = f"{missing} cannot be compared" if missing else ""
+    untested = ", ".join(item.task for item in items if item.tested is None)
+    reason = f"{untested} cannot be compared" if untested else ""
     return Pair(a, b, [*items, *(_tested(a, b, item, items, reason) for item in average)])
+
+
+def _or_none(value: object) -> object:
+    return "none" if value is None else value
 
 
 def _obstacle(a: Side, b: Side, item: Item) -> str:
     """Why the two have nothing in common on a task, if so."""
-    sides = (("A", a), ("B", b))
-    missing = [name for name, side in sides if not side.has(side.board.mains.get(item.task, ""))]
+    missing = [
+        name
+        for name, side in (("A", a), ("B", b))
+        if not side.row.stat(side.board.mains.get(item.task, "")).n
+    ]
     if missing:
         return f"{' and '.join(missing)} {'have' if len(missing) > 1 else 'has'} no result"
     ours, theirs = a.board.grounds[item.task], b.board.grounds[item.task]
@@ -263,7 +427,7 @@ def _tested(a: Side, b: Side, item: Item, items: Sequence[Item], reason: str) ->
     metrics = {part.task: part.metric for part in items}
     sides: list[Side] = []
     for name, side in (("A", a), ("B", b)):
-        seeds = sorted(set.intersection(*(side.seeds(metric) for metric in metrics.values())))
+        seeds = sorted(set.intersection(*(set(side.values(m)) for m in metrics.values())))
         if not seeds:
             return replace(item, reason=f"no seed of {name} has all tasks")
         row = replace(side.row, runs={seed: side.row.runs[seed] for seed in seeds})
@@ -271,11 +435,9 @@ def _tested(a: Side, b: Side, item: Item, items: Sequence[Item], reason: str) ->
     try:
         ours, theirs = (side.examples.row_scores(side.row, list(metrics)) for side in sides)
         for task in metrics:
-            firsts = []
-            for side in sides:
-                seed, key = next(iter(side.row.runs.items()))
-                firsts.append((side.row.label, seed, side.examples.scores(key, task).ids))
-            refuse_other_examples(task, firsts[1], firsts[0])
+            ids = [s.examples.scores(next(iter(s.row.runs.values())), task).ids for s in sides]
+            if not same_ids(*ids):
+                raise DataError(f"A and B were tested on other {task} examples")
         for name, side in zip("AB", sides, strict=True):
             _check_recorded(name, side, metrics)
     except DataError as error:
@@ -284,8 +446,8 @@ def _tested(a: Side, b: Side, item: Item, items: Sequence[Item], reason: str) ->
         item,
         a=100 * ours.mean,
         b=100 * theirs.mean,
-        seeds_a=tuple(sides[0].row.runs),
-        seeds_b=tuple(sides[1].row.runs),
+        seeds_a=sides[0].row.seeds,
+        seeds_b=sides[1].row.seeds,
         tested=test_difference(ours, theirs),
     )
 
@@ -293,11 +455,11 @@ def _tested(a: Side, b: Side, item: Item, items: Sequence[Item], reason: str) ->
 def _check_recorded(name: str, side: Side, metrics: dict[str, str]) -> None:
     """Refuse predictions that do not give the values which the report prints."""
     for task, metric in metrics.items():
+        recorded = side.values(metric)
         for seed, key in side.row.runs.items():
             given = 100 * float(side.examples.scores(key, task).values.mean())
-            recorded = side.value(metric, seed) or 0.0
-            if abs(given - recorded) > ROUNDING * max(1.0, abs(recorded)):
+            if abs(given - recorded[seed]) > ROUNDING * max(1.0, abs(recorded[seed])):
                 raise DataError(
                     f"{name}'s predictions of run {key} give {number(given)} for "
-                    f"{metric}, its result says {number(recorded)}"
+                    f"{metric}, its result says {number(recorded[seed])}"
                 )

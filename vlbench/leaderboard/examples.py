@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from vlbench.errors import DataError
-from vlbench.leaderboard.board import AVERAGE, Board, Row
+from vlbench.leaderboard.board import Board, Row
 from vlbench.leaderboard.results import read_parquet
 from vlbench.leaderboard.statistics import LEVEL, RowScores, holm, p_values
 
@@ -82,17 +82,18 @@ class Examples:
         DataError where a file of predictions is missing, or the seeds were tested on different
         examples.
         """
-        seeds = sorted(row.runs)
-        matrices, clusters = [], []
+        (first, key), *_ = row.runs.items()
+        matrices = []
         for task in tasks:
-            scores = [self.scores(row.runs[seed], task) for seed in seeds]
-            for seed, other in zip(seeds, scores, strict=True):
+            ids = self.scores(key, task).ids
+            for seed, other in row.runs.items():
                 refuse_other_examples(
-                    task, (row.label, seed, other.ids), (row.label, seeds[0], scores[0].ids)
+                    task, (row.label, seed, self.scores(other, task).ids), (row.label, first, ids)
                 )
-            matrices.append(np.stack([seed_scores.values for seed_scores in scores]))
-            clusters.append(self.clusters(row.runs[seeds[0]], task))
-        return RowScores.of(matrices, clusters)
+            matrices.append(
+                np.stack([self.scores(other, task).values for other in row.runs.values()])
+            )
+        return RowScores.of(matrices, [self.clusters(key, task) for task in tasks])
 
 
 def refuse_other_examples(
@@ -114,23 +115,21 @@ def same_ids(a: Ids, b: Ids) -> bool:
 
 def read_scores(file: Path) -> Scores:
     """Read the scores in a file of predictions."""
-    table = _read(file, {"id": pa.string(), "score": pa.float64()})
-    ids = np.array(table.column("id").to_pylist(), dtype=np.str_)
-    values = table.column("score").to_numpy().astype(np.float64)
-    order = np.argsort(ids, kind="stable")
-    return Scores(ids[order], values[order])
+    ids, scores = _read(file, {"id": pa.string(), "score": pa.float64()})
+    names = np.array(ids.to_pylist(), dtype=np.str_)
+    order = np.argsort(names, kind="stable")
+    return Scores(names[order], scores.to_numpy().astype(np.float64)[order])
 
 
 def read_clusters(file: Path) -> npt.NDArray[np.intp]:
     """Read which examples share a picture (NLVR2: a set of pairs), in the order of the ids."""
-    table = _read(file, {"id": pa.string(), "images": pa.list_(pa.string())})
-    ids = np.array(table.column("id").to_pylist(), dtype=np.str_)
+    ids, images = _read(file, {"id": pa.string(), "images": pa.list_(pa.string())})
     names = [
-        NLVR2_IMAGE.sub(r"\1", images[0] or "") if images else example
-        for example, images in zip(ids, table.column("images").to_pylist(), strict=True)
+        NLVR2_IMAGE.sub(r"\1", pictures[0] or "") if pictures else example
+        for example, pictures in zip(ids.to_pylist(), images.to_pylist(), strict=True)
     ]
     clusters = np.unique(np.array(names, dtype=np.str_), return_inverse=True)[1]
-    return clusters[np.argsort(ids, kind="stable")]
+    return clusters[np.argsort(np.array(ids.to_pylist(), dtype=np.str_), kind="stable")]
 
 
 def with_ties(board: Board, examples: Examples) -> Board:
@@ -138,20 +137,19 @@ def with_ties(board: Board, examples: Examples) -> Board:
     if sum(bool(row.runs) for row in board.rows) < 2:
         return board
     faults: dict[str, str] = {}
-    columns = {metric: [task] for task, metric in board.mains.items()}
-    if len(board.mains) > 1:
-        columns[AVERAGE] = list(board.mains)
+    tasks = {metric: [task] for task, metric in board.mains.items()}
     testable = {task: _testable(board, task, examples, faults) for task in board.mains}
     ties: dict[str, dict[str, int]] = {row.label: {} for row in board.rows}
-    for column, tasks in columns.items():
+    for column in board.columns:
+        parts = tasks.get(column, list(board.mains))
         rows = [
             (-mean, row.label, row)
             for row in board.rows
-            if all(row.label in testable[task] for task in tasks)
+            if all(row.label in testable[task] for task in parts)
             and (mean := row.stat(column).mean) is not None
         ]
         rows.sort(key=lambda entry: entry[:2])
-        scores = {label: examples.row_scores(row, tasks) for _, label, row in rows}
+        scores = {label: examples.row_scores(row, parts) for _, label, row in rows}
         for label, group in tie_groups(scores).items():
             ties[label][column] = group
     marked = [replace(row, ties=ties[row.label]) for row in board.rows]
@@ -162,12 +160,11 @@ def tie_groups(rows: Mapping[str, RowScores]) -> dict[str, int]:
     """Return the group of each row, from 1; rows come best first."""
     groups: dict[str, int] = {}
     left = list(rows)
-    number = 0
     while left:
-        number += 1
         best, *others = left
         p = holm(p_values(rows[best], [rows[label] for label in others]).tolist()) if others else []
         first = next((n for n, value in enumerate(p) if value < LEVEL), len(others))
+        number = max(groups.values(), default=0) + 1
         groups |= dict.fromkeys([best, *others[:first]], number)
         left = others[first:]
     return groups
@@ -214,7 +211,7 @@ def _notes(rows: Sequence[Row], faults: Mapping[str, str]) -> list[str]:
     return notes
 
 
-def _read(file: Path, columns: dict[str, pa.DataType]) -> pa.Table:
+def _read(file: Path, columns: dict[str, pa.DataType]) -> list[pa.ChunkedArray]:
     try:
         table = read_parquet(file, list(columns))
     except FileNotFoundError:
@@ -223,4 +220,4 @@ def _read(file: Path, columns: dict[str, pa.DataType]) -> pa.Table:
         fields = ", ".join(f"'{field.name}' {field.type}" for field in table.schema)
         wanted = " and ".join(f"'{name}' {kind}" for name, kind in columns.items())
         raise DataError(f"{file}: {wanted} should be there, found {fields}")
-    return table
+    return list(table.columns)
