@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
@@ -21,7 +21,14 @@ from vlbench.errors import DataError, NothingToReport, UsageError, WorseThanAllo
 from vlbench.leaderboard.board import AVERAGE, Board, Row, split_overrides
 from vlbench.leaderboard.examples import Examples, same_ids
 from vlbench.leaderboard.load import Filters, read_boards
-from vlbench.leaderboard.statistics import LEVEL, Test, holm, holm_levels, test_difference
+from vlbench.leaderboard.statistics import (
+    LEVEL,
+    RowScores,
+    Test,
+    holm,
+    holm_levels,
+    test_difference,
+)
 from vlbench.leaderboard.tables import number, title
 from vlbench.text import printable
 
@@ -87,21 +94,14 @@ class Item:
         return "A better" if self.tested.difference > 0 else "B better"
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A and B in one place; a side that has no row anywhere near is None."""
+class Pair(NamedTuple):
+    """A and B in one place, on A's board; a side that has no row anywhere near is None."""
 
+    board: Board
     a: Side | None
     b: Side | None
-    items: Sequence[Item]
+    items: list[Item]
     missing: str = ""  # which side has no runs here, in words
-
-    @property
-    def board(self) -> Board:
-        """The board of A, or of B where there is no A."""
-        side = self.a or self.b
-        assert side is not None
-        return side.board
 
 
 class Fault(NamedTuple):
@@ -110,17 +110,7 @@ class Fault(NamedTuple):
     pair: Pair
     item: Item
     kind: str
-    seeds: tuple[int, ...] = ()  # those that are lost, where others were compared
-
-    @property
-    def text(self) -> str:
-        """What happened, in words."""
-        if self.item.tested is None:
-            return f"{self.item.task} {self.kind}: {self.item.reason}"
-        drop = f"dropped by {points(-self.item.tested.difference, '.1f')}"
-        seeds = f"lost: seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
-        parts = [drop] * (self.kind == "dropped") + [seeds] * bool(self.seeds)
-        return f"{self.item.task} {', '.join(parts)}"
+    text: str
 
 
 class Gate(NamedTuple):
@@ -210,7 +200,7 @@ def compare(a_sides: Sequence[Side], b_sides: Sequence[Side]) -> list[Pair]:
         p_holm, level = next(family) if item.tested else (None, LEVEL)
         return replace(item, p_holm=p_holm, level=level)
 
-    return [replace(pair, items=list(map(with_holm, pair.items))) for pair in pairs]
+    return [pair._replace(items=list(map(with_holm, pair.items))) for pair in pairs]
 
 
 def check_max_drop(max_drop: float) -> None:
@@ -225,14 +215,18 @@ def gate(pairs: Sequence[Pair], max_drop: float) -> Gate:
     for pair in pairs:
         for item in pair.items:
             had = set(pair.b.values(item.metric)) if pair.b else set()
-            lost = tuple(sorted(had - set(item.seeds_a)))  # an average's are those of its tasks
-            if item.tested is None:
-                if pair.b is not None and pair.b.row.stat(item.metric).n:
-                    faults.append(Fault(pair, item, "lost"))
-            elif item.is_shown and item.tested.difference < -max_drop:
-                faults.append(Fault(pair, item, "dropped", lost))
-            elif lost:
-                faults.append(Fault(pair, item, "lost", lost))
+            lost = sorted(had - set(item.seeds_a))  # the average's are those of its tasks
+            texts = []
+            if item.tested is None and pair.b and pair.b.row.stat(item.metric).n:
+                texts = [f"lost: {item.reason}"]
+            elif item.tested:
+                if item.is_shown and item.tested.difference < -max_drop:
+                    texts = [f"dropped by {points(-item.tested.difference, '.1f')}"]
+                if lost:
+                    texts.append(f"lost: seed{'s' * (len(lost) > 1)} {', '.join(map(str, lost))}")
+            if texts:
+                text = f"{item.task} {', '.join(texts)}"
+                faults.append(Fault(pair, item, texts[0].split()[0].rstrip(":"), text))
     return Gate(max_drop, count_compared(pairs), faults)
 
 
@@ -249,7 +243,7 @@ def refuse(pairs: Sequence[Pair], outcome: Gate | None) -> None:
 
 
 def find_rows(name: str | Row, boards: Sequence[Board]) -> list[tuple[Board, Row]]:
-    """Find in each board the row that a user means, or that is another folder's row.
+    """Find in each board the row that a user means, or that is the same as another folder's.
 
     Behind a method's colon stands what tells the row from others of its method, as much of it as is
     needed and in any order: `--set` overrides, `from=` with the first digits of the weights it
@@ -257,37 +251,18 @@ def find_rows(name: str | Row, boards: Sequence[Board]) -> list[tuple[Board, Row
     the card as is. The key of a run names its row. UsageError where several rows answer, or where
     nothing of that name is known.
     """
-    if isinstance(name, Row):
-        text, wanted = name.label, (name.method, name.overrides)
-        return _found(
-            text,
-            boards,
-            lambda board: [row for row in board.rows if (row.method, row.overrides) == wanted],
-        )
-    cards = known_names("methods")
-    method, _, rest = name.partition(":")
-    spelt, details = method.strip(), frozenset(split_overrides(rest))
-    known = Path(spelt).stem if is_path(spelt) else cards[spelt].name if spelt in cards else spelt
-
-    def find(board: Board) -> list[Row]:
-        names = {row.method for row in board.rows}
-        method = spelt if spelt in names else known
-        rows = [
-            row
-            for row in board.rows
-            if (row.method == method and _has_all(row, details))
-            or (KEY.fullmatch(name) and any(key.startswith(name) for key in row.runs.values()))
-        ]
-        return [row for row in rows if _details(row) == details] or rows
-
-    pairs = _found(name, boards, find)
-    rows = [row for board in boards for row in board.rows]
-    methods = {row.method for row in rows}
-    if not pairs and not {known, spelt} & {*cards, *methods}:
-        raise UsageError(
-            f"'{name}' names no row: neither a method nor the key of a run. "
-            f"{nearest(name, {*methods, *map(typed, rows)})}"
-        )
+    answers = _same_as(name) if isinstance(name, Row) else _answering(name, boards)
+    pairs = []
+    for board in boards:
+        rows = answers(board)
+        if len(rows) > 1:
+            text = name if isinstance(name, str) else name.label
+            names = [typed(row) for row in rows]
+            if len(set(names)) < len(names):
+                names = [next(iter(row.runs.values()), typed(row)) for row in rows]
+            lines = "\n".join(f"  {quote(name)}" for name in names)
+            raise UsageError(f"'{text}' names {len(rows)} rows; type one of:\n{lines}")
+        pairs += [(board, row) for row in rows]
     return pairs
 
 
@@ -298,35 +273,51 @@ def typed(row: Row) -> str:
     return next(iter(row.runs.values()), name) if ":" in row.method else name
 
 
-def _found(
-    text: str, boards: Sequence[Board], find: Callable[[Board], list[Row]]
-) -> list[tuple[Board, Row]]:
-    """The one row of each board that has any."""
-    pairs = []
-    for board in boards:
-        rows = find(board)
-        if len(rows) > 1:
-            names = [typed(row) for row in rows]
-            if len(set(names)) < len(names):
-                names = [next(iter(row.runs.values()), typed(row)) for row in rows]
-            lines = "\n".join(f"  {quote(name)}" for name in names)
-            raise UsageError(f"'{text}' names {len(rows)} rows; type one of:\n{lines}")
-        pairs += [(board, row) for row in rows]
-    return pairs
+def _same_as(row: Row) -> Callable[[Board], list[Row]]:
+    """Rows with the same method, settings and starting weights, whatever their cards."""
+    return lambda board: [
+        other
+        for other in board.rows
+        if (other.method, other.overrides) == (row.method, row.overrides)
+    ]
+
+
+def _answering(name: str, boards: Sequence[Board]) -> Callable[[Board], list[Row]]:
+    """Rows that a name typed by a user can mean."""
+    cards, (method, _, rest) = known_names("methods"), name.partition(":")
+    spelt, details = method.strip(), frozenset(split_overrides(rest))
+    known = Path(spelt).stem if is_path(spelt) else cards[spelt].name if spelt in cards else spelt
+    rows = [row for board in boards for row in board.rows]
+    keys = {key for row in rows for key in row.runs.values()}
+    is_key = bool(KEY.fullmatch(name)) and any(key.startswith(name) for key in keys)
+    methods = {row.method for row in rows}
+    if not is_key and not {known, spelt} & {*cards, *methods}:
+        raise UsageError(
+            f"'{name}' names no row: neither a method nor the key of a run. "
+            f"{nearest(name, {*methods, *map(typed, rows)})}"
+        )
+
+    def answers(row: Row, method: str) -> bool:
+        if is_key and any(key.startswith(name) for key in row.runs.values()):
+            return True
+        own = _details(row)  # hashes need only begin as typed
+        return row.method == method and all(
+            detail in own
+            or (detail.startswith(("from=", "card=")) and any(o.startswith(detail) for o in own))
+            for detail in details
+        )
+
+    def find(board: Board) -> list[Row]:
+        method = spelt if any(row.method == spelt for row in board.rows) else known
+        rows = [row for row in board.rows if answers(row, method)]
+        return [row for row in rows if _details(row) == details] or rows
+
+    return find
 
 
 def _details(row: Row) -> frozenset[str]:
     """What tells the row from others of its method, as one types it."""
     return row.overrides | ({f"card={row.card}"} if row.card else set())
-
-
-def _has_all(row: Row, details: Iterable[str]) -> bool:
-    return all(
-        any(own.startswith(detail) for own in _details(row))  # hashes need only begin so
-        if detail.startswith(("from=", "card="))
-        else detail in _details(row)
-        for detail in details
-    )
 
 
 def _sides(names: Sequence[str | Row], boards: Sequence[Board], examples: Examples) -> list[Side]:
@@ -377,40 +368,59 @@ def _pair(a: Side | None, b: Side | None, labels: Sequence[str]) -> Pair:
     mains = {task: task for board in boards for task in board.mains}
     mains |= {task: name for board in boards for task, name in board.mains.items() if name != task}
     items = [Item(*name) for name in mains.items()]
-    average = [Item(AVERAGE, AVERAGE)] if len(mains) > 1 else []
-    missing, reasons = "", []
+    average = [Item(AVERAGE, AVERAGE)] * (len(mains) > 1)
+    missing, reason = "", ""
     if a is None or b is None:
         who = f"A ({labels[0]})" if a is None else f"B ({labels[1]})"
-        missing = f"{who} has no runs of {boards[0].suite}"
+        missing = reason = f"{who} has no runs of {boards[0].suite}"
     else:
-        reasons = [
-            f"{name}: {_or_none(ours)} against {_or_none(theirs)}"
-            for name, ours, theirs in _places(a, b)
-            if ours != theirs
-        ]
-    if a is None or b is None or reasons:
-        reason = missing or "; ".join(reasons)
-        return Pair(a, b, [replace(item, reason=reason) for item in items + average], missing)
-    items = [_tested(a, b, item, [item], _obstacle(a, b, item)) for item in items]
+        reason = "; ".join(
+            f"{name}: {'none' if x is None else x} against {'none' if y is None else y}"
+            for name, x, y in _places(a, b)
+            if x != y
+        )
+    if a is None or b is None or reason:
+        items = [replace(item, reason=reason) for item in items + average]
+        return Pair(boards[0], a, b, items, missing)
+    items = [_tested(a, b, item, {item.task: item.metric}) for item in items]
     untested = ", ".join(item.task for item in items if item.tested is None)
     reason = f"{untested} cannot be compared" if untested else ""
-    return Pair(a, b, [*items, *(_tested(a, b, item, items, reason) for item in average)])
+    items += [_tested(a, b, item, mains, reason) for item in average]
+    return Pair(boards[0], a, b, items)
 
 
-def _or_none(value: object) -> object:
-    return "none" if value is None else value
+def _tested(a: Side, b: Side, item: Item, metrics: Mapping[str, str], reason: str = "") -> Item:
+    """The item with both values and the test of their difference, over these tasks."""
+    try:
+        if item.task != AVERAGE:
+            reason = _obstacle(a, b, item.task)
+        if reason:
+            raise DataError(reason)
+        (row_a, ours), (row_b, theirs) = _scored("A", a, metrics), _scored("B", b, metrics)
+        for task in metrics:
+            if not same_ids(a.examples.ids(row_a, task), b.examples.ids(row_b, task)):
+                raise DataError(f"A and B were tested on different examples of {task}")
+    except DataError as error:
+        return replace(item, reason=printable(str(error)))
+    return replace(
+        item,
+        a=100 * ours.mean,
+        b=100 * theirs.mean,
+        seeds_a=row_a.seeds,
+        seeds_b=row_b.seeds,
+        tested=test_difference(ours, theirs),
+    )
 
 
-def _obstacle(a: Side, b: Side, item: Item) -> str:
+def _obstacle(a: Side, b: Side, task: str) -> str:
     """Why the two have nothing in common on a task, if so."""
+    sides = {"A": a, "B": b}
     missing = [
-        name
-        for name, side in (("A", a), ("B", b))
-        if not side.row.stat(side.board.mains.get(item.task, "")).n
+        n for n, side in sides.items() if not side.row.stat(side.board.mains.get(task, "")).n
     ]
     if missing:
         return f"{' and '.join(missing)} {'have' if len(missing) > 1 else 'has'} no result"
-    ours, theirs = a.board.grounds[item.task], b.board.grounds[item.task]
+    ours, theirs = a.board.grounds[task], b.board.grounds[task]
     if ours.metric != theirs.metric:
         return f"metric {ours.metric} against {theirs.metric}"
     if ours.data_fingerprint != theirs.data_fingerprint:
@@ -420,46 +430,21 @@ def _obstacle(a: Side, b: Side, item: Item) -> str:
     return ""
 
 
-def _tested(a: Side, b: Side, item: Item, items: Sequence[Item], reason: str) -> Item:
-    """The item with both values and the test of their difference, over these items' tasks."""
-    if reason:
-        return replace(item, reason=reason)
-    metrics = {part.task: part.metric for part in items}
-    sides: list[Side] = []
-    for name, side in (("A", a), ("B", b)):
-        seeds = sorted(set.intersection(*(set(side.values(m)) for m in metrics.values())))
-        if not seeds:
-            return replace(item, reason=f"no seed of {name} has all tasks")
-        row = replace(side.row, runs={seed: side.row.runs[seed] for seed in seeds})
-        sides.append(side._replace(row=row))
-    try:
-        ours, theirs = (side.examples.row_scores(side.row, list(metrics)) for side in sides)
-        for task in metrics:
-            ids = [s.examples.scores(next(iter(s.row.runs.values())), task).ids for s in sides]
-            if not same_ids(*ids):
-                raise DataError(f"A and B were tested on other {task} examples")
-        for name, side in zip("AB", sides, strict=True):
-            _check_recorded(name, side, metrics)
-    except DataError as error:
-        return replace(item, reason=printable(str(error)))
-    return replace(
-        item,
-        a=100 * ours.mean,
-        b=100 * theirs.mean,
-        seeds_a=sides[0].row.seeds,
-        seeds_b=sides[1].row.seeds,
-        tested=test_difference(ours, theirs),
-    )
-
-
-def _check_recorded(name: str, side: Side, metrics: dict[str, str]) -> None:
-    """Refuse predictions that do not give the values which the report prints."""
+def _scored(name: str, side: Side, metrics: Mapping[str, str]) -> tuple[Row, RowScores]:
+    """The row with the seeds that have all tasks, and its scores; DataError where they do not give
+    the values which the report prints."""
+    values = {metric: side.values(metric) for metric in metrics.values()}
+    seeds = sorted(set.intersection(*map(set, values.values())))
+    if not seeds:
+        raise DataError(f"no seed of {name} has all tasks")
+    row = replace(side.row, runs={seed: side.row.runs[seed] for seed in seeds})
+    scores = side.examples.row_scores(row, list(metrics))
     for task, metric in metrics.items():
-        recorded = side.values(metric)
-        for seed, key in side.row.runs.items():
-            given = 100 * float(side.examples.scores(key, task).values.mean())
-            if abs(given - recorded[seed]) > ROUNDING * max(1.0, abs(recorded[seed])):
+        for seed, key in row.runs.items():
+            given, recorded = side.examples.mean(key, task), values[metric][seed]
+            if abs(given - recorded) > ROUNDING * max(1.0, abs(recorded)):
                 raise DataError(
-                    f"{name}'s predictions of run {key} give {number(given)} for "
-                    f"{metric}, its result says {number(recorded[seed])}"
+                    f"{name}'s predictions of run {key} give {number(given)} for {metric}, its "
+                    f"result says {number(recorded)}"
                 )
+    return row, scores

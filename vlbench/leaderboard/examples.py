@@ -76,36 +76,27 @@ class Examples:
         """Return the path of a run's predictions for a task."""
         return self.folder / "runs" / key / "predictions" / f"{task}.parquet"
 
+    def mean(self, key: str, task: str) -> float:
+        """Return the task's main metric that a run's scores give, in percent."""
+        return 100 * float(self.scores(key, task).values.mean())
+
+    def ids(self, row: Row, task: str) -> Ids:
+        """Return the examples that a row was tested on; DataError where its seeds differ."""
+        ids = [self.scores(key, task).ids for key in row.runs.values()]
+        if not all(same_ids(others, ids[0]) for others in ids):
+            raise DataError(f"seeds of {row.label} were tested on different examples of {task}")
+        return ids[0]
+
     def row_scores(self, row: Row, tasks: Sequence[str]) -> RowScores:
         """Return a row's scores on the plain mean of tasks, over all of its seeds.
 
-        DataError where a file of predictions is missing, or the seeds were tested on different
-        examples.
+        DataError where predictions are missing, or the seeds were tested on different examples.
         """
-        (first, key), *_ = row.runs.items()
-        matrices = []
         for task in tasks:
-            ids = self.scores(key, task).ids
-            for seed, other in row.runs.items():
-                refuse_other_examples(
-                    task, (row.label, seed, self.scores(other, task).ids), (row.label, first, ids)
-                )
-            matrices.append(
-                np.stack([self.scores(other, task).values for other in row.runs.values()])
-            )
-        return RowScores.of(matrices, [self.clusters(key, task) for task in tasks])
-
-
-def refuse_other_examples(
-    task: str, one: tuple[str, int, Ids], other: tuple[str, int, Ids]
-) -> None:
-    """Raise DataError where two runs, as (label, seed, ids), were tested on different examples."""
-    if not same_ids(one[2], other[2]):
-        count = len(np.setxor1d(one[2], other[2]))
-        raise DataError(
-            f"{one[0]} seed {one[1]} was tested on other {task} examples than {other[0]} seed "
-            f"{other[1]}: {count} id{'s differ' if count != 1 else ' differs'}."
-        )
+            self.ids(row, task)
+        keys = list(row.runs.values())
+        scores = [np.stack([self.scores(key, task).values for key in keys]) for task in tasks]
+        return RowScores.of(scores, [self.clusters(keys[0], task) for task in tasks])
 
 
 def same_ids(a: Ids, b: Ids) -> bool:
@@ -175,19 +166,18 @@ def _testable(board: Board, task: str, examples: Examples, faults: dict[str, str
     labels: set[str] = set()
     first = None
     for row in board.rows:
-        if not row.stat(board.mains[task]).n:
-            continue
-        try:
-            ids = [examples.scores(key, task).ids for key in row.runs.values()]
-            examples.clusters(next(iter(row.runs.values())), task)
-        except DataError:
-            faults.setdefault(row.label, f"no readable predictions of {task}")
-            continue
-        first = ids[0] if first is None else first
-        if all(same_ids(seed_ids, first) for seed_ids in ids):
-            labels.add(row.label)
-        else:
-            faults.setdefault(row.label, f"other {task} examples than the first row")
+        if row.stat(board.mains[task]).n:
+            try:
+                ids = [examples.scores(key, task).ids for key in row.runs.values()]
+                examples.clusters(next(iter(row.runs.values())), task)
+            except DataError:
+                faults.setdefault(row.label, f"no readable predictions of {task}")
+                continue
+            first = ids[0] if first is None else first
+            if all(same_ids(seed_ids, first) for seed_ids in ids):
+                labels.add(row.label)
+            else:
+                faults.setdefault(row.label, f"other {task} examples than the first row")
     return labels
 
 

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import NamedTuple
 
 from vlbench.leaderboard.board import AVERAGE, BELOW, BEST, FLOORS, Board, Row, is_best
-from vlbench.leaderboard.paper import PaperPart, PaperRow
+from vlbench.leaderboard.paper import PaperPart
 
-NONE = "—"
-"""What stands where there is no number."""
-MINUS = "\N{MINUS SIGN}"
+NONE, MINUS = "—", "\N{MINUS SIGN}"
+"""What stands where there is no number, and before a negative one."""
 AVERAGE_NOTE = "Average: plain mean of the tasks, per seed, only where all of them are there."
-MAJORITY_NOTE = (
-    "Majority answer: the most frequent training answer of the question's family, always."
-)
 BEST_NOTE = (
     f"Bold, or {BEST}: the best of a column and what ties with it by test, where its mean is more "
     "than its deviation above the floors."
+)
+MAJORITY_NOTE = (
+    "Majority answer: the most frequent training answer of the question's family, always."
 )
 BELOW_NOTE = (
     f"{BELOW} marks what is at or below a floor: the majority answer, or the row of "
@@ -54,15 +53,17 @@ Line = list[Cell]
 
 @dataclass(frozen=True)
 class Table:
-    """A table in no format yet: the first column is text, all others are numbers."""
+    """A table in no format yet: the first column is text, all others are numbers.
+
+    Between its sections, groups of rows, stands a rule; the first is what was measured and ranked.
+    Several tables may have the same label, by which a paper refers to them.
+    """
 
     title: str
     columns: Sequence[Column]
     sections: Sequence[Sequence[Line]]
-    """Groups of rows, with a rule between them; the first is what was measured and ranked."""
     notes: Sequence[str]
     label: str = "table"
-    """What a paper refers to it by, in a few words; several tables may have the same."""
 
 
 COST_COLUMNS = {
@@ -150,14 +151,13 @@ def main_table(board: Board) -> Table:
         trainable = Cell(percent(row.facts["trainable_percent"]))
         return [trainable, *scores, Cell(str(len(row.seeds)))]
 
-    methods, floors = _sections(board, cells)
-    if has_majority(board):
-        scores = [Cell(number(board.majority.get(metric))) for metric in board.columns]
-        floors.append([Cell("majority answer"), Cell(NONE), *scores, Cell(NONE)])
-    return Table(
-        *(title(board), _main_columns(board), _filled(methods, floors)),
-        *(board_notes(board), _label(board)),
-    )
+    tasks = [Column(task, short_metric(metric, task)) for task, metric in board.mains.items()]
+    average = [Column(AVERAGE, f"{len(tasks)} tasks")] if len(tasks) > 1 else []
+    columns = [Column("method"), Column("trainable", "%"), *tasks, *average, Column("seeds", "n")]
+    majority = [NONE, *(number(board.majority.get(metric)) for metric in board.columns), NONE]
+    lines = [list(map(Cell, ["majority answer", *majority]))] if has_majority(board) else []
+    sections = _sections(board, cells, lines)
+    return Table(title(board), columns, sections, board_notes(board), _label(board))
 
 
 def cost_table(board: Board) -> Table:
@@ -172,27 +172,26 @@ def cost_table(board: Board) -> Table:
         return list(map(Cell, [trainable, percent(row.facts["trainable_percent"]), *costs]))
 
     columns = [Column("method"), Column("trainable", "parameters"), Column("trainable", "%")]
+    columns += [column for column, _, _ in COST_COLUMNS.values()]
     notes = [
         "Mean over seeds; KB is 1000 bytes, MB 1000 KB. Training is without validation.",
         "Evaluation generates and scores the test split of all tasks shown.",
         f"Device: {counted(run.facts['device'] for run in board.runs if run.is_done)}.",
     ]
-    return Table(
-        f"{title(board)}: costs",
-        [*columns, *(column for column, _, _ in COST_COLUMNS.values())],
-        _filled(*_sections(board, cells)),
-        notes,
-        f"{_label(board)} costs",
-    )
+    name, label = f"{title(board)}: costs", f"{_label(board)} costs"
+    return Table(name, columns, _sections(board, cells), notes, label)
 
 
 def family_tables(board: Board) -> list[Table]:
     """Make a table per task that has question families; rows are what there is more of."""
-    return [
-        _family_table(board, task, metric, [*families, ""])
-        for task, metric in board.mains.items()
-        if (families := sorted(name for other, name in board.families if other == metric and name))
-    ]
+    tables = []
+    for task, metric in board.mains.items():
+        if families := sorted(name for other, name in board.families if other == metric and name):
+            columns, sections = _families(board, metric, [*families, ""])
+            name = f"{title(board)}: {task} {short_metric(metric, task)} by family"
+            label = f"{_label(board)} {task} families"
+            tables.append(Table(name, columns, sections, [FAMILY_NOTE], label))
+    return tables
 
 
 def board_notes(board: Board) -> list[str]:
@@ -201,10 +200,10 @@ def board_notes(board: Board) -> list[str]:
     is_marked = any(is_best(row, metric, board) for row in board.rows for metric in row.ties)
     return [
         seeds_note(board),
-        *([AVERAGE_NOTE] if len(board.mains) > 1 else []),
-        *([BEST_NOTE] if is_marked else []),
-        *([MAJORITY_NOTE] if has_majority(board) else []),
-        *([BELOW_NOTE] if any(row.below_floor for row in board.rows) else []),
+        *[AVERAGE_NOTE] * (len(board.mains) > 1),
+        *[BEST_NOTE] * is_marked,
+        *[MAJORITY_NOTE] * has_majority(board),
+        *[BELOW_NOTE] * any(row.below_floor for row in board.rows),
         f"Trainable %: denominator {counted(facts['denominator'] for facts in done)}.",
         *ground_notes(board),
         *board.notes,
@@ -261,25 +260,15 @@ def _label(board: Board) -> str:
     return " ".join([tasks, board.backbone, *sorted(names)])
 
 
-def _filled(*sections: list[Line]) -> list[list[Line]]:
-    return [section for section in sections if section]
-
-
-def _main_columns(board: Board) -> list[Column]:
-    """Method, trainable percent, a column per task, the average of several, seeds."""
-    tasks = [Column(task, short_metric(metric, task)) for task, metric in board.mains.items()]
-    average = [Column(AVERAGE, f"{len(tasks)} tasks")] if len(tasks) > 1 else []
-    return [Column("method"), Column("trainable", "%"), *tasks, *average, Column("seeds", "n")]
-
-
-def _sections(board: Board, cells: Callable[[Row], Line]) -> tuple[list[Line], list[Line]]:
-    """Lines of the methods, and of the baselines: the name, and these cells."""
-    methods: list[Line] = []
-    floors: list[Line] = []
+def _sections(
+    board: Board, cells: Callable[[Row], Line], floors: Iterable[Line] = ()
+) -> list[list[Line]]:
+    """Lines of the methods, and of the baselines with more behind them: the name, these cells."""
+    lines: dict[bool, list[Line]] = {False: [], True: []}
     for row in board.rows:
-        lines = floors if row.is_floor else methods
-        lines.append([Cell(row.method, row.details), *cells(row)])
-    return methods, floors
+        lines[row.is_floor].append([Cell(row.method, row.details), *cells(row)])
+    lines[True] += floors
+    return [section for section in lines.values() if section]
 
 
 def _score(board: Board, row: Row, metric: str) -> Cell:
@@ -293,11 +282,11 @@ def _score(board: Board, row: Row, metric: str) -> Cell:
     return Cell(number(stat.mean), deviation(stat.std) + fewer, *marks)
 
 
-def _family_table(board: Board, task: str, metric: str, names: list[str]) -> Table:
+def _families(board: Board, metric: str, names: list[str]) -> tuple[list[Column], list[list[Line]]]:
     """The metric by family, all examples last: families in columns or in rows."""
     families = [board.families.get((metric, name)) for name in names]
-    examples = [Cell(number(family and family.n_examples, digits=0)) for family in families]
     majority = [family and family.majority for family in families[:-1]] + [board.majority[metric]]
+    examples = [Cell(number(family and family.n_examples, digits=0)) for family in families]
     floors = [Cell(number(score)) for score in majority]
 
     def cells(row: Row) -> Line:
@@ -309,35 +298,39 @@ def _family_table(board: Board, task: str, metric: str, names: list[str]) -> Tab
 
     if len(board.rows) >= len(names):
         columns = [Column("method"), *(Column(name or "all", "%") for name in names)]
-        methods, baselines = _sections(board, cells)
-        baselines.append([Cell("majority answer"), *floors])
-        sections = _filled(methods, baselines, [[Cell("examples"), *examples]])
-    else:
-        columns = [Column("family"), Column("examples", "n"), Column("majority", "%")]
-        columns += [Column(row.label, "%") for row in board.rows]
-        heads = [Cell(name or "all") for name in names]
-        across = zip(heads, examples, floors, *map(cells, board.rows), strict=True)
-        lines = list(map(list, across))
-        sections = [lines[:-1], lines[-1:]]
-    name = f"{title(board)}: {task} {short_metric(metric, task)} by family"
-    return Table(name, columns, sections, [FAMILY_NOTE], f"{_label(board)} {task} families")
+        sections = _sections(board, cells, [[Cell("majority answer"), *floors]])
+        return columns, [*sections, [[Cell("examples"), *examples]]]
+    columns = [Column("family"), Column("examples", "n"), Column("majority", "%")]
+    columns += [Column(row.label, "%") for row in board.rows]
+    heads = [Cell(name or "all") for name in names]
+    lines = list(map(list, zip(heads, examples, floors, *map(cells, board.rows), strict=True)))
+    return columns, [lines[:-1], lines[-1:]]
 
 
 def _with_published(table: Table, board: Board, part: PaperPart) -> list[Table]:
     """The leaderboard with published rows in a section of their own, or in a table behind it.
 
-    Each of these rows says by itself that it was published, and by whom: `full published [1]`.
+    Each of these rows says by itself that it was published, and by whom: `full published [1]`;
+    below it stands the difference where there is any.
     """
     if not part.rows:
         note = f"Published: no paper has rows of {board.suite} with these methods."
         return [replace(table, notes=[*table.notes, note])]
-    texts = dict.fromkeys(_source(row) for row, _ in part.rows)
-    sources = {text: index for index, text in enumerate(texts, start=1)}
-    lines = [
-        line
-        for row, differences in part.rows
-        for line in _published(board, row, differences, sources[_source(row)])
-    ]
+    sources: dict[str, int] = {}
+    lines: list[Line] = []
+    for row, differences in part.rows:
+        runner = "" if row.run_by == row.paper else f"; run by {row.run_by}"
+        kind = "an ablation" if row.kind == "analysis" else "main results"
+        source = f"{row.paper}, {row.table}, {kind}{runner}. Read from: {row.strength}."
+        method, index = str(row.method), sources.setdefault(source, len(sources) + 1)
+        printed = [row.metrics.get(name) for name in board.columns]
+        scores = [Cell(number(p.mean), deviation(p.std)) if p else Cell(NONE) for p in printed]
+        head = [Cell(method, f" published [{index}]"), Cell(percent(row.trainable_percent))]
+        lines.append([*head, *scores, Cell(str(row.seeds))])
+        if differences:
+            texts = [signed(differences[n]) if n in differences else NONE for n in board.columns]
+            below = Cell(method, f" measured {MINUS} [{index}]")
+            lines.append([below, *map(Cell, [NONE, *texts, NONE])])
     notes = ["Published rows are papers' numbers, rounded; vlbench did not measure them."]
     notes += [DIFFERENCE_NOTE] if any(differences for _, differences in part.rows) else []
     if part.incomparable:
@@ -347,36 +340,10 @@ def _with_published(table: Table, board: Board, part: PaperPart) -> list[Table]:
     if not part.otherwise:
         sections, notes = [*table.sections, lines], [*table.notes, *notes]
         return [replace(table, sections=sections, notes=notes)]
-    place = f"{board.suite} on {part.rows[0].row.backbone}"
+    backbone, others = part.rows[0].row.backbone, " and ".join(part.otherwise)
     name = (
-        f"Published: {place}, full edition: {' and '.join(part.otherwise)}, not to be compared with"
-        " what was measured here"
+        f"Published: {board.suite} on {backbone}, full edition: {others}, not to be compared with "
+        "what was measured here"
     )
-    label = f"{place.replace(' on ', ' ')} published"
+    label = f"{board.suite} {backbone} published"
     return [table, Table(name, table.columns, [lines], notes, label)]
-
-
-def _source(row: PaperRow) -> str:
-    runner = "" if row.run_by == row.paper else f"; run by {row.run_by}"
-    kind = "an ablation" if row.kind == "analysis" else "main results"
-    return f"{row.paper}, {row.table}, {kind}{runner}. Read from: {row.strength}."
-
-
-def _published(
-    board: Board, row: PaperRow, differences: Mapping[str, float], source: int
-) -> list[Line]:
-    """The published row, and the difference below it where there is any."""
-    method, printed = str(row.method), [row.metrics.get(name) for name in board.columns]
-    lines = [
-        [
-            Cell(method, f" published [{source}]"),
-            Cell(percent(row.trainable_percent)),
-            *(Cell(number(p.mean), deviation(p.std)) if p else Cell(NONE) for p in printed),
-            Cell(str(row.seeds)),
-        ]
-    ]
-    if differences:
-        texts = [signed(differences[n]) if n in differences else NONE for n in board.columns]
-        label = Cell(method, f" measured {MINUS} [{source}]")
-        lines.append([label, *map(Cell, [NONE, *texts, NONE])])
-    return lines
