@@ -89,12 +89,14 @@ def test_a_copied_run_folder_does_not_count_twice(tmp_path: Path) -> None:
 
 
 def test_no_results_names_the_folder_and_the_command(tmp_path: Path) -> None:
-    with pytest.raises(NothingToReport, match=r"nowhere: No such folder[\s\S]*vlbench run"):
+    with pytest.raises(
+        NothingToReport, match=r"nowhere: No results to report: no such folder[\s\S]*vlbench run"
+    ):
         read_results(tmp_path / "nowhere")
-    with pytest.raises(NothingToReport, match="No results to report here"):
+    with pytest.raises(NothingToReport, match="No results to report: 0 runs without a result"):
         read_results(tmp_path)
     (tmp_path / "runs" / "k").mkdir(parents=True)
-    with pytest.raises(NothingToReport, match="1 run there without a result"):
+    with pytest.raises(NothingToReport, match="1 run without a result"):
         read_results(tmp_path)
 
 

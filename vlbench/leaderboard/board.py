@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from vlbench.columns import COLUMNS
 from vlbench.text import printable
 
 AVERAGE = "average"
@@ -29,15 +28,12 @@ AVERAGE = "average"
 FLOORS = ("frozen", "blind")
 """Baselines to be beaten: only the visual embedding trains, or no picture is seen."""
 BEST, BELOW = "*", "↓"
-COSTS = (
-    "adapter_bytes", "peak_memory_bytes", "train_seconds", "examples_per_second",
-    "evaluate_seconds",
-)  # fmt: skip
+COSTS = ("adapter_bytes", "peak_memory_bytes", "train_seconds", "examples_per_second",
+         "evaluate_seconds")  # fmt: skip
 PLACE = ("suite", "backbone", "edition", "scope", "limit")
 """Columns that all runs of a board have in common."""
 OTHER_WEIGHTS = "Runs on other weights of this backbone stand in another table."
 OTHER_DATA = "Runs of this suite on other data stand in another table: do not compare the two."
-INTEGERS = frozenset(column.name for column in COLUMNS if column.type == "int64")
 Name = tuple[str, str]
 """A metric and a question family; family "" is all examples."""
 
@@ -204,9 +200,7 @@ def is_below_floor(row: Row) -> bool:
 
 
 def summarise(
-    results: pd.DataFrame,
-    suites: Mapping[str, Sequence[str]] | None = None,
-    is_part: bool = False,
+    results: pd.DataFrame, suites: Mapping[str, Sequence[str]] | None = None, is_part: bool = False
 ) -> list[Board]:
     """Make boards of the test rows, complete ones first.
 
@@ -240,23 +234,16 @@ def summarise(
 def read_runs(results: pd.DataFrame) -> list[Run]:
     """Make the runs of a table of results, with their rows on the test split."""
     test = results[results["split"] == "test"].sort_values("key", kind="stable")
-    columns = {str(name): _cells(name, column) for name, column in test.items()}
+    columns = {str(name): _cells(column) for name, column in test.items()}
     rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
     return [_run(list(own)) for _, own in groupby(rows, key=itemgetter("key"))]
 
 
-def _cells(name: object, column: pd.Series[Any]) -> list[Any]:
-    """A column in Python's own types: None for an empty cell; equal texts are one object.
-
-    Text from outside is made printable here, and so in everything that is made of runs.
-    """
-    if column.dtype.kind == "f":
-        plain = int if name in INTEGERS else float
-        return [plain(value) if math.isfinite(value) else None for value in column.tolist()]
-    codes, kinds = pd.factorize(column)
-    values = [printable(kind) if isinstance(kind, str) else kind for kind in kinds.tolist()]
-    values.append(None)  # an empty cell has the code -1
-    return [values[code] for code in codes.tolist()]
+def _cells(column: pd.Series[Any]) -> list[Any]:
+    """A column in Python's own types, None for an empty cell; text from outside made printable."""
+    values = column.astype(object).where(column.notna(), None).tolist()
+    texts = {value: printable(value) for value in set(values) if isinstance(value, str)}
+    return [texts.get(value, value) for value in values]
 
 
 def _run(rows: Sequence[Mapping[str, Any]]) -> Run:
@@ -319,24 +306,13 @@ def _board(place: Any, runs: Sequence[Run], tasks: Sequence[str], notes: Sequenc
         counted += newest
         texts += [f"{rows[-1].label}, {comment}" for comment in comments]
     rows = [_marked(row, rows, majority) for row in rows]
+    rows.sort(key=lambda r: (r.is_floor, not r.average.n, -(r.average.mean or 0), r.label))
+    grounds = {task: ground for run in runs for task, ground in run.grounds.items()}
     suite, backbone, edition, scope, limit = place
     return Board(
-        *(suite, backbone, edition, scope, limit, ""),
-        mains=mains,
-        grounds={task: ground for run in runs for task, ground in run.grounds.items()},
-        families=families,
-        majority=majority,
-        rows=sorted(
-            rows, key=lambda r: (r.is_floor, not r.average.n, -(r.average.mean or 0), r.label)
-        ),
-        runs=counted,
-        notes=texts,
-    )
-
-
-def _rank(row: Row) -> tuple[bool, bool, float, str]:
-    """By average, best first; rows without one after them, baselines last."""
-    return row.is_floor, not row.average.n, -(row.average.mean or 0.0), row.label
+        suite, backbone, edition, scope, limit, "",
+        mains, grounds, families, majority, rows, counted, texts,
+    )  # fmt: skip
 
 
 def _newest(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
@@ -393,9 +369,10 @@ def _marked(row: Row, rows: Sequence[Row], majority: Mapping[str, float | None])
         most = max((len(floor.overrides) for floor in fair), default=0)
         floors += [r for r in fair if len(r.overrides) == most and r is not row]
     below, near = set(), set()
-    for name, answer in [*majority.items(), (AVERAGE, None)]:
+    for name in (*majority, AVERAGE):
         stat = row.stat(name)
-        scores = [s for s in (answer, *(f.stat(name).mean for f in floors)) if s is not None]
+        answers = [majority.get(name), *(floor.stat(name).mean for floor in floors)]
+        scores = [score for score in answers if score is not None]
         if stat.mean is not None and scores:
             above = stat.mean - max(scores)
             below |= {name} if above <= 0 else set()

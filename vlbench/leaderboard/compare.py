@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
@@ -126,22 +126,18 @@ class Gate(NamedTuple):
         return self.compared > 0 and not self.faults
 
     @property
-    def rule(self) -> str:
-        """What is allowed."""
-        drop = points(self.max_drop)
-        return f"a significant drop of more than {drop}, or a lost number or seed, fails"
-
-    @property
     def notes(self) -> list[str]:
         """The outcome, for the end of a table."""
+        drop = f"a significant drop of more than {points(self.max_drop)}"
+        rule = f"{drop}, or a lost number or seed, fails."
         if not self.compared:
             return ["Gate: nothing could be compared, which never passes."]
         if self.is_passed:
-            return [f"Gate passed: {self.compared} compared; {self.rule}."]
+            return [f"Gate passed: {self.compared} compared; {rule}"]
         places = [title(fault.pair.board) for fault in self.faults]
         ends = [f" ({place})." if len(set(places)) > 1 else "." for place in places]
         texts = [fault.text + end for fault, end in zip(self.faults, ends, strict=True)]
-        return [f"Gate failed: {self.rule}.", *texts]
+        return [f"Gate failed: {rule}", *texts]
 
 
 def points(value: float, format: str = "g") -> str:
@@ -214,19 +210,18 @@ def gate(pairs: Sequence[Pair], max_drop: float) -> Gate:
     faults = []
     for pair in pairs:
         for item in pair.items:
+            texts = {}
             had = set(pair.b.values(item.metric)) if pair.b else set()
             lost = sorted(had - set(item.seeds_a))  # the average's are those of its tasks
-            texts = []
             if item.tested is None and pair.b and pair.b.row.stat(item.metric).n:
-                texts = [f"lost: {item.reason}"]
-            elif item.tested:
-                if item.is_shown and item.tested.difference < -max_drop:
-                    texts = [f"dropped by {points(-item.tested.difference, '.1f')}"]
-                if lost:
-                    texts.append(f"lost: seed{'s' * (len(lost) > 1)} {', '.join(map(str, lost))}")
+                texts["lost"] = f"lost: {item.reason}"
+            if item.tested and item.is_shown and item.tested.difference < -max_drop:
+                texts["dropped"] = f"dropped by {points(-item.tested.difference, '.1f')}"
+            if item.tested and lost:
+                texts["lost"] = f"lost: seed{'s' * (len(lost) > 1)} {', '.join(map(str, lost))}"
             if texts:
-                text = f"{item.task} {', '.join(texts)}"
-                faults.append(Fault(pair, item, texts[0].split()[0].rstrip(":"), text))
+                text = f"{item.task} {', '.join(texts.values())}"
+                faults.append(Fault(pair, item, next(iter(texts)), text))
     return Gate(max_drop, count_compared(pairs), faults)
 
 
@@ -237,9 +232,9 @@ def refuse(pairs: Sequence[Pair], outcome: Gate | None) -> None:
         why = f": {missing}." if missing else "; the reasons stand beside each task."
         raise NothingToReport(f"Nothing could be compared{why}")
     if outcome and outcome.faults:
-        n = len(outcome.faults)
+        n, rule = len(outcome.faults), outcome.notes[0].partition(": ")[2]
         what = "number does" if n == 1 else "numbers do"
-        raise WorseThanAllowed(f"The gate failed: {n} {what} not pass; {outcome.rule}.")
+        raise WorseThanAllowed(f"The gate failed: {n} {what} not pass; {rule}")
 
 
 def find_rows(name: str | Row, boards: Sequence[Board]) -> list[tuple[Board, Row]]:
@@ -251,19 +246,31 @@ def find_rows(name: str | Row, boards: Sequence[Board]) -> list[tuple[Board, Row
     the card as is. The key of a run names its row. UsageError where several rows answer, or where
     nothing of that name is known.
     """
-    answers = _same_as(name) if isinstance(name, Row) else _answering(name, boards)
-    pairs = []
+    if isinstance(name, Row):
+        same = name.method, name.overrides
+        rows = [[r for r in board.rows if (r.method, r.overrides) == same] for board in boards]
+        return _only(name.label, boards, rows)
+    cards, (method, _, rest) = known_names("methods"), name.partition(":")
+    spelt, wanted = method.strip(), frozenset(split_overrides(rest))
+    known = Path(spelt).stem if is_path(spelt) else cards[spelt].name if spelt in cards else spelt
+    every = [row for board in boards for row in board.rows]
+    methods = {row.method for row in every}
+    rows = []
     for board in boards:
-        rows = answers(board)
-        if len(rows) > 1:
-            text = name if isinstance(name, str) else name.label
-            names = [typed(row) for row in rows]
-            if len(set(names)) < len(names):
-                names = [next(iter(row.runs.values()), typed(row)) for row in rows]
-            lines = "\n".join(f"  {quote(name)}" for name in names)
-            raise UsageError(f"'{text}' names {len(rows)} rows; type one of:\n{lines}")
-        pairs += [(board, row) for row in rows]
-    return pairs
+        method = spelt if any(row.method == spelt for row in board.rows) else known
+        own = [
+            row
+            for row in board.rows
+            if (KEY.fullmatch(name) and any(key.startswith(name) for key in row.runs.values()))
+            or (row.method == method and all(_has(row, detail) for detail in wanted))
+        ]
+        rows.append([row for row in own if _details(row) == wanted] or own)
+    if not any(rows) and not {known, spelt} & {*cards, *methods}:
+        raise UsageError(
+            f"'{name}' names no row: neither a method nor the key of a run. "
+            f"{nearest(name, {*methods, *map(typed, every)})}"
+        )
+    return _only(name, boards, rows)
 
 
 def typed(row: Row) -> str:
@@ -273,46 +280,19 @@ def typed(row: Row) -> str:
     return next(iter(row.runs.values()), name) if ":" in row.method else name
 
 
-def _same_as(row: Row) -> Callable[[Board], list[Row]]:
-    """Rows with the same method, settings and starting weights, whatever their cards."""
-    return lambda board: [
-        other
-        for other in board.rows
-        if (other.method, other.overrides) == (row.method, row.overrides)
-    ]
+def _only(
+    name: str, boards: Sequence[Board], rows: Sequence[Sequence[Row]]
+) -> list[tuple[Board, Row]]:
+    for several in rows:
+        if len(several) > 1:
+            lines = "\n".join(f"  {quote(typed(row))}" for row in several)
+            raise UsageError(f"'{name}' names {len(several)} rows; type one of:\n{lines}")
+    return [(board, own[0]) for board, own in zip(boards, rows, strict=True) if own]
 
 
-def _answering(name: str, boards: Sequence[Board]) -> Callable[[Board], list[Row]]:
-    """Rows that a name typed by a user can mean."""
-    cards, (method, _, rest) = known_names("methods"), name.partition(":")
-    spelt, details = method.strip(), frozenset(split_overrides(rest))
-    known = Path(spelt).stem if is_path(spelt) else cards[spelt].name if spelt in cards else spelt
-    rows = [row for board in boards for row in board.rows]
-    keys = {key for row in rows for key in row.runs.values()}
-    is_key = bool(KEY.fullmatch(name)) and any(key.startswith(name) for key in keys)
-    methods = {row.method for row in rows}
-    if not is_key and not {known, spelt} & {*cards, *methods}:
-        raise UsageError(
-            f"'{name}' names no row: neither a method nor the key of a run. "
-            f"{nearest(name, {*methods, *map(typed, rows)})}"
-        )
-
-    def answers(row: Row, method: str) -> bool:
-        if is_key and any(key.startswith(name) for key in row.runs.values()):
-            return True
-        own = _details(row)  # hashes need only begin as typed
-        return row.method == method and all(
-            detail in own
-            or (detail.startswith(("from=", "card=")) and any(o.startswith(detail) for o in own))
-            for detail in details
-        )
-
-    def find(board: Board) -> list[Row]:
-        method = spelt if any(row.method == spelt for row in board.rows) else known
-        rows = [row for row in board.rows if answers(row, method)]
-        return [row for row in rows if _details(row) == details] or rows
-
-    return find
+def _has(row: Row, detail: str) -> bool:
+    begins = detail.startswith(("from=", "card="))  # hashes need only begin so
+    return any(own.startswith(detail) if begins else own == detail for own in _details(row))
 
 
 def _details(row: Row) -> frozenset[str]:

@@ -37,16 +37,12 @@ SUMMARY = "GITHUB_STEP_SUMMARY"
 MOST = 10
 """GitHub's runner shows so many annotations of a kind; the summary has all."""
 PLACE = ("backbone", "suite", "edition", "scope", "limit")
-COLUMNS = (
-    Column("task"),
-    Column("A", "%"),
-    Column("B", "%"),
-    Column("A\N{NO-BREAK SPACE}\N{MINUS SIGN}\N{NO-BREAK SPACE}B", "points"),
-    Column("interval", "points"),
-    Column("p", "Holm"),
-    Column("examples", "x seeds"),
+MINUS_B = "A\N{NO-BREAK SPACE}\N{MINUS SIGN}\N{NO-BREAK SPACE}B"
+COLUMNS = [
+    *(Column("task"), Column("A", "%"), Column("B", "%"), Column(MINUS_B, "points")),
+    *(Column("interval", "points"), Column("p", "Holm"), Column("examples", "x seeds")),
     Column("verdict"),
-)
+]
 ONE_SEED = "One seed: what is shown is about these trained weights, not about other seeds."
 
 
@@ -82,12 +78,10 @@ def compare_json(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> 
     Numbers are unrounded. The reason says why there are no items, and is null where there are.
     """
     outcome = gate and {
-        "max_drop": gate.max_drop,
-        "is_passed": gate.is_passed,
-        "compared": gate.compared,
+        **{name: getattr(gate, name) for name in ("max_drop", "is_passed", "compared")},
         "faults": [
-            {**_named(fault.pair, fault.item), "kind": fault.kind, "text": fault.text}
-            for fault in gate.faults
+            {**_named(pair, item), "kind": kind, "text": text}
+            for pair, item, kind, text in gate.faults
         ],
     }
     document = {
@@ -270,20 +264,19 @@ def _notes(pair: Pair, tests: int) -> Iterator[str]:
 
 
 def _item(pair: Pair, item: Item) -> dict[str, Any]:
-    tested = item.tested
-    low, high = item.interval or (None, None)
+    tested, (low, high) = item.tested, item.interval or (None, None)
     return {
         **_named(pair, item),
         "verdict": item.verdict,
         "reason": item.reason or None,
-        "difference": tested.difference if tested else None,
+        "difference": tested and tested.difference,
         "low": low,
         "high": high,
         "level": item.level if tested else None,
-        "p": tested.p if tested else None,
+        "p": tested and tested.p,
         "p_holm": item.p_holm,
-        "n_examples": tested.n_examples if tested else None,
-        "test": tested.name if tested else None,
+        "n_examples": tested and tested.n_examples,
+        "test": tested and tested.name,
         "a": _side(pair.a, item, item.a, item.seeds_a),
         "b": _side(pair.b, item, item.b, item.seeds_b),
     }
@@ -302,14 +295,12 @@ def _side(
         return None
     row, ground = side.row, side.board.grounds.get(item.task)
     return {
-        "method": row.method,
-        "settings": row.settings,
-        "init": row.init,
+        **{name: getattr(row, name) for name in ("method", "settings", "init")},
         "card_hash": row.facts["card_hash"],
         "results": str(side.examples.folder),
         "value": value,
         "runs": {str(seed): row.runs[seed] for seed in seeds or row.seeds},
-        "data_fingerprint": ground.data_fingerprint if ground else None,
+        "data_fingerprint": ground and ground.data_fingerprint,
     }
 
 

@@ -32,12 +32,8 @@ from vlbench.text import by_number, printable_json
 UNWRAPPED = 10_000
 """Columns of a page that never wraps or cuts a line."""
 LAYOUTS = (
-    (3, False, False),
-    (2, False, False),
-    (2, True, False),
-    (1, True, False),
-    (2, True, True),
-    (1, True, True),
+    *((3, False, False), (2, False, False), (2, True, False), (1, True, False)),
+    *((2, True, True), (1, True, True)),
 )
 """Characters between columns, whether long headings are broken, and whether deviations stand below
 means: the first layout that fits is taken."""
@@ -237,13 +233,10 @@ def _pages(table: Table) -> Iterator[Table]:
     for start in range(0, len(lines), step):
         part = lines[start : start + step]
         sections = [[r for n, r in part if n == index] for index in range(len(table.sections))]
-        notes = ["Continued in the next table, with the notes."]
-        yield replace(
-            table,
-            title=table.title + " (continued)" * bool(start),
-            sections=sections,
-            notes=table.notes if start + step >= len(lines) else notes,
-        )
+        is_last = start + step >= len(lines)
+        notes = table.notes if is_last else ["Continued in the next table, with the notes."]
+        title = table.title + " (continued)" * bool(start)
+        yield replace(table, title=title, sections=sections, notes=notes)
 
 
 def _latex_table(table: Table, label: str) -> str:
@@ -258,11 +251,11 @@ def _latex_table(table: Table, label: str) -> str:
     ]
     lines = []
     for first, *texts in zip(*heads, strict=True):
-        words_ = [
+        across = [
             f"\\multicolumn{{2}}{{c}}{{{latex(text)}}}" if is_double else latex(text)
             for text, is_double in zip(texts, double[1:], strict=True)
         ]
-        lines.append(" & ".join([latex(first), *words_]) + r" \\")
+        lines.append(" & ".join([latex(first), *across]) + r" \\")
     for index, section in enumerate(table.sections):
         lines += ["\\midrule"] * bool(section)
         for name, *cells in section:

@@ -88,25 +88,26 @@ def _select(
     to be shown, and whether these are not all of a suite's: a task that is no suite of its own in
     the results is shown alone out of the suites that have it.
     """
-    suite = ""
-    if filters.tasks:
-        suite = "+".join(split_names(filters.tasks))
-        suite = suite if suite in set(results["suite"]) else find_tasks(filters.tasks)[0]
+    suite = "+".join(split_names(filters.tasks)) if filters.tasks else ""
+    if suite not in {"", *results["suite"]}:
+        suite = find_tasks(filters.tasks)[0]
     is_part = suite not in {"", *results["suite"]} and suite in set(results["task"])
+    backbones, editions = (
+        {*filters.backbones, *results["backbone"]},
+        {*EDITIONS, *results["edition"]},
+    )
     wanted: dict[str, Sequence[Any]] = {
         "scope": ["complete", *_known("include", filters.include, SCOPES)],
         "task" if is_part else "suite": [suite] if suite else [],
-        "backbone": _known(
-            "backbone", filters.backbone, {*results["backbone"], *filters.backbones}
-        ),
-        "edition": _known("edition", filters.edition, {*results["edition"], *EDITIONS}),
+        "backbone": _known("backbone", filters.backbone, backbones),
+        "edition": _known("edition", filters.edition, editions),
         "seed": filters.seeds,
     }
     rows = results
     for column, names in wanted.items():
         rows = rows[rows[column].isin(names)] if names else rows
-    names = split_names(filters.methods) if filters.methods else []
-    methods = [method_name(name, results["method"]) for name in names]
+    named = split_names(filters.methods) if filters.methods else []
+    methods = [method_name(name, results["method"]) for name in named]
     if rows.empty or (methods and not rows["method"].isin(methods).any()):
         raise NothingToReport(_empty(results, folder, {**wanted, "method": methods}))
     suites = {name: (suite,) for name in set(rows["suite"])} if is_part else suite_tasks()
@@ -114,7 +115,7 @@ def _select(
 
 
 def _known(option: str, texts: Sequence[str], known: Iterable[str]) -> list[str]:
-    names = split_names(",".join(texts)) if any(texts) else []
+    names = split_names(texts) if any(texts) else []
     for name in names:
         if name not in known:
             what = "scope" if option == "include" else option
@@ -138,22 +139,14 @@ def _empty(results: pd.DataFrame, folder: Path, wanted: Mapping[str, Sequence[An
 def _only(board: Board, methods: Sequence[str], max_trainable: float | None) -> Board:
     """The board with the rows of these methods, or all, that train few enough parameters."""
     most = math.inf if max_trainable is None else max_trainable
-    rows = [
-        row
-        for row in board.rows
-        if (not methods or row.method in methods) and _trainable(row) <= most
-    ]
+    rows = [row for row in board.rows if not methods or row.method in methods]
+    rows = [row for row in rows if _trainable(row) <= most]
     if len(rows) == len(board.rows):
         return board
     keys = {key for row in rows for key in row.runs.values()}
+    runs = [run for run in board.runs if run.key in keys]
     count = f"{len(rows)} of {len(board.rows)} rows are shown; marks are those of the whole table."
-    return replace(
-        board,
-        rows=rows,
-        marked=board.rows,
-        runs=[run for run in board.runs if run.key in keys],
-        notes=[*board.notes, count],
-    )
+    return replace(board, rows=rows, marked=board.rows, runs=runs, notes=[*board.notes, count])
 
 
 def _trainable(row: Row) -> float:
@@ -164,19 +157,21 @@ def _trainable(row: Row) -> float:
 def _sorted(boards: Sequence[Board], column: str) -> list[Board]:
     """Order the rows by a column, best or cheapest first; boards without it stay as they are."""
     name = ".".join(column.lower().rstrip("% ").split()).removesuffix("_percent")
-    values = [{row.label: _sort_values(row, board) for row in board.rows} for board in boards]
-    known = {name for rows in values for row in rows.values() for name in row}
+    known = {name for board in boards for row in board.rows for name in _sort_values(row, board)}
     if name not in known:
         raise UsageError(f"--sort {column}: Unknown column '{column}'. {nearest(name, known)}")
-    ordered = []
-    for board, by_label in zip(boards, values, strict=True):
-        keys = {
-            label: (row.get(name) is None, row.get(name) or 0) for label, row in by_label.items()
-        }
-        rows = sorted(board.rows, key=lambda row: (row.is_floor, keys[row.label], row.label))
-        has_it = any(name in row for row in by_label.values())
-        ordered.append(replace(board, rows=rows, order=name) if has_it else board)
-    return ordered
+
+    def ordered(board: Board) -> Board:
+        values = {row.label: _sort_values(row, board) for row in board.rows}
+
+        def key(row: Row) -> tuple[Any, ...]:
+            value = values[row.label].get(name)
+            return row.is_floor, value is None, value or 0, row.label
+
+        has_it = any(name in row for row in values.values())
+        return replace(board, rows=sorted(board.rows, key=key), order=name) if has_it else board
+
+    return list(map(ordered, boards))
 
 
 def _sort_values(row: Row, board: Board) -> dict[str, Any]:

@@ -62,21 +62,18 @@ class PaperRow:
 
 
 class Published(NamedTuple):
-    """A published row, and how far the measured row of its method is from it."""
+    """A published row, and measured minus published by main metric and average, if comparable."""
 
     row: PaperRow
     differences: Mapping[str, float]
-    """Measured minus published, by main metric and "average"; where they are comparable."""
 
 
 class PaperPart(NamedTuple):
     """The published rows to show with a board."""
 
     rows: Sequence[Published]
-    otherwise: Sequence[str]
-    """What is other there than here; empty: the rows may stand in the same table."""
-    incomparable: Sequence[str]
-    """Tasks whose published numbers are of another split, metric or number of examples."""
+    otherwise: Sequence[str]  # what is other there; empty: they may stand in the same table
+    incomparable: Sequence[str]  # tasks of another split, metric or number of examples
 
 
 def paper_file() -> Path:
@@ -102,23 +99,15 @@ def paper_rows() -> list[PaperRow]:
 
 
 def published_percent(method: str, backbone: str, suite: str) -> float | None:
-    """Return the percentage of trainable parameters printed for a method; None where none is.
-
-    Where several papers print one, VL-Adapter's own counts, then VL-PET's table (with the rows it
-    quotes from LST), then any other; within a paper its main tables before its ablations, then the
-    file's order.
-    """
-    printed = [
-        row
-        for row in paper_rows()
-        if (row.method, row.backbone, row.suite) == (method, backbone, suite)
-        and row.trainable_percent is not None
-    ]
+    """Return the percentage of trainable parameters that the most believed paper prints, if any."""
+    place = (method, backbone, suite)
+    rows = [row for row in paper_rows() if (row.method, row.backbone, row.suite) == place]
+    printed = [row for row in rows if row.trainable_percent is not None]
     return min(printed, key=trust).trainable_percent if printed else None
 
 
 def trust(row: PaperRow) -> tuple[int, bool]:
-    """Sort key of published rows: lower is believed first."""
+    """Sort key of published rows, the most believed first: by paper, main tables first."""
     paper = row.paper.split(" (")[0]
     return TRUST.index(paper) if paper in TRUST else len(TRUST), row.kind == "analysis"
 
@@ -129,21 +118,14 @@ def paper_parts(
     max_trainable: float | None = None,
 ) -> list[PaperPart]:
     """Find the published rows to show with each board; `methods` None is all."""
-    most = math.inf if max_trainable is None else max_trainable
-    rows = [
-        row
-        for row in paper_rows()
-        if (methods is None or row.method in methods)
-        and (most == math.inf or (row.trainable_percent or math.inf) <= most)
-    ]
+    rows = [row for row in paper_rows() if methods is None or row.method in methods]
+    if max_trainable is not None:
+        rows = [row for row in rows if (row.trainable_percent or math.inf) <= max_trainable]
     return [published_with(board, rows) for board in boards]
 
 
 def published_with(board: Board, rows: Sequence[PaperRow]) -> PaperPart:
-    """Find the published rows of the board's suite, by the board's order, the most believed first.
-
-    Methods that the board lacks come last, by name.
-    """
+    """Find the published rows of the board's suite in its order, the most believed paper first."""
     suite = [row for row in rows if row.suite == board.suite and row.method is not None]
     own = [row for row in suite if row.backbone == board.backbone]
     otherwise = ["other data"] if board.edition != "full" or board.scope != "complete" else []

@@ -1,8 +1,8 @@
 """Read what runs wrote: one table of the rows in all part files, and training curves.
 
-Of many runs the rows are kept in one file of the cache, which may be deleted at any time. A run's
-rows come from there while size and time of its `result.parquet` are those they were read with. A
-file younger than two seconds is read again: another write may have the same time (as git does).
+Of many runs the rows are kept in an index in the cache. A run's rows come from there while size and
+time of its `result.parquet` are those they were read with; a file younger than two seconds is read
+again, as another write may have the same time (as git does).
 """
 
 from __future__ import annotations
@@ -47,12 +47,10 @@ Part = tuple[tuple[int, int], pa.Table]
 
 @dataclass(frozen=True)
 class Log:
-    """The training curve of one run."""
+    """The training curve of one run: losses by task, validations by epoch."""
 
-    losses: Mapping[str, Sequence[tuple[int, float]]]
-    """By task: the steps whose loss was noted, with the loss of that batch."""
-    validations: Mapping[int, Mapping[str, float]]
-    """By epoch: the main metrics on the validation split."""
+    losses: Mapping[str, Sequence[tuple[int, float]]]  # step, loss of that batch
+    validations: Mapping[int, Mapping[str, float]]  # main metrics on the validation split
 
     @property
     def last_step(self) -> int:
@@ -74,7 +72,12 @@ def read_results(folder: Path, damaged: list[DataError] | None = None) -> pd.Dat
     if faults and (damaged is None or not parts):
         raise faults[0]
     if not parts:
-        raise NothingToReport(_nothing(folder, len(folders)))
+        count = f"{len(folders)} run{'s' * (len(folders) != 1)} without a result"
+        raise NothingToReport(
+            f"{folder}: No results to report: {count if folder.is_dir() else 'no such folder'} "
+            f"(looked for {FILES}).\nMake some: vlbench run --method compacter --tasks image-text"
+            f"{results_option(folder)}"
+        )
     owners: dict[str, str] = {}
     for name, (_, table) in parts.items():
         for key in table.column("key").unique().to_pylist():
@@ -90,7 +93,7 @@ def read_results(folder: Path, damaged: list[DataError] | None = None) -> pd.Dat
     if damaged is not None:
         damaged += faults
     tables = [*(part[1] for part in parts.values()), pa.Table.from_pylist(rows, result_schema())]
-    results: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+    results: pd.DataFrame = pa.concat_tables(tables).to_pandas(integer_object_nulls=True)
     return results
 
 
@@ -254,15 +257,3 @@ def _rows(folder: Path, is_unreadable: bool, faults: list[DataError]) -> Iterato
             "family": "",
             "data_fingerprint": spec.data.get(task.name),
         }
-
-
-def _nothing(folder: Path, count: int) -> str:
-    if not folder.is_dir():
-        text = f"{folder}: No such folder, so there are no results to report."
-    elif count:
-        runs = "1 run" if count == 1 else f"{count} runs"
-        text = f"{folder}: No results to report yet: {runs} there without a result ({FILES})."
-    else:
-        text = f"{folder}: No results to report here (looked for {FILES})."
-    command = f"vlbench run --method compacter --tasks image-text{results_option(folder)}"
-    return f"{text}\nMake some: {command}"

@@ -8,9 +8,7 @@ picture share it. Seeds are not paired: row A's third seed has nothing in common
 with examples: the clustered variance of the mean of the differences; var: the sample variance of a
 row's k seed means; rest: what of a row's seeds scatters over examples, which both contain. Its
 degrees of freedom are those of Welch (1947) for the seeds' part, times variance / seeds' part, at
-most clusters - 1. The ratio is not squared, as Satterthwaite has it, since that errs too often in
-the tail that Holm's correction reads (`benchmarks/error_rate.py`, docs/statistics.md). There are no
-random draws: the same scores give the same p everywhere.
+most clusters - 1 (docs/statistics.md says why). Nothing is drawn at random.
 
 A row with one seed says nothing about others: then the claim is about that set of trained weights.
 """
