@@ -42,13 +42,13 @@ def test_mean_and_sample_deviation_are_over_seeds(tmp_path: Path) -> None:
 def test_an_average_counts_only_seeds_that_have_every_task(tmp_path: Path) -> None:
     runs = [same("full", 1), image_text("full", 9, 9, 9, None, seed=1)]
     runs += [run("lora", {"vqav2": 60.0, "gqa": 50.0, "nlvr2": 70.0})]
-    found = board(tmp_path, *runs, image_text("adapter", None, 50, 70, 80))
-    rows = {row.method: row for row in found.rows}
+    result = board(tmp_path, *runs, image_text("adapter", None, 50, 70, 80))
+    rows = {row.method: row for row in result.rows}
     assert rows["full"].average == Stat(1.0, None, 1)
     assert rows["full"].stat("gqa.accuracy").n == 2
     assert rows["lora"].average == rows["adapter"].average == Stat(None, None, 0)
     assert rows["adapter"].stat("vqav2.accuracy") == Stat(None, None, 0)
-    assert list(found.mains) == list(TASKS)
+    assert list(result.mains) == list(TASKS)
     joined = board(tmp_path / "joined", run("full", {"vqav2": 60.0}, suite="vqav2+gqa"))
     assert list(joined.mains) == ["vqav2", "gqa"]
     assert joined.rows[0].average.mean is None
@@ -68,12 +68,12 @@ def test_an_average_counts_only_seeds_that_have_every_task(tmp_path: Path) -> No
 )
 def test_what_cannot_be_compared_is_in_tables_apart(tmp_path: Path, other: Any) -> None:
     runs = [same("full", 1), same("full", 5, seed=1, key="b", **other)]
-    found = boards_of(tmp_path, *runs)
-    assert sorted(board.rows[0].seeds for board in found) == [(0,), (1,)]
-    assert found[0].scope == "complete"
-    said = {"backbone_hash": "other weights", "data_fingerprint": "other data"}
-    for name in said.keys() & other.keys():
-        assert all(any(said[name] in note for note in board.notes) for board in found)
+    result = boards_of(tmp_path, *runs)
+    assert sorted(board.rows[0].seeds for board in result) == [(0,), (1,)]
+    assert result[0].scope == "complete"
+    phrases = {"backbone_hash": "other weights", "data_fingerprint": "other data"}
+    for name in phrases.keys() & other.keys():
+        assert all(any(phrases[name] in note for note in board.notes) for board in result)
 
 
 def test_two_limits_are_in_tables_apart(tmp_path: Path) -> None:
@@ -84,10 +84,10 @@ def test_two_limits_are_in_tables_apart(tmp_path: Path) -> None:
 def test_the_newest_run_of_a_seed_counts_and_a_note_says_so(tmp_path: Path) -> None:
     new = same("full", 9, key="a-new", created_at="2026-11-23T00:00:00+00:00")
     failed = same("full", 0, seed=1, status="failed")
-    found = board(tmp_path, same("full", 1, key="z-old"), new, failed)
-    assert averages(found) == [("full", 9.0)]
-    assert found.rows[0].seeds == (0,)
-    assert found.notes == [
+    result = board(tmp_path, same("full", 1, key="z-old"), new, failed)
+    assert averages(result) == [("full", 9.0)]
+    assert result.rows[0].seeds == (0,)
+    assert result.notes == [
         "full, seed 0: the newest run counts (a-new, not z-old).",
         "full, seed 1: no result (failed).",
     ]
@@ -104,8 +104,8 @@ def test_the_newest_run_of_a_seed_counts_and_a_note_says_so(tmp_path: Path) -> N
 def test_another_card_settings_or_weights_are_a_row_of_their_own(
     tmp_path: Path, other: Any, labels: list[str]
 ) -> None:
-    found = board(tmp_path, same("full", 1), same("full", 9, **other))
-    assert averages(found) == list(zip(labels, (9.0, 1.0), strict=True))
+    result = board(tmp_path, same("full", 1), same("full", 9, **other))
+    assert averages(result) == list(zip(labels, (9.0, 1.0), strict=True))
 
 
 def test_weights_are_told_apart_by_their_content(tmp_path: Path) -> None:
@@ -120,8 +120,8 @@ def test_weights_are_told_apart_by_their_content(tmp_path: Path) -> None:
 def test_rows_are_ordered_by_average_with_the_floors_last(tmp_path: Path) -> None:
     values = {"blind": 90, "frozen": 5, "adapter": 7, "full": 8}
     runs = [same(method, value) for method, value in values.items()]
-    found = board(tmp_path, *runs, image_text("lora", 80, 80, 80, None))
-    methods = [row.method for row in found.rows]
+    result = board(tmp_path, *runs, image_text("lora", 80, 80, 80, None))
+    methods = [row.method for row in result.rows]
     assert methods == ["full", "adapter", "lora", "blind", "frozen"]
 
 
@@ -131,9 +131,9 @@ def test_the_majority_is_weighted_over_families_that_cover_all_examples(tmp_path
         row("full", "vqav2", 70, family="is there", majority=50.0, n_examples=400),
     ]
     for n, expected in ((2, (20 * 100 + 50 * 400) / 500), (1, 11.0)):
-        found = board(tmp_path / str(n), same("full", 1, majority=11.0) + families[:n])
-        assert found.majority["vqav2.accuracy"] == pytest.approx(expected)
-        assert found.majority["gqa.accuracy"] == 11.0
+        result = board(tmp_path / str(n), same("full", 1, majority=11.0) + families[:n])
+        assert result.majority["vqav2.accuracy"] == pytest.approx(expected)
+        assert result.majority["gqa.accuracy"] == 11.0
 
 
 def below(board: Board) -> dict[str, frozenset[str]]:
@@ -141,14 +141,14 @@ def below(board: Board) -> dict[str, frozenset[str]]:
 
 
 def test_what_is_at_or_below_the_majority_answer_or_a_baseline_is_marked(tmp_path: Path) -> None:
-    found = board(
+    result = board(
         tmp_path,
         image_text("lora", 30, 50, 71, 60, majority=30.0),
         image_text("adapter", 20, 50, 50, 50, majority=30.0),
         image_text("frozen", 1, 50, 1, 60, majority=30.0),
         same("blind", 30, majority=30.0),
     )
-    assert below(found) == {
+    assert below(result) == {
         "lora": {"vqav2.accuracy", "gqa.accuracy", "coco.cider"},
         "adapter": {"vqav2.accuracy", "gqa.accuracy", "coco.cider"},
         "blind": {"vqav2.accuracy", "gqa.accuracy", "nlvr2.accuracy", "coco.cider"},
@@ -160,7 +160,7 @@ def test_rows_with_overrides_are_held_against_the_floors_that_have_them_too(tmp_
     short, wide = "train.epochs=2", "params.reduction=4"
     weights = "c0ffee" * 10 + " a.safetensors"
     others = ({"settings": short}, {"settings": f"{short}, {wide}"}, {"settings": wide})
-    found = board(
+    result = board(
         tmp_path,
         same("frozen", 50),
         same("frozen", 30, settings=short),
@@ -168,7 +168,7 @@ def test_rows_with_overrides_are_held_against_the_floors_that_have_them_too(tmp_
         *(image_text("adapter", 20, 40, 60, 60, **o) for o in (*others, {"init": weights})),
     )
     own, plain = {"vqav2.accuracy"}, {"vqav2.accuracy", "gqa.accuracy", "average"}
-    marks = below(found)
+    marks = below(result)
     assert marks[f"adapter ({short})"] == marks[f"adapter ({short}, {wide})"] == own
     assert marks[f"adapter ({wide})"] == marks["adapter (from a.safetensors c0ffeec0)"] == plain
     assert marks["frozen"] == set()

@@ -126,8 +126,8 @@ def test_a_task_that_one_side_lacks_leaves_the_others(tmp_path: Path) -> None:
     write_image_text(tmp_path, "full", 50, 30, 40, 30)
     write_image_text(tmp_path, "compacter", 20, 30, 42, None)
     write_run(tmp_path, "lora", {"vqav2": right(3)}, status="failed")
-    found = reasons(items_of(tmp_path, "compacter", "full"))
-    assert found == {"coco": "A has no result", "average": "coco cannot be compared"}
+    result = reasons(items_of(tmp_path, "compacter", "full"))
+    assert result == {"coco": "A has no result", "average": "coco cannot be compared"}
     assert reasons(items_of(tmp_path, "full", "compacter"))["coco"] == "B has no result"
     assert reasons(items_of(tmp_path, "lora", "full"))["vqav2"] == "A has no result"
 
@@ -136,8 +136,8 @@ def test_the_average_needs_a_seed_that_has_all_tasks(tmp_path: Path) -> None:
     for method in ("full", "compacter"):
         write_image_text(tmp_path, method, 20, 30, 42, None)
         write_image_text(tmp_path, method, None, 30, 42, 10, seed=1)
-    found = reasons(items_of(tmp_path, "compacter", "full"))
-    assert found == {"average": "no seed of A has all tasks"}
+    result = reasons(items_of(tmp_path, "compacter", "full"))
+    assert result == {"average": "no seed of A has all tasks"}
 
 
 @pytest.mark.parametrize(
@@ -156,9 +156,9 @@ def test_runs_of_different_places_are_not_comparable(
     write_image_text(tmp_path / "new", "compacter", *EQUAL)
     write_image_text(tmp_path / "old", "compacter", *EQUAL, **change)
     others: dict[str, Any] = {"baseline": tmp_path / "old", "include": ["smoke"]}
-    found = items_of(tmp_path / "new", "compacter", **others)
-    assert set(reasons(found).values()) == {reason}
-    assert len(found) == 5
+    result = items_of(tmp_path / "new", "compacter", **others)
+    assert set(reasons(result).values()) == {reason}
+    assert len(result) == 5
 
 
 def test_tasks_with_other_data_are_not_comparable(tmp_path: Path) -> None:
@@ -166,11 +166,11 @@ def test_tasks_with_other_data_are_not_comparable(tmp_path: Path) -> None:
     write_image_text(new, "compacter", *EQUAL)
     scores = {"vqav2": right(24), "gqa": right(30), "nlvr2": right(36, 50), "coco": right(42)}
     write_run(old, "compacter", scores)
-    found = reasons(items_of(new, "compacter", baseline=old))
-    assert found == {"nlvr2": "60 examples against 50", "average": "nlvr2 cannot be compared"}
+    result = reasons(items_of(new, "compacter", baseline=old))
+    assert result == {"nlvr2": "60 examples against 50", "average": "nlvr2 cannot be compared"}
     write_image_text(other, "compacter", 1, 1, 1, 1, data_fingerprint="feed" * 16)
-    found = reasons(items_of(new, "compacter", baseline=other))
-    assert found["gqa"] == "data gqa-of-m against feedfeed"
+    result = reasons(items_of(new, "compacter", baseline=other))
+    assert result["gqa"] == "data gqa-of-m against feedfeed"
 
 
 def test_each_row_of_b_meets_what_is_likest_of_a(tmp_path: Path) -> None:
@@ -199,17 +199,17 @@ def test_predictions_that_are_missing_or_of_something_else_are_not_compared(tmp_
     write_image_text(tmp_path, "full", *EQUAL)
     key = write_image_text(tmp_path, "compacter", *EQUAL)
     file = write_predictions(tmp_path, key, "gqa", right(33))
-    found = reasons(items_of(tmp_path, "full", "compacter"))
-    assert found["gqa"] == (
+    result = reasons(items_of(tmp_path, "full", "compacter"))
+    assert result["gqa"] == (
         f"B's predictions of run {key} give 55.0 for gqa.accuracy, its result says 50.0"
     )
     write_predictions(tmp_path, key, "other", right(30)).rename(file)
-    found = reasons(items_of(tmp_path, "compacter", "full"))
-    assert found["gqa"] == "A and B were tested on different examples of gqa"
+    result = reasons(items_of(tmp_path, "compacter", "full"))
+    assert result["gqa"] == "A and B were tested on different examples of gqa"
     file.unlink()
-    found = reasons(items_of(tmp_path, "compacter", "full"))
-    assert list(found) == ["gqa", "average"]
-    assert str(file) in found["gqa"]
+    result = reasons(items_of(tmp_path, "compacter", "full"))
+    assert list(result) == ["gqa", "average"]
+    assert str(file) in result["gqa"]
 
 
 def test_a_name_alone_means_the_baselines_row_with_the_same_settings(tmp_path: Path) -> None:
@@ -298,11 +298,11 @@ def test_a_row_is_found_by_what_is_to_be_typed_and_in_another_board(board: Board
 def gated(folder: Path, max_drop: float = 0.0) -> Gate:
     """The gate of the folders `new` and `old`, which ends the command where it has faults."""
     pairs = pairs_of(folder / "new", "compacter", baseline=folder / "old")
-    found = gate(pairs, max_drop)
-    if found.faults:
+    result = gate(pairs, max_drop)
+    if result.faults:
         with pytest.raises(WorseThanAllowed):
-            refuse(pairs, found)
-    return found
+            refuse(pairs, result)
+    return result
 
 
 def faults(folder: Path, max_drop: float = 0.0) -> list[tuple[str, str]]:
@@ -386,9 +386,9 @@ def test_nothing_compared_never_passes(tmp_path: Path) -> None:
     write_image_text(tmp_path / "old", "compacter", None, None, 40, None, seed=1)
     write_image_text(tmp_path / "new", "compacter", 20, 30, None, 40)
     pairs = pairs_of(tmp_path / "new", "compacter", baseline=tmp_path / "old")
-    found = gate(pairs, 1)
-    assert not found.is_passed
-    for outcome in (found, None):
+    result = gate(pairs, 1)
+    assert not result.is_passed
+    for outcome in (result, None):
         with pytest.raises(NothingToReport):
             refuse(pairs, outcome)
 

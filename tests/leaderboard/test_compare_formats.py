@@ -61,7 +61,7 @@ def evil(tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
 
 def commands(pairs: list[Pair], max_drop: float | None) -> list[tuple[str, str, str]]:
     """Workflow commands as the runner reads them."""
-    found = []
+    result = []
     outcome = None if max_drop is None else gate(pairs, max_drop)
     for line in workflow_commands(pairs, outcome).splitlines():
         match = re.fullmatch(r"::(error|warning|notice) title=([^:,]*)::(.*)", line)
@@ -69,8 +69,8 @@ def commands(pairs: list[Pair], max_drop: float | None) -> list[tuple[str, str, 
         texts = [match[2], match[3]]
         for code, sign in (("%0D", "\r"), ("%0A", "\n"), ("%3A", ":"), ("%2C", ","), ("%25", "%")):
             texts = [text.replace(code, sign) for text in texts]
-        found.append((match[1], *texts))
-    return found
+        result.append((match[1], *texts))
+    return result
 
 
 def plain(text: str) -> str:
@@ -96,7 +96,7 @@ def test_the_table_has_a_line_per_task_and_says_what_it_stands_on(pairs: list[Pa
     assert any(line.startswith("vqav2 accuracy|33.3|83.3|-50.0|-") for line in lines)
     assert any(line.startswith("nlvr2 accuracy|66.7|66.7|0.0|") for line in lines)
     assert any(re.fullmatch(r"coco cider(\|—)+\|not comparable", line) for line in lines)
-    for said in (
+    for phrase in (
         "coco: not comparable: A has no result.",
         "average: not comparable: coco cannot be compared.",
         "mean over seeds.",
@@ -109,7 +109,7 @@ def test_the_table_has_a_line_per_task_and_says_what_it_stands_on(pairs: list[Pa
         "\nNot comparable: B (compacter of ",
         "old) has no runs of nlvr.\n",
     ):
-        assert said in text
+        assert phrase in text
     assert text.endswith("Gate: nothing could be compared, which never passes.\n")
 
 
@@ -151,17 +151,17 @@ def test_json_has_an_item_per_task_with_unrounded_numbers(pairs: list[Pair]) -> 
     assert (lost["verdict"], lost["reason"]) == ("not comparable", "A has no result")
     assert lost["difference"] is lost["p"] is lost["a"]["value"] is None
     assert items["nlvr"]["b"] is None
-    found = document["gate"]
-    assert (found["is_passed"], found["max_drop"], found["compared"]) == (False, 1.5, 3)
-    assert [(fault["task"], fault["kind"]) for fault in found["faults"]] == [
+    result = document["gate"]
+    assert (result["is_passed"], result["max_drop"], result["compared"]) == (False, 1.5, 3)
+    assert [(fault["task"], fault["kind"]) for fault in result["faults"]] == [
         ("vqav2", "dropped"), ("coco", "lost"), ("average", "lost"),
     ]  # fmt: skip
     assert json.loads(compare_json(pairs, None))["gate"] is None
 
 
 def test_github_gets_an_error_per_fault_and_a_notice_with_all_numbers(pairs: list[Pair]) -> None:
-    found = commands(pairs, 1.5)
-    assert [(name, title) for name, title, _ in found] == [
+    result = commands(pairs, 1.5)
+    assert [(name, title) for name, title, _ in result] == [
         ("error", "vlbench: vqav2 dropped"),
         ("error", "vlbench: coco lost"),
         ("error", "vlbench: average lost"),
@@ -175,8 +175,8 @@ def test_github_gets_an_error_per_fault_and_a_notice_with_all_numbers(pairs: lis
         r"p <0\.001, 60 examples x 1 seed\): B better",
         plain(in_words(pairs[0].items[0])),
     )
-    assert found[0][2].startswith(in_words(pairs[0].items[0]))
-    assert len(found[4][2].splitlines()) == 5
+    assert result[0][2].startswith(in_words(pairs[0].items[0]))
+    assert len(result[4][2].splitlines()) == 5
     assert {name for name, _, _ in commands(pairs, None)} == {"warning", "notice"}
 
 
@@ -189,12 +189,12 @@ def test_no_name_becomes_a_workflow_command_or_breaks_the_xml(evil: list[Pair]) 
 
 
 def test_the_summary_is_added_to_what_the_job_has(pairs: list[Pair], tmp_path: Path) -> None:
-    file, found = tmp_path / "summary.md", gate(pairs, 1)
+    file, result = tmp_path / "summary.md", gate(pairs, 1)
     file.write_text("# Before\n", "utf-8")
-    append_summary(file, pairs, found)
+    append_summary(file, pairs, result)
     text = file.read_text("utf-8")
     assert text.startswith("# Before\n### compacter (A) against compacter of ")
-    assert text == f"# Before\n{as_markdown(compare_tables(pairs, found))}\n"
+    assert text == f"# Before\n{as_markdown(compare_tables(pairs, result))}\n"
     assert text.count("\n### ") == 2 and "- Gate failed" in text
     with pytest.raises(MissingError, match=r"GITHUB_STEP_SUMMARY=.*cannot be written"):
         append_summary(tmp_path / "nowhere" / "summary.md", pairs, None)
@@ -231,20 +231,20 @@ def test_where_nothing_was_compared_junit_has_an_error(tmp_path: Path) -> None:
 
 
 def test_without_any_pair_every_format_gives_the_reason() -> None:
-    found, reason = gate([], 1), "old: No results | here.\nMake some: vlbench run\x1b"
-    root = junit([], found, reason)
+    result, reason = gate([], 1), "old: No results | here.\nMake some: vlbench run\x1b"
+    root = junit([], result, reason)
     assert (root.get("tests"), root.get("errors"), root.get("failures")) == ("1", "1", "0")
     error = next(root.iter("error"))
     assert error.get("message") == "old: No results | here."
     assert (error.text or "").endswith("vlbench run[U+001B]")
-    document = json.loads(compare_json([], found, reason))
+    document = json.loads(compare_json([], result, reason))
     assert (document["items"], document["places"], document["reason"]) == ([], [], reason)
     assert (document["gate"]["is_passed"], document["gate"]["compared"]) == (False, 0)
-    lines = workflow_commands([], found, reason).splitlines()
+    lines = workflow_commands([], result, reason).splitlines()
     assert lines[0] == (
         "::error title=vlbench%3A nothing compared::old: No results | here.%0A"
         "Make some: vlbench run[U+001B]"
     )
     assert lines[1].startswith("::error title=vlbench%3A gate::")
-    assert compare_text([], found, reason) == f"{reason[:-1]}[U+001B]\n"
-    assert compare_markdown([], found, reason).startswith("old: No results \\| here.\nMake some:")
+    assert compare_text([], result, reason) == f"{reason[:-1]}[U+001B]\n"
+    assert compare_markdown([], result, reason).startswith("old: No results \\| here.\nMake some:")

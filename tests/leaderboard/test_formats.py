@@ -47,7 +47,7 @@ from vlbench.leaderboard.tables import (
 )
 
 BEST = {metric: 1 for metric in (*METRICS, "average")}
-PLACE = "image-text on mini-bart, mini edition, test split"
+SETUP = "image-text on mini-bart, mini edition, test split"
 needs_latex = pytest.mark.skipif(
     shutil.which("pdflatex") is None, reason="no pdflatex (Debian: texlive-latex-recommended)"
 )
@@ -100,7 +100,7 @@ def printed(table: Table, width: int, color: bool = False) -> list[str]:
 def test_the_text_has_a_row_per_method_and_the_floors(plain: Board) -> None:
     text = as_text(report_tables([plain]))
     lines = text.splitlines()
-    assert lines[0] == PLACE
+    assert lines[0] == SETUP
     expected = "full 4.00 67.0 ±1.0 58.0 ±0.0 71.0 ±0.0 112.0 ±0.0 77.0 ±0.2 3"
     assert words(line_of(lines, "full ")) == expected
     name = "shared-adapter (params.a_b=[1]|*)"
@@ -129,8 +129,8 @@ def test_boards_on_other_data_are_told_apart_by_their_titles(tmp_path: Path) -> 
     first, *others = image_text("full", 1, 2, 3, 4, key="other")
     runs = [image_text("full", 1, 2, 3, 4), [first | {"data_fingerprint": "new"}, *others]]
     assert [table.title for table in report_tables(boards_of(tmp_path, *runs))] == [
-        f"{PLACE} (vqav2 new, 500 examples)",
-        f"{PLACE} (vqav2 vqav2-of, 500 examples)",
+        f"{SETUP} (vqav2 new, 500 examples)",
+        f"{SETUP} (vqav2 vqav2-of, 500 examples)",
     ]
 
 
@@ -205,9 +205,7 @@ def test_the_best_group_is_marked_but_for_floors_single_rows_and_what_was_not_te
     assert best({"full": {"average": 1}}) == best({}) == []
 
 
-def test_a_row_is_below_the_floor_by_its_average_or_without_one_by_any_metric(
-    plain: Board,
-) -> None:
+def test_a_row_is_below_the_floor_by_its_average_or_without_one_by_any_metric(plain: Board) -> None:
     full, shared, frozen = plain.rows
     assert [shared.average.n, is_below_floor(shared), is_below_floor(full)] == [0, True, False]
     below = frozenset({"gqa.accuracy"})
@@ -250,12 +248,12 @@ def test_the_same_place_has_one_table_with_differences_below_each_published_row(
     assert lines[at + 1] == expected
     assert "shared-adapter published [2] 4.18 65.8 ±0.3 54.2 ±0.4 73.2 ±0.7" in lines[at + 2]
     notes = "\n".join(table.notes)
-    for said in (
+    for phrase in (
         "[1] VL-Adapter (CVPR 2022, arXiv 2112.06825), Table 1, main results. Read from:",
         "vlbench did not measure them",
         f"Measured {MINUS} [n]: a difference in points",
     ):
-        assert said in notes
+        assert phrase in notes
     measured, published = table.sections
     assert [row[0].text for row in measured] == ["shared-adapter"]
     tails = {row[0].tail.split("[")[0].strip() for row in published}
@@ -273,9 +271,8 @@ def test_other_data_stand_in_a_table_of_their_own_whose_title_says_so(tmp_path: 
     assert "clip-bart" in published.title
     assert "other data and another backbone, not to be compared" in published.title
     assert not any(MINUS in row[0].tail for section in published.sections for row in section)
-    assert [[row[0].text for row in table.sections[0]] for table in (first, second)] == [
-        ["full"]
-    ] * 2
+    for table in (first, second):
+        assert [row[0].text for row in table.sections[0]] == ["full"]
     assert alone.notes[-1] == "Published: no paper has rows of nlvr with these methods."
 
 
@@ -285,11 +282,11 @@ def test_markdown_renders_as_tables_of_equal_rows(plain: Board) -> None:
     kinds = [token.type for token in page]
     assert kinds.count("table_open") == kinds.count("heading_open") == 3
     texts = [page[i + 1].children or [] for i, kind in enumerate(kinds) if kind == "td_open"]
-    shown = ["".join(child.content for child in children) for children in texts]
-    assert len(shown) == 4 * 8 + 3 * 8 + 5 * 4
+    contents = ["".join(child.content for child in children) for children in texts]
+    assert len(contents) == 4 * 8 + 3 * 8 + 5 * 4
     expected = "full|4.00|67.0 ±1.0|58.0 ±0.0|71.0 ±0.0|112.0 ±0.0|77.0 ±0.2|3"
-    assert shown[:8] == expected.split("|")
-    assert "shared-adapter (params.a_b=[1]|*)" in shown
+    assert contents[:8] == expected.split("|")
+    assert "shared-adapter (params.a_b=[1]|*)" in contents
 
 
 def csv_lines(boards: list[Board], **others: Any) -> list[dict[str, str]]:
@@ -329,19 +326,19 @@ def test_csv_has_a_line_per_row_with_unrounded_numbers_and_empty_cells(
 @pytest.mark.parametrize("start", [*"=+-@\t\r", *"\uff1d\uff0b\uff0d\uff20"])
 def test_text_cannot_be_a_formula_and_numbers_stay_numbers(board: Board, start: str) -> None:
     rows = [replace(row, method=f'{start}cmd|"x",1') for row in board.rows]
-    found = csv_lines([replace(board, rows=rows)])
-    assert found[0]["method"] == f'\'{start}cmd|"x",1'
-    assert found[0]["vqav2.accuracy.mean"] == "67.0"
+    result = csv_lines([replace(board, rows=rows)])
+    assert result[0]["method"] == f'\'{start}cmd|"x",1'
+    assert result[0]["vqav2.accuracy.mean"] == "67.0"
 
 
 def test_published_rows_of_csv_are_told_apart_and_negative_differences_are_numbers(
     shared: list[Board],
 ) -> None:
-    found = csv_lines(shared, papers=paper_parts(shared))
-    assert [line["origin"] for line in found].count("measured") == 1
+    result = csv_lines(shared, papers=paper_parts(shared))
+    assert [line["origin"] for line in result].count("measured") == 1
     names = ("origin", "method", "source.table")
-    wanted = ("published", "shared-adapter", "Table 1")
-    [ours] = [line for line in found if tuple(line[name] for name in names) == wanted]
+    expected = ("published", "shared-adapter", "Table 1")
+    [ours] = [line for line in result if tuple(line[name] for name in names) == expected]
     assert float(ours["nlvr2.accuracy.difference"]) == pytest.approx(-1.0)
     assert (ours["edition"], ours["scope"], ours["seeds"], ours["runs"]) == ("full", "", "", "")
     assert ours["trainable_percent"] == "4.18"
@@ -375,9 +372,9 @@ def test_json_items_have_the_promised_keys_first_and_exact_numbers(plain: Board)
     assert full["tie_groups"] == {"average": 1, "gqa.accuracy": 1}
     assert (full["below_floor"], full["below_floor_metrics"]) == (False, [])
     assert (shared["below_floor"], shared["below_floor_metrics"]) == (True, ["gqa.accuracy"])
-    [place] = read["boards"]
-    assert place["title"] == PLACE
-    assert any(note.startswith("Bold, or *") for note in place["notes"])
+    [entry] = read["boards"]
+    assert entry["title"] == SETUP
+    assert any(note.startswith("Bold, or *") for note in entry["notes"])
     full = json.loads(as_json([plain], True, True))["items"][0]
     expected = {"n_examples": 300, "majority": 50.0, "mean": 40.0, "std": 0.0, "n": 3}
     assert full["families"]["vqav2.accuracy"]["is there"] == expected
@@ -410,8 +407,10 @@ def complaints(folder: Path, name: str, text: str) -> list[str]:
     log = (folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
     assert done.returncode == 0, log[-2000:]
     assert (folder / f"{name}.pdf").is_file()
-    found = re.findall(r"^(?:Overfull|Underfull|.*Warning|Missing character).*$", log, re.MULTILINE)
-    return [line for line in found if "Label(s) may have changed" not in line]
+    result = re.findall(
+        r"^(?:Overfull|Underfull|.*Warning|Missing character).*$", log, re.MULTILINE
+    )
+    return [line for line in result if "Label(s) may have changed" not in line]
 
 
 @needs_latex

@@ -1,4 +1,4 @@
-"""Published rows: complete, with their source, and found wherever the package lies."""
+"""Published rows: complete, with their source, and result wherever the package lies."""
 
 from __future__ import annotations
 
@@ -130,8 +130,8 @@ def part_of(folder: Path, *runs: list[dict[str, Any]]) -> PaperPart:
 def differences(part: PaperPart) -> Mapping[str, float]:
     """To the shared adapter's row in VL-Adapter's first table."""
     names = ("shared-adapter", "Table 1")
-    [found] = [diffs for row, diffs in part.rows if (row.method, row.table) == names]
-    return found
+    [result] = [diffs for row, diffs in part.rows if (row.method, row.table) == names]
+    return result
 
 
 def test_a_difference_is_measured_minus_published_per_metric(tmp_path: Path) -> None:
@@ -185,8 +185,8 @@ def test_tasks_that_lack_examples_or_have_another_split_have_no_difference(tmp_p
     assert part.incomparable == ["gqa"]
     assert set(differences(part)) == {"vqav2.accuracy", "nlvr2.accuracy", "coco.cider"}
     values = {"tvqa": 76.6, "how2qa": 73.9, "tvc": 50.0, "yc2c": 150.0}
-    place = {"suite": "video-text", "backbone": "clip-bart", "edition": "full"}
-    part = part_of(tmp_path / "video", run("full", values, **place))
+    setup = {"suite": "video-text", "backbone": "clip-bart", "edition": "full"}
+    part = part_of(tmp_path / "video", run("full", values, **setup))
     assert (part.otherwise, set(part.incomparable)) == ([], set(values))
     assert part.rows and not any(diffs for _, diffs in part.rows)
 

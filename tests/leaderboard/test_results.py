@@ -149,8 +149,8 @@ def test_new_changed_vanished_and_damaged_runs_are_noticed(
 def put(file: Path, *numbers: float) -> None:
     """Other numbers in a file, laid out so that its size does not tell."""
     table = pq.read_table(file)
-    place = table.schema.get_field_index("value")
-    table = table.set_column(place, table.schema.field("value"), pa.array(numbers))
+    index = table.schema.get_field_index("value")
+    table = table.set_column(index, table.schema.field("value"), pa.array(numbers))
     pq.write_table(table, file, compression="none", use_dictionary=False, write_statistics=False)
 
 

@@ -29,12 +29,12 @@ def test_one_seed_is_the_paired_t_test(seed: int) -> None:
     rng = RNG(seed)
     a = rng.normal(0.0, 1.0, (1, 500))
     b = a + rng.normal(0.08, 1.0, (1, 500))
-    found, expected = compared([a], [b]), stats.ttest_rel(a[0], b[0])
-    assert found.p == pytest.approx(expected.pvalue, rel=1e-9)
-    assert found.freedom == 499
+    result, expected = compared([a], [b]), stats.ttest_rel(a[0], b[0])
+    assert result.p == pytest.approx(expected.pvalue, rel=1e-9)
+    assert result.freedom == 499
     for level in (0.05, 0.002):
         interval = expected.confidence_interval(1 - level)
-        assert found.interval(level) == pytest.approx((100 * interval.low, 100 * interval.high))
+        assert result.interval(level) == pytest.approx((100 * interval.low, 100 * interval.high))
 
 
 @pytest.mark.parametrize("seeds", [(3, 3), (5, 3), (2, 4)])
@@ -45,13 +45,13 @@ def test_where_only_seeds_scatter_it_is_welchs_t_test(seeds: tuple[int, int]) ->
     base = rng.random(400)
     shifts = [rng.normal(0.02, 0.05, k) for k in seeds]
     a, b = (base + shift[:, None] for shift in shifts)
-    found = compared([a], [b])
+    result = compared([a], [b])
     expected = stats.ttest_ind(*shifts, equal_var=False)
     interval = expected.confidence_interval(0.95)
-    assert found.p == pytest.approx(expected.pvalue, rel=1e-6)
-    assert found.freedom == pytest.approx(expected.df, rel=1e-6)
-    assert found.interval() == pytest.approx((100 * interval.low, 100 * interval.high))
-    assert found.n_seeds == seeds
+    assert result.p == pytest.approx(expected.pvalue, rel=1e-6)
+    assert result.freedom == pytest.approx(expected.df, rel=1e-6)
+    assert result.interval() == pytest.approx((100 * interval.low, 100 * interval.high))
+    assert result.n_seeds == seeds
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -62,19 +62,19 @@ def test_clustered_examples_have_the_sandwich_variance_of_statsmodels(seed: int)
     clusters = rng.integers(0, 60, 300)
     clusters = np.unique(clusters, return_inverse=True)[1]
     apart = rng.normal(0.1, 1.0, 300) + rng.normal(0.0, 1.0, 60)[clusters]
-    found = compared([apart[None]], [np.zeros((1, 300))], [clusters])
+    result = compared([apart[None]], [np.zeros((1, 300))], [clusters])
     groups = {"groups": clusters, "use_correction": True, "df_correction": True}
     expected = sm.OLS(apart, np.ones(300)).fit(cov_type="cluster", cov_kwds=groups, use_t=True)
     # statsmodels corrects by G / (G - 1) x (n - 1) / (n - 1) for a mean
-    assert found.standard_error == pytest.approx(100 * expected.bse[0], rel=1e-9)
-    assert found.p == pytest.approx(expected.pvalues[0], rel=1e-9)
+    assert result.standard_error == pytest.approx(100 * expected.bse[0], rel=1e-9)
+    assert result.p == pytest.approx(expected.pvalues[0], rel=1e-9)
 
 
 def test_variances_of_examples_and_seeds_add_up() -> None:
     rng = RNG(0)
     a, b = rng.normal(0.1, 1.0, (3, 200)), rng.normal(0.0, 1.0, (5, 200))
     a += rng.normal(0.0, 1.0, 200)  # examples that suit one of the two
-    found = compared([a], [b])
+    result = compared([a], [b])
     examples = (a.mean(0) - b.mean(0)).var(ddof=1) / 200
     seeds = a.mean(1).var(ddof=1) / 3 + b.mean(1).var(ddof=1) / 5
     rest = sum(
@@ -82,7 +82,7 @@ def test_variances_of_examples_and_seeds_add_up() -> None:
         / ((len(x) - 1) * 199 * 200 * len(x))
         for x in (a, b)
     )
-    assert found.standard_error == pytest.approx(100 * np.sqrt(examples - rest + seeds))
+    assert result.standard_error == pytest.approx(100 * np.sqrt(examples - rest + seeds))
 
 
 def test_a_task_counts_as_much_as_another_whatever_its_size() -> None:
@@ -93,13 +93,13 @@ def test_a_task_counts_as_much_as_another_whatever_its_size() -> None:
 
 def test_scores_that_do_not_scatter_get_a_sign_test() -> None:
     scores = RNG(0).random((3, 40))
-    found = compared([scores, scores], [scores, scores])
-    assert (found.difference, found.p, found.n_examples) == (0.0, 1.0, 80)
-    assert found.interval()[1] >= 0.0
+    result = compared([scores, scores], [scores, scores])
+    assert (result.difference, result.p, result.n_examples) == (0.0, 1.0, 80)
+    assert result.interval()[1] >= 0.0
     for n, is_told in ((1, False), (3, False), (5, False), (6, True)):
-        found = compared([np.ones((3, n))], [np.zeros((3, n))])
-        assert (found.difference, found.p) == (100.0, 2.0 ** (1 - n))
-        assert (found.interval()[0] > 0) == (found.p < LEVEL) == is_told
+        result = compared([np.ones((3, n))], [np.zeros((3, n))])
+        assert (result.difference, result.p) == (100.0, 2.0 ** (1 - n))
+        assert (result.interval()[0] > 0) == (result.p < LEVEL) == is_told
     disagreeing = np.array([[1.0, 0.0], [0.0, 1.0]])
     assert compared([disagreeing], [np.zeros((2, 2))]).p > LEVEL
 
@@ -111,10 +111,10 @@ def test_an_interval_leaves_out_zero_exactly_where_p_is_below_its_level(level: f
     for shift in np.linspace(0.05, 0.8, 200):
         a, b = rng.gamma(1.5, 1.0, (2, 3, 60))
         single = (rng.random((2, 1, 60)) < [[[0.5 + shift / 2]], [[0.5]]]).astype(float)
-        for found in (compared([a + shift], [b]), compared([single[0]], [single[1]])):
-            low, high = found.interval(level)
-            assert (found.p < level) == (low > 0 or high < 0)
-            outcomes.add((found.name, found.p < level))
+        for result in (compared([a + shift], [b]), compared([single[0]], [single[1]])):
+            low, high = result.interval(level)
+            assert (result.p < level) == (low > 0 or high < 0)
+            outcomes.add((result.name, result.p < level))
     assert len(outcomes) == 4
 
 
@@ -123,15 +123,15 @@ def test_right_or_wrong_of_one_seed_is_mcnemars_exact_test(seed: int) -> None:
     from scipy import stats
 
     a, b = (RNG(seed).random((2, 1, 300)) < [[[0.6]], [[0.55]]]).astype(float)
-    found = compared([a], [b])
+    result = compared([a], [b])
     only_a, only_b = int((a > b).sum()), int((a < b).sum())
     expected = stats.binomtest(only_a, only_a + only_b)
-    assert found.name == MCNEMAR and found.discordant == (only_a, only_b)
-    assert found.p == pytest.approx(expected.pvalue, rel=1e-9)
+    assert result.name == MCNEMAR and result.discordant == (only_a, only_b)
+    assert result.p == pytest.approx(expected.pvalue, rel=1e-9)
     share = expected.proportion_ci(0.95, method="exact")
     scale = 100 * (only_a + only_b) / 300
     ends = ((2 * share.low - 1) * scale, (2 * share.high - 1) * scale)
-    assert found.interval() == pytest.approx(ends)
+    assert result.interval() == pytest.approx(ends)
     assert compared([a, a], [b, b]).name == STUDENT
 
 

@@ -41,8 +41,8 @@ def add(
 
 
 def board(folder: Path) -> Board:
-    (found,) = summarise(read_results(folder))
-    return with_ties(found, Examples(folder))
+    (result,) = summarise(read_results(folder))
+    return with_ties(result, Examples(folder))
 
 
 def ties(folder: Path, column: str = "average") -> dict[str, int | None]:

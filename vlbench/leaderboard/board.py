@@ -30,7 +30,7 @@ FLOORS = ("frozen", "blind")
 BEST, BELOW = "*", "↓"
 COSTS = ("adapter_bytes", "peak_memory_bytes", "train_seconds", "examples_per_second",
          "evaluate_seconds")  # fmt: skip
-PLACE = ("suite", "backbone", "edition", "scope", "limit")
+SETUP = ("suite", "backbone", "edition", "scope", "limit")
 """Columns that all runs of a board have in common."""
 OTHER_WEIGHTS = "Runs on other weights of this backbone stand in another table."
 OTHER_DATA = "Runs of this suite on other data stand in another table: do not compare the two."
@@ -164,7 +164,7 @@ class Board:
     edition: str
     scope: str
     limit: int | None
-    apart: str  # the data or weights that tell it from a board of the same place
+    apart: str  # the data or weights that tell it from a board of the same setup
     mains: Mapping[str, str]  # task -> main metric, in the suite's order, or of the task shown
     grounds: Mapping[str, Ground]
     families: Mapping[Name, Family]
@@ -208,25 +208,25 @@ def summarise(
     """
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in read_runs(results):
-        place = tuple(run.facts[name] for name in (*PLACE, "backbone_hash"))
-        groups.setdefault(place, []).append(run)
+        setup = tuple(run.facts[name] for name in (*SETUP, "backbone_hash"))
+        groups.setdefault(setup, []).append(run)
     boards = []
-    for place in sorted(groups, key=lambda place: (place[3] != "complete", *map(str, place))):
-        runs, suite = groups[place], place[0]
+    for setup in sorted(groups, key=lambda setup: (setup[3] != "complete", *map(str, setup))):
+        runs, suite = groups[setup], setup[0]
         tasks = list((suites or {}).get(suite, suite.split("+") if "+" in suite else ()))
         tasks += sorted({task for run in runs for task in run.mains} - set(tasks))
         counts = Counter(task for task, _ in {item for run in runs for item in run.grounds.items()})
         differing = sorted(task for task in counts if counts[task] > 1)
-        weights = sum(other[:-1] == place[:-1] for other in groups) > 1
+        weights = sum(other[:-1] == setup[:-1] for other in groups) > 1
         notes = [OTHER_DATA] * bool(differing) + [OTHER_WEIGHTS] * weights
         for part in _same_data(runs):
-            board = replace(_board(place[:-1], part, tasks, notes), is_part=is_part)
+            board = replace(_board(setup[:-1], part, tasks, notes), is_part=is_part)
             data = [
                 f"{task} {ground.data_fingerprint[:8]}, {ground.n_examples:,} examples"
                 for task in differing
                 if (ground := board.grounds.get(task))
             ]
-            apart = ", ".join([f"weights {place[-1][:8]}"] * weights + data)
+            apart = ", ".join([f"weights {setup[-1][:8]}"] * weights + data)
             boards.append(replace(board, apart=apart))
     return boards
 
@@ -283,7 +283,7 @@ def _same_data(runs: Sequence[Run]) -> list[list[Run]]:
     return [members for _, members in parts]
 
 
-def _board(place: Any, runs: Sequence[Run], tasks: Sequence[str], notes: Sequence[str]) -> Board:
+def _board(setup: Any, runs: Sequence[Run], tasks: Sequence[str], notes: Sequence[str]) -> Board:
     named = {task: metric for run in runs for task, metric in run.mains.items()}
     mains = {task: named.get(task, task) for task in tasks}
     families: dict[Name, Family] = {}
@@ -308,7 +308,7 @@ def _board(place: Any, runs: Sequence[Run], tasks: Sequence[str], notes: Sequenc
     rows = [_marked(row, rows, majority) for row in rows]
     rows.sort(key=lambda r: (r.is_floor, not r.average.n, -(r.average.mean or 0), r.label))
     grounds = {task: ground for run in runs for task, ground in run.grounds.items()}
-    suite, backbone, edition, scope, limit = place
+    suite, backbone, edition, scope, limit = setup
     return Board(
         suite, backbone, edition, scope, limit, "",
         mains, grounds, families, majority, rows, counted, texts,

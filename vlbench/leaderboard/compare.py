@@ -32,7 +32,7 @@ from vlbench.leaderboard.statistics import (
 from vlbench.leaderboard.tables import number, title
 from vlbench.text import printable
 
-PLACE = ("suite", "edition", "backbone", "scope", "limit")
+SETUP = ("suite", "edition", "backbone", "scope", "limit")
 """What of a board must be the same, in the order of what says most about where one looked."""
 ROUNDING = 1e-6
 """How far, relatively, a recorded value may be from what its predictions give."""
@@ -134,8 +134,8 @@ class Gate(NamedTuple):
             return ["Gate: nothing could be compared, which never passes."]
         if self.is_passed:
             return [f"Gate passed: {self.compared} compared; {rule}"]
-        places = [title(fault.pair.board) for fault in self.faults]
-        ends = [f" ({place})." if len(set(places)) > 1 else "." for place in places]
+        titles = [title(fault.pair.board) for fault in self.faults]
+        ends = [f" ({name})." if len(set(titles)) > 1 else "." for name in titles]
         texts = [fault.text + end for fault, end in zip(self.faults, ends, strict=True)]
         return [f"Gate failed: {rule}", *texts]
 
@@ -251,7 +251,7 @@ def find_rows(name: str | Row, boards: Sequence[Board]) -> list[tuple[Board, Row
         rows = [[r for r in board.rows if (r.method, r.overrides) == same] for board in boards]
         return _only(name.label, boards, rows)
     cards, (method, _, rest) = known_names("methods"), name.partition(":")
-    spelt, wanted = method.strip(), frozenset(split_overrides(rest))
+    spelt, details = method.strip(), frozenset(split_overrides(rest))
     known = Path(spelt).stem if is_path(spelt) else cards[spelt].name if spelt in cards else spelt
     every = [row for board in boards for row in board.rows]
     methods = {row.method for row in every}
@@ -262,9 +262,9 @@ def find_rows(name: str | Row, boards: Sequence[Board]) -> list[tuple[Board, Row
             row
             for row in board.rows
             if (KEY.fullmatch(name) and any(key.startswith(name) for key in row.runs.values()))
-            or (row.method == method and all(_has(row, detail) for detail in wanted))
+            or (row.method == method and all(_has(row, detail) for detail in details))
         ]
-        rows.append([row for row in own if _details(row) == wanted] or own)
+        rows.append([row for row in own if _details(row) == details] or own)
     if not any(rows) and not {known, spelt} & {*cards, *methods}:
         raise UsageError(
             f"'{name}' names no row: neither a method nor the key of a run. "
@@ -304,8 +304,8 @@ def _sides(names: Sequence[str | Row], boards: Sequence[Board], examples: Exampl
     """The rows of these names in each board that has one; an error where none has."""
     sides = [Side(*pair, examples) for name in names for pair in find_rows(name, boards)]
     if not sides:
-        wanted = ", ".join(name if isinstance(name, str) else name.label for name in names)
-        lines = [f"{examples.folder}: No results of {wanted}. There is:"]
+        labels = ", ".join(name if isinstance(name, str) else name.label for name in names)
+        lines = [f"{examples.folder}: No results of {labels}. There is:"]
         for board in boards:
             rows = ", ".join(quote(typed(row)) for row in board.rows)
             lines.append(f"  {title(board)}: {rows}")
@@ -325,7 +325,7 @@ def _likest(one: Side, others: Iterable[Side]) -> Side | None:
     """The side that agrees most; None where no other is of this suite."""
 
     def likeness(other: Side) -> tuple[bool | int, ...]:
-        agree = [ours == theirs for _, ours, theirs in _places(one, other)]
+        agree = [ours == theirs for _, ours, theirs in _setups(one, other)]
         grounds = other.board.grounds
         same = sum(grounds.get(task) == ground for task, ground in one.board.grounds.items())
         return *agree, same
@@ -334,11 +334,11 @@ def _likest(one: Side, others: Iterable[Side]) -> Side | None:
     return max(suite, key=likeness, default=None)
 
 
-def _places(a: Side, b: Side) -> list[tuple[str, object, object]]:
+def _setups(a: Side, b: Side) -> list[tuple[str, object, object]]:
     """What must be the same of both sides, by the name a reader knows it by."""
     weights = [str(side.row.facts["backbone_hash"])[:8] for side in (a, b)]
     return [
-        *((name, getattr(a.board, name), getattr(b.board, name)) for name in PLACE),
+        *((name, getattr(a.board, name), getattr(b.board, name)) for name in SETUP),
         ("weights of the backbone", weights[0], weights[1]),
     ]
 
@@ -356,7 +356,7 @@ def _pair(a: Side | None, b: Side | None, labels: Sequence[str]) -> Pair:
     else:
         reason = "; ".join(
             f"{name}: {'none' if x is None else x} against {'none' if y is None else y}"
-            for name, x, y in _places(a, b)
+            for name, x, y in _setups(a, b)
             if x != y
         )
     if a is None or b is None or reason:

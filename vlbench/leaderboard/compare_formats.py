@@ -36,7 +36,7 @@ SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable that names the file of the job's summary."""
 MOST = 10
 """GitHub's runner shows so many annotations of a kind; the summary has all."""
-PLACE = ("backbone", "suite", "edition", "scope", "limit")
+SETUP = ("backbone", "suite", "edition", "scope", "limit")
 MINUS_B = "A\N{NO-BREAK SPACE}\N{MINUS SIGN}\N{NO-BREAK SPACE}B"
 COLUMNS = [
     *(Column("task"), Column("A", "%"), Column("B", "%"), Column(MINUS_B, "points")),
@@ -149,9 +149,9 @@ def as_junit(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> str:
     for pair, table in zip(pairs, compare_tables(pairs), strict=True):
         suite = SubElement(root, "testsuite", name=table.title)
         board = pair.board
-        place = f"vlbench.{board.suite}.{board.backbone}.{board.edition}.{board.scope}"
+        group = f"vlbench.{board.suite}.{board.backbone}.{board.edition}.{board.scope}"
         for item in pair.items:
-            case = _case(suite, place, item.metric)
+            case = _case(suite, group, item.metric)
             if fault := faults.get(id(item)):
                 failure = SubElement(case, "failure", message=fault.text, type=fault.kind)
                 failure.text = in_words(item)
@@ -283,8 +283,8 @@ def _item(pair: Pair, item: Item) -> dict[str, Any]:
 
 
 def _named(pair: Pair, item: Item) -> dict[str, Any]:
-    place = {name: getattr(pair.board, name) for name in PLACE}
-    return {**place, "task": item.task, "metric": item.metric}
+    setup = {name: getattr(pair.board, name) for name in SETUP}
+    return {**setup, "task": item.task, "metric": item.metric}
 
 
 def _side(
@@ -308,8 +308,8 @@ def _data(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _case(suite: Element, place: str, name: str) -> Element:
-    return SubElement(suite, "testcase", classname=place, name=name, time="0")
+def _case(suite: Element, group: str, name: str) -> Element:
+    return SubElement(suite, "testcase", classname=group, name=name, time="0")
 
 
 def _count(element: Element, *others: str) -> None:

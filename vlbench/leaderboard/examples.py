@@ -208,6 +208,6 @@ def _read(file: Path, columns: dict[str, pa.DataType]) -> list[pa.ChunkedArray]:
         raise DataError(f"{file}: No such file; the run's predictions are not here.") from None
     if not table.schema.equals(pa.schema(columns.items())):
         fields = ", ".join(f"'{field.name}' {field.type}" for field in table.schema)
-        wanted = " and ".join(f"'{name}' {kind}" for name, kind in columns.items())
-        raise DataError(f"{file}: {wanted} should be there, found {fields}")
+        expected = " and ".join(f"'{name}' {kind}" for name, kind in columns.items())
+        raise DataError(f"{file}: {expected} should be there, found {fields}")
     return list(table.columns)

@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.text import Text
 
-from vlbench.leaderboard.board import AVERAGE, BELOW, BEST, PLACE, Board, Row, is_below_floor
-from vlbench.leaderboard.paper import PaperPart, Published
+from vlbench.leaderboard.board import AVERAGE, BELOW, BEST, SETUP, Board, Row, is_below_floor
+from vlbench.leaderboard.paper import PaperPart, Papers, Published
 from vlbench.leaderboard.tables import MINUS, NONE, Cell, Table, board_notes, has_majority, title
 from vlbench.text import by_number, printable_json
 
@@ -275,17 +275,14 @@ def _latex_cell(cell: Cell, is_double: bool) -> str:
 
 
 def as_json(
-    boards: Sequence[Board],
-    families: bool = False,
-    costs: bool = False,
-    papers: Sequence[PaperPart] = (),
+    boards: Sequence[Board], families: bool = False, costs: bool = False, papers: Papers = ()
 ) -> str:
     """Write items, titles and notes of the boards and, with `papers`, published rows as JSON."""
     document: dict[str, Any] = {
         "schema": "vlbench.report/1",
         "items": [_item(board, row, families, costs) for board in boards for row in board.rows],
         "boards": [
-            _place(board) | {"title": title(board), "notes": board_notes(board)} for board in boards
+            _setup(board) | {"title": title(board), "notes": board_notes(board)} for board in boards
         ],
     }
     if papers:
@@ -298,10 +295,7 @@ def as_json(
 
 
 def as_csv(
-    boards: Sequence[Board],
-    families: bool = False,
-    costs: bool = False,
-    papers: Sequence[PaperPart] = (),
+    boards: Sequence[Board], families: bool = False, costs: bool = False, papers: Papers = ()
 ) -> str:
     """Write every row of the boards, of the majority answers and, with `papers`, of the papers.
 
@@ -311,10 +305,10 @@ def as_csv(
     """
     lines: list[dict[str, Any]] = []
     for board, part in zip(boards, papers or repeat(None), strict=False):
-        place = {name: getattr(board, name) for name in PLACE}
-        lines += [_csv_line(board, row, place, families, costs) for row in board.rows]
+        setup = {name: getattr(board, name) for name in SETUP}
+        lines += [_csv_line(board, row, setup, families, costs) for row in board.rows]
         if has_majority(board):
-            head = {"origin": "computed", "method": "majority answer", **place, "split": "test"}
+            head = {"origin": "computed", "method": "majority answer", **setup, "split": "test"}
             scores = {f"{name}.mean": s for name, s in board.majority.items() if s is not None}
             lines.append(head | scores)
         for published in part.rows if part else ():
@@ -334,7 +328,7 @@ def as_csv(
     return text
 
 
-def _place(board: Board) -> dict[str, Any]:
+def _setup(board: Board) -> dict[str, Any]:
     names = ("backbone", "suite", "edition", "scope", "limit", "apart")
     return {name: getattr(board, name) for name in names}
 
@@ -376,7 +370,7 @@ def _item(board: Board, row: Row, families: bool, costs: bool) -> dict[str, Any]
 
 
 def _csv_line(
-    board: Board, row: Row, place: dict[str, Any], families: bool, costs: bool
+    board: Board, row: Row, setup: dict[str, Any], families: bool, costs: bool
 ) -> dict[str, Any]:
     item = _item(board, row, families, costs)
     average = {} if board.is_part else {AVERAGE: row.average._asdict()}
@@ -392,7 +386,7 @@ def _csv_line(
     return {
         "origin": "measured",
         "method": row.method,
-        **place,
+        **setup,
         **{name: item[name] for name in ("split", "settings", "init")},
         "seeds": " ".join(map(str, row.seeds)),
         "n_seeds": len(row.seeds),
@@ -419,7 +413,7 @@ def _published_item(published: Published, board: Board, part: PaperPart) -> dict
         "metrics": {name: value for name, value in printed.items() if name != AVERAGE},
         "average": printed.get(AVERAGE),
         "source": {name: getattr(row, name) for name in SOURCE},
-        "shown_with": _place(board),
+        "shown_with": _setup(board),
         "not_comparable": list(part.otherwise),
         "difference": dict(published.differences) or None,
     }

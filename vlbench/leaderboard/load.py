@@ -51,15 +51,15 @@ def read_boards(
     boards = summarise(rows, suites, is_part)
     if examples is not None:
         boards = [with_ties(board, examples) for board in boards]
-    shown = [_only(board, methods, filters.max_trainable) for board in boards]
-    shown = [board for board in shown if board.rows]
-    if not shown:
+    left = [_only(board, methods, filters.max_trainable) for board in boards]
+    left = [board for board in left if board.rows]
+    if not left:
         least = min(_trainable(row) for board in boards for row in board.rows)
         raise NothingToReport(
             f"{results}: No row trains at most {filters.max_trainable:g} % of the parameters; the "
             f"least is {least:.2f} %."
         )
-    return _sorted(shown, filters.sort) if filters.sort else shown
+    return _sorted(left, filters.sort) if filters.sort else left
 
 
 def suite_tasks() -> dict[str, Sequence[str]]:
@@ -96,7 +96,7 @@ def _select(
         {*filters.backbones, *results["backbone"]},
         {*EDITIONS, *results["edition"]},
     )
-    wanted: dict[str, Sequence[Any]] = {
+    selected: dict[str, Sequence[Any]] = {
         "scope": ["complete", *_known("include", filters.include, SCOPES)],
         "task" if is_part else "suite": [suite] if suite else [],
         "backbone": _known("backbone", filters.backbone, backbones),
@@ -104,12 +104,12 @@ def _select(
         "seed": filters.seeds,
     }
     rows = results
-    for column, names in wanted.items():
+    for column, names in selected.items():
         rows = rows[rows[column].isin(names)] if names else rows
     named = split_names(filters.methods) if filters.methods else []
     methods = [method_name(name, results["method"]) for name in named]
     if rows.empty or (methods and not rows["method"].isin(methods).any()):
-        raise NothingToReport(_empty(results, folder, {**wanted, "method": methods}))
+        raise NothingToReport(_empty(results, folder, {**selected, "method": methods}))
     suites = {name: (suite,) for name in set(rows["suite"])} if is_part else suite_tasks()
     return rows, methods, suites, is_part
 
@@ -123,15 +123,15 @@ def _known(option: str, texts: Sequence[str], known: Iterable[str]) -> list[str]
     return names
 
 
-def _empty(results: pd.DataFrame, folder: Path, wanted: Mapping[str, Sequence[Any]]) -> str:
+def _empty(results: pd.DataFrame, folder: Path, selected: Mapping[str, Sequence[Any]]) -> str:
     """What was searched for, and what the folder has."""
     filters = [
-        f"{column} {', '.join(map(str, names))}" for column, names in wanted.items() if names
+        f"{column} {', '.join(map(str, names))}" for column, names in selected.items() if names
     ]
     lines = [f"{folder}: No results for {'; '.join(filters)}. There is:"]
-    for place, rows in results.groupby(["suite", "backbone", "edition", "scope"]):
-        lines.append(f"  {' / '.join(place)}: {', '.join(sorted(set(rows['method'])))}")
-    if set(results["scope"]) & set(SCOPES) - set(wanted["scope"]):
+    for setup, rows in results.groupby(["suite", "backbone", "edition", "scope"]):
+        lines.append(f"  {' / '.join(setup)}: {', '.join(sorted(set(rows['method'])))}")
+    if set(results["scope"]) & set(SCOPES) - set(selected["scope"]):
         lines.append("Smoke results (from --limit) are shown with --include smoke.")
     return "\n".join(lines)
 

@@ -72,8 +72,11 @@ class PaperPart(NamedTuple):
     """The published rows to show with a board."""
 
     rows: Sequence[Published]
-    otherwise: Sequence[str]  # what is other there; empty: they may stand in the same table
+    otherwise: Sequence[str]  # what of the data or backbone differs; empty: one table may hold them
     incomparable: Sequence[str]  # tasks of another split, metric or number of examples
+
+
+Papers = Sequence[PaperPart]
 
 
 def paper_file() -> Path:
@@ -100,8 +103,8 @@ def paper_rows() -> list[PaperRow]:
 
 def published_percent(method: str, backbone: str, suite: str) -> float | None:
     """Return the percentage of trainable parameters that the most believed paper prints, if any."""
-    place = (method, backbone, suite)
-    rows = [row for row in paper_rows() if (row.method, row.backbone, row.suite) == place]
+    key = (method, backbone, suite)
+    rows = [row for row in paper_rows() if (row.method, row.backbone, row.suite) == key]
     printed = [row for row in rows if row.trainable_percent is not None]
     return min(printed, key=trust).trainable_percent if printed else None
 

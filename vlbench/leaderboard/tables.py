@@ -9,7 +9,7 @@ from itertools import repeat
 from typing import NamedTuple
 
 from vlbench.leaderboard.board import AVERAGE, BELOW, BEST, FLOORS, Board, Row, is_best
-from vlbench.leaderboard.paper import PaperPart
+from vlbench.leaderboard.paper import PaperPart, Papers
 
 NONE, MINUS = "—", "\N{MINUS SIGN}"
 """What stands where there is no number, and before a negative one."""
@@ -127,19 +127,16 @@ def title(board: Board) -> str:
 
 
 def report_tables(
-    boards: Sequence[Board],
-    families: bool = False,
-    costs: bool = False,
-    papers: Sequence[PaperPart] = (),
+    boards: Sequence[Board], families: bool = False, costs: bool = False, papers: Papers = ()
 ) -> list[Table]:
     """Make the tables of a report: a leaderboard per board, and after each what else is wanted."""
     tables: list[Table] = []
     for board, part in zip(boards, papers or repeat(None), strict=False):
         main = main_table(board)
-        shown = _with_published(main, board, part) if part else [main]
-        shown += [cost_table(board)] if costs else []
-        shown += family_tables(board) if families else []
-        tables += [table for table in shown if table not in tables]  # papers' rows of two boards
+        group = _with_published(main, board, part) if part else [main]
+        group += [cost_table(board)] if costs else []
+        group += family_tables(board) if families else []
+        tables += [table for table in group if table not in tables]  # papers' rows of two boards
     return tables
 
 
