@@ -235,8 +235,8 @@ def _pages(table: Table) -> Iterator[Table]:
         sections = [[r for n, r in part if n == index] for index in range(len(table.sections))]
         is_last = start + step >= len(lines)
         notes = table.notes if is_last else ["Continued in the next table, with the notes."]
-        title = table.title + " (continued)" * bool(start)
-        yield replace(table, title=title, sections=sections, notes=notes)
+        heading = table.title + " (continued)" * bool(start)
+        yield replace(table, title=heading, sections=sections, notes=notes)
 
 
 def _latex_table(table: Table, label: str) -> str:
