@@ -88,6 +88,7 @@ FACTS = (
     "denominator",
 )  # fmt: skip
 FAMILY = ("mean", "std", "n", "majority", "n_examples")
+PUBLISHED = ("method", "suite", "backbone", "edition", "n_seeds", "trainable_percent")
 SOURCE = ("paper", "table", "kind", "strength", "run_by")
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What a formula begins with, in full width too."""
@@ -311,17 +312,16 @@ def as_csv(
             head = {"origin": "computed", "method": "majority answer", **setup, "split": "test"}
             scores = {f"{name}.mean": s for name, s in board.majority.items() if s is not None}
             lines.append(head | scores)
-        for published in part.rows if part else ():
-            row = published.row
-            stats = {name: stat._asdict() | {"n": row.seeds} for name, stat in row.metrics.items()}
-            source = {name: getattr(row, name) for name in SOURCE}
+        items = [_published_item(row, board, part) for row in part.rows] if part else []
+        for item in items:
+            printed = item["metrics"] | {AVERAGE: item["average"] or {}}
+            stats = {name: stat | {"n": item["n_seeds"]} for name, stat in printed.items() if stat}
+            source = item["source"] | {"method": item["method_in_source"]}
+            differences = (item["difference"] or {}).items()
             lines.append(
-                {"origin": "published", "method": row.method, "suite": board.suite}
-                | {"backbone": row.backbone, "edition": "full", "n_seeds": row.seeds}
-                | {"trainable_percent": row.trainable_percent}
-                | _flat(stats)
-                | _flat({"source": source | {"method": row.method_in_source}})
-                | {f"{name}.difference": d for name, d in published.differences.items()}
+                {"origin": "published", **{name: item[name] for name in PUBLISHED}}
+                | _flat(stats | {"source": source})
+                | {f"{name}.difference": value for name, value in differences}
             )
     cells = [{_csv_cell(name): _csv_cell(value) for name, value in line.items()} for line in lines]
     text: str = pd.DataFrame(cells, dtype=object).to_csv(index=False, lineterminator="\r\n")
