@@ -11,11 +11,11 @@ from typing import NamedTuple
 from vlbench.leaderboard.board import AVERAGE, Board, Row, summarise
 from vlbench.leaderboard.compare import Item, Side, compare
 from vlbench.leaderboard.examples import Examples, with_ties
-from vlbench.leaderboard.formats import markdown_sheet
+from vlbench.leaderboard.formats import markdown_table
 from vlbench.leaderboard.load import suite_tasks
 from vlbench.leaderboard.results import read_results
 from vlbench.leaderboard.statistics import LEVEL, Test, holm, holm_levels
-from vlbench.leaderboard.tables import sheets
+from vlbench.leaderboard.tables import report_tables
 
 HOME = Path(__file__).resolve().parents[1]
 RESULTS = HOME / "results" / "mini"
@@ -86,7 +86,7 @@ def page(found: list[Board]) -> str:
     """LEADERBOARD.md."""
     parts = [INTRODUCTION]
     for board in found:
-        main, costs = (markdown_sheet(sheet, 3) for sheet in sheets([board], costs=True))
+        main, costs = (markdown_table(table, 3) for table in report_tables([board], costs=True))
         parts += [
             f"## {board.suite}\n",
             f"![average against trainable parameters](docs/pareto-{board.suite}.svg)\n",

@@ -41,10 +41,9 @@ def three_methods(folder: Path) -> Board:
 
 def official(method: str, *values: float | None, **others: Any) -> list[dict[str, Any]]:
     """A run of the suite image-text on CLIP-BART and all of the full edition."""
-    place = {"backbone": "clip-bart", "edition": "full"} | others
+    setup = {"backbone": "clip-bart", "edition": "full"} | others
     return [
-        each | {"n_examples": OFFICIAL[each["task"]]}
-        for each in image_text(method, *values, **place)
+        row | {"n_examples": OFFICIAL[row["task"]]} for row in image_text(method, *values, **setup)
     ]
 
 

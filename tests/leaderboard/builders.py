@@ -1,4 +1,4 @@
-"""Result files as the runner writes them, made from a few numbers."""
+"""Result files as the runner writes them, cells from a few numbers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,7 @@ from vlbench.cards.load import resolve_method
 from vlbench.columns import COLUMNS, result_schema
 from vlbench.runs.spec import RunSpec
 
-TASKS = {
-    "vqav2": "accuracy",
-    "gqa": "accuracy",
-    "nlvr2": "accuracy",
-    "coco": "cider",
-}
+TASKS = {"vqav2": "accuracy", "gqa": "accuracy", "nlvr2": "accuracy", "coco": "cider"}
 """Main metric by task, in the order of the suite image-text."""
 
 ROW: dict[str, Any] = {
@@ -64,13 +59,13 @@ ROW: dict[str, Any] = {
 
 def row(method: str, task: str, value: float | None, **others: Any) -> dict[str, Any]:
     """One row of a result file; `metric` is the task's main one unless it is given."""
-    made = ROW | {"method": method, "title": method.replace("-", " ").title(), "task": task}
-    made |= {"metric": f"{task}.{TASKS.get(task, 'accuracy')}", "value": value}
-    made |= {"data_fingerprint": f"{task}-of-{others.get('edition', 'mini')}"} | others
-    what = f"{method}-{made['settings']}{made['init'][:12]}"
-    made.setdefault("key", f"{what}-{made['edition']}-{made['seed']}")
-    assert set(made) == {column.name for column in COLUMNS}
-    return made
+    cells = ROW | {"method": method, "title": method.replace("-", " ").title(), "task": task}
+    cells |= {"metric": f"{task}.{TASKS.get(task, 'accuracy')}", "value": value}
+    cells |= {"data_fingerprint": f"{task}-of-{others.get('edition', 'mini')}"} | others
+    what = f"{method}-{cells['settings']}{cells['init'][:12]}"
+    cells.setdefault("key", f"{what}-{cells['edition']}-{cells['seed']}")
+    assert set(cells) == {column.name for column in COLUMNS}
+    return cells
 
 
 def run(method: str, values: dict[str, float | None], **others: Any) -> list[dict[str, Any]]:
@@ -79,11 +74,13 @@ def run(method: str, values: dict[str, float | None], **others: Any) -> list[dic
 
 
 def write(folder: Path, *runs: list[dict[str, Any]]) -> Path:
-    """Write each run's rows to its place below `folder`."""
+    """Write each run's rows to its folder below `folder`."""
     for rows in runs:
-        place = folder / "runs" / str(rows[0]["key"]).replace("/", "-")
-        place.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(rows, schema=result_schema()), place / "result.parquet")
+        run_folder = folder / "runs" / str(rows[0]["key"]).replace("/", "-")
+        run_folder.mkdir(parents=True, exist_ok=True)
+        pq.write_table(
+            pa.Table.from_pylist(rows, schema=result_schema()), run_folder / "result.parquet"
+        )
     return folder
 
 
@@ -105,10 +102,10 @@ def begin(folder: Path, method: str, event: str, seed: int = 0) -> RunSpec:
         data={"gqa": "gqa-of-mini"},
         seed=seed,
     )
-    place = folder / "runs" / spec.key
-    place.mkdir(parents=True)
-    (place / "spec.json").write_text(spec.to_json(), encoding="utf-8")
+    run_folder = folder / "runs" / spec.key
+    run_folder.mkdir(parents=True)
+    (run_folder / "spec.json").write_text(spec.to_json(), encoding="utf-8")
     events = ["began", event] if event else []
-    lines = [json.dumps({"attempt": 1, "event": each}) + "\n" for each in events]
-    (place / "attempts.jsonl").write_text("".join(lines), encoding="utf-8")
+    lines = [json.dumps({"attempt": 1, "event": name}) + "\n" for name in events]
+    (run_folder / "attempts.jsonl").write_text("".join(lines), encoding="utf-8")
     return spec

@@ -24,12 +24,12 @@ def write_run(
     folder: Path, method: str, scores: Mapping[str, Sequence[float] | None], **others: Any
 ) -> str:
     """A run and its predictions; a task without scores has no result. Returns the run's key."""
-    there = {task: values for task, values in scores.items() if values is not None}
-    rows = run(method, {task: 100 * sum(v) / len(v) for task, v in there.items()}, **others)
-    rows = [each | {"n_examples": len(there[each["task"]])} for each in rows]
+    scored = {task: values for task, values in scores.items() if values is not None}
+    rows = run(method, {task: 100 * sum(v) / len(v) for task, v in scored.items()}, **others)
+    rows = [row | {"n_examples": len(scored[row["task"]])} for row in rows]
     write(folder, rows)
     key = str(rows[0]["key"])
-    for task, values in there.items():
+    for task, values in scored.items():
         write_predictions(folder, key, task, values)
     return key
 

@@ -1,10 +1,14 @@
-"""The report: which tables there are, and what they say."""
+"""The tables of a report and their formats: what they say, aligned, never cut, marked, escaped."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +16,67 @@ from typing import Any
 import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
+from rich.cells import cell_len
+from rich.console import Console
 
 from tests.leaderboard.boards import METRICS, boards_of, official, three_methods, tied
-from tests.leaderboard.builders import image_text, row
-from vlbench.leaderboard.board import Board
-from vlbench.leaderboard.formats import as_csv, as_json, as_latex, as_markdown, as_text, sheets
+from tests.leaderboard.builders import image_text, row, run
+from vlbench.leaderboard.board import Board, is_below_floor, is_best
+from vlbench.leaderboard.formats import (
+    LATEX_LINES,
+    as_csv,
+    as_json,
+    as_latex,
+    as_markdown,
+    as_text,
+    latex,
+    print_tables,
+)
 from vlbench.leaderboard.paper import paper_parts
+from vlbench.leaderboard.tables import (
+    MINUS,
+    Cell,
+    Column,
+    Table,
+    deviation,
+    family_tables,
+    number,
+    percent,
+    report_tables,
+    signed,
+)
+
+BEST = {metric: 1 for metric in (*METRICS, "average")}
+SETUP = "image-text on mini-bart, mini edition, test split"
+needs_latex = pytest.mark.skipif(
+    shutil.which("pdflatex") is None, reason="no pdflatex (Debian: texlive-latex-recommended)"
+)
+PAPER = r"""\documentclass[twocolumn]{article}
+\usepackage{booktabs}
+\usepackage{graphicx}
+\begin{document}
+Before \input{report}
+After
+\end{document}
+"""
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Board:
+    return three_methods(tmp_path_factory.mktemp("three"))
+
+
+@pytest.fixture(scope="module")
+def board(plain: Board) -> Board:
+    """The same with `full` as the best of all columns."""
+    return tied(plain, {"full": BEST, "frozen": {name: 2 for name in BEST}})
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> list[Board]:
+    """A method that papers have, on their data."""
+    folder = tmp_path_factory.mktemp("official")
+    return boards_of(folder, official("shared-adapter", 66.4, 54.5, 73.2, 117.1))
 
 
 def words(line: str) -> str:
@@ -25,86 +84,223 @@ def words(line: str) -> str:
     return " ".join(line.split())
 
 
-@pytest.fixture
-def boards(tmp_path: Path) -> list[Board]:
-    return [three_methods(tmp_path)]
+def line_of(lines: list[str], start: str) -> str:
+    [line] = [line for line in lines if line.startswith(start)]
+    return line
 
 
-def test_the_text_has_a_row_per_method_and_the_floors(boards: list[Board]) -> None:
-    text = as_text(sheets(boards))
+def printed(table: Table, width: int, color: bool = False) -> list[str]:
+    page = io.StringIO()
+    system = "truecolor" if color else None
+    console = Console(file=page, width=width, color_system=system, force_terminal=color)
+    print_tables([table], console)
+    return page.getvalue().splitlines()
+
+
+def test_the_text_has_a_row_per_method_and_the_floors(plain: Board) -> None:
+    text = as_text(report_tables([plain]))
     lines = text.splitlines()
-    assert lines[0] == "image-text on mini-bart, mini edition, test split"
-    [full] = [line for line in lines if line.startswith("full ")]
-    assert words(full) == "full 4.00 67.0 ±1.0 58.0 ±0.0 71.0 ±0.0 112.0 ±0.0 77.0 ±0.2 3"
-    [shared] = [line for line in lines if line.startswith("shared-adapter (params.a_b=[1]|*) ")]
-    assert words(shared) == "shared-adapter (params.a_b=[1]|*) 4.00 64.0 ↓20.0 69.0 — — 3/4 1"
-    [majority] = [line for line in lines if line.startswith("majority answer")]
-    assert words(majority) == "majority answer — 38.0 30.0 30.0 30.0 — —"
+    assert lines[0] == SETUP
+    expected = "full 4.00 67.0 ±1.0 58.0 ±0.0 71.0 ±0.0 112.0 ±0.0 77.0 ±0.2 3"
+    assert words(line_of(lines, "full ")) == expected
+    name = "shared-adapter (params.a_b=[1]|*)"
+    assert words(line_of(lines, name)) == f"{name} 4.00 64.0 ↓20.0 69.0 — — 3/4 1"
+    assert words(line_of(lines, "majority")) == "majority answer — 38.0 30.0 30.0 30.0 — —"
     assert "seeds 0, 1, 2; shared-adapter (params.a_b=[1]|*): 0; frozen: 0." in text
     assert "vqav2 vqav2-of (500 examples)" in text
     assert "backbone + visual embedding + technique" in text
-
-
-def test_costs_have_their_units(boards: list[Board]) -> None:
-    text = as_text(sheets(boards, costs=True)).split("costs\n")[1]
-    [full] = [line for line in text.splitlines() if line.startswith("full ")]
-    assert words(full) == "full 80,000 4.00 330.0 612 71.2 812 14.0"
+    text = as_text(report_tables([plain], costs=True)).split("costs\n")[1]
+    full = words(line_of(text.splitlines(), "full "))
+    assert full == "full 80,000 4.00 330.0 612 71.2 812 14.0"
     assert "Device: cpu." in text
 
 
-def test_a_single_task_has_no_average_column_and_no_empty_floor(tmp_path: Path) -> None:
-    rows = [row("full", "nlvr", 55.0, suite="nlvr", edition="full")]
-    text = as_text(sheets(boards_of(tmp_path, rows)))
-    assert "average" not in text
-    assert "majority" not in text
-    assert "seed 0." in text
+def test_a_single_task_has_no_average_and_smoke_says_so(tmp_path: Path) -> None:
+    nlvr = [row("full", "nlvr", 55.0, suite="nlvr", edition="full")]
+    smoke = image_text("full", 1, 2, 3, 4, scope="smoke", limit=64)
+    first, second = map(
+        as_text, map(lambda t: [t], report_tables(boards_of(tmp_path, nlvr, smoke)))
+    )
+    assert "average" not in first and "majority" not in first and "seed 0." in first
+    assert "(smoke: data cut to 64 examples a task)" in second.splitlines()[0]
 
 
-def test_smoke_says_so_in_the_title(tmp_path: Path) -> None:
-    rows = image_text("full", 1, 2, 3, 4, scope="smoke", limit=64)
-    text = as_text(sheets(boards_of(tmp_path, rows)))
-    assert "(smoke: data cut to 64 examples a task)" in text.splitlines()[0]
-
-
-def test_every_format_has_the_marks_and_says_what_they_mean(boards: list[Board]) -> None:
-    best = {metric: 1 for metric in (*METRICS, "average")}
-    shown = [tied(boards[0], {"full": best, "frozen": {name: 2 for name in best}})]
-    expected = {
-        as_text: ("*67.0 ±1.0", "↓20.0", "Bold, or *: the best"),
-        as_markdown: ("**67.0** ±1.0", "↓20.0", "Bold, or \\*: the best"),
-        as_latex: (r"\textbf{67.0} & $\pm$1.0", r"$\downarrow$20.0", "Bold, or *: the best"),
-    }
-    for write_it, texts in expected.items():
-        found = write_it(sheets(shown))
-        assert [text for text in texts if text not in found] == []
-    assert '"tie_group": 1' in as_json(shown)
-    assert '"below_floor": true' in as_json(shown)
-    assert "average.tie_group" in as_csv(shown)
-
-
-def test_boards_on_other_data_are_both_shown_and_told_apart_by_their_titles(tmp_path: Path) -> None:
+def test_boards_on_other_data_are_told_apart_by_their_titles(tmp_path: Path) -> None:
     first, *others = image_text("full", 1, 2, 3, 4, key="other")
     runs = [image_text("full", 1, 2, 3, 4), [first | {"data_fingerprint": "new"}, *others]]
-    place = "image-text on mini-bart, mini edition, test split"
-    shown = sheets(boards_of(tmp_path, *runs))
-    assert [sheet.title for sheet in shown] == [
-        f"{place} (vqav2 new, 500 examples)",
-        f"{place} (vqav2 vqav2-of, 500 examples)",
+    assert [table.title for table in report_tables(boards_of(tmp_path, *runs))] == [
+        f"{SETUP} (vqav2 new, 500 examples)",
+        f"{SETUP} (vqav2 vqav2-of, 500 examples)",
     ]
 
 
-@pytest.fixture
-def board(tmp_path: Path) -> Board:
-    groups = {"full": {"average": 1, "gqa.accuracy": 1}, "frozen": {"average": 2}}
-    return tied(three_methods(tmp_path), groups)
+@pytest.mark.parametrize(
+    ("write", "texts"),
+    [
+        (as_text, ("*67.0 ±1.0", "↓20.0", "Bold, or *: the best")),
+        (as_markdown, ("**67.0** ±1.0", "↓20.0", "Bold, or \\*: the best", "| *frozen* ")),
+        (as_latex, (r"\textbf{67.0} & $\pm$1.0", r"$\downarrow$20.0", "Bold, or *: the best")),
+    ],
+)
+def test_every_format_has_the_marks_and_says_what_they_mean(
+    board: Board, write: Callable[[list[Table]], str], texts: tuple[str, ...]
+) -> None:
+    text = write(report_tables([board]))
+    assert [part for part in texts if part not in text] == []
 
 
-def lines(text: str) -> list[dict[str, str]]:
+def test_marks_stand_before_the_number_and_deviations_below_each_other(board: Board) -> None:
+    table = report_tables([board])[0]
+    lines = printed(table, 200)
+    full, frozen, shared = (line_of(lines, name) for name in ("full ", "frozen ", "shared-adapter"))
+    assert full.index("67.0") == frozen.index("41.0") == full.index("*") + 1
+    assert shared.index("20.0") == frozen.index("38.0") == shared.index("↓") + 1
+    [full] = [line for line in printed(table, 200, color=True) if "*67.0" in line]
+    before, after = full.split("*67.0")
+    assert before.endswith("\x1b[1m") and after.startswith("\x1b[0m\x1b[2m ±1.0")
+    lines = printed(table, 72)  # where the room is small
+    at = next(index for index, line in enumerate(lines) if line.startswith("full "))
+    assert lines[at + 1][: lines[at].index("67.0") + 4].endswith(" ±1.0")
+    assert all(cell_len(line) <= 72 for line in lines)
+
+
+def test_a_table_too_wide_in_any_layout_comes_in_parts_that_repeat_the_names() -> None:
+    columns = [Column("method"), *(Column(f"column{index}", "%") for index in range(10))]
+    rows = [[Cell(name), *(Cell(f"{index}1.5") for index in range(10))] for name in ("aaa", "bbb")]
+    lines = printed(Table("Title", columns, [rows], ["A note."]), 40)
+    assert sum(line.startswith("aaa") for line in lines) == 3
+    assert all(len(line) <= 40 for line in lines)
+    heads = [word for line in lines for word in line.split() if word.startswith("column")]
+    assert heads == [f"column{index}" for index in range(10)]
+    assert lines.count("A note.") == 1
+
+
+def test_twenty_eight_methods_fit_eighty_columns(tmp_path: Path) -> None:
+    runs = [
+        image_text(f"half-shared-method{index}", 90 - index, 80, 70, 300, seed=seed)
+        for index in range(28)
+        for seed in range(2)
+    ]
+    for table in report_tables(boards_of(tmp_path, *runs), True, True):
+        assert all(len(line) <= 80 for line in printed(table, 80)), table.title
+
+
+def test_numbers_have_their_signs_and_digits() -> None:
+    texts = {0.44: "+0.4", -0.44: f"{MINUS}0.4", 0.04: "0.0", -0.04: "0.0", 1234.5: "+1,234.5"}
+    assert {value: signed(value) for value in texts} == texts
+    texts = {100.0: "100.00", 5.338: "5.34", 0.0123: "0.012", 0.0: "0.00"}
+    assert {value: percent(value) for value in texts} == texts
+    assert (number(None), percent(None), deviation(None)) == ("—", "—", "")
+
+
+def test_the_best_group_is_marked_but_for_floors_single_rows_and_what_was_not_tested(
+    plain: Board,
+) -> None:
+    def best(groups: dict[str, dict[str, int]]) -> list[str]:
+        marked = tied(plain, groups)
+        return [row.method for row in marked.rows if is_best(row, "average", marked)]
+
+    assert best({"full": {"average": 1}, "frozen": {"average": 1}}) == ["full"]
+    assert best({"full": {"average": 2}, "frozen": {"average": 1}}) == []
+    assert best({"full": {"average": 1}}) == best({}) == []
+
+
+def test_a_row_is_below_the_floor_by_its_average_or_without_one_by_any_metric(plain: Board) -> None:
+    full, shared, frozen = plain.rows
+    assert [shared.average.n, is_below_floor(shared), is_below_floor(full)] == [0, True, False]
+    below = frozenset({"gqa.accuracy"})
+    assert not is_below_floor(replace(frozen, below_floor=below))
+    assert is_below_floor(replace(frozen, below_floor=below | {"average"}))
+
+
+def test_families_or_methods_stand_in_rows_whatever_there_is_more_of(
+    plain: Board, tmp_path: Path
+) -> None:
+    def texts(table: Table) -> list[list[list[str]]]:
+        return [[[cell.text for cell in row] for row in rows] for rows in table.sections]
+
+    runs = [
+        image_text("full", 66, 58, 71, 112, seed=seed)
+        + [row("full", "gqa", 50, family=name, n_examples=9, seed=seed) for name in ("a", "b")]
+        for seed in range(2)
+    ]
+    [table] = family_tables(*boards_of(tmp_path, *runs))
+    assert [name for name, _ in table.columns] == ["family", "examples", "majority", "full"]
+    assert texts(table)[0][0] == ["a", "9", "—", "50.0"]
+    assert texts(table)[1] == [["all", "500", "—", "58.0"]]
+    [table] = family_tables(plain)
+    assert [name for name, _ in table.columns] == ["method", "how many", "is there", "all"]
+    methods, floors, examples = texts(table)
+    assert methods[0] == ["full", "70.0", "40.0", "67.0"]
+    assert [cell.is_below for cell in table.sections[0][0]] == [False, False, True, False]
+    assert [row[0] for row in floors] == ["frozen", "majority answer"]
+    assert floors[1][1:] == ["20.0", "50.0", "38.0"]
+    assert examples == [["examples", "200", "300", "500"]]
+
+
+def test_the_same_place_has_one_table_with_differences_below_each_published_row(
+    shared: list[Board],
+) -> None:
+    [table] = report_tables(shared, papers=paper_parts(shared))
+    lines = [words(line) for line in as_text([table]).splitlines()]
+    at = lines.index("shared-adapter published [1] 4.18 65.9 54.5 74.2 114.9 77.4 1")
+    expected = f"shared-adapter measured {MINUS} [1] — +0.5 0.0 {MINUS}1.0 +2.2 +0.4 —"
+    assert lines[at + 1] == expected
+    assert "shared-adapter published [2] 4.18 65.8 ±0.3 54.2 ±0.4 73.2 ±0.7" in lines[at + 2]
+    notes = "\n".join(table.notes)
+    for phrase in (
+        "[1] VL-Adapter (CVPR 2022, arXiv 2112.06825), Table 1, main results. Read from:",
+        "vlbench did not measure them",
+        f"Measured {MINUS} [n]: a difference in points",
+    ):
+        assert phrase in notes
+    measured, published = table.sections
+    assert [row[0].text for row in measured] == ["shared-adapter"]
+    tails = {row[0].tail.split("[")[0].strip() for row in published}
+    assert tails == {"published", f"measured {MINUS}"}
+    assert not any(cell.is_best or cell.is_below for row in published for cell in row)
+    assert "| *full published \\[" in as_markdown([table])
+
+
+def test_other_data_stand_in_a_table_of_their_own_whose_title_says_so(tmp_path: Path) -> None:
+    smoke = image_text("full", 1, 2, 3, 4, scope="smoke", limit=64, key="smoke")
+    nlvr = run("full", {"nlvr": 55.0}, suite="nlvr", key="nlvr")
+    boards = boards_of(tmp_path, image_text("full", 98, 82, 85, 328), smoke, nlvr)
+    tables = report_tables(boards, papers=paper_parts(boards))
+    first, published, alone, second = tables
+    assert "clip-bart" in published.title
+    assert "other data and another backbone, not to be compared" in published.title
+    assert not any(MINUS in row[0].tail for section in published.sections for row in section)
+    for table in (first, second):
+        assert [row[0].text for row in table.sections[0]] == ["full"]
+    assert alone.notes[-1] == "Published: no paper has rows of nlvr with these methods."
+
+
+def test_markdown_renders_as_tables_of_equal_rows(plain: Board) -> None:
+    text = as_markdown(report_tables([plain], True, True))
+    page = MarkdownIt("gfm-like", {"linkify": False}).parse(text)
+    kinds = [token.type for token in page]
+    assert kinds.count("table_open") == kinds.count("heading_open") == 3
+    texts = [page[i + 1].children or [] for i, kind in enumerate(kinds) if kind == "td_open"]
+    contents = ["".join(child.content for child in children) for children in texts]
+    assert len(contents) == 4 * 8 + 3 * 8 + 5 * 4
+    expected = "full|4.00|67.0 ±1.0|58.0 ±0.0|71.0 ±0.0|112.0 ±0.0|77.0 ±0.2|3"
+    assert contents[:8] == expected.split("|")
+    assert "shared-adapter (params.a_b=[1]|*)" in contents
+
+
+def csv_lines(boards: list[Board], **others: Any) -> list[dict[str, str]]:
+    text = as_csv(boards, **others)
+    assert text.count("\r\n") == text.count("\n")
     return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
 
 
-def test_a_line_per_row_with_unrounded_numbers_and_empty_cells(board: Board) -> None:
-    full, shared, frozen, majority = lines(as_csv([board]))
+def test_csv_has_a_line_per_row_with_unrounded_numbers_and_empty_cells(
+    board: Board, tmp_path: Path
+) -> None:
+    nlvr = boards_of(tmp_path, run("full", {"nlvr": 55.0}, suite="nlvr"))
+    lines = csv_lines([board, *nlvr])
+    full, shared, frozen, majority, other = lines
     assert full["origin"] == shared["origin"] == frozen["origin"] == "measured"
     assert (full["method"], full["seeds"], full["n_seeds"]) == ("full", "0 1 2", "3")
     assert (full["vqav2.accuracy.mean"], full["vqav2.accuracy.std"]) == ("67.0", "1.0")
@@ -116,50 +312,34 @@ def test_a_line_per_row_with_unrounded_numbers_and_empty_cells(board: Board) -> 
     assert shared["settings"] == "params.a_b=[1]|*"
     assert (majority["origin"], majority["method"]) == ("computed", "majority answer")
     assert (majority["vqav2.accuracy.mean"], majority["coco.cider.mean"]) == ("38.0", "30.0")
-    assert all(None not in line and None not in line.values() for line in lines(as_csv([board])))
-
-
-def test_lines_end_as_the_rfc_has_it_and_pandas_reads_numbers(board: Board) -> None:
-    text = as_csv([board], True, True)
-    assert text.count("\r\n") == text.count("\n") == 5
-    table = pd.read_csv(io.StringIO(text))
+    assert (other["suite"], other["nlvr.accuracy.mean"], other["coco.cider.mean"]) == (
+        *("nlvr", "55.0", ""),
+    )
+    assert all(None not in line and None not in line.values() for line in lines)
+    table = pd.read_csv(io.StringIO(as_csv([board], True, True)))
     assert table["vqav2.accuracy.mean"].dtype == "float64"
     assert table["train_seconds.mean"][0] == 71.25
     assert table["vqav2.accuracy[is there].mean"][0] == 40.0
     assert table["vqav2.accuracy[is there].majority"][0] == 50.0
 
 
-def test_boards_of_different_tasks_share_one_header(board: Board, tmp_path: Path) -> None:
-    [other] = boards_of(tmp_path / "other", [*official("full", 1, 2, 3, 4)[:1]])
-    other = replace(other, suite="vqav2", mains={"vqav2": "vqav2.accuracy"})
-    found = lines(as_csv([board, other]))
-    assert [line["suite"] for line in found] == ["image-text"] * 4 + ["vqav2"]
-    assert found[-1]["coco.cider.mean"] == ""
-
-
-@pytest.mark.parametrize(
-    "start", ["=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20"]
-)
+@pytest.mark.parametrize("start", [*"=+-@\t\r", *"\uff1d\uff0b\uff0d\uff20"])
 def test_text_cannot_be_a_formula_and_numbers_stay_numbers(board: Board, start: str) -> None:
     rows = [replace(row, method=f'{start}cmd|"x",1') for row in board.rows]
-    found = lines(as_csv([replace(board, rows=rows)]))
-    assert found[0]["method"] == f'\'{start}cmd|"x",1'
-    assert found[0]["vqav2.accuracy.mean"] == "67.0"
+    result = csv_lines([replace(board, rows=rows)])
+    assert result[0]["method"] == f'\'{start}cmd|"x",1'
+    assert result[0]["vqav2.accuracy.mean"] == "67.0"
 
 
-def test_published_rows_are_told_apart_and_negative_differences_are_numbers(
-    tmp_path: Path,
+def test_published_rows_of_csv_are_told_apart_and_negative_differences_are_numbers(
+    shared: list[Board],
 ) -> None:
-    [board] = boards_of(tmp_path, official("shared-adapter", 64.9, 54.5, 74.2, 114.9))
-    found = lines(as_csv([board], papers=paper_parts([board])))
-    assert [line["origin"] for line in found].count("measured") == 1
-    published = [line for line in found if line["origin"] == "published"]
-    [ours] = [
-        line
-        for line in published
-        if line["method"] == "shared-adapter" and line["source.table"] == "Table 1"
-    ]
-    assert float(ours["vqav2.accuracy.difference"]) == pytest.approx(-1.0)
+    result = csv_lines(shared, papers=paper_parts(shared))
+    assert [line["origin"] for line in result].count("measured") == 1
+    names = ("origin", "method", "source.table")
+    expected = ("published", "shared-adapter", "Table 1")
+    [ours] = [line for line in result if tuple(line[name] for name in names) == expected]
+    assert float(ours["nlvr2.accuracy.difference"]) == pytest.approx(-1.0)
     assert (ours["edition"], ours["scope"], ours["seeds"], ours["runs"]) == ("full", "", "", "")
     assert ours["trainable_percent"] == "4.18"
     assert ours["source.paper"].startswith("VL-Adapter (CVPR 2022")
@@ -171,20 +351,15 @@ KEYS = [
 ]  # fmt: skip
 
 
-def document(board: Board, *words: Any) -> dict[str, Any]:
-    read: dict[str, Any] = json.loads(as_json([board], *words))
-    return read
-
-
-def test_an_item_has_the_promised_keys_first_and_exact_numbers(board: Board) -> None:
-    read = document(board)
+def test_json_items_have_the_promised_keys_first_and_exact_numbers(plain: Board) -> None:
+    groups = {"full": {"average": 1, "gqa.accuracy": 1}, "frozen": {"average": 2}}
+    read = json.loads(as_json([tied(plain, groups)]))
     assert read["schema"] == "vlbench.report/1"
     assert "published" not in read
     full, shared, frozen = read["items"]
     assert list(full)[: len(KEYS)] == KEYS
-    assert [full[key] for key in KEYS[:7]] == [
-        *("full", "mini-bart", "image-text", "mini", "complete", [0, 1, 2], 4.0)
-    ]
+    values = ["full", "mini-bart", "image-text", "mini", "complete", [0, 1, 2], 4.0]
+    assert [full[key] for key in KEYS[:7]] == values
     assert full["metrics"]["vqav2.accuracy"] == {"mean": 67.0, "std": 1.0, "n": 3}
     assert full["metrics"]["coco.bleu_4"] == {"mean": 30.0, "std": 0.0, "n": 3}
     assert full["average"]["mean"] == (67 + 58 + 71 + 112) / 4
@@ -193,35 +368,25 @@ def test_an_item_has_the_promised_keys_first_and_exact_numbers(board: Board) -> 
     assert shared["average"] is None
     assert shared["metrics"]["coco.cider"] == {"mean": None, "std": None, "n": 0}
     assert "families" not in full and "costs" not in full
-
-
-def test_the_tie_group_is_the_averages_and_below_floor_a_flag(board: Board) -> None:
-    full, shared, frozen = document(board)["items"]
     assert (full["tie_group"], shared["tie_group"], frozen["tie_group"]) == (1, None, 2)
     assert full["tie_groups"] == {"average": 1, "gqa.accuracy": 1}
     assert (full["below_floor"], full["below_floor_metrics"]) == (False, [])
     assert (shared["below_floor"], shared["below_floor_metrics"]) == (True, ["gqa.accuracy"])
-
-
-def test_a_board_says_its_title_and_notes(board: Board) -> None:
-    [place] = document(board)["boards"]
-    assert place["title"] == "image-text on mini-bart, mini edition, test split"
-    assert any(note.startswith("Bold, or *") for note in place["notes"])
-
-
-def test_families_and_costs_are_there_on_request(board: Board) -> None:
-    full = document(board, True, True)["items"][0]
+    [entry] = read["boards"]
+    assert entry["title"] == SETUP
+    assert any(note.startswith("Bold, or *") for note in entry["notes"])
+    full = json.loads(as_json([plain], True, True))["items"][0]
     expected = {"n_examples": 300, "majority": 50.0, "mean": 40.0, "std": 0.0, "n": 3}
     assert full["families"]["vqav2.accuracy"]["is there"] == expected
     assert full["costs"]["train_seconds"]["mean"] == 71.25
 
 
-def test_published_rows_stand_apart_from_the_items(board: Board, tmp_path: Path) -> None:
-    measured = official("shared-adapter", 66.9, 54.5, 74.2, 114.9)
-    [full] = boards_of(tmp_path / "full", measured)
-    for shown, expected in ((full, {"vqav2.accuracy": pytest.approx(1.0)}), (board, None)):
-        read = document(shown, False, False, paper_parts([shown]))
-        assert {item["method"] for item in read["items"]} == {row.method for row in shown.rows}
+def test_published_rows_of_json_stand_apart_from_the_items(
+    plain: Board, shared: list[Board]
+) -> None:
+    for board, difference in ((shared[0], pytest.approx(0.5)), (plain, None)):
+        read = json.loads(as_json([board], papers=paper_parts([board])))
+        assert {item["method"] for item in read["items"]} == {row.method for row in board.rows}
         [row] = [
             row
             for row in read["published"]
@@ -229,32 +394,82 @@ def test_published_rows_stand_apart_from_the_items(board: Board, tmp_path: Path)
         ]
         assert row["source"]["paper"].startswith("VL-Adapter (CVPR 2022")
         assert (row["source"]["kind"], row["average"]["mean"]) == ("main", 77.4)
-        assert (row["difference"] or {}).get("vqav2.accuracy") == (expected or {}).get(
-            "vqav2.accuracy"
-        )
-        assert row["shown_with"]["edition"] == shown.edition
+        assert (row["difference"] or {}).get("vqav2.accuracy") == difference
+        assert row["shown_with"]["edition"] == board.edition
     assert row["not_comparable"] == ["other data", "another backbone"]
 
 
-def test_it_renders_as_tables_of_equal_rows(tmp_path: Path) -> None:
-    text = as_markdown(sheets([three_methods(tmp_path)], True, True))
-    page = MarkdownIt("gfm-like", {"linkify": False}).parse(text)
-    kinds = [token.type for token in page]
-    assert kinds.count("table_open") == 3
-    assert kinds.count("heading_open") == 3
-    texts = [page[i + 1].children or [] for i, kind in enumerate(kinds) if kind == "td_open"]
-    shown = ["".join(child.content for child in children) for children in texts]
-    assert len(shown) == 4 * 8 + 3 * 8 + 5 * 4
-    expected = "full|4.00|67.0 ±1.0|58.0 ±0.0|71.0 ±0.0|112.0 ±0.0|77.0 ±0.2|3"
-    assert shown[:8] == expected.split("|")
-    assert "shared-adapter (params.a_b=[1]|*)" in shown
+def complaints(folder: Path, name: str, text: str) -> list[str]:
+    """What LaTeX says of a document, apart from references that a second run would settle."""
+    (folder / f"{name}.tex").write_text(text, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"{name}.tex"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, timeout=60)
+    log = (folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+    assert done.returncode == 0, log[-2000:]
+    assert (folder / f"{name}.pdf").is_file()
+    result = re.findall(
+        r"^(?:Overfull|Underfull|.*Warning|Missing character).*$", log, re.MULTILINE
+    )
+    return [line for line in result if "Label(s) may have changed" not in line]
 
 
-def test_the_best_is_bold_floors_are_italic_and_the_notes_say_so(tmp_path: Path) -> None:
-    groups = {"full": {"gqa.accuracy": 1}, "frozen": {"gqa.accuracy": 1}}
-    text = as_markdown(sheets([tied(three_methods(tmp_path), groups)]))
-    assert " **58.0** ±0.0 |" in text
-    assert "| *frozen* " in text
-    assert " 38.0 |" in text  # a floor
-    assert "- Bold, or \\*: the best of a column" in text
-    assert text.count("**") == 2
+@needs_latex
+def test_every_table_compiles_without_a_complaint_also_within_a_paper(
+    board: Board, shared: list[Board], tmp_path: Path
+) -> None:
+    boards = [board, *shared]
+    text = as_latex(report_tables(boards, True, True, paper_parts(boards)))
+    assert complaints(tmp_path, "report", text) == []
+    assert complaints(tmp_path, "paper", PAPER) == []
+
+
+@needs_latex
+def test_any_sign_in_a_name_compiles(tmp_path: Path) -> None:
+    signs = "".join(map(chr, range(32, 0x180))) + "∑漢🙂\\input{x}%&#_^~--'`\"<>|\n"
+    cells = [[Cell(signs[index : index + 30])] for index in range(0, len(signs), 30)]
+    text = as_latex([Table("A & B", [Column("method")], [cells], ["100 % of $5_000"])])
+    assert complaints(tmp_path, "report", text) == []
+
+
+def test_signs_are_escaped_for_latex_and_what_fonts_lack_is_named() -> None:
+    assert latex(r"50% \input{a_b} & #1 $x$ ~^") == (
+        r"50\% \textbackslash{}input\{a\_b\} \& \#1 \$x\$ \~{}\^{}"
+    )
+    assert latex(f"café — ±1 {MINUS}2 ↓") == r"café \textemdash{} $\pm$1 $-$2 $\downarrow$"
+    assert latex("--init 漢\nb") == "-{}-init [U+6F22] b"
+
+
+def test_numbers_and_deviations_are_columns_of_their_own_in_latex(tmp_path: Path) -> None:
+    runs = [image_text("full", 66 + seed, 58, 71, 112, seed=seed) for seed in range(2)]
+    text = as_latex(report_tables(boards_of(tmp_path, *runs)))
+    assert r"full & 4.00 & 66.5 & $\pm$0.7 & 58.0 & $\pm$0.0 &" in text
+    assert r"\begin{tabular}{l r r@{\,}l r@{\,}l r@{\,}l r@{\,}l r@{\,}l r}" in text
+    assert r"\label{tab:image-text-mini-bart}" in text
+    for rule in ("toprule", "midrule", "bottomrule"):
+        assert text.count(f"\\{rule}") == 1
+
+
+def test_labels_are_short_and_each_stands_for_one_table(tmp_path: Path) -> None:
+    full = ("full", 66, 58, 71, 112)
+    runs = [
+        image_text(*full),
+        image_text(*full, edition="full", key="a"),
+        image_text(*full, scope="smoke", limit=64, key="b"),
+        image_text(*full, scope="smoke", limit=32, key="c"),
+        [row("full", "nlvr", 55.0, suite="image-text mini-bart smoke 2", key="d")],
+    ]
+    text = as_latex(report_tables(boards_of(tmp_path, *runs), costs=True))
+    labels = re.findall(r"\\label\{tab:(.*)\}", text)
+    assert len(labels) == len(set(labels)) == 10
+    assert {"image-text-mini-bart", "image-text-mini-bart-costs"} <= {*labels}
+    assert {"image-text-mini-bart-full", "image-text-mini-bart-smoke-2"} <= {*labels}
+
+
+def test_a_table_longer_than_a_page_goes_on_in_another_with_the_notes_last() -> None:
+    rows = [[Cell(f"m{index}"), Cell("1.0")] for index in range(LATEX_LINES + 1)]
+    columns = [Column("method"), Column("value", "%")]
+    text = as_latex([Table("Title", columns, [rows], ["The note."])])
+    first, second = text.split("\\end{table}")[:2]
+    assert "The note." not in first
+    assert "Title (continued)" in second and "The note." in second
+    assert [part.count("& 1.0 ") for part in (first, second)] == [26, 25]

@@ -1,4 +1,4 @@
-"""Published rows: complete, with their source, and found wherever the package lies."""
+"""Published rows: complete, with their source, and result wherever the package lies."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from vlbench.backbones import BACKBONES
 from vlbench.cards.load import load_suites
 from vlbench.errors import MissingError
 from vlbench.leaderboard import paper
-from vlbench.leaderboard.board import Board
 from vlbench.leaderboard.paper import (
     PaperPart,
     Printed,
     paper_file,
+    paper_parts,
     paper_rows,
     published_percent,
     published_with,
@@ -50,14 +50,9 @@ PUBLISHED = [  # VL-Adapter, tables 1 and 4
 ]
 
 
-@pytest.mark.parametrize(("method", "backbone", "suite", "percent"), PUBLISHED)
-def test_the_published_percentages_are_the_papers(
-    method: str, backbone: str, suite: str, percent: float
-) -> None:
-    assert published_percent(method, backbone, suite) == percent
-
-
-def test_nothing_is_published_where_no_paper_prints_it() -> None:
+def test_the_published_percentages_are_the_papers() -> None:
+    for method, backbone, suite, percent in PUBLISHED:
+        assert published_percent(method, backbone, suite) == percent
     assert published_percent("shared-adapter", "mini-bart", "image-text") is None
     assert published_percent("mine", "clip-bart", "image-text") is None
     assert published_percent("prompt-tuning", "clip-bart", "image-text") is None  # scores only
@@ -83,33 +78,19 @@ def test_every_row_says_where_it_comes_from_and_what_it_measured() -> None:
     assert len(rows) == 63
     suites = load_suites()
     for row in rows:
-        assert row.suite in suites
-        assert row.backbone in BACKBONES
+        assert row.suite in suites and row.backbone in BACKBONES
         assert row.paper and row.table and row.run_by and row.strength
-        assert row.kind in ("main", "analysis")
-        assert row.seeds in (1, 3)
+        assert row.kind in ("main", "analysis") and row.seeds in (1, 3)
         assert bool(row.note) == (row.method is None)
         assert row.trainable_percent is None or 0 < row.trainable_percent <= 100
         assert all(0 < value.mean < 200 for value in row.metrics.values())
-
-
-def test_averages_are_the_plain_means_of_the_four_tasks() -> None:
-    for row in paper_rows():
         tasks = [value.mean for name, value in row.metrics.items() if name != "average"]
         if len(tasks) == 4 and "average" in row.metrics:
             assert row.metrics["average"].mean == pytest.approx(sum(tasks) / 4, abs=0.051)
-
-
-def test_a_row_holds_means_and_the_deviations_that_are_printed() -> None:
-    three_seeds, *_ = paper_rows()
-    assert three_seeds.method == "full"
-    assert three_seeds.metrics["average"] == Printed(77.33, 0.39)
-    one_seed = next(row for row in paper_rows() if row.paper.startswith("VL-Adapter"))
+    assert (rows[0].method, rows[0].metrics["average"]) == ("full", Printed(77.33, 0.39))
+    one_seed = next(row for row in rows if row.paper.startswith("VL-Adapter"))
     assert one_seed.metrics["average"] == Printed(77.6, None)
-
-
-def test_the_rows_of_the_module_ablation_are_our_methods() -> None:
-    ablation = [row.method for row in paper_rows() if row.table == "module ablation"]
+    ablation = [row.method for row in rows if row.table == "module ablation"]
     assert ablation == ["frozen", "norms", "shared-adapter"]
 
 
@@ -142,22 +123,15 @@ TABLE_1 = (65.9, 54.5, 74.2, 114.9)
 
 
 def part_of(folder: Path, *runs: list[dict[str, Any]]) -> PaperPart:
-    return published_with(board_of(folder, *runs), paper_rows())
-
-
-def board_of(folder: Path, *runs: list[dict[str, Any]]) -> Board:
     [board] = boards_of(folder, *runs)
-    return board
+    return published_with(board, paper_rows())
 
 
 def differences(part: PaperPart) -> Mapping[str, float]:
     """To the shared adapter's row in VL-Adapter's first table."""
-    [each] = [
-        each
-        for each in part.rows
-        if (each.row.method, each.row.table) == ("shared-adapter", "Table 1")
-    ]
-    return each.differences
+    names = ("shared-adapter", "Table 1")
+    [result] = [diffs for row, diffs in part.rows if (row.method, row.table) == names]
+    return result
 
 
 def test_a_difference_is_measured_minus_published_per_metric(tmp_path: Path) -> None:
@@ -165,6 +139,8 @@ def test_a_difference_is_measured_minus_published_per_metric(tmp_path: Path) -> 
     assert part.otherwise == part.incomparable == []
     expected = dict(zip((*METRICS, "average"), (0.5, 0.0, -1.0, 2.0, 0.35), strict=True))
     assert differences(part) == pytest.approx(expected, abs=1e-9)
+    tables = [row.table for row, _ in part.rows if row.method == "shared-adapter"]
+    assert tables == ["Table 1", "Table 2", "CLIP-BART clean performance"]  # each once
 
 
 @pytest.mark.parametrize(
@@ -182,73 +158,54 @@ def test_other_data_or_another_backbone_stand_apart_without_differences(
 ) -> None:
     part = part_of(tmp_path, official("shared-adapter", *TABLE_1, **others))
     assert part.otherwise == otherwise
-    assert part.rows
-    assert {each.row.backbone for each in part.rows} == {"clip-bart"}
-    assert not any(each.differences for each in part.rows)
+    assert {row.backbone for row, _ in part.rows} == {"clip-bart"}
+    assert not any(diffs for _, diffs in part.rows)
 
 
 @pytest.mark.parametrize(
     "others",
-    [{"settings": "params.reduction=4"}, {"init": "0123456789ab full.safetensors"}],
+    [
+        [{"settings": "params.reduction=4"}],
+        [{"init": "0123456789ab full.safetensors"}],
+        [{"card_hash": "a" * 64, "key": "a"}, {"card_hash": "b" * 64, "key": "b"}],
+    ],
     ids=str,
 )
 def test_a_changed_card_or_other_weights_are_not_the_papers_method(
-    tmp_path: Path, others: dict[str, Any]
+    tmp_path: Path, others: list[dict[str, Any]]
 ) -> None:
-    part = part_of(tmp_path, official("shared-adapter", *TABLE_1, **others))
-    assert not differences(part)
-
-
-def test_two_versions_of_a_card_have_no_difference(tmp_path: Path) -> None:
-    runs = [official("shared-adapter", *TABLE_1, card_hash=digit * 64, key=digit) for digit in "ab"]
+    runs = [official("shared-adapter", *TABLE_1, **other) for other in others]
     assert not differences(part_of(tmp_path, *runs))
 
 
-def test_a_task_that_lacks_examples_has_no_difference_nor_has_the_average(tmp_path: Path) -> None:
+def test_tasks_that_lack_examples_or_have_another_split_have_no_difference(tmp_path: Path) -> None:
     rows = official("shared-adapter", *TABLE_1)
     rows[1]["n_examples"] = 12_577
-    part = part_of(tmp_path, rows)
+    part = part_of(tmp_path / "image", rows)
     assert part.incomparable == ["gqa"]
     assert set(differences(part)) == {"vqav2.accuracy", "nlvr2.accuracy", "coco.cider"}
-
-
-def test_the_video_tasks_are_scored_on_another_split_than_the_papers(tmp_path: Path) -> None:
     values = {"tvqa": 76.6, "how2qa": 73.9, "tvc": 50.0, "yc2c": 150.0}
-    rows = run("full", values, suite="video-text", backbone="clip-bart", edition="full")
-    part = part_of(tmp_path, rows)
-    assert part.otherwise == []
-    assert set(part.incomparable) == set(values)
-    assert part.rows
-    assert not any(each.differences for each in part.rows)
+    setup = {"suite": "video-text", "backbone": "clip-bart", "edition": "full"}
+    part = part_of(tmp_path / "video", run("full", values, **setup))
+    assert (part.otherwise, set(part.incomparable)) == ([], set(values))
+    assert part.rows and not any(diffs for _, diffs in part.rows)
 
 
 def test_rows_stand_in_the_boards_order_the_most_trusted_paper_first(tmp_path: Path) -> None:
-    part = part_of(
-        tmp_path,
-        official("lora", 1, 1, 1, 1),
-        official("adapter", 2, 2, 2, 2),
-        official("frozen", 3, 3, 3, 3),
-    )
-    papers = [(each.row.method, each.row.paper.split()[0]) for each in part.rows]
-    assert papers[:5] == [
+    values = {"lora": 1, "adapter": 2, "frozen": 3}
+    part = part_of(tmp_path, *(official(method, *[v] * 4) for method, v in values.items()))
+    assert [(row.method, row.paper.split()[0]) for row, _ in part.rows][:5] == [
         ("adapter", "VL-Adapter"),
         ("adapter", "Benchmarking"),
         ("lora", "VL-Adapter"),
         ("lora", "Benchmarking"),
         ("frozen", "VL-Adapter"),
     ]
-    assert all(each.row.method is not None for each in part.rows)
+    assert all(row.method is not None for row, _ in part.rows)
 
 
-def test_a_row_that_a_paper_prints_twice_stands_there_once(tmp_path: Path) -> None:
-    part = part_of(tmp_path, official("shared-adapter", *TABLE_1))
-    tables = [each.row.table for each in part.rows if each.row.method == "shared-adapter"]
-    assert tables == ["Table 1", "Table 2", "CLIP-BART clean performance"]
-
-
-def test_only_the_asked_methods_and_nothing_of_an_unknown_suite(tmp_path: Path) -> None:
-    board = board_of(tmp_path, image_text("full", 1, 2, 3, 4))
-    part = published_with(board, [row for row in paper_rows() if row.method in ("full", "lora")])
-    assert {each.row.method for each in part.rows} == {"full", "lora"}
-    other = board_of(tmp_path / "other", run("full", {"nlvr": 55.0}, suite="nlvr"))
-    assert published_with(other, paper_rows()).rows == []
+def test_only_the_methods_of_the_filter_and_nothing_of_an_unknown_suite(tmp_path: Path) -> None:
+    boards = boards_of(tmp_path / "one", image_text("full", 1, 2, 3, 4))
+    [part] = paper_parts(boards, {"full", "lora"}, max_trainable=50.0)
+    assert {row.method for row, _ in part.rows} == {"lora"}
+    assert part_of(tmp_path / "other", run("full", {"nlvr": 55.0}, suite="nlvr")).rows == []

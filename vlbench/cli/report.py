@@ -19,8 +19,7 @@ from vlbench.text import results_option
 
 if TYPE_CHECKING:
     from vlbench.leaderboard.board import Board
-    from vlbench.leaderboard.compare import Pair
-    from vlbench.leaderboard.gate import Gate
+    from vlbench.leaderboard.compare import Gate, Pair
     from vlbench.leaderboard.paper import PaperPart
 
 
@@ -130,6 +129,7 @@ def _write_report(
 ) -> None:
     """Print the report, or write it to a file."""
     from vlbench.leaderboard import formats as reports
+    from vlbench.leaderboard.tables import report_tables
 
     console = stdout_console()
     if format is ReportFormat.JSON:
@@ -137,15 +137,15 @@ def _write_report(
     elif format is ReportFormat.CSV:
         text = reports.as_csv(boards, families, costs, papers)
     else:
-        sheets = reports.sheets(boards, families, costs, papers)
+        tables = report_tables(boards, families, costs, papers)
         if format is ReportFormat.TABLE and out is None and console.is_terminal:
-            reports.print_tables(sheets, console)
+            reports.print_tables(tables, console)
             return
         writers = {
             ReportFormat.MARKDOWN: reports.as_markdown,
             ReportFormat.LATEX: reports.as_latex,
         }
-        text = writers.get(format, reports.as_text)(sheets)
+        text = writers.get(format, reports.as_text)(tables)
     _print_or_write(text, out)
 
 
@@ -186,14 +186,14 @@ def compare(
     if b is None and baseline is None:
         raise UsageError(_second_row(a, options.results))
     if max_drop is not None:
-        from vlbench.leaderboard.gate import check_max_drop
+        from vlbench.leaderboard.compare import check_max_drop
 
         check_max_drop(max_drop)
     if format is CompareFormat.GITHUB and out is not None:
         raise UsageError("--format github speaks to the runner on stdout: leave --out away.")
     if out is not None:
         check_out(out)
-    from vlbench.leaderboard import gate as gates
+    from vlbench.leaderboard import compare as gates
     from vlbench.leaderboard.compare import both_sides
 
     filters = options.filters(seeds=numbers(seeds) if seeds else ())
@@ -236,7 +236,7 @@ def _write_comparison(
         as_junit,
         compare_json,
         compare_markdown,
-        compare_sheets,
+        compare_tables,
         compare_text,
         workflow_commands,
     )
@@ -244,7 +244,7 @@ def _write_comparison(
 
     console = stdout_console()
     if format is CompareFormat.TABLE and out is None and (reason or console.is_terminal):
-        print_tables(compare_sheets(pairs, gate), console)  # the reason goes to stderr
+        print_tables(compare_tables(pairs, gate), console)  # the reason goes to stderr
         return
     writers = {
         CompareFormat.JSON: compare_json,

@@ -1,8 +1,7 @@
 """Boards: results over seeds, held against baselines and against the majority answer.
 
 A board holds numbers that can be compared: one suite, backbone, edition, scope, limit and data.
-A row of a board is one method with its settings, from scratch or from the same weights, as one
-version of its cards; where a card has changed, the old and the new version are two rows. Where one
+A row is one method with its settings and starting weights, as one version of its cards. Where a
 seed of a row has run more than once (other code, say), the newest run counts and a note says so.
 The average of a suite is the plain mean of its tasks' main metrics, taken per seed, and only where
 all of its tasks are there.
@@ -16,36 +15,27 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from vlbench.columns import COLUMNS
 from vlbench.text import printable
 
 AVERAGE = "average"
 """Name of the average among the metrics of a row."""
 FLOORS = ("frozen", "blind")
 """Baselines to be beaten: only the visual embedding trains, or no picture is seen."""
-BEST = "*"
-BELOW = "↓"
-COSTS = (
-    "adapter_bytes", "peak_memory_bytes", "train_seconds", "examples_per_second",
-    "evaluate_seconds",
-)  # fmt: skip
-PLACE = ("suite", "backbone", "edition", "scope", "limit")
-"""What all runs of a board have in common."""
+BEST, BELOW = "*", "↓"
+COSTS = ("adapter_bytes", "peak_memory_bytes", "train_seconds", "examples_per_second",
+         "evaluate_seconds")  # fmt: skip
+SETUP = ("suite", "backbone", "edition", "scope", "limit")
+"""Columns that all runs of a board have in common."""
 OTHER_WEIGHTS = "Runs on other weights of this backbone stand in another table."
 OTHER_DATA = "Runs of this suite on other data stand in another table: do not compare the two."
-
-INTEGERS = frozenset(column.name for column in COLUMNS if column.type == "int64")
-OF_ROWS = (
-    "status", "task", "metric", "main", "family", "value", "majority", "n_examples",
-    "evaluate_seconds", "data_fingerprint", "card_hash",
-)  # fmt: skip
-"""The columns in which rows of a run differ."""
+Name = tuple[str, str]
+"""A metric and a question family; family "" is all examples."""
 
 
 class Stat(NamedTuple):
@@ -87,20 +77,15 @@ class Ground(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """One run: what is the same in all of its rows, and its test values."""
+    """One run: the columns that all of its rows share, and its values on the test split."""
 
     key: str
     facts: Mapping[str, Any]
-    values: Mapping[tuple[str, str], float | None]
-    """By metric and family; family "" is all examples."""
-    mains: Mapping[str, str]
-    """The main metric by task."""
-    grounds: Mapping[str, Ground]
-    """By task."""
-    families: Mapping[tuple[str, str], Family]
-    """By main metric and family; family "" is all examples."""
-    card: str
-    """The hashes of its cards."""
+    values: Mapping[Name, float | None]
+    mains: Mapping[str, str]  # task -> main metric
+    grounds: Mapping[str, Ground]  # by task
+    families: Mapping[Name, Family]  # of main metrics
+    card: str  # hashes of its cards
 
     @property
     def is_done(self) -> bool:
@@ -121,30 +106,25 @@ class Run:
 
 @dataclass(frozen=True)
 class Row:
-    """One method of a board, over its seeds."""
+    """One method of a board, over its seeds. Marks are by main metric and `average`."""
 
     method: str
     settings: str
-    card: str
-    """Short hash of the cards where a board has several versions of this method, else empty."""
-    facts: Mapping[str, Any]
-    """The columns that are the same for all seeds, of the newest run."""
-    seeds: tuple[int, ...]
-    stats: Mapping[tuple[str, str], Stat]
-    """By metric and family; family "" is all examples."""
+    init: str  # weights its runs started from, as the column `init` has them
+    card: str  # short hash of the cards where a board has several versions of this method
+    facts: Mapping[str, Any]  # columns that all seeds share, of the newest run
+    runs: Mapping[int, str]  # seed -> key of the run that counts
+    stats: Mapping[Name, Stat]
     average: Stat
     costs: Mapping[str, Stat]
-    init: str = ""
-    """The weights its runs started from, as the column `init` has them; empty: from scratch."""
-    below_floor: frozenset[str] = frozenset()
-    """Main metrics (and "average") that are at or below a baseline."""
-    near_floor: frozenset[str] = frozenset()
-    """Those, and what is no more than its deviation over seeds above one: never the best."""
-    runs: Mapping[int, str] = field(default_factory=dict)
-    """The keys of the runs that count, by seed."""
-    ties: Mapping[str, int] = field(default_factory=dict)
-    """By main metric (and "average"): 1 for the best and what the test cannot tell from it, 2 for
-    the best of the rest and so on; nothing where it was not tested."""
+    below_floor: frozenset[str] = frozenset()  # at or below a baseline
+    near_floor: frozenset[str] = frozenset()  # or no more than the deviation above one: never best
+    ties: Mapping[str, int] = field(default_factory=dict)  # tie group from 1, the best; untested: -
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that have a result."""
+        return tuple(self.runs)
 
     @property
     def is_floor(self) -> bool:
@@ -154,17 +134,16 @@ class Row:
     @property
     def overrides(self) -> frozenset[str]:
         """Each `--set` of its runs, and the weights they started from."""
-        digits = self.init.partition(" ")[0]
-        return frozenset([*split_overrides(self.settings), *([f"from={digits}"] if digits else [])])
+        weights = [f"from={self.init.partition(' ')[0]}"] if self.init else []
+        return frozenset([*split_overrides(self.settings), *weights])
 
     @property
     def details(self) -> str:
         """What tells the row from others of its method: ` (params.reduction=4)`, or nothing."""
         digits, _, file = self.init.partition(" ")
-        origin = f"from {file} {digits[:8]}" if self.init else ""
-        parts = [self.settings, origin, f"card {self.card}" if self.card else ""]
-        text = ", ".join(part for part in parts if part)
-        return f" ({text})" if text else ""
+        weights = f"from {file} {digits[:8]}" if self.init else ""
+        parts = [self.settings, weights, f"card {self.card}" if self.card else ""]
+        return f" ({', '.join(filter(None, parts))})" if any(parts) else ""
 
     @property
     def label(self) -> str:
@@ -185,24 +164,22 @@ class Board:
     edition: str
     scope: str
     limit: int | None
-    apart: str
-    """Which data or weights it stands on, where another board has the same place; else empty."""
-    mains: Mapping[str, str]
-    """The main metric of each task of the suite, in the suite's order, or of the one shown."""
+    apart: str  # the data or weights that tell it from a board of the same setup
+    mains: Mapping[str, str]  # task -> main metric, in the suite's order, or of the task shown
     grounds: Mapping[str, Ground]
-    families: Mapping[tuple[str, str], Family]
-    majority: Mapping[str, float | None]
-    """By main metric: what always giving the most frequent answer of a question's family scores."""
+    families: Mapping[Name, Family]
+    majority: Mapping[str, float | None]  # main metric -> score of the families' majority answers
     rows: Sequence[Row]
-    runs: Sequence[Run]
-    """The runs that count in the rows."""
+    runs: Sequence[Run]  # those that count in the rows
     notes: Sequence[str] = ()
-    is_part: bool = False
-    """Whether only one of the suite's tasks is shown: its value is no average of the suite."""
-    marked: Sequence[Row] = ()
-    """All rows where only some are shown; marks are among these."""
-    order: str = ""
-    """The column that the rows are ordered by, where it was asked for; else by their average."""
+    is_part: bool = False  # only one of the suite's tasks is shown
+    marked: Sequence[Row] = ()  # all rows, which marks are among, where only some are shown
+    order: str = ""  # the column of --sort
+
+    @property
+    def columns(self) -> list[str]:
+        """The main metrics, then the average of several."""
+        return [*self.mains.values(), *([AVERAGE] if len(self.mains) > 1 else [])]
 
 
 def split_overrides(settings: str) -> list[str]:
@@ -222,80 +199,60 @@ def is_below_floor(row: Row) -> bool:
     return AVERAGE in row.below_floor if row.average.n else bool(row.below_floor)
 
 
-def read_runs(results: pd.DataFrame) -> list[Run]:
-    """Make the runs of a table of results, with their rows on the test split."""
-    test = results[results["split"] == "test"].sort_values("key", kind="stable")
-    firsts = np.flatnonzero(~test["key"].duplicated().to_numpy())
-    facts = {name: _cells(name, column) for name, column in test.iloc[firsts].items()}
-    rows = {name: _cells(name, test[name]) for name in OF_ROWS}
-    return [
-        _run(
-            {name: cells[index] for name, cells in facts.items()},
-            [{name: cells[row] for name, cells in rows.items()} for row in range(start, end)],
-        )
-        for index, (start, end) in enumerate(pairwise([*firsts.tolist(), len(test)]))
-    ]
-
-
 def summarise(
-    results: pd.DataFrame,
-    suites: Mapping[str, Sequence[str]] | None = None,
-    is_part: bool = False,
+    results: pd.DataFrame, suites: Mapping[str, Sequence[str]] | None = None, is_part: bool = False
 ) -> list[Board]:
     """Make boards of the test rows, complete ones first.
 
-    `suites` says which tasks each suite has; with `is_part` these are not all of its tasks.
+    `suites` holds the tasks of each suite; with `is_part` these are not all of its tasks.
     """
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in read_runs(results):
-        place = tuple(run.facts[name] for name in (*PLACE, "backbone_hash"))
-        groups.setdefault(place, []).append(run)
+        setup = tuple(run.facts[name] for name in (*SETUP, "backbone_hash"))
+        groups.setdefault(setup, []).append(run)
     boards = []
-    for place in sorted(groups, key=lambda place: (place[3] != "complete", *map(str, place))):
-        runs, suite = groups[place], place[0]
+    for setup in sorted(groups, key=lambda setup: (setup[3] != "complete", *map(str, setup))):
+        runs, suite = groups[setup], setup[0]
         tasks = list((suites or {}).get(suite, suite.split("+") if "+" in suite else ()))
         tasks += sorted({task for run in runs for task in run.mains} - set(tasks))
-        grounds: dict[str, set[Ground]] = {}
-        for task, ground in (item for run in runs for item in run.grounds.items()):
-            grounds.setdefault(task, set()).add(ground)
-        differing = sorted(task for task in grounds if len(grounds[task]) > 1)
-        notes = [OTHER_DATA] if differing else []
-        weights = []
-        if sum(other[:-1] == place[:-1] for other in groups) > 1:
-            notes.append(OTHER_WEIGHTS)
-            weights = [f"weights {place[-1][:8]}"]
+        counts = Counter(task for task, _ in {item for run in runs for item in run.grounds.items()})
+        differing = sorted(task for task in counts if counts[task] > 1)
+        weights = sum(other[:-1] == setup[:-1] for other in groups) > 1
+        notes = [OTHER_DATA] * bool(differing) + [OTHER_WEIGHTS] * weights
         for part in _same_data(runs):
-            board = _board(place[:-1], part, tasks, notes, is_part)
+            board = replace(_board(setup[:-1], part, tasks, notes), is_part=is_part)
             data = [
-                f"{task} {known.data_fingerprint[:8]}, {known.n_examples:,} examples"
+                f"{task} {ground.data_fingerprint[:8]}, {ground.n_examples:,} examples"
                 for task in differing
-                if (known := board.grounds.get(task))
+                if (ground := board.grounds.get(task))
             ]
-            boards.append(replace(board, apart=", ".join([*weights, *data])))
+            apart = ", ".join([f"weights {setup[-1][:8]}"] * weights + data)
+            boards.append(replace(board, apart=apart))
     return boards
 
 
-def _cells(name: object, column: pd.Series[Any]) -> list[Any]:
-    """A column in Python's own types: None for an empty cell; equal texts are one object.
-
-    Here text from outside comes in, so it is made printable: all that is shown is made of runs.
-    """
-    if column.dtype.kind == "f":
-        plain = int if name in INTEGERS else float
-        return [plain(value) if math.isfinite(value) else None for value in column.tolist()]
-    codes, kinds = pd.factorize(column)
-    values = [printable(kind) if isinstance(kind, str) else kind for kind in kinds.tolist()]
-    values.append(None)  # an empty cell has the code -1
-    return [values[code] for code in codes.tolist()]
+def read_runs(results: pd.DataFrame) -> list[Run]:
+    """Make the runs of a table of results, with their rows on the test split."""
+    test = results[results["split"] == "test"].sort_values("key", kind="stable")
+    columns = {str(name): _cells(column) for name, column in test.items()}
+    rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    return [_run(list(own)) for _, own in groupby(rows, key=itemgetter("key"))]
 
 
-def _run(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Run:
+def _cells(column: pd.Series[Any]) -> list[Any]:
+    """A column in Python's own types, None for an empty cell; text from outside made printable."""
+    values = column.astype(object).where(column.notna(), None).tolist()
+    texts = {value: printable(value) for value in set(values) if isinstance(value, str)}
+    return [texts.get(value, value) for value in values]
+
+
+def _run(rows: Sequence[Mapping[str, Any]]) -> Run:
     done = [row for row in rows if row["status"] == "done"]
     overall = [row for row in rows if row["main"] and row["family"] == ""]
     seconds = [row["evaluate_seconds"] for row in overall]
     return Run(
-        key=str(facts["key"]),
-        facts={**facts, "evaluate_seconds": None if None in seconds else math.fsum(seconds)},
+        key=str(rows[0]["key"]),
+        facts={**rows[0], "evaluate_seconds": None if None in seconds else math.fsum(seconds)},
         values={(row["metric"], row["family"]): row["value"] for row in done},
         mains={row["task"]: row["metric"] for row in overall},
         grounds={
@@ -326,46 +283,36 @@ def _same_data(runs: Sequence[Run]) -> list[list[Run]]:
     return [members for _, members in parts]
 
 
-def _board(
-    place: tuple[Any, ...],
-    runs: Sequence[Run],
-    tasks: Sequence[str],
-    notes: Sequence[str],
-    is_part: bool,
-) -> Board:
+def _board(setup: Any, runs: Sequence[Run], tasks: Sequence[str], notes: Sequence[str]) -> Board:
     named = {task: metric for run in runs for task, metric in run.mains.items()}
     mains = {task: named.get(task, task) for task in tasks}
-    families: dict[tuple[str, str], Family] = {}
+    families: dict[Name, Family] = {}
     for name, family in (item for run in runs for item in run.families.items()):
         if name not in families or families[name].majority is None:
             families[name] = family
     majority = {metric: _majority(metric, families) for metric in mains.values()}
-    groups: dict[tuple[tuple[str, str, str], str], list[Run]] = {}
-    for run in sorted(runs, key=lambda run: run.age):  # weights count, not their file's name
-        facts = run.facts
-        identity = facts["method"], facts["settings"], str(facts["init"]).partition(" ")[0]
-        groups.setdefault((identity, run.card), []).append(run)
-    versions = Counter(identity for identity, _ in groups)
+    groups: dict[tuple[str, str, str, str], list[Run]] = {}
+    for run in sorted(runs, key=lambda run: run.age):
+        method, settings, init = (run.facts[name] for name in ("method", "settings", "init"))
+        weights = init.partition(" ")[0]  # not their file's name
+        groups.setdefault((method, settings, weights, run.card), []).append(run)
+    versions = Counter(group[:3] for group in groups)
     rows: list[Row] = []
     counted: list[Run] = []
-    texts: list[str] = []
-    for (identity, card), members in groups.items():
+    texts = [*notes]
+    for group, members in groups.items():
         newest, comments = _newest(members)
-        rows.append(_row(newest, list(mains.values()), "" if versions[identity] == 1 else card[:8]))
+        rows.append(_row(newest, mains.values(), group[3][:8] * (versions[group[:3]] > 1)))
         counted += newest
         texts += [f"{rows[-1].label}, {comment}" for comment in comments]
-    suite, backbone, edition, scope, limit = place
+    rows = [_marked(row, rows, majority) for row in rows]
+    rows.sort(key=lambda r: (r.is_floor, not r.average.n, -(r.average.mean or 0), r.label))
+    grounds = {task: ground for run in runs for task, ground in run.grounds.items()}
+    suite, backbone, edition, scope, limit = setup
     return Board(
-        *(suite, backbone, edition, scope, limit, ""),
-        mains=mains,
-        grounds={task: ground for run in runs for task, ground in run.grounds.items()},
-        families=families,
-        majority=majority,
-        rows=_ranked([_marked(row, rows, majority) for row in rows]),
-        runs=counted,
-        notes=[*notes, *texts],
-        is_part=is_part,
-    )
+        suite, backbone, edition, scope, limit, "",
+        mains, grounds, families, majority, rows, counted, texts,
+    )  # fmt: skip
 
 
 def _newest(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
@@ -377,32 +324,28 @@ def _newest(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
         if not done:
             comments.append(f"seed {seed}: no result ({same[-1].facts['status']}).")
         elif len(done) > 1:
-            others = ", ".join(run.key[:8] for run in done[:-1])
+            *others, newest = (run.key[:8] for run in done)
             comments.append(
-                f"seed {seed}: the newest run counts ({done[-1].key[:8]}, not {others})."
+                f"seed {seed}: the newest run counts ({newest}, not {', '.join(others)})."
             )
         chosen.append((done or same)[-1])
     return chosen, comments
 
 
-def _row(runs: Sequence[Run], mains: Sequence[str], card: str) -> Row:
+def _row(runs: Sequence[Run], mains: Iterable[str], card: str) -> Row:
     done = [run for run in runs if run.is_done]
     facts = max(done or runs, key=lambda run: run.age).facts
+    names = sorted({name for run in done for name in run.values})
     return Row(
-        *(facts["method"], facts["settings"], card, facts),
-        init=facts["init"],
-        seeds=tuple(sorted(run.facts["seed"] for run in done)),
-        stats={
-            name: Stat.of(run.values.get(name) for run in done)
-            for name in sorted({name for run in done for name in run.values})
-        },
+        *(facts["method"], facts["settings"], facts["init"], card, facts),
+        runs={run.facts["seed"]: run.key for run in done},
+        stats={name: Stat.of(run.values.get(name) for run in done) for name in names},
         average=Stat.of(run.average(mains) for run in done),
         costs={name: Stat.of(run.facts[name] for run in done) for name in COSTS},
-        runs={run.facts["seed"]: run.key for run in done},
     )
 
 
-def _majority(metric: str, families: Mapping[tuple[str, str], Family]) -> float | None:
+def _majority(metric: str, families: Mapping[Name, Family]) -> float | None:
     """The families' majorities weighted by their examples; the overall one where there are none."""
     overall = families.get((metric, ""))
     if overall is None:
@@ -426,21 +369,12 @@ def _marked(row: Row, rows: Sequence[Row], majority: Mapping[str, float | None])
         most = max((len(floor.overrides) for floor in fair), default=0)
         floors += [r for r in fair if len(r.overrides) == most and r is not row]
     below, near = set(), set()
-    for name, answer in [*majority.items(), (AVERAGE, None)]:
+    for name in (*majority, AVERAGE):
         stat = row.stat(name)
-        scores = [s for s in (answer, *(f.stat(name).mean for f in floors)) if s is not None]
+        answers = [majority.get(name), *(floor.stat(name).mean for floor in floors)]
+        scores = [score for score in answers if score is not None]
         if stat.mean is not None and scores:
             above = stat.mean - max(scores)
             below |= {name} if above <= 0 else set()
             near |= {name} if above <= (stat.std or 0.0) else set()
     return replace(row, below_floor=frozenset(below), near_floor=frozenset(near))
-
-
-def _ranked(rows: Sequence[Row]) -> list[Row]:
-    """By average, best first; rows without one after them, baselines last."""
-
-    def key(row: Row) -> tuple[bool, bool, float, str]:
-        mean = row.average.mean
-        return row.is_floor, mean is None, -(mean or 0.0), row.label
-
-    return sorted(rows, key=key)

@@ -1,4 +1,7 @@
-"""A comparison in each of its formats: table, Markdown, JSON, GitHub's commands, JUnit's XML."""
+"""A comparison in each of its formats: table, Markdown, JSON, GitHub's commands, JUnit's XML.
+
+Each takes the pairs, the gate where there is one, and the reason where there is nothing to compare.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,14 @@ from xml.etree.ElementTree import Element, SubElement
 
 from vlbench.errors import MissingError
 from vlbench.leaderboard.board import AVERAGE
-from vlbench.leaderboard.compare import Item, Pair, Side, count_compared
+from vlbench.leaderboard.compare import Gate, Item, Pair, Side, count_compared
 from vlbench.leaderboard.formats import as_markdown, as_text, escape
-from vlbench.leaderboard.gate import Gate
 from vlbench.leaderboard.statistics import LEVEL
 from vlbench.leaderboard.tables import (
     NONE,
     Cell,
-    Heading,
-    Sheet,
+    Column,
+    Table,
     counted,
     data_note,
     joined,
@@ -30,31 +32,30 @@ from vlbench.leaderboard.tables import (
 )
 from vlbench.text import is_unicode, printable_json, printable_lines
 
-SCHEMA = "vlbench.compare/2"
 SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable that names the file of the job's summary."""
 MOST = 10
 """GitHub's runner shows so many annotations of a kind; the summary has all."""
-COUNTED = {"tests": "testcase", "failures": "failure", "errors": "error"}
-"""JUnit's attributes, with the elements that each counts."""
-PLACE = ("backbone", "suite", "edition", "scope", "limit")
-HEADINGS = (
-    Heading("task"),
-    Heading("A", "%"),
-    Heading("B", "%"),
-    Heading("A\N{NO-BREAK SPACE}\N{MINUS SIGN}\N{NO-BREAK SPACE}B", "points"),
-    Heading("interval", "points"),
-    Heading("p", "Holm"),
-    Heading("examples", "x seeds"),
-    Heading("verdict"),
-)
+SETUP = ("backbone", "suite", "edition", "scope", "limit")
+MINUS_B = "A\N{NO-BREAK SPACE}\N{MINUS SIGN}\N{NO-BREAK SPACE}B"
+COLUMNS = [
+    *(Column("task"), Column("A", "%"), Column("B", "%"), Column(MINUS_B, "points")),
+    *(Column("interval", "points"), Column("p", "Holm"), Column("examples", "x seeds")),
+    Column("verdict"),
+]
 ONE_SEED = "One seed: what is shown is about these trained weights, not about other seeds."
 
 
-def compare_sheets(pairs: Sequence[Pair], gate: Gate | None = None) -> list[Sheet]:
+def compare_tables(pairs: Sequence[Pair], gate: Gate | None = None) -> list[Table]:
     """Make a table per place; the last one ends with the gate's outcome. None of no pairs."""
     tests = count_compared(pairs)
-    tables = [_sheet(pair, tests) for pair in pairs]
+    tables = []
+    for pair in pairs:
+        rows = [
+            [_row(i) for i in pair.items if (i.task == AVERAGE) is last] for last in (False, True)
+        ]
+        heading = f"{_versus(pair)}: {title(pair.board)}"
+        tables.append(Table(heading, COLUMNS, list(filter(None, rows)), list(_notes(pair, tests))))
     if gate and tables:
         tables[-1] = replace(tables[-1], notes=[*tables[-1].notes, *gate.notes])
     return tables
@@ -62,13 +63,13 @@ def compare_sheets(pairs: Sequence[Pair], gate: Gate | None = None) -> list[Shee
 
 def compare_text(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> str:
     """Write the tables as plain text, or the reason why there are none."""
-    return as_text(compare_sheets(pairs, gate)) or f"{printable_lines(reason)}\n"
+    return as_text(compare_tables(pairs, gate)) or f"{printable_lines(reason)}\n"
 
 
 def compare_markdown(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> str:
     """Write the tables as Markdown, or the reason why there are none."""
     lines = printable_lines(reason).splitlines()
-    return as_markdown(compare_sheets(pairs, gate)) or "".join(f"{escape(t)}\n" for t in lines)
+    return as_markdown(compare_tables(pairs, gate)) or "".join(f"{escape(t)}\n" for t in lines)
 
 
 def compare_json(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> str:
@@ -77,23 +78,19 @@ def compare_json(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> 
     Numbers are unrounded. The reason says why there are no items, and is null where there are.
     """
     outcome = gate and {
-        "max_drop": gate.max_drop,
-        "is_passed": gate.is_passed,
-        "compared": gate.compared,
+        **{name: getattr(gate, name) for name in ("max_drop", "is_passed", "compared")},
         "faults": [
-            {**_named(fault.pair, fault.item), "kind": fault.kind, "text": fault.text}
-            for fault in gate.faults
+            {**_named(pair, item), "kind": kind, "text": text}
+            for pair, item, kind, text in gate.faults
         ],
     }
     document = {
-        "schema": SCHEMA,
+        "schema": "vlbench.compare/2",
         "items": [_item(pair, item) for pair in pairs for item in pair.items],
         "gate": outcome,
         "level": LEVEL,
         "reason": reason or None,
-        "places": [
-            {"title": table.title, "notes": list(table.notes)} for table in compare_sheets(pairs)
-        ],
+        "places": [{"title": t.title, "notes": list(t.notes)} for t in compare_tables(pairs)],
     }
     return printable_json(document) + "\n"
 
@@ -105,18 +102,38 @@ def workflow_commands(pairs: Sequence[Pair], gate: Gate | None, reason: str = ""
     unescapes them (the functions of its toolkit): names of methods and paths come from outside,
     and a line of their own could be a command of their own.
     """
+    faults = gate.faults if gate else ()
+    refused = {id(fault.item) for fault in faults}
+    commands = [("error", "nothing compared", printable_lines(reason))] if reason else []
+    commands += [
+        ("error", f"{item.task} {kind}", f"{in_words(item)} [{title(pair.board)}]")
+        for pair, item, kind, _ in faults[:MOST]
+    ]
+    commands += [
+        ("warning", f"{item.task} not comparable", f"{in_words(item)} [{title(pair.board)}]")
+        for pair in pairs
+        for item in pair.items
+        if item.tested is None and id(item) not in refused
+    ]
+    commands += [
+        ("notice", title(pair.board), "\n".join(map(in_words, pair.items)))
+        for pair in pairs
+        if count_compared([pair])
+    ]
+    if gate:
+        commands.append(("notice" if gate.is_passed else "error", "gate", "\n".join(gate.notes)))
     return "".join(
-        f"::{name} title={_data(title).replace(':', '%3A').replace(',', '%2C')}::{_data(text)}\n"
-        for name, title, text in _commands(pairs, gate, reason)
+        f"::{kind} title=vlbench%3A {_data(name).replace(':', '%3A').replace(',', '%2C')}::"
+        f"{_data(text)}\n"
+        for kind, name, text in commands
     )
 
 
 def append_summary(file: Path, pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> None:
     """Add the tables to the job's summary, or the reason why there are none."""
-    text = compare_markdown(pairs, gate, reason)
     try:
         with file.open("a", encoding="utf-8", newline="\n") as summary:
-            summary.write(f"{text}\n")
+            summary.write(f"{compare_markdown(pairs, gate, reason)}\n")
     except OSError as error:
         raise MissingError(f"{SUMMARY}={file}: cannot be written: {error.strerror}.") from None
 
@@ -129,12 +146,12 @@ def as_junit(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> str:
     """
     faults = {id(fault.item): fault for fault in (gate.faults if gate else ())}
     root = Element("testsuites", name="vlbench compare")
-    for pair, table in zip(pairs, compare_sheets(pairs), strict=True):
+    for pair, table in zip(pairs, compare_tables(pairs), strict=True):
         suite = SubElement(root, "testsuite", name=table.title)
         board = pair.board
-        place = f"vlbench.{board.suite}.{board.backbone}.{board.edition}.{board.scope}"
+        group = f"vlbench.{board.suite}.{board.backbone}.{board.edition}.{board.scope}"
         for item in pair.items:
-            case = SubElement(suite, "testcase", classname=place, name=item.metric, time="0")
+            case = _case(suite, group, item.metric)
             if fault := faults.get(id(item)):
                 failure = SubElement(case, "failure", message=fault.text, type=fault.kind)
                 failure.text = in_words(item)
@@ -142,15 +159,15 @@ def as_junit(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> str:
                 SubElement(case, "skipped", message=in_words(item))
             else:
                 SubElement(case, "system-out").text = in_words(item)
-        _count(suite, skipped="skipped")
+        _count(suite, "skipped")
         SubElement(suite, "system-out").text = "\n".join(table.notes)
     if not count_compared(pairs):
         reason = reason or "Nothing could be compared; each case says why."
         suite = SubElement(root, "testsuite", name="comparison")
-        case = SubElement(suite, "testcase", classname="vlbench", name="comparison", time="0")
+        case = _case(suite, "vlbench", "comparison")
         error = SubElement(case, "error", message=reason.splitlines()[0], type="nothing")
         error.text = reason
-        _count(suite, skipped="skipped")
+        _count(suite, "skipped")
     _count(root)  # where the schema of Jenkins knows of none skipped
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode", xml_declaration=True)
@@ -165,17 +182,11 @@ def in_words(item: Item) -> str:
         return f"{name} not comparable: {item.reason}"
     tested = item.tested
     sure = f"simultaneous 95 % interval {_interval(item)}, p {p_value(item.p_holm)}"
-    counts = f"{tested.n_examples:,} examples x {counted_seeds(tested.n_seeds)}"
+    seeds = f"{_seeds(tested.n_seeds)} seed{'s' * (tested.n_seeds != (1, 1))}"
     return (
         f"{name} {number(item.a)} against {number(item.b)}, {signed(tested.difference)} points "
-        f"({sure}, {counts}): {item.verdict}"
+        f"({sure}, {tested.n_examples:,} examples x {seeds}): {item.verdict}"
     )
-
-
-def counted_seeds(n_seeds: tuple[int, int]) -> str:
-    """Count the seeds of A and B: `1 seed`, `3 seeds`, `3 and 5 seeds`."""
-    numbers = " and ".join(str(n) for n in dict.fromkeys(n_seeds))
-    return f"{numbers} seed{'s' * (n_seeds != (1, 1))}"
 
 
 def p_value(p: float | None) -> str:
@@ -185,13 +196,13 @@ def p_value(p: float | None) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
-def _sheet(pair: Pair, tests: int) -> Sheet:
-    sections = [
-        [_row(item) for item in pair.items if (item.task == AVERAGE) is average]
-        for average in (False, True)
-    ]
-    heading = f"{_versus(pair)}: {title(pair.board)}"
-    return Sheet(heading, HEADINGS, [rows for rows in sections if rows], list(_notes(pair, tests)))
+def _seeds(n_seeds: tuple[int, int]) -> str:
+    """The seeds of A and B: `3`, or `3 and 5`."""
+    return " and ".join(str(n) for n in dict.fromkeys(n_seeds))
+
+
+def _interval(item: Item) -> str:
+    return " to ".join(map(signed, item.interval or ()))
 
 
 def _versus(pair: Pair) -> str:
@@ -206,26 +217,13 @@ def _versus(pair: Pair) -> str:
 
 
 def _row(item: Item) -> list[Cell]:
-    metric = short_metric(item.metric, item.task)
+    metric, tested = short_metric(item.metric, item.task), item.tested
+    texts = [NONE] * (len(COLUMNS) - 2)
+    if tested:
+        texts = [number(item.a), number(item.b), signed(tested.difference), _interval(item)]
+        texts += [p_value(item.p_holm), f"{tested.n_examples:,} x {_seeds(tested.n_seeds)}"]
     name = Cell(item.task, f" {metric}" if metric else "")
-    tested = item.tested
-    if tested is None:
-        return [name, *[Cell(NONE)] * (len(HEADINGS) - 2), Cell(item.verdict)]
-    return [
-        name,
-        Cell(number(item.a)),
-        Cell(number(item.b)),
-        Cell(signed(tested.difference)),
-        Cell(_interval(item)),
-        Cell(p_value(item.p_holm)),
-        Cell(f"{tested.n_examples:,} x {counted_seeds(tested.n_seeds).partition(' seed')[0]}"),
-        Cell(item.verdict),
-    ]
-
-
-def _interval(item: Item) -> str:
-    assert item.interval is not None
-    return " to ".join(map(signed, item.interval))
+    return [name, *map(Cell, [*texts, item.verdict])]
 
 
 def _notes(pair: Pair, tests: int) -> Iterator[str]:
@@ -266,28 +264,27 @@ def _notes(pair: Pair, tests: int) -> Iterator[str]:
 
 
 def _item(pair: Pair, item: Item) -> dict[str, Any]:
-    tested = item.tested
-    low, high = item.interval or (None, None)
+    tested, (low, high) = item.tested, item.interval or (None, None)
     return {
         **_named(pair, item),
         "verdict": item.verdict,
         "reason": item.reason or None,
-        "difference": tested.difference if tested else None,
+        "difference": tested and tested.difference,
         "low": low,
         "high": high,
         "level": item.level if tested else None,
-        "p": tested.p if tested else None,
+        "p": tested and tested.p,
         "p_holm": item.p_holm,
-        "n_examples": tested.n_examples if tested else None,
-        "test": tested.name if tested else None,
+        "n_examples": tested and tested.n_examples,
+        "test": tested and tested.name,
         "a": _side(pair.a, item, item.a, item.seeds_a),
         "b": _side(pair.b, item, item.b, item.seeds_b),
     }
 
 
 def _named(pair: Pair, item: Item) -> dict[str, Any]:
-    place = {name: getattr(pair.board, name) for name in PLACE}
-    return {**place, "task": item.task, "metric": item.metric}
+    setup = {name: getattr(pair.board, name) for name in SETUP}
+    return {**setup, "task": item.task, "metric": item.metric}
 
 
 def _side(
@@ -298,47 +295,26 @@ def _side(
         return None
     row, ground = side.row, side.board.grounds.get(item.task)
     return {
-        "method": row.method,
-        "settings": row.settings,
-        "init": row.init,
+        **{name: getattr(row, name) for name in ("method", "settings", "init")},
         "card_hash": row.facts["card_hash"],
         "results": str(side.examples.folder),
         "value": value,
         "runs": {str(seed): row.runs[seed] for seed in seeds or row.seeds},
-        "data_fingerprint": ground.data_fingerprint if ground else None,
+        "data_fingerprint": ground and ground.data_fingerprint,
     }
-
-
-def _commands(
-    pairs: Sequence[Pair], gate: Gate | None, reason: str
-) -> Iterator[tuple[str, str, str]]:
-    """Name, title and text of each command."""
-    if reason:
-        yield "error", "vlbench: nothing compared", printable_lines(reason)
-    faults = gate.faults if gate else ()
-    for fault in faults[:MOST]:
-        text = f"{in_words(fault.item)} [{title(fault.pair.board)}]"
-        yield "error", f"vlbench: {fault.item.task} {fault.kind}", text
-    refused = {id(fault.item) for fault in faults}
-    for pair in pairs:
-        for item in pair.items:
-            if item.tested is None and id(item) not in refused:
-                text = f"{in_words(item)} [{title(pair.board)}]"
-                yield "warning", f"vlbench: {item.task} not comparable", text
-    for pair in pairs:
-        if count_compared([pair]):
-            text = "\n".join(map(in_words, pair.items))
-            yield "notice", f"vlbench: {title(pair.board)}", text
-    if gate:
-        yield "notice" if gate.is_passed else "error", "vlbench: gate", "\n".join(gate.notes)
 
 
 def _data(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _count(element: Element, **others: str) -> None:
-    """The numbers of cases, failures and the like, which readers sum up by."""
-    for name, tag in (COUNTED | others).items():
+def _case(suite: Element, group: str, name: str) -> Element:
+    return SubElement(suite, "testcase", classname=group, name=name, time="0")
+
+
+def _count(element: Element, *others: str) -> None:
+    """Set the numbers of cases, failures and the like, which readers sum up by."""
+    names = {"tests": "testcase", "failures": "failure", "errors": "error"}
+    for name, tag in (names | {other: other for other in others}).items():
         element.set(name, str(sum(1 for _ in element.iter(tag))))
     element.set("time", "0")

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from vlbench.errors import DataError
-from vlbench.leaderboard.board import AVERAGE, Board, Row
+from vlbench.leaderboard.board import Board, Row
 from vlbench.leaderboard.results import read_parquet
 from vlbench.leaderboard.statistics import LEVEL, RowScores, holm, p_values
 
@@ -76,35 +76,27 @@ class Examples:
         """Return the path of a run's predictions for a task."""
         return self.folder / "runs" / key / "predictions" / f"{task}.parquet"
 
+    def mean(self, key: str, task: str) -> float:
+        """Return the task's main metric that a run's scores give, in percent."""
+        return 100 * float(self.scores(key, task).values.mean())
+
+    def ids(self, row: Row, task: str) -> Ids:
+        """Return the examples that a row was tested on; DataError where its seeds differ."""
+        ids = [self.scores(key, task).ids for key in row.runs.values()]
+        if not all(same_ids(others, ids[0]) for others in ids):
+            raise DataError(f"seeds of {row.label} were tested on different examples of {task}")
+        return ids[0]
+
     def row_scores(self, row: Row, tasks: Sequence[str]) -> RowScores:
         """Return a row's scores on the plain mean of tasks, over all of its seeds.
 
-        DataError where a file of predictions is missing, or the seeds were tested on different
-        examples.
+        DataError where predictions are missing, or the seeds were tested on different examples.
         """
-        seeds = sorted(row.runs)
-        matrices, clusters = [], []
         for task in tasks:
-            scores = [self.scores(row.runs[seed], task) for seed in seeds]
-            for seed, other in zip(seeds, scores, strict=True):
-                refuse_other_examples(
-                    task, (row.label, seed, other.ids), (row.label, seeds[0], scores[0].ids)
-                )
-            matrices.append(np.stack([seed_scores.values for seed_scores in scores]))
-            clusters.append(self.clusters(row.runs[seeds[0]], task))
-        return RowScores.of(matrices, clusters)
-
-
-def refuse_other_examples(
-    task: str, one: tuple[str, int, Ids], other: tuple[str, int, Ids]
-) -> None:
-    """Raise DataError where two runs, as (label, seed, ids), were tested on different examples."""
-    if not same_ids(one[2], other[2]):
-        count = len(np.setxor1d(one[2], other[2]))
-        raise DataError(
-            f"{one[0]} seed {one[1]} was tested on other {task} examples than {other[0]} seed "
-            f"{other[1]}: {count} id{'s differ' if count != 1 else ' differs'}."
-        )
+            self.ids(row, task)
+        keys = list(row.runs.values())
+        scores = [np.stack([self.scores(key, task).values for key in keys]) for task in tasks]
+        return RowScores.of(scores, [self.clusters(keys[0], task) for task in tasks])
 
 
 def same_ids(a: Ids, b: Ids) -> bool:
@@ -114,23 +106,21 @@ def same_ids(a: Ids, b: Ids) -> bool:
 
 def read_scores(file: Path) -> Scores:
     """Read the scores in a file of predictions."""
-    table = _read(file, {"id": pa.string(), "score": pa.float64()})
-    ids = np.array(table.column("id").to_pylist(), dtype=np.str_)
-    values = table.column("score").to_numpy().astype(np.float64)
-    order = np.argsort(ids, kind="stable")
-    return Scores(ids[order], values[order])
+    ids, scores = _read(file, {"id": pa.string(), "score": pa.float64()})
+    names = np.array(ids.to_pylist(), dtype=np.str_)
+    order = np.argsort(names, kind="stable")
+    return Scores(names[order], scores.to_numpy().astype(np.float64)[order])
 
 
 def read_clusters(file: Path) -> npt.NDArray[np.intp]:
     """Read which examples share a picture (NLVR2: a set of pairs), in the order of the ids."""
-    table = _read(file, {"id": pa.string(), "images": pa.list_(pa.string())})
-    ids = np.array(table.column("id").to_pylist(), dtype=np.str_)
+    ids, images = _read(file, {"id": pa.string(), "images": pa.list_(pa.string())})
     names = [
-        NLVR2_IMAGE.sub(r"\1", images[0] or "") if images else example
-        for example, images in zip(ids, table.column("images").to_pylist(), strict=True)
+        NLVR2_IMAGE.sub(r"\1", pictures[0] or "") if pictures else example
+        for example, pictures in zip(ids.to_pylist(), images.to_pylist(), strict=True)
     ]
     clusters = np.unique(np.array(names, dtype=np.str_), return_inverse=True)[1]
-    return clusters[np.argsort(ids, kind="stable")]
+    return clusters[np.argsort(np.array(ids.to_pylist(), dtype=np.str_), kind="stable")]
 
 
 def with_ties(board: Board, examples: Examples) -> Board:
@@ -138,20 +128,19 @@ def with_ties(board: Board, examples: Examples) -> Board:
     if sum(bool(row.runs) for row in board.rows) < 2:
         return board
     faults: dict[str, str] = {}
-    columns = {metric: [task] for task, metric in board.mains.items()}
-    if len(board.mains) > 1:
-        columns[AVERAGE] = list(board.mains)
+    tasks = {metric: [task] for task, metric in board.mains.items()}
     testable = {task: _testable(board, task, examples, faults) for task in board.mains}
     ties: dict[str, dict[str, int]] = {row.label: {} for row in board.rows}
-    for column, tasks in columns.items():
+    for column in board.columns:
+        parts = tasks.get(column, list(board.mains))
         rows = [
             (-mean, row.label, row)
             for row in board.rows
-            if all(row.label in testable[task] for task in tasks)
+            if all(row.label in testable[task] for task in parts)
             and (mean := row.stat(column).mean) is not None
         ]
         rows.sort(key=lambda entry: entry[:2])
-        scores = {label: examples.row_scores(row, tasks) for _, label, row in rows}
+        scores = {label: examples.row_scores(row, parts) for _, label, row in rows}
         for label, group in tie_groups(scores).items():
             ties[label][column] = group
     marked = [replace(row, ties=ties[row.label]) for row in board.rows]
@@ -162,12 +151,11 @@ def tie_groups(rows: Mapping[str, RowScores]) -> dict[str, int]:
     """Return the group of each row, from 1; rows come best first."""
     groups: dict[str, int] = {}
     left = list(rows)
-    number = 0
     while left:
-        number += 1
         best, *others = left
         p = holm(p_values(rows[best], [rows[label] for label in others]).tolist()) if others else []
         first = next((n for n, value in enumerate(p) if value < LEVEL), len(others))
+        number = max(groups.values(), default=0) + 1
         groups |= dict.fromkeys([best, *others[:first]], number)
         left = others[first:]
     return groups
@@ -178,19 +166,18 @@ def _testable(board: Board, task: str, examples: Examples, faults: dict[str, str
     labels: set[str] = set()
     first = None
     for row in board.rows:
-        if not row.stat(board.mains[task]).n:
-            continue
-        try:
-            ids = [examples.scores(key, task).ids for key in row.runs.values()]
-            examples.clusters(next(iter(row.runs.values())), task)
-        except DataError:
-            faults.setdefault(row.label, f"no readable predictions of {task}")
-            continue
-        first = ids[0] if first is None else first
-        if all(same_ids(seed_ids, first) for seed_ids in ids):
-            labels.add(row.label)
-        else:
-            faults.setdefault(row.label, f"other {task} examples than the first row")
+        if row.stat(board.mains[task]).n:
+            try:
+                ids = [examples.scores(key, task).ids for key in row.runs.values()]
+                examples.clusters(next(iter(row.runs.values())), task)
+            except DataError:
+                faults.setdefault(row.label, f"no readable predictions of {task}")
+                continue
+            first = ids[0] if first is None else first
+            if all(same_ids(seed_ids, first) for seed_ids in ids):
+                labels.add(row.label)
+            else:
+                faults.setdefault(row.label, f"other {task} examples than the first row")
     return labels
 
 
@@ -214,13 +201,13 @@ def _notes(rows: Sequence[Row], faults: Mapping[str, str]) -> list[str]:
     return notes
 
 
-def _read(file: Path, columns: dict[str, pa.DataType]) -> pa.Table:
+def _read(file: Path, columns: dict[str, pa.DataType]) -> list[pa.ChunkedArray]:
     try:
         table = read_parquet(file, list(columns))
     except FileNotFoundError:
         raise DataError(f"{file}: No such file; the run's predictions are not here.") from None
     if not table.schema.equals(pa.schema(columns.items())):
         fields = ", ".join(f"'{field.name}' {field.type}" for field in table.schema)
-        wanted = " and ".join(f"'{name}' {kind}" for name, kind in columns.items())
-        raise DataError(f"{file}: {wanted} should be there, found {fields}")
-    return table
+        expected = " and ".join(f"'{name}' {kind}" for name, kind in columns.items())
+        raise DataError(f"{file}: {expected} should be there, found {fields}")
+    return list(table.columns)

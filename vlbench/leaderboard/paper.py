@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from vlbench.errors import MissingError
 
@@ -48,44 +48,35 @@ class PaperRow:
 
     suite: str
     backbone: str
-    method: str | None
-    """vlbench's name; None where no method of vlbench is meant, and `note` says why."""
+    method: str | None  # vlbench's name; None where no method of vlbench is meant, see note
     method_in_source: str
-    """The paper's name."""
-    trainable_percent: float | None
-    """As printed; None where nothing is printed."""
-    metrics: Mapping[str, Printed]
-    """By `task.metric` in percent (CIDEr x 100), and `average`, the plain mean as printed."""
+    trainable_percent: float | None  # as printed
+    metrics: Mapping[str, Printed]  # task.metric in percent (CIDEr x 100), and the average
     seeds: int
-    run_by: str
-    """Who trained it: a paper may quote or repeat another's rows."""
+    run_by: str  # who trained it: a paper may quote or repeat another's rows
     paper: str
     table: str
-    kind: Literal["main", "analysis"]
-    """analysis: a row of an ablation."""
-    strength: str
-    """How the numbers were read, and so how far they can be trusted."""
+    kind: Literal["main", "analysis"]  # analysis: a row of an ablation
+    strength: str  # how the numbers were read, and so how far they can be trusted
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Published:
-    """A published row, and how far the measured row of its method is from it."""
+class Published(NamedTuple):
+    """A published row, and measured minus published by main metric and average, if comparable."""
 
     row: PaperRow
     differences: Mapping[str, float]
-    """Measured minus published, by main metric and "average"; where they are comparable."""
 
 
-@dataclass(frozen=True)
-class PaperPart:
+class PaperPart(NamedTuple):
     """The published rows to show with a board."""
 
     rows: Sequence[Published]
-    otherwise: Sequence[str]
-    """What is other there than here; empty: the rows may stand in the same table."""
-    incomparable: Sequence[str]
-    """Tasks whose published numbers are of another split, metric or number of examples."""
+    otherwise: Sequence[str]  # what of the data or backbone differs; empty: one table may hold them
+    incomparable: Sequence[str]  # tasks of another split, metric or number of examples
+
+
+Papers = Sequence[PaperPart]
 
 
 def paper_file() -> Path:
@@ -101,7 +92,7 @@ def paper_rows() -> list[PaperRow]:
     """Read every published row, in the file's order."""
     file = paper_file()
     try:
-        rows: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["rows"]
+        rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
     except FileNotFoundError:
         raise MissingError(f"{file}: no such file; installing vlbench again mends it") from None
     return [
@@ -111,23 +102,15 @@ def paper_rows() -> list[PaperRow]:
 
 
 def published_percent(method: str, backbone: str, suite: str) -> float | None:
-    """Return the percentage of trainable parameters printed for a method; None where none is.
-
-    Where several papers print one, VL-Adapter's own counts, then VL-PET's table (with the rows it
-    quotes from LST), then any other; within a paper its main tables before its ablations, then the
-    file's order.
-    """
-    printed = [
-        row
-        for row in paper_rows()
-        if (row.method, row.backbone, row.suite) == (method, backbone, suite)
-        and row.trainable_percent is not None
-    ]
+    """Return the percentage of trainable parameters that the most believed paper prints, if any."""
+    key = (method, backbone, suite)
+    rows = [row for row in paper_rows() if (row.method, row.backbone, row.suite) == key]
+    printed = [row for row in rows if row.trainable_percent is not None]
     return min(printed, key=trust).trainable_percent if printed else None
 
 
 def trust(row: PaperRow) -> tuple[int, bool]:
-    """Sort key of published rows: lower is believed first."""
+    """Sort key of published rows, the most believed first: by paper, main tables first."""
     paper = row.paper.split(" (")[0]
     return TRUST.index(paper) if paper in TRUST else len(TRUST), row.kind == "analysis"
 
@@ -144,54 +127,40 @@ def paper_parts(
     return [published_with(board, rows) for board in boards]
 
 
-def published_parts(
-    boards: Sequence[Board], papers: Sequence[PaperPart]
-) -> Iterator[tuple[Board, PaperPart | None]]:
-    """Pair each board with its published rows, where these are shown."""
-    parts: list[PaperPart | None] = [*papers] or [None] * len(boards)
-    return zip(boards, parts, strict=True)
-
-
 def published_with(board: Board, rows: Sequence[PaperRow]) -> PaperPart:
-    """Find the published rows of the board's suite."""
+    """Find the published rows of the board's suite in its order, the most believed paper first."""
     suite = [row for row in rows if row.suite == board.suite and row.method is not None]
     own = [row for row in suite if row.backbone == board.backbone]
     otherwise = ["other data"] if board.edition != "full" or board.scope != "complete" else []
     otherwise += [] if own else ["another backbone"]
-    tasks = {} if otherwise else comparable_tasks(board)
-    methods = [row.method for row in board.rows]
-
-    def key(row: PaperRow) -> tuple[Any, ...]:
-        """Order of the board, then methods it lacks by name; the most believed paper first."""
-        rank = methods.index(str(row.method)) if row.method in methods else len(methods)
-        return rank, str(row.method), *trust(row)
-
-    ranked = sorted(own or [row for row in suite if row.backbone == BACKBONE], key=key)
-    once: list[PaperRow] = []  # a paper may print its method again, in an ablation
-    for row in ranked:
-        same = (row.paper, row.method, row.metrics)
-        if same not in [(other.paper, other.method, other.metrics) for other in once]:
-            once.append(row)
+    tasks = {} if otherwise else _comparable_tasks(board)
+    ranks = {row.method: rank for rank, row in reversed([*enumerate(board.rows)])}
+    chosen = own or [row for row in suite if row.backbone == BACKBONE]
+    chosen.sort(
+        key=lambda row: (ranks.get(str(row.method), len(board.rows)), str(row.method), *trust(row))
+    )
+    once: dict[object, PaperRow] = {}  # a paper may print its method again, in an ablation
+    for row in chosen:
+        once.setdefault((row.paper, row.method, repr(sorted(row.metrics.items()))), row)
     return PaperPart(
-        rows=[Published(row, _differences(board, row, tasks)) for row in once],
+        rows=[Published(row, _differences(board, row, tasks)) for row in once.values()],
         otherwise=otherwise,
         incomparable=[] if otherwise else [task for task in board.mains if task not in tasks],
     )
 
 
-def comparable_tasks(board: Board) -> dict[str, str]:
+def _comparable_tasks(board: Board) -> dict[str, str]:
     """Main metric by task, of the tasks measured on the papers' split, and on all of it."""
     from vlbench.cards.load import load_task
 
     comparable = {}
     for task, metric in board.mains.items():
-        if task not in TEST_SPLITS or task not in board.grounds:
-            continue
-        card = load_task(task)
-        splits = card.splits["full"].test if "full" in card.splits else ()
-        official = sum(card.sizes.get(split, 0) for split in splits)
-        if splits == TEST_SPLITS[task] and board.grounds[task].n_examples == official:
-            comparable[task] = metric
+        if task in TEST_SPLITS and task in board.grounds:
+            card = load_task(task)
+            splits = card.splits["full"].test if "full" in card.splits else ()
+            official = sum(card.sizes.get(split, 0) for split in splits)
+            if splits == TEST_SPLITS[task] and board.grounds[task].n_examples == official:
+                comparable[task] = metric
     return comparable
 
 

@@ -1,31 +1,61 @@
-"""Read results: one table of the rows in all runs' part files."""
+"""Read what runs wrote: one table of the rows in all part files, and training curves.
+
+Of many runs the rows are kept in an index in the cache. A run's rows come from there while size and
+time of its `result.parquet` are those they were read with; a file younger than two seconds is read
+again, as another write may have the same time (as git does).
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from vlbench import parquet
 from vlbench.columns import COLUMNS, IDENTIFYING, LATER, MOST_ROWS, result_schema
-from vlbench.errors import DataError, NothingToReport
-from vlbench.leaderboard import index
+from vlbench.errors import DataError, MissingError, NothingToReport
+from vlbench.files import cache_folder, text_lines, write_atomically
 from vlbench.runs.folder import RunFolder, run_folders
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.sums import RESULT
-from vlbench.text import results_option
+from vlbench.text import printable, results_option
 
 FILES = f"runs/*/{RESULT}"
-LEAST = 50
+INDEX_VERSION = 2
+INDEX_KEY = b"vlbench.index"
+INDEXED_RUNS = 50
 """Number of runs from which on an index is kept: fewer are read as fast without."""
+RACY_NS = 2_000_000_000
 STATUS = {"began": "unfinished", "done": "result lost"}
 """Status of a run without a result by the last event on record; others are their own status."""
 UNREADABLE = "result unreadable"
+Part = tuple[tuple[int, int], pa.Table]
+"""Size and time (ns) of a run's part file, and its rows."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """The training curve of one run: losses by task, validations by epoch."""
+
+    losses: Mapping[str, Sequence[tuple[int, float]]]  # step, loss of that batch
+    validations: Mapping[int, Mapping[str, float]]  # main metrics on the validation split
+
+    @property
+    def last_step(self) -> int:
+        """The last step with a loss; 0 where there is none."""
+        return max((step for points in self.losses.values() for step, _ in points), default=0)
 
 
 def read_results(folder: Path, damaged: list[DataError] | None = None) -> pd.DataFrame:
@@ -37,24 +67,34 @@ def read_results(folder: Path, damaged: list[DataError] | None = None) -> pd.Dat
     """
     faults: list[DataError] = []
     folders = run_folders(folder, faults)
-    files = [run / RESULT for run in folders if os.path.lexists(run / RESULT)]
-    parts, unreadable = _read_parts(folder, files)
+    parts, unreadable = _read_parts(folder, folders)
     faults += unreadable.values()
     if faults and (damaged is None or not parts):
         raise faults[0]
     if not parts:
-        raise NothingToReport(_nothing(folder, len(folders)))
-    _refuse_copies(parts)
-    statuses = {run: _status(run) for run in sorted(set(folders) - {file.parent for file in files})}
-    statuses |= {file.parent: UNREADABLE for file in unreadable}
-    others = [
-        row for run, status in statuses.items() if status for row in _rows(run, status, faults)
+        count = f"{len(folders)} run{'s' * (len(folders) != 1)} without a result"
+        raise NothingToReport(
+            f"{folder}: No results to report: {count if folder.is_dir() else 'no such folder'} "
+            f"(looked for {FILES}).\nMake some: vlbench run --method compacter --tasks image-text"
+            f"{results_option(folder)}"
+        )
+    owners: dict[str, str] = {}
+    for name, (_, table) in parts.items():
+        for key in table.column("key").unique().to_pylist():
+            if (owner := owners.setdefault(key, name)) != name:  # a copy would count a seed twice
+                runs = folder / "runs"
+                raise DataError(f"{runs / name}: Run {key} is in {runs / owner} too. Remove one.")
+    rows = [
+        row
+        for run in folders
+        if run.name not in parts
+        for row in _rows(run, run.name in unreadable, faults)
     ]
     if damaged is not None:
         damaged += faults
-    tables = [*parts.values(), pa.Table.from_pylist(others, schema=result_schema())]
-    table: pd.DataFrame = pa.concat_tables(tables).to_pandas()
-    return table
+    tables = [*(part[1] for part in parts.values()), pa.Table.from_pylist(rows, result_schema())]
+    results: pd.DataFrame = pa.concat_tables(tables).to_pandas(integer_object_nulls=True)
+    return results
 
 
 def read_parquet(
@@ -82,35 +122,98 @@ def read_parquet(
     return table
 
 
-def _read_parts(
-    folder: Path, files: Sequence[Path]
-) -> tuple[dict[Path, pa.Table], dict[Path, DataError]]:
-    """Rows of each file, from the index where the file has not changed since; and the faults."""
-    is_indexed = len(files) >= LEAST
-    known = index.load(folder) if is_indexed else {}
-    parts: dict[Path, index.Part] = {}
-    faults: dict[Path, DataError] = {}
-    for file in files:
+def read_log(folder: Path, key: str) -> Log | None:
+    """Read the curve of a run of a results folder; None where the run has no such file."""
+    file = folder / "runs" / key / "metrics.jsonl"
+    losses: dict[str, list[tuple[int, float]]] = {}
+    validations: dict[int, dict[str, float]] = {}
+    try:
+        lines = text_lines(file)
+    except FileNotFoundError:
+        return None
+    except (OSError, DataError) as error:
+        raise DataError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
+    for number, text in enumerate(lines, start=1):
         try:
-            stamp = index.Stamp.of(file)
-            part = known.get(file.parent.name)
-            is_current = part is not None and part[:2] == stamp[:2]
-            parts[file] = part if part and is_current else stamp.part(_read(file))
+            line = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{file}: line {number}: Not JSON: {error}") from None
+        match line:
+            case {"epoch": int(epoch), "validation": dict(values)}:
+                numbers = {name: v for name, v in values.items() if isinstance(v, int | float)}
+                validations[epoch] = {printable(name): float(v) for name, v in numbers.items()}
+            case {"step": int(step), "task": str(task), "loss": int(loss) | float(loss)}:
+                if math.isfinite(loss):
+                    losses.setdefault(printable(task), []).append((step, loss))
+            case _:
+                text = f"{file}: line {number}: Neither a loss by step nor a validation."
+                raise DataError(text)
+    return Log(losses, validations)
+
+
+def index_file(folder: Path) -> Path:
+    """Path of a results folder's index in the cache."""
+    digits = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+    return cache_folder() / "results" / f"{digits}.parquet"
+
+
+def _read_parts(folder: Path, runs: Sequence[Path]) -> tuple[dict[str, Part], dict[str, DataError]]:
+    """Rows of the runs that have a result, from the index while it has not changed; and faults."""
+    runs = [run for run in runs if os.path.lexists(run / RESULT)]
+    known = _load_index(folder) if len(runs) >= INDEXED_RUNS else {}
+    parts: dict[str, Part] = {}
+    faults: dict[str, DataError] = {}
+    for run in runs:
+        file, now = run / RESULT, time.time_ns()
+        try:
+            stat = file.stat()
+            stamp = stat.st_size, stat.st_mtime_ns
+            if run.name in known and known[run.name][0] == stamp:
+                parts[run.name] = known[run.name]
+            else:
+                is_young = stat.st_mtime_ns > now - RACY_NS
+                parts[run.name] = (stat.st_size, 0) if is_young else stamp, _read_part(file)
         except FileNotFoundError:
             if not os.path.lexists(file):
                 text = f"{file}: It has gone while results were read. Try again."
                 raise DataError(text) from None
-            faults[file] = DataError(f"{file}: A link that leads nowhere.")
+            faults[run.name] = DataError(f"{file}: A link that leads nowhere.")
         except DataError as fault:
-            faults[file] = fault
-    named = [(file.parent.name, part) for file, part in parts.items()]
-    is_new = any(known.get(name) is not part for name, part in named) or len(known) > len(parts)
-    if is_indexed and is_new:
-        index.store(folder, named)
-    return {file: part.rows for file, part in parts.items()}, faults
+            faults[run.name] = fault
+    is_new = any(known.get(name) is not part for name, part in parts.items())
+    if len(runs) >= INDEXED_RUNS and (is_new or len(known) > len(parts)):
+        _store_index(folder, parts)
+    return parts, faults
 
 
-def _read(file: Path) -> pa.Table:
+def _load_index(folder: Path) -> dict[str, Part]:
+    """Read rows by run folder; nothing where the index is missing, torn, foreign or older."""
+    with suppress(OSError, MissingError, pa.ArrowException, ValueError, KeyError, TypeError):
+        table = pq.read_table(index_file(folder))
+        header = json.loads(table.schema.metadata[INDEX_KEY])
+        table = table.replace_schema_metadata(None)
+        parts, start = {}, 0
+        for name, size, changed_ns, count in header["runs"]:
+            parts[name] = (size, changed_ns), table.slice(start, count)
+            start += count
+        is_ours = header["version"] == INDEX_VERSION and table.schema.equals(result_schema())
+        return parts if is_ours and start == table.num_rows else {}
+    return {}
+
+
+def _store_index(folder: Path, parts: Mapping[str, Part]) -> None:
+    """Keep the rows; where that cannot be written, the next report reads the files again."""
+    runs = [(name, *stamp, rows.num_rows) for name, (stamp, rows) in parts.items()]
+    header = json.dumps({"version": INDEX_VERSION, "runs": runs}).encode()
+    table = pa.concat_tables([rows for _, rows in parts.values()]).combine_chunks()
+    table = table.replace_schema_metadata({INDEX_KEY: header})
+    with suppress(OSError, MissingError):
+        write_atomically(
+            index_file(folder), lambda path: pq.write_table(table, path), is_flushed=False
+        )
+
+
+def _read_part(file: Path) -> pa.Table:
     """Read a part file in the schema's columns and order, without those of a newer vlbench."""
     table = read_parquet(file, most_rows=MOST_ROWS)
     for name, value in LATER.items():
@@ -131,25 +234,13 @@ def _read(file: Path) -> pa.Table:
     return table.select([column.name for column in COLUMNS]).cast(result_schema())
 
 
-def _refuse_copies(parts: Mapping[Path, pa.Table]) -> None:
-    """Refuse a copied run folder, which would count its seed twice."""
-    seen: dict[str, Path] = {}
-    for file, table in parts.items():
-        for key in table.column("key").unique().to_pylist():
-            if key in seen:
-                raise DataError(f"{file}: Run {key} is in {seen[key]} too. Remove one of the two.")
-            seen[key] = file
-
-
-def _status(folder: Path) -> str:
-    """How the last attempt at a run without a result ended; empty where none began."""
-    record = RunFolder(folder).record()
-    event = str(record[-1].get("event", "began")) if record else ""
-    return STATUS.get(event, event)
-
-
-def _rows(folder: Path, status: str, faults: list[DataError]) -> Iterable[dict[str, Any]]:
-    """A row without a value for each task of a run; a spec that cannot be read is a fault."""
+def _rows(folder: Path, is_unreadable: bool, faults: list[DataError]) -> Iterator[dict[str, Any]]:
+    """A row without a value for each task of a run that began; an unreadable spec is a fault."""
+    events = [str(line.get("event", "began")) for line in RunFolder(folder).record()]
+    status = STATUS.get(events[-1], events[-1]) if events else ""
+    status = UNREADABLE if is_unreadable else status
+    if not status:
+        return
     try:
         spec, _ = RunSpec.parse(folder / "spec.json")
     except DataError as fault:
@@ -166,15 +257,3 @@ def _rows(folder: Path, status: str, faults: list[DataError]) -> Iterable[dict[s
             "family": "",
             "data_fingerprint": spec.data.get(task.name),
         }
-
-
-def _nothing(folder: Path, count: int) -> str:
-    if not folder.is_dir():
-        text = f"{folder}: No such folder, so there are no results to report."
-    elif count:
-        runs = "1 run" if count == 1 else f"{count} runs"
-        text = f"{folder}: No results to report yet: {runs} there without a result ({FILES})."
-    else:
-        text = f"{folder}: No results to report here (looked for {FILES})."
-    command = f"vlbench run --method compacter --tasks image-text{results_option(folder)}"
-    return f"{text}\nMake some: {command}"

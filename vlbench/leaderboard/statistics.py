@@ -8,9 +8,7 @@ picture share it. Seeds are not paired: row A's third seed has nothing in common
 with examples: the clustered variance of the mean of the differences; var: the sample variance of a
 row's k seed means; rest: what of a row's seeds scatters over examples, which both contain. Its
 degrees of freedom are those of Welch (1947) for the seeds' part, times variance / seeds' part, at
-most clusters - 1. The ratio is not squared, as Satterthwaite has it, since that errs too often in
-the tail that Holm's correction reads (`benchmarks/error_rate.py`, docs/statistics.md). There are no
-random draws: the same scores give the same p everywhere.
+most clusters - 1 (docs/statistics.md says why). Nothing is drawn at random.
 
 A row with one seed says nothing about others: then the claim is about that set of trained weights.
 """
@@ -19,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -37,14 +35,10 @@ MCNEMAR = "exact McNemar"
 class RowScores(NamedTuple):
     """A row's scores on one task, or on the plain mean of several, as fractions."""
 
-    seed_means: Numbers
-    """(seeds,): mean over examples, then over tasks."""
-    example_means: Sequence[Numbers]
-    """For each task (examples,): mean over seeds."""
-    clusters: Sequence[npt.NDArray[np.intp]]
-    """For each task (examples,): the number of the cluster that an example belongs to."""
-    rest: float
-    """Variance of the mean by what scatters over examples and seeds alike."""
+    seed_means: Numbers  # (seeds,): over examples, then over tasks
+    example_means: Sequence[Numbers]  # for each task (examples,): over seeds
+    clusters: Sequence[npt.NDArray[np.intp]]  # for each task (examples,): each one's cluster
+    rest: float  # variance of the mean by what scatters over examples and seeds alike
 
     @classmethod
     def of(
@@ -64,11 +58,6 @@ class RowScores(NamedTuple):
         return cls(seed_means, means, clusters, rest)
 
     @property
-    def n_examples(self) -> int:
-        """Number of examples of all tasks."""
-        return sum(len(means) for means in self.example_means)
-
-    @property
     def mean(self) -> float:
         """Plain mean of the tasks, over seeds and examples."""
         return float(self.seed_means.mean())
@@ -82,16 +71,12 @@ class Test:
 
     difference: float
     standard_error: float
-    freedom: float
-    """Degrees of freedom."""
-    p: float
-    """Two-sided, for this test alone."""
+    freedom: float  # degrees of freedom
+    p: float  # two-sided, for this test alone
     n_examples: int
-    n_seeds: tuple[int, int]
-    """Of A and of B."""
+    n_seeds: tuple[int, int]  # of A and of B
     name: str = STUDENT
-    discordant: tuple[int, int] = (0, 0)
-    """McNemar: the examples that only A, and only B, has right."""
+    discordant: tuple[int, int] = (0, 0)  # McNemar: examples that only A, and only B, has right
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """Return the 1 - `level` confidence interval, which leaves out 0 exactly where p < level.
@@ -99,35 +84,32 @@ class Test:
         McNemar's is that of Clopper and Pearson (1934), given the number of discordant examples.
         """
         if self.name == MCNEMAR:
-            return self._mcnemar_interval(level)
+            only_a, only_b = self.discordant
+            low = special.betaincinv(only_a, only_b + 1, level / 2) if only_a else 0.0
+            high = special.betaincinv(only_a + 1, only_b, 1 - level / 2) if only_b else 1.0
+            scale = 100 * (only_a + only_b) / self.n_examples
+            return float((2 * low - 1) * scale), float((2 * high - 1) * scale)
         if self.standard_error == 0:  # a sign test
             reach = 0.0 if self.p < level else abs(self.difference)
         else:
             reach = -float(special.stdtrit(self.freedom, level / 2)) * self.standard_error
         return self.difference - reach, self.difference + reach
 
-    def _mcnemar_interval(self, level: float) -> tuple[float, float]:
-        only_a, only_b = self.discordant
-        low = special.betaincinv(only_a, only_b + 1, level / 2) if only_a else 0.0
-        high = special.betaincinv(only_a + 1, only_b, 1 - level / 2) if only_b else 1.0
-        scale = 100 * (only_a + only_b) / self.n_examples
-        return float((2 * low - 1) * scale), float((2 * high - 1) * scale)
-
 
 def test_difference(a: RowScores, b: RowScores) -> Test:
     """Test A against B. Right-or-wrong answers of one seed each to one task: exact McNemar."""
     n_seeds = (len(a.seed_means), len(b.seed_means))
     difference, error, freedom, p = (float(part[0]) for part in _differences(a, [b]))
-    test = Test(100 * difference, 100 * error, freedom, p, a.n_examples, n_seeds)
+    n_examples = sum(map(len, a.example_means))
+    test = Test(100 * difference, 100 * error, freedom, p, n_examples, n_seeds)
     if n_seeds != (1, 1) or len(a.example_means) > 1:
         return test
     right_a, right_b = a.example_means[0], b.example_means[0]
-    if not (np.isin(right_a, (0.0, 1.0)).all() and np.isin(right_b, (0.0, 1.0)).all()):
+    if not np.isin([right_a, right_b], (0.0, 1.0)).all():
         return test
     only_a, only_b = int((right_a > right_b).sum()), int((right_a < right_b).sum())
     p = min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
-    return Test(100 * difference, 100 * error, freedom, p, a.n_examples, n_seeds, MCNEMAR,
-                (only_a, only_b))  # fmt: skip
+    return replace(test, p=p, name=MCNEMAR, discordant=(only_a, only_b))
 
 
 def p_values(a: RowScores, others: Sequence[RowScores]) -> Numbers:
@@ -137,12 +119,11 @@ def p_values(a: RowScores, others: Sequence[RowScores]) -> Numbers:
 
 def holm(p: Sequence[float]) -> list[float]:
     """Return p-values adjusted for being several (Holm, 1979), in the order given."""
-    order = sorted(range(len(p)), key=lambda index: p[index])
-    adjusted, largest = [0.0] * len(p), 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p) - rank) * p[index]))
-        adjusted[index] = largest
-    return adjusted
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    steps = np.minimum(1.0, np.arange(len(p), 0, -1) * np.asarray(p)[order])
+    adjusted[order] = np.maximum.accumulate(steps)
+    return list(adjusted.tolist())
 
 
 def holm_levels(p: Sequence[float]) -> list[float]:
@@ -151,11 +132,9 @@ def holm_levels(p: Sequence[float]) -> list[float]:
     An interval at that level leaves out 0 exactly where the adjusted p is below 5 %.
     """
     n_significant = sum(adjusted < LEVEL for adjusted in holm(p))
-    order = sorted(range(len(p)), key=lambda index: p[index])
-    levels = [0.0] * len(p)
-    for rank, index in enumerate(order):
-        levels[index] = LEVEL / (len(p) - min(rank, n_significant, len(p) - 1))
-    return levels
+    ranks = np.argsort(np.argsort(p, kind="stable"))
+    levels = LEVEL / (len(p) - np.minimum(ranks, min(n_significant, len(p) - 1)))
+    return list(levels.tolist())
 
 
 def student(

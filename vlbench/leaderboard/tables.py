@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import NamedTuple
 
 from vlbench.leaderboard.board import AVERAGE, BELOW, BEST, FLOORS, Board, Row, is_best
-from vlbench.leaderboard.paper import PaperPart, PaperRow, Published, published_parts
+from vlbench.leaderboard.paper import PaperPart, Papers
 
-NONE = "—"
-"""What stands where there is no number."""
-MINUS = "\N{MINUS SIGN}"
+NONE, MINUS = "—", "\N{MINUS SIGN}"
+"""What stands where there is no number, and before a negative one."""
 AVERAGE_NOTE = "Average: plain mean of the tasks, per seed, only where all of them are there."
-MAJORITY_NOTE = (
-    "Majority answer: the most frequent training answer of the question's family, always."
-)
 BEST_NOTE = (
     f"Bold, or {BEST}: the best of a column and what ties with it by test, where its mean is more "
     "than its deviation above the floors."
+)
+MAJORITY_NOTE = (
+    "Majority answer: the most frequent training answer of the question's family, always."
 )
 BELOW_NOTE = (
     f"{BELOW} marks what is at or below a floor: the majority answer, or the row of "
@@ -32,7 +32,7 @@ DIFFERENCE_NOTE = (
 )
 
 
-class Heading(NamedTuple):
+class Column(NamedTuple):
     """The head of a column: its name, and what is measured."""
 
     name: str
@@ -48,17 +48,32 @@ class Cell(NamedTuple):
     is_best: bool = False
 
 
+Line = list[Cell]
+
+
 @dataclass(frozen=True)
-class Sheet:
-    """One table to show: the first column is text, all others are numbers."""
+class Table:
+    """A table in no format yet: the first column is text, all others are numbers.
+
+    Between its sections, groups of rows, stands a rule; the first is what was measured and ranked.
+    Several tables may have the same label, by which a paper refers to them.
+    """
 
     title: str
-    headings: Sequence[Heading]
-    sections: Sequence[Sequence[Sequence[Cell]]]
-    """Groups of rows, with a line between them; the first is what was measured and ranked."""
+    columns: Sequence[Column]
+    sections: Sequence[Sequence[Line]]
     notes: Sequence[str]
     label: str = "table"
-    """What a paper refers to it by, in a few words; several tables may have the same."""
+
+
+COST_COLUMNS = {
+    "adapter_bytes": (Column("adapter", "KB"), 1e-3, 1),
+    "peak_memory_bytes": (Column("peak memory", "MB"), 1e-6, 0),
+    "train_seconds": (Column("training", "s"), 1.0, 1),
+    "examples_per_second": (Column("throughput", "examples/s"), 1.0, 0),
+    "evaluate_seconds": (Column("evaluation", "s"), 1.0, 1),
+}
+"""Column, factor to its unit and digits of each cost."""
 
 
 def number(value: float | None, scale: float = 1.0, digits: int = 1) -> str:
@@ -76,7 +91,7 @@ def percent(value: float | None) -> str:
 def signed(value: float) -> str:
     """Format a difference, with its sign."""
     text = f"{abs(value):,.1f}"
-    return ("" if float(text.replace(",", "")) == 0 else "+" if value > 0 else MINUS) + text
+    return ("" if text == "0.0" else "+" if value > 0 else MINUS) + text
 
 
 def deviation(std: float | None) -> str:
@@ -111,73 +126,69 @@ def title(board: Board) -> str:
     return f"{what} on {board.backbone}, {board.edition} edition, test split{scope}{apart}"
 
 
-def sheets(
-    boards: Sequence[Board],
-    families: bool = False,
-    costs: bool = False,
-    papers: Sequence[PaperPart] = (),
-) -> list[Sheet]:
-    """Make the tables to show: a leaderboard per board, and after each what else is wanted."""
-    tables: list[Sheet] = []
-    for board, part in published_parts(boards, papers):
-        shown = _with_published(main_sheet(board), board, part) if part else [main_sheet(board)]
-        shown += [cost_sheet(board)] if costs else []
-        shown += family_sheets(board) if families else []
-        tables += [table for table in shown if table not in tables]  # papers' rows of two boards
+def report_tables(
+    boards: Sequence[Board], families: bool = False, costs: bool = False, papers: Papers = ()
+) -> list[Table]:
+    """Make the tables of a report: a leaderboard per board, and after each what else is wanted."""
+    tables: list[Table] = []
+    for board, part in zip(boards, papers or repeat(None), strict=False):
+        main = main_table(board)
+        group = _with_published(main, board, part) if part else [main]
+        group += [cost_table(board)] if costs else []
+        group += family_tables(board) if families else []
+        tables += [table for table in group if table not in tables]  # papers' rows of two boards
     return tables
 
 
-def main_sheet(board: Board) -> Sheet:
+def main_table(board: Board) -> Table:
     """Make the leaderboard: a row per method, the main metric of each task, the average."""
-    methods, floors = _sections(board, lambda row: _main_row(row, board))
-    if has_majority(board):
-        answers = [Cell(number(board.majority[metric])) for metric in board.mains.values()]
-        average = [Cell(NONE)] if len(board.mains) > 1 else []
-        floors.append([Cell("majority answer"), Cell(NONE), *answers, *average, Cell(NONE)])
-    return Sheet(
-        title(board),
-        main_headings(board),
-        _filled(methods, floors),
-        board_notes(board),
-        _label(board),
-    )
+
+    def cells(row: Row) -> Line:
+        scores = [_score(board, row, metric) for metric in board.columns]
+        trainable = Cell(percent(row.facts["trainable_percent"]))
+        return [trainable, *scores, Cell(str(len(row.seeds)))]
+
+    tasks = [Column(task, short_metric(metric, task)) for task, metric in board.mains.items()]
+    average = [Column(AVERAGE, f"{len(tasks)} tasks")] if len(tasks) > 1 else []
+    columns = [Column("method"), Column("trainable", "%"), *tasks, *average, Column("seeds", "n")]
+    majority = [NONE, *(number(board.majority.get(metric)) for metric in board.columns), NONE]
+    lines = [list(map(Cell, ["majority answer", *majority]))] if has_majority(board) else []
+    sections = _sections(board, cells, lines)
+    return Table(title(board), columns, sections, board_notes(board), _label(board))
 
 
-def main_headings(board: Board) -> list[Heading]:
-    """Method, trainable percent, a column per task, the average of several, seeds."""
-    tasks = [Heading(task, short_metric(metric, task)) for task, metric in board.mains.items()]
-    average = [Heading(AVERAGE, f"{len(tasks)} tasks")] if len(tasks) > 1 else []
-    return [Heading("method"), Heading("trainable", "%"), *tasks, *average, Heading("seeds", "n")]
-
-
-def cost_sheet(board: Board) -> Sheet:
+def cost_table(board: Board) -> Table:
     """Make the table of what each method costs: parameters, storage, memory, time."""
-    headings = [
-        Heading("method"),
-        Heading("trainable", "parameters"),
-        Heading("trainable", "%"),
-        Heading("adapter", "KB"),
-        Heading("peak memory", "MB"),
-        Heading("training", "s"),
-        Heading("throughput", "examples/s"),
-        Heading("evaluation", "s"),
-    ]
+
+    def cells(row: Row) -> Line:
+        trainable = number(row.facts["trainable_parameters"], digits=0)
+        costs = [
+            number(row.costs[name].mean, scale, digits)
+            for name, (_, scale, digits) in COST_COLUMNS.items()
+        ]
+        return list(map(Cell, [trainable, percent(row.facts["trainable_percent"]), *costs]))
+
+    columns = [Column("method"), Column("trainable", "parameters"), Column("trainable", "%")]
+    columns += [column for column, _, _ in COST_COLUMNS.values()]
     notes = [
         "Mean over seeds; KB is 1000 bytes, MB 1000 KB. Training is without validation.",
         "Evaluation generates and scores the test split of all tasks shown.",
         f"Device: {counted(run.facts['device'] for run in board.runs if run.is_done)}.",
     ]
-    sections = _filled(*_sections(board, _cost_row))
-    return Sheet(f"{title(board)}: costs", headings, sections, notes, f"{_label(board)} costs")
+    name, label = f"{title(board)}: costs", f"{_label(board)} costs"
+    return Table(name, columns, _sections(board, cells), notes, label)
 
 
-def family_sheets(board: Board) -> list[Sheet]:
+def family_tables(board: Board) -> list[Table]:
     """Make a table per task that has question families; rows are what there is more of."""
-    return [
-        _family_sheet(board, task, metric, families)
-        for task, metric in board.mains.items()
-        if (families := sorted(name for other, name in board.families if other == metric and name))
-    ]
+    tables = []
+    for task, metric in board.mains.items():
+        if families := sorted(name for other, name in board.families if other == metric and name):
+            columns, sections = _families(board, metric, [*families, ""])
+            name = f"{title(board)}: {task} {short_metric(metric, task)} by family"
+            label = f"{_label(board)} {task} families"
+            tables.append(Table(name, columns, sections, [FAMILY_NOTE], label))
+    return tables
 
 
 def board_notes(board: Board) -> list[str]:
@@ -186,10 +197,10 @@ def board_notes(board: Board) -> list[str]:
     is_marked = any(is_best(row, metric, board) for row in board.rows for metric in row.ties)
     return [
         seeds_note(board),
-        *([AVERAGE_NOTE] if len(board.mains) > 1 else []),
-        *([BEST_NOTE] if is_marked else []),
-        *([MAJORITY_NOTE] if has_majority(board) else []),
-        *([BELOW_NOTE] if any(row.below_floor for row in board.rows) else []),
+        *[AVERAGE_NOTE] * (len(board.mains) > 1),
+        *[BEST_NOTE] * is_marked,
+        *[MAJORITY_NOTE] * has_majority(board),
+        *[BELOW_NOTE] * any(row.below_floor for row in board.rows),
         f"Trainable %: denominator {counted(facts['denominator'] for facts in done)}.",
         *ground_notes(board),
         *board.notes,
@@ -246,142 +257,90 @@ def _label(board: Board) -> str:
     return " ".join([tasks, board.backbone, *sorted(names)])
 
 
-def _filled(*sections: list[list[Cell]]) -> list[list[list[Cell]]]:
-    return [section for section in sections if section]
+def _sections(
+    board: Board, cells: Callable[[Row], Line], floors: Iterable[Line] = ()
+) -> list[list[Line]]:
+    """Lines of the methods, and of the baselines with more behind them: the name, these cells."""
+    lines: dict[bool, list[Line]] = {False: [], True: []}
+    for row in board.rows:
+        lines[row.is_floor].append([Cell(row.method, row.details), *cells(row)])
+    lines[True] += floors
+    return [section for section in lines.values() if section]
 
 
-def _sections(board: Board, line: Callable[[Row], list[Cell]]) -> tuple[list[list[Cell]], ...]:
-    """Lines of the methods, and of the baselines."""
-    return tuple(
-        [line(row) for row in board.rows if row.is_floor is floor] for floor in (False, True)
-    )
-
-
-def _main_row(row: Row, board: Board) -> list[Cell]:
-    cells = [Cell(row.method, row.details), Cell(percent(row.facts["trainable_percent"]))]
-    cells += [_stat(board, row, metric) for metric in board.mains.values()]
-    if len(board.mains) > 1 and row.average.n:
-        cells.append(_stat(board, row, AVERAGE))
-    elif len(board.mains) > 1:
-        known = sum(row.stat(metric).n > 0 for metric in board.mains.values())
-        cells.append(Cell(NONE, f" {known}/{len(board.mains)}"))
-    return [*cells, Cell(str(len(row.seeds)))]
-
-
-def _stat(board: Board, row: Row, metric: str) -> Cell:
+def _score(board: Board, row: Row, metric: str) -> Cell:
+    """The mean with its deviation, and n of seeds or tasks where some are missing."""
     stat = row.stat(metric)
+    if metric == AVERAGE and not stat.n:
+        n_scored = sum(row.stat(main).n > 0 for main in board.mains.values())
+        return Cell(NONE, f" {n_scored}/{len(board.mains)}")
     fewer = f" (n={stat.n})" if 0 < stat.n < len(row.seeds) else ""
-    return Cell(
-        number(stat.mean),
-        deviation(stat.std) + fewer,
-        metric in row.below_floor,
-        is_best(row, metric, board),
-    )
+    marks = metric in row.below_floor, is_best(row, metric, board)
+    return Cell(number(stat.mean), deviation(stat.std) + fewer, *marks)
 
 
-def _cost_row(row: Row) -> list[Cell]:
-    parameters = row.facts["trainable_parameters"]
-    costs = {name: stat.mean for name, stat in row.costs.items()}
-    return [
-        Cell(row.method, row.details),
-        Cell(number(parameters, digits=0)),
-        Cell(percent(row.facts["trainable_percent"])),
-        Cell(number(costs["adapter_bytes"], 1e-3)),
-        Cell(number(costs["peak_memory_bytes"], 1e-6, digits=0)),
-        Cell(number(costs["train_seconds"])),
-        Cell(number(costs["examples_per_second"], digits=0)),
-        Cell(number(costs["evaluate_seconds"])),
-    ]
+def _families(board: Board, metric: str, names: list[str]) -> tuple[list[Column], list[list[Line]]]:
+    """The metric by family, all examples last: families in columns or in rows."""
+    families = [board.families.get((metric, name)) for name in names]
+    majority = [family and family.majority for family in families[:-1]] + [board.majority[metric]]
+    examples = [Cell(number(family and family.n_examples, digits=0)) for family in families]
+    floors = [Cell(number(score)) for score in majority]
 
-
-def _family_sheet(board: Board, task: str, metric: str, families: list[str]) -> Sheet:
-    names = [*families, ""]  # all examples
-
-    def majority(family: str) -> float | None:
-        return board.families[metric, family].majority if family else board.majority[metric]
-
-    def value(row: Row, family: str) -> Cell:
-        mean, floor = row.stat(metric, family).mean, majority(family)
-        return Cell(number(mean), "", mean is not None and floor is not None and mean <= floor)
-
-    counts = {
-        name: family.n_examples
-        for (other, name), family in board.families.items()
-        if other == metric
-    }
-    examples = [Cell(number(counts.get(name), digits=0)) for name in names]
-    floors = [Cell(number(majority(name))) for name in names]
-    if len(board.rows) > len(families):
-        headings = [Heading("method"), *(Heading(name or "all", "%") for name in names)]
-        methods, baselines = _sections(
-            board,
-            lambda row: [Cell(row.method, row.details), *(value(row, name) for name in names)],
-        )
-        baselines.append([Cell("majority answer"), *floors])
-        sections = _filled(methods, baselines, [[Cell("examples"), *examples]])
-    else:
-        headings = [Heading("family"), Heading("examples", "n"), Heading("majority", "%")]
-        headings += [Heading(row.label, "%") for row in board.rows]
-        lines = [
-            [Cell(name or "all"), count, floor, *(value(row, name) for row in board.rows)]
-            for name, count, floor in zip(names, examples, floors, strict=True)
+    def cells(row: Row) -> Line:
+        means = [row.stat(metric, name).mean for name in names]
+        return [
+            Cell(number(mean), is_below=mean is not None and floor is not None and mean <= floor)
+            for mean, floor in zip(means, majority, strict=True)
         ]
-        sections = [lines[:-1], lines[-1:]]
-    name = f"{title(board)}: {task} {short_metric(metric, task)} by family"
-    return Sheet(name, headings, sections, [FAMILY_NOTE], f"{_label(board)} {task} families")
+
+    if len(board.rows) >= len(names):
+        columns = [Column("method"), *(Column(name or "all", "%") for name in names)]
+        sections = _sections(board, cells, [[Cell("majority answer"), *floors]])
+        return columns, [*sections, [[Cell("examples"), *examples]]]
+    columns = [Column("family"), Column("examples", "n"), Column("majority", "%")]
+    columns += [Column(row.label, "%") for row in board.rows]
+    heads = [Cell(name or "all") for name in names]
+    lines = list(map(list, zip(heads, examples, floors, *map(cells, board.rows), strict=True)))
+    return columns, [lines[:-1], lines[-1:]]
 
 
-def _with_published(sheet: Sheet, board: Board, part: PaperPart) -> list[Sheet]:
+def _with_published(table: Table, board: Board, part: PaperPart) -> list[Table]:
     """The leaderboard with published rows in a section of their own, or in a table behind it.
 
-    Each of these rows says by itself that it was published, and by whom: `full published [1]`.
+    Each of these rows says by itself that it was published, and by whom: `full published [1]`;
+    below it stands the difference where there is any.
     """
     if not part.rows:
         note = f"Published: no paper has rows of {board.suite} with these methods."
-        return [replace(sheet, notes=[*sheet.notes, note])]
-    texts = dict.fromkeys(_source(published.row) for published in part.rows)
-    sources = {text: index for index, text in enumerate(texts, start=1)}
-    lines = [line for published in part.rows for line in _published(board, published, sources)]
+        return [replace(table, notes=[*table.notes, note])]
+    sources: dict[str, int] = {}
+    lines: list[Line] = []
+    for row, differences in part.rows:
+        runner = "" if row.run_by == row.paper else f"; run by {row.run_by}"
+        kind = "an ablation" if row.kind == "analysis" else "main results"
+        source = f"{row.paper}, {row.table}, {kind}{runner}. Read from: {row.strength}."
+        method, index = str(row.method), sources.setdefault(source, len(sources) + 1)
+        printed = [row.metrics.get(name) for name in board.columns]
+        scores = [Cell(number(p.mean), deviation(p.std)) if p else Cell(NONE) for p in printed]
+        head = [Cell(method, f" published [{index}]"), Cell(percent(row.trainable_percent))]
+        lines.append([*head, *scores, Cell(str(row.seeds))])
+        if differences:
+            texts = [signed(differences[n]) if n in differences else NONE for n in board.columns]
+            below = Cell(method, f" measured {MINUS} [{index}]")
+            lines.append([below, *map(Cell, [NONE, *texts, NONE])])
     notes = ["Published rows are papers' numbers, rounded; vlbench did not measure them."]
-    notes += [DIFFERENCE_NOTE] if any(published.differences for published in part.rows) else []
+    notes += [DIFFERENCE_NOTE] if any(differences for _, differences in part.rows) else []
     if part.incomparable:
         tasks = ", ".join(part.incomparable)
         notes.append(f"No difference for {tasks}: the papers' test split is another, or not whole.")
     notes += [f"[{index}] {text}" for text, index in sources.items()]
     if not part.otherwise:
-        sections, notes = [*sheet.sections, lines], [*sheet.notes, *notes]
-        return [replace(sheet, sections=sections, notes=notes)]
-    place = f"{board.suite} on {part.rows[0].row.backbone}"
+        sections, notes = [*table.sections, lines], [*table.notes, *notes]
+        return [replace(table, sections=sections, notes=notes)]
+    backbone, others = part.rows[0].row.backbone, " and ".join(part.otherwise)
     name = (
-        f"Published: {place}, full edition: {' and '.join(part.otherwise)}, not to be compared with"
-        " what was measured here"
+        f"Published: {board.suite} on {backbone}, full edition: {others}, not to be compared with "
+        "what was measured here"
     )
-    label = f"{place.replace(' on ', ' ')} published"
-    return [sheet, Sheet(name, main_headings(board), [lines], notes, label)]
-
-
-def _source(row: PaperRow) -> str:
-    runner = "" if row.run_by == row.paper else f"; run by {row.run_by}"
-    kind = "an ablation" if row.kind == "analysis" else "main results"
-    return f"{row.paper}, {row.table}, {kind}{runner}. Read from: {row.strength}."
-
-
-def _published(board: Board, published: Published, sources: Mapping[str, int]) -> list[list[Cell]]:
-    """The published row, and the difference below it where there is any."""
-    row, differences = published.row, published.differences
-    index, method = sources[_source(row)], str(row.method)
-    names = [*board.mains.values(), *([AVERAGE] if len(board.mains) > 1 else [])]
-    printed = [row.metrics.get(name) for name in names]
-    lines = [
-        [
-            Cell(method, f" published [{index}]"),
-            Cell(percent(row.trainable_percent)),
-            *(Cell(number(p.mean), deviation(p.std)) if p else Cell(NONE) for p in printed),
-            Cell(str(row.seeds)),
-        ]
-    ]
-    if differences:
-        cells = [Cell(signed(differences[n]) if n in differences else NONE) for n in names]
-        label = Cell(method, f" measured {MINUS} [{index}]")
-        lines.append([label, Cell(NONE), *cells, Cell(NONE)])
-    return lines
+    label = f"{board.suite} {backbone} published"
+    return [table, Table(name, table.columns, [lines], notes, label)]

@@ -15,11 +15,10 @@ from tests.leaderboard.plots.log_builders import trained, validation, write_log
 from vlbench.errors import NothingToReport
 from vlbench.leaderboard.board import Board, summarise
 from vlbench.leaderboard.load import suite_tasks
-from vlbench.leaderboard.logs import Log
 from vlbench.leaderboard.plots import Quantity
 from vlbench.leaderboard.plots.curves import N_BINS, OTHERS, curves, curves_title, panels, read_logs
 from vlbench.leaderboard.plots.style import LINES, styled
-from vlbench.leaderboard.results import read_results
+from vlbench.leaderboard.results import Log, read_results
 
 NAMES = ("full", "adapter", "lora", "compacter", "bitfit", "lst", "hyperformer", "norms", "frozen")
 

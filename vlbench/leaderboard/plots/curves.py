@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from vlbench.errors import NothingToReport
 from vlbench.leaderboard.board import AVERAGE, Board, Row
-from vlbench.leaderboard.logs import Log, read_log
 from vlbench.leaderboard.plots import Quantity
+from vlbench.leaderboard.results import Log, read_log
 from vlbench.leaderboard.tables import code_note, data_note, listed_seeds, title
 
 if TYPE_CHECKING:

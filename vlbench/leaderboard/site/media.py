@@ -26,8 +26,8 @@ from vlbench.data.readers import READERS, load_reader
 from vlbench.data.readers.base import Reader
 from vlbench.errors import MissingError, UsageError
 from vlbench.leaderboard.board import Board, Row
-from vlbench.leaderboard.logs import Log
 from vlbench.leaderboard.plots.points import COSTS, points
+from vlbench.leaderboard.results import Log
 from vlbench.leaderboard.site.run_files import Prediction, cut, is_plain
 
 if TYPE_CHECKING:

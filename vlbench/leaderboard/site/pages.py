@@ -16,8 +16,8 @@ from typing import Any
 
 from vlbench.errors import DataError
 from vlbench.leaderboard.board import Board, Row
-from vlbench.leaderboard.logs import Log, read_log
 from vlbench.leaderboard.paper import PaperRow, paper_rows
+from vlbench.leaderboard.results import Log, read_log
 from vlbench.leaderboard.site.media import Pictures, Say, Write, loss_chart, pareto_charts
 from vlbench.leaderboard.site.run_files import (
     Difficulty,
