@@ -21,7 +21,7 @@ import pyarrow as pa
 from measure import record
 from pyarrow import parquet
 
-from vlbench.data.stores.own import FeatureWriter
+from vlbench.data.stores.own import write_store
 from vlbench.data.stores.published import open_store
 
 BATCH = 64
@@ -33,11 +33,7 @@ Rows = Iterator[tuple[str, np.ndarray]]
 
 def write_own(path: Path, rows: Rows, tokens: int) -> Path:
     """One folder."""
-    with FeatureWriter(path, tokens, WIDTH) as writer:
-        for name, row in rows:
-            writer.add([name], row[None])
-        writer.finish()
-    return path
+    return write_store(path, (([name], row[None]) for name, row in rows)).path
 
 
 def write_splits(path: Path, rows: Rows, tokens: int) -> Path:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vlbench.data.fingerprint import REMEMBERED_FROM, file_hash
 from vlbench.data.mini.edition import NAMES, mini_root
+from vlbench.data.table import REMEMBERED_FROM, file_hash
 from vlbench.errors import DataError, MissingError, UsageError
 from vlbench.files import (
     Content,

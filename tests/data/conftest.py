@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
+
+from tests.data.mini.builders import TINY, TINY_VIDEO
+from vlbench.data.mini.write import write_mini
+from vlbench.data.mini.write_video import write_video
 
 
 @pytest.fixture(autouse=True)
@@ -180,29 +183,17 @@ def nlvr(root: Root) -> Root:
     return root
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> dict[str, Path]:
-    """Five pictures by id."""
-    return {f"p{n}": picture(tmp_path / f"pictures/p{n}.png", n * 40) for n in range(5)}
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A very small edition with its pictures, seed 0."""
+    root = tmp_path_factory.mktemp("tiny")
+    write_mini(root, 0, TINY)
+    return root
 
 
-class FakeEncoder:
-    """Three tokens of width two: the mean colour, and how often it was called."""
-
-    name = "fake"
-    hash = "abc"
-    tokens = 3
-    width = 2
-
-    def __init__(self) -> None:
-        self.seen = 0
-
-    def encode(self, images: list[Image.Image]) -> np.ndarray:
-        self.seen += len(images)
-        means = np.stack([np.asarray(image).mean(axis=(0, 1)) for image in images])
-        return np.stack([means, means], axis=2)
-
-
-@pytest.fixture
-def encoder() -> FakeEncoder:
-    return FakeEncoder()
+@pytest.fixture(scope="session")
+def tiny_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Very few clips, seed 0."""
+    root = tmp_path_factory.mktemp("tiny-video")
+    write_video(root, 0, TINY_VIDEO)
+    return root

@@ -28,7 +28,7 @@ from vlbench.data.batches import (
     sample_answer,
 )
 from vlbench.data.example import Example
-from vlbench.data.stores.own import FeatureStore, FeatureWriter
+from vlbench.data.stores.own import FeatureStore, write_store
 from vlbench.errors import DataError
 from vlbench.training.train import loss
 
@@ -45,9 +45,8 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     images = [f"image{n}" for n in range(12)]
-    with FeatureWriter(tmp_path_factory.mktemp("store") / "features", 2, 3) as writer:
-        writer.add(images, np.arange(1, 73, dtype=np.float32).reshape(12, 2, 3))
-        return writer.finish()
+    features = np.arange(1, 73, dtype=np.float32).reshape(12, 2, 3)
+    return write_store(tmp_path_factory.mktemp("store") / "features", [(images, features)])
 
 
 def example(n: int, text: str = "what colour ?", images: int = 1, **targets: float) -> Example:
@@ -383,7 +382,7 @@ def test_one_seed_gives_one_order(seed: int) -> None:
 
 
 def makers() -> list[threading.Thread]:
-    return [each for each in threading.enumerate() if each.name == "vlbench batches"]
+    return [thread for thread in threading.enumerate() if "vlbench batches" in thread.name]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 50])
@@ -406,7 +405,7 @@ def test_batches_for_a_gpu_are_pinned_and_others_are_not(monkeypatch: pytest.Mon
     assert list(prefetched_for(torch.device("cpu"), iter([batch]))) == [batch]
     assert not asked
     (found,) = prefetched_for(torch.device("cuda"), iter([batch]))
-    assert asked == ["vlbench batches"] * 4  # there are no shared inputs
+    assert asked == ["vlbench batches_0"] * 4  # there are no shared inputs
     assert found.ids == batch.ids and found.inputs is None
     assert torch.equal(found.features, batch.features + 1)
 

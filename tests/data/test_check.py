@@ -11,7 +11,7 @@ from vlbench.data.check import SplitCheck, check_tasks
 from vlbench.data.images import find_pictures
 from vlbench.data.prepare import Wanted, prepare
 from vlbench.data.readers import load_reader
-from vlbench.data.stores.own import FeatureWriter
+from vlbench.data.stores.own import write_store
 from vlbench.errors import MissingError
 
 
@@ -76,9 +76,7 @@ def test_a_truncated_picture_is_found(vqa) -> None:
 def test_with_features_no_picture_is_needed(vqa) -> None:
     place = vqa.folder / "features" / "mini" / "COCO"
     ids = [f"COCO_{half}_{n:012d}" for half in ("train2014", "val2014") for n in range(100)]
-    with FeatureWriter(place, 16, 128) as writer:
-        writer.add(ids, np.zeros((len(ids), 16, 128)))
-        writer.finish()
+    write_store(place, [(ids, np.zeros((len(ids), 16, 128)))])
     (vqa / "COCO/images/val2014/COCO_val2014_000000000051.png").unlink()
     found = check(vqa.folder)
     assert all(each.is_ready for each in found.values())
@@ -103,8 +101,6 @@ def test_pictures_are_not_enough_where_their_encoder_is_missing(vqa) -> None:
 
 def test_a_grid_that_cannot_be_pooled_is_told(vqa) -> None:
     ids = [f"COCO_{half}_{n:012d}" for half in ("train2014", "val2014") for n in range(100)]
-    with FeatureWriter(vqa.folder / "features" / "mini" / "COCO", 12, 128) as writer:
-        writer.add(ids, np.zeros((len(ids), 12, 128)))
-        writer.finish()
+    write_store(vqa.folder / "features/mini/COCO", [(ids, np.zeros((len(ids), 12, 128)))])
     [problem] = check(vqa.folder)["val"].problems
     assert "12 tokens a picture cannot be pooled to the 16" in problem

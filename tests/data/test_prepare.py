@@ -14,7 +14,7 @@ from PIL import Image
 from tests.runs.builders import Bench
 from vlbench.cards import find_tasks
 from vlbench.data.prepare import Wanted, prepare
-from vlbench.data.stores.own import FeatureWriter
+from vlbench.data.stores.own import write_store
 from vlbench.data.table import concatenate
 from vlbench.encoders import load_encoder
 from vlbench.errors import DataError, MissingError, UsageError
@@ -127,10 +127,8 @@ def test_an_annotation_lacking_its_answer_key_is_named(root: Path) -> None:
 
 
 def own_store(place: Path, images: list[str], width: int = 8, encoder: str = "other") -> Path:
-    with FeatureWriter(place, 4, width) as writer:
-        writer.add(images, np.ones((len(images), 4, width)))
-        writer.finish(encoder={"name": encoder})
-    return place
+    features = np.ones((len(images), 4, width))
+    return write_store(place, [(images, features)], {"encoder": {"name": encoder}}).path
 
 
 def other(width: int | None = 8, *folders: Path) -> Wanted:
@@ -182,7 +180,7 @@ def test_a_store_of_another_encoder_or_width_is_refused(root: Path, tmp_path: Pa
     wide = own_store(tmp_path / "wide", images, width=9)
     with pytest.raises(MissingError, match="features of width 9, the backbone reads 8"):
         ready(root, "nlvr2", wanted=other(8, wide))
-    with pytest.raises(MissingError, match="nowhere: no such place"):
+    with pytest.raises(MissingError, match="nowhere: no such file or folder"):
         ready(root, "nlvr2", wanted=other(8, tmp_path / "nowhere"))
 
 

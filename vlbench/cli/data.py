@@ -139,7 +139,7 @@ def _row(check: SplitCheck) -> list[str]:
 
 def _report_problems(checks: list[SplitCheck]) -> None:
     """Print the first problems of each split, without repetitions; raise where no run can start."""
-    from vlbench.data.faults import SHOWN
+    from vlbench.data.example import SHOWN
 
     splits: dict[str, dict[str, list[str]]] = {}
     texts: dict[str, str] = {}

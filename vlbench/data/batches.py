@@ -8,10 +8,9 @@ T target tokens.
 
 from __future__ import annotations
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import zip_longest
@@ -33,10 +32,8 @@ WHOLE = slice(None)
 WINDOW = 50
 """Batches whose examples are sorted by length together: enough that little is padded, and few
 enough that an epoch's order stays random."""
-AHEAD = 2
-"""Batches that wait, at most; memory holds one more, which is being made."""
-POLL_SECONDS = 0.1
-"""How often a thread that waits for room checks whether its batches are still wanted."""
+AHEAD = 3
+"""Batches that wait or are being made, at most."""
 Indices = NDArray[np.int64]
 T = TypeVar("T")
 
@@ -308,35 +305,11 @@ def prefetched_for(device: torch.device, batches: Iterator[Batch]) -> Iterator[B
 
 def prefetched(batches: Iterator[T], ahead: int = AHEAD) -> Iterator[T]:
     """The same batches in the same order, made in a thread; its errors are raised in their turn."""
-    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(ahead)
-    is_over = threading.Event()
-
-    def put(batch: T | None, error: BaseException | None = None) -> None:
-        while not is_over.is_set():
-            with suppress(queue.Full):
-                ready.put((batch, error), timeout=POLL_SECONDS)
-                return
-
-    def make() -> None:
-        try:
-            for batch in batches:
-                put(batch)
-                if is_over.is_set():
-                    return
-            put(None)
-        except BaseException as error:  # the other thread's to raise, whatever it is
-            put(None, error)
-
-    maker = threading.Thread(target=make, name="vlbench batches", daemon=True)
-    maker.start()
+    maker = ThreadPoolExecutor(1, "vlbench batches")
     try:
-        while True:
-            batch, error = ready.get()
-            if error is not None:
-                raise error
-            if batch is None:
-                return
+        pending = deque(maker.submit(next, batches, None) for _ in range(ahead))
+        while (batch := pending.popleft().result()) is not None:
+            pending.append(maker.submit(next, batches, None))
             yield batch
     finally:
-        is_over.set()
-        maker.join()
+        maker.shutdown(cancel_futures=True)

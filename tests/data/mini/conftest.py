@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.mini.builders import TINY
 from vlbench.data.example import Example
 from vlbench.data.mini import write
 from vlbench.data.mini.world import Scene
@@ -53,12 +52,3 @@ def edition(tmp_path_factory: pytest.TempPathFactory) -> Edition:
         for part, split in zip(PARTS, splits.split(), strict=True):
             examples[task, part] = reader.read(split)
     return Edition(scenes, examples)
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A very small edition with its pictures, seed 0."""
-    root = tmp_path_factory.mktemp("tiny") / "mini"
-    root.mkdir()
-    write.write_mini(root, 0, TINY)
-    return root
