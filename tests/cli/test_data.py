@@ -16,7 +16,7 @@ from tests.runs.builders import Bench
 from vlbench.cards.load import all_tasks
 from vlbench.cli import output as progress
 from vlbench.cli.app import app
-from vlbench.data.mini import edition, write, write_video
+from vlbench.data.mini import edition, write
 from vlbench.data.stores.published import open_store
 
 
@@ -35,7 +35,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         edition,
         "write_video",
-        lambda folder, seed, progress: write_video.write_video(folder, seed, TINY_VIDEO, progress),
+        lambda folder, seed, progress: write.write_video(folder, seed, TINY_VIDEO, progress),
     )
 
 

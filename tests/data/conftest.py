@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.data.mini.builders import TINY, TINY_VIDEO
-from vlbench.data.mini.write import write_mini
-from vlbench.data.mini.write_video import write_video
+from vlbench.data.mini.write import write_mini, write_video
 
 
 @pytest.fixture(autouse=True)

@@ -6,17 +6,21 @@ from random import Random
 
 import pytest
 
-from vlbench.data.mini.clip_captions import describe, steps
-from vlbench.data.mini.clip_questions import (
+from vlbench.data.mini.clips import (
+    COLORS,
     HOW2QA_FAMILIES,
+    SECONDS_PER_FRAME,
     TVQA_FAMILIES,
+    Clip,
     ClipQuestion,
     Family,
     ask,
+    clips,
+    describe,
+    steps,
 )
-from vlbench.data.mini.clips import COLORS, SECONDS_PER_FRAME, Clip, clips
 from vlbench.data.mini.world import GRID, SHAPES
-from vlbench.data.mini.write_video import STYLES
+from vlbench.data.mini.write import STYLES
 
 
 @pytest.fixture(scope="module", params=STYLES)

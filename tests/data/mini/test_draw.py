@@ -6,8 +6,7 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from vlbench.data.mini.draw import SIDE, draw
-from vlbench.data.mini.world import Scene, Thing, scenes
+from vlbench.data.mini.world import SIDE, Scene, Thing, draw, scenes
 
 LOOKS = {  # the colours as a person would name them, not copied from the drawing code
     "red": (215, 40, 40), "orange": (250, 130, 30), "yellow": (245, 205, 45),

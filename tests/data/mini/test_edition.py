@@ -10,10 +10,9 @@ import pytest
 from PIL import Image
 
 from tests.data.mini.builders import TINY, TINY_VIDEO, digests
-from vlbench.data.mini import VERSION, VIDEO_VERSION, edition
+from vlbench.data.mini import edition
 from vlbench.data.mini.edition import make_mini, mini_root
-from vlbench.data.mini.write import write_mini
-from vlbench.data.mini.write_video import write_video
+from vlbench.data.mini.write import VERSION, VIDEO_VERSION, write_mini, write_video
 from vlbench.errors import UsageError
 
 RIVAL = """

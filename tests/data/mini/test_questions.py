@@ -4,9 +4,15 @@ from collections import Counter
 from random import Random
 
 from tests.data.mini.oracle import GQA, NUMBERS, VQA, read
-from vlbench.data.mini.gqa import GQA_FAMILIES, GQA_TYPES
-from vlbench.data.mini.questions import Balance, Question, ask
-from vlbench.data.mini.vqa import ANSWER_TYPES, annotators
+from vlbench.data.mini.pictures import (
+    ANSWER_TYPES,
+    GQA_FAMILIES,
+    GQA_TYPES,
+    Balance,
+    Question,
+    annotators,
+    ask,
+)
 from vlbench.data.mini.world import scenes
 
 

@@ -9,8 +9,7 @@ import pytest
 from tests.data.mini.builders import TINY, digests
 from vlbench.cards.load import load_task
 from vlbench.data.images import find_pictures
-from vlbench.data.mini import VERSION
-from vlbench.data.mini.write import SIZES, write_mini
+from vlbench.data.mini.write import SIZES, VERSION, write_mini
 from vlbench.data.readers import load_reader
 
 ANNOTATIONS = "fd065c40332f180707ce60077d5fc7a9a94e21452cb7d220e0ddb9eede765ec9"

@@ -9,10 +9,8 @@ import pytest
 from tests.data.mini.builders import TINY_VIDEO, digests
 from vlbench.cards.load import load_task
 from vlbench.data.images import open_clip
-from vlbench.data.mini import VIDEO_VERSION
-from vlbench.data.mini.sheet import COLUMNS, GAP, PICTURE
-from vlbench.data.mini.video_sheet import video_sheet
-from vlbench.data.mini.write_video import SIZES, SOURCES, write_video
+from vlbench.data.mini.sheet import COLUMNS, GAP, PICTURE, video_sheet
+from vlbench.data.mini.write import SOURCES, VIDEO_SIZES, VIDEO_VERSION, write_video
 from vlbench.data.readers import load_reader
 
 ANNOTATIONS = "3488d470a91bdaa2992dfb6c24680000b4151c9f531eeb4c94b43a730171c429"
@@ -96,8 +94,8 @@ def test_official_fields_are_all_there(root: Path) -> None:
 
 
 def test_sizes_are_named_for_every_source_and_part() -> None:
-    assert SIZES.keys() == SOURCES.keys()
-    assert all(sizes.keys() == {"train", "val", "test"} for sizes in SIZES.values())
+    assert VIDEO_SIZES.keys() == SOURCES.keys()
+    assert all(sizes.keys() == {"train", "val", "test"} for sizes in VIDEO_SIZES.values())
 
 
 def test_the_sheet_shows_frames_of_each_task(root: Path) -> None:

@@ -9,11 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vlbench.backbones import VISUALS, Visual
-from vlbench.data.mini import VERSION, VIDEO_VERSION
-from vlbench.data.mini.sheet import contact_sheet
-from vlbench.data.mini.video_sheet import video_sheet
-from vlbench.data.mini.write import Progress, write_mini
-from vlbench.data.mini.write_video import write_video
+from vlbench.data.mini.sheet import contact_sheet, video_sheet
+from vlbench.data.mini.write import VERSION, VIDEO_VERSION, Progress, write_mini, write_video
 from vlbench.errors import UsageError
 from vlbench.files import cache_folder, remove_dead_beside, temporary_beside, writing_cache
 
@@ -66,7 +63,7 @@ def make_mini(
             video_sheet(beside).save(beside / "video_sheet.png")
         try:
             beside.replace(folder)
-        except OSError:  # somebody else made it meanwhile
+        except OSError:  # another process made it meanwhile
             if not folder.is_dir():
                 raise
     finally:

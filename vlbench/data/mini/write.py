@@ -1,27 +1,53 @@
-"""Writes the mini edition: pictures as PNG, annotations in the official formats of four datasets.
+"""Writes the mini edition: pictures as PNG, annotations in the official formats of eight datasets.
 
 The folders and file names are those of the full edition (docs/datasets.md), so the same readers
-read both. Splits never share a scene: a hash of what a scene shows says which part it belongs to.
+read both. Splits never share a scene or clip: a hash of what it shows says which part it belongs
+to. As in reality COCO captions and VQAv2 share their images, TVQA and TVC their clips. `held_out`
+is a labelled test split, which VALUE keeps to itself.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from vlbench.data.mini import VERSION
-from vlbench.data.mini.captions import captions
-from vlbench.data.mini.draw import draw
-from vlbench.data.mini.gqa import GQA_FAMILIES, GQA_TYPES, follow_up
-from vlbench.data.mini.questions import Balance, Question, ask
-from vlbench.data.mini.statements import statement
-from vlbench.data.mini.vqa import ANSWER_TYPES, VQA_FAMILIES, annotators
-from vlbench.data.mini.world import Scene, scenes
+from vlbench.data.mini.clips import (
+    HOW2QA_FAMILIES,
+    TVQA_FAMILIES,
+    Clip,
+    ClipQuestion,
+    Style,
+    clips,
+    describe,
+    steps,
+)
+from vlbench.data.mini.clips import ask as ask_about_clip
+from vlbench.data.mini.pictures import (
+    ANSWER_TYPES,
+    GQA_FAMILIES,
+    GQA_TYPES,
+    VQA_FAMILIES,
+    Balance,
+    Question,
+    annotators,
+    ask,
+    captions,
+    follow_up,
+    statement,
+)
+from vlbench.data.mini.world import Scene, draw, scenes
+
+VERSION = 1
+"""Of the pictures: raise it when the same seed would give other files."""
+VIDEO_VERSION = 1
+"""The same, of the clips."""
+Record = dict[str, Any]
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +71,11 @@ SIZES = Sizes(
 GQA_SPLITS = {"train": "train", "val": "val", "test": "testdev"}
 NLVR2_SPLITS = {"train": "train", "val": "dev", "test": "test1"}
 
-Progress = Callable[[str], None]
-
 
 def write_mini(
     folder: Path, seed: int, sizes: Sizes = SIZES, progress: Progress = lambda _: None
 ) -> None:
-    """Write the whole edition into an empty folder; the same seed gives the same bytes."""
+    """Write all pictures into an empty folder; the same seed gives the same bytes."""
     progress("COCO and VQAv2")
     _write_coco_and_vqa(folder, Random(f"coco {seed}"), sizes)
     progress("GQA")
@@ -66,53 +90,58 @@ def _write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
+def _write_lines(path: Path, records: Iterable[Record]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
+
+
 def _save(scene: Scene, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draw(scene).save(path, compress_level=1)
 
 
-# COCO captions and VQAv2 share their images, as in reality
-
-
 def _coco_images(random: Random, sizes: Sizes) -> Iterator[tuple[str, str, Scene]]:
     """(Karpathy split, folder, scene); an eighth of the training images are `restval`."""
-    for part, count in sizes.coco.items():
-        for number, scene in enumerate(islice(scenes(part, random), count)):
-            if part == "train" and number % 8:
+    for part, number in sizes.coco.items():
+        for n, scene in enumerate(islice(scenes(part, random), number)):
+            if part == "train" and n % 8:
                 yield "train", "train2014", scene
             else:
                 yield "restval" if part == "train" else part, "val2014", scene
 
 
 def _write_coco_and_vqa(root: Path, random: Random, sizes: Sizes) -> None:
-    images: list[dict[str, Any]] = []
-    questions: dict[str, list[dict[str, Any]]] = {"train2014": [], "val2014": []}
-    annotations: dict[str, list[dict[str, Any]]] = {"train2014": [], "val2014": []}
-    balance: dict[str, Balance] = {}
+    images: list[Record] = []
+    questions: dict[str, list[Record]] = {"train2014": [], "val2014": []}
+    annotations: dict[str, list[Record]] = {"train2014": [], "val2014": []}
+    balances: dict[str, Balance] = {}
     for number, (split, half, scene) in enumerate(_coco_images(random, sizes)):
         coco_id = 1000 + 7 * number
         filename = f"COCO_{half}_{coco_id:012d}.png"
         _save(scene, root / "COCO" / "images" / half / filename)
-        images.append(
-            _karpathy_image(split, half, filename, number, coco_id, captions(scene, random))
-        )
-        kept = balance.setdefault("train" if split == "restval" else split, Balance())
-        for n, question in enumerate(ask(scene, VQA_FAMILIES, sizes.vqa_questions, kept, random)):
-            asked = {
-                "image_id": coco_id,
-                "question": question.text,
-                "question_id": coco_id * 1000 + n,
+        sentences = [
+            {
+                "tokens": raw.lower().replace(",", "").rstrip(".").split(),
+                "raw": raw,
+                "imgid": number,
+                "sentid": 10 * number + n,
             }
-            questions[half].append(asked)
-            annotations[half].append(_vqa_annotation(question, asked, random))
+            for n, raw in enumerate(captions(scene, random))
+        ]
+        image = {"filepath": half, "filename": filename, "imgid": number, "cocoid": coco_id}
+        image |= {"split": split, "sentids": [sentence["sentid"] for sentence in sentences]}
+        images.append({**image, "sentences": sentences})
+        balance = balances.setdefault("train" if split == "restval" else split, Balance())
+        asked = ask(scene, VQA_FAMILIES, sizes.vqa_questions, balance, random)
+        for question_id, question in enumerate(asked, coco_id * 1000):
+            ids = {"question_id": question_id}
+            questions[half].append({"image_id": coco_id, "question": question.text, **ids})
+            annotation = _vqa_annotation(question, coco_id, random)
+            annotations[half].append({**annotation, **ids})
     _write_json(root / "COCO" / "dataset_coco.json", {"images": images, "dataset": "coco"})
     for half in questions:
-        head = {
-            "info": {"description": "vlbench mini edition"},
-            "license": {},
-            "data_type": "mscoco",
-            "data_subtype": half,
-        }
+        head: Record = {"info": {"description": "vlbench mini edition"}, "license": {}}
+        head |= {"data_type": "mscoco", "data_subtype": half}
         _write_json(
             root / "vqa" / f"v2_OpenEnded_mscoco_{half}_questions.json",
             {**head, "task_type": "Open-Ended", "questions": questions[half]},
@@ -123,30 +152,7 @@ def _write_coco_and_vqa(root: Path, random: Random, sizes: Sizes) -> None:
         )
 
 
-def _karpathy_image(
-    split: str, half: str, filename: str, number: int, coco_id: int, raws: list[str]
-) -> dict[str, Any]:
-    sentences = [
-        {
-            "tokens": raw.lower().replace(",", "").rstrip(".").split(),
-            "raw": raw,
-            "imgid": number,
-            "sentid": 10 * number + n,
-        }
-        for n, raw in enumerate(raws)
-    ]
-    return {
-        "filepath": half,
-        "filename": filename,
-        "imgid": number,
-        "cocoid": coco_id,
-        "split": split,
-        "sentids": [sentence["sentid"] for sentence in sentences],
-        "sentences": sentences,
-    }
-
-
-def _vqa_annotation(question: Question, asked: dict[str, Any], random: Random) -> dict[str, Any]:
+def _vqa_annotation(question: Question, coco_id: int, random: Random) -> Record:
     answers = annotators(question.answer, random)
     return {
         "question_type": question.family,
@@ -159,88 +165,78 @@ def _vqa_annotation(question: Question, asked: dict[str, Any], random: Random) -
             }
             for n, answer in enumerate(answers, start=1)
         ],
-        "image_id": asked["image_id"],
+        "image_id": coco_id,
         "answer_type": ANSWER_TYPES[question.family],
-        "question_id": asked["question_id"],
     }
-
-
-# GQA
 
 
 def _write_gqa(folder: Path, random: Random, sizes: Sizes) -> None:
     first = 2_300_000
-    for part, count in sizes.gqa.items():
+    for part, size in sizes.gqa.items():
         split, balance, questions = GQA_SPLITS[part], Balance(), {}
-        for number, scene in enumerate(islice(scenes(part, random), count), start=first):
+        for number, scene in enumerate(islice(scenes(part, random), size), start=first):
             image = f"n{number}" if split == "testdev" else str(number)
             _save(scene, folder / "images" / f"{image}.png")
             asked = ask(scene, GQA_FAMILIES, sizes.gqa_questions - 1, balance, random)
             opener = random.choice(asked)
-            later = follow_up(opener, scene, balance, random)
+            later = follow_up(opener, balance, random)
             if later is not None and later.text not in [question.text for question in asked]:
                 asked.append(later)
             ids = [f"0{number}{n}" for n in range(len(asked))]  # real ids have leading zeros too
             for name, question in zip(ids, asked, strict=True):
                 entailed = [ids[-1]] if later is asked[-1] and question is opener else []
                 questions[name] = _gqa_question(question, image, name, entailed)
-        first += count
+        first += size
         _write_json(folder / f"{split}_balanced_questions.json", questions)
 
 
-def _gqa_question(question: Question, image: str, name: str, entailed: list[str]) -> dict[str, Any]:
-    structural, semantic = GQA_TYPES[question.family]
+def _gqa_question(question: Question, image: str, name: str, entailed: list[str]) -> Record:
+    family, form = question.family, question.form
+    structural, semantic = GQA_TYPES[family]
     subject = question.about.name("object") if question.about else "scene"
-    steps = [
-        {"operation": "select", "dependencies": [], "argument": f"{subject} (0)"},
-        {"operation": question.family, "dependencies": [0], "argument": question.form},
-    ]
+    select = {"operation": "select", "dependencies": [], "argument": f"{subject} (0)"}
     return {
-        "semantic": steps,
+        "semantic": [select, {"operation": family, "dependencies": [0], "argument": form}],
         "entailed": entailed,
         "equivalent": [name],
         "question": question.text,
         "imageId": image,
         "isBalanced": True,
-        "groups": {"global": question.family, "local": f"{question.family}-{question.form}"},
+        "groups": {"global": family, "local": f"{family}-{form}"},
         "answer": question.answer,
-        "semanticStr": f"select: {subject} (0)->{question.family}: {question.form} [0]",
+        "semanticStr": f"select: {subject} (0)->{family}: {form} [0]",
         "annotations": {"answer": {}, "question": {}, "fullAnswer": {}},
-        "types": {"detailed": question.family, "semantic": semantic, "structural": structural},
+        "types": {"detailed": family, "semantic": semantic, "structural": structural},
         "fullAnswer": f"The answer is {question.answer}.",
     }
 
 
-# NLVR2
-
-
 def _write_nlvr2(folder: Path, random: Random, sizes: Sizes) -> None:
-    for part, count in sizes.nlvr2.items():
+    for part, size in sizes.nlvr2.items():
         split = NLVR2_SPLITS[part]
-        pool = list(islice(scenes(part, random), 8 * count + 400))
-        rows: list[dict[str, Any]] = []
-        for set_id in range(count):
+        pool = list(islice(scenes(part, random), 8 * size + 400))
+        rows: list[Record] = []
+        for set_id in range(size):
             sentences, pairs = _sentence_set(pool, random)
             inside = f"train/{set_id % 100}" if split == "train" else split
             for pair_id, (pair, labels) in enumerate(pairs):
                 stem = f"{split}-{set_id}-{pair_id}"
                 for side, scene in enumerate(pair):
                     _save(scene, folder / "images" / inside / f"{stem}-img{side}.png")
-                for sentence_id, sentence in enumerate(sentences):
+                for n, (sentence, label) in enumerate(zip(sentences, labels, strict=True)):
                     row = {
                         "sentence": sentence,
-                        "label": str(labels[sentence_id]),
-                        "identifier": f"{stem}-{sentence_id}",
+                        "label": str(label),
+                        "identifier": f"{stem}-{n}",
                         "synset": "shape",
                         "query": "shapes0",
                         "writer": str(random.randrange(40)),
-                        "validation": {str(random.randrange(40, 80)): str(labels[sentence_id])},
+                        "validation": {str(random.randrange(40, 80)): str(label)},
                         "left_url": "",
                         "right_url": "",
                     }
                     rows.append({**row, "directory": set_id % 100} if split == "train" else row)
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (folder / f"{split}.json").write_text(text, encoding="utf-8")
+        _write_lines(folder / f"{split}.json", rows)
 
 
 Pair = tuple[Scene, Scene]
@@ -248,17 +244,128 @@ Pair = tuple[Scene, Scene]
 
 def _sentence_set(
     pool: list[Scene], random: Random
-) -> tuple[list[str], list[tuple[Pair, list[bool]]]]:
-    """Two sentences and four pairs, one for each way the two can be true or false."""
+) -> tuple[list[str], list[tuple[Pair, tuple[bool, bool]]]]:
+    """Two sentences and four pairs, one for each way the two can be true or false.
+
+    Each sentence is true of half of its pairs, so that it alone says nothing about its label.
+    """
     while True:
-        (first, holds_first), (second, holds_second) = statement(random), statement(random)
+        (first, first_holds), (second, second_holds) = statement(random), statement(random)
         if first == second:
             continue
-        found: dict[tuple[bool, bool], Pair] = {}
+        pairs: dict[tuple[bool, bool], Pair] = {}
         for _ in range(150):
-            left, right = random.sample(pool, 2)
-            found.setdefault((holds_first(left, right), holds_second(left, right)), (left, right))
-            if len(found) == 4:
-                pairs = [(pair, list(labels)) for labels, pair in found.items()]
-                random.shuffle(pairs)
-                return [first, second], pairs
+            pair: Pair = tuple(random.sample(pool, 2))  # type: ignore[assignment]
+            pairs.setdefault((first_holds(*pair), second_holds(*pair)), pair)
+            if len(pairs) == 4:
+                shuffled = [(pair, labels) for labels, pair in pairs.items()]
+                random.shuffle(shuffled)
+                return [first, second], shuffled
+
+
+VIDEO_SPLITS = {"train": "train", "val": "val", "test": "held_out"}
+VIDEO_SIZES = {
+    "tv": {"train": 500, "val": 80, "test": 160},
+    "how2": {"train": 500, "val": 80, "test": 160},
+    "yc2": {"train": 800, "val": 120, "test": 240},
+}
+"""Source -> part -> clips."""
+STYLES = {
+    "tv": Style(shots=(2, 3, 4), pace=(3,)),
+    "how2": Style(shots=(2, 3, 4), pace=(2, 3, 4, 5)),
+    "yc2": Style(shots=(1, 2, 3), pace=(2, 3, 4, 5)),
+}
+"""A few clips of how2 have more frames than the sixteen that mini-bart reads, most have fewer."""
+SHOWS = {"castle": "Castle", "friends": "Friends", "house": "House M.D."}
+QUESTIONS = {"tvqa": 5, "how2qa": 4}
+"""At the most, of a clip."""
+MOMENTS = 2
+"""Moments of a clip that TVC describes: in two ways each in train, else in four."""
+
+
+def write_video(
+    folder: Path,
+    seed: int,
+    sizes: dict[str, dict[str, int]] = VIDEO_SIZES,
+    progress: Progress = lambda _: None,
+) -> None:
+    """Write all clips into an empty folder; the same seed gives the same bytes."""
+    for source, files in SOURCES.items():
+        progress(f"clips of {' and '.join(file.partition('/')[0] for file in files)}")
+        _write_source(folder / "video", source, Random(f"{source} {seed}"), sizes[source])
+    _write_json(folder / "mini-video.json", {"version": VIDEO_VERSION, "seed": seed})
+
+
+def _write_source(video: Path, source: str, random: Random, sizes: dict[str, int]) -> None:
+    subtitles: list[Record] = []
+    ids: dict[str, count[int]] = {pattern: count() for pattern in SOURCES[source]}
+    for part, size in sizes.items():
+        drawn = islice(clips(part, random, STYLES[source]), size)
+        named = {_clip_name(source, len(subtitles) + n): clip for n, clip in enumerate(drawn)}
+        for pattern, annotate in SOURCES[source].items():
+            records = [
+                record
+                for name, clip in named.items()
+                for record in annotate(name, clip, part, ids[pattern], random)
+            ]
+            _write_lines(video / "ann" / pattern.format(split=VIDEO_SPLITS[part]), records)
+        for name, clip in named.items():
+            lines = [(line.text, line.shot) for line in clip.lines]
+            sub = [{"text": text, "start": shot.start, "end": shot.end} for text, shot in lines]
+            subtitles.append({"vid_name": name, "sub": sub})
+            for number, scene in enumerate(clip.frames(), 1):
+                _save(scene, video / "frames" / source / name / f"{number:05d}.png")
+    _write_lines(video / "ann" / f"{source}_subtitles.jsonl", subtitles)
+
+
+def _clip_name(source: str, number: int) -> str:
+    """As the datasets name their clips: `house_s03e12_seg02_clip_17`, `25848`, `-jyO7IaGWLY_10`."""
+    if source == "tv":
+        show = list(SHOWS)[number % len(SHOWS)]
+        return f"{show}_s01e{number // 100 + 1:02d}_seg01_clip_{number % 100:02d}"
+    return str(25_000 + number) if source == "how2" else f"-mini{number // 5:05d}_{number % 5}"
+
+
+def _tvqa(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> Iterator[Record]:
+    show = SHOWS[name.partition("_")[0]]
+    for question in ask_about_clip(clip, TVQA_FAMILIES, QUESTIONS["tvqa"], 5, random):
+        yield {**_clip_question(question, name, next(ids)), "show_name": show}
+
+
+def _how2qa(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> Iterator[Record]:
+    for question in ask_about_clip(clip, HOW2QA_FAMILIES, QUESTIONS["how2qa"], 4, random):
+        yield _clip_question(question, name, next(ids))
+
+
+def _clip_question(question: ClipQuestion, name: str, number: int) -> Record:
+    moment = f"{question.start:g}-{question.end:g}"
+    choices = {f"a{n}": choice for n, choice in enumerate(question.choices)}
+    record: Record = {"vid_name": name, "qid": number, "q": question.text, "ts": moment}
+    return {**record, **choices, "answer_idx": question.right}
+
+
+def _tvc(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> Iterator[Record]:
+    for shot in random.sample(clip.shots, min(MOMENTS, len(clip.shots))):
+        texts = describe(shot, 2 if part == "train" else 4, random)
+        number = next(ids)
+        moment = {"vid_name": name, "duration": clip.duration, "ts": [shot.start, shot.end]}
+        descriptions = [
+            {"desc": text, "desc_id": 4 * number + n, "type": "v", "from_retrieval": n == 0}
+            for n, text in enumerate(texts)
+        ]
+        yield {**moment, "descs": descriptions, "clip_id": number}
+
+
+def _yc2c(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> Iterator[Record]:
+    number = next(ids)
+    record: Record = {"vid_name": name, "clip_id": number, "duration": round(clip.duration)}
+    yield {**record, "descs": [{"desc": steps(clip), "desc_id": number}]}
+
+
+Annotate = Callable[[str, Clip, str, "count[int]", Random], Iterator[Record]]
+SOURCES: dict[str, dict[str, Annotate]] = {
+    "tv": {"tvqa/tvqa_{split}.jsonl": _tvqa, "tvc/tvc_{split}_release.jsonl": _tvc},
+    "how2": {"how2qa/how2qa_{split}_release.jsonl": _how2qa},
+    "yc2": {"yc2c/yc2c_{split}_release.jsonl": _yc2c},
+}
+"""Where clips come from -> annotation file -> what is said of a clip."""
