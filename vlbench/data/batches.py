@@ -94,26 +94,20 @@ class Batch:
         )
 
 
+@dataclass(eq=False)
 class TaskData:
     """The examples of one task and split, with what makes batches of them."""
 
-    def __init__(
-        self,
-        card: TaskCard,
-        examples: Sequence[Example],
-        store: Store,
-        tokenizer: Any,
-        settings: TrainSettings,
-        positions: int | None = None,
-    ) -> None:
-        self.card = card
-        self.examples = examples
-        self.store = store
-        self.tokenizer = tokenizer
-        self.settings = settings
-        self.positions = positions
-        """Tokens that the backbone has positions for: longer texts are cut; None: any number."""
-        self.batch_size = card.batch_size(settings.batch_size)
+    card: TaskCard
+    examples: Sequence[Example]
+    store: Store
+    tokenizer: Any
+    settings: TrainSettings
+    positions: int | None = None
+    """Tokens that the backbone has positions for: longer texts are cut; None: any number."""
+
+    def __post_init__(self) -> None:
+        self.batch_size = self.card.batch_size(self.settings.batch_size)
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -131,20 +125,17 @@ class TaskData:
         The first `skip` batches are left out, but their answers are drawn, so that the others are
         those of a whole epoch; `share` selects examples of every batch.
         """
-        order = self._order(random)
+        if self.settings.order == "lengths":
+            order = by_length(self._lengths, self.batch_size, random)
+        elif self.settings.order == "pictures":
+            order = by_group(self._pictures, random)
+        else:
+            order = random.permutation(len(self.examples))  # as in the authors' code
         for number, start in enumerate(range(0, len(order), self.batch_size)):
             examples = self._take(order[start : start + self.batch_size])
             answers = [sample_answer(e.targets, random) for e in examples]
             if number >= skip:
                 yield self.batch(examples[share], answers[share])
-
-    def _order(self, random: np.random.Generator) -> Indices:
-        """The indices of all examples, as `train.order` has it."""
-        if self.settings.order == "lengths":
-            return by_length(self._lengths, self.batch_size, random)
-        if self.settings.order == "pictures":
-            return by_group(self._pictures, random)
-        return random.permutation(len(self.examples))  # as in the authors' code
 
     @cached_property
     def _lengths(self) -> Indices:
@@ -209,10 +200,11 @@ class TaskData:
         if not self.settings.share_encoder:
             return range(len(examples)), None
         keys = [(text, example.images) for text, example in zip(texts, examples, strict=True)]
-        first = {key: row for row, key in reversed(list(enumerate(keys)))}
-        rows = sorted(first.values())
-        positions = {keys[row]: position for position, row in enumerate(rows)}
-        return rows, torch.tensor([positions[key] for key in keys])
+        first: dict[Hashable, int] = {}
+        for row, key in enumerate(keys):
+            first.setdefault(key, row)
+        numbers = {key: number for number, key in enumerate(first)}
+        return list(first.values()), torch.tensor([numbers[key] for key in keys])
 
     def text(self, example: Example) -> str:
         """Context and text with the task's prompt, where the method trains with prompts."""

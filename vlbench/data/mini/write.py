@@ -16,30 +16,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from vlbench.data.mini.clips import (
-    HOW2QA_FAMILIES,
-    TVQA_FAMILIES,
-    Clip,
-    ClipQuestion,
-    Style,
-    clips,
-    describe,
-    steps,
-)
-from vlbench.data.mini.clips import ask as ask_about_clip
-from vlbench.data.mini.pictures import (
-    ANSWER_TYPES,
-    GQA_FAMILIES,
-    GQA_TYPES,
-    VQA_FAMILIES,
-    Balance,
-    Question,
-    annotators,
-    ask,
-    captions,
-    follow_up,
-    statement,
-)
+from vlbench.data.mini import clips, pictures
+from vlbench.data.mini.clips import Clip, ClipQuestion, Style
+from vlbench.data.mini.pictures import Balance, Question
 from vlbench.data.mini.world import Scene, draw, scenes
 
 VERSION = 1
@@ -120,19 +99,14 @@ def _write_coco_and_vqa(root: Path, random: Random, sizes: Sizes) -> None:
         filename = f"COCO_{half}_{coco_id:012d}.png"
         _save(scene, root / "COCO" / "images" / half / filename)
         sentences = [
-            {
-                "tokens": raw.lower().replace(",", "").rstrip(".").split(),
-                "raw": raw,
-                "imgid": number,
-                "sentid": 10 * number + n,
-            }
-            for n, raw in enumerate(captions(scene, random))
+            {"tokens": _words(raw), "raw": raw, "imgid": number, "sentid": 10 * number + n}
+            for n, raw in enumerate(pictures.captions(scene, random))
         ]
         image = {"filepath": half, "filename": filename, "imgid": number, "cocoid": coco_id}
         image |= {"split": split, "sentids": [sentence["sentid"] for sentence in sentences]}
         images.append({**image, "sentences": sentences})
         balance = balances.setdefault("train" if split == "restval" else split, Balance())
-        asked = ask(scene, VQA_FAMILIES, sizes.vqa_questions, balance, random)
+        asked = pictures.ask(scene, pictures.VQA_FAMILIES, sizes.vqa_questions, balance, random)
         for question_id, question in enumerate(asked, coco_id * 1000):
             ids = {"question_id": question_id}
             questions[half].append({"image_id": coco_id, "question": question.text, **ids})
@@ -142,32 +116,31 @@ def _write_coco_and_vqa(root: Path, random: Random, sizes: Sizes) -> None:
     for half in questions:
         head: Record = {"info": {"description": "vlbench mini edition"}, "license": {}}
         head |= {"data_type": "mscoco", "data_subtype": half}
-        _write_json(
-            root / "vqa" / f"v2_OpenEnded_mscoco_{half}_questions.json",
-            {**head, "task_type": "Open-Ended", "questions": questions[half]},
-        )
-        _write_json(
-            root / "vqa" / f"v2_mscoco_{half}_annotations.json",
-            {**head, "annotations": annotations[half]},
-        )
+        file = {**head, "task_type": "Open-Ended", "questions": questions[half]}
+        _write_json(root / "vqa" / f"v2_OpenEnded_mscoco_{half}_questions.json", file)
+        file = {**head, "annotations": annotations[half]}
+        _write_json(root / "vqa" / f"v2_mscoco_{half}_annotations.json", file)
+
+
+def _words(caption: str) -> list[str]:
+    return caption.lower().replace(",", "").rstrip(".").split()
 
 
 def _vqa_annotation(question: Question, coco_id: int, random: Random) -> Record:
-    answers = annotators(question.answer, random)
+    texts = pictures.annotators(question.answer, random)
+    answers = [
+        {"answer": text, "answer_confidence": _confidence(random), "answer_id": n}
+        for n, text in enumerate(texts, start=1)
+    ]
     return {
-        "question_type": question.family,
-        "multiple_choice_answer": max(answers, key=answers.count),
-        "answers": [
-            {
-                "answer": answer,
-                "answer_confidence": random.choices(("yes", "maybe", "no"), (85, 12, 3))[0],
-                "answer_id": n,
-            }
-            for n, answer in enumerate(answers, start=1)
-        ],
-        "image_id": coco_id,
-        "answer_type": ANSWER_TYPES[question.family],
-    }
+        "question_type": question.family, "multiple_choice_answer": max(texts, key=texts.count),
+        "answers": answers, "image_id": coco_id,
+        "answer_type": pictures.ANSWER_TYPES[question.family],
+    }  # fmt: skip
+
+
+def _confidence(random: Random) -> str:
+    return random.choices(("yes", "maybe", "no"), (85, 12, 3))[0]
 
 
 def _write_gqa(folder: Path, random: Random, sizes: Sizes) -> None:
@@ -177,9 +150,11 @@ def _write_gqa(folder: Path, random: Random, sizes: Sizes) -> None:
         for number, scene in enumerate(islice(scenes(part, random), size), start=first):
             image = f"n{number}" if split == "testdev" else str(number)
             _save(scene, folder / "images" / f"{image}.png")
-            asked = ask(scene, GQA_FAMILIES, sizes.gqa_questions - 1, balance, random)
+            asked = pictures.ask(
+                scene, pictures.GQA_FAMILIES, sizes.gqa_questions - 1, balance, random
+            )
             opener = random.choice(asked)
-            later = follow_up(opener, balance, random)
+            later = pictures.follow_up(opener, balance, random)
             if later is not None and later.text not in [question.text for question in asked]:
                 asked.append(later)
             ids = [f"0{number}{n}" for n in range(len(asked))]  # real ids have leading zeros too
@@ -192,23 +167,19 @@ def _write_gqa(folder: Path, random: Random, sizes: Sizes) -> None:
 
 def _gqa_question(question: Question, image: str, name: str, entailed: list[str]) -> Record:
     family, form = question.family, question.form
-    structural, semantic = GQA_TYPES[family]
+    structural, semantic = pictures.GQA_TYPES[family]
     subject = question.about.name("object") if question.about else "scene"
     select = {"operation": "select", "dependencies": [], "argument": f"{subject} (0)"}
     return {
         "semantic": [select, {"operation": family, "dependencies": [0], "argument": form}],
-        "entailed": entailed,
-        "equivalent": [name],
-        "question": question.text,
-        "imageId": image,
-        "isBalanced": True,
-        "groups": {"global": family, "local": f"{family}-{form}"},
+        "entailed": entailed, "equivalent": [name], "question": question.text, "imageId": image,
+        "isBalanced": True, "groups": {"global": family, "local": f"{family}-{form}"},
         "answer": question.answer,
         "semanticStr": f"select: {subject} (0)->{family}: {form} [0]",
         "annotations": {"answer": {}, "question": {}, "fullAnswer": {}},
         "types": {"detailed": family, "semantic": semantic, "structural": structural},
         "fullAnswer": f"The answer is {question.answer}.",
-    }
+    }  # fmt: skip
 
 
 def _write_nlvr2(folder: Path, random: Random, sizes: Sizes) -> None:
@@ -225,16 +196,11 @@ def _write_nlvr2(folder: Path, random: Random, sizes: Sizes) -> None:
                     _save(scene, folder / "images" / inside / f"{stem}-img{side}.png")
                 for n, (sentence, label) in enumerate(zip(sentences, labels, strict=True)):
                     row = {
-                        "sentence": sentence,
-                        "label": str(label),
-                        "identifier": f"{stem}-{n}",
-                        "synset": "shape",
-                        "query": "shapes0",
-                        "writer": str(random.randrange(40)),
+                        "sentence": sentence, "label": str(label), "identifier": f"{stem}-{n}",
+                        "synset": "shape", "query": "shapes0", "writer": str(random.randrange(40)),
                         "validation": {str(random.randrange(40, 80)): str(label)},
-                        "left_url": "",
-                        "right_url": "",
-                    }
+                        "left_url": "", "right_url": "",
+                    }  # fmt: skip
                     rows.append({**row, "directory": set_id % 100} if split == "train" else row)
         _write_lines(folder / f"{split}.json", rows)
 
@@ -250,7 +216,10 @@ def _sentence_set(
     Each sentence is true of half of its pairs, so that it alone says nothing about its label.
     """
     while True:
-        (first, first_holds), (second, second_holds) = statement(random), statement(random)
+        (first, first_holds), (second, second_holds) = (
+            pictures.statement(random),
+            pictures.statement(random),
+        )
         if first == second:
             continue
         pairs: dict[tuple[bool, bool], Pair] = {}
@@ -300,7 +269,7 @@ def _write_source(video: Path, source: str, random: Random, sizes: dict[str, int
     subtitles: list[Record] = []
     ids: dict[str, count[int]] = {pattern: count() for pattern in SOURCES[source]}
     for part, size in sizes.items():
-        drawn = islice(clips(part, random, STYLES[source]), size)
+        drawn = islice(clips.clips(part, random, STYLES[source]), size)
         named = {_clip_name(source, len(subtitles) + n): clip for n, clip in enumerate(drawn)}
         for pattern, annotate in SOURCES[source].items():
             records = [
@@ -328,12 +297,12 @@ def _clip_name(source: str, number: int) -> str:
 
 def _tvqa(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> Iterator[Record]:
     show = SHOWS[name.partition("_")[0]]
-    for question in ask_about_clip(clip, TVQA_FAMILIES, QUESTIONS["tvqa"], 5, random):
+    for question in clips.ask(clip, clips.TVQA_FAMILIES, QUESTIONS["tvqa"], 5, random):
         yield {**_clip_question(question, name, next(ids)), "show_name": show}
 
 
 def _how2qa(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> Iterator[Record]:
-    for question in ask_about_clip(clip, HOW2QA_FAMILIES, QUESTIONS["how2qa"], 4, random):
+    for question in clips.ask(clip, clips.HOW2QA_FAMILIES, QUESTIONS["how2qa"], 4, random):
         yield _clip_question(question, name, next(ids))
 
 
@@ -346,7 +315,7 @@ def _clip_question(question: ClipQuestion, name: str, number: int) -> Record:
 
 def _tvc(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> Iterator[Record]:
     for shot in random.sample(clip.shots, min(MOMENTS, len(clip.shots))):
-        texts = describe(shot, 2 if part == "train" else 4, random)
+        texts = clips.describe(shot, 2 if part == "train" else 4, random)
         number = next(ids)
         moment = {"vid_name": name, "duration": clip.duration, "ts": [shot.start, shot.end]}
         descriptions = [
@@ -359,7 +328,7 @@ def _tvc(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> I
 def _yc2c(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> Iterator[Record]:
     number = next(ids)
     record: Record = {"vid_name": name, "clip_id": number, "duration": round(clip.duration)}
-    yield {**record, "descs": [{"desc": steps(clip), "desc_id": number}]}
+    yield {**record, "descs": [{"desc": clips.steps(clip), "desc_id": number}]}
 
 
 Annotate = Callable[[str, Clip, str, "count[int]", Random], Iterator[Record]]

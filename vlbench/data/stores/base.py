@@ -26,8 +26,13 @@ class Store(ABC):
     """Numbers of one token, or of one frame."""
     ids: Mapping[str, Any]
     """Id of a picture or clip -> where in the store its features are."""
-    encoder: str | None = None
-    """The encoder they come from, where the store names it."""
+    about: Mapping[str, Any] = {}
+    """What our own stores know of the `encoder` and the `stamps` of the files they come from."""
+
+    @property
+    def encoder(self) -> str | None:
+        """Name of the encoder that the features come from, where the store says so."""
+        return (self.about.get("encoder") or {}).get("name")
 
     @abstractmethod
     def load(self, image: str) -> Array:
@@ -73,7 +78,7 @@ class Union(Store):
 
     def __init__(self, stores: Sequence[Store]) -> None:
         self.stores, self.path, self.width = stores, stores[0].path, stores[0].width
-        self.encoder = next((store.encoder for store in stores if store.encoder), None)
+        self.about = next((store.about for store in stores if store.encoder), {})
         self.ids = {image: store for store in reversed(stores) for image in store.ids}
         for store in stores:
             if store.width != self.width:
@@ -110,7 +115,7 @@ class FixedFrames(Store):
 
     def __init__(self, store: Store, frames: int) -> None:
         self.store, self.frames, self.ids = store, frames, store.ids
-        self.path, self.width, self.encoder = store.path, store.width, store.encoder
+        self.path, self.width, self.about = store.path, store.width, store.about
 
     def load(self, image: str) -> Array:
         return fixed_frames(self.store.load(image), self.frames)

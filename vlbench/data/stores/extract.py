@@ -24,7 +24,7 @@ from vlbench.data.example import Faults, first_lines
 from vlbench.data.images import clips_below, open_clip, open_image, pictures_below
 from vlbench.data.stores.base import Store, fixed_frames
 from vlbench.data.stores.own import FeatureStore, partial_of, whole_folder, write_store
-from vlbench.data.stores.published import ABOUT, BROKEN_NPZ, NAMED, NPZ, Npz, open_store
+from vlbench.data.stores.published import ABOUT, BROKEN_NPZ, NAMED, NPZ, open_store
 from vlbench.errors import DataError, MissingError, RunFailed, UsageError
 from vlbench.files import remove_dead, write_atomically, writing_cache
 
@@ -104,7 +104,7 @@ def store_for(
             store = FeatureStore(folder)
         except MissingError:  # absent or damaged
             continue
-        if stamps.items() <= store.stamps.items():
+        if stamps.items() <= store.about["stamps"].items():
             return store
     notes: dict[str, Any] = {"encoder": identity, "stamps": [], "pictures": []}
 
@@ -212,12 +212,20 @@ def extract_store(
     faults = Faults()
     stamps = _stamps(paths, faults)
     partial = partial_of(store)
-    if store.exists() and not faults.texts:
-        complete = _complete(store, origin, stamps)
-        shutil.rmtree(partial, ignore_errors=True)
-        say(f"{store}: complete already")
-        return complete
     try:
+        if store.exists() and not faults.texts:
+            try:
+                complete = open_store(store)
+            except MissingError:
+                raise UsageError(f"--out {store}: something else is there already.") from None
+            if (complete.about.get("encoder"), complete.about.get("stamps")) != (origin, stamps):
+                raise UsageError(
+                    f"--out {store}: a store of other pictures or of another encoder is there "
+                    "already. Name another folder, or delete it."
+                )
+            shutil.rmtree(partial, ignore_errors=True)
+            say(f"{store}: complete already")
+            return complete
         partial.mkdir(parents=True, exist_ok=True)
         with Lock(partial).acquire():
             shards = _resumed(partial, origin, stamps)
@@ -246,7 +254,7 @@ def extract_store(
                     "Repair or remove them and start the same command again: the others are kept "
                     f"in {partial}."
                 )
-            (_write_clips if kind == "frames" else _write_pictures)(store, shards, origin)
+            _assemble(store, shards, origin)
             shutil.rmtree(partial)
             return open_store(store)
     except LockedError:
@@ -258,25 +266,6 @@ def extract_store(
 def _identity(encoder: Any, *sizes: str) -> dict[str, Any]:
     """What makes two encoders the same."""
     return {key: getattr(encoder, key) for key in ("name", "hash", *(sizes or ("tokens", "width")))}
-
-
-def _complete(store: Path, origin: dict[str, Any], stamps: dict[str, str]) -> Store:
-    """The complete store at that path, if it is of these files and this encoder."""
-    try:
-        complete = open_store(store)
-    except MissingError:
-        raise UsageError(f"--out {store}: something else is there already.") from None
-    described: tuple[Any, Any] = (None, None)
-    if isinstance(complete, FeatureStore):
-        described = complete.index.get("encoder"), complete.stamps
-    elif isinstance(complete, Npz):
-        described = complete.about.get("encoder"), complete.about.get("stamps")
-    if described != (origin, stamps):
-        raise UsageError(
-            f"--out {store}: a store of other pictures or of another encoder is there already. "
-            "Name another folder, or delete it."
-        )
-    return complete
 
 
 def _resumed(
@@ -321,19 +310,18 @@ def _read(shard: Path, array: str) -> Any:
         raise DataError(f"{shard}: damaged: {error}. Delete it: it is made again.") from None
 
 
-def _write_pictures(store: Path, shards: dict[Path, dict[str, Any]], origin: Any) -> None:
-    """The shards as a store of our own."""
+def _assemble(store: Path, shards: dict[Path, dict[str, Any]], origin: dict[str, Any]) -> None:
+    """Make the shards a store of our own, or of clips `{clip}.npz` with `clips.json`."""
     details: dict[str, Any] = {"encoder": origin}
     for key in ("stamps", "pictures"):
         details[key] = [value for notes in shards.values() for value in notes[key]]
-    write_store(store, ((n["ids"], _read(path, NAMED)) for path, n in shards.items()), details)
-
-
-def _write_clips(store: Path, shards: dict[Path, dict[str, Any]], origin: Any) -> None:
-    """The shards, of one clip each, as `{clip}.npz`, and `clips.json` with their origin."""
-    stamps = {notes["ids"][0]: notes["stamps"][0] for notes in shards.values()}
-    about = {"schema": "vlbench.clips/1", "encoder": origin, "stamps": dict(sorted(stamps.items()))}
+    if "frame_width" not in origin:
+        write_store(store, ((n["ids"], _read(path, NAMED)) for path, n in shards.items()), details)
+        return
+    clips = [clip for notes in shards.values() for clip in notes["ids"]]
+    stamps = dict(sorted(zip(clips, details["stamps"], strict=True)))
+    about = {"schema": "vlbench.clips/1", "encoder": origin, "stamps": stamps}
     with whole_folder(store) as folder:
-        for path, notes in shards.items():
-            _archive(features=_read(path, NAMED)[0])(folder / f"{notes['ids'][0]}{NPZ}")
+        for clip, path in zip(clips, shards, strict=True):
+            _archive(features=_read(path, NAMED)[0])(folder / f"{clip}{NPZ}")
         (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n")

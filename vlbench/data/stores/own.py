@@ -45,8 +45,9 @@ class FeatureStore(Store):
                 f"the index says float16 {shape}"
             )
         self.path, self.index, self.width = path, index, features.shape[2]
-        self.encoder = (index.get("encoder") or {}).get("name")
         self.ids = {image: row for row, image in enumerate(index["ids"])}
+        stamps = dict(zip(self.ids, index.get("stamps", ()), strict=False))
+        self.about = {"encoder": index.get("encoder"), "stamps": stamps}
         self._features: Array = features.view(np.ndarray)
 
     def load(self, image: str) -> Array:
@@ -66,11 +67,6 @@ class FeatureStore(Store):
         lines = [f"{image} {pictures[self.ids[image]]}\n" for image in sorted(set(ids))]
         encoder = json.dumps(self.index.get("encoder"), sort_keys=True)
         return hashlib.sha256("".join([encoder, *lines]).encode()).hexdigest()
-
-    @property
-    def stamps(self) -> dict[str, str]:
-        """Id -> hash of the picture file's path, size and time, where the store was extracted."""
-        return dict(zip(self.ids, self.index.get("stamps", ()), strict=False))
 
 
 def write_store(

@@ -37,7 +37,7 @@ NAMED = "features"
 """What every published layout calls the array."""
 HDF5, PARQUET, NPZ = (".h5", ".hdf5"), ".parquet", ".npz"
 ABOUT = "clips.json"
-"""Names the encoder in our own stores of clips."""
+"""Names encoder and files of our own stores of clips."""
 BROKEN_HDF5 = (OSError, RuntimeError, KeyError, ValueError)
 BROKEN_NPZ = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 """What h5py and NumPy raise for truncated and damaged files, pickles, and missing arrays."""
@@ -80,16 +80,11 @@ def open_store(path: Path) -> Store:
 class PublishedStore(Store):
     """One array per id, float16 or float32, of one width; the ids are known at opening."""
 
-    def __init__(self, path: Path, ids: Mapping[str, Any]) -> None:
-        self.path, self.ids = path, ids
+    def __init__(self, path: Path, ids: Mapping[str, Any], first: Array | None = None) -> None:
+        self.path, self.ids, self.width = path, ids, 0
         if not ids:
             raise MissingError(f"{path}: a feature store without a single feature")
-        self.width = 0
-        self.width = self.first().shape[1]
-
-    def first(self) -> Array:
-        """Features whose width all others must have."""
-        return self.load(min(self.ids))
+        self.width = (self.load(min(ids)) if first is None else first).shape[1]
 
     @abstractmethod
     def stored(self, image: str) -> Array:
@@ -135,15 +130,12 @@ class Npz(PublishedStore):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, {file.stem: file for file in path.iterdir() if file.suffix == NPZ})
-        self.about: dict[str, Any] = {}
-        """Encoder and file stamps of our own stores of clips; empty for those of others."""
         try:
             self.about = dict(json.loads((path / ABOUT).read_bytes()))
         except FileNotFoundError:
             pass
         except (TypeError, ValueError) as error:
             raise DataError(f"{path / ABOUT}: cannot be read: {error}") from None
-        self.encoder = (self.about.get("encoder") or {}).get("name")
 
     def stored(self, image: str) -> Array:
         try:  # NumPy would leave a broken file open if given its path
@@ -200,11 +192,8 @@ class Parquet(PublishedStore):
             for row, image in enumerate(_parquet_ids(file)):
                 if ids.setdefault(image, (shard, row)) != (shard, row):
                     raise DataError(f"{file}: {image}: stands twice in {path}")
-        super().__init__(path, ids)
-
-    def first(self) -> Array:
-        """Its first row, without unpacking the others."""
-        return checked(next(_parquet_rows(self._files[0], 1))[0], f"{self._files[0]}: row 0", 0)
+        first = next(_parquet_rows(self._files[0], 1))[0]  # without unpacking the others
+        super().__init__(path, ids, checked(first, f"{self._files[0]}: row 0", 0))
 
     def prepare(self, say: Callable[[str], None]) -> None:
         """Unpack what is not in the cache yet."""
@@ -226,7 +215,7 @@ class Parquet(PublishedStore):
             if not unpacked.is_file():
                 rows = _parquet_rows(file, PARQUET_ROWS)
                 with writing_cache():
-                    write_atomically(unpacked, lambda path: bool(write_array(path, rows)))
+                    write_atomically(unpacked, lambda path: write_array(path, rows))
             self._unpacked[shard] = np.load(unpacked, mmap_mode="r").view(np.ndarray)
         return self._unpacked[shard]
 
