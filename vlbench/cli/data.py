@@ -47,9 +47,9 @@ def make_mini(
 
     A contact sheet shows its pictures and clips.
     """
-    from vlbench.data.mini import edition
+    from vlbench.data.mini import write
 
-    edition.make_mini(out, seed, lambda what: note(f"writing {what}"))
+    write.make_mini(out, seed, lambda what: note(f"writing {what}"))
     note(f"Look at {out / 'contact_sheet.png'} and {out / 'video_sheet.png'}")
     typer.echo(str(out))
 

@@ -15,7 +15,7 @@ from vlbench.backbones import Features, Visual, backbone_row, build_backbone, we
 from vlbench.cards import find_methods, find_tasks, resolve_method
 from vlbench.cards.schema import Edition, MethodCard, TaskCard
 from vlbench.checkpoints.weights import check_weights
-from vlbench.data.mini.edition import mini_root
+from vlbench.data.mini.write import mini_root
 from vlbench.data.prepare import PreparedTask, Wanted, prepare
 from vlbench.data.readers import load_reader
 from vlbench.data.table import file_hash
