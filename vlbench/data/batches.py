@@ -27,13 +27,11 @@ from vlbench.data.example import Example
 from vlbench.data.stores.base import Store
 from vlbench.data.table import ExampleTable
 
-WHOLE = slice(None)
-"""The share of one process alone: all examples of a batch."""
+WHOLE = slice(None)  # the share of one process alone: all examples of a batch
 WINDOW = 50
 """Batches whose examples are sorted by length together: enough that little is padded, and few
 enough that an epoch's order stays random."""
-AHEAD = 3
-"""Batches that wait or are being made, at most."""
+AHEAD = 3  # batches that wait or are being made, at most
 Indices = NDArray[np.int64]
 T = TypeVar("T")
 
@@ -44,14 +42,10 @@ class Batch:
 
     task: str
     ids: tuple[str, ...]
-    input_ids: Tensor
-    """(B, L), padded; of fewer rows where `inputs` says so."""
-    features: Tensor
-    """(B, I, N, F), in the store's numbers: half the bytes on their way to a GPU."""
-    target_ids: Tensor
-    """(B, T), -100 where there is nothing to predict."""
-    scores: Tensor
-    """(B,): the sampled answer's score."""
+    input_ids: Tensor  # (B, L), padded; of fewer rows where `inputs` says so
+    features: Tensor  # (B, I, N, F), in the store's numbers: half the bytes on their way to a GPU
+    target_ids: Tensor  # (B, T), -100 where there is nothing to predict
+    scores: Tensor  # (B,): the sampled answer's score
     inputs: Tensor | None = None
     """(B,): which of fewer rows of `input_ids` and `features` each example has; None: its own."""
 

@@ -26,23 +26,17 @@ class SplitCheck:
 
     task: str
     split: str
-    is_needed: bool
-    """Whether a run reads it; a split to submit is answered only where it exists."""
-    files: dict[str, bool] = field(default_factory=dict)
-    """Annotation file -> whether it exists."""
-    examples: int | None = None
-    """None: they could not be read."""
+    is_needed: bool  # whether a run reads it; a split to submit is answered only where it exists
+    files: dict[str, bool] = field(default_factory=dict)  # annotation file -> whether it exists
+    examples: int | None = None  # None: they could not be read
     expected: int | None = None
     """Examples that the official files have; None where that is not known."""
     counts: dict[str, int] = field(default_factory=dict)
     """Further counts of the dataset, such as NLVR2's consistency groups."""
-    pictures: int = 0
-    """Pictures, or clips, that the examples want."""
+    pictures: int = 0  # pictures, or clips, that the examples want
     pictures_missing: int = 0
-    are_pictures_unread: bool = True
-    """Where there are features, nothing needs the pictures."""
-    features: str = ""
-    """Where its features lie; empty: nowhere."""
+    are_pictures_unread: bool = True  # where there are features, nothing needs the pictures
+    features: str = ""  # where its features lie; empty: nowhere
     features_missing: int = 0
     problems: list[str] = field(default_factory=list)
     """Everything that is wrong; messages list the first ten."""

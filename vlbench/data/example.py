@@ -16,8 +16,7 @@ from typing import Any, TypeVar
 from vlbench.errors import DataError
 
 T = TypeVar("T", str, int, list, dict)  # type: ignore[type-arg]
-SHOWN = 10
-"""Faults that a message lists; of the others it gives the number."""
+SHOWN = 10  # faults that a message lists; of the others it gives the number
 KINDS = {str: "a string", int: "a whole number", list: "a list", dict: "an object"}
 
 
@@ -25,12 +24,9 @@ KINDS = {str: "a string", int: "a whole number", list: "a list", dict: "an objec
 class Example:
     """A text about one or more pictures, and what a model should answer."""
 
-    id: str
-    """Unique within the task and split, as the official files spell it."""
-    text: str
-    """The question or sentence without the task's prompt; empty for captioning."""
-    images: tuple[str, ...]
-    """Image ids (file stems) in order."""
+    id: str  # unique within the task and split, as the official files spell it
+    text: str  # the question or sentence without the task's prompt; empty for captioning
+    images: tuple[str, ...]  # image ids (file stems) in order
     targets: dict[str, float]
     """Answer -> score in [0, 1]; training samples one in proportion. Empty: nothing to learn."""
     annotation: dict[str, Any] = dataclasses.field(default_factory=dict)

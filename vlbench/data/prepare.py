@@ -24,8 +24,7 @@ from vlbench.errors import DataError, MissingError, UsageError
 from vlbench.files import cache_folder
 
 Say = Callable[[str], None]
-CLIPS_AT_ONCE = 4
-"""Whose frames are held in memory together: a clip may have hundreds."""
+CLIPS_AT_ONCE = 4  # whose frames are held in memory together: a clip may have hundreds
 AUTHORS_NAMES = {"clip-rn50": "RN50", "clip-rn101": "RN101", "clip-vit-b32": "ViT"}
 """Encoder -> how the authors' feature folders spell it: `data_clip_RN101_att`."""
 
@@ -35,14 +34,10 @@ class Wanted:
     """The features that a backbone reads."""
 
     encoder: str
-    tokens: int
-    """Of a picture at the most, or frames of a clip."""
-    width: int | None
-    """None: whatever the encoder makes; the visual embedding is new then."""
-    load: Callable[[], Any]
-    """The encoder with its weights; called only where no store exists."""
-    folders: tuple[Path, ...] = ()
-    """Stores that the user names: nothing else is looked at then."""
+    tokens: int  # of a picture at the most, or frames of a clip
+    width: int | None  # None: whatever the encoder makes; the visual embedding is new then
+    load: Callable[[], Any]  # the encoder with its weights; called only where no store exists
+    folders: tuple[Path, ...] = ()  # stores that the user names: nothing else is looked at then
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +51,7 @@ class PreparedTask:
     submission: ExampleTable
     """What is answered for the dataset's own server; its labels are not public."""
     store: Store
-    fingerprint: str
-    """sha256 over the annotation files, the pictures and the encoder."""
+    fingerprint: str  # sha256 over the annotation files, the pictures and the encoder
 
 
 def prepare(

@@ -18,10 +18,8 @@ class Submission(NamedTuple):
     """The contents of a file, and what to warn of."""
 
     text: str
-    suffix: str
-    """`.json` or `.jsonl`."""
-    unreadable: int = 0
-    """Answers that name no choice, and stand as the first one."""
+    suffix: str  # `.json` or `.jsonl`
+    unreadable: int = 0  # answers that name no choice, and stand as the first one
 
 
 Format = Callable[[Sequence[Example], Answers], Submission]

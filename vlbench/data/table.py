@@ -46,15 +46,12 @@ SCHEMA = pa.schema(
         "context": pa.string(),
     }
 )
-VERSION = 1
-"""Of the columns and what they mean."""
+VERSION = 1  # of the columns and what they mean
 DECODED = [name for name in SCHEMA.names if name != "context"]
 """Columns that are read with an example; its context is looked up."""
 BATCH_ROWS = 4096
-AT_A_TIME = 1024
-"""Examples that an iteration decodes at once."""
-LIMIT_SEED = 20220619
-"""The same sample for every method and seed."""
+AT_A_TIME = 1024  # examples that an iteration decodes at once
+LIMIT_SEED = 20220619  # the same sample for every method and seed
 REMEMBERED_FROM = 1 << 22
 """Hashes of files from this size in bytes are remembered in the cache by path, size and time."""
 Rows = NDArray[np.int64]
@@ -69,10 +66,8 @@ class ExampleTable(Sequence[Example]):
     def __init__(self, *paths: Path) -> None:
         self.paths = paths
         self._batches: list[Any] = []
-        self._starts = [0]
-        """The row at which each record batch begins; at last the number of rows."""
-        self._file_starts: list[int] = []
-        """The row at which the file of each batch begins."""
+        self._starts = [0]  # the row at which each record batch begins; at last the number of rows
+        self._file_starts: list[int] = []  # the row at which the file of each batch begins
         for path in paths:
             file_start = self._starts[-1]
             for batch in _mapped(path):

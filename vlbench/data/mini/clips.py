@@ -25,8 +25,7 @@ class Shot:
     """One thing, and the frames that show it; where it is changes from frame to frame."""
 
     thing: Thing
-    first: int
-    """Its first frame, counted from 0."""
+    first: int  # its first frame, counted from 0
     frames: int
 
     @property
@@ -92,10 +91,8 @@ class Clip:
 class Style:
     """What clips of one source are like."""
 
-    shots: tuple[int, ...]
-    """How many shots a clip may have."""
-    pace: tuple[int, ...]
-    """How many frames its shots may have; all of a clip have as many."""
+    shots: tuple[int, ...]  # how many shots a clip may have
+    pace: tuple[int, ...]  # how many frames its shots may have; all of a clip have as many
 
 
 def clips(part: str, random: Random, style: Style) -> Iterator[Clip]:
@@ -129,8 +126,7 @@ class ClipQuestion:
     text: str
     choices: tuple[str, ...]
     right: int
-    start: float
-    """Seconds."""
+    start: float  # seconds
     end: float
 
 

@@ -36,8 +36,7 @@ class Question:
     form: str
     text: str
     answer: str
-    about: Kind | None = None
-    """The kind of thing it is about, for questions that follow from it."""
+    about: Kind | None = None  # the kind of thing it is about, for questions that follow from it
 
 
 Offer = Question | None
@@ -377,8 +376,7 @@ def statement(random: Random) -> tuple[str, Check]:
 
 # COCO captions
 
-MOST = 2
-"""Things that people mention: large ones sooner, then in reading order."""
+MOST = 2  # things that people mention: large ones sooner, then in reading order
 NOUNS = ("thing", "object", "shape")
 OPENINGS = ("", "", "there is ", "you can see ", "a picture with ", "an image of ")
 ENDINGS = ("", "", "", " in the picture", " on a light background")

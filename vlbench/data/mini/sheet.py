@@ -16,8 +16,7 @@ from vlbench.data.mini.clips import SECONDS_PER_FRAME
 PICTURE = 192  # three times the pictures' own 64 pixels
 GAP = 24
 COLUMNS = 6
-FRAMES = 3
-"""Of a clip that are shown, evenly spread."""
+FRAMES = 3  # of a clip that are shown, evenly spread
 WIDTH = GAP + COLUMNS * (PICTURE + GAP)
 PADDING, LINE, TEXT_SIZE = 8, 21, 15
 HEADING, TITLE = 64, 96  # heights above a row of cards and above them all
@@ -42,8 +41,7 @@ class Card(NamedTuple):
         return [(line, ink) for text, ink in self.texts for line in _wrapped(text, self.width)]
 
 
-Kinds = Iterable[tuple[str, Card]]
-"""Cards, each with what kind it is of."""
+Kinds = Iterable[tuple[str, Card]]  # cards, each with what kind it is of
 
 
 def contact_sheet(root: Path) -> Image.Image:

@@ -35,8 +35,7 @@ VALUES = {"size": SIZES, "color": COLORS, "shape": SHAPES}
 MIXES = [mix for length in (1, 2, 3) for mix in combinations(KINDS, length)]
 GRID = 4
 SIDE = 64
-SCALE = 3
-"""Drawn so much larger, then scaled down: smooth edges."""
+SCALE = 3  # drawn so much larger, then scaled down: smooth edges
 RADIUS = {"small": 3.6, "large": 6.8}
 
 PARTS = ("pretraining", "train", "val", "test")

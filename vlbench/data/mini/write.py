@@ -30,10 +30,8 @@ from vlbench.data.mini.world import Scene, draw, scenes
 from vlbench.errors import UsageError
 from vlbench.files import cache_folder, remove_dead_beside, temporary_beside, writing_cache
 
-VERSION = 1
-"""Of the pictures: raise it when the same seed would give other files."""
-VIDEO_VERSION = 1
-"""The same, of the clips."""
+VERSION = 1  # of the pictures: raise it when the same seed would give other files
+VIDEO_VERSION = 1  # the same, of the clips
 SEED = 0
 NAMES = {
     "image": f"mini-v{VERSION}-seed{SEED}",
@@ -51,10 +49,8 @@ class Sizes:
     coco: dict[str, int]
     gqa: dict[str, int]
     nlvr2: dict[str, int]
-    vqa_questions: int = 8
-    """Questions an image; captions are five an image, as in COCO."""
-    gqa_questions: int = 5
-    """Questions an image; one of them may follow from another."""
+    vqa_questions: int = 8  # questions an image; captions are five an image, as in COCO
+    gqa_questions: int = 5  # questions an image; one of them may follow from another
 
 
 SIZES = Sizes(
@@ -261,10 +257,8 @@ STYLES = {
 }
 """A few clips of how2 have more frames than the sixteen that mini-bart reads, most have fewer."""
 SHOWS = {"castle": "Castle", "friends": "Friends", "house": "House M.D."}
-QUESTIONS = {"tvqa": 5, "how2qa": 4}
-"""At the most, of a clip."""
-MOMENTS = 2
-"""Moments of a clip that TVC describes: in two ways each in train, else in four."""
+QUESTIONS = {"tvqa": 5, "how2qa": 4}  # at the most, of a clip
+MOMENTS = 2  # moments of a clip that TVC describes: in two ways each in train, else in four
 
 
 def write_video(

@@ -20,12 +20,9 @@ Array = NDArray[Any]
 class Store(ABC):
     """Features of a frozen encoder."""
 
-    path: Path
-    """Where it lies, for messages."""
-    width: int
-    """Numbers of one token, or of one frame."""
-    ids: Mapping[str, Any]
-    """Id of a picture or clip -> where in the store its features are."""
+    path: Path  # where it lies, for messages
+    width: int  # numbers of one token, or of one frame
+    ids: Mapping[str, Any]  # id of a picture or clip -> where in the store its features are
     about: Mapping[str, Any] = {}
     """What our own stores know of the `encoder` and the `stamps` of the files they come from."""
 

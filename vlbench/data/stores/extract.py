@@ -31,8 +31,7 @@ from vlbench.files import remove_dead, write_atomically, writing_cache
 BATCH_SIZE = 64
 Progress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all) after each batch."""
-Opener = Callable[[Path], Any]
-"""A path's picture or frames; DataError where it cannot be read."""
+Opener = Callable[[Path], Any]  # a path's picture or frames; DataError where it cannot be read
 
 
 class Encoder(Protocol):
@@ -43,8 +42,7 @@ class Encoder(Protocol):
     """
 
     name: str
-    hash: str
-    """Of weights and preprocessing: another hash, other features."""
+    hash: str  # of weights and preprocessing: another hash, other features
     tokens: int
     width: int
 

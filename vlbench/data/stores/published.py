@@ -33,19 +33,15 @@ from vlbench.files import cache_folder, write_atomically, writing_cache
 
 FINGERPRINTED = 64
 """Features whose bytes go into a fingerprint: hashing 45 GB at each start would hurt."""
-NAMED = "features"
-"""What every published layout calls the array."""
+NAMED = "features"  # what every published layout calls the array
 HDF5, PARQUET, NPZ = (".h5", ".hdf5"), ".parquet", ".npz"
-ABOUT = "clips.json"
-"""Names encoder and files of our own stores of clips."""
+ABOUT = "clips.json"  # names encoder and files of our own stores of clips
 BROKEN_HDF5 = (OSError, RuntimeError, KeyError, ValueError)
 BROKEN_NPZ = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 """What h5py and NumPy raise for truncated and damaged files, pickles, and missing arrays."""
 ID_COLUMNS = ("id", "image_id", "img_id")
-PARQUET_SHAPE = (49, 2048)
-"""Of a row whose schema does not give it: the 7 x 7 grid of CLIP RN101."""
-PARQUET_ROWS = 256
-"""Rows that are decoded at a time."""
+PARQUET_SHAPE = (49, 2048)  # of a row whose schema does not give it: the 7 x 7 grid of CLIP RN101
+PARQUET_ROWS = 256  # rows that are decoded at a time
 LOOKED_FOR = (
     "index.json with features.npy (our own, here or in a folder per split), {id}.h5 or one .h5 "
     "per split, *.parquet, {clip}.npz"
