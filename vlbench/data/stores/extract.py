@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -107,9 +107,8 @@ def store_for(
     notes: dict[str, Any] = {"encoder": identity, "stamps": [], "pictures": []}
 
     def batches() -> Iterator[tuple[list[str], NDArray[np.float16]]]:
-        for ids, pictures, hashes, done in _opened(
-            images, sorted(images), batch_size, opener, faults
-        ):
+        ordered = sorted(images)
+        for ids, pictures, hashes, done in _opened(images, ordered, batch_size, opener, faults):
             notes["stamps"] += [stamps[image] for image in ids]
             notes["pictures"] += hashes
             if not faults.texts:  # after a fault only the other faults are of interest
@@ -212,15 +211,7 @@ def extract_store(
     partial = partial_of(store)
     try:
         if store.exists() and not faults.texts:
-            try:
-                complete = open_store(store)
-            except MissingError:
-                raise UsageError(f"--out {store}: something else is there already.") from None
-            if (complete.about.get("encoder"), complete.about.get("stamps")) != (origin, stamps):
-                raise UsageError(
-                    f"--out {store}: a store of other pictures or of another encoder is there "
-                    "already. Name another folder, or delete it."
-                )
+            complete = _complete(store, origin, stamps)
             shutil.rmtree(partial, ignore_errors=True)
             say(f"{store}: complete already")
             return complete
@@ -232,17 +223,15 @@ def extract_store(
                 say(f"{partial}: going on behind {len(done):,} {kind}")
             progress(len(done), len(stamps))
             pending = [image for image in sorted(stamps) if image not in done]
+            numbers = count(1 + max((int(shard.stem[6:]) for shard in shards), default=-1))
             for ids, pictures, hashes, opened in _opened(paths, pending, size, opener, faults):
                 if ids:
+                    rows = _encoded(encoder, pictures, ids, store)
                     notes = {"encoder": origin, "ids": ids, "pictures": hashes}
                     notes["stamps"] = [stamps[image] for image in ids]
-                    rows = _encoded(encoder, pictures, ids, store)
-                    number = 1 + max((int(shard.stem[6:]) for shard in shards), default=-1)
-                    path = partial / f"shard-{number:08}.npz"
-                    write_atomically(
-                        path, _archive(features=rows, notes=np.array(json.dumps(notes)))
-                    )
-                    shards[path] = notes
+                    path = partial / f"shard-{next(numbers):08}.npz"
+                    archive = _archive(features=rows, notes=np.array(json.dumps(notes)))
+                    shards[write_atomically(path, archive)] = notes
                 progress(len(done) + opened, len(stamps))
             if faults.texts:
                 lines = "".join(f"\n  {line}" for line in first_lines(faults.texts))
@@ -259,6 +248,20 @@ def extract_store(
         raise UsageError(f"{partial}: another process is at work on it.") from None
     except OSError as error:
         raise RunFailed(f"{store}: cannot be written: {error.strerror or error}") from None
+
+
+def _complete(store: Path, origin: dict[str, Any], stamps: dict[str, str]) -> Store:
+    """The complete store at that path, if it is of these files and this encoder."""
+    try:
+        complete = open_store(store)
+    except MissingError:
+        raise UsageError(f"--out {store}: something else is there already.") from None
+    if (complete.about.get("encoder"), complete.about.get("stamps")) != (origin, stamps):
+        raise UsageError(
+            f"--out {store}: a store of other pictures or of another encoder is there already. "
+            "Name another folder, or delete it."
+        )
+    return complete
 
 
 def _identity(encoder: Any, *sizes: str) -> dict[str, Any]:
