@@ -10,7 +10,6 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -176,27 +175,6 @@ def test_a_context_that_many_share_is_kept_once_and_found_in_an_earlier_batch(
     given = [example(str(n), context=text) for n, text in enumerate(contexts)]
     assert list(written(tmp_path / "x.arrow", given)) == given
     assert (tmp_path / "x.arrow").read_bytes().count(b"one one") < 1100
-
-
-def test_examples_are_written_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BATCH_ROWS", 10)
-    drawn: list[int] = []
-    batches: list[int] = []
-    make = module._record_batch
-
-    def counted(examples: list[Example], *rest: Any) -> Any:
-        batches.append(drawn[-1] + 1)
-        return make(examples, *rest)
-
-    def examples() -> Iterator[Example]:
-        for number in range(25):
-            drawn.append(number)
-            yield example(str(number))
-
-    monkeypatch.setattr(module, "_record_batch", counted)
-    write_examples(tmp_path / "x.arrow", examples())
-    assert batches == [10, 20, 25]
-    assert len(ExampleTable(tmp_path / "x.arrow")) == 25
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from tests.data.mini.oracle import (
     COLOR,
     GQA,
-    NUMBERS,
     SHAPE,
     SIZE,
     STATEMENTS,
@@ -27,12 +26,7 @@ from tests.data.mini.oracle import (
 from vlbench.data.example import Example
 from vlbench.data.mini.pictures import (
     ANSWER_TYPES,
-    GQA_FAMILIES,
     GQA_TYPES,
-    Balance,
-    Question,
-    annotators,
-    ask,
 )
 from vlbench.data.mini.world import GRID, PARTS, SHARES, SIDE, Scene, Thing, draw, scenes
 
@@ -148,30 +142,6 @@ def test_entailed_questions_ask_for_what_an_open_answer_already_says(edition) ->
 def test_questions_about_a_picture_are_all_different(edition, task) -> None:
     texts = [(example.images, example.text) for example in edition.all(task)]
     assert len(set(texts)) == len(texts)
-
-
-def test_annotators_spell_numbers_as_words_now_and_then() -> None:
-    random = Random(0)
-    given = Counter(answer for _ in range(200) for answer in annotators("2", random))
-    assert given.keys() == {"1", "2", "3"} | (given.keys() & NUMBERS.keys())
-    assert 0 < given["two"] < given["2"]
-
-
-def test_balance_takes_the_answer_that_was_given_least() -> None:
-    balance = Balance()
-    offers = [Question("f", "form", answer, answer) for answer in ("yes", "no")]
-    chosen = [balance.choose([None, *offers]) for _ in range(10)]
-    assert Counter(question.answer for question in chosen if question) == {"yes": 5, "no": 5}
-    assert balance.choose([None]) is None
-
-
-def test_the_same_seed_asks_the_same_questions() -> None:
-    def asked(seed: int) -> list[Question]:
-        random = Random(seed)
-        scene = next(scenes("train", random))
-        return ask(scene, GQA_FAMILIES, 5, Balance(), random)
-
-    assert asked(1) == asked(1) != asked(2)
 
 
 def test_every_label_is_what_the_sentence_says_of_its_two_pictures(edition) -> None:
