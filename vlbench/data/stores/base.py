@@ -15,6 +15,7 @@ from vlbench.data.example import SHOWN
 from vlbench.errors import DataError
 
 Array = NDArray[Any]
+COPIED_AT_ONCE = 8  # features that a union copies, so that they stay in the processor's cache
 
 
 class Store(ABC):
@@ -62,12 +63,15 @@ class Store(ABC):
         self.require(ids)
         features = [self.load(image) for image in ids]
         for image, array in zip(ids, features, strict=True):
-            if array.shape != features[0].shape:
-                raise DataError(
-                    f"{self.path}: the features of {image} are {array.shape}, those of {ids[0]} "
-                    f"{features[0].shape}: pictures that are read together must have as many tokens"
-                )
+            self._require_shape(image, array, ids[0], features[0])
         return np.stack(features)  # of float16 and float32 it makes float32
+
+    def _require_shape(self, image: str, array: Array, other: str, expected: Array) -> None:
+        if array.shape != expected.shape:
+            raise DataError(
+                f"{self.path}: the features of {image} are {array.shape}, those of {other} "
+                f"{expected.shape}: pictures that are read together must have as many tokens."
+            )
 
 
 class Union(Store):
@@ -89,10 +93,24 @@ class Union(Store):
         return features
 
     def get(self, ids: Sequence[str]) -> Array:
-        """Ids -> (n, tokens, width), at once where they come from one store."""
+        """Ids -> (n, tokens, width), some of a store at a time."""
         self.require(ids)
-        stores = {self.ids[image] for image in ids}
-        return stores.pop().get(ids) if len(stores) == 1 else super().get(ids)
+        by_store: dict[Store, list[int]] = {}
+        for row, image in enumerate(ids):
+            by_store.setdefault(self.ids[image], []).append(row)
+        if len(by_store) == 1:
+            return next(iter(by_store)).get(ids)
+        first = self.load(ids[0])
+        features = np.empty((len(ids), *first.shape), first.dtype)
+        for store, rows in by_store.items():
+            for start in range(0, len(rows), COPIED_AT_ONCE):
+                some = rows[start : start + COPIED_AT_ONCE]
+                read = store.get([ids[row] for row in some])
+                self._require_shape(ids[some[0]], read[0], ids[0], first)
+                widest = np.result_type(features, read)  # no number loses digits
+                features = features.astype(widest, copy=False)
+                features[some] = read
+        return features
 
     def prepare(self, say: Callable[[str], None]) -> None:
         for store in self.stores:
