@@ -30,14 +30,14 @@ NUMBERS = {"zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
 COLOR, SIZE, SHAPE = ("|".join(WORDS[kind]) for kind in ("color", "size", "shape"))
 
 
-class Found(NamedTuple):
+class Reading(NamedTuple):
     """What an oracle reads from a sentence: the family it belongs to, and the answer."""
 
     family: str
     answer: str
 
 
-def wanted(phrase: str) -> dict[str, str]:
+def attributes(phrase: str) -> dict[str, str]:
     """`a small red star` -> what it says of size, colour and shape."""
     words = phrase.lower().split()
     if words[0] in ("a", "an", "the"):
@@ -46,21 +46,21 @@ def wanted(phrase: str) -> dict[str, str]:
     singular |= {shape + ("es" if shape == "cross" else "s"): shape for shape in WORDS["shape"]}
     noun = singular.get(words[-1], words[-1])
     assert noun in NOUNS or noun in WORDS["shape"], phrase
-    told = {} if noun in NOUNS else {"shape": noun}
+    values = {} if noun in NOUNS else {"shape": noun}
     for word in words[:-1]:
         [kind] = [kind for kind in ("size", "color") if word in WORDS[kind]]
-        assert kind not in told, phrase
-        told[kind] = word
-    return told
+        assert kind not in values, phrase
+        values[kind] = word
+    return values
 
 
 def all_of(scene: Scene, phrase: str) -> list[Thing]:
     """The things that a phrase fits."""
-    told = wanted(phrase)
+    values = attributes(phrase)
     return [
         thing
         for thing in scene.things
-        if all(getattr(thing, kind) == value for kind, value in told.items())
+        if all(getattr(thing, kind) == value for kind, value in values.items())
     ]
 
 
@@ -90,29 +90,29 @@ def relation(scene: Scene, one: str, way: str, other: str) -> bool:
     }[way]
 
 
-def choose(scene: Scene, phrase: str, one: str, other: str) -> Found:
+def choose(scene: Scene, phrase: str, one: str, other: str) -> Reading:
     kind = kind_of_value(one)
     value = getattr(the(scene, phrase), kind)
-    assert one != other and value in (one, other) and kind not in wanted(phrase)
-    return Found(f"choose {kind}", value)
+    assert one != other and value in (one, other) and kind not in attributes(phrase)
+    return Reading(f"choose {kind}", value)
 
 
 def query(scene: Scene, phrase: str, kind: str) -> str:
-    assert kind not in wanted(phrase), "the question gives its answer away"
+    assert kind not in attributes(phrase), "the question gives its answer away"
     return str(getattr(the(scene, phrase), kind))
 
 
-def verify(scene: Scene, phrase: str, value: str) -> Found:
+def verify(scene: Scene, phrase: str, value: str) -> Reading:
     kind = kind_of_value(value)
-    return Found(f"verify {kind}", yes(query(scene, phrase, kind) == value.split()[-1]))
+    return Reading(f"verify {kind}", yes(query(scene, phrase, kind) == value.split()[-1]))
 
 
-def same(scene: Scene, one: str, other: str, kind: str) -> Found:
+def same(scene: Scene, one: str, other: str, kind: str) -> Reading:
     first, second = the(scene, one), the(scene, other)
-    return Found(f"same {kind}", yes(getattr(first, kind) == getattr(second, kind)))
+    return Reading(f"same {kind}", yes(getattr(first, kind) == getattr(second, kind)))
 
 
-Rule = tuple[str, Callable[..., Found]]
+Rule = tuple[str, Callable[..., Reading]]
 
 
 def rules(suffix: str, answer: Callable[..., Any], *patterns: str) -> list[tuple[str, Any]]:
@@ -121,7 +121,7 @@ def rules(suffix: str, answer: Callable[..., Any], *patterns: str) -> list[tuple
 
 
 def asks(family: str, answer: Callable[..., str], *patterns: str) -> list[Rule]:
-    return rules(r"\?", lambda *parts: Found(family, answer(*parts)), *patterns)
+    return rules(r"\?", lambda *parts: Reading(family, answer(*parts)), *patterns)
 
 
 VQA: list[Rule] = [
@@ -149,7 +149,7 @@ VQA: list[Rule] = [
 VALUE, OPTION = f"{COLOR}|an? (?:{SHAPE})", f"{COLOR}|{SIZE}"
 GQA: list[Rule] = [
     *rules(
-        r"\?", lambda scene, kind, name: Found(f"query {kind}", query(scene, name, kind)),
+        r"\?", lambda scene, kind, name: Reading(f"query {kind}", query(scene, name, kind)),
         "What (color|shape) is the (.+) in the image",
         "What is the (color|shape) of the (.+) that is shown",
     ),

@@ -349,11 +349,11 @@ def statement(random: Random) -> tuple[str, Check]:
     number = random.choice((1, 1, 2))
     side = random.randrange(2)
     checks: tuple[Callable[[int, int], bool], ...] = (  # of how many things a picture shows
-        lambda here, there: here > 0 and there > 0,
-        lambda here, there: (here > 0) != (there > 0),
-        lambda here, there: here > 0,
-        lambda here, there: here == number,
-        lambda here, there: here > there,
+        lambda this, other: this > 0 and other > 0,
+        lambda this, other: (this > 0) != (other > 0),
+        lambda this, other: this > 0,
+        lambda this, other: this == number,
+        lambda this, other: this > other,
     )
     wordings, check = random.choice(tuple(zip(STATEMENTS, checks, strict=True)))
     text = random.choice(wordings).format(

@@ -117,8 +117,8 @@ def _write_coco_and_vqa(root: Path, random: Random, sizes: Sizes) -> None:
         image |= {"split": split, "sentids": [sentence["sentid"] for sentence in sentences]}
         images.append({**image, "sentences": sentences})
         balance = balances.setdefault("train" if split == "restval" else split, Balance())
-        asked = pictures.ask(scene, pictures.VQA_FAMILIES, sizes.vqa_questions, balance, random)
-        for question_id, question in enumerate(asked, coco_id * 1000):
+        about = pictures.ask(scene, pictures.VQA_FAMILIES, sizes.vqa_questions, balance, random)
+        for question_id, question in enumerate(about, coco_id * 1000):
             ids = {"question_id": question_id}
             questions[half].append({"image_id": coco_id, "question": question.text, **ids})
             annotation = _vqa_annotation(question, coco_id, random)
@@ -161,16 +161,16 @@ def _write_gqa(folder: Path, random: Random, sizes: Sizes) -> None:
         for number, scene in enumerate(islice(scenes(part, random), size), start=first):
             image = f"n{number}" if split == "testdev" else str(number)
             _save(scene, folder / "images" / f"{image}.png")
-            asked = pictures.ask(
+            about = pictures.ask(
                 scene, pictures.GQA_FAMILIES, sizes.gqa_questions - 1, balance, random
             )
-            opener = random.choice(asked)
+            opener = random.choice(about)
             later = pictures.follow_up(opener, balance, random)
-            if later is not None and later.text not in [question.text for question in asked]:
-                asked.append(later)
-            ids = [f"0{number}{n}" for n in range(len(asked))]  # real ids have leading zeros too
-            for name, question in zip(ids, asked, strict=True):
-                entailed = [ids[-1]] if later is asked[-1] and question is opener else []
+            if later is not None and later.text not in [question.text for question in about]:
+                about.append(later)
+            ids = [f"0{number}{n}" for n in range(len(about))]  # real ids have leading zeros too
+            for name, question in zip(ids, about, strict=True):
+                entailed = [ids[-1]] if later is about[-1] and question is opener else []
                 questions[name] = _gqa_question(question, image, name, entailed)
         first += size
         _write_json(folder / f"{split}_balanced_questions.json", questions)

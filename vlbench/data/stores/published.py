@@ -94,9 +94,9 @@ class PublishedStore(Store):
 
         A sample: those with the smallest hashes of their ids, the same on every machine.
         """
-        wanted = sorted(set(ids))
-        sample = sorted(wanted, key=lambda image: (_hash(image.encode()), image))[:FINGERPRINTED]
-        lines = [f"{image}\n" for image in wanted]
+        names = sorted(set(ids))
+        sample = sorted(names, key=lambda image: (_hash(image.encode()), image))[:FINGERPRINTED]
+        lines = [f"{image}\n" for image in names]
         for image in sample:
             array = self.read(image)
             values = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<")))
