@@ -74,19 +74,12 @@ def coco(root: Root) -> Root:
         name = image_name(part, cocoid)
         picture(root / f"COCO/images/{part}/{name}.png", cocoid)
         raws = [f"A thing {n}. \n" for n in range(6 if cocoid == 42 else 5)]
-        images.append(
-            {
-                "filepath": part,
-                "filename": f"{name}.jpg",
-                "imgid": position,
-                "split": split,
-                "sentences": [
-                    {"raw": raw, "tokens": ["not", "these"], "sentid": cocoid * 100 + n}
-                    for n, raw in enumerate(raws)
-                ],
-                "cocoid": cocoid,
-            }
-        )
+        sentences = [
+            {"raw": raw, "tokens": ["not", "these"], "sentid": cocoid * 100 + n}
+            for n, raw in enumerate(raws)
+        ]
+        image = {"filepath": part, "filename": f"{name}.jpg", "imgid": position, "split": split}
+        images.append({**image, "sentences": sentences, "cocoid": cocoid})
     root.write("COCO/dataset_coco.json", {"images": images, "dataset": "coco"})
     return root
 
@@ -101,18 +94,13 @@ def vqa(coco: Root) -> Root:
                 record = {"image_id": cocoid, "question_id": cocoid * 1000 + n}
                 questions.append({**record, "question": f"What is {n}?"})
                 given = ["Red "] * 1 + ["red"] * 2 + ["2"] * 3 + ["blue"] * 4
-                annotations.append(
-                    {
-                        **record,
-                        "question_type": "what is",
-                        "answer_type": "other",
-                        "multiple_choice_answer": "blue",
-                        "answers": [
-                            {"answer": answer, "answer_confidence": "yes", "answer_id": each + 1}
-                            for each, answer in enumerate(given)
-                        ],
-                    }
-                )
+                answers = [
+                    {"answer": answer, "answer_confidence": "yes", "answer_id": number}
+                    for number, answer in enumerate(given, 1)
+                ]
+                kind = {"question_type": "what is", "answer_type": "other"}
+                kind["multiple_choice_answer"] = "blue"
+                annotations.append({**record, **kind, "answers": answers})
         coco.write(f"vqa/v2_OpenEnded_mscoco_{part}_questions.json", {"questions": questions})
         coco.write(f"vqa/v2_mscoco_{part}_annotations.json", {"annotations": annotations})
     return coco
@@ -168,14 +156,8 @@ def nlvr(root: Root) -> Root:
     for number, sentence in ((1, "There is a box."), (3, "No box"), (8, "there is  a box")):
         for n in range(2):
             identifier = f"{number}-{n}"
-            records.append(
-                {
-                    "sentence": sentence,
-                    "label": "true" if n else "false",
-                    "identifier": identifier,
-                    "directory": "2",
-                }
-            )
+            record = {"sentence": sentence, "label": "true" if n else "false"}
+            records.append({**record, "identifier": identifier, "directory": "2"})
             for order in (0, 3):
                 picture(root / f"nlvr/dev/images/2/dev-{identifier}-{order}.png")
     root.lines("nlvr/dev/dev.json", records)

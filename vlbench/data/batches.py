@@ -77,15 +77,11 @@ class Batch:
         inputs = self.inputs
         if inputs is not None:
             rows, inputs = torch.unique(inputs[which], return_inverse=True)
-        return Batch(
-            task=self.task,
-            ids=self.ids[which],
-            input_ids=self.input_ids[rows],
-            features=self.features[rows],
-            target_ids=self.target_ids[which],
-            scores=self.scores[which],
-            inputs=inputs,
-        )
+        changed: dict[str, Any] = {
+            name: getattr(self, name)[which] for name in ("ids", "target_ids", "scores")
+        }
+        input_ids, features = self.input_ids[rows], self.features[rows]
+        return replace(self, input_ids=input_ids, features=features, inputs=inputs, **changed)
 
 
 @dataclass(eq=False)
