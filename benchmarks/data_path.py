@@ -29,7 +29,7 @@ from vlbench.cards.load import find_tasks
 from vlbench.data.batches import Batch, TaskData, prefetched
 from vlbench.data.prepare import PreparedTask, prepare
 from vlbench.data.stores.base import Store
-from vlbench.data.stores.own import FeatureWriter
+from vlbench.data.stores.own import write_store
 from vlbench.process import with_defaults
 from vlbench.runs.plan import data_root, wanted_features
 
@@ -71,10 +71,8 @@ def full_size_store(folder: Path, tasks: Sequence[PreparedTask]) -> Store:
     """Features of CLIP's shape for all pictures of the training splits."""
     shape = (CLIP["image"].tokens, CLIP["image"].width)
     row = np.random.default_rng(0).standard_normal((1, *shape), np.float32)
-    with FeatureWriter(folder, *shape) as writer:
-        for image in {image: None for task in tasks for image in task.train.images()}:
-            writer.add([image], row)
-        return writer.finish()
+    images = {image: None for task in tasks for image in task.train.images()}
+    return write_store(folder, (([image], row) for image in images))
 
 
 def task_data(task: PreparedTask, store: Store, backbone: str, **train: Any) -> TaskData:

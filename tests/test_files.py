@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vlbench.data.fingerprint import REMEMBERED_FROM, file_hash
-from vlbench.data.mini.edition import NAMES, mini_root
+from vlbench.data.mini.write import NAMES, mini_root
+from vlbench.data.table import REMEMBERED_FROM, file_hash
 from vlbench.errors import DataError, MissingError, UsageError
 from vlbench.files import (
     Content,
@@ -123,7 +123,7 @@ def test_every_writer_names_the_cache_that_is_full(tmp_path, monkeypatch) -> Non
     big = tmp_path / "big"
     big.write_bytes(bytes(REMEMBERED_FROM))
     monkeypatch.setattr("vlbench.files.flush", full)
-    monkeypatch.setattr("vlbench.data.mini.edition.write_mini", full)
+    monkeypatch.setattr("vlbench.data.mini.write.write_mini", full)
     for write in (lambda: file_hash(big), mini_root):
         with pytest.raises(MissingError, match=r"No space left.* VLBENCH_CACHE names"):
             write()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vlbench.data.faults import Faults
+from vlbench.data.example import Faults
 from vlbench.data.readers.base import missing_data, read_json, read_lines
 from vlbench.data.readers.json_text import read_list
 from vlbench.data.readers.video import read_rows

@@ -18,7 +18,7 @@ from vlbench.backbones import VISUALS, Visual, backbone_row
 from vlbench.cards.load import all_tasks
 from vlbench.cards.schema import Edition
 from vlbench.config import SlurmSettings, config_files, load_config
-from vlbench.data.mini.edition import NAMES
+from vlbench.data.mini.write import NAMES
 from vlbench.data.readers import load_reader
 from vlbench.encoders import load_encoder
 from vlbench.errors import CardError, DataError, MissingError, UsageError, VlbenchError, nearest

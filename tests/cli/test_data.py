@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from tests.runs.builders import Bench
 from vlbench.cards.load import all_tasks
 from vlbench.cli import output as progress
 from vlbench.cli.app import app
-from vlbench.data.mini import edition, write, write_video
+from vlbench.data.mini import write
 from vlbench.data.stores.published import open_store
 
 
@@ -27,16 +28,8 @@ def data(*words: str) -> Result:
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """`make-mini` writes a tiny edition."""
-    monkeypatch.setattr(
-        edition,
-        "write_mini",
-        lambda folder, seed, progress: write.write_mini(folder, seed, TINY, progress),
-    )
-    monkeypatch.setattr(
-        edition,
-        "write_video",
-        lambda folder, seed, progress: write_video.write_video(folder, seed, TINY_VIDEO, progress),
-    )
+    monkeypatch.setattr(write, "write_mini", partial(write.write_mini, sizes=TINY))
+    monkeypatch.setattr(write, "write_video", partial(write.write_video, sizes=TINY_VIDEO))
 
 
 @pytest.mark.usefixtures("tiny")

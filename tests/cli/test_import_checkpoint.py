@@ -16,7 +16,7 @@ from tests.checkpoints.theirs import mini_model, their_state
 from tests.runs.builders import Bench
 from vlbench.checkpoints.weights import METADATA
 from vlbench.cli.app import app
-from vlbench.data.fingerprint import file_hash
+from vlbench.data.table import file_hash
 from vlbench.tensors import unique_state
 
 TASKS = ("vqav2", "nlvr2")

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
+
+from tests.data.mini.builders import TINY, TINY_VIDEO
+from vlbench.data.mini.write import write_mini, write_video
 
 
 @pytest.fixture(autouse=True)
@@ -72,19 +74,12 @@ def coco(root: Root) -> Root:
         name = image_name(part, cocoid)
         picture(root / f"COCO/images/{part}/{name}.png", cocoid)
         raws = [f"A thing {n}. \n" for n in range(6 if cocoid == 42 else 5)]
-        images.append(
-            {
-                "filepath": part,
-                "filename": f"{name}.jpg",
-                "imgid": position,
-                "split": split,
-                "sentences": [
-                    {"raw": raw, "tokens": ["not", "these"], "sentid": cocoid * 100 + n}
-                    for n, raw in enumerate(raws)
-                ],
-                "cocoid": cocoid,
-            }
-        )
+        sentences = [
+            {"raw": raw, "tokens": ["not", "these"], "sentid": cocoid * 100 + n}
+            for n, raw in enumerate(raws)
+        ]
+        image = {"filepath": part, "filename": f"{name}.jpg", "imgid": position, "split": split}
+        images.append({**image, "sentences": sentences, "cocoid": cocoid})
     root.write("COCO/dataset_coco.json", {"images": images, "dataset": "coco"})
     return root
 
@@ -99,18 +94,13 @@ def vqa(coco: Root) -> Root:
                 record = {"image_id": cocoid, "question_id": cocoid * 1000 + n}
                 questions.append({**record, "question": f"What is {n}?"})
                 given = ["Red "] * 1 + ["red"] * 2 + ["2"] * 3 + ["blue"] * 4
-                annotations.append(
-                    {
-                        **record,
-                        "question_type": "what is",
-                        "answer_type": "other",
-                        "multiple_choice_answer": "blue",
-                        "answers": [
-                            {"answer": answer, "answer_confidence": "yes", "answer_id": each + 1}
-                            for each, answer in enumerate(given)
-                        ],
-                    }
-                )
+                answers = [
+                    {"answer": answer, "answer_confidence": "yes", "answer_id": number}
+                    for number, answer in enumerate(given, 1)
+                ]
+                kind = {"question_type": "what is", "answer_type": "other"}
+                kind["multiple_choice_answer"] = "blue"
+                annotations.append({**record, **kind, "answers": answers})
         coco.write(f"vqa/v2_OpenEnded_mscoco_{part}_questions.json", {"questions": questions})
         coco.write(f"vqa/v2_mscoco_{part}_annotations.json", {"annotations": annotations})
     return coco
@@ -166,43 +156,25 @@ def nlvr(root: Root) -> Root:
     for number, sentence in ((1, "There is a box."), (3, "No box"), (8, "there is  a box")):
         for n in range(2):
             identifier = f"{number}-{n}"
-            records.append(
-                {
-                    "sentence": sentence,
-                    "label": "true" if n else "false",
-                    "identifier": identifier,
-                    "directory": "2",
-                }
-            )
+            record = {"sentence": sentence, "label": "true" if n else "false"}
+            records.append({**record, "identifier": identifier, "directory": "2"})
             for order in (0, 3):
                 picture(root / f"nlvr/dev/images/2/dev-{identifier}-{order}.png")
     root.lines("nlvr/dev/dev.json", records)
     return root
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> dict[str, Path]:
-    """Five pictures by id."""
-    return {f"p{n}": picture(tmp_path / f"pictures/p{n}.png", n * 40) for n in range(5)}
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A very small edition with its pictures, seed 0."""
+    root = tmp_path_factory.mktemp("tiny")
+    write_mini(root, 0, TINY)
+    return root
 
 
-class FakeEncoder:
-    """Three tokens of width two: the mean colour, and how often it was called."""
-
-    name = "fake"
-    hash = "abc"
-    tokens = 3
-    width = 2
-
-    def __init__(self) -> None:
-        self.seen = 0
-
-    def encode(self, images: list[Image.Image]) -> np.ndarray:
-        self.seen += len(images)
-        means = np.stack([np.asarray(image).mean(axis=(0, 1)) for image in images])
-        return np.stack([means, means], axis=2)
-
-
-@pytest.fixture
-def encoder() -> FakeEncoder:
-    return FakeEncoder()
+@pytest.fixture(scope="session")
+def tiny_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Very few clips, seed 0."""
+    root = tmp_path_factory.mktemp("tiny-video")
+    write_video(root, 0, TINY_VIDEO)
+    return root

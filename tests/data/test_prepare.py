@@ -1,4 +1,4 @@
-"""A task ready to train, or what is wrong with its files."""
+"""A task ready to train, or what is wrong with its files: told by a run, or by `data check`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from PIL import Image
 
 from tests.runs.builders import Bench
 from vlbench.cards import find_tasks
+from vlbench.data.check import SplitCheck, check_tasks
+from vlbench.data.images import find_pictures
 from vlbench.data.prepare import Wanted, prepare
-from vlbench.data.stores.own import FeatureWriter
+from vlbench.data.readers import load_reader
+from vlbench.data.stores.own import write_store
 from vlbench.data.table import concatenate
 from vlbench.encoders import load_encoder
 from vlbench.errors import DataError, MissingError, UsageError
@@ -22,7 +25,7 @@ from vlbench.files import cache_folder
 
 
 @pytest.fixture
-def root(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def bench_root(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the tiny edition to spoil, and an empty cache."""
     monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "cache"))
     return Path(shutil.copytree(bench.root, tmp_path / "root"))
@@ -46,21 +49,20 @@ def stores() -> list[Path]:
     return [path for path in cache_folder().glob("features/*/*") if path.name[0] != "."]
 
 
-def test_all_splits_are_there_with_the_features_of_their_pictures(root: Path) -> None:
-    for task in ready(root):
+def test_all_splits_come_with_the_features_of_their_pictures(bench_root: Path) -> None:
+    for task in ready(bench_root):
         for examples in (task.train, task.val, task.test):
             assert examples
             assert not task.store.missing([image for e in examples for image in e.images])
-
-
-def test_a_limit_holds_for_each_split(root: Path) -> None:
-    (task,) = ready(root, "vqav2", limit=5)
+    (task,) = ready(bench_root, "vqav2", limit=5)
     assert (len(task.train), len(task.val), len(task.test)) == (5, 5, 5)
 
 
-def test_the_fingerprint_is_of_contents_and_not_of_the_place(root: Path, tmp_path: Path) -> None:
-    (here,) = ready(root, "gqa")
-    copy = Path(shutil.copytree(root, tmp_path / "copy"))
+def test_the_fingerprint_is_of_contents_and_not_of_the_folder(
+    bench_root: Path, tmp_path: Path
+) -> None:
+    (here,) = ready(bench_root, "gqa")
+    copy = Path(shutil.copytree(bench_root, tmp_path / "copy"))
     assert ready(copy, "gqa")[0].fingerprint == here.fingerprint
     Image.new("RGB", (48, 48), "red").save(next((copy / "GQA" / "images").iterdir()))
     assert ready(copy, "gqa")[0].fingerprint != here.fingerprint
@@ -69,131 +71,194 @@ def test_the_fingerprint_is_of_contents_and_not_of_the_place(root: Path, tmp_pat
 def test_missing_files_of_all_tasks_come_in_one_message(tmp_path: Path) -> None:
     with pytest.raises(MissingError) as caught:
         ready(tmp_path, edition="full")
-    for name in (
-        "COCO/dataset_coco.json",
-        "vqa/v2_OpenEnded_mscoco_train2014_questions.json",
-        "vqa/v2_mscoco_val2014_annotations.json",
-        "GQA/train_balanced_questions.json",
-        "GQA/testdev_balanced_questions.json",
-        "nlvr2/train.json",
-        "nlvr2/test1.json",
-    ):
+    lines = str(caught.value).splitlines()
+    assert "--root" in lines[0]
+    assert len(lines) == len(set(lines)) == 1 + 5 + 3 + 3  # the Karpathy file is named once
+    for name in ("COCO/dataset_coco.json", "GQA/testdev_balanced_questions.json"):
         assert f"{tmp_path}/{name}" in str(caught.value)
-
-
-def test_an_edition_that_a_task_does_not_have_is_told(root: Path) -> None:
     with pytest.raises(UsageError, match=r"Task 'nlvr' has no edition 'mini'. Known: full"):
-        ready(root, "nlvr")
+        ready(tmp_path, "nlvr")
 
 
-def test_a_truncated_picture_is_named_and_no_features_are_left(root: Path) -> None:
-    file = sorted((root / "COCO/images/val2014").iterdir())[0]
-    file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(DataError, match=f"{file.name}: not a readable picture"):
-        ready(root, "vqav2")
-    assert stores() == []
+def first_key(file: Path) -> str:
+    return next(iter(json.loads(file.read_text())))
 
 
-def test_a_question_without_its_image_is_named(root: Path) -> None:
-    file = root / "GQA/train_balanced_questions.json"
+def test_a_truncated_picture_and_an_absent_one_are_named_and_no_features_are_left(
+    bench_root: Path,
+) -> None:
+    picture = sorted((bench_root / "COCO/images/val2014").iterdir())[0]
+    picture.write_bytes(picture.read_bytes()[:100])
+    with pytest.raises(DataError, match=f"{picture.name}: not a readable picture"):
+        ready(bench_root, "vqav2")
+    file = bench_root / "GQA/train_balanced_questions.json"
     change(file, lambda table: next(iter(table.values())).update(imageId="none"))
-    name = next(iter(json.loads(file.read_text())))
-    with pytest.raises(DataError, match=rf"none\.jpg: no such picture.*wanted by example {name}"):
-        ready(root, "gqa")
+    wanted_by = f"wanted by example {first_key(file)}"
+    with pytest.raises(DataError, match=rf"none\.jpg: no such picture.*{wanted_by}"):
+        ready(bench_root, "gqa")
     assert stores() == []
 
 
-def test_a_question_about_an_unknown_image_is_named(root: Path) -> None:
-    file = root / "vqa/v2_OpenEnded_mscoco_train2014_questions.json"
-    change(file, lambda table: table["questions"][0].update(image_id=5))
-    name = json.loads(file.read_text())["questions"][0]["question_id"]
-    with pytest.raises(DataError, match=f"train2014_questions.json: question {name}: no image 5"):
-        ready(root, "vqav2")
+@pytest.mark.parametrize(
+    ("name", "edit", "fault"),
+    [
+        (
+            "vqa/v2_OpenEnded_mscoco_train2014_questions.json",
+            lambda table: table["questions"][0].update(image_id=5),
+            r"train2014_questions.json: question \d+: no image 5",
+        ),
+        (
+            "vqa/v2_mscoco_train2014_annotations.json",
+            lambda table: table["annotations"][3].update(answers=[]),
+            r"_annotations.json: question \d+: no answers",
+        ),
+        (
+            "GQA/train_balanced_questions.json",
+            lambda table: next(iter(table.values())).pop("answer"),
+            r"train_balanced_questions.json: .*'answer' is missing",
+        ),
+    ],
+)
+def test_a_faulty_record_is_named(bench_root: Path, name: str, edit: Any, fault: str) -> None:
+    change(bench_root / name, edit)
+    with pytest.raises(DataError, match=fault):
+        ready(bench_root, "gqa" if "GQA" in name else "vqav2")
 
 
-def test_a_question_without_answers_is_named(root: Path) -> None:
-    file = root / "vqa/v2_mscoco_train2014_annotations.json"
-    change(file, lambda table: table["annotations"][3].update(answers=[]))
-    name = json.loads(file.read_text())["annotations"][3]["question_id"]
-    with pytest.raises(DataError, match=f"_annotations.json: question {name}: no answers"):
-        ready(root, "vqav2")
-
-
-def test_an_annotation_lacking_its_answer_key_is_named(root: Path) -> None:
-    file = root / "GQA/train_balanced_questions.json"
-    change(file, lambda table: next(iter(table.values())).pop("answer"))
-    with pytest.raises(DataError, match=r"train_balanced_questions.json: .*'answer' is missing"):
-        ready(root, "gqa")
-
-
-def own_store(place: Path, images: list[str], width: int = 8, encoder: str = "other") -> Path:
-    with FeatureWriter(place, 4, width) as writer:
-        writer.add(images, np.ones((len(images), 4, width)))
-        writer.finish(encoder={"name": encoder})
-    return place
+def own_store(path: Path, images: list[str], width: int = 8, encoder: str = "other") -> Path:
+    features = np.ones((len(images), 4, width))
+    return write_store(path, [(images, features)], {"encoder": {"name": encoder}}).path
 
 
 def other(width: int | None = 8, *folders: Path) -> Wanted:
     def never() -> Any:
-        raise AssertionError("the store is there")
+        raise AssertionError("there is a store")
 
     return Wanted("other", tokens=4, width=width, load=never, folders=folders)
 
 
-def images_of(root: Path, task: str) -> list[str]:
-    (found,) = ready(root, task)
-    return concatenate([found.train, found.val, found.test]).images()
+@pytest.fixture
+def images(bench_root: Path) -> list[str]:
+    """The pictures of NLVR2."""
+    (task,) = ready(bench_root, "nlvr2")
+    return concatenate([task.train, task.val, task.test]).images()
 
 
-def test_a_store_below_the_root_is_read_and_no_picture(root: Path) -> None:
-    images = images_of(root, "nlvr2")
-    own_store(root / "features" / "other" / "nlvr2", images)
-    shutil.rmtree(root / "nlvr2" / "images")
-    (task,) = ready(root, "nlvr2", wanted=other())
+def test_stores_below_the_root_or_named_by_the_user_are_read_and_no_picture(
+    bench_root: Path, tmp_path: Path, images: list[str]
+) -> None:
+    shutil.rmtree(bench_root / "nlvr2" / "images")
+    half = len(images) // 2
+    one, two = own_store(tmp_path / "1", images[:half]), own_store(tmp_path / "2", images[half:])
+    (task,) = ready(bench_root, "nlvr2", wanted=other(None, one, two))
+    assert task.store.get([images[0], images[-1]]).shape == (2, 4, 8)
+    own_store(bench_root / "features" / "other" / "nlvr2", images)
+    (task,) = ready(bench_root, "nlvr2", wanted=other())
     assert task.store.get(images[:2]).shape == (2, 4, 8)
 
 
-def test_stores_that_the_user_names_are_read_together(root: Path, tmp_path: Path) -> None:
-    images = images_of(root, "nlvr2")
-    half = len(images) // 2
-    one, two = (
-        own_store(tmp_path / f"{n}", part) for n, part in enumerate((images[:half], images[half:]))
-    )
-    (task,) = ready(root, "nlvr2", wanted=other(None, one, two))
-    assert task.store.get([images[0], images[-1]]).shape == (2, 4, 8)
-
-
-def test_missing_features_are_counted_and_the_first_ten_named(root: Path) -> None:
-    images = images_of(root, "nlvr2")
-    own_store(root / "features" / "other" / "nlvr2", images[:3])
+def test_missing_features_are_counted_and_the_first_ten_named(
+    bench_root: Path, images: list[str]
+) -> None:
+    own_store(bench_root / "features" / "other" / "nlvr2", images[:3])
     with pytest.raises(MissingError) as caught:
-        ready(root, "nlvr2", wanted=other())
+        ready(bench_root, "nlvr2", wanted=other())
     lines = str(caught.value).splitlines()
     assert f"no features of {len(images) - 3} of {len(images)} pictures" in lines[0]
     assert len(lines) == 12 and lines[1].strip() == images[3]
     assert lines[-1].strip() == f"... and {len(images) - 13} more"
 
 
-def test_a_store_of_another_encoder_or_width_is_refused(root: Path, tmp_path: Path) -> None:
-    images = images_of(root, "nlvr2")
+def test_a_store_of_another_encoder_width_or_grid_is_refused(
+    bench_root: Path, tmp_path: Path, images: list[str]
+) -> None:
     wrong = own_store(tmp_path / "wrong", images, encoder="clip-rn101")
     with pytest.raises(MissingError, match="features of the encoder 'clip-rn101', the run reads"):
-        ready(root, "nlvr2", wanted=other(8, wrong))
+        ready(bench_root, "nlvr2", wanted=other(8, wrong))
     wide = own_store(tmp_path / "wide", images, width=9)
     with pytest.raises(MissingError, match="features of width 9, the backbone reads 8"):
-        ready(root, "nlvr2", wanted=other(8, wide))
-    with pytest.raises(MissingError, match="nowhere: no such place"):
-        ready(root, "nlvr2", wanted=other(8, tmp_path / "nowhere"))
+        ready(bench_root, "nlvr2", wanted=other(8, wide))
+    with pytest.raises(MissingError, match="nowhere: no such file or folder"):
+        ready(bench_root, "nlvr2", wanted=other(8, tmp_path / "nowhere"))
+    store = own_store(tmp_path / "small", images, width=128, encoder="mini")
+    with pytest.raises(MissingError, match="4 tokens a picture cannot be pooled to the 16"):
+        ready(bench_root, "nlvr2", wanted=Wanted("mini", 16, 128, object, (store,)))
 
 
-def test_without_store_encoder_and_pictures_the_remedy_is_told(root: Path) -> None:
-    def absent() -> Any:
-        raise MissingError("no weights here")
+def absent() -> Any:
+    raise MissingError("no weights here")
 
+
+def test_without_store_encoder_and_pictures_the_remedy_is_told(bench_root: Path) -> None:
     with pytest.raises(MissingError) as caught:
-        ready(root, "nlvr2", wanted=Wanted("clip-rn101", 36, 2048, absent))
+        ready(bench_root, "nlvr2", wanted=Wanted("clip-rn101", 36, 2048, absent))
     text = str(caught.value)
     assert text.startswith("no weights here")
-    assert str(root / "features/clip-rn101/nlvr2") in text
-    assert str(root / "nlvr/clip_features/data_clip_RN101_att") in text
+    assert str(bench_root / "features/clip-rn101/nlvr2") in text
+    assert str(bench_root / "nlvr/clip_features/data_clip_RN101_att") in text
     assert "vlbench data extract-features --encoder clip-rn101 --images DIR --out" in text
+
+
+def check(root: Path, tasks: str = "vqav2", load: Any = object) -> dict[str, SplitCheck]:
+    """By split, of the full edition."""
+    wanted = Wanted("mini", 16, 128, load)
+    checks = check_tasks(find_tasks(tasks)[1], "full", root, wanted, lambda _: None)
+    return {split.split: split for split in checks}
+
+
+def test_data_without_fault_is_counted_beside_the_published_number(vqa) -> None:
+    splits = check(vqa.folder)
+    assert (splits["train"].examples, splits["train"].pictures) == (6, 3)
+    assert splits["train"].expected == 605_102
+    assert (splits["val"].examples, splits["val"].pictures) == (2, 1)
+    assert all(split.is_ready and not split.problems for split in splits.values())
+    assert all(splits["train"].files.values()) and len(splits["train"].files) == 5
+    split = check(vqa.folder, load=absent)["val"]  # pictures are not enough without their encoder
+    assert not split.is_ready and split.problems == ["no weights here"]
+
+
+def test_missing_files_are_told_with_where_they_are_published(tmp_path: Path) -> None:
+    split = check(tmp_path, "gqa")["train"]
+    assert split.examples is None and not split.is_ready
+    [line] = split.problems
+    assert "no file" in line and "train_balanced_questions.json" in line
+    assert "published at https://" in line
+
+
+def test_a_missing_or_truncated_picture_is_told_with_an_example_that_wants_it(vqa) -> None:
+    path = vqa / "COCO/images/val2014/COCO_val2014_000000000051.png"
+    path.write_bytes(path.read_bytes()[:50])
+    problems = check(vqa.folder)["val"].problems
+    assert any(f"{path.name}: not a readable picture" in problem for problem in problems)
+    path.unlink()
+    reader = load_reader("vqav2", vqa.folder)
+    paths, faults = find_pictures(reader, reader.read("val"))
+    assert not paths
+    [line] = faults.texts
+    assert "COCO_val2014_000000000051" in line and "example 51000" in line
+    splits = check(vqa.folder)
+    assert (splits["val"].pictures_missing, splits["val"].features_missing) == (1, 1)
+    assert not splits["val"].is_ready and splits["train"].is_ready
+    assert any("COCO_val2014_000000000051" in problem for problem in splits["val"].problems)
+
+
+@pytest.mark.parametrize("tokens", [16, 12])
+def test_with_features_of_a_grid_that_fits_no_picture_is_needed(vqa, tokens: int) -> None:
+    path = vqa.folder / "features" / "mini" / "COCO"
+    ids = [f"COCO_{half}_{n:012d}" for half in ("train2014", "val2014") for n in range(100)]
+    write_store(path, [(ids, np.zeros((len(ids), tokens, 128)))])
+    (vqa / "COCO/images/val2014/COCO_val2014_000000000051.png").unlink()
+    split = check(vqa.folder)["val"]
+    assert split.features == str(path) and split.features_missing == 0
+    if tokens == 16:
+        assert split.is_ready
+    else:
+        assert "12 tokens a picture cannot be pooled to the 16" in split.problems[0]
+
+
+def test_faulty_records_do_not_stop_the_other_splits(vqa) -> None:
+    file = vqa / "COCO" / "dataset_coco.json"
+    file.write_text(file.read_text().replace('"val"', '"vall"'))
+    splits = check(vqa.folder)
+    assert splits["train"].is_ready and not splits["val"].is_ready
+    assert "no example of the split 'val'" in splits["val"].problems[0]

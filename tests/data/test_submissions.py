@@ -13,35 +13,37 @@ from vlbench.errors import UsageError
 
 
 def examples(*ids: str, **annotation: Any) -> list[Example]:
-    return [Example(each, "", ("clip",), {}, {**annotation, "clip_id": int(each)}) for each in ids]
+    return [Example(name, "", ("clip",), {}, {**annotation, "clip_id": int(name)}) for name in ids]
 
 
 def test_value_takes_the_number_of_the_choice_by_question() -> None:
-    made = load_format("value-answers")(examples("137292", "7"), {"7": "a0", "137292": "a4"})
-    assert json.loads(made.text) == {"137292": 4, "7": 0}
-    assert (made.suffix, made.unreadable) == (".json", 0)
+    submission = load_format("value-answers")(examples("137292", "7"), {"7": "a0", "137292": "a4"})
+    assert json.loads(submission.text) == {"137292": 4, "7": 0}
+    assert (submission.suffix, submission.unreadable) == (".json", 0)
 
 
 def test_an_answer_that_is_no_choice_is_the_first_one_and_counted() -> None:
     given = {"1": "the red one", "2": "a", "3": "a2.", "4": ""}
-    made = load_format("value-answers")(examples(*given), given)
-    assert json.loads(made.text) == {"1": 0, "2": 0, "3": 2, "4": 0}
-    assert made.unreadable == 3
+    submission = load_format("value-answers")(examples(*given), given)
+    assert json.loads(submission.text) == {"1": 0, "2": 0, "3": 2, "4": 0}
+    assert submission.unreadable == 3
 
 
 def test_value_takes_a_line_for_each_clip_with_one_description() -> None:
-    asked = examples("97444", vid_name="-a_1", ts=[1.0, 2.5], captions=["secret"])
-    made = load_format("value-captions")(asked, {"97444": "he \u2028 stirs"})
-    [line] = made.text.splitlines() if "\u2028" not in made.text else []
-    assert made.text.endswith("\n") and made.suffix == ".jsonl"
+    questions = examples("97444", vid_name="-a_1", ts=[1.0, 2.5], captions=["secret"])
+    submission = load_format("value-captions")(questions, {"97444": "he \u2028 stirs"})
+    [line] = submission.text.splitlines() if "\u2028" not in submission.text else []
+    assert submission.text.endswith("\n") and submission.suffix == ".jsonl"
     known = {"vid_name": "-a_1", "clip_id": 97444, "ts": [1.0, 2.5]}
     assert json.loads(line) == {**known, "descs": [{"desc": "he \u2028 stirs"}]}
 
 
 def test_vqa_ids_are_numbers_and_gqa_ids_are_not() -> None:
-    asked, given = examples("042"), {"042": "yes"}
-    assert json.loads(FORMATS["vqa"](asked, given).text) == [{"question_id": 42, "answer": "yes"}]
-    assert json.loads(FORMATS["gqa"](asked, given).text) == [
+    questions, given = examples("042"), {"042": "yes"}
+    assert json.loads(FORMATS["vqa"](questions, given).text) == [
+        {"question_id": 42, "answer": "yes"}
+    ]
+    assert json.loads(FORMATS["gqa"](questions, given).text) == [
         {"questionId": "042", "prediction": "yes"}
     ]
 

@@ -12,8 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from vlbench.data.mini.draw import draw
-from vlbench.data.mini.world import Scene, Thing, scenes
+from vlbench.data.mini.world import Scene, Thing, draw, scenes
 from vlbench.encoders.mini import SIDE, TOKENS, WIDTH, MiniEncoder, MiniNet, pixels
 from vlbench.errors import DataError, MissingError
 

@@ -20,8 +20,7 @@ from vlbench.cards.load import all_tasks, load_task
 from vlbench.cli.app import app
 from vlbench.data.images import find_pictures
 from vlbench.data.mini.world import PARTS, SHARES
-from vlbench.data.mini.write import SIZES
-from vlbench.data.mini.write_video import SIZES as VIDEO_SIZES
+from vlbench.data.mini.write import SIZES, VIDEO_SIZES
 from vlbench.data.readers import load_reader
 from vlbench.errors import DataError
 from vlbench.metrics import load_metric

@@ -9,7 +9,7 @@ import pytest
 
 from tests.data.mini.builders import TINY_VIDEO
 from tests.runs.builders import Bench, do, predictions, rows
-from vlbench.data.mini.write_video import write_video
+from vlbench.data.mini.write import write_video
 from vlbench.errors import MissingError, UsageError
 from vlbench.runs.spec import RunSpec
 

@@ -22,10 +22,8 @@ from tools.pretrain.english import QUESTIONS, captions
 from tools.pretrain.lessons import Lesson, lesson, long_lesson, pair_lesson, repair
 from vlbench.backbones.bart import JointBart, new_bart
 from vlbench.backbones.base import IGNORED
-from vlbench.data.mini.draw import draw
-from vlbench.data.mini.questions import Balance, ask
-from vlbench.data.mini.statements import statement
-from vlbench.data.mini.world import scenes
+from vlbench.data.mini.pictures import Balance, ask, statement
+from vlbench.data.mini.world import draw, scenes
 from vlbench.encoders.mini import TOKENS, WIDTH, MiniEncoder
 
 SCENES = 40_000

@@ -15,7 +15,7 @@ from tools.pretrain.clip_lessons import clip_lesson
 from tools.pretrain.lessons import Lesson
 from vlbench.backbones.bart import JointBart
 from vlbench.data.mini.clips import Style, clips
-from vlbench.data.mini.draw import draw
+from vlbench.data.mini.world import draw
 from vlbench.data.stores.extract import ClipEncoder
 from vlbench.encoders.mini import MiniEncoder
 

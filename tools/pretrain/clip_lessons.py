@@ -11,9 +11,15 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from tools.pretrain.lessons import NUMBERS, Lesson, drawn, repair
-from vlbench.data.mini.clip_captions import describe, steps
-from vlbench.data.mini.clip_questions import HOW2QA_FAMILIES, TVQA_FAMILIES
-from vlbench.data.mini.clips import PEOPLE, Clip, Shot
+from vlbench.data.mini.clips import (
+    HOW2QA_FAMILIES,
+    PEOPLE,
+    TVQA_FAMILIES,
+    Clip,
+    Shot,
+    describe,
+    steps,
+)
 from vlbench.data.mini.world import COLORS, SHAPES, SIZES
 
 VALUES = {"color": COLORS, "shape": SHAPES, "size": SIZES}
@@ -166,7 +172,7 @@ def read(clip: Clip, random: Random) -> Lesson:
     offers = [family(clip, random) for family in (*TVQA_FAMILIES, *HOW2QA_FAMILIES)]
     questions = [offer[0] for offer in offers if offer is not None]
     told = [*describe(random.choice(clip.shots), 1, random), steps(clip)]
-    said = [line.record["text"].strip() for line in clip.lines]
+    said = [line.text.strip() for line in clip.lines]
     return repair(random.choice((random.choice(questions), random.choice(told + said))), random)
 
 

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from vlbench.data.mini.draw import draw
-from vlbench.data.mini.world import COLORS, GRID, SHAPES, SIZES, Scene, scenes
+from vlbench.data.mini.world import COLORS, GRID, SHAPES, SIZES, Scene, draw, scenes
 from vlbench.encoders.mini import WIDTH, MiniNet, pixels
 
 KINDS = (("color", COLORS), ("shape", SHAPES), ("size", SIZES))

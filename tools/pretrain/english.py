@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import partial
 from random import Random
 
-from vlbench.data.mini.gqa import (
+from vlbench.data.mini.pictures import (
+    VQA_FAMILIES,
+    Family,
     choose_attribute,
     choose_side,
     combine,
@@ -14,10 +16,7 @@ from vlbench.data.mini.gqa import (
     relate,
     verify_attribute,
 )
-from vlbench.data.mini.questions import Family
-from vlbench.data.mini.referring import article
-from vlbench.data.mini.vqa import VQA_FAMILIES
-from vlbench.data.mini.world import Scene, Thing
+from vlbench.data.mini.world import Scene, Thing, article
 
 _NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
 

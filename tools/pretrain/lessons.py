@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
 
-from vlbench.data.mini.referring import (
+from vlbench.data.mini.world import (
     KINDS,
     VALUES,
     Kind,
+    Scene,
+    Thing,
     absent_kind,
     kind_of,
     present_kind,
     unique_kind,
 )
-from vlbench.data.mini.world import Scene, Thing
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six")
 ASPECTS = {"color": "paint", "shape": "form", "size": "extent"}

@@ -47,9 +47,9 @@ def make_mini(
 
     A contact sheet shows its pictures and clips.
     """
-    from vlbench.data.mini import edition
+    from vlbench.data.mini import write
 
-    edition.make_mini(out, seed, lambda what: note(f"writing {what}"))
+    write.make_mini(out, seed, lambda what: note(f"writing {what}"))
     note(f"Look at {out / 'contact_sheet.png'} and {out / 'video_sheet.png'}")
     typer.echo(str(out))
 
@@ -139,7 +139,7 @@ def _row(check: SplitCheck) -> list[str]:
 
 def _report_problems(checks: list[SplitCheck]) -> None:
     """Print the first problems of each split, without repetitions; raise where no run can start."""
-    from vlbench.data.faults import SHOWN
+    from vlbench.data.example import SHOWN
 
     splits: dict[str, dict[str, list[str]]] = {}
     texts: dict[str, str] = {}

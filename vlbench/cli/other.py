@@ -140,7 +140,7 @@ def import_checkpoint(
     from vlbench.cards import find_tasks, load_method, resolve_method
     from vlbench.checkpoints.authors import authors_names, spelt
     from vlbench.checkpoints.weights import match, read_state, write_weights
-    from vlbench.data.fingerprint import file_hash
+    from vlbench.data.table import file_hash
     from vlbench.techniques.adapt import adapt
     from vlbench.tensors import unique_state
 

@@ -8,10 +8,9 @@ T target tokens.
 
 from __future__ import annotations
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import zip_longest
@@ -28,15 +27,11 @@ from vlbench.data.example import Example
 from vlbench.data.stores.base import Store
 from vlbench.data.table import ExampleTable
 
-WHOLE = slice(None)
-"""The share of one process alone: all examples of a batch."""
+WHOLE = slice(None)  # the share of one process alone: all examples of a batch
 WINDOW = 50
 """Batches whose examples are sorted by length together: enough that little is padded, and few
 enough that an epoch's order stays random."""
-AHEAD = 2
-"""Batches that wait, at most; memory holds one more, which is being made."""
-POLL_SECONDS = 0.1
-"""How often a thread that waits for room checks whether its batches are still wanted."""
+AHEAD = 3  # batches that wait or are being made, at most
 Indices = NDArray[np.int64]
 T = TypeVar("T")
 
@@ -47,14 +42,10 @@ class Batch:
 
     task: str
     ids: tuple[str, ...]
-    input_ids: Tensor
-    """(B, L), padded; of fewer rows where `inputs` says so."""
-    features: Tensor
-    """(B, I, N, F), in the store's numbers: half the bytes on their way to a GPU."""
-    target_ids: Tensor
-    """(B, T), -100 where there is nothing to predict."""
-    scores: Tensor
-    """(B,): the sampled answer's score."""
+    input_ids: Tensor  # (B, L), padded; of fewer rows where `inputs` says so
+    features: Tensor  # (B, I, N, F), in the store's numbers: half the bytes on their way to a GPU
+    target_ids: Tensor  # (B, T), -100 where there is nothing to predict
+    scores: Tensor  # (B,): the sampled answer's score
     inputs: Tensor | None = None
     """(B,): which of fewer rows of `input_ids` and `features` each example has; None: its own."""
 
@@ -86,37 +77,27 @@ class Batch:
         inputs = self.inputs
         if inputs is not None:
             rows, inputs = torch.unique(inputs[which], return_inverse=True)
-        return Batch(
-            task=self.task,
-            ids=self.ids[which],
-            input_ids=self.input_ids[rows],
-            features=self.features[rows],
-            target_ids=self.target_ids[which],
-            scores=self.scores[which],
-            inputs=inputs,
-        )
+        changed: dict[str, Any] = {
+            name: getattr(self, name)[which] for name in ("ids", "target_ids", "scores")
+        }
+        input_ids, features = self.input_ids[rows], self.features[rows]
+        return replace(self, input_ids=input_ids, features=features, inputs=inputs, **changed)
 
 
+@dataclass(eq=False)
 class TaskData:
     """The examples of one task and split, with what makes batches of them."""
 
-    def __init__(
-        self,
-        card: TaskCard,
-        examples: Sequence[Example],
-        store: Store,
-        tokenizer: Any,
-        settings: TrainSettings,
-        positions: int | None = None,
-    ) -> None:
-        self.card = card
-        self.examples = examples
-        self.store = store
-        self.tokenizer = tokenizer
-        self.settings = settings
-        self.positions = positions
-        """Tokens that the backbone has positions for: longer texts are cut; None: any number."""
-        self.batch_size = card.batch_size(settings.batch_size)
+    card: TaskCard
+    examples: Sequence[Example]
+    store: Store
+    tokenizer: Any
+    settings: TrainSettings
+    positions: int | None = None
+    """Tokens that the backbone has positions for: longer texts are cut; None: any number."""
+
+    def __post_init__(self) -> None:
+        self.batch_size = self.card.batch_size(self.settings.batch_size)
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -134,20 +115,17 @@ class TaskData:
         The first `skip` batches are left out, but their answers are drawn, so that the others are
         those of a whole epoch; `share` selects examples of every batch.
         """
-        order = self._order(random)
+        if self.settings.order == "lengths":
+            order = by_length(self._lengths, self.batch_size, random)
+        elif self.settings.order == "pictures":
+            order = by_group(self._pictures, random)
+        else:
+            order = random.permutation(len(self.examples))  # as in the authors' code
         for number, start in enumerate(range(0, len(order), self.batch_size)):
             examples = self._take(order[start : start + self.batch_size])
             answers = [sample_answer(e.targets, random) for e in examples]
             if number >= skip:
                 yield self.batch(examples[share], answers[share])
-
-    def _order(self, random: np.random.Generator) -> Indices:
-        """The indices of all examples, as `train.order` has it."""
-        if self.settings.order == "lengths":
-            return by_length(self._lengths, self.batch_size, random)
-        if self.settings.order == "pictures":
-            return by_group(self._pictures, random)
-        return random.permutation(len(self.examples))  # as in the authors' code
 
     @cached_property
     def _lengths(self) -> Indices:
@@ -212,10 +190,11 @@ class TaskData:
         if not self.settings.share_encoder:
             return range(len(examples)), None
         keys = [(text, example.images) for text, example in zip(texts, examples, strict=True)]
-        first = {key: row for row, key in reversed(list(enumerate(keys)))}
-        rows = sorted(first.values())
-        positions = {keys[row]: position for position, row in enumerate(rows)}
-        return rows, torch.tensor([positions[key] for key in keys])
+        first: dict[Hashable, int] = {}
+        for row, key in enumerate(keys):
+            first.setdefault(key, row)
+        numbers = {key: number for number, key in enumerate(first)}
+        return list(first.values()), torch.tensor([numbers[key] for key in keys])
 
     def text(self, example: Example) -> str:
         """Context and text with the task's prompt, where the method trains with prompts."""
@@ -308,35 +287,11 @@ def prefetched_for(device: torch.device, batches: Iterator[Batch]) -> Iterator[B
 
 def prefetched(batches: Iterator[T], ahead: int = AHEAD) -> Iterator[T]:
     """The same batches in the same order, made in a thread; its errors are raised in their turn."""
-    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(ahead)
-    is_over = threading.Event()
-
-    def put(batch: T | None, error: BaseException | None = None) -> None:
-        while not is_over.is_set():
-            with suppress(queue.Full):
-                ready.put((batch, error), timeout=POLL_SECONDS)
-                return
-
-    def make() -> None:
-        try:
-            for batch in batches:
-                put(batch)
-                if is_over.is_set():
-                    return
-            put(None)
-        except BaseException as error:  # the other thread's to raise, whatever it is
-            put(None, error)
-
-    maker = threading.Thread(target=make, name="vlbench batches", daemon=True)
-    maker.start()
+    maker = ThreadPoolExecutor(1, "vlbench batches")
     try:
-        while True:
-            batch, error = ready.get()
-            if error is not None:
-                raise error
-            if batch is None:
-                return
+        pending = deque(maker.submit(next, batches, None) for _ in range(ahead))
+        while (batch := pending.popleft().result()) is not None:
+            pending.append(maker.submit(next, batches, None))
             yield batch
     finally:
-        is_over.set()
-        maker.join()
+        maker.shutdown(cancel_futures=True)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.cards.schema import Edition, TaskCard
-from vlbench.data.faults import SHOWN
+from vlbench.data.example import SHOWN
 from vlbench.data.images import find_pictures, frame_files, open_image
-from vlbench.data.prepare import Wanted, find_features, scored_splits, wrong_grid
+from vlbench.data.prepare import Wanted, find_features, require_grid, scored_splits
 from vlbench.data.readers import load_reader
 from vlbench.data.readers.base import Reader
 from vlbench.data.table import ExampleTable, indexed
-from vlbench.errors import DataError, MissingError
+from vlbench.errors import MissingError
 from vlbench.packed_files import packed_beside
 
 Say = Callable[[str], None]
@@ -26,23 +26,17 @@ class SplitCheck:
 
     task: str
     split: str
-    is_needed: bool
-    """Whether a run reads it; a split to submit is answered only where it exists."""
-    files: dict[str, bool] = field(default_factory=dict)
-    """Annotation file -> whether it exists."""
-    examples: int | None = None
-    """None: they could not be read."""
+    is_needed: bool  # whether a run reads it; a split to submit is answered only where it exists
+    files: dict[str, bool] = field(default_factory=dict)  # annotation file -> whether it exists
+    examples: int | None = None  # None: they could not be read
     expected: int | None = None
     """Examples that the official files have; None where that is not known."""
     counts: dict[str, int] = field(default_factory=dict)
     """Further counts of the dataset, such as NLVR2's consistency groups."""
-    pictures: int = 0
-    """Pictures, or clips, that the examples want."""
+    pictures: int = 0  # pictures, or clips, that the examples want
     pictures_missing: int = 0
-    are_pictures_unread: bool = True
-    """Where there are features, nothing needs the pictures."""
-    features: str = ""
-    """Where its features lie; empty: nowhere."""
+    are_pictures_unread: bool = True  # where there are features, nothing needs the pictures
+    features: str = ""  # where its features lie; empty: nowhere
     features_missing: int = 0
     problems: list[str] = field(default_factory=list)
     """Everything that is wrong; messages list the first ten."""
@@ -61,84 +55,69 @@ class SplitCheck:
 def check_tasks(
     cards: Sequence[TaskCard], edition: Edition, root: Path, wanted: Wanted, say: Say
 ) -> list[SplitCheck]:
-    """Read, count and open the pictures of every split of every task that the edition reads."""
+    """Read, count and open the pictures of every split of every task that the edition reads.
+
+    No problem stops the search for more.
+    """
     checks = []
     for card in cards:
         reader = load_reader(card.reader, root)
-        needed = dict.fromkeys(scored_splits(card, edition), True)
-        for split in [*needed, *card.splits[edition].submission]:
-            check = check_split(card, split, split in needed, reader, wanted, say)
+        needed = scored_splits(card, edition)
+        for split in dict.fromkeys([*needed, *card.splits[edition].submission]):
+            check = SplitCheck(card.name, split, split in needed)
             check.expected = card.sizes.get(split) if edition == "full" else None
             checks.append(check)
+            missing = reader.missing_files(split)
+            check.files = {str(file): file not in missing for file in reader.files(split)}
+            published = f" (published at {card.published})" if card.published else ""
+            check.problems += [f"no file {f}{packed_beside(f)}{published}" for f in missing]
+            if missing:
+                continue
+            say(f"{card.name}: reading {split}")
+            try:
+                examples = indexed(reader, split, train=False)
+                check.examples, check.counts = len(examples), reader.counts(examples)
+                _check_visual(check, card.visual == "video", reader, examples, wanted, say)
+            except MissingError as error:
+                check.problems += str(error).splitlines()
     return checks
-
-
-def check_split(
-    card: TaskCard, split: str, is_needed: bool, reader: Reader, wanted: Wanted, say: Say
-) -> SplitCheck:
-    """Check one split; no problem stops the search for more."""
-    check = SplitCheck(card.name, split, is_needed)
-    missing = reader.missing_files(split)
-    check.files = {str(file): file not in missing for file in reader.files(split)}
-    published = f" (published at {card.published})" if card.published else ""
-    check.problems += [f"no file {file}{packed_beside(file)}{published}" for file in missing]
-    if missing:
-        return check
-    say(f"{card.name}: reading {split}")
-    try:
-        examples = indexed(reader, split, train=False)
-    except DataError as error:
-        check.problems += str(error).splitlines()
-        return check
-    check.examples, check.counts = len(examples), reader.counts(examples)
-    try:
-        _check_visual(check, card, reader, examples, wanted, say)
-    except MissingError as error:
-        check.problems += str(error).splitlines()
-    return check
 
 
 def _check_visual(
     check: SplitCheck,
-    card: TaskCard,
+    is_video: bool,
     reader: Reader,
     examples: ExampleTable,
     wanted: Wanted,
     say: Say,
 ) -> None:
     """The features of a split, or where there are none the pictures they could be made of."""
-    is_video = card.visual == "video"
     images, unit = examples.images(), "clips" if is_video else "pictures"
-    check.pictures = len(images)
-    store, features = find_features(reader, wanted)
+    check.pictures = check.features_missing = len(images)
+    store, candidates = find_features(reader, wanted)
     if store is not None:
         missing = store.missing(images)
         check.features, check.features_missing = str(store.path), len(missing)
         check.problems += [f"no features of {image} in {store.path}" for image in missing]
         if not missing and not is_video:
-            check.problems += wrong_grid(store, images[0], wanted)
+            require_grid(store, images[0], wanted)
         return
-    check.features_missing = len(images)
     paths, faults = find_pictures(reader, examples)
     if paths:
-        say(f"{card.name}: opening {len(paths):,} {unit} of {check.split}")
-    unreadable = _unreadable(paths.values(), is_video)
-    check.pictures_missing = len(faults.texts) + len(unreadable)
-    check.are_pictures_unread = False
-    if not check.pictures_missing:
+        say(f"{check.task}: opening {len(paths):,} {unit} of {check.split}")
+    problems = faults.texts + _unreadable(paths.values(), is_video)
+    check.pictures_missing, check.are_pictures_unread = len(problems), False
+    if not problems:
         wanted.load()
         return
-    looked_for = ", ".join(map(str, features)) or "no place of its own"
+    looked_for = ", ".join(map(str, candidates)) or "no place of its own"
     check.problems.append(
         f"no features of the encoder '{wanted.encoder}' of {len(images):,} {unit}: looked for "
         f"{looked_for}"
     )
-    if paths:
-        check.problems += faults.texts + unreadable
-    else:
-        check.problems.append(
-            f"none of {len(images):,} {unit} is there; the first: {faults.texts[0]}"
-        )
+    if not paths:
+        problems = [f"none of {len(images):,} {unit} is there; the first: {problems[0]}"]
+    check.problems += problems
 
 
 def _unreadable(paths: Iterable[Path], is_video: bool) -> list[str]:

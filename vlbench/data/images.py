@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from vlbench.data.example import Example
-from vlbench.data.faults import Faults
+from vlbench.data.example import Example, Faults
 from vlbench.data.readers.base import Reader
 from vlbench.errors import DataError, MissingError
 
@@ -42,7 +41,11 @@ def open_image(path: Path) -> Image.Image:
             image.load()
             if image.format == "PNG" and b"IEND" not in data:  # PIL does not miss the last chunk
                 raise OSError("image file is truncated")
-            return _rgb(image)
+            if image.mode.startswith("I;16"):  # PIL would clip all but the darkest to white
+                return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+            if image.mode in ("P", "PA", "LA"):  # transparent colours need a step between
+                return image.convert("RGBA").convert("RGB")
+            return image.convert("RGB")
     except FileNotFoundError:
         raise DataError(f"{path}: no such picture") from None
     except BROKEN as error:
@@ -51,14 +54,6 @@ def open_image(path: Path) -> Image.Image:
         raise DataError(f"{path}: not a readable picture: {reason}") from None
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = lenient
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # PIL would clip all but the darkest to white
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif image.mode in ("P", "PA", "LA"):  # transparent colours need a step between
-        image = image.convert("RGBA")
-    return image.convert("RGB")
 
 
 def open_clip(folder: Path) -> list[Image.Image]:
@@ -79,43 +74,38 @@ def frame_files(folder: Path) -> list[Path]:
 def find_pictures(reader: Reader, examples: Iterable[Example]) -> tuple[dict[str, Path], Faults]:
     """Image id -> file of the pictures or clips of the examples, and faults of the missing ones."""
     faults = Faults()
-    paths: dict[str, Path] = {}
-    missing: set[str] = set()
+    paths: dict[str, Path | None] = {}
     for example in examples:
         for image in example.images:
-            if image in paths or image in missing:
+            if image in paths:
                 continue
             try:
                 paths[image] = reader.image_path(image)
             except MissingError as error:
-                missing.add(image)
+                paths[image] = None
                 faults.texts.append(f"{error} (wanted by example {example.id})")
-    return paths, faults
+    return {image: path for image, path in paths.items() if path}, faults
 
 
 def pictures_below(folder: Path) -> dict[str, Path]:
     """File name without suffix -> file; DataError where two files share it."""
-    return _by_name(folder, (file for sub in _folders(folder) for file in _pictures_in(sub)))
+    return _by_id(folder, ((p.stem, p) for sub in _folders(folder) for p in _pictures_in(sub)))
 
 
 def clips_below(folder: Path) -> dict[str, Path]:
     """Folder name -> folder, of those that hold pictures themselves."""
-    return _by_name(folder, (sub for sub in _folders(folder) if _pictures_in(sub)))
+    return _by_id(folder, ((sub.name, sub) for sub in _folders(folder) if _pictures_in(sub)))
 
 
 def _pictures_in(folder: Path) -> list[Path]:
     """The pictures in a folder itself, by name: `2.png` before `10.png`."""
-    pictures = (
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in PICTURE_SUFFIXES and not file.name.startswith(".")
-    )
-    return sorted(pictures, key=_natural_order)
 
+    def natural_order(file: Path) -> list[tuple[int, str]]:
+        parts = re.split(r"(\d+)", file.name)
+        return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
-def _natural_order(file: Path) -> list[tuple[int, str]]:
-    parts = re.split(r"(\d+)", file.name)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+    files = (file for file in folder.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
+    return sorted((file for file in files if not file.name.startswith(".")), key=natural_order)
 
 
 def _folders(folder: Path) -> Iterator[Path]:
@@ -133,17 +123,15 @@ def _folders(folder: Path) -> Iterator[Path]:
         yield Path(path)
 
 
-def _by_name(folder: Path, paths: Iterator[Path]) -> dict[str, Path]:
-    named: dict[str, Path] = {}
-    for path in paths:
-        name = path.name if path.is_dir() else path.stem
-        if name in named:
+def _by_id(folder: Path, paths: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    by_id: dict[str, Path] = {}
+    for image, path in paths:
+        if by_id.setdefault(image, path) != path:
             raise DataError(
-                f"{path} and {named[name]}: both would be '{name}' in the store. Rename one, or "
+                f"{path} and {by_id[image]}: both would be '{image}' in the store. Rename one, or "
                 "make a store for each folder."
             )
-        named[name] = path
-    if not named:
+    if not by_id:
         known = ", ".join(PICTURE_SUFFIXES)
         raise MissingError(f"--images {folder}: no pictures below it; they end in {known}.")
-    return named
+    return by_id

@@ -18,10 +18,8 @@ class Submission(NamedTuple):
     """The contents of a file, and what to warn of."""
 
     text: str
-    suffix: str
-    """`.json` or `.jsonl`."""
-    unreadable: int = 0
-    """Answers that name no choice, and stand as the first one."""
+    suffix: str  # `.json` or `.jsonl`
+    unreadable: int = 0  # answers that name no choice, and stand as the first one
 
 
 Format = Callable[[Sequence[Example], Answers], Submission]
@@ -33,24 +31,21 @@ def value_answers(examples: Sequence[Example], answers: Answers) -> Submission:
     An answer that does not begin with `a` and a digit counts as choice 0. The authors of VL-Adapter
     look at its second character only, whatever the first one is.
     """
-    chosen, unreadable = {}, 0
-    for example in examples:
-        choice = re.match(r"a(\d)", answers[example.id])
-        unreadable += choice is None
-        chosen[example.id] = int(choice[1]) if choice else 0
-    return Submission(json.dumps(chosen), ".json", unreadable)
+    choices = {example.id: re.match(r"a(\d)", answers[example.id]) for example in examples}
+    numbers = {name: int(choice[1]) if choice else 0 for name, choice in choices.items()}
+    return Submission(json.dumps(numbers), ".json", list(choices.values()).count(None))
 
 
 def value_captions(examples: Sequence[Example], answers: Answers) -> Submission:
     """VALUE's captions: a line for each `clip_id`, one description each."""
     lines = []
     for example in examples:
-        known = {
+        record = {
             key: example.annotation[key]
             for key in ("vid_name", "clip_id", "ts")
             if key in example.annotation
         }
-        lines.append(json.dumps({**known, "descs": [{"desc": answers[example.id]}]}) + "\n")
+        lines.append(json.dumps({**record, "descs": [{"desc": answers[example.id]}]}) + "\n")
     return Submission("".join(lines), ".jsonl")
 
 

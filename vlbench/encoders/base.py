@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
-from vlbench.data.fingerprint import file_hash
+from vlbench.data.table import file_hash
 from vlbench.errors import MissingError
 
 BICUBIC = Image.Resampling.BICUBIC

@@ -12,7 +12,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vlbench.data.faults import Faults, RecordFault
+from vlbench.data.example import Faults, RecordFault
 from vlbench.data.readers.coco import read_pictures
 from vlbench.data.readers.gqa import check_scored
 from vlbench.data.readers.json_text import read_list

@@ -19,9 +19,9 @@ from vlbench.backbones.weights import first_tokens
 from vlbench.checkpoints.weights import load_weights
 from vlbench.data.batches import TaskData
 from vlbench.data.example import Example
-from vlbench.data.fingerprint import file_hash
 from vlbench.data.prepare import PreparedTask
 from vlbench.data.submissions import load_format
+from vlbench.data.table import file_hash
 from vlbench.errors import DataError, MissingError, RunFailed
 from vlbench.files import read_object, write_atomically
 from vlbench.metrics import load_metric, require_metric, started_ahead

@@ -15,10 +15,10 @@ from vlbench.backbones import Features, Visual, backbone_row, build_backbone, we
 from vlbench.cards import find_methods, find_tasks, resolve_method
 from vlbench.cards.schema import Edition, MethodCard, TaskCard
 from vlbench.checkpoints.weights import check_weights
-from vlbench.data.fingerprint import file_hash
-from vlbench.data.mini.edition import mini_root
+from vlbench.data.mini.write import mini_root
 from vlbench.data.prepare import PreparedTask, Wanted, prepare
 from vlbench.data.readers import load_reader
+from vlbench.data.table import file_hash
 from vlbench.encoders import ENCODERS, load_encoder
 from vlbench.errors import DataError, UsageError, nearest
 from vlbench.metrics import load_metric, require_metric

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.data.mini.builders import TINY
 from vlbench.data.example import Example
 from vlbench.data.mini import write
 from vlbench.data.mini.world import Scene
 from vlbench.data.readers import load_reader
+from vlbench.files import write_atomically
 
 PARTS = ("train", "val", "test")
 READERS = {"vqav2": "train val test", "gqa": "train val testdev", "nlvr2": "train dev test1"}
@@ -30,13 +32,23 @@ class Edition:
         return [self.scenes[image] for image in example.images]
 
     def all(self, task: str) -> list[Example]:
-        return [each for part in PARTS for each in self.examples[task, part]]
+        return [example for part in PARTS for example in self.examples[task, part]]
 
 
 @pytest.fixture(scope="session")
-def edition(tmp_path_factory: pytest.TempPathFactory) -> Edition:
-    """The embedded edition: seed 0 in its full size."""
-    root: Path = tmp_path_factory.mktemp("edition")
+def edition(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Edition:
+    """The embedded edition: seed 0 in its full size, made once for all processes of a session."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder if worker_id == "master" else folder.parent
+    with (folder / "edition.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        kept = folder / "edition.pickle"
+        if not kept.is_file():
+            write_atomically(kept, pickle.dumps(_edition(tmp_path_factory.mktemp("edition"))))
+        return pickle.loads(kept.read_bytes())
+
+
+def _edition(root: Path) -> Edition:
     scenes: dict[str, Scene] = {}
 
     def note(scene: Scene, path: Path) -> None:
@@ -45,7 +57,6 @@ def edition(tmp_path_factory: pytest.TempPathFactory) -> Edition:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(write, "_save", note)
-        (root / "nlvr2").mkdir()  # usually made by the first picture
         write.write_mini(root, seed=0)
     examples = {}
     for task, splits in READERS.items():
@@ -53,12 +64,3 @@ def edition(tmp_path_factory: pytest.TempPathFactory) -> Edition:
         for part, split in zip(PARTS, splits.split(), strict=True):
             examples[task, part] = reader.read(split)
     return Edition(scenes, examples)
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A very small edition with its pictures, seed 0."""
-    root = tmp_path_factory.mktemp("tiny") / "mini"
-    root.mkdir()
-    write.write_mini(root, 0, TINY)
-    return root

@@ -1,11 +1,11 @@
-"""What is true of a scene, read anew from the words: shares no code with what wrote them."""
+"""What is true of a scene or pair, read anew from the words: shares no code with the writer."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import permutations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vlbench.data.mini.world import Scene, Thing
 
@@ -24,20 +24,20 @@ WORDS = {
         "gray",
     ],
     "shape": ["circle", "square", "triangle", "star", "cross"],
-}
+}  # fmt: skip
 NOUNS = ["thing", "object", "shape", "item"]
 NUMBERS = {"zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
 COLOR, SIZE, SHAPE = ("|".join(WORDS[kind]) for kind in ("color", "size", "shape"))
 
 
-class Found(NamedTuple):
+class Reading(NamedTuple):
     """What an oracle reads from a sentence: the family it belongs to, and the answer."""
 
     family: str
     answer: str
 
 
-def wanted(phrase: str) -> dict[str, str]:
+def attributes(phrase: str) -> dict[str, str]:
     """`a small red star` -> what it says of size, colour and shape."""
     words = phrase.lower().split()
     if words[0] in ("a", "an", "the"):
@@ -46,21 +46,21 @@ def wanted(phrase: str) -> dict[str, str]:
     singular |= {shape + ("es" if shape == "cross" else "s"): shape for shape in WORDS["shape"]}
     noun = singular.get(words[-1], words[-1])
     assert noun in NOUNS or noun in WORDS["shape"], phrase
-    told = {} if noun in NOUNS else {"shape": noun}
+    values = {} if noun in NOUNS else {"shape": noun}
     for word in words[:-1]:
         [kind] = [kind for kind in ("size", "color") if word in WORDS[kind]]
-        assert kind not in told, phrase
-        told[kind] = word
-    return told
+        assert kind not in values, phrase
+        values[kind] = word
+    return values
 
 
 def all_of(scene: Scene, phrase: str) -> list[Thing]:
     """The things that a phrase fits."""
-    told = wanted(phrase)
+    values = attributes(phrase)
     return [
         thing
         for thing in scene.things
-        if all(getattr(thing, kind) == value for kind, value in told.items())
+        if all(getattr(thing, kind) == value for kind, value in values.items())
     ]
 
 
@@ -90,131 +90,113 @@ def relation(scene: Scene, one: str, way: str, other: str) -> bool:
     }[way]
 
 
-def choose(scene: Scene, phrase: str, one: str, other: str) -> Found:
+def choose(scene: Scene, phrase: str, one: str, other: str) -> Reading:
     kind = kind_of_value(one)
     value = getattr(the(scene, phrase), kind)
-    assert one != other and value in (one, other) and kind not in wanted(phrase)
-    return Found(f"choose {kind}", value)
+    assert one != other and value in (one, other) and kind not in attributes(phrase)
+    return Reading(f"choose {kind}", value)
 
 
 def query(scene: Scene, phrase: str, kind: str) -> str:
-    assert kind not in wanted(phrase), "the question gives its answer away"
+    assert kind not in attributes(phrase), "the question gives its answer away"
     return str(getattr(the(scene, phrase), kind))
 
 
-def verify(scene: Scene, phrase: str, value: str) -> Found:
+def verify(scene: Scene, phrase: str, value: str) -> Reading:
     kind = kind_of_value(value)
-    return Found(f"verify {kind}", yes(query(scene, phrase, kind) == value.split()[-1]))
+    return Reading(f"verify {kind}", yes(query(scene, phrase, kind) == value.split()[-1]))
 
 
-def same(scene: Scene, one: str, other: str, kind: str) -> Found:
+def same(scene: Scene, one: str, other: str, kind: str) -> Reading:
     first, second = the(scene, one), the(scene, other)
-    return Found(f"same {kind}", yes(getattr(first, kind) == getattr(second, kind)))
+    return Reading(f"same {kind}", yes(getattr(first, kind) == getattr(second, kind)))
 
 
-Rule = tuple[str, Callable[..., Found]]
+Rule = tuple[str, Callable[..., Reading]]
+
+
+def rules(suffix: str, answer: Callable[..., Any], *patterns: str) -> list[tuple[str, Any]]:
+    """One meaning for several wordings."""
+    return [(pattern + suffix, answer) for pattern in patterns]
+
+
+def asks(family: str, answer: Callable[..., str], *patterns: str) -> list[Rule]:
+    return rules(r"\?", lambda *parts: Reading(family, answer(*parts)), *patterns)
+
+
 VQA: list[Rule] = [
-    (
-        rf"{pattern}\?",
-        lambda scene, phrase: Found("what color", query(scene, phrase, "color")),
-    )
-    for pattern in (
-        "What color is the (.+)",
-        "What is the color of the (.+)",
-        "Which color does the (.+) have",
-        "The (.+) is what color",
-    )
-]
-VQA += [
-    (
-        rf"{pattern}\?",
-        lambda scene, phrase: Found("what is the", query(scene, phrase, "shape")),
-    )
-    for pattern in (
-        r"What is the (?!color of|number of)(.+)",
-        "What shape is the (.+)",
+    *asks(
+        "what color", lambda scene, name: query(scene, name, "color"),
+        "What color is the (.+)", "What is the color of the (.+)",
+        "Which color does the (.+) have", "The (.+) is what color",
+    ),
+    *asks(
+        "what is the", lambda scene, name: query(scene, name, "shape"),
+        "What is the (?!color of|number of)(.+)", "What shape is the (.+)",
         "What kind of shape is the (.+)",
-    )
-]
-VQA += [
-    (
-        rf"{pattern}\?",
-        lambda scene, phrase: Found("how many", str(len(all_of(scene, phrase)))),
-    )
-    for pattern in (
-        "How many (.+) are there",
-        "How many (.+) do you see",
-        "What is the number of (.+)",
+    ),
+    *asks(
+        "how many", lambda scene, name: str(len(all_of(scene, name))),
+        "How many (.+) are there", "How many (.+) do you see", "What is the number of (.+)",
         "How many (.+) are in the picture",
-    )
-]
-VQA += [
-    (
-        rf"{pattern}\?",
-        lambda scene, phrase: Found("is there", yes(bool(all_of(scene, phrase)))),
-    )
-    for pattern in (
-        "Is there (an? .+)",
-        "Is (an? .+) in the picture",
-        "Do you see (an? .+)",
+    ),
+    *asks(
+        "is there", lambda scene, name: yes(bool(all_of(scene, name))),
+        "Is there (an? .+)", "Is (an? .+) in the picture", "Do you see (an? .+)",
         "Can you see (an? .+) here",
-    )
-]
-
+    ),
+]  # fmt: skip
+VALUE, OPTION = f"{COLOR}|an? (?:{SHAPE})", f"{COLOR}|{SIZE}"
 GQA: list[Rule] = [
-    (
-        r"What (color|shape) is the (.+) in the image\?",
-        lambda scene, kind, phrase: Found(f"query {kind}", query(scene, phrase, kind)),
+    *rules(
+        r"\?", lambda scene, kind, name: Reading(f"query {kind}", query(scene, name, kind)),
+        "What (color|shape) is the (.+) in the image",
+        "What is the (color|shape) of the (.+) that is shown",
     ),
-    (
-        r"What is the (color|shape) of the (.+) that is shown\?",
-        lambda scene, kind, phrase: Found(f"query {kind}", query(scene, phrase, kind)),
+    *rules(
+        r"\?", verify,
+        rf"Is the ((?:(?! or ).)+) ({VALUE})", rf"Does it look like the (.+) is ({VALUE})",
     ),
-    (rf"Is the ((?:(?! or ).)+) ({COLOR}|an? (?:{SHAPE}))\?", verify),
-    (rf"Does it look like the (.+) is ({COLOR}|an? (?:{SHAPE}))\?", verify),
-    (rf"Is the (.+) ({COLOR}|{SIZE}) or ({COLOR}|{SIZE})\?", choose),
-    (rf"Which is the (.+), ({COLOR}|{SIZE}) or ({COLOR}|{SIZE})\?", choose),
-    (
-        r"On which side of the image is the (.+), the left or the right\?",
-        lambda scene, phrase: Found(
-            "choose side", "left" if the(scene, phrase).column in (0, 1) else "right"
-        ),
+    *rules(
+        r"\?", choose,
+        rf"Is the (.+) ({OPTION}) or ({OPTION})", rf"Which is the (.+), ({OPTION}) or ({OPTION})",
     ),
-    (
-        r"In which part of the image is the (.+), the top or the bottom\?",
-        lambda scene, phrase: Found(
-            "choose side", "top" if the(scene, phrase).row in (0, 1) else "bottom"
-        ),
+    *asks(
+        "choose side", lambda scene, name: "left" if the(scene, name).column < 2 else "right",
+        "On which side of the image is the (.+), the left or the right",
     ),
-    (
-        r"Is (?:the|there an?) (.+) (to the left of|to the right of|above|below) the (.+)\?",
-        lambda scene, *parts: Found("verify relation", yes(relation(scene, *parts))),
+    *asks(
+        "choose side", lambda scene, name: "top" if the(scene, name).row < 2 else "bottom",
+        "In which part of the image is the (.+), the top or the bottom",
     ),
-    (r"Do the (.+) and the (.+) have the same (color|shape|size)\?", same),
-    (r"Are the (.+) and the (.+) the same (color|shape|size)\?", same),
-    (
-        r"Are there both (.+) and (.+)\?",
-        lambda scene, one, other: Found(
-            "logical and", yes(bool(all_of(scene, one)) and bool(all_of(scene, other)))
-        ),
+    *asks(
+        "verify relation", lambda scene, *parts: yes(relation(scene, *parts)),
+        "Is (?:the|there an?) (.+) (to the left of|to the right of|above|below) the (.+)",
     ),
-    (
-        r"Is there either (.+) or (.+)\?",
-        lambda scene, one, other: Found(
-            "logical or", yes(bool(all_of(scene, one)) or bool(all_of(scene, other)))
-        ),
+    *rules(
+        r"\?", same,
+        "Do the (.+) and the (.+) have the same (color|shape|size)",
+        "Are the (.+) and the (.+) the same (color|shape|size)",
     ),
-]
+    *asks(
+        "logical and", lambda scene, *names: yes(all(all_of(scene, name) for name in names)),
+        "Are there both (.+) and (.+)",
+    ),
+    *asks(
+        "logical or", lambda scene, *names: yes(any(all_of(scene, name) for name in names)),
+        "Is there either (.+) or (.+)",
+    ),
+]  # fmt: skip
 
 
-def read(rules: Sequence[Rule], text: str, scene: Scene) -> Found:
-    """Family and answer of a question; exactly one rule must fit its words."""
+def read(rules: Sequence[tuple[str, Any]], text: str, subject: Any) -> Any:
+    """What a sentence says of a scene or pair; exactly one rule must fit its words."""
     fitting = [
         (rule, match.groups()) for pattern, rule in rules if (match := re.fullmatch(pattern, text))
     ]
     assert len(fitting) == 1, f"{len(fitting)} rules fit: {text}"
     rule, groups = fitting[0]
-    return rule(scene, *groups)
+    return rule(subject, *groups)
 
 
 def _counts(pair: Sequence[Scene], phrase: str) -> tuple[int, int]:
@@ -222,77 +204,51 @@ def _counts(pair: Sequence[Scene], phrase: str) -> tuple[int, int]:
     return left, right
 
 
-SIDES = {"left": 0, "right": 1}
+def more(pair: Sequence[Scene], name: str, side: str) -> bool:
+    counts = _counts(pair, name)[:: 1 if side == "left" else -1]
+    return counts[0] > counts[1]
+
+
+def on(pair: Sequence[Scene], side: str, name: str) -> int:
+    return _counts(pair, name)[("left", "right").index(side)]
+
+
 STATEMENTS: list[tuple[str, Callable[..., bool]]] = [
-    (
-        rf"{pattern}\.",
-        lambda pair, phrase: min(_counts(pair, phrase)) > 0,
-    )
-    for pattern in (
-        "Both images contain (an? .+)",
-        "There is (an? .+) in each image",
+    *rules(
+        r"\.", lambda pair, name: min(_counts(pair, name)) > 0,
+        "Both images contain (an? .+)", "There is (an? .+) in each image",
         "(An? .+) can be seen in both pictures",
-    )
-]
-STATEMENTS += [
-    (
-        rf"{pattern}\.",
-        lambda pair, phrase: sorted(map(bool, _counts(pair, phrase))) == [False, True],
-    )
-    for pattern in ("Only one of the images contains (an? .+)", "Exactly one image has (.+) in it")
-]
-STATEMENTS += [
-    (
-        r"The (left|right) image contains (an? .+)\.",
-        lambda pair, side, phrase: _counts(pair, phrase)[SIDES[side]] > 0,
     ),
-    (
-        r"There is (an? .+) in the (left|right) image\.",
-        lambda pair, phrase, side: _counts(pair, phrase)[SIDES[side]] > 0,
+    *rules(
+        r"\.", lambda pair, name: sorted(map(bool, _counts(pair, name))) == [False, True],
+        "Only one of the images contains (an? .+)", "Exactly one image has (.+) in it",
     ),
-    (
-        r"At least one (.+) is in the image on the (left|right)\.",
-        lambda pair, phrase, side: _counts(pair, phrase)[SIDES[side]] > 0,
+    *rules(
+        r"\.", lambda pair, side, name: on(pair, side, name) > 0,
+        "The (left|right) image contains (an? .+)",
     ),
-    (
-        r"The (left|right) image shows exactly (one|two) (.+)\.",
-        lambda pair, side, n, phrase: _counts(pair, phrase)[SIDES[side]] == NUMBERS[n],
+    *rules(
+        r"\.", lambda pair, name, side: on(pair, side, name) > 0,
+        "There is (an? .+) in the (left|right) image",
+        "At least one (.+) is in the image on the (left|right)",
     ),
-    (
-        r"There (?:is|are) exactly (one|two) (.+) in the (left|right) image\.",
-        lambda pair, n, phrase, side: _counts(pair, phrase)[SIDES[side]] == NUMBERS[n],
+    *rules(
+        r"\.", lambda pair, side, n, name: on(pair, side, name) == NUMBERS[n],
+        "The (left|right) image shows exactly (one|two) (.+)",
     ),
-    (
-        r"The (left|right) image has more (.+) than the other one\.",
-        lambda pair, side, phrase: (
-            _counts(pair, phrase)[SIDES[side]] > _counts(pair, phrase)[1 - SIDES[side]]
-        ),
+    *rules(
+        r"\.", lambda pair, n, name, side: on(pair, side, name) == NUMBERS[n],
+        "There (?:is|are) exactly (one|two) (.+) in the (left|right) image",
     ),
-    (
-        r"There are more (.+) on the (left|right) than on the (?:left|right)\.",
-        lambda pair, phrase, side: (
-            _counts(pair, phrase)[SIDES[side]] > _counts(pair, phrase)[1 - SIDES[side]]
-        ),
+    *rules(
+        r"\.", lambda pair, side, name: more(pair, name, side),
+        "The (left|right) image has more (.+) than the other one",
     ),
-]
-
-
-def is_true(text: str, pair: Sequence[Scene]) -> bool:
-    """Whether a statement holds of (left, right); exactly one rule must fit its words."""
-    fitting = [
-        (rule, match.groups())
-        for pattern, rule in STATEMENTS
-        if (match := re.fullmatch(pattern, text))
-    ]
-    assert len(fitting) == 1, f"{len(fitting)} rules fit: {text}"
-    rule, groups = fitting[0]
-    return rule(pair, *groups)
-
-
-def _is_at(thing: Thing, place: str) -> bool:
-    vertical, horizontal = {0: "top", 3: "bottom"}, {0: "left", 3: "right"}
-    words = [vertical.get(thing.row), horizontal.get(thing.column)]
-    return place.split() == ([word for word in words if word] or ["middle"])
+    *rules(
+        r"\.", more,
+        "There are more (.+) on the (left|right) than on the (?:left|right)",
+    ),
+]  # fmt: skip
 
 
 def _fit(scene: Scene, phrases: Sequence[str]) -> Iterator[tuple[Thing, ...]]:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.data.conftest import Root, picture
-from vlbench.data.fingerprint import fingerprint
 from vlbench.data.readers import easy_vqa
 from vlbench.data.readers.easy_vqa import EasyVQA
+from vlbench.data.table import fingerprint
 from vlbench.errors import DataError, MissingError
 
 QUESTIONS = [

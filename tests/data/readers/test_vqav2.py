@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.data.conftest import picture
-from vlbench.data.faults import Faults
+from vlbench.data.example import Faults
 from vlbench.data.readers import vqav2
 from vlbench.data.readers.vqav2 import VQAv2, soft_scores
 from vlbench.errors import DataError, MissingError

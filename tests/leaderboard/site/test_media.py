@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.leaderboard.site.site_builders import pictures
-from vlbench.data.mini.edition import NAMES
-from vlbench.data.mini.write import Sizes, write_mini
+from vlbench.data.mini.write import NAMES, Sizes, write_mini
 from vlbench.leaderboard.site.media import Pictures
 from vlbench.leaderboard.site.run_files import Prediction
 from vlbench.leaderboard.site.write import SiteFolder

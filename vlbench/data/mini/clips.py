@@ -1,22 +1,23 @@
 """Clips of the mini world: one to five shots after another, each of one thing, with subtitles.
 
 A frame is a 64 x 64 picture of the thing somewhere on the grid; there is one every 1.5 seconds, as
-in the features of VALUE. Some people of the world talk meanwhile.
+in the features of VALUE. Some people of the world talk meanwhile. Questions ask about a moment of a
+clip (TVQA, How2QA); captions describe a moment (TVC), or tell all of its steps (YC2C).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
-from vlbench.data.mini.world import GRID, SHAPES, SIZES, Scene, Thing, part_of
+from vlbench.data.mini.world import GRID, SHAPES, SIZES, Scene, Thing, article, part_of
 
 SECONDS_PER_FRAME = 1.5
 COLORS = ("blue", "green", "pink", "red", "yellow")
 """Of all colours: as many as a question has choices."""
 PEOPLE = ("Ann", "Lou", "Ray", "Al", "Theo")
+NUMBERS = ("one", "two", "three", "four", "five")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,7 @@ class Shot:
     """One thing, and the frames that show it; where it is changes from frame to frame."""
 
     thing: Thing
-    first: int
-    """Its first frame, counted from 0."""
+    first: int  # its first frame, counted from 0
     frames: int
 
     @property
@@ -47,10 +47,9 @@ class Line:
     shot: Shot
 
     @property
-    def record(self) -> dict[str, Any]:
-        """As subtitle files have it: text from " Speaker : " on, seconds."""
-        text = f" {self.speaker} : I like the {self.shot.thing.shape}."
-        return {"text": text, "start": self.shot.start, "end": self.shot.end}
+    def text(self) -> str:
+        """As subtitle files have it, from " Speaker : " on."""
+        return f" {self.speaker} : I like the {self.shot.thing.shape}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +83,16 @@ class Clip:
             for _ in range(shot.frames):
                 thing = Thing(row, column, shot.thing.color, shot.thing.shape, shot.thing.size)
                 yield Scene((thing,), random.getrandbits(32))
-                row = _step(row, random)
-                column = _step(column, random)
-
-
-def _step(place: int, random: Random) -> int:
-    return min(GRID - 1, max(0, place + random.choice((-1, 0, 1))))
+                row = min(GRID - 1, max(0, row + random.choice((-1, 0, 1))))
+                column = min(GRID - 1, max(0, column + random.choice((-1, 0, 1))))
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
     """What clips of one source are like."""
 
-    shots: tuple[int, ...]
-    """How many shots a clip may have."""
-    pace: tuple[int, ...]
-    """How many frames its shots may have; all of a clip have as many."""
+    shots: tuple[int, ...]  # how many shots a clip may have
+    pace: tuple[int, ...]  # how many frames its shots may have; all of a clip have as many
 
 
 def clips(part: str, random: Random, style: Style) -> Iterator[Clip]:
@@ -120,6 +113,117 @@ def _draw(count: int, pace: int, random: Random) -> Clip:
         thing = Thing(row, column, color, shape, random.choice(SIZES))
         shots.append(Shot(thing, number * pace, pace))
     speakers = random.sample(PEOPLE, 2)
-    said = sorted(random.sample(range(count), min(count, random.choice((1, 2)))))
-    lines = [Line(who, shots[at]) for who, at in zip(speakers, said, strict=False)]
+    spoken_at = sorted(random.sample(range(count), min(count, random.choice((1, 2)))))
+    lines = [Line(who, shots[at]) for who, at in zip(speakers, spoken_at, strict=False)]
     return Clip(tuple(shots), tuple(lines), random.getrandbits(32))
+
+
+@dataclass(frozen=True, slots=True)
+class ClipQuestion:
+    """A question about a moment of a clip; the choices are in the order that they are shown."""
+
+    family: str
+    text: str
+    choices: tuple[str, ...]
+    right: int
+    start: float  # seconds
+    end: float
+
+
+Offer = tuple[str, str, Sequence[str], Shot | None]
+"""Question, answer, other choices from the likeliest on, the shot it is about (None: the clip)."""
+Family = Callable[[Clip, Random], "Offer | None"]
+
+
+def what_color(clip: Clip, random: Random) -> Offer:
+    """The colour of a shape; the other colours of the clip are among the choices."""
+    shot = random.choice(clip.shots)
+    text = random.choice(("What color is the {}?", "Which color does the {} have?"))
+    others = _others(clip, "color", COLORS, random)
+    return text.format(shot.thing.shape), shot.thing.color, others, shot
+
+
+def what_shape(clip: Clip, random: Random) -> Offer:
+    """The shape that has a colour."""
+    shot = random.choice(clip.shots)
+    text = random.choice(("What shape is {}?", "Which shape is the {} one?"))
+    others = _others(clip, "shape", SHAPES, random)
+    return text.format(shot.thing.color), shot.thing.shape, others, shot
+
+
+def what_next(clip: Clip, random: Random) -> Offer | None:
+    """The shape that comes right after another one."""
+    if len(clip.shots) == 1:
+        return None
+    at = random.randrange(len(clip.shots) - 1)
+    shape, after = clip.shots[at].thing.shape, clip.shots[at + 1]
+    others = [other for other in _others(clip, "shape", SHAPES, random) if other != shape]
+    return f"What is next, right after the {shape}?", after.thing.shape, [*others, shape], after
+
+
+def who_likes(clip: Clip, random: Random) -> Offer:
+    """The one who says so in the subtitles; whoever else speaks is among the choices."""
+    line = random.choice(clip.lines)
+    speakers = [other.speaker for other in clip.lines]
+    silent = [person for person in PEOPLE if person not in speakers]
+    others = [*speakers, *random.sample(silent, len(silent))]
+    return f"Who likes the {line.shot.thing.shape}?", line.speaker, others, line.shot
+
+
+def how_many(clip: Clip, random: Random) -> Offer:
+    """The number of things that are shown one after another."""
+    answer = NUMBERS[len(clip.shots) - 1]
+    others = [number for number in NUMBERS if number != answer]
+    random.shuffle(others)
+    return "How many shapes are there in all?", answer, others, None
+
+
+def _others(clip: Clip, aspect: str, values: Sequence[str], random: Random) -> list[str]:
+    """Wrong answers: what else the clip shows first, then what it does not."""
+    present = [getattr(thing, aspect) for thing in clip.things]
+    absent = [value for value in values if value not in present]
+    random.shuffle(present)
+    random.shuffle(absent)
+    return [*present, *absent]
+
+
+TVQA_FAMILIES: tuple[Family, ...] = (what_color, what_shape, what_next, who_likes)
+HOW2QA_FAMILIES: tuple[Family, ...] = (what_color, what_shape, how_many)
+
+
+def ask(
+    clip: Clip, families: Sequence[Family], count: int, choices: int, random: Random
+) -> list[ClipQuestion]:
+    """`count` different questions about a clip, the families in turn from a random start."""
+    questions: dict[str, ClipQuestion] = {}
+    start = random.randrange(len(families))
+    for turn in range(4 * count):
+        family = families[(start + turn) % len(families)]
+        offer = family(clip, random)
+        if len(questions) == count or offer is None or offer[0] in questions:
+            continue
+        text, answer, others, shot = offer
+        wrong = [other for other in dict.fromkeys(others) if other != answer][: choices - 1]
+        listed = sorted([answer, *wrong])
+        first, last = (shot.start, shot.end) if shot else (0.0, clip.duration)
+        name = family.__name__.replace("_", " ")
+        right = listed.index(answer)
+        questions[text] = ClipQuestion(name, text, tuple(listed), right, first, last)
+    return list(questions.values())
+
+
+def describe(shot: Shot, count: int, random: Random) -> list[str]:
+    """`count` different descriptions of what a shot shows, as people give them."""
+    texts: dict[str, None] = {}
+    while len(texts) < count:
+        opening = random.choice(("", "there is ", "you can see "))
+        size = f"{shot.thing.size} " if random.random() < 0.5 else ""
+        text = opening + article(f"{size}{shot.thing.color} {shot.thing.shape}")
+        texts[text[0].upper() + text[1:] + "."] = None
+    return list(texts)
+
+
+def steps(clip: Clip) -> str:
+    """All that a clip shows in its order, lower case, no full stop: `take a red star then ...`."""
+    names = [article(f"{thing.color} {thing.shape}") for thing in clip.things]
+    return "take " + " then ".join(names)

@@ -1,18 +1,42 @@
-"""Scenes of the mini world: one to five coloured shapes, each in a cell of a 4 x 4 grid."""
+"""Scenes of the mini world: one to five coloured shapes, each in a cell of a 4 x 4 grid.
+
+Their kinds are named by colour, shape, size, or a mix of them; a scene is drawn as a picture of
+64 x 64 pixels, each cell 16 wide.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from random import Random
 
-COLORS = (
-    "red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown", "gray",
-)  # fmt: skip
+from PIL import Image, ImageDraw
+
+RGB = {
+    "red": (214, 40, 40),
+    "orange": (245, 130, 32),
+    "yellow": (245, 205, 40),
+    "green": (50, 150, 60),
+    "cyan": (60, 195, 205),
+    "blue": (45, 85, 200),
+    "purple": (125, 60, 165),
+    "pink": (240, 130, 180),
+    "brown": (125, 80, 45),
+    "gray": (120, 122, 125),
+}
+COLORS = tuple(RGB)
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 SIZES = ("small", "large")
+KINDS = ("size", "color", "shape")
+VALUES = {"size": SIZES, "color": COLORS, "shape": SHAPES}
+MIXES = [mix for length in (1, 2, 3) for mix in combinations(KINDS, length)]
 GRID = 4
+SIDE = 64
+SCALE = 3  # drawn so much larger, then scaled down: smooth edges
+RADIUS = {"small": 3.6, "large": 6.8}
 
 PARTS = ("pretraining", "train", "val", "test")
 SHARES = (50, 30, 6, 14)
@@ -43,21 +67,26 @@ class Scene:
         return part_of(repr([(t.row, t.column, t.color, t.shape, t.size) for t in self.things]))
 
 
-def part_of(shown: str) -> str:
-    """The part that whatever shows this belongs to, by its hash."""
-    slot = int.from_bytes(hashlib.sha256(shown.encode()).digest()[:4], "big") % 100
-    for part, share in zip(PARTS, SHARES, strict=True):
-        slot -= share
-        if slot < 0:
-            return part
-    raise AssertionError("SHARES add up to 100")
+def part_of(content: str) -> str:
+    """The part that a scene or clip of this content belongs to, by its hash."""
+    slot = int.from_bytes(hashlib.sha256(content.encode()).digest()[:4], "big") % 100
+    return next(part for n, part in enumerate(PARTS) if slot < sum(SHARES[: n + 1]))
+
+
+def scenes(part: str, random: Random) -> Iterator[Scene]:
+    """Endless scenes of one part, none twice."""
+    seen: set[tuple[Thing, ...]] = set()
+    while True:
+        scene = Scene(_draw_things(random), random.getrandbits(32))
+        if scene.part == part and scene.things not in seen:
+            seen.add(scene.things)
+            yield scene
 
 
 def _draw_things(random: Random) -> tuple[Thing, ...]:
     """One to five things; half of the scenes repeat a colour or a shape, so that counts vary."""
-    cells = random.sample(
-        range(GRID * GRID), random.choices((1, 2, 3, 4, 5), (6, 24, 32, 26, 12))[0]
-    )
+    number = random.choices((1, 2, 3, 4, 5), (6, 24, 32, 26, 12))[0]
+    cells = random.sample(range(GRID * GRID), number)
     theme = random.choice(("color", "shape", "", ""))
     color, shape = random.choice(COLORS), random.choice(SHAPES)
     things = []
@@ -75,11 +104,110 @@ def _draw_things(random: Random) -> tuple[Thing, ...]:
     return tuple(sorted(things))
 
 
-def scenes(part: str, random: Random) -> Iterator[Scene]:
-    """Endless scenes of one part, none twice."""
-    seen: set[tuple[Thing, ...]] = set()
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of thing, such as `small star` or `red thing`; None leaves that attribute open."""
+
+    size: str | None = None
+    color: str | None = None
+    shape: str | None = None
+
+    def holds(self, thing: Thing) -> bool:
+        """Whether the thing is of this kind."""
+        return all(getattr(self, key) in (None, getattr(thing, key)) for key in KINDS)
+
+    def count(self, scene: Scene) -> int:
+        """How many things of this kind the scene shows."""
+        return sum(self.holds(thing) for thing in scene.things)
+
+    def name(self, noun: str, plural: bool = False) -> str:
+        """`small red star`, or with the noun where the shape is left open: `small red thing`."""
+        word = self.shape or noun
+        if plural:
+            word += "es" if word.endswith("s") else "s"
+        return " ".join(part for part in (self.size, self.color, word) if part)
+
+    @property
+    def form(self) -> str:
+        """Which attributes it names: `color+shape`."""
+        return "+".join(kind for kind in KINDS if getattr(self, kind))
+
+
+def kind_of(thing: Thing, mix: tuple[str, ...]) -> Kind:
+    """The thing's kind as far as the attributes of `mix` go."""
+    return Kind(**{attribute: getattr(thing, attribute) for attribute in mix})
+
+
+def article(name: str) -> str:
+    """The name with `a` or `an` in front."""
+    return ("an " if name[0] in "aeiou" else "a ") + name
+
+
+def unique_kind(scene: Scene, thing: Thing, random: Random, without: str = "") -> Kind | None:
+    """A kind that only this thing is of, short ones first, never naming the attribute `without`."""
+    mixes = [mix for mix in MIXES if without not in mix]
+    random.shuffle(mixes)
+    kinds = (kind_of(thing, mix) for mix in sorted(mixes, key=len))
+    return next((kind for kind in kinds if kind.count(scene) == 1), None)
+
+
+def present_kind(scene: Scene, random: Random) -> Kind:
+    """A kind the scene shows at least once."""
+    return kind_of(random.choice(scene.things), random.choice(MIXES))
+
+
+def absent_kind(scene: Scene, random: Random) -> Kind:
+    """A kind the scene does not show, mostly a mix of what it does show: a distractor."""
     while True:
-        scene = Scene(_draw_things(random), random.getrandbits(32))
-        if scene.part == part and scene.things not in seen:
-            seen.add(scene.things)
-            yield scene
+        values = {}
+        for attribute in random.choice(MIXES):
+            present = [getattr(thing, attribute) for thing in scene.things]
+            pool = present if random.random() < 0.6 else VALUES[attribute]
+            values[attribute] = random.choice(pool)
+        kind = Kind(**values)
+        if kind.count(scene) == 0:
+            return kind
+
+
+def draw(scene: Scene) -> Image.Image:
+    """The scene as an RGB picture; the same scene and look give the same pixels."""
+    random = Random(scene.look)
+    paper = tuple(random.randint(226, 252) for _ in range(3))
+    image = Image.new("RGB", (SIDE * SCALE, SIDE * SCALE), paper)
+    canvas = ImageDraw.Draw(image)
+    for thing in scene.things:
+        _paint(canvas, thing, random)
+    return image.resize((SIDE, SIDE), Image.Resampling.BOX)
+
+
+def _paint(canvas: ImageDraw.ImageDraw, thing: Thing, random: Random) -> None:
+    cell = SIDE / GRID
+    x = (thing.column + 0.5) * cell + random.uniform(-1.5, 1.5)
+    y = (thing.row + 0.5) * cell + random.uniform(-1.5, 1.5)
+    r = RADIUS[thing.size] * random.uniform(0.93, 1.07)
+    x, y, r = x * SCALE, y * SCALE, r * SCALE
+    fill = tuple(max(0, min(255, c + random.randint(-9, 9))) for c in RGB[thing.color])
+    if thing.shape == "circle":
+        canvas.ellipse((x - r, y - r, x + r, y + r), fill=fill)
+    else:
+        canvas.polygon(_corners(thing.shape, x, y, r), fill=fill)
+
+
+def _corners(shape: str, x: float, y: float, r: float) -> list[tuple[float, float]]:
+    if shape == "square":
+        s = r * 0.9
+        return [(x - s, y - s), (x + s, y - s), (x + s, y + s), (x - s, y + s)]
+    if shape == "triangle":
+        return [(x, y - r), (x + r, y + r * 0.8), (x - r, y + r * 0.8)]
+    if shape == "star":
+        angles = [-math.pi / 2 + k * math.pi / 5 for k in range(10)]
+        radii = [r * (1.1 if k % 2 == 0 else 0.45) for k in range(10)]
+        return [
+            (x + d * math.cos(a), y + d * math.sin(a)) for a, d in zip(angles, radii, strict=True)
+        ]
+    w = r * 0.34  # the half width of the cross's arms
+    return [
+        (x - w, y - r), (x + w, y - r), (x + w, y - w), (x + r, y - w),
+        (x + r, y + w), (x + w, y + w), (x + w, y + r), (x - w, y + r),
+        (x - w, y + w), (x - r, y + w), (x - r, y - w), (x - w, y - w),
+    ]  # fmt: skip

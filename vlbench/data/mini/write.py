@@ -1,27 +1,45 @@
-"""Writes the mini edition: pictures as PNG, annotations in the official formats of four datasets.
+"""Writes the mini edition: pictures as PNG, annotations in the official formats of eight datasets.
 
 The folders and file names are those of the full edition (docs/datasets.md), so the same readers
-read both. Splits never share a scene: a hash of what a scene shows says which part it belongs to.
+read both. Splits never share a scene or clip: a hash of what it shows says which part it belongs
+to. As in reality COCO captions and VQAv2 share their images, TVQA and TVC their clips. `held_out`
+is a labelled test split, which VALUE keeps to itself.
+
+The embedded edition lies in the cache, made in seconds on first use, whole or not at all.
 """
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Callable, Iterator
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from vlbench.data.mini import VERSION
-from vlbench.data.mini.captions import captions
-from vlbench.data.mini.draw import draw
-from vlbench.data.mini.gqa import GQA_FAMILIES, GQA_TYPES, follow_up
-from vlbench.data.mini.questions import Balance, Question, ask
-from vlbench.data.mini.statements import statement
-from vlbench.data.mini.vqa import ANSWER_TYPES, VQA_FAMILIES, annotators
-from vlbench.data.mini.world import Scene, scenes
+from vlbench.backbones import VISUALS, Visual
+from vlbench.data.mini import clips, pictures
+from vlbench.data.mini.clips import Clip, ClipQuestion, Style
+from vlbench.data.mini.pictures import Balance, Question
+from vlbench.data.mini.sheet import contact_sheet, video_sheet
+from vlbench.data.mini.world import Scene, draw, scenes
+from vlbench.errors import UsageError
+from vlbench.files import cache_folder, remove_dead_beside, temporary_beside, writing_cache
+
+VERSION = 1  # of the pictures: raise it when the same seed would give other files
+VIDEO_VERSION = 1  # the same, of the clips
+SEED = 0
+NAMES = {
+    "image": f"mini-v{VERSION}-seed{SEED}",
+    "video": f"mini-video-v{VIDEO_VERSION}-seed{SEED}",
+}
+"""Folders in the cache: clips are made when they are first needed, and not with the pictures."""
+Record = dict[str, Any]
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +49,8 @@ class Sizes:
     coco: dict[str, int]
     gqa: dict[str, int]
     nlvr2: dict[str, int]
-    vqa_questions: int = 8
-    """Questions an image; captions are five an image, as in COCO."""
-    gqa_questions: int = 5
-    """Questions an image; one of them may follow from another."""
+    vqa_questions: int = 8  # questions an image; captions are five an image, as in COCO
+    gqa_questions: int = 5  # questions an image; one of them may follow from another
 
 
 SIZES = Sizes(
@@ -45,13 +61,11 @@ SIZES = Sizes(
 GQA_SPLITS = {"train": "train", "val": "val", "test": "testdev"}
 NLVR2_SPLITS = {"train": "train", "val": "dev", "test": "test1"}
 
-Progress = Callable[[str], None]
-
 
 def write_mini(
     folder: Path, seed: int, sizes: Sizes = SIZES, progress: Progress = lambda _: None
 ) -> None:
-    """Write the whole edition into an empty folder; the same seed gives the same bytes."""
+    """Write all pictures into an empty folder; the same seed gives the same bytes."""
     progress("COCO and VQAv2")
     _write_coco_and_vqa(folder, Random(f"coco {seed}"), sizes)
     progress("GQA")
@@ -66,181 +80,140 @@ def _write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
+def _write_lines(path: Path, records: Iterable[Record]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
+
+
 def _save(scene: Scene, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draw(scene).save(path, compress_level=1)
 
 
-# COCO captions and VQAv2 share their images, as in reality
-
-
 def _coco_images(random: Random, sizes: Sizes) -> Iterator[tuple[str, str, Scene]]:
     """(Karpathy split, folder, scene); an eighth of the training images are `restval`."""
-    for part, count in sizes.coco.items():
-        for number, scene in enumerate(islice(scenes(part, random), count)):
-            if part == "train" and number % 8:
+    for part, number in sizes.coco.items():
+        for n, scene in enumerate(islice(scenes(part, random), number)):
+            if part == "train" and n % 8:
                 yield "train", "train2014", scene
             else:
                 yield "restval" if part == "train" else part, "val2014", scene
 
 
 def _write_coco_and_vqa(root: Path, random: Random, sizes: Sizes) -> None:
-    images: list[dict[str, Any]] = []
-    questions: dict[str, list[dict[str, Any]]] = {"train2014": [], "val2014": []}
-    annotations: dict[str, list[dict[str, Any]]] = {"train2014": [], "val2014": []}
-    balance: dict[str, Balance] = {}
+    images: list[Record] = []
+    questions: dict[str, list[Record]] = {"train2014": [], "val2014": []}
+    annotations: dict[str, list[Record]] = {"train2014": [], "val2014": []}
+    balances: dict[str, Balance] = {}
     for number, (split, half, scene) in enumerate(_coco_images(random, sizes)):
         coco_id = 1000 + 7 * number
         filename = f"COCO_{half}_{coco_id:012d}.png"
         _save(scene, root / "COCO" / "images" / half / filename)
-        images.append(
-            _karpathy_image(split, half, filename, number, coco_id, captions(scene, random))
-        )
-        kept = balance.setdefault("train" if split == "restval" else split, Balance())
-        for n, question in enumerate(ask(scene, VQA_FAMILIES, sizes.vqa_questions, kept, random)):
-            asked = {
-                "image_id": coco_id,
-                "question": question.text,
-                "question_id": coco_id * 1000 + n,
-            }
-            questions[half].append(asked)
-            annotations[half].append(_vqa_annotation(question, asked, random))
+        sentences = [
+            {"tokens": _words(raw), "raw": raw, "imgid": number, "sentid": 10 * number + n}
+            for n, raw in enumerate(pictures.captions(scene, random))
+        ]
+        image = {"filepath": half, "filename": filename, "imgid": number, "cocoid": coco_id}
+        image |= {"split": split, "sentids": [sentence["sentid"] for sentence in sentences]}
+        images.append({**image, "sentences": sentences})
+        balance = balances.setdefault("train" if split == "restval" else split, Balance())
+        about = pictures.ask(scene, pictures.VQA_FAMILIES, sizes.vqa_questions, balance, random)
+        for question_id, question in enumerate(about, coco_id * 1000):
+            ids = {"question_id": question_id}
+            questions[half].append({"image_id": coco_id, "question": question.text, **ids})
+            annotation = _vqa_annotation(question, coco_id, random)
+            annotations[half].append({**annotation, **ids})
     _write_json(root / "COCO" / "dataset_coco.json", {"images": images, "dataset": "coco"})
     for half in questions:
-        head = {
-            "info": {"description": "vlbench mini edition"},
-            "license": {},
-            "data_type": "mscoco",
-            "data_subtype": half,
-        }
-        _write_json(
-            root / "vqa" / f"v2_OpenEnded_mscoco_{half}_questions.json",
-            {**head, "task_type": "Open-Ended", "questions": questions[half]},
-        )
-        _write_json(
-            root / "vqa" / f"v2_mscoco_{half}_annotations.json",
-            {**head, "annotations": annotations[half]},
-        )
+        head: Record = {"info": {"description": "vlbench mini edition"}, "license": {}}
+        head |= {"data_type": "mscoco", "data_subtype": half}
+        file = {**head, "task_type": "Open-Ended", "questions": questions[half]}
+        _write_json(root / "vqa" / f"v2_OpenEnded_mscoco_{half}_questions.json", file)
+        file = {**head, "annotations": annotations[half]}
+        _write_json(root / "vqa" / f"v2_mscoco_{half}_annotations.json", file)
 
 
-def _karpathy_image(
-    split: str, half: str, filename: str, number: int, coco_id: int, raws: list[str]
-) -> dict[str, Any]:
-    sentences = [
-        {
-            "tokens": raw.lower().replace(",", "").rstrip(".").split(),
-            "raw": raw,
-            "imgid": number,
-            "sentid": 10 * number + n,
-        }
-        for n, raw in enumerate(raws)
+def _words(caption: str) -> list[str]:
+    return caption.lower().replace(",", "").rstrip(".").split()
+
+
+def _vqa_annotation(question: Question, coco_id: int, random: Random) -> Record:
+    texts = pictures.annotators(question.answer, random)
+    answers = [
+        {"answer": text, "answer_confidence": _confidence(random), "answer_id": n}
+        for n, text in enumerate(texts, start=1)
     ]
     return {
-        "filepath": half,
-        "filename": filename,
-        "imgid": number,
-        "cocoid": coco_id,
-        "split": split,
-        "sentids": [sentence["sentid"] for sentence in sentences],
-        "sentences": sentences,
-    }
+        "question_type": question.family, "multiple_choice_answer": max(texts, key=texts.count),
+        "answers": answers, "image_id": coco_id,
+        "answer_type": pictures.ANSWER_TYPES[question.family],
+    }  # fmt: skip
 
 
-def _vqa_annotation(question: Question, asked: dict[str, Any], random: Random) -> dict[str, Any]:
-    answers = annotators(question.answer, random)
-    return {
-        "question_type": question.family,
-        "multiple_choice_answer": max(answers, key=answers.count),
-        "answers": [
-            {
-                "answer": answer,
-                "answer_confidence": random.choices(("yes", "maybe", "no"), (85, 12, 3))[0],
-                "answer_id": n,
-            }
-            for n, answer in enumerate(answers, start=1)
-        ],
-        "image_id": asked["image_id"],
-        "answer_type": ANSWER_TYPES[question.family],
-        "question_id": asked["question_id"],
-    }
-
-
-# GQA
+def _confidence(random: Random) -> str:
+    return random.choices(("yes", "maybe", "no"), (85, 12, 3))[0]
 
 
 def _write_gqa(folder: Path, random: Random, sizes: Sizes) -> None:
     first = 2_300_000
-    for part, count in sizes.gqa.items():
+    for part, size in sizes.gqa.items():
         split, balance, questions = GQA_SPLITS[part], Balance(), {}
-        for number, scene in enumerate(islice(scenes(part, random), count), start=first):
+        for number, scene in enumerate(islice(scenes(part, random), size), start=first):
             image = f"n{number}" if split == "testdev" else str(number)
             _save(scene, folder / "images" / f"{image}.png")
-            asked = ask(scene, GQA_FAMILIES, sizes.gqa_questions - 1, balance, random)
-            opener = random.choice(asked)
-            later = follow_up(opener, scene, balance, random)
-            if later is not None and later.text not in [question.text for question in asked]:
-                asked.append(later)
-            ids = [f"0{number}{n}" for n in range(len(asked))]  # real ids have leading zeros too
-            for name, question in zip(ids, asked, strict=True):
-                entailed = [ids[-1]] if later is asked[-1] and question is opener else []
+            about = pictures.ask(
+                scene, pictures.GQA_FAMILIES, sizes.gqa_questions - 1, balance, random
+            )
+            opener = random.choice(about)
+            later = pictures.follow_up(opener, balance, random)
+            if later is not None and later.text not in [question.text for question in about]:
+                about.append(later)
+            ids = [f"0{number}{n}" for n in range(len(about))]  # real ids have leading zeros too
+            for name, question in zip(ids, about, strict=True):
+                entailed = [ids[-1]] if later is about[-1] and question is opener else []
                 questions[name] = _gqa_question(question, image, name, entailed)
-        first += count
+        first += size
         _write_json(folder / f"{split}_balanced_questions.json", questions)
 
 
-def _gqa_question(question: Question, image: str, name: str, entailed: list[str]) -> dict[str, Any]:
-    structural, semantic = GQA_TYPES[question.family]
+def _gqa_question(question: Question, image: str, name: str, entailed: list[str]) -> Record:
+    family, form = question.family, question.form
+    structural, semantic = pictures.GQA_TYPES[family]
     subject = question.about.name("object") if question.about else "scene"
-    steps = [
-        {"operation": "select", "dependencies": [], "argument": f"{subject} (0)"},
-        {"operation": question.family, "dependencies": [0], "argument": question.form},
-    ]
+    select = {"operation": "select", "dependencies": [], "argument": f"{subject} (0)"}
     return {
-        "semantic": steps,
-        "entailed": entailed,
-        "equivalent": [name],
-        "question": question.text,
-        "imageId": image,
-        "isBalanced": True,
-        "groups": {"global": question.family, "local": f"{question.family}-{question.form}"},
+        "semantic": [select, {"operation": family, "dependencies": [0], "argument": form}],
+        "entailed": entailed, "equivalent": [name], "question": question.text, "imageId": image,
+        "isBalanced": True, "groups": {"global": family, "local": f"{family}-{form}"},
         "answer": question.answer,
-        "semanticStr": f"select: {subject} (0)->{question.family}: {question.form} [0]",
+        "semanticStr": f"select: {subject} (0)->{family}: {form} [0]",
         "annotations": {"answer": {}, "question": {}, "fullAnswer": {}},
-        "types": {"detailed": question.family, "semantic": semantic, "structural": structural},
+        "types": {"detailed": family, "semantic": semantic, "structural": structural},
         "fullAnswer": f"The answer is {question.answer}.",
-    }
-
-
-# NLVR2
+    }  # fmt: skip
 
 
 def _write_nlvr2(folder: Path, random: Random, sizes: Sizes) -> None:
-    for part, count in sizes.nlvr2.items():
+    for part, size in sizes.nlvr2.items():
         split = NLVR2_SPLITS[part]
-        pool = list(islice(scenes(part, random), 8 * count + 400))
-        rows: list[dict[str, Any]] = []
-        for set_id in range(count):
+        pool = list(islice(scenes(part, random), 8 * size + 400))
+        rows: list[Record] = []
+        for set_id in range(size):
             sentences, pairs = _sentence_set(pool, random)
             inside = f"train/{set_id % 100}" if split == "train" else split
             for pair_id, (pair, labels) in enumerate(pairs):
                 stem = f"{split}-{set_id}-{pair_id}"
                 for side, scene in enumerate(pair):
                     _save(scene, folder / "images" / inside / f"{stem}-img{side}.png")
-                for sentence_id, sentence in enumerate(sentences):
+                for n, (sentence, label) in enumerate(zip(sentences, labels, strict=True)):
                     row = {
-                        "sentence": sentence,
-                        "label": str(labels[sentence_id]),
-                        "identifier": f"{stem}-{sentence_id}",
-                        "synset": "shape",
-                        "query": "shapes0",
-                        "writer": str(random.randrange(40)),
-                        "validation": {str(random.randrange(40, 80)): str(labels[sentence_id])},
-                        "left_url": "",
-                        "right_url": "",
-                    }
+                        "sentence": sentence, "label": str(label), "identifier": f"{stem}-{n}",
+                        "synset": "shape", "query": "shapes0", "writer": str(random.randrange(40)),
+                        "validation": {str(random.randrange(40, 80)): str(label)},
+                        "left_url": "", "right_url": "",
+                    }  # fmt: skip
                     rows.append({**row, "directory": set_id % 100} if split == "train" else row)
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (folder / f"{split}.json").write_text(text, encoding="utf-8")
+        _write_lines(folder / f"{split}.json", rows)
 
 
 Pair = tuple[Scene, Scene]
@@ -248,17 +221,177 @@ Pair = tuple[Scene, Scene]
 
 def _sentence_set(
     pool: list[Scene], random: Random
-) -> tuple[list[str], list[tuple[Pair, list[bool]]]]:
-    """Two sentences and four pairs, one for each way the two can be true or false."""
+) -> tuple[list[str], list[tuple[Pair, tuple[bool, bool]]]]:
+    """Two sentences and four pairs, one for each way the two can be true or false.
+
+    Each sentence is true of half of its pairs, so that it alone says nothing about its label.
+    """
     while True:
-        (first, holds_first), (second, holds_second) = statement(random), statement(random)
+        (first, first_holds), (second, second_holds) = (
+            pictures.statement(random),
+            pictures.statement(random),
+        )
         if first == second:
             continue
-        found: dict[tuple[bool, bool], Pair] = {}
+        pairs: dict[tuple[bool, bool], Pair] = {}
         for _ in range(150):
-            left, right = random.sample(pool, 2)
-            found.setdefault((holds_first(left, right), holds_second(left, right)), (left, right))
-            if len(found) == 4:
-                pairs = [(pair, list(labels)) for labels, pair in found.items()]
-                random.shuffle(pairs)
-                return [first, second], pairs
+            pair: Pair = tuple(random.sample(pool, 2))  # type: ignore[assignment]
+            pairs.setdefault((first_holds(*pair), second_holds(*pair)), pair)
+            if len(pairs) == 4:
+                shuffled = [(pair, labels) for labels, pair in pairs.items()]
+                random.shuffle(shuffled)
+                return [first, second], shuffled
+
+
+VIDEO_SPLITS = {"train": "train", "val": "val", "test": "held_out"}
+VIDEO_SIZES = {
+    "tv": {"train": 500, "val": 80, "test": 160},
+    "how2": {"train": 500, "val": 80, "test": 160},
+    "yc2": {"train": 800, "val": 120, "test": 240},
+}
+"""Source -> part -> clips."""
+STYLES = {
+    "tv": Style(shots=(2, 3, 4), pace=(3,)),
+    "how2": Style(shots=(2, 3, 4), pace=(2, 3, 4, 5)),
+    "yc2": Style(shots=(1, 2, 3), pace=(2, 3, 4, 5)),
+}
+"""A few clips of how2 have more frames than the sixteen that mini-bart reads, most have fewer."""
+SHOWS = {"castle": "Castle", "friends": "Friends", "house": "House M.D."}
+QUESTIONS = {"tvqa": 5, "how2qa": 4}  # at the most, of a clip
+MOMENTS = 2  # moments of a clip that TVC describes: in two ways each in train, else in four
+
+
+def write_video(
+    folder: Path,
+    seed: int,
+    sizes: dict[str, dict[str, int]] = VIDEO_SIZES,
+    progress: Progress = lambda _: None,
+) -> None:
+    """Write all clips into an empty folder; the same seed gives the same bytes."""
+    for source, files in SOURCES.items():
+        progress(f"clips of {' and '.join(file.partition('/')[0] for file in files)}")
+        _write_source(folder / "video", source, Random(f"{source} {seed}"), sizes[source])
+    _write_json(folder / "mini-video.json", {"version": VIDEO_VERSION, "seed": seed})
+
+
+def _write_source(video: Path, source: str, random: Random, sizes: dict[str, int]) -> None:
+    subtitles: list[Record] = []
+    ids: dict[str, count[int]] = {pattern: count() for pattern in SOURCES[source]}
+    for part, size in sizes.items():
+        drawn = islice(clips.clips(part, random, STYLES[source]), size)
+        named = {_clip_name(source, len(subtitles) + n): clip for n, clip in enumerate(drawn)}
+        for pattern, annotate in SOURCES[source].items():
+            records = [
+                record
+                for name, clip in named.items()
+                for record in annotate(name, clip, part, ids[pattern], random)
+            ]
+            _write_lines(video / "ann" / pattern.format(split=VIDEO_SPLITS[part]), records)
+        for name, clip in named.items():
+            lines = [(line.text, line.shot) for line in clip.lines]
+            sub = [{"text": text, "start": shot.start, "end": shot.end} for text, shot in lines]
+            subtitles.append({"vid_name": name, "sub": sub})
+            for number, scene in enumerate(clip.frames(), 1):
+                _save(scene, video / "frames" / source / name / f"{number:05d}.png")
+    _write_lines(video / "ann" / f"{source}_subtitles.jsonl", subtitles)
+
+
+def _clip_name(source: str, number: int) -> str:
+    """As the datasets name their clips: `house_s03e12_seg02_clip_17`, `25848`, `-jyO7IaGWLY_10`."""
+    if source == "tv":
+        show = list(SHOWS)[number % len(SHOWS)]
+        return f"{show}_s01e{number // 100 + 1:02d}_seg01_clip_{number % 100:02d}"
+    return str(25_000 + number) if source == "how2" else f"-mini{number // 5:05d}_{number % 5}"
+
+
+def _tvqa(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> Iterator[Record]:
+    show = SHOWS[name.partition("_")[0]]
+    for question in clips.ask(clip, clips.TVQA_FAMILIES, QUESTIONS["tvqa"], 5, random):
+        yield {**_clip_question(question, name, next(ids)), "show_name": show}
+
+
+def _how2qa(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> Iterator[Record]:
+    for question in clips.ask(clip, clips.HOW2QA_FAMILIES, QUESTIONS["how2qa"], 4, random):
+        yield _clip_question(question, name, next(ids))
+
+
+def _clip_question(question: ClipQuestion, name: str, number: int) -> Record:
+    moment = f"{question.start:g}-{question.end:g}"
+    choices = {f"a{n}": choice for n, choice in enumerate(question.choices)}
+    record: Record = {"vid_name": name, "qid": number, "q": question.text, "ts": moment}
+    return {**record, **choices, "answer_idx": question.right}
+
+
+def _tvc(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> Iterator[Record]:
+    for shot in random.sample(clip.shots, min(MOMENTS, len(clip.shots))):
+        texts = clips.describe(shot, 2 if part == "train" else 4, random)
+        number = next(ids)
+        moment = {"vid_name": name, "duration": clip.duration, "ts": [shot.start, shot.end]}
+        descriptions = [
+            {"desc": text, "desc_id": 4 * number + n, "type": "v", "from_retrieval": n == 0}
+            for n, text in enumerate(texts)
+        ]
+        yield {**moment, "descs": descriptions, "clip_id": number}
+
+
+def _yc2c(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> Iterator[Record]:
+    number = next(ids)
+    record: Record = {"vid_name": name, "clip_id": number, "duration": round(clip.duration)}
+    yield {**record, "descs": [{"desc": clips.steps(clip), "desc_id": number}]}
+
+
+Annotate = Callable[[str, Clip, str, "count[int]", Random], Iterator[Record]]
+SOURCES: dict[str, dict[str, Annotate]] = {
+    "tv": {"tvqa/tvqa_{split}.jsonl": _tvqa, "tvc/tvc_{split}_release.jsonl": _tvc},
+    "how2": {"how2qa/how2qa_{split}_release.jsonl": _how2qa},
+    "yc2": {"yc2c/yc2c_{split}_release.jsonl": _yc2c},
+}
+"""Where clips come from -> annotation file -> what is said of a clip."""
+
+
+def mini_root(visual: Visual = "image", progress: Progress = lambda _: None) -> Path:
+    """The embedded edition's root folder, made now if this is its first use."""
+    root = cache_folder() / NAMES[visual]
+    if not root.is_dir():
+        with writing_cache():
+            if root.exists():
+                raise NotADirectoryError(errno.ENOTDIR, "a file is there", str(root))
+            make_mini(root, SEED, progress, (visual,))
+    return root
+
+
+def make_mini(
+    folder: Path,
+    seed: int,
+    progress: Progress = lambda _: None,
+    visuals: Sequence[Visual] = VISUALS,
+) -> None:
+    """Write the edition with its contact sheets to `folder`, which must be new or empty.
+
+    It is written beside and renamed, so that a reader never sees half of it; of two processes
+    that make it at once the first one wins.
+    """
+    folder = folder.absolute()
+    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is there already and not empty: name a new folder.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be made: {error.strerror}") from None
+    remove_dead_beside(folder)
+    beside = temporary_beside(folder)
+    beside.mkdir()
+    try:
+        if "image" in visuals:
+            write_mini(beside, seed, progress=progress)
+            contact_sheet(beside).save(beside / "contact_sheet.png")
+        if "video" in visuals:
+            write_video(beside, seed, progress=progress)
+            video_sheet(beside).save(beside / "video_sheet.png")
+        try:
+            beside.replace(folder)
+        except OSError:  # another process made it meanwhile
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

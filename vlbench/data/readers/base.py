@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vlbench.data.example import Example
-from vlbench.data.faults import Faults, RecordFault, T, excerpt, field
+from vlbench.data.example import Example, Faults, RecordFault, T, excerpt, field
 from vlbench.data.readers.json_text import read_list
 from vlbench.errors import DataError, MissingError, UsageError, nearest
 from vlbench.packed_files import open_data, packed_beside

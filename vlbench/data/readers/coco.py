@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from vlbench.data.example import Example
-from vlbench.data.faults import Faults, RecordFault, field
+from vlbench.data.example import Example, Faults, RecordFault, field
 from vlbench.data.readers.base import Reader, find_image, name_of, require_new
 from vlbench.data.readers.json_text import read_list
 

@@ -14,8 +14,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
-from vlbench.data.example import Example
-from vlbench.data.faults import Faults, RecordFault, excerpt
+from vlbench.data.example import Example, Faults, RecordFault, excerpt
 from vlbench.data.readers.base import Reader, find_image
 from vlbench.data.readers.json_text import read_list
 from vlbench.errors import MissingError

@@ -16,8 +16,7 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
-from vlbench.data.example import Example
-from vlbench.data.faults import Faults, RecordFault, excerpt, field
+from vlbench.data.example import Example, Faults, RecordFault, excerpt, field
 from vlbench.data.readers.base import (
     Reader,
     Record,

@@ -17,7 +17,7 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, TextIO
 
-from vlbench.data.faults import excerpt
+from vlbench.data.example import excerpt
 from vlbench.errors import DataError
 from vlbench.packed_files import open_data
 

@@ -20,8 +20,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from vlbench.data.example import Example
-from vlbench.data.faults import Faults, RecordFault, excerpt, field
+from vlbench.data.example import Example, Faults, RecordFault, excerpt, field
 from vlbench.data.readers.base import (
     SUFFIXES,
     Reader,

@@ -32,8 +32,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vlbench.data.example import Example
-from vlbench.data.faults import Faults, RecordFault, excerpt, field
+from vlbench.data.example import Example, Faults, RecordFault, excerpt, field
 from vlbench.data.readers.base import Reader, Record, read_lines
 from vlbench.errors import MissingError
 from vlbench.packed_files import open_data

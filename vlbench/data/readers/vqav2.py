@@ -23,8 +23,7 @@ from pathlib import Path
 from sys import intern
 from typing import NamedTuple
 
-from vlbench.data.example import Example
-from vlbench.data.faults import Faults, RecordFault, excerpt, field
+from vlbench.data.example import Example, Faults, RecordFault, excerpt, field
 from vlbench.data.readers.base import (
     Reader,
     Record,

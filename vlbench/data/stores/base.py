@@ -4,40 +4,37 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vlbench.data.example import SHOWN
 from vlbench.errors import DataError
 
 Array = NDArray[Any]
-COPIED_AT_ONCE = 8
-"""Features that a union copies at a time, so that no whole batch waits in memory twice."""
+COPIED_AT_ONCE = 8  # features that a union copies, so that they stay in the processor's cache
 
 
 class Store(ABC):
-    """Features of a frozen encoder; safe in forked and spawned worker processes."""
+    """Features of a frozen encoder."""
 
-    path: Path
-    """Where it lies, for messages."""
-    width: int
-    """Numbers of one token, or of one frame."""
-    encoder: str | None = None
-    """The encoder they come from, where the store names it."""
+    path: Path  # where it lies, for messages
+    width: int  # numbers of one token, or of one frame
+    ids: Mapping[str, Any]  # id of a picture or clip -> where in the store its features are
+    about: Mapping[str, Any] = {}
+    """What our own stores know of the `encoder` and the `stamps` of the files they come from."""
 
-    @abstractmethod
-    def read(self, image: str) -> Array:
-        """The features of a picture or clip, (tokens, width), float16 or float32.
-
-        DataError with file and id where they are damaged or missing.
-        """
+    @property
+    def encoder(self) -> str | None:
+        """Name of the encoder that the features come from, where the store says so."""
+        return (self.about.get("encoder") or {}).get("name")
 
     @abstractmethod
-    def missing(self, ids: Iterable[str]) -> list[str]:
-        """Those of the ids that the store does not hold, without duplicates; reads no features."""
+    def load(self, image: str) -> Array:
+        """Features of a known id, (tokens, width), float16 or float32; DataError if damaged."""
 
     @abstractmethod
     def fingerprint(self, ids: Iterable[str]) -> str:
@@ -47,21 +44,33 @@ class Store(ABC):
         """Do at once what the first reading of each part would wait for; `say` logs it."""
         return
 
+    def missing(self, ids: Iterable[str]) -> list[str]:
+        """Those of the ids that the store does not hold, without duplicates; reads no features."""
+        return [image for image in dict.fromkeys(ids) if image not in self.ids]
+
+    def require(self, ids: Iterable[str]) -> None:
+        """Raise DataError where the store lacks one of the ids."""
+        if missing := self.missing(ids):
+            raise DataError(f"{self.path}: no features of {', '.join(missing[:SHOWN])}")
+
+    def read(self, image: str) -> Array:
+        """The features of a picture or clip, (tokens, width)."""
+        self.require([image])
+        return self.load(image)
+
     def get(self, ids: Sequence[str]) -> Array:
         """Ids -> (n, tokens, width), a copy; all must have as many tokens."""
-        features = [self.read(image) for image in ids]
-        check_shapes(self.path, list(zip(ids, features, strict=True)))
-        return np.stack(features)
+        self.require(ids)
+        features = [self.load(image) for image in ids]
+        for image, array in zip(ids, features, strict=True):
+            self._require_shape(image, array, ids[0], features[0])
+        return np.stack(features)  # of float16 and float32 it makes float32
 
-
-def check_shapes(path: Path, features: Sequence[tuple[str, Array]]) -> None:
-    """Raise DataError where the features of two pictures differ in shape."""
-    first, shape = features[0][0], features[0][1].shape
-    for image, array in features:
-        if array.shape != shape:
+    def _require_shape(self, image: str, array: Array, other: str, expected: Array) -> None:
+        if array.shape != expected.shape:
             raise DataError(
-                f"{path}: the features of {image} are {array.shape}, those of {first} {shape}: "
-                "pictures that are read together must have as many tokens."
+                f"{self.path}: the features of {image} are {array.shape}, those of {other} "
+                f"{expected.shape}: pictures that are read together must have as many tokens."
             )
 
 
@@ -69,89 +78,62 @@ class Union(Store):
     """Stores of one encoder and width, such as one per split; the first that holds an id counts."""
 
     def __init__(self, stores: Sequence[Store]) -> None:
-        self.stores = tuple(stores)
-        self.path, self.width = stores[0].path, stores[0].width
-        self.encoder = next((store.encoder for store in stores if store.encoder), None)
-        for store in stores[1:]:
+        self.stores, self.path, self.width = stores, stores[0].path, stores[0].width
+        self.about = next((store.about for store in stores if store.encoder), {})
+        self.ids = {image: store for store in reversed(stores) for image in store.ids}
+        for store in stores:
             if store.width != self.width:
                 raise DataError(
                     f"{store.path}: holds features of width {store.width}, {self.path} of "
                     f"{self.width}: stores that are read together must agree."
                 )
 
-    def read(self, image: str) -> Array:
-        """(tokens, width) from the first store that holds it."""
-        for store in self.stores:
-            if not store.missing([image]):
-                return store.read(image)
-        raise DataError(f"{self.path}: no features of {image}, nor in the other stores")
+    def load(self, image: str) -> Array:
+        features: Array = self.ids[image].load(image)
+        return features
 
     def get(self, ids: Sequence[str]) -> Array:
-        """Ids -> (n, tokens, width)."""
-        parts, rest = self._partition(ids)
-        if rest:
-            raise DataError(f"{self.path}: no features of {rest[0]}, nor in the other stores")
-        if len(parts) == 1:
-            return parts[0][0].get(ids)
-        firsts = [(members[0], store.read(members[0])) for store, members in parts]
-        check_shapes(self.path, firsts)
-        features = np.empty((len(ids), *firsts[0][1].shape), firsts[0][1].dtype)
-        for store, members in parts:
-            held = set(members)
-            rows = [row for row, image in enumerate(ids) if image in held]
+        """Ids -> (n, tokens, width), some of a store at a time."""
+        self.require(ids)
+        by_store: dict[Store, list[int]] = {}
+        for row, image in enumerate(ids):
+            by_store.setdefault(self.ids[image], []).append(row)
+        if len(by_store) == 1:
+            return next(iter(by_store)).get(ids)
+        first = self.load(ids[0])
+        features = np.empty((len(ids), *first.shape), first.dtype)
+        for store, rows in by_store.items():
             for start in range(0, len(rows), COPIED_AT_ONCE):
                 some = rows[start : start + COPIED_AT_ONCE]
                 read = store.get([ids[row] for row in some])
-                check_shapes(self.path, [firsts[0], (ids[some[0]], read[0])])
-                widest = np.result_type(features.dtype, read.dtype)
-                features = features.astype(widest, copy=False)  # no number loses digits
+                self._require_shape(ids[some[0]], read[0], ids[0], first)
+                widest = np.result_type(features, read)  # no number loses digits
+                features = features.astype(widest, copy=False)
                 features[some] = read
         return features
 
     def prepare(self, say: Callable[[str], None]) -> None:
-        """Prepare every store."""
         for store in self.stores:
             store.prepare(say)
 
-    def missing(self, ids: Iterable[str]) -> list[str]:
-        """Those that no store holds."""
-        rest = list(dict.fromkeys(ids))
-        for store in self.stores:
-            rest = store.missing(rest)
-        return rest
-
     def fingerprint(self, ids: Iterable[str]) -> str:
         """sha256 over the stores that are read, of what is read of them."""
-        parts = [store.fingerprint(members) for store, members in self._partition(ids)[0]]
-        if len(parts) == 1:
-            return parts[0]
-        return hashlib.sha256("".join(sorted(parts)).encode()).hexdigest()
-
-    def _partition(self, ids: Iterable[str]) -> tuple[list[tuple[Store, list[str]]], list[str]]:
-        """The stores that are read with the ids they are read for, and the ids of no store."""
-        rest, parts = list(dict.fromkeys(ids)), []
-        for store in self.stores:
-            lacking = set(store.missing(rest))
-            if held := [image for image in rest if image not in lacking]:
-                parts.append((store, held))
-            rest = [image for image in rest if image in lacking]
-        return parts, rest
+        by_store: dict[Store, list[str]] = {}
+        for image in dict.fromkeys(ids):
+            by_store.setdefault(self.ids[image], []).append(image)
+        parts = sorted(store.fingerprint(images) for store, images in by_store.items())
+        return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 class FixedFrames(Store):
     """A store of clips of any length, read as clips of a fixed number of frames."""
 
     def __init__(self, store: Store, frames: int) -> None:
-        self.store, self.frames = store, frames
-        self.path, self.width, self.encoder = store.path, store.width, store.encoder
+        self.store, self.frames, self.ids = store, frames, store.ids
+        self.path, self.width, self.about = store.path, store.width, store.about
 
-    def read(self, image: str) -> Array:
-        """The clip's features (frames, width)."""
-        return fixed_frames(self.store.read(image), self.frames)
-
-    def missing(self, ids: Iterable[str]) -> list[str]:
-        """Those of the ids that the store does not hold."""
-        return self.store.missing(ids)
+    def load(self, image: str) -> Array:
+        return fixed_frames(self.store.load(image), self.frames)
 
     def fingerprint(self, ids: Iterable[str]) -> str:
         """sha256 of the clips as they are stored."""

@@ -12,47 +12,38 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from vlbench.data.faults import Faults, first_lines
+from vlbench.data.example import Faults, first_lines
 from vlbench.data.images import clips_below, open_clip, open_image, pictures_below
-from vlbench.data.stores.base import fixed_frames
-from vlbench.data.stores.own import FeatureStore, FeatureWriter, float16_rows, partial_of
-from vlbench.data.stores.published import ABOUT, BROKEN_NPZ, NAMED, NPZ, Npz, about
+from vlbench.data.stores.base import Store, fixed_frames
+from vlbench.data.stores.own import FeatureStore, partial_of, whole_folder, write_store
+from vlbench.data.stores.published import ABOUT, BROKEN_NPZ, NAMED, NPZ, open_store
 from vlbench.errors import DataError, MissingError, RunFailed, UsageError
-from vlbench.files import (
-    flush,
-    remove_dead,
-    remove_dead_beside,
-    temporary_beside,
-    write_atomically,
-    writing_cache,
-)
+from vlbench.files import remove_dead, write_atomically, writing_cache
 from vlbench.lock import Lock, LockedError
 
 BATCH_SIZE = 64
-FRAMES_AT_ONCE = 64
-"""Frames that go through an encoder together."""
 Progress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all) after each batch."""
-Opener = Callable[[Path], Any]
-"""A path's picture or frames; DataError where it cannot be read."""
+Opener = Callable[[Path], Any]  # a path's picture or frames; DataError where it cannot be read
 
 
 class Encoder(Protocol):
-    """A frozen encoder of pictures."""
+    """A frozen encoder of pictures.
+
+    One that encodes clips too has `encode_frames`, n RGB pictures -> (n, frame_width), and
+    `frame_width`.
+    """
 
     name: str
-    hash: str
-    """Of weights and preprocessing: another hash, other features."""
+    hash: str  # of weights and preprocessing: another hash, other features
     tokens: int
     width: int
 
@@ -61,59 +52,28 @@ class Encoder(Protocol):
         ...
 
 
-class FrameEncoder(Protocol):
-    """A frozen encoder that makes one vector of each frame."""
-
-    name: str
-    hash: str
-    frame_width: int
-
-    def encode_frames(self, images: list[Image.Image]) -> NDArray[Any]:
-        """n RGB pictures -> (n, frame_width)."""
-        ...
-
-
 class ClipEncoder:
-    """An encoder of clips: `frame_encoder` frame by frame, then a fixed number of frames."""
+    """An encoder of clips, frame by frame; a fixed number of frames, or 0: as many as there are."""
 
-    def __init__(self, frame_encoder: FrameEncoder, frames: int) -> None:
-        _require_frames(frame_encoder)
-        self.frame_encoder = frame_encoder
-        self.name = f"{frame_encoder.name}-clips"
-        self.hash = frame_encoder.hash
-        self.tokens = frames
-        self.width = frame_encoder.frame_width
+    def __init__(self, frame_encoder: Any, frames: int, batch_size: int = BATCH_SIZE) -> None:
+        self.frame_encoder, self.tokens, self.batch_size = frame_encoder, frames, batch_size
+        self.name, self.hash = f"{frame_encoder.name}-clips", frame_encoder.hash
+        if not (hasattr(frame_encoder, "encode_frames") and hasattr(frame_encoder, "frame_width")):
+            raise UsageError(
+                f"Encoder '{frame_encoder.name}' encodes pictures only: clips need encode_frames "
+                "and frame_width."
+            )
+        self.width: int = frame_encoder.frame_width
 
     def encode(self, clips: Sequence[list[Image.Image]]) -> NDArray[Any]:
         """n clips -> (n, frames, width)."""
         frames = [frame for clip in clips for frame in clip]
-        features = _encode_frames(self.frame_encoder, frames, FRAMES_AT_ONCE)
+        starts = range(0, len(frames), self.batch_size)
+        parts = (frames[start : start + self.batch_size] for start in starts)
+        features = np.concatenate([self.frame_encoder.encode_frames(part) for part in parts])
         ends = np.cumsum([len(clip) for clip in clips])[:-1]
-        return np.stack([fixed_frames(clip, self.tokens) for clip in np.split(features, ends)])
-
-
-def _encode_frames(
-    encoder: FrameEncoder, frames: list[Image.Image], batch_size: int
-) -> NDArray[Any]:
-    """Frames -> (frames, width)."""
-    starts = range(0, len(frames), batch_size)
-    parts = [frames[start : start + batch_size] for start in starts]
-    return np.concatenate([encoder.encode_frames(part) for part in parts])
-
-
-def _require_frames(encoder: Any) -> None:
-    """Refuse an encoder of pictures only."""
-    if not (hasattr(encoder, "encode_frames") and hasattr(encoder, "frame_width")):
-        raise UsageError(
-            f"Encoder '{encoder.name}' encodes pictures only: clips need encode_frames and "
-            "frame_width."
-        )
-
-
-def identity(encoder: Any, is_frames: bool = False) -> dict[str, Any]:
-    """What makes two encoders the same."""
-    keys = ("name", "hash", "frame_width") if is_frames else ("name", "hash", "tokens", "width")
-    return {key: getattr(encoder, key) for key in keys}
+        clip_features = np.split(features, ends)
+        return np.stack([fixed_frames(clip, self.tokens or len(clip)) for clip in clip_features])
 
 
 def store_for(
@@ -121,84 +81,76 @@ def store_for(
     images: Mapping[str, Path],
     cache: Path,
     batch_size: int = BATCH_SIZE,
-    progress: Progress | None = None,
+    progress: Progress = lambda done, total: None,
     opener: Opener = open_image,
 ) -> FeatureStore:
     """The features of these pictures from a store in the cache that holds them all, else extracted.
 
-    A store serves as long as encoder, paths, sizes and times of the files are what they were.
+    A store serves as long as encoder, paths, sizes and times of the files are what they were. One
+    error lists all unreadable pictures.
     """
-    stamps = stamps_of(images)
+    faults = Faults()
+    stamps = _stamps(images, faults)
+    faults.refuse()
+    identity = _identity(encoder)
     key = hashlib.sha256("".join(f"{image} {stamps[image]}\n" for image in sorted(images)).encode())
-    encoder_hash = hashlib.sha256(repr(sorted(identity(encoder).items())).encode()).hexdigest()
+    encoder_hash = hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()
     stores = cache / "features" / f"{encoder.name}-{encoder_hash[:12]}"
     own = stores / key.hexdigest()[:16]
     others = sorted(folder for folder in stores.glob("*/") if not folder.name.startswith("."))
     for folder in dict.fromkeys([own, *others]):
         try:
-            store = FeatureStore.open(folder)
+            store = FeatureStore(folder)
         except MissingError:  # absent or damaged
             continue
-        if stamps.items() <= _stamps_in(store).items():
+        if stamps.items() <= store.about["stamps"].items():
             return store
-    with writing_cache():
-        return extract(encoder, images, own, batch_size, progress, opener)
+    notes: dict[str, Any] = {"encoder": identity, "stamps": [], "pictures": []}
 
-
-def extract(
-    encoder: Encoder,
-    images: Mapping[str, Path],
-    out_folder: Path,
-    batch_size: int = BATCH_SIZE,
-    progress: Progress | None = None,
-    opener: Opener = open_image,
-) -> FeatureStore:
-    """Write the features of pictures (id -> file) as a store; one error lists all unreadable ones.
-
-    `opener` gives what the encoder takes of a path: a picture, or the frames of a clip.
-    """
-    faults, stamps, pictures = Faults(), stamps_of(images), []
-    with FeatureWriter(out_folder, encoder.tokens, encoder.width) as writer:
-        for batch in _batches(images, sorted(images), batch_size, opener, faults):
-            pictures += batch.hashes
+    def batches() -> Iterator[tuple[list[str], NDArray[np.float16]]]:
+        ordered = sorted(images)
+        for ids, pictures, hashes, done in _opened(images, ordered, batch_size, opener, faults):
+            notes["stamps"] += [stamps[image] for image in ids]
+            notes["pictures"] += hashes
             if not faults.texts:  # after a fault only the other faults are of interest
-                writer.add(batch.ids, encoder.encode(batch.pictures))
-            if progress is not None:
-                progress(batch.done, len(images))
+                yield ids, _encoded(encoder, pictures, ids, own)
+            progress(done, len(images))
         faults.refuse()
-        return writer.finish(
-            encoder=identity(encoder),
-            stamps=[stamps[image] for image in writer.ids],
-            pictures=pictures,
-        )
+
+    with writing_cache():
+        return write_store(own, batches(), notes)
 
 
-class Batch(NamedTuple):
-    """The readable ones of some pictures or clips."""
-
-    ids: list[str]
-    pictures: list[Any]
-    """Pictures, or lists of frames."""
-    hashes: list[str]
-    """Of their pixels."""
-    done: int
-    """How many were opened so far, the unreadable ones too."""
-
-
-def _batches(
+def _opened(
     images: Mapping[str, Path], ids: Sequence[str], size: int, opener: Opener, faults: Faults
-) -> Iterator[Batch]:
-    rest, done = iter(ids), 0
-    while group := list(islice(rest, size)):
+) -> Iterator[tuple[list[str], list[Any], list[str], int]]:
+    """(ids, pictures or clips, hashes of their pixels, how many were tried so far) of batches."""
+    pending, done = iter(ids), 0
+    while batch := list(islice(pending, size)):
         pictures = {}
-        for image in group:
+        for image in batch:
             try:
                 pictures[image] = opener(images[image])
             except DataError as error:
                 faults.texts.append(str(error))
-        done += len(group)
+        done += len(batch)
         hashes = list(map(_pixel_hash, pictures.values()))
-        yield Batch(list(pictures), list(pictures.values()), hashes, done)
+        yield list(pictures), list(pictures.values()), hashes, done
+
+
+def _encoded(
+    encoder: Encoder, pictures: list[Any], ids: Sequence[str], store: Path
+) -> NDArray[np.float16]:
+    """(n, tokens, width); RunFailed where the encoder makes another shape, or what is too large."""
+    with np.errstate(over="ignore"):
+        rows = np.asarray(encoder.encode(pictures)).astype("<f2")
+    shape = (len(ids), encoder.tokens or len(pictures[0]), encoder.width)
+    if rows.shape != shape:
+        raise RunFailed(f"{store}: features should be {shape}, found {rows.shape}")
+    for image, row in zip(ids, rows, strict=True):
+        if not np.isfinite(row).all():
+            raise RunFailed(f"{store}: features of {image} are not finite in float16")
+    return rows
 
 
 def _pixel_hash(picture: Image.Image | list[Image.Image]) -> str:
@@ -209,20 +161,14 @@ def _pixel_hash(picture: Image.Image | list[Image.Image]) -> str:
     return hashed.hexdigest()[:16]
 
 
-def stamps_of(images: Mapping[str, Path], faults: Faults | None = None) -> dict[str, str]:
-    """Image id -> short hash of its file's path, size and time.
-
-    Missing files go into `faults`, else one error lists them.
-    """
-    noted = Faults() if faults is None else faults
+def _stamps(images: Mapping[str, Path], faults: Faults) -> dict[str, str]:
+    """Image id -> short hash of its file's path, size and time; missing ones go into `faults`."""
     stamps = {}
     for image, path in images.items():
         try:
             stamps[image] = _stamp(path)
         except OSError as error:
-            noted.add(path, "", f"picture cannot be read: {error.strerror}")
-    if faults is None:
-        noted.refuse()
+            faults.add(path, "", f"picture cannot be read: {error.strerror}")
     return stamps
 
 
@@ -237,10 +183,6 @@ def _stamp(path: Path) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _stamps_in(store: FeatureStore) -> dict[str, str]:
-    return dict(zip(store.ids, store.index.get("stamps", ()), strict=False))
-
-
 def extract_store(
     encoder: Any,
     images: Path,
@@ -249,77 +191,72 @@ def extract_store(
     batch_size: int,
     progress: Progress,
     say: Callable[[str], None],
-) -> FeatureStore | Npz:
+) -> Store:
     """The store of all pictures (or clips, kind "frames") below `images`; resumes a partial one.
 
     Unreadable pictures do not hold up the others: they are listed at the end, and what was
     extracted stays for the same call after they are repaired or removed.
     """
-    is_frames = kind == "frames"
-    if is_frames:
-        _require_frames(encoder)
-    paths = clips_below(images) if is_frames else pictures_below(images)
-    origin, faults = identity(encoder, is_frames), Faults()
-    stamps = stamps_of(paths, faults)
-    if store.exists() and not faults.texts:
-        complete = _complete(store, is_frames, origin, stamps)
-        shutil.rmtree(partial_of(store), ignore_errors=True)
-        say(f"{store}: complete already")
-        return complete
+
+    opener: Opener
+    if kind == "frames":
+        encoder = ClipEncoder(encoder, 0, batch_size)
+        paths, size, opener = clips_below(images), 1, open_clip
+        origin = _identity(encoder.frame_encoder, "frame_width")
+    else:
+        paths, size, opener = pictures_below(images), batch_size, open_image
+        origin = _identity(encoder)
+    faults = Faults()
+    stamps = _stamps(paths, faults)
+    partial = partial_of(store)
     try:
-        with _locked(partial_of(store)) as folder:
-            shards = _resumed(folder, kind, origin, stamps)
-            done = {image for shard in shards for image in _shard(shard).ids}
+        if store.exists() and not faults.texts:
+            complete = _complete(store, origin, stamps)
+            shutil.rmtree(partial, ignore_errors=True)
+            say(f"{store}: complete already")
+            return complete
+        partial.mkdir(parents=True, exist_ok=True)
+        with Lock(partial).acquire():
+            shards = _resumed(partial, origin, stamps)
+            done = {image for notes in shards.values() for image in notes["ids"]}
             if done:
-                say(f"{folder}: going on behind {len(done):,} {kind}")
-            todo = [image for image in sorted(stamps) if image not in done]
+                say(f"{partial}: going on behind {len(done):,} {kind}")
             progress(len(done), len(stamps))
-            size, opener = (1, open_clip) if is_frames else (batch_size, open_image)
-            for batch in _batches(paths, todo, size, opener, faults):
-                if batch.ids:
-                    rows = _rows(encoder, batch, is_frames, batch_size, store)
-                    shards.append(_write_shard(folder, shards, batch, stamps, rows))
-                progress(len(done) + batch.done, len(stamps))
+            pending = [image for image in sorted(stamps) if image not in done]
+            numbers = count(1 + max((int(shard.stem[6:]) for shard in shards), default=-1))
+            for ids, pictures, hashes, opened in _opened(paths, pending, size, opener, faults):
+                if ids:
+                    rows = _encoded(encoder, pictures, ids, store)
+                    notes = {"encoder": origin, "ids": ids, "pictures": hashes}
+                    notes["stamps"] = [stamps[image] for image in ids]
+                    path = partial / f"shard-{next(numbers):08}.npz"
+                    archive = _archive(features=rows, notes=np.array(json.dumps(notes)))
+                    shards[write_atomically(path, archive)] = notes
+                progress(len(done) + opened, len(stamps))
             if faults.texts:
                 lines = "".join(f"\n  {line}" for line in first_lines(faults.texts))
+                unit = "clips" if kind == "frames" else kind
                 raise DataError(
-                    f"{len(faults.texts):,} of {len(paths):,} {'clips' if is_frames else kind} "
-                    f"cannot be read:{lines}\nRepair or remove them and start the same command "
-                    f"again: the others are kept in {folder}."
+                    f"{len(faults.texts):,} of {len(paths):,} {unit} cannot be read:{lines}\n"
+                    "Repair or remove them and start the same command again: the others are kept "
+                    f"in {partial}."
                 )
-            write = _write_clips if is_frames else _write_pictures
-            write(store, shards, origin)
-            shutil.rmtree(folder)
-            return Npz(store) if is_frames else FeatureStore.open(store)
+            _assemble(store, shards, origin)
+            shutil.rmtree(partial)
+            return open_store(store)
+    except LockedError:
+        raise UsageError(f"{partial}: another process is at work on it.") from None
     except OSError as error:
         raise RunFailed(f"{store}: cannot be written: {error.strerror or error}") from None
 
 
-def _rows(
-    encoder: Any, batch: Batch, is_frames: bool, batch_size: int, store: Path
-) -> NDArray[np.float16]:
-    """Features of the pictures, (n, tokens, width), or of the one clip, (1, frames, width)."""
-    if not is_frames:
-        shape = (len(batch.ids), encoder.tokens, encoder.width)
-        return float16_rows(encoder.encode(batch.pictures), shape, batch.ids, store)
-    [frames] = batch.pictures
-    shape = (1, len(frames), encoder.frame_width)
-    return float16_rows([_encode_frames(encoder, frames, batch_size)], shape, batch.ids, store)
-
-
-def _complete(
-    store: Path, is_frames: bool, encoder: dict[str, Any], stamps: dict[str, str]
-) -> FeatureStore | Npz:
+def _complete(store: Path, origin: dict[str, Any], stamps: dict[str, str]) -> Store:
     """The complete store at that path, if it is of these files and this encoder."""
     try:
-        complete = Npz(store) if is_frames else FeatureStore.open(store)
-    except (MissingError, OSError):
+        complete = open_store(store)
+    except MissingError:
         raise UsageError(f"--out {store}: something else is there already.") from None
-    if isinstance(complete, FeatureStore):
-        origin = complete.index.get("encoder"), _stamps_in(complete)
-    else:
-        origin = about(store).get("encoder"), about(store).get("stamps", {})
-    if origin != (encoder, stamps):
+    if (complete.about.get("encoder"), complete.about.get("stamps")) != (origin, stamps):
         raise UsageError(
             f"--out {store}: a store of other pictures or of another encoder is there already. "
             "Name another folder, or delete it."
@@ -327,123 +264,65 @@ def _complete(
     return complete
 
 
-class Shard(NamedTuple):
-    """Features of a batch, with the stamps of the files and the hashes of the pixels."""
-
-    ids: list[str]
-    stamps: list[str]
-    hashes: list[str]
-    features: NDArray[np.float16]
-    """(n, tokens, width); empty where only the rest was read."""
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[Path]:
-    """The folder, for one process at a time."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(Lock(folder).acquire())
-        except LockedError:
-            raise UsageError(f"{folder}: another process is at work on it.") from None
-        yield folder
+def _identity(encoder: Any, *sizes: str) -> dict[str, Any]:
+    """What makes two encoders the same."""
+    return {key: getattr(encoder, key) for key in ("name", "hash", *(sizes or ("tokens", "width")))}
 
 
 def _resumed(
-    folder: Path, kind: str, encoder: dict[str, Any], stamps: Mapping[str, str]
-) -> list[Path]:
-    """The shards of an earlier process, if it did the same."""
-    file = folder / "begun.json"
-    begun = {"schema": "vlbench.partial/2", "kind": kind, "encoder": encoder}
-    if not file.is_file():
-        write_atomically(file, json.dumps(begun, indent=2) + "\n")
-    try:
-        earlier = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise DataError(f"{file}: cannot be read: {error}. Delete its folder.") from None
-    if earlier != begun:
-        raise UsageError(
-            f"{folder} was begun with {_kind_and_encoder(earlier)}, asked for "
-            f"{_kind_and_encoder(begun)}. Delete it to begin anew, or name another --out."
-        )
-    remove_dead(folder)
-    shards = sorted(folder.glob("shard-*.npz"))
-    changed = [
-        image
-        for shard in map(_shard, shards)
-        for image, stamp in zip(shard.ids, shard.stamps, strict=True)
-        if stamps.get(image) != stamp
-    ]
+    partial: Path, origin: dict[str, Any], stamps: Mapping[str, str]
+) -> dict[Path, dict[str, Any]]:
+    """Shard -> its ids, stamps and hashes of pixels, of an earlier process that did the same."""
+    remove_dead(partial)
+    shards = {path: _read(path, "notes") for path in sorted(partial.glob("shard-*.npz"))}
+    changed = []
+    for notes in shards.values():
+        if notes["encoder"] != origin:
+            raise UsageError(
+                f"{partial} was begun with {notes['encoder']}, not with {origin}. Delete it to "
+                "begin anew, or name another --out."
+            )
+        extracted = zip(notes["ids"], notes["stamps"], strict=True)
+        changed += [image for image, stamp in extracted if stamps.get(image) != stamp]
     if changed:
         raise UsageError(
-            f"{folder}: {len(changed):,} of its {kind} are gone or have changed since, "
+            f"{partial}: {len(changed):,} of its pictures or clips are gone or have changed since, "
             f"the first: {changed[0]}. Delete it to begin anew."
         )
     return shards
 
 
-def _kind_and_encoder(begun: dict[str, Any]) -> str:
-    encoder = begun.get("encoder") or {}
-    short_hash = str(encoder.get("hash"))[:12]
-    return f"{begun.get('kind')} and the encoder '{encoder.get('name')}' ({short_hash})"
+def _archive(**arrays: Any) -> Callable[[Path], None]:
+    """What writes an `.npz` file, whatever its name ends in."""
+
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
+            np.savez(file, **arrays)
+
+    return write
 
 
-def _write_shard(
-    folder: Path,
-    shards: Sequence[Path],
-    batch: Batch,
-    stamps: Mapping[str, str],
-    rows: NDArray[np.float16],
-) -> Path:
-    """Write a batch; it is on the disk, whole, or absent."""
-    notes = [batch.ids, [stamps[image] for image in batch.ids], batch.hashes]
-    number = int(shards[-1].stem.partition("-")[2]) + 1 if shards else 0
-    path = folder / f"shard-{number:08}.npz"
-    return write_atomically(path, partial(_save, notes=np.array(json.dumps(notes)), features=rows))
-
-
-def _save(path: Path, **arrays: Any) -> None:
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
-
-
-def _shard(path: Path, with_features: bool = False) -> Shard:
+def _read(shard: Path, array: str) -> Any:
+    """The features of a shard, or its notes."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            notes = json.loads(str(archive["notes"]))
-            features = archive[NAMED] if with_features else np.empty(0, np.float16)
-            return Shard(notes[0], notes[1], notes[2], features)
-    except BROKEN_NPZ as error:
-        raise DataError(f"{path}: damaged: {error}. Delete it: it is made again.") from None
+        with shard.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return dict(json.loads(str(archive[array]))) if array == "notes" else archive[array]
+    except (*BROKEN_NPZ, TypeError) as error:
+        raise DataError(f"{shard}: damaged: {error}. Delete it: it is made again.") from None
 
 
-def _write_pictures(store: Path, shards: Sequence[Path], encoder: dict[str, Any]) -> None:
-    """The shards as a store of our own."""
-    stamps, hashes = [], []
-    with FeatureWriter(store, encoder["tokens"], encoder["width"]) as writer:
-        for path in shards:
-            shard = _shard(path, with_features=True)
-            writer.add(shard.ids, shard.features)
-            stamps += shard.stamps
-            hashes += shard.hashes
-        writer.finish(encoder=encoder, stamps=stamps, pictures=hashes)
-
-
-def _write_clips(store: Path, shards: Sequence[Path], encoder: dict[str, Any]) -> None:
-    """The shards, of one clip each, as `{clip}.npz`, and `clips.json` with their origin."""
-    remove_dead_beside(store)
-    beside, stamps = temporary_beside(store), {}
-    beside.mkdir()
-    try:
-        for path in shards:
-            shard = _shard(path, with_features=True)
-            [clip], [stamps[clip]] = shard.ids, shard.stamps
-            _save(beside / f"{clip}{NPZ}", **{NAMED: shard.features[0]})
-            flush(beside / f"{clip}{NPZ}")
-        origin = {"encoder": encoder, "stamps": dict(sorted(stamps.items()))}
-        document = json.dumps({"schema": "vlbench.clips/1", **origin}, indent=2)
-        write_atomically(beside / ABOUT, document + "\n")
-        beside.rename(store)
-        flush(store.parent)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+def _assemble(store: Path, shards: dict[Path, dict[str, Any]], origin: dict[str, Any]) -> None:
+    """Make the shards a store of our own, or of clips `{clip}.npz` with `clips.json`."""
+    details: dict[str, Any] = {"encoder": origin}
+    for key in ("stamps", "pictures"):
+        details[key] = [value for notes in shards.values() for value in notes[key]]
+    if "frame_width" not in origin:
+        write_store(store, ((n["ids"], _read(path, NAMED)) for path, n in shards.items()), details)
+        return
+    clips = [clip for notes in shards.values() for clip in notes["ids"]]
+    stamps = dict(sorted(zip(clips, details["stamps"], strict=True)))
+    about = {"schema": "vlbench.clips/1", "encoder": origin, "stamps": stamps}
+    with whole_folder(store) as folder:
+        for clip, path in zip(clips, shards, strict=True):
+            _archive(features=_read(path, NAMED)[0])(folder / f"{clip}{NPZ}")
+        (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n")

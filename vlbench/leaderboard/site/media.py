@@ -21,7 +21,7 @@ from PIL import Image
 from vlbench.backbones import Visual
 from vlbench.data.example import Example
 from vlbench.data.images import open_clip, open_image
-from vlbench.data.mini.edition import mini_root
+from vlbench.data.mini.write import mini_root
 from vlbench.data.readers import READERS, load_reader
 from vlbench.data.readers.base import Reader
 from vlbench.errors import MissingError, UsageError

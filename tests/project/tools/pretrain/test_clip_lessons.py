@@ -15,9 +15,7 @@ from tools.pretrain.clip_lessons import TEACHERS, clip_lesson
 from tools.pretrain.lessons import Lesson
 from vlbench.backbones import BACKBONES, build_backbone, build_tokenizer
 from vlbench.backbones.weights import load_backbone, weights_folder
-from vlbench.data.mini.clip_captions import describe, steps
-from vlbench.data.mini.clip_questions import HOW2QA_FAMILIES, TVQA_FAMILIES, ask
-from vlbench.data.mini.clips import clips
+from vlbench.data.mini.clips import HOW2QA_FAMILIES, TVQA_FAMILIES, ask, clips, describe, steps
 from vlbench.encoders.mini import TOKENS, WIDTH, MiniEncoder
 
 

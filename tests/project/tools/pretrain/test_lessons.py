@@ -17,11 +17,15 @@ from tools.pretrain.lessons import (
     pair_lesson,
     repair,
 )
-from vlbench.data.mini.captions import captions
-from vlbench.data.mini.gqa import GQA_FAMILIES
-from vlbench.data.mini.questions import Balance, ask
-from vlbench.data.mini.statements import statement
-from vlbench.data.mini.vqa import VQA_FAMILIES, annotators
+from vlbench.data.mini.pictures import (
+    GQA_FAMILIES,
+    VQA_FAMILIES,
+    Balance,
+    annotators,
+    ask,
+    captions,
+    statement,
+)
 from vlbench.data.mini.world import Scene, Thing, scenes
 
 SPELLED = {number: word for word, number in NUMBERS.items()}

@@ -1,0 +1,409 @@
+"""What is said about pictures of the mini world: questions, captions, statements about pairs.
+
+A family of questions is a function: given a scene it offers one question with its answer, or None
+where the scene has nothing to ask. `form` says which attributes the question names: answers are
+balanced within each family and form, so that the words of a question give its answer away no better
+than chance does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from vlbench.data.mini.world import (
+    COLORS,
+    KINDS,
+    SHAPES,
+    VALUES,
+    Kind,
+    Scene,
+    Thing,
+    absent_kind,
+    article,
+    present_kind,
+    unique_kind,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question about one scene."""
+
+    family: str
+    form: str
+    text: str
+    answer: str
+    about: Kind | None = None  # the kind of thing it is about, for questions that follow from it
+
+
+Offer = Question | None
+Family = Callable[[Scene, Random], Offer]
+
+
+@dataclass
+class Balance:
+    """Chooses the question whose answer has been given least often in its family and form."""
+
+    given: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+
+    def choose(self, offers: Iterable[Offer]) -> Offer:
+        """The offer with the rarest answer so far, counted as given; None where there is none."""
+        questions = [offer for offer in offers if offer is not None]
+        if not questions:
+            return None
+        best = min(questions, key=lambda q: self.given[q.family, q.form, q.answer])
+        self.given[best.family, best.form, best.answer] += 1
+        return best
+
+
+def ask(
+    scene: Scene, families: Sequence[Family], count: int, balance: Balance, random: Random
+) -> list[Question]:
+    """`count` different questions about a scene, families in turn from a random start."""
+    questions: list[Question] = []
+    start = random.randrange(len(families))
+    for turn in range(4 * len(families)):
+        family = families[(start + turn) % len(families)]
+        chosen = balance.choose([family(scene, random) for _ in range(8)])
+        if chosen is not None and chosen.text not in [other.text for other in questions]:
+            questions.append(chosen)
+        if len(questions) == count:
+            break
+    return questions
+
+
+def _named(scene: Scene, random: Random, without: str = "") -> tuple[Thing, Kind, str] | None:
+    """A thing, the kind that names it, never by the attribute `without`, and its name."""
+    thing = random.choice(scene.things)
+    kind = unique_kind(scene, thing, random, without)
+    return None if kind is None else (thing, kind, kind.name(random.choice(("thing", "object"))))
+
+
+def _two(scene: Scene, random: Random) -> tuple[Thing, Thing, str, str] | None:
+    """Two different things and their names."""
+    one, other = _named(scene, random), _named(scene, random)
+    if one is None or other is None or one[0] == other[0]:
+        return None
+    return one[0], other[0], one[2], other[2]
+
+
+def _query(
+    scene: Scene, random: Random, family: str, aspect: str, wordings: Sequence[str]
+) -> Offer:
+    """An open question for an attribute of a named thing."""
+    named = _named(scene, random, without=aspect)
+    if named is None:
+        return None
+    thing, kind, name = named
+    text = random.choice(wordings).format(name)
+    return Question(family, kind.form, text, getattr(thing, aspect), kind)
+
+
+def _yes(holds: bool) -> str:
+    return "yes" if holds else "no"
+
+
+# VQAv2
+
+
+def what_color(scene: Scene, random: Random) -> Offer:
+    """The colour of a named thing."""
+    wordings = (
+        "What color is the {}?", "What is the color of the {}?", "Which color does the {} have?",
+        "The {} is what color?",
+    )  # fmt: skip
+    return _query(scene, random, "what color", "color", wordings)
+
+
+def what_shape(scene: Scene, random: Random) -> Offer:
+    """The shape of a named thing."""
+    wordings = ("What is the {}?", "What shape is the {}?", "What kind of shape is the {}?")
+    return _query(scene, random, "what is the", "shape", wordings)
+
+
+def how_many(scene: Scene, random: Random) -> Offer:
+    """The number of things of a kind, 0 to 3."""
+    kind = present_kind(scene, random) if random.random() < 0.75 else absent_kind(scene, random)
+    if kind.form not in ("shape", "color", "size", "color+shape") or kind.count(scene) > 3:
+        return None
+    wordings = (
+        "How many {} are there?", "How many {} do you see?", "What is the number of {}?",
+        "How many {} are in the picture?",
+    )  # fmt: skip
+    text = random.choice(wordings).format(kind.name("thing", plural=True))
+    return Question("how many", kind.form, text, str(kind.count(scene)), kind)
+
+
+def is_there(scene: Scene, random: Random) -> Offer:
+    """Whether a kind of thing is in the picture; absent kinds mix attributes that are shown."""
+    kind = (present_kind if random.random() < 0.5 else absent_kind)(scene, random)
+    name = article(kind.name(random.choice(("thing", "object"))))
+    wordings = (
+        "Is there {}?", "Is {} in the picture?", "Do you see {}?", "Can you see {} here?",
+    )  # fmt: skip
+    text = random.choice(wordings).format(name)
+    return Question("is there", kind.form, text, _yes(kind.count(scene) > 0), kind)
+
+
+VQA_FAMILIES: tuple[Family, ...] = (what_color, what_shape, how_many, is_there)
+ANSWER_TYPES = {
+    "what color": "other", "what is the": "other", "how many": "number", "is there": "yes/no",
+}  # fmt: skip
+SPELLINGS = {
+    "0": "zero", "1": "one", "2": "two", "3": "three", "gray": "grey", "square": "a square",
+}  # fmt: skip
+
+
+def annotators(answer: str, random: Random) -> list[str]:
+    """Ten answers as ten people would give them: mostly right, some slips, some other spellings."""
+    answers = []
+    for _ in range(10):
+        given = answer
+        if random.random() < 0.08:
+            pool: Sequence[str] = COLORS if answer in COLORS else SHAPES
+            if answer in ("yes", "no"):
+                pool = ("yes", "no")
+            elif answer.isdigit():
+                pool = [str(max(0, int(answer) - 1)), str(int(answer) + 1)]
+            given = random.choice(pool)
+        if random.random() < 0.06:
+            given = SPELLINGS.get(given, given)
+        answers.append(given)
+    return answers
+
+
+# GQA
+
+
+def query_attribute(scene: Scene, random: Random) -> Offer:
+    """An open question for an attribute."""
+    aspect = random.choice(("color", "shape"))
+    wordings = (
+        f"What {aspect} is the {{}} in the image?",
+        f"What is the {aspect} of the {{}} that is shown?",
+    )
+    return _query(scene, random, f"query {aspect}", aspect, wordings)
+
+
+def verify_attribute(scene: Scene, random: Random) -> Offer:
+    """Whether a named thing has a colour or shape; wrong values are ones that the scene shows."""
+    aspect = random.choice(("color", "shape"))
+    named = _named(scene, random, without=aspect)
+    if named is None:
+        return None
+    thing, kind, name = named
+    value = claimed = getattr(thing, aspect)
+    if random.random() < 0.5:
+        others = [getattr(t, aspect) for t in scene.things if getattr(t, aspect) != value]
+        claimed = random.choice(others or [v for v in VALUES[aspect] if v != value])
+    words = article(claimed) if aspect == "shape" else claimed
+    text = random.choice((f"Is the {name} {words}?", f"Does it look like the {name} is {words}?"))
+    return Question(f"verify {aspect}", kind.form, text, _yes(claimed == value), kind)
+
+
+def choose_attribute(scene: Scene, random: Random) -> Offer:
+    """Which of two colours or sizes a named thing has."""
+    aspect = random.choice(("color", "size"))
+    named = _named(scene, random, without=aspect)
+    if named is None:
+        return None
+    thing, kind, name = named
+    value = getattr(thing, aspect)
+    options = [value, random.choice([v for v in VALUES[aspect] if v != value])]
+    random.shuffle(options)
+    either = " or ".join(options)
+    text = random.choice((f"Is the {name} {either}?", f"Which is the {name}, {either}?"))
+    return Question(f"choose {aspect}", kind.form, text, value, kind)
+
+
+def choose_side(scene: Scene, random: Random) -> Offer:
+    """Which side of the picture a named thing is on."""
+    named = _named(scene, random)
+    if named is None:
+        return None
+    thing, kind, name = named
+    if random.random() < 0.5:
+        text = f"On which side of the image is the {name}, the left or the right?"
+        answer = "left" if thing.column < 2 else "right"
+    else:
+        text = f"In which part of the image is the {name}, the top or the bottom?"
+        answer = "top" if thing.row < 2 else "bottom"
+    return Question("choose side", kind.form, text, answer, kind)
+
+
+def relate(scene: Scene, random: Random) -> Offer:
+    """Whether one thing is on a given side of another."""
+    two = _two(scene, random)
+    if two is None:
+        return None
+    one, other, first, second = two
+    across, down = other.column - one.column, other.row - one.row
+    offers = [("to the left of", across > 0), ("to the right of", across < 0)] if across else []
+    offers += [("above", down > 0), ("below", down < 0)] if down else []
+    way, holds = random.choice(offers)
+    subject = random.choice((f"Is the {first}", f"Is there {article(first)}"))
+    return Question("verify relation", way, f"{subject} {way} the {second}?", _yes(holds))
+
+
+def compare(scene: Scene, random: Random, may_tell: bool = False) -> Offer:
+    """Whether two things have an attribute in common; `may_tell`: their names may say it."""
+    two = _two(scene, random)
+    if two is None:
+        return None
+    one, other, first, second = two
+    aspect = random.choice(KINDS)
+    if not may_tell and {*first.split(), *second.split()} & {*VALUES[aspect]}:
+        return None
+    wordings = (
+        f"Do the {first} and the {second} have the same {aspect}?",
+        f"Are the {first} and the {second} the same {aspect}?",
+    )
+    holds = getattr(one, aspect) == getattr(other, aspect)
+    return Question(f"same {aspect}", aspect, random.choice(wordings), _yes(holds))
+
+
+def combine(scene: Scene, random: Random, may_tell: bool = False) -> Offer:
+    """Whether both, or either, of two kinds are shown.
+
+    The more a kind names, the rarer it is: answers are balanced for each pair of forms, unless
+    wordings `may_tell`.
+    """
+    kinds: list[Kind] = []
+    while len(kinds) < 2:
+        kind = (present_kind if random.random() < 0.5 else absent_kind)(scene, random)
+        if kind.form in ("shape", "color", "color+shape") and kind not in kinds:
+            kinds.append(kind)
+    are_shown = [kind.count(scene) > 0 for kind in kinds]
+    form = "" if may_tell else "|".join(sorted(kind.form for kind in kinds))
+    first, second = (article(kind.name("thing")) for kind in kinds)
+    if random.random() < 0.5:
+        text = f"Are there both {first} and {second}?"
+        return Question("logical and", form, text, _yes(all(are_shown)))
+    text = f"Is there either {first} or {second}?"
+    return Question("logical or", form, text, _yes(any(are_shown)))
+
+
+GQA_FAMILIES: tuple[Family, ...] = (
+    query_attribute, verify_attribute, choose_attribute, choose_side, relate, compare, combine,
+)  # fmt: skip
+GQA_TYPES = {
+    "query color": ("query", "attr"), "query shape": ("query", "cat"),
+    "verify color": ("verify", "attr"), "verify shape": ("verify", "cat"),
+    "choose color": ("choose", "attr"), "choose size": ("choose", "attr"),
+    "choose side": ("choose", "global"), "verify relation": ("verify", "rel"),
+    "same color": ("compare", "attr"), "same shape": ("compare", "cat"),
+    "same size": ("compare", "attr"), "logical and": ("logical", "obj"),
+    "logical or": ("logical", "obj"),
+}  # fmt: skip
+"""Family -> GQA's structural and semantic type."""
+
+
+def follow_up(question: Question, balance: Balance, random: Random) -> Offer:
+    """A yes-or-no question whose answer follows from an open one's, or None."""
+    if question.about is None or not question.family.startswith("query"):
+        return None
+    aspect = question.family.removeprefix("query ")
+    others = [value for value in VALUES[aspect] if value != question.answer]
+    offers = []
+    for claimed in (question.answer, random.choice(others)):
+        words = article(claimed) if aspect == "shape" else claimed
+        text = f"Is the {question.about.name('object')} {words}?"
+        answer = _yes(claimed == question.answer)
+        offers.append(Question(f"verify {aspect}", question.form, text, answer, question.about))
+    return balance.choose(offers)
+
+
+# NLVR2
+
+Check = Callable[[Scene, Scene], bool]
+STATEMENTS = (
+    (
+        "Both images contain a {name}.", "There is a {name} in each image.",
+        "A {name} can be seen in both pictures.",
+    ),
+    ("Only one of the images contains a {name}.", "Exactly one image has a {name} in it."),
+    (
+        "The {side} image contains a {name}.", "There is a {name} in the {side} image.",
+        "At least one {name} is in the image on the {side}.",
+    ),
+    (
+        "The {side} image shows exactly {number}.",
+        "There {verb} exactly {number} in the {side} image.",
+    ),
+    (
+        "The {side} image has more {names} than the other one.",
+        "There are more {names} on the {side} than on the {other}.",
+    ),
+)  # fmt: skip
+"""Wordings of five kinds of statement; `statement` has what each means."""
+
+
+def statement(random: Random) -> tuple[str, Check]:
+    """A sentence and whether it holds for (left, right)."""
+    # a kind wide enough that pairs of pictures often differ in it
+    kind = random.choice((Kind(shape=random.choice(SHAPES)), Kind(color=random.choice(COLORS))))
+    name, names = kind.name("shape"), kind.name("shape", plural=True)
+    number = random.choice((1, 1, 2))
+    side = random.randrange(2)
+    checks: tuple[Callable[[int, int], bool], ...] = (  # of how many things a picture shows
+        lambda this, other: this > 0 and other > 0,
+        lambda this, other: (this > 0) != (other > 0),
+        lambda this, other: this > 0,
+        lambda this, other: this == number,
+        lambda this, other: this > other,
+    )
+    wordings, check = random.choice(tuple(zip(STATEMENTS, checks, strict=True)))
+    text = random.choice(wordings).format(
+        name=name,
+        names=names,
+        number=f"one {name}" if number == 1 else f"two {names}",
+        verb="is" if number == 1 else "are",
+        side=("left", "right")[side],
+        other=("right", "left")[side],
+    )
+
+    def holds(left: Scene, right: Scene) -> bool:
+        counts = kind.count(left), kind.count(right)
+        return check(counts[side], counts[1 - side])
+
+    for vowel in "aeiou":
+        text = text.replace(f" a {vowel}", f" an {vowel}")
+    return text[0].upper() + text[1:].replace("A an ", "An "), holds
+
+
+# COCO captions
+
+MOST = 2  # things that people mention: large ones sooner, then in reading order
+NOUNS = ("thing", "object", "shape")
+OPENINGS = ("", "", "there is ", "you can see ", "a picture with ", "an image of ")
+ENDINGS = ("", "", "", " in the picture", " on a light background")
+
+
+def captions(scene: Scene, random: Random) -> list[str]:
+    """Five different captions by five people, each in words of their own."""
+    texts: dict[str, None] = {}
+    while len(texts) < 5:
+        texts[_caption(scene, random)] = None
+    return list(texts)
+
+
+def _caption(scene: Scene, random: Random) -> str:
+    ranked = sorted(scene.things, key=lambda thing: (thing.size != "large", thing))
+    most = MOST - 1 if random.random() < 0.3 else MOST  # sometimes one thing less than others do
+    names = [_name(thing, random) for thing in sorted(ranked[:most])]
+    if random.random() < 0.3:
+        random.shuffle(names)
+    opening, ending = random.choice(OPENINGS), random.choice(ENDINGS)
+    text = opening + " and ".join(names) + ("" if opening.startswith("a") else ending)
+    return text[0].upper() + text[1:] + random.choice((".", ".", ".", ""))
+
+
+def _name(thing: Thing, random: Random) -> str:
+    """A thing with an article, as exactly as people are: `a small red star`, `a red thing`."""
+    size = f"{thing.size} " if random.random() < 0.4 else ""
+    color = f"{thing.color} " if random.random() < 0.85 else ""
+    noun = thing.shape if random.random() < 0.75 else random.choice(NOUNS)
+    return article(f"{size}{color}{noun}")
