@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from measure import Measured
 
-from vlbench.leaderboard.plots.style import LINES, Block, draw_blocks, save, styled
+from vlbench.leaderboard.plots import LINES, Block, Plot, draw_blocks, save, styled
 
 WIDTH = 7.0
 TITLE = "A training step on CLIP-BART as batch, text and number of tasks grow"
@@ -39,7 +39,7 @@ def save_picture(growths: Sequence[Growth], file: Path) -> None:
         figure, [axes] = draw_blocks([Block(TITLE, len(growths), 1.8, lines, [NOTE])], WIDTH)
         for growth, one in zip(growths, axes, strict=True):
             draw(one, growth, lines)
-        save(figure, file, TITLE, " ".join(map(told, growths)))
+        save(Plot(figure, TITLE, " ".join(map(told, growths))), file)
 
 
 def draw(axes: Axes, growth: Growth, lines: Sequence[Line2D]) -> None:

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from typer.testing import CliRunner, Result
 
 from tests.leaderboard.builders import TASKS
-from tests.leaderboard.plots.log_builders import trained
+from tests.leaderboard.log_builders import trained
 from tests.leaderboard.scored import right, write_run
 from vlbench.cli.app import app
 from vlbench.text import printable

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.leaderboard.plots.log_builders import loss, validation, write_log
+from tests.leaderboard.log_builders import loss, validation, write_log
 from vlbench.errors import DataError
 from vlbench.leaderboard.logs import read_log
 
