@@ -112,7 +112,7 @@ def headed() -> AdaptedModel:
 
 
 def test_heads_are_rows_of_one_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = ((rf"{SITE}\.(?P<leaf>\w+)", "{holder}.heads.{head}.{leaf}"),)
+    rows = {rf"{SITE}\.(?P<leaf>\w+)": "{holder}.heads.{head}.{leaf}"}
     monkeypatch.setitem(authors.TECHNIQUES, "Headed", rows)
     found = [
         n for n in authors_names(headed(), spelt(TASKS)) if n.ours.endswith("feed_forward.bias")

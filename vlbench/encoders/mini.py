@@ -13,17 +13,21 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vlbench.encoders.base import BROKEN, squeezed, unit_pixels, weights_file, weights_folder
+from vlbench.encoders.base import (
+    BROKEN,
+    GridEncoder,
+    squeezed,
+    unit_pixels,
+    weights_file,
+    weights_folder,
+)
 from vlbench.errors import DataError
 
-SIDE = 64
-TOKENS = 16
-WIDTH = 128
+SIDE, TOKENS, WIDTH = 64, 16, 128
 WEIGHTS = Path(__file__).parent / "weights" / "mini-encoder.safetensors"
 
 
@@ -35,11 +39,8 @@ class MiniNet(nn.Module):
         widths = (3, 32, 64, 128, WIDTH)
         blocks: list[nn.Module] = []
         for before, after in pairwise(widths):
-            blocks += [
-                nn.Conv2d(before, after, 3, stride=2, padding=1),
-                nn.GroupNorm(8, after),
-                nn.GELU(),
-            ]
+            convolution = nn.Conv2d(before, after, 3, stride=2, padding=1)
+            blocks += [convolution, nn.GroupNorm(8, after), nn.GELU()]
         self.body = nn.Sequential(*blocks)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -53,13 +54,12 @@ def pixels(images: list[Image.Image]) -> Tensor:
     return unit_pixels([squeezed(image, SIDE) for image in images])
 
 
-class MiniEncoder:
-    """The pretrained encoder."""
+class MiniEncoder(GridEncoder):
+    """The pretrained encoder; of a frame, the largest value over the grid's cells."""
 
     name = "mini"
-    tokens = TOKENS
-    width = WIDTH
-    frame_width = WIDTH
+    side, tokens, width, frame_width = SIDE, TOKENS, WIDTH, WIDTH
+    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         file = weights or WEIGHTS
@@ -74,13 +74,13 @@ class MiniEncoder:
             raise DataError(f"{file}: no weights of the mini encoder: {error}") from None
         self.net.to(device)
 
-    @torch.inference_mode()
-    def encode(self, images: list[Image.Image]) -> np.ndarray:
-        """Pictures -> (B, 16, 128) float32."""
-        features: np.ndarray = self.net(pixels(images).to(self.device)).cpu().numpy()
-        return features
+    def _patches(self, pixels: Tensor) -> Tensor:
+        grid: Tensor = self.net(pixels)
+        return grid
+
+    def _embedding(self, pixels: Tensor) -> Tensor:
+        return self._patches(pixels).amax(dim=1)
 
     def encode_frames(self, images: list[Image.Image]) -> np.ndarray:
-        """Frames of clips -> (B, 128) float32: the largest value over the grid's cells."""
-        features: np.ndarray = self.encode(images).max(axis=1)
-        return features
+        """Whole frames -> (B, 128) float32."""
+        return self._features(self._embedding, [squeezed(image, SIDE) for image in images])
