@@ -178,8 +178,8 @@ def test_floors_are_grey_and_what_does_not_beat_them_is_hollow(crowded: Figure) 
 def test_points_hold_means_and_rows_without_one_have_a_reason(board: Board) -> None:
     by_label = {point.row.label: point for point in points(board, PARAMETERS)[0]}
     full = by_label["full"]
-    assert (full.x, full.y, full.score.n, full.is_best) == (2_000_000, 77.0, 3, False)
-    assert full.score.std == pytest.approx(0.25)
+    assert (full.x, full.y, full.x_std, full.is_best) == (2_000_000, 77.0, 0.0, False)
+    assert full.y_std == pytest.approx(0.25)
     on_frontier = [label for label, point in by_label.items() if point.is_on_frontier]
     assert on_frontier == ["full", "adapter"]
     assert by_label["lora"].is_below_floor and not by_label["adapter"].is_below_floor

@@ -59,13 +59,12 @@ FRONTIER_NOTE = (
 
 
 class Cost(NamedTuple):
-    """What a method costs: a column of the results, as an axis shows it."""
+    """What a method costs: a column of the results, its stored value times `scale` on an axis."""
 
     name: str
     title: str
     unit: str
     scale: float
-    """Factor from the stored value to `unit`."""
     is_measured: bool
     """Whether it depends on the machine, which the plot then names."""
 
@@ -79,38 +78,36 @@ COSTS = (
 
 
 class Point(NamedTuple):
-    """One row of a board with its cost and its score."""
+    """One row of a board: mean cost in the unit of the axis, mean score, deviations."""
 
     row: Row
+    family: str
     x: float
-    """Mean cost, in the unit of the axis."""
     x_std: float
-    score: Stat
+    y: float
+    y_std: float
     is_below_floor: bool
     is_best: bool
     """Best, or not significantly different from the best."""
     is_on_frontier: bool = False
 
     @property
-    def y(self) -> float:
-        """Mean score."""
-        return self.score.mean or 0.0
-
-    @property
-    def family(self) -> str:
-        """Family of the technique; floors are one of their own."""
-        technique = str(self.row.facts["technique"])
-        if self.row.is_floor:
-            return FLOOR
-        other = COMBINED if JOINED_BY in technique else OTHER
-        return next(
-            (name for name, look in FAMILIES.items() if technique in look[3].split()), other
-        )
+    def is_hollow(self) -> bool:
+        """Whether the row is no floor and no better than one."""
+        return self.is_below_floor and not self.row.is_floor
 
     @property
     def is_ranked(self) -> bool:
         """Whether the row is better than the floors."""
         return not self.row.is_floor and not self.is_below_floor
+
+
+def family(row: Row) -> str:
+    """Return the family of a row's technique; floors are one of their own."""
+    technique = str(row.facts["technique"])
+    if row.is_floor or JOINED_BY in technique:
+        return FLOOR if row.is_floor else COMBINED
+    return next((name for name, look in FAMILIES.items() if technique in look[3].split()), OTHER)
 
 
 def find_costs(name: str) -> tuple[Cost, ...]:
@@ -124,13 +121,12 @@ def find_costs(name: str) -> tuple[Cost, ...]:
 
 def with_metric(boards: Sequence[Board], metric: str) -> list[Board]:
     """Return the boards that have `metric`; UsageError where none has."""
-    rows = [row for board in boards for row in board.rows]
-    if metric == AVERAGE:
-        return list(boards)
-    if not any(row.stat(metric).n for row in rows):
-        known = {AVERAGE, *(name for row in rows for name, family in row.stats if not family)}
+    having = [board for board in boards if any(row.stat(metric).n for row in board.rows)]
+    if metric != AVERAGE and not having:
+        stats = [name for board in boards for row in board.rows for name in row.stats]
+        known = {AVERAGE, *(name for name, part in stats if not part)}
         raise UsageError(f"--metric {metric}: No such metric here. {nearest(metric, known)}")
-    return [board for board in boards if any(row.stat(metric).n for row in board.rows)]
+    return having if metric != AVERAGE else list(boards)
 
 
 def points(board: Board, cost: Cost, metric: str = AVERAGE) -> tuple[list[Point], dict[str, str]]:
@@ -142,35 +138,33 @@ def points(board: Board, cost: Cost, metric: str = AVERAGE) -> tuple[list[Point]
     drawn: list[Point] = []
     missing: dict[str, str] = {}
     for row in board.rows:
-        stored = row.costs.get(cost.name) or Stat.of([row.facts[cost.name]])
-        score, price = row.stat(metric), stored.mean
+        price = row.costs.get(cost.name) or Stat.of([row.facts[cost.name]])
+        score = row.stat(metric)
         if score.mean is None:
             n_scored = sum(row.stat(name).n > 0 for name in board.mains.values())
             tasks = f"{n_scored}/{len(board.mains)} tasks"
             missing[row.label] = tasks if metric == AVERAGE else f"no {metric}"
-        elif price is None:
+        elif price.mean is None:
             missing[row.label] = f"no {cost.title.lower()} recorded"
-        elif price <= 0:
+        elif price.mean <= 0:
             missing[row.label] = f"{cost.title.lower()} 0, which a log scale does not have"
         else:
+            x, x_std = price.mean * cost.scale, (price.std or 0.0) * cost.scale
             marks = metric in row.below_floor, is_best(row, metric, board)
-            std = (stored.std or 0.0) * cost.scale
-            drawn.append(Point(row, price * cost.scale, std, score, *marks))
-    frontier = pareto_frontier([(p.x, p.y) for p in drawn if p.is_ranked])
-    return [
-        p._replace(is_on_frontier=p.is_ranked and (p.x, p.y) in frontier) for p in drawn
-    ], missing
+            y_std = score.std or 0.0
+            drawn.append(Point(row, family(row), x, x_std, score.mean, y_std, *marks))
+    front = pareto_frontier([(p.x, p.y) for p in drawn if p.is_ranked])
+    drawn = [p._replace(is_on_frontier=p.is_ranked and (p.x, p.y) in front) for p in drawn]
+    return drawn, missing
 
 
 def pareto_frontier(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return the pairs (cost, score) that no other pair beats in one and equals in the other."""
-    return sorted(
-        {
-            (cost, score)
-            for cost, score in pairs
-            if not any(c <= cost and s >= score and (c, s) != (cost, score) for c, s in pairs)
-        }
-    )
+    front: list[tuple[float, float]] = []
+    for cost, score in sorted(set(pairs), key=lambda pair: (pair[0], -pair[1])):
+        if not front or score > front[-1][1]:
+            front.append((cost, score))
+    return front
 
 
 def scored_by(board: Board, metric: str = AVERAGE) -> str:
@@ -183,10 +177,9 @@ class Panel(NamedTuple):
     """One pair of axes: a board's points for one cost."""
 
     board: Board
+    metric: str
     cost: Cost
     points: Sequence[Point]
-    missing: dict[str, str]
-    """Reason, by label, of each row without a point."""
 
 
 @styled()
@@ -194,30 +187,28 @@ def pareto(
     boards: Sequence[Board], costs: Sequence[Cost], metric: str = AVERAGE, width: float = 7.0
 ) -> Plot:
     """Draw each board's scores against each of the costs, on axes of their own."""
-    panels = [[Panel(b, cost, *points(b, cost, metric)) for cost in costs] for b in boards]
-    panels = [drawn for some in panels if (drawn := [panel for panel in some if panel.points])]
-    if not panels:
+    panels = []
+    for board in boards:
+        drawn = [(cost, points(board, cost, metric)[0]) for cost in costs]
+        panels.append([Panel(board, scored_by(board, metric), *part) for part in drawn if part[1]])
+    if not any(panels):
         names = ", ".join(cost.name for cost in costs)
         raise NothingToReport(
             f"No method here has both {'an average' if metric == AVERAGE else metric} and {names}: "
             "nothing to draw. `vlbench report` with the same options says what each method has."
         )
     for growth in HEIGHTS:
-        figure, n_missing = _draw(panels, costs, metric, width, growth)
+        figure, n_missing = _draw([*filter(None, panels)], costs, width, growth)
         if not n_missing:
             break
     against = ", ".join(cost.title.lower() for cost in costs)
     what = metric.capitalize() if metric == AVERAGE else metric
     heading = f"{what} against {against}: {'; '.join(map(title, boards))}"
-    return Plot(figure, heading, " ".join(_description(p, metric) for some in panels for p in some))
+    return Plot(figure, heading, " ".join(_description(panel) for row in panels for panel in row))
 
 
 def _draw(
-    panels: Sequence[Sequence[Panel]],
-    costs: Sequence[Cost],
-    metric: str,
-    width: float,
-    growth: float,
+    panels: Sequence[Sequence[Panel]], costs: Sequence[Cost], width: float, growth: float
 ) -> tuple[Figure, int]:
     """The figure, and how many names found no room in it."""
     blocks = []
@@ -225,14 +216,17 @@ def _draw(
         most = max(len(panel.points) for panel in some)
         across = width if len(some) == 1 else width / 2
         height = growth * min(max(2.4, 0.55 * across, most * 0.38 / across), 1.4 * across)
-        notes = _notes(some, costs, metric)
-        blocks.append(Block(title(some[0].board), len(some), height, _legend(some), notes))
+        heading, notes = title(some[0].board), _notes(some, costs)
+        blocks.append(Block(heading, len(some), height, _legend(some), notes))
     figure, axes_by_block = plots.draw_blocks(blocks, width)
     texts: list[Any] = []
     for some, grid in zip(panels, axes_by_block, strict=True):
         limits = _score_limits([point for panel in some for point in panel.points])
         for panel, axes in zip(some, grid, strict=True):
-            axes.set_ylabel(_score_label(panel.board, metric))
+            task = panel.metric.partition(".")[0]
+            average = f"Average of {len(panel.board.mains)} tasks"
+            of_task = f"{task} {tables.short_metric(panel.metric, task)}"
+            axes.set_ylabel(f"{average if task == AVERAGE else of_task} (%)")
             axes.set_ylim(limits)
             texts += _draw_panel(axes, panel)
     if n_missing := texts.count(None):
@@ -249,8 +243,7 @@ def _score_limits(drawn: Sequence[Point]) -> tuple[float, float]:
     """
 
     def ends(some: Sequence[Point]) -> tuple[float, float]:
-        scores = [(point.y, point.score.std or 0.0) for point in some]
-        return min(y - std for y, std in scores), max(y + std for y, std in scores)
+        return min(p.y - p.y_std for p in some), max(p.y + p.y_std for p in some)
 
     ranked = [point for point in drawn if point.is_ranked]
     low, high = ends(drawn)
@@ -268,7 +261,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> list[Any]:
     x = np.array([point.x for point in drawn])
     y = np.array([max(point.y, low + 0.02 * (high - low)) for point in drawn])
     x_std = np.array([point.x_std for point in drawn])
-    y_std = np.array([point.score.std or 0.0 for point in drawn])
+    y_std = np.array([point.y_std for point in drawn])
     left = np.minimum(x_std, x / 2)
     start, end = (x - left).min(), (x + x_std).max()
     room = max((end / start) ** 0.08, 1.12)  # for names
@@ -282,16 +275,15 @@ def _draw_panel(axes: Axes, panel: Panel) -> list[Any]:
     }
     axes.errorbar(x[is_inside], y[is_inside], **bars)
     for point, *at in zip(drawn, x, y, strict=True):
-        is_hollow = point.is_below_floor and not point.row.is_floor
-        marker = _marker(point.family, point.is_on_frontier, is_hollow)
+        marker = _marker(point.family, point.is_on_frontier, point.is_hollow)
         axes.plot(*at, zorder=4 if point.is_on_frontier else 3, clip_on=False, **marker)
     lines = []
     if corners := pareto_frontier([(p.x, p.y) for p in drawn if p.is_on_frontier]):
         steps_x, steps_y = np.repeat(np.array(corners), 2, axis=0).T
         lines.append(([*steps_x[1:], end], [*steps_y]))
         axes.plot(*lines[-1], zorder=2, **FRONTIER)
-    if (full := _full(panel)) is not None:
-        lines.append(([start, end], [full, full]))
+    if full := _full(panel):
+        lines.append(([start, end], full * 2))
         axes.plot(*lines[-1], zorder=1.5, **FULL)
     axes.set_xlim(start, end)
     unit = f"{panel.cost.unit}, " if panel.cost.unit else ""
@@ -308,10 +300,10 @@ def _draw_panel(axes: Axes, panel: Panel) -> list[Any]:
     return list(textalloc.allocate(axes, x, y, names, **NAMES, **look)[2])
 
 
-def _full(panel: Panel) -> float | None:
-    """Score of full fine-tuning as its card is; None unless exactly one row is that."""
+def _full(panel: Panel) -> list[float]:
+    """Score of full fine-tuning as its card is; none unless exactly one row is that."""
     scores = [point.y for point in panel.points if point.row.label == "full"]
-    return scores[0] if len(scores) == 1 else None
+    return scores if len(scores) == 1 else []
 
 
 def _name(point: Point, low: float) -> str:
@@ -340,8 +332,8 @@ def _legend(panels: Sequence[Panel]) -> list[Line2D]:
     """What markers and lines mean, as far as they are drawn."""
     drawn = [point for panel in panels for point in panel.points]
     families = {point.family for point in drawn}
-    is_hollow = any(point.is_below_floor and not point.row.is_floor for point in drawn)
-    seeds = sorted({point.score.n for point in drawn if point.score.std})
+    is_hollow = any(point.is_hollow for point in drawn)
+    seeds = sorted({len(point.row.seeds) for point in drawn if point.y_std})
     n_seeds = " to ".join(map(str, dict.fromkeys([seeds[0], seeds[-1]]))) if seeds else ""
     bar: dict[str, Any] = {"marker": "|", "markersize": 7, "color": DIM, "linestyle": "none"}
     entries: list[tuple[str, dict[str, Any], bool]] = [
@@ -349,7 +341,7 @@ def _legend(panels: Sequence[Panel]) -> list[Line2D]:
         ("at or below a floor", _marker("adapters", is_hollow=True), is_hollow),
         (FLOOR, _marker(FLOOR), FLOOR in families),
         ("frontier of means", FRONTIER, any(point.is_on_frontier for point in drawn)),
-        ("full fine-tuning", FULL, any(_full(panel) is not None for panel in panels)),
+        ("full fine-tuning", FULL, any(map(_full, panels))),
         (f"± 1 SD over seeds (n = {n_seeds})", bar, bool(seeds)),
         (
             f"{plots.BOLD} best or tied",
@@ -360,24 +352,17 @@ def _legend(panels: Sequence[Panel]) -> list[Line2D]:
     return [Line2D([], [], label=label, **look) for label, look, is_drawn in entries if is_drawn]
 
 
-def _score_label(board: Board, metric: str) -> str:
-    metric = scored_by(board, metric)
-    task = metric.partition(".")[0]
-    average = f"Average of {len(board.mains)} tasks (%)"
-    return average if metric == AVERAGE else f"{task} {tables.short_metric(metric, task)} (%)"
-
-
-def _notes(panels: Sequence[Panel], costs: Sequence[Cost], metric: str) -> list[str]:
+def _notes(panels: Sequence[Panel], costs: Sequence[Cost]) -> list[str]:
     """How to read the plot, which rows are not in it, and where the numbers come from."""
-    board = panels[0].board
+    board, metric = panels[0][:2]
     drawn = [point for panel in panels for point in panel.points]
     notes = [FRONTIER_NOTE]
     if any(point.y < _score_limits(drawn)[0] for point in drawn):
         notes.append("An arrow and a number beside a name: the point lies below the axes.")
-    notes += [tables.AVERAGE_NOTE] if scored_by(board, metric) == AVERAGE else []
+    notes += [tables.AVERAGE_NOTE] if metric == AVERAGE else []
     missing = {f" against {cost.name}": points(board, cost, metric)[1] for cost in costs}
-    if len({tuple(rows.items()) for rows in missing.values()}) == 1:
-        missing = {"": next(iter(missing.values()))}
+    if all(rows == missing[f" against {costs[0].name}"] for rows in missing.values()):
+        missing = {"": missing[f" against {costs[0].name}"]}
     for against, rows in missing.items():
         reasons = ", ".join(f"{label} ({reason})" for label, reason in rows.items())
         count = f"{len(rows)} of {len(board.rows)} methods"
@@ -388,14 +373,14 @@ def _notes(panels: Sequence[Panel], costs: Sequence[Cost], metric: str) -> list[
     return [*notes, tables.seeds_note(board), *tables.ground_notes(board), *board.notes]
 
 
-def _description(panel: Panel, metric: str) -> str:
+def _description(panel: Panel) -> str:
     """Every point, for readers who do not see the plot."""
     texts = []
     for point in panel.points:
         price = f"{number(point.x, digits=1 if panel.cost.unit else 0)} {panel.cost.unit}".strip()
-        text = f"{point.row.label} {number(point.y)}{tables.deviation(point.score.std)} at {price}"
-        text += ", on the frontier" * point.is_on_frontier
-        below = ", at or below a floor" * point.is_below_floor
-        texts.append(text + (", a floor" if point.row.is_floor else below))
-    against = f"{scored_by(panel.board, metric)} against {panel.cost.title.lower()}"
+        text = f"{number(point.y)}{tables.deviation(point.y_std or None)} at {price}"
+        marks = ", on the frontier" * point.is_on_frontier + ", a floor" * point.row.is_floor
+        marks += ", at or below a floor" * point.is_hollow
+        texts.append(f"{point.row.label} {text}{marks}")
+    against = f"{panel.metric} against {panel.cost.title.lower()}"
     return f"{title(panel.board)}, {against}: {'; '.join(texts)}."

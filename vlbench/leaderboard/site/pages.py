@@ -128,37 +128,32 @@ class Site:
         facts = max((row.facts for _, row, *_ in rows), key=lambda facts: str(facts["created_at"]))
         card = self._method_card(rows[0][1])
         about = {"method": method, "technique": facts["technique"], "sharing": facts["sharing"]}
+        about |= {name: card.get(name) for name in ("aliases", "source")}
         return {
             "title": str(facts["title"] or method),
-            "about": leaves(about | {name: card.get(name) for name in ("aliases", "source")}),
-            "sections": [
-                self._method_section(*row, is_sampled=n < MOST_SAMPLED)
-                for n, row in enumerate(rows)
-            ],
+            "about": leaves(about),
+            "sections": [self._method_section(n, *row) for n, row in enumerate(rows)],
             "published": self._published([row for row in self._papers if row.method == method]),
             "n_unsampled": max(0, len(rows) - MOST_SAMPLED),
         }
 
     def _method_section(
-        self,
-        section: Section,
-        row: Row,
-        line: Sequence[Cell],
-        costs: Sequence[Cell],
-        is_sampled: bool,
+        self, number: int, section: Section, row: Row, line: Sequence[Cell], costs: Sequence[Cell]
     ) -> Context:
         page, anchor = section.hrefs[row.label].split("#")
-        specs = [self._spec(row.runs[seed]) for seed in sorted(row.runs)]
-        logs = [log for seed in sorted(row.runs) if (log := self._log(row.runs[seed]))]
+        keys = [row.runs[seed] for seed in sorted(row.runs)]
+        specs = [self._spec(key) for key in keys]
         headings = [section.main.headings[1], *section.cost_headings]
-        chart = f"{Path(page).stem}_{anchor}"
-        has_samples = is_sampled and bool(specs)
+        is_sampled, chart = number < MOST_SAMPLED and bool(keys), None
+        if is_sampled:
+            logs = [log for key in keys if (log := self._log(key))]
+            chart = loss_chart(row, logs, f"{Path(page).stem}_{anchor}", self.write)
         return {
             "at": anchor,
             "title": f"{section.title}{row.details}",
             "headings": section.main.headings[2:-1],
             "means": line[2:-1],
-            "runs": [self._run(section.board, row.runs[seed]) for seed in sorted(row.runs)],
+            "runs": [self._run(section.board, key) for key in keys],
             "costs": [
                 (f"{heading.name} ({heading.unit})", cell.text)
                 for heading, cell in zip(headings, [line[1], *costs], strict=True)
@@ -166,8 +161,10 @@ class Site:
             "card": self._method_card(row),
             "spec": json.dumps(specs[0], indent=1, ensure_ascii=False) if any(specs) else "",
             "differing": run_files.differing(specs),
-            "losses": loss_chart(row, logs, chart, self.write) if is_sampled else None,
-            "tasks": [self._samples(section, row, t) for t in section.board.mains if has_samples],
+            "losses": chart,
+            "tasks": [
+                self._samples(section, keys[0], task) for task in section.board.mains if is_sampled
+            ],
         }
 
     def _run(self, board: Board, key: str) -> Context:
@@ -183,9 +180,8 @@ class Site:
             "command": run_files.command(self._spec(key)),
         }
 
-    def _samples(self, section: Section, row: Row, task: str) -> Context:
+    def _samples(self, section: Section, key: str, task: str) -> Context:
         """Answers to some examples of a task; none where the predictions are not at hand."""
-        key = row.runs[min(row.runs)]
         examples: list[list[Context]] = []
         try:
             scores = self.examples.scores(key, task)
@@ -201,15 +197,11 @@ class Site:
         """Return what a task's page shows: a section for each board that has the task."""
         sections = [section for section in self.sections if task in section.board.mains]
         cards = [self._task_card(section.board, task) for section in sections]
-        return {
-            "title": next((str(card["title"]) for card in cards if card.get("title")), task),
-            "sections": [
-                self._task_section(section, task, card)
-                for section, card in zip(sections, cards, strict=True)
-            ],
-        }
+        parts = [self._task_section(*pair, task) for pair in zip(sections, cards, strict=True)]
+        titles = [str(card["title"]) for card in cards if card.get("title")]
+        return {"title": titles[0] if titles else task, "sections": parts}
 
-    def _task_section(self, section: Section, task: str, card: Mapping[str, Any]) -> Context:
+    def _task_section(self, section: Section, card: Mapping[str, Any], task: str) -> Context:
         board = section.board
         facts = leaves({name: value for name, value in card.items() if name not in NOT_SHOWN})
         facts += leaves(as_table(card.get("splits")).get(board.edition), "split")
@@ -232,11 +224,10 @@ class Site:
 
     def _hardest(self, section: Section, task: str, known: Difficulty) -> list[Context]:
         """The examples that most methods fail on, with the answers they gave."""
-        ids, files = known.hardest(N_HARDEST), [self.examples.file(key, task) for key in known.keys]
-        rows = run_files.read_predictions(files[0], ids)
-        answers = [
-            run_files.read_predictions(file, ids, ["prediction"]) for file in files[:MOST_ANSWERS]
-        ]
+        ids = known.hardest(N_HARDEST)
+        files = [self.examples.file(key, task) for key in known.keys[:MOST_ANSWERS]]
+        read = run_files.read_predictions
+        rows, answers = read(files[0], ids), [read(f, ids, ["prediction"]) for f in files]
         hardest = [self._example(section, task, known.keys[0], rows[name]) for name in ids]
         for name, example in zip(ids, hardest, strict=True):
             texts = Counter(run_files.cut(by_id[name]["prediction"] or "") for by_id in answers)
@@ -354,15 +345,11 @@ def page_names(texts: Iterable[str]) -> dict[str, str]:
     A text that is such a name itself keeps it; any other gets hex digits of its hash behind what is
     left of it, so that `LoRA`, `lora` and `../lora` are three pages on any file system.
     """
-    wanted = sorted(set(texts))
-    names = {text: text for text in wanted if text and _slug(text) == text}
-    for text in wanted:
-        if text not in names:
-            digits = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-            taken = set(names.values())
-            hashed = (f"{_slug(text)}-{digits[:n]}".lstrip("-") for n in range(8, len(digits) + 1))
-            names[text] = next(name for name in hashed if name not in taken)
-    return names
+    names = sorted(set(texts), key=lambda text: (_slug(text) != text, text))  # plain ones first
+    digits = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in names]
+    hashed = [f"{_slug(n)}-{d[:8]}".lstrip("-") for n, d in zip(names, digits, strict=True)]
+    plain = [n if n and _slug(n) == n else h for n, h in zip(names, hashed, strict=True)]
+    return dict(zip(names, numbered(plain), strict=True))
 
 
 def numbered(names: Sequence[str]) -> list[str]:
