@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vlbench.errors import DataError
 from vlbench.leaderboard import tables
@@ -24,8 +24,11 @@ from vlbench.leaderboard.logs import Log, read_log
 from vlbench.leaderboard.paper import PaperRow, paper_rows
 from vlbench.leaderboard.site import run_files
 from vlbench.leaderboard.site.media import Pictures, Say, Write, loss_chart, pareto_charts
-from vlbench.leaderboard.site.run_files import Difficulty, as_table, leaves
+from vlbench.leaderboard.site.run_files import as_table, leaves
 from vlbench.leaderboard.tables import Cell, Heading, Sheet, deviation, number, short_metric
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LONGEST_NAME = 60
 """Letters of a page's name before its hash."""
@@ -49,6 +52,8 @@ NOT_SHOWN = {"name", "title", "deviations", "splits", "sizes"}
 """Keys of a task's card that its table does not repeat."""
 Context = dict[str, Any]
 """Values of a template by name."""
+Difficulty = tuple["pd.Series[float]", list[str]]
+"""Mean score by example, and the runs that were read."""
 
 
 class Section(NamedTuple):
@@ -104,7 +109,7 @@ class Site:
         self.sections = [self._section(*pair) for pair in zip(boards, anchors, strict=True)]
         self._papers = paper_rows()
         self._pictures = Pictures(write, say, has_media)
-        self._difficulties: dict[tuple[str, str], Difficulty | None] = {}
+        self._difficulties: dict[tuple[str, str], Difficulty] = {}
         self._spec = lru_cache(MOST_SPECS)(partial(run_files.read_spec, examples.folder))
 
     def _section(self, board: Board, anchor: str) -> Section:
@@ -185,7 +190,7 @@ class Site:
         examples: list[list[Context]] = []
         try:
             scores = self.examples.scores(key, task)
-            groups = run_files.choose(scores, self._difficulty(section, task))
+            groups = run_files.choose(scores, self._difficulty(section, task)[0])
             file = self.examples.file(key, task)
             rows = run_files.read_predictions(file, [*groups[0], *groups[1]])
             examples = [[self._example(section, task, key, rows[i]) for i in ids] for ids in groups]
@@ -211,24 +216,25 @@ class Site:
         main = board.mains[task]
         rows = sorted(board.rows, key=lambda row: -(row.stat(main).mean or float("-inf")))
         of_task = replace(board, rows=rows, mains={task: main}, is_part=True)
-        known = self._difficulty(section, task)
+        _, keys = self._difficulty(section, task)
         return {
             "section": section,
             "facts": facts,
             "deviations": card.get("deviations"),
             "sheet": _all_metrics(of_task, task),
             "families": next(iter(tables.family_sheets(of_task)), None),
-            "hardest": self._hardest(section, task, known) if known else [],
-            "n_scored": len(known.keys) if known else 0,
+            "hardest": self._hardest(section, task) if keys else [],
+            "n_scored": len(keys),
         }
 
-    def _hardest(self, section: Section, task: str, known: Difficulty) -> list[Context]:
+    def _hardest(self, section: Section, task: str) -> list[Context]:
         """The examples that most methods fail on, with the answers they gave."""
-        ids = known.hardest(N_HARDEST)
-        files = [self.examples.file(key, task) for key in known.keys[:MOST_ANSWERS]]
-        read = run_files.read_predictions
-        rows, answers = read(files[0], ids), [read(f, ids, ["prediction"]) for f in files]
-        hardest = [self._example(section, task, known.keys[0], rows[name]) for name in ids]
+        means, keys = self._difficulty(section, task)
+        ids = means.sort_values(kind="stable").index[:N_HARDEST].tolist()
+        read, files = run_files.read_predictions, [self.examples.file(key, task) for key in keys]
+        rows = read(files[0], ids)
+        answers = [read(file, ids, ["prediction"]) for file in files[:MOST_ANSWERS]]
+        hardest = [self._example(section, task, keys[0], rows[name]) for name in ids]
         for name, example in zip(ids, hardest, strict=True):
             texts = Counter(run_files.cut(by_id[name]["prediction"] or "") for by_id in answers)
             example["answers"] = texts.most_common(3)
@@ -237,15 +243,15 @@ class Site:
     def _example(self, section: Section, task: str, key: str, row: Mapping[str, Any]) -> Context:
         """A prediction with the example's pictures and its mean score over methods."""
         prediction, spec = run_files.as_prediction(row), self._spec(key)
-        known = self._difficulty(section, task)
+        mean = self._difficulty(section, task)[0].get(prediction.id)
         return {
             "example": prediction,
             "pictures": self._pictures.of(spec, run_files.task_card(spec, task), prediction),
-            "mean": known.mean(prediction.id) if known else None,
+            "mean": None if mean is None else 100 * mean,
             "answers": [],
         }
 
-    def _difficulty(self, section: Section, task: str) -> Difficulty | None:
+    def _difficulty(self, section: Section, task: str) -> Difficulty:
         """Of the methods' first seeds: baselines that look at nothing do not count."""
         if (section.anchor, task) not in self._difficulties:
             rows = [row for row in section.board.rows if not row.is_floor][:MOST_SCORED]

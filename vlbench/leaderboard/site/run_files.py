@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -36,7 +36,7 @@ Spec = Mapping[str, Any]
 
 
 class Prediction(NamedTuple):
-    """A run's answer to one example."""
+    """A run's answer to one example; references with the annotators who gave each, score in %."""
 
     id: str
     family: str
@@ -44,34 +44,13 @@ class Prediction(NamedTuple):
     text: str
     prediction: str
     references: Sequence[tuple[str, int]]
-    """With the number of annotators who gave each."""
     score: float
-    """In percent."""
 
 
-class Difficulty(NamedTuple):
-    """The examples of a task with their mean score over runs, one run a method."""
-
-    ids: npt.NDArray[np.str_]
-    """(n,), sorted."""
-    means: npt.NDArray[np.float64]
-    """(n,), as stored in `score`."""
-    keys: Sequence[str]
-    """Runs that were read."""
-
-    def hardest(self, count: int) -> list[str]:
-        """Return the ids with the lowest means, lowest first."""
-        return [str(self.ids[n]) for n in np.argsort(self.means, kind="stable")[:count]]
-
-    def mean(self, identifier: str) -> float | None:
-        """Return the mean of an example in percent; None where no run has it."""
-        n = np.searchsorted(self.ids, identifier)
-        is_known = n < len(self.ids) and self.ids[n] == identifier
-        return 100 * float(self.means[n]) if is_known else None
-
-
-def difficulty(examples: Examples, keys: Sequence[str], task: str) -> Difficulty | None:
-    """Return the mean score of each example over runs; None where no predictions can be read.
+def difficulty(
+    examples: Examples, keys: Sequence[str], task: str
+) -> tuple[pd.Series[float], list[str]]:
+    """Return the mean score of each example over runs, by id, and the runs that were read.
 
     A run on other examples than the first one's, which a board never mixes, is left out, and so is
     one whose predictions cannot be read (the report says so).
@@ -79,17 +58,19 @@ def difficulty(examples: Examples, keys: Sequence[str], task: str) -> Difficulty
     scores: dict[str, Scores] = {}
     for key in keys:
         try:
-            scores[key] = examples.scores(key, task)
+            run = examples.scores(key, task)
         except DataError:
             continue
-    first = next(iter(scores.values()), None)
-    if first is None or not len(first.ids):
-        return None
-    same = {key: run for key, run in scores.items() if np.array_equal(first.ids, run.ids)}
-    return Difficulty(first.ids, np.mean([run.values for run in same.values()], axis=0), [*same])
+        if np.array_equal(next(iter(scores.values()), run).ids, run.ids) and len(run.ids):
+            scores[key] = run
+    if not scores:
+        return pd.Series(dtype=float), []
+    means = np.mean([run.values for run in scores.values()], axis=0)
+    by_id = pd.Series(means, next(iter(scores.values())).ids)
+    return by_id[~by_id.index.duplicated()], [*scores]
 
 
-def choose(scores: Scores, known: Difficulty | None) -> tuple[list[str], list[str]]:
+def choose(scores: Scores, means: pd.Series[float]) -> tuple[list[str], list[str]]:
     """Return ids of samples, the same for every run on the same data, and of worst errors.
 
     Errors are the lowest scores; among equals, those that other methods find easiest. Full marks
@@ -98,8 +79,7 @@ def choose(scores: Scores, known: Difficulty | None) -> tuple[list[str], list[st
     n = len(scores.ids)
     rows = {(2 * step + 1) * n // (2 * N_SAMPLES) for step in range(N_SAMPLES)} if n else ()
     samples = [str(scores.ids[row]) for row in sorted(rows)]
-    is_same = known is not None and np.array_equal(known.ids, scores.ids)
-    easy = known.means if known is not None and is_same else np.zeros(n)
+    easy = means.reindex(scores.ids).fillna(0.0).to_numpy()
     order = np.lexsort((-easy, scores.values))
     errors = (str(scores.ids[row]) for row in order if scores.values[row] < max(1.0, easy[row]))
     return samples, [*islice((error for error in errors if error not in samples), N_WORST)]
