@@ -90,8 +90,6 @@ class Block(NamedTuple):
     """Inches."""
     legend: Sequence[Line2D]
     notes: Sequence[str]
-    has_titles: bool = False
-    """Whether axes have titles."""
 
 
 def draw_blocks(blocks: Sequence[Block], width: float) -> tuple[Figure, list[list[Axes]]]:
@@ -105,7 +103,7 @@ def draw_blocks(blocks: Sequence[Block], width: float) -> tuple[Figure, list[lis
         heading = _wrapped(block.title, TITLE_SIZE, width)
         notes = "\n".join(_wrapped(note, SMALL_SIZE, width) for note in block.notes)
         abreast = 2 if block.n_axes > 1 and width >= TWO_ABREAST else 1
-        step = block.axes_height + (0.3 if block.has_titles else 0.1) + BELOW_AXES
+        step = 0.25 + block.axes_height + BELOW_AXES
         first = 0.12 + _height(heading, TITLE_SIZE)
         legend = first + step * -(-block.n_axes // abreast) + 0.02
         below = legend + 0.135 * -(-len(block.legend) // columns) + 0.08
@@ -233,7 +231,7 @@ def curves(boards: Sequence[Board], folder: Path, quantity: str, width: float = 
         notes += [data_note(board, has_counts=False), code_note(board), *board.notes]
         what = "training loss" if quantity == "loss" else "validation split"
         heading = title(board).replace("test split", what)
-        blocks.append(Block(heading, len(panels), 0.28 * width, legend, notes, has_titles=True))
+        blocks.append(Block(heading, len(panels), 0.28 * width, legend, notes))
         drawn.append((panels, looks))
     if not blocks:
         raise NothingToReport(

@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,12 +48,10 @@ Write = Callable[[str, str | bytes], None]
 
 
 class Picture(NamedTuple):
-    """A picture file of the site."""
+    """A picture file of the site, named from its top; sizes in pixels."""
 
     src: str
-    """From the top of the site."""
     width: int
-    """Pixels."""
     height: int
     alt: str
 
@@ -60,45 +60,30 @@ class Pictures:
     """The pictures of examples: each is copied when a page first shows it."""
 
     def __init__(self, write: Write, say: Say = lambda _: None, has_media: bool = True) -> None:
-        self.write = write
-        self.say = say
-        self.has_media = has_media
-        self._mini: dict[bool, str] = {}
-        self._readers: dict[tuple[str, str], Reader | None] = {}
-        self._examples: dict[Reader, dict[str, Example]] = {}
-        self._copies: dict[tuple[Reader, str], Picture | None] = {}
+        self.write, self.say, self.has_media = write, say, has_media
+        self._n_copies = 0
+        self._mini_root = cache(self._make_mini)
+        self._reader = cache(load_reader)
+        self._generated = cache(self._read)
+        self._copied = cache(self._copy)
 
     def of(
         self, spec: Mapping[str, Any], card: Mapping[str, Any], example: Prediction
     ) -> list[Picture]:
         """Return the pictures of an example; none where one of them is not at hand."""
-        is_clip = card.get("visual") == "video"
-        reader = self._reader(spec, str(card.get("reader", "")), is_clip)
-        is_mini = spec.get("edition") == "mini"
-        if reader is None or (is_mini and not self._is_same(reader, card, example)):
-            return []
-        for image in example.images:
-            if (reader, image) not in self._copies:
-                has_room = sum(copy is not None for copy in self._copies.values()) < MOST
-                copy = self._copy(reader, image, is_clip) if has_room else None
-                self._copies[reader, image] = copy
-        copies = [self._copies[reader, image] for image in example.images]
-        pictures = [copy for copy in copies if copy]
-        return pictures if len(pictures) == len(copies) else []
-
-    def _reader(self, spec: Mapping[str, Any], name: str, is_clip: bool) -> Reader | None:
-        """The reader of the run's data; None where they are not at hand."""
+        name, is_clip = str(card.get("reader", "")), card.get("visual") == "video"
+        is_mini, root = spec.get("edition") == "mini", str(spec.get("root") or "")
         if not self.has_media or name not in READERS:
-            return None
-        root = str(spec.get("root") or "")
-        if spec.get("edition") == "mini" and not root:
-            if is_clip not in self._mini:
-                self._mini[is_clip] = self._make_mini(is_clip)
-            root = self._mini[is_clip]
-        if (name, root) not in self._readers:
-            has_root = root != "" and Path(root).is_dir()
-            self._readers[name, root] = load_reader(name, Path(root)) if has_root else None
-        return self._readers[name, root]
+            return []
+        root = root or (self._mini_root(is_clip) if is_mini else "")
+        if not root or not Path(root).is_dir():
+            return []
+        reader = self._reader(name, Path(root))
+        splits = as_lines(as_table(as_table(card.get("splits")).get("mini")).get("test"))
+        if is_mini and not _is_same(example, self._generated(reader, *splits).get(example.id)):
+            return []
+        copies = [self._copied(reader, image, is_clip) for image in example.images]
+        return [copy for copy in copies if copy] if all(copies) else []
 
     def _make_mini(self, is_clip: bool) -> str:
         """The folder of the mini edition; empty where it cannot be made."""
@@ -116,27 +101,19 @@ class Pictures:
             self.say(f"no {what} of the mini edition: {error}")
             return ""
 
-    def _is_same(self, reader: Reader, card: Mapping[str, Any], example: Prediction) -> bool:
-        """Whether a generated example is the one that was predicted: another world has its ids."""
-        if reader not in self._examples:
-            splits = as_table(as_table(card.get("splits")).get("mini")).get("test")
-            known = [split for split in as_lines(splits) if split in reader.splits]
-            self._examples[reader] = {item.id: item for name in known for item in reader.read(name)}
-        generated = self._examples[reader].get(example.id)
-        if generated is None or cut(generated.text) != example.text:
-            return False
-        texts = {text for text, _ in example.references}
-        has_answer = bool(generated.text or texts & {*generated.targets})
-        return generated.images == example.images and has_answer
+    def _read(self, reader: Reader, *splits: str) -> dict[str, Example]:
+        known = [split for split in splits if split in reader.splits]
+        return {example.id: example for split in known for example in reader.read(split)}
 
     def _copy(self, reader: Reader, image: str, is_clip: bool) -> Picture | None:
-        if not is_plain(image):
+        if not is_plain(image) or self._n_copies >= MOST:
             return None
         try:
             path = reader.image_path(image)
             picture = _strip(open_clip(path)) if is_clip else open_image(path)
         except MissingError:
             return None
+        self._n_copies += 1
         picture.thumbnail((N_FRAMES * FRAME_SIDE, SIDE) if is_clip else (SIDE, SIDE))
         is_small = picture.width * picture.height <= 64 * 64 * N_FRAMES * 2
         how: dict[str, Any] = {"lossless": True, "quality": 20} if is_small else {"quality": 78}
@@ -144,8 +121,15 @@ class Pictures:
         picture.save(file, "WEBP", method=2, **how)
         name = f"images/{hashlib.sha256(file.getvalue()).hexdigest()[:16]}.webp"
         self.write(name, file.getvalue())
-        alt = f"Frames of clip {image}" if is_clip else f"Picture {image}"
-        return Picture(name, *picture.size, alt)
+        return Picture(name, *picture.size, f"{'Frames of clip' if is_clip else 'Picture'} {image}")
+
+
+def _is_same(example: Prediction, generated: Example | None) -> bool:
+    """Whether a generated example is the one that was predicted: another world has its ids."""
+    if generated is None or cut(generated.text) != example.text:
+        return False
+    has_answer = {text for text, _ in example.references} & {*generated.targets}
+    return generated.images == example.images and bool(generated.text or has_answer)
 
 
 def _strip(frames: Sequence[Image.Image]) -> Image.Image:
@@ -179,9 +163,7 @@ def pareto_charts(board: Board, anchor: str, write: Write) -> dict[str, Picture]
             rows = [row for row in board.rows if row.label in kept]
             marked = board.marked or board.rows
             plotted = replace(board, rows=rows, marked=marked, notes=[*board.notes, note])
-        with warnings.catch_warnings():
-            # the browser draws letters that the font lacks
-            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        with _any_letters():
             plot = pareto([plotted], [cost], width=PARETO_WIDTH)
             alt = f"{plot.title}. The table above holds the same numbers."
             charts[cost.title] = _chart(plot, f"{anchor}_{cost.name}", alt, write)
@@ -192,10 +174,17 @@ def loss_chart(row: Row, logs: Sequence[Log], name: str, write: Write) -> Pictur
     """Draw the training losses of a row, a line for each task; None where there are too few."""
     from vlbench.leaderboard.plots import loss_plot
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with _any_letters():
         plot = loss_plot(row.label, logs)
         return _chart(plot, name, plot.description, write) if plot else None
+
+
+@contextmanager
+def _any_letters() -> Iterator[None]:
+    """Letters that the font of plots lacks are drawn by the browser with another."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
 
 
 def _chart(plot: Plot, name: str, alt: str, write: Write) -> Picture:
