@@ -6,10 +6,11 @@ Nothing is downloaded.
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,15 +26,22 @@ BROKEN = (OSError, ValueError, RuntimeError, KeyError, EOFError, UnpicklingError
 """What reading a file of other weights, or of none, raises."""
 
 
-class GridEncoder(ABC):
+@dataclass
+class GridEncoder:
     """A network of square pictures: patches of whole pictures, embeddings of cropped frames.
 
-    Shapes: B pictures, S pixels a side, N patches of width C, F the width of an embedding.
+    Shapes: B pictures, S = `side` pixels, N = `tokens` patches of C = `width`, F = `frame_width`.
     """
 
     name: str
     hash: str
+    """Of weights and preprocessing."""
+    net: Any
     device: str
+    patches: Callable[[Tensor], Tensor]
+    """(B, 3, S, S) -> (B, N, C), row-major."""
+    embedding: Callable[[Tensor], Tensor]
+    """(B, 3, S, S) -> (B, F)."""
     side: int
     tokens: int
     width: int
@@ -41,26 +49,19 @@ class GridEncoder(ABC):
     mean: Sequence[float]
     std: Sequence[float]
 
-    @abstractmethod
-    def _patches(self, pixels: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, N, C), row-major."""
-
-    @abstractmethod
-    def _embedding(self, pixels: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, F)."""
+    def __post_init__(self) -> None:
+        self.net.eval().to(self.device)
 
     def encode(self, images: list[Image.Image]) -> np.ndarray:
         """Pictures -> (B, N, C) float32."""
-        return self._features(self._patches, [squeezed(image, self.side) for image in images])
+        return self._features(self.patches, [squeezed(image, self.side) for image in images])
 
     def encode_frames(self, images: list[Image.Image]) -> np.ndarray:
         """Frames -> (B, F) float32."""
-        return self._features(self._embedding, [centred(image, self.side) for image in images])
+        return self._features(self.embedding, [centred(image, self.side) for image in images])
 
     @torch.inference_mode()
-    def _features(
-        self, network: Callable[[Tensor], Tensor], images: list[Image.Image]
-    ) -> np.ndarray:
+    def _features(self, network: Callable[[Tensor], Tensor], images: list[Any]) -> np.ndarray:
         pixels = normalised(images, self.mean, self.std).to(self.device)
         features: np.ndarray = network(pixels).cpu().numpy()
         return features

@@ -57,30 +57,20 @@ def pixels(images: list[Image.Image]) -> Tensor:
 class MiniEncoder(GridEncoder):
     """The pretrained encoder; of a frame, the largest value over the grid's cells."""
 
-    name = "mini"
-    side, tokens, width, frame_width = SIDE, TOKENS, WIDTH, WIDTH
-    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         file = weights or WEIGHTS
         if not file.is_file():
-            file = weights_file(weights_folder(self.name, "", file), (WEIGHTS.name,))
-        self.hash = hashlib.sha256(file.read_bytes()).hexdigest()
-        self.device = device
-        self.net = MiniNet().eval()
+            file = weights_file(weights_folder("mini", "", file), (WEIGHTS.name,))
+        net = MiniNet()
         try:
-            self.net.load_state_dict(load_file(file))
+            net.load_state_dict(load_file(file))
         except BROKEN as error:
             raise DataError(f"{file}: no weights of the mini encoder: {error}") from None
-        self.net.to(device)
-
-    def _patches(self, pixels: Tensor) -> Tensor:
-        grid: Tensor = self.net(pixels)
-        return grid
-
-    def _embedding(self, pixels: Tensor) -> Tensor:
-        return self._patches(pixels).amax(dim=1)
+        digits = hashlib.sha256(file.read_bytes()).hexdigest()
+        networks = net, lambda pixels: net(pixels).amax(dim=1)
+        scale = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        super().__init__("mini", digits, net, device, *networks, SIDE, TOKENS, WIDTH, WIDTH, *scale)
 
     def encode_frames(self, images: list[Image.Image]) -> np.ndarray:
         """Whole frames -> (B, 128) float32."""
-        return self._features(self._embedding, [squeezed(image, SIDE) for image in images])
+        return self._features(self.embedding, [squeezed(image, SIDE) for image in images])
