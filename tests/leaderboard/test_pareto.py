@@ -182,7 +182,8 @@ def test_points_hold_means_and_rows_without_one_have_a_reason(board: Board) -> N
     assert full.y_std == pytest.approx(0.25)
     on_frontier = [label for label, point in by_label.items() if point.is_on_frontier]
     assert on_frontier == ["full", "adapter"]
-    assert by_label["lora"].is_below_floor and not by_label["adapter"].is_below_floor
+    assert by_label["lora"].standing == "at or below a floor"
+    assert (by_label["adapter"].standing, by_label["frozen"].standing) == ("", "a floor")
     assert points(board, PARAMETERS)[1] == {
         "bitfit": "trainable parameters 0, which a log scale does not have",
         "compacter": "3/4 tasks",

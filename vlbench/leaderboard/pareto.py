@@ -22,6 +22,7 @@ from vlbench.leaderboard.tables import number, title
 from vlbench.techniques import JOINED_BY
 
 FLOOR, COMBINED, OTHER = "floor", "combined", "other technique"
+BELOW = "at or below a floor"
 FAMILIES: dict[str, tuple[str, str, float, str]] = {
     "adapters": ("o", "#0072b2", 1.0, "adapter compacter hyperformer low_rank_adapter"),
     "VL-PET": ("p", "#56b4e9", 1.0, "vl_pet"),
@@ -86,20 +87,11 @@ class Point(NamedTuple):
     x_std: float
     y: float
     y_std: float
-    is_below_floor: bool
+    standing: str
+    """`a floor`, `at or below a floor`, or nothing for a row that is better."""
     is_best: bool
     """Best, or not significantly different from the best."""
     is_on_frontier: bool = False
-
-    @property
-    def is_hollow(self) -> bool:
-        """Whether the row is no floor and no better than one."""
-        return self.is_below_floor and not self.row.is_floor
-
-    @property
-    def is_ranked(self) -> bool:
-        """Whether the row is better than the floors."""
-        return not self.row.is_floor and not self.is_below_floor
 
 
 def family(row: Row) -> str:
@@ -150,12 +142,12 @@ def points(board: Board, cost: Cost, metric: str = AVERAGE) -> tuple[list[Point]
             missing[row.label] = f"{cost.title.lower()} 0, which a log scale does not have"
         else:
             x, x_std = price.mean * cost.scale, (price.std or 0.0) * cost.scale
-            marks = metric in row.below_floor, is_best(row, metric, board)
-            y_std = score.std or 0.0
-            drawn.append(Point(row, family(row), x, x_std, score.mean, y_std, *marks))
-    front = pareto_frontier([(p.x, p.y) for p in drawn if p.is_ranked])
-    drawn = [p._replace(is_on_frontier=p.is_ranked and (p.x, p.y) in front) for p in drawn]
-    return drawn, missing
+            standing = BELOW if metric in row.below_floor else ""
+            marks = "a floor" if row.is_floor else standing, is_best(row, metric, board)
+            drawn.append(Point(row, family(row), x, x_std, score.mean, score.std or 0.0, *marks))
+    front = pareto_frontier([(p.x, p.y) for p in drawn if not p.standing])
+    is_on = [not p.standing and (p.x, p.y) in front for p in drawn]
+    return [p._replace(is_on_frontier=on) for p, on in zip(drawn, is_on, strict=True)], missing
 
 
 def pareto_frontier(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -245,7 +237,7 @@ def _score_limits(drawn: Sequence[Point]) -> tuple[float, float]:
     def ends(some: Sequence[Point]) -> tuple[float, float]:
         return min(p.y - p.y_std for p in some), max(p.y + p.y_std for p in some)
 
-    ranked = [point for point in drawn if point.is_ranked]
+    ranked = [point for point in drawn if not point.standing]
     low, high = ends(drawn)
     if len(ranked) > 2 and ends(ranked)[1] - ends(ranked)[0] < SQUASHED * (high - low):
         low, high = ends(ranked)
@@ -275,7 +267,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> list[Any]:
     }
     axes.errorbar(x[is_inside], y[is_inside], **bars)
     for point, *at in zip(drawn, x, y, strict=True):
-        marker = _marker(point.family, point.is_on_frontier, point.is_hollow)
+        marker = _marker(point.family, point.is_on_frontier, point.standing == BELOW)
         axes.plot(*at, zorder=4 if point.is_on_frontier else 3, clip_on=False, **marker)
     lines = []
     if corners := pareto_frontier([(p.x, p.y) for p in drawn if p.is_on_frontier]):
@@ -332,13 +324,14 @@ def _legend(panels: Sequence[Panel]) -> list[Line2D]:
     """What markers and lines mean, as far as they are drawn."""
     drawn = [point for panel in panels for point in panel.points]
     families = {point.family for point in drawn}
-    is_hollow = any(point.is_hollow for point in drawn)
-    seeds = sorted({len(point.row.seeds) for point in drawn if point.y_std})
+    is_hollow = any(point.standing == BELOW for point in drawn)
+    metric = panels[0].metric
+    seeds = sorted({point.row.stat(metric).n for point in drawn if point.y_std})
     n_seeds = " to ".join(map(str, dict.fromkeys([seeds[0], seeds[-1]]))) if seeds else ""
     bar: dict[str, Any] = {"marker": "|", "markersize": 7, "color": DIM, "linestyle": "none"}
     entries: list[tuple[str, dict[str, Any], bool]] = [
         *((name, _marker(name), name in families) for name in FAMILIES if name != FLOOR),
-        ("at or below a floor", _marker("adapters", is_hollow=True), is_hollow),
+        (BELOW, _marker("adapters", is_hollow=True), is_hollow),
         (FLOOR, _marker(FLOOR), FLOOR in families),
         ("frontier of means", FRONTIER, any(point.is_on_frontier for point in drawn)),
         ("full fine-tuning", FULL, any(map(_full, panels))),
@@ -378,9 +371,8 @@ def _description(panel: Panel) -> str:
     texts = []
     for point in panel.points:
         price = f"{number(point.x, digits=1 if panel.cost.unit else 0)} {panel.cost.unit}".strip()
-        text = f"{number(point.y)}{tables.deviation(point.y_std or None)} at {price}"
-        marks = ", on the frontier" * point.is_on_frontier + ", a floor" * point.row.is_floor
-        marks += ", at or below a floor" * point.is_hollow
-        texts.append(f"{point.row.label} {text}{marks}")
+        text = f"{number(point.y)}{tables.deviation(point.row.stat(panel.metric).std)} at {price}"
+        marks = ["on the frontier"] * point.is_on_frontier + [point.standing]
+        texts.append(", ".join(filter(None, [f"{point.row.label} {text}", *marks])))
     against = f"{panel.metric} against {panel.cost.title.lower()}"
     return f"{title(panel.board)}, {against}: {'; '.join(texts)}."
