@@ -56,8 +56,6 @@ LOW_RANK = {
     rf"{DOWN_UP}\.b": f"{SAMPLER}.b",
 }
 TECHNIQUES: dict[str, dict[str, str]] = {
-    "Full": {},
-    "Frozen": {},
     "Adapter": {rf"{DOWN_UP}\.(?P<leaf>weight|bias)": f"{SAMPLER}.{{leaf}}"},
     "Compacter": {
         r"rule": f"phm_rule {SAMPLER}.phm_rule",

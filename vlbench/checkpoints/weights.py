@@ -74,9 +74,8 @@ class Match:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     """By our names, complete and of our shapes; a tensor with a fault is not here."""
     taken: list[str] = field(default_factory=list)
-    """Their names that were used; further names of the same tensor are not among them."""
+    """Their names that were used; further names of the same tensor are in `repeated`."""
     repeated: list[str] = field(default_factory=list)
-    """Further names of tensors that were taken, bit for bit the same."""
     missing: list[str] = field(default_factory=list)
     """Their names that the model needs and the file lacks."""
     left_over: list[str] = field(default_factory=list)
@@ -86,12 +85,8 @@ class Match:
 
     def complaints(self) -> list[str]:
         """Return all that does not fit: lists with their counts, then the faults."""
-        lists = {"missing": self.missing, "left over": self.left_over}
-        counted = [
-            f"{len(names)} {what}: {', '.join(_first(names))}"
-            for what, names in lists.items()
-            if names
-        ]
+        lists = [("missing", self.missing), ("left over", self.left_over)]
+        counted = [f"{len(n)} {what}: {', '.join(_first(n))}" for what, n in lists if n]
         return counted + _first(self.faults)
 
     def require_all(self, source: str) -> None:

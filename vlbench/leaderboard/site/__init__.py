@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -62,8 +63,7 @@ class SiteFolder:
     """Writes the files of a site; `finish` removes those of an earlier site that are gone."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.marker = folder / MARKER
+        self.folder, self.marker = folder, folder / MARKER
         self._names: set[str] = set()
         self._claim()
         self._earlier = set(filter(_is_inside, self.marker.read_text("utf-8").splitlines()))
@@ -114,14 +114,9 @@ def _render(template: str, **context: object) -> str:
 @cache
 def _templates() -> Environment:
     """The templates; every value in them is escaped."""
-    pages = Environment(
-        loader=FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    spaces: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True}
+    loader = FileSystemLoader(HERE / "templates")
+    pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **spaces)
     pages.filters |= {"sort_key": sort_key, "leaves": leaves, "as_lines": as_lines}
     pages.globals |= {"policy": POLICY, "version": __version__, "below": BELOW}
     pages.globals |= {"less_is_better": LESS_IS_BETTER, "tall": TALL}

@@ -143,13 +143,13 @@ class Site:
         }
 
     def _method_section(
-        self, number: int, section: Section, row: Row, line: Sequence[Cell], costs: Sequence[Cell]
+        self, index: int, section: Section, row: Row, line: Sequence[Cell], costs: Sequence[Cell]
     ) -> Context:
         page, anchor = section.hrefs[row.label].split("#")
-        keys = [row.runs[seed] for seed in sorted(row.runs)]
+        keys, tasks = [row.runs[seed] for seed in sorted(row.runs)], section.board.mains
         specs = [self._spec(key) for key in keys]
         headings = [section.main.headings[1], *section.cost_headings]
-        is_sampled, chart = number < MOST_SAMPLED and bool(keys), None
+        is_sampled, chart = index < MOST_SAMPLED and bool(keys), None
         if is_sampled:
             logs = [log for key in keys if (log := self._log(key))]
             chart = loss_chart(row, logs, f"{Path(page).stem}_{anchor}", self.write)
@@ -165,11 +165,8 @@ class Site:
             ],
             "card": self._method_card(row),
             "spec": json.dumps(specs[0], indent=1, ensure_ascii=False) if any(specs) else "",
-            "differing": run_files.differing(specs),
             "losses": chart,
-            "tasks": [
-                self._samples(section, keys[0], task) for task in section.board.mains if is_sampled
-            ],
+            "tasks": [self._samples(section, keys[0], task) for task in tasks if is_sampled],
         }
 
     def _run(self, board: Board, key: str) -> Context:

@@ -197,9 +197,3 @@ def command(spec: Spec) -> str:
     ]
     given += [("--set", setting) for setting in as_lines(spec.get("settings"))]
     return shlex.join(["vlbench", "run", *(word for pair in given for word in pair)])
-
-
-def differing(specs: Sequence[Spec]) -> list[str]:
-    """Return the top-level names in which specs differ."""
-    names = {name: None for spec in specs for name in spec}
-    return [name for name in names if any(spec.get(name) != specs[0].get(name) for spec in specs)]
