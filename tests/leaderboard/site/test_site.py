@@ -219,6 +219,11 @@ def test_the_page_of_a_task_shows_card_floor_methods_families_and_hardest(out: P
     assert "Mean score 0.0" in hard[0].text and re.search("blue .4", hard[0].text)
 
 
+def test_only_tasks_with_a_majority_answer_show_it(out: Path) -> None:
+    has_row = {p.stem: "majority answer" in read(p).text for p in (out / "tasks").iterdir()}
+    assert has_row == {"gqa": True, "vqav2": False, "nlvr2": False, "coco": False}
+
+
 def test_published_rows_stand_in_a_table_of_their_own(out: Path) -> None:
     index = read(out / "index.html")
     [section] = index.all("section", id="published")

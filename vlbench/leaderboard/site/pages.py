@@ -212,7 +212,8 @@ class Site:
             facts.append(("data fingerprint", ground.data_fingerprint))
         main = board.mains[task]
         rows = sorted(board.rows, key=lambda row: -(row.stat(main).mean or float("-inf")))
-        of_task = replace(board, rows=rows, mains={task: main}, is_part=True)
+        majority = {main: board.majority.get(main)}
+        of_task = replace(board, rows=rows, mains={task: main}, majority=majority, is_part=True)
         _, keys = self._difficulty(section, task)
         return {
             "section": section,
