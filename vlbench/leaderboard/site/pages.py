@@ -184,15 +184,16 @@ class Site:
 
     def _samples(self, section: Section, key: str, task: str) -> Context:
         """Answers to some examples of a task; none where the predictions are not at hand."""
-        examples: list[list[Context]] = []
+        file, examples = self.examples.file(key, task), list[list[Context]]()
         try:
             scores = self.examples.scores(key, task)
             groups = run_files.choose(scores, self._difficulty(section, task)[0])
-            file = self.examples.file(key, task)
             rows = run_files.read_predictions(file, [*groups[0], *groups[1]])
+        except DataError as error:
+            if file.is_file():
+                self.say(f"no samples: {error}")
+        else:
             examples = [[self._example(section, task, key, rows[i]) for i in ids] for ids in groups]
-        except DataError:  # the report says so
-            pass
         return {"name": task, "page": self.tasks[task], "examples": examples}
 
     def task(self, task: str) -> Context:
@@ -211,7 +212,7 @@ class Site:
             facts.append(("test examples", f"{ground.n_examples:,}"))
             facts.append(("data fingerprint", ground.data_fingerprint))
         main = board.mains[task]
-        rows = sorted(board.rows, key=lambda row: -(row.stat(main).mean or float("-inf")))
+        rows = sorted(board.rows, key=lambda row: -(row.stat(main).mean or 0.0))
         majority = {main: board.majority.get(main)}
         of_task = replace(board, rows=rows, mains={task: main}, majority=majority, is_part=True)
         _, keys = self._difficulty(section, task)
