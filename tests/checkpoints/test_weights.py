@@ -30,22 +30,19 @@ def theirs() -> dict[str, Tensor]:
     return {"shared": table, "encoder.shared": table.clone(), "head": table.clone(), **halves}
 
 
-def found(**changes: Tensor | None) -> Match:
+def matched(**changes: Tensor | None) -> Match:
     state = {**theirs(), **{name.replace("_", "."): value for name, value in changes.items()}}
     return match(OWN, NAMES, {name: t for name, t in state.items() if t is not None})
 
 
-def test_rows_are_put_together() -> None:
-    whole = found()
+def test_rows_are_put_together_and_one_name_of_several_is_enough() -> None:
+    whole = matched()
     assert whole.complaints() == []
     assert whole.tensors["heads"].tolist() == [1, 2, 3, 4]
     assert torch.equal(whole.tensors["table"], theirs()["shared"])
     assert (len(whole.taken), len(whole.repeated)) == (3, 2)
     whole.require_all("file")
-
-
-def test_one_name_of_several_is_enough() -> None:
-    less = found(shared=None, head=None)
+    less = matched(shared=None, head=None)
     assert less.complaints() == []
     assert less.taken == ["encoder.shared", "head.0", "head.1"]
 
@@ -53,32 +50,27 @@ def test_one_name_of_several_is_enough() -> None:
 def test_repetitions_must_agree_bit_for_bit() -> None:
     other = theirs()["head"]
     other[2, 1] += 1e-6
-    (fault,) = found(head=other).faults
+    (fault,) = matched(head=other).faults
     assert fault == "shared and head are one tensor there, but their values differ"
     with_nan = torch.full((3, 2), torch.nan)
-    same = found(shared=with_nan, head=with_nan.clone(), encoder_shared=None)
+    same = matched(shared=with_nan, head=with_nan.clone(), encoder_shared=None)
     assert same.complaints() == []
 
 
-def test_what_is_missing_or_left_over_is_counted_and_named() -> None:
-    spoilt = found(head_1=None, more=torch.zeros(1))
-    assert spoilt.missing == ["head.1"]
-    assert spoilt.left_over == ["more"]
+def test_missing_and_further_tensors_are_counted_and_the_first_ten_named() -> None:
+    spoilt = matched(head_1=None, more=torch.zeros(1))
+    assert (spoilt.missing, spoilt.left_over) == (["head.1"], ["more"])
     assert "heads" not in spoilt.tensors
     with pytest.raises(MissingError, match=r"file: .*\n  1 missing: head.1\n  1 left over: more"):
         spoilt.require_all("file")
-
-
-def test_the_first_ten_names_are_told() -> None:
     many = match(OWN, NAMES, {f"x{number:02}": torch.zeros(1) for number in range(15)})
     last = many.complaints()[-1]
-    assert last.startswith("15 left over: x00, x01")
-    assert last.endswith("x09, and 5 more")
+    assert last.startswith("15 left over: x00, x01") and last.endswith("x09, and 5 more")
 
 
 def test_shapes_and_number_formats_must_fit() -> None:
-    assert found(head_0=torch.zeros(3)).faults == ["head.0 has shape (3,), expected (2,)"]
-    (fault,) = found(head_0=torch.tensor([1, 2])).faults
+    assert matched(head_0=torch.zeros(3)).faults == ["head.0 has shape (3,), expected (2,)"]
+    (fault,) = matched(head_0=torch.tensor([1, 2])).faults
     assert fault == "head.0 holds torch.int64, expected floating point"
 
 
@@ -93,15 +85,12 @@ def test_files_of_either_kind_are_read_without_a_wrappers_prefix(
     file = tmp_path / f"LAST{suffix}"
     state = {prefix + name: tensor for name, tensor in STATE.items()}
     save_file(state, file) if suffix == ".safetensors" else torch.save(state, file)
-    found = read_state(file)
-    assert found.keys() == STATE.keys()
-    assert all(torch.equal(found[name], STATE[name]) for name in STATE)
-
-
-def test_a_prefix_that_only_some_have_is_part_of_the_name(tmp_path: Path) -> None:
-    file = tmp_path / "LAST.pth"
-    torch.save({"module.a": torch.ones(1), "b": torch.ones(1)}, file)
-    assert set(read_state(file)) == {"module.a", "b"}
+    read = read_state(file)
+    assert read.keys() == STATE.keys()
+    assert all(torch.equal(read[name], STATE[name]) for name in STATE)
+    if suffix == ".pth":
+        torch.save({"module.a": torch.ones(1), "b": torch.ones(1)}, file)
+        assert set(read_state(file)) == {"module.a", "b"}  # a prefix that only some have
 
 
 class Evil:
@@ -110,7 +99,7 @@ class Evil:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ([1, 2], "it holds list"),
         ({}, "it holds nothing"),
@@ -119,31 +108,26 @@ class Evil:
     ],
     ids=["list", "empty", "nested", "code"],
 )
-def test_what_is_no_state_dict_is_told_and_never_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any, told: str
+def test_what_is_no_state_dict_is_refused_and_never_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any, message: str
 ) -> None:
     file = tmp_path / "LAST.pth"
     torch.save(content, file)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         read_state(file)
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_half_a_file_is_told(tmp_path: Path, suffix: str) -> None:
-    file = tmp_path / f"LAST{suffix}"
-    save_file(STATE, file) if suffix == ".safetensors" else torch.save(STATE, file)
-    file.write_bytes(file.read_bytes()[:-9])
-    with pytest.raises(DataError, match="not readable"):
-        read_state(file)
-    file.write_bytes(pickle.dumps(3)[:2])
-    with pytest.raises(DataError, match="not readable"):
-        read_state(file)
-
-
-def test_other_files_are_told(tmp_path: Path) -> None:
+def test_half_a_file_and_other_files_are_refused(tmp_path: Path) -> None:
+    for suffix in (".pth", ".safetensors"):
+        file = tmp_path / f"LAST{suffix}"
+        save_file(STATE, file) if suffix == ".safetensors" else torch.save(STATE, file)
+        for content in (file.read_bytes()[:-9], pickle.dumps(3)[:2]):
+            file.write_bytes(content)
+            with pytest.raises(DataError, match="not readable"):
+                read_state(file)
     with pytest.raises(MissingError, match="no such file"):
-        read_state(tmp_path / "LAST.pth")
+        read_state(tmp_path / "none.pth")
     (tmp_path / "LAST.h5").touch()
     with pytest.raises(UsageError, match=r"neither of \.safetensors, \.pth"):
         read_state(tmp_path / "LAST.h5")

@@ -9,7 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from tests.leaderboard.builders import image_text, write
-from tests.leaderboard.plots.log_builders import trained
+from tests.leaderboard.log_builders import trained
 from vlbench.cli.app import app
 
 

@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 from typer.testing import CliRunner, Result
 
 from tests.leaderboard.builders import TASKS
-from tests.leaderboard.plots.log_builders import trained
+from tests.leaderboard.log_builders import trained
 from tests.leaderboard.scored import right, write_image_text, write_predictions, write_run
 from vlbench.cli.app import app
 from vlbench.columns import result_schema

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.leaderboard.builders import image_text, write
-from tests.leaderboard.plots.log_builders import loss, validation, write_log
+from tests.leaderboard.log_builders import loss, validation, write_log
 from vlbench.columns import COLUMNS, IDENTIFYING, result_schema
 from vlbench.errors import DataError, NothingToReport
 from vlbench.leaderboard import results as reading

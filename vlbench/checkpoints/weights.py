@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,16 +40,14 @@ def read_state(file: Path) -> dict[str, Tensor]:
     if file.suffix == ".safetensors":
         state: Any = read_tensors(file)
     elif file.suffix in PICKLES:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old files
+        with warnings.catch_warnings(action="ignore"):  # of old files
             try:
                 state = torch.load(file, map_location="cpu", weights_only=True)
             except Exception as error:  # whatever half a pickle makes of it
                 reason = (str(error) or type(error).__name__).splitlines()[0]
                 raise DataError(f"{file}: not readable as a state dict: {reason}") from None
     else:
-        known = ", ".join((".safetensors", *PICKLES))
-        raise UsageError(f"{file}: neither of {known}.")
+        raise UsageError(f"{file}: neither of {', '.join(('.safetensors', *PICKLES))}.")
     if not isinstance(state, Mapping) or not state:
         kind = "nothing" if isinstance(state, Mapping) else type(state).__name__
         raise DataError(f"{file}: not a state dict: it holds {kind}.")
@@ -57,9 +55,8 @@ def read_state(file: Path) -> dict[str, Tensor]:
         if not isinstance(value, Tensor):
             kind = type(value).__name__
             raise DataError(f"{file}: not a state dict: '{name}' is {kind}, not a tensor.")
-    if all(name.startswith(WRAPPED) for name in state):
-        return {name.removeprefix(WRAPPED): tensor for name, tensor in state.items()}
-    return dict(state)
+    is_wrapped = all(name.startswith(WRAPPED) for name in state)
+    return {name.removeprefix(WRAPPED) if is_wrapped else name: state[name] for name in state}
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
@@ -77,9 +74,8 @@ class Match:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     """By our names, complete and of our shapes; a tensor with a fault is not here."""
     taken: list[str] = field(default_factory=list)
-    """Their names that were used; further names of the same tensor are not among them."""
+    """Their names that were used; further names of the same tensor are in `repeated`."""
     repeated: list[str] = field(default_factory=list)
-    """Further names of tensors that were taken, bit for bit the same."""
     missing: list[str] = field(default_factory=list)
     """Their names that the model needs and the file lacks."""
     left_over: list[str] = field(default_factory=list)
@@ -88,17 +84,14 @@ class Match:
     """Shapes, number formats and repetitions that do not fit, a sentence each."""
 
     def complaints(self) -> list[str]:
-        """All that does not fit: lists with their counts, then the faults."""
-        lists = {"missing": self.missing, "left over": self.left_over}
-        counted = [
-            f"{len(names)} {what}: {_first(names)}" for what, names in lists.items() if names
-        ]
-        return counted + _cut(self.faults)
+        """Return all that does not fit: lists with their counts, then the faults."""
+        lists = [("missing", self.missing), ("left over", self.left_over)]
+        counted = [f"{len(n)} {what}: {', '.join(_first(n))}" for what, n in lists if n]
+        return counted + _first(self.faults)
 
     def require_all(self, source: str) -> None:
-        """MissingError unless the file holds the model's tensors, all of them and no other."""
-        complaints = self.complaints()
-        if complaints:
+        """Raise MissingError unless the file holds exactly the model's tensors."""
+        if complaints := self.complaints():
             text = "\n".join(f"  {complaint}" for complaint in complaints)
             raise MissingError(f"{source}: the weights do not fit this model:\n{text}")
 
@@ -107,31 +100,29 @@ def match(own: Mapping[str, Tensor], names: Sequence[Name], theirs: Mapping[str,
     """Match their tensors to our names; of ours, `own`, only the shapes are read."""
     result = Match()
     pieces: dict[str, list[Tensor]] = {}
-    for name in names:
-        shape = own[name.ours][name.rows].shape
-        present = [theirs_name for theirs_name in name.theirs if theirs_name in theirs]
+    for ours, rows, aliases in names:
+        shape = own[ours][rows].shape
+        present = [alias for alias in aliases if alias in theirs]
         if not present:
-            result.missing.append(name.theirs[0])
+            result.missing.append(aliases[0])
             continue
         first, *others = present
         tensor = theirs[first]
         differing = [other for other in others if not _is_same(tensor, theirs[other])]
         if differing:
-            result.faults.append(
-                f"{first} and {_first(differing)} are one tensor there, but their values differ"
-            )
+            names_of_it = f"{first} and {', '.join(_first(differing))}"
+            result.faults.append(f"{names_of_it} are one tensor there, but their values differ")
         elif tensor.shape != shape:
-            result.faults.append(
-                f"{first} has shape {tuple(tensor.shape)}, expected {tuple(shape)}"
-            )
+            given, expected = tuple(tensor.shape), tuple(shape)
+            result.faults.append(f"{first} has shape {given}, expected {expected}")
         elif not tensor.is_floating_point():
             result.faults.append(f"{first} holds {tensor.dtype}, expected floating point")
         else:
             result.taken.append(first)
             result.repeated += others
-            pieces.setdefault(name.ours, []).append(tensor)
-    wanted = {theirs_name for name in names for theirs_name in name.theirs}
-    result.left_over = [name for name in theirs if name not in wanted]
+            pieces.setdefault(ours, []).append(tensor)
+    known = {alias for name in names for alias in name.theirs}
+    result.left_over = [name for name in theirs if name not in known]
     for ours, parts in pieces.items():
         whole = torch.cat(parts) if len(parts) > 1 else parts[0]
         if whole.shape == own[ours].shape:
@@ -146,11 +137,7 @@ def _is_same(one: Tensor, other: Tensor) -> bool:
     return torch.equal(*(t.contiguous().reshape(-1).view(torch.uint8) for t in (one, other)))
 
 
-def _first(names: Iterable[str]) -> str:
-    return ", ".join(_cut(list(names)))
-
-
-def _cut(texts: list[str]) -> list[str]:
+def _first(texts: list[str]) -> list[str]:
     """The first ten, and how many more there are."""
     more = len(texts) - LISTED
     return [*texts[:LISTED], f"and {more} more"] if more > 0 else texts
@@ -173,18 +160,29 @@ def check_weights(file: Path, model: AdaptedModel, what: str) -> None:
 
     Reads the names and shapes only; the model may be on the meta device. `what` names it.
     """
-    own = unique_state(model)
-    shapes = _shapes(file)
-    unknown = [name for name in shapes if name not in own]
-    if unknown:
-        raise MissingError(f"{file}: {what} has no {listed(unknown)}. {_origin(file)}")
-    other = [name for name, shape in shapes.items() if tuple(own[name].shape) != shape]
+    if not file.is_file():
+        raise MissingError(f"{file}: no such file.")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            parts = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
+            shapes = {name: tuple(part.get_shape()) for name, part in parts.items()}
+            other = [name for name, part in parts.items() if "F" not in part.get_dtype()]
+            metadata = (opened.metadata() or {}).get(METADATA)
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{file}: not readable as safetensors: {error}") from None
     if other:
+        raise DataError(f"{file}: {other[0]} is not floating point.")
+    if not shapes:
+        raise DataError(f"{file}: it holds no tensors.")
+    own = {name: tuple(tensor.shape) for name, tensor in unique_state(model).items()}
+    if unknown := [name for name in shapes if name not in own]:
+        fault = f"{what} has no {listed(unknown)}"
+    elif other := [name for name, shape in shapes.items() if own[name] != shape]:
         name = other[0]
-        raise MissingError(
-            f"{file}: {listed(other)} has shape {shapes[name]}, in {what} "
-            f"{tuple(own[name].shape)}. {_origin(file)}"
-        )
+        fault = f"{listed(other)} has shape {shapes[name]}, in {what} {own[name]}"
+    else:
+        return
+    raise MissingError(f"{file}: {fault}. {_origin(metadata)}")
 
 
 @torch.no_grad()
@@ -196,28 +194,8 @@ def load_weights(file: Path, model: AdaptedModel, what: str) -> None:
         own[name].copy_(tensor)
 
 
-def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """The shape of each tensor; DataError where the file holds none of floating point."""
-    if not file.is_file():
-        raise MissingError(f"{file}: no such file.")
-    try:
-        with safe_open(file, framework="pt") as opened:
-            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
-            shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
-            other = [name for name, part in slices.items() if "F" not in part.get_dtype()]
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{file}: not readable as safetensors: {error}") from None
-    if other:
-        raise DataError(f"{file}: {other[0]} is not floating point.")
-    if not shapes:
-        raise DataError(f"{file}: it holds no tensors.")
-    return shapes
-
-
-def _origin(file: Path) -> str:
-    """What the file says it is of, or how it is made one of ours."""
-    with safe_open(file, framework="pt") as opened:
-        metadata = (opened.metadata() or {}).get(METADATA)
+def _origin(metadata: str | None) -> str:
+    """What a file says it is of, or how it is made one of ours."""
     try:
         table = json.loads(metadata or "")
         return f"The file is of {table['method']['name']} on {table['backbone']}."

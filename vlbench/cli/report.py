@@ -14,7 +14,6 @@ from vlbench.cli.options import BoardOptions, Methods, Seeds, numbers, with_opti
 from vlbench.cli.output import end_left_out, example, note, stdout_console, subcommands
 from vlbench.errors import DataError, NothingToReport, UsageError
 from vlbench.files import check_out, write_out
-from vlbench.leaderboard.plots import Quantity
 from vlbench.text import results_option
 
 if TYPE_CHECKING:
@@ -42,6 +41,13 @@ class CompareFormat(StrEnum):
     MARKDOWN = "markdown"
     GITHUB = "github"
     JUNIT = "junit"
+
+
+class Quantity(StrEnum):
+    """What a training curve shows."""
+
+    LOSS = "loss"
+    VALIDATION = "validation"
 
 
 @with_options
@@ -94,11 +100,12 @@ def report(
 
     filters = options.filters(method, max_trainable=max_trainable, sort=sort)
     damaged: list[DataError] = []
-    boards = read_boards(options.results, filters, Examples(options.results, damaged), damaged)
+    examples = Examples(options.results, damaged)
+    boards = read_boards(options.results, filters, examples, damaged)
     if format is ReportFormat.HTML and out is not None:
         from vlbench.leaderboard.site import write_site
 
-        index = write_site(boards, options.results, out, say=note, has_media=not no_media)
+        index = write_site(boards, examples, out, say=note, has_media=not no_media)
         note(f"Written: {index}")
     else:
         methods = {row.method for board in boards for row in board.rows} if method else None
@@ -295,20 +302,14 @@ def pareto(
     width: Width = 7,
 ) -> None:
     """Draw scores against costs, and the Pareto front."""
-    from vlbench.leaderboard.plots.points import find_costs
+    from vlbench.leaderboard.pareto import find_costs, pareto, with_metric
+    from vlbench.leaderboard.plots import save
 
     _check_picture(out)
     costs = find_costs(cost)
     damaged: list[DataError] = []
     boards = _boards(options, method, damaged, is_tied=True)
-    from vlbench.leaderboard.plots.pareto import pareto, pareto_text, pareto_title
-    from vlbench.leaderboard.plots.points import with_metric
-    from vlbench.leaderboard.plots.style import save, styled
-
-    tied = with_metric(boards, metric)
-    with styled():
-        figure = pareto(tied, costs, metric, width)
-        save(figure, out, pareto_title(tied, costs, metric), pareto_text(tied, costs, metric))
+    save(pareto(with_metric(boards, metric), costs, metric, width), out)
     note(f"Written: {out}")
     end_left_out(damaged)
 
@@ -331,19 +332,16 @@ def curves(
     _check_picture(out)
     damaged: list[DataError] = []
     boards = _boards(options, method, damaged)
-    from vlbench.leaderboard.plots.curves import NOTES, curves, curves_title
-    from vlbench.leaderboard.plots.style import save, styled
+    from vlbench.leaderboard.plots import curves, save
 
-    with styled():
-        figure = curves(boards, options.results, quantity, width)
-        save(figure, out, curves_title(boards, quantity), NOTES[quantity])
+    save(curves(boards, options.results, quantity, width), out)
     note(f"Written: {out}")
     end_left_out(damaged)
 
 
 def _check_picture(out: Path) -> None:
     """Refuse, before anything is read, a format or a place that cannot be written."""
-    from vlbench.leaderboard.plots.style import picture_format
+    from vlbench.leaderboard.plots import picture_format
 
     picture_format(out)
     check_out(out)

@@ -15,7 +15,7 @@ ENCODERS = {
     "clip-vit-l14": "vlbench.encoders.clip:clip_vit_l14",
     "clip-rn50": "vlbench.encoders.clip:clip_rn50",
     "clip-rn101": "vlbench.encoders.clip:clip_rn101",
-    "efficientnet-lite0": "vlbench.encoders.efficientnet:EfficientNetLite0",
+    "efficientnet-lite0": "vlbench.encoders.efficientnet:efficientnet_lite0",
 }
 """Name -> `module:function` of (weights, device) -> `vlbench.data.stores.extract.Encoder`.
 

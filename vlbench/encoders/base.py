@@ -6,10 +6,11 @@ Nothing is downloaded.
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,15 +26,22 @@ BROKEN = (OSError, ValueError, RuntimeError, KeyError, EOFError, UnpicklingError
 """What reading a file of other weights, or of none, raises."""
 
 
-class GridEncoder(ABC):
+@dataclass
+class GridEncoder:
     """A network of square pictures: patches of whole pictures, embeddings of cropped frames.
 
-    Shapes: B pictures, S pixels a side, N patches of width C, F the width of an embedding.
+    Shapes: B pictures, S = `side` pixels, N = `tokens` patches of C = `width`, F = `frame_width`.
     """
 
     name: str
     hash: str
+    """Of weights and preprocessing."""
+    net: Any
     device: str
+    patches: Callable[[Tensor], Tensor]
+    """(B, 3, S, S) -> (B, N, C), row-major."""
+    embedding: Callable[[Tensor], Tensor]
+    """(B, 3, S, S) -> (B, F)."""
     side: int
     tokens: int
     width: int
@@ -41,36 +49,31 @@ class GridEncoder(ABC):
     mean: Sequence[float]
     std: Sequence[float]
 
-    @abstractmethod
-    def _patches(self, pixels: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, N, C), row-major."""
+    def __post_init__(self) -> None:
+        self.net.eval().to(self.device)
 
-    @abstractmethod
-    def _embedding(self, pixels: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, F)."""
-
-    @torch.inference_mode()
     def encode(self, images: list[Image.Image]) -> np.ndarray:
         """Pictures -> (B, N, C) float32."""
-        pixels = normalised([squeezed(image, self.side) for image in images], self.mean, self.std)
-        features: np.ndarray = self._patches(pixels.to(self.device)).cpu().numpy()
-        return features
+        return self._features(self.patches, [squeezed(image, self.side) for image in images])
 
-    @torch.inference_mode()
     def encode_frames(self, images: list[Image.Image]) -> np.ndarray:
         """Frames -> (B, F) float32."""
-        pixels = normalised([centred(image, self.side) for image in images], self.mean, self.std)
-        features: np.ndarray = self._embedding(pixels.to(self.device)).cpu().numpy()
+        return self._features(self.embedding, [centred(image, self.side) for image in images])
+
+    @torch.inference_mode()
+    def _features(self, network: Callable[[Tensor], Tensor], images: list[Any]) -> np.ndarray:
+        pixels = normalised(images, self.mean, self.std).to(self.device)
+        features: np.ndarray = network(pixels).cpu().numpy()
         return features
 
 
 def squeezed(image: Image.Image, side: int) -> Image.Image:
-    """The whole picture as a square: its aspect is not kept, as VL-Adapter's authors have it."""
+    """Make the whole picture a square: its aspect is not kept, as VL-Adapter's authors have it."""
     return image if image.size == (side, side) else image.resize((side, side), BICUBIC)
 
 
 def centred(image: Image.Image, side: int) -> Image.Image:
-    """The square in the middle, after the short side became `side`: HERO's features of frames."""
+    """Cut the square in the middle, its short side resized: HERO's features of frames."""
     short = min(image.size)
     width, height = (int(side * length / short) for length in image.size)
     if image.size != (width, height):
@@ -94,7 +97,7 @@ def normalised(
 
 
 def weights_folder(encoder: str, source: str, given: Path | None) -> Path:
-    """The folder `given`, else the cached one of `source`, a name on the Hugging Face hub."""
+    """Return the folder `given`, else the cached one of `source`, a name on the hub."""
     if given is not None:
         if not given.is_dir():
             raise MissingError(f"--weights {given}: no such folder.")
@@ -113,7 +116,7 @@ def weights_folder(encoder: str, source: str, given: Path | None) -> Path:
 
 
 def weights_file(folder: Path, names: Sequence[str]) -> Path:
-    """The first of these files that exists."""
+    """Return the first of these files that exists."""
     for name in names:
         if (folder / name).is_file():
             return folder / name
@@ -121,6 +124,6 @@ def weights_file(folder: Path, names: Sequence[str]) -> Path:
 
 
 def weights_hash(files: Iterable[Path], preprocessing: str) -> str:
-    """sha256 over the files, and over how pictures are prepared."""
+    """Return the sha256 over the files, and over how pictures are prepared."""
     parts = [*map(file_hash, files), preprocessing]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

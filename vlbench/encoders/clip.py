@@ -1,16 +1,16 @@
 """CLIP's image towers (Radford et al., 2021, https://arxiv.org/abs/2103.00020).
 
-ViT, of a picture squeezed to the square: the patches of the last layer, row-major, without the
-class token, as `ViT` in VL-Adapter's features. Of a frame, cropped to the square in its middle: the
-projected embedding that CLIP compares with texts, as in VALUE's `clip-vit`.
+ViT, of a picture squeezed to the square: the patches of the last layer without the class token, as
+`ViT` in VL-Adapter's features. Of a frame, cropped to the square in its middle: the projected
+embedding that CLIP compares with texts, as in VALUE's `clip-vit`.
 
-ResNet, with timm's network: the 7 x 7 grid before the attention pooling, row-major, as in
-VL-Adapter's `data_clip_RN101_att`; of a frame the pooled embedding. An extra: pip install
+ResNet, with timm's network: the 7 x 7 grid before the attention pooling, as in VL-Adapter's
+`data_clip_RN101_att`; of a frame the pooled embedding. An extra: pip install
 'vlbench[clip-resnet]'. timm needs torchvision, which must be the one built for the torch that is
 installed: another one breaks the import of transformers.
 
 Shapes: B pictures; ViT-B/32: B x 49 x 768 patches, B x 512 embeddings; ResNets: B x 49 x 2048
-grids, B x 512 embeddings of RN101, B x 1024 of RN50.
+grids, B x 512 embeddings of RN101, B x 1024 of RN50; all row-major.
 """
 
 from __future__ import annotations
@@ -27,102 +27,77 @@ from vlbench.encoders.base import BROKEN, GridEncoder, weights_file, weights_fol
 from vlbench.errors import DataError, MissingError
 
 VIT_FILES = ("model.safetensors", "pytorch_model.bin")
-RESNET_FILES = (
-    "model.safetensors",
-    "open_clip_model.safetensors",
-    "pytorch_model.bin",
-    "open_clip_pytorch_model.bin",
-)
+RESNET_FILES = tuple(f"{prefix}{file}" for file in VIT_FILES for prefix in ("", "open_clip_"))
 """timm's names of the weights, and open_clip's, looked for in this order."""
 PREPROCESSING = "clip/1"
 """Another one where the pixels that reach the network change."""
 
 
-class _Clip(GridEncoder):
-    mean = (0.48145466, 0.4578275, 0.40821073)
-    std = (0.26862954, 0.26130258, 0.27577711)
-    """Of CLIP's training pictures, values in 0..1 (https://github.com/openai/CLIP)."""
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+"""Of CLIP's training pictures, values in 0..1 (https://github.com/openai/CLIP)."""
 
 
-class ClipVit(_Clip):
+def _vit(name: str, source: str, weights: Path | None, device: str) -> GridEncoder:
     """A vision transformer with its projection."""
+    from transformers import CLIPVisionModelWithProjection
 
-    def __init__(self, name: str, source: str, weights: Path | None, device: str) -> None:
-        from transformers import CLIPVisionModelWithProjection
-
-        self.name, self.device = name, device
-        folder = weights_folder(name, source, weights)
-        files = [weights_file(folder, ("config.json",)), weights_file(folder, VIT_FILES)]
-        self.hash = weights_hash(files, PREPROCESSING)
-        read: Any = CLIPVisionModelWithProjection.from_pretrained
-        try:
-            net, info = read(folder, local_files_only=True, output_loading_info=True)
-        except BROKEN as error:
-            raise DataError(f"{folder}: cannot be read as a CLIP vision model: {error}") from None
-        missing = info["missing_keys"]
-        if missing:
-            raise DataError(
-                f"{folder}: {len(missing)} weights of a CLIP vision model are not in it: "
-                f"{min(missing)}, ..."
-            )
-        self.net = net.eval().to(device)
-        config = net.config
-        self.side = config.image_size
-        self.tokens = (config.image_size // config.patch_size) ** 2
-        self.width, self.frame_width = config.hidden_size, config.projection_dim
-
-    def _patches(self, pixels: Tensor) -> Tensor:
-        states: Tensor = self.net(pixels).last_hidden_state  # (B, 1 + N, C)
-        return states[:, 1:]
-
-    def _embedding(self, pixels: Tensor) -> Tensor:
-        embeds: Tensor = self.net(pixels).image_embeds
-        return embeds
-
-
-class ClipResnet(_Clip):
-    """A ResNet with its attention pooling."""
-
-    side, tokens, width = 224, 49, 2048
-
-    def __init__(self, name: str, model: str, weights: Path | None, device: str) -> None:
-        self.name, self.device = name, device
-        timm = _timm(model)
-        folder = weights_folder(name, f"timm/{model}", weights)
-        file = weights_file(folder, RESNET_FILES)
-        self.hash = weights_hash([file], PREPROCESSING)
-        source = {"file": str(file)}  # in timm's names or in OpenAI's
-        try:
-            net = timm.create_model(model, pretrained=True, pretrained_cfg_overlay=source)
-        except BROKEN as error:
-            raise DataError(f"{file}: cannot be read as timm's {model}: {error}") from None
-        self.net = net.eval().to(device)
-        self.frame_width = net.num_classes
-
-    def _patches(self, pixels: Tensor) -> Tensor:
-        grid: Tensor = self.net.forward_features(pixels)  # (B, 2048, 7, 7)
-        return grid.flatten(2).mT
-
-    def _embedding(self, pixels: Tensor) -> Tensor:
-        pooled: Tensor = self.net(pixels)
-        return pooled
-
-
-def _timm(model: str) -> Any:
+    folder = weights_folder(name, source, weights)
+    files = [weights_file(folder, ("config.json",)), weights_file(folder, VIT_FILES)]
+    read: Any = CLIPVisionModelWithProjection.from_pretrained
     try:
-        return import_module("timm")
+        net, info = read(folder, local_files_only=True, output_loading_info=True)
+    except BROKEN as error:
+        raise DataError(f"{folder}: cannot be read as a CLIP vision model: {error}") from None
+    if missing := info["missing_keys"]:
+        raise DataError(
+            f"{folder}: {len(missing)} weights of a CLIP vision model are not in it: "
+            f"{min(missing)}, ..."
+        )
+    side, patch = net.config.image_size, net.config.patch_size
+    return GridEncoder(
+        name,
+        weights_hash(files, PREPROCESSING),
+        net,
+        device,
+        patches=lambda pixels: net(pixels).last_hidden_state[:, 1:],
+        embedding=lambda pixels: net(pixels).image_embeds,
+        side=side,
+        tokens=(side // patch) ** 2,
+        width=net.config.hidden_size,
+        frame_width=net.config.projection_dim,
+        mean=MEAN,
+        std=STD,
+    )
+
+
+def _resnet(name: str, model: str, weights: Path | None, device: str) -> GridEncoder:
+    """A ResNet with its attention pooling."""
+    try:
+        timm = import_module("timm")
     except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision of another torch
         raise MissingError(
             f"CLIP's ResNets need timm and torchvision ({error}): pip install "
             f"'vlbench[clip-resnet]' and `hf download timm/{model}`, in an environment of its "
-            f"own, with the torchvision that was built for torch {torch.__version__}; another one "
-            "breaks transformers. Features that were extracted there, or the authors' own, are "
-            "read here without it."
+            f"own, with the torchvision that was built for torch {torch.__version__}; another "
+            "one breaks transformers. Extracted features are read here without it."
         ) from None
+    file = weights_file(weights_folder(name, f"timm/{model}", weights), RESNET_FILES)
+    source = {"file": str(file)}  # in timm's names or in OpenAI's
+    try:
+        net = timm.create_model(model, pretrained=True, pretrained_cfg_overlay=source)
+    except BROKEN as error:
+        raise DataError(f"{file}: cannot be read as timm's {model}: {error}") from None
+
+    def patches(pixels: Tensor) -> Tensor:
+        grid: Tensor = net.forward_features(pixels)  # (B, 2048, 7, 7)
+        return grid.flatten(2).mT
+
+    digits, sizes = weights_hash([file], PREPROCESSING), (224, 49, 2048, net.num_classes)
+    return GridEncoder(name, digits, net, device, patches, net, *sizes, MEAN, STD)
 
 
-clip_vit_b32 = partial(ClipVit, "clip-vit-b32", "openai/clip-vit-base-patch32")
-clip_vit_b16 = partial(ClipVit, "clip-vit-b16", "openai/clip-vit-base-patch16")
-clip_vit_l14 = partial(ClipVit, "clip-vit-l14", "openai/clip-vit-large-patch14")
-clip_rn50 = partial(ClipResnet, "clip-rn50", "resnet50_clip.openai")
-clip_rn101 = partial(ClipResnet, "clip-rn101", "resnet101_clip.openai")
+clip_vit_b32 = partial(_vit, "clip-vit-b32", "openai/clip-vit-base-patch32")
+clip_vit_b16 = partial(_vit, "clip-vit-b16", "openai/clip-vit-base-patch16")
+clip_vit_l14 = partial(_vit, "clip-vit-l14", "openai/clip-vit-large-patch14")
+clip_rn50 = partial(_resnet, "clip-rn50", "resnet50_clip.openai")
+clip_rn101 = partial(_resnet, "clip-rn101", "resnet101_clip.openai")

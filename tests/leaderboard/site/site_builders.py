@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from tests.leaderboard.builders import TASKS, write
+from tests.leaderboard.builders import TASKS
+from tests.leaderboard.builders import write as write_runs
 from vlbench.leaderboard.board import Board, summarise
+from vlbench.leaderboard.examples import Examples
 from vlbench.leaderboard.results import read_results
 from vlbench.leaderboard.site import write_site
 
@@ -36,9 +38,14 @@ def boards(folder: Path) -> list[Board]:
 def site(folder: Path, *runs: Rows, **others: Any) -> Path:
     """The site of these runs, written below `folder`."""
     for rows in runs:
-        describe(write(folder / "results", rows), rows, **others)
+        describe(write_runs(folder / "results", rows), rows, **others)
     out = folder / "site"
-    write_site(boards(folder / "results"), folder / "results", out)
+    return write(folder / "results", out)
+
+
+def write(results: Path, out: Path, say: Callable[[str], None] = lambda _: None) -> Path:
+    """The site of a results folder."""
+    write_site(boards(results), Examples(results), out, say)
     return out
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tests.leaderboard.builders import image_text, row, run
-from tests.leaderboard.site.site_builders import pages, pictures, site
+from tests.leaderboard.builders import write as write_runs
+from tests.leaderboard.site.site_builders import pages, pictures, site, write
 
 sync_api = pytest.importorskip("playwright.sync_api")
 axe_api = pytest.importorskip("axe_playwright_python.sync_playwright")
@@ -184,7 +185,7 @@ def test_of_very_many_rows_the_first_are_shown_until_all_are_asked_for(
     opened: Open, tmp_path: Path
 ) -> None:
     runs = [image_text(f"method-{n:03}", n, n, n, n) for n in range(230)]
-    page = opened(out=site(tmp_path, *runs))
+    page = opened(out=write(write_runs(tmp_path / "results", *runs), tmp_path / "site"))
     more = page.get_by_role("button", name="Show 30 more rows")
     assert (len(names(page)), names(page)[0]) == (200, "method-229")
     assert page.get_by_role("status").inner_text() == "230 rows"
@@ -329,7 +330,7 @@ def test_a_thousand_rows_stay_smooth(
         image_text(f"method-{n}", n * 7 % 89, n % 61, n % 83, n % 97, trainable_parameters=n + 9)
         for n in range(1000)
     ]
-    out = site(tmp_path, *runs)
+    out = write(write_runs(tmp_path / "results", *runs), tmp_path / "site")
     page = opened(out=out)
     timing = """async ([what, value]) => {
         const table = document.querySelector("table.main");

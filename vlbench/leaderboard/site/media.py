@@ -10,15 +10,15 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
-from vlbench.backbones import Visual
 from vlbench.data.example import Example
 from vlbench.data.images import open_clip, open_image
 from vlbench.data.mini.write import mini_root
@@ -26,23 +26,21 @@ from vlbench.data.readers import READERS, load_reader
 from vlbench.data.readers.base import Reader
 from vlbench.errors import MissingError, UsageError
 from vlbench.leaderboard.board import Board, Row
-from vlbench.leaderboard.plots.points import COSTS, points
 from vlbench.leaderboard.results import Log
-from vlbench.leaderboard.site.run_files import Prediction, cut, is_plain
+from vlbench.leaderboard.site.run_files import Prediction, as_lines, as_table, cut, is_plain
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from vlbench.leaderboard.plots import Plot
 
-SIDE = 224
-"""Longest side of a copy in pixels."""
+SIDE, FRAME_SIDE = 224, 96
+"""Longest side of a copy, and of each frame of a clip, in pixels."""
 N_FRAMES = 6
 """Of a clip, side by side."""
-FRAME_SIDE = 96
 MOST = 1500
 """Pictures on a site; beyond them there is text only."""
 MOST_DRAWN = 40
 """Methods of a board in a Pareto plot, beside those on the frontier."""
-PARETO_WIDTH, LOSS_WIDTH = 9.0, 6.0
+PARETO_WIDTH = 9.0
 """Inches."""
 Say = Callable[[str], None]
 Write = Callable[[str, str | bytes], None]
@@ -50,63 +48,46 @@ Write = Callable[[str, str | bytes], None]
 
 
 class Picture(NamedTuple):
-    """A picture file of the site."""
+    """A picture file of the site, named from its top; sizes in pixels."""
 
     src: str
-    """From the top of the site."""
     width: int
-    """Pixels."""
     height: int
     alt: str
 
 
 class Pictures:
-    """The pictures of examples: each is copied when it is first wanted."""
+    """The pictures of examples: each is copied when a page first shows it."""
 
     def __init__(self, write: Write, say: Say = lambda _: None, has_media: bool = True) -> None:
-        self.write = write
-        self.has_media = has_media
-        self.say = say
-        self._mini: dict[Visual, str] = {}
-        self._readers: dict[tuple[str, str], Reader | None] = {}
-        self._examples: dict[tuple[str, str], dict[str, Example]] = {}
-        self._copied: dict[tuple[str, str, str], Picture | None] = {}
+        self.write, self.say, self.has_media = write, say, has_media
+        self._n_copies = 0
+        self._mini_root = cache(self._make_mini)
+        self._reader = cache(load_reader)
+        self._generated = cache(self._read)
+        self._copied = cache(self._copy)
 
     def of(
         self, spec: Mapping[str, Any], card: Mapping[str, Any], example: Prediction
     ) -> list[Picture]:
         """Return the pictures of an example; none where one of them is not at hand."""
-        if not self.has_media:
+        name, is_clip = str(card.get("reader", "")), card.get("visual") == "video"
+        is_mini, root = spec.get("edition") == "mini", str(spec.get("root") or "")
+        if not self.has_media or name not in READERS:
             return []
-        name, root = str(card.get("reader", "")), self._root(spec, card)
-        if (name, root) not in self._readers:
-            is_ours = name in READERS and root != "" and Path(root).is_dir()
-            self._readers[name, root] = load_reader(name, Path(root)) if is_ours else None
-        reader = self._readers[name, root]
-        if reader is None or not self._is_same(reader, spec, card, example):
+        root = root or (self._mini_root(is_clip) if is_mini else "")
+        if not root or not Path(root).is_dir():
             return []
-        is_clip = card.get("visual") == "video"
-        pictures = []
-        for image in example.images:
-            source = name, root, image
-            if source not in self._copied:
-                has_room = sum(copy is not None for copy in self._copied.values()) < MOST
-                self._copied[source] = self._copy(reader, image, is_clip) if has_room else None
-            pictures.append(self._copied[source])
-        copies = [picture for picture in pictures if picture is not None]
-        return copies if len(copies) == len(pictures) else []
+        reader = self._reader(name, Path(root))
+        splits = as_lines(as_table(as_table(card.get("splits")).get("mini")).get("test"))
+        if is_mini and not _is_same(example, self._generated(reader, *splits).get(example.id)):
+            return []
+        copies = [self._copied(reader, image, is_clip) for image in example.images]
+        return [copy for copy in copies if copy] if all(copies) else []
 
-    def _root(self, spec: Mapping[str, Any], card: Mapping[str, Any]) -> str:
-        """Where the run's data lie; empty where the spec has no root, or they cannot be made."""
-        if spec.get("edition") != "mini" or spec.get("root"):
-            return str(spec.get("root") or "")
-        visual: Visual = "video" if card.get("visual") == "video" else "image"
-        if visual not in self._mini:
-            self._mini[visual] = self._make_mini(visual)
-        return self._mini[visual]
-
-    def _make_mini(self, visual: Visual) -> str:
-        what = "clips" if visual == "video" else "pictures"
+    def _make_mini(self, is_clip: bool) -> str:
+        """The folder of the mini edition; empty where it cannot be made."""
+        what = "clips" if is_clip else "pictures"
         reasons = [f"The pages show the {what} of examples. --no-media leaves them out."]
 
         def say(step: str) -> None:
@@ -115,46 +96,40 @@ class Pictures:
             self.say(f"making the mini edition, which these {what} come from: {step}")
 
         try:
-            return str(mini_root(visual, say))
+            return str(mini_root("video" if is_clip else "image", say))
         except (MissingError, UsageError, OSError) as error:
-            self.say(f"no pictures of the mini edition: {error}")
+            self.say(f"no {what} of the mini edition: {error}")
             return ""
 
-    def _is_same(
-        self, reader: Reader, spec: Mapping[str, Any], card: Mapping[str, Any], example: Prediction
-    ) -> bool:
-        """Whether a generated example is the one that was predicted: another world has its ids."""
-        if spec.get("edition") != "mini":
-            return True
-        source = str(card.get("reader")), str(reader.root)
-        if source not in self._examples:
-            splits = card.get("splits", {}).get("mini", {}).get("test", [])
-            known = [split for split in splits if split in reader.splits]
-            self._examples[source] = {item.id: item for name in known for item in reader.read(name)}
-        generated = self._examples[source].get(example.id)
-        if generated is None or (cut(generated.text), generated.images) != (
-            example.text,
-            example.images,
-        ):
-            return False
-        return bool(generated.text) or any(
-            text in generated.targets for text, _ in example.references
-        )
+    def _read(self, reader: Reader, *splits: str) -> dict[str, Example]:
+        known = [split for split in splits if split in reader.splits]
+        return {example.id: example for split in known for example in reader.read(split)}
 
     def _copy(self, reader: Reader, image: str, is_clip: bool) -> Picture | None:
-        if not is_plain(image):
+        if not is_plain(image) or self._n_copies >= MOST:
             return None
         try:
             path = reader.image_path(image)
             picture = _strip(open_clip(path)) if is_clip else open_image(path)
         except MissingError:
             return None
+        self._n_copies += 1
         picture.thumbnail((N_FRAMES * FRAME_SIDE, SIDE) if is_clip else (SIDE, SIDE))
-        suffix, content = _encoded(picture)
-        name = f"images/{hashlib.sha256(content).hexdigest()[:16]}.{suffix}"
-        self.write(name, content)
-        alt = f"Frames of clip {image}" if is_clip else f"Picture {image}"
-        return Picture(name, *picture.size, alt)
+        is_small = picture.width * picture.height <= 64 * 64 * N_FRAMES * 2
+        how: dict[str, Any] = {"lossless": True, "quality": 20} if is_small else {"quality": 78}
+        file = io.BytesIO()
+        picture.save(file, "WEBP", method=2, **how)
+        name = f"images/{hashlib.sha256(file.getvalue()).hexdigest()[:16]}.webp"
+        self.write(name, file.getvalue())
+        return Picture(name, *picture.size, f"{'Frames of clip' if is_clip else 'Picture'} {image}")
+
+
+def _is_same(example: Prediction, generated: Example | None) -> bool:
+    """Whether a generated example is the one that was predicted: another world has its ids."""
+    if generated is None or cut(generated.text) != example.text:
+        return False
+    has_answer = {text for text, _ in example.references} & {*generated.targets}
+    return generated.images == example.images and bool(generated.text or has_answer)
 
 
 def _strip(frames: Sequence[Image.Image]) -> Image.Image:
@@ -170,23 +145,13 @@ def _strip(frames: Sequence[Image.Image]) -> Image.Image:
     return strip
 
 
-def _encoded(picture: Image.Image) -> tuple[str, bytes]:
-    """The picture as PNG where it is small or flat, else as WebP."""
-    file = io.BytesIO()
-    if picture.width * picture.height <= 64 * 64 * N_FRAMES * 2:
-        picture.quantize(64).save(file, "PNG", optimize=True)
-        return "png", file.getvalue()
-    picture.save(file, "WEBP", quality=78)
-    return "webp", file.getvalue()
-
-
 def pareto_charts(board: Board, anchor: str, write: Write) -> dict[str, Picture]:
     """Draw a board's score against each cost that two methods have; return the plots by cost."""
-    from vlbench.leaderboard.plots.pareto import pareto, pareto_text, pareto_title
+    from vlbench.leaderboard.pareto import COSTS, pareto, points
 
     charts = {}
     for cost in COSTS:
-        drawn = points(board, cost)
+        drawn, _ = points(board, cost)
         methods = [point.row.label for point in drawn if not point.row.is_floor]
         if len(methods) < 2:
             continue
@@ -198,48 +163,33 @@ def pareto_charts(board: Board, anchor: str, write: Write) -> dict[str, Picture]
             rows = [row for row in board.rows if row.label in kept]
             marked = board.marked or board.rows
             plotted = replace(board, rows=rows, marked=marked, notes=[*board.notes, note])
-        heading = pareto_title([plotted], [cost])
-        with _svg_style():
-            charts[cost.title] = _write_svg(
-                pareto([plotted], [cost], width=PARETO_WIDTH),
-                f"charts/{anchor}_{cost.name}.svg",
-                heading,
-                pareto_text([plotted], [cost]),
-                f"{heading}. The table above holds the same numbers.",
-                write,
-            )
+        with _any_letters():
+            plot = pareto([plotted], [cost], width=PARETO_WIDTH)
+            alt = f"{plot.title}. The table above holds the same numbers."
+            charts[cost.title] = _chart(plot, f"{anchor}_{cost.name}", alt, write)
     return charts
 
 
-def loss_chart(row: Row, logs: Iterable[Log], name: str, write: Write) -> Picture | None:
+def loss_chart(row: Row, logs: Sequence[Log], name: str, write: Write) -> Picture | None:
     """Draw the training losses of a row, a line for each task; None where there are too few."""
-    from vlbench.leaderboard.plots.curves import loss_lines, loss_plot
+    from vlbench.leaderboard.plots import loss_plot
 
-    lines = loss_lines(row, [*logs])
-    if not lines:
-        return None
-    ends = [
-        f"{task} from {line.mean[0]:.3g} to {line.mean[-1]:.3g}" for task, line in lines.items()
-    ]
-    text = f"Training loss by step, a line for each task: {'; '.join(ends)}."
-    with _svg_style():
-        figure = loss_plot(lines, f"Training loss of {row.label}", LOSS_WIDTH)
-        return _write_svg(figure, f"charts/{name}.svg", "Training loss", text, text, write)
+    with _any_letters():
+        plot = loss_plot(row.label, logs)
+        return _chart(plot, name, plot.description, write) if plot else None
 
 
 @contextmanager
-def _svg_style() -> Iterator[None]:
-    """The style of plots; letters that its font lacks are drawn by the browser with another."""
-    from vlbench.leaderboard.plots.style import styled
-
-    with styled(), warnings.catch_warnings():
+def _any_letters() -> Iterator[None]:
+    """Letters that the font of plots lacks are drawn by the browser with another."""
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
 
-def _write_svg(figure: Figure, name: str, title: str, text: str, alt: str, write: Write) -> Picture:
-    from vlbench.leaderboard.plots.style import encoded
+def _chart(plot: Plot, name: str, alt: str, write: Write) -> Picture:
+    from vlbench.leaderboard.plots import encoded
 
-    write(name, encoded(figure, "svg", title, text))
-    width, height = (round(96 * inches) for inches in figure.get_size_inches())
-    return Picture(name, width, height, alt)
+    write(f"charts/{name}.svg", encoded(plot, "svg"))
+    width, height = (round(96 * inches) for inches in plot.figure.get_size_inches())
+    return Picture(f"charts/{name}.svg", width, height, alt)

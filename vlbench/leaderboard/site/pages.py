@@ -10,48 +10,25 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vlbench.errors import DataError
-from vlbench.leaderboard.board import Board, Row
+from vlbench.leaderboard import tables
+from vlbench.leaderboard.board import AVERAGE, NOTHING, Board, Row
+from vlbench.leaderboard.examples import Examples
 from vlbench.leaderboard.paper import PaperRow, paper_rows
 from vlbench.leaderboard.results import Log, read_log
+from vlbench.leaderboard.site import run_files
 from vlbench.leaderboard.site.media import Pictures, Say, Write, loss_chart, pareto_charts
-from vlbench.leaderboard.site.run_files import (
-    Difficulty,
-    Prediction,
-    as_lines,
-    as_text,
-    choose,
-    command,
-    differing,
-    difficulty,
-    is_plain,
-    leaves,
-    predictions_file,
-    read_predictions,
-    read_spec,
-    task_card,
-)
-from vlbench.leaderboard.site.tables import (
-    COST_COLUMNS,
-    Cell,
-    Column,
-    Context,
-    Entry,
-    Listing,
-    cost_cells,
-    families_grid,
-    majority_cells,
-    metric_cells,
-    metric_columns,
-    metrics_grid,
-    paper_table,
-    percent_cell,
-)
-from vlbench.leaderboard.tables import NONE, board_notes, number, title
+from vlbench.leaderboard.site.run_files import as_table, leaves
+from vlbench.leaderboard.tables import Cell, Column, Table, deviation, number, short_metric
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LONGEST_NAME = 60
 """Letters of a page's name before its hash."""
@@ -59,45 +36,52 @@ TALL = 40
 """Rows from which a table scrolls in a box of its own, below its head."""
 MOST_SAMPLED = 4
 """Rows of a method's page with predictions and training curve: other settings only fill it."""
-MOST_SCORED = 60
-"""Rows of a board that tell how hard an example is, best first, a run each."""
-MOST_ANSWERS = 30
-"""Runs whose answers to the hardest examples are counted."""
+MOST_SCORED, MOST_ANSWERS = 60, 30
+"""Rows of a board, best first, that tell how hard an example is, and that give their answers."""
 N_HARDEST = 6
 MOST_SPECS = 300
 """Specs in memory."""
-TUNING = {"searched": "Searched", "trials": "Trials", "selected_on": "Selected on"}
-PROVENANCE = {
-    "key": "Run key",
-    "created_at": "Made",
-    "code_version": "Code",
-    "device": "Device",
-    "precision": "Precision",
-    "attempt": "Attempt",
-    "settings": "Settings",
-    "init": "Started from",
-    "limit": "Limit",
-    "card_hash": "Cards",
-    "backbone_hash": "Backbone",
-    "versions": "Versions",
-}
-TASK_CARD = {
-    "source": "Source",
-    "published": "Official files",
-    "metric": "Metric",
-    "main_metric": "Main metric",
-    "prompt": "Prompt",
-    "prompt_position": "Prompt stands at",
-    "visual": "Visual input",
-    "images_per_example": "Pictures per example",
-    "max_input_tokens": "Longest input (tokens)",
-    "max_target_tokens": "Longest target (tokens)",
-    "max_length": "Longest answer (tokens)",
-    "beams": "Beams",
-    "choices": "Choices",
-    "loss": "Loss averaged",
-    "batch_sixtieths": "Batch (sixtieths of the method's)",
-}
+LESS_IS_BETTER = {"trainable", "adapter", "peak memory", "training", "evaluation"}
+"""Columns that the first click sorts upwards."""
+PROVENANCE = (
+    *("key", "created_at", "code_version", "device", "precision", "attempt", "settings", "init"),
+    *("limit", "card_hash", "backbone_hash", "versions"),
+)
+"""Columns of the results that say where a run's numbers come from."""
+NOT_SHOWN = {"name", "title", "deviations", "splits", "sizes"}
+"""Keys of a task's card that its table does not repeat."""
+Context = dict[str, Any]
+"""Values of a template by name."""
+Difficulty = tuple["pd.Series[float]", list[str]]
+"""Mean score by example, and the runs that were read."""
+
+
+class Section(NamedTuple):
+    """A board and where the site shows it and its rows."""
+
+    board: Board
+    anchor: str
+    title: str
+    main: Table
+    costs: Table
+    hrefs: Mapping[str, str]
+    """From the top of the site, by row label."""
+
+    @property
+    def rows(self) -> list[tuple[Row, Sequence[Cell], Sequence[Cell]]]:
+        """The rows, floors last, each with its line of the leaderboard and its costs."""
+        rows = sorted(self.board.rows, key=lambda row: row.is_floor)
+        return [*zip(rows, _lines(self.main), map(_further, _lines(self.costs)), strict=False)]
+
+    @property
+    def majority(self) -> Sequence[Cell]:
+        """What always giving the most frequent answer scores; nothing where unknown."""
+        return next(iter(_lines(self.main)[len(self.board.rows) :]), ())
+
+    @property
+    def cost_headings(self) -> Sequence[Column]:
+        """The heads of costs, without the percentage that the leaderboard has."""
+        return _further(self.costs.columns)
 
 
 class Site:
@@ -106,293 +90,258 @@ class Site:
     def __init__(
         self,
         boards: Sequence[Board],
-        results: Path,
+        examples: Examples,
         write: Write,
         say: Say = lambda _: None,
         has_media: bool = True,
     ) -> None:
-        self.results = results
-        self.write = write
-        self.say = say
+        self.examples, self.write, self.say = examples, write, say
         self.runs = {run.key: run for board in boards for run in board.runs}
-        self.n_runs = sum(run.is_done for board in boards for run in board.runs)
+        self.n_runs = sum(run.is_done for run in self.runs.values())
         methods = page_names(row.method for board in boards for row in board.rows)
         tasks = page_names(task for board in boards for task in board.mains)
-        for name in [*self.runs, *tasks]:  # looked for as files: they could lead anywhere
-            if not is_plain(name):
-                raise DataError(
-                    f"{results}: A run key or task is called {name!r}, which is a path."
-                )
+        for name in [*self.runs, *tasks]:  # names of files to look for
+            if not run_files.is_plain(name):
+                raise DataError(f"{examples.folder}: The run key or task {name!r} is a path.")
         self.methods = {method: f"methods/{name}.html" for method, name in methods.items()}
         self.tasks = {task: f"tasks/{name}.html" for task, name in tasks.items()}
         anchors = numbered([_anchor(board) for board in boards])
-        self.listings = [
-            Listing(board, anchor, title(board), self._entries(board, anchor))
-            for board, anchor in zip(boards, anchors, strict=True)
-        ]
+        self.sections = [self._section(*pair) for pair in zip(boards, anchors, strict=True)]
         self._papers = paper_rows()
         self._pictures = Pictures(write, say, has_media)
-        self._difficulties: dict[tuple[str, str], Difficulty | None] = {}
-        self._specs: dict[str, dict[str, Any]] = {}
+        self._difficulties: dict[tuple[str, str], Difficulty] = {}
+        self._spec = lru_cache(MOST_SPECS)(partial(run_files.read_spec, examples.folder))
+
+    def _section(self, board: Board, anchor: str) -> Section:
+        """A row's anchor is the board's where the method has one row there, else numbered."""
+        names = numbered([f"{row.method}#{anchor}" for row in board.rows])
+        hrefs = {
+            row.label: f"{self.methods[row.method]}#{name.rpartition('#')[2]}"
+            for row, name in zip(board.rows, names, strict=True)
+        }
+        sheets = tables.main_table(board), tables.cost_table(board)
+        return Section(board, anchor, tables.title(board), *sheets, hrefs)
 
     def index(self) -> Context:
         """Return what the first page shows: the boards, then published rows."""
-        return {
-            "boards": [self._board(listing) for listing in self.listings],
-            "published": self._published(self._papers),
-        }
+        charts = {s.anchor: pareto_charts(s.board, s.anchor, self.write) for s in self.sections}
+        return {"site": self, "charts": charts, "published": self._published(self._papers)}
 
     def method(self, method: str) -> Context:
         """Return what a method's page shows: a section for each of its rows, published rows."""
-        rows = [
-            (listing, entry)
-            for listing in self.listings
-            for entry in listing.entries
-            if entry.row.method == method
-        ]
-        newest = max((e.row.facts for _, e in rows), key=lambda facts: str(facts["created_at"]))
+        rows = [(s, *row) for s in self.sections for row in s.rows if row[0].method == method]
+        facts = max((row.facts for _, row, *_ in rows), key=lambda facts: str(facts["created_at"]))
         card = self._method_card(rows[0][1])
-        facts = {
-            "Name": method,
-            "Technique": str(newest["technique"]),
-            "Sharing": str(newest["sharing"]),
-            "Also called": ", ".join(as_lines(card.get("aliases"))),
-            "Source": as_text(card.get("source") or ""),
-        }
+        about = {"method": method, "technique": facts["technique"], "sharing": facts["sharing"]}
+        about |= {name: card.get(name) for name in ("aliases", "source")}
         return {
-            "title": str(newest["title"] or method),
-            "facts_": [(name, text) for name, text in facts.items() if text and text != NONE],
-            "sections": [
-                self._method_section(listing, entry, n < MOST_SAMPLED)
-                for n, (listing, entry) in enumerate(rows)
-            ],
+            "title": str(facts["title"] or method),
+            "about": leaves(about),
+            "sections": [self._method_section(n, *row) for n, row in enumerate(rows)],
             "published": self._published([row for row in self._papers if row.method == method]),
             "n_unsampled": max(0, len(rows) - MOST_SAMPLED),
         }
 
+    def _method_section(
+        self, index: int, section: Section, row: Row, line: Sequence[Cell], costs: Sequence[Cell]
+    ) -> Context:
+        page, anchor = section.hrefs[row.label].split("#")
+        keys, tasks = [row.runs[seed] for seed in sorted(row.runs)], section.board.mains
+        specs = [self._spec(key) for key in keys]
+        headings = [section.main.columns[1], *section.cost_headings]
+        is_sampled, chart = index < MOST_SAMPLED and bool(keys), None
+        if is_sampled:
+            logs = [log for key in keys if (log := self._log(key))]
+            chart = loss_chart(row, logs, f"{Path(page).stem}_{anchor}", self.write)
+        return {
+            "at": anchor,
+            "title": f"{section.title}{row.details}",
+            "headings": section.main.columns[2:-1],
+            "means": line[2:-1],
+            "runs": [self._run(section.board, key) for key in keys],
+            "costs": [
+                (f"{heading.name} ({heading.unit})", cell.text)
+                for heading, cell in zip(headings, [line[1], *costs], strict=True)
+            ],
+            "card": self._method_card(row),
+            "spec": json.dumps(specs[0], indent=1, ensure_ascii=False) if any(specs) else "",
+            "losses": chart,
+            "tasks": [self._samples(section, keys[0], task) for task in tasks if is_sampled],
+        }
+
+    def _run(self, board: Board, key: str) -> Context:
+        """A run's numbers, and where they came from."""
+        run, metrics = self.runs[key], list(board.mains.values())
+        values = [run.values.get((metric, "")) for metric in metrics]
+        values += [run.average(metrics)] if len(metrics) > 1 else []
+        data = {f"data of {task}": data.data_fingerprint for task, data in run.grounds.items()}
+        return {
+            "run": run,
+            "cells": [Cell(number(value)) for value in values],
+            "facts": leaves({name: run.facts[name] for name in PROVENANCE} | data),
+            "command": run_files.command(self._spec(key)),
+        }
+
+    def _samples(self, section: Section, key: str, task: str) -> Context:
+        """Answers to some examples of a task; none where the predictions are not at hand."""
+        file, examples = self.examples.file(key, task), list[list[Context]]()
+        try:
+            scores = self.examples.scores(key, task)
+            groups = run_files.choose(scores, self._difficulty(section, task)[0])
+            rows = run_files.read_predictions(file, [*groups[0], *groups[1]])
+        except DataError as error:
+            if file.is_file():
+                self.say(f"no samples: {error}")
+        else:
+            examples = [[self._example(section, task, key, rows[i]) for i in ids] for ids in groups]
+        return {"name": task, "page": self.tasks[task], "examples": examples}
+
     def task(self, task: str) -> Context:
         """Return what a task's page shows: a section for each board that has the task."""
-        listings = [listing for listing in self.listings if task in listing.board.mains]
-        cards = [self._task_card(listing.board, task) for listing in listings]
+        sections = [section for section in self.sections if task in section.board.mains]
+        cards = [self._task_card(section.board, task) for section in sections]
+        parts = [self._task_section(*pair, task) for pair in zip(sections, cards, strict=True)]
+        titles = [str(card["title"]) for card in cards if card.get("title")]
+        return {"title": titles[0] if titles else task, "sections": parts}
+
+    def _task_section(self, section: Section, card: Mapping[str, Any], task: str) -> Context:
+        board = section.board
+        facts = leaves({name: value for name, value in card.items() if name not in NOT_SHOWN})
+        facts += leaves(as_table(card.get("splits")).get(board.edition), "split")
+        if ground := board.grounds.get(task):
+            facts.append(("test examples", f"{ground.n_examples:,}"))
+            facts.append(("data fingerprint", ground.data_fingerprint))
+        main = board.mains[task]
+        rows = sorted(board.rows, key=lambda row: -(row.stat(main).mean or 0.0))
+        majority = {main: board.majority.get(main)}
+        of_task = replace(board, rows=rows, mains={task: main}, majority=majority, is_part=True)
+        _, keys = self._difficulty(section, task)
         return {
-            "title": next((str(card["title"]) for card in cards if card.get("title")), task),
-            "sections": [
-                self._task_section(listing, task, card)
-                for listing, card in zip(listings, cards, strict=True)
-            ],
-        }
-
-    def _entries(self, board: Board, anchor: str) -> list[Entry]:
-        """An anchor is the board's where the method has one row there, else numbered."""
-        anchors = numbered([f"{row.method}#{anchor}" for row in board.rows])
-        return [
-            Entry(row, text.rpartition("#")[2], self.methods[row.method])
-            for row, text in zip(board.rows, anchors, strict=True)
-        ]
-
-    def _board(self, listing: Listing) -> Context:
-        board = listing.board
-        columns = [Column("trainable", "%", False, True), *metric_columns(board)]
-        lines: list[Context] = [
-            {
-                "entry": entry,
-                "title": str(entry.row.facts["title"] or entry.row.method),
-                "technique": str(entry.row.facts["technique"]),
-                "sharing": str(entry.row.facts["sharing"]),
-                "is_complete": all(entry.row.stat(name).n for name in board.mains.values()),
-                "cells": [
-                    percent_cell(entry.row.facts["trainable_percent"]),
-                    *metric_cells(entry.row, board, entry.href),
-                    Cell(str(len(entry.row.seeds)), value=len(entry.row.seeds)),
-                    *cost_cells(entry.row.facts, entry.row.costs),
-                ],
-            }
-            for entry in listing.entries
-        ]
-        return {
-            "at": listing.anchor,
-            "title": listing.title,
-            "columns": [*columns, Column("seeds", "n"), *COST_COLUMNS],
-            "methods": [line for line in lines if not line["entry"].row.is_floor],
-            "floors": [line for line in lines if line["entry"].row.is_floor],
-            "majority": majority_cells(board),
-            "techniques": sorted({line["technique"] for line in lines}),
-            "sharings": sorted({line["sharing"] for line in lines}),
-            "notes": board_notes(board),
-            "charts": pareto_charts(board, listing.anchor, self.write),
-            "sorted_column": -1 if board.order else len(columns) - 1,
-            "is_tall": len(lines) > TALL,
-        }
-
-    def _method_section(self, listing: Listing, entry: Entry, is_sampled: bool) -> Context:
-        board, row, card = listing.board, entry.row, self._method_card(entry)
-        keys = {seed: row.runs[seed] for seed in sorted(row.runs)}
-        logs = {seed: log for seed, key in keys.items() if (log := self._log(key))}
-        validations = [
-            (seed, epoch, values)
-            for seed, log in logs.items()
-            for epoch, values in log.validations.items()
-        ]
-        tuning = card["tuning"] if isinstance(card.get("tuning"), dict) else {}
-        spec = self._spec(entry.key) if keys else {}
-        chart = f"{Path(entry.page).stem}_{entry.anchor}"
-        return {
-            "at": entry.anchor,
-            "title": f"{listing.title}{row.details}",
-            "columns": metric_columns(board),
-            "means": metric_cells(row, board),
-            "runs": [self._run(board, row, seed) for seed in keys],
-            "costs": zip(
-                [Column("trainable", "%"), *COST_COLUMNS],
-                [percent_cell(row.facts["trainable_percent"]), *cost_cells(row.facts, row.costs)],
-                strict=True,
-            ),
-            "params": leaves(card.get("params")),
-            "train": leaves(card.get("train")),
-            "deviations": as_lines(card.get("deviations")),
-            "tuning": _named(tuning, TUNING),
-            "spec": json.dumps(spec, indent=1, ensure_ascii=False) if spec else "",
-            "differing": differing([self._spec(key) for key in keys.values()]),
-            "losses": loss_chart(row, logs.values(), chart, self.write) if is_sampled else None,
-            "validation_names": list(
-                dict.fromkeys(n for _, _, values in validations for n in values)
-            ),
-            "validations": validations,
-            "tasks": [
-                self._samples(listing, entry, task) for task in board.mains if is_sampled and keys
-            ],
-            "seed": min(keys, default=None),
-        }
-
-    def _run(self, board: Board, row: Row, seed: int) -> Context:
-        """A run's numbers, and where they came from."""
-        run = self.runs[row.runs[seed]]
-        values = [run.values.get((metric, "")) for metric in board.mains.values()]
-        cells = [Cell(number(value), value=value) for value in values]
-        if len(values) > 1:
-            average = run.average(list(board.mains.values()))
-            n_scored = sum(value is not None for value in values)
-            tail = f"{n_scored}/{len(values)}" if average is None else ""
-            cells.append(Cell(number(average), tail, average))
-        grounds = [(task, run.grounds[task]) for task in board.mains if task in run.grounds]
-        return {
-            "key": run.key,
-            "code": run.facts["code_version"],
-            "created": run.facts["created_at"],
-            "seed": seed,
-            "cells": cells,
-            "facts": _named(run.facts, PROVENANCE),
-            "data": [(task, ground.data_fingerprint) for task, ground in grounds],
-            "command": command(self._spec(run.key)),
-        }
-
-    def _samples(self, listing: Listing, entry: Entry, task: str) -> Context:
-        """Answers to some examples of a task; None where the predictions are not at hand."""
-        file = predictions_file(self.results, entry.key, task)
-        chosen = None
-        if file.is_file():
-            try:
-                chosen = choose(file, self._difficulty(listing, task))
-            except DataError as error:
-                self.say(f"no samples: {error}")
-        samples, worst = (
-            [self._example(listing, task, entry.key, prediction) for prediction in predictions]
-            for predictions in chosen or ([], [])
-        )
-        page = self.tasks[task]
-        return {"name": task, "page": page, "has": bool(chosen), "samples": samples, "worst": worst}
-
-    def _task_section(self, listing: Listing, task: str, card: Mapping[str, Any]) -> Context:
-        board = listing.board
-        facts = [(text, as_text(card[name])) for name, text in TASK_CARD.items() if card.get(name)]
-        splits = card.get("splits")
-        if isinstance(splits, dict):
-            facts += [(f"Split: {part}", text) for part, text in leaves(splits.get(board.edition))]
-        if (ground := board.grounds.get(task)) is not None:
-            facts.append(("Test examples", f"{ground.n_examples:,}"))
-            facts.append(("Data fingerprint", ground.data_fingerprint))
-        known = self._difficulty(listing, task)
-        return {
-            "at": listing.anchor,
-            "title": listing.title,
+            "section": section,
             "facts": facts,
-            "deviations": as_lines(card.get("deviations")),
-            "main": metrics_grid(listing, task),
-            "families": families_grid(listing, task),
-            "hardest": self._hardest(listing, task, known) if known else [],
-            "n_scored": len(known.keys) if known else 0,
+            "deviations": card.get("deviations"),
+            "sheet": _all_metrics(of_task, task),
+            "families": next(iter(tables.family_tables(of_task)), None),
+            "hardest": self._hardest(section, task) if keys else [],
+            "n_scored": len(keys),
         }
 
-    def _hardest(self, listing: Listing, task: str, known: Difficulty) -> list[Context]:
+    def _hardest(self, section: Section, task: str) -> list[Context]:
         """The examples that most methods fail on, with the answers they gave."""
-        ids, keys = known.hardest(N_HARDEST), known.keys[:MOST_ANSWERS]
-        runs = [read_predictions(predictions_file(self.results, key, task), ids) for key in keys]
-        return [
-            {
-                "prediction": self._example(listing, task, keys[0], runs[0][name]),
-                "answers": Counter(run[name].prediction for run in runs).most_common(3),
-            }
-            for name in ids
-        ]
+        means, keys = self._difficulty(section, task)
+        ids = means.sort_values(kind="stable").index[:N_HARDEST].tolist()
+        read, files = run_files.read_predictions, [self.examples.file(key, task) for key in keys]
+        rows = read(files[0], ids)
+        answers = [read(file, ids, ["prediction"]) for file in files[:MOST_ANSWERS]]
+        hardest = [self._example(section, task, keys[0], rows[name]) for name in ids]
+        for name, example in zip(ids, hardest, strict=True):
+            texts = Counter(run_files.cut(by_id[name]["prediction"] or "") for by_id in answers)
+            example["answers"] = texts.most_common(3)
+        return hardest
 
-    def _example(self, listing: Listing, task: str, key: str, prediction: Prediction) -> Context:
+    def _example(self, section: Section, task: str, key: str, row: Mapping[str, Any]) -> Context:
         """A prediction with the example's pictures and its mean score over methods."""
-        spec, known = self._spec(key), self._difficulty(listing, task)
+        prediction, spec = run_files.as_prediction(row), self._spec(key)
+        mean = self._difficulty(section, task)[0].get(prediction.id)
         return {
             "example": prediction,
-            "pictures": self._pictures.of(spec, task_card(spec, task), prediction),
-            "mean": known.mean(prediction.id) if known else None,
+            "pictures": self._pictures.of(spec, run_files.task_card(spec, task), prediction),
+            "mean": None if mean is None else 100 * mean,
+            "answers": [],
         }
 
-    def _difficulty(self, listing: Listing, task: str) -> Difficulty | None:
-        """Baselines that look at nothing do not count."""
-        if (listing.anchor, task) not in self._difficulties:
-            methods = [entry for entry in listing.entries if not entry.row.is_floor]
-            keys = [entry.key for entry in methods[:MOST_SCORED] if entry.key]
-            self._difficulties[listing.anchor, task] = difficulty(self.results, keys, task)
-        return self._difficulties[listing.anchor, task]
+    def _difficulty(self, section: Section, task: str) -> Difficulty:
+        """Of the methods' first seeds: baselines that look at nothing do not count."""
+        if (section.anchor, task) not in self._difficulties:
+            rows = [row for row in section.board.rows if not row.is_floor][:MOST_SCORED]
+            keys = [row.runs[min(row.runs)] for row in rows if row.runs]
+            known = run_files.difficulty(self.examples, keys, task)
+            self._difficulties[section.anchor, task] = known
+        return self._difficulties[section.anchor, task]
 
-    def _spec(self, key: str) -> dict[str, Any]:
-        """The spec of a run; some are kept, as several pages need the same ones."""
-        if key not in self._specs:
-            if len(self._specs) >= MOST_SPECS:
-                self._specs.clear()
-            self._specs[key] = read_spec(self.results, key)
-        return self._specs[key]
-
-    def _method_card(self, entry: Entry) -> dict[str, Any]:
-        """The method card as the row's run resolved it."""
-        card = self._spec(entry.key).get("method") if entry.key else None
-        return card if isinstance(card, dict) else {}
+    def _method_card(self, row: Row) -> dict[str, Any]:
+        """The method card as the row's first run resolved it."""
+        return as_table(self._spec(row.runs[min(row.runs)]).get("method")) if row.runs else {}
 
     def _task_card(self, board: Board, task: str) -> dict[str, Any]:
         """The task's card in the newest run of a board that has it."""
-        for run in sorted(board.runs, key=lambda run: run.age, reverse=True):
-            if card := task_card(self._spec(run.key), task):
-                return card
-        return {}
+        runs = sorted(board.runs, key=lambda run: run.age, reverse=True)
+        cards = (run_files.task_card(self._spec(run.key), task) for run in runs)
+        return next(filter(None, cards), {})
 
     def _log(self, key: str) -> Log | None:
         try:
-            return read_log(self.results, key)
+            return read_log(self.examples.folder, key)
         except DataError as error:
             self.say(f"no training curve: {error}")
             return None
 
     def _published(self, rows: Sequence[PaperRow]) -> list[Context]:
-        """A table for each suite of the site that papers have rows of."""
-        suites = dict.fromkeys(listing.board.suite for listing in self.listings)
+        """A table for each suite of the site that papers have rows of, a section a source."""
+        suites = dict.fromkeys(section.board.suite for section in self.sections)
         by_suite = {suite: [row for row in rows if row.suite == suite] for suite in suites}
-        return [paper_table(suite, rows, self.methods) for suite, rows in by_suite.items() if rows]
+        return [_published(suite, rows, self.methods) for suite, rows in by_suite.items() if rows]
 
 
-def _named(values: Mapping[str, Any], names: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The values that are there, each with its name on the page."""
-    return [
-        (text, as_text(values[name]))
-        for name, text in names.items()
-        if values.get(name) not in (None, "", [])
-    ]
+def _published(suite: str, rows: Sequence[PaperRow], pages: Mapping[str, str]) -> Context:
+    names = sorted({name: None for row in rows for name in row.metrics}, key=AVERAGE.__eq__)
+    tasks = [name.partition(".")[0] for name in names]
+    metrics = [Column(t, short_metric(n, t)) for n, t in zip(names, tasks, strict=True)]
+    first = Column("method in the paper"), Column("trainable", "%")
+    sections: dict[str, list[list[Cell]]] = {}
+    hrefs = {}
+    for row in rows:
+        notes = ", ".join(text for text in (row.method, row.note) if text)
+        line = [
+            Cell(row.method_in_source, f" {notes}"),
+            Cell(tables.percent(row.trainable_percent)),
+        ]
+        for name in names:
+            mean, std = row.metrics.get(name, (None, None))
+            line.append(Cell(number(mean, digits=2), "" if std is None else f" ±{std:.2f}"))
+        sections.setdefault(_source(row), []).append([*line, Cell(str(row.seeds))])
+        hrefs[row.method_in_source + f" {notes}"] = pages.get(row.method or "", "")
+    sheet = Table(suite, [*first, *metrics, Column("seeds", "n")], [*sections.values()], [])
+    return {"sheet": sheet, "sources": [*sections], "hrefs": hrefs}
+
+
+def _source(row: PaperRow) -> str:
+    ablation = " (ablation)" if row.kind == "analysis" else ""
+    by = "" if row.run_by == row.paper else f" Run by {row.run_by}."
+    return f"{row.paper}, {row.table}{ablation}: {row.backbone}.{by} Read from {row.strength}."
+
+
+def _all_metrics(board: Board, task: str) -> Table:
+    """The leaderboard of a single task, with its further metrics."""
+    sheet = tables.main_table(board)
+    names = {name for row in board.rows for name, family in row.stats if not family}
+    others = sorted(n for n in names - {*board.mains.values()} if n.startswith(f"{task}."))
+    rows = iter(sorted(board.rows, key=lambda row: row.is_floor))
+
+    def further(row: Row | None) -> list[Cell]:
+        stats = [row.stat(name) if row else NOTHING for name in others]
+        return [Cell(number(stat.mean), deviation(stat.std)) for stat in stats]
+
+    sections = [[[*line, *further(next(rows, None))] for line in part] for part in sheet.sections]
+    headings = [*sheet.columns, *(Column(short_metric(name, task)) for name in others)]
+    return replace(sheet, columns=headings, sections=sections)
+
+
+def _lines(sheet: Table) -> list[Sequence[Cell]]:
+    return [line for section in sheet.sections for line in section]
+
+
+def _further(costs: Sequence[Any]) -> Sequence[Any]:
+    """Without the columns that the leaderboard has: the method, and the percentage."""
+    return [costs[1], *costs[3:]]
+
+
+def sort_key(cell: Cell) -> float | None:
+    """Return the number in a cell; None where it has none."""
+    try:
+        return float(cell.text.replace(",", ""))
+    except ValueError:
+        return None
 
 
 def page_names(texts: Iterable[str]) -> dict[str, str]:
@@ -401,24 +350,19 @@ def page_names(texts: Iterable[str]) -> dict[str, str]:
     A text that is such a name itself keeps it; any other gets hex digits of its hash behind what is
     left of it, so that `LoRA`, `lora` and `../lora` are three pages on any file system.
     """
-    wanted = sorted(set(texts))
-    names = {text: text for text in wanted if text and _slug(text) == text}
-    for text in wanted:
-        if text not in names:
-            digits = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-            taken = set(names.values())
-            hashed = (f"{_slug(text)}-{digits[:n]}".lstrip("-") for n in range(8, len(digits) + 1))
-            names[text] = next(name for name in hashed if name not in taken)
-    return names
+    names = sorted(set(texts), key=lambda text: (_slug(text) != text, text))  # plain ones first
+    digits = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in names]
+    hashed = [f"{_slug(n)}-{d[:8]}".lstrip("-") for n, d in zip(names, digits, strict=True)]
+    plain = [n if n and _slug(n) == n else h for n, h in zip(names, hashed, strict=True)]
+    return dict(zip(names, numbered(plain), strict=True))
 
 
 def numbered(names: Sequence[str]) -> list[str]:
     """Return the names, each new: a second `board` is `board-2`."""
     chosen: dict[str, None] = {}
-    wanted = set(names)
     for name in names:
         others = (f"{name}-{n}" for n in count(2))
-        free = (other for other in others if other not in chosen and other not in wanted)
+        free = (other for other in others if other not in chosen and other not in names)
         chosen[next(free) if name in chosen else name] = None
     return list(chosen)
 

@@ -3,7 +3,7 @@
 
 document.documentElement.classList.add("js");
 
-const MOST = 200; // rows of a table that are laid out until all are asked for
+const MOST = 200; // rows of a table that are laid out before a click on "Show more"
 
 const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
@@ -23,15 +23,15 @@ function ordered(rows, column, direction) {
     const difference = typeof a.key === "number" ? a.key - b.key : collator.compare(a.key, b.key);
     return sign * difference || a.index - b.index;
   });
-  return keyed.map((each) => each.row);
+  return keyed.map((entry) => entry.row);
 }
 
 /** Sorts a table by a column; floors stay in their own part at the end. */
 function sortTable(table, heads, column) {
   const head = heads[column];
-  const other = { ascending: "descending", descending: "ascending" };
-  const direction = other[head.getAttribute("aria-sort")] || head.dataset.first;
-  for (const each of heads) each.removeAttribute("aria-sort");
+  const opposite = { ascending: "descending", descending: "ascending" };
+  const direction = opposite[head.getAttribute("aria-sort")] || head.dataset.first;
+  for (const other of heads) other.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", direction);
   for (const body of table.tBodies) {
     const rows = ordered([...body.rows], column, direction);
@@ -67,19 +67,19 @@ function makeFilters(controls) {
     const words = field("name").value.toLowerCase().split(/\s+/).filter(Boolean);
     const technique = field("technique").value;
     const sharing = field("sharing").value;
-    const wantsComplete = field("complete").checked;
+    const onlyComplete = field("complete").checked;
     const hidesFloors = field("floors").checked;
-    const isWanted = (row, data) => words.every((word) => data.name.includes(word))
+    const matches = (row, data) => words.every((word) => data.name.includes(word))
       && (!technique || data.technique === technique)
       && (!sharing || data.sharing === sharing)
-      && (!wantsComplete || "complete" in data)
+      && (!onlyComplete || "complete" in data)
       && !(hidesFloors && row.classList.contains("floor"));
     let total = 0, left = 0, beyond = 0;
     for (const body of table.tBodies) {
-      let found = 0;
+      let matching = 0;
       for (const row of body.rows) {
-        const fits = isWanted(row, row.dataset);
-        const isShown = fits && ++found <= most;
+        const fits = matches(row, row.dataset);
+        const isShown = fits && ++matching <= most;
         if (row.hidden === isShown) row.hidden = !isShown;
         total += 1;
         left += fits;

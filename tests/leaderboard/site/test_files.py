@@ -1,0 +1,320 @@
+"""What the site reads of a run, the pictures it copies, and the folder it writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.leaderboard.site.site_builders import example, pictures, predict
+from vlbench.data.mini.write import NAMES, Sizes, write_mini
+from vlbench.data.readers import load_reader
+from vlbench.errors import DataError, UsageError
+from vlbench.files import temporary_beside
+from vlbench.leaderboard.examples import Scores
+from vlbench.leaderboard.site import MARKER, SiteFolder
+from vlbench.leaderboard.site.media import Pictures
+from vlbench.leaderboard.site.pages import numbered, page_names
+from vlbench.leaderboard.site.run_files import (
+    N_SAMPLES,
+    Prediction,
+    as_prediction,
+    as_text,
+    choose,
+    command,
+    is_plain,
+    leaves,
+    read_predictions,
+    read_references,
+    read_spec,
+)
+
+CARD = {"name": "gqa", "reader": "gqa", "splits": {"mini": {"test": ["testdev"]}}}
+CLIPS = {"name": "tvc", "reader": "tvc", "visual": "video"}
+SPEC = {
+    "method": {"name": "lora"},
+    "suite": "image-text",
+    "backbone": "mini-bart",
+    "edition": "mini",
+    "seed": 2,
+}
+
+
+NOTHING = pd.Series(dtype=float)
+
+
+def scores(*values: float) -> Scores:
+    return Scores(np.array([f"e{n}" for n in range(len(values))]), np.array(values))
+
+
+@pytest.mark.parametrize(
+    ("text", "references"),
+    [
+        (json.dumps([{"answer": "no", "confidence": 1}] * 3 + [{"answer": "y"}]), "no 3, y 1"),
+        ('"red"', "red 1"),
+        ('["dog", "cat"]', "dog 1, cat 1"),
+        ("", ""),
+        *((text, f"{text} 1") for text in ("no JSON", "[1, 2]", '{"label": 1}', "[[]]")),
+    ],
+)
+def test_references_are_counted_and_any_other_json_stays_as_it_is(
+    text: str, references: str
+) -> None:
+    assert ", ".join(f"{answer} {n}" for answer, n in read_references(text)) == references
+
+
+def test_samples_are_spread_and_the_same_for_every_run() -> None:
+    for score in (0.0, 1.0):
+        assert choose(scores(*[score] * 9), NOTHING)[0] == ["e1", "e4", "e7"]
+    assert choose(scores(0.5), NOTHING) == (["e0"], [])
+    assert choose(scores(), NOTHING) == ([], [])
+
+
+def test_the_worst_error_is_the_lowest_score_that_others_find_easy() -> None:
+    values = np.ones(20)
+    values[[0, 5, 8, 12]] = 0.0, 0.0, 0.0, 0.5
+    mine = scores(*values)
+    means = pd.Series(np.ones(20), mine.ids)
+    means.iloc[[0, 5, 8]] = 0.1, 0.9, 0.0
+    assert choose(mine, means)[1] == ["e5", "e0", "e8"]
+    assert choose(scores(*[1.0] * 20), NOTHING)[1] == []  # full marks
+    captions = scores(*[3.0] * 9, 2.0)
+    assert choose(captions, pd.Series(np.full(10, 2.5), captions.ids))[1] == ["e9"]
+
+
+def test_chosen_predictions_are_read_with_score_in_percent(tmp_path: Path) -> None:
+    predict(tmp_path, "gqa", [example(n, score=0.25 * n) for n in (3, 1, 2, 0)])
+    file = tmp_path / "predictions" / "gqa.parquet"
+    rows = read_predictions(file, ["e1", "e2"])
+    found = as_prediction(rows["e1"])
+    assert set(rows) == {"e1", "e2"} and len(rows) < N_SAMPLES
+    assert (found.id, found.score, found.references) == ("e1", 25.0, [("red", 1)])
+    with pytest.raises(DataError, match="No such file"):
+        read_predictions(tmp_path / "none.parquet", [])
+    file.write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=r"gqa\.parquet: Not a readable Parquet file"):
+        read_predictions(file, [])
+
+
+def test_the_command_repeats_the_run_and_is_quoted() -> None:
+    assert command(SPEC) == (
+        "vlbench run --method lora --tasks image-text --seeds 2 --backbone mini-bart --edition mini"
+    )
+    words = command(
+        SPEC
+        | {"settings": ["train.epochs=1", "params.x='a b'; rm -rf /"], "root": "/home/me/data"}
+        | {"limit": 64, "encoder": "clip-rn50", "init": "old one.safetensors"}
+    )
+    assert "--limit 64 --encoder clip-rn50 --init 'old one.safetensors' --root DIR" in words
+    assert "--set train.epochs=1 --set 'params.x=" in words
+    assert "/home/me" not in words
+    for spec in ({}, {"method": "lora"}, {"method": ["lora"], "suite": "x"}):
+        assert command(spec) == ""
+
+
+def test_a_table_is_its_leaves_by_dotted_name_and_a_long_value_is_cut() -> None:
+    table = {"a": {"b": 1e-3, "c": True}, "d": [], "e": ["x", 2], "f": 0}
+    assert leaves(table) == [("a.b", "0.001"), ("a.c", "yes"), ("e", "x, 2"), ("f", "0")]
+    assert leaves("text") == leaves(None) == []
+    assert len(as_text("x" * 5000)) == 400
+
+
+def test_a_run_without_a_spec_has_an_empty_one_and_a_broken_one_is_an_error(tmp_path: Path) -> None:
+    assert read_spec(tmp_path, "key") == {}
+    file = tmp_path / "runs" / "key" / "spec.json"
+    file.parent.mkdir(parents=True)
+    for broken in ("{", "[]", "\udcff"):
+        file.write_bytes(broken.encode("utf-8", "surrogateescape"))
+        with pytest.raises(DataError, match=r"spec\.json: not a run's spec"):
+            read_spec(tmp_path, "key")
+
+
+def shown(*images: str, **others: Any) -> Prediction:
+    return Prediction("e1", "", images, "What?", "", (), 0.0)._replace(**others)
+
+
+def full(root: str) -> dict[str, str]:
+    return {"edition": "full", "root": root}
+
+
+@pytest.fixture
+def copies(tmp_path: Path) -> Pictures:
+    return Pictures(SiteFolder(tmp_path / "site").write)
+
+
+def test_a_picture_is_copied_once_under_the_hash_of_what_it_shows(
+    tmp_path: Path, copies: Pictures
+) -> None:
+    spec = full(pictures(tmp_path / "data"))
+    [first], [again] = copies.of(spec, CARD, shown("p1")), copies.of(spec, CARD, shown("p1"))
+    assert first == again
+    assert (first.width, first.height) == (64, 48)
+    assert [path.name for path in (tmp_path / "site" / "images").iterdir()] == [first.src[7:]]
+    with Image.open(tmp_path / "site" / first.src) as image:
+        assert image.size == (64, 48)
+    assert len(copies.of(spec, CARD, shown("p1", "p2"))) == 2
+    for absent in ("absent", "../images/p1", "/etc/x", ""):
+        assert copies.of(spec, CARD, shown("p1", absent)) == []
+
+
+def test_a_large_picture_is_made_small(tmp_path: Path, copies: Pictures) -> None:
+    folder = tmp_path / "data" / "GQA" / "images"
+    folder.mkdir(parents=True)
+    Image.effect_noise((1200, 900), 80).convert("RGB").save(folder / "big.jpg")
+    [copy] = copies.of(full(str(tmp_path / "data")), CARD, shown("big"))
+    assert (copy.width, copy.height) == (224, 168)
+    assert (tmp_path / "site" / copy.src).stat().st_size < 40_000
+
+
+def test_a_clip_is_a_strip_of_some_frames(tmp_path: Path, copies: Pictures) -> None:
+    frames = tmp_path / "data" / "video" / "frames" / "tv" / "clip_01"
+    frames.mkdir(parents=True)
+    for number in range(20):
+        Image.new("RGB", (64, 64), (12 * number, 0, 0)).save(frames / f"{number}.png")
+    [copy] = copies.of(full(str(tmp_path / "data")), CLIPS, shown("clip_01"))
+    assert (copy.alt, copy.width) == ("Frames of clip clip_01", 6 * 66 - 2)
+    with Image.open(tmp_path / "site" / copy.src) as image:
+        reds = [image.convert("RGB").getpixel((66 * n + 30, 30))[0] for n in range(6)]
+    assert reds == sorted(reds) and reds[0] < 40 and reds[-1] > 190
+
+
+def test_results_name_no_code_to_import_and_no_root_no_pictures(
+    tmp_path: Path, copies: Pictures
+) -> None:
+    spec = full(pictures(tmp_path / "data"))
+    for reader in ("os:system", "somebody.elses:Reader", "", "nothing"):
+        assert copies.of(spec, CARD | {"reader": reader}, shown("p1")) == []
+    assert copies.of(full(""), CARD, shown("p1")) == []
+    assert copies.of(full(str(tmp_path / "gone")), CARD, shown("p1")) == []
+
+
+def test_pictures_of_the_mini_edition_are_those_of_the_same_example(
+    tmp_path: Path, copies: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path))
+    few = {"train": 2, "val": 2, "test": 3}
+    write_mini(tmp_path / NAMES["image"], 0, Sizes(few, few, few))
+    generated = load_reader("gqa", tmp_path / NAMES["image"]).read("testdev")[0]
+    right = shown(*generated.images, id=generated.id, text=generated.text)
+    assert len(copies.of({"edition": "mini"}, CARD, right)) == 1
+    assert copies.of({"edition": "mini"}, CARD, right._replace(text="of another world")) == []
+
+
+def test_a_mini_edition_that_cannot_be_made_leaves_text_and_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "file"))
+    messages: list[str] = []
+    copies = Pictures(SiteFolder(tmp_path / "site").write, messages.append)
+    for _ in range(2):
+        assert copies.of({"edition": "mini"}, CARD, shown("p1")) == []
+    [line] = messages
+    assert "no pictures of the mini edition" in line
+
+
+def write(out: Path, *names: str) -> None:
+    folder = SiteFolder(out)
+    for name in names:
+        folder.write(name, "text")
+    folder.finish()
+
+
+def files(out: Path) -> set[str]:
+    return {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+
+
+def test_a_site_goes_to_a_new_or_empty_folder_and_no_other(tmp_path: Path) -> None:
+    for name in ("", "deep/site"):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        write(tmp_path / "a" / name, "index.html", "methods/a.html")
+        assert {MARKER, "index.html", "methods/a.html"} <= files(tmp_path / "a" / name)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("mine")
+    with pytest.raises(UsageError, match="no site of vlbench"):
+        write(tmp_path / "mine", "index.html")
+    assert files(tmp_path / "mine") == {"thesis.tex"}
+    with pytest.raises(UsageError, match="a site is a folder"):
+        write(tmp_path / "mine" / "thesis.tex", "index.html")
+    with pytest.raises(UsageError, match=r"Cannot be written: .*thesis.tex is a file"):
+        write(tmp_path / "mine" / "thesis.tex" / "site", "index.html")
+
+
+def test_pages_that_are_gone_are_removed_and_what_the_user_added_stays(tmp_path: Path) -> None:
+    SiteFolder(tmp_path).write("methods/gone.html", "text")  # killed before it finished
+    write(tmp_path, "index.html", "methods/a.html", "methods/b.html")
+    (tmp_path / "CNAME").write_text("example.org")
+    (tmp_path / "methods" / "mine.html").write_text("mine")
+    write(tmp_path, "index.html", "methods/b.html")
+    kept = {MARKER, "index.html", "methods/b.html", "methods/mine.html", "CNAME"}
+    assert files(tmp_path) == kept
+
+
+@pytest.mark.parametrize("name", ["../victim", "{}/victim", "methods/../../victim"])
+def test_a_marker_that_names_files_elsewhere_removes_nothing_there(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "victim").write_text("mine")
+    out = tmp_path / "site"
+    write(out, "index.html", "methods/a.html")
+    (out / MARKER).write_text(f"{name.format(tmp_path)}\n")
+    write(out, "index.html")
+    assert (tmp_path / "victim").read_text() == "mine"
+
+
+def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_path: Path) -> None:
+    process = subprocess.Popen(["true"])
+    process.wait()
+
+    def leftover(name: str) -> tuple[Path, Path]:
+        own = temporary_beside(tmp_path / name)
+        dead = own.with_name(own.name.replace(f".{os.getpid()}-", f".{process.pid}-"))
+        own.touch()
+        dead.touch()
+        return own, dead
+
+    for name in (MARKER, "methods/a.html"):  # killed before its marker: the folder is taken
+        own, dead = leftover(name)
+        write(tmp_path, "methods/a.html")
+        assert own.exists() and not dead.exists()
+
+
+HOSTILE = [
+    *("../../x", "..", "/etc/passwd", "a/b", "a\\b", "C:\\x", "x\0y", "LoRA", "lora", "löra", ""),
+    *("<script>", "javascript:alert(1)", "日本", "日本語", "x" * 500, "x" * 501, " x", "x "),
+]
+
+
+def test_names_of_pages_are_safe_letters_and_no_two_are_the_same() -> None:
+    plain = ["shared-adapter", "vqav2"]
+    assert page_names(plain) == dict(zip(plain, plain, strict=True))
+    names = page_names(HOSTILE)
+    assert names == page_names(reversed(HOSTILE))
+    assert len(set(names.values())) == len(HOSTILE)
+    for name in names.values():
+        assert 0 < len(name) < 80 and set(name) <= {*"abcdefghijklmnopqrstuvwxyz0123456789-"}
+    taken = names["LoRA"]  # a method that is called as the page of another
+    both = page_names(["LoRA", taken])
+    assert both[taken] == taken
+    assert both["LoRA"].startswith(taken[:-1]) and both["LoRA"] != taken
+    assert numbered(["a", "b", "a", "a-2", "a"]) == ["a", "b", "a-3", "a-2", "a-4"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "is_name"),
+    [
+        (["", ".", "..", "a/b", "a\\b", ".hidden", "a\nb", "x" * 300], False),
+        (["COCO_val2014_000000005200", "-jyO7IaGWLY_10", "test1-0-0-img0"], True),
+    ],
+)
+def test_ids_of_the_datasets_are_file_names_and_paths_are_none(
+    texts: list[str], is_name: bool
+) -> None:
+    assert [is_plain(text) for text in texts] == [is_name] * len(texts)
