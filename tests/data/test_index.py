@@ -36,13 +36,13 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The splits that readers read, as they do it."""
     found: list[str] = []
-    read = Reader._read
+    read = Reader.read
 
     def counted(self: Reader, split: str, *rest: object) -> list[Example]:
         found.append(split)
         return read(self, split, *rest)
 
-    monkeypatch.setattr(Reader, "_read", counted)
+    monkeypatch.setattr(Reader, "read", counted)
     return found
 
 

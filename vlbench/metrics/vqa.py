@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from vlbench.errors import DataError, UsageError, nearest
@@ -24,12 +24,8 @@ from vlbench.metrics import Annotations, Predictions, Scored, check_ids, grouped
 VERSIONS = ("official-2016", "official-2021")
 
 PUNCTUATION = tuple(';/[]"{}()=+\\_-><@`,?!')
-NUMBERS = {
-    word: str(number)
-    for number, word in enumerate(
-        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-    )
-} | {"none": "0"}
+_NUMBERS = "zero one two three four five six seven eight nine ten"
+NUMBERS = {"none": "0"} | {word: str(number) for number, word in enumerate(_NUMBERS.split())}
 ARTICLES = frozenset({"a", "an", "the"})
 
 _CONTRACTED = """
@@ -73,9 +69,7 @@ def score(
     return Scored({"accuracy": percent(scores.values())}, scores, groups)
 
 
-def score_2021(annotations: Annotations, predictions: Predictions) -> Scored:
-    """Accuracy by the version of 2021."""
-    return score(annotations, predictions, "official-2021")
+score_2021 = partial(score, version="official-2021")
 
 
 def question_score(

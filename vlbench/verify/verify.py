@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.errors import RunFailed
-from vlbench.metrics.captions import one_meteor
+from vlbench.metrics.java import one_meteor
 from vlbench.runs.spec import RunSpec
 from vlbench.verify.findings import Findings
 from vlbench.verify.inputs import BackboneWeights, ReferenceData, Say

@@ -107,11 +107,6 @@ def test_pairs_are_told_apart_by_identifier_and_not_by_sentence(nlvr2) -> None:
     assert scored.metrics["consistency"] == 50.0
 
 
-def test_dev_pictures_lie_flat(nlvr2) -> None:
-    path = NLVR2(nlvr2.folder).image_path("dev-812-1-img0")
-    assert path == nlvr2 / "nlvr2/images/dev/dev-812-1-img0.png"
-
-
 def test_a_missing_picture_is_named(nlvr2) -> None:
     with pytest.raises(MissingError, match="images/test1/test1-0-0-img0"):
         NLVR2(nlvr2.folder).image_path("test1-0-0-img0")
@@ -145,3 +140,46 @@ def test_the_real_annotations_have_the_published_counts(shared_folder) -> None:
     for examples, groups in ((dev, 2018), (test, 1995)):
         parts = [example.id.split("-") for example in examples]
         assert len({(each[1], each[3]) for each in parts}) == groups
+
+
+# The authors' lists, where official files are absent
+
+
+@pytest.fixture
+def nlvr_lists(nlvr2):
+    (nlvr2 / "nlvr2/dev.json").unlink()
+    record = {"img0": "dev-812-1-img0", "img1": "dev-812-1-img1", "sent": "Two mugs."}
+    records = [
+        {**record, "identifier": f"dev-812-1-{n}", "label": n, "uid": f"nlvr2_valid_{n}"}
+        for n in range(2)
+    ]
+    nlvr2.write("nlvr/valid.json", records)
+    return nlvr2
+
+
+def test_nlvr2_from_the_authors_lists_is_scored_as_the_official_files_are(nlvr_lists) -> None:
+    examples = NLVR2(nlvr_lists.folder).read("dev")
+    assert [example.targets for example in examples] == [{"false": 1.0}, {"true": 1.0}]
+    assert examples[0].images == ("dev-812-1-img0", "dev-812-1-img1")
+    annotations = {example.id: example.annotation for example in examples}
+    scored = score(annotations, {"dev-812-1-0": "false", "dev-812-1-1": "false"})
+    assert scored.metrics == {"accuracy": 50.0, "consistency": 50.0}
+
+
+def test_faulty_labels_of_the_nlvr2_lists_are_told(nlvr_lists) -> None:
+    nlvr_lists.edit("nlvr/valid.json", lambda value: value[0].update(label=2))
+    nlvr_lists.edit("nlvr/valid.json", lambda value: value[1].update(label="True"))
+    with pytest.raises(DataError) as caught:
+        NLVR2(nlvr_lists.folder).read("dev")
+    path = nlvr_lists / "nlvr/valid.json"
+    assert str(caught.value).splitlines() == [
+        f"{path}: statement dev-812-1-0: 'label' should be 0 or 1, found 2",
+        f"{path}: statement dev-812-1-1: 'label' should be a whole number, found \"True\"",
+    ]
+
+
+def test_official_nlvr2_files_win_and_test2_is_only_official(nlvr2) -> None:
+    nlvr2.write("nlvr/valid.json", [])
+    reader = NLVR2(nlvr2.folder)
+    assert reader.read("dev")[0].annotation["sentence"] == "Two dogs."
+    assert [str(file.name) for file in reader.missing_files("test2")] == ["test2.json"]
