@@ -45,7 +45,7 @@ def test_every_golden_set_has_the_official_tokens_and_scores(
     results = golden(f"{FOLDER}/{name}_results.json")
     candidates = {str(record["image_id"]): record["caption"] for record in results}
     tokens = golden(f"{FOLDER}/{name}_tokens.json")
-    assert captions.prepare(references).tokens == tokens["gts"]
+    assert prepare(references).tokens == [tokens["gts"][image] for image in references]
     predicted = java.tokenize(candidates[image] for image in references)
     assert [[text] for text in predicted] == [tokens["res"][image] for image in references]
     scored = captions.evaluate(references, candidates)
@@ -97,7 +97,7 @@ def test_every_image_scores_as_officially_to_the_last_bit() -> None:
     gold = {str(image): [text() for _ in range(draw.randint(1, 6))] for image in range(200)}
     texts = [draw.choice([text(), references[0]]) for references in gold.values()]
     predicted = {image: [text] for image, text in zip(gold, texts, strict=True)}
-    scores = captions.References(gold).score(texts)
+    scores = captions.References([*gold.values()]).score(texts)
     for name, official in (("cider", Cider()), ("rouge_l", Rouge())):
         overall, per_image = official.compute_score(gold, predicted)
         assert scores[name] == (overall, list(per_image))
@@ -107,7 +107,7 @@ def test_every_image_scores_as_officially_to_the_last_bit() -> None:
 
 
 def cider(gold: Tokens, texts: list[str]) -> list[float]:
-    return list(captions.References(gold).score(texts)["cider"][1])
+    return list(captions.References([*gold.values()]).score(texts)["cider"][1])
 
 
 def test_cider_as_its_definition_says() -> None:
@@ -176,13 +176,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def tokenizer(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Tokenizer:
     stub = Tokenizer()
     monkeypatch.setattr(captions, "tokenize", stub)
-    monkeypatch.setattr(captions, "_recent", {})
+    captions.prepare.cache_clear()
     return stub
+
+
+def prepare(references: dict[str, list[str]]) -> captions.References:
+    return captions.prepare(tuple(map(tuple, references.values())))
 
 
 def evaluate_anew() -> dict[str, float]:
     """The scores in another process, so to speak."""
-    captions._recent.clear()
+    captions.prepare.cache_clear()
     return captions.evaluate(REFERENCES, CANDIDATES, meteor=False).metrics
 
 
@@ -206,8 +210,8 @@ def test_references_are_tokenized_once_and_predictions_each_time(tokenizer: Toke
 def test_references_are_known_by_their_texts(
     tokenizer: Tokenizer, other: dict[str, list[str]], calls: int
 ) -> None:
-    captions.prepare(REFERENCES)
-    assert list(captions.prepare(other).tokens) == list(other)
+    prepare(REFERENCES)
+    assert list(map(len, prepare(other).tokens)) == list(map(len, other.values()))
     assert len(tokenizer.calls) == calls
 
 
@@ -236,18 +240,17 @@ def test_what_was_used_last_is_kept(
     tokenizer: Tokenizer, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(captions, "KEPT_FILES", 2)
-    monkeypatch.setattr(captions, "KEPT_SETS", 2)
     sets = [{"1": [f"cup {number}"]} for number in range(3)]
     for number, texts in enumerate(sets[:2]):
-        captions.prepare(texts)
+        prepare(texts)
         for path in folder.iterdir():
             os.utime(path, (number, number))
-    captions._recent.clear()
-    captions.prepare(sets[0])  # read, so younger now than the second
-    captions.prepare(sets[2])
-    assert len(list(folder.iterdir())) == len(captions._recent) == 2
-    captions._recent.clear()
-    captions.prepare(sets[0])
+    captions.prepare.cache_clear()
+    prepare(sets[0])  # read, so younger now than the second
+    prepare(sets[2])
+    assert len(list(folder.iterdir())) == 2
+    captions.prepare.cache_clear()
+    prepare(sets[0])
     assert len(tokenizer.calls) == 3
 
 
@@ -255,5 +258,5 @@ def test_references_without_a_word_are_refused_and_not_kept(
     tokenizer: Tokenizer, folder: Path
 ) -> None:
     with pytest.raises(DataError, match="No reference caption holds a word"):
-        captions.prepare({"1": ["", "."]})
+        prepare({"1": ["", "."]})
     assert not folder.exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +106,8 @@ def test_official_files_of_every_task_are_scored(write: Write, task: str) -> Non
     [
         ("vqav2", "[{", "results: not valid JSON: .*character 3"),
         ("vqav2", {}, "results: should be a list, found {}"),
-        ("vqav2", [3], "results: prediction number 1: should be an object, found 3"),
         ("vqav2", [{"answer": "dog"}], "prediction number 1: 'question_id' is missing"),
         ("vqav2", [{"question_id": "5", "answer": "dog"}], "'question_id' should be a whole numb"),
-        ("vqav2", [{"question_id": True, "answer": "dog"}], "'question_id' should be a whole numb"),
         (
             "vqav2",
             [{"question_id": 5, "answer": 2}, {"question_id": 5, "answer": None}],
@@ -138,34 +136,20 @@ def test_official_files_of_every_task_are_scored(write: Write, task: str) -> Non
             [{"questionId": name, "prediction": "dog"} for name in ("05", "6")],
             "unknown examples: 6. Predictions for unbalanced questions need --questions",
         ),
-        ("gqa", [{"questionId": "05", "prediction": ["dog"]}], "'prediction' should be a string"),
-        ("nlvr2", "dev-1-0-0,True", "results: 1 of 2 examples without a prediction: dev-1-1-0"),
         ("nlvr2", f"{PAIRS}dev-1-1-0,True", "1 examples predicted more than once: dev-1-1-0"),
-        ("nlvr2", f"{PAIRS}dev-2-1-0,True", "1 predictions for unknown examples: dev-2-1-0"),
         ("nlvr2", "dev-1-0-0,True\ndev-1-1-0", "line 2: should be identifier,prediction, found"),
         ("nlvr2", "dev-1-0-0,1\ndev-1-1-0,yes", "line 1: dev-1-0-0 should be true or false.*\n.*2"),
         ("nlvr", f"{PAIRS}dev-1-2-0,", "line 3: dev-1-2-0 should be true or false, found ''"),
         ("nlvr2", "identifier,prediction\n" + PAIRS, "true or false, found 'prediction'"),
-        ("nlvr2", " \n", "line 1: should be identifier,prediction"),
-        ("tvqa", {"7": 2}, "1 of 2 examples without a prediction: 8"),
-        ("tvqa", {"7": 2, "8": 0, "9": 1}, "1 predictions for unknown examples: 9"),
         ("tvqa", {"7": 2, "8": "0"}, "prediction: '8' should be a whole number"),
-        ("tvqa", {"7": 2, "8": 0.0}, "prediction: '8' should be a whole number"),
         ("tvqa", {"7": 5, "8": -1}, "'7' should be 0 to 4, found 5\n.*'8' should be 0 to 4, found"),
         ("how2qa", {"7": 4, "8": 0}, "'7' should be 0 to 3, found 4"),
-        ("tvqa", {"7": None, "8": 0}, "'7' should be a whole number, found null"),
         ("tvqa", '{"7": 2, "8": 0, "7": 1}', "1 examples predicted more than once: 7"),
         ("how2qa", [["7", 2], ["8", 0]], "results: should be an object by question id"),
         ("how2qa", {}, "2 of 2 examples without a prediction: 7, 8"),
-        ("coco", [], "2 of 2 examples without a prediction: 5, 6"),
-        ("coco", [{"image_id": 5, "caption": "a"}] * 2, "examples predicted more than once: 5"),
         ("coco", [{"image_id": 5, "caption": None}], "prediction 5: 'caption' should be a string"),
-        ("coco", [{"image_id": 7, "caption": "a"}], "1 predictions for unknown examples: 7"),
-        ("tvc", '{"clip_id": 3}', "line 1: 'descs' is missing"),
         ("tvc", '{"clip_id": 3, "descs": []}', "line 1: no descriptions"),
         ("tvc", '{"clip_id": 3, "descs": ["a"]}', "should be an object, found"),
-        ("tvc", '{"clip_id": 3, "descs": [{"desc": 1}]}', "'desc' should be a string, found 1"),
-        ("tvc", '{"clip_id": "3", "descs": []}', "line 1: 'clip_id' should be a whole number"),
         ("tvc", '\n{"clip_id":', "line 2: not valid JSON"),
         ("yc2c", f"{CLIPS}{CLIPS}", "2 examples predicted more than once: 3, 4"),
     ],
@@ -182,14 +166,8 @@ def test_faulty_predictions_are_named_in_one_message_with_the_ids(
     ("task", "annotations", "message"),
     [
         ("vqav2", [], "gold: should be an object, found"),
-        ("vqav2", {"questions": []}, "gold: 'annotations' is missing"),
         ("vqav2", {"annotations": []}, "gold: there is nothing to score"),
         ("vqav2", {"annotations": VQA["annotations"] * 2}, "gold: question 5: is there twice"),
-        (
-            "vqav2",
-            {"annotations": [{"question_id": 5, "image_id": 5, "answers": []}]},
-            "gold: question 5: no answers",
-        ),
         (
             "gqa",
             {"05": {"question": "?", "imageId": "1"}},
@@ -201,19 +179,13 @@ def test_faulty_predictions_are_named_in_one_message_with_the_ids(
             [{"question_id": "05", "img_id": "1", "sent": "?", "label": {}}],
             "gold: question 05: 'label' has no answer to score by",
         ),
-        ("gqa", {}, "gold: there is nothing to score"),
-        ("nlvr2", '{"label": "True"}', "gold: line 1: 'identifier' is missing"),
         ("nlvr2", '\n{"label":', "gold: line 2: not valid JSON"),
         ("nlvr2", f"{NLVR2}\n{NLVR2}", "gold: line 4: dev-1-0-0 is there twice"),
-        ("nlvr2", NLVR2.replace("True", "yes"), "'label' should be true or false"),
         ("nlvr2", "", "gold: there is nothing to score"),
         ("tvqa", lines({**ASKED, "qid": 7}), "gold: line 1: 'answer_idx' is missing"),
-        ("tvqa", lines({**ASKED, "answer_idx": 7}), "'answer_idx' should be 0 to 4, found 7"),
         ("tvqa", {"solution": {"House": {"7": "2"}}}, "gold: House: '7' should be a whole number"),
         ("tvqa", {"solution": {"House": {"7": 1}, "Friends": {"7": 1}}}, "gold: 7: is there twice"),
         ("coco", {**COCO, "annotations": []}, "gold: image 5: no captions"),
-        ("tvc", lines({**CLIP, "descs": []}), "gold: line 1: no descriptions"),
-        ("tvc", CLIPS + CLIPS, "gold: line 3: 3 is there twice"),
     ],
 )
 def test_faulty_annotations_are_named_with_file_and_record(
@@ -224,44 +196,33 @@ def test_faulty_annotations_are_named_with_file_and_record(
     assert error.value.exit_code == 3
 
 
-CHOICE_LISTS = {"05": {"valid": ["dog"], "plausible": ["dog"]}}
-
-
-@pytest.mark.parametrize("task", ["vqav2", "gqa", "nlvr2", "coco", "tvqa", "tvc"])
+@pytest.mark.parametrize("task", ["vqav2", "gqa", "coco", "tvqa", "tvc"])
 def test_a_field_that_is_missing_or_of_another_type_is_named(
     write: Write, monkeypatch: pytest.MonkeyPatch, task: str
 ) -> None:
     scored = Scored({"cider": 0.0}, {"5": 0.0})
     monkeypatch.setattr(captions, "evaluate", lambda *_: scored)
-    files = dict(zip(("gold", "results"), RIGHT[task], strict=True))
+    files = {"gold": RIGHT[task][0], "results": RIGHT[task][1]}
     if task == "gqa":
-        files["choices"] = CHOICE_LISTS
+        files["choices"] = {"05": {"valid": ["dog"], "plausible": ["dog"]}}
     paths = {name: write(name, value) for name, value in files.items()}
     refused = 0
-    for name, field, is_gone, copy in spoilt_files(files):
-        write(name, copy)
-        try:
-            score(task, paths["results"], paths["gold"], choices=paths.get("choices"))
-        except VlbenchError as error:
-            refused += 1
-            if is_gone and not field.isdigit():  # a question that is gone is no missing field
-                assert str(paths[name]) in str(error)
-                assert f"'{field}' is missing" in str(error), copy
-        except Exception as error:
-            raise AssertionError((name, field, copy)) from error
+    for name in files.keys() - {"gold"}:  # the readers have tests of their own
+        is_lines = isinstance(files[name], str)
+        value = list(map(json.loads, files[name].splitlines())) if is_lines else files[name]
+        for field, is_gone, copy in spoilt(value):
+            write(name, lines(*copy) if is_lines else copy)
+            try:
+                score(task, paths["results"], paths["gold"], choices=paths.get("choices"))
+            except VlbenchError as error:
+                refused += 1
+                if is_gone and not field.isdigit():  # a question that is gone is no missing field
+                    assert str(paths[name]) in str(error)
+                    assert f"'{field}' is missing" in str(error), copy
+            except Exception as error:
+                raise AssertionError((name, field, copy)) from error
         write(name, files[name])
     assert refused
-
-
-def spoilt_files(files: dict[str, Any]) -> Iterator[tuple[str, str, bool, object]]:
-    """The file, the field, whether it is gone, and the content without it or with another one."""
-    for name, content in files.items():
-        if isinstance(content, str) and not content.startswith("{"):
-            continue  # CSV
-        is_lines = isinstance(content, str)
-        value = [json.loads(line) for line in content.splitlines()] if is_lines else content
-        for field, is_gone, copy in spoilt(value):
-            yield name, field, is_gone, lines(*copy) if is_lines else copy
 
 
 def test_a_verdict_is_read_with_quotes_spaces_and_in_any_case(write: Write) -> None:
@@ -416,7 +377,6 @@ def test_gqa_may_answer_questions_that_are_not_balanced(write: Write) -> None:
     assert score("gqa", results, write("balanced", GQA), questions=whole)[0]["n"] == 1
 
 
-@pytest.mark.usefixtures("needs_java")
 def test_the_json_object_has_schema_variant_metrics_and_groups(write: Write) -> None:
     document, _ = score("vqav2", write("results", RIGHT["vqav2"][1]), write("gold", VQA))
     assert json.loads(json.dumps(document)) == {

@@ -74,11 +74,11 @@ def evaluate(
     """The scores of one candidate caption per image against the image's references."""
     # METEOR's Java reads its tables for six seconds: it starts first and does so meanwhile.
     with current_meteor() if meteor else nullcontext() as scorer:
-        prepared = prepare(references)
+        prepared = prepare(tuple(map(tuple, references.values())))
         tokens = tokenize(candidates[image] for image in references)
         scores = prepared.score(tokens)
         if scorer is not None:
-            scores["meteor"] = scorer.score(prepared.tokens.values(), tokens)
+            scores["meteor"] = scorer.score(prepared.tokens, tokens)
     per_image = {
         name: {image: float(value) for image, value in zip(references, values, strict=True)}
         for name, (_, values) in scores.items()
@@ -110,17 +110,17 @@ class References:
     then the mean over n and references, x 10. All sums keep the official order of their terms.
     """
 
-    def __init__(self, tokens: dict[str, list[str]]) -> None:
-        """`tokens`: image -> the tokens of each of its references, single spaces between."""
+    def __init__(self, tokens: list[list[str]]) -> None:
+        """`tokens`: of each image those of its references, single spaces between."""
         self.tokens = tokens
-        counts = [[_count_ngrams(text) for text in texts] for texts in tokens.values()]
+        counts = [[_count_ngrams(text) for text in texts] for texts in tokens]
         images = Counter(chain.from_iterable(set().union(*own) for own in counts))
         self.log_images = float(np.log(float(len(tokens))))
         idf = {n: self.log_images - float(np.log(float(n))) for n in set(images.values())}
         self.idf = {ngram: idf[n] for ngram, n in images.items()}
         self.captions = [
             [self._caption(text, ngrams) for text, ngrams in zip(texts, own, strict=True)]
-            for texts, own in zip(tokens.values(), counts, strict=True)
+            for texts, own in zip(tokens, counts, strict=True)
         ]
 
     def score(self, candidates: Sequence[str]) -> dict[str, tuple[float, Sequence[float]]]:
@@ -139,10 +139,7 @@ class References:
                 }
             )
         overall, per_image = bleu.compute_score(option="closest", verbose=0)
-        rouge = [
-            rouge_l(text, texts)
-            for text, texts in zip(candidates, self.tokens.values(), strict=True)
-        ]
+        rouge = [rouge_l(text, texts) for text, texts in zip(candidates, self.tokens, strict=True)]
         return {
             "cider": (float(np.mean(np.array(cider))), cider),
             **{f"bleu_{n + 1}": (overall[n], per_image[n]) for n in range(N)},
@@ -215,54 +212,41 @@ def rouge_l(candidate: str, references: Sequence[str]) -> float:
     return (1 + BETA**2) * precision * recall / both if both else 0.0
 
 
-_recent: dict[str, References] = {}
-"""What was used last, by content, for the evaluations of one training."""
+@lru_cache(maxsize=KEPT_SETS)
+def prepare(references: tuple[tuple[str, ...], ...]) -> References:
+    """The captions of each image made ready, with the tokens from the cache folder or from Java.
 
-
-def prepare(references: Mapping[str, Sequence[str]]) -> References:
-    """The references made ready, in the given order; Java runs once per set of captions."""
-    texts = [list(captions) for captions in references.values()]
-    key = hashlib.sha256(json.dumps([_tokenizer_hash(), texts]).encode()).hexdigest()
-    prepared = _recent.pop(key, None)
-    if prepared is None or list(prepared.tokens) != list(references):
-        lines = iter(_cached_tokens(key, list(chain.from_iterable(texts))))
-        own = zip(references, texts, strict=True)
-        prepared = References({image: [next(lines) for _ in captions] for image, captions in own})
-    _recent[key] = prepared
-    while len(_recent) > KEPT_SETS:
-        del _recent[next(iter(_recent))]
-    return prepared
+    A file is named by the hash of the captions and begins with the hash of its lines: a damaged one
+    is made again, and two processes that write at a time write the same.
+    """
+    texts = list(chain.from_iterable(references))
+    path, tokens = None, ""
+    with suppress(OSError, ValueError, MissingError):  # no cache folder: the scores are the same
+        key = _hash(json.dumps([_tokenizer_hash(), references]).encode())
+        path = cache_folder() / "references" / f"{key}.txt"
+        checksum, _, content = path.read_bytes().decode().partition("\n")
+        if checksum == _hash(content.encode()):
+            os.utime(path)
+            tokens = content
+    if not tokens:
+        tokens = "\n".join(tokenize(texts))
+        if not tokens.strip():
+            raise DataError("No reference caption holds a word.")
+        with suppress(OSError):
+            if path is not None:
+                write_atomically(path, f"{_hash(tokens.encode())}\n{tokens}".encode())
+                by_age = sorted(path.parent.glob("*.txt"), key=lambda file: file.stat().st_mtime)
+                for old in by_age[:-KEPT_FILES]:
+                    old.unlink(missing_ok=True)
+    lines = iter(tokens.split("\n"))
+    return References([[next(lines) for _ in captions] for captions in references])
 
 
 @lru_cache(maxsize=1)
 def _tokenizer_hash() -> str:
     """Hash of what tokens depend on besides the captions."""
-    dropped = json.dumps(sorted(DROPPED)).encode()
-    return hashlib.sha256(PTB_JAR.read_bytes() + dropped).hexdigest()
+    return _hash(PTB_JAR.read_bytes() + json.dumps(sorted(DROPPED)).encode())
 
 
-def _cached_tokens(key: str, captions: Sequence[str]) -> list[str]:
-    """The captions' tokens from the cache folder, else from Java and then kept there.
-
-    A file is named by the hash of the captions and begins with the hash of its lines: a damaged one
-    is made again, and two processes that write at a time write the same.
-    """
-    path = None
-    with suppress(OSError, ValueError, MissingError):  # no cache folder: the scores are the same
-        path = cache_folder() / "references" / f"{key}.txt"
-        checksum, _, text = path.read_bytes().decode().partition("\n")
-        if checksum == hashlib.sha256(text.encode()).hexdigest():
-            os.utime(path)
-            return text.split("\n")
-    lines = tokenize(captions)
-    if not any(line.split() for line in lines):
-        raise DataError("No reference caption holds a word.")
-    text = "\n".join(lines)
-    with suppress(OSError):
-        if path is not None:
-            content = f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
-            write_atomically(path, content.encode())
-            by_age = sorted(path.parent.glob("*.txt"), key=lambda file: file.stat().st_mtime)
-            for old in by_age[:-KEPT_FILES]:
-                old.unlink(missing_ok=True)
-    return lines
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -6,6 +6,7 @@ The readers that training uses read the annotations. All faults of a file come i
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -104,13 +105,12 @@ def score_files(task: str, files: Files) -> tuple[dict[str, Any], Scores]:
 
 def _read_annotations(task: str, path: Path) -> Records:
     """The records of a file by id, one or more."""
-    faults = Faults()
+    read = load_reader(task, path.parent).read_annotations
     gold: Records = {}
-    for example, record in load_reader(task, path.parent).read_annotations(path, faults):
+    for example, record in base.read_all(read, path):
         if example in gold:
-            faults.add(path, example, "is there twice")
+            raise DataError(f"{path}: {example}: is there twice")
         gold[example] = record
-    faults.refuse()
     if not gold:
         raise DataError(f"{path}: there is nothing to score: the file holds no annotation.")
     return gold
@@ -125,10 +125,8 @@ def _in_split(files: Files, gold: Records) -> Records:
         return gold
     if split not in coco.KARPATHY_SPLITS:
         raise UsageError(f"--split {split}: {nearest(split, coco.KARPATHY_SPLITS)}")
-    faults = Faults()
-    pictures = coco.read_karpathy(files.karpathy, faults)
+    pictures = base.read_all(coco.read_karpathy, files.karpathy)
     images = {picture.cocoid for picture in pictures if picture.split == split}
-    faults.refuse()
     kept = {example: record for example, record in gold.items() if record["image_id"] in images}
     if not kept:
         raise DataError(
@@ -139,9 +137,7 @@ def _in_split(files: Files, gold: Records) -> Records:
 
 def _check_questions(path: Path, annotations: Path, gold: Records) -> None:
     """Raise a DataError unless VQA's question file asks what the annotations answer."""
-    faults = Faults()
-    ids = {example.id for example in vqav2.read_questions(path, faults)}
-    faults.refuse()
+    ids = {example.id for example in base.read_all(vqav2.read_questions, path)}
     if differing := sorted(ids ^ gold.keys(), key=int):
         raise DataError(
             f"{path}: not the questions of {annotations}: {len(differing)} ids are in one of the "
@@ -161,12 +157,7 @@ GQA_NEEDS = {
 
 def _gqa(files: Files, gold: Records) -> Scored:
     others = {} if files.questions is None else _read_annotations("gqa", files.questions)
-    choices: Records = {}
-    faults = Faults()
-    for question, record in base.read_table(files.choices, "question id") if files.choices else ():
-        with faults.of(files.choices or Path(), f"question {question}"):
-            choices[question] = {key: field(record, key, list) for key in ("valid", "plausible")}
-    faults.refuse()
+    choices = None if files.choices is None else dict(base.read_all(_choices, files.choices))
     answers = _read_answers(
         files.predictions,
         TASKS["gqa"].answers,
@@ -174,10 +165,16 @@ def _gqa(files: Files, gold: Records) -> Scored:
         {*gold, *others},
         "Predictions for unbalanced questions need --questions, the file of all questions.",
     )
-    scored = gqa.evaluate(gold, answers, choices if files.choices else None, others)
+    scored = gqa.evaluate(gold, answers, choices, others)
     missing = {name: why for name, why in GQA_NEEDS.items() if name not in scored.metrics}
     metrics = dict.fromkeys(gqa.METRICS, 0.0) | scored.metrics  # in the official order
     return replace(scored, metrics=metrics, undefined=missing | scored.undefined)
+
+
+def _choices(path: Path, faults: Faults) -> Iterator[tuple[str, base.Record]]:
+    for question, record in base.read_table(path, "question id"):
+        with faults.of(path, f"question {question}"):
+            yield question, {key: field(record, key, list) for key in ("valid", "plausible")}
 
 
 def _with_spice(scored: Scored, gold: Records, answers: Mapping[str, str]) -> Scored:
@@ -203,17 +200,13 @@ def _read_answers(
 
     Ids in `known` are allowed beside them, with None any other; `hint` ends a message about others.
     """
-    answers: dict[str, str] = {}
-    repeated: dict[str, None] = {}
-    faults = Faults()
     try:
-        for example, answer in read(path, faults):
-            if example in answers:
-                repeated[example] = None
-            answers[example] = answer
-        faults.refuse()
+        pairs = base.read_all(read, path)
     except DataError as error:
         raise UsageError(str(error)) from None
+    answers = dict(pairs)
+    counts = Counter(example for example, _ in pairs)
+    repeated = [example for example, count in counts.items() if count > 1]
     missing = [example for example in wanted if example not in answers]
     allowed = {*answers} if known is None else {*wanted, *known}
     extra = [example for example in answers if example not in allowed]
@@ -222,7 +215,7 @@ def _read_answers(
         for ids, words in (
             (missing, f"of {len(wanted)} examples without a prediction"),
             (extra, "predictions for unknown examples"),
-            ([*repeated], "examples predicted more than once"),
+            (repeated, "examples predicted more than once"),
         )
         if ids
     ]
@@ -234,15 +227,11 @@ def _read_answers(
     return answers
 
 
-def _json_list(id_key: str, id_kind: type[Any], key: str) -> Callable[[Path, Faults], Answers]:
+def _json_list(path: Path, faults: Faults, id_key: str, id_kind: type[Any], key: str) -> Answers:
     """A JSON list of objects with an id and a text."""
-
-    def read(path: Path, faults: Faults) -> Answers:
-        for where, record in base.read_named(path, "prediction", id_key):
-            with faults.of(path, where):
-                yield str(field(record, id_key, id_kind)), field(record, key, str)
-
-    return read
+    for where, record in base.read_named(path, "prediction", id_key):
+        with faults.of(path, where):
+            yield str(field(record, id_key, id_kind)), field(record, key, str)
 
 
 def _indices(path: Path, faults: Faults, choices: int) -> Answers:
@@ -274,15 +263,16 @@ def _verdicts(path: Path, faults: Faults) -> Answers:
             yield identifier, label
 
 
+_vqa = partial(_json_list, id_key="question_id", id_kind=int, key="answer")
+_gqa_answers = partial(_json_list, id_key="questionId", id_kind=str, key="prediction")
+_coco = partial(_json_list, id_key="image_id", id_kind=int, key="caption")
+VQA_METRICS = {"official-2016": "vqa", "official-2021": "vqa-2021"}
+NLVR2_METRICS = {"all": "nlvr2", "balanced": "nlvr2"}
 TASKS = {
-    "vqav2": Task(
-        _json_list("question_id", int, "answer"),
-        {"official-2016": "vqa", "official-2021": "vqa-2021"},
-        ("questions", "karpathy", "split", "variant"),
-    ),
-    "gqa": Task(_json_list("questionId", str, "prediction"), {"": "gqa"}, ("questions", "choices")),
-    "nlvr2": Task(_verdicts, {"all": "nlvr2", "balanced": "nlvr2"}, ("variant",)),
-    "coco": Task(_json_list("image_id", int, "caption"), {"": "captions"}, ("karpathy", "split")),
+    "vqav2": Task(_vqa, VQA_METRICS, ("questions", "karpathy", "split", "variant")),
+    "gqa": Task(_gqa_answers, {"": "gqa"}, ("questions", "choices")),
+    "nlvr2": Task(_verdicts, NLVR2_METRICS, ("variant",)),
+    "coco": Task(_coco, {"": "captions"}, ("karpathy", "split")),
     "tvqa": Task(partial(_indices, choices=5), {"": "accuracy"}),
     "how2qa": Task(partial(_indices, choices=4), {"": "accuracy"}),
     "tvc": Task(_clips, {"": "value-captions"}),

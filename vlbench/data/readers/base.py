@@ -11,13 +11,13 @@ import csv
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from io import TextIOWrapper
 from json import JSONDecodeError
 from pathlib import Path
-from typing import Any, ClassVar, TextIO
+from typing import Any, ClassVar, TextIO, TypeVar
 
 from vlbench.data.example import Example
 from vlbench.data.faults import Faults, RecordFault, T, excerpt, field
@@ -33,6 +33,8 @@ AFTER = tuple(" \t\n\r,:]}")
 """What may stand behind a JSON value: then it was read to its end."""
 SPACES = re.compile(r"[ \t\n\r]*")
 Record = dict[str, Any]
+Source = TypeVar("Source")
+Item = TypeVar("Item")
 
 
 class Reader(ABC):
@@ -83,10 +85,7 @@ class Reader(ABC):
         """The examples of a split; missing files and faulty records are errors."""
         if missing := self.missing_files(split):
             raise missing_data(missing)
-        faults = Faults()
-        read = self.training_examples if for_training else self.examples
-        examples = list(read(split, faults))
-        faults.refuse()
+        examples = read_all(self.training_examples if for_training else self.examples, split)
         if not examples:
             files = ", ".join(map(str, self.files(split)))
             raise DataError(f"{files}: no example of the split '{split}'")
@@ -107,6 +106,14 @@ class Reader(ABC):
                 f"{type(self).__name__} has no split '{split}'. {nearest(split, self.splits)}"
             )
         return [file for file in self.files(split) if not file.is_file()]
+
+
+def read_all(read: Callable[[Source, Faults], Iterable[Item]], source: Source) -> list[Item]:
+    """All items that `read` gives of a split or file; its faults are one DataError."""
+    faults = Faults()
+    items = list(read(source, faults))
+    faults.refuse()
+    return items
 
 
 def missing_data(files: Iterable[Path]) -> MissingError:

@@ -15,6 +15,7 @@ from vlbench.data.faults import Faults, RecordFault, field
 from vlbench.data.readers import base
 
 FOLDERS = ("train2014", "val2014")
+KARPATHY = "COCO/dataset_coco.json"
 KARPATHY_SPLITS = ("train", "val", "test")
 FOLDERS_2017 = ("train2017", "val2017", "test2017")
 FEATURE_PLACES = ("features/{encoder}/COCO", "COCO/clip_features/data_clip_{authors}_att")
@@ -44,7 +45,7 @@ class COCO(base.Reader):
     def files(self, split: str) -> list[Path]:
         if split in FOLDERS:
             return [self.root / "COCO" / "annotations" / f"captions_{split}.json"]
-        return [karpathy_file(self.root)]
+        return [self.root / KARPATHY]
 
     def examples(self, split: str, faults: Faults) -> Iterator[Example]:
         """One example per image; a model may learn any of its captions."""
@@ -71,11 +72,6 @@ class COCO(base.Reader):
         [path] = self.files(split)
         read = _read_official if split in FOLDERS else read_karpathy
         return (picture for picture in read(path, faults) if picture.split == split)
-
-
-def karpathy_file(root: Path) -> Path:
-    """Where the Karpathy file lies."""
-    return root / "COCO" / "dataset_coco.json"
 
 
 def is_karpathy(path: Path) -> bool:

@@ -35,6 +35,8 @@ FREQUENT = "trainval_ans2label.json"
 SOFT_SCORES = {1: 0.3, 2: 0.6, 3: 0.9}
 TYPES = ("answer_type", "question_type")
 """What scores are grouped by, where it is annotated."""
+Pictures = dict[int, coco.Picture]
+"""By COCO id."""
 
 
 class VQAv2(base.Reader):
@@ -48,7 +50,7 @@ class VQAv2(base.Reader):
         if split in UNANSWERED:
             return [self._file(QUESTIONS, split)]
         pairs = [self._file(f, part) for part in coco.FOLDERS for f in (QUESTIONS, ANSWERS)]
-        official = [coco.karpathy_file(self.root), *pairs]
+        official = [self.root / coco.KARPATHY, *pairs]
         authors, frequent = self._file(AUTHORS, split), self._file(FREQUENT)
         if authors.is_file() and not all(file.is_file() for file in official):
             return [authors, *filter(Path.is_file, pairs[1::2])]
@@ -77,27 +79,21 @@ class VQAv2(base.Reader):
         self, split: str, faults: Faults, for_training: bool
     ) -> Iterator[Example]:
         """The examples of a Karpathy split from the official pairs."""
-        karpathy = coco.read_karpathy(coco.karpathy_file(self.root), faults)
+        karpathy = coco.read_karpathy(self.root / coco.KARPATHY, faults)
         pictures = {picture.cocoid: picture for picture in karpathy}
         faults.refuse()  # else every question about a faulty image would be listed too
-        frequent = None
-        if self._file(FREQUENT).is_file():
-            frequent = {answer for answer, _ in base.read_table(self._file(FREQUENT), "answer")}
         names = (picture.id for picture in pictures.values() if picture.split == split)
         for part in sorted({coco.folder_of(name) for name in names} & {*coco.FOLDERS}):
-            yield from self._part(part, split, pictures, frequent, faults, for_training)
+            yield from self._part(part, split, pictures, faults, for_training)
 
     def _part(
-        self,
-        part: str,
-        split: str,
-        pictures: dict[int, coco.Picture],
-        frequent: Set[str] | None,
-        faults: Faults,
-        for_training: bool,
+        self, part: str, split: str, pictures: Pictures, faults: Faults, for_training: bool
     ) -> Iterator[Example]:
         """The examples about the split's images in one official pair of files."""
         questions, answers = self._file(QUESTIONS, part), self._file(ANSWERS, part)
+        frequent = None
+        if self._file(FREQUENT).is_file():
+            frequent = {answer for answer, _ in base.read_table(self._file(FREQUENT), "answer")}
         annotated: dict[int, tuple[Any, ...]] = {}
         """Question -> image, and of the split's images what its example takes of the record."""
         for question, record in _read_answers(answers, faults):
@@ -115,9 +111,7 @@ class VQAv2(base.Reader):
             with faults.of(questions, where):
                 question, image = field(record, "question_id", int), field(record, "image_id", int)
                 if image not in pictures:
-                    raise RecordFault(
-                        f"no image {image} in COCO/{coco.karpathy_file(self.root).name}"
-                    )
+                    raise RecordFault(f"no image {image} in {coco.KARPATHY}")
                 if question not in annotated:
                     raise RecordFault(
                         f"no annotation in {answers.name}, or the question is there twice"
