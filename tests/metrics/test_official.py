@@ -13,7 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from tests.spoilt import spoilt
-from vlbench.errors import DataError, UsageError, VlbenchError
+from vlbench.errors import DataError, MissingError, UsageError, VlbenchError
 from vlbench.metrics import Scored, captions, java
 from vlbench.metrics.official import (
     TASKS,
@@ -250,6 +250,8 @@ def test_packed_and_unreadable_files_are_read_or_named(write: Write, tmp_path: P
     packed[0].write_bytes(packed[0].read_bytes()[:-9])
     with pytest.raises(UsageError, match="damaged gzip data"):
         score("vqav2", *packed)
+    with pytest.raises(MissingError, match="/dev/zero: is a device, not a file"):
+        score("vqav2", Path("/dev/zero"), gold)
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="binary: not valid JSON: 'utf-8'"):
         score("vqav2", tmp_path / "binary", gold)

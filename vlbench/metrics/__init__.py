@@ -97,10 +97,10 @@ def started_ahead(names: Iterable[str]) -> Iterator[None]:
 
 
 def check_ids(
-    wanted: Iterable[str], predictions: Predictions, extra_allowed: bool = False
+    required: Iterable[str], predictions: Predictions, extra_allowed: bool = False
 ) -> Sequence[str]:
-    """Return the wanted ids in order; DataError unless every one has a prediction."""
-    ids = list(wanted)
+    """Return the required ids in order; DataError unless every one has a prediction."""
+    ids = list(required)
     if not ids:
         raise DataError("There is nothing to score: no annotation was given.")
     missing = [example for example in ids if example not in predictions]

@@ -191,8 +191,8 @@ def rouge_l(candidate: str, references: Sequence[str]) -> float:
 
     Precision and recall are the best over the references, each by itself. Words are split at single
     spaces, so that an empty caption is one empty word. The longest common subsequence comes a row
-    of its table at a time (Hyyrö, 2004), ten times as fast as there: bits of `row` that are off
-    tell where the length grows along the candidate, whose words' positions are bits too.
+    of its table at a time (Hyyrö, 2004), ten times as fast as officially: bits of `row` that are
+    off tell where the length grows along the candidate, whose words' positions are bits too.
     """
     words = candidate.split(" ")
     positions: dict[str, int] = {}

@@ -1,7 +1,7 @@
 """Accuracy of labels, equal but for case (NLVR, Suhr et al., 2017), and NLVR2's official scores.
 
 NLVR2 (Suhr et al., 2019, metrics.py) adds consistency: a sentence is consistent if every one of its
-picture pairs is right. Sentences are told apart by identifier (split-set-pair-sentence, without the
+picture pairs is right. Sentences differ by identifier (split-set-pair-sentence, without the
 pair) and not by text, which can occur twice.
 """
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from vlbench.data.faults import Faults, RecordFault, field
 from vlbench.data.readers import base, coco, load_reader, video, vqav2
-from vlbench.errors import DataError, UsageError, VlbenchError, nearest
+from vlbench.errors import DataError, MissingError, UsageError, VlbenchError, nearest
 from vlbench.files import check_out, write_out
 from vlbench.metrics import Scored, gqa, listed, load_metric, percent
 
@@ -64,6 +64,9 @@ def score_files(task: str, files: Files) -> tuple[dict[str, Any], Scores]:
         takers = [name for name in TASKS if option in TASKS[name].takes]
         if getattr(files, option) is not None and task not in takers:
             raise UsageError(f"--{option} is for {' and '.join(takers)}; {task} has none.")
+    for path in asdict(files).values():
+        if isinstance(path, Path) and path.is_char_device():  # such as /dev/zero, without an end
+            raise MissingError(f"{path}: is a device, not a file.")
     metrics = TASKS[task].metrics
     variant = files.variant or next(iter(metrics))
     if variant not in metrics:
@@ -192,11 +195,11 @@ def _with_spice(scored: Scored, gold: Records, answers: Mapping[str, str]) -> Sc
 def _read_answers(
     path: Path,
     read: Callable[[Path, Faults], Answers],
-    wanted: Collection[str],
+    required: Collection[str],
     known: Collection[str] | None = (),
     hint: str = "",
 ) -> dict[str, str]:
-    """One answer for each of the `wanted` ids, or a UsageError with all faults.
+    """One answer for each of the `required` ids, or a UsageError with all faults.
 
     Ids in `known` are allowed beside them, with None any other; `hint` ends a message about others.
     """
@@ -207,13 +210,13 @@ def _read_answers(
     answers = dict(pairs)
     counts = Counter(example for example, _ in pairs)
     repeated = [example for example, count in counts.items() if count > 1]
-    missing = [example for example in wanted if example not in answers]
-    allowed = {*answers} if known is None else {*wanted, *known}
+    missing = [example for example in required if example not in answers]
+    allowed = {*answers} if known is None else {*required, *known}
     extra = [example for example in answers if example not in allowed]
     parts = [
         f"{len(ids)} {words}: {listed(ids)}"
         for ids, words in (
-            (missing, f"of {len(wanted)} examples without a prediction"),
+            (missing, f"of {len(required)} examples without a prediction"),
             (extra, "predictions for unknown examples"),
             (repeated, "examples predicted more than once"),
         )

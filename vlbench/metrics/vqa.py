@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from functools import lru_cache, partial
 from typing import Any
 
-from vlbench.errors import DataError, UsageError, nearest
+from vlbench.errors import DataError
 from vlbench.metrics import Annotations, Predictions, Scored, check_ids, grouped, percent
 
 VERSIONS = ("official-2016", "official-2021")
@@ -56,8 +56,6 @@ def score(
     annotations: Annotations, predictions: Predictions, version: str = "official-2016"
 ) -> Scored:
     """Accuracy over all questions, with groups per answer type and question type."""
-    if version not in VERSIONS:
-        raise UsageError(f"Unknown version '{version}'. {nearest(version, VERSIONS)}")
     scores = {
         question: question_score(question, annotations[question], predictions[question], version)
         for question in check_ids(annotations, predictions)

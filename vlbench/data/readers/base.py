@@ -296,7 +296,10 @@ class _JSONText:
         """Stop before each value of an object or a list, at its key (a list: at nothing)."""
         end = "}" if begin == "{" else "]"
         if self.next() not in (begin, ""):
-            raise DataError(f"{fault}, found {excerpt(self.value())}")
+            while len(self.piece) <= self.at + 60 and self._read_more():
+                pass
+            start = self.piece[self.at :]
+            raise DataError(f"{fault}, found {start[:60]}{'...' if len(start) > 60 else ''}")
         self.take(begin)
         separator = "," if self.next() != end else self.take(end)
         while separator == ",":
