@@ -54,7 +54,7 @@ def test_official_captions_are_grouped_by_image_and_keep_what_is_there_twice(coc
     assert [example.id for example in trained] == ["64-2", *(f"51-{n}" for n in (0, 1, 3, 4, 5, 6))]
 
 
-def test_official_captions_and_images_that_do_not_match_are_told(coco) -> None:
+def test_official_captions_and_images_that_do_not_match_are_named(coco) -> None:
     path = coco / official(coco, [(51, "A kite."), (7, "A dog.")])
     with pytest.raises(DataError) as caught:
         COCO(coco.folder).read("val2014")

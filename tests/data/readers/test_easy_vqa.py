@@ -73,14 +73,14 @@ def test_without_both_the_message_says_what_to_type(root: Root) -> None:
         EasyVQA(root.folder).read("test")
 
 
-def test_faulty_questions_are_told_by_number(root: Root) -> None:
+def test_faulty_questions_are_named_by_number(root: Root) -> None:
     write(root, "easy-vqa")
     root.write("easy-vqa/test/questions.json", [*QUESTIONS, ["what?", "red"], {"a": 1}])
     with pytest.raises(DataError) as caught:
         EasyVQA(root.folder).read("test")
-    told = "should be [question, answer, image number], found"
-    assert f'question number 5: {told} ["what?", "red"]' in str(caught.value)
-    assert f'question number 6: {told} {{"a": 1}}' in str(caught.value)
+    message = "should be [question, answer, image number], found"
+    assert f'question number 5: {message} ["what?", "red"]' in str(caught.value)
+    assert f'question number 6: {message} {{"a": 1}}' in str(caught.value)
 
 
 def test_the_published_package_has_the_counts_of_the_card(

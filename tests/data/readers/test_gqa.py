@@ -81,7 +81,7 @@ def test_training_examples_leave_the_records_behind(gqa) -> None:
     assert [replace(example, annotation={}) for example in scored] == trained
 
 
-def test_a_question_without_an_answer_or_image_is_told(gqa) -> None:
+def test_a_question_without_an_answer_or_image_is_named(gqa) -> None:
     gqa.edit(FILE, lambda value: value["01827492"].pop("answer"))
     gqa.edit(FILE, lambda value: value["1827492"].update(imageId=161313))
     with pytest.raises(DataError) as caught:

@@ -24,14 +24,14 @@ def test_a_picture_is_found_in_any_sub_folder(nlvr) -> None:
     assert NLVR(nlvr.folder).image_path("dev-3-1-3") == expected
 
 
-def test_a_sentence_without_any_picture_is_told(nlvr) -> None:
+def test_a_sentence_without_any_picture_is_named(nlvr) -> None:
     for order in (0, 3):
         (nlvr / f"nlvr/dev/images/2/dev-3-0-{order}.png").unlink()
     with pytest.raises(DataError, match=r"line 3: 3-0: no picture .*dev-3-0-0.png"):
         NLVR(nlvr.folder).read("val")
 
 
-def test_a_faulty_identifier_is_told(nlvr) -> None:
+def test_a_faulty_identifier_is_named(nlvr) -> None:
     path = nlvr / "nlvr/dev/dev.json"
     path.write_text(path.read_text().replace('"3-0"', '"dev-3-0"'))
     with pytest.raises(DataError, match="line 3: identifier 'dev-3-0' should be number-picture"):
@@ -105,11 +105,11 @@ def test_faulty_lines_are_named(nlvr2) -> None:
     )
     with pytest.raises(DataError) as caught:
         NLVR2(nlvr2.folder).read("dev")
-    told = str(caught.value).splitlines()
-    assert told[0] == f"{path}: line 2: dev-812-1-0 is there twice"
-    assert told[1].startswith(f"{path}: line 4: not valid JSON")
-    assert told[2] == f"{path}: line 5: dev-812: should be split-set-pair-sentence"
-    assert told[3] == f"{path}: line 6: 'label' should be true or false, found \"Maybe\""
+    message = str(caught.value).splitlines()
+    assert message[0] == f"{path}: line 2: dev-812-1-0 is there twice"
+    assert message[1].startswith(f"{path}: line 4: not valid JSON")
+    assert message[2] == f"{path}: line 5: dev-812: should be split-set-pair-sentence"
+    assert message[3] == f"{path}: line 6: 'label' should be true or false, found \"Maybe\""
 
 
 def test_the_real_annotations_have_the_published_counts(shared_folder) -> None:
@@ -147,7 +147,7 @@ def test_nlvr2_from_the_authors_lists_is_scored_as_the_official_files_are(nlvr_l
     assert scored.metrics == {"accuracy": 50.0, "consistency": 50.0}
 
 
-def test_faulty_labels_of_the_nlvr2_lists_are_told(nlvr_lists) -> None:
+def test_faulty_labels_of_the_nlvr2_lists_are_named(nlvr_lists) -> None:
     nlvr_lists.edit("nlvr/valid.json", lambda value: value[0].update(label=2))
     nlvr_lists.edit("nlvr/valid.json", lambda value: value[1].update(label="True"))
     with pytest.raises(DataError) as caught:

@@ -361,7 +361,7 @@ def test_without_subtitles_nothing_is_said_and_with_them_every_video_needs_some(
     assert [file.name for file in reader.files("train")] == [path.name, CSV_SUBTITLES[10:]]
 
 
-def test_faulty_rows_are_told_with_their_lines(root, write) -> None:
+def test_faulty_rows_are_named_with_their_lines(root, write) -> None:
     path = write(
         "youtube_id,interval,w1,w2,w3,question,answer\n\n"  # it has no header
         "yt,[1:2],A,B,C,What, then?,D\n"  # a comma that is not quoted
@@ -377,7 +377,7 @@ def test_faulty_rows_are_told_with_their_lines(root, write) -> None:
     ]
 
 
-def test_what_is_no_csv_is_told(root, write) -> None:
+def test_what_is_no_csv_is_named(root, write) -> None:
     path = write("yt,[1:2],A,B,C,Q?,D\n" + '"' + "x" * 200_000)
     with pytest.raises(DataError, match=f"{path}: not valid CSV behind line") as caught:
         How2QACsv(root.folder).read("train")

@@ -33,6 +33,9 @@ AFTER = tuple(" \t\n\r,:]}")
 """What may stand behind a JSON value: then it was read to its end."""
 SPACES = re.compile(r"[ \t\n\r]*")
 Record = dict[str, Any]
+Examples = Iterator[Example]
+Records = Iterator[tuple[str, Record]]
+"""Pairs of example id and record."""
 Source = TypeVar("Source")
 Item = TypeVar("Item")
 

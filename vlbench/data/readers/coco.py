@@ -47,20 +47,20 @@ class COCO(base.Reader):
             return [self.root / "COCO" / "annotations" / f"captions_{split}.json"]
         return [self.root / KARPATHY]
 
-    def examples(self, split: str, faults: Faults) -> Iterator[Example]:
+    def examples(self, split: str, faults: Faults) -> base.Examples:
         """One example per image; a model may learn any of its captions."""
         for picture in self._pictures(split, faults):
             targets = {caption: 1.0 for _, caption in picture.captions}
             images = (picture.id,)
             yield Example(str(picture.cocoid), "", images, targets, picture.annotation)
 
-    def training_examples(self, split: str, faults: Faults) -> Iterator[Example]:
+    def training_examples(self, split: str, faults: Faults) -> base.Examples:
         """One example per image and caption."""
         for picture in self._pictures(split, faults):
             for sentence, caption in picture.captions:
                 yield Example(f"{picture.cocoid}-{sentence}", "", (picture.id,), {caption: 1.0})
 
-    def read_annotations(self, path: Path, faults: Faults) -> Iterator[tuple[str, base.Record]]:
+    def read_annotations(self, path: Path, faults: Faults) -> base.Records:
         """The captions by image, of a Karpathy file or an official one."""
         read = read_karpathy if is_karpathy(path) else _read_official
         return ((str(picture.cocoid), picture.annotation) for picture in read(path, faults))

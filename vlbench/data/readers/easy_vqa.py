@@ -10,7 +10,6 @@ official ids: a question is its position in the list, a picture `train-12`, as b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,7 +49,7 @@ class EasyVQA(base.Reader):
             )
         return missing
 
-    def examples(self, split: str, faults: Faults) -> Iterator[Example]:
+    def examples(self, split: str, faults: Faults) -> base.Examples:
         [path] = self.files(split)
         for position, record in enumerate(base.read_list(path)):
             with faults.of(path, f"question number {position + 1}"):

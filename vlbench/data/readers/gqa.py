@@ -11,7 +11,6 @@ Where a file of balanced questions is absent, the authors' `train.json`, `valid.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from sys import intern
@@ -47,17 +46,15 @@ class GQA(base.Reader):
         official = folder / f"{split}_balanced_questions.json"
         return [base.official_or_authors(official, folder / AUTHORS_FILES.get(split, ""))]
 
-    def examples(self, split: str, faults: Faults, for_training: bool = False) -> Iterator[Example]:
+    def examples(self, split: str, faults: Faults, for_training: bool = False) -> base.Examples:
         seen: set[str] = set()
         for path in self.files(split):
-            for example in _read(path, faults, seen, split not in UNANSWERED, for_training):
-                if split not in AUTHORS_FILES or example.annotation.get("isBalanced", True):
-                    yield replace(example, annotation={}) if for_training else example
+            yield from _read(path, faults, seen, split, for_training)
 
-    def training_examples(self, split: str, faults: Faults) -> Iterator[Example]:
+    def training_examples(self, split: str, faults: Faults) -> base.Examples:
         return self.examples(split, faults, for_training=True)
 
-    def read_annotations(self, path: Path, faults: Faults) -> Iterator[tuple[str, base.Record]]:
+    def read_annotations(self, path: Path, faults: Faults) -> base.Records:
         return ((example.id, example.annotation) for example in _read(path, faults, set()))
 
     def image_path(self, image_id: str) -> Path:
@@ -65,12 +62,8 @@ class GQA(base.Reader):
 
 
 def _read(
-    path: Path,
-    faults: Faults,
-    seen: set[str],
-    is_answered: bool = True,
-    for_training: bool = False,
-) -> Iterator[Example]:
+    path: Path, faults: Faults, seen: set[str], split: str = "", for_training: bool = False
+) -> base.Examples:
     """The questions of an official file, or of the authors', which score by their best answer."""
     if base.is_list(path):
         for where, example, _ in base.read_authors_questions(path, str, faults):
@@ -78,16 +71,24 @@ def _read(
                 if not example.targets and not for_training:
                     raise RecordFault("'label' has no answer to score by")
                 best = max(example.targets, key=example.targets.__getitem__, default="")
-                yield replace(example, annotation={"question": example.text, "answer": best})
+                kept = {} if for_training else {"question": example.text, "answer": best}
+                yield replace(example, annotation=kept)
         return
     for question, record in base.read_table(path, "question id"):
         with faults.of(path, f"question {question}"):
             base.require_new(question, seen)
-            text, images = field(record, "question", str), (intern(field(record, "imageId", str)),)
-            targets = {intern(field(record, "answer", str)): 1.0} if is_answered else {}
-            _check_scored(record)
-            family = intern(str((record.get("types") or {}).get("detailed", "")))
-            yield Example(question, text, images, targets, record, family)
+            text = field(record, "question", str)
+            if split in AUTHORS_FILES and not record.get("isBalanced", True):
+                continue
+            images = (intern(field(record, "imageId", str)),)
+            targets = {}
+            if split not in UNANSWERED:
+                targets = {intern(field(record, "answer", str)): 1.0}
+            if not for_training:
+                _check_scored(record)
+            types = record.get("types")
+            family = intern(str(types.get("detailed", "")) if isinstance(types, dict) else "")
+            yield Example(question, text, images, targets, {} if for_training else record, family)
 
 
 def _check_scored(record: base.Record) -> None:

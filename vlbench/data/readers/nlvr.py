@@ -15,7 +15,7 @@ authors' `ROOT/nlvr/valid.json` serves: a JSON list of the same with the label 0
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class NLVR(base.Reader):
         part = "test" if split == "test" else "dev"
         return [self.root / "nlvr" / part / f"{part}.json"]
 
-    def examples(self, split: str, faults: Faults) -> Iterator[Example]:
+    def examples(self, split: str, faults: Faults) -> base.Examples:
         [path] = self.files(split)
         smallest: dict[str, int] = {}
         """Sentence -> the smallest of its numbers."""
@@ -62,14 +62,14 @@ class NLVR(base.Reader):
                 with faults.of(path, where):
                     yield from self._orders(record, path.stem, split == "train")
 
-    def read_annotations(self, path: Path, faults: Faults) -> Iterator[tuple[str, base.Record]]:
+    def read_annotations(self, path: Path, faults: Faults) -> base.Records:
         return ((record["identifier"], record) for _, record in _read_statements(path, faults))
 
     def image_path(self, image_id: str) -> Path:
         folder = self.root / "nlvr" / image_id.partition("-")[0] / "images"
         return base.find_image(sorted(folder.glob("*/")) or [folder], image_id)
 
-    def _orders(self, record: base.Record, part: str, is_train: bool) -> Iterator[Example]:
+    def _orders(self, record: base.Record, part: str, is_train: bool) -> base.Examples:
         """A record's examples: one per order on the disk, of which evaluation takes the first."""
         identifier = record["identifier"]
         folder = self.root / "nlvr" / part / "images" / field(record, "directory", str)
@@ -99,10 +99,10 @@ class NLVR2(base.Reader):
         authors = self.root / "nlvr" / AUTHORS_FILES.get(split, "")
         return [base.official_or_authors(self.root / "nlvr2" / f"{split}.json", authors)]
 
-    def examples(self, split: str, faults: Faults) -> Iterator[Example]:
+    def examples(self, split: str, faults: Faults) -> base.Examples:
         return self._read(self.files(split)[0], faults)
 
-    def read_annotations(self, path: Path, faults: Faults) -> Iterator[tuple[str, base.Record]]:
+    def read_annotations(self, path: Path, faults: Faults) -> base.Records:
         return ((example.id, example.annotation) for example in self._read(path, faults))
 
     def counts(self, examples: Sequence[Example]) -> dict[str, int]:
@@ -126,7 +126,7 @@ class NLVR2(base.Reader):
             if isinstance(record, dict) and {"identifier", "directory"} <= record.keys()
         }
 
-    def _read(self, path: Path, faults: Faults) -> Iterator[Example]:
+    def _read(self, path: Path, faults: Faults) -> base.Examples:
         for where, record in _read_statements(path, faults):
             with faults.of(path, where):
                 identifier = record["identifier"]
@@ -137,7 +137,7 @@ class NLVR2(base.Reader):
                 yield Example(identifier, record["sentence"], images, _verdict(record), record)
 
 
-def _read_statements(path: Path, faults: Faults) -> Iterator[tuple[str, base.Record]]:
+def _read_statements(path: Path, faults: Faults) -> base.Records:
     """(what messages call it, checked record) of JSON Lines, or of the authors' list."""
     seen: set[str] = set()
     is_authors = base.is_list(path)

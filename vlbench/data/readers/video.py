@@ -59,9 +59,7 @@ class VideoReader(base.Reader):
     """Where the clips come from: `tv`, `how2` or `yc2`."""
 
     @abstractmethod
-    def to_examples(
-        self, record: base.Record, subtitles: str, for_training: bool
-    ) -> Iterator[Example]:
+    def to_examples(self, record: base.Record, subtitles: str, for_training: bool) -> base.Examples:
         """The examples of a record; without targets where it has no labels."""
 
     def files(self, split: str) -> list[Path]:
@@ -72,11 +70,11 @@ class VideoReader(base.Reader):
         tests = [folder / name for name in self.tests]
         return [next(filter(Path.is_file, tests), tests[0]), subtitles]
 
-    def examples(self, split: str, faults: Faults, for_training: bool = False) -> Iterator[Example]:
+    def examples(self, split: str, faults: Faults, for_training: bool = False) -> base.Examples:
         release, *subtitles = self.files(split)
         return self._read(release, faults, subtitles, split != UNLABELLED, for_training)
 
-    def read_annotations(self, path: Path, faults: Faults) -> Iterator[tuple[str, base.Record]]:
+    def read_annotations(self, path: Path, faults: Faults) -> base.Records:
         return ((example.id, example.annotation) for example in self._read(path, faults))
 
     def image_path(self, image_id: str) -> Path:
@@ -97,7 +95,7 @@ class VideoReader(base.Reader):
         subtitles: Sequence[Path] = (),
         is_labelled: bool = True,
         for_training: bool = False,
-    ) -> Iterator[Example]:
+    ) -> base.Examples:
         """The examples of a file; without a file of subtitles nothing is said in any clip."""
         spoken: dict[str, str] = {}
         for file in subtitles:
@@ -127,9 +125,7 @@ class VideoQuestions(VideoReader):
     choices: ClassVar[int]
     """Choices of a question."""
 
-    def to_examples(
-        self, record: base.Record, subtitles: str, for_training: bool
-    ) -> Iterator[Example]:
+    def to_examples(self, record: base.Record, subtitles: str, for_training: bool) -> base.Examples:
         """The one question, as the authors put it: `[Q] ... [TS] (1-2.5) [Choices] a0: A cup.`"""
         choices = [field(record, f"a{i}", str).strip(". ") for i in range(self.choices)]
         listed = " ".join(f"a{i}: {choice}." for i, choice in enumerate(choices))
@@ -145,7 +141,7 @@ class VideoQuestions(VideoReader):
             context=subtitles,
         )
 
-    def read_annotations(self, path: Path, faults: Faults) -> Iterator[tuple[str, base.Record]]:
+    def read_annotations(self, path: Path, faults: Faults) -> base.Records:
         """The labelled records of a release file, or the labels of TVQA's solution file."""
         solution: object = None
         with suppress(DataError):  # JSON Lines are no JSON
@@ -200,7 +196,7 @@ class How2QACsv(VideoQuestions):
         rows, subtitles = super().files(split)
         return [rows, subtitles] if subtitles.is_file() else [rows]
 
-    def _records(self, path: Path, faults: Faults) -> Iterator[tuple[str, base.Record]]:
+    def _records(self, path: Path, faults: Faults) -> base.Records:
         for position, (line, row) in enumerate(base.read_rows(path, faults)):
             with faults.of(path, line):
                 yield line, _as_record(position, row)
@@ -238,12 +234,10 @@ class VideoCaptions(VideoReader):
         """What a model reads beside the subtitles."""
         return ""
 
-    def training_examples(self, split: str, faults: Faults) -> Iterator[Example]:
+    def training_examples(self, split: str, faults: Faults) -> base.Examples:
         return self.examples(split, faults, for_training=True)
 
-    def to_examples(
-        self, record: base.Record, subtitles: str, for_training: bool
-    ) -> Iterator[Example]:
+    def to_examples(self, record: base.Record, subtitles: str, for_training: bool) -> base.Examples:
         """One example a clip id, or a description."""
         clip, images, text = field(record, "clip_id", int), (record["vid_name"],), self.text(record)
         descriptions = [

@@ -56,17 +56,17 @@ class VQAv2(base.Reader):
             return [authors, *filter(Path.is_file, pairs[1::2])]
         return [*official, *filter(Path.is_file, [frequent])]
 
-    def examples(self, split: str, faults: Faults, for_training: bool = False) -> Iterator[Example]:
+    def examples(self, split: str, faults: Faults, for_training: bool = False) -> base.Examples:
         if split in UNANSWERED:
             return read_questions(self._file(QUESTIONS, split), faults)
         if self._file(AUTHORS, split) in self.files(split):
             return self._authors_examples(split, faults, for_training)
         return self._official_examples(split, faults, for_training)
 
-    def training_examples(self, split: str, faults: Faults) -> Iterator[Example]:
+    def training_examples(self, split: str, faults: Faults) -> base.Examples:
         return self.examples(split, faults, for_training=True)
 
-    def read_annotations(self, path: Path, faults: Faults) -> Iterator[tuple[str, base.Record]]:
+    def read_annotations(self, path: Path, faults: Faults) -> base.Records:
         return ((str(question), record) for question, record in _read_answers(path, faults))
 
     def image_path(self, image_id: str) -> Path:
@@ -75,9 +75,7 @@ class VQAv2(base.Reader):
     def _file(self, name: str, part: str = "") -> Path:
         return self.root / "vqa" / name.format(part)
 
-    def _official_examples(
-        self, split: str, faults: Faults, for_training: bool
-    ) -> Iterator[Example]:
+    def _official_examples(self, split: str, faults: Faults, for_training: bool) -> base.Examples:
         """The examples of a Karpathy split from the official pairs."""
         karpathy = coco.read_karpathy(self.root / coco.KARPATHY, faults)
         pictures = {picture.cocoid: picture for picture in karpathy}
@@ -88,7 +86,7 @@ class VQAv2(base.Reader):
 
     def _part(
         self, part: str, split: str, pictures: Pictures, faults: Faults, for_training: bool
-    ) -> Iterator[Example]:
+    ) -> base.Examples:
         """The examples about the split's images in one official pair of files."""
         questions, answers = self._file(QUESTIONS, part), self._file(ANSWERS, part)
         frequent = None
@@ -125,9 +123,7 @@ class VQAv2(base.Reader):
         for question in annotated if not faults.texts else ():
             faults.add(answers, f"question {question}", f"no such question in {questions.name}")
 
-    def _authors_examples(
-        self, split: str, faults: Faults, for_training: bool
-    ) -> Iterator[Example]:
+    def _authors_examples(self, split: str, faults: Faults, for_training: bool) -> base.Examples:
         """The examples of the authors' file, to be scored with the official answers."""
         path = self._file(AUTHORS, split)
         examples: list[Example] = []
@@ -198,7 +194,7 @@ def soft_scores(annotation: base.Record, frequent: Set[str] | None = None) -> di
     }
 
 
-def read_questions(path: Path, faults: Faults) -> Iterator[Example]:
+def read_questions(path: Path, faults: Faults) -> base.Examples:
     """The questions of an official file, without answers."""
     seen: set[int] = set()
     for where, record in base.read_named(path, "question", "question_id", "questions"):
