@@ -112,12 +112,22 @@ def spoilt_table(draw: st.DrawFn, valid: bytes) -> bytes:
 
 CAPTIONS = [{"image_id": n, "caption": "a red dog"} for n in (1, 2)]
 ANSWERS = [{"answer": "dog"} for _ in range(10)]
-CLIPS = '{"clip_id": 1, "descs": [{"desc": "a dog"}]}\n{"clip_id": 2, "descs": [{"desc": "a"}]}\n'
-CHOICES = (
-    '{"qid": 1, "answer_idx": 2, "vid_name": "a"}\n{"qid": 2, "answer_idx": 0, "vid_name": "b"}\n'
-)
-QUESTION = {"question": "Which one?", "answer": "dog", "types": {"structural": "query"}}
-PAIRS = [{"identifier": f"dev-{n}-0", "label": "True", "sentence": "a"} for n in (1, 2)]
+DESCS = [{"desc": "a dog", "desc_id": 1}]
+CLIPS = [{"clip_id": n, "vid_name": "a", "ts": [1, 2], "descs": DESCS} for n in (1, 2)]
+OPTIONS = {f"a{n}": f"dog {n}" for n in range(5)}
+CHOICES = [
+    {"qid": n, "answer_idx": n, "vid_name": "a", "q": "Which?", "ts": "1-2", **OPTIONS}
+    for n in (1, 2)
+]
+QUESTION = {"question": "Which one?", "answer": "dog", "imageId": "1", "isBalanced": True}
+PAIRS = [{"identifier": f"dev-{n}-0-0", "label": "True", "sentence": "a"} for n in (1, 2)]
+
+
+def lines(records: list[dict[str, Any]]) -> str:
+    """The records as JSON Lines."""
+    return "".join(f"{json.dumps(record)}\n" for record in records)
+
+
 TASKS: dict[str, tuple[object, object]] = {
     "vqav2": (
         [{"question_id": n, "answer": "dog"} for n in (5, 6)],
@@ -125,15 +135,18 @@ TASKS: dict[str, tuple[object, object]] = {
     ),
     "gqa": (
         [{"questionId": str(n), "prediction": "dog"} for n in (5, 6)],
-        {str(n): {**QUESTION, "isBalanced": True, "entailed": []} for n in (5, 6)},
+        {str(n): {**QUESTION, "entailed": []} for n in (5, 6)},
     ),
-    "nlvr2": ("dev-1-0,True\ndev-2-0,False\n", "".join(json.dumps(x) + "\n" for x in PAIRS)),
-    "nlvr": ("dev-1-0,true\ndev-2-0,false\n", "".join(json.dumps(x) + "\n" for x in PAIRS)),
-    "coco": (CAPTIONS, {"images": [{"id": 1}, {"id": 2}], "annotations": CAPTIONS}),
-    "tvqa": ({"1": 2, "2": 1}, CHOICES),
-    "how2qa": ({"1": 2, "2": 1}, CHOICES),
-    "tvc": (CLIPS, CLIPS),
-    "yc2c": (CLIPS, CLIPS),
+    "nlvr2": ("dev-1-0-0,True\ndev-2-0-0,False\n", lines(PAIRS)),
+    "nlvr": ("dev-1-0-0,true\ndev-2-0-0,false\n", lines(PAIRS)),
+    "coco": (
+        CAPTIONS,
+        {"images": [{"id": 1}, {"id": 2}], "annotations": [{"id": 1, **c} for c in CAPTIONS]},
+    ),
+    "tvqa": ({"1": 2, "2": 1}, lines(CHOICES)),
+    "how2qa": ({"1": 2, "2": 1}, lines(CHOICES)),
+    "tvc": (lines(CLIPS), lines(CLIPS)),
+    "yc2c": (lines(CLIPS), lines(CLIPS)),
 }
 """Task -> right predictions and annotations."""
 CONFIG = b"""
@@ -295,16 +308,16 @@ def _limited(seconds: float) -> Iterator[None]:
 @contextmanager
 def _without_java() -> Iterator[None]:
     """Captions are read and checked, and no Java is started to score them."""
-    from vlbench.metrics.captions import CaptionScores
+    from vlbench.metrics import Scored
 
-    def evaluate(references: Mapping[str, Any], *_: object) -> CaptionScores:
-        return CaptionScores({"cider": 0.0}, {"cider": dict.fromkeys(references, 0.0)}, {})
+    def evaluate(references: Mapping[str, Any], *_: object) -> Scored:
+        return Scored({"cider": 0.0}, dict.fromkeys(references, 0.0))
 
     missing = MissingError("no Java")
     with (
         patch("vlbench.metrics.captions.evaluate", evaluate),
         patch("vlbench.metrics.java.require_java"),
-        patch("vlbench.metrics.captions.spice", side_effect=missing),
+        patch("vlbench.metrics.java.spice", side_effect=missing),
     ):
         yield
 

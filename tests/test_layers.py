@@ -30,7 +30,6 @@ UPWARDS = {
 CIRCLES = {
     frozenset({"vlbench.techniques", "vlbench.techniques.compose"}),
     frozenset({"vlbench.backbones", "vlbench.backbones.weights"}),
-    frozenset({"vlbench.metrics", "vlbench.metrics.captions"}),
 }
 """A package whose table loads a module when it is needed, and that module."""
 

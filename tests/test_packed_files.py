@@ -12,16 +12,13 @@ from pathlib import Path
 import pytest
 
 from vlbench.data.example import Faults
-from vlbench.data.readers.base import missing_data, read_json, read_lines
-from vlbench.data.readers.json_text import read_list
-from vlbench.data.readers.video import read_rows
+from vlbench.data.readers.base import missing_data, read_lines, read_list, read_rows
 from vlbench.errors import DataError
 from vlbench.packed_files import open_data
 
 TEXT = b'[{"id": 1},\n{"id": 2}]\n'
 READERS: dict[str, Callable[[Path], object]] = {
     "list": lambda path: list(read_list(path)),
-    "json": read_json,
     "lines": lambda path: list(read_lines(path, Faults())),
     "csv": lambda path: list(read_rows(path, Faults())),
 }

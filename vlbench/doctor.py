@@ -24,7 +24,6 @@ from vlbench.encoders import load_encoder
 from vlbench.errors import CardError, DataError, MissingError, UsageError, VlbenchError, nearest
 from vlbench.files import cache_place
 from vlbench.lock import DEAD_SECONDS, NO_LOCKS
-from vlbench.metrics.java import require_java
 from vlbench.runs.launchers import LAUNCHERS
 
 EDITIONS: tuple[str, ...] = get_args(Edition)
@@ -126,11 +125,11 @@ def find_models() -> Finding:
 def _java() -> Finding:
     """Tokenize and score a caption."""
     try:
-        from vlbench.metrics.captions import running_meteor, tokenize
+        from vlbench.metrics.java import one_meteor, require_java, tokenize
 
-        with running_meteor() as scorer:
-            tokens = {"tried": tokenize(["A dog."])}
-            scorer.compute_score(tokens, tokens)
+        with one_meteor() as meteor:
+            tokens = tokenize(["A dog."])
+            meteor.score([tokens], tokens)
     except (VlbenchError, ImportError, OSError) as error:
         return Finding("Java", False, "", str(error))
     return Finding("Java", True, f"{require_java()}, scores a caption")

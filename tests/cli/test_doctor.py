@@ -8,7 +8,6 @@ import importlib.util
 import json
 from collections import namedtuple
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +19,7 @@ from vlbench import doctor as examination
 from vlbench.cards.load import load_task
 from vlbench.cli.app import app
 from vlbench.data.readers import load_reader
-from vlbench.metrics.java import require_java
+from vlbench.metrics import java
 
 
 @pytest.fixture(autouse=True)
@@ -35,15 +34,14 @@ def _places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def quick_meteor() -> Iterator[pytest.MonkeyPatch]:
     """METEOR answers without Java, which reads its tables for seconds, until this is undone."""
-    from vlbench.metrics import captions
 
-    @contextmanager
-    def running() -> Iterator[Any]:
-        require_java()
-        yield SimpleNamespace(compute_score=lambda gold, predicted: (1.0, [1.0]))
+    class Quick(java.Meteor):
+        def score(self, *_: object) -> tuple[float, list[float]]:
+            java.require_java()
+            return 1.0, [1.0]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(captions, "running_meteor", running)
+        patch.setattr(java, "Meteor", Quick)
         yield patch
 
 

@@ -230,13 +230,13 @@ def test_the_sample_is_the_one_that_stored_runs_read(families: ExampleTable) -> 
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The splits that readers read, as they do it."""
     splits: list[str] = []
-    read = Reader._read
+    read = Reader.read
 
     def counted(self: Reader, split: str, *rest: object) -> list[Example]:
         splits.append(split)
         return read(self, split, *rest)
 
-    monkeypatch.setattr(Reader, "_read", counted)
+    monkeypatch.setattr(Reader, "read", counted)
     return splits
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,18 +29,15 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     return folder
 
 
-@pytest.fixture(scope="session")
-def tokens() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """References and candidates as pycocoevalcap takes them: few words, empty and equal ones."""
-    draw = random.Random(0)
+@pytest.fixture
+def needs_java() -> None:
+    from vlbench.errors import MissingError
+    from vlbench.metrics.java import require_java
 
-    def text() -> str:
-        words = draw.choices(["a", "dog", "cat", "on", "the", "red\xa0mat", "runs"], k=12)
-        return " ".join(words[: draw.choice([0, 1, 2, 3, 5, 8, 12])])
-
-    images = [str(number) for number in range(200)]
-    gold = {image: [text() for _ in range(draw.randint(1, 6))] for image in images}
-    return gold, {image: [draw.choice([text(), gold[image][0]])] for image in images}
+    try:
+        require_java()
+    except MissingError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture
@@ -50,9 +46,8 @@ def write(tmp_path: Path) -> Callable[[str, object], Path]:
 
     def make(name: str, content: object) -> Path:
         path = tmp_path / name
-        path.write_text(
-            content if isinstance(content, str) else json.dumps(content), encoding="utf-8"
-        )
+        text = content if isinstance(content, str) else json.dumps(content)
+        path.write_text(text, encoding="utf-8")
         return path
 
     return make

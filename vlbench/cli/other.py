@@ -98,19 +98,20 @@ def score(
     files = Files(predictions, annotations, questions, choices, variant, karpathy, split)
     if per_example is not None:
         check_per_example(per_example, files)
-    scores, taken = score_files(task, files)
+    document, scores = score_files(task, files)
     if per_example is not None:
-        write_per_example(per_example, scores.scores)
+        write_per_example(per_example, scores)
+        document["per_example"] = str(per_example)
     if json:
-        print_document(scores.as_json(task, taken, per_example))
+        print_document(document)
         return
     rows = [
-        (name, f"-  ({scores.notes[name]})" if value is None else f"{value:.2f}")
-        for name, value in scores.metrics.items()
+        (name, f"-  ({document['notes'][name]})" if value is None else f"{value:.2f}")
+        for name, value in document["metrics"].items()
     ]
-    print_table(rows, ("metric", f"{task} {taken or ''}".rstrip()))
+    print_table(rows, ("metric", f"{task} {document['variant'] or ''}".rstrip()))
     part = f" of the split '{split or KARPATHY_SPLIT}'" if karpathy or split else ""
-    note(f"{scores.n} examples{part}")
+    note(f"{document['n']} examples{part}")
 
 
 def import_checkpoint(

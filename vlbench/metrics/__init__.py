@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
@@ -33,8 +33,6 @@ FOR_VALIDATION = {
 }
 """Cheaper versions for the epochs in between."""
 NEEDS_JAVA = ("captions", "value-captions")
-LISTED = 10
-"""How many ids or faults a message lists."""
 
 
 class Group(NamedTuple):
@@ -56,6 +54,8 @@ class Scored:
     """Kind of grouping ("answer_type") -> group ("yes/no") -> accuracy and count."""
     undefined: dict[str, str] = field(default_factory=dict)
     """Metric -> why it says nothing of these examples; `metrics` may have its official value."""
+    per_metric: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Metric -> example id -> score, where there are several."""
 
 
 Metric = Callable[[Annotations, Predictions], Scored]
@@ -87,19 +87,20 @@ def require_metric(name: str) -> None:
 @contextmanager
 def started_ahead(names: Iterable[str]) -> Iterator[None]:
     """Run METEOR within the block, once for all of these metrics that need it."""
-    with ExitStack() as stack:
-        if any(name in NEEDS_JAVA for name in names):
-            from vlbench.metrics.captions import one_meteor
+    if not any(name in NEEDS_JAVA for name in names):
+        yield
+        return
+    from vlbench.metrics.java import one_meteor
 
-            stack.enter_context(one_meteor(at_once=True))
+    with one_meteor(at_once=True):
         yield
 
 
 def check_ids(
-    wanted: Iterable[str], predictions: Predictions, extra_allowed: bool = False
+    required: Iterable[str], predictions: Predictions, extra_allowed: bool = False
 ) -> Sequence[str]:
-    """Return the wanted ids in order; DataError unless every one has a prediction."""
-    ids = list(wanted)
+    """Return the required ids in order; DataError unless every one has a prediction."""
+    ids = list(required)
     if not ids:
         raise DataError("There is nothing to score: no annotation was given.")
     missing = [example for example in ids if example not in predictions]
@@ -114,10 +115,9 @@ def check_ids(
     return ids
 
 
-def listed(ids: Sequence[str], between: str = ", ") -> str:
+def listed(ids: Sequence[str]) -> str:
     """The first ten ids and the number of the others, for a message."""
-    more = [f"and {len(ids) - LISTED} more"] if len(ids) > LISTED else []
-    return between.join([*ids[:LISTED], *more])
+    return ", ".join([*ids[:10], *([f"and {len(ids) - 10} more"] if len(ids) > 10 else [])])
 
 
 def mean(values: Iterable[float]) -> float:

@@ -8,28 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from vlbench.errors import DataError
-from vlbench.metrics import (
-    Annotations,
-    Predictions,
-    Scored,
-    check_ids,
-    grouped,
-    mean,
-    percent,
-)
+from vlbench.metrics import Annotations, Predictions, Scored, check_ids, grouped, mean, percent
 
-METRICS = (
-    "accuracy",
-    "binary",
-    "open",
-    "consistency",
-    "validity",
-    "plausibility",
-    "distribution",
-)
+METRICS = ("accuracy", "binary", "open", "consistency", "validity", "plausibility", "distribution")
 COMMON_CHOICES = ("color", "material", "shape")
 NO_STEP = ("exist", "query: name", "choose name")
-Choices = Mapping[str, Mapping[str, Any]]
 
 
 def score(annotations: Annotations, predictions: Predictions) -> Scored:
@@ -47,13 +30,13 @@ def scored_questions(questions: Annotations) -> list[str]:
 def evaluate(
     questions: Annotations,
     predictions: Predictions,
-    choices: Choices | None = None,
+    choices: Annotations | None = None,
     others: Annotations | None = None,
 ) -> Scored:
     """All official scores but grounding; one that the files do not allow is left out, never zero.
 
-    `distribution` is no percent: chi square / 100, lower is better. `others` are questions that are
-    not in `questions` and may be entailed by them.
+    `distribution` is no percent: chi square / 100, lower is better. `choices` are the `valid` and
+    `plausible` answers, `others` questions that are not in `questions` and may be entailed by them.
     """
     balanced = scored_questions(questions)
     check_ids(balanced, predictions, extra_allowed=True)
@@ -117,7 +100,7 @@ def _among(
     questions: Annotations,
     predictions: Predictions,
     balanced: Iterable[str],
-    choices: Choices | None,
+    choices: Annotations | None,
     kind: str,
 ) -> float | None:
     """How often the prediction is one of the question's valid or plausible answers."""
@@ -146,13 +129,12 @@ def _distribution(
         if group is not None:
             gold[group][questions[qid]["answer"]] += 1
             predicted[group][predictions[qid]] += 1
-    if not gold:
-        return None
     weighted = 0.0
     for group, counts in gold.items():
         chi_square = sum((predicted[group][text] - n) ** 2 / n for text, n in counts.items())
         weighted += chi_square * counts.total()
-    return weighted / sum(counts.total() for counts in gold.values()) / 100
+    total = sum(counts.total() for counts in gold.values())
+    return weighted / total / 100 if gold else None
 
 
 def _steps(question: Mapping[str, Any]) -> int | None:
@@ -162,13 +144,9 @@ def _steps(question: Mapping[str, Any]) -> int | None:
     return sum(not any(text in operation for text in NO_STEP) for operation in operations)
 
 
-def _words(question: Mapping[str, Any]) -> int | None:
-    return len(question["question"].split()) if question.get("question") else None
-
-
 GROUPS: dict[str, Callable[[Mapping[str, Any]], object]] = {
     "structural": lambda question: _type(question, "structural"),
     "semantic": lambda question: _type(question, "semantic"),
     "steps": _steps,
-    "words": _words,
+    "words": lambda question: len(question.get("question", "").split()) or None,
 }

@@ -1,22 +1,32 @@
-"""Score files in the official formats: results of any program against the official annotations."""
+"""Score files in the official formats: results of any program against the official annotations.
+
+The readers that training uses read the annotations. All faults of a file come in one message.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vlbench.errors import DataError, UsageError, VlbenchError, nearest
+from vlbench.data.example import Faults, RecordFault, field
+from vlbench.data.readers import base, coco, load_reader, video, vqav2
+from vlbench.errors import DataError, MissingError, UsageError, VlbenchError, nearest
 from vlbench.files import check_out, write_out
-from vlbench.metrics import Group, Scored, load_metric, percent, records
+from vlbench.metrics import Scored, gqa, listed, load_metric, percent
 
 KARPATHY_SPLIT = "test"
 """What is scored with --karpathy where no split is named."""
 PER_EXAMPLE = "--per-example"
-SUFFIXES = (".jsonl", ".json", ".parquet")
+Records = dict[str, base.Record]
+Scores = dict[str, dict[str, float]]
+"""Metric -> example id -> score; only metrics that one example has."""
+Answers = Iterator[tuple[str, str]]
+"""Pairs of id and predicted text."""
 
 
 @dataclass(frozen=True)
@@ -32,74 +42,251 @@ class Files:
     split: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FileScore:
-    """A file of predictions by the task's official metric; percent, unrounded."""
-
-    metrics: dict[str, float | None]
-    """None where the files do not allow it; `notes` says why."""
-    scores: dict[str, dict[str, float]]
-    """Metric -> id -> score, x 100 as well; only metrics that one example has."""
-    notes: dict[str, str] = field(default_factory=dict)
-    groups: dict[str, dict[str, Group]] = field(default_factory=dict)
-
-    @property
-    def n(self) -> int:
-        """Number of scored examples."""
-        return len(next(iter(self.scores.values())))
-
-    def as_json(self, task: str, variant: str | None, per_example: Path | None) -> dict[str, Any]:
-        """The object of `vlbench score --json`."""
-        return {
-            "schema": "vlbench.score/1",
-            "task": task,
-            "variant": variant,
-            "metrics": self.metrics,
-            "notes": self.notes,
-            "n": self.n,
-            "groups": {
-                kind: {name: group._asdict() for name, group in members.items()}
-                for kind, members in self.groups.items()
-            },
-            "per_example": None if per_example is None else str(per_example),
-        }
-
-
 class Task(NamedTuple):
     """How the files of a task are scored."""
 
-    score: Callable[[Files], FileScore]
-    variants: tuple[str, ...] = ()
-    """The first one is the default."""
+    answers: Callable[[Path, Faults], Answers]
+    """Reads predictions."""
+    metrics: dict[str, str]
+    """Variant -> metric; the first one is the default."""
     takes: tuple[str, ...] = ()
     """Files and options besides predictions and annotations."""
 
 
-def score_files(task: str, files: Files) -> tuple[FileScore, str | None]:
-    """The official metric of `task`, and the variant of it that was taken."""
+def score_files(task: str, files: Files) -> tuple[dict[str, Any], Scores]:
+    """The object of `vlbench score --json`, and the examples' scores, all in percent, unrounded.
+
+    A metric that the files do not allow is None, with the reason under `notes`.
+    """
     if task not in TASKS:
         raise UsageError(f"Unknown task '{task}'. {nearest(task, TASKS)}")
-    known = TASKS[task]
-    for name in ("questions", "choices", "karpathy", "split"):
-        if getattr(files, name) is not None and name not in known.takes:
-            takers = " and ".join(other for other in TASKS if name in TASKS[other].takes)
-            raise UsageError(f"--{name} is for {takers}; {task} has none.")
-    if files.variant is None:
-        files = replace(files, variant=known.variants[0] if known.variants else None)
-    elif not known.variants:
-        takers = " and ".join(other for other in TASKS if TASKS[other].variants)
-        raise UsageError(f"--variant is for {takers}; {task} has one official version.")
-    elif files.variant not in known.variants:
-        valid = nearest(files.variant, known.variants)
-        raise UsageError(f"{task} has no variant '{files.variant}'. {valid}")
-    if files.karpathy is not None and files.split is None:
-        files = replace(files, split=KARPATHY_SPLIT)
-    return known.score(files), files.variant
+    for option in ("questions", "choices", "karpathy", "split", "variant"):
+        takers = [name for name in TASKS if option in TASKS[name].takes]
+        if getattr(files, option) is not None and task not in takers:
+            raise UsageError(f"--{option} is for {' and '.join(takers)}; {task} has none.")
+    for path in asdict(files).values():
+        if isinstance(path, Path) and path.is_char_device():  # such as /dev/zero, without an end
+            raise MissingError(f"{path}: is a device, not a file.")
+    metrics = TASKS[task].metrics
+    variant = files.variant or next(iter(metrics))
+    if variant not in metrics:
+        raise UsageError(f"{task} has no variant '{variant}'. {nearest(variant, metrics)}")
+    if task == "coco" and coco.is_karpathy(files.annotations):
+        files = replace(files, karpathy=files.annotations)
+        if files.split is None:
+            raise UsageError(f"{files.annotations}: has several splits; choose one with --split.")
+    gold = _in_split(files, _read_annotations(task, files.annotations))
+    if task == "gqa":
+        scored = _gqa(files, gold)
+    else:
+        if files.questions is not None:
+            _check_questions(files.questions, files.annotations, gold)
+        known = None if variant == "balanced" else ()
+        answers = _read_answers(files.predictions, TASKS[task].answers, gold, known)
+        scored = load_metric(metrics[variant])(gold, answers)
+        scored = _with_spice(scored, gold, answers) if task == "coco" else scored
+    scores = {
+        metric: {example: 100 * value for example, value in values.items()}
+        for metric, values in (scored.per_metric or {"accuracy": scored.per_example}).items()
+        if metric not in scored.undefined
+    }
+    document = {
+        "schema": "vlbench.score/1",
+        "task": task,
+        "variant": variant or None,
+        "metrics": scored.metrics | dict.fromkeys(scored.undefined),
+        "notes": scored.undefined,
+        "n": len(scored.per_example),
+        "groups": {
+            kind: {name: group._asdict() for name, group in members.items()}
+            for kind, members in scored.groups.items()
+        },
+        "per_example": None,
+    }
+    return document, scores
+
+
+def _read_annotations(task: str, path: Path) -> Records:
+    """The records of a file by id, one or more."""
+    read = load_reader(task, path.parent).read_annotations
+    gold: Records = {}
+    for example, record in base.read_all(read, path):
+        if example in gold:
+            raise DataError(f"{path}: {example}: is there twice")
+        gold[example] = record
+    if not gold:
+        raise DataError(f"{path}: there is nothing to score: the file holds no annotation.")
+    return gold
+
+
+def _in_split(files: Files, gold: Records) -> Records:
+    """The records about images of a Karpathy split, where one is to be scored."""
+    split = files.split or KARPATHY_SPLIT
+    if files.karpathy is None:
+        if files.split is not None:
+            raise UsageError(f"--split {split}: needs --karpathy, the file dataset_coco.json.")
+        return gold
+    if split not in coco.KARPATHY_SPLITS:
+        raise UsageError(f"--split {split}: {nearest(split, coco.KARPATHY_SPLITS)}")
+    pictures = base.read_all(coco.read_karpathy, files.karpathy)
+    images = {picture.cocoid for picture in pictures if picture.split == split}
+    kept = {example: record for example, record in gold.items() if record["image_id"] in images}
+    if not kept:
+        raise DataError(
+            f"{files.annotations}: about no image of the split '{split}' of {files.karpathy}."
+        )
+    return kept
+
+
+def _check_questions(path: Path, annotations: Path, gold: Records) -> None:
+    """Raise a DataError unless VQA's question file asks what the annotations answer."""
+    ids = {example.id for example in base.read_all(vqav2.read_questions, path)}
+    if differing := sorted(ids ^ gold.keys(), key=int):
+        raise DataError(
+            f"{path}: not the questions of {annotations}: {len(differing)} ids are in one of the "
+            f"two only: {listed(differing)}."
+        )
+
+
+GQA_NEEDS = {
+    "binary": "there is no such question",
+    "open": "there is no such question",
+    "consistency": "needs all questions (--questions) and predictions for all that are entailed",
+    "validity": "needs --choices",
+    "plausibility": "needs --choices",
+    "distribution": "needs groups.global in the questions",
+}
+
+
+def _gqa(files: Files, gold: Records) -> Scored:
+    others = {} if files.questions is None else _read_annotations("gqa", files.questions)
+    choices = None if files.choices is None else dict(base.read_all(_choices, files.choices))
+    answers = _read_answers(
+        files.predictions,
+        TASKS["gqa"].answers,
+        gqa.scored_questions(gold),
+        {*gold, *others},
+        "Predictions for unbalanced questions need --questions, the file of all questions.",
+    )
+    scored = gqa.evaluate(gold, answers, choices, others)
+    missing = {name: why for name, why in GQA_NEEDS.items() if name not in scored.metrics}
+    metrics = dict.fromkeys(gqa.METRICS, 0.0) | scored.metrics  # in the official order
+    return replace(scored, metrics=metrics, undefined=missing | scored.undefined)
+
+
+def _choices(path: Path, faults: Faults) -> Iterator[tuple[str, base.Record]]:
+    for question, record in base.read_table(path, "question id"):
+        with faults.of(path, f"question {question}"):
+            yield question, {key: field(record, key, list) for key in ("valid", "plausible")}
+
+
+def _with_spice(scored: Scored, gold: Records, answers: Mapping[str, str]) -> Scored:
+    from vlbench.metrics import java
+
+    references = {image: record["captions"] for image, record in gold.items()}
+    try:
+        spice = java.spice(references, answers)
+    except VlbenchError as error:
+        return replace(scored, undefined={**scored.undefined, "spice": str(error)})
+    metrics = {**scored.metrics, "spice": percent(spice.values())}
+    return replace(scored, metrics=metrics, per_metric={**scored.per_metric, "spice": spice})
+
+
+def _read_answers(
+    path: Path,
+    read: Callable[[Path, Faults], Answers],
+    required: Collection[str],
+    known: Collection[str] | None = (),
+    hint: str = "",
+) -> dict[str, str]:
+    """One answer for each of the `required` ids, or a UsageError with all faults.
+
+    Ids in `known` are allowed beside them, with None any other; `hint` ends a message about others.
+    """
+    try:
+        pairs = base.read_all(read, path)
+    except DataError as error:
+        raise UsageError(str(error)) from None
+    answers = dict(pairs)
+    counts = Counter(example for example, _ in pairs)
+    repeated = [example for example, count in counts.items() if count > 1]
+    missing = [example for example in required if example not in answers]
+    allowed = {*answers} if known is None else {*required, *known}
+    extra = [example for example in answers if example not in allowed]
+    parts = [
+        f"{len(ids)} {words}: {listed(ids)}"
+        for ids, words in (
+            (missing, f"of {len(required)} examples without a prediction"),
+            (extra, "predictions for unknown examples"),
+            (repeated, "examples predicted more than once"),
+        )
+        if ids
+    ]
+    if not any(answer.strip() for answer in answers.values()):
+        empty = f"all {len(answers)} predictions are empty"
+        parts.insert(0, empty if answers else "the file holds no predictions")
+    if parts:
+        raise UsageError(f"{path}: {'. '.join(parts)}.{f' {hint}' if extra and hint else ''}")
+    return answers
+
+
+def _json_list(path: Path, faults: Faults, id_key: str, id_kind: type[Any], key: str) -> Answers:
+    """A JSON list of objects with an id and a text."""
+    for where, record in base.read_named(path, "prediction", id_key):
+        with faults.of(path, where):
+            yield str(field(record, id_key, id_kind)), field(record, key, str)
+
+
+def _indices(path: Path, faults: Faults, choices: int) -> Answers:
+    """VALUE's JSON object: question id -> index of the choice."""
+    for question, index in base.read_table(path, "question id"):
+        with faults.of(path, "prediction"):
+            yield question, video.choice({question: index}, question, choices)
+
+
+def _clips(path: Path, faults: Faults) -> Answers:
+    """VALUE's JSON Lines: a `clip_id` and `descs`, of which the first counts."""
+    for where, record in base.read_lines(path, faults):
+        with faults.of(path, where):
+            clip = field(record, "clip_id", int)
+            if not field(record, "descs", list):
+                raise RecordFault("no descriptions")
+            yield str(clip), field(record["descs"][0], "desc", str)
+
+
+def _verdicts(path: Path, faults: Faults) -> Answers:
+    """CSV of identifier and true or false, without a header; case, spaces and quotes are free."""
+    for where, row in base.read_rows(path, faults):
+        with faults.of(path, where):
+            if len(row) != 2:
+                raise RecordFault(f"should be identifier,prediction, found {','.join(row)[:60]}")
+            identifier, label = (part.strip(" \t\"'") for part in row)
+            if label.lower() not in ("true", "false"):
+                raise RecordFault(f"{identifier} should be true or false, found '{label[:60]}'")
+            yield identifier, label
+
+
+_vqa = partial(_json_list, id_key="question_id", id_kind=int, key="answer")
+_gqa_answers = partial(_json_list, id_key="questionId", id_kind=str, key="prediction")
+_coco = partial(_json_list, id_key="image_id", id_kind=int, key="caption")
+VQA_METRICS = {"official-2016": "vqa", "official-2021": "vqa-2021"}
+NLVR2_METRICS = {"all": "nlvr2", "balanced": "nlvr2"}
+TASKS = {
+    "vqav2": Task(_vqa, VQA_METRICS, ("questions", "karpathy", "split", "variant")),
+    "gqa": Task(_gqa_answers, {"": "gqa"}, ("questions", "choices")),
+    "nlvr2": Task(_verdicts, NLVR2_METRICS, ("variant",)),
+    "coco": Task(_coco, {"": "captions"}, ("karpathy", "split")),
+    "tvqa": Task(partial(_indices, choices=5), {"": "accuracy"}),
+    "how2qa": Task(partial(_indices, choices=4), {"": "accuracy"}),
+    "tvc": Task(_clips, {"": "value-captions"}),
+    "yc2c": Task(_clips, {"": "value-captions"}),
+    "nlvr": Task(_verdicts, {"": "accuracy"}),
+}
 
 
 def check_per_example(path: Path, files: Files) -> None:
     """Refuse a name without a known suffix, one of the files to read, and what is no file."""
-    if path.suffix not in SUFFIXES:
+    if path.suffix not in (".jsonl", ".json", ".parquet"):
         raise UsageError(
             f"{path}: cannot tell the format. JSON Lines: .jsonl or .json; Parquet: .parquet."
         )
@@ -123,156 +310,3 @@ def write_per_example(path: Path, scores: Mapping[str, Mapping[str, float]]) -> 
         write_out(path, lambda file: parquet.write_table(table, file), PER_EXAMPLE)
     else:
         write_out(path, "".join(f"{json.dumps(row)}\n" for row in rows), PER_EXAMPLE)
-
-
-def _vqav2(files: Files) -> FileScore:
-    from vlbench.metrics.vqa import VERSIONS, score
-
-    path = files.annotations
-    gold = records.read_vqa(path)
-    if files.questions is not None:
-        records.check_questions(files.questions, gold, path)
-    gold = _in_split(
-        files,
-        gold,
-        lambda qid: str(records.value_at(gold[qid], "image_id", int, f"{path}: question {qid}")),
-    )
-    answers = records.read_results(files.predictions, gold, ("question_id", "answer"), int)
-    return _report(score(gold, answers, files.variant or VERSIONS[0]))
-
-
-GQA_NEEDS = {
-    "binary": "there is no such question",
-    "open": "there is no such question",
-    "consistency": "needs all questions (--questions) and predictions for all that are entailed",
-    "validity": "needs --choices",
-    "plausibility": "needs --choices",
-    "distribution": "needs groups.global in the questions",
-}
-
-
-def _gqa(files: Files) -> FileScore:
-    from vlbench.metrics.gqa import METRICS, evaluate, scored_questions
-
-    questions = records.read_gqa(files.annotations)
-    others = {} if files.questions is None else records.read_gqa(files.questions)
-    choices = None if files.choices is None else records.read_gqa_choices(files.choices)
-    answers = records.read_results(
-        files.predictions,
-        scored_questions(questions),
-        ("questionId", "prediction"),
-        str,
-        known={*questions, *others},
-        hint="Predictions for unbalanced questions need --questions, the file of all questions.",
-    )
-    scored = evaluate(questions, answers, choices, others)
-    missing = {name: GQA_NEEDS[name] for name in METRICS if name not in scored.metrics}
-    metrics = dict.fromkeys(METRICS, 0.0) | scored.metrics
-    return _report(replace(scored, metrics=metrics, undefined=missing | scored.undefined))
-
-
-def _labels(files: Files, metric: str) -> FileScore:
-    gold = records.read_labels(files.annotations)
-    labels = records.read_verdicts(files.predictions, gold, files.variant == "balanced")
-    return _report(load_metric(metric)(gold, labels))
-
-
-def _value_answers(files: Files, options: int) -> FileScore:
-    gold = records.read_answer_indices(files.annotations, options)
-    answers = records.read_choices(files.predictions, gold, options)
-    scores = {qid: float(answers[qid] == gold[qid]["answer"]) for qid in gold}
-    return _report(Scored({"accuracy": percent(scores.values())}, scores))
-
-
-def _coco(files: Files) -> FileScore:
-    from vlbench.metrics import captions, java
-
-    java.require_java()
-    if files.split and not files.karpathy and records.is_karpathy(files.annotations):
-        gold = records.read_karpathy(files.annotations, files.split)
-    else:
-        gold = _in_split(files, records.read_captions(files.annotations), str)
-    texts = records.read_results(files.predictions, gold, ("image_id", "caption"), int)
-    scored = _captions(gold, texts)
-    try:
-        spice = captions.spice(_references(gold), texts)
-    except VlbenchError as error:
-        value, scores, notes = None, scored.scores, scored.notes | {"spice": str(error)}
-    else:
-        value, notes = percent(spice.values()), scored.notes
-        scores = scored.scores | _x100({"spice": spice})
-    return FileScore(scored.metrics | {"spice": value}, scores, notes)
-
-
-def _in_split(
-    files: Files, gold: records.Records, image_of: Callable[[str], str]
-) -> records.Records:
-    """The records about images of a Karpathy split, if one is wanted."""
-    if files.split is None:
-        return gold
-    if files.karpathy is None:
-        raise UsageError(
-            f"--split {files.split}: needs --karpathy, the file dataset_coco.json, which says what "
-            "images are in it."
-        )
-    images = records.read_karpathy(files.karpathy, files.split)
-    kept = {example: record for example, record in gold.items() if image_of(example) in images}
-    if not kept:
-        raise DataError(
-            f"{files.annotations}: about no image of the split '{files.split}' of {files.karpathy}."
-        )
-    return kept
-
-
-def _value_captions(files: Files) -> FileScore:
-    from vlbench.metrics import captions, java
-
-    java.require_java()
-    gold = records.read_clip_captions(files.annotations)
-    texts = records.read_clips(files.predictions, gold)
-    return _captions(captions.ascii_captions(gold), captions.ascii_texts(texts))
-
-
-def _captions(gold: records.Records, texts: Mapping[str, str]) -> FileScore:
-    from vlbench.metrics.captions import evaluate
-
-    scores = evaluate(_references(gold), texts)
-    metrics = {name: 100 * value for name, value in scores.overall.items()}
-    return _report(Scored(metrics, {}, undefined=scores.undefined), scores.per_image)
-
-
-def _references(gold: records.Records) -> dict[str, list[str]]:
-    return {image: record["captions"] for image, record in gold.items()}
-
-
-def _x100(scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    return {
-        name: {example: 100 * value for example, value in values.items()}
-        for name, values in scores.items()
-    }
-
-
-def _report(
-    scored: Scored, per_example: Mapping[str, Mapping[str, float]] | None = None
-) -> FileScore:
-    """The score of files: what cannot be computed is None, with the reason in a note."""
-    notes, scores = scored.undefined, per_example or {"accuracy": scored.per_example}
-    return FileScore(
-        {name: None if name in notes else value for name, value in scored.metrics.items()},
-        _x100({name: values for name, values in scores.items() if name not in notes}),
-        notes,
-        scored.groups,
-    )
-
-
-TASKS = {
-    "vqav2": Task(_vqav2, ("official-2016", "official-2021"), ("questions", "karpathy", "split")),
-    "gqa": Task(_gqa, takes=("questions", "choices")),
-    "nlvr2": Task(partial(_labels, metric="nlvr2"), ("all", "balanced")),
-    "coco": Task(_coco, takes=("karpathy", "split")),
-    "tvqa": Task(partial(_value_answers, options=5)),
-    "how2qa": Task(partial(_value_answers, options=4)),
-    "tvc": Task(_value_captions),
-    "yc2c": Task(_value_captions),
-    "nlvr": Task(partial(_labels, metric="accuracy")),
-}

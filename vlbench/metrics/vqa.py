@@ -15,21 +15,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
-from vlbench.errors import DataError, UsageError, nearest
+from vlbench.errors import DataError
 from vlbench.metrics import Annotations, Predictions, Scored, check_ids, grouped, percent
 
 VERSIONS = ("official-2016", "official-2021")
 
 PUNCTUATION = tuple(';/[]"{}()=+\\_-><@`,?!')
-NUMBERS = {
-    word: str(number)
-    for number, word in enumerate(
-        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-    )
-} | {"none": "0"}
+_NUMBERS = "zero one two three four five six seven eight nine ten"
+NUMBERS = {"none": "0"} | {word: str(number) for number, word in enumerate(_NUMBERS.split())}
 ARTICLES = frozenset({"a", "an", "the"})
 
 _CONTRACTED = """
@@ -60,8 +56,6 @@ def score(
     annotations: Annotations, predictions: Predictions, version: str = "official-2016"
 ) -> Scored:
     """Accuracy over all questions, with groups per answer type and question type."""
-    if version not in VERSIONS:
-        raise UsageError(f"Unknown version '{version}'. {nearest(version, VERSIONS)}")
     scores = {
         question: question_score(question, annotations[question], predictions[question], version)
         for question in check_ids(annotations, predictions)
@@ -73,9 +67,7 @@ def score(
     return Scored({"accuracy": percent(scores.values())}, scores, groups)
 
 
-def score_2021(annotations: Annotations, predictions: Predictions) -> Scored:
-    """Accuracy by the version of 2021."""
-    return score(annotations, predictions, "official-2021")
+score_2021 = partial(score, version="official-2021")
 
 
 def question_score(

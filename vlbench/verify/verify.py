@@ -16,7 +16,7 @@ from vlbench.cards.schema import TaskCard
 from vlbench.data.example import Example
 from vlbench.errors import DataError, MissingError, RunFailed, VlbenchError
 from vlbench.metrics import METRICS
-from vlbench.metrics.captions import one_meteor
+from vlbench.metrics.java import one_meteor
 from vlbench.runs.result import REFERENCE_KEYS, Value, references, score, values
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.sums import RESULT

@@ -81,7 +81,7 @@ def test_training_examples_leave_the_records_behind(gqa) -> None:
     assert [replace(example, annotation={}) for example in scored] == trained
 
 
-def test_a_question_without_an_answer_or_image_is_told(gqa) -> None:
+def test_a_question_without_an_answer_or_image_is_named(gqa) -> None:
     gqa.edit(FILE, lambda value: value["01827492"].pop("answer"))
     gqa.edit(FILE, lambda value: value["1827492"].update(imageId=161313))
     with pytest.raises(DataError) as caught:
@@ -92,8 +92,8 @@ def test_a_question_without_an_answer_or_image_is_told(gqa) -> None:
     ]
 
 
-def test_a_list_of_questions_is_refused(gqa) -> None:
-    gqa.write(FILE, [{"question_id": "1"}])
+def test_text_in_place_of_questions_is_refused(gqa) -> None:
+    gqa.write(FILE, "questions")
     with pytest.raises(DataError, match="should be an object by question id"):
         GQA(gqa.folder).read("testdev")
 
@@ -101,3 +101,41 @@ def test_a_list_of_questions_is_refused(gqa) -> None:
 def test_a_missing_file_is_named(tmp_path) -> None:
     with pytest.raises(MissingError, match=r"GQA/val_balanced_questions.json"):
         GQA(tmp_path).read("val")
+
+
+# The authors' lists, where official files are absent
+
+
+@pytest.fixture
+def gqa_lists(gqa):
+    for official, theirs in {"train": "train", "val": "valid", "testdev": "testdev"}.items():
+        (gqa / f"GQA/{official}_balanced_questions.json").unlink()
+        record = {"img_id": "n161313", "sent": "Is it sunny?", "label": {"yes": 1.0}}
+        ids = ("01827492", "1827492")
+        gqa.write(f"GQA/{theirs}.json", [{**record, "question_id": each} for each in ids])
+    return gqa
+
+
+def test_gqa_from_the_authors_lists_has_accuracy_and_nothing_else(gqa_lists) -> None:
+    reader = GQA(gqa_lists.folder)
+    examples = reader.read("testdev")
+    assert [example.id for example in examples] == ["01827492", "1827492"]
+    assert examples[0].images == ("n161313",)
+    annotations = {example.id: example.annotation for example in examples}
+    scored = score(annotations, {"01827492": "yes", "1827492": "no"})
+    assert scored.metrics == {"accuracy": 50.0}
+    assert reader.read_train("val")[0].targets == {"yes": 1.0}
+    assert reader.files("val")[0].name == "valid.json"
+
+
+def test_a_gqa_question_without_an_answer_trains_but_is_not_scored(gqa_lists) -> None:
+    gqa_lists.edit("GQA/testdev.json", lambda value: value[0].update(label={}))
+    reader = GQA(gqa_lists.folder)
+    assert reader.read_train("testdev")[0].targets == {}
+    with pytest.raises(DataError, match="question 01827492: 'label' has no answer to score by"):
+        reader.read("testdev")
+
+
+def test_official_gqa_files_win(gqa) -> None:
+    gqa.write("GQA/testdev.json", [])
+    assert GQA(gqa.folder).files("testdev")[0].name == "testdev_balanced_questions.json"

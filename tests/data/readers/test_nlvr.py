@@ -13,32 +13,25 @@ def test_training_takes_every_order_of_the_boxes_and_validation_the_first(nlvr) 
     reader = NLVR(nlvr.folder)
     train, val = reader.read("train"), reader.read("val")
     assert [example.id for example in train[:3]] == ["1-0-0", "1-0-3", "1-1-0"]
+    assert {example.id.partition("-")[0] for example in train} == {"1", "8"}  # one sentence
     assert [example.id for example in val] == ["3-0", "3-1"]
     assert val[0].images == ("dev-3-0-0",)
     assert val[0].targets == {"false": 1.0}
 
 
-def test_a_sentence_under_several_numbers_stays_in_one_split(nlvr) -> None:
-    train = NLVR(nlvr.folder).read("train")
-    assert {example.id.partition("-")[0] for example in train} == {"1", "8"}
-
-
-def test_pictures_are_found_before_and_after_reading(nlvr) -> None:
+def test_a_picture_is_found_in_any_sub_folder(nlvr) -> None:
     expected = nlvr / "nlvr/dev/images/2/dev-3-1-3.png"
-    reader = NLVR(nlvr.folder)
-    assert reader.image_path("dev-3-1-3") == expected
-    reader.read("val")
-    assert reader.image_path("dev-3-1-3") == expected
+    assert NLVR(nlvr.folder).image_path("dev-3-1-3") == expected
 
 
-def test_a_sentence_without_any_picture_is_told(nlvr) -> None:
+def test_a_sentence_without_any_picture_is_named(nlvr) -> None:
     for order in (0, 3):
         (nlvr / f"nlvr/dev/images/2/dev-3-0-{order}.png").unlink()
     with pytest.raises(DataError, match=r"line 3: 3-0: no picture .*dev-3-0-0.png"):
         NLVR(nlvr.folder).read("val")
 
 
-def test_a_faulty_identifier_is_told(nlvr) -> None:
+def test_a_faulty_identifier_is_named(nlvr) -> None:
     path = nlvr / "nlvr/dev/dev.json"
     path.write_text(path.read_text().replace('"3-0"', '"dev-3-0"'))
     with pytest.raises(DataError, match="line 3: identifier 'dev-3-0' should be number-picture"):
@@ -71,20 +64,13 @@ def test_pictures_are_named_by_the_pair_left_first(nlvr2) -> None:
     assert first.annotation["label"] == "True"
 
 
-def test_training_pictures_lie_in_the_directory_of_the_record(nlvr2) -> None:
-    expected = nlvr2 / "nlvr2/images/train/38/train-4100-0-img1.png"
-    reader = NLVR2(nlvr2.folder)
-    assert reader.image_path("train-4100-0-img1") == expected  # before reading too
-    reader.read("train")
-    assert reader.image_path("train-4100-0-img1") == expected
-
-
-def test_training_pictures_may_lie_flat(nlvr2) -> None:
-    folder = nlvr2 / "nlvr2/images/train"
-    (folder / "38/train-4100-0-img0.png").rename(folder / "train-4100-0-img0.png")
-    reader = NLVR2(nlvr2.folder)
-    reader.read("train")
-    assert reader.image_path("train-4100-0-img0") == folder / "train-4100-0-img0.png"
+def test_training_pictures_lie_in_the_directory_of_the_record_or_flat(nlvr2) -> None:
+    folder, name = nlvr2 / "nlvr2/images/train", "train-4100-0-img1.png"
+    assert NLVR2(nlvr2.folder).image_path("train-4100-0-img1") == folder / "38" / name
+    (folder / "38" / name).rename(folder / name)
+    assert NLVR2(nlvr2.folder).image_path("train-4100-0-img1") == folder / name
+    with pytest.raises(MissingError, match="images/test1/test1-0-0-img0"):
+        NLVR2(nlvr2.folder).image_path("test1-0-0-img0")
 
 
 def test_a_picture_named_png_may_hold_a_jpeg(nlvr2) -> None:
@@ -107,16 +93,6 @@ def test_pairs_are_told_apart_by_identifier_and_not_by_sentence(nlvr2) -> None:
     assert scored.metrics["consistency"] == 50.0
 
 
-def test_dev_pictures_lie_flat(nlvr2) -> None:
-    path = NLVR2(nlvr2.folder).image_path("dev-812-1-img0")
-    assert path == nlvr2 / "nlvr2/images/dev/dev-812-1-img0.png"
-
-
-def test_a_missing_picture_is_named(nlvr2) -> None:
-    with pytest.raises(MissingError, match="images/test1/test1-0-0-img0"):
-        NLVR2(nlvr2.folder).image_path("test1-0-0-img0")
-
-
 def test_faulty_lines_are_named(nlvr2) -> None:
     path = nlvr2 / "nlvr2/dev.json"
     good = path.read_text()
@@ -129,11 +105,11 @@ def test_faulty_lines_are_named(nlvr2) -> None:
     )
     with pytest.raises(DataError) as caught:
         NLVR2(nlvr2.folder).read("dev")
-    told = str(caught.value).splitlines()
-    assert told[0] == f"{path}: line 2: dev-812-1-0 is there twice"
-    assert told[1].startswith(f"{path}: line 4: not valid JSON")
-    assert told[2] == f"{path}: line 5: dev-812: should be split-set-pair-sentence"
-    assert told[3] == f"{path}: line 6: 'label' should be true or false, found \"Maybe\""
+    message = str(caught.value).splitlines()
+    assert message[0] == f"{path}: line 2: dev-812-1-0 is there twice"
+    assert message[1].startswith(f"{path}: line 4: not valid JSON")
+    assert message[2] == f"{path}: line 5: dev-812: should be split-set-pair-sentence"
+    assert message[3] == f"{path}: line 6: 'label' should be true or false, found \"Maybe\""
 
 
 def test_the_real_annotations_have_the_published_counts(shared_folder) -> None:
@@ -145,3 +121,46 @@ def test_the_real_annotations_have_the_published_counts(shared_folder) -> None:
     for examples, groups in ((dev, 2018), (test, 1995)):
         parts = [example.id.split("-") for example in examples]
         assert len({(each[1], each[3]) for each in parts}) == groups
+
+
+# The authors' lists, where official files are absent
+
+
+@pytest.fixture
+def nlvr_lists(nlvr2):
+    (nlvr2 / "nlvr2/dev.json").unlink()
+    record = {"img0": "dev-812-1-img0", "img1": "dev-812-1-img1", "sent": "Two mugs."}
+    records = [
+        {**record, "identifier": f"dev-812-1-{n}", "label": n, "uid": f"nlvr2_valid_{n}"}
+        for n in range(2)
+    ]
+    nlvr2.write("nlvr/valid.json", records)
+    return nlvr2
+
+
+def test_nlvr2_from_the_authors_lists_is_scored_as_the_official_files_are(nlvr_lists) -> None:
+    examples = NLVR2(nlvr_lists.folder).read("dev")
+    assert [example.targets for example in examples] == [{"false": 1.0}, {"true": 1.0}]
+    assert examples[0].images == ("dev-812-1-img0", "dev-812-1-img1")
+    annotations = {example.id: example.annotation for example in examples}
+    scored = score(annotations, {"dev-812-1-0": "false", "dev-812-1-1": "false"})
+    assert scored.metrics == {"accuracy": 50.0, "consistency": 50.0}
+
+
+def test_faulty_labels_of_the_nlvr2_lists_are_named(nlvr_lists) -> None:
+    nlvr_lists.edit("nlvr/valid.json", lambda value: value[0].update(label=2))
+    nlvr_lists.edit("nlvr/valid.json", lambda value: value[1].update(label="True"))
+    with pytest.raises(DataError) as caught:
+        NLVR2(nlvr_lists.folder).read("dev")
+    path = nlvr_lists / "nlvr/valid.json"
+    assert str(caught.value).splitlines() == [
+        f"{path}: statement dev-812-1-0: 'label' should be 0 or 1, found 2",
+        f"{path}: statement dev-812-1-1: 'label' should be a whole number, found \"True\"",
+    ]
+
+
+def test_official_nlvr2_files_win_and_test2_is_only_official(nlvr2) -> None:
+    nlvr2.write("nlvr/valid.json", [])
+    reader = NLVR2(nlvr2.folder)
+    assert reader.read("dev")[0].annotation["sentence"] == "Two dogs."
+    assert [str(file.name) for file in reader.missing_files("test2")] == ["test2.json"]

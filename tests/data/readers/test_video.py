@@ -19,8 +19,15 @@ from vlbench.data.readers import load_reader
 from vlbench.data.readers.video import TVC, TVQA, YC2C, How2QA, How2QACsv
 from vlbench.errors import DataError, MissingError
 
-SUBTITLES = "video/ann/yc2_subtitles.jsonl"
-TRAIN = "video/ann/yc2c/yc2c_train_release.jsonl"
+ANN = "video/ann"
+YC2C_SUBTITLES = f"{ANN}/yc2_subtitles.jsonl"
+YC2C_TRAIN = f"{ANN}/yc2c/yc2c_train_release.jsonl"
+TVC_VAL = f"{ANN}/tvc/tvc_val_release.jsonl"
+TVQA_TRAIN = f"{ANN}/tvqa/tvqa_train.jsonl"
+STEPS = ("-joyO7IaGWL_10", "YS_s0R7Eks_3")
+"""Names that begin with a dash or hold an underscore; behind the last one is the step."""
+TVC_CLIP = "house_s03e12_seg02_clip_17"
+TVQA_CLIP = "s03e02_seg02_clip_10"  # The Big Bang Theory's clips have no show in front
 
 
 def said(clip: str, *texts: str) -> dict[str, object]:
@@ -28,195 +35,153 @@ def said(clip: str, *texts: str) -> dict[str, object]:
     return {"vid_name": clip, "sub": sub}
 
 
-def described(clip: str, number: int) -> dict[str, object]:
+def step(clip: str, number: int) -> dict[str, object]:
     descs = [{"desc": "stir it", "desc_id": number}]
     return {"vid_name": clip, "clip_id": number, "duration": 7, "descs": descs}
 
 
+def moment(clip_id: int, captions: int) -> dict[str, object]:
+    descs = [
+        {"desc": f"House opens door {n}. ", "desc_id": 10 * clip_id + n, "type": "vt"}
+        for n in range(captions)
+    ]
+    times = {"duration": 116.02000000000001, "ts": [35.73, 40.9]}
+    return {"vid_name": TVC_CLIP, **times, "descs": descs, "clip_id": clip_id}
+
+
+def question(qid: int = 122040, **changes: object) -> dict[str, object]:
+    choices = ("A cup. ", "A letter", " No.. ", "At 3.5 p.m.", "A phone")
+    return {
+        **{f"a{n}": choice for n, choice in enumerate(choices)},
+        **{"answer_idx": 3, "q": " What is it? ", "qid": qid, "ts": "20.16-25.12"},
+        **{"show_name": "The Big Bang Theory", "vid_name": TVQA_CLIP},
+        **changes,
+    }
+
+
+def without(record: dict[str, object], key: str) -> dict[str, object]:
+    return {name: value for name, value in record.items() if name != key}
+
+
 @pytest.fixture
 def clips(root):
-    """Two clips, `x_1` and `x_2`, and subtitles of three."""
-    root.lines(TRAIN, [described("x_1", 1), described("x_2", 2)])
-    root.lines(SUBTITLES, [said(clip, f" in {clip}") for clip in ("x_1", "x_2", "x_3")])
+    """Some records of each task, and subtitles of their clips."""
+    root.lines(YC2C_TRAIN, [step(clip, n) for n, clip in enumerate(STEPS, 1)])
+    root.lines(YC2C_SUBTITLES, [said(clip, f" in {clip}") for clip in (*STEPS, "x_3")])
+    root.lines(
+        f"{ANN}/tv_subtitles.jsonl", [said(TVC_CLIP, " House : No."), said(TVQA_CLIP, " L : Hey.")]
+    )
+    for split, captions in (("train", 2), ("val", 4)):
+        records = [moment(n, captions) for n in (86602, 86603)]
+        root.lines(f"{ANN}/tvc/tvc_{split}_release.jsonl", records)
+    root.lines(TVQA_TRAIN, [question()])
+    root.lines(f"{ANN}/tvqa/tvqa_val.jsonl", [question(7, show_name="How I Met You Mother")])
     return root
 
 
-def texts(root) -> list[str]:
+def contexts(root) -> list[str]:
     return [example.context for example in YC2C(root.folder).read_train("train")]
 
 
 def test_all_subtitles_of_the_clip_are_joined_in_the_order_of_the_file(clips) -> None:
     late, early = " Joey : Hey. ", "\tRoss&#39;s\n"
-    clips.lines(SUBTITLES, [said("x_1", late, early, late), said("x_2", "no punctuation")])
-    assert texts(clips) == [
+    old = said(STEPS[1], "of two records the later one holds")
+    texts = (said(STEPS[0], late, early, late), said(STEPS[1], "no punctuation"))
+    clips.lines(YC2C_SUBTITLES, [old, *texts])
+    assert contexts(clips) == [
         "[Subs] Joey : Hey. Ross&#39;s Joey : Hey.",  # as spelt: the authors unescape nothing
         "[Subs] no punctuation",
     ]
+    clips.lines(YC2C_SUBTITLES, [said(STEPS[0]), said(STEPS[1], " ")])
+    assert contexts(clips) == ["[Subs] ", "[Subs] "]
 
 
-def test_a_clip_in_which_nothing_is_said_has_empty_subtitles(clips) -> None:
-    clips.lines(SUBTITLES, [said("x_1"), said("x_2", " ")])
-    assert texts(clips) == ["[Subs] ", "[Subs] "]
-
-
-def test_of_two_records_for_a_clip_the_later_one_holds(clips) -> None:
-    clips.lines(SUBTITLES, [said("x_1", "old"), said("x_2", "two"), said("x_1", "new")])
-    assert texts(clips) == ["[Subs] new", "[Subs] two"]
-
-
-def test_a_clip_without_subtitles_is_told_with_its_line(clips) -> None:
-    clips.lines(SUBTITLES, [said("x_2", "two")])
+def test_faults_of_subtitles_are_named_once_and_not_for_every_record(clips) -> None:
+    clips.lines(YC2C_SUBTITLES, [said(STEPS[1], "two")])
     with pytest.raises(DataError) as caught:
         YC2C(clips.folder).read("train")
-    told = f"{clips / TRAIN}: line 1: no subtitles of clip x_1 in yc2_subtitles.jsonl"
-    assert str(caught.value) == told
-
-
-def test_faulty_subtitles_are_told_once_and_not_for_every_record(clips) -> None:
-    clips.lines(SUBTITLES, [{"vid_name": "x_1", "sub": [{"start": 1}]}, said("x_2", "two"), 7])
+    missing = f"no subtitles of clip {STEPS[0]} in yc2_subtitles.jsonl"
+    assert str(caught.value) == f"{clips / YC2C_TRAIN}: line 1: {missing}"
+    clips.lines(YC2C_SUBTITLES, [{"vid_name": STEPS[0], "sub": [{"start": 1}]}, 7])
     with pytest.raises(DataError) as caught:
         YC2C(clips.folder).read("train")
     assert str(caught.value).splitlines() == [
-        f"{clips / SUBTITLES}: line 1: 'text' is missing",
-        f"{clips / SUBTITLES}: line 3: should be an object, found 7",
+        f"{clips / YC2C_SUBTITLES}: line 1: 'text' is missing",
+        f"{clips / YC2C_SUBTITLES}: line 2: should be an object, found 7",
     ]
-
-
-def test_a_clip_whose_name_is_no_string_is_told(clips) -> None:
-    clips.lines(TRAIN, [{**described("x_1", 1), "vid_name": 25848}])
-    with pytest.raises(DataError, match="line 1: 'vid_name' should be a string, found 25848"):
-        YC2C(clips.folder).read("train")
 
 
 def test_missing_files_are_named_the_subtitles_too(tmp_path) -> None:
     with pytest.raises(MissingError) as caught:
         YC2C(tmp_path).read("val")
     for name in ("yc2c/yc2c_val_release.jsonl", "yc2_subtitles.jsonl"):
-        assert f"{tmp_path}/video/ann/{name}" in str(caught.value)
+        assert f"{tmp_path}/{ANN}/{name}" in str(caught.value)
 
 
 def test_a_clips_frames_lie_in_a_folder_of_its_name(clips) -> None:
-    (clips / "video/frames/yc2/x_1").mkdir(parents=True)
+    folder = clips / f"video/frames/yc2/{STEPS[0]}"
+    folder.mkdir(parents=True)
     reader = YC2C(clips.folder)
     paths, faults = find_pictures(reader, reader.read("train"))
-    assert {name: str(path) for name, path in paths.items()} == {
-        "x_1": f"{clips.folder}/video/frames/yc2/x_1"
-    }
+    assert paths == {STEPS[0]: folder}
     [line] = faults.texts
-    assert f"{clips.folder}/video/frames/yc2/x_2: no such clip" in line and "example 2" in line
+    assert f"video/frames/yc2/{STEPS[1]}: no such clip" in line and "example 2" in line
 
 
-def test_a_test_split_has_no_labels_and_can_only_be_answered(clips) -> None:
-    record = {key: value for key, value in described("x_1", 7).items() if key != "descs"}
-    clips.lines("video/ann/yc2c/yc2c_test_release.jsonl", [record])
+def test_a_test_split_has_no_labels_and_every_other_needs_them(clips) -> None:
+    hidden = without(step(STEPS[0], 7), "descs")
+    clips.lines(f"{ANN}/yc2c/yc2c_test_release.jsonl", [hidden])
     [example] = YC2C(clips.folder).read("test")
     assert (example.id, example.targets) == ("7", {})
-    assert example.annotation == {"vid_name": "x_1", "clip_id": 7}
-
-
-def test_a_record_without_labels_is_a_fault_in_every_other_split(clips) -> None:
-    clips.lines(TRAIN, [{"vid_name": "x_1", "clip_id": 7, "duration": 3}])
-    with pytest.raises(DataError, match="line 1: 'descs' is missing: 7 has no label"):
-        YC2C(clips.folder).read("train")
-
-
-TVC_CLIP = "house_s03e12_seg02_clip_17"
-VAL = "video/ann/tvc/tvc_val_release.jsonl"
-
-
-def moment(clip_id: int, captions: int, first: int = 62633) -> dict[str, object]:
-    descs = [
-        {"desc": f"House opens door {n}. ", "desc_id": first + n, "type": "vt"}
-        for n in range(captions)
-    ]
-    return {
-        "vid_name": TVC_CLIP,
-        "duration": 116.02000000000001,
-        "ts": [35.73, 40.9],
-        "descs": descs,
-        "clip_id": clip_id,
-    }
-
-
-@pytest.fixture
-def tvc(root):
-    """Two moments of one clip, with two descriptions each in train and four in val."""
-    said = {"vid_name": TVC_CLIP, "sub": [{"text": " House : No."}]}
-    root.lines("video/ann/tv_subtitles.jsonl", [said])
-    for split, captions in (("train", 2), ("val", 4)):
-        records = [moment(n, captions, first=n * 10) for n in (86602, 86603)]
-        root.lines(f"video/ann/tvc/tvc_{split}_release.jsonl", records)
-    return root
-
-
-@pytest.fixture
-def yc2c(root):
-    """Two steps whose names begin with a dash or hold an underscore; subtitles for each step."""
-    steps = ("-joyO7IaGWL_10", "YS_s0R7Eks_3")
-    root.lines(
-        "video/ann/yc2_subtitles.jsonl",
-        [{"vid_name": step, "sub": [{"text": f"step {step}"}]} for step in steps],
-    )
-    descs = [{"desc": "add the sauce and stir", "desc_id": 10337}]
-    root.lines(
-        "video/ann/yc2c/yc2c_val_release.jsonl",
-        [
-            {"vid_name": step, "clip_id": 13447 + n, "duration": 7, "descs": descs}
-            for n, step in enumerate(steps)
-        ],
-    )
-    return root
-
-
-def whole(example) -> str:
-    return f"{example.context} {example.text}".rstrip()
-
-
-def test_every_description_is_trained_on_and_every_clip_is_scored_once(tvc) -> None:
-    reader = TVC(tvc.folder)
-    assert [len(example.targets) for example in reader.read_train("train")] == [1, 1, 1, 1]
-    examples = reader.read("val")
-    assert [example.id for example in examples] == ["86602", "86603"]
-    assert all(len(example.annotation["captions"]) == 4 for example in examples)
-    assert {example.images for example in examples} == {(TVC_CLIP,)}
-
-
-def test_the_text_of_tvc_shows_the_moment_as_a_list(tvc) -> None:
-    [text] = {whole(example) for example in TVC(tvc.folder).read("val")}
-    assert text == "[Subs] House : No. [TS] ([35.73, 40.9])"
-
-
-def test_the_annotation_keeps_what_a_submission_needs(tvc) -> None:
-    example = TVC(tvc.folder).read("val")[1]
-    kept = {key: example.annotation[key] for key in ("vid_name", "clip_id", "ts")}
-    assert kept == {"vid_name": TVC_CLIP, "clip_id": 86603, "ts": [35.73, 40.9]}
-    assert example.annotation["captions"][1] == "House opens door 1. "  # as annotated, spaces too
-
-
-def test_the_text_of_yc2c_is_the_subtitles_alone(yc2c) -> None:
-    first, second = YC2C(yc2c.folder).read("val")
-    assert (first.context, first.text) == ("[Subs] step -joyO7IaGWL_10", "")
-    assert first.images == ("-joyO7IaGWL_10",)  # whole: what is behind the underscore is the step
-    assert (first.id, second.id) == ("13447", "13448")
-
-
-def test_the_public_test_file_serves_where_the_merged_one_is_absent(tvc) -> None:
-    hidden = [{**moment(n, 0), "descs": None} for n in (1, 2)]
-    for record in hidden:
-        del record["descs"]
-    tvc.lines("video/ann/tvc/tvc_test_public_release.jsonl", hidden[:1])
-    assert [example.id for example in TVC(tvc.folder).read("test")] == ["1"]
-    tvc.lines("video/ann/tvc/tvc_test_release.jsonl", hidden)
-    assert [example.id for example in TVC(tvc.folder).read("test")] == ["1", "2"]
-
-
-def test_what_has_no_description_is_told(tvc) -> None:
-    hidden, wrong = moment(3, 1), moment(4, 1)
-    del hidden["descs"]
-    wrong["ts"] = "35.73-40.9"
-    path = tvc.lines(VAL, [moment(1, 1), moment(1, 1), moment(2, 0), hidden, wrong])
+    assert example.annotation == {"vid_name": STEPS[0], "clip_id": 7}
+    clips.lines(YC2C_TRAIN, [hidden, {**step(STEPS[0], 1), "vid_name": 25848}])
     with pytest.raises(DataError) as caught:
-        TVC(tvc.folder).read("val")
+        YC2C(clips.folder).read("train")
+    assert str(caught.value).splitlines() == [
+        f"{clips / YC2C_TRAIN}: line 1: 'descs' is missing: 7 has no label",
+        f"{clips / YC2C_TRAIN}: line 2: 'vid_name' should be a string, found 25848",
+    ]
+
+
+def test_the_public_test_file_serves_where_the_merged_one_is_absent(clips) -> None:
+    moments = [without(moment(n, 1), "descs") for n in (1, 2)]
+    questions = [without(question(n), "answer_idx") for n in (1, 2)]
+    for reader, records, public, merged in (
+        (TVC, moments, "tvc/tvc_test_public_release", "tvc/tvc_test_release"),
+        (TVQA, questions, "tvqa/tvqa_test_public", "tvqa/tvqa_test_release"),
+    ):
+        clips.lines(f"{ANN}/{public}.jsonl", records[:1])
+        assert [example.id for example in reader(clips.folder).read("test")] == ["1"]
+        clips.lines(f"{ANN}/{merged}.jsonl", records)  # holds the public ones too
+        examples = reader(clips.folder).read("test")
+        assert [(e.id, e.targets, "label" in e.annotation) for e in examples] == [
+            ("1", {}, False), ("2", {}, False)
+        ]  # fmt: skip
+
+
+def test_every_description_is_trained_on_and_every_clip_is_scored_once(clips) -> None:
+    reader = TVC(clips.folder)
+    trained, examples = reader.read_train("train"), reader.read("val")
+    assert [(len(example.targets), example.annotation) for example in trained] == [(1, {})] * 4
+    assert [example.id for example in examples] == ["86602", "86603"]
+    assert {example.images for example in examples} == {(TVC_CLIP,)}
+    captions = [f"House opens door {n}. " for n in range(4)]  # as annotated, spaces too
+    kept = {"vid_name": TVC_CLIP, "clip_id": 86603, "ts": [35.73, 40.9]}
+    assert examples[1].annotation == {**kept, "captions": captions}
+
+
+def test_a_step_of_yc2c_has_subtitles_alone_and_its_name_stays_whole(clips) -> None:
+    first, second = YC2C(clips.folder).read("train")
+    assert (first.context, first.text) == ("[Subs] in -joyO7IaGWL_10", "")
+    assert (first.images, second.images) == ((STEPS[0],), (STEPS[1],))
+    assert (first.id, second.id) == ("1", "2")
+
+
+def test_faulty_descriptions_are_named_with_their_line(clips) -> None:
+    hidden, wrong = without(moment(3, 1), "descs"), {**moment(4, 1), "ts": "35.73-40.9"}
+    path = clips.lines(TVC_VAL, [moment(1, 1), moment(1, 1), moment(2, 0), hidden, wrong])
+    with pytest.raises(DataError) as caught:
+        TVC(clips.folder).read("val")
     assert str(caught.value).splitlines() == [
         f"{path}: line 2: 1 is there twice",
         f"{path}: line 3: no descriptions",
@@ -225,96 +190,31 @@ def test_what_has_no_description_is_told(tvc) -> None:
     ]
 
 
-TVQA_TRAIN = "video/ann/tvqa/tvqa_train.jsonl"
-TVQA_CLIP = "s03e02_seg02_clip_10"  # The Big Bang Theory's clips have no show in front
-
-
-def question(qid: int = 122040, **changes: object) -> dict[str, object]:
-    return {
-        "a0": "A cup. ",
-        "a1": "A letter",
-        "a2": " No.. ",
-        "a3": "At 3.5 p.m.",
-        "a4": "A phone",
-        "answer_idx": 3,
-        "q": " What is it? ",
-        "qid": qid,
-        "show_name": "The Big Bang Theory",
-        "ts": "20.16-25.12",
-        "vid_name": TVQA_CLIP,
-        **changes,
-    }
-
-
-@pytest.fixture
-def tvqa(root):
-    """One question in train and one in val, about one clip."""
-    sub = [{"text": " Leonard : Hey.", "start": 0.86, "end": 1.86}]
-    root.lines("video/ann/tv_subtitles.jsonl", [{"vid_name": TVQA_CLIP, "sub": sub}])
-    root.lines(TVQA_TRAIN, [question()])
-    root.lines("video/ann/tvqa/tvqa_val.jsonl", [question(7, show_name="How I Met You Mother")])
-    return root
-
-
-@pytest.fixture
-def how2qa(root):
-    """Two of VALUE's questions in train: a numeric name and an odd one."""
-    clips = ("25848", "e_1341c")
-    root.lines(
-        "video/ann/how2_subtitles.jsonl",
-        [{"vid_name": clip, "sub": [{"text": f"this is {clip}"}]} for clip in clips],
-    )
-    choices = {"a0": "Saw.", "a1": "Drill.", "a2": "Pliers.", "a3": "Hammer."}
-    root.lines(
-        "video/ann/how2qa/how2qa_train_release.jsonl",
-        [
-            {"vid_name": clip, "ts": "1.70-1.70", "qid": n, "q": "Which?", **choices}
-            | {"answer_idx": n}
-            for n, clip in enumerate(clips)
-        ],
-    )
-    return root
-
-
-def test_the_text_of_tvqa_is_the_authors_word_for_word(tvqa) -> None:
-    [example] = TVQA(tvqa.folder).read("train")
-    assert f"{example.context} {example.text}" == (
-        "[Subs] Leonard : Hey. [Q] What is it? [TS] (20.16-25.12) [Choices] "
-        "a0: A cup. a1: A letter. a2: No. a3: At 3.5 p.m. a4: A phone."
-    )
-    assert (example.id, example.images) == ("122040", (TVQA_CLIP,))
-
-
-def test_the_target_is_the_name_of_the_right_choice_and_so_is_the_label(tvqa) -> None:
-    [example] = TVQA(tvqa.folder).read("val")
-    assert example.targets == {"a3": 1.0}
+def test_the_target_is_the_name_of_the_right_choice_and_so_is_the_label(clips) -> None:
+    [example] = TVQA(clips.folder).read("val")
+    assert (example.id, example.images, example.targets) == ("7", (TVQA_CLIP,), {"a3": 1.0})
     assert example.annotation["label"] == "a3"
     assert example.family == "How I Met You Mother"  # the dataset's slip
-
-
-def test_of_two_equal_choices_the_index_tells_the_right_one(tvqa) -> None:
-    tvqa.lines(
-        TVQA_TRAIN, [question(n, a1="Red", a4="Red", answer_idx=i) for n, i in ((1, 1), (2, 4))]
-    )
-    first, second = TVQA(tvqa.folder).read("train")
+    equal = [question(n, a1="Red", a4="Red", answer_idx=i) for n, i in ((1, 1), (2, 4))]
+    clips.lines(TVQA_TRAIN, equal)
+    first, second = TVQA(clips.folder).read_train("train")
     assert (first.targets, second.targets) == ({"a1": 1.0}, {"a4": 1.0})
-    assert first.text == second.text
+    assert first.text == second.text and first.annotation == {}
 
 
-@pytest.mark.parametrize("moment", ["NaN-NaN", "0-0", "19.18-19.18", "25.12-20.16"])
-def test_a_moment_that_is_none_stands_in_the_text_as_it_is(tvqa, moment) -> None:
-    tvqa.lines(TVQA_TRAIN, [question(ts=moment)])
-    [example] = TVQA(tvqa.folder).read("train")
-    assert f" [TS] ({moment}) [Choices] " in example.text
+def test_a_moment_that_is_none_stands_in_the_text_as_it_is(clips) -> None:
+    moments = ("NaN-NaN", "0-0", "19.18-19.18", "25.12-20.16")
+    clips.lines(TVQA_TRAIN, [question(n, ts=text) for n, text in enumerate(moments)])
+    for example, text in zip(TVQA(clips.folder).read("train"), moments, strict=True):
+        assert f" [TS] ({text}) [Choices] " in example.text
 
 
-def test_faulty_questions_are_told_with_their_line(tvqa) -> None:
-    hidden = question(5)
-    del hidden["answer_idx"]
+def test_faulty_questions_are_named_with_their_line(clips) -> None:
     records = [question(1), question(1), question(2, answer_idx=5), question(3, answer_idx=-1)]
-    path = tvqa.lines(TVQA_TRAIN, [*records, question(4, ts=[1.0, 2.0]), hidden])
+    hidden = without(question(5), "answer_idx")
+    path = clips.lines(TVQA_TRAIN, [*records, question(4, ts=[1.0, 2.0]), hidden])
     with pytest.raises(DataError) as caught:
-        TVQA(tvqa.folder).read("train")
+        TVQA(clips.folder).read("train")
     assert str(caught.value).splitlines() == [
         f"{path}: line 2: 1 is there twice",
         f"{path}: line 3: 'answer_idx' should be 0 to 4, found 5",
@@ -324,33 +224,17 @@ def test_faulty_questions_are_told_with_their_line(tvqa) -> None:
     ]
 
 
-def test_how2qa_has_four_choices_and_names_that_are_no_numbers(how2qa) -> None:
-    first, second = How2QA(how2qa.folder).read("train")
+def test_how2qa_has_four_choices_and_names_that_are_no_numbers(root) -> None:
+    names = ("25848", "e_1341c")
+    root.lines(f"{ANN}/how2_subtitles.jsonl", [said(clip, f"this is {clip}") for clip in names])
+    record = {"ts": "1.70-1.70", "q": "Which?", "a0": "Saw.", "a1": "Drill.", "a2": "A", "a3": "B"}
+    records = [{**record, "vid_name": c, "qid": n, "answer_idx": n} for n, c in enumerate(names)]
+    root.lines(f"{ANN}/how2qa/how2qa_train_release.jsonl", records)
+    first, second = How2QA(root.folder).read("train")
     assert (first.images, second.images) == (("25848",), ("e_1341c",))
     assert (first.targets, second.targets) == ({"a0": 1.0}, {"a1": 1.0})
     assert first.family == ""
-    assert f"{second.context} {second.text}" == (
-        "[Subs] this is e_1341c [Q] Which? [TS] (1.70-1.70) [Choices] "
-        "a0: Saw. a1: Drill. a2: Pliers. a3: Hammer."
-    )
-
-
-def test_training_examples_leave_the_records_behind(tvqa) -> None:
-    [example] = TVQA(tvqa.folder).read_train("train")
-    assert example.annotation == {} and example.targets == {"a3": 1.0}
-
-
-def test_test_questions_have_no_answer_and_the_merged_file_is_read_alone(tvqa) -> None:
-    hidden = [question(n) for n in (1, 2)]
-    for record in hidden:
-        del record["answer_idx"]
-    tvqa.lines("video/ann/tvqa/tvqa_test_public.jsonl", hidden[:1])
-    assert len(TVQA(tvqa.folder).read("test")) == 1
-    tvqa.lines("video/ann/tvqa/tvqa_test_release.jsonl", hidden)  # holds the public ones too
-    examples = TVQA(tvqa.folder).read("test")
-    assert [(e.id, e.targets, "label" in e.annotation) for e in examples] == [
-        ("1", {}, False), ("2", {}, False)
-    ]  # fmt: skip
+    assert second.context == "[Subs] this is e_1341c"
 
 
 SPOKEN = [" Leonard : Hey. ", "it&#39;s me"]
@@ -373,8 +257,8 @@ def read(root, task: str, said: list[str]) -> str:
     card, (file, record, _) = load_task(task), CASES[task]
     reader = load_reader(card.reader, root.folder)
     sub = [{"text": text} for text in said]
-    root.lines(f"video/ann/{reader.source}_subtitles.jsonl", [{"vid_name": "c", "sub": sub}])
-    root.lines(f"video/ann/{task}/{file}.jsonl", [{"vid_name": "c", **record}])
+    root.lines(f"{ANN}/{reader.source}_subtitles.jsonl", [{"vid_name": "c", "sub": sub}])
+    root.lines(f"{ANN}/{task}/{file}.jsonl", [{"vid_name": "c", **record}])
     [example] = reader.read_train("train")
     data = TaskData(card, [example], None, None, TrainSettings(task_prompts=True))
     return data.text(example)
@@ -383,10 +267,7 @@ def read(root, task: str, said: list[str]) -> str:
 @pytest.mark.parametrize("task", CASES)
 def test_a_text_is_the_authors_character_for_character(root, task) -> None:
     assert read(root, task, SPOKEN) == CASES[task][2]
-
-
-@pytest.mark.parametrize("task", CASES)
-def test_where_nothing_is_said_two_spaces_stand_as_in_the_authors_texts(root, task) -> None:
+    # Where nothing is said, two spaces stand as in the authors' texts.
     assert read(root, task, []) == CASES[task][2].replace(SUBS, "[Subs] ")
 
 
@@ -409,7 +290,7 @@ def write(root):
 
 
 def choices(example) -> list[str]:
-    return [example.annotation[f"a{place}"] for place in range(4)]
+    return [example.annotation[f"a{index}"] for index in range(4)]
 
 
 def right(example) -> str:
@@ -431,35 +312,29 @@ def test_a_row_becomes_a_question_with_its_moment_and_four_choices(root, write) 
     start, _, listed = example.text.partition(" [Choices] ")
     assert start == '[Q] Which tool, "then", is used? [TS] (36.5-58.52)'
     shown = [choice.strip(". ") for choice in choices(example)]
-    assert listed == " ".join(f"a{place}: {choice}." for place, choice in enumerate(shown))
+    assert listed == " ".join(f"a{index}: {choice}." for index, choice in enumerate(shown))
 
 
 def test_the_right_answer_stands_everywhere_equally_often(root, write) -> None:
     write("".join(numbered(1000)))
-    places = Counter(next(iter(each.targets)) for each in How2QACsv(root.folder).read("train"))
-    assert sorted(places) == ["a0", "a1", "a2", "a3"]
-    assert all(200 < count < 300 for count in places.values())  # deviation 14
+    examples = How2QACsv(root.folder).read("train")
+    indices = Counter(next(iter(example.targets)) for example in examples)
+    assert sorted(indices) == ["a0", "a1", "a2", "a3"]
+    assert all(200 < count < 300 for count in indices.values())  # deviation 14
+    orders = {tuple(choices(example)) for example in examples}
+    assert len(orders) == 24  # all there are: wrong choices are shuffled too
 
 
-def test_wrong_choices_are_shuffled_too(root, write) -> None:
-    write("".join(numbered(400)))
-    orders = {tuple(choices(each)) for each in How2QACsv(root.folder).read("train")}
-    assert len(orders) == 24  # all there are
-
-
-def test_the_order_of_the_choices_does_not_depend_on_where_the_row_stands(root, write) -> None:
+def test_the_order_of_the_choices_is_the_same_for_ever_wherever_the_row_stands(root, write) -> None:
     rows = numbered(20)
     write("".join(rows))
-    first = {each.images: choices(each) for each in How2QACsv(root.folder).read("train")}
+    examples = How2QACsv(root.folder).read("train")
+    answers = [next(iter(example.targets)) for example in examples[:6]]
+    assert answers == ["a0", "a0", "a0", "a0", "a2", "a0"]
+    first = {example.images: choices(example) for example in examples}
     write("".join(reversed(rows[5:])))
-    again = {each.images: choices(each) for each in How2QACsv(root.folder).read("train")}
+    again = {example.images: choices(example) for example in How2QACsv(root.folder).read("train")}
     assert again == {clip: first[clip] for clip in again} and len(again) == 15
-
-
-def test_the_order_of_the_choices_is_the_same_for_ever(root, write) -> None:
-    write("".join(numbered(6)))
-    found = [next(iter(each.targets)) for each in How2QACsv(root.folder).read("train")]
-    assert found == ["a0", "a0", "a0", "a0", "a2", "a0"]
 
 
 def test_of_equal_choices_and_equal_rows_none_is_lost(root, write) -> None:
@@ -476,7 +351,7 @@ def test_without_subtitles_nothing_is_said_and_with_them_every_video_needs_some(
 ) -> None:
     path = write("yt1,[1:2],A,B,C,Q?,D\nyt2,[0:0],A,B,C,Q?,D\n")
     reader = How2QACsv(root.folder)
-    assert [each.context for each in reader.read("train")] == ["[Subs] ", "[Subs] "]
+    assert [example.context for example in reader.read("train")] == ["[Subs] ", "[Subs] "]
     root.lines(CSV_SUBTITLES, [{"vid_name": "yt1", "sub": [{"text": " so "}]}])
     with pytest.raises(DataError) as caught:
         reader.read("train")
@@ -486,7 +361,7 @@ def test_without_subtitles_nothing_is_said_and_with_them_every_video_needs_some(
     assert [file.name for file in reader.files("train")] == [path.name, CSV_SUBTITLES[10:]]
 
 
-def test_faulty_rows_are_told_with_their_lines(root, write) -> None:
+def test_faulty_rows_are_named_with_their_lines(root, write) -> None:
     path = write(
         "youtube_id,interval,w1,w2,w3,question,answer\n\n"  # it has no header
         "yt,[1:2],A,B,C,What, then?,D\n"  # a comma that is not quoted
@@ -502,7 +377,7 @@ def test_faulty_rows_are_told_with_their_lines(root, write) -> None:
     ]
 
 
-def test_what_is_no_csv_is_told(root, write) -> None:
+def test_what_is_no_csv_is_named(root, write) -> None:
     path = write("yt,[1:2],A,B,C,Q?,D\n" + '"' + "x" * 200_000)
     with pytest.raises(DataError, match=f"{path}: not valid CSV behind line") as caught:
         How2QACsv(root.folder).read("train")
@@ -510,14 +385,6 @@ def test_what_is_no_csv_is_told(root, write) -> None:
     path.write_bytes(b"yt,[1:2],\xff\xfe,B,C,Q?,D\n")
     with pytest.raises(DataError, match="not valid CSV behind line 0: 'utf-8'"):
         How2QACsv(root.folder).read("train")
-
-
-def test_a_missing_file_is_named_and_its_subtitles_are_not(root) -> None:
-    with pytest.raises(MissingError) as caught:
-        How2QACsv(root.folder).read("test_public")
-    assert str(caught.value).splitlines()[1:] == [
-        f"  {root.folder}/video/ann/how2qa/how2QA_test_public_release.csv"
-    ]
 
 
 def test_a_card_of_ones_own_reads_it(root, write, tmp_path) -> None:

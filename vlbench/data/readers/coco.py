@@ -7,87 +7,76 @@ without the spaces and newlines around them; an image has five or more, some of 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from vlbench.data.example import Example, Faults, RecordFault, field
-from vlbench.data.readers.base import Reader, find_image, name_of, require_new
-from vlbench.data.readers.json_text import read_list
+from vlbench.data.readers import base
 
 FOLDERS = ("train2014", "val2014")
+KARPATHY = "COCO/dataset_coco.json"
+KARPATHY_SPLITS = ("train", "val", "test")
 FOLDERS_2017 = ("train2017", "val2017", "test2017")
 FEATURE_PLACES = ("features/{encoder}/COCO", "COCO/clip_features/data_clip_{authors}_att")
-Captions = tuple[tuple[int, str], ...]
-"""(sentence id, caption)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(NamedTuple):
     """An image with its captions."""
 
     cocoid: int
     id: str
     split: str
-    captions: Captions
+    captions: list[tuple[int, str]]
+    """(sentence id, caption)."""
 
     @property
-    def folder(self) -> str:
-        """The folder that the file's name gives; the split does not: restval lies in val2014."""
-        return folder_of(self.id)
+    def annotation(self) -> base.Record:
+        """What a caption is scored by."""
+        return {"image_id": self.cocoid, "captions": [caption for _, caption in self.captions]}
 
 
-class COCO(Reader):
+class COCO(base.Reader):
     """One example per image; for training one per image and caption."""
 
-    splits = ("train", "val", "test", *FOLDERS)
+    splits = (*KARPATHY_SPLITS, *FOLDERS)
     feature_places = FEATURE_PLACES
 
     def files(self, split: str) -> list[Path]:
-        """The one Karpathy file, or the official captions of a half."""
         if split in FOLDERS:
             return [self.root / "COCO" / "annotations" / f"captions_{split}.json"]
-        return [karpathy_file(self.root)]
+        return [self.root / KARPATHY]
 
-    def examples(self, split: str, faults: Faults) -> list[Example]:
+    def examples(self, split: str, faults: Faults) -> base.Examples:
         """One example per image; a model may learn any of its captions."""
-        return [
-            Example(
-                id=str(picture.cocoid),
-                text="",
-                images=(picture.id,),
-                targets={caption: 1.0 for _, caption in picture.captions},
-                annotation={
-                    "image_id": picture.cocoid,
-                    "captions": [caption for _, caption in picture.captions],
-                },
-            )
-            for picture in self._pictures(split, faults)
-        ]
+        for picture in self._pictures(split, faults):
+            targets = {caption: 1.0 for _, caption in picture.captions}
+            images = (picture.id,)
+            yield Example(str(picture.cocoid), "", images, targets, picture.annotation)
 
-    def read_train(self, split: str) -> list[Example]:
+    def training_examples(self, split: str, faults: Faults) -> base.Examples:
         """One example per image and caption."""
-        return self._read(split, self._sentences)
+        for picture in self._pictures(split, faults):
+            for sentence, caption in picture.captions:
+                yield Example(f"{picture.cocoid}-{sentence}", "", (picture.id,), {caption: 1.0})
+
+    def read_annotations(self, path: Path, faults: Faults) -> base.Records:
+        """The captions by image, of a Karpathy file or an official one."""
+        read = read_karpathy if is_karpathy(path) else _read_official
+        return ((str(picture.cocoid), picture.annotation) for picture in read(path, faults))
 
     def image_path(self, image_id: str) -> Path:
-        """The file in the folder that the image id names."""
         return coco_image(self.root, image_id)
-
-    def _sentences(self, split: str, faults: Faults) -> list[Example]:
-        return [
-            Example(f"{picture.cocoid}-{sentence}", "", (picture.id,), {caption: 1.0})
-            for picture in self._pictures(split, faults)
-            for sentence, caption in picture.captions
-        ]
 
     def _pictures(self, split: str, faults: Faults) -> Iterator[Picture]:
         [path] = self.files(split)
-        read = read_official if split in FOLDERS else read_pictures
+        read = _read_official if split in FOLDERS else read_karpathy
         return (picture for picture in read(path, faults) if picture.split == split)
 
 
-def karpathy_file(root: Path) -> Path:
-    """Where the Karpathy file lies."""
-    return root / "COCO" / "dataset_coco.json"
+def is_karpathy(path: Path) -> bool:
+    """Whether it is a Karpathy file, by its first image."""
+    first = next(base.read_list(path, "images"), None)
+    return isinstance(first, dict) and "sentences" in first
 
 
 def coco_image(root: Path, image_id: str) -> Path:
@@ -100,55 +89,49 @@ def coco_image(root: Path, image_id: str) -> Path:
     folders = [*([folder] if folder else FOLDERS), *FOLDERS_2017, ""]
     both = [number, *(f"COCO_{half}_{number}" for half in FOLDERS)]
     names = [image_id, number] if folder else both
-    return find_image([root / "COCO" / "images" / folder for folder in folders], *names)
+    return base.find_image([root / "COCO" / "images" / folder for folder in folders], *names)
 
 
 def folder_of(image_id: str) -> str:
-    """`COCO_val2014_000000000042` -> `val2014`; empty where the id names none."""
+    """`COCO_val2014_000000000042` -> `val2014`; the split tells it not: restval lies there too."""
     parts = image_id.split("_")
     return parts[1] if len(parts) == 3 and parts[0] == "COCO" else ""
 
 
-def read_pictures(path: Path, faults: Faults) -> Iterator[Picture]:
+def read_karpathy(path: Path, faults: Faults) -> Iterator[Picture]:
     """The images of a Karpathy file."""
     seen: set[int] = set()
-    for position, record in enumerate(read_list(path, "images")):
-        with faults.of(path, f"image {name_of(record, 'cocoid', position)}"):
-            cocoid = field(record, "cocoid", int)
-            require_new(cocoid, seen)
-            split = field(record, "split", str)
-            captions = tuple(
+    for where, record in base.read_named(path, "image", "cocoid", "images"):
+        with faults.of(path, where):
+            cocoid, split = field(record, "cocoid", int), field(record, "split", str)
+            base.require_new(cocoid, seen)
+            captions = [
                 (field(sentence, "sentid", int), field(sentence, "raw", str).strip())
                 for sentence in field(record, "sentences", list)
-            )
+            ]
             if not captions:
                 raise RecordFault("no captions")
-            yield Picture(
-                cocoid=cocoid,
-                id=PurePosixPath(field(record, "filename", str)).stem,
-                split="train" if split == "restval" else split,
-                captions=captions,
-            )
+            name = PurePosixPath(field(record, "filename", str)).stem
+            yield Picture(cocoid, name, "train" if split == "restval" else split, captions)
 
 
-def read_official(path: Path, faults: Faults) -> Iterator[Picture]:
+def _read_official(path: Path, faults: Faults) -> Iterator[Picture]:
     """The images of an official caption file, `captions_val2014.json`, in its order."""
+    half = path.stem.removeprefix("captions_")
     captions: dict[int, list[tuple[int, str]]] = {}
-    for position, record in enumerate(read_list(path, "annotations")):
-        with faults.of(path, f"caption {name_of(record, 'id', position)}"):
+    for where, record in base.read_named(path, "caption", "id", "annotations"):
+        with faults.of(path, where):
             caption = field(record, "id", int), field(record, "caption", str).strip()
             captions.setdefault(field(record, "image_id", int), []).append(caption)
-    images = []
-    for position, record in enumerate(read_list(path, "images")):
-        with faults.of(path, f"image {name_of(record, 'id', position)}"):
-            images.append((field(record, "id", int), field(record, "file_name", str)))
     if faults.texts:  # else what belongs to a faulty record would be listed as missing
         return
-    for image, name in images:
-        with faults.of(path, f"image {image}"):
+    for where, record in base.read_named(path, "image", "id", "images"):
+        with faults.of(path, where):
+            image, name = field(record, "id", int), f"COCO_{half}_{record['id']:012d}"
+            if "file_name" in record:  # which BLIP's copy of the Karpathy split lacks
+                name = PurePosixPath(field(record, "file_name", str)).stem
             if image not in captions:
                 raise RecordFault("no captions, or the image is there twice")
-            half = path.stem.removeprefix("captions_")
-            yield Picture(image, PurePosixPath(name).stem, half, tuple(captions.pop(image)))
+            yield Picture(image, name, half, captions.pop(image))
     for image in captions:
         faults.add(path, f"image {image}", "has captions, but is not among the images")

@@ -3,8 +3,8 @@
 `ROOT/easy-vqa`, laid out as `data` of the package, else the installed package `easy-vqa` itself: a
 JSON list of `[question, answer, image]` per part, and the pictures `train/images/{image}.png`.
 
-The training questions of every tenth image are held out as `val`: no image is in both. Official ids
-there are none: a question is its place in the list, a picture `train-12`, as both parts count from
+The training questions of every tenth image are held out as `val`: no image is in both. There are no
+official ids: a question is its position in the list, a picture `train-12`, as both parts count from
 0.
 """
 
@@ -15,17 +15,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from vlbench.data.example import Example, Faults, RecordFault, excerpt
-from vlbench.data.readers.base import Reader, find_image
-from vlbench.data.readers.json_text import read_list
+from vlbench.data.readers import base
 from vlbench.errors import MissingError
 
-PACKAGE = "easy_vqa"
 SHAPES = ("circle", "rectangle", "triangle")
 HELD_OUT = 10
 """Images whose number this divides are held out of training: 400 of 4,000."""
 
 
-class EasyVQA(Reader):
+class EasyVQA(base.Reader):
     """Questions about a shape and its colour, one answer each."""
 
     splits = ("train", "val", "test")
@@ -39,11 +37,9 @@ class EasyVQA(Reader):
         return own if own.is_dir() else package_data() or own
 
     def files(self, split: str) -> list[Path]:
-        """The part's questions: val is of the official training part."""
         return [self.folder / ("test" if split == "test" else "train") / "questions.json"]
 
     def missing_files(self, split: str) -> list[Path]:
-        """None of the package; where neither exists, how to get it."""
         missing = super().missing_files(split)
         if missing and not self.folder.is_dir():
             raise MissingError(
@@ -52,11 +48,9 @@ class EasyVQA(Reader):
             )
         return missing
 
-    def examples(self, split: str, faults: Faults) -> list[Example]:
-        """The questions about the images of a split."""
+    def examples(self, split: str, faults: Faults) -> base.Examples:
         [path] = self.files(split)
-        examples = []
-        for position, record in enumerate(read_list(path)):
+        for position, record in enumerate(base.read_list(path)):
             with faults.of(path, f"question number {position + 1}"):
                 match record:
                     case [str(text), str(answer), int(image)]:
@@ -67,28 +61,17 @@ class EasyVQA(Reader):
                         )
                 if split == "test" or (image % HELD_OUT == 0) == (split == "val"):
                     images, label = (f"{path.parent.name}-{image}",), {"label": answer}
-                    family = family_of(answer)
-                    examples.append(
-                        Example(str(position), text, images, {answer: 1.0}, label, family)
-                    )
-        return examples
+                    family = "shape" if answer in SHAPES else "colour"
+                    family = "yes/no" if answer in ("yes", "no") else family
+                    yield Example(str(position), text, images, {answer: 1.0}, label, family)
 
     def image_path(self, image_id: str) -> Path:
-        """`train-12` -> `train/images/12.png`."""
         part, _, number = image_id.partition("-")
-        return find_image([self.folder / part / "images"], number)
+        return base.find_image([self.folder / part / "images"], number)
 
 
 def package_data() -> Path | None:
     """The folder `data` of the installed package, which is not imported for it."""
-    package = find_spec(PACKAGE)
-    if package is None or not package.submodule_search_locations:
-        return None
-    return Path(next(iter(package.submodule_search_locations))) / "data"
-
-
-def family_of(answer: str) -> str:
-    """What is asked for: `shape`, `colour`, or `yes/no`, by the answer."""
-    if answer in ("yes", "no"):
-        return "yes/no"
-    return "shape" if answer in SHAPES else "colour"
+    package = find_spec("easy_vqa")
+    folders = package and package.submodule_search_locations
+    return Path(next(iter(folders))) / "data" if folders else None

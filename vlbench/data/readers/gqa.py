@@ -11,41 +11,24 @@ Where a file of balanced questions is absent, the authors' `train.json`, `valid.
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from sys import intern
 from typing import Any
 
 from vlbench.data.example import Example, Faults, RecordFault, excerpt, field
-from vlbench.data.readers.base import (
-    Reader,
-    Record,
-    find_image,
-    official_or_authors,
-    read_authors_questions,
-    require_new,
-)
-from vlbench.data.readers.json_text import read_table
+from vlbench.data.readers import base
 
 AUTHORS_FILES = {"train": "train.json", "val": "valid.json", "testdev": "testdev.json"}
 UNANSWERED = ("test", "submission")
-CHUNKS = range(10)
-"""`train_all` comes as a folder of this many files."""
-OPTIONAL: dict[str, type[Any]] = {
-    **{"types": dict, "groups": dict},
-    **{"semantic": list, "entailed": list, "question": str},
-}
+OPTIONAL: dict[str, type[Any]] = {"types": dict, "groups": dict, "semantic": list, "entailed": list}
 """Fields of a question that scores are grouped by, or that consistency follows."""
 
 
-class GQA(Reader):
+class GQA(base.Reader):
     """Compositional questions about scenes, one answer each."""
 
-    splits = (
-        *("train", "val", "testdev"),
-        *("train_all", "val_all", "testdev_all"),
-        *UNANSWERED,
-    )
+    splits = (*AUTHORS_FILES, "train_all", "val_all", "testdev_all", *UNANSWERED)
     feature_places = (  # train and val are pictures of Visual Genome, testdev and test of COCO
         "features/{encoder}/VG",
         "features/{encoder}/GQA",
@@ -54,55 +37,60 @@ class GQA(Reader):
     )
 
     def files(self, split: str) -> list[Path]:
-        """The split's questions: one file, but ten of `train_all`."""
         folder = self.root / "GQA"
-        if split == "submission":
-            return [folder / "submission_all_questions.json"]
-        if split == "train_all":
-            name = "train_all_questions"
-            return [folder / name / f"{name}_{chunk}.json" for chunk in CHUNKS]
-        if split.endswith("_all"):
-            return [folder / f"{split}_questions.json"]
+        if split == "train_all":  # comes as a folder of ten
+            return [folder / f"{split}_questions/{split}_questions_{n}.json" for n in range(10)]
+        if split.endswith("_all") or split == "submission":
+            return [folder / f"{split.removesuffix('_all')}_all_questions.json"]
         official = folder / f"{split}_balanced_questions.json"
-        if split in AUTHORS_FILES:
-            return [official_or_authors(official, folder / AUTHORS_FILES[split])]
-        return [official]
+        return [base.official_or_authors(official, folder / AUTHORS_FILES.get(split, ""))]
 
-    def examples(self, split: str, faults: Faults) -> list[Example]:
-        """The questions of a split, with their records."""
-        return self._questions(split, faults, for_training=False)
+    def examples(self, split: str, faults: Faults, for_training: bool = False) -> base.Examples:
+        seen: set[str] = set()
+        for path in self.files(split):
+            yield from _read(path, faults, seen, split, for_training)
 
-    def read_train(self, split: str) -> list[Example]:
-        """The questions without their records, which are a gigabyte in train."""
-        return self._read(split, partial(self._questions, for_training=True))
+    def training_examples(self, split: str, faults: Faults) -> base.Examples:
+        return self.examples(split, faults, for_training=True)
+
+    def read_annotations(self, path: Path, faults: Faults) -> base.Records:
+        return ((example.id, example.annotation) for example in _read(path, faults, set()))
 
     def image_path(self, image_id: str) -> Path:
-        """The file in the one folder of images."""
-        return find_image([self.root / "GQA" / "images"], image_id)
-
-    def _questions(self, split: str, faults: Faults, for_training: bool) -> list[Example]:
-        paths = self.files(split)
-        if paths[0].name in AUTHORS_FILES.values():
-            return _authors_questions(paths[0], faults, for_training)
-        examples, seen = [], set[str]()
-        for path in paths:
-            for question, record in read_table(path, "question id"):
-                with faults.of(path, f"question {question}"):
-                    require_new(question, seen)
-                    text = field(record, "question", str)
-                    if record.get("isBalanced", True) or split not in AUTHORS_FILES:
-                        targets = {}
-                        if split not in UNANSWERED:
-                            targets = {intern(field(record, "answer", str)): 1.0}
-                        image = (intern(field(record, "imageId", str)),)
-                        kept = {} if for_training else record
-                        check_scored(kept)
-                        family = intern(_family(record))
-                        examples.append(Example(question, text, image, targets, kept, family))
-        return examples
+        return base.find_image([self.root / "GQA" / "images"], image_id)
 
 
-def check_scored(record: Record) -> None:
+def _read(
+    path: Path, faults: Faults, seen: set[str], split: str = "", for_training: bool = False
+) -> base.Examples:
+    """The questions of an official file, or of the authors', which score by their best answer."""
+    if base.is_list(path):
+        for where, example, _ in base.read_authors_questions(path, str, faults):
+            with faults.of(path, where):
+                if not example.targets and not for_training:
+                    raise RecordFault("'label' has no answer to score by")
+                best = max(example.targets, key=example.targets.__getitem__, default="")
+                kept = {} if for_training else {"question": example.text, "answer": best}
+                yield replace(example, annotation=kept)
+        return
+    for question, record in base.read_table(path, "question id"):
+        with faults.of(path, f"question {question}"):
+            base.require_new(question, seen)
+            text = field(record, "question", str)
+            if split in AUTHORS_FILES and not record.get("isBalanced", True):
+                continue
+            images = (intern(field(record, "imageId", str)),)
+            targets = {}
+            if split not in UNANSWERED:
+                targets = {intern(field(record, "answer", str)): 1.0}
+            if not for_training:
+                _check_scored(record)
+            types = record.get("types")
+            family = intern(str(types.get("detailed", "")) if isinstance(types, dict) else "")
+            yield Example(question, text, images, targets, {} if for_training else record, family)
+
+
+def _check_scored(record: base.Record) -> None:
     """Raise RecordFault where what is scored beside the answer is of another type."""
     for key, kind in OPTIONAL.items():
         if record.get(key) is not None:
@@ -115,22 +103,3 @@ def check_scored(record: Record) -> None:
     for entailed in record.get("entailed") or ():
         if not isinstance(entailed, str):
             raise RecordFault(f"'entailed' should hold question ids, found {excerpt(entailed)}")
-
-
-def _family(record: Record) -> str:
-    types = record.get("types")
-    return str(types.get("detailed", "")) if isinstance(types, dict) else ""
-
-
-def _authors_questions(path: Path, faults: Faults, for_training: bool) -> list[Example]:
-    """The examples of the authors' file; to be scored, a question needs an answer."""
-    examples = []
-    for where, example, _ in read_authors_questions(path, str, faults):
-        with faults.of(path, where):
-            if not for_training:
-                if not example.targets:
-                    raise RecordFault("'label' has no answer to score by")
-                best = max(example.targets, key=example.targets.__getitem__)
-                example.annotation.update(question=example.text, answer=best)
-            examples.append(example)
-    return examples

@@ -23,36 +23,32 @@ is absent, nothing is said in any video. The release has no ids: a question is t
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from io import TextIOWrapper
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 from vlbench.data.example import Example, Faults, RecordFault, excerpt, field
-from vlbench.data.readers.base import Reader, Record, read_lines
-from vlbench.errors import MissingError
-from vlbench.packed_files import open_data
+from vlbench.data.readers import base
+from vlbench.errors import DataError, MissingError
 
 UNLABELLED = "test"
 SILENT = "[Subs] "
 """The subtitles of a clip in which nothing is said."""
 SUBMITTED = ("vid_name", "clip_id", "ts")
 """What a submission repeats of a record of captions."""
-COLUMNS = 7
-"""Of How2QA's CSV."""
 MOMENT = re.compile(r"\[([^\[\]:]+):([^\[\]:]+)\]")
 
 
-class VideoReader(Reader):
+class VideoReader(base.Reader):
     """Texts about clips: a JSON Lines file per split, and one with the subtitles of all clips."""
 
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "held_out", UNLABELLED)
     authors_names = {"clip-vit-b32": "clip-vit"}
-    annotations: ClassVar[str]
+    release: ClassVar[str]
     """The split's file below `video/ann`, with `{split}` in its name."""
     tests: ClassVar[tuple[str, ...]]
     """File names, of which the first that exists holds the unlabelled test split."""
@@ -62,50 +58,23 @@ class VideoReader(Reader):
     """Where the clips come from: `tv`, `how2` or `yc2`."""
 
     @abstractmethod
-    def items(self, record: Record, clip: str, spoken: str) -> Iterator[Example]:
-        """The examples of a record to evaluate on; without targets where it has no labels."""
+    def to_examples(self, record: base.Record, subtitles: str, for_training: bool) -> base.Examples:
+        """The examples of a record; without targets where it has no labels."""
 
     def files(self, split: str) -> list[Path]:
-        """The split's file and the subtitles."""
         folder = self.root / "video" / "ann"
         subtitles = folder / f"{self.source}_subtitles.jsonl"
         if split != UNLABELLED:
-            return [folder / self.annotations.format(split=split), subtitles]
+            return [folder / self.release.format(split=split), subtitles]
         tests = [folder / name for name in self.tests]
         return [next(filter(Path.is_file, tests), tests[0]), subtitles]
 
-    def examples(self, split: str, faults: Faults) -> list[Example]:
-        """The items of all records of a split, in their order."""
-        return self._examples(split, faults, self.items)
+    def examples(self, split: str, faults: Faults, for_training: bool = False) -> base.Examples:
+        release, *subtitles = self.files(split)
+        return self._read(release, faults, subtitles, split != UNLABELLED, for_training)
 
-    def records(self, path: Path, faults: Faults) -> Iterator[tuple[str, Any]]:
-        """The records of a split's file, with what messages call them."""
-        return read_lines(path, faults)
-
-    def _examples(
-        self,
-        split: str,
-        faults: Faults,
-        items: Callable[[Record, str, str], Iterator[Example]],
-    ) -> list[Example]:
-        path, *subtitles = self.files(split)
-        spoken: dict[str, str] = {}
-        for file in subtitles:
-            spoken |= read_subtitles(file, faults)
-        faults.refuse()  # else every record about a faulty clip would be listed too
-        examples: dict[str, Example] = {}
-        for line, record in self.records(path, faults):
-            with faults.of(path, line):
-                clip = field(record, "vid_name", str)
-                if subtitles and clip not in spoken:
-                    raise RecordFault(f"no subtitles of clip {clip} in {subtitles[0].name}")
-                for example in items(record, clip, spoken.get(clip, SILENT)):
-                    if not example.targets and split != UNLABELLED:
-                        raise RecordFault(f"'{self.label}' is missing: {example.id} has no label")
-                    if example.id in examples:
-                        raise RecordFault(f"{example.id} is there twice")
-                    examples[example.id] = example
-        return list(examples.values())
+    def read_annotations(self, path: Path, faults: Faults) -> base.Records:
+        return ((example.id, example.annotation) for example in self._read(path, faults))
 
     def image_path(self, image_id: str) -> Path:
         """The folder of a clip's frames, pictures whose names sort in the order of time."""
@@ -114,15 +83,38 @@ class VideoReader(Reader):
             raise MissingError(f"{folder}: no such clip: it should be a folder of frames")
         return folder
 
+    def _records(self, path: Path, faults: Faults) -> Iterator[tuple[str, Any]]:
+        """The records of a release file, with what messages call them."""
+        return base.read_lines(path, faults)
 
-def read_subtitles(path: Path, faults: Faults) -> dict[str, str]:
-    """Clip -> `[Subs]` and what is said in it; of two records for a clip the later one holds."""
-    spoken = {}
-    for line, record in read_lines(path, faults):
-        with faults.of(path, line):
-            texts = [field(part, "text", str).strip() for part in field(record, "sub", list)]
-            spoken[field(record, "vid_name", str)] = SILENT + " ".join(texts)
-    return spoken
+    def _read(
+        self,
+        path: Path,
+        faults: Faults,
+        subtitles: Sequence[Path] = (),
+        is_labelled: bool = True,
+        for_training: bool = False,
+    ) -> base.Examples:
+        """The examples of a file; without a file of subtitles nothing is said in any clip."""
+        spoken: dict[str, str] = {}
+        for file in subtitles:
+            for line, record in base.read_lines(file, faults):
+                with faults.of(file, line):
+                    parts = field(record, "sub", list)
+                    texts = " ".join(field(part, "text", str).strip() for part in parts)
+                    spoken[field(record, "vid_name", str)] = SILENT + texts  # the later one holds
+        faults.refuse()  # else every record about a faulty clip would be listed too
+        seen: set[str] = set()
+        for line, record in self._records(path, faults):
+            with faults.of(path, line):
+                clip = field(record, "vid_name", str)
+                if subtitles and clip not in spoken:
+                    raise RecordFault(f"no subtitles of clip {clip} in {subtitles[0].name}")
+                for example in self.to_examples(record, spoken.get(clip, SILENT), for_training):
+                    if is_labelled and not example.targets:
+                        raise RecordFault(f"'{self.label}' is missing: {example.id} has no label")
+                    base.require_new(example.id, seen, example.id)
+                    yield example
 
 
 class VideoQuestions(VideoReader):
@@ -132,37 +124,48 @@ class VideoQuestions(VideoReader):
     choices: ClassVar[int]
     """Choices of a question."""
 
-    def items(self, record: Record, clip: str, spoken: str) -> Iterator[Example]:
-        """The one question."""
-        choices = [field(record, f"a{i}", str) for i in range(self.choices)]
-        question, moment = field(record, "q", str), field(record, "ts", str)
-        targets, label = {}, {}
-        if "answer_idx" in record:
-            right = field(record, "answer_idx", int)
-            if right not in range(self.choices):
-                raise RecordFault(f"'answer_idx' should be 0 to {self.choices - 1}, found {right}")
-            targets, label = {f"a{right}": 1.0}, {"label": f"a{right}"}
+    def to_examples(self, record: base.Record, subtitles: str, for_training: bool) -> base.Examples:
+        """The one question, as the authors put it: `[Q] ... [TS] (1-2.5) [Choices] a0: A cup.`"""
+        choices = [field(record, f"a{i}", str).strip(". ") for i in range(self.choices)]
+        listed = " ".join(f"a{i}: {choice}." for i, choice in enumerate(choices))
+        question, moment = field(record, "q", str).strip(), field(record, "ts", str)
+        right = choice(record, self.label, self.choices) if self.label in record else ""
         yield Example(
             id=str(field(record, "qid", int)),
-            text=question_text(question, moment, choices),
-            images=(clip,),
-            targets=targets,
-            annotation={**record, **label},
+            text=f"[Q] {question} [TS] ({moment}) [Choices] {listed}",
+            images=(record["vid_name"],),
+            targets={right: 1.0} if right else {},
+            annotation={**record, "label": right} if right else record,
             family=str(record.get("show_name", "")),
-            context=spoken,
+            context=subtitles,
         )
 
+    def read_annotations(self, path: Path, faults: Faults) -> base.Records:
+        """The labelled records of a release file, or the labels of TVQA's solution file."""
+        solution: object = None
+        with suppress(DataError):  # JSON Lines are no JSON
+            solution = dict(base.read_table(path, "name")).get("solution")
+        if not isinstance(solution, dict):
+            yield from super().read_annotations(path, faults)
+            return
+        for show in solution:
+            with faults.of(path, show):
+                for question in (answers := field(solution, show, dict)):
+                    yield question, {"label": choice(answers, question, self.choices)}
 
-def question_text(question: str, moment: str, choices: Sequence[str]) -> str:
-    """`[Q] ... [TS] (20.16-25.12) [Choices] a0: A cup. a1: ...`, as the authors have it."""
-    listed = " ".join(f"a{i}: {choice.strip('. ')}." for i, choice in enumerate(choices))
-    return f"[Q] {question.strip()} [TS] ({moment}) [Choices] {listed}"
+
+def choice(record: base.Record, key: str, choices: int) -> str:
+    """The name of the choice whose index is under `key`: 3 is `a3`."""
+    index = field(record, key, int)
+    if index not in range(choices):
+        raise RecordFault(f"'{key}' should be 0 to {choices - 1}, found {index}")
+    return f"a{index}"
 
 
 class TVQA(VideoQuestions):
     """Five choices, about six television shows; the questions of a show are a family."""
 
-    annotations = "tvqa/tvqa_{split}.jsonl"
+    release = "tvqa/tvqa_{split}.jsonl"
     tests = ("tvqa/tvqa_test_release.jsonl", "tvqa/tvqa_test_public.jsonl")
     source = "tv"
     feature_places = ("features/{encoder}/tv", "video/vis_features/tv/{authors}")
@@ -172,7 +175,7 @@ class TVQA(VideoQuestions):
 class How2QA(VideoQuestions):
     """Four choices, about instructional videos; the first release, in CSV, has other questions."""
 
-    annotations = "how2qa/how2qa_{split}_release.jsonl"
+    release = "how2qa/how2qa_{split}_release.jsonl"
     tests = ("how2qa/how2qa_test_public_release.jsonl",)
     source = "how2"
     feature_places = ("features/{encoder}/how2", "video/vis_features/how2/{authors}")
@@ -183,66 +186,42 @@ class How2QACsv(VideoQuestions):
     """Four choices, about instructional videos; every split is labelled."""
 
     splits = ("train", "val", "test_public")
-    annotations = "how2qa/how2QA_{split}_release.csv"
+    release = "how2qa/how2QA_{split}_release.csv"
     source = "how2qa_csv"
     feature_places = ("features/{encoder}/how2qa_csv",)
     choices = 4
 
     def files(self, split: str) -> list[Path]:
-        """The split's rows, and the subtitles where there are any."""
         rows, subtitles = super().files(split)
         return [rows, subtitles] if subtitles.is_file() else [rows]
 
-    def records(self, path: Path, faults: Faults) -> Iterator[tuple[str, Record]]:
-        """The rows as records of VALUE."""
-        for position, (line, row) in enumerate(read_rows(path, faults)):
+    def _records(self, path: Path, faults: Faults) -> base.Records:
+        for position, (line, row) in enumerate(base.read_rows(path, faults)):
             with faults.of(path, line):
-                record = as_record(position, row)
-                yield line, record
+                yield line, _as_record(position, row)
 
 
-def read_rows(path: Path, faults: Faults) -> Iterator[tuple[str, list[str]]]:
-    """The rows of a CSV file that are not empty, with what messages call them: `line 3`."""
-    with (
-        open_data(path) as data,
-        TextIOWrapper(data, encoding="utf-8-sig", newline="") as file,
-    ):
-        rows = csv.reader(file)
-        try:
-            for row in rows:
-                if row:
-                    yield f"line {rows.line_num}", row
-        except (csv.Error, UnicodeDecodeError) as error:
-            faults.add(path, "", f"not valid CSV behind line {rows.line_num}: {error}")
-
-
-def as_record(number: int, row: list[str]) -> Record:
-    """A row with its choices in their order, as one of VALUE's JSON Lines has it."""
-    if len(row) != COLUMNS:
-        raise RecordFault(f"should have {COLUMNS} columns, found {len(row)}")
+def _as_record(number: int, row: list[str]) -> base.Record:
+    """A row as a record of VALUE, its choices in a pseudo-random order, the same in any row."""
+    if len(row) != 7:
+        raise RecordFault(f"should have 7 columns, found {len(row)}")
     clip, interval, *wrong, question, right = row
     moment = MOMENT.fullmatch(interval.strip())
     if moment is None:
         raise RecordFault(f"the moment should be [start:end], found {excerpt(interval)}")
-    choices = order(clip, interval, question)
-    listed = [[*wrong, right][choice] for choice in choices]
+
+    def draw(choice: int) -> bytes:
+        return hashlib.sha256(f"{clip}\n{interval}\n{question}\n{choice}".encode()).digest()
+
+    order = sorted(range(4), key=draw)
     return {
         "vid_name": clip,
         "ts": "-".join(second.strip() for second in moment.groups()),
         "qid": number,
         "q": question,
-        **{f"a{i}": choice for i, choice in enumerate(listed)},
-        "answer_idx": choices.index(len(wrong)),
+        **{f"a{i}": [*wrong, right][choice] for i, choice in enumerate(order)},
+        "answer_idx": order.index(len(wrong)),
     }
-
-
-def order(clip: str, interval: str, question: str) -> list[int]:
-    """The order of a question's choices: pseudo-random, whatever row the question stands in."""
-
-    def draw(choice: int) -> bytes:
-        return hashlib.sha256(f"{clip}\n{interval}\n{question}\n{choice}".encode()).digest()
-
-    return sorted(range(How2QACsv.choices), key=draw)
 
 
 class VideoCaptions(VideoReader):
@@ -250,57 +229,43 @@ class VideoCaptions(VideoReader):
 
     label = "descs"
 
-    def text(self, record: Record) -> str:
+    def text(self, record: base.Record) -> str:
         """What a model reads beside the subtitles."""
         return ""
 
-    def items(self, record: Record, clip: str, spoken: str) -> Iterator[Example]:
-        """One example a clip id; a model may learn any of its descriptions."""
-        captions = [caption for _, caption in _descriptions(record)]
-        kept: Record = {key: record[key] for key in SUBMITTED if key in record}
-        yield Example(
-            id=str(field(record, "clip_id", int)),
-            text=self.text(record),
-            images=(clip,),
-            targets=dict.fromkeys(captions, 1.0),
-            annotation={**kept, "captions": captions} if captions else kept,
-            context=spoken,
-        )
+    def training_examples(self, split: str, faults: Faults) -> base.Examples:
+        return self.examples(split, faults, for_training=True)
 
-    def read_train(self, split: str) -> list[Example]:
-        """One example a description."""
-        return self._read(
-            split, lambda name, faults: self._examples(name, faults, self._by_description)
-        )
-
-    def _by_description(self, record: Record, clip: str, spoken: str) -> Iterator[Example]:
-        moment, text = field(record, "clip_id", int), self.text(record)
-        for number, caption in _descriptions(record):
-            yield Example(f"{moment}-{number}", text, (clip,), {caption: 1.0}, context=spoken)
-
-
-def _descriptions(record: Record) -> list[tuple[int, str]]:
-    """(id, description); none where the record has no such key, as in test splits."""
-    if "descs" not in record:
-        return []
-    descriptions = [
-        (field(description, "desc_id", int), field(description, "desc", str))
-        for description in field(record, "descs", list)
-    ]
-    if not descriptions:
-        raise RecordFault("no descriptions")
-    return descriptions
+    def to_examples(self, record: base.Record, subtitles: str, for_training: bool) -> base.Examples:
+        """One example a clip id, or a description."""
+        clip, images, text = field(record, "clip_id", int), (record["vid_name"],), self.text(record)
+        descriptions = [
+            (field(description, "desc_id", int), field(description, "desc", str))
+            for description in (field(record, "descs", list) if "descs" in record else ())
+        ]
+        if "descs" in record and not descriptions:
+            raise RecordFault("no descriptions")
+        if for_training:
+            for number, caption in descriptions:
+                targets = {caption: 1.0}
+                yield Example(f"{clip}-{number}", text, images, targets, context=subtitles)
+            return
+        annotation: base.Record = {key: record[key] for key in SUBMITTED if key in record}
+        if captions := [caption for _, caption in descriptions]:
+            annotation["captions"] = captions
+        targets = dict.fromkeys(captions, 1.0)
+        yield Example(str(clip), text, images, targets, annotation, context=subtitles)
 
 
 class TVC(VideoCaptions):
     """Moments of television shows; two descriptions each in train, four in val."""
 
-    annotations = "tvc/tvc_{split}_release.jsonl"
+    release = "tvc/tvc_{split}_release.jsonl"
     tests = ("tvc/tvc_test_release.jsonl", "tvc/tvc_test_public_release.jsonl")
     source = "tv"
     feature_places = ("features/{encoder}/tv", "video/vis_features/tv/{authors}")
 
-    def text(self, record: Record) -> str:
+    def text(self, record: base.Record) -> str:
         """The moment, `[TS] ([35.73, 40.9])`: a list here, and shown as one."""
         return f"[TS] ({field(record, 'ts', list)})"
 
@@ -308,7 +273,7 @@ class TVC(VideoCaptions):
 class YC2C(VideoCaptions):
     """Steps of cooking videos, one description each; a clip is a step, so there is no moment."""
 
-    annotations = "yc2c/yc2c_{split}_release.jsonl"
+    release = "yc2c/yc2c_{split}_release.jsonl"
     tests = ("yc2c/yc2c_test_release.jsonl",)
     source = "yc2"
     feature_places = ("features/{encoder}/yc2", "video/vis_features/yc2/{authors}")

@@ -7,7 +7,7 @@ answers that are frequent in train and val; so do ours where their `trainval_ans
 beside the annotations. Without it all answers are targets, and no question is without one.
 
 Where official files are absent, the `karpathy_{train,val,test}.json` of VL-T5 and VL-Adapter serve.
-They hold the targets of training. To be scored by, the ten answers are wanted: in the record where
+They hold the targets of training. To be scored by, the ten answers are needed: in the record where
 it has `answers`, else in the official annotation file of the image's folder.
 
 The splits `test2015` and `test-dev2015` have no answers: the dataset's server scores them.
@@ -18,213 +18,160 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Set
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from sys import intern
-from typing import NamedTuple
+from typing import Any
 
-from vlbench.data.example import Example, Faults, RecordFault, excerpt, field
-from vlbench.data.readers.base import (
-    Reader,
-    Record,
-    name_of,
-    read_authors_questions,
-    read_json,
-    require_new,
-)
-from vlbench.data.readers.coco import (
-    FEATURE_PLACES,
-    FOLDERS,
-    Picture,
-    coco_image,
-    folder_of,
-    karpathy_file,
-    read_pictures,
-)
-from vlbench.data.readers.json_text import read_list
-from vlbench.errors import DataError, MissingError
+from vlbench.data.example import Example, Faults, RecordFault, field
+from vlbench.data.readers import base, coco
+from vlbench.errors import MissingError
 
 UNANSWERED = ("test2015", "test-dev2015")
+QUESTIONS = "v2_OpenEnded_mscoco_{}_questions.json"
+ANSWERS = "v2_mscoco_{}_annotations.json"
+AUTHORS = "karpathy_{}.json"
+FREQUENT = "trainval_ans2label.json"
 SOFT_SCORES = {1: 0.3, 2: 0.6, 3: 0.9}
 TYPES = ("answer_type", "question_type")
 """What scores are grouped by, where it is annotated."""
+Pictures = dict[int, coco.Picture]
+"""By COCO id."""
 
 
-class VQAv2(Reader):
+class VQAv2(base.Reader):
     """Open questions about COCO images, ten answers each."""
 
     splits = ("train", "val", "test", *UNANSWERED)
-    feature_places = FEATURE_PLACES
+    feature_places = coco.FEATURE_PLACES
 
     def files(self, split: str) -> list[Path]:
         """The Karpathy file, both official pairs, and the authors' answer list if it exists."""
         if split in UNANSWERED:
-            return [self._questions(split)]
-        pairs = [file for part in FOLDERS for file in (self._questions(part), self._answers(part))]
-        official = [karpathy_file(self.root), *pairs]
-        if self._authors(split).is_file() and not all(file.is_file() for file in official):
-            annotations = [self._answers(part) for part in FOLDERS]
-            return [self._authors(split), *filter(Path.is_file, annotations)]
-        return [*official, *filter(Path.is_file, [self._frequent])]
+            return [self._file(QUESTIONS, split)]
+        pairs = [self._file(f, part) for part in coco.FOLDERS for f in (QUESTIONS, ANSWERS)]
+        official = [self.root / coco.KARPATHY, *pairs]
+        authors, frequent = self._file(AUTHORS, split), self._file(FREQUENT)
+        if authors.is_file() and not all(file.is_file() for file in official):
+            return [authors, *filter(Path.is_file, pairs[1::2])]
+        return [*official, *filter(Path.is_file, [frequent])]
 
-    def examples(self, split: str, faults: Faults) -> list[Example]:
-        """The questions about the images of a split, with their annotations."""
-        return self._split(split, faults, for_training=False)
+    def examples(self, split: str, faults: Faults, for_training: bool = False) -> base.Examples:
+        if split in UNANSWERED:
+            return read_questions(self._file(QUESTIONS, split), faults)
+        if self._file(AUTHORS, split) in self.files(split):
+            return self._authors_examples(split, faults, for_training)
+        return self._official_examples(split, faults, for_training)
 
-    def read_train(self, split: str) -> list[Example]:
-        """The questions without their annotations: ten records each would fill the memory."""
-        return self._read(split, partial(self._split, for_training=True))
+    def training_examples(self, split: str, faults: Faults) -> base.Examples:
+        return self.examples(split, faults, for_training=True)
+
+    def read_annotations(self, path: Path, faults: Faults) -> base.Records:
+        return ((str(question), record) for question, record in _read_answers(path, faults))
 
     def image_path(self, image_id: str) -> Path:
-        """The file in the folder that the image id names."""
-        return coco_image(self.root, image_id)
+        return coco.coco_image(self.root, image_id)
 
-    def _questions(self, part: str) -> Path:
-        return self.root / "vqa" / f"v2_OpenEnded_mscoco_{part}_questions.json"
+    def _file(self, name: str, part: str = "") -> Path:
+        return self.root / "vqa" / name.format(part)
 
-    def _answers(self, part: str) -> Path:
-        return self.root / "vqa" / f"v2_mscoco_{part}_annotations.json"
-
-    def _authors(self, split: str) -> Path:
-        return self.root / "vqa" / f"karpathy_{split}.json"
-
-    @property
-    def _frequent(self) -> Path:
-        return self.root / "vqa" / "trainval_ans2label.json"
-
-    def _split(self, split: str, faults: Faults, for_training: bool) -> list[Example]:
-        if split in UNANSWERED:
-            return read_unanswered(self._questions(split), faults)
-        if self._authors(split) in self.files(split):
-            return self._karpathy(self._authors(split), faults, for_training)
-        return self._rebuilt(split, faults, for_training)
-
-    def _rebuilt(self, split: str, faults: Faults, for_training: bool) -> list[Example]:
+    def _official_examples(self, split: str, faults: Faults, for_training: bool) -> base.Examples:
         """The examples of a Karpathy split from the official pairs."""
-        karpathy = read_pictures(karpathy_file(self.root), faults)
+        karpathy = coco.read_karpathy(self.root / coco.KARPATHY, faults)
         pictures = {picture.cocoid: picture for picture in karpathy}
         faults.refuse()  # else every question about a faulty image would be listed too
-        wanted = {image for image, picture in pictures.items() if picture.split == split}
-        folders = {pictures[image].folder for image in wanted}
-        parts = [part for part in FOLDERS if part in folders] or FOLDERS  # val needs no train2014
-        frequent = read_frequent(self._frequent) if self._frequent.is_file() else None
-        return [
-            example
-            for part in parts
-            for example in self._part(part, pictures, wanted, frequent, faults, for_training)
-        ]
+        names = (picture.id for picture in pictures.values() if picture.split == split)
+        for part in sorted({coco.folder_of(name) for name in names} & {*coco.FOLDERS}):
+            yield from self._part(part, split, pictures, faults, for_training)
 
     def _part(
-        self,
-        part: str,
-        pictures: dict[int, Picture],
-        wanted: Set[int],
-        frequent: Set[str] | None,
-        faults: Faults,
-        for_training: bool,
-    ) -> Iterator[Example]:
-        """The examples about the wanted images in one official pair of files."""
-        questions, answers = self._questions(part), self._answers(part)
-        annotations = read_annotations(answers, wanted, frequent, faults, for_training)
+        self, part: str, split: str, pictures: Pictures, faults: Faults, for_training: bool
+    ) -> base.Examples:
+        """The examples about the split's images in one official pair of files."""
+        questions, answers = self._file(QUESTIONS, part), self._file(ANSWERS, part)
+        frequent = None
+        if self._file(FREQUENT).is_file():
+            frequent = {answer for answer, _ in base.read_table(self._file(FREQUENT), "answer")}
+        annotated: dict[int, tuple[Any, ...]] = {}
+        """Question -> image, and of the split's images what its example takes of the record."""
+        for question, record in _read_answers(answers, faults):
+            image = record["image_id"]
+            picture = pictures.get(image)
+            if picture is None or picture.split != split:
+                annotated[question] = (image,)
+                continue
+            family = intern(str(record.get("question_type", "")))
+            kept = {} if for_training else record
+            annotated[question] = (image, soft_scores(record, frequent), kept, family)
         if faults.texts:  # else the questions of faulty annotations would be listed too
             return
-        is_whole = True  # else the annotations of nameless questions would be listed too
-        for position, record in enumerate(read_list(questions, "questions")):
-            question = None
-            with faults.of(questions, f"question {name_of(record, 'question_id', position)}"):
-                question = field(record, "question_id", int)
-                image = field(record, "image_id", int)
+        for where, record in base.read_named(questions, "question", "question_id", "questions"):
+            with faults.of(questions, where):
+                question, image = field(record, "question_id", int), field(record, "image_id", int)
                 if image not in pictures:
-                    raise RecordFault(f"no image {image} in COCO/{karpathy_file(self.root).name}")
-                if question not in annotations:
+                    raise RecordFault(f"no image {image} in {coco.KARPATHY}")
+                if question not in annotated:
                     raise RecordFault(
                         f"no annotation in {answers.name}, or the question is there twice"
                     )
-                annotated = annotations.pop(question)
-                if annotated.image != image:
+                annotated_image, *taken = annotated.pop(question)
+                if annotated_image != image:
                     raise RecordFault(f"is about image {image}, but not in {answers.name}")
-                if image in wanted:
+                if taken:
                     text, images = field(record, "question", str), (pictures[image].id,)
-                    yield Example(str(question), text, images, *annotated[1:])
-            is_whole &= question is not None
-        for question in annotations if is_whole else ():
+                    yield Example(str(question), text, images, *taken)
+        for question in annotated if not faults.texts else ():
             faults.add(answers, f"question {question}", f"no such question in {questions.name}")
 
-    def _karpathy(self, path: Path, faults: Faults, for_training: bool) -> list[Example]:
+    def _authors_examples(self, split: str, faults: Faults, for_training: bool) -> base.Examples:
         """The examples of the authors' file, to be scored with the official answers."""
+        path = self._file(AUTHORS, split)
         examples: list[Example] = []
-        unanswered: dict[str, dict[int, int]] = {}
-        """Folder -> question id -> index in `examples`, of those whose answers are elsewhere."""
-        for where, example, record in read_authors_questions(path, int, faults):
+        unanswered: dict[Path, dict[int, int]] = {}
+        """Annotation file -> question -> index in `examples`, of those it has the answers of."""
+        for where, example, record in base.read_authors_questions(path, int, faults):
             with faults.of(path, where):
-                family = str(record.get("question_type", ""))
-                if "answers" in record and not for_training:
-                    require_answers(record)
+                if not for_training and "answers" in record:
+                    _require_answers(record)
                 elif not for_training:
-                    folder = folder_of(example.images[0])
-                    if folder not in FOLDERS:
+                    folder = coco.folder_of(example.images[0])
+                    if folder not in coco.FOLDERS:
                         raise RecordFault(
                             f"'img_id' should be COCO_val2014_..., found {example.images[0]}"
                         )
-                    unanswered.setdefault(folder, {})[record["question_id"]] = len(examples)
+                    indices = unanswered.setdefault(self._file(ANSWERS, folder), {})
+                    indices[record["question_id"]] = len(examples)
                 kept = {} if for_training else record
+                family = str(record.get("question_type", ""))
                 examples.append(replace(example, annotation=kept, family=family))
-        files = {self._answers(folder): indices for folder, indices in unanswered.items()}
-        if missing := "".join(f"\n  {file}" for file in files if not file.is_file()):
+        if missing := "".join(f"\n  {file}" for file in unanswered if not file.is_file()):
             raise MissingError(
                 f"{path}: has no 'answers' to score by, only what training needs. The ten answers "
                 f"of each question are in the official annotations; looked for:{missing}"
             )
-        for file, indices in files.items():
-            for position, record in enumerate(read_list(file, "annotations")):
-                with faults.of(file, f"question {name_of(record, 'question_id', position)}"):
-                    if (question := field(record, "question_id", int)) in indices:
-                        require_answers(record)
-                        index = indices.pop(question)
-                        family = str(record.get("question_type", "")) or examples[index].family
-                        examples[index] = replace(examples[index], annotation=record, family=family)
+        for file, indices in unanswered.items():
+            for question, record in _read_answers(file, faults):
+                if question in indices:
+                    example = examples[index := indices.pop(question)]
+                    family = str(record.get("question_type", "")) or example.family
+                    examples[index] = replace(example, annotation=record, family=family)
             for question in indices:
                 faults.add(file, f"question {question}", "no annotation")
-        return examples
+        yield from examples
 
 
-class Annotation(NamedTuple):
-    """Image of a question, and the fields of its example that its annotation gives."""
-
-    image: int
-    targets: dict[str, float]
-    record: Record
-    family: str
-
-
-NOTHING: Record = {}
-
-
-def read_annotations(
-    path: Path, images: Set[int], frequent: Set[str] | None, faults: Faults, for_training: bool
-) -> dict[int, Annotation]:
-    """The annotations by question id; of other images than `images` just their image.
-
-    Of a million and more answer records only those stay that are to be scored by.
-    """
-    annotations: dict[int, Annotation] = {}
-    for position, record in enumerate(read_list(path, "annotations")):
-        with faults.of(path, f"question {name_of(record, 'question_id', position)}"):
+def _read_answers(path: Path, faults: Faults) -> Iterator[tuple[int, base.Record]]:
+    """The official annotations, with the question each is of."""
+    seen: set[int] = set()
+    for where, record in base.read_named(path, "question", "question_id", "annotations"):
+        with faults.of(path, where):
             question = field(record, "question_id", int)
-            if question in annotations:
-                raise RecordFault("is there twice")
-            image = field(record, "image_id", int)
-            require_answers(record)
-            annotations[question] = Annotation(image, NOTHING, NOTHING, "")
-            if image in images:
-                targets = soft_scores(record, frequent)
-                family = intern(str(record.get("question_type", "")))
-                kept = NOTHING if for_training else record
-                annotations[question] = Annotation(image, targets, kept, family)
-    return annotations
+            base.require_new(question, seen)
+            field(record, "image_id", int)
+            _require_answers(record)
+            yield question, record
 
 
-def require_answers(record: Record) -> None:
+def _require_answers(record: base.Record) -> None:
     """Raise RecordFault where a record has no answers, or one or a type that is no text."""
     for key in TYPES:
         if record.get(key) is not None:
@@ -236,7 +183,7 @@ def require_answers(record: Record) -> None:
             field(answer, "answer", str)
 
 
-def soft_scores(annotation: Record, frequent: Set[str] | None = None) -> dict[str, float]:
+def soft_scores(annotation: base.Record, frequent: Set[str] | None = None) -> dict[str, float]:
     """Answer -> score in (0, 1] by how many annotators gave it; only `frequent` ones if given."""
     counts = Counter(answer["answer"] for answer in annotation["answers"])
     return {
@@ -246,22 +193,12 @@ def soft_scores(annotation: Record, frequent: Set[str] | None = None) -> dict[st
     }
 
 
-def read_unanswered(path: Path, faults: Faults) -> list[Example]:
-    """The questions of a test file, to be answered and submitted."""
-    examples, seen = [], set[int]()
-    for position, record in enumerate(read_list(path, "questions")):
-        with faults.of(path, f"question {name_of(record, 'question_id', position)}"):
+def read_questions(path: Path, faults: Faults) -> base.Examples:
+    """The questions of an official file, without answers."""
+    seen: set[int] = set()
+    for where, record in base.read_named(path, "question", "question_id", "questions"):
+        with faults.of(path, where):
             question = field(record, "question_id", int)
-            require_new(question, seen)
+            base.require_new(question, seen)
             image = f"COCO_test2015_{field(record, 'image_id', int):012d}"
-            text = field(record, "question", str)
-            examples.append(Example(str(question), text, (image,), {}, record))
-    return examples
-
-
-def read_frequent(path: Path) -> Set[str]:
-    """The answers of the authors' list, a JSON object from answer to label."""
-    table = read_json(path)
-    if not isinstance(table, dict):
-        raise DataError(f"{path}: should be an object, found {excerpt(table)}")
-    return table.keys()
+            yield Example(str(question), field(record, "question", str), (image,), {}, record)
