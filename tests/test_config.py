@@ -14,7 +14,6 @@ from vlbench.config import (
     config_files,
     leaves,
     load_config,
-    option_defaults,
 )
 from vlbench.errors import CardError
 from vlbench.files import cache_folder, cache_place
@@ -38,7 +37,7 @@ def write(file: Path, text: str) -> Path:
 
 
 def test_without_files_nothing_is_said() -> None:
-    assert option_defaults() == {} and config_files() == ()
+    assert load_config().options == {} and config_files() == ()
     assert load_config().slurm == SlurmSettings()
 
 
@@ -60,7 +59,7 @@ def test_a_variable_names_another_file_for_the_project(tmp_path, monkeypatch) ->
     with pytest.raises(CardError, match=r"other\.toml: no such file"):
         load_config()
     write(tmp_path / "other.toml", "jobs = 5")
-    assert option_defaults() == {"jobs": 5}
+    assert load_config().options == {"jobs": 5}
 
 
 def test_the_project_wins_over_the_user_key_by_key(home, tmp_path) -> None:
@@ -76,7 +75,7 @@ def test_the_project_wins_over_the_user_key_by_key(home, tmp_path) -> None:
     )
     config = load_config()
     assert config.files == (user, project)
-    assert option_defaults() == {"jobs": 3, "backbone": "clip-t5"}
+    assert load_config().options == {"jobs": 3, "backbone": "clip-t5"}
     assert config.card_settings == {
         "train.epochs": 2,
         "train.batch_size": 7,
@@ -107,7 +106,7 @@ def test_paths_are_relative_to_their_file(home, tmp_path, monkeypatch) -> None:
     inner.mkdir()
     monkeypatch.chdir(inner)
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
-    assert option_defaults() == {
+    assert load_config().options == {
         "root": home / "vlbench" / "data",
         "results": tmp_path / "work" / "out",
         "features": [tmp_path / "work" / "f", Path("/g")],
@@ -120,7 +119,7 @@ def test_lists_and_numbers_become_comma_lists(tmp_path) -> None:
         tmp_path / "work" / "vlbench.toml",
         'tasks = ["vqav2", "gqa"]\nseeds = [0, 1, 2]\ndevices = 0',
     )
-    assert option_defaults() == {"tasks": "vqav2,gqa", "seeds": "0,1,2", "devices": "0"}
+    assert load_config().options == {"tasks": "vqav2,gqa", "seeds": "0,1,2", "devices": "0"}
 
 
 @pytest.mark.parametrize(

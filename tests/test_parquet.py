@@ -10,11 +10,10 @@ import pytest
 
 from tests.leaderboard.builders import image_text, write
 from vlbench import parquet
-from vlbench.columns import COLUMNS
 from vlbench.errors import DataError
 from vlbench.leaderboard.examples import read_scores
 from vlbench.leaderboard.results import read_results
-from vlbench.parquet import decode, open_parquet
+from vlbench.parquet import COLUMNS, decode, open_parquet
 from vlbench.runs.state import Estimates
 from vlbench.verify.inputs import ANSWERS, read_answers, read_rows
 

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import errno
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
+from tests.cli.command import document, items, vlbench
 from tests.data.conftest import picture
 from tests.data.mini.builders import TINY, TINY_VIDEO
 from tests.runs.builders import Bench
+from vlbench import cli as progress
 from vlbench.cards.load import all_tasks
-from vlbench.cli import output as progress
-from vlbench.cli.app import app
 from vlbench.data.mini import edition, write, write_video
 from vlbench.data.stores.published import open_store
 
 
 def data(*words: str) -> Result:
-    return CliRunner().invoke(app, ["data", *words])
+    return vlbench("data", *words)
 
 
 @pytest.fixture
@@ -65,16 +64,9 @@ def test_make_mini_leaves_what_is_there(tmp_path: Path) -> None:
 def test_check_counts_examples_and_pictures(bench: Bench) -> None:
     result = data("check", "--tasks", "nlvr2", "--root", str(bench.root), "--json")
     assert result.exit_code == 0
-    document = json.loads(result.stdout)
-    assert document["schema"] == "vlbench.check/1"
-    first = document["items"][0]
-    assert {key: first[key] for key in ("task", "split", "examples", "pictures", "ready")} == {
-        "task": "nlvr2",
-        "split": "train",
-        "examples": 24,
-        "pictures": 24,
-        "ready": True,
-    }
+    first, *_ = items(result, "check")
+    facts = {"task": "nlvr2", "split": "train", "examples": 24, "pictures": 24, "ready": True}
+    assert first | facts == first
     assert first["files"] == {str(bench.root / "nlvr2" / "train.json"): True}
     assert first["problems"] == [] and first["counts"] == {"consistency groups": 6}
     table = data("check", "--tasks", "nlvr2", "--root", str(bench.root)).stdout.splitlines()
@@ -94,34 +86,23 @@ def test_check_goes_on_after_what_it_misses_and_exits_3(bench: Bench, tmp_path: 
     assert "A run could not start with these data." in result.stderr
 
 
-def test_check_without_tasks_looks_at_all_of_the_edition(tmp_path: Path) -> None:
+def test_check_looks_at_all_of_the_edition_or_at_the_only_one(tmp_path: Path) -> None:
     result = data("check", "--edition", "full", "--root", str(tmp_path), "--json")
     assert result.exit_code == 3
-    told = {item["task"] for item in json.loads(result.stdout)["items"]}
-    assert told == {card.name for card in all_tasks() if "full" in card.splits}
-
-
-def test_check_uses_the_only_edition_of_a_task(tmp_path: Path) -> None:
+    tasks = {item["task"] for item in items(result)}
+    assert tasks == {card.name for card in all_tasks() if "full" in card.splits}
     result = data("check", "--tasks", "nlvr", "--root", str(tmp_path))
-    assert result.exit_code == 3
-    assert str(tmp_path / "nlvr") in result.stderr
+    assert result.exit_code == 3 and str(tmp_path / "nlvr") in result.stderr
 
 
 def test_check_tells_what_it_misses(tmp_path: Path) -> None:
-    result = data("check", "--tasks", "gqa", "--root", str(tmp_path / "nowhere"))
-    assert result.exit_code == 3
-    assert "train_balanced_questions.json" in result.stderr
+    nowhere = str(tmp_path / "nowhere")
+    result = data("check", "--tasks", "gqa", "--root", nowhere)
+    assert result.exit_code == 3 and "train_balanced_questions.json" in result.stderr
+    more = ("--features", nowhere, "--edition", "full", "--root", str(tmp_path))
+    assert data("check", "--tasks", "gqa", *more).exit_code == 3
     assert data("check", "--tasks", "gqa", "--edition", "ful").exit_code == 2
     assert data("check", "--tasks", "gqq").exit_code == 2
-    nowhere = (
-        "--features",
-        str(tmp_path / "nowhere"),
-        "--edition",
-        "full",
-        "--root",
-        str(tmp_path),
-    )
-    assert data("check", "--tasks", "gqa", *nowhere).exit_code == 3
 
 
 def test_a_file_that_several_splits_and_tasks_miss_is_told_once(tmp_path: Path) -> None:
@@ -138,7 +119,7 @@ TOY = "tests.data.toy_encoder:ToyEncoder"
 
 
 def extract(*words: str | Path) -> Result:
-    return CliRunner().invoke(app, ["data", "extract-features", *map(str, words)])
+    return vlbench("data", "extract-features", *words)
 
 
 @pytest.fixture
@@ -157,17 +138,10 @@ def test_the_store_is_written_and_said(images, tmp_path) -> None:
 
 def test_json_says_what_was_made(images, tmp_path) -> None:
     words = ("--images", images, "--out", tmp_path / "s", "--json", "--device", "cpu")
-    document = json.loads(extract("--encoder", "mini", *words).stdout)
-    assert document.pop("seconds") > 0 and len(document.pop("encoder_hash")) == 64
-    assert document == {
-        "schema": "vlbench.extracted/1",
-        "store": str(tmp_path / "s"),
-        "encoder": "mini",
-        "kind": "pictures",
-        "count": 5,
-        "tokens": 16,
-        "width": 128,
-    }
+    answer = document(extract("--encoder", "mini", *words), "extracted")
+    assert answer.pop("seconds") > 0 and len(answer.pop("encoder_hash")) == 64
+    facts = {"encoder": "mini", "kind": "pictures", "count": 5, "tokens": 16, "width": 128}
+    assert answer == {"schema": "vlbench.extracted/1", "store": str(tmp_path / "s"), **facts}
 
 
 def test_frames_are_extracted_clip_by_clip(images, tmp_path) -> None:

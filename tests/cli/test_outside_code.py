@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
+from tests.cli.command import vlbench
 from tests.runs.builders import Bench
-from vlbench.cli.app import app
 from vlbench.runs.folder import RunFolder
 
 EVIL = """
@@ -39,10 +39,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bench: Bench) -> Pa
     (folder / "evil.py").write_text(EVIL)
     monkeypatch.chdir(folder)
     return folder
-
-
-def vlbench(*words: str, **environment: str) -> Result:
-    return CliRunner().invoke(app, list(words), env=environment)
 
 
 def assert_refused(result: Result, key: str) -> None:

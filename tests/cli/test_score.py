@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from pyarrow import parquet
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from vlbench.cli.app import app
+from tests.cli.command import assert_refused, document, vlbench
 
 ANSWERS = [{"answer": "dog", "answer_confidence": "yes", "answer_id": n} for n in range(1, 11)]
 VQA = {"annotations": [{"question_id": n, "answers": ANSWERS} for n in (5, 6)]}
@@ -36,8 +36,8 @@ def write(name: str, content: object) -> str:
 
 
 def score(task: str, predictions: str, annotations: str, *words: str) -> Result:
-    options = ["--predictions", predictions, "--annotations", annotations, *words]
-    return CliRunner().invoke(app, ["score", task, *options])
+    files = ("--predictions", predictions, "--annotations", annotations)
+    return vlbench("score", task, *files, *words)
 
 
 @pytest.mark.usefixtures("folder")
@@ -59,11 +59,10 @@ def test_the_table_names_the_variant() -> None:
 @pytest.mark.usefixtures("folder")
 def test_json_is_one_object_and_nothing_else() -> None:
     result = score("gqa", "gqa-results.json", "gqa.json", "--json")
-    found = json.loads(result.stdout)
+    found = document(result, "score")
     assert list(found) == [
         *("schema", "task", "variant", "metrics", "notes", "n", "groups", "per_example"),
     ]
-    assert found["schema"] == "vlbench.score/1"
     assert (found["task"], found["variant"], found["n"]) == ("gqa", None, 1)
     assert found["metrics"]["accuracy"] == 100.0
     assert found["metrics"]["validity"] is None
@@ -72,7 +71,7 @@ def test_json_is_one_object_and_nothing_else() -> None:
 @pytest.mark.usefixtures("folder")
 def test_the_scores_of_single_examples_are_written_where_asked() -> None:
     words = ("--per-example", "scores.jsonl", "--json")
-    found = json.loads(score("vqav2", "vqa-results.json", "vqa.json", *words).stdout)
+    found = document(score("vqav2", "vqa-results.json", "vqa.json", *words))
     assert found["per_example"] == "scores.jsonl"
     rows = [json.loads(line) for line in Path("scores.jsonl").read_text().splitlines()]
     assert rows == [{"id": "5", "accuracy": 100}, {"id": "6", "accuracy": 0}]
@@ -106,8 +105,7 @@ def test_faulty_predictions_exit_2_with_one_message_and_no_score(
     results: object, message: str
 ) -> None:
     result = score("vqav2", write("results", results), "vqa.json", "--json")
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert message in result.stderr
+    assert_refused(result, 2, message)
     assert result.stderr.startswith("vlbench: results: ")
     assert result.stderr.count("\n") == 1
 
@@ -144,5 +142,4 @@ def test_words_that_do_not_fit_the_task_exit_2(
     task: str, words: tuple[str, ...], message: str
 ) -> None:
     result = score(task, "vqa-results.json", "vqa.json", *words)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert message in result.stderr
+    assert_refused(result, 2, message)

@@ -12,9 +12,9 @@ from typer.testing import CliRunner, Result
 
 from tests.leaderboard.scored import right, write_image_text, write_predictions
 from vlbench.cli.app import app
-from vlbench.columns import result_schema
 from vlbench.leaderboard import results as reading
 from vlbench.leaderboard.results import read_results
+from vlbench.parquet import result_schema
 
 NUMBERS = pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 CELL = "column 'value' has cells that are no finite numbers"

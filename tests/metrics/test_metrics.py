@@ -49,7 +49,7 @@ def test_an_unknown_metric_is_a_usage_error(name: str, message: str) -> None:
 def test_the_table_and_the_score_command_import_nothing_heavy() -> None:
     heavy = "torch transformers accelerate pandas numpy pycocoevalcap"
     code = (
-        "import sys, vlbench.metrics, vlbench.cli.other; "
+        "import sys, vlbench.metrics, vlbench.cli.data; "
         f"print([name for name in '{heavy}'.split() if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -20,12 +20,12 @@ from safetensors.torch import load_file
 from tests.runs.builders import Bench, do, predictions, rows
 from vlbench.backbones import build_backbone
 from vlbench.cards.load import load_task
-from vlbench.columns import COLUMNS, result_schema
 from vlbench.data.batches import Batch
 from vlbench.data.example import Example
 from vlbench.data.readers import load_reader
 from vlbench.metrics import METRICS, Scored
 from vlbench.metrics.java import require_java
+from vlbench.parquet import COLUMNS, result_schema
 from vlbench.runs import callbacks, execute
 from vlbench.runs.callbacks import Callbacks
 from vlbench.runs.execute import load_adapter

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from vlbench.columns import COLUMNS
+from vlbench.parquet import COLUMNS
 from vlbench.text import printable
 
 AVERAGE = "average"

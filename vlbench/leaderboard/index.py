@@ -20,9 +20,9 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vlbench.columns import result_schema
 from vlbench.errors import MissingError
 from vlbench.files import cache_folder, write_atomically
+from vlbench.parquet import result_schema
 
 VERSION = 2
 METADATA = b"vlbench.index"

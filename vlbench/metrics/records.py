@@ -18,8 +18,8 @@ from vlbench.data.readers.gqa import check_scored
 from vlbench.data.readers.json_text import read_list
 from vlbench.data.readers.vqav2 import TYPES
 from vlbench.errors import DataError, MissingError, UsageError, nearest
+from vlbench.files import open_data
 from vlbench.metrics import listed
-from vlbench.packed_files import open_data
 
 T = TypeVar("T")
 Record = dict[str, Any]

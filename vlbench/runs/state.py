@@ -14,7 +14,6 @@ from statistics import median
 from typing import Any
 
 from vlbench.cards.load import LATER, PROSE
-from vlbench.columns import MOST_ROWS
 from vlbench.config import leaves
 from vlbench.errors import DataError
 from vlbench.files import read_object
@@ -244,10 +243,10 @@ def _measured(file: Path) -> dict[str, Any] | None:
     """The first row of a result with the run's `seconds`; None where it is not readable."""
     import pyarrow as pa
 
-    from vlbench.parquet import decode, open_parquet
+    from vlbench.parquet import MOST_RESULT_ROWS, decode, open_parquet
 
     try:
-        rows = decode(file, open_parquet(file), MEASURED, MOST_ROWS).to_pylist()
+        rows = decode(file, open_parquet(file), MEASURED, MOST_RESULT_ROWS).to_pylist()
     except (OSError, ValueError, pa.ArrowException, DataError):
         return None
     if not rows or len(rows[0]) < len(MEASURED):

@@ -21,13 +21,13 @@ from vlbench import parquet
 from vlbench.backbones import Features
 from vlbench.cards.load import hashed
 from vlbench.cards.schema import TaskCard, TrainSettings
-from vlbench.columns import LATER, MOST_ROWS, result_schema
 from vlbench.data.batches import TaskData
 from vlbench.data.example import Example
 from vlbench.data.prepare import PreparedTask, prepare
 from vlbench.errors import DataError, MissingError, VlbenchError
 from vlbench.files import text_lines
 from vlbench.metrics import Scored
+from vlbench.parquet import LATER, MOST_RESULT_ROWS, result_schema
 from vlbench.runs.plan import data_root, features_read, wanted_features, weights_hash_of
 from vlbench.runs.result import majority_scored
 from vlbench.runs.spec import RunSpec
@@ -50,7 +50,7 @@ Row = dict[str, Any]
 
 def read_rows(file: Path) -> tuple[list[Row], list[str]]:
     """The rows of a `result.parquet`, and the columns in it that this vlbench does not know."""
-    return _read(file, result_schema(), LATER, MOST_ROWS)
+    return _read(file, result_schema(), LATER, MOST_RESULT_ROWS)
 
 
 def read_answers(file: Path) -> list[Row]:

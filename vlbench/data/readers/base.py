@@ -13,7 +13,7 @@ from vlbench.data.example import Example
 from vlbench.data.faults import Faults, RecordFault, T, excerpt, field
 from vlbench.data.readers.json_text import read_list
 from vlbench.errors import DataError, MissingError, UsageError, nearest
-from vlbench.packed_files import open_data, packed_beside
+from vlbench.files import open_data, packed_beside
 
 SUFFIXES = (".jpg", ".png", ".jpeg")
 """Of pictures, tried in this order; contents give the format, as many `.png` of NLVR2 are JPEG."""

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 from vlbench.data.faults import excerpt
 from vlbench.errors import DataError
-from vlbench.packed_files import open_data
+from vlbench.files import open_data
 
 PIECE = 1 << 22
 """Characters that are read at a time."""

@@ -36,7 +36,7 @@ from vlbench.data.example import Example
 from vlbench.data.faults import Faults, RecordFault, excerpt, field
 from vlbench.data.readers.base import Reader, Record, read_lines
 from vlbench.errors import MissingError
-from vlbench.packed_files import open_data
+from vlbench.files import open_data
 
 UNLABELLED = "test"
 SILENT = "[Subs] "
