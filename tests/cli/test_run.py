@@ -33,35 +33,32 @@ def refused(result: Result, results: Path, code: int, *texts: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "texts"),
+    ("words", "text"),
     [
-        (["--method", "compactor"], ["Unknown method 'compactor'. Did you mean 'compacter'?"]),
-        (["--tasks", "vqav3"], ["Unknown task or suite 'vqav3'. Did you mean 'vqav2'?"]),
-        (["--set", "params.reductoin=4"], ["Did you mean 'params.reduction'?"]),
-        (["--set", "params.reduction=many"], ["--set params.reduction: Should be a valid integer"]),
-        (["--set", "epochs"], ["--set epochs: Should be key=value"]),
-        (["--limit", "-1"], ["Invalid value for '--limit'"]),
-        (["--limit", "0"], ["Invalid value for '--limit'"]),
-        (["--seeds", "one"], ["--seeds one: should be whole numbers"]),
-        (["--seeds", "-1"], ["--seeds -1: a seed is 0 or more and at most 4294967295"]),
-        (["--seeds", "0,4294967296"], ["--seeds 0,4294967296: a seed is 0 or more and at most"]),
-        (["--seeds", "0.5"], ["--seeds 0.5: should be whole numbers"]),
-        (["--devices", "tpu"], ["--devices tpu: should be auto, cpu, or GPUs' numbers"]),
-        (["--backbone", "mini-brat"], ["Unknown backbone 'mini-brat'. Did you mean 'mini-bart'?"]),
-        (["--edition", "ful"], ["has no edition 'ful'. Known: mini, full"]),
-        (["--method", "shared-adapter,shared-adapter"], ["Named twice: shared-adapter"]),
-        (["--method", "no/such.toml"], ["no/such.toml: no such file"]),
+        ("--method compactor", "Unknown method 'compactor'. Did you mean 'compacter'?"),
+        ("--tasks vqav3", "Unknown task or suite 'vqav3'. Did you mean 'vqav2'?"),
+        ("--set params.reductoin=4", "Did you mean 'params.reduction'?"),
+        ("--set params.reduction=many", "--set params.reduction: Should be a valid integer"),
+        ("--set epochs", "--set epochs: Should be key=value"),
+        ("--limit -1", "Invalid value for '--limit'"),
+        ("--limit 0", "Invalid value for '--limit'"),
+        ("--seeds one", "--seeds one: should be whole numbers"),
+        ("--seeds -1", "--seeds -1: a seed is 0 or more and at most 4294967295"),
+        ("--seeds 0,4294967296", "--seeds 0,4294967296: a seed is 0 or more and at most"),
+        ("--seeds 0.5", "--seeds 0.5: should be whole numbers"),
+        ("--max-batch many", "--max-batch many: should be a number from 1, or auto"),
+        ("--devices tpu", "--devices tpu: should be auto, cpu, or GPUs' numbers"),
+        ("--backbone mini-brat", "Unknown backbone 'mini-brat'. Did you mean 'mini-bart'?"),
+        ("--edition ful", "has no edition 'ful'. Known: mini, full"),
+        ("--method shared-adapter,shared-adapter", "Named twice: shared-adapter"),
+        ("--method no/such.toml", "no/such.toml: no such file"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_words_that_do_not_fit_exit_2(
-    bench: Bench, tmp_path: Path, words: list[str], texts: list[str]
-) -> None:
+def test_words_that_do_not_fit_exit_2(bench: Bench, tmp_path: Path, words: str, text: str) -> None:
     base = bench.words("--results", str(tmp_path))
-    if words[0] == "--method":  # of a repeated option every word counts
+    if words.startswith("--method"):  # of a repeated option every word counts
         base = [word for word in base if word not in ("--method", "shared-adapter")]
-    result = vlbench(*base, *words)
-    refused(result, tmp_path, 2, *texts)
+    refused(vlbench(*base, *words.split()), tmp_path, 2, text)
 
 
 def test_a_faulty_card_exits_2_with_all_its_faults(bench: Bench, tmp_path: Path) -> None:
@@ -133,12 +130,6 @@ def test_missing_java_exits_3_before_anything_is_trained(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_results_folder_that_cannot_be_written_exits_1(bench: Bench, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    result = run(bench, tmp_path / "file")
-    refused(result, tmp_path, 1, "cannot be written")
-
-
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers work in the test's own process, which has imported everything."""
@@ -149,6 +140,8 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_failed_run_is_told_with_its_reason_and_log(bench: Bench, tmp_path: Path) -> None:
     result = run(bench, tmp_path, "--limit", "4", "--set", "train.learning_rate=1e30")
     refused(result, tmp_path, 1, "1 of 1 runs failed", "Loss is nan at step", "log.txt")
+    (tmp_path / "file").write_text("")
+    refused(run(bench, tmp_path / "file"), tmp_path / "file", 1, "cannot be written")
 
 
 @pytest.mark.usefixtures("in_process")
@@ -245,25 +238,21 @@ def test_every_run_is_shown_with_its_state_and_what_the_rest_takes(
     assert spec.key in text
 
 
-def test_an_older_run_of_a_cell_is_stale_and_says_why(bench: Bench, tmp_path: Path) -> None:
-    spec = bench.spec(limit=2)
-    older = spec.model_copy(update={"data": {**spec.data, "vqav2": "0" * 64}})
-    folder = RunFolder.of(tmp_path, older)
-    folder.create(older)
-    folder.result.touch()
-    (item,) = items(plan(bench, tmp_path, "--json"))
-    assert (item["state"], item["older_key"]) == ("stale", older.key)
-    assert "data of vqav2" in item["reason"]
-
-
-def test_a_dry_run_shows_the_plan_and_the_commands_and_writes_nothing(
+def test_an_older_run_of_a_cell_is_stale_and_a_dry_run_writes_nothing(
     bench: Bench, tmp_path: Path
 ) -> None:
-    results = tmp_path / "results"
+    results, spec = tmp_path / "results", bench.spec(limit=2)
     text = plan(bench, results, "--jobs", "2", "--dry-run", command="run").stdout
     assert "1 missing." in text
-    assert f"vlbench.worker {results}/runs/{bench.spec(limit=2).key}" in text
+    assert f"vlbench.worker {results}/runs/{spec.key}" in text
     assert not results.exists()
+    older = spec.model_copy(update={"data": {**spec.data, "vqav2": "0" * 64}})
+    folder = RunFolder.of(results, older)
+    folder.create(older)
+    folder.result.touch()
+    (item,) = items(plan(bench, results, "--json"))
+    assert (item["state"], item["older_key"]) == ("stale", older.key)
+    assert "data of vqav2" in item["reason"]
 
 
 def folder_of(results: Path, seed: int = 0) -> RunFolder:
@@ -273,13 +262,13 @@ def folder_of(results: Path, seed: int = 0) -> RunFolder:
     return folder
 
 
-def cancel(results: Path, *words: str) -> list[dict[str, str]]:
+def cancel(results: Path, *words: str, code: int = 0) -> list[dict[str, str]]:
     done = vlbench("cancel", *words, "--results", results, "--json")
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == code, done.output
     return items(done, "cancel")
 
 
-def test_a_run_at_work_is_told_and_waited_for(tmp_path: Path) -> None:
+def test_a_run_at_work_is_waited_for(tmp_path: Path) -> None:
     folder = folder_of(tmp_path)
 
     def work() -> None:
@@ -297,62 +286,42 @@ def test_a_run_at_work_is_told_and_waited_for(tmp_path: Path) -> None:
     (item,) = cancel(tmp_path, folder.path.name[:6])
     thread.join()
     assert (item["before"], item["status"], item["outcome"]) == (
-        "running", "cancelled", "cancelled"
-    )  # fmt: skip
+        *("running", "cancelled", "cancelled"),
+    )
 
 
-def test_a_planned_run_will_not_begin_and_a_done_one_is_left(tmp_path: Path) -> None:
-    planned, done = folder_of(tmp_path, 0), folder_of(tmp_path, 1)
+def test_planned_runs_will_not_begin_and_done_ones_are_left(tmp_path: Path) -> None:
+    folders = [folder_of(tmp_path, seed) for seed in range(3)]
+    done, *planned = sorted(folders, key=lambda folder: folder.path)
     done.result.touch()
-    (item,) = cancel(tmp_path, "--all")
-    assert (item["key"], item["outcome"]) == (planned.path.name, "will not begin")
-    assert planned.is_cancel_asked and not done.is_cancel_asked
+    for words in ([], ["--all", "seed 0"], ["ffff"]):
+        assert_refused(vlbench("cancel", *words, "--results", tmp_path), 2)
+    outcomes = {item["key"]: item["outcome"] for item in cancel(tmp_path, "--all")}
+    assert outcomes == {folder.path.name: "will not begin" for folder in planned}
+    assert planned[0].is_cancel_asked and not done.is_cancel_asked
+    for folder in planned:
+        folder.forget_cancel()
+    planned[0].cancel_file.symlink_to(tmp_path / "nowhere" / "file")  # the other one ends
+    result = vlbench("cancel", "--all", "--results", tmp_path)
+    assert result.exit_code == 1
+    assert f"{planned[0].path}: cannot be written" in result.stderr
+    assert planned[1].is_cancel_asked
 
 
-@pytest.mark.parametrize("words", [[], ["--all", "seed 0"], ["ffff"]])
-def test_what_names_no_run_exits_2(tmp_path: Path, words: list[str]) -> None:
-    folder_of(tmp_path)
-    done = vlbench("cancel", *words, "--results", str(tmp_path))
-    assert done.exit_code == 2, done.output
-
-
-def test_retry_goes_on_with_what_ended_badly(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("in_process")
+def test_retry_goes_on_with_what_ended_badly_and_names_what_it_cannot_read(
+    bench: Bench, tmp_path: Path
 ) -> None:
-    work_in_process(monkeypatch)
-    monkeypatch.setattr("vlbench.runs.execute.train_and_test", lambda run: 1 / 0)
-    folder = do(bench.spec(limit=2), tmp_path, code=5)
-    monkeypatch.undo()
-    monkeypatch.setenv("VLBENCH_CACHE", str(bench.root.parent / "cache"))
-    work_in_process(monkeypatch)
-    done = vlbench("retry", "--results", str(tmp_path))
-    assert done.exit_code == 0, done.output
-    assert folder.state == "done"
-    assert "1 of 1 runs done" in done.stderr
-    again = vlbench("retry", "--results", str(tmp_path))
-    assert "nothing to retry" in again.stderr
-
-
-def test_a_run_that_cannot_be_told_keeps_no_other_from_ending(tmp_path: Path) -> None:
-    first, second = sorted((folder_of(tmp_path, seed) for seed in (0, 1)), key=lambda it: it.path)
-    first.cancel_file.symlink_to(tmp_path / "nowhere" / "file")
-    done = vlbench("cancel", "--all", "--results", str(tmp_path))
-    assert done.exit_code == 1, done.output
-    assert f"{first.path}: cannot be written" in done.stderr
-    assert second.is_cancel_asked
-
-
-def test_retry_names_what_it_cannot_read_and_does_the_others(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vlbench.runs.execute.train_and_test", lambda run: 1 / 0)
+        folder = do(bench.spec(limit=2), tmp_path, code=5)
     broken = folder_of(tmp_path)
     broken.write_status("failed", 1)
     broken.spec_file.write_text("[" * 100_000)
-    folder = RunFolder.of(tmp_path, bench.spec(limit=2))
-    folder.create(bench.spec(limit=2))
-    folder.write_status("failed", 1)
-    work_in_process(monkeypatch)
-    done = vlbench("retry", "--results", str(tmp_path))
-    assert done.exit_code == 3, done.output
-    assert f"Left out: {broken.spec_file}: not a run's spec: nested too deeply" in done.stderr
-    assert folder.state == "done"
+    result = vlbench("retry", "--results", tmp_path)
+    assert result.exit_code == 3, result.output
+    assert f"Left out: {broken.spec_file}: not a run's spec: nested too deeply" in result.stderr
+    assert folder.state == "done" and "1 of 1 runs done" in result.stderr
+    shutil.rmtree(broken.path)
+    again = vlbench("retry", "--results", tmp_path)
+    assert again.exit_code == 0 and "nothing to retry" in again.stderr

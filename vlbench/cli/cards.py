@@ -171,9 +171,7 @@ def _configuration(root: Any) -> Iterator[Item]:
 
 def params(
     context: typer.Context,
-    method: list[str] | None = opt.option(
-        None, "Methods, comma list or repeated; all when left out."
-    ),
+    method: list[str] | None = opt.option(None, "Methods, comma list or repeated; else all."),
     backbone: str = opt.BACKBONE,
     tasks: str = opt.option("image-text", "A suite, a task or a comma list of tasks."),
     settings: list[str] | None = opt.SETTINGS,
@@ -211,23 +209,19 @@ def params(
     if json:
         cli.print_json("params", items)
         return
-    columns = ["trainable", *items[0]["groups"]] if groups else NUMBERS
-    rows = [[item["method"], *_numbers(item, groups)] for item in items]
+    columns: Sequence[str] = NUMBERS
+    if groups:
+        columns = ["trainable", *items[0]["groups"]]
+        parts = [[n["trainable"] for n in (item, *item["groups"].values())] for item in items]
+    else:
+        keys = ("width", "trainable", "total", "trainable_percent", "published_percent")
+        parts = [[item[key] for key in keys] for item in items]
+    rows = [[item["method"], *map(_number, row)] for item, row in zip(items, parts, strict=True)]
     cli.print_table(rows, ["method", *columns], numbers=columns)
 
 
-def _numbers(item: Item, groups: bool) -> list[str]:
-    if groups:
-        counts = [item, *item["groups"].values()]
-        return [f"{count['trainable']:,}" for count in counts]
-    published = item["published_percent"]
-    return [
-        "-" if item["width"] is None else f"{item['width']:,}",
-        f"{item['trainable']:,}",
-        f"{item['total']:,}",
-        f"{item['trainable_percent']:.2f}",
-        "-" if published is None else f"{published:.2f}",
-    ]
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}" if isinstance(value, float) else f"{value:,}"
 
 
 def _count(

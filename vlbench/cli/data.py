@@ -47,9 +47,7 @@ def make_mini(
 )
 def check(
     context: typer.Context,
-    tasks: str | None = opt.option(
-        None, "Suites or tasks with commas between; all of the edition if left out."
-    ),
+    tasks: str | None = opt.option(None, "Suites or tasks, comma list; else all of the edition."),
     root: Path | None = opt.ROOT,
     edition: str | None = opt.EDITION,
     backbone: str = opt.option("mini-bart", "The backbone whose features are looked for."),
@@ -153,12 +151,8 @@ def extract_features(
     encoder: str = opt.option(..., "mini, clip-rn101, clip-vit-b32, or module:name."),
     images: Path = opt.option(..., "The folder of the pictures, searched to its end."),
     out: Path = opt.option(..., "The store, a new folder."),
-    weights: Path | None = opt.option(
-        None, "The folder of the encoder's weights, if they are not installed."
-    ),
-    kind: Kind = opt.option(
-        Kind.PICTURES, "frames: every folder of pictures is a clip, a row per frame."
-    ),
+    weights: Path | None = opt.option(None, "Folder of the encoder's weights, if not installed."),
+    kind: Kind = opt.option(Kind.PICTURES, "frames: a folder of pictures is a clip."),
     batch_size: int = opt.count(64, "Pictures encoded at once."),
     device: str = opt.option("auto", "auto, cpu, or a GPU's number."),
     outside_code: bool = opt.OUTSIDE_CODE,
@@ -227,25 +221,17 @@ def score(
         ..., "The official file; gqa: the questions; VALUE's tasks: the release or solution file."
     ),
     questions: Path | None = opt.option(
-        None,
-        "vqav2: the official questions, to check the annotations against; gqa: all questions, for "
-        "consistency, where --annotations is the balanced file.",
+        None, "vqav2: the official questions, as a check; gqa: all questions, for consistency."
     ),
-    choices: Path | None = opt.option(
-        None, "gqa: the official choices file, for validity and plausibility."
-    ),
+    choices: Path | None = opt.option(None, "gqa: the choices, for validity, plausibility."),
     karpathy: Path | None = opt.option(
         None, "vqav2, coco: Karpathy's dataset_coco.json, of which only --split is scored."
     ),
-    split: str | None = opt.option(
-        None, "Of the Karpathy file: train, val, or test, the default of --karpathy."
-    ),
+    split: str | None = opt.option(None, "Of the Karpathy file: train, val or test (default)."),
     variant: str | None = opt.option(
         None, "vqav2: official-2016 (default) or official-2021; nlvr2: all (default) or balanced."
     ),
-    per_example: Path | None = opt.option(
-        None, "Write each example's score here, by suffix: .jsonl, .json, .parquet."
-    ),
+    per_example: Path | None = opt.option(None, "Scores of examples: .jsonl, .json, .parquet."),
     json: bool = opt.flag("--json", "One JSON object, unrounded, with scores per group."),
 ) -> None:
     """Score predictions with a task's official metric.
@@ -278,9 +264,7 @@ def import_checkpoint(
     method: str = opt.option(..., "The method it was trained with."),
     backbone: str = opt.option(..., "The backbone it was trained on."),
     tasks: str = opt.option("image-text", "The suite or tasks it was trained for."),
-    backbone_path: Path | None = opt.option(
-        None, "Folder with the backbone, where it has other sizes."
-    ),
+    backbone_path: Path | None = opt.option(None, "The backbone, where of other sizes."),
     settings: list[str] | None = opt.SETTINGS,
     out: Path | None = opt.option(None, "The file to write; FILE.METHOD.safetensors if left out."),
     outside_code: bool = opt.OUTSIDE_CODE,
@@ -353,9 +337,7 @@ def import_checkpoint(
 
 
 def pretrain(
-    backbone: str = opt.argument(
-        ..., "mini-bart, or mini-bart-clips: the same, gone on with clips."
-    ),
+    backbone: str = opt.argument(..., "mini-bart, or mini-bart-clips: gone on with clips."),
     out: Path | None = opt.option(None, "Folder for the weights; the backbone's name if left out."),
     steps: int | None = opt.count(None, "Training steps; the shipped weights' if left out."),
 ) -> None:

@@ -72,9 +72,7 @@ METHODS = option(None, "Only these methods, comma list or repeated.", "--method"
 SEEDS = option(None, "Only these seeds, with commas between.")
 RESULTS = option(Path("results"), "The results folder.")
 JSON = flag("--json", "Print JSON.")
-OUTSIDE_CODE = flag(
-    "--outside-code", "Run code that is not vlbench's and that a file from elsewhere names."
-)
+OUTSIDE_CODE = flag("--outside-code", "Run code that a file from elsewhere names.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,26 +83,16 @@ class RunOptions:
     tasks: str = option(..., "A suite, a task, or tasks with commas between.")
     backbone: str = BACKBONE
     backbone_path: Path | None = BACKBONE_PATH
-    init: Path | None = option(
-        None, "Weights to start from: an imported checkpoint or a run's adapter.safetensors."
-    )
+    init: Path | None = option(None, "Weights to start from: a run's or import-checkpoint's.")
     edition: str | None = EDITION
     root: Path | None = ROOT
-    encoder: str | None = option(
-        None, "Read features of this frozen encoder, not of the backbone's own."
-    )
-    features: list[Path] | None = option(
-        None, "A feature store, repeatable; else those below the root are found."
-    )
+    encoder: str | None = option(None, "Read features of this encoder, not the backbone's.")
+    features: list[Path] | None = option(None, "A feature store, repeatable; else below the root.")
     seeds: str = option("0", "Seeds, with commas between.")
     limit: int | None = count(None, "At most so many examples a task and split: a smoke run.")
     settings: list[str] | None = SETTINGS
-    max_batch: str | None = option(
-        None, "Examples computed at once: a number, or auto for what fits. Batches stay the card's."
-    )
-    checkpoint_activations: bool = flag(
-        "--checkpoint-activations", "Less memory: activations are computed twice."
-    )
+    max_batch: str | None = option(None, "Examples computed at once: a number, or auto: what fits.")
+    checkpoint_activations: bool = flag("--checkpoint-activations", "Less memory, more time.")
 
     def selection(self, device: str) -> Selection:
         """The runs that the options select; `device` is cpu or cuda."""
@@ -169,9 +157,7 @@ class StoredOptions:
 class BoardOptions(StoredOptions):
     """Which results a leaderboard is made of."""
 
-    include: list[str] | None = option(
-        None, "smoke: runs with --limit too, in a table or on axes of their own."
-    )
+    include: list[str] | None = option(None, "smoke: show runs with --limit too.")
 
     def filters(self, methods: list[str] | None = None, **more: Any) -> Filters:
         """The options as `read_boards` takes them."""

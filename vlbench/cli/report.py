@@ -33,20 +33,14 @@ def report(
     format: ReportFormat = opt.option(ReportFormat.TABLE, "How to write it."),
     out: Path | None = opt.option(None, "Write it to this file; html: the pages to this folder."),
     method: list[str] | None = opt.METHODS,
-    max_trainable: float | None = opt.option(
-        None, "Only rows that train at most this percentage of the parameters: 5."
-    ),
+    max_trainable: float | None = opt.option(None, "Only rows that train at most so many %: 5."),
     sort: str = opt.option(
-        "",
-        "Order rows by this column, best or cheapest first: method, trainable, average, "
-        "a task, a metric or a cost.",
+        "", "Order rows by method, trainable, average, a task, metric or cost; best first."
     ),
     families: bool = opt.flag("--families", "Show each question family too, with its majority."),
     costs: bool = opt.flag("--costs", "Show time, memory, storage and throughput too."),
     paper: bool = opt.flag("--paper", "Show what papers published too, with their source."),
-    no_media: bool = opt.flag(
-        "--no-media", "html: no pictures; the mini edition is not made for them."
-    ),
+    no_media: bool = opt.flag("--no-media", "html: no pictures, nor the mini edition for them."),
 ) -> None:
     """Show the leaderboard of a results folder.
 
@@ -109,17 +103,13 @@ def _write_report(
 def compare(
     options: opt.BoardOptions,
     a: str = opt.argument(
-        ...,
-        "A row: a method, with what tells it from others of its name behind a colon "
-        "(compacter:params.reduction=4), or the key of one of its runs.",
+        ..., "A row: a method, compacter:params.reduction=4 (one of several), or a run's key."
     ),
     b: str | None = opt.argument(None, "The row to hold it against; else A's of --baseline."),
     baseline: Path | None = opt.option(None, "The results folder of B, where it is another one."),
     seeds: str | None = opt.SEEDS,
     max_drop: float | None = opt.option(
-        None,
-        "The gate: end with 1 where A is significantly worse by more than this many "
-        "points, on a task or on average, or has lost a task or seed that B has.",
+        None, "The gate: end with 1 where A is worse by more points, or has lost a task or seed."
     ),
     format: CompareFormat = opt.option(
         CompareFormat.TABLE, "How to write it.", envvar="VLBENCH_COMPARE_FORMAT"
@@ -202,6 +192,7 @@ def _print_or_write(text: str, out: Path | None) -> None:
 
 plot = cli.subcommands("Draw results: score against cost, training curves.")
 PICTURE = opt.option(..., "The file to write; its suffix is the format: .png, .svg or .pdf.")
+COST = "trainable_parameters"
 WIDTH = opt.option(7, "Inches: 7 for a page or a README, 3.4 for a paper's column.", min=3, max=20)
 
 
@@ -211,12 +202,9 @@ def pareto(
     options: opt.BoardOptions,
     out: Path = PICTURE,
     cost: str = opt.option(
-        "trainable_parameters",
-        "trainable_parameters, adapter_bytes, peak_memory_bytes, train_seconds, or all.",
+        COST, "trainable_parameters, adapter_bytes, peak_memory_bytes, train_seconds, or all."
     ),
-    metric: str = opt.option(
-        "average", "The height: a metric such as vqav2.accuracy, or the average."
-    ),
+    metric: str = opt.option("average", "A metric such as vqav2.accuracy, or the average."),
     method: list[str] | None = opt.METHODS,
     width: float = WIDTH,
 ) -> None:
@@ -242,9 +230,7 @@ def pareto(
 def curves(
     options: opt.BoardOptions,
     out: Path = PICTURE,
-    quantity: Quantity = opt.option(
-        Quantity.LOSS, "The training loss by step, or validation by epoch."
-    ),
+    quantity: Quantity = opt.option(Quantity.LOSS, "The loss by step, or validation by epoch."),
     method: list[str] | None = opt.METHODS,
     width: float = WIDTH,
 ) -> None:

@@ -34,9 +34,7 @@ def run(
     runs: opt.RunOptions,
     launch: opt.LaunchOptions,
     detach: bool = opt.flag("--detach", "slurm: submit, and do not wait."),
-    dry_run: bool = opt.flag(
-        "--dry-run", "Print the plan and the commands or scripts; start nothing."
-    ),
+    dry_run: bool = opt.flag("--dry-run", "Print the plan and the commands; start nothing."),
 ) -> None:
     """Train, score and keep what is not done yet.
 

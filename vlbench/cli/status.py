@@ -34,7 +34,7 @@ def status(
     results: Path = opt.RESULTS,
     everything: bool = opt.flag("--all", "List done runs too."),
     watch: bool | None = opt.option(
-        None, "Go on until nothing runs; so on a terminal.", "--watch/--no-watch"
+        None, "Until nothing runs; so on a terminal.", "--watch/--no-watch"
     ),
     json: bool = opt.JSON,
 ) -> None:
@@ -155,9 +155,7 @@ def logs(
 def doctor(
     root: Path | None = opt.option(None, "Where runs look for data."),
     edition: str | None = opt.EDITION,
-    backbone: str = opt.option(
-        "mini-bart", "Look for this backbone's weights, and for features it reads."
-    ),
+    backbone: str = opt.option("mini-bart", "Look for its weights and features."),
     backbone_path: Path | None = opt.BACKBONE_PATH,
     results: Path = opt.RESULTS,
     launcher: str = opt.option("local", "local, or slurm: then Slurm is needed."),

@@ -130,9 +130,7 @@ results = cli.subcommands("Pack runs for others, take in runs of others.")
 def export(
     options: opt.DoneOptions,
     out: Path = opt.option(..., "The archive to write: FILE.zip or FILE.tar.gz."),
-    runs: list[str] | None = opt.argument(
-        None, "Runs: begins of keys, or words of names; all where left out."
-    ),
+    runs: list[str] | None = opt.argument(None, "Begins of keys, or words of names; else all."),
     with_weights: bool = opt.flag("--with-weights", "Pack the trained tensors too."),
     with_logs: bool = opt.flag("--with-logs", "Pack logs too; they name hosts and folders."),
     json: bool = opt.JSON,
