@@ -61,8 +61,9 @@ def test_every_tensor_arrives_under_our_name(
 
 
 def drop(state: Any) -> None:
-    del state["module.model.encoder.layers.0.attn_adapter.adapters.vqa.down_sampler.bias"]
-    del state["module.model.encoder.layers.0.attn_adapter.adapters.nlvr.down_sampler.bias"]
+    for task in ("vqa", "nlvr"):
+        module = f"module.model.encoder.layers.0.attn_adapter.adapters.{task}"
+        del state[f"{module}.down_sampler.bias"]
 
 
 def add(state: Any) -> None:
@@ -74,8 +75,7 @@ def change_a_repetition(state: Any) -> None:
 
 
 def cut(state: Any) -> None:
-    name = "module.final_logits_bias"
-    state[name] = state[name][:, 1:]
+    state["module.final_logits_bias"] = state["module.final_logits_bias"][:, 1:]
 
 
 def count(state: Any) -> None:
@@ -84,7 +84,7 @@ def count(state: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "fault"),
     [
         (drop, "1 missing: model.encoder.layers.0.attn_adapter.adapters.vqa.down_sampler.bias"),
         (add, "1 left over: model.encoder.more"),
@@ -94,13 +94,12 @@ def count(state: Any) -> None:
     ],
 )
 def test_what_does_not_fit_is_told_and_nothing_is_written(
-    bench: Bench, source: Path, change: Any, told: str
+    bench: Bench, source: Path, change: Any, fault: str
 ) -> None:
     edit(source, change)
     out = source.parent / "out.safetensors"
     result = run(bench, str(source), "--method", "shared-adapter", "--out", str(out))
-    assert result.exit_code == 3
-    assert told in result.stderr
+    assert result.exit_code == 3 and fault in result.stderr
     assert not out.exists()
 
 

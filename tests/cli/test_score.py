@@ -18,12 +18,12 @@ VQA_RESULTS = [{"question_id": 5, "answer": "dog"}, {"question_id": 6, "answer":
 GQA_RESULTS = [{"questionId": "5", "prediction": "dog"}]
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with right files of two tasks."""
     monkeypatch.chdir(tmp_path)
-    write("vqa.json", VQA)
-    write("vqa-results.json", VQA_RESULTS)
+    write("vqav2.json", VQA)
+    write("vqav2-results.json", VQA_RESULTS)
     write("gqa.json", GQA)
     write("gqa-results.json", GQA_RESULTS)
     return tmp_path
@@ -35,60 +35,43 @@ def write(name: str, content: object) -> str:
     return name
 
 
-def score(task: str, predictions: str, annotations: str, *words: str) -> Result:
-    files = ("--predictions", predictions, "--annotations", annotations)
-    return vlbench("score", task, *files, *words)
+def score(task: str, *words: str, predictions: str = "", annotations: str = "") -> Result:
+    files = (predictions or f"{task}-results.json", annotations or f"{task}.json")
+    return vlbench("score", task, "--predictions", files[0], "--annotations", files[1], *words)
 
 
-@pytest.mark.usefixtures("folder")
 def test_the_table_has_a_line_per_metric_and_says_what_is_missing() -> None:
-    result = score("gqa", "gqa-results.json", "gqa.json")
+    result = score("gqa")
+    assert (result.exit_code, result.stderr) == (0, "1 examples\n")
     lines = [line.split() for line in result.stdout.splitlines()]
     assert lines[:2] == [["metric", "gqa"], ["accuracy", "100.00"]]
     assert ["validity", "-", "(needs", "--choices)"] in lines
-    assert result.stderr == "1 examples\n"
-    assert result.exit_code == 0
+    heading = score("vqav2", "--variant", "official-2021").stdout.splitlines()[0]
+    assert heading.split() == ["metric", "vqav2", "official-2021"]
 
 
-@pytest.mark.usefixtures("folder")
-def test_the_table_names_the_variant() -> None:
-    result = score("vqav2", "vqa-results.json", "vqa.json", "--variant", "official-2021")
-    assert result.stdout.splitlines()[0].split() == ["metric", "vqav2", "official-2021"]
-
-
-@pytest.mark.usefixtures("folder")
 def test_json_is_one_object_and_nothing_else() -> None:
-    result = score("gqa", "gqa-results.json", "gqa.json", "--json")
-    found = document(result, "score")
-    assert list(found) == [
+    answer = document(score("gqa", "--json"), "score")
+    assert list(answer) == [
         *("schema", "task", "variant", "metrics", "notes", "n", "groups", "per_example"),
     ]
-    assert (found["task"], found["variant"], found["n"]) == ("gqa", None, 1)
-    assert found["metrics"]["accuracy"] == 100.0
-    assert found["metrics"]["validity"] is None
+    assert (answer["task"], answer["variant"], answer["n"]) == ("gqa", None, 1)
+    assert (answer["metrics"]["accuracy"], answer["metrics"]["validity"]) == (100.0, None)
 
 
-@pytest.mark.usefixtures("folder")
-def test_the_scores_of_single_examples_are_written_where_asked() -> None:
-    words = ("--per-example", "scores.jsonl", "--json")
-    found = document(score("vqav2", "vqa-results.json", "vqa.json", *words))
-    assert found["per_example"] == "scores.jsonl"
+def test_the_scores_of_single_examples_are_written_where_asked(folder: Path) -> None:
+    answer = document(score("vqav2", "--per-example", "scores.jsonl", "--json"))
+    assert answer["per_example"] == "scores.jsonl"
     rows = [json.loads(line) for line in Path("scores.jsonl").read_text().splitlines()]
     assert rows == [{"id": "5", "accuracy": 100}, {"id": "6", "accuracy": 0}]
-    score("vqav2", "vqa-results.json", "vqa.json", "--per-example", "scores.parquet")
+    score("vqav2", "--per-example", "scores.parquet")
     assert parquet.read_table("scores.parquet").to_pylist() == rows
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    for name in ("scores.csv", "vqav2-results.json"):  # another format, a file of the input
+        assert_refused(score("vqav2", "--per-example", name), 2, f"vlbench: {name}: ")
+    assert before == {path: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("name", ["scores.csv", "vqa-results.json"])
-def test_a_file_of_another_format_or_of_the_input_is_refused(folder: Path, name: str) -> None:
-    before = sorted(path.read_bytes() for path in folder.iterdir())
-    result = score("vqav2", "vqa-results.json", "vqa.json", "--per-example", name)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith(f"vlbench: {name}: ")
-    assert sorted(path.read_bytes() for path in folder.iterdir()) == before
-
-
-@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
     ("results", "message"),
     [
@@ -104,42 +87,30 @@ def test_a_file_of_another_format_or_of_the_input_is_refused(folder: Path, name:
 def test_faulty_predictions_exit_2_with_one_message_and_no_score(
     results: object, message: str
 ) -> None:
-    result = score("vqav2", write("results", results), "vqa.json", "--json")
+    words = ("--json", "--per-example", "scores.json")
+    result = score("vqav2", *words, predictions=write("results", results))
     assert_refused(result, 2, message)
-    assert result.stderr.startswith("vlbench: results: ")
-    assert result.stderr.count("\n") == 1
-
-
-@pytest.mark.usefixtures("folder")
-def test_no_file_of_single_examples_is_written_without_a_score() -> None:
-    results = write("results", VQA_RESULTS[:1])
-    score("vqav2", results, "vqa.json", "--per-example", "scores.json")
+    assert result.stderr.startswith("vlbench: results: ") and result.stderr.count("\n") == 1
     assert not Path("scores.json").exists()
 
 
-@pytest.mark.usefixtures("folder")
 def test_missing_files_and_faulty_annotations_exit_3() -> None:
-    absent = score("vqav2", "absent", "vqa.json")
-    assert (absent.exit_code, absent.stdout) == (3, "")
-    assert absent.stderr == "vlbench: absent: No such file or directory.\n"
-    faulty = score("vqav2", "vqa-results.json", write("gold", {"annotations": []}))
-    assert (faulty.exit_code, faulty.stdout) == (3, "")
-    assert "gold: there is nothing to score" in faulty.stderr
+    absent = score("vqav2", predictions="absent")
+    assert_refused(absent, 3, "vlbench: absent: No such file or directory.\n")
+    faulty = score("vqav2", annotations=write("gold", {"annotations": []}))
+    assert_refused(faulty, 3, "gold: there is nothing to score")
 
 
-@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
-    ("task", "words", "message"),
+    ("words", "message"),
     [
-        ("vqa2", (), "Unknown task 'vqa2'. Did you mean 'vqav2'?"),
-        ("gqa", ("--variant", "balanced"), "--variant is for vqav2 and nlvr2"),
-        ("vqav2", ("--variant", "2021"), "vqav2 has no variant '2021'."),
-        ("nlvr2", ("--questions", "gqa.json"), "--questions is for vqav2 and gqa"),
-        ("coco", ("--choices", "gqa.json"), "--choices is for gqa"),
+        ("vqa2", "Unknown task 'vqa2'. Did you mean 'vqav2'?"),
+        ("gqa --variant balanced", "--variant is for vqav2 and nlvr2"),
+        ("vqav2 --variant 2021", "vqav2 has no variant '2021'."),
+        ("nlvr2 --questions gqa.json", "--questions is for vqav2 and gqa"),
+        ("coco --choices gqa.json", "--choices is for gqa"),
     ],
 )
-def test_words_that_do_not_fit_the_task_exit_2(
-    task: str, words: tuple[str, ...], message: str
-) -> None:
-    result = score(task, "vqa-results.json", "vqa.json", *words)
+def test_words_that_do_not_fit_the_task_exit_2(words: str, message: str) -> None:
+    result = score(*words.split(), predictions="vqav2-results.json", annotations="vqav2.json")
     assert_refused(result, 2, message)

@@ -55,14 +55,12 @@ def _items(what: str, results: Path, faults: list[DataError]) -> list[Item]:
         keys = {*LISTS[what], "source"}
         return [card.model_dump(mode="json", include=keys) for card in load.all_methods()]
     if what == "tasks":
+        keys = {"name", "title", "aliases", "source"}
         return [
             {
-                "name": card.name,
-                "title": card.title,
+                **card.model_dump(mode="json", include=keys),
                 "metric": f"{card.name}.{card.main_metric}",
                 "editions": list(card.editions),
-                "aliases": list(card.aliases),
-                "source": card.source,
             }
             for card in load.all_tasks()
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -279,15 +280,12 @@ def _print_plan(
     rows: list[list[str]] = []
     for cell, estimate in planned:
         spec, duration, memory = cell.spec, "", ""
-        numbers = None
         if estimate is not None:
-            names = ("seconds", "peak_memory_bytes", "runs", "is_rough")
-            numbers = {name: getattr(estimate, name) for name in names}
             about = "~" if estimate.is_rough else ""
             duration = about + format_duration(estimate.seconds)
             memory = f"{about}{estimate.peak_memory_bytes / 1e9:.2f} GB"
         state = {"state": cell.state, "reason": cell.reason, "older_key": cell.older}
-        items.append({**spec.facts, **state, "estimate": numbers})
+        items.append({**spec.facts, **state, "estimate": estimate and asdict(estimate)})
         name = ", ".join([spec.method.name, *spec.overrides, f"seed {spec.seed}"])
         rows.append([name, cell.state, spec.key, duration, memory, cell.reason])
     if json:
