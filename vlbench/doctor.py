@@ -33,6 +33,7 @@ EDITIONS: tuple[str, ...] = get_args(Edition)
 COMMANDS = ("sbatch", "squeue", "sinfo", "scancel")
 SECONDS = 10
 FREE_BYTES = 2_000_000_000
+Check = Callable[[], str]
 GIGABYTE = 1e9
 
 
@@ -62,31 +63,34 @@ def examine(
             raise UsageError(f"--{option} {value}: {nearest(value, known)}")
     row = backbone_row(backbone)
     root = root.expanduser().absolute() if root else None
-    encoders = {visual: row.features[visual].encoder for visual in VISUALS}
-    is_slurm = launcher == "slurm"
+    encoders = {row.features[visual].encoder: visual for visual in reversed(VISUALS)}
+    encoders.pop("mini", None)
+    extras = _packages(of_extras=True)
+    optional = {"locks", "Slurm", *extras}
+    optional |= {f"features of {name}" for name, visual in encoders.items() if visual == "video"}
+    optional -= {"Slurm", "submitit"} if launcher == "slurm" else set()
+    checks: dict[str, Check] = {
+        "Python": lambda: f"{platform.python_version()}, {sys.executable}",
+        **_packages(),
+        "models": _models,
+        "Java": _java,
+        "configuration": _configuration,
+        f"weights of {backbone}": partial(_weights, row.source, backbone_path),
+        **{f"features of {name}": partial(_encoder, name, v, root) for name, v in encoders.items()},
+        "cache": _cache,
+        "data": partial(_data, root, edition),
+        "results": partial(_results, results),
+        "locks": partial(_locks, results),
+        **extras,
+        "Slurm": _slurm,
+    }
     return [
-        _check("Python", lambda: f"{platform.python_version()}, {sys.executable}"),
-        *_packages(),
-        _check("models", _models),
-        _check("Java", _java),
         *_devices(),
-        _check("configuration", _configuration),
-        _check(f"weights of {backbone}", partial(_weights, row.source, backbone_path)),
-        *(
-            _check(f"features of {name}", partial(_encoder, name, visual, root), visual == "image")
-            for visual, name in encoders.items()
-            if name != "mini"
-        ),
-        _check("cache", _cache),
-        _check("data", partial(_data, root, edition)),
-        _check("results", partial(_results, results)),
-        _check("locks", partial(_locks, results), is_needed=False),
-        *(_packages(extras=True, needed="slurm" if is_slurm else "")),
-        _check("Slurm", _slurm, is_slurm),
+        *(_run(what, check, what not in optional) for what, check in checks.items()),
     ]
 
 
-def _check(what: str, check: Callable[[], str], is_needed: bool = True) -> Finding:
+def _run(what: str, check: Check, is_needed: bool) -> Finding:
     """Run a check: it returns what it found, or raises an error that names the remedy."""
     try:
         return Finding(what, True, check(), "", is_needed)
@@ -94,16 +98,16 @@ def _check(what: str, check: Callable[[], str], is_needed: bool = True) -> Findi
         return Finding(what, False, "", "; ".join(str(error).splitlines()), is_needed)
 
 
-def _packages(extras: bool = False, needed: str = "") -> list[Finding]:
-    """The packages that vlbench requires, or those of its extras, one of which may be needed."""
-    findings = []
+def _packages(of_extras: bool = False) -> dict[str, Check]:
+    """A check for each package that vlbench requires, or that its extras do."""
+    checks: dict[str, Check] = {}
     for requirement in requires("vlbench") or ():
         (name,) = re.findall(r"^[\w.-]+", requirement)
         extra = "".join(re.findall(r"extra == ['\"](\S+)['\"]", requirement))
-        if extra != "dev" and bool(extra) == extras:
+        if extra != "dev" and bool(extra) == of_extras:
             remedy = f"pip install 'vlbench[{extra}]'" if extra else f"pip install {name}"
-            findings.append(_check(name, partial(_version, name, remedy), extra == needed))
-    return findings
+            checks[name] = partial(_version, name, remedy)
+    return checks
 
 
 def _version(name: str, remedy: str) -> str:
@@ -157,10 +161,10 @@ def why_no_gpu(torch: Any) -> str:
     """What torch and the environment say where no GPU is seen."""
     built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    hidden = "" if visible is None else f"; CUDA_VISIBLE_DEVICES={visible} may hide some: unset it"
+    hidden = "" if visible is None else f"; unset CUDA_VISIBLE_DEVICES={visible}, which hides GPUs"
     return (
-        f"torch {torch.__version__}, built {built}, sees none{hidden}. Where nvidia-smi shows one, "
-        "pip install a build for its CUDA; without, runs use the CPU, enough for the mini edition"
+        "none seen: runs use the CPU, which is enough for the mini edition. Where nvidia-smi shows "
+        f"one: torch {torch.__version__} is built {built}{hidden}"
     )
 
 
@@ -208,13 +212,13 @@ def _encoder(encoder: str, visual: Visual, root: Path | None) -> str:
 
 def _cache() -> str:
     folder, source = cache_place()
-    return _writable(folder, f"named by {source}", "VLBENCH_CACHE names another place")
+    return _writable(folder, source, "VLBENCH_CACHE names another place")
 
 
 def _results(folder: Path) -> str:
     count = sum(1 for _ in folder.glob("runs/*/spec.json"))
-    details = f"{count} run{'s' * (count != 1)}" if folder.is_dir() else "not made yet"
-    return _writable(folder.absolute(), details, "--results names another folder")
+    runs = f"{count} run{'s' * (count != 1)}"
+    return _writable(folder.absolute(), runs, "--results names another folder")
 
 
 def _writable(folder: Path, details: str, otherwise: str) -> str:
@@ -232,8 +236,7 @@ def _writable(folder: Path, details: str, otherwise: str) -> str:
 
 def _existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that exists."""
-    folder = folder.absolute()
-    return next(parent for parent in (folder, *folder.parents) if parent.exists())
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
 
 
 def _locks(folder: Path) -> str:

@@ -114,7 +114,7 @@ def _refused_by_system(error: OSError, text: str, folder: Path | None) -> Vlbenc
     return MissingError(message)
 
 
-def told_by_system(error: OSError, path: object) -> str:
+def system_message(error: OSError, path: object) -> str:
     """Which file the system refused, or `path` where it names none, and why."""
     return f"{error.filename2 or error.filename or path}: {error.strerror or error}"
 

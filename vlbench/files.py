@@ -26,7 +26,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
 
-from vlbench.errors import DataError, MissingError, UsageError, told_by_system
+from vlbench.errors import DataError, MissingError, UsageError, system_message
 
 Content = str | bytes | Callable[[Path], object]
 """What a file is to hold; a callable writes it to the path it is given."""
@@ -262,7 +262,7 @@ def writing_cache() -> Iterator[None]:
     except OSError as error:
         folder, source = cache_place()
         raise MissingError(
-            f"{told_by_system(error, folder)}: the cache, {folder} ({source}), cannot be written. "
+            f"{system_message(error, folder)}: the cache, {folder} ({source}), cannot be written. "
             "VLBENCH_CACHE names another place."
         ) from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from tests.leaderboard.scored import write_image_text
 from tests.leaderboard.site.site_builders import describe
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results that no test changes."""
     return write(
-        tmp_path / "results",
+        tmp_path_factory.mktemp("results"),
         image_text("full", 66, 58, 71, 112),
         image_text("shared-adapter", 64, 56, 69, 105),
         image_text("full", 1, 1, 1, 1, scope="smoke", limit=64, key="smoke"),
@@ -38,32 +40,27 @@ def test_the_table_is_the_default_and_all_of_stdout(folder: Path) -> None:
         assert "\x1b" not in result.stdout and "smoke" not in result.stdout
 
 
+FULL, ADAPTER = ("full", "image-text", "complete"), ("shared-adapter", "image-text", "complete")
+NLVR = ("full", "nlvr", "complete")
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--method", "full", "--tasks", "image-text"], [("full", "image-text", "complete")]),
-        (["--method", "single-adapter"], [("shared-adapter", "image-text", "complete")]),
-        (["--method", "./my/full.toml", "--edition", "full"], [("full", "nlvr", "complete")]),
-        (["--tasks", "nlvr"], [("full", "nlvr", "complete")]),
+        ("--method full --tasks image-text", [FULL]),
+        ("--method single-adapter", [ADAPTER]),
+        ("--method ./my/full.toml --edition full", [NLVR]),
+        ("--tasks nlvr", [NLVR]),
         (
-            ["--tasks", "vqav2,gqa,nlvr2,coco", "--include", "smoke", "--method", "full"],
-            [("full", "image-text", "complete"), ("full", "image-text", "smoke")],
+            "--tasks vqav2,gqa,nlvr2,coco --include smoke --method full",
+            [FULL, ("full", "image-text", "smoke")],
         ),
-        (
-            ["--edition", "mini,full", "--backbone", "mini-bart,clip-t5", "--method", "full"],
-            [("full", "image-text", "complete"), ("full", "nlvr", "complete")],
-        ),
-        (
-            ["--edition", "full", "--edition", "mini", "--method", "shared-adapter"],
-            [("shared-adapter", "image-text", "complete")],
-        ),
+        ("--edition mini,full --backbone mini-bart,clip-t5 --method full", [FULL, NLVR]),
+        ("--edition full --edition mini --method shared-adapter", [ADAPTER]),
     ],
-    ids=str,
 )
-def test_filters_choose(
-    folder: Path, words: list[str], expected: list[tuple[str, str, str]]
-) -> None:
-    chosen = items(report(folder, "--format", "json", *words))
+def test_filters_choose(folder: Path, words: str, expected: list[tuple[str, str, str]]) -> None:
+    chosen = items(report(folder, "--format", "json", *words.split()))
     assert [(item["method"], item["suite"], item["scope"]) for item in chosen] == expected
 
 
@@ -105,6 +102,8 @@ def test_html_writes_a_folder_of_pages(folder: Path, tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout) == (0, "")
     assert "shared-adapter" in (site / "index.html").read_text(encoding="utf-8")
     assert str(site / "index.html") in result.stderr
+    below = report(folder, "--format", "html", "--out", str(site / "index.html" / "x"))
+    assert_refused(below, 2, "is a file, no folder. Name another place: --out")
 
 
 @pytest.mark.parametrize(
@@ -126,12 +125,6 @@ def test_words_that_do_not_fit_exit_2_before_anything_is_read(
     result = report(tmp_path / "absent", *words.format(tmp_path).split())
     assert_refused(result, 2, expected)
     assert len(result.stderr.splitlines()) == 1
-
-
-def test_pages_below_a_file_are_refused(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    result = report(folder, "--format", "html", "--out", str(tmp_path / "file" / "site"))
-    assert_refused(result, 2, "is a file, no folder. Name another place: --out")
 
 
 def test_published_rows_are_shown_on_request_and_follow_the_filter(folder: Path) -> None:
@@ -173,20 +166,18 @@ def test_nothing_to_show_exits_4_and_says_what_there_is_or_how_to_make_it(
     assert_refused(report(tmp_path / "empty"), 4, "--include smoke")
 
 
-def test_a_broken_result_file_is_named_with_exit_3_beside_what_the_others_say(folder: Path) -> None:
-    whole = report(folder).stdout
-    (folder / "runs" / "smoke" / "result.parquet").write_bytes(b"half")
-    result = report(folder)
+def test_a_broken_result_file_is_named_with_exit_3_beside_what_the_others_say(
+    folder: Path, tmp_path: Path
+) -> None:
+    results = Path(shutil.copytree(folder, tmp_path / "results"))
+    whole = report(results).stdout
+    (results / "runs" / "smoke" / "result.parquet").write_bytes(b"half")
+    result = report(results)
     assert (result.exit_code, result.stdout) == (3, whole)
     assert "smoke/result.parquet" in result.stderr
-
-
-def test_a_folder_of_broken_results_says_nothing_but_that(tmp_path: Path) -> None:
-    folder = write(tmp_path, image_text("full", 1, 2, 3, 4))
-    (folder / "runs" / "full--mini-0" / "result.parquet").write_bytes(b"half")
-    result = report(folder)
-    assert (result.exit_code, result.stdout) == (3, "")
-    assert "full--mini-0/result.parquet" in result.stderr
+    write(tmp_path / "one", image_text("full", 1, 2, 3, 4))
+    (tmp_path / "one" / "runs" / "full--mini-0" / "result.parquet").write_bytes(b"half")
+    assert_refused(report(tmp_path / "one"), 3, "full--mini-0/result.parquet")
 
 
 def test_marks_do_not_depend_on_which_methods_are_shown(tmp_path: Path) -> None:
@@ -222,41 +213,32 @@ def test_a_budget_leaves_what_trains_few_enough_with_the_marks_of_the_whole_tabl
     assert "No row trains at most 0.5 % of the parameters; the least is 1.00 %." in few.stderr
 
 
-@pytest.mark.parametrize(
-    ("column", "expected"),
-    [
-        ("method", ["adapter", "full", "lora"]),
-        ("trainable %", ["lora", "adapter", "full"]),
-        ("trainable_percent", ["lora", "adapter", "full"]),
-        ("average", ["full", "adapter", "lora"]),
-        ("nlvr2", ["lora", "full", "adapter"]),
-        ("nlvr2.accuracy", ["lora", "full", "adapter"]),
-        ("nlvr2 accuracy", ["lora", "full", "adapter"]),
-        ("train_seconds", ["lora", "full", "adapter"]),
-        ("examples_per_second", ["full", "lora", "adapter"]),
-    ],
-)
-def test_rows_are_ordered_by_the_column_that_is_named(
-    tmp_path: Path, column: str, expected: list[str]
-) -> None:
-    write(
-        tmp_path,
-        image_text("full", 9, 9, 2, 9, trainable_percent=100.0, train_seconds=5.0,
-                   examples_per_second=9.0),
-        image_text("lora", 1, 1, 3, 1, trainable_percent=2.0, train_seconds=4.0,
-                   examples_per_second=8.0),
-        image_text("adapter", 5, 5, 1, 5, trainable_percent=5.0, train_seconds=6.0,
-                   examples_per_second=7.0),
-        image_text("frozen", 8, 8, 8, 8, trainable_percent=1.0, train_seconds=1.0),
-        [row("full", "nlvr", 55.0, suite="nlvr", key="nlvr")],
-    )  # fmt: skip
-    shown = items(report(tmp_path, "--sort", column, "--format", "json"))
-    assert [item["method"] for item in shown] == [*expected, "frozen", "full"]
-    for format in ("table", "markdown", "latex", "csv"):
-        text = report(tmp_path, "--sort", column, "--format", format).stdout
-        places = [re.search(rf"^(\| |measured,)?{name}\b", text, re.MULTILINE) for name in expected]
-        starts = [place.start() for place in places if place]
-        assert len(starts) == 3 and starts == sorted(starts)
+def test_rows_are_ordered_by_the_column_that_is_named(tmp_path: Path) -> None:
+    names = ("trainable_percent", "train_seconds", "examples_per_second")
+    for method, counts, costs in (
+        ("full", (9, 9, 2, 9), (100.0, 5.0, 9.0)),
+        ("lora", (1, 1, 3, 1), (2.0, 4.0, 8.0)),
+        ("adapter", (5, 5, 1, 5), (5.0, 6.0, 7.0)),
+        ("frozen", (8, 8, 8, 8), (1.0, 1.0, 1.0)),
+    ):
+        write(tmp_path, image_text(method, *counts, **dict(zip(names, costs, strict=True))))
+    write(tmp_path, [row("full", "nlvr", 55.0, suite="nlvr", key="nlvr")])
+    for columns, order in (
+        (["method"], "adapter full lora"),
+        (["trainable %", "trainable_percent"], "lora adapter full"),
+        (["average"], "full adapter lora"),
+        (["nlvr2", "nlvr2.accuracy", "nlvr2 accuracy", "train_seconds"], "lora full adapter"),
+        (["examples_per_second"], "full lora adapter"),
+    ):
+        for column in columns:
+            shown = items(report(tmp_path, "--sort", column, "--format", "json"))
+            names = tuple(order.split())
+            assert [item["method"] for item in shown] == [*names, "frozen", "full"]
+        for format in ("table", "markdown", "latex", "csv"):
+            text = report(tmp_path, "--sort", column, "--format", format).stdout
+            lines = [re.search(rf"^(\| |measured,)?{name}\b", text, re.M) for name in names]
+            starts = [line.start() for line in lines if line]
+            assert len(starts) == 3 and starts == sorted(starts)
 
 
 def test_pages_without_media_make_nothing_and_pages_with_them_say_why(
