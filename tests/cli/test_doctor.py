@@ -262,11 +262,7 @@ def test_gpus_are_named_with_their_memory_and_absent_ones_are_explained(monkeypa
     for cuda, visible, text in (
         (None, None, "without CUDA"),
         ("13.0", "", "unset CUDA_VISIBLE_DEVICES=, which hides GPUs"),
-        (
-            "13.0",
-            None,
-            "runs use the CPU, which is enough for the mini edition",
-        ),
+        ("13.0", None, "runs use the CPU, which is enough for the mini edition"),
     ):
         fake = SimpleNamespace(__version__="2.13.0", version=SimpleNamespace(cuda=cuda))
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
