@@ -29,8 +29,14 @@ def test_make_mini_writes_an_edition_with_a_contact_sheet_and_leaves_what_is_the
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mini, video = write.write_mini, write_video.write_video
-    monkeypatch.setattr(edition, "write_mini", lambda out, n, say: mini(out, n, TINY, say))
-    monkeypatch.setattr(edition, "write_video", lambda out, n, say: video(out, n, TINY_VIDEO, say))
+    monkeypatch.setattr(
+        edition, "write_mini", lambda folder, seed, progress: mini(folder, seed, TINY, progress)
+    )
+    monkeypatch.setattr(
+        edition,
+        "write_video",
+        lambda folder, seed, progress: video(folder, seed, TINY_VIDEO, progress),
+    )
     out = tmp_path / "deep" / "mini"
     result = vlbench("data", "make-mini", "--out", out)
     assert (result.exit_code, result.stdout) == (0, f"{out}\n")
