@@ -142,9 +142,6 @@ def text_lines(path: Path) -> list[str]:
         raise DataError(f"cannot be read: {error}") from None
 
 
-# temporary files
-
-
 def temporary_beside(path: Path) -> Path:
     """Return a hidden name in the same folder that no other process takes, ending in `.tmp`."""
     own = f"{os.getpid()}-{_machine_tag()}{secrets.token_hex(2)}"
@@ -172,27 +169,28 @@ def remove_dead(folder: Path, beginning: str = ".") -> None:
     """Remove what killed processes left in `folder` under temporary names that begin so."""
     with suppress(OSError):  # the folder may be absent, or another process removes them too
         for entry in list(os.scandir(folder)):
-            if entry.name.startswith(beginning) and _is_dead(entry):
-                if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(entry.path, ignore_errors=True)
-                else:
-                    os.unlink(entry.path)
+            match = TEMPORARY.fullmatch(entry.name)
+            if match is None or not entry.name.startswith(beginning):
+                continue
+            if match[2] == _machine_tag():
+                is_dead = not _is_alive(int(match[1]))
+            else:
+                age = time.time() - entry.stat(follow_symlinks=False).st_mtime
+                is_dead = age > FORGOTTEN_SECONDS
+            if is_dead and entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            elif is_dead:
+                os.unlink(entry.path)
 
 
-def _is_dead(entry: os.DirEntry[str]) -> bool:
-    """Whether the process that wrote a temporary file is gone."""
-    match = TEMPORARY.fullmatch(entry.name)
-    if match is None:
-        return False
-    if match[2] != _machine_tag():
-        return time.time() - entry.stat(follow_symlinks=False).st_mtime > FORGOTTEN_SECONDS
+def _is_alive(process: int) -> bool:
     try:
-        os.kill(int(match[1]), 0)
+        os.kill(process, 0)
     except ProcessLookupError:
-        return True
+        return False
     except (OSError, OverflowError):  # another user's process
         pass
-    return False
+    return True
 
 
 @cache
@@ -226,9 +224,6 @@ def require_writable(path: Path) -> None:
     for folder, check in _guards.get().items():
         if folder == path or folder in path.parents:
             check()
-
-
-# the cache
 
 
 def cache_place() -> tuple[Path, str]:
@@ -265,9 +260,6 @@ def writing_cache() -> Iterator[None]:
             f"{system_message(error, folder)}: the cache, {folder} ({source}), cannot be written. "
             "VLBENCH_CACHE names another place."
         ) from None
-
-
-# files that an option names
 
 
 def write_out(path: Path, content: Content, option: str = "--out") -> None:
@@ -324,9 +316,6 @@ def is_stream(path: Path) -> bool:
             return True
         path = path.parent / os.readlink(path)
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-
-
-# data files that may be packed
 
 
 @contextmanager

@@ -47,10 +47,16 @@ def say(text: str) -> None:
     typer.echo(printable_lines(text))
 
 
-def end_left_out(faults: Sequence[VlbenchError]) -> None:
-    """After the answer: end with 3 where something cannot be read and is not part of it."""
+def end_left_out(faults: Sequence[VlbenchError], is_failure: bool = True) -> None:
+    """After the answer: name what cannot be read and is not part of it, and end with 3.
+
+    Where the command ends in another failure, it is only named.
+    """
+    text = "\n".join(f"Left out: {fault}" for fault in faults)
+    if faults and is_failure:
+        raise DataError(text)
     if faults:
-        raise DataError("\n".join(f"Left out: {fault}" for fault in faults))
+        note(text)
 
 
 def print_json(what: str, items: Iterable[Mapping[str, Any]]) -> None:

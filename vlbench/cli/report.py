@@ -148,11 +148,7 @@ def compare(
         nothing = error
     gate = None if max_drop is None else gates.gate(pairs, max_drop)
     _write_comparison(pairs, gate, str(nothing or ""), format, out)
-    if gate and gate.faults:
-        for fault in damaged:
-            cli.note(f"Left out: {fault}")
-    else:
-        cli.end_left_out(damaged)
+    cli.end_left_out(damaged, is_failure=not (gate and gate.faults))
     if nothing:
         raise nothing
     gates.refuse(pairs, gate)

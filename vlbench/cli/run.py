@@ -228,8 +228,7 @@ def _launch(
     elif items:
         _print_metrics(items, is_single=len(specs) == 1)
     if failed:
-        for fault in unreadable:
-            cli.note(f"Left out: {fault}")
+        cli.end_left_out(unreadable, is_failure=False)
         raise _failure(failed, len(specs))
     is_whole = len(done) == len(specs)
     more = "The table: vlbench report" if is_whole else "The others go on: vlbench status"

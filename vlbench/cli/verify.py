@@ -51,11 +51,10 @@ def verify(
             cli.print_table(lines, COLUMNS)
             cli.say("")
         cli.say(_totals(verified))
-    if any(run.findings.faults for run in verified):
-        for fault in unreadable:
-            cli.note(f"Left out: {fault}")
+    has_faults = any(run.findings.faults for run in verified)
+    cli.end_left_out(unreadable, is_failure=not has_faults)
+    if has_faults:
         raise typer.Exit(RunFailed.exit_code)
-    cli.end_left_out(unreadable)
 
 
 def _verifier(root: Path | None, outside_code: bool) -> Verifier:
