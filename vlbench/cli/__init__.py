@@ -127,6 +127,7 @@ def rich_table(
             column,
             justify="right" if is_number else "left",
             no_wrap=width <= SHORT,
+            overflow="fold",
             min_width=width if is_number else None,
         )
     for row in rows:
