@@ -114,21 +114,18 @@ def test_torch_and_transformers_that_do_not_work_together_are_found(monkeypatch)
         examination._models()
 
 
-def test_folders_that_cannot_be_written_are_found(tmp_path, monkeypatch) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "file" / "cache"))
-    found = findings("--results", "file/results", code=3)
-    for what in ("cache", "results", "locks"):
-        assert not found[what]["is_there"] and "Not a directory" in found[what]["remedy"]
-
-
-def test_the_results_folder_is_counted_and_left_as_it_is(tmp_path) -> None:
+def test_folders_are_looked_at_and_left_as_they_are(tmp_path, monkeypatch) -> None:
     run = tmp_path / "out" / "runs" / "0123"
     run.mkdir(parents=True)
     (run / "spec.json").write_text("{}")
     found = findings("--results", "out")
     assert found["results"]["found"].startswith(f"{tmp_path / 'out'}, 1 run, ")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["runs"]
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "file" / "cache"))
+    found = findings("--results", "file/results", code=3)
+    for what in ("cache", "results", "locks"):
+        assert not found[what]["is_there"] and "Not a directory" in found[what]["remedy"]
 
 
 def test_a_file_system_without_locks_is_found(monkeypatch) -> None:
@@ -237,18 +234,17 @@ def test_slurm_is_needed_only_where_it_is_the_launcher(sinfo, tmp_path, monkeypa
     found = findings("--launcher", "slurm", code=3)
     assert found["submitit"]["is_needed"]
     assert "sinfo does not answer: sinfo: error: refused" in found["Slurm"]["remedy"]
+    file = tmp_path / "vlbench.toml"
+    file.write_text('launcher = "slurm"\n[slurm]\npartition = "gpus"\n')
+    sinfo.write_text("#!/bin/sh\nprintf 'cpu\\ngpu\\n'\n")
+    remedy = findings(code=3)["Slurm"]["remedy"]
+    assert "no partition 'gpus'. Did you mean 'gpu'?" in remedy
+    file.unlink()
     monkeypatch.setattr(examination, "SECONDS", 0.1)
     sinfo.write_text("#!/bin/sh\nexec sleep 5\n")
     assert "nothing within 0.1 s" in findings()["Slurm"]["remedy"]
     sinfo.unlink()
     assert doctor(VLBENCH_LAUNCHER="slurm").exit_code == 3
-
-
-def test_an_unknown_partition_is_found(sinfo, tmp_path) -> None:
-    (tmp_path / "vlbench.toml").write_text('launcher = "slurm"\n[slurm]\npartition = "gpus"\n')
-    result = doctor()
-    assert result.exit_code == 3
-    assert "no partition 'gpus'. Did you mean 'gpu'?" in line(result, "Slurm")
 
 
 def test_gpus_are_named_with_their_memory_and_absent_ones_are_explained(monkeypatch) -> None:
