@@ -1,14 +1,25 @@
+"""Files that appear whole or not at all, `--out`, the cache folder, packed data."""
+
 from __future__ import annotations
 
+import bz2
 import errno
+import gzip
+import io
+import lzma
 import os
 import stat
 import subprocess
+import tarfile
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from vlbench.data.example import Faults
 from vlbench.data.mini.write import NAMES, mini_root
+from vlbench.data.readers.base import missing_data, read_lines, read_list, read_rows
 from vlbench.data.table import REMEMBERED_FROM, file_hash
 from vlbench.errors import DataError, MissingError, UsageError
 from vlbench.files import (
@@ -16,6 +27,7 @@ from vlbench.files import (
     cache_folder,
     check_out,
     is_stream,
+    open_data,
     read_object,
     remove_dead_beside,
     temporary_beside,
@@ -23,25 +35,25 @@ from vlbench.files import (
     write_out,
 )
 
-
-@pytest.mark.parametrize(
-    "content",
-    ["two\n", b"two\n", lambda path: path.write_text("two\n")],
-    ids=["str", "bytes", "call"],
+CONTENTS = pytest.mark.parametrize(
+    "content", ["text", b"text", lambda path: path.write_text("text")], ids=["str", "bytes", "call"]
 )
-def test_a_file_is_replaced_whole(content, tmp_path) -> None:
+
+
+@CONTENTS
+def test_a_file_is_replaced_whole(content: Content, tmp_path: Path) -> None:
     path = tmp_path / "new" / "file.txt"
     write_atomically(path, "one")
     write_atomically(path, content)
-    assert path.read_bytes() == b"two\n"
+    assert path.read_bytes() == b"text"
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path) -> None:
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     write_atomically(path, "old")
 
-    def fail(beside) -> None:
+    def fail(beside: Path) -> None:
         beside.write_text("half")
         raise KeyboardInterrupt
 
@@ -57,7 +69,7 @@ def leftover(path: Path, pid: int) -> Path:
     return own.with_name(own.name.replace(f".{os.getpid()}-", f".{pid}-"))
 
 
-def test_what_a_dead_process_left_is_taken_away_and_nothing_else(tmp_path) -> None:
+def test_what_a_dead_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     process = subprocess.Popen(["true"])
     process.wait()
     path = tmp_path / "import"
@@ -76,24 +88,24 @@ def test_what_a_dead_process_left_is_taken_away_and_nothing_else(tmp_path) -> No
     assert {file.name for file in tmp_path.iterdir()} == kept
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"[1]", b"7", b"{", b"", b"[" * 100_000, b'{"a": ' * 100_000, b"\xff", b'{"a": "\\ud800"}'],
-)
-def test_what_is_no_json_object_is_told_with_its_file(content, tmp_path) -> None:
+def test_what_is_no_small_json_object_is_told_with_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "status.json"
-    file.write_bytes(content)
-    with pytest.raises(DataError, match=r"status\.json: cannot be read: "):
-        read_object(file)
-
-
-def test_a_folder_a_dangling_link_and_a_huge_file_are_told_too(tmp_path, monkeypatch) -> None:
+    for content in (b"[1]", b"7", b"{", b"", b"[" * 100_000, b'{"a": ' * 100_000, b"\xff"):
+        file.write_bytes(content)
+        with pytest.raises(DataError, match=r"status\.json: cannot be read: "):
+            read_object(file)
+    file.write_bytes(b'{"a": "\\ud800"}')
     (tmp_path / "link").symlink_to("nowhere")
     (tmp_path / "huge").write_text("{}" + " " * 99)
     monkeypatch.setattr("vlbench.files.LARGEST_JSON", 100)
-    for file in (tmp_path, tmp_path / "link", tmp_path / "huge"):
-        with pytest.raises(DataError, match=f"{file}: cannot be read: "):
-            read_object(file)
+    for path in (file, tmp_path, tmp_path / "link", tmp_path / "huge"):
+        with pytest.raises(DataError, match=f"{path}: cannot be read: "):
+            read_object(path)
+
+
+# the cache
 
 
 def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch) -> None:
@@ -105,9 +117,6 @@ def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
     assert cache_folder() == tmp_path / "home" / ".cache" / "vlbench"
-
-
-def test_a_cache_that_cannot_be_made_is_told(tmp_path, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(MissingError, match="VLBENCH_CACHE names another place"):
@@ -137,98 +146,65 @@ def test_a_file_in_the_place_of_the_mini_edition_is_told(tmp_path, monkeypatch) 
         mini_root()
 
 
-CONTENTS = ["text", b"text", lambda path: path.write_text("text")]
-DESCRIPTORS = Path("/proc/self/fd")
+# --out
 
 
-def opened(path: Path, flags: int) -> int:
-    """A pipe's end that waits for nobody."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-@pytest.mark.parametrize("content", CONTENTS, ids=["str", "bytes", "call"])
-def test_a_pipe_gets_what_is_written_and_stays_a_pipe(tmp_path: Path, content: Content) -> None:
+@CONTENTS
+@pytest.mark.parametrize("is_linked", [False, True], ids=["itself", "behind a link"])
+def test_a_pipe_gets_what_is_written_and_stays_a_pipe(
+    tmp_path: Path, content: Content, is_linked: bool
+) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    reader = opened(pipe, os.O_RDONLY)
-    check_out(pipe)
-    write_out(pipe, content)
-    assert os.read(reader, 100) == b"text"
-    assert stat.S_ISFIFO(pipe.stat().st_mode)
-    assert list(tmp_path.iterdir()) == [pipe]
-    os.close(reader)
-
-
-def test_a_pipe_behind_a_link_gets_it_too(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("pipe")
-    reader = opened(tmp_path / "pipe", os.O_RDONLY)
-    write_out(tmp_path / "link", "text")
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    place = tmp_path / "link" if is_linked else pipe
+    check_out(place)
+    write_out(place, content)
     assert os.read(reader, 100) == b"text"
-    assert (tmp_path / "link").is_symlink() and (tmp_path / "link").is_fifo()
+    assert stat.S_ISFIFO(pipe.stat().st_mode) and (tmp_path / "link").is_symlink()
+    assert len(list(tmp_path.iterdir())) == 2
     os.close(reader)
 
 
-@pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="no such devices here")
-def test_a_device_is_written_to_and_never_replaced() -> None:
+def test_a_device_is_a_stream_and_an_open_file_keeps_its_beginning(tmp_path: Path) -> None:
     assert is_stream(Path("/dev/null"))
-
-
-@pytest.mark.parametrize("is_there", [True, False], ids=["there", "not there yet"])
-def test_behind_a_link_the_target_is_written_and_the_link_stays(
-    tmp_path: Path, is_there: bool
-) -> None:
-    target, link = tmp_path / "far" / "report.md", tmp_path / "latest.md"
-    target.parent.mkdir()
-    if is_there:
-        target.write_text("old")
-    link.symlink_to("far/report.md")
-    check_out(link)
-    write_out(link, "new")
-    assert os.readlink(link) == "far/report.md"
-    assert not target.is_symlink() and target.read_text() == "new"
-    assert [each.name for each in target.parent.iterdir()] == ["report.md"]
-
-
-@pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="no such folder here")
-def test_an_open_file_keeps_its_beginning_when_it_is_written_to_by_its_number(
-    tmp_path: Path,
-) -> None:
     log = tmp_path / "log"
     log.write_text("before\n")
     with log.open("a") as file:
-        (tmp_path / "stdout").symlink_to(DESCRIPTORS / str(file.fileno()))  # as /dev/stdout is
+        (tmp_path / "stdout").symlink_to(f"/proc/self/fd/{file.fileno()}")  # as /dev/stdout is
         write_out(tmp_path / "stdout", "text\n")
     assert log.read_text() == "before\ntext\n"
 
 
-def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+def test_behind_a_link_the_target_is_written_and_the_link_stays(tmp_path: Path) -> None:
+    target, link = tmp_path / "far" / "report.md", tmp_path / "latest.md"
+    target.parent.mkdir()
+    link.symlink_to("far/report.md")
+    for text in ("made", "replaced"):
+        check_out(link)
+        write_out(link, text)
+        assert os.readlink(link) == "far/report.md"
+        assert not target.is_symlink() and target.read_text() == text
+        assert list(target.parent.iterdir()) == [target]
+
+
+def test_places_where_no_file_can_be_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("mine")
-    for place in (file / "x.csv", file / "deeper" / "x.csv"):
-        for act in (check_out, lambda path: write_out(path, "text")):
-            with pytest.raises(UsageError) as told:
-                act(place)
-            assert str(told.value) == (
-                f"--out {place}: Cannot be written: {file} is a file, no folder. "
-                "Name another place: --out PATH"
-            )
-    assert file.read_text() == "mine"
-
-
-def test_a_folder_in_its_place_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"a folder is there\. Name another place: --out PATH"):
-        check_out(tmp_path)
-    with pytest.raises(UsageError, match="Is a directory"):
-        write_out(tmp_path, "text")
-
-
-def test_links_in_a_circle_are_told(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
-    for act in (check_out, lambda path: write_out(path, "text")):
-        with pytest.raises(UsageError, match="Cannot be written: Too many levels"):
-            act(tmp_path / "a")
+    for place, reason in (
+        (file / "x.csv", f"{file} is a file, no folder"),
+        (file / "deeper" / "x.csv", f"{file} is a file, no folder"),
+        (tmp_path / "a", "Too many levels of symbolic links"),
+        (tmp_path, "a folder is there|Is a directory"),
+    ):
+        message = rf"--out {place}: Cannot be written: ({reason})\. Name another place: --out PATH"
+        for act in (check_out, lambda path: write_out(path, "text")):
+            with pytest.raises(UsageError, match=message):
+                act(place)
+    assert file.read_text() == "mine"
 
 
 def test_a_folder_that_takes_no_files_is_told_before_anything_is_read(
@@ -253,10 +229,87 @@ def test_what_the_system_refuses_is_told_with_what_to_type(
     def fail(beside: Path) -> None:
         raise OSError(number, os.strerror(number))
 
-    with pytest.raises(kind) as told:
+    with pytest.raises(kind) as caught:
         write_out(tmp_path / "x.csv", fail, "--per-example")
-    place = tmp_path / "x.csv"
-    start = f"--per-example {place}: Cannot be written: {os.strerror(number)}. "
-    assert str(told.value).startswith(start + advice)
-    assert type(told.value) is kind
+    start = f"--per-example {tmp_path / 'x.csv'}: Cannot be written: {os.strerror(number)}. "
+    assert str(caught.value).startswith(start + advice)
+    assert type(caught.value) is kind
     assert not list(tmp_path.iterdir())
+
+
+# packed data
+
+TEXT = b'[{"id": 1},\n{"id": 2}]\n'
+READERS: dict[str, Callable[[Path], object]] = {
+    "list": lambda path: list(read_list(path)),
+    "lines": lambda path: list(read_lines(path, Faults())),
+    "csv": lambda path: list(read_rows(path, Faults())),
+}
+
+
+def in_zip(content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.json", content)
+    return file.getvalue()
+
+
+def in_tar(content: bytes) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        member = tarfile.TarInfo("a.json")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("text", [TEXT, b"", b"[1]"])
+def test_what_gzip_packed_is_read_like_the_file_itself(
+    tmp_path: Path, reader: str, text: bytes
+) -> None:
+    plain, packed = tmp_path / "a.json", tmp_path / "b.json"
+    plain.write_bytes(text)
+    packed.write_bytes(gzip.compress(text))
+    results = []
+    for path in (plain, packed):
+        try:
+            results.append(READERS[reader](path))
+        except DataError as error:
+            results.append(str(error).replace("b.json", "a.json"))
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (in_zip(TEXT), "a ZIP archive"),
+        (bz2.compress(TEXT), "packed by bzip2"),
+        (lzma.compress(TEXT), "packed by xz"),
+        (b"\x28\xb5\x2f\xfd" + TEXT, "packed by Zstandard"),
+        (in_tar(TEXT), "a tar archive"),
+        (gzip.compress(in_tar(TEXT)), "a tar archive"),
+    ],
+)
+def test_another_packing_is_named(tmp_path: Path, content: bytes, what: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    for read in READERS.values():
+        with pytest.raises(DataError, match=rf"a\.json: is {what}: unpack it"):
+            read(path)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-12], lambda data: data[:-6] + b"x" * 6])
+def test_damaged_gzip_data_are_told(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(damage(gzip.compress(TEXT)))
+    with pytest.raises(DataError, match=r"a\.json: damaged gzip data"), open_data(path) as file:
+        file.read()
+
+
+def test_a_missing_file_that_lies_there_packed_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.json.gz").write_bytes(b"")
+    text = str(missing_data([tmp_path / "a.json", tmp_path / "b.json"]))
+    assert text.endswith(
+        f"{tmp_path}/a.json (a.json.gz lies there: unpack it)\n  {tmp_path}/b.json"
+    )

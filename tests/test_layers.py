@@ -18,7 +18,7 @@ LAYERS = (
     {"lock", "process"},
     {"files"},
     {"config"},
-    {"columns", "outside", "packed_files", "parquet", "streams", "tensors", "text"},
+    {"outside", "parquet", "streams", "tensors", "text"},
     {"errors"},
 )
 """Parts of the package: each imports those below it."""

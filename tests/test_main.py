@@ -23,7 +23,6 @@ kept = Last()
 atexit.register(os.kill, os.getpid(), {number})
 main()
 """
-BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 
 def ended(number: int, does: str) -> subprocess.CompletedProcess[str]:
@@ -32,8 +31,7 @@ def ended(number: int, does: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
 
-@BOTH
-@pytest.mark.parametrize("code", [0, 3])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 3)])
 def test_a_command_that_has_ended_keeps_its_exit_code_whatever_signal_comes(
     number: int, code: int
 ) -> None:
@@ -41,7 +39,7 @@ def test_a_command_that_has_ended_keeps_its_exit_code_whatever_signal_comes(
     assert (done.returncode, done.stderr) == (code, "")
 
 
-@BOTH
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_command_quietly(number: int) -> None:
     done = ended(number, f"os.kill(os.getpid(), {int(number)})")
     assert (done.returncode, done.stderr) == (130, "")

@@ -10,11 +10,10 @@ import pytest
 
 from tests.leaderboard.builders import image_text, write
 from vlbench import parquet
-from vlbench.columns import COLUMNS
 from vlbench.errors import DataError
 from vlbench.leaderboard.examples import read_scores
 from vlbench.leaderboard.results import read_results
-from vlbench.parquet import decode, open_parquet
+from vlbench.parquet import COLUMNS, decode, open_parquet
 from vlbench.runs.state import Estimates
 from vlbench.verify.inputs import ANSWERS, read_answers, read_rows
 
@@ -44,32 +43,27 @@ def test_a_long_text_that_is_repeated_is_not_written_out(
     assert pa.total_allocated_bytes() <= before
 
 
-def test_rows_without_end_are_not_read(tmp_path: Path) -> None:
+def test_rows_lists_and_columns_without_end_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.parquet"
     with pytest.raises(DataError, match="1,500,000 rows or values in them, 1,000,000 at the most"):
-        read_scores(repeated(tmp_path / "a.parquet", 1_500_000))
-
-
-def test_a_list_without_end_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        read_scores(repeated(file, 1_500_000))
+    pq.write_table(pa.table({f"c{n}": [1] for n in range(2_000)}), file)
+    with pytest.raises(DataError, match="2,000 columns, 1,000 at the most"):
+        read_answers(file)
     monkeypatch.setattr(parquet, "MOST_VALUES", 1_000)
     with pytest.raises(DataError, match="2,000 rows or values in them"):
-        read_answers(repeated(tmp_path / "a.parquet", 1, images=["a"] * 2_000))
-
-
-def test_columns_without_end_are_not_read(tmp_path: Path) -> None:
-    pq.write_table(pa.table({f"c{n}": [1] for n in range(2_000)}), tmp_path / "a.parquet")
-    with pytest.raises(DataError, match="2,000 columns, 1,000 at the most"):
-        read_answers(tmp_path / "a.parquet")
+        read_answers(repeated(file, 1, images=["a"] * 2_000))
 
 
 def test_a_result_of_many_equal_rows_is_refused_by_every_reader(tmp_path: Path) -> None:
     write(tmp_path, image_text("full", 1, 2, 3, 4))
     (file,) = tmp_path.glob("runs/*/result.parquet")
-    table = pq.read_table(file)
-    pq.write_table(table.take(pa.array([0] * 300_000)), file)
-    with pytest.raises(DataError, match="300,000 rows"):
-        read_results(tmp_path)
-    with pytest.raises(DataError, match="300,000 rows"):
-        read_rows(file)
+    pq.write_table(pq.read_table(file).take(pa.array([0] * 300_000)), file)
+    for read in (lambda: read_results(tmp_path), lambda: read_rows(file)):
+        with pytest.raises(DataError, match="300,000 rows"):
+            read()
     assert Estimates(tmp_path, "cpu")._runs == []
 
 
@@ -94,10 +88,9 @@ def test_an_empty_result_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(parquet, "FEW_ROWS", -1)
     write(tmp_path, image_text("full", 1, 2, 3, 4))
     (file,) = tmp_path.glob("runs/*/result.parquet")
-    table = pq.read_table(file).slice(0, 0)
-    pq.write_table(table, file)
-    found = decode(file, open_parquet(file))
-    assert found.num_rows == 0 and found.column_names == [column.name for column in COLUMNS]
+    pq.write_table(pq.read_table(file).slice(0, 0), file)
+    table = decode(file, open_parquet(file))
+    assert table.num_rows == 0 and table.column_names == [column.name for column in COLUMNS]
 
 
 def test_scores_are_one_column_of_numbers(tmp_path: Path) -> None:

@@ -8,11 +8,7 @@ from vlbench.process import isolate
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C and SIGTERM end it quietly, also while it is being imported.
-
-    Once it has ended they change nothing: Python takes its handlers away before its last moments,
-    and a command that had done its work would end as a killed one.
-    """
+    """Run the command line; Ctrl-C and SIGTERM end it quietly, also while it is being imported."""
     isolate()
     import signal
 
@@ -36,9 +32,9 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     except AnswerLost as lost:
         sys.exit(lost.exit_code)
-    finally:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_IGN)
+    finally:  # a command that has done its work ends with its own code, whatever signal comes
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         flush_answer()
 
 

@@ -24,7 +24,6 @@ from vlbench.text import printable
 
 PROJECT_FILE = "vlbench.toml"
 USER_FILE = "vlbench/config.toml"
-ONLY_YOURS = f"Only --outside-code and a file of your own, ~/.config/{USER_FILE}, may say this."
 NOT_OPTIONS = {"cache", "set", "slurm"}
 """Keys that are no option's default."""
 
@@ -37,58 +36,50 @@ def _comma_list(value: object) -> object:
     return ",".join(map(str, parts))
 
 
-def _single(value: object) -> object:
-    if not isinstance(value, str | int | float):
-        raise ValueError("Should be a single value, as an option of sbatch takes it")
-    return _plain(value) if isinstance(value, str) else value
-
-
-def _plain(text: str) -> str:
+def _line(text: str) -> str:
     """Text that stays in one line of a job's script."""
     if printable(text) != text:
         raise ValueError("Should be one line without control characters")
     return text
 
 
-def _option(name: str) -> str:
-    """An option of sbatch as a key of `extra`."""
+def _single(value: object) -> object:
+    if not isinstance(value, str | int | float):
+        raise ValueError("Should be a single value, as an option of sbatch takes it")
+    return _line(value) if isinstance(value, str) else value
+
+
+def _sbatch_option(name: str) -> str:
     if not re.fullmatch(r"(--)?[A-Za-z][A-Za-z0-9_-]*", name):
         raise ValueError("Should be the name of an option of sbatch")
     return name
 
 
 CommaList = Annotated[str, BeforeValidator(_comma_list)]
-Line = Annotated[str, AfterValidator(_plain)]
-Option = Annotated[str, AfterValidator(_option)]
-Single = Annotated[Any, BeforeValidator(_single)]
+Line = Annotated[str, AfterValidator(_line)]
+Count = Annotated[int | None, Field(ge=1)]
 
 
 class SlurmSettings(Checked):
     """`[slurm]`: what jobs of `--launcher slurm` ask for; what is left out, the cluster decides."""
 
-    partition: Line | None = None
-    """The partition, or several with commas between."""
+    partition: Line | None = None  # or several with commas between
     account: Line | None = None
-    """The account that is charged."""
     qos: Line | None = None
-    """The quality of service."""
     constraint: Line | None = None
-    """Features that a node must have."""
-    time_minutes: int | None = Field(default=None, ge=1)
-    """Time limit of a job; a run that needs longer is requeued and goes on."""
-    cpus_per_task: int | None = Field(default=None, ge=1)
-    """Processors of a job."""
+    time_minutes: Count = None  # a run that needs longer is requeued and goes on
+    cpus_per_task: Count = None
     memory_gb: float | None = Field(default=None, gt=0)
-    """Memory of a job."""
     gpus_per_node: int | None = Field(default=None, ge=0)
-    """GPUs of a job."""
     array_parallelism: int = Field(default=256, ge=1)
-    """At most so many jobs of a plan at once."""
+    """Jobs of a plan at once, at most."""
     signal_seconds: int = Field(default=90, ge=1)
     """How long before the time limit a job is warned, so that it writes a checkpoint."""
     setup: tuple[Line, ...] = ()
     """Shell lines before the worker, such as `module load cuda`."""
-    extra: dict[Option, Single] = {}
+    extra: dict[
+        Annotated[str, AfterValidator(_sbatch_option)], Annotated[Any, BeforeValidator(_single)]
+    ] = {}
     """Further options of sbatch, passed through as they are."""
 
 
@@ -96,50 +87,31 @@ class CardSettings(Override):
     """`[set]`: what `--set` changes in a card."""
 
     technique: str = ""
-    """In place of the card's technique."""
 
 
 class Settings(Checked):
-    """Keys of a configuration file."""
+    """Keys of a configuration file: options of `run` under their names, and NOT_OPTIONS."""
 
     tasks: CommaList | None = None
-    """A suite, a task, or several."""
     backbone: str | None = None
-    """The backbone to adapt."""
     backbone_path: Path | None = None
-    """Folder with the backbone's weights."""
     edition: Edition | None = None
-    """Which data a task reads."""
     root: Path | None = None
-    """Where the data lie."""
     encoder: str | None = None
-    """The frozen encoder whose features are read."""
     features: list[Path] | None = None
-    """Feature stores."""
     seeds: CommaList | None = None
-    """Seeds."""
-    limit: int | None = Field(default=None, ge=1)
-    """At most so many examples a task and split."""
+    limit: Count = None
     launcher: Literal["local", "slurm"] | None = None
-    """What starts the runs."""
     devices: CommaList | None = None
-    """auto, cpu, or numbers of GPUs."""
-    jobs: int | None = Field(default=None, ge=1)
-    """Runs at once on the CPU."""
-    processes: int | None = Field(default=None, ge=1)
-    """Processes that share one run."""
+    jobs: Count = None
+    processes: Count = None
     time_limit: float | None = Field(default=None, gt=0)
-    """Minutes after which a run is stopped."""
     results: Path | None = None
-    """Where results are kept."""
     cache: Path | None = None
-    """Where what can be made again is kept."""
     outside_code: bool | None = None
     """Whether code that others name may run; in the user's file only."""
     set: CardSettings = CardSettings()
-    """Overrides of cards."""
     slurm: SlurmSettings = SlurmSettings()
-    """What jobs ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +126,11 @@ class Config:
     """The files that were read; later ones win."""
 
     @property
+    def options(self) -> dict[str, Any]:
+        """Defaults of options, by the options' names."""
+        return {key: value for key, value in self.values.items() if key not in NOT_OPTIONS}
+
+    @property
     def slurm(self) -> SlurmSettings:
         """The table `[slurm]`, with its defaults."""
         return SlurmSettings(**self.values.get("slurm", {}))
@@ -166,12 +143,11 @@ class Config:
     def refuse_code(self, keys: Iterable[str]) -> None:
         """Refuse code that the project's file names under one of these keys."""
         for key in keys:
-            file = self.sources.get(key)
-            if file is not None and file != _user_file():
+            if key in self.sources and self.sources[key] != _user_file():
                 raise UsageError(
-                    f"{file}: {key}: names code to run, and anyone may have written this file: "
-                    "--outside-code allows it, as does outside_code = true in a file of your own, "
-                    f"~/.config/{USER_FILE}."
+                    f"{self.sources[key]}: {key}: names code to run, and anyone may have written "
+                    "this file: --outside-code allows it, as does outside_code = true in a file of "
+                    f"your own, ~/.config/{USER_FILE}."
                 )
 
 
@@ -183,7 +159,8 @@ def load_config() -> Config:
     for file in files:
         table = _read(file)
         if "outside_code" in table and file != _user_file():
-            raise CardError(f"{file}: outside_code: {ONLY_YOURS}")
+            yours = f"Only --outside-code and a file of your own, ~/.config/{USER_FILE}, may say"
+            raise CardError(f"{file}: outside_code: {yours} this.")
         merge(values, table)
         sources |= {key: file for key, _ in leaves(table)}
     return Config(values, sources, files)
@@ -192,11 +169,6 @@ def load_config() -> Config:
 def config_files() -> tuple[Path, ...]:
     """The files that exist, the user's first."""
     return tuple(file for file in (_user_file(), _project_file()) if file is not None)
-
-
-def option_defaults() -> dict[str, Any]:
-    """Defaults of options from the files, by the options' names."""
-    return {key: value for key, value in load_config().values.items() if key not in NOT_OPTIONS}
 
 
 def leaves(table: dict[str, Any], outer: str = "") -> Iterator[tuple[str, Any]]:
@@ -217,9 +189,8 @@ def _user_file() -> Path | None:
 
 
 def _project_file() -> Path | None:
-    """`VLBENCH_CONFIG`, else the nearest one; the search ends where a repository begins."""
-    named = os.environ.get("VLBENCH_CONFIG")
-    if named:
+    """`VLBENCH_CONFIG`, else the nearest file; the search ends where a repository begins."""
+    if named := os.environ.get("VLBENCH_CONFIG"):
         return Path(named).expanduser().absolute()
     try:
         here = Path.cwd()
@@ -229,7 +200,7 @@ def _project_file() -> Path | None:
         if os.path.isfile(folder / PROJECT_FILE):  # unlike Path's, False where we may not look
             return folder / PROJECT_FILE
         if os.path.exists(folder / ".git"):
-            return None
+            break
     return None
 
 
@@ -239,12 +210,14 @@ def _read(file: Path) -> dict[str, Any]:
     settings, faults = check(Settings, table)
     if settings is None:
         raise refuse(str(file), faults)
-    values: dict[str, Any] = settings.model_dump(exclude_unset=True)
-    return {key: _absolute(value, file.parent) for key, value in values.items()}
+    values: dict[str, Any] = _absolute(settings.model_dump(exclude_unset=True), file.parent)
+    return values
 
 
 def _absolute(value: Any, folder: Path) -> Any:
-    """Paths relative to `folder`, not to the working folder; all else as it is."""
+    """Make paths relative to `folder`, not to the working folder."""
+    if isinstance(value, dict):
+        return {key: _absolute(inner, folder) for key, inner in value.items()}
     if isinstance(value, list):
         return [_absolute(part, folder) for part in value]
     return folder / value.expanduser() if isinstance(value, Path) else value

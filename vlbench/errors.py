@@ -13,14 +13,16 @@ BUG = 5
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 UNREAD = 141
-"""Exit code where the reader of the answer has left, as a shell tells of SIGPIPE."""
+"""Exit code where the reader of the answer has left, as a shell reports SIGPIPE."""
 BAD_NAMES = {errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ}
-"""What the system answers to a path that can be no file's."""
+"""Error numbers of a path that can be no file's."""
 DAMAGE = {
     *("ArrowException", "BadZipFile", "EOFError", "JSONDecodeError", "SafetensorError"),
     *("TOMLDecodeError", "UnicodeError", "UnpicklingError"),
 }
-"""Classes, by name, of what libraries say of contents that are not what they should be."""
+"""Classes, by name, that libraries raise for contents of another form."""
+OUT_OF_MEMORY = ("allocate memory", "error: out of memory", "STATUS_ALLOC_FAILED", "Storage size")
+"""Words of a RuntimeError about memory: on the CPU, in the CUDA driver, in cuBLAS and cuDNN."""
 
 
 class VlbenchError(Exception):
@@ -32,8 +34,6 @@ class VlbenchError(Exception):
 class RunFailed(VlbenchError):
     """A run ended without a result."""
 
-    exit_code = 1
-
 
 class JavaFailed(RunFailed):
     """The Java of a caption scorer died or gave no answer."""
@@ -43,8 +43,6 @@ class JavaFailed(RunFailed):
 
 class WorseThanAllowed(VlbenchError):
     """The gate of `vlbench compare` found a drop, or a number that is lost."""
-
-    exit_code = 1
 
 
 class UsageError(VlbenchError):
@@ -58,13 +56,13 @@ class CardError(UsageError):
 
 
 class MissingError(VlbenchError):
-    """Something is not there: data, weights, Java, an extra."""
+    """Data, weights, Java or an extra is missing."""
 
     exit_code = 3
 
 
 class DataError(MissingError):
-    """A data file is there but a record in it is faulty."""
+    """A data file exists but a record in it is faulty."""
 
 
 class NothingToReport(VlbenchError):
@@ -74,18 +72,18 @@ class NothingToReport(VlbenchError):
 
 
 def explain(error: BaseException, folder: Path | None = None) -> VlbenchError | None:
-    """What an error from outside vlbench says of files, memory or other programs, as one of ours.
+    """Turn an error about files, memory or other programs into one of ours; None for a bug.
 
-    `folder` is what is written to where the error names no file. None where nothing outside is
-    known to be the reason: that is a bug in vlbench.
+    `folder` is where vlbench wrote, for an error of the system that names no file.
     """
-    names = {kind.__name__ for kind in type(error).__mro__}
-    text = " ".join(str(error).split())
-    where = _read_in(error)
     if isinstance(error, VlbenchError):
         return error
+    names = {kind.__name__ for kind in type(error).__mro__}
+    text = " ".join(str(error).split())
+    frames = list(traceback.walk_tb(error.__traceback__))
+    where = f" (in {frames[-1][0].f_code.co_filename}, line {frames[-1][1]})" if frames else ""
     if isinstance(error, OSError):
-        return _of_the_system(error, text, folder)
+        return _refused_by_system(error, text, folder)
     if "embedded null" in text or text.startswith(("Symlink loop", "Could not determine home")):
         return UsageError(f"A path cannot be used: {text}.")
     if "integer string conversion" in text:
@@ -100,29 +98,41 @@ def explain(error: BaseException, folder: Path | None = None) -> VlbenchError | 
         return MissingError(f"A package cannot be imported: {text}. vlbench doctor lists them.")
     if "SubprocessError" in names:
         return MissingError(f"Another program failed: {text}")
-    if isinstance(error, SystemExit):
-        return UsageError(whose_exit(error))
-    return None
+    return UsageError(whose_exit(error)) if isinstance(error, SystemExit) else None
 
 
-def _of_the_system(error: OSError, text: str, folder: Path | None) -> VlbenchError | None:
-    """What the system, or a library in its place, refuses; a reader that has gone is no error."""
-    if error.errno == errno.EPIPE:
+def _refused_by_system(error: OSError, text: str, folder: Path | None) -> VlbenchError | None:
+    if error.errno == errno.EPIPE:  # the reader left: no error
         return None
     file = str(error.filename2 or error.filename or folder or "")
-    reason = error.strerror or text or type(error).__name__
     where = f"{file[:200]}{'...' * (len(file) > 200)}: " if file else ""
+    message = f"{where}{error.strerror or text or type(error).__name__}."
     if error.errno in BAD_NAMES:
-        return UsageError(f"{where}{reason}. Name another path.")
+        return UsageError(f"{message} Name another path.")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return MissingError(f"{where}{reason}. Make room there, or name a place on another disk.")
-    return MissingError(f"{where}{reason}.")
+        message += " Make room there, or name a place on another disk."
+    return MissingError(message)
 
 
-def _read_in(error: BaseException) -> str:
-    """The line of Python where it came up; nothing where it was never raised."""
-    frames = list(traceback.walk_tb(error.__traceback__))
-    return f" (in {frames[-1][0].f_code.co_filename}, line {frames[-1][1]})" if frames else ""
+def system_message(error: OSError, path: object) -> str:
+    """Which file the system refused, or `path` where it names none, and why."""
+    return f"{error.filename2 or error.filename or path}: {error.strerror or error}"
+
+
+def whose_exit(error: SystemExit) -> str:
+    """Name the code that wanted the process to end: vlbench's own raises errors."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{frame.filename}, line {frame.lineno}: SystemExit({error.code!r}) was raised there, and "
+        "no code that vlbench calls may end its process."
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of the device (torch's own class) or of the machine."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -131,28 +141,3 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     guess = f"Did you mean '{close[0]}'? " if close else ""
     return f"{guess}Known: {', '.join(names)}."
-
-
-def told_by_system(error: OSError, path: object) -> str:
-    """Which file the system refused, or `path` where it names none, and why."""
-    return f"{error.filename2 or error.filename or path}: {error.strerror or error}"
-
-
-OUT_OF_MEMORY = ("allocate memory", "error: out of memory", "STATUS_ALLOC_FAILED", "Storage size")
-"""What a RuntimeError says of memory on the CPU, in the CUDA driver, in cuBLAS and cuDNN."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, of the device or of the machine; torch's class is its allocator's."""
-    is_of_torch = isinstance(error, RuntimeError) and any(t in str(error) for t in OUT_OF_MEMORY)
-    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or is_of_torch
-
-
-def whose_exit(error: SystemExit) -> str:
-    """Which code wanted the process to end; vlbench's own raises errors, so it is outside code."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return (
-        f"{frame.filename}, line {frame.lineno}: SystemExit({error.code!r}) was raised there, and "
-        "no code that vlbench calls may end its process."
-    )

@@ -1,11 +1,12 @@
-"""Files that appear complete or not at all, `--out` files, and the cache folder.
+"""Files that appear whole or not at all, small JSON files, `--out`, packed data, the cache folder.
 
-Written beside, flushed to the disk, then renamed.
+Written beside under a temporary name, flushed to the disk, then renamed.
 """
 
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import json
 import os
@@ -16,29 +17,39 @@ import socket
 import stat
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import IO, Any
 
-from vlbench.errors import DataError, MissingError, UsageError, VlbenchError, told_by_system
+from vlbench.errors import DataError, MissingError, UsageError, system_message
 
-MOST_LINES = 1 << 26
-"""Bytes of a training curve, four times the longest one's."""
 Content = str | bytes | Callable[[Path], object]
 """What a file is to hold; a callable writes it to the path it is given."""
 LARGEST_JSON = 1 << 26
-"""Bytes of a small JSON file; what is longer was not written by vlbench."""
+"""Bytes of a JSON file or training curve; vlbench writes none that is longer."""
 TEMPORARY = re.compile(r"\..+\.(\d+)-([0-9a-f]{6})[0-9a-f]{4}\.tmp")
 """A temporary name: the process that writes it, its machine, and four random digits."""
 FORGOTTEN_SECONDS = 86_400.0
-"""What another machine left is taken away when nothing was written to it for so long."""
-FULL = (errno.ENOSPC, errno.EDQUOT)
+"""After this time what another machine left is removed."""
 DESCRIPTORS = re.compile("/proc/[^/]+/fd")
 """Folders that hold open files under their numbers."""
+GZIP = b"\x1f\x8b"
+PACKINGS = {
+    "a ZIP archive": rb"PK\x03\x04",
+    "packed by xz": rb"\xfd7zXZ\0",
+    "packed by bzip2": rb"BZh[1-9]1AY&SY",
+    "packed by Zstandard": rb"\x28\xb5\x2f\xfd",
+    "a 7z archive": rb"7z\xbc\xaf",
+    "a RAR archive": rb"Rar!\x1a",
+    "a tar archive": rb"(?s).{257}ustar",
+}
+"""Packing that no reader unpacks -> how such a file begins."""
+SUFFIXES = (".gz", ".zip", ".xz", ".bz2", ".zst", ".tar.gz", ".tgz", ".7z")
 _guards: ContextVar[Mapping[Path, Callable[[], None]]] = ContextVar(
     "guards", default=MappingProxyType({})
 )
@@ -46,25 +57,22 @@ _guards: ContextVar[Mapping[Path, Callable[[], None]]] = ContextVar(
 
 
 def write_atomically(path: Path, content: Content, is_flushed: bool = True) -> Path:
-    """Write `path` so that readers see the old file or the whole new one, never a part.
+    """Write `path` so that readers see the old file or the whole new one; return the final path.
 
-    A callable gets the temporary path to write to; its name ends in `.tmp`, so it must not tell the
-    format by the suffix. A path that it returns is the final one, for names that tell the content.
-    What is only for looking at need not be flushed to the disk. Returns the final path.
+    A callable gets the temporary path, which ends in `.tmp` whatever the format. A path that it
+    returns is the final one, for names that depend on the content.
     """
     require_writable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if callable(content):  # what takes long may have been killed meanwhile
+    if callable(content):  # an earlier process may have been killed in a long write
         remove_dead_beside(path)
     beside = temporary_beside(path)
     try:
-        if isinstance(content, str):
-            beside.write_text(content, encoding="utf-8", newline="\n")
-        elif isinstance(content, bytes):
-            beside.write_bytes(content)
-        else:
+        if callable(content):
             named = content(beside)
             path = named if isinstance(named, Path) else path
+        else:
+            beside.write_bytes(content.encode() if isinstance(content, str) else content)
         if is_flushed:
             flush(beside)
         require_writable(path)
@@ -76,146 +84,15 @@ def write_atomically(path: Path, content: Content, is_flushed: bool = True) -> P
     return path
 
 
-def text_lines(path: Path) -> list[str]:
-    """The lines of a JSON Lines file; DataError where it is no text, or too long for a curve."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MOST_LINES + 1)
-        if len(content) > MOST_LINES:
-            raise DataError(f"cannot be read: more than {MOST_LINES:,} bytes, which no run writes")
-        return content.decode().splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"cannot be read: not UTF-8 text: {error}") from None
-
-
 def append_line(path: Path, line: Mapping[str, Any]) -> None:
-    """Add one line to a JSON Lines file; one that was torn before it is closed first."""
+    """Add one line to a JSON Lines file, after closing one that a killed process left torn."""
     require_writable(path)
     with path.open("ab+") as file:
-        end = file.seek(0, os.SEEK_END)
         is_torn = False
-        if end:
-            file.seek(end - 1)
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
             is_torn = file.read(1) != b"\n"
-        text = json.dumps(line) + "\n"
-        file.write((("\n" if is_torn else "") + text).encode())
-
-
-def temporary_beside(path: Path) -> Path:
-    """A hidden name in the same folder that no other process takes, ending in `.tmp`."""
-    own = f"{os.getpid()}-{_machine_tag()}{secrets.token_hex(2)}"
-    return path.with_name(f".{path.name}.{own}.tmp")
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Take away what killed writers left below a folder in which nobody writes now."""
-    require_writable(folder)
-    for file in folder.rglob(".*.tmp"):
-        file.unlink(missing_ok=True)
-
-
-def remove_dead_beside(path: Path) -> None:
-    """Take away the temporary files and folders that killed processes left beside `path`."""
-    remove_dead(path.parent, f".{path.name}.")
-
-
-def remove_dead(folder: Path, beginning: str = ".") -> None:
-    """Take away what killed processes left in `folder` under temporary names that begin so."""
-    with suppress(OSError):  # a folder that is not there, or that another process tidies up too
-        for entry in list(os.scandir(folder)):
-            if entry.name.startswith(beginning) and _is_dead(entry):
-                if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(entry.path, ignore_errors=True)
-                else:
-                    os.unlink(entry.path)
-
-
-def is_temporary(name: str) -> bool:
-    """Whether a file's name is one that `temporary_beside` gives."""
-    return TEMPORARY.fullmatch(name) is not None
-
-
-def _is_dead(entry: os.DirEntry[str]) -> bool:
-    """Whether the process that wrote a temporary file is gone: by its number on this machine."""
-    match = TEMPORARY.fullmatch(entry.name)
-    if match is None:
-        return False
-    if match[2] != _machine_tag():
-        return time.time() - entry.stat(follow_symlinks=False).st_mtime > FORGOTTEN_SECONDS
-    try:
-        os.kill(int(match[1]), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):  # somebody else's process
-        pass
-    return False
-
-
-@cache
-def _machine_tag() -> str:
-    """Six hex digits, the same for all processes that see each other by their numbers."""
-    space = ""
-    with suppress(OSError):
-        space = os.readlink("/proc/self/ns/pid")
-    return hashlib.sha256(f"{machine()} {space}".encode()).hexdigest()[:6]
-
-
-def machine() -> str:
-    """What is the same for all processes that share this kernel, its locks and its clock."""
-    with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return socket.gethostname()
-
-
-@contextmanager
-def guarded(folder: Path, check: Callable[[], None]) -> Iterator[None]:
-    """While this lasts, have `check` called before anything is written in `folder`.
-
-    It raises when the folder has become somebody else's.
-    """
-    _guards.set({**_guards.get(), folder: check})
-    try:
-        yield
-    finally:
-        _guards.set({path: each for path, each in _guards.get().items() if path != folder})
-
-
-def require_writable(path: Path) -> None:
-    """Raise what the guard of a folder that holds `path` raises."""
-    for folder, check in _guards.get().items():
-        if folder == path or folder in path.parents:
-            check()
-
-
-def read_small(file: Path) -> bytes:
-    """What is in a small file; a ValueError where it is so large that vlbench did not write it."""
-    with file.open("rb") as content:
-        text = content.read(LARGEST_JSON + 1)
-    if len(text) > LARGEST_JSON:
-        raise ValueError(f"more than {LARGEST_JSON:,} bytes")
-    return text
-
-
-def read_object(file: Path, otherwise: str = "cannot be read") -> dict[str, Any]:
-    """The JSON object in a small file; a DataError where there is anything else."""
-    try:
-        return parse_object(read_small(file))
-    except OSError as error:
-        raise DataError(f"{file}: {otherwise}: {error.strerror}") from None
-    except ValueError as error:
-        raise DataError(f"{file}: {otherwise}: {error}") from None
-
-
-def parse_object(text: str | bytes) -> dict[str, Any]:
-    """The JSON object in a text; a ValueError for anything else, however deep."""
-    try:
-        table = json.loads(text)
-        json.dumps(table, ensure_ascii=False).encode()  # JSON can spell what is no text
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if not isinstance(table, dict):
-        raise ValueError(f"a JSON object was expected, found {type(table).__name__}")
-    return table
+        file.write(("\n" * is_torn + json.dumps(line) + "\n").encode())
 
 
 def flush(path: Path) -> None:
@@ -227,32 +104,131 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def cache_folder() -> Path:
-    """The folder as `cache_place` finds it; made if absent."""
-    folder, _ = cache_place()
-    with writing_cache():
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def read_small(file: Path) -> bytes:
+    """Read a file of at most LARGEST_JSON bytes; ValueError for a longer one."""
+    with file.open("rb") as content:
+        text = content.read(LARGEST_JSON + 1)
+    if len(text) > LARGEST_JSON:
+        raise ValueError(f"more than {LARGEST_JSON:,} bytes")
+    return text
+
+
+def read_object(file: Path, otherwise: str = "cannot be read") -> dict[str, Any]:
+    """Read the JSON object in a small file; DataError for anything else."""
+    try:
+        return parse_object(read_small(file))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{file}: {otherwise}: {reason}") from None
+
+
+def parse_object(text: str | bytes) -> dict[str, Any]:
+    """Parse a JSON object; ValueError for anything else, however deep."""
+    try:
+        table = json.loads(text)
+        json.dumps(table, ensure_ascii=False).encode()  # JSON can spell what is no text
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(table, dict):
+        raise ValueError(f"a JSON object was expected, found {type(table).__name__}")
+    return table
+
+
+def text_lines(path: Path) -> list[str]:
+    """Read the lines of a JSON Lines file; DataError where it is no text, or too long."""
+    try:
+        return read_small(path).decode().splitlines()
+    except ValueError as error:
+        raise DataError(f"cannot be read: {error}") from None
+
+
+def temporary_beside(path: Path) -> Path:
+    """Return a hidden name in the same folder that no other process takes, ending in `.tmp`."""
+    own = f"{os.getpid()}-{_machine_tag()}{secrets.token_hex(2)}"
+    return path.with_name(f".{path.name}.{own}.tmp")
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file's name is one that `temporary_beside` gives."""
+    return TEMPORARY.fullmatch(name) is not None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed writers left below a folder in which nobody writes now."""
+    require_writable(folder)
+    for file in folder.rglob(".*.tmp"):
+        file.unlink(missing_ok=True)
+
+
+def remove_dead_beside(path: Path) -> None:
+    """Remove the temporary files and folders that killed processes left beside `path`."""
+    remove_dead(path.parent, f".{path.name}.")
+
+
+def remove_dead(folder: Path, beginning: str = ".") -> None:
+    """Remove what killed processes left in `folder` under temporary names that begin so."""
+    with suppress(OSError):  # the folder may be absent, or another process removes them too
+        for entry in list(os.scandir(folder)):
+            match = TEMPORARY.fullmatch(entry.name)
+            if match is None or not entry.name.startswith(beginning):
+                continue
+            if match[2] == _machine_tag():
+                is_dead = not _is_alive(int(match[1]))
+            else:
+                age = time.time() - entry.stat(follow_symlinks=False).st_mtime
+                is_dead = age > FORGOTTEN_SECONDS
+            if is_dead and entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            elif is_dead:
+                os.unlink(entry.path)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's process
+        pass
+    return True
+
+
+@cache
+def _machine_tag() -> str:
+    """Six hex digits, the same for all processes that see each other's process ids."""
+    space = ""
+    with suppress(OSError):
+        space = os.readlink("/proc/self/ns/pid")
+    return hashlib.sha256(f"{machine()} {space}".encode()).hexdigest()[:6]
+
+
+def machine() -> str:
+    """An id that all processes share which have this kernel, its locks and its clock."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return socket.gethostname()
 
 
 @contextmanager
-def writing_cache() -> Iterator[None]:
-    """Tell what the system refuses in the cache in one sentence: where, why, and another place."""
+def guarded(folder: Path, check: Callable[[], None]) -> Iterator[None]:
+    """Within the block, call `check` before every write in `folder`; it raises to prevent it."""
+    token = _guards.set({**_guards.get(), folder: check})
     try:
         yield
-    except OSError as error:
-        folder, source = cache_place()
-        raise MissingError(
-            f"{told_by_system(error, folder)}: the cache, {folder} ({source}), cannot be written. "
-            "VLBENCH_CACHE names another place."
-        ) from None
+    finally:
+        _guards.reset(token)
+
+
+def require_writable(path: Path) -> None:
+    """Raise what the guard of a folder that holds `path` raises."""
+    for folder, check in _guards.get().items():
+        if folder == path or folder in path.parents:
+            check()
 
 
 def cache_place() -> tuple[Path, str]:
-    """`VLBENCH_CACHE`, else `cache` of a configuration file, else `XDG_CACHE_HOME/vlbench`, else
-    `~/.cache/vlbench`; and what says so."""
-    own = os.environ.get("VLBENCH_CACHE")
-    if own:
+    """The cache folder and what names it: `VLBENCH_CACHE`, a configuration file, XDG, built-in."""
+    if own := os.environ.get("VLBENCH_CACHE"):
         return Path(own).expanduser().absolute(), "VLBENCH_CACHE"
     from vlbench.config import load_config
 
@@ -265,6 +241,27 @@ def cache_place() -> tuple[Path, str]:
     return Path.home() / ".cache" / "vlbench", "built-in"
 
 
+def cache_folder() -> Path:
+    """The folder of `cache_place`, made if absent."""
+    folder, _ = cache_place()
+    with writing_cache():
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def writing_cache() -> Iterator[None]:
+    """Explain what the system refuses in the cache: where, why, and how to name another place."""
+    try:
+        yield
+    except OSError as error:
+        folder, source = cache_place()
+        raise MissingError(
+            f"{system_message(error, folder)}: the cache, {folder} ({source}), cannot be written. "
+            "VLBENCH_CACHE names another place."
+        ) from None
+
+
 def write_out(path: Path, content: Content, option: str = "--out") -> None:
     """Write the file that an option names, whole or not at all; of a link, its target.
 
@@ -272,7 +269,10 @@ def write_out(path: Path, content: Content, option: str = "--out") -> None:
     """
     with writing(path, option):
         if is_stream(path):
-            _pour(path, content)
+            with tempfile.TemporaryDirectory() as folder:
+                whole = write_atomically(Path(folder) / path.name, content, is_flushed=False)
+                with path.open("ab") as stream:
+                    stream.write(whole.read_bytes())
         else:
             target = Path(os.path.realpath(path))
             remove_dead_beside(target)
@@ -280,60 +280,63 @@ def write_out(path: Path, content: Content, option: str = "--out") -> None:
 
 
 def check_out(path: Path, option: str = "--out") -> None:
-    """Before anything is read: refuse a place where no file can be written."""
+    """Refuse, before anything is read, a place where no file can be written."""
     with writing(path, option):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder is there")
-        place = path if is_stream(path) else _nearest_folder(path)
+        parents = Path(os.path.realpath(path)).parents
+        place = path if is_stream(path) else next(filter(os.path.lexists, parents))
         if not os.access(place, os.W_OK):
             raise PermissionError(errno.EACCES, f"no permission to write to {place}")
 
 
 @contextmanager
 def writing(path: Path, option: str = "--out") -> Iterator[None]:
-    """Tell what the system refuses in one sentence: where, why and what to type."""
+    """Explain what the system refuses at an option's path: where, why and what to type."""
     try:
         yield
     except OSError as error:
-        raise _refused(path, option, error) from None
+        file = next((folder for folder in path.parents if os.path.isfile(folder)), None)
+        why = f"{file} is a file, no folder" if file else error.strerror or str(error)
+        message = f"{option} {path}: Cannot be written: {why}."
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            advice = f"Make room, or name a place on another disk: {option} PATH"
+            raise MissingError(f"{message} {advice}") from None
+        raise UsageError(f"{message} Name another place: {option} PATH") from None
 
 
 def is_stream(path: Path) -> bool:
-    """Whether what is written goes on to somebody: a pipe, a device, a descriptor."""
+    """Whether it is a pipe, a device, or an open file by its number, as /dev/stdout may be."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or _is_descriptor(path)
-
-
-def _is_descriptor(path: Path) -> bool:
-    """Whether it is an open file by its number, as /dev/stdout is: its beginning may be others'."""
     while path.is_symlink():
         if DESCRIPTORS.fullmatch(os.path.realpath(path.parent)):
             return True
         path = path.parent / os.readlink(path)
-    return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def _pour(path: Path, content: Content) -> None:
-    """Write on from where the stream is."""
-    with tempfile.TemporaryDirectory() as folder:
-        whole = write_atomically(Path(folder) / path.name, content, is_flushed=False)
-        with path.open("ab") as stream:
-            stream.write(whole.read_bytes())
+@contextmanager
+def open_data(path: Path) -> Iterator[IO[bytes]]:
+    """Open a data file, unpacking gzip; DataError names any other packing."""
+    with ExitStack() as stack:
+        file: Any = stack.enter_context(path.open("rb"))
+        try:
+            if file.peek(2)[:2] == GZIP:
+                file = stack.enter_context(gzip.GzipFile(fileobj=file))
+            head = file.peek(512)
+            for packing, beginning in PACKINGS.items():
+                if re.match(beginning, head):
+                    raise DataError(f"{path}: is {packing}: unpack it and name the file in it.")
+            yield file
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DataError(f"{path}: damaged gzip data: {error}") from None
 
 
-def _nearest_folder(path: Path) -> Path:
-    """The folder to write in, or the one that is there of those it lies in."""
-    parents = Path(os.path.realpath(path)).parents
-    return next(folder for folder in parents if os.path.lexists(folder))
-
-
-def _refused(path: Path, option: str, error: OSError) -> VlbenchError:
-    file = next((folder for folder in path.parents if os.path.isfile(folder)), None)
-    why = f"{file} is a file, no folder" if file else error.strerror or str(error)
-    message = f"{option} {path}: Cannot be written: {why}."
-    if error.errno in FULL:
-        return MissingError(f"{message} Make room, or name a place on another disk: {option} PATH")
-    return UsageError(f"{message} Name another place: {option} PATH")
+def packed_beside(file: Path) -> str:
+    """A hint for the message about a missing file that is there packed."""
+    packed = (file.with_name(file.name + suffix) for suffix in SUFFIXES)
+    name = next((path.name for path in packed if path.is_file()), None)
+    return f" ({name} lies there: unpack it)" if name else ""

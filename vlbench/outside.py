@@ -18,37 +18,34 @@ CURRENT_FOLDER = ""
 
 
 def load(name: str, target: str = "", folder: Path | None = None) -> Any:
-    """What a card or command calls `name`: the object at `target`, `module:attribute`.
+    """Return the object at `target`, `module:attribute`, that a card or command calls `name`.
 
     An outside module is looked for where Python looks, then in `folder`, last in the current one.
     """
     module_name, _, attribute = (target or name).partition(":")
+    folders = [*([str(folder.absolute())] if folder else []), CURRENT_FOLDER]
     try:
-        folders = [*([str(folder.absolute())] if folder else []), CURRENT_FOLDER]
-        with FOLDERS.open_to(module_name.partition(".")[0], folders):
+        with FOLDERS.searched_for(module_name.partition(".")[0], folders):
             module = import_module(module_name)
-        found = getattr(module, attribute, None)
+        value = getattr(module, attribute, None)
     except VlbenchError:
         raise
     except ModuleNotFoundError as error:
         missing = error.name or module_name
-        is_it = f"{module_name}.".startswith(f"{missing}.")
-        hint = "Is it installed, or a file beside the card?" if is_it else ""
+        is_outside = f"{module_name}.".startswith(f"{missing}.")
+        hint = "Is it installed, or a file beside the card?" if is_outside else ""
         raise UsageError(f"'{name}': no module named '{missing}'. {hint}".rstrip()) from None
     except (Exception, SystemExit) as error:
-        raise UsageError(
-            f"'{name}': importing '{module_name}' failed: {type(error).__name__}: {error}"
-        ) from error
-    if found is None:
-        public = [each for each in vars(module) if not each.startswith("_")]
-        raise UsageError(
-            f"'{name}': module '{module_name}' has no '{attribute}'. {nearest(attribute, public)}"
-        )
-    return found
+        reason = f"{type(error).__name__}: {error}"
+        raise UsageError(f"'{name}': importing '{module_name}' failed: {reason}") from error
+    if value is None:
+        hint = nearest(attribute, [public for public in vars(module) if public[:1] != "_"])
+        raise UsageError(f"'{name}': module '{module_name}' has no '{attribute}'. {hint}")
+    return value
 
 
 class OutsideFolders:
-    """Finds modules of folders that are not on `sys.path`, for outside modules alone.
+    """Finds outside modules, and what these import, in folders that are not on `sys.path`.
 
     On `sys.path` the folders would serve whatever is imported later: a library's optional part that
     is not installed, say.
@@ -56,12 +53,12 @@ class OutsideFolders:
 
     def __init__(self) -> None:
         self._folders: dict[str, Sequence[str]] = {}
-        """Top-level module -> the folders it was looked for in, of those that were found there."""
+        """Top-level module -> the folders it was searched for in."""
         self._wanted: tuple[str, Sequence[str]] = ("", ())
 
     @contextmanager
-    def open_to(self, module: str, folders: Sequence[str]) -> Iterator[None]:
-        """While this lasts, look for this top-level module in the folders."""
+    def searched_for(self, module: str, folders: Sequence[str]) -> Iterator[None]:
+        """Within the block, search the folders for this top-level module."""
         if self not in sys.meta_path:
             sys.meta_path.append(self)
         self._wanted = (module, folders)
@@ -73,7 +70,7 @@ class OutsideFolders:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None, /
     ) -> ModuleSpec | None:
-        """A top-level module that is wanted, or that one found here imports, also later."""
+        """Find the top-level module that is wanted, or that an outside module imports."""
         wanted, folders = self._wanted
         if name != wanted:
             folders = self._folders.get(_importer(), ())
@@ -87,12 +84,10 @@ FOLDERS = OutsideFolders()
 
 
 def _importer() -> str:
-    """The top-level module whose code imports something, beyond the calls of `importlib`."""
-    frame = sys._getframe(2)
-    while (name := _top(frame)) in ("importlib", "_frozen_importlib") and frame.f_back:
+    """The top-level module whose code imports, beyond the calls of `importlib`."""
+    frame: FrameType | None = sys._getframe(2)
+    name = "importlib"
+    while frame and name in ("importlib", "_frozen_importlib"):
+        name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         frame = frame.f_back
     return name
-
-
-def _top(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0]

@@ -1,14 +1,15 @@
-"""Decode Parquet files that may come from anybody: within a budget of rows and bytes.
+"""Parquet files: the columns of `result.parquet`, and a decoder for files that anybody wrote.
 
-One long text, repeated, takes some kilobytes in a file and all memory outside it, so texts are
-decoded as the file keeps them, each once, and what they would take is summed up before they are
-written out. What the file's own metadata say can only end it earlier.
+One long text, repeated, takes some kilobytes in a file and all memory outside it. So decoding has a
+budget of rows and bytes that no file can raise: texts are decoded as the file keeps them, each
+once, and what they would take is summed up before they are written out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +19,8 @@ from vlbench.errors import DataError
 
 MOST_ROWS = 1_000_000
 """More than any test split has."""
+MOST_RESULT_ROWS = 20_000
+"""Far more than the metrics and families of any suite."""
 MOST_VALUES = 10_000_000
 """Of a column in a group of rows, those in lists too."""
 MOST_BYTES = 1 << 29
@@ -27,11 +30,54 @@ FEW_ROWS = 10_000
 """Files of no more rows, and small by what they say, are read at once, in half the time."""
 
 
+class Column(NamedTuple):
+    """A column of `result.parquet`; `results/README.md` has its unit and meaning."""
+
+    name: str
+    type: str
+    """Arrow's type by name."""
+
+
+TYPES = {
+    "key": "string", "attempt": "int64", "status": "string", "method": "string", "title": "string",
+    "technique": "string", "sharing": "string", "settings": "string", "init": "string",
+    "suite": "string", "task": "string", "backbone": "string", "backbone_hash": "string",
+    "edition": "string", "scope": "string", "limit": "int64", "split": "string", "seed": "int64",
+    "metric": "string", "main": "bool", "family": "string", "value": "double", "majority": "double",
+    "n_examples": "int64", "trainable_parameters": "int64", "total_parameters": "int64",
+    "trainable_percent": "double", "denominator": "string", "adapter_bytes": "int64",
+    "peak_memory_bytes": "int64", "train_seconds": "double", "examples_per_second": "double",
+    "evaluate_seconds": "double", "learning_rate": "double", "epochs": "int64",
+    "batch_size": "int64", "precision": "string", "device": "string", "card_hash": "string",
+    "data_fingerprint": "string", "code_version": "string", "versions": "string",
+    "created_at": "string",
+}  # fmt: skip
+COLUMNS = tuple(Column(name, type) for name, type in TYPES.items())
+IDENTIFYING = (
+    "key", "status", "method", "settings", "init", "suite", "task", "backbone", "backbone_hash",
+    "edition", "scope", "split", "seed", "metric", "main", "family",
+)  # fmt: skip
+"""The columns that say which number a row holds: never null. Every other column may be."""
+LATER = {"init": ""}
+"""Columns that came after the first results -> what a file without them means."""
+
+
+def result_schema() -> pa.Schema:
+    """The Arrow schema of `result.parquet`: every column, in order."""
+    return pa.schema(
+        pa.field(column.name, pa.type_for_alias(column.type), column.name not in IDENTIFYING)
+        for column in COLUMNS
+    )
+
+
 def open_parquet(source: Path | pa.Buffer) -> pq.ParquetFile:
-    """The file, whose contents are still to be decoded."""
+    """Open a file whose contents are still to be decoded."""
     parquet = pq.ParquetFile(_readable(source))
-    told = parquet.metadata
-    for count, what in ((told.num_columns, "columns"), (told.num_row_groups, "row groups")):
+    metadata = parquet.metadata
+    for count, what in (
+        (metadata.num_columns, "columns"),
+        (metadata.num_row_groups, "row groups"),
+    ):
         if count > MOST_PARTS:
             raise DataError(f"{count:,} {what}, {MOST_PARTS:,} at the most")
     return parquet
@@ -43,34 +89,30 @@ def decode(
     columns: Collection[str] | None = None,
     most_rows: int = MOST_ROWS,
 ) -> pa.Table:
-    """The table in an opened file, or these columns of it; DataError where it is too large."""
-    told = parquet.metadata
-    size = sum(told.row_group(group).total_byte_size for group in range(told.num_row_groups))
-    _refuse_more(told.num_rows, size, most_rows)
-    if any(pa.types.is_nested(field.type) for field in parquet.schema_arrow):
-        groups = [told.row_group(group) for group in range(told.num_row_groups)]
-        _refuse_more(max((_values(group) for group in groups), default=0), 0, MOST_VALUES)
+    """Decode an opened file, or these columns of it; DataError where it is too large."""
+    metadata, schema = parquet.metadata, parquet.schema_arrow
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    size = sum(group.total_byte_size for group in groups)
+    _refuse_more(metadata.num_rows, size, most_rows)
+    if any(pa.types.is_nested(field.type) for field in schema):  # a list may have any length
+        values = (g.column(index).num_values for g in groups for index in range(g.num_columns))
+        _refuse_more(max(values, default=0), 0, MOST_VALUES)
     names = None if columns is None else list(columns)
-    if told.num_rows <= FEW_ROWS and told.num_rows * size <= MOST_BYTES:
+    if metadata.num_rows <= FEW_ROWS and metadata.num_rows * size <= MOST_BYTES:
         return parquet.read(columns=names, use_threads=False)
-    leaves = [parquet.schema.column(index) for index in range(told.num_columns)]
+    leaves = [parquet.schema.column(index) for index in range(metadata.num_columns)]
     texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
     folded = pq.ParquetFile(_readable(source), read_dictionary=texts)
     rows = size = 0
     batches = []
-    for group in range(told.num_row_groups):  # Arrow has no nested dictionaries across groups
+    for group in range(len(groups)):  # Arrow has no nested dictionaries across groups
         for batch in folded.iter_batches(MOST_ROWS, [group], names, use_threads=False):
             rows += batch.num_rows
             size += sum(map(_unfolded, batch.columns))
             _refuse_more(rows, size, most_rows)
             batches.append(batch)
     table = pa.Table.from_batches(batches, batches[0].schema if batches else folded.schema_arrow)
-    return table.cast(pa.schema([parquet.schema_arrow.field(name) for name in table.column_names]))
-
-
-def _values(group: pq.RowGroupMetaData) -> int:
-    """Of the column that has the most: a list in one row may have any number."""
-    return max(int(group.column(index).num_values) for index in range(group.num_columns))
+    return table.cast(pa.schema([schema.field(name) for name in table.column_names]))
 
 
 def _readable(source: Path | pa.Buffer) -> Path | pa.BufferReader:
@@ -78,7 +120,7 @@ def _readable(source: Path | pa.Buffer) -> Path | pa.BufferReader:
 
 
 def _unfolded(column: pa.Array) -> int:
-    """Bytes of what it says once every text is written out."""
+    """Bytes of a column once every text is written out."""
     if isinstance(column, pa.ListArray):
         return int(column.offsets.nbytes + _unfolded(column.flatten()))
     if isinstance(column, pa.DictionaryArray):

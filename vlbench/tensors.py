@@ -1,4 +1,4 @@
-"""Tensors by name: what a model holds, each tensor once, and copying values back in."""
+"""Tensors by name: a model's tensors, each once, and copying values back into them."""
 
 from __future__ import annotations
 
@@ -31,13 +31,12 @@ def copy_into(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: 
     """Copy `tensors` into `own`, in place; every name and shape must fit, or nothing is copied."""
     faults = [f"missing {name}" for name in own.keys() - tensors.keys()]
     faults += [f"unknown {name}" for name in tensors.keys() - own.keys()]
-    faults += [
-        f"{name} has shape {tuple(tensors[name].shape)}, expected {tuple(own[name].shape)}"
-        for name in own.keys() & tensors.keys()
-        if own[name].shape != tensors[name].shape
-    ]
+    for name in own.keys() & tensors.keys():
+        ours, theirs = tuple(own[name].shape), tuple(tensors[name].shape)
+        if ours != theirs:
+            faults.append(f"{name} has shape {theirs}, expected {ours}")
     if faults:
-        shown = "; ".join(sorted(faults)[:8]) + ("; ..." if len(faults) > 8 else "")
-        raise MissingError(f"{source}: the weights do not fit this model: {shown}")
+        text = "; ".join(sorted(faults)[:8]) + ("; ..." if len(faults) > 8 else "")
+        raise MissingError(f"{source}: the weights do not fit this model: {text}")
     for name, tensor in own.items():
         tensor.copy_(tensors[name])

@@ -1,8 +1,8 @@
 """Text for people: outside names made printable, times, durations, options to type.
 
-Names in results, cards and logs come from anybody. Control characters in them could move a
-terminal's cursor, signs of writing direction turn the rest of a line round, and most of them may
-stand in no XML: they are shown by number, `[U+001B]`, so that names stay distinct.
+Names in results, cards and logs come from anybody. Control characters could move a terminal's
+cursor, signs of direction reverse a line, and most may stand in no XML: they are shown by number,
+`[U+001B]`, so that names stay distinct.
 """
 
 from __future__ import annotations
@@ -38,18 +38,17 @@ def printable_lines(text: str) -> str:
 
 
 def printable_json(document: Mapping[str, Any]) -> str:
-    """An object as JSON in which hidden characters are escaped: what is read is what was written.
-
-    Not-a-number has no place in JSON and is refused.
-    """
+    """An object as JSON in which hidden characters are escaped; NaN is refused."""
     text = json.dumps(document, indent=2, ensure_ascii=not is_unicode(), allow_nan=False)
-    return "\n".join(
-        HIDDEN.sub(lambda match: json.dumps(match[0])[1:-1], line) for line in text.split("\n")
-    )
+    return re.sub("[^\n]+", lambda line: HIDDEN.sub(_escape, line[0]), text)
+
+
+def _escape(sign: re.Match[str]) -> str:
+    return json.dumps(sign[0])[1:-1]
 
 
 def is_unicode() -> bool:
-    """Whether standard output takes every character; what programs read is else ASCII alone."""
+    """Whether standard output takes every character; else what programs read is ASCII alone."""
     return (sys.stdout.encoding or "").lower().startswith("utf")
 
 
@@ -64,15 +63,14 @@ def now() -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A duration as people say it: 8 s, 2 min 3 s, 5 h 20 min, 3 d 4 h."""
+    """A duration in two units: 8 s, 2 min 3 s, 5 h 20 min, 3 d 4 h."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86_400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+    for large, unit, small, part in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min")):
+        if whole >= large:
+            return f"{whole // large} {unit} {whole % large // small} {part}"
+    return f"{whole // 60} min {whole % 60} s"
 
 
 def results_option(folder: Path) -> str:

@@ -7,19 +7,22 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.main import get_command
-from typer.testing import CliRunner
 
-from tests.cli.suggestions import parse
+from tests.cli.command import parse, vlbench
+from tests.leaderboard.builders import image_text, write
+from tests.runs.test_spec import SPEC
+from tests.runs.test_watch import made
 from vlbench import __version__, errors
 from vlbench.cli import app as cli
-from vlbench.cli.app import GROUPS, app
+from vlbench.cli.app import GROUPS
 
 
-def vlbench(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def program(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "vlbench", *words],
         capture_output=True,
@@ -46,25 +49,21 @@ def test_the_exit_codes_are_the_documented_ones() -> None:
 @pytest.mark.parametrize("words", [["lst"], ["list"], ["list", "methods", "--jsn"], ["--nope"]])
 def test_words_that_do_not_fit_exit_2_without_a_traceback(words: list[str]) -> None:
     result = vlbench(*words)
-    assert result.returncode == 2
-    assert result.stdout == ""
+    assert (result.exit_code, result.stdout) == (2, "")
     assert "Traceback" not in result.stderr
     assert "Usage: vlbench" in result.stderr
 
 
 def test_a_long_message_is_one_line_off_a_terminal() -> None:
-    result = vlbench("show", "compactor", COLUMNS="40")
+    result = program("show", "compactor", COLUMNS="40")
     assert result.returncode == 2
     assert result.stderr.startswith("vlbench: Nothing called 'compactor' to show. Did you mean")
     assert result.stderr.count("\n") == 1
     assert "\x1b" not in result.stderr
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_printed_and_an_option_has_a_variable() -> None:
     assert vlbench("--version").stdout == f"vlbench {__version__}\n"
-
-
-def test_an_option_has_an_environment_variable() -> None:
     assert vlbench("list", "suites", VLBENCH_JSON="1").stdout.startswith("{")
 
 
@@ -80,23 +79,20 @@ def test_an_error_within_a_command_ends_in_its_exit_code(
     monkeypatch: pytest.MonkeyPatch, raised: BaseException, code: int, text: str
 ) -> None:
     fail(monkeypatch, raised)
-    result = CliRunner().invoke(cli.app, ["list", "suites"])
-    assert result.exit_code == code
-    assert result.stderr == text
+    result = vlbench("list", "suites")
+    assert (result.exit_code, result.stderr) == (code, text)
 
 
-@pytest.mark.parametrize("raised", [ZeroDivisionError("a slip"), ValueError("a slip")])
 def test_a_bug_exits_5_with_its_traceback(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], raised: Exception
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fail(monkeypatch, raised)
+    fail(monkeypatch, ValueError("a slip"))
     monkeypatch.setattr(sys, "argv", ["vlbench", "list", "suites"])
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 5
     error = capsys.readouterr().err
-    assert "Traceback" in error
-    assert "a bug in vlbench" in error
+    assert "Traceback" in error and "a bug in vlbench" in error
 
 
 def fail(monkeypatch: pytest.MonkeyPatch, raised: BaseException) -> None:
@@ -106,20 +102,50 @@ def fail(monkeypatch: pytest.MonkeyPatch, raised: BaseException) -> None:
     monkeypatch.setattr("vlbench.cards.load.load_suites", raise_it)
 
 
+PROGRAM = """
+import sys
+from vlbench.cli.app import app
+for words, heavy in {cases}:
+    app(words, standalone_mode=False)
+    assert not set(heavy) & set(sys.modules), (words, set(heavy) & set(sys.modules))
+"""
+
+
+def test_commands_import_no_more_than_they_need(tmp_path: Path) -> None:
+    folder = made(tmp_path, SPEC)
+    folder.log.write_text("said\n")
+    write(tmp_path, image_text("full", 1, 2, 3, 4), image_text("frozen", 1, 2, 3, 4))
+    results = ["--results", str(tmp_path)]
+    heavy = ["torch", "transformers", "accelerate", "peft", "pandas"]
+    reading = ["torch", "transformers", "accelerate", "matplotlib"]
+    cases = [
+        *((["list", what], [*heavy, "numpy", "pyarrow"]) for what in ("methods", "suites")),
+        (["list", "runs", *results], heavy),
+        (["status", *results], heavy),
+        (["logs", "mine", *results], heavy),
+        (["cancel", "--all", *results], heavy),
+        (["report", "--paper", *results], reading),
+        (["compare", "full", "frozen", *results], reading),
+    ]
+    code = PROGRAM.format(cases=cases)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
 WIDTH = 78
 """Characters of a line of help on a terminal of 80; the runner of the tests allows two more."""
 
 
 def commands(words: tuple[str, ...] = (), command: Any = None) -> Iterator[tuple[str, ...]]:
     """The words of every command, groups of commands too."""
-    command = command or get_command(app)
+    command = command or get_command(cli.app)
     yield words
     for name, subcommand in getattr(command, "commands", {}).items():
         yield from commands((*words, name), subcommand)
 
 
 def help_of(*words: str) -> list[str]:
-    result = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "80"})
+    result = vlbench(*words, "--help", COLUMNS="80")
     assert result.exit_code == 0
     return result.stdout.splitlines()
 
@@ -128,8 +154,8 @@ def test_the_commands_stand_in_four_groups_each_line_whole() -> None:
     lines = help_of()
     headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
     assert headings == ["Options:", "Run:", "Look:", "Data:", "Share:"]
-    names = [name for group in GROUPS.values() for name in group]
-    assert sorted(names) == sorted(get_command(app).commands)
+    names = [words.split()[0] for group in GROUPS.values() for words in group.values()]
+    assert sorted(names) == sorted(get_command(cli.app).commands) and len(names) == 19
     for name in names:
         (line,) = [line for line in lines if line.startswith(f"  {name} ")]
         assert line.endswith(".") and not line.endswith("...") and len(line) <= WIDTH
@@ -145,6 +171,6 @@ def test_every_help_ends_with_an_example_that_can_be_typed(words: tuple[str, ...
 
 
 def test_run_and_plan_have_the_same_options() -> None:
-    run, plan = (get_command(app).commands[name] for name in ("run", "plan"))
+    run, plan = (get_command(cli.app).commands[name] for name in ("run", "plan"))
     only_run = [option.name for option in run.params if option.name not in ("detach", "dry_run")]
     assert only_run == [option.name for option in plan.params]

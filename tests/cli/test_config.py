@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.main import get_command
-from typer.testing import CliRunner, Result
 
+from tests.cli.command import items, vlbench
 from vlbench.cli.app import app
 from vlbench.cli.options import merged_settings
 from vlbench.config import NOT_OPTIONS, Settings
@@ -24,19 +23,6 @@ def project_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / ".git").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path / "vlbench.toml"
-
-
-def vlbench(*words: str, **environment: str) -> Result:
-    return CliRunner().invoke(app, list(words), env=environment)
-
-
-def shown(**environment: str) -> dict[str, Any]:
-    result = vlbench("show", "config", "--json", **environment)
-    assert result.exit_code == 0, result.stderr
-    document = json.loads(result.stdout)
-    assert document["schema"] == "vlbench.show/1"
-    assert {item["kind"] for item in document["items"]} == {"config"}
-    return {item["key"]: (item["value"], item["source"]) for item in document["items"]}
 
 
 def looked_in(*words: str, **environment: str) -> str:
@@ -58,40 +44,29 @@ def test_command_line_then_variable_then_project_then_user(project_file, tmp_pat
     assert looked_in("--results", "/typed", VLBENCH_RESULTS="/variable") == "/typed"
 
 
-def test_every_key_of_a_file_is_an_option_of_run() -> None:
-    run = get_command(app).commands["run"]
-    options = {parameter.name for parameter in run.params}
-    assert set(Settings.model_fields) - NOT_OPTIONS <= options
-
-
-def test_lists_and_required_options_reach_the_commands(project_file, monkeypatch) -> None:
+def test_keys_of_a_file_are_options_of_run_and_reach_every_command(project_file) -> None:
     project_file.write_text('tasks = ["vqav2", "gqa"]\nseeds = [0, 1]\nfeatures = ["f", "g"]\n')
     root = get_command(app)
     with root.make_context("vlbench", ["run"]) as context:
         _, run, _ = root.resolve_command(context, ["run"])
-        found = run.make_context("run", ["--method", "full"], parent=context).params
-        assert (found["tasks"], found["seeds"]) == ("vqav2,gqa", "0,1")
-        assert list(found["features"]) == [project_file.parent / name for name in "fg"]
+        values = run.make_context("run", ["--method", "full"], parent=context).params
+        assert set(Settings.model_fields) - NOT_OPTIONS <= values.keys()
+        assert (values["tasks"], values["seeds"]) == ("vqav2,gqa", "0,1")
+        assert list(values["features"]) == [project_file.parent / name for name in "fg"]
         _, report, _ = root.resolve_command(context, ["report"])
-        found = report.make_context("report", [], parent=context).params
-        assert list(found["tasks"]) == ["vqav2,gqa"]
+        values = report.make_context("report", [], parent=context).params
+        assert list(values["tasks"]) == ["vqav2,gqa"]
 
 
-def test_a_faulty_file_is_one_message_and_exit_2(project_file) -> None:
+def test_a_faulty_file_is_one_message_and_exit_2_but_for_help(project_file) -> None:
     project_file.write_text('jobs = "two"')
+    message = f'vlbench: {project_file}: jobs: Should be a valid integer, found "two".\n'
     for words in (["list", "suites"], ["show", "config"], ["data", "check"]):
         result = vlbench(*words)
-        assert result.exit_code == 2
-        assert result.stdout == ""
-        assert result.stderr == (
-            f'vlbench: {project_file}: jobs: Should be a valid integer, found "two".\n'
-        )
-
-
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["--version"]], ids=" ".join)
-def test_help_works_with_a_faulty_file(project_file, words) -> None:
+        assert (result.exit_code, result.stdout, result.stderr) == (2, "", message)
     project_file.write_text("jobs = = 2")
-    assert vlbench(*words).exit_code == 0
+    for words in (["--help"], ["run", "--help"], ["--version"]):
+        assert vlbench(*words).exit_code == 0
 
 
 def test_a_slip_in_a_variable_is_told_and_nothing_fails() -> None:
@@ -103,21 +78,17 @@ def test_a_slip_in_a_variable_is_told_and_nothing_fails() -> None:
 
 
 def test_settings_are_merged_key_by_key(project_file, monkeypatch, capsys) -> None:
+    assert merged_settings(["a=1", "b"]) == ("a=1", "b")
     project_file.write_text(
         "[set.train]\nepochs = 1\nbatch_size = 1\nwarmup_ratio = 0.5\nnorms = false\n"
     )
     monkeypatch.setenv("VLBENCH_SET", "train.batch_size=2 sharing=all")
+    written = ("train.warmup_ratio=0.5", "train.norms=false")
     assert merged_settings(["train.epochs = 3"]) == (
-        "train.warmup_ratio=0.5",
-        "train.norms=false",
-        "train.batch_size=2",
-        "sharing=all",
-        "train.epochs = 3",
+        *(*written, "train.batch_size=2", "sharing=all", "train.epochs = 3"),
     )
-    assert capsys.readouterr().err.splitlines() == [
-        f"{project_file}: train.warmup_ratio=0.5",
-        f"{project_file}: train.norms=false",
-    ]
+    notes = capsys.readouterr().err.splitlines()
+    assert notes == [f"{project_file}: {setting}" for setting in written]
 
 
 def test_settings_of_a_file_are_spelt_as_one_types_them(project_file) -> None:
@@ -125,15 +96,8 @@ def test_settings_of_a_file_are_spelt_as_one_types_them(project_file) -> None:
         '[set]\nsharing = "all"\nparams.a = "8"\nparams.b = ["x", "y"]\nparams.c = "true"\n'
     )
     assert merged_settings(None) == (
-        "sharing=all",
-        'params.a="8"',
-        'params.b=["x", "y"]',
-        'params.c="true"',
+        *("sharing=all", 'params.a="8"', 'params.b=["x", "y"]', 'params.c="true"'),
     )
-
-
-def test_without_files_settings_are_as_typed() -> None:
-    assert merged_settings(["a=1", "b"]) == ("a=1", "b")
 
 
 def test_show_config_says_where_each_value_came_from(project_file) -> None:
@@ -141,28 +105,31 @@ def test_show_config_says_where_each_value_came_from(project_file) -> None:
         'backbone = "clip-t5"\nfeatures = ["f"]\ncache = "kept"\n[set]\ntrain.epochs = 3\n'
         'train.batch_size = 4\n[slurm]\npartition = "gpu"\nextra.nice = 1\n'
     )
+    variables = {
+        "VLBENCH_CACHE": "",
+        "VLBENCH_LIMIT": "5",
+        "VLBENCH_COSTS": "1",
+        "VLBENCH_SET": "train.epochs=9",
+    }
+    listed = items(vlbench("show", "config", "--json", **variables), "show")
+    assert {item["kind"] for item in listed} == {"config"}
     file = str(project_file)
-    found = shown(
-        VLBENCH_CACHE="", VLBENCH_LIMIT="5", VLBENCH_COSTS="1", VLBENCH_SET="train.epochs=9"
-    )
-    assert found["backbone"] == ("clip-t5", file)
-    assert found["features"] == ([str(project_file.parent / "f")], file)
-    assert found["limit"] == ("5", "VLBENCH_LIMIT")
-    assert found["costs"] == ("1", "VLBENCH_COSTS")
-    assert found["seeds"] == ("0", "built-in")
-    assert found["root"] == (None, "built-in")
-    assert found["cache"] == (str(project_file.parent / "kept"), file)
-    assert found["set.train.epochs"] == ("9", "VLBENCH_SET")
-    assert found["set.train.batch_size"] == (4, file)
-    assert found["slurm.partition"] == ("gpu", file)
-    assert found["slurm.extra.nice"] == (1, file)
-    assert found["slurm.signal_seconds"] == (90, "built-in")
-
-
-def test_show_config_is_a_table_of_key_value_and_source(project_file) -> None:
-    project_file.write_text("jobs = 2")
-    result = vlbench("show", "config")
-    lines = [line.split() for line in result.stdout.splitlines()]
+    expected: dict[str, tuple[Any, str]] = {
+        "backbone": ("clip-t5", file),
+        "features": ([str(project_file.parent / "f")], file),
+        "limit": ("5", "VLBENCH_LIMIT"),
+        "costs": ("1", "VLBENCH_COSTS"),
+        "seeds": ("0", "built-in"),
+        "root": (None, "built-in"),
+        "cache": (str(project_file.parent / "kept"), file),
+        "set.train.epochs": ("9", "VLBENCH_SET"),
+        "set.train.batch_size": (4, file),
+        "slurm.partition": ("gpu", file),
+        "slurm.extra.nice": (1, file),
+        "slurm.signal_seconds": (90, "built-in"),
+    }
+    values = {item["key"]: (item["value"], item["source"]) for item in listed}
+    assert {key: values[key] for key in expected} == expected
+    lines = [line.split() for line in vlbench("show", "config").stdout.splitlines()]
     assert lines[0] == ["key", "value", "from"]
-    assert ["jobs", "2", str(project_file)] in lines
-    assert ["edition", "-", "built-in"] in lines
+    assert ["backbone", "clip-t5", file] in lines and ["edition", "-", "built-in"] in lines

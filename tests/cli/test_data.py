@@ -3,135 +3,97 @@
 from __future__ import annotations
 
 import errno
-import json
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
+from tests.cli.command import assert_refused, document, items, vlbench
 from tests.data.conftest import picture
 from tests.data.mini.builders import TINY, TINY_VIDEO
 from tests.runs.builders import Bench
+from vlbench import cli
 from vlbench.cards.load import all_tasks
-from vlbench.cli import output as progress
-from vlbench.cli.app import app
 from vlbench.data.mini import write
 from vlbench.data.stores.published import open_store
 
-
-def data(*words: str) -> Result:
-    return CliRunner().invoke(app, ["data", *words])
+TOY = "tests.data.toy_encoder:ToyEncoder"
 
 
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`make-mini` writes a tiny edition."""
-    monkeypatch.setattr(write, "write_mini", partial(write.write_mini, sizes=TINY))
-    monkeypatch.setattr(write, "write_video", partial(write.write_video, sizes=TINY_VIDEO))
+def check(tasks: str, root: Path, *words: str) -> Result:
+    return vlbench("data", "check", *(["--tasks", tasks] if tasks else []), "--root", root, *words)
 
 
-@pytest.mark.usefixtures("tiny")
-def test_make_mini_writes_an_edition_with_a_contact_sheet(tmp_path: Path) -> None:
+def test_make_mini_writes_an_edition_with_a_contact_sheet_and_leaves_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mini, video = write.write_mini, write.write_video
+    monkeypatch.setattr(
+        write, "write_mini", lambda folder, seed, progress: mini(folder, seed, TINY, progress)
+    )
+    monkeypatch.setattr(
+        write,
+        "write_video",
+        lambda folder, seed, progress: video(folder, seed, TINY_VIDEO, progress),
+    )
     out = tmp_path / "deep" / "mini"
-    result = data("make-mini", "--out", str(out))
-    assert result.exit_code == 0
-    assert result.stdout == f"{out}\n"
+    result = vlbench("data", "make-mini", "--out", out)
+    assert (result.exit_code, result.stdout) == (0, f"{out}\n")
     assert (out / "contact_sheet.png").is_file()
     assert [path.name for path in out.parent.iterdir()] == ["mini"]
-    assert data("check", "--tasks", "image-text", "--root", str(out)).exit_code == 0
-
-
-@pytest.mark.usefixtures("tiny")
-def test_make_mini_leaves_what_is_there(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("mine")
-    result = data("make-mini", "--out", str(tmp_path))
-    assert result.exit_code == 2
-    assert "not empty: name a new folder" in result.stderr
-    result = data("make-mini", "--out", str(tmp_path / "file"))
-    assert result.exit_code == 2
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-    assert data("make-mini", "--out", str(tmp_path / "x"), "--seed", "-1").exit_code == 2
+    assert check("image-text", out).exit_code == 0
+    again = vlbench("data", "make-mini", "--out", out)
+    assert_refused(again, 2, "not empty: name a new folder")
+    assert vlbench("data", "make-mini", "--out", out / "contact_sheet.png").exit_code == 2
+    assert vlbench("data", "make-mini", "--out", tmp_path / "x", "--seed", "-1").exit_code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"]
 
 
 def test_check_counts_examples_and_pictures(bench: Bench) -> None:
-    result = data("check", "--tasks", "nlvr2", "--root", str(bench.root), "--json")
+    result = check("nlvr2", bench.root, "--json")
     assert result.exit_code == 0
-    document = json.loads(result.stdout)
-    assert document["schema"] == "vlbench.check/1"
-    first = document["items"][0]
-    assert {key: first[key] for key in ("task", "split", "examples", "pictures", "ready")} == {
-        "task": "nlvr2",
-        "split": "train",
-        "examples": 24,
-        "pictures": 24,
-        "ready": True,
-    }
+    first, *_ = items(result, "check")
+    facts = {"task": "nlvr2", "split": "train", "examples": 24, "pictures": 24, "ready": True}
+    assert first | facts == first
     assert first["files"] == {str(bench.root / "nlvr2" / "train.json"): True}
     assert first["problems"] == [] and first["counts"] == {"consistency groups": 6}
-    table = data("check", "--tasks", "nlvr2", "--root", str(bench.root)).stdout.splitlines()
-    assert table[0].split() == ["task", "split", "examples", "pictures", "features", "state"]
-    assert len(table) == 4
-    assert table[1].split()[-1] == "ready"
+    head, *lines = check("nlvr2", bench.root).stdout.splitlines()
+    assert head.split() == ["task", "split", "examples", "pictures", "features", "state"]
+    assert len(lines) == 3 and lines[0].split()[-1] == "ready"
 
 
-def test_check_goes_on_after_what_it_misses_and_exits_3(bench: Bench, tmp_path: Path) -> None:
-    result = data("check", "--tasks", "nlvr2,gqa", "--root", str(tmp_path), "--edition", "full")
+def test_check_goes_on_after_what_it_misses_and_exits_3(tmp_path: Path) -> None:
+    result = check("nlvr2,gqa", tmp_path, "--edition", "full")
     assert result.exit_code == 3
-    assert [line.split()[:2] for line in result.stdout.splitlines()[1:]] == [
-        ["nlvr2", "train"], ["nlvr2", "dev"], ["nlvr2", "test1"],
-        ["gqa", "train"], ["gqa", "val"], ["gqa", "testdev"],
-    ]  # fmt: skip
+    assert [tuple(line.split()[:2]) for line in result.stdout.splitlines()[1:]] == [
+        *(("nlvr2", split) for split in ("train", "dev", "test1")),
+        *(("gqa", split) for split in ("train", "val", "testdev")),
+    ]
     assert result.stderr.count("published at https://") == 6
     assert "A run could not start with these data." in result.stderr
-
-
-def test_check_without_tasks_looks_at_all_of_the_edition(tmp_path: Path) -> None:
-    result = data("check", "--edition", "full", "--root", str(tmp_path), "--json")
+    result = check("", tmp_path, "--edition", "full", "--json")
     assert result.exit_code == 3
-    told = {item["task"] for item in json.loads(result.stdout)["items"]}
-    assert told == {card.name for card in all_tasks() if "full" in card.splits}
-
-
-def test_check_uses_the_only_edition_of_a_task(tmp_path: Path) -> None:
-    result = data("check", "--tasks", "nlvr", "--root", str(tmp_path))
-    assert result.exit_code == 3
-    assert str(tmp_path / "nlvr") in result.stderr
-
-
-def test_check_tells_what_it_misses(tmp_path: Path) -> None:
-    result = data("check", "--tasks", "gqa", "--root", str(tmp_path / "nowhere"))
-    assert result.exit_code == 3
-    assert "train_balanced_questions.json" in result.stderr
-    assert data("check", "--tasks", "gqa", "--edition", "ful").exit_code == 2
-    assert data("check", "--tasks", "gqq").exit_code == 2
-    nowhere = (
-        "--features",
-        str(tmp_path / "nowhere"),
-        "--edition",
-        "full",
-        "--root",
-        str(tmp_path),
-    )
-    assert data("check", "--tasks", "gqa", *nowhere).exit_code == 3
+    tasks = {item["task"] for item in items(result)}
+    assert tasks == {card.name for card in all_tasks() if "full" in card.splits}
+    result = check("nlvr", tmp_path)  # its only edition
+    assert result.exit_code == 3 and str(tmp_path / "nlvr") in result.stderr
+    nowhere = tmp_path / "nowhere"
+    assert "train_balanced_questions.json" in check("gqa", nowhere).stderr
+    more = ("--features", str(nowhere), "--edition", "full")
+    assert check("gqa", tmp_path, *more).exit_code == 3
+    assert check("gqa", tmp_path, "--edition", "ful").exit_code == 2
+    assert check("gqq", tmp_path).exit_code == 2
 
 
 def test_a_file_that_several_splits_and_tasks_miss_is_told_once(tmp_path: Path) -> None:
-    result = data("check", "--edition", "full", "--tasks", "image-text", "--root", str(tmp_path))
+    result = check("image-text", tmp_path, "--edition", "full")
     assert result.exit_code == 3
     lines = [line for line in result.stderr.splitlines() if ": no file " in line]
     files = [line.partition(": no file ")[2].split()[0] for line in lines]
     assert len(files) == len(set(files)) == 11
     [shared] = [line for line in lines if "dataset_coco.json" in line]
     assert "vqav2 train, val, test; coco train, val, test: no file" in shared
-
-
-TOY = "tests.data.toy_encoder:ToyEncoder"
-
-
-def extract(*words: str | Path) -> Result:
-    return CliRunner().invoke(app, ["data", "extract-features", *map(str, words)])
 
 
 @pytest.fixture
@@ -141,71 +103,63 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-def test_the_store_is_written_and_said(images, tmp_path) -> None:
-    result = extract("--encoder", TOY, "--images", images, "--out", tmp_path / "s")
-    assert result.exit_code == 0 and result.stdout == f"{tmp_path / 's'}\n"
+def extract(images: Path, encoder: str, *words: str) -> Result:
+    """Extract features of the pictures into the folder `s` beside them."""
+    out = images.parent / "s"
+    places = ("--images", images, "--out", out)
+    return vlbench("data", "extract-features", "--encoder", encoder, *places, *words)
+
+
+def test_the_store_is_written_and_named(images: Path) -> None:
+    store = images.parent / "s"
+    result = extract(images, TOY)
+    assert (result.exit_code, result.stdout) == (0, f"{store}\n")
     assert "0 of 5 pictures" in result.stderr and "5 of 5 pictures" in result.stderr
-    assert open_store(tmp_path / "s").missing(["p0", "p4"]) == []
+    assert open_store(store).missing(["p0", "p4"]) == []
+    store.rename(images.parent / "other")
+    answer = document(extract(images, "mini", "--json", "--device", "cpu"), "extracted")
+    assert answer.pop("seconds") > 0 and len(answer.pop("encoder_hash")) == 64
+    facts = {"encoder": "mini", "kind": "pictures", "count": 5, "tokens": 16, "width": 128}
+    assert answer == {"schema": "vlbench.extracted/1", "store": str(store), **facts}
 
 
-def test_json_says_what_was_made(images, tmp_path) -> None:
-    words = ("--images", images, "--out", tmp_path / "s", "--json", "--device", "cpu")
-    document = json.loads(extract("--encoder", "mini", *words).stdout)
-    assert document.pop("seconds") > 0 and len(document.pop("encoder_hash")) == 64
-    assert document == {
-        "schema": "vlbench.extracted/1",
-        "store": str(tmp_path / "s"),
-        "encoder": "mini",
-        "kind": "pictures",
-        "count": 5,
-        "tokens": 16,
-        "width": 128,
-    }
-
-
-def test_frames_are_extracted_clip_by_clip(images, tmp_path) -> None:
-    words = ("--images", images.parent, "--out", tmp_path / "s", "--kind", "frames")
-    result = extract("--encoder", "mini", *words, "--batch-size", "2")
+def test_frames_are_extracted_clip_by_clip(images: Path) -> None:
+    frames = ("--images", str(images.parent), "--kind", "frames", "--batch-size", "2")
+    result = extract(images, "mini", *frames)
     assert result.exit_code == 0 and "1 of 1 clips" in result.stderr
-    assert open_store(tmp_path / "s").read("images").shape == (5, 128)
-
-
-def test_unreadable_pictures_end_with_exit_code_3(images, tmp_path) -> None:
-    (images / "p3.png").write_bytes(b"none")
-    result = extract("--encoder", TOY, "--images", images, "--out", tmp_path / "s")
-    assert result.exit_code == 3 and "p3.png: not a readable picture" in result.stderr
+    assert open_store(images.parent / "s").read("images").shape == (5, 128)
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "text"),
     [
-        (("--encoder", "mni"), 2, "Did you mean 'mini'"),
-        (("--encoder", "no.such:Thing"), 2, "no module named 'no'"),
-        (("--encoder", "mini", "--device", "gpu"), 2, "should be auto, cpu or a GPU's number"),
-        (("--encoder", "mini", "--device", "99"), 3, "this machine has"),
-        (("--encoder", "mini", "--batch-size", "0"), 2, "Invalid value for '--batch-size'"),
-        (("--encoder", "clip-vit-b32", "--weights", "none"), 3, "--weights none: no such folder"),
+        ("mni", 2, "Did you mean 'mini'"),
+        ("no.such:Thing", 2, "no module named 'no'"),
+        ("mini --device gpu", 2, "should be auto, cpu or a GPU's number"),
+        ("mini --device 99", 3, "this machine has"),
+        ("mini --batch-size 0", 2, "Invalid value for '--batch-size'"),
+        ("clip-vit-b32 --weights none", 3, "--weights none: no such folder"),
+        (f"{TOY} --kind pictures", 3, "p3.png: not a readable picture"),
     ],
 )
-def test_what_does_not_fit_is_told(words, code, told, images, tmp_path) -> None:
-    result = extract(*words, "--images", images, "--out", tmp_path / "s")
-    assert result.exit_code == code and told in result.stderr
-    assert not list(tmp_path.glob("s*"))
+def test_what_does_not_fit_is_told(images: Path, words: str, code: int, text: str) -> None:
+    (images / "p3.png").write_bytes(b"none")
+    assert_refused(extract(images, *words.split()), code, text)
+    assert not (images.parent / "s").exists()
 
 
-def test_an_interrupt_says_how_to_go_on(images, tmp_path, monkeypatch) -> None:
-    def interrupted(*_: object) -> np.ndarray:
+def test_an_interrupt_says_how_to_go_on(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("vlbench.encoders.mini.MiniEncoder.encode", interrupted)
-    result = extract("--encoder", "mini", "--images", images, "--out", tmp_path / "s")
-    assert result.exit_code == 130 and "the same command goes on with it" in result.stderr
+    assert_refused(extract(images, "mini"), 130, "the same command goes on with it")
 
 
 def test_off_a_terminal_a_line_is_shown_now_and_then(monkeypatch, capsys) -> None:
     times = iter([0.0, 1.0, 2.0, 12.0, 13.0, 14.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(times))
-    with progress.counting("pictures") as count:
+    monkeypatch.setattr(cli.time, "monotonic", partial(next, times))
+    with cli.counting("pictures") as count:
         for done in (100, 110, 220, 230, 300):
             count(done, 300)
     assert capsys.readouterr().err.splitlines() == [
@@ -215,14 +169,15 @@ def test_off_a_terminal_a_line_is_shown_now_and_then(monkeypatch, capsys) -> Non
     ]
 
 
-def test_it_works_where_a_file_system_knows_no_locks(images, tmp_path, monkeypatch) -> None:
+def test_it_works_where_a_file_system_knows_no_locks(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_locks(file: object, kind: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", no_locks)
     monkeypatch.setattr("vlbench.lock.POLL_SECONDS", 0.02)
-    result = extract("--encoder", TOY, "--images", images, "--out", tmp_path / "s")
+    result = extract(images, TOY)
     assert result.exit_code == 0, result.output
-    assert sorted(file.name for file in (tmp_path / "s").iterdir()) == [
-        "features.npy", "index.json"
-    ]  # fmt: skip
+    names = {file.name for file in (images.parent / "s").iterdir()}
+    assert names == {"features.npy", "index.json"}

@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from tests.checkpoints.theirs import mini_model, their_state
+from tests.cli.command import assert_refused, document, vlbench
 from tests.runs.builders import Bench
 from vlbench.checkpoints.weights import METADATA
-from vlbench.cli.app import app
 from vlbench.data.table import file_hash
 from vlbench.tensors import unique_state
 
@@ -24,7 +24,7 @@ TASKS = ("vqav2", "nlvr2")
 
 def run(bench: Bench, *words: str) -> Result:
     fixed = ["--backbone", "mini-bart", "--backbone-path", str(bench.backbone)]
-    return CliRunner().invoke(app, ["import-checkpoint", *words, *fixed, "--tasks", "vqav2,nlvr2"])
+    return vlbench("import-checkpoint", *words, *fixed, "--tasks", "vqav2,nlvr2")
 
 
 @pytest.fixture
@@ -61,8 +61,9 @@ def test_every_tensor_arrives_under_our_name(
 
 
 def drop(state: Any) -> None:
-    del state["module.model.encoder.layers.0.attn_adapter.adapters.vqa.down_sampler.bias"]
-    del state["module.model.encoder.layers.0.attn_adapter.adapters.nlvr.down_sampler.bias"]
+    for task in ("vqa", "nlvr"):
+        module = f"module.model.encoder.layers.0.attn_adapter.adapters.{task}"
+        del state[f"{module}.down_sampler.bias"]
 
 
 def add(state: Any) -> None:
@@ -74,8 +75,7 @@ def change_a_repetition(state: Any) -> None:
 
 
 def cut(state: Any) -> None:
-    name = "module.final_logits_bias"
-    state[name] = state[name][:, 1:]
+    state["module.final_logits_bias"] = state["module.final_logits_bias"][:, 1:]
 
 
 def count(state: Any) -> None:
@@ -84,7 +84,7 @@ def count(state: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "fault"),
     [
         (drop, "1 missing: model.encoder.layers.0.attn_adapter.adapters.vqa.down_sampler.bias"),
         (add, "1 left over: model.encoder.more"),
@@ -94,13 +94,12 @@ def count(state: Any) -> None:
     ],
 )
 def test_what_does_not_fit_is_told_and_nothing_is_written(
-    bench: Bench, source: Path, change: Any, told: str
+    bench: Bench, source: Path, change: Any, fault: str
 ) -> None:
     edit(source, change)
     out = source.parent / "out.safetensors"
     result = run(bench, str(source), "--method", "shared-adapter", "--out", str(out))
-    assert result.exit_code == 3
-    assert told in result.stderr
+    assert result.exit_code == 3 and fault in result.stderr
     assert not out.exists()
 
 
@@ -110,9 +109,8 @@ def test_another_method_or_setting_does_not_fit(bench: Bench, source: Path) -> N
     for words in (["--method", "compacter"], narrower):
         result = run(bench, str(source), *words, *out)
         assert (result.exit_code, Path(out[1]).exists()) == (3, False)
-    document = json.loads(result.stdout)
-    assert document["schema"] == "vlbench.import/1"
-    assert document["out"] is None and document["faults"]
+    answer = document(result, "import")
+    assert answer["out"] is None and answer["faults"]
 
 
 def test_half_precision_arrives_in_full(bench: Bench, source: Path) -> None:
@@ -123,31 +121,13 @@ def test_half_precision_arrives_in_full(bench: Bench, source: Path) -> None:
     assert {tensor.dtype for tensor in load_file(out).values()} == {torch.float32}
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "told"),
-    [
-        (["nowhere.pth", "--method", "shared-adapter"], 3, "nowhere.pth: no such file"),
-        (["LAST.pth", "--method", "shard-adapter"], 2, "Did you mean 'shared-adapter'?"),
-        (["LAST.pth", "--method", "full", "--out", "x.pth"], 2, "should end in .safetensors"),
-    ],
-)
-def test_wrong_words_are_told(
-    bench: Bench,
-    source: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    words: list[str],
-    code: int,
-    told: str,
-) -> None:
+def test_wrong_words_are_told(bench: Bench, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(source.parent)
-    result = run(bench, *words)
-    assert result.exit_code == code
-    assert told in result.stderr
-
-
-def test_the_checkpoint_itself_is_never_overwritten(bench: Bench, source: Path) -> None:
-    file = source.with_suffix(".safetensors")
-    file.touch()
-    result = run(bench, str(file), "--method", "full", "--out", str(file))
-    assert result.exit_code == 2
-    assert "is the checkpoint itself" in result.stderr
+    Path("mine.safetensors").touch()
+    for words, code, text in [
+        ("nowhere.pth --method shared-adapter", 3, "nowhere.pth: no such file"),
+        ("LAST.pth --method shard-adapter", 2, "Did you mean 'shared-adapter'?"),
+        ("LAST.pth --method full --out x.pth", 2, "should end in .safetensors"),
+        ("mine.safetensors --method full --out mine.safetensors", 2, "is the checkpoint itself"),
+    ]:
+        assert_refused(run(bench, *words.split()), code, text)

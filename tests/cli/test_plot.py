@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
+from tests.cli.command import assert_refused, vlbench
 from tests.leaderboard.builders import image_text, write
 from tests.leaderboard.log_builders import trained
-from vlbench.cli.app import app
 
 
 @pytest.fixture(scope="module")
@@ -23,57 +23,44 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plot(folder: Path, what: str, out: Path, *words: str) -> Result:
-    return CliRunner().invoke(
-        app, ["plot", what, "--results", str(folder), "--out", str(out), *words]
-    )
+    return vlbench("plot", what, "--results", folder, "--out", out, *words)
 
 
 @pytest.mark.parametrize(
-    ("what", "suffix", "words", "shown", "absent"),
+    ("words", "shown", "absent"),
     [
-        ("pareto", "svg", [], ["shared-adapter", "mini edition", "full edition"], ["smoke"]),
+        ("pareto", ["shared-adapter", "mini edition", "full edition"], ["smoke"]),
         (
-            "pareto",
-            "svg",
-            ["--edition", "mini", "--method", "full", "--cost", "all"],
+            "pareto --edition mini --method full --cost all",
             ["Peak memory (MB, log scale)", "Training time (s, log scale)"],
             ["shared-adapter", "full edition"],
         ),
         (
-            "pareto",
-            "svg",
-            ["--metric", "coco.cider", "--tasks", "image-text", "--edition", "full"],
+            "pareto --metric coco.cider --tasks image-text --edition full",
             ["coco cider (%)"],
             ["Average of"],
         ),
-        ("pareto", "svg", ["--include", "smoke"], ["(smoke: data cut to 64 examples a task)"], []),
-        ("curves", "svg", [], ["training loss", "nlvr2", "shared-adapter"], ["epoch"]),
+        ("pareto --include smoke", ["(smoke: data cut to 64 examples a task)"], []),
+        ("curves", ["training loss", "nlvr2", "shared-adapter"], ["epoch"]),
         (
-            "curves",
-            "svg",
-            ["--quantity", "validation", "--method", "full"],
+            "curves --quantity validation --method full",
             ["validation split", "epoch", "coco.cider"],
             ["shared-adapter"],
         ),
     ],
 )
 def test_options_choose_what_is_drawn(
-    folder: Path,
-    tmp_path: Path,
-    what: str,
-    suffix: str,
-    words: list[str],
-    shown: list[str],
-    absent: list[str],
+    folder: Path, tmp_path: Path, words: str, shown: list[str], absent: list[str]
 ) -> None:
-    file = tmp_path / f"new/picture.{suffix}"
-    result = plot(folder, what, file, *words)
+    file = tmp_path / "new/picture.svg"
+    what, *more = words.split()
+    result = plot(folder, what, file, *more)
     assert (result.exit_code, result.stdout) == (0, ""), result.stderr
     assert result.stderr == f"Written: {file}\n"
     written = file.read_text(encoding="utf-8")
     assert [text for text in shown if text not in written] == []
     assert [text for text in absent if f">{text}" in written] == []
-    assert [each.name for each in file.parent.iterdir()] == [file.name]
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
 def test_a_column_is_as_wide_as_asked_for(folder: Path, tmp_path: Path) -> None:
@@ -86,41 +73,22 @@ def test_a_column_is_as_wide_as_asked_for(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("what", "out", "words", "code", "message"),
     [
-        ("pareto", "a.jpg", [], 2, "The suffix '.jpg' is no picture's; it says the format: .png,"),
-        ("curves", "a", [], 2, "A suffix is missing; it says the format: .png, .svg, .pdf."),
-        (
-            "pareto",
-            "file/a.png",
-            [],
-            2,
-            "file is a file, no folder. Name another place: --out PATH",
-        ),
-        (
-            "curves",
-            "file/a.svg",
-            [],
-            2,
-            "file is a file, no folder. Name another place: --out PATH",
-        ),
-        ("pareto", "a.png", ["--cost", "seconds"], 2, "Did you mean 'train_seconds'?"),
-        ("pareto", "a.png", ["--metric", "coco.cidr"], 2, "Did you mean 'coco.cider'?"),
-        ("pareto", "a.png", ["--method", "ful"], 2, "Did you mean 'full'?"),
-        ("curves", "a.png", ["--edition", "full"], 4, "No run of these has noted a loss"),
-        ("pareto", "a.png", ["--backbone", "clip-t5"], 4, "No results for"),
+        ("pareto", "a.jpg", "", 2, "The suffix '.jpg' is no picture's; it says the format: .png,"),
+        ("curves", "a", "", 2, "A suffix is missing; it says the format: .png, .svg, .pdf."),
+        ("pareto", "file/a.png", "", 2, "file is a file, no folder. Name another place: --out"),
+        ("curves", "file/a.svg", "", 2, "file is a file, no folder. Name another place: --out"),
+        ("pareto", "a.png", "--cost seconds", 2, "Did you mean 'train_seconds'?"),
+        ("pareto", "a.png", "--metric coco.cidr", 2, "Did you mean 'coco.cider'?"),
+        ("pareto", "a.png", "--method ful", 2, "Did you mean 'full'?"),
+        ("curves", "a.png", "--edition full", 4, "No run of these has noted a loss"),
+        ("pareto", "a.png", "--backbone clip-t5", 4, "No results for"),
+        ("pareto", "a.png", "--results {0}", 4, "Make some: vlbench run"),
     ],
 )
 def test_what_cannot_be_drawn_is_told_and_leaves_no_file(
-    folder: Path, tmp_path: Path, what: str, out: str, words: list[str], code: int, message: str
+    folder: Path, tmp_path: Path, what: str, out: str, words: str, code: int, message: str
 ) -> None:
     (tmp_path / "file").touch()
-    result = plot(folder, what, tmp_path / out, *words)
-    assert result.exit_code == code
-    assert message in result.stderr
-    assert result.stdout == ""
-    assert [each.name for each in tmp_path.iterdir()] == ["file"]
-
-
-def test_an_empty_folder_says_how_to_make_results(tmp_path: Path) -> None:
-    result = plot(tmp_path, "pareto", tmp_path / "a.png")
-    assert result.exit_code == 4
-    assert "Make some: vlbench run" in result.stderr
+    result = plot(folder, what, tmp_path / out, *words.format(tmp_path).split())
+    assert_refused(result, code, message)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from pyarrow import parquet
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from vlbench.cli.app import app
+from tests.cli.command import assert_refused, document, vlbench
 
 ANSWERS = [{"answer": "dog", "answer_confidence": "yes", "answer_id": n} for n in range(1, 11)]
 VQA = {"annotations": [{"question_id": n, "image_id": n, "answers": ANSWERS} for n in (5, 6)]}
@@ -18,12 +18,12 @@ VQA_RESULTS = [{"question_id": 5, "answer": "dog"}, {"question_id": 6, "answer":
 GQA_RESULTS = [{"questionId": "5", "prediction": "dog"}]
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with right files of two tasks."""
     monkeypatch.chdir(tmp_path)
-    write("vqa.json", VQA)
-    write("vqa-results.json", VQA_RESULTS)
+    write("vqav2.json", VQA)
+    write("vqav2-results.json", VQA_RESULTS)
     write("gqa.json", GQA)
     write("gqa-results.json", GQA_RESULTS)
     return tmp_path
@@ -35,83 +35,82 @@ def write(name: str, content: object) -> str:
     return name
 
 
-def score(task: str, predictions: str, annotations: str, *words: str) -> Result:
-    options = ["--predictions", predictions, "--annotations", annotations, *words]
-    return CliRunner().invoke(app, ["score", task, *options])
+def score(task: str, *words: str, predictions: str = "", annotations: str = "") -> Result:
+    files = (predictions or f"{task}-results.json", annotations or f"{task}.json")
+    return vlbench("score", task, "--predictions", files[0], "--annotations", files[1], *words)
 
 
-@pytest.mark.usefixtures("folder")
 def test_the_table_has_a_line_per_metric_and_says_what_is_missing() -> None:
-    result = score("gqa", "gqa-results.json", "gqa.json")
+    result = score("gqa")
+    assert (result.exit_code, result.stderr) == (0, "1 examples\n")
     lines = [line.split() for line in result.stdout.splitlines()]
     assert lines[:2] == [["metric", "gqa"], ["accuracy", "100.00"]]
     assert ["validity", "-", "(needs", "--choices)"] in lines
-    assert (result.stderr, result.exit_code) == ("1 examples\n", 0)
-    result = score("vqav2", "vqa-results.json", "vqa.json", "--variant", "official-2021")
-    assert result.stdout.splitlines()[0].split() == ["metric", "vqav2", "official-2021"]
+    heading = score("vqav2", "--variant", "official-2021").stdout.splitlines()[0]
+    assert heading.split() == ["metric", "vqav2", "official-2021"]
 
 
-@pytest.mark.usefixtures("folder")
 def test_json_is_one_object_and_nothing_else() -> None:
-    result = score("gqa", "gqa-results.json", "gqa.json", "--json")
-    found = json.loads(result.stdout)
-    assert list(found) == [
+    answer = document(score("gqa", "--json"), "score")
+    assert list(answer) == [
         *("schema", "task", "variant", "metrics", "notes", "n", "groups", "per_example"),
     ]
-    assert found["schema"] == "vlbench.score/1"
-    assert (found["task"], found["variant"], found["n"]) == ("gqa", None, 1)
-    assert found["metrics"]["accuracy"] == 100.0
-    assert found["metrics"]["validity"] is None
+    assert (answer["task"], answer["variant"], answer["n"]) == ("gqa", None, 1)
+    assert (answer["metrics"]["accuracy"], answer["metrics"]["validity"]) == (100.0, None)
 
 
-@pytest.mark.usefixtures("folder")
-def test_the_scores_of_single_examples_are_written_where_asked() -> None:
-    words = ("--per-example", "scores.jsonl", "--json")
-    found = json.loads(score("vqav2", "vqa-results.json", "vqa.json", *words).stdout)
-    assert found["per_example"] == "scores.jsonl"
+def test_the_scores_of_single_examples_are_written_where_asked(folder: Path) -> None:
+    answer = document(score("vqav2", "--per-example", "scores.jsonl", "--json"))
+    assert answer["per_example"] == "scores.jsonl"
     rows = [json.loads(line) for line in Path("scores.jsonl").read_text().splitlines()]
     assert rows == [{"id": "5", "accuracy": 100}, {"id": "6", "accuracy": 0}]
-    score("vqav2", "vqa-results.json", "vqa.json", "--per-example", "scores.parquet")
+    score("vqav2", "--per-example", "scores.parquet")
     assert parquet.read_table("scores.parquet").to_pylist() == rows
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    for name in ("scores.csv", "vqav2-results.json"):  # another format, a file of the input
+        assert_refused(score("vqav2", "--per-example", name), 2, f"vlbench: {name}: ")
+    assert before == {path: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("name", ["scores.csv", "vqa-results.json"])
-def test_a_file_of_another_format_or_of_the_input_is_refused(folder: Path, name: str) -> None:
-    before = sorted(path.read_bytes() for path in folder.iterdir())
-    result = score("vqav2", "vqa-results.json", "vqa.json", "--per-example", name)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith(f"vlbench: {name}: ")
-    assert sorted(path.read_bytes() for path in folder.iterdir()) == before
-
-
-@pytest.mark.usefixtures("folder")
-def test_faulty_predictions_exit_2_with_one_message_and_no_score() -> None:
-    for results, message in (
+@pytest.mark.parametrize(
+    ("results", "message"),
+    [
         (VQA_RESULTS[:1], "results: 1 of 2 examples without a prediction: 6."),
+        ([*VQA_RESULTS, {"question_id": 7, "answer": ""}], "for unknown examples: 7."),
+        ([*VQA_RESULTS, VQA_RESULTS[0]], "results: 1 examples predicted more than once: 5."),
         ([VQA_RESULTS[0], {"question_id": 6, "answer": 1}], "prediction 6: 'answer' should be"),
+        ([], "the file holds no predictions. 2 of 2 examples without a prediction: 5, 6."),
+        ("", "results: not valid JSON: "),
         ("[", "results: not valid JSON: "),
-    ):
-        words = ("--json", "--per-example", "scores.json")
-        result = score("vqav2", write("results", results), "vqa.json", *words)
-        assert (result.exit_code, result.stdout) == (2, "")
-        assert message in result.stderr
-        assert result.stderr.startswith("vlbench: results: ")
-        assert result.stderr.count("\n") == 1
-        assert not Path("scores.json").exists()
+    ],
+)
+def test_faulty_predictions_exit_2_with_one_message_and_no_score(
+    results: object, message: str
+) -> None:
+    words = ("--json", "--per-example", "scores.json")
+    result = score("vqav2", *words, predictions=write("results", results))
+    assert_refused(result, 2, message)
+    assert result.stderr.startswith("vlbench: results: ") and result.stderr.count("\n") == 1
+    assert not Path("scores.json").exists()
 
 
-@pytest.mark.usefixtures("folder")
 def test_missing_files_and_faulty_annotations_exit_3() -> None:
-    absent = score("vqav2", "absent", "vqa.json")
-    assert (absent.exit_code, absent.stdout) == (3, "")
-    assert absent.stderr == "vlbench: absent: No such file or directory.\n"
-    faulty = score("vqav2", "vqa-results.json", write("gold", {"annotations": []}))
-    assert (faulty.exit_code, faulty.stdout) == (3, "")
-    assert "gold: there is nothing to score" in faulty.stderr
+    absent = score("vqav2", predictions="absent")
+    assert_refused(absent, 3, "vlbench: absent: No such file or directory.\n")
+    faulty = score("vqav2", annotations=write("gold", {"annotations": []}))
+    assert_refused(faulty, 3, "gold: there is nothing to score")
 
 
-@pytest.mark.usefixtures("folder")
-def test_words_that_do_not_fit_the_task_exit_2() -> None:
-    result = score("gqa", "vqa-results.json", "vqa.json", "--variant", "balanced")
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert "--variant is for vqav2 and nlvr2; gqa has none" in result.stderr
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("vqa2", "Unknown task 'vqa2'. Did you mean 'vqav2'?"),
+        ("gqa --variant balanced", "--variant is for vqav2 and nlvr2"),
+        ("vqav2 --variant 2021", "vqav2 has no variant '2021'."),
+        ("nlvr2 --questions gqa.json", "--questions is for vqav2 and gqa"),
+        ("coco --choices gqa.json", "--choices is for gqa"),
+    ],
+)
+def test_words_that_do_not_fit_the_task_exit_2(words: str, message: str) -> None:
+    result = score(*words.split(), predictions="vqav2-results.json", annotations="vqav2.json")
+    assert_refused(result, 2, message)

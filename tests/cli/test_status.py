@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import re
@@ -14,12 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
+from tests.cli.command import assert_refused, items, vlbench
 from tests.runs.test_spec import SPEC
 from tests.runs.test_watch import TRAINING, made, say
-from vlbench.cli.app import app
-from vlbench.cli.status import fitting
 from vlbench.runs.folder import RunFolder
 
 SPECS = [SPEC.model_copy(update={"seed": seed}) for seed in range(4)]
@@ -35,7 +33,7 @@ def folders(tmp_path: Path) -> list[RunFolder]:
 
 
 def status(results: Path, *words: str) -> Result:
-    return CliRunner().invoke(app, ["status", "--results", str(results), *words])
+    return vlbench("status", "--results", results, *words)
 
 
 def test_runs_that_are_not_done_are_listed_and_all_are_counted(
@@ -62,6 +60,8 @@ def test_all_lists_those_done_too(tmp_path: Path, folders: list[RunFolder]) -> N
     lines = status(tmp_path, "--all").stdout.splitlines()
     assert len(lines) == 6
     assert lines[-1] == "1 done, 1 failed, 1 planned, 1 stopped."
+    made(tmp_path / "other", SPEC).result.touch()
+    assert status(tmp_path / "other").stdout == "1 done (--all lists those done).\n"
 
 
 def test_columns_tell_where_runs_differ(tmp_path: Path) -> None:
@@ -75,78 +75,26 @@ def test_columns_tell_where_runs_differ(tmp_path: Path) -> None:
     }
 
 
-def test_a_narrow_terminal_has_the_errors_below_and_fewer_columns() -> None:
-    columns = ["key", "method", "status", "phase", "step", "loss", "ex/s", "where", "error"]
-    progress = ["epoch 2", "1,200/2,400", "2.314", "181", "node7 GPU 0"]
-    rows = [
-        ["7325e8dd", "compacter", "running", *progress, ""],
-        ["aa06af09", "full", "failed", *[""] * len(progress), "ValueError: no"],
-    ]
-    assert fitting(columns, rows, 200) == (columns, rows, [])
-    for width, gone in ((90, set()), (70, {"ex/s"}), (50, {"ex/s", "loss", "phase", "where"})):
-        fewer, fewer_rows, below = fitting(columns, rows, width)
-        assert below == ["aa06af09: ValueError: no"]
-        assert fewer == [name for name in columns[:-1] if name not in gone]
-        assert fewer_rows == [[row[columns.index(name)] for name in fewer] for row in rows]
-
-
 def test_json_has_every_run_with_unrounded_numbers(
     tmp_path: Path, folders: list[RunFolder]
 ) -> None:
     with folders[2].lock.acquire("GPU 0"):
-        document = json.loads(status(tmp_path, "--json").stdout)
-    assert document["schema"] == "vlbench.status/1"
-    running, failed, *_ = document["items"]
-    assert len(document["items"]) == 4
+        running, failed, *others = items(status(tmp_path, "--json"), "status")
+    assert len(others) == 2
     assert running | {**TRAINING, "status": "running", "seed": 2} == running
     assert failed["error"] == "Traceback\nValueError: no" and failed["loss"] is None
 
 
-def test_when_all_is_done_a_line_says_so(tmp_path: Path) -> None:
-    made(tmp_path, SPEC).result.touch()
-    assert status(tmp_path).stdout == "1 done (--all lists those done).\n"
-
-
-def test_an_unreadable_run_is_told_beside_the_others(
+def test_what_cannot_be_shown_ends_in_its_exit_code(
     tmp_path: Path, folders: list[RunFolder]
 ) -> None:
+    result = status(tmp_path, "--watch")
+    assert result.exit_code == 2 and "--watch is for a terminal" in result.stderr
     folders[3].spec_file.write_text("{")
     result = status(tmp_path)
-    assert result.exit_code == 3
+    assert result.exit_code == 3 and "1 failed" in result.stdout
     assert f"{folders[3].spec_file}: not a run's spec" in result.stderr
-
-
-def test_a_folder_without_runs_exits_4(tmp_path: Path) -> None:
-    result = status(tmp_path)
-    assert (result.exit_code, result.stdout) == (4, "")
-    assert f"{tmp_path}: no runs here" in result.stderr
-
-
-def test_watching_is_for_a_terminal(tmp_path: Path, folders: list[RunFolder]) -> None:
-    result = status(tmp_path, "--watch")
-    assert result.exit_code == 2
-    assert "--watch is for a terminal" in result.stderr
-
-
-HEAVY = {"torch", "transformers", "accelerate", "peft", "pandas"}
-COMMANDS = [["status"], ["logs", "seed 1"], ["cancel", "--all"]]
-
-
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_looking_and_cancelling_import_nothing_heavy(
-    tmp_path: Path, folders: list[RunFolder], words: list[str]
-) -> None:
-    folders[1].log.write_text("said\n")
-    program = (
-        "import sys\n"
-        "from vlbench.cli.app import main\n"
-        f"sys.argv = ['vlbench', *{words}, '--results', {str(tmp_path)!r}]\n"
-        "try:\n    main()\n"
-        f"finally:\n    print(sorted({HEAVY} & set(sys.modules)))\n"
-    )
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.endswith("\n[]\n")
+    assert_refused(status(tmp_path / "none"), 4, f"{tmp_path / 'none'}: no runs here")
 
 
 @pytest.mark.parametrize("is_interrupted", [True, False])
@@ -192,37 +140,23 @@ def _rest(terminal: int) -> bytes:
 
 
 def logs(results: Path, *words: str) -> Result:
-    return CliRunner().invoke(app, ["logs", "--results", str(results), *words])
+    return vlbench("logs", "--results", results, *words)
 
 
-def test_the_log_is_printed_as_it_is(tmp_path: Path) -> None:
+def test_a_log_or_its_last_lines_are_printed(tmp_path: Path) -> None:
     say(made(tmp_path, SPEC), "2026-11-23 08:40:00  one\ntwo\nnot whole")
+    whole = "2026-11-23 08:40:00  one\ntwo\nnot whole\n"
     for run in ("mine", SPEC.key[:5]):
-        result = logs(tmp_path, run)
-        assert result.exit_code == 0
-        assert result.stdout == "2026-11-23 08:40:00  one\ntwo\nnot whole\n"
-
-
-@pytest.mark.parametrize(("count", "text"), [("2", "two\nthree\n"), ("9", None), ("0", "")])
-def test_the_last_lines_alone(tmp_path: Path, count: str, text: str | None) -> None:
-    say(made(tmp_path, SPEC), "one\ntwo\nthree\n")
-    assert logs(tmp_path, "mine", "--lines", count).stdout == (
-        "one\ntwo\nthree\n" if text is None else text
-    )
+        assert logs(tmp_path, run).stdout == whole
+    for count, text in (("2", "two\nnot whole\n"), ("9", whole), ("0", "")):
+        assert logs(tmp_path, "mine", "--lines", count).stdout == text
+    assert_refused(logs(tmp_path, "nothing"), 2, "No run 'nothing'")
 
 
 def test_a_run_that_said_nothing_exits_4(tmp_path: Path) -> None:
     made(tmp_path, SPEC)
     for more in ([], ["--follow"]):
-        result = logs(tmp_path, "mine", *more)
-        assert result.exit_code == 4
-        assert "no log yet, the run is planned" in result.stderr
-
-
-def test_what_is_no_run_exits_2(tmp_path: Path) -> None:
-    made(tmp_path, SPEC)
-    result = logs(tmp_path, "nothing")
-    assert result.exit_code == 2 and "No run 'nothing'" in result.stderr
+        assert_refused(logs(tmp_path, "mine", *more), 4, "no log yet, the run is planned")
 
 
 def test_following_goes_on_until_the_run_ends(tmp_path: Path) -> None:

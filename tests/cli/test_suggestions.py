@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from tests.cli.suggestions import option, parse, suggested
+from tests.cli import command
+from tests.cli.command import items, option, parse, suggested
 from tests.leaderboard.builders import image_text, write
 from tests.leaderboard.scored import write_image_text
-from vlbench.cli.app import app
 
 PLACE = "my 'best' results"
 FOUR = 'params.names=["a, b","c"],train.epochs=3'
@@ -32,28 +31,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def vlbench(*words: str) -> Result:
-    return CliRunner().invoke(app, [*words, "--results", PLACE])
+    return command.vlbench(*words, "--results", PLACE)
 
 
 @pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
-@pytest.mark.parametrize("is_there", [False, True], ids=["missing", "empty"])
-def test_without_results_the_command_that_makes_some_can_be_typed(
-    folder: Path, words: list[str], is_there: bool
+def test_commands_without_results_or_with_smoke_alone_suggest_what_can_be_typed(
+    folder: Path, words: list[str]
 ) -> None:
-    if is_there:
-        folder.mkdir()
-    result = vlbench(*words)
-    assert result.exit_code == 4
-    [command] = suggested(result.stderr)
-    assert command[0] == "run" and option(command, "--results") == PLACE
-
-
-@pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
-def test_include_smoke_is_suggested_where_it_is_an_option(folder: Path, words: list[str]) -> None:
+    for _ in ("missing", "empty"):
+        result = vlbench(*words)
+        assert result.exit_code == 4
+        [line] = suggested(result.stderr)
+        assert line[0] == "run" and option(line, "--results") == PLACE
+        folder.mkdir(exist_ok=True)
     write(folder, image_text("full", 1, 1, 1, 1, scope="smoke", limit=64))
     result = vlbench(*words)
-    assert result.exit_code == 4
-    assert "--include smoke" in result.stderr
+    assert result.exit_code == 4 and "--include smoke" in result.stderr
     parse([*words, "--include", "smoke"])
 
 
@@ -63,7 +56,7 @@ def test_one_row_alone_gets_two_commands_that_can_be_typed(folder: Path, row: st
     assert result.exit_code == 2
     second, elsewhere = suggested(result.stderr)
     assert second[:2] == elsewhere[:2] == ["compare", row]
-    assert second[2] != row
+    assert second[2] != row and "--baseline DIR" in result.stderr
     assert option(second, "--results") == option(elsewhere, "--results") == PLACE
 
 
@@ -88,11 +81,8 @@ def test_rows_that_a_message_names_are_rows_that_compare_takes(folder: Path) -> 
 def test_a_name_that_results_have_is_taken_before_the_alias_that_it_is(folder: Path) -> None:
     for method in ("single-adapter", "shared-adapter"):  # a card's alias, and its name
         write_image_text(folder, method, 50, 20, 40, 40)
-    told = json.loads(
-        vlbench("compare", "single-adapter", "shared-adapter", "--format", "json").stdout
-    )
-    assert told["items"][0]["a"]["method"] == "single-adapter"
-    assert told["items"][0]["b"]["method"] == "shared-adapter"
+    item, *_ = items(vlbench("compare", "single-adapter", "shared-adapter", "--format", "json"))
+    assert (item["a"]["method"], item["b"]["method"]) == ("single-adapter", "shared-adapter")
 
 
 def test_a_method_that_holds_a_colon_is_named_by_its_run(folder: Path) -> None:
@@ -109,19 +99,17 @@ def test_a_picture_of_nothing_suggests_a_report(folder: Path) -> None:
     assert suggested(result.stderr) == [["report"]]
 
 
-def test_a_run_that_is_not_there_gets_the_command_that_lists_runs(folder: Path) -> None:
+def test_an_export_that_is_refused_suggests_what_can_be_typed(folder: Path) -> None:
     write(folder, image_text("full", 66, 58, 71, 1, key="aaaa"))
-    (folder / "runs" / "aaaa" / "spec.json").write_text("{}")
+    run = folder / "runs" / "aaaa"
+    (run / "spec.json").write_text("{}")
     result = vlbench("results", "export", "none", "--out", "a.zip")
     assert result.exit_code == 2
     assert suggested(result.stderr) == [["list", "runs", "--results", PLACE]]
-
-
-def test_runs_without_sums_or_changed_get_commands_that_can_be_typed(folder: Path) -> None:
-    write(folder, image_text("full", 66, 58, 71, 1, key="aaaa"))
+    (run / "spec.json").unlink()
     unsealed = vlbench("results", "export", "--out", "a.zip")
     assert suggested(unsealed.stderr) == [["results", "seal", "--results", PLACE]]
     assert vlbench("results", "seal").exit_code == 0
-    (folder / "runs" / "aaaa" / "result.parquet").write_bytes(b"changed")
+    (run / "result.parquet").write_bytes(b"changed")
     changed = vlbench("results", "export", "--out", "a.zip")
     assert suggested(changed.stderr) == [["verify", "--results", PLACE]]

@@ -1,148 +1,102 @@
-"""`vlbench verify`: exit codes, the cells it names, and its counts."""
+"""`vlbench verify` and `results export|import|seal`: exit codes, the cells they name, archives."""
 
 from __future__ import annotations
 
-import json
+import errno
+import os
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
+from tests.cli.command import assert_refused, items, vlbench
 from tests.runs.builders import Bench, do
 from tests.verify.builders import edit, reseal
-from vlbench.cli.app import app
+from vlbench.runs.sums import NAME
 
 RESULT = "result.parquet"
 
 
-@pytest.fixture(scope="module")
-def _results(_bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    results = tmp_path_factory.mktemp("verified")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VLBENCH_CACHE", str(_bench.root.parent / "cache"))
-        do(_bench.spec(limit=4), results)
-    return results
+def test_what_holds_ends_with_0_and_counts(adapter: Path, trained: Path) -> None:
+    for result in (
+        vlbench("verify", trained),
+        vlbench("verify", "--results", trained),
+        vlbench("verify", VLBENCH_RESULTS=str(trained)),
+    ):
+        assert result.exit_code == 0, result.output
+        first, *reasons = result.stdout.splitlines()
+        assert first.startswith("1 run, ") and ", 0 do not hold, " in first
+        assert any(line.endswith("SHA256SUMS and the scores speak for it") for line in reasons)
+        assert result.stderr.splitlines()[-1] == "1 of 1 runs verified"
 
 
-@pytest.fixture
-def results(bench: Bench, _results: Path, tmp_path: Path) -> Path:
-    """A results folder with a run that is done, to be changed."""
-    return Path(shutil.copytree(_results, tmp_path / "results"))
-
-
-def verify(*words: object) -> Result:
-    return CliRunner().invoke(app, ["verify", *map(str, words)])
-
-
-def items(result: Result) -> list[dict[str, Any]]:
-    document = json.loads(result.stdout)
-    assert document["schema"] == "vlbench.verify/1"
-    found: list[dict[str, Any]] = document["items"]
-    return found
-
-
-def test_what_holds_ends_with_0_and_counts(results: Path) -> None:
-    result = verify(results)
-    assert result.exit_code == 0, result.output
-    first, *reasons = result.stdout.splitlines()
-    assert first.startswith("1 run, ") and ", 0 do not hold, " in first
-    assert any(line.endswith("SHA256SUMS and the scores speak for it") for line in reasons)
-    assert result.stderr.splitlines()[-1] == "1 of 1 runs verified"
-
-
-def test_a_changed_digit_ends_with_1_and_names_the_cell(results: Path) -> None:
-    (run,) = results.glob("runs/*")
-    edit(run / RESULT, lambda rows: rows[0].update(n_examples=5))
-    result = verify(results)
+def test_a_changed_digit_ends_with_1_and_names_the_cell(adapter: Path, trained: Path) -> None:
+    edit(adapter / RESULT, lambda rows: rows[0].update(n_examples=5))
+    result = vlbench("verify", trained)
     assert result.exit_code == 1
     heading, *lines = result.stdout.splitlines()
     columns = ["run", "key", "file", "row", "column", "stored", "recomputed", "why"]
     assert heading.split() == columns
     (line,) = [line for line in lines if "n_examples" in line]
-    assert run.name in line and "shared-adapter" in line and "seed 0" in line
+    assert adapter.name in line and "shared-adapter" in line and "seed 0" in line
     assert line.split()[-5:] == [RESULT, "vqav2.accuracy", "n_examples", "5", "4"]
     assert any("sha256" in line for line in lines)
 
 
-def test_json_has_every_cell(results: Path) -> None:
-    (run,) = results.glob("runs/*")
-    edit(run / RESULT, lambda rows: [row.update(seed=7) for row in rows])
-    reseal(run)
-    (item,) = items(result := verify(results, "--json"))
+def test_json_has_every_cell(adapter: Path, trained: Path) -> None:
+    edit(adapter / RESULT, lambda rows: [row.update(seed=7) for row in rows])
+    reseal(adapter)
+    result = vlbench("verify", trained, "--json")
+    (item,) = items(result, "verify")
     assert result.exit_code == 1
-    assert (item["key"], item["method"], item["holds"]) == (run.name, "shared-adapter", False)
+    assert (item["key"], item["method"], item["holds"]) == (adapter.name, "shared-adapter", False)
     seeds = [fault for fault in item["faults"] if fault["column"] == "seed"]
     assert len(item["faults"]) == len(seeds) > 5
     assert (seeds[0]["stored"], seeds[0]["recomputed"]) == (7, 0)
     assert item["cells_checked"] > 100 and item["not_checked"][0]["cells"] > 0
-    shown = verify(results).stdout
+    shown = vlbench("verify", trained).stdout
     assert shown.count(" seed  ") <= 6 + 1 and f"and {len(seeds) - 5} more" in shown
 
 
-def test_nothing_to_verify_ends_with_4(results: Path, tmp_path: Path) -> None:
-    for words in ([tmp_path / "none"], [results, "--method", "full"], [results, "--seeds", "5"]):
-        result = verify(*words)
-        assert (result.exit_code, result.stdout) == (4, "")
-    (run,) = results.glob("runs/*")
-    (run / RESULT).unlink()
-    (run / "status.json").unlink()
-    result = verify(results)
-    assert result.exit_code == 4 and "1 runs there, none done" in result.stderr
+def test_nothing_to_verify_ends_with_4_and_a_wrong_word_with_2(
+    adapter: Path, trained: Path, tmp_path: Path
+) -> None:
+    for words in ([tmp_path / "none"], [trained, "--method", "full"], [trained, "--seeds", "5"]):
+        assert_refused(vlbench("verify", *words), 4)
+    for words in (["--method", "fulll"], ["--seeds", "one"]):
+        assert vlbench("verify", trained, *words).exit_code == 2
+    (adapter / RESULT).unlink()
+    (adapter / "status.json").unlink()
+    assert_refused(vlbench("verify", trained), 4, "1 runs there, none done")
 
 
-def test_a_wrong_word_ends_with_2(results: Path) -> None:
-    assert verify(results, "--method", "fulll").exit_code == 2
-    assert verify(results, "--seeds", "one").exit_code == 2
-
-
-def test_the_folder_may_be_an_option_or_a_variable(results: Path) -> None:
-    assert verify("--results", results).exit_code == 0
-    done = CliRunner().invoke(app, ["verify"], env={"VLBENCH_RESULTS": str(results)})
-    assert done.exit_code == 0
-
-
-def test_runs_that_are_left_out_are_told(results: Path, bench: Bench) -> None:
-    other = do(bench.spec(limit=4, seeds=(1,)), results).path
-    assert "left out, as not asked for: 1" in verify(results, "--seeds", "0").stderr
+def test_runs_that_are_left_out_are_counted(trained: Path, adapter: Path, bench: Bench) -> None:
+    other = do(bench.spec(limit=4, seeds=(1,)), trained).path
+    assert "left out, as not asked for: 1" in vlbench("verify", trained, "--seeds", "0").stderr
     for name in (RESULT, "status.json"):
         (other / name).unlink()
-    assert f"left out, as not done: 1 ({other.name})" in verify(results).stderr
+    assert f"left out, as not done: 1 ({other.name})" in vlbench("verify", trained).stderr
 
 
-def test_a_run_without_sums_ends_with_1_and_names_the_command_that_mends_it(
-    results: Path,
+def test_a_run_that_cannot_be_read_is_listed_beside_one_that_holds(
+    adapter: Path, trained: Path
 ) -> None:
-    (run,) = results.glob("runs/*")
-    (run / "SHA256SUMS").unlink()
-    result = verify(results)
-    assert result.exit_code == 1
-    (line,) = [line for line in result.stdout.splitlines() if run.name in line]
-    assert "SHA256SUMS" in line and "vlbench results seal" in line
-    assert CliRunner().invoke(app, ["results", "seal", "--results", str(results)]).exit_code == 0
-    assert verify(results).exit_code == 0
-
-
-def test_a_run_that_cannot_be_read_is_listed_beside_one_that_holds(results: Path) -> None:
-    (run,) = results.glob("runs/*")
-    other = Path(shutil.copytree(run, run.parent / "0000000000000000"))
+    other = Path(shutil.copytree(adapter, adapter.parent / "0000000000000000"))
     (other / "spec.json").write_text("{")
     (other / RESULT).write_bytes((other / RESULT).read_bytes()[:99])
-    result = verify(results, "--json")
+    result = vlbench("verify", trained, "--json")
     assert result.exit_code == 1
     first, second = items(result)
     assert (first["key"], first["holds"]) == (other.name, False)
     assert {"spec.json", RESULT} <= {fault["file"] for fault in first["faults"]}
-    assert (second["key"], second["holds"]) == (run.name, True)
+    assert (second["key"], second["holds"]) == (adapter.name, True)
 
 
-def test_without_the_data_it_is_said_what_could_not_be_checked(
-    results: Path, tmp_path: Path
-) -> None:
-    result = verify(results, "--root", tmp_path / "nowhere")
-    assert result.exit_code == 0
-    assert "the data are not at hand" in result.stdout
+def test_without_the_data_the_reason_is_given(adapter: Path, trained: Path, tmp_path: Path) -> None:
+    result = vlbench("verify", trained, "--root", tmp_path / "nowhere")
+    assert result.exit_code == 0 and "the data are not at hand" in result.stdout
 
 
 @pytest.mark.slow
@@ -159,17 +113,110 @@ def test_captions_of_the_embedded_leaderboard(project: Path, tmp_path: Path, wha
         edit(copy / RESULT, lambda rows: [_more(row) for row in rows])
     if what != "nothing":
         reseal(copy)
-    (item,) = items(verify(tmp_path, "--json"))
-    places = {(fault["row"], fault["column"]) for fault in item["faults"]}
+    (item,) = items(vlbench("verify", tmp_path, "--json"))
+    cells = {(fault["row"], fault["column"]) for fault in item["faults"]}
     expected = {
         "nothing": set(),
         "a caption": {("coco.cider", "value"), ("coco.meteor", "value"), ("5200", "score")},
         "a score": {("5200", "score")},
         "meteor": {("coco.meteor", "value")},
     }[what]
-    assert places >= expected and (what == "a caption" or places == expected)
+    assert cells >= expected and (what == "a caption" or cells == expected)
 
 
 def _more(row: dict[str, Any]) -> None:
     if row["metric"] == "coco.meteor":
         row["value"] += 0.01
+
+
+@pytest.mark.parametrize("name", ["runs.zip", "runs.tar.gz"])
+def test_from_one_folder_to_another_everything_holds(
+    trained: Path, tmp_path: Path, name: str
+) -> None:
+    out, other = tmp_path / name, tmp_path / "other"
+    packed = vlbench("results", "export", "--out", out, "--results", trained)
+    assert packed.exit_code == 0, packed.stderr
+    assert "names places of this machine" in packed.stderr
+    taken = vlbench("results", "import", out, "--results", other, "--json")
+    assert taken.exit_code == 0, taken.stderr
+    assert [item["outcome"] for item in items(taken, "import")] == ["added", "added"]
+    assert "2 runs, " in taken.stderr and " 0 do not hold" in taken.stderr
+    assert vlbench("verify", other).exit_code == 0
+    again = vlbench("results", "import", out, "--results", other)
+    assert again.exit_code == 0 and again.stdout.count("already there") == 2
+
+
+def test_runs_are_chosen_by_words_and_by_filters(trained: Path, tmp_path: Path) -> None:
+    for number, words in enumerate((["frozen"], ["--method", "frozen"])):
+        out = tmp_path / f"{number}.zip"
+        packed = vlbench("results", "export", *words, "--out", out, "--results", trained, "--json")
+        (item,) = items(packed, "export")
+        with zipfile.ZipFile(out) as archive:
+            assert {file.split("/")[1] for file in archive.namelist()} == {item["key"]}
+    assert (tmp_path / "0.zip").read_bytes() == (tmp_path / "1.zip").read_bytes()
+
+
+def test_archives_that_cannot_be_end_in_their_exit_code(trained: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "runs.zip", tmp_path / "other"
+    export = ["results", "export", "--out", out, "--results"]
+    assert vlbench(*export, tmp_path / "none").exit_code == 4
+    assert vlbench(*export, trained, "lora").exit_code == 2
+    assert vlbench("results", "import", tmp_path / "none.zip").exit_code == 3
+    out.write_bytes(b"hello")
+    assert vlbench(*export, trained).exit_code == 2
+    assert out.read_bytes() == b"hello"
+    below = vlbench("results", "export", "--out", out / "runs.zip", "--results", trained)
+    assert_refused(below, 2, "runs.zip is a file, no folder. Name another place: --out PATH")
+    refused = vlbench("results", "import", out, "--results", other)
+    assert_refused(refused, 3, "not a .zip or .tar.gz")
+    assert not list(other.rglob("*"))
+
+
+def test_seal_gives_sums_to_runs_without_and_leaves_others(trained: Path) -> None:
+    def outcomes() -> dict[str, str]:
+        result = vlbench("results", "seal", "--json", VLBENCH_RESULTS=str(trained))
+        assert result.exit_code == 0, result.stderr
+        return {item["key"]: item["outcome"] for item in items(result)}
+
+    first, second = sorted(trained.glob("runs/*"))
+    (first / NAME).unlink()
+    (second / "metrics.jsonl").write_text("changed since\n")
+    result = vlbench("verify", trained)
+    assert result.exit_code == 1
+    assert [line for line in result.stdout.splitlines() if first.name in line and NAME in line]
+    assert "vlbench results seal" in result.stdout
+    kept = (second / NAME).read_bytes()
+    assert outcomes() == {first.name: "sealed", second.name: "sealed before"}
+    assert (first / NAME).is_file() and (second / NAME).read_bytes() == kept
+    lines = kept.decode().splitlines(keepends=True)
+    (second / NAME).write_text("".join(lines[1:]))
+    assert outcomes() == {first.name: "sealed before", second.name: "completed"}
+    assert (second / NAME).read_text().splitlines()[1:] == kept.decode().splitlines()[1:]
+
+
+def test_what_cannot_be_looked_into_is_named_beside_the_answer(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = sorted((trained / "runs").iterdir())
+    (trained / "runs" / "theirs").mkdir()
+    scandir = os.scandir
+
+    def refuse(path: Any = ".") -> Any:
+        if str(path).endswith("theirs"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", refuse)
+    for words in (
+        ("results", "export", "--out", tmp_path / "runs.zip"),
+        ("results", "seal"),
+        ("report", "--include", "smoke"),
+        ("verify",),
+        ("list", "runs"),
+        ("status", "--all"),
+        ("compare", "frozen", "shared-adapter", "--include", "smoke"),
+    ):
+        done = vlbench(*words, "--results", trained)
+        assert done.exit_code == 3, (words, done.output)
+        assert f"Left out: {trained / 'runs' / 'theirs'}: cannot be read" in done.stderr, words
+        assert "frozen" in done.stdout or first.name in done.stdout or words == ("verify",)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from vlbench.cards import find_tasks, load_method
 from vlbench.cards.load import resolve_method
-from vlbench.columns import COLUMNS, result_schema
+from vlbench.parquet import COLUMNS, result_schema
 from vlbench.runs.spec import RunSpec
 
 TASKS = {"vqav2": "accuracy", "gqa": "accuracy", "nlvr2": "accuracy", "coco": "cider"}

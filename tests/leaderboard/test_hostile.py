@@ -22,7 +22,7 @@ from tests.leaderboard.builders import TASKS
 from tests.leaderboard.log_builders import trained
 from tests.leaderboard.scored import right, write_image_text, write_predictions, write_run
 from vlbench.cli.app import app
-from vlbench.columns import result_schema
+from vlbench.parquet import result_schema
 from vlbench.text import printable
 
 HOSTILE = "=x\x1b[31m\u202e|`<b>&lt;$y$~~\\\r\n::error::z\x08\x00\x9b,%"

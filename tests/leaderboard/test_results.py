@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +16,10 @@ import pytest
 
 from tests.leaderboard.builders import image_text, write
 from tests.leaderboard.log_builders import loss, validation, write_log
-from vlbench.columns import COLUMNS, IDENTIFYING, result_schema
 from vlbench.errors import DataError, NothingToReport
 from vlbench.leaderboard import results as reading
 from vlbench.leaderboard.results import Log, index_file, read_log, read_results
+from vlbench.parquet import COLUMNS, result_schema
 
 OLD = time.time() - 3600
 ROWS = image_text("full", 1, 2, 3, 4)
@@ -28,15 +27,6 @@ ROWS = image_text("full", 1, 2, 3, 4)
 
 def file_of(folder: Path, key: str = "full--mini-0") -> Path:
     return folder / "runs" / key / "result.parquet"
-
-
-def test_the_readme_describes_every_column_in_order(project: Path) -> None:
-    text = (project / "results" / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(\w+)`( \*id\*)? \| (\w+) \| (.+?) \| (.+) \|$", text, re.MULTILINE)
-    assert [(name, bool(marked), *others) for name, marked, *others in rows] == [
-        (column.name, column.name in IDENTIFYING, column.type, column.unit or "-", column.text)
-        for column in COLUMNS
-    ]
 
 
 def test_the_table_is_the_union_of_the_part_files_without_columns_of_a_newer_version(

@@ -69,7 +69,7 @@ def test_an_unknown_metric_is_a_usage_error(name: str, message: str) -> None:
 
 def test_the_table_and_the_score_command_import_nothing_heavy() -> None:
     code = (
-        "import sys, vlbench.metrics, vlbench.cli.other\n"
+        "import sys, vlbench.metrics, vlbench.cli.data\n"
         "heavy = {'torch', 'transformers', 'accelerate', 'pandas', 'numpy', 'pycocoevalcap'}\n"
         "assert not heavy & set(sys.modules)"
     )

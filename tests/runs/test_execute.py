@@ -23,11 +23,11 @@ from vlbench.backbones import build_backbone
 from vlbench.backbones.weights import load_backbone, save_backbone
 from vlbench.cards.load import load_task
 from vlbench.cli.app import app
-from vlbench.columns import COLUMNS, result_schema
 from vlbench.data.batches import Batch, TaskData
 from vlbench.data.example import Example
 from vlbench.data.readers import load_reader
 from vlbench.metrics import Scored
+from vlbench.parquet import COLUMNS, result_schema
 from vlbench.runs import callbacks, execute
 from vlbench.runs.callbacks import Callbacks
 from vlbench.runs.execute import Run, load_adapter

@@ -156,7 +156,7 @@ def test_faulty_columns_are_named_together(result: Path) -> None:
 
 
 def test_more_rows_than_can_be_are_not_read(result: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "MOST_ROWS", 3)
+    monkeypatch.setattr(inputs, "MOST_RESULT_ROWS", 3)
     with pytest.raises(DataError, match=r"rows or values in them, 3 at the most"):
         read_rows(result)
 

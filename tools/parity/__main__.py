@@ -10,7 +10,7 @@ import typer
 
 from tools.parity.checks import check_folder, list_goldens
 from tools.parity.outcome import TOLERANCES, Outcome
-from vlbench.cli.output import note, print_json
+from vlbench.cli import note, print_json
 from vlbench.errors import RunFailed, VlbenchError
 from vlbench.streams import AnswerLost, guard_streams
 

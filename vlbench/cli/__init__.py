@@ -1,1 +1,170 @@
-"""The command line: parse, call, print. No command module imports anything heavy at its top."""
+"""The command line, and what its commands print with: answers to stdout, the rest to stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from vlbench.errors import DataError, VlbenchError
+from vlbench.text import printable, printable_json, printable_lines
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+UNWRAPPED = 100_000
+"""Width of what is not a terminal, in characters: a line there is never broken."""
+SHORT = 20
+"""Columns of a terminal's table that are no wider are not wrapped before the others."""
+LINE_SECONDS = 10.0
+"""Off a terminal, progress has a line at most this often."""
+Count = Callable[[int, int], None]
+"""Called with (done, all)."""
+
+
+def example(words: str) -> str:
+    """The last line of a command's help."""
+    return f"Example: vlbench {words}"
+
+
+def subcommands(help: str) -> typer.Typer:
+    """A group of subcommands with plain help."""
+    return typer.Typer(help=help, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+
+
+def note(text: str) -> None:
+    """Print to stderr."""
+    typer.echo(printable_lines(text), err=True)
+
+
+def say(text: str) -> None:
+    """Print lines of the answer."""
+    typer.echo(printable_lines(text))
+
+
+def end_left_out(faults: Sequence[VlbenchError], is_failure: bool = True) -> None:
+    """After the answer: name what cannot be read and is not part of it, and end with 3.
+
+    Where the command ends in another failure, it is only named.
+    """
+    text = "\n".join(f"Left out: {fault}" for fault in faults)
+    if faults and is_failure:
+        raise DataError(text)
+    if faults:
+        note(text)
+
+
+def print_json(what: str, items: Iterable[Mapping[str, Any]]) -> None:
+    """Print `{"schema": "vlbench.<what>/1", "items": [...]}`."""
+    print_document({"schema": f"vlbench.{what}/1", "items": list(items)})
+
+
+def print_document(document: Mapping[str, Any]) -> None:
+    """Print one JSON object."""
+    typer.echo(printable_json(document))
+
+
+def answer(
+    what: str, items: Sequence[Mapping[str, Any]], columns: Sequence[str], is_json: bool
+) -> None:
+    """Print items as JSON, or a table of these columns of them."""
+    if is_json:
+        print_json(what, items)
+    else:
+        print_table([[cell(item[column]) for column in columns] for item in items], columns)
+
+
+def cell(value: object) -> str:
+    """A value as tables show it."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def stdout_console() -> Console:
+    """The console of answers."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else UNWRAPPED
+    return Console(file=sys.stdout, width=width, highlight=False)
+
+
+def print_table(
+    rows: Sequence[Sequence[str]], columns: Sequence[str], numbers: Collection[str] = ()
+) -> None:
+    """Print rows under their headings; off a terminal nothing is wrapped, cut or coloured.
+
+    The columns named in `numbers` are aligned to the right, and cut on no terminal.
+    """
+    console = stdout_console()
+    if console.is_terminal:
+        console.print(rich_table(rows, columns, numbers), crop=False)
+        return
+    lines = [columns, *(list(map(printable, row)) for row in rows)]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (
+            cell.rjust(width) if column in numbers else cell.ljust(width)
+            for cell, width, column in zip(line, widths, columns, strict=True)
+        )
+        typer.echo("  ".join(cells).rstrip())
+
+
+def rich_table(
+    rows: Sequence[Sequence[str]], columns: Sequence[str], numbers: Collection[str] = ()
+) -> Table:
+    """The rows under their headings as rich prints them on a terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for column, *cells in zip(columns, *rows, strict=True):
+        width, is_number = max(map(len, (column, *cells))), column in numbers
+        table.add_column(
+            column,
+            justify="right" if is_number else "left",
+            no_wrap=width <= SHORT,
+            overflow="fold",
+            min_width=width if is_number else None,
+        )
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    return table
+
+
+@contextmanager
+def counting(unit: str) -> Iterator[Count]:
+    """Show progress as long as the block runs: a bar on a terminal, a line now and then off it."""
+    if not sys.stderr.isatty():
+        yield _lines(unit)
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(file=sys.stderr, highlight=False)) as bars:
+        bar = bars.add_task(unit, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
+
+
+def _lines(unit: str) -> Count:
+    """Note the first count, the last one, and some between."""
+    started = last = time.monotonic()
+    first: int | None = None
+
+    def count(done: int, total: int) -> None:
+        nonlocal last, first
+        now = time.monotonic()
+        if first is None:
+            first = done
+        elif now - last < LINE_SECONDS and done != total:
+            return
+        last = now
+        rate = (done - first) / max(now - started, 1e-9)
+        left = f", {rate:.1f} a second, {(total - done) / rate:.0f} s left" if rate else ""
+        note(f"{done:,} of {total:,} {unit}{left}")
+
+    return count

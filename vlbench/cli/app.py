@@ -6,74 +6,68 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from vlbench import __version__
+from vlbench.cli import example, note
 from vlbench.cli.cards import list_cards, params, show
-from vlbench.cli.data import data
+from vlbench.cli.data import data, import_checkpoint, pretrain, score
 from vlbench.cli.options import PREFIX, default_map, note_unknown_variables
-from vlbench.cli.other import doctor, import_checkpoint, pretrain, score
-from vlbench.cli.output import example, note
 from vlbench.cli.report import compare, plot, report
 from vlbench.cli.run import cancel, plan, retry, run
-from vlbench.cli.status import logs, status
+from vlbench.cli.status import doctor, logs, status
 from vlbench.cli.verify import results, verify
 from vlbench.errors import BUG, INTERRUPTED, explain
 
 LONG_LINE = re.compile(r"(.{1000}).{1000,}(.{1000})")
 """A line of a message that repeats more of what was given than anybody reads."""
-
-
-GROUPS: dict[str, dict[str, tuple[Any, str]]] = {
+GROUPS: dict[str, dict[Any, str]] = {
     "Run": {
-        "run": (run, "run --method compacter,lora --tasks image-text"),
-        "plan": (plan, "plan --method compacter,lora --tasks image-text"),
-        "cancel": (cancel, "cancel 'lora seed 0'"),
-        "retry": (retry, "retry --launcher slurm"),
-        "doctor": (doctor, "doctor --backbone clip-bart --root data"),
+        run: "run --method compacter,lora --tasks image-text",
+        plan: "plan --method compacter,lora --tasks image-text",
+        cancel: "cancel 'lora seed 0'",
+        retry: "retry --launcher slurm",
+        doctor: "doctor --backbone clip-bart --root data",
     },
     "Look": {
-        "status": (status, "status --all"),
-        "logs": (logs, "logs 'lora seed 0' --follow"),
-        "report": (report, "report --tasks image-text --format markdown --out table.md"),
-        "compare": (compare, "compare compacter full --tasks image-text"),
-        "plot": (plot, "plot pareto --out pareto.svg"),
-        "params": (params, "params --backbone clip-bart --method compacter,lora"),
-        "list": (list_cards, "list methods"),
-        "show": (show, "show compacter"),
+        status: "status --all",
+        logs: "logs 'lora seed 0' --follow",
+        report: "report --tasks image-text --format markdown --out table.md",
+        compare: "compare compacter full --tasks image-text",
+        plot: "plot pareto --out pareto.svg",
+        params: "params --backbone clip-bart --method compacter,lora",
+        list_cards: "list methods",
+        show: "show compacter",
     },
     "Data": {
-        "data": (data, "data check --tasks image-text"),
-        "score": (score, "score gqa --predictions a.json --annotations b.json"),
-        "import-checkpoint": (
-            import_checkpoint,
-            "import-checkpoint a.pth --method lora --backbone clip-t5",
-        ),
-        "pretrain": (pretrain, "pretrain mini-bart --out my-weights"),
+        data: "data check --tasks image-text",
+        score: "score gqa --predictions a.json --annotations b.json",
+        import_checkpoint: "import-checkpoint a.pth --method lora --backbone clip-t5",
+        pretrain: "pretrain mini-bart --out my-weights",
     },
     "Share": {
-        "verify": (verify, "verify results --tasks image-text"),
-        "results": (results, "results export --out runs.zip"),
+        verify: "verify results --tasks image-text",
+        results: "results export --out runs.zip",
     },
 }
-"""Group of the help -> command -> what it runs, and an example without `vlbench`."""
+"""Group of the help -> command -> an example, whose first word is the command's name."""
 
 
 class Commands(TyperGroup):
     """Commands whose options have environment variables: `--results` is VLBENCH_RESULTS."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The subcommand, which reads its options' variables without its own name in them."""
+        """Return the subcommand; the names of its options' variables do not hold its own."""
         command = super().get_command(ctx, cmd_name)
         if command is not None:
             command.context_settings.setdefault("auto_envvar_prefix", PREFIX)
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The subcommand to run, whose defaults are those of the configuration files."""
+        """Return the subcommand to run, whose defaults are those of the configuration files."""
         if ctx.parent is None:
             note_unknown_variables(self)
         name, command, rest = super().resolve_command(ctx, args)
@@ -83,9 +77,9 @@ class Commands(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the commands under the headings of GROUPS, a whole line each."""
-        groups: dict[str, Iterable[str]] = dict(GROUPS)
-        if ctx.parent is not None:
-            groups = {"Commands": self.commands}
+        groups: dict[str, Iterable[str]] = {"Commands": self.commands}
+        if ctx.parent is None:
+            groups = {group: map(_name, words.values()) for group, words in GROUPS.items()}
         width = max(map(len, self.commands))
         for group, names in groups.items():
             with formatter.section(group):
@@ -111,6 +105,10 @@ class Commands(TyperGroup):
             raise typer.Exit(explained.exit_code) from None
 
 
+def _name(words: str) -> str:
+    return words.partition(" ")[0]
+
+
 app = typer.Typer(
     name="vlbench",
     cls=Commands,
@@ -131,22 +129,19 @@ def _print_version(is_given: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
-        ),
-    ] = False,
+    version: bool = typer.Option(
+        False, "--version", help="Print the version.", callback=_print_version, is_eager=True
+    ),
 ) -> None:
     pass
 
 
 for commands in GROUPS.values():
-    for name, (command, words) in commands.items():
+    for command, words in commands.items():
         if isinstance(command, typer.Typer):
-            app.add_typer(command, name=name, cls=Commands, epilog=example(words))
+            app.add_typer(command, name=_name(words), cls=Commands, epilog=example(words))
         else:
-            app.command(name, epilog=example(words))(command)
+            app.command(_name(words), epilog=example(words))(command)
 
 
 def main() -> None:

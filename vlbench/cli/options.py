@@ -1,4 +1,7 @@
-"""Every option that several commands have, once, with the configuration that stands behind them."""
+"""The options of commands: those that several have, once, and where their values come from.
+
+Values come from the command line, then variables, then configuration files.
+"""
 
 from __future__ import annotations
 
@@ -6,97 +9,121 @@ import difflib
 import json
 import math
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import typer
 
-from vlbench.cards.files import parse_toml
-from vlbench.cli.output import note
+from vlbench.cards.files import parse_toml, split_names
+from vlbench.cli import note
 from vlbench.errors import CardError, UsageError
 
 if TYPE_CHECKING:
-    from vlbench.config import Config
     from vlbench.leaderboard.load import Filters
     from vlbench.runs.launchers import Resources
     from vlbench.runs.plan import Selection
-    from vlbench.training.train import MaxBatch
     from vlbench.verify import inputs
 
 PREFIX = "VLBENCH"
 NOT_OPTIONS = {
-    "VLBENCH_CACHE": "where what can be made again is kept",
-    "VLBENCH_CHECKPOINT_SECONDS": "how often a training run keeps a checkpoint",
-    "VLBENCH_CONFIG": "the project's configuration file",
-    "VLBENCH_FAKE_GPUS": "GPUs to pretend, for tests of the launchers",
-    "VLBENCH_TORCH_INDEX": "a further package index, read by make",
+    *("VLBENCH_CACHE", "VLBENCH_CHECKPOINT_SECONDS", "VLBENCH_CONFIG", "VLBENCH_FAKE_GPUS"),
+    "VLBENCH_TORCH_INDEX",
 }
-"""Variables that no option reads, and what they are for."""
+"""Variables that no option reads (docs/configuration.md)."""
 MOST = 1_000_000_000
-"""Upper bound of options that count: more than there is of anything."""
+"""Upper bound of options that count."""
 HIGHEST_SEED = 2**32 - 1
 """Highest seed of NumPy's generator."""
 
-Methods = Annotated[
-    list[str] | None, typer.Option("--method", help="Only these methods, comma list or repeated.")
-]
-Seeds = Annotated[str | None, typer.Option(help="Only these seeds, with commas between.")]
-FilterTasks = Annotated[
-    list[str] | None, typer.Option(help="Only this suite (or task, or comma list of tasks).")
-]
-FilterBackbones = Annotated[
-    list[str] | None,
-    typer.Option("--backbone", help="Only these backbones, comma list or repeated."),
-]
-FilterEditions = Annotated[
-    list[str] | None, typer.Option("--edition", help="Only these editions, comma list or repeated.")
-]
-Backbone = Annotated[str, typer.Option(help="The backbone to adapt.")]
-BackbonePath = Annotated[Path | None, typer.Option(help="Folder with the backbone's weights.")]
-Edition = Annotated[str | None, typer.Option(help="mini (generated) or full (official files).")]
-Root = Annotated[Path | None, typer.Option(help="Where the data lie.")]
-FullRoot = Annotated[Path | None, typer.Option(help="Where the full edition's files lie.")]
-Features = Annotated[
-    list[Path] | None,
-    typer.Option(help="A feature store, repeatable; else those below the root are found."),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", envvar="VLBENCH_SET", help="key=value over the card, repeatable."),
-]
-Launcher = Annotated[str, typer.Option(help="local (this machine) or slurm.")]
-OutsideCode = Annotated[
-    bool,
-    typer.Option(
-        "--outside-code",
-        help="Run code that is not vlbench's and that a file from elsewhere names.",
-    ),
-]
-Results = Annotated[Path, typer.Option(help="The results folder.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+def option(default: Any, help: str, *names: str, **more: Any) -> Any:
+    """Declare an option as a parameter's default; `...` makes it a required one."""
+    return typer.Option(default, *names, help=help, **more)
+
+
+def flag(name: str, help: str) -> Any:
+    """Declare a switch."""
+    return typer.Option(False, name, help=help)
+
+
+def count(default: int | None, help: str, least: int = 1) -> Any:
+    """Declare an option that counts."""
+    return typer.Option(default, help=help, min=least, max=MOST)
+
+
+def argument(default: Any, help: str, **more: Any) -> Any:
+    """Declare a word without an option's name."""
+    return typer.Argument(default, help=help, **more)
+
+
+BACKBONE = option("mini-bart", "The backbone to adapt.")
+BACKBONE_PATH = option(None, "Folder with the backbone's weights.")
+EDITION = option(None, "mini (generated) or full (official files).")
+ROOT = option(None, "Where the data lie.")
+FULL_ROOT = option(None, "Where the full edition's files lie.")
+SETTINGS = option(None, "key=value over the card, repeatable.", "--set", envvar="VLBENCH_SET")
+METHODS = option(None, "Only these methods, comma list or repeated.", "--method")
+SEEDS = option(None, "Only these seeds, with commas between.")
+RESULTS = option(Path("results"), "The results folder.")
+JSON = flag("--json", "Print JSON.")
+OUTSIDE_CODE = flag("--outside-code", "Run code that a file from elsewhere names.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Which runs `run` does and `plan` shows."""
+
+    method: list[str] = option(..., "Methods or card files, with commas between.", "--method")
+    tasks: str = option(..., "A suite, a task, or tasks with commas between.")
+    backbone: str = BACKBONE
+    backbone_path: Path | None = BACKBONE_PATH
+    init: Path | None = option(None, "Weights to start from: a run's or import-checkpoint's.")
+    edition: str | None = EDITION
+    root: Path | None = ROOT
+    encoder: str | None = option(None, "Read features of this encoder, not the backbone's.")
+    features: list[Path] | None = option(None, "A feature store, repeatable; else below the root.")
+    seeds: str = option("0", "Seeds, with commas between.")
+    limit: int | None = count(None, "At most so many examples a task and split: a smoke run.")
+    settings: list[str] | None = SETTINGS
+    max_batch: str | None = option(None, "Examples computed at once: a number, or auto: what fits.")
+    checkpoint_activations: bool = flag("--checkpoint-activations", "Less memory, more time.")
+
+    def selection(self, device: str) -> Selection:
+        """The runs that the options select; `device` is cpu or cuda."""
+        from vlbench.runs.plan import Selection
+
+        batch = self.max_batch
+        if batch and batch != "auto" and not re.fullmatch("[1-9][0-9]{0,8}", batch):
+            raise UsageError(f"--max-batch {batch}: should be a number from 1, or auto.")
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values |= {
+            "methods": tuple(values.pop("method")),
+            "features": tuple(self.features or ()),
+            "seeds": seed_numbers(self.seeds),
+            "settings": merged_settings(self.settings),
+            "max_batch": int(batch) if batch and batch != "auto" else batch or None,
+        }
+        return Selection(**values, device=device)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchOptions:
     """How runs are started, and where they are kept."""
 
-    launcher: Launcher = "local"
-    devices: Annotated[str, typer.Option(help="auto, cpu, or GPUs' numbers, comma list.")] = "auto"
-    jobs: Annotated[int, typer.Option(min=1, max=MOST, help="Runs at once on the CPU.")] = 1
-    processes: Annotated[
-        int, typer.Option(min=1, max=MOST, help="Processes (GPUs) that share one run.")
-    ] = 1
-    time_limit: Annotated[
-        float | None, typer.Option(min=0.01, help="Minutes that an attempt at a run may take.")
-    ] = None
-    results: Results = Path("results")
-    outside_code: OutsideCode = False
-    json: Json = False
+    launcher: str = option("local", "local (this machine) or slurm.")
+    devices: str = option("auto", "auto, cpu, or GPUs' numbers, comma list.")
+    jobs: int = count(1, "Runs at once on the CPU.")
+    processes: int = count(1, "Processes (GPUs) that share one run.")
+    time_limit: float | None = option(None, "Minutes that an attempt at a run may take.", min=0.01)
+    results: Path = RESULTS
+    outside_code: bool = OUTSIDE_CODE
+    json: bool = JSON
 
     def resources(self, detach: bool = False) -> Resources:
         """What runs may use, from the options and the configuration."""
@@ -117,85 +144,20 @@ class LaunchOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(LaunchOptions):
-    """The options of `run` and `plan`: which runs, and how they are started."""
+class StoredOptions:
+    """Which stored runs a command reads."""
 
-    method: Annotated[
-        list[str], typer.Option("--method", help="Methods or card files, with commas between.")
-    ]
-    tasks: Annotated[str, typer.Option(help="A suite, a task, or tasks with commas between.")]
-    backbone: Backbone = "mini-bart"
-    backbone_path: BackbonePath = None
-    init: Annotated[
-        Path | None,
-        typer.Option(
-            help="Weights to start from: an imported checkpoint or a run's adapter.safetensors."
-        ),
-    ] = None
-    edition: Edition = None
-    root: Root = None
-    encoder: Annotated[
-        str | None,
-        typer.Option(help="Read features of this frozen encoder, not of the backbone's own."),
-    ] = None
-    features: Features = None
-    seeds: Annotated[str, typer.Option(help="Seeds, with commas between.")] = "0"
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=MOST, help="At most so many examples a task and split: a smoke run."
-        ),
-    ] = None
-    settings: Settings = None
-    max_batch: Annotated[
-        str | None,
-        typer.Option(
-            help="Examples computed at once: a number, or auto for what fits. Batches stay the "
-            "card's."
-        ),
-    ] = None
-    checkpoint_activations: Annotated[
-        bool,
-        typer.Option(
-            "--checkpoint-activations", help="Less memory: activations are computed twice."
-        ),
-    ] = False
-
-    def selection(self, device: str) -> Selection:
-        """The runs that the options select; `device` is cpu or cuda."""
-        from vlbench.runs.plan import Selection
-
-        return Selection(
-            methods=tuple(self.method),
-            tasks=self.tasks,
-            backbone=self.backbone,
-            backbone_path=self.backbone_path,
-            init=self.init,
-            edition=self.edition,
-            root=self.root,
-            encoder=self.encoder,
-            features=tuple(self.features or ()),
-            seeds=numbers(self.seeds),
-            limit=self.limit,
-            settings=merged_settings(self.settings),
-            device=device,
-            max_batch=_micro_batch(self.max_batch),
-            checkpoint_activations=self.checkpoint_activations,
-        )
+    tasks: list[str] | None = option(None, "Only this suite (or task, or comma list of tasks).")
+    backbone: list[str] | None = option(None, "Only these backbones, comma list or repeated.")
+    edition: list[str] | None = option(None, "Only these editions, comma list or repeated.")
+    results: Path = RESULTS
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoardOptions:
+class BoardOptions(StoredOptions):
     """Which results a leaderboard is made of."""
 
-    tasks: FilterTasks = None
-    backbone: FilterBackbones = None
-    edition: FilterEditions = None
-    include: Annotated[
-        list[str] | None,
-        typer.Option(help="smoke: runs with --limit too, in a table or on axes of their own."),
-    ] = None
-    results: Results = Path("results")
+    include: list[str] | None = option(None, "smoke: show runs with --limit too.")
 
     def filters(self, methods: list[str] | None = None, **more: Any) -> Filters:
         """The options as `read_boards` takes them."""
@@ -207,15 +169,11 @@ class BoardOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DoneOptions:
+class DoneOptions(StoredOptions):
     """Which runs that are done are verified or packed."""
 
-    results: Results = Path("results")
-    method: Methods = None
-    tasks: FilterTasks = None
-    backbone: FilterBackbones = None
-    edition: FilterEditions = None
-    seeds: Seeds = None
+    method: list[str] | None = METHODS
+    seeds: str | None = SEEDS
 
     def filters(self) -> inputs.Filters:
         """The options as `choose` takes them."""
@@ -226,48 +184,39 @@ class DoneOptions:
             tasks=self.tasks or (),
             backbones=self.backbone or (),
             editions=self.edition or (),
-            seeds=numbers(self.seeds) if self.seeds else (),
+            seeds=seed_numbers(self.seeds) if self.seeds else (),
         )
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of each dataclass among its parameters, in that place."""
-    hints = get_type_hints(command, include_extras=True)
-    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    groups: dict[str, Any] = {}
     parameters: list[Parameter] = []
-    for name, parameter in signature(command).parameters.items():
-        if name in groups:
-            parameters += _parameters(groups[name])
-        else:
-            kind = Parameter.KEYWORD_ONLY
-            parameters.append(parameter.replace(annotation=hints[name], kind=kind))
+    for parameter in _parameters(command):
+        if is_dataclass(kind := parameter.annotation):
+            groups[parameter.name] = kind
+        parameters += _parameters(kind) if is_dataclass(kind) else [parameter]
 
     @wraps(command)
-    def expanded(**given: Any) -> None:
+    def expanded(**values: Any) -> None:
         for name, kind in groups.items():
-            given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
-        command(**given)
+            values[name] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+        command(**values)
 
     expanded.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     return expanded
 
 
-def _parameters(kind: Any) -> list[Parameter]:
-    """The fields of a dataclass as parameters: its own before those of its base."""
-    hints = get_type_hints(kind, include_extras=True)
-    own = kind.__annotations__
+def _parameters(function: Any) -> list[Parameter]:
+    """The parameters of a command or dataclass as Typer takes them."""
+    hints = get_type_hints(function)
     return [
-        Parameter(
-            field.name,
-            Parameter.KEYWORD_ONLY,
-            default=getattr(kind, field.name, Parameter.empty),
-            annotation=hints[field.name],
-        )
-        for field in sorted(fields(kind), key=lambda field: field.name not in own)
+        parameter.replace(annotation=hints[parameter.name], kind=Parameter.KEYWORD_ONLY)
+        for parameter in signature(function).parameters.values()
     ]
 
 
-def numbers(text: str) -> tuple[int, ...]:
+def seed_numbers(text: str) -> tuple[int, ...]:
     """The seeds of a comma list, without repetitions."""
     try:
         seeds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
@@ -278,52 +227,59 @@ def numbers(text: str) -> tuple[int, ...]:
     return seeds
 
 
-def _micro_batch(text: str | None) -> MaxBatch:
-    """The value of `--max-batch`."""
-    if text is None or text == "auto":
-        return "auto" if text else None
-    if not text.isascii() or not text.isdecimal() or len(text) > 9 or int(text) < 1:
-        raise UsageError(f"--max-batch {text}: should be a number from 1, or auto.")
-    return int(text)
-
-
 def default_map(command: Any) -> dict[str, Any]:
-    """Defaults of a command's options from the configuration files, below variables.
-
-    `doctor` starts without a faulty file, as it reports what is wrong with it.
-    """
-    from vlbench.config import option_defaults
+    """Defaults of a command's options from the configuration files, below variables."""
+    from vlbench.config import load_config
 
     try:
-        values = option_defaults()
+        values = load_config().options
     except CardError:
-        if command.name != "doctor":
+        if command.name != "doctor":  # which reports what is wrong with the file
             raise
         return {}
     defaults = {}
     for option in options_of(command):
         if option.name in values:
-            value = values[option.name]
-            # one command's list is another one's comma list
+            value = values[option.name]  # one command's list is another one's comma list
             is_single = option.multiple and not isinstance(value, list)
             defaults[option.name] = [value] if is_single else value
     return defaults
 
 
-def merged_settings(given: Iterable[str] | None) -> tuple[str, ...]:
+def merged_settings(typed: Iterable[str] | None) -> tuple[str, ...]:
     """`--set` over `VLBENCH_SET` over `[set]`, key by key; notes what comes from a file."""
     from vlbench.config import load_config
 
     config = load_config()
-    typed = settings_by_key([*variable_settings(), *(given or ())])
+    settings = settings_by_key([*variable_settings(), *(typed or ())])
     written = {
         key: f"{key}={_as_typed(value)}"
         for key, value in config.card_settings.items()
-        if key not in typed
+        if key not in settings
     }
     for key, setting in written.items():
         note(f"{config.sources[f'set.{key}']}: {setting}")
-    return (*written.values(), *typed.values())
+    return (*written.values(), *settings.values())
+
+
+def variable_settings() -> list[str]:
+    """The settings of VLBENCH_SET, parted as Typer parts them."""
+    return os.environ.get(f"{PREFIX}_SET", "").split()
+
+
+def settings_by_key(settings: Iterable[str]) -> dict[str, str]:
+    """The last setting of each key."""
+    return {text.partition("=")[0].strip(): text for text in settings}
+
+
+def _as_typed(value: object) -> str:
+    """A value as one types it after `--set key=`: words that TOML would not take stay bare."""
+    if isinstance(value, str):
+        try:
+            parse_toml(f"value = {value}", "")
+        except (tomllib.TOMLDecodeError, CardError):
+            return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def refuse_outside_code(context: typer.Context) -> None:
@@ -331,37 +287,32 @@ def refuse_outside_code(context: typer.Context) -> None:
 
     What the command line, variables and the user's own file name is the user's choice.
     """
+    from vlbench.cards.load import find_tasks
     from vlbench.config import load_config
 
-    if not context.params.get("outside_code"):
-        config = load_config()
-        config.refuse_code(_keys_that_name_code(context, config))
-
-
-def _keys_that_name_code(context: typer.Context, config: Config) -> Iterator[str]:
-    """Keys of files that count in this command and whose values are code, or name some."""
-    from vlbench.cards.files import split_names
-    from vlbench.cards.load import find_tasks
-
-    given = context.params
-
-    def from_file(option: str) -> str:
-        source = context.get_parameter_source(option)
-        is_default = source is not None and source.name == "DEFAULT_MAP"
-        return str(given[option]) if is_default else ""
-
-    if ":" in from_file("encoder"):
-        yield "encoder"
-    if tasks := from_file("tasks"):
-        cards = [card for name in split_names(tasks) for card in find_tasks(name)[1]]
+    values = context.params
+    if values.get("outside_code"):
+        return
+    config = load_config()
+    from_file = {
+        name: str(value)
+        for name, value in values.items()
+        if (source := context.get_parameter_source(name)) and source.name == "DEFAULT_MAP"
+    }
+    keys = []  # keys of files that count in this command and name code
+    if ":" in from_file.get("encoder", ""):
+        keys.append("encoder")
+    if "tasks" in from_file:
+        names = split_names(from_file["tasks"])
+        cards = [card for name in names for card in find_tasks(name)[1]]
         if any(":" in f"{card.reader}{card.metric}{card.submission}" for card in cards):
-            yield "tasks"
-    if "settings" in given:
-        typed = settings_by_key([*variable_settings(), *(given["settings"] or ())])
-        if "technique" not in typed and ":" in str(config.card_settings.get("technique")):
-            yield "set.technique"
-    if given.get("launcher") == "slurm":
-        yield from (key for key in config.sources if key.startswith(("slurm.setup", "slurm.extra")))
+            keys.append("tasks")
+    if "settings" in values and ":" in str(config.card_settings.get("technique")):
+        typed = settings_by_key([*variable_settings(), *(values["settings"] or ())])
+        keys += [] if "technique" in typed else ["set.technique"]
+    if values.get("launcher") == "slurm":
+        keys += [key for key in config.sources if key.startswith(("slurm.setup", "slurm.extra"))]
+    config.refuse_code(keys)
 
 
 def note_unknown_variables(root: Any) -> None:
@@ -390,23 +341,3 @@ def all_options(command: Any) -> Iterator[Any]:
 def variable_of(option: Any) -> str:
     """The environment variable of an option."""
     return str(option.envvar or f"{PREFIX}_{option.name.upper()}")
-
-
-def variable_settings() -> list[str]:
-    """The settings of VLBENCH_SET, parted as Typer parts them."""
-    return os.environ.get(f"{PREFIX}_SET", "").split()
-
-
-def settings_by_key(settings: Iterable[str]) -> dict[str, str]:
-    """The last setting of each key."""
-    return {text.partition("=")[0].strip(): text for text in settings}
-
-
-def _as_typed(value: object) -> str:
-    """A value as one types it after `--set key=`: words that TOML would not take stay bare."""
-    if isinstance(value, str):
-        try:
-            parse_toml(f"value = {value}", "")
-        except (tomllib.TOMLDecodeError, CardError):
-            return value
-    return json.dumps(value, ensure_ascii=False)

@@ -15,7 +15,7 @@ from vlbench.data.readers import load_reader
 from vlbench.data.readers.base import Reader
 from vlbench.data.table import ExampleTable, indexed
 from vlbench.errors import MissingError
-from vlbench.packed_files import packed_beside
+from vlbench.files import packed_beside
 
 Say = Callable[[str], None]
 

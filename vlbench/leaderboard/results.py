@@ -24,9 +24,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vlbench import parquet
-from vlbench.columns import COLUMNS, IDENTIFYING, LATER, MOST_ROWS, result_schema
 from vlbench.errors import DataError, MissingError, NothingToReport
 from vlbench.files import cache_folder, text_lines, write_atomically
+from vlbench.parquet import COLUMNS, IDENTIFYING, LATER, MOST_RESULT_ROWS, result_schema
 from vlbench.runs.folder import RunFolder, run_folders
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.sums import RESULT
@@ -215,7 +215,7 @@ def _store_index(folder: Path, parts: Mapping[str, Part]) -> None:
 
 def _read_part(file: Path) -> pa.Table:
     """Read a part file in the schema's columns and order, without those of a newer vlbench."""
-    table = read_parquet(file, most_rows=MOST_ROWS)
+    table = read_parquet(file, most_rows=MOST_RESULT_ROWS)
     for name, value in LATER.items():
         if name not in table.column_names:
             table = table.append_column(name, pa.array([value] * table.num_rows))

@@ -22,11 +22,11 @@ from safetensors.torch import save
 
 from vlbench import __version__
 from vlbench.cards.schema import TaskCard
-from vlbench.columns import result_schema
 from vlbench.data.example import Example
 from vlbench.errors import UsageError
 from vlbench.files import write_atomically
 from vlbench.metrics import Scored, load_metric, percent
+from vlbench.parquet import result_schema
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.sums import write_sums
 from vlbench.techniques.adapt import AdaptedModel, Counts, count, trained_state

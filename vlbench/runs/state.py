@@ -15,9 +15,9 @@ from typing import Any
 
 from vlbench.cards.load import PROSE
 from vlbench.cards.schema import MethodCard, TaskCard
-from vlbench.columns import MOST_ROWS
 from vlbench.config import leaves
 from vlbench.errors import DataError
+from vlbench.parquet import MOST_RESULT_ROWS
 from vlbench.runs.folder import STATES, RunFolder
 from vlbench.runs.spec import RunSpec
 
@@ -199,7 +199,7 @@ def _measured(file: Path) -> dict[str, Any] | None:
     from vlbench.parquet import decode, open_parquet
 
     with suppress(OSError, ValueError, pa.ArrowException, DataError, KeyError, IndexError):
-        rows = decode(file, open_parquet(file), MEASURED, MOST_ROWS).to_pylist()
+        rows = decode(file, open_parquet(file), MEASURED, MOST_RESULT_ROWS).to_pylist()
         testing = {(row["task"], row["split"]): row["evaluate_seconds"] for row in rows}
         seconds = sum([rows[0]["train_seconds"], *testing.values()])
         if len(rows[0]) == len(MEASURED) and isfinite(seconds):

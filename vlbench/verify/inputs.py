@@ -23,13 +23,13 @@ from vlbench.backbones import Features
 from vlbench.cards import find_tasks
 from vlbench.cards.files import split_names
 from vlbench.cards.schema import TaskCard
-from vlbench.columns import LATER, MOST_ROWS, result_schema
 from vlbench.data.example import Example
 from vlbench.data.prepare import PreparedTask
 from vlbench.errors import DataError, NothingToReport, UsageError, VlbenchError, nearest
 from vlbench.files import parse_object, text_lines
 from vlbench.leaderboard.load import method_name
 from vlbench.metrics import Scored
+from vlbench.parquet import LATER, MOST_RESULT_ROWS, result_schema
 from vlbench.runs.folder import RunFolder, find_run, run_folders
 from vlbench.runs.plan import adapted, read_inputs, weights_hash_of
 from vlbench.runs.result import majority_scored
@@ -204,7 +204,7 @@ def _passing(filters: Filters, facts: Sequence[Row]) -> dict[str, Collection[Any
 
 def read_rows(file: Path) -> tuple[list[Row], list[str]]:
     """The rows of a `result.parquet`, and the columns in it that this vlbench does not know."""
-    return _read(file, result_schema(), LATER, MOST_ROWS)
+    return _read(file, result_schema(), LATER, MOST_RESULT_ROWS)
 
 
 def read_answers(file: Path) -> list[Row]:

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, TextIO, TypeVar
 
 from vlbench.data.example import Example, Faults, RecordFault, T, excerpt, field
 from vlbench.errors import DataError, MissingError, UsageError, nearest
-from vlbench.packed_files import open_data, packed_beside
+from vlbench.files import open_data, packed_beside
 
 SUFFIXES = (".jpg", ".png", ".jpeg")
 """Of pictures, tried in this order; contents give the format, as many `.png` of NLVR2 are JPEG."""

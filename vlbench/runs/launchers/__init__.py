@@ -16,7 +16,7 @@ from vlbench.errors import (
     UsageError,
     VlbenchError,
     nearest,
-    told_by_system,
+    system_message,
 )
 from vlbench.lock import LockedError
 from vlbench.runs.folder import RunFolder
@@ -111,7 +111,7 @@ def launch(
                 folder.forget_cancel()
         return launcher.run(specs, results, view)
     except OSError as error:
-        raise RunFailed(f"{told_by_system(error, results)}: cannot be written") from None
+        raise RunFailed(f"{system_message(error, results)}: cannot be written") from None
     finally:
         view.close()
 

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlbench.errors import INTERRUPTED, MissingError, RunFailed, UsageError, told_by_system
+from vlbench.errors import INTERRUPTED, MissingError, RunFailed, UsageError, system_message
 from vlbench.files import cache_folder, writing_cache
 from vlbench.lock import Lock, LockedError, Watch
 from vlbench.process import worker_environment
@@ -152,7 +152,7 @@ class LocalLauncher:
                 worker = WorkerProcess.start(job.folder, slot.name, environment, processes)
             except OSError as error:
                 gpus.close()
-                text = told_by_system(error, job.folder.path)
+                text = system_message(error, job.folder.path)
                 self._end(job, Outcome(job.spec, job.folder, "failed", RunFailed.exit_code, text))
                 return
             self.pending.remove(job)
