@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from vlbench.cli.app import app
 from vlbench.errors import explain
-from vlbench.worker import explained
+from vlbench.runs.stopping import explained
 
 
 def raised(call: Callable[[], object]) -> BaseException:

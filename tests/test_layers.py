@@ -18,7 +18,7 @@ LAYERS = (
     {"process"},
     {"files"},
     {"config"},
-    {"columns", "outside", "packed_files", "parquet", "streams", "tensors", "text"},
+    {"columns", "outside", "packed_files", "parquet", "tensors", "text"},
     {"errors"},
 )
 """Parts of the package: each imports those below it."""

@@ -24,7 +24,7 @@ from vlbench.encoders import load_encoder
 from vlbench.errors import CardError, DataError, MissingError, UsageError, VlbenchError, nearest
 from vlbench.files import cache_place
 from vlbench.metrics.java import require_java
-from vlbench.runs.launchers import LAUNCHERS
+from vlbench.runs.launch import LAUNCHERS
 from vlbench.runs.lock import DEAD_SECONDS, NO_LOCKS
 
 EDITIONS: tuple[str, ...] = get_args(Edition)

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.runs.test_spec import SPEC
-from tests.runs.test_watch import TRAINING, made, say
+from tests.runs.test_watch import TRAINING, folder_of, log
 from vlbench.cli.app import app
 from vlbench.cli.status import fitting
 from vlbench.runs.folder import RunFolder
@@ -27,7 +27,7 @@ SPECS = [SPEC.model_copy(update={"seed": seed}) for seed in range(4)]
 
 @pytest.fixture
 def folders(tmp_path: Path) -> list[RunFolder]:
-    done, failed, running, planned = (made(tmp_path, spec) for spec in SPECS)
+    done, failed, running, planned = (folder_of(tmp_path, spec) for spec in SPECS)
     done.result.touch()
     failed.write_status("failed", 1, error="Traceback\nValueError: no", exit_code=5)
     running.write_status("running", 1, **TRAINING)
@@ -65,8 +65,8 @@ def test_all_lists_those_done_too(tmp_path: Path, folders: list[RunFolder]) -> N
 
 
 def test_columns_tell_where_runs_differ(tmp_path: Path) -> None:
-    made(tmp_path, SPEC)
-    made(tmp_path, SPEC.model_copy(update={"settings": ("train.epochs=3",), "suite": "other"}))
+    folder_of(tmp_path, SPEC)
+    folder_of(tmp_path, SPEC.model_copy(update={"settings": ("train.epochs=3",), "suite": "other"}))
     head, *lines, _ = status(tmp_path).stdout.splitlines()
     assert head.split() == ["key", "method", "settings", "suite", "seed", "status"]
     assert {tuple(line.split()[2:]) for line in lines} == {
@@ -103,7 +103,7 @@ def test_json_has_every_run_with_unrounded_numbers(
 
 
 def test_when_all_is_done_a_line_says_so(tmp_path: Path) -> None:
-    made(tmp_path, SPEC).result.touch()
+    folder_of(tmp_path, SPEC).result.touch()
     assert status(tmp_path).stdout == "1 done (--all lists those done).\n"
 
 
@@ -196,7 +196,7 @@ def logs(results: Path, *words: str) -> Result:
 
 
 def test_the_log_is_printed_as_it_is(tmp_path: Path) -> None:
-    say(made(tmp_path, SPEC), "2026-11-23 08:40:00  one\ntwo\nnot whole")
+    log(folder_of(tmp_path, SPEC), "2026-11-23 08:40:00  one\ntwo\nnot whole")
     for run in ("mine", SPEC.key[:5]):
         result = logs(tmp_path, run)
         assert result.exit_code == 0
@@ -205,14 +205,14 @@ def test_the_log_is_printed_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("count", "text"), [("2", "two\nthree\n"), ("9", None), ("0", "")])
 def test_the_last_lines_alone(tmp_path: Path, count: str, text: str | None) -> None:
-    say(made(tmp_path, SPEC), "one\ntwo\nthree\n")
+    log(folder_of(tmp_path, SPEC), "one\ntwo\nthree\n")
     assert logs(tmp_path, "mine", "--lines", count).stdout == (
         "one\ntwo\nthree\n" if text is None else text
     )
 
 
 def test_a_run_that_said_nothing_exits_4(tmp_path: Path) -> None:
-    made(tmp_path, SPEC)
+    folder_of(tmp_path, SPEC)
     for more in ([], ["--follow"]):
         result = logs(tmp_path, "mine", *more)
         assert result.exit_code == 4
@@ -220,23 +220,23 @@ def test_a_run_that_said_nothing_exits_4(tmp_path: Path) -> None:
 
 
 def test_what_is_no_run_exits_2(tmp_path: Path) -> None:
-    made(tmp_path, SPEC)
+    folder_of(tmp_path, SPEC)
     result = logs(tmp_path, "nothing")
     assert result.exit_code == 2 and "No run 'nothing'" in result.stderr
 
 
 def test_following_goes_on_until_the_run_ends(tmp_path: Path) -> None:
-    folder = made(tmp_path, SPEC)
-    say(folder, "one\ntwo\n")
+    folder = folder_of(tmp_path, SPEC)
+    log(folder, "one\ntwo\n")
     over = threading.Event()
 
     def work() -> None:
         with folder.lock.acquire("cpu"):
             over.wait(10)
             time.sleep(0.1)
-            say(folder, "thr")
+            log(folder, "thr")
             time.sleep(0.7)
-            say(folder, "ee\nfour")
+            log(folder, "ee\nfour")
             folder.write_status("failed", 1, error="no")
 
     worker = threading.Thread(target=work)

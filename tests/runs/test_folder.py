@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.runs.test_spec import METHOD, SPEC
-from tests.runs.test_watch import made
+from tests.runs.test_watch import folder_of
 from vlbench.errors import DataError, NothingToReport, RunFailed, UsageError
 from vlbench.runs.folder import MOST, RunFolder, find_run, list_runs
 
@@ -179,7 +179,7 @@ SECOND = SPEC.model_copy(update={"seed": 1, "settings": ("train.epochs=3",)})
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     for spec in (SPEC, OTHER, SECOND):
-        made(tmp_path, spec)
+        folder_of(tmp_path, spec)
     return tmp_path
 
 
@@ -214,7 +214,7 @@ def test_what_names_none_is_refused(results: Path, text: str) -> None:
 
 def test_a_long_list_is_cut(tmp_path: Path) -> None:
     for seed in range(MOST + 5):
-        made(tmp_path, SPEC.model_copy(update={"seed": seed}))
+        folder_of(tmp_path, SPEC.model_copy(update={"seed": seed}))
     with pytest.raises(UsageError, match="and 5 more"):
         find_run(tmp_path, "mine")
 

@@ -23,7 +23,7 @@ from vlbench.text import results_option
 
 if TYPE_CHECKING:
     from vlbench.runs.folder import RunFolder
-    from vlbench.runs.launchers import Outcome, Resources
+    from vlbench.runs.launch import Outcome, Resources
     from vlbench.runs.spec import RunSpec
     from vlbench.runs.state import Cell, Estimate
 
@@ -61,7 +61,7 @@ def run(
     if not dry_run:
         _launch(specs, options.results, resources, options.json)
         return
-    from vlbench.runs.launchers import find_launcher
+    from vlbench.runs.launch import find_launcher
 
     faults = _show_plan(specs, options, resources, device)
     if not options.json:
@@ -87,7 +87,7 @@ def retry(context: typer.Context, options: LaunchOptions, runs: Runs = None) -> 
     without names, all of these.
     """
     from vlbench.runs.folder import ENDINGS
-    from vlbench.runs.launchers import find_launcher
+    from vlbench.runs.launch import find_launcher
     from vlbench.runs.spec import RunSpec
     from vlbench.verify.inputs import outside_names, refusal
 
@@ -167,7 +167,7 @@ def _planned(
     context: typer.Context, options: RunOptions, detach: bool = False
 ) -> tuple[Resources, str, list[RunSpec]]:
     """What runs may use, the kind of device that they use, and their specs."""
-    from vlbench.runs.launchers import find_launcher
+    from vlbench.runs.launch import find_launcher
     from vlbench.runs.plan import plan
 
     refuse_outside_code(context)
@@ -188,7 +188,7 @@ def _launch(
     `faults` are of runs that are left out; those of results that cannot be read come to them.
     """
     from vlbench.runs.folder import RunFolder
-    from vlbench.runs.launchers import launch
+    from vlbench.runs.launch import launch
     from vlbench.runs.watch import new_view
 
     to_do = sum(not RunFolder.of(results, spec).is_done for spec in specs)
@@ -314,7 +314,7 @@ def _plan_summary(
     resources: Resources,
 ) -> list[str]:
     """How many runs are in which state, and what those that are not done will take together."""
-    from vlbench.runs.launchers.local import find_slots
+    from vlbench.runs.local import find_slots
     from vlbench.runs.state import counted, total_seconds
     from vlbench.text import format_duration
 
@@ -363,7 +363,7 @@ def _cancel(folder: RunFolder, state: str) -> None:
     except OSError as error:
         raise RunFailed(f"{folder.path}: cannot be written: {error.strerror}") from None
     if folder.job().get("launcher") == "slurm":
-        from vlbench.runs.launchers.slurm_job import cancel_job
+        from vlbench.runs.slurm import cancel_job
 
         cancel_job(folder)
 

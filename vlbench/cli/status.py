@@ -152,9 +152,9 @@ def _is_informative(name: str, rows: Sequence[Mapping[str, str]]) -> bool:
 def _texts(item: Item) -> dict[str, str]:
     """What the columns say of a run."""
     from vlbench.runs.state import short_error
-    from vlbench.runs.watch import told
+    from vlbench.runs.watch import progress_texts
 
-    progress = told(item) if item["status"] == "running" else {}
+    progress = progress_texts(item) if item["status"] == "running" else {}
     return {
         **{name: str(item[name]) for name in (*CONTEXT, *ALWAYS)},
         "settings": ", ".join(item["settings"]),

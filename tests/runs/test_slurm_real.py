@@ -17,13 +17,13 @@ from typing import TypeVar
 import pytest
 
 from tests.runs.builders import Bench, do, predictions, rows
-from tests.runs.launchers.slurm_daemons import missing, slurm
-from tests.runs.launchers.toys import Quiet
+from tests.runs.slurm_daemons import missing, slurm
+from tests.runs.toys import Quiet
 from tests.traps import set_traps
 from vlbench.config import SlurmSettings
 from vlbench.runs.folder import RunFolder
-from vlbench.runs.launchers import Outcome, Resources, launch
-from vlbench.runs.launchers.slurm_job import cancel_job, look
+from vlbench.runs.launch import Outcome, Resources, launch
+from vlbench.runs.slurm import cancel_job, look
 from vlbench.runs.spec import RunSpec
 
 pytestmark = [

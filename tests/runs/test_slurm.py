@@ -1,0 +1,717 @@
+"""The slurm launcher and its jobs, on commands that only pretend to be Slurm's."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runs.slurm_commands import FakeSlurm, fake_slurm
+from tests.runs.toys import Quiet, make, toy_specs, use_toys
+from vlbench.config import SlurmSettings
+from vlbench.errors import MissingError, UsageError
+from vlbench.runs import slurm
+from vlbench.runs.folder import RunFolder
+from vlbench.runs.launch import Outcome, Resources
+from vlbench.runs.slurm import (
+    RunJob,
+    SlurmLauncher,
+    cancel_job,
+    environment,
+    job_name,
+    look,
+    request,
+    script,
+    write_job,
+)
+
+
+class Watching(Quiet):
+    """A view that plays the cluster at each tick."""
+
+    def __init__(self, *acts: Callable[[], object]) -> None:
+        super().__init__()
+        self.acts = list(acts)
+
+    def tick(self) -> None:
+        assert self.acts, "the launcher still waits, and nothing more will happen"
+        self.acts.pop(0)()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    for name in ("LOOK_SECONDS", "QUEUE_SECONDS"):
+        monkeypatch.setattr(slurm, name, 0.0)
+    monkeypatch.delenv("VLBENCH_FAKE_GPUS", raising=False)
+    return fake_slurm(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return tmp_path / "results"
+
+
+def do(folder: RunFolder) -> None:
+    """What a worker leaves of a run that is done."""
+    folder.note_attempt(1, "began")
+    folder.result.touch()
+    folder.note_attempt(1, "done")
+    folder.write_status("done", 1)
+
+
+def fail(folder: RunFolder, status: str, error: str) -> None:
+    """What a worker leaves of a run that ended badly."""
+    attempt = folder.attempts() + 1
+    folder.note_attempt(attempt, "began")
+    folder.note_attempt(attempt, status, error=error)
+    folder.write_status(status, attempt, error=error, exit_code=1)
+
+
+def nothing() -> None: ...
+
+
+def folders(results: Path, count: int) -> list[RunFolder]:
+    return [RunFolder.of(results, spec) for spec in toy_specs(count)]
+
+
+def run(results: Path, count: int, view: Quiet, **resources: object) -> list[Outcome]:
+    given = Resources(launcher="slurm", **resources)  # type: ignore[arg-type]
+    return SlurmLauncher(given).run(toy_specs(count), results, view)
+
+
+def detached(results: Path, count: int, **resources: object) -> Quiet:
+    view = Quiet()
+    outcomes = run(results, count, view, detach=True, **resources)
+    assert {outcome.exit_code for outcome in outcomes} == {0}
+    return view
+
+
+def test_a_plan_is_one_array_and_a_single_run_a_job(cluster: FakeSlurm, results: Path) -> None:
+    from submitit.core.utils import DelayedSubmission
+
+    view = detached(results, 3)
+    assert "#SBATCH --array=0-2%3" in cluster.script
+    assert "#SBATCH --requeue" in cluster.script
+    assert "#SBATCH --open-mode=append" in cluster.script
+    assert f"{sys.executable} -P -u -m submitit.core._submit" in cluster.script
+    assert [folder.job()["job"] for folder in folders(results, 3)] == ["7_0", "7_1", "7_2"]
+    assert [folder.state for folder in folders(results, 3)] == ["queued"] * 3
+    assert view.said == ["3 runs submitted as Slurm job 7"]
+    for number, folder in enumerate(folders(results, 3)):
+        work = DelayedSubmission.load(results / "slurm" / f"7_{number}_submitted.pkl").function
+        assert isinstance(work, RunJob)
+        assert (work.path, work.processes, work.minutes) == (folder.path.absolute(), 1, None)
+    cluster.answer("squeue", "7_0|RUNNING|None\n7_1|PENDING|Resources\n7_2|PENDING|Resources")
+    assert detached(results, 3).said == ["3 runs queued or at work already"]
+    assert len(cluster.asked("sbatch")) == 1
+    cluster.answer("sbatch", "Submitted batch job 9")
+    detached(results, 4)
+    assert "--array" not in cluster.script
+    assert folders(results, 4)[3].job()["job"] == "9"
+
+
+def test_only_what_is_not_done_and_not_queued_is_submitted(
+    cluster: FakeSlurm, results: Path
+) -> None:
+    done, queued, held, lost, failed = (make(results, spec) for spec in toy_specs(5))
+    do(done)
+    for job, folder in (("5_1", queued), ("5_2", lost), ("5_3", failed)):
+        write_job(folder, job, 0)
+    fail(failed, "failed", "no")
+    cluster.answer("squeue", "5_1|PENDING|Resources\n5_9|RUNNING|None\n5_3|COMPLETING|None")
+    with held.lock.acquire("GPU 0"):
+        view = detached(results, 5)
+    assert len(cluster.asked("sbatch")) == 1
+    assert (lost.job()["job"], failed.job()["job"], queued.job()["job"]) == ("7_0", "7_1", "5_1")
+    assert view.said[0].endswith(f"done before, {done.path}")
+    assert view.said[1:] == ["2 runs submitted as Slurm job 7", "2 runs queued or at work already"]
+    assert any("--jobs=5" in words for words in cluster.asked("squeue"))
+
+
+def test_runs_are_followed_by_their_folders_to_their_ends(
+    cluster: FakeSlurm, results: Path
+) -> None:
+    one, two, three, four = folders(results, 4)
+    cluster.answer("squeue", "\n".join(f"7_{number}|RUNNING|None" for number in range(4)))
+
+    def end() -> None:
+        four.note_attempt(2, "began")
+        four.result.touch()
+
+    view = Watching(
+        lambda: do(one),
+        lambda: fail(two, "failed", "loss is not finite\nand more"),
+        lambda: fail(three, "out-of-memory", "out of memory"),
+        lambda: fail(four, "preempted", "preempted"),  # and requeued
+        *[nothing] * 5,
+        end,
+        nothing,
+    )
+    outcomes = run(results, 4, view)
+    assert [end.status for end in outcomes] == ["done", "failed", "out-of-memory", "done"]
+    assert [end.exit_code for end in outcomes] == [0, 1, 1, 0]
+    assert [text for _, text in view.over] == [
+        *("done", "failed: loss is not finite", "out-of-memory: out of memory", "done"),
+    ]
+
+
+def test_a_job_that_vanished_is_an_error_that_says_where_to_look(
+    cluster: FakeSlurm, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "LOST_SECONDS", 0.05)
+    cluster.refuse("squeue", "slurm_load_jobs error: Invalid job id specified")
+    (outcome,) = run(results, 1, Watching(*[nothing] * 1000))
+    assert (outcome.status, outcome.exit_code) == ("stopped", 1)
+    assert "Slurm job 7 is gone from the queue" in outcome.error
+    assert str(results / "slurm" / "7_*.err") in outcome.error
+    assert outcome.folder.state == "stopped"  # no longer queued
+    detached(results, 1)
+    assert outcome.folder.state == "queued"  # the same command again goes on
+
+
+def test_a_preempted_run_whose_job_is_gone_keeps_its_error(
+    cluster: FakeSlurm, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "LOST_SECONDS", 0.05)
+    (folder,) = folders(results, 1)
+    cluster.answer("squeue", "7|RUNNING|None")
+
+    def leave() -> None:
+        fail(folder, "preempted", "told to go")
+        cluster.answer("squeue", "")
+
+    (outcome,) = run(results, 1, Watching(leave, *[nothing] * 1000))
+    assert outcome.error == "told to go; Slurm job 7 is gone from the queue"
+    assert (outcome.status, folder.state) == ("preempted", "preempted")
+
+
+def test_a_controller_that_does_not_answer_loses_nothing(
+    cluster: FakeSlurm, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "LOST_SECONDS", 0.15)
+    cluster.refuse("squeue", "slurm_load_jobs error: Unable to contact slurm controller")
+    (folder,) = folders(results, 1)
+    view = Watching(*[nothing] * 8, lambda: do(folder), nothing)
+    (outcome,) = run(results, 1, view)
+    assert outcome.status == "done"
+    assert [text for text in view.said if "Unable to contact" in text] == [
+        "squeue --jobs=7: slurm_load_jobs error: Unable to contact slurm controller: asking again"
+    ]
+
+
+def test_what_can_never_start_is_told_once(cluster: FakeSlurm, results: Path) -> None:
+    one, two = folders(results, 2)
+    cluster.answer("squeue", "7_0|PENDING|PartitionTimeLimit\n7_1|PENDING|PartitionTimeLimit")
+    view = Watching(nothing, lambda: do(one), lambda: do(two), nothing)
+    run(results, 2, view)
+    assert [text for text in view.said if "cannot start" in text] == [
+        "Slurm job 7 cannot start as it is. PartitionTimeLimit: change time_minutes"
+    ]
+
+
+def test_ctrl_c_leaves_the_jobs_and_says_how_to_find_them(
+    cluster: FakeSlurm, results: Path
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    view = Watching(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(results, 2, view)
+    assert view.said[-1] == (
+        "2 runs left to Slurm, whatever becomes of this command. "
+        f"See: vlbench status --results {results}; end: vlbench cancel --all --results {results}"
+    )
+    assert not cluster.asked("scancel")
+
+
+def test_a_run_that_another_command_left_gets_a_job(cluster: FakeSlurm, results: Path) -> None:
+    folder = make(results, toy_specs(1)[0])
+    write_job(folder, "5", 0)
+    hold = folder.lock.acquire("GPU 0")
+    hold.__enter__()
+    leave = lambda: hold.__exit__(None, None, None)  # noqa: E731
+    view = Watching(nothing, leave, nothing, lambda: do(folder), nothing)
+    (outcome,) = run(results, 1, view)
+    assert outcome.status == "done"
+    assert view.begun == [(outcome.spec.key, "GPU 0")]
+    assert len(cluster.asked("sbatch")) == 1
+
+
+def test_a_refused_request_is_one_message_and_leaves_nothing_behind(
+    cluster: FakeSlurm,
+    results: Path,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = tmp_path / "vlbench.toml"
+    config.write_text('[slurm]\npartition = "nosuch"\n')
+    monkeypatch.setenv("VLBENCH_CONFIG", str(config))
+    said = "sbatch: error: invalid partition specified: nosuch\nsbatch: error: Batch job failed"
+    cluster.refuse("sbatch", said)
+    settings = SlurmSettings(partition="nosuch", time_minutes=30, cpus_per_task=2)
+    with pytest.raises(MissingError) as caught:
+        detached(results, 2, slurm=settings)
+    assert str(caught.value) == (
+        "sbatch refused the jobs: invalid partition specified: nosuch; Batch job failed. They ask "
+        "for --cpus-per-task=2, --partition=nosuch, --requeue, --time=30. That is set by [slurm] "
+        f"in {config}, by --processes, --devices and --time-limit."
+    )
+    assert capfd.readouterr().err == ""
+    assert {file.name for file in (results / "slurm").iterdir()} == {"lock"}
+    assert [folder.state for folder in folders(results, 2)] == ["planned"] * 2
+
+
+def test_without_slurm_the_message_says_where_to_start_the_command(
+    results: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingError, match=r"not found on PATH: sbatch, srun.*--launcher local"):
+        detached(results, 1)
+    assert not results.exists()
+
+
+def test_a_dry_run_shows_the_script_that_would_be_submitted_and_writes_nothing(
+    cluster: FakeSlurm, results: Path
+) -> None:
+    settings = SlurmSettings(
+        partition="gpu", time_minutes=90, cpus_per_task=4, memory_gb=15.5, setup=("module load x",)
+    )
+    launcher = SlurmLauncher(Resources(slurm=settings))
+    text = launcher.dry_run(toy_specs(2), results)
+    assert not results.exists()
+    shown, _, tasks = text.partition("# task 0: ")
+    one, _ = folders(results, 2)
+    assert tasks.startswith(f"{toy_specs(1)[0].name}, {one.path}\n# task 1: ")
+    detached(results, 2, slurm=settings)
+    assert cluster.script.strip() == shown.strip()
+    assert "nothing to submit" in launcher.dry_run(toy_specs(2), results)
+
+
+def test_a_launcher_inside_a_job_submits_as_from_outside(
+    cluster: FakeSlurm, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SLURM_JOB_ID", "SLURM_CONF", "SBATCH_PARTITION", "SBATCH_ACCOUNT"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("SUBMITIT_PREEMPT_SIGNAL", "USR1\ntouch x")  # no line of the script
+    detached(results, 1, slurm=SlurmSettings(partition="gpu"))
+    assert {"SLURM_CONF", "SBATCH_ACCOUNT"} <= cluster.environment
+    assert not {"SLURM_JOB_ID", "SBATCH_PARTITION", "SUBMITIT_PREEMPT_SIGNAL"} & cluster.environment
+    assert "#SBATCH --signal=USR2@90" in cluster.script
+
+
+@pytest.mark.parametrize("resources", [{"devices": "0,1"}, {"jobs": 2}])
+def test_what_means_nothing_on_a_cluster_is_refused(resources: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match=r"should be auto or cpu.* array_parallelism in"):
+        SlurmLauncher(Resources(**resources))  # type: ignore[arg-type]
+
+
+def test_neither_results_nor_names_are_lines_of_the_script(
+    cluster: FakeSlurm, tmp_path: Path
+) -> None:
+    launcher, results = SlurmLauncher(Resources(launcher="slurm")), tmp_path / "a\ntouch b"
+    for act in (launcher.dry_run, lambda specs, folder: launcher.run(specs, folder, Quiet())):
+        with pytest.raises(UsageError, match=r"a\[U\+000A\]touch b: .* no control characters"):
+            act(toy_specs(1), results)
+    assert not results.exists()
+    named = toy_specs(1)[0].model_copy(update={"suite": "mine\ntouch b"})
+    assert "mine[U+000A]touch b" in launcher.dry_run([named], tmp_path)
+
+
+def lines(device: str = "cpu", processes: int = 1, **settings: Any) -> list[str]:
+    """The script's options."""
+    given = Resources(processes=processes, slurm=SlurmSettings(**settings))
+    text = script(request(given, [device]), Path("/results/slurm"), 3)
+    return [line.removeprefix("#SBATCH ") for line in text.splitlines() if "#SBATCH" in line]
+
+
+def option(found: list[str], name: str) -> list[str]:
+    return [line for line in found if line.split("=")[0] == f"--{name}"]
+
+
+def test_settings_are_options_of_sbatch_and_what_is_left_out_the_cluster_decides() -> None:
+    found = lines(
+        partition="a,b",
+        account="us",
+        qos="low",
+        constraint="a100",
+        time_minutes=90,
+        cpus_per_task=4,
+        memory_gb=1.5,
+        array_parallelism=2,
+        signal_seconds=45,
+    )
+    wanted = ("partition=a,b", "account=us", "qos=low", "constraint=a100", "time=90")
+    more = ("cpus-per-task=4", "mem=1536M", "array=0-2%2", "signal=USR2@45", "requeue")
+    assert {f"--{name}" for name in (*wanted, *more)} <= set(found)
+    names = {line.split("=")[0] for line in lines()}
+    assert not names & {"--time", "--partition", "--account", "--mem", "--wckey", "--gpus-per-node"}
+    limited = Resources(time_limit_minutes=7.5, slurm=SlurmSettings(time_minutes=90))
+    assert request(limited, ["cpu"])["time"] == 8
+
+
+def test_each_process_has_a_gpu_and_settings_may_ask_for_more() -> None:
+    assert option(lines("cuda", 2), "gpus-per-node") == ["--gpus-per-node=2"]
+    assert option(lines("cuda", 2, gpus_per_node=8), "gpus-per-node") == ["--gpus-per-node=8"]
+    assert not option(lines("cpu", 2), "gpus-per-node")
+    with pytest.raises(MissingError, match=r"--processes 2: .* is 1"):
+        lines("cuda", 2, gpus_per_node=1)
+
+
+def test_further_options_are_passed_through_and_take_the_place_of_ours() -> None:
+    more = {"mail-type": "END", "--time": "2-00:00:00", "exclusive": True, "requeue": False}
+    found = lines(time_minutes=90, extra=more)
+    assert option(found, "mail-type") == ["--mail-type=END"]
+    assert option(found, "time") == ["--time=2-00:00:00"]
+    assert "--exclusive" in found
+    assert not option(found, "requeue")
+
+
+def test_a_step_has_the_processors_of_its_job() -> None:
+    """Since Slurm 22.05 srun no longer takes them from the job."""
+    asked = request(Resources(slurm=SlurmSettings(cpus_per_task=6)), ["cpu"])
+    assert "--cpus-per-task=6" in script(asked, Path("/results/slurm"), 1).split("# command")[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [({"time_minutes": 90}, {"SBATCH_QOS"}), ({"qos": "low"}, {"SBATCH_TIMELIMIT"})],
+)
+def test_variables_do_not_overrule_what_the_settings_say(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], kept: set[str]
+) -> None:
+    names = {"SBATCH_TIMELIMIT", "SBATCH_QOS", "SBATCH_REQUEUE", "SBATCH_SIGNAL"}
+    for name in names:
+        monkeypatch.setenv(name, "x")
+    given = environment(request(Resources(slurm=SlurmSettings(**settings)), ["cpu"]))
+    assert names & given.keys() == kept
+
+
+def test_jobs_compute_on_gpus_whatever_the_machine_that_submits_them_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("VLBENCH_FAKE_GPUS", raising=False)
+    none = SlurmSettings(gpus_per_node=0)
+    assert SlurmLauncher(Resources()).device == "cuda"
+    assert SlurmLauncher(Resources(devices="cpu")).device == "cpu"
+    assert SlurmLauncher(Resources(slurm=none)).device == "cpu"
+    monkeypatch.setenv("VLBENCH_FAKE_GPUS", "2")
+    assert SlurmLauncher(Resources()).device == "cpu"
+    assert request(Resources(), ["cpu"])["gpus_per_node"] == 1
+    assert request(Resources(devices="cpu"), ["cpu"])["gpus_per_node"] is None
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\rb", "a\x1b[2Jb", "a\x00b", "a\u2028b"])
+@pytest.mark.parametrize("key", ["partition", "account", "qos", "constraint", "setup", "extra"])
+def test_no_setting_is_more_than_a_line_of_the_script(key: str, text: str) -> None:
+    value: object = {"setup": ["module load cuda", text], "extra": {"comment": text}}.get(key, text)
+    with pytest.raises(ValueError, match=f"(?s){key}.*one line without control characters"):
+        SlurmSettings.model_validate({key: value})
+
+
+@pytest.mark.parametrize(
+    "name", ["nice\n", "x\ntouch /tmp/x", "nice=5 --wrap", "a b", "", "--", "-c"]
+)
+def test_the_names_of_further_options_are_names(name: str) -> None:
+    with pytest.raises(ValueError, match="name of an option of sbatch"):
+        SlurmSettings.model_validate({"extra": {name: 1}})
+
+
+def test_a_value_stays_one_word_of_its_line() -> None:
+    value = "a # b --wrap=x 'c' \"d\" $(e) -f"
+    (line,) = option(lines(constraint=value), "constraint")
+    assert shlex.split(line) == [f"--constraint={value}"]
+
+
+WAIT = "stop_at = time.monotonic() + 20\nwhile time.monotonic() < stop_at: time.sleep(0.05)"
+"""A worker that goes on until it is told to stop."""
+
+
+@dataclass
+class Pretended:
+    """A worker in this process whose job gets a signal at once; then it ends as it is to."""
+
+    folder: RunFolder
+    code: int = 130
+    status: str = "preempted"
+    """Its attempt's; empty: no attempt had begun."""
+    kept: str = ""
+    """A checkpoint that it writes."""
+    number: signal.Signals = signal.SIGUSR2
+    reason: str = ""
+    is_signalled: bool = False
+
+    def __call__(self, *_: object) -> Pretended:
+        self.reason, self.is_signalled = "", False
+        return self
+
+    def poll(self) -> int | None:
+        if not self.is_signalled:
+            self.is_signalled = True
+            os.kill(os.getpid(), self.number)
+            return None
+        assert self.reason == ("preempted" if self.number == signal.SIGUSR2 else "")
+        if self.status:
+            attempt = self.folder.attempts() + 1
+            self.folder.note_attempt(attempt, "began")
+            self.folder.write_status(self.status, attempt)
+        if self.kept:
+            self.folder.checkpoints.folder.mkdir()
+            (self.folder.checkpoints.folder / self.kept).touch()
+        if self.code == 0:
+            self.folder.result.touch()
+        return self.code
+
+    def stop(self, reason: str) -> None:
+        self.reason = reason
+
+
+@pytest.fixture
+def job(cluster: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSlurm]:
+    """We are task 1 of job 7."""
+    use_toys(monkeypatch)
+    for name, value in (("JOB_ID", "8"), ("ARRAY_JOB_ID", "7"), ("ARRAY_TASK_ID", "1")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    yield cluster
+    signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+
+
+def queued(results: Path, program: str = "", idle: int = 0) -> RunFolder:
+    folder = make(results, toy_specs(1)[0], program)
+    write_job(folder, "7_1", 0, idle)
+    return folder
+
+
+def pretended(
+    results: Path, monkeypatch: pytest.MonkeyPatch, idle: int = 0, **how: Any
+) -> RunFolder:
+    """The same, whose worker is none."""
+    folder = queued(results, "", idle)
+    monkeypatch.setattr(slurm, "WorkerProcess", Pretended(folder, **how))
+    return folder
+
+
+def signalled(folder: RunFolder, number: int) -> None:
+    """Send a signal to worker and job, as Slurm does, once the worker is at work."""
+
+    def send() -> None:
+        deadline = time.monotonic() + 20
+        while folder.status().get("status") != "running" and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(folder.lock.holder()["pid"], number)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=send, daemon=True).start()
+
+
+def fails(folder: RunFolder, minutes: int | None = None) -> int:
+    with pytest.raises(SystemExit) as caught:
+        RunJob(folder.path, minutes=minutes)()
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def test_a_job_does_its_run_and_says_where(job: FakeSlurm, results: Path) -> None:
+    folder = queued(results, "assert not [name for name in os.environ if name[:6] == 'SLURM_']")
+    with folder.lock.acquire("GPU 0"):
+        assert RunJob(folder.path)() == 75
+    assert not folder.attempts_file.exists()
+    assert RunJob(folder.path)() == 0
+    assert folder.state == "done"
+    assert '"where": "slurm 7_1"' in folder.attempts_file.read_text()
+
+
+def test_a_failed_run_is_a_failed_job_that_is_not_requeued(job: FakeSlurm, results: Path) -> None:
+    folder = queued(
+        results, "folder.write_status('failed', 1, error='no', exit_code=3); sys.exit(3)"
+    )
+    assert fails(folder) == 3
+    assert folder.state == "failed"
+    assert not job.asked("scontrol")
+
+
+def test_a_warned_job_saves_and_is_requeued(job: FakeSlurm, results: Path) -> None:
+    folder = queued(results, WAIT)
+    signalled(folder, signal.SIGUSR2)  # the worker would die of it
+    assert fails(folder) == 130
+    events = [json.loads(line)["event"] for line in folder.attempts_file.read_text().splitlines()]
+    assert events == ["began", "preempted"]
+    assert job.asked("scontrol") == ["requeue 7_1"]
+    assert folder.state == "queued"
+    assert folder.job()["attempts"] == 1
+    assert "requeued: Slurm job 7_1 goes on from the last checkpoint" in folder.log.read_text()
+
+
+def test_a_requeue_that_is_refused_is_in_the_log(
+    job: FakeSlurm, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = pretended(results, monkeypatch)
+    job.refuse("scontrol", "Requested operation is presently disabled")
+    fails(folder)
+    assert folder.state == "preempted"
+    assert "not requeued: scontrol 7_1: Requested operation is pres" in folder.log.read_text()
+
+
+def test_a_job_that_slurm_ends_itself_is_not_requeued_a_second_time(
+    job: FakeSlurm, results: Path
+) -> None:
+    folder = queued(results, WAIT)
+    signalled(folder, signal.SIGTERM)
+    fails(folder)
+    assert folder.state != "queued"
+    assert not job.asked("scontrol")
+
+
+@pytest.mark.parametrize(
+    ("how", "state"),
+    [
+        ({"code": 0}, "done"),
+        ({"status": "cancelled"}, "cancelled"),
+        ({"status": "", "number": signal.SIGTERM}, "queued"),
+    ],
+    ids=["done all the same", "cancelled meanwhile", "ended before its worker began"],
+)
+def test_a_job_that_need_not_go_on_is_not_requeued(
+    job: FakeSlurm,
+    results: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: dict[str, Any],
+    state: str,
+) -> None:
+    folder = pretended(results, monkeypatch, **how)
+    if state == "done":
+        assert RunJob(folder.path)() == 0
+    else:
+        fails(folder)
+    assert folder.state == state
+    assert not job.asked("scontrol")
+
+
+def test_time_limits_that_lead_nowhere_come_to_an_end(
+    job: FakeSlurm, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "IDLE_MINUTES", 0.0)
+    folder = pretended(results, monkeypatch)
+    for idle in (1, 2):
+        fails(folder)
+        assert (folder.state, folder.job()["idle"]) == ("queued", idle)
+    fails(folder)
+    assert folder.state == "timeout"
+    assert "needs a longer time limit (time_minutes" in folder.status()["error"]
+    assert job.asked("scontrol") == ["requeue 7_1"] * 2
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_checkpoint_or_too_little_time_is_no_reason_to_give_up(
+    job: FakeSlurm, results: Path, is_kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_kept:
+        monkeypatch.setattr(slurm, "IDLE_MINUTES", 0.0)
+    name = f"step-{5:09d}-{'0' * 16}.pt" if is_kept else ""
+    folder = pretended(results, monkeypatch, idle=2, kept=name)
+    fails(folder)
+    assert (folder.state, folder.job()["idle"]) == ("queued", 0 if is_kept else 2)
+
+
+@pytest.mark.parametrize(("program", "code"), [("import sys; sys.exit(5)", 5), ("", 1)])
+def test_a_worker_that_ends_without_a_word_has_failed(
+    job: FakeSlurm, results: Path, monkeypatch: pytest.MonkeyPatch, program: str, code: int
+) -> None:
+    folder = queued(results)
+    use_toys(monkeypatch, program)
+    assert fails(folder) == code
+    assert folder.state == "failed"
+    assert "and left no result" in folder.status()["error"]
+
+
+def test_a_job_has_slurm_s_name_and_processors(
+    job: FakeSlurm, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "6")
+    folder = queued(results, "(folder.path / 'threads').write_text(os.environ['OMP_NUM_THREADS'])")
+    for given, processes, threads in (("", 1, 6), ("", 9, 1), ("4", 2, 2)):
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", given)
+        RunJob(folder.path, processes)()
+        assert (folder.path / "threads").read_text() == str(threads)
+        folder.result.unlink()
+    assert job_name() == "7_1"
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID")
+    assert job_name() == "8"
+
+
+def test_squeue_is_asked_once_for_all_arrays(
+    cluster: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = "10|PENDING|ReqNodeNotAvail, UnavailableNodes:n1"
+    cluster.answer(
+        "squeue", f"7_0|PENDING|Resources\n7_1|RUNNING|None\n9|PENDING|BadConstraints\n{waits}"
+    )
+    queue = look(["7_1", "9", "8_0", "10"])
+    assert {job: entry.state for job, entry in queue.items()} == {
+        "7_1": "RUNNING",
+        "9": "PENDING",
+        "10": "PENDING",
+    }
+    assert queue["9"].hindrance == "BadConstraints: change constraint, memory_gb, gpus_per_node"
+    assert queue["10"].hindrance.endswith("n1: change partition, constraint")
+    assert not queue["7_1"].hindrance
+    (words,) = cluster.asked("squeue")
+    assert "--jobs=10,7,8,9" in words and "--array" in words
+    assert not look([])
+    cluster.refuse("squeue", "slurm_load_jobs error: Invalid job id specified")
+    assert look(["7_1"]) == {}
+    cluster.refuse("squeue", "Unable to contact slurm controller (connect failure)")
+    with pytest.raises(MissingError, match="squeue --jobs=7: Unable to contact"):
+        look(["7_1"])
+
+
+def test_a_user_s_own_squeue_settings_change_nothing(
+    cluster: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQUEUE_STATES=all would list jobs that are over."""
+    program = cluster.home / "commands" / "squeue"
+    text = program.read_text().replace("print(answer", 'print(os.environ.get("SQUEUE_STATES"))#')
+    program.write_text(text)
+    monkeypatch.setenv("SQUEUE_STATES", "9|COMPLETED|None")
+    assert look(["9"]) == {}
+
+
+def test_cancelling_a_queued_run_takes_its_job_away_and_leaves_a_running_one_to_its_worker(
+    cluster: FakeSlurm, results: Path
+) -> None:
+    folder = queued(results)
+    cluster.answer("squeue", "7_1|RUNNING|None")
+    cancel_job(folder)
+    assert (folder.state, folder.job()["job"]) == ("queued", "7_1")  # until the worker sees it
+    cluster.answer("squeue", "")
+    cancel_job(folder)
+    assert cluster.asked("scancel") == ["--state=PENDING 7_1"] * 2
+    assert folder.state == "cancelled"
+    assert folder.status()["error"] == "cancelled before it began"
+    assert folder.attempts() == 0
+    cancel_job(folder)  # it has no job any more
+    assert len(cluster.asked("scancel")) == 2
+
+
+def test_scancel_s_refusal_is_told(
+    cluster: FakeSlurm, results: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = queued(results)
+    cluster.refuse("scancel", "scancel: error: Access/permission denied")
+    with pytest.raises(MissingError, match=r"scancel 7_1: .*permission denied"):
+        cancel_job(folder)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingError, match="scancel 7_1: not found on PATH"):
+        cancel_job(folder)

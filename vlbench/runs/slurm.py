@@ -1,0 +1,481 @@
+"""The slurm launcher: one job array for a plan, followed through the folders of its runs.
+
+submitit writes the script, submits it and starts a `RunJob` in each job. The warning before a time
+limit or preemption is ours: submitit's way writes its pickle anew, and a job that is killed
+meanwhile cannot start again. Here the run's checkpoint holds everything.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import redirect_stderr, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest.mock import patch
+
+from vlbench.config import load_config
+from vlbench.errors import MissingError, RunFailed, UsageError
+from vlbench.files import write_atomically
+from vlbench.process import worker_environment
+from vlbench.runs.folder import RunFolder
+from vlbench.runs.launch import (
+    Launcher,
+    Outcome,
+    Resources,
+    WorkerProcess,
+    failure_code,
+    outcome_of,
+    unexplained,
+)
+from vlbench.runs.lock import Lock, LockedError
+from vlbench.runs.spec import RunSpec
+from vlbench.runs.watch import Progress
+from vlbench.text import format_duration, now, printable, results_option
+from vlbench.worker import HELD
+
+if TYPE_CHECKING:
+    from vlbench.runs.watch import View
+
+LOOK_SECONDS = 1.0
+QUEUE_SECONDS = 15.0
+"""Between questions to squeue, which a whole cluster asks."""
+LOST_SECONDS = 75.0
+"""A run whose job is gone for so long is lost; shared folders may show its end only after 60 s."""
+ANSWER_SECONDS = 60
+IDLE_ATTEMPTS = 3
+"""A job that often had time enough and kept nothing new is not started again."""
+IDLE_MINUTES = 20.0
+"""What counts as time enough where the time limit is the cluster's; else half of the limit."""
+PYTHON = f"{shlex.quote(sys.executable)} -P"
+"""How jobs start Python: without the current folder on its path."""
+OPEN = ("planned", "queued", "preempted", "stopped")
+"""States in which a run needs a job to go on."""
+NEVER = {
+    **{"PartitionTimeLimit": "time_minutes", "PartitionNodeLimit": "partition, gpus_per_node"},
+    **dict.fromkeys(("PartitionDown", "PartitionInactive"), "partition"),
+    **{"ReqNodeNotAvail": "partition, constraint", "InvalidAccount": "account"},
+    **{"BadConstraints": "constraint, memory_gb, gpus_per_node", "InvalidQOS": "qos"},
+    **{"AccountNotAllowed": "account, partition", "QOSNotAllowed": "qos, partition"},
+    **dict.fromkeys(("JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue"), "scontrol release"),
+    **{"launch failed requeued held": "scontrol release", "DependencyNeverSatisfied": "extra"},
+}
+"""Reasons of squeue for which a job waits until somebody changes one of these."""
+
+
+@dataclass
+class Job:
+    """A run of the plan that a job, or another command, is to do."""
+
+    spec: RunSpec
+    folder: RunFolder
+    name: str = ""
+    """Slurm's name for it: `12_3`."""
+    shown: int = -1
+    """The attempt that was shown last."""
+    seen_at: float = field(default_factory=time.monotonic)
+    """When it was last known to be queued or at work."""
+
+
+class SlurmLauncher(Launcher):
+    """Runs a plan on a cluster; the state of a run is in its folder, wherever it is done."""
+
+    def __init__(self, resources: Resources) -> None:
+        super().__init__(resources)
+        if resources.devices not in ("auto", "cpu") or resources.jobs > 1:
+            raise UsageError(
+                f"--devices {resources.devices} --jobs {resources.jobs}: with --launcher slurm "
+                "--devices should be auto or cpu, as Slurm hands out the GPUs, and "
+                "array_parallelism in [slurm] of vlbench.toml says how many jobs there are at once."
+            )
+        is_pretended = bool(os.environ.get("VLBENCH_FAKE_GPUS"))
+        is_on_cpu = resources.devices == "cpu" or resources.slurm.gpus_per_node == 0
+        # whatever the machine that submits the jobs has
+        self.device = "cpu" if is_on_cpu or is_pretended else "cuda"
+
+    def dry_run(self, specs: Sequence[RunSpec], results: Path) -> str:
+        runs = [(spec, RunFolder.of(results, spec)) for spec in specs]
+        to_do = [run for run in runs if run[1].state not in ("done", "running", "queued")]
+        if not to_do:
+            return "# nothing to submit: every run is done, at work or queued"
+        parameters = request(self.resources, [spec.device for spec, _ in to_do])
+        lines = [script(parameters, _home(results), len(to_do))]
+        for number, (spec, folder) in enumerate(to_do):
+            lines.append(printable(f"# task {number}: {spec.name}, {folder.path.absolute()}"))
+        return "\n".join(lines)
+
+    def run(self, specs: Sequence[RunSpec], results: Path, view: View) -> list[Outcome]:
+        commands = ("sbatch", "srun", "squeue", "scancel", "scontrol")
+        if absent := [name for name in commands if shutil.which(name) is None]:
+            raise MissingError(
+                f"--launcher slurm: not found on PATH: {', '.join(absent)}. Start the command on a "
+                "machine of the cluster that can submit jobs, or use --launcher local."
+            )
+        _home(results)  # refused before anything is written
+        return super().run(specs, results, view)
+
+    def work(self, runs: Sequence[tuple[RunSpec, RunFolder]]) -> None:
+        """Submit what has no job, and follow all of it; Ctrl-C leaves the jobs."""
+        self.jobs = [Job(*run) for run in runs]
+        self._submit(self.jobs)
+        if self.resources.detach:
+            for job in self.jobs:
+                self.outcomes[job.spec.key] = Outcome(job.spec, job.folder, "queued")
+            return
+        asked = time.monotonic()
+        try:
+            while self.jobs:
+                if time.monotonic() - asked >= QUEUE_SECONDS:
+                    self._ask_queue()
+                    asked = time.monotonic()
+                for job in list(self.jobs):
+                    if outcome := self._look(job):
+                        self.jobs.remove(job)
+                        self.end(outcome)
+                self.view.tick()
+                time.sleep(LOOK_SECONDS)
+        except KeyboardInterrupt:
+            where = results_option(self.results)
+            self.view.say(
+                f"{_runs(len(self.jobs))} left to Slurm, whatever becomes of this command. "
+                f"See: vlbench status{where}; end: vlbench cancel --all{where}"
+            )
+            raise
+
+    def _submit(self, jobs: Sequence[Job]) -> None:
+        """Submit those for which there is no job; one command does so at a time."""
+        home = _home(self.results)
+        home.mkdir(parents=True, exist_ok=True)
+
+        def wait() -> None:
+            self.view.say("another command submits jobs: waiting")
+
+        while jobs:  # LockedError: without locks of the file system, another command was faster
+            with suppress(LockedError), Lock(home).acquire("submitting", wait):
+                self._submit_new(jobs)
+                return
+
+    def _submit_new(self, jobs: Sequence[Job]) -> None:
+        names = [str(job.folder.job().get("job", "")) for job in jobs]
+        queue = look(filter(None, names))
+        new = []
+        for job, name in zip(jobs, names, strict=True):
+            job.name = name if name in queue else ""
+            state = job.folder.state
+            if state not in ("done", "running") and not (state in OPEN and job.name):
+                new.append(job)
+        if new:
+            attempts = [job.folder.attempts() for job in new]  # a job may begin at once
+            names = submit([job.spec for job in new], self.resources, self.results)
+            for job, name, begun in zip(new, names, attempts, strict=True):
+                job.name, job.seen_at = name, time.monotonic()
+                write_job(job.folder, name, begun)
+            array = names[0].partition("_")[0]
+            self.view.say(f"{_runs(len(new))} submitted as Slurm job {array}")
+        if len(jobs) > len(new):
+            self.view.say(f"{_runs(len(jobs) - len(new))} queued or at work already")
+
+    def _ask_queue(self) -> None:
+        """Note which jobs there are, and say what keeps one from ever starting."""
+        try:
+            queue = look(job.name for job in self.jobs if job.name)
+        except MissingError as error:  # its daemon may restart
+            self.say_once(f"{error}: asking again")
+            queue = {job.name: Queued("", "") for job in self.jobs}
+        for job in self.jobs:
+            if job.name in queue:
+                job.seen_at = time.monotonic()
+                if reason := queue[job.name].hindrance:
+                    array = job.name.partition("_")[0]
+                    self.say_once(f"Slurm job {array} cannot start as it is. {reason}")
+
+    def _look(self, job: Job) -> Outcome | None:
+        """Show a run at work; the outcome of one that has ended, or was lost."""
+        folder, state = job.folder, job.folder.state
+        if state == "running":
+            job.seen_at = time.monotonic()
+            if job.shown != (attempt := folder.attempts()):
+                where = str(folder.lock.holder().get("where", ""))
+                self.view.began(job.spec, folder, where or "held by another command")
+                job.shown = attempt
+        elif state not in OPEN:
+            return outcome_of(job.spec, folder)
+        elif not job.name:  # another command did it and left
+            self._submit([job])
+        elif time.monotonic() - job.seen_at > LOST_SECONDS:
+            text = f"Slurm job {job.name} is gone from the queue"
+            if state in ("preempted", "stopped"):
+                text = f"{folder.status().get('error') or state}; {text}"
+            else:
+                text += (
+                    ": it was cancelled, or could not start. See "
+                    f"{_home(self.results)}/{job.name}_*.err; without such a file, the node does "
+                    f"not see {folder.path.absolute()}"
+                )
+            ended = state if state == "preempted" else "stopped"
+            forget_job(folder, ended, text, RunFailed.exit_code)
+            return Outcome(job.spec, folder, ended, RunFailed.exit_code, text)
+        return None
+
+
+def _home(results: Path) -> Path:
+    """Where submitit keeps scripts, pickles and what jobs print; its path stands in scripts."""
+    home = results.absolute() / "slurm"
+    if printable(str(home)) != str(home):
+        raise UsageError(
+            f"--results {printable(str(results))}: for --launcher slurm its path should hold no "
+            "control characters."
+        )
+    return home
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
+
+
+def request(resources: Resources, devices: Sequence[str]) -> dict[str, Any]:
+    """The parameters of submitit for runs with these devices; None: the cluster decides."""
+    settings, limit = resources.slurm, resources.time_limit_minutes or resources.slurm.time_minutes
+    is_pretended = bool(os.environ.get("VLBENCH_FAKE_GPUS")) and resources.devices != "cpu"
+    needed = resources.processes if is_pretended or "cuda" in devices else 0
+    gpus = needed if settings.gpus_per_node is None else settings.gpus_per_node
+    if gpus < needed:
+        raise MissingError(
+            f"--processes {needed}: each takes a GPU of its own, and gpus_per_node in [slurm] of "
+            f"vlbench.toml is {gpus}."
+        )
+    more: dict[str, Any] = {"requeue": True}
+    if settings.memory_gb is not None:
+        more["mem"] = f"{math.ceil(1024 * settings.memory_gb)}M"
+    for name, value in settings.extra.items():  # spelt as submitit does, to replace our own
+        more[name if name == "open-mode" else name.removeprefix("--").replace("-", "_")] = value
+    cpus = settings.cpus_per_task
+    return {
+        "job_name": "vlbench",
+        "wckey": None,
+        "partition": settings.partition,
+        "account": settings.account,
+        "qos": settings.qos,
+        "constraint": settings.constraint,
+        "time": math.ceil(limit) if limit else None,
+        "cpus_per_task": cpus,
+        "srun_args": cpus and [f"--cpus-per-task={cpus}"],  # no longer inherited
+        "gpus_per_node": gpus or None,
+        "setup": list(settings.setup) or None,
+        "signal_delay_s": settings.signal_seconds,
+        "array_parallelism": settings.array_parallelism,
+        "additional_parameters": {k: value for k, value in more.items() if value is not False},
+    }
+
+
+def script(parameters: Mapping[str, Any], folder: Path, count: int) -> str:
+    """The script that submitit gives to sbatch for so many runs."""
+    from submitit.slurm import slurm
+
+    slurm.SlurmJobEnvironment.USR_SIG = "USR2"  # which a RunJob takes, whatever a variable says
+    worker = f"{PYTHON} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+    array: dict[str, Any] = {"map_count": count} if count > 1 else {}
+    text: str = slurm._make_sbatch_string(command=worker, folder=folder, **array, **parameters)
+    return text
+
+
+def submit(specs: Sequence[RunSpec], resources: Resources, results: Path) -> list[str]:
+    """The names of the new jobs, in order; what sbatch refuses comes with its own words."""
+    import submitit
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    home, parameters = _home(results), request(resources, [spec.device for spec in specs])
+    lines, before = script(parameters, home, len(specs)).splitlines(), set(home.iterdir())
+    paths = [RunFolder.of(results, spec).path.absolute() for spec in specs]
+    output = io.StringIO()  # submitit prints what it raises, too
+    try:
+        with patch.dict(os.environ, environment(parameters), clear=True), redirect_stderr(output):
+            executor = submitit.SlurmExecutor(home, python=PYTHON)
+            executor.update_parameters(**parameters)
+            with executor.batch():
+                work = [RunJob(path, resources.processes, parameters["time"]) for path in paths]
+                jobs = [executor.submit(job) for job in work]
+    except (FailedJobError, FailedSubmissionError) as error:
+        for file in set(home.iterdir()) - before:
+            file.unlink(missing_ok=True)
+        ours = ("array", "error", "job-name", "nodes", "open-mode", "output", "signal")
+        asked = [line.removeprefix("#SBATCH ") for line in lines if "#SBATCH --" in line]
+        asked = [line for line in asked if line[2:].split("=")[0] not in ours]
+        sources = load_config().sources.items()
+        files = sorted({str(file) for key, file in sources if key.startswith("slurm")})
+        raise MissingError(
+            f"sbatch refused the jobs: {_words(str(error))}. They ask for {', '.join(asked)}. That "
+            f"is set by [slurm] in {' and '.join(files) or 'vlbench.toml'}, by --processes, "
+            "--devices and --time-limit."
+        ) from None
+    return [job.job_id for job in jobs]
+
+
+def environment(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """The environment for sbatch: nothing of a job that we are in, nothing that overrules us.
+
+    A variable such as SBATCH_PARTITION counts more for sbatch than a line of the script.
+    """
+    given = {**parameters, **parameters["additional_parameters"]}
+    names = {name.upper() for name, value in given.items() if value is not None}
+    other = {"TIME": "TIMELIMIT", "MEM": "MEM_PER_NODE"}  # where sbatch spells them differently
+    names |= {other[name] for name in names & other.keys()}
+    names |= {"ARRAY_INX", "OUTPUT", "ERROR", "OPEN_MODE", "SIGNAL", "REQUEUE", "NO_REQUEUE"}
+    dropped = {f"SBATCH_{name}" for name in names} | {"SUBMITIT_PREEMPT_SIGNAL"}
+    return {name: value for name, value in outside_of_jobs().items() if name not in dropped}
+
+
+def outside_of_jobs() -> dict[str, str]:
+    """This process's environment as if it were in no job, but for how to reach Slurm."""
+    kept, ours = ("SLURM_CONF", "SLURM_JWT"), ("SLURM_", "SQUEUE_", "SCANCEL_")
+    return {k: value for k, value in os.environ.items() if k in kept or not k.startswith(ours)}
+
+
+class RunJob:
+    """Does one run in a job; submitit pickles it, so it holds next to nothing."""
+
+    def __init__(self, path: Path, processes: int = 1, minutes: int | None = None) -> None:
+        self.path = path
+        self.processes = processes
+        self.minutes = minutes
+
+    def __call__(self) -> int:
+        """Have a worker do it; requeue the job where Slurm wants the place back before the end."""
+        folder, began = RunFolder(self.path), time.monotonic()
+        kept = _kept(folder)
+        came: set[int] = set()
+        cpus = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE", "1")
+        threads = max(1, min(int(cpus), len(os.sched_getaffinity(0))) // self.processes)
+        # Slurm warns every process of a job: it is held back in those that are started here
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+        where, environment = f"slurm {job_name()}", worker_environment(threads)
+        worker = WorkerProcess(folder, where, environment, self.processes)
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            signal.signal(number, lambda number, frame: came.add(number))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
+        while (code := worker.poll()) is None:
+            if came == {signal.SIGUSR2}:  # SIGTERM goes to the worker too
+                worker.stop("preempted")
+            time.sleep(0.1)
+        if folder.is_done or code == HELD:
+            return code
+        if signal.SIGUSR2 in came and folder.state in OPEN:
+            self._go_on(folder, _kept(folder) == kept, time.monotonic() - began)
+        elif not came and (folder.state == "queued" or not code):
+            forget_job(folder, "failed", unexplained(folder, code), failure_code(code))
+        sys.exit(failure_code(code))  # a failed job for Slurm, too
+
+    def _go_on(self, folder: RunFolder, is_idle: bool, seconds: float) -> None:
+        """Have Slurm start this job again, unless that gets it nowhere."""
+        enough = 30 * self.minutes if self.minutes else 60 * IDLE_MINUTES
+        idle = int(folder.job().get("idle", 0))
+        idle = (idle + 1 if seconds >= enough else idle) if is_idle else 0
+        if idle >= IDLE_ATTEMPTS:
+            text = (
+                f"timeout: {IDLE_ATTEMPTS} attempts, the last of {format_duration(seconds)}, kept "
+                "nothing new: it needs a longer time limit (time_minutes in [slurm] of "
+                "vlbench.toml)"
+            )
+            forget_job(folder, "timeout", text, RunFailed.exit_code)
+        else:
+            try:
+                _ask("scontrol", "requeue", job_name())
+                write_job(folder, job_name(), folder.attempts(), idle)
+                text = f"requeued: Slurm job {job_name()} goes on from the last checkpoint"
+            except MissingError as error:
+                text = f"preempted, and not requeued: {error}"
+        with suppress(OSError):
+            Progress(folder.log, is_shown=False).log(text)
+
+
+def job_name() -> str:
+    """This job as Slurm's commands take it: `12`, or `12_3` for a task of an array."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+
+
+def _kept(folder: RunFolder) -> set[str]:
+    """What an attempt would go on from."""
+    return {file.name for file in folder.checkpoints.folder.rglob("[!.]*.*")}
+
+
+def write_job(folder: RunFolder, job: str, attempts: int, idle: int = 0) -> None:
+    """Say which job is to do the run, and that so many attempts began before it."""
+    table: dict[str, str | int] = {"launcher": "slurm", "job": job, "submitted_at": now()}
+    table |= {"attempts": attempts, "idle": idle}
+    write_atomically(folder.job_file, json.dumps(table) + "\n")
+
+
+def cancel_job(folder: RunFolder) -> None:
+    """Take the run's job out of the queue, where it still waits; a running one sees the file."""
+    if job := str(folder.job().get("job", "")):
+        _ask("scancel", "--state=PENDING", job)
+        if job not in look([job]):  # else it runs, or just began to
+            forget_job(folder, "cancelled", "cancelled before it began")
+
+
+def forget_job(folder: RunFolder, status: str, text: str, code: int = 0) -> None:
+    """Say how a run stands whose job is gone and said nothing of it itself."""
+    is_open = folder.state in OPEN
+    with suppress(LockedError, OSError), folder.lock.acquire():
+        if is_open and not folder.is_done:
+            folder.job_file.unlink(missing_ok=True)
+            more = {"exit_code": code} if code else {}
+            folder.write_status(status, folder.attempts(), error=text, **more)
+
+
+class Queued(NamedTuple):
+    """A job that Slurm still has."""
+
+    state: str
+    """PENDING, RUNNING and so on."""
+    hindrance: str
+    """What keeps it from ever starting; empty where it is only a matter of time."""
+
+
+def look(jobs: Iterable[str]) -> dict[str, Queued]:
+    """Those of the jobs that Slurm still has, each task of an array by its own name `12_3`."""
+    names = set(jobs)
+    if not names:
+        return {}
+    arrays = ",".join(sorted({job.partition("_")[0] for job in names}))
+    queue = {}
+    text = _ask("squeue", "--noheader", "--array", "--format=%i|%T|%r", f"--jobs={arrays}")
+    for job, state, reason in (line.split("|", 2) for line in text.splitlines() if "|" in line):
+        remedy = NEVER.get(reason.split(",")[0].strip("()"), "")
+        queue[job.strip()] = Queued(state, remedy and f"{reason}: change {remedy}")
+    return {job: queue[job] for job in names & queue.keys()}
+
+
+def _ask(*command: str) -> str:
+    """What one of Slurm's commands prints; nothing for a job that Slurm has forgotten."""
+    environment = {**outside_of_jobs(), "LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=ANSWER_SECONDS, env=environment
+        )
+        error = "" if "Invalid job id" in done.stderr else _words(done.stderr)
+    except FileNotFoundError:
+        error = "not found on PATH"
+    except subprocess.TimeoutExpired:
+        error = f"no answer in {ANSWER_SECONDS} s"
+    else:
+        if not (done.returncode and error):
+            return done.stdout
+    raise MissingError(f"{command[0]} {command[-1]}: {error}")
+
+
+def _words(text: str) -> str:
+    """Slurm's own words in one line."""
+    lines = [line.strip().removeprefix("sbatch: error: ") for line in text.splitlines()]
+    return "; ".join(filter(None, lines)) or "no reason given"
