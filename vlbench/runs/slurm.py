@@ -1,8 +1,7 @@
 """The slurm launcher: one job array for a plan, followed through the folders of its runs.
 
-submitit writes the script, submits it and starts a `RunJob` in each job. The warning before a time
-limit or preemption is ours: submitit's way writes its pickle anew, and a job that is killed
-meanwhile cannot start again. Here the run's checkpoint holds everything.
+submitit submits it and starts a `RunJob` in each job. What follows Slurm's warning is ours, as a
+job that is killed while submitit writes its pickle anew cannot start again.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import io
 import json
 import math
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from vlbench.config import load_config
@@ -63,12 +63,13 @@ OPEN = ("planned", "queued", "preempted", "stopped")
 """States in which a run needs a job to go on."""
 NEVER = {
     **{"PartitionTimeLimit": "time_minutes", "PartitionNodeLimit": "partition, gpus_per_node"},
-    **dict.fromkeys(("PartitionDown", "PartitionInactive"), "partition"),
+    **{"PartitionDown": "partition", "PartitionInactive": "partition", "InvalidQOS": "qos"},
     **{"ReqNodeNotAvail": "partition, constraint", "InvalidAccount": "account"},
-    **{"BadConstraints": "constraint, memory_gb, gpus_per_node", "InvalidQOS": "qos"},
     **{"AccountNotAllowed": "account, partition", "QOSNotAllowed": "qos, partition"},
-    **dict.fromkeys(("JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue"), "scontrol release"),
-    **{"launch failed requeued held": "scontrol release", "DependencyNeverSatisfied": "extra"},
+    **{"BadConstraints": "constraint, memory_gb, gpus_per_node"},
+    **{"DependencyNeverSatisfied": "extra", "JobHeldUser": "scontrol release"},
+    **{"JobHeldAdmin": "scontrol release", "JobHoldMaxRequeue": "scontrol release"},
+    **{"launch failed requeued held": "scontrol release"},
 }
 """Reasons of squeue for which a job waits until somebody changes one of these."""
 
@@ -99,9 +100,8 @@ class SlurmLauncher(Launcher):
                 "array_parallelism in [slurm] of vlbench.toml says how many jobs there are at once."
             )
         is_pretended = bool(os.environ.get("VLBENCH_FAKE_GPUS"))
-        is_on_cpu = resources.devices == "cpu" or resources.slurm.gpus_per_node == 0
-        # whatever the machine that submits the jobs has
-        self.device = "cpu" if is_on_cpu or is_pretended else "cuda"
+        has_none = resources.devices == "cpu" or resources.slurm.gpus_per_node == 0
+        self.device = "cpu" if has_none or is_pretended else "cuda"  # whatever is here
 
     def dry_run(self, specs: Sequence[RunSpec], results: Path) -> str:
         runs = [(spec, RunFolder.of(results, spec)) for spec in specs]
@@ -129,8 +129,7 @@ class SlurmLauncher(Launcher):
         self.jobs = [Job(*run) for run in runs]
         self._submit(self.jobs)
         if self.resources.detach:
-            for job in self.jobs:
-                self.outcomes[job.spec.key] = Outcome(job.spec, job.folder, "queued")
+            self.outcomes |= {spec.key: Outcome(spec, folder, "queued") for spec, folder in runs}
             return
         asked = time.monotonic()
         try:
@@ -154,16 +153,13 @@ class SlurmLauncher(Launcher):
 
     def _submit(self, jobs: Sequence[Job]) -> None:
         """Submit those for which there is no job; one command does so at a time."""
-        home = _home(self.results)
+        home, text = _home(self.results), "another command submits jobs: waiting"
         home.mkdir(parents=True, exist_ok=True)
-
-        def wait() -> None:
-            self.view.say("another command submits jobs: waiting")
-
-        while jobs:  # LockedError: without locks of the file system, another command was faster
-            with suppress(LockedError), Lock(home).acquire("submitting", wait):
+        lock, is_over = Lock(home), not jobs
+        while not is_over:  # LockedError: without flock, another command was faster
+            with suppress(LockedError), lock.acquire("submitting", lambda: self.view.say(text)):
                 self._submit_new(jobs)
-                return
+                is_over = True
 
     def _submit_new(self, jobs: Sequence[Job]) -> None:
         names = [str(job.folder.job().get("job", "")) for job in jobs]
@@ -191,11 +187,11 @@ class SlurmLauncher(Launcher):
             queue = look(job.name for job in self.jobs if job.name)
         except MissingError as error:  # its daemon may restart
             self.say_once(f"{error}: asking again")
-            queue = {job.name: Queued("", "") for job in self.jobs}
+            queue = {job.name: "" for job in self.jobs}
         for job in self.jobs:
             if job.name in queue:
                 job.seen_at = time.monotonic()
-                if reason := queue[job.name].hindrance:
+                if reason := queue[job.name]:
                     array = job.name.partition("_")[0]
                     self.say_once(f"Slurm job {array} cannot start as it is. {reason}")
 
@@ -213,15 +209,11 @@ class SlurmLauncher(Launcher):
         elif not job.name:  # another command did it and left
             self._submit([job])
         elif time.monotonic() - job.seen_at > LOST_SECONDS:
-            text = f"Slurm job {job.name} is gone from the queue"
+            why = "it was cancelled, or could not start"
             if state in ("preempted", "stopped"):
-                text = f"{folder.status().get('error') or state}; {text}"
-            else:
-                text += (
-                    ": it was cancelled, or could not start. See "
-                    f"{_home(self.results)}/{job.name}_*.err; without such a file, the node does "
-                    f"not see {folder.path.absolute()}"
-                )
+                why = str(folder.status().get("error") or state)
+            files = f"{_home(self.results)}/{job.name}_*.err"
+            text = f"{why}; Slurm job {job.name} is gone from the queue, see {files}"
             ended = state if state == "preempted" else "stopped"
             forget_job(folder, ended, text, RunFailed.exit_code)
             return Outcome(job.spec, folder, ended, RunFailed.exit_code, text)
@@ -263,10 +255,7 @@ def request(resources: Resources, devices: Sequence[str]) -> dict[str, Any]:
     return {
         "job_name": "vlbench",
         "wckey": None,
-        "partition": settings.partition,
-        "account": settings.account,
-        "qos": settings.qos,
-        "constraint": settings.constraint,
+        **settings.model_dump(include={"partition", "account", "qos", "constraint"}),
         "time": math.ceil(limit) if limit else None,
         "cpus_per_task": cpus,
         "srun_args": cpus and [f"--cpus-per-task={cpus}"],  # no longer inherited
@@ -285,8 +274,7 @@ def script(parameters: Mapping[str, Any], folder: Path, count: int) -> str:
     slurm.SlurmJobEnvironment.USR_SIG = "USR2"  # which a RunJob takes, whatever a variable says
     worker = f"{PYTHON} -u -m submitit.core._submit {shlex.quote(str(folder))}"
     array: dict[str, Any] = {"map_count": count} if count > 1 else {}
-    text: str = slurm._make_sbatch_string(command=worker, folder=folder, **array, **parameters)
-    return text
+    return str(slurm._make_sbatch_string(command=worker, folder=folder, **array, **parameters))
 
 
 def submit(specs: Sequence[RunSpec], resources: Resources, results: Path) -> list[str]:
@@ -308,9 +296,8 @@ def submit(specs: Sequence[RunSpec], resources: Resources, results: Path) -> lis
     except (FailedJobError, FailedSubmissionError) as error:
         for file in set(home.iterdir()) - before:
             file.unlink(missing_ok=True)
-        ours = ("array", "error", "job-name", "nodes", "open-mode", "output", "signal")
-        asked = [line.removeprefix("#SBATCH ") for line in lines if "#SBATCH --" in line]
-        asked = [line for line in asked if line[2:].split("=")[0] not in ours]
+        ours = re.compile("#SBATCH --(?!array|error|job-name|nodes=|open-mode|output|signal)")
+        asked = [line.removeprefix("#SBATCH ") for line in lines if ours.match(line)]
         sources = load_config().sources.items()
         files = sorted({str(file) for key, file in sources if key.startswith("slurm")})
         raise MissingError(
@@ -341,13 +328,13 @@ def outside_of_jobs() -> dict[str, str]:
     return {k: value for k, value in os.environ.items() if k in kept or not k.startswith(ours)}
 
 
+@dataclass
 class RunJob:
     """Does one run in a job; submitit pickles it, so it holds next to nothing."""
 
-    def __init__(self, path: Path, processes: int = 1, minutes: int | None = None) -> None:
-        self.path = path
-        self.processes = processes
-        self.minutes = minutes
+    path: Path
+    processes: int = 1
+    minutes: int | None = None
 
     def __call__(self) -> int:
         """Have a worker do it; requeue the job where Slurm wants the place back before the end."""
@@ -434,27 +421,22 @@ def forget_job(folder: RunFolder, status: str, text: str, code: int = 0) -> None
             folder.write_status(status, folder.attempts(), error=text, **more)
 
 
-class Queued(NamedTuple):
-    """A job that Slurm still has."""
+def look(jobs: Iterable[str]) -> dict[str, str]:
+    """Those of the jobs that Slurm still has, by name, with what keeps one from ever starting.
 
-    state: str
-    """PENDING, RUNNING and so on."""
-    hindrance: str
-    """What keeps it from ever starting; empty where it is only a matter of time."""
-
-
-def look(jobs: Iterable[str]) -> dict[str, Queued]:
-    """Those of the jobs that Slurm still has, each task of an array by its own name `12_3`."""
+    Each task of an array has its own name `12_3`.
+    """
     names = set(jobs)
     if not names:
         return {}
     arrays = ",".join(sorted({job.partition("_")[0] for job in names}))
+    text = _ask("squeue", "--noheader", "--array", "--format=%i|%r", f"--jobs={arrays}")
     queue = {}
-    text = _ask("squeue", "--noheader", "--array", "--format=%i|%T|%r", f"--jobs={arrays}")
-    for job, state, reason in (line.split("|", 2) for line in text.splitlines() if "|" in line):
-        remedy = NEVER.get(reason.split(",")[0].strip("()"), "")
-        queue[job.strip()] = Queued(state, remedy and f"{reason}: change {remedy}")
-    return {job: queue[job] for job in names & queue.keys()}
+    for job, _, reason in (line.strip().partition("|") for line in text.splitlines()):
+        if job in names:
+            remedy = NEVER.get(reason.split(",")[0].strip("()"), "")
+            queue[job] = remedy and f"{reason}: change {remedy}"
+    return queue
 
 
 def _ask(*command: str) -> str:

@@ -37,9 +37,12 @@ PROGRESS = ("phase", "step", "total", "epoch", "loss", "examples_per_second", "s
 """What `status.json` holds of a run at work, and only then; numbers, but for the phase."""
 ORDER = ("running", "queued", "failed", "out-of-memory", "timeout", "stopped", "preempted")
 """The order in which states are listed; others come last."""
-NARROW = ("where", "rate", "phase", "loss", "step", "left")
-"""What goes behind a bar, one after the other, where the terminal is narrow."""
-BAR_WIDTH = 24
+BEHIND = {
+    **{"step": "{}", "left": "eta {}", "loss": "loss {}"},
+    **{"phase": "{}", "rate": "{} ex/s", "where": "{}"},
+}
+"""What stands behind a bar, the less important last, as a terminal may be narrow."""
+BAR_WIDTH = 16
 
 
 class Progress:
@@ -260,7 +263,11 @@ class BarsView(View):
             # until a worker holds the lock, the status is an earlier attempt's
             status = folder.status() if folder.lock.is_locked else {}
             share = min(1.0, (status.get("step") or 0) / (status.get("total") or 1))
-            self._bars.update(bar, completed=share, text=_fitting(status, where, room))
+            texts = {**progress_texts(status), "where": where}
+            shown = [spell.format(texts[name]) for name, spell in BEHIND.items() if name in texts]
+            while shown and cell_len("  ".join(shown)) > room:
+                shown.pop()
+            self._bars.update(bar, completed=share, text="  ".join(shown))
             total += share
         name, text = f"{self._ended}/{self._total} runs", f"{len(self._at_work)} at work"
         self._bars.update(self._plan, completed=total, description=name, text=text)
@@ -281,21 +288,3 @@ class BarsView(View):
 
 def _name(spec: RunSpec) -> str:
     return f"{spec.method.name} seed {spec.seed}"
-
-
-def _fitting(status: Mapping[str, Any], where: str, width: int) -> str:
-    """What stands behind the bar of a run at work, as far as there is room for it."""
-    known = progress_texts(status)
-    texts = {
-        "where": where,
-        "phase": known["phase"],
-        "step": known.get("step"),
-        "loss": "loss" in known and f"loss {known['loss']}",
-        "rate": "rate" in known and f"{known['rate']} ex/s",
-        "left": "left" in known and f"eta {known['left']}",
-    }
-    shown = {name: text for name, text in texts.items() if text}
-    for name in NARROW:
-        if cell_len("  ".join(shown.values())) > width:
-            shown.pop(name, None)
-    return "  ".join(shown.values())
