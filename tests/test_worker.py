@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.runs.builders import Bench, do, rows
 from vlbench import worker
+from vlbench.cli.app import app
 from vlbench.runs.callbacks import Callbacks
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.launch import WorkerProcess
@@ -170,6 +172,40 @@ def test_a_worker_that_wakes_up_after_its_run_was_taken_over_leaves_it_as_it_is(
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file of a folder."""
     return {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+QUITTER = """
+import sys
+from vlbench.techniques.selective import BitFit
+
+class Quitter(BitFit):
+    def {where}:
+        sys.exit(0)
+"""
+
+
+@pytest.mark.usefixtures("_forgotten")
+@pytest.mark.parametrize("command", ["", "plan", "run", "params"])
+def test_outside_code_that_ends_its_process_is_named(
+    bench: Bench, tmp_path: Path, command: str
+) -> None:
+    """The run fails; a command exits with 2."""
+    card, file = tmp_path / "mine.toml", tmp_path / "quitter.py"
+    card.write_text('title = "Mine"\ntechnique = "quitter:Quitter"\n')
+    where = "attach(self, backbone)" if command else "stepped(self, number, total)"
+    file.write_text(QUITTER.format(where=where))
+    text = f"{file}, line 7: SystemExit(0) was raised there"
+    if not command:
+        folder = do(bench.spec(str(card)), tmp_path / "results", code=1)
+        assert folder.state == "failed"
+        assert folder.status()["error"].startswith(text)
+        assert text in folder.log.read_text()
+        return
+    more = [] if command == "params" else bench.words()[5:]
+    words = [command, "--method", str(card), "--tasks", "vqav2,nlvr2", *more]
+    result = CliRunner().invoke(app, words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"vlbench: {text}" in result.stderr
 
 
 @pytest.mark.slow

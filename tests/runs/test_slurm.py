@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.runs.slurm_commands import FakeSlurm, fake_slurm
-from tests.runs.toys import Quiet, make, toy_specs, use_toys
+from tests.runs.toys import PROGRAM, Quiet, make, toy_specs, use_toys
 from vlbench.config import SlurmSettings
 from vlbench.errors import MissingError, UsageError
 from vlbench.runs import slurm
@@ -27,7 +27,6 @@ from vlbench.runs.slurm import (
     RunJob,
     SlurmLauncher,
     cancel_job,
-    environment,
     job_name,
     look,
     request,
@@ -165,34 +164,27 @@ def test_runs_are_followed_by_their_folders_to_their_ends(
     ]
 
 
+@pytest.mark.parametrize("is_begun", [False, True])
 def test_a_job_that_vanished_is_an_error_that_says_where_to_look(
-    cluster: FakeSlurm, results: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(slurm, "LOST_SECONDS", 0.05)
-    cluster.refuse("squeue", "slurm_load_jobs error: Invalid job id specified")
-    (outcome,) = run(results, 1, Watching(*[nothing] * 1000))
-    assert (outcome.status, outcome.exit_code) == ("stopped", 1)
-    assert "Slurm job 7 is gone from the queue" in outcome.error
-    assert str(results / "slurm" / "7_*.err") in outcome.error
-    assert outcome.folder.state == "stopped"  # no longer queued
-    detached(results, 1)
-    assert outcome.folder.state == "queued"  # the same command again goes on
-
-
-def test_a_preempted_run_whose_job_is_gone_keeps_its_error(
-    cluster: FakeSlurm, results: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: FakeSlurm, results: Path, monkeypatch: pytest.MonkeyPatch, is_begun: bool
 ) -> None:
     monkeypatch.setattr(slurm, "LOST_SECONDS", 0.05)
     (folder,) = folders(results, 1)
     cluster.answer("squeue", "7|None")
 
     def leave() -> None:
-        fail(folder, "preempted", "told to go")
-        cluster.answer("squeue", "")
+        if is_begun:
+            fail(folder, "preempted", "told to go")
+        cluster.refuse("squeue", "slurm_load_jobs error: Invalid job id specified")
 
     (outcome,) = run(results, 1, Watching(leave, *[nothing] * 1000))
-    assert outcome.error.startswith("told to go; Slurm job 7 is gone from the queue")
-    assert (outcome.status, folder.state) == ("preempted", "preempted")
+    why, status = ("told to go", "preempted") if is_begun else ("it was cancelled, or", "stopped")
+    assert outcome.error.startswith(why)
+    assert "Slurm job 7 is gone from the queue" in outcome.error
+    assert str(results / "slurm" / "7_*.err") in outcome.error
+    assert (outcome.status, outcome.exit_code, folder.state) == (status, 1, status)
+    detached(results, 1)
+    assert folder.state == "queued"  # the same command again goes on
 
 
 def test_a_controller_that_does_not_answer_loses_nothing(
@@ -299,15 +291,16 @@ def test_a_dry_run_shows_the_script_that_would_be_submitted_and_writes_nothing(
     assert "nothing to submit" in launcher.dry_run(toy_specs(2), results)
 
 
-def test_a_launcher_inside_a_job_submits_as_from_outside(
+def test_a_launcher_inside_a_job_submits_as_from_outside_and_settings_overrule_variables(
     cluster: FakeSlurm, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("SLURM_JOB_ID", "SLURM_CONF", "SBATCH_PARTITION", "SBATCH_ACCOUNT"):
-        monkeypatch.setenv(name, "1")
-    monkeypatch.setenv("SUBMITIT_PREEMPT_SIGNAL", "USR1\ntouch x")  # no line of the script
-    detached(results, 1, slurm=SlurmSettings(partition="gpu"))
-    assert {"SLURM_CONF", "SBATCH_ACCOUNT"} <= cluster.environment
-    assert not {"SLURM_JOB_ID", "SBATCH_PARTITION", "SUBMITIT_PREEMPT_SIGNAL"} & cluster.environment
+    passed = {"SLURM_CONF", "SBATCH_ACCOUNT", "SBATCH_QOS"}
+    ours = {f"SBATCH_{name}" for name in ("PARTITION", "TIMELIMIT", "REQUEUE", "SIGNAL")}
+    dropped = ours | {"SLURM_JOB_ID", "SUBMITIT_PREEMPT_SIGNAL"}
+    for name in passed | dropped:
+        monkeypatch.setenv(name, "USR1\ntouch x")  # no line of the script
+    detached(results, 1, slurm=SlurmSettings(partition="gpu", time_minutes=90))
+    assert (passed | dropped) & cluster.environment == passed
     assert "#SBATCH --signal=USR2@90" in cluster.script
 
 
@@ -336,10 +329,6 @@ def lines(device: str = "cpu", processes: int = 1, **settings: Any) -> list[str]
     return [line.removeprefix("#SBATCH ") for line in text.splitlines() if "#SBATCH" in line]
 
 
-def option(found: list[str], name: str) -> list[str]:
-    return [line for line in found if line.split("=")[0] == f"--{name}"]
-
-
 def test_settings_are_options_of_sbatch_and_what_is_left_out_the_cluster_decides() -> None:
     found = lines(
         partition="a,b",
@@ -357,45 +346,34 @@ def test_settings_are_options_of_sbatch_and_what_is_left_out_the_cluster_decides
     assert {f"--{name}" for name in (*wanted, *more)} <= set(found)
     names = {line.split("=")[0] for line in lines()}
     assert not names & {"--time", "--partition", "--account", "--mem", "--wckey", "--gpus-per-node"}
-    limited = Resources(time_limit_minutes=7.5, slurm=SlurmSettings(time_minutes=90))
-    assert request(limited, ["cpu"])["time"] == 8
-
-
-def test_each_process_has_a_gpu_and_settings_may_ask_for_more() -> None:
-    assert option(lines("cuda", 2), "gpus-per-node") == ["--gpus-per-node=2"]
-    assert option(lines("cuda", 2, gpus_per_node=8), "gpus-per-node") == ["--gpus-per-node=8"]
-    assert not option(lines("cpu", 2), "gpus-per-node")
-    with pytest.raises(MissingError, match=r"--processes 2: .* is 1"):
-        lines("cuda", 2, gpus_per_node=1)
-
-
-def test_further_options_are_passed_through_and_take_the_place_of_ours() -> None:
-    more = {"mail-type": "END", "--time": "2-00:00:00", "exclusive": True, "requeue": False}
-    found = lines(time_minutes=90, extra=more)
-    assert option(found, "mail-type") == ["--mail-type=END"]
-    assert option(found, "time") == ["--time=2-00:00:00"]
-    assert "--exclusive" in found
-    assert not option(found, "requeue")
-
-
-def test_a_step_has_the_processors_of_its_job() -> None:
-    """Since Slurm 22.05 srun no longer takes them from the job."""
-    asked = request(Resources(slurm=SlurmSettings(cpus_per_task=6)), ["cpu"])
-    assert "--cpus-per-task=6" in script(asked, Path("/results/slurm"), 1).split("# command")[1]
+    limited = Resources(
+        time_limit_minutes=7.5, slurm=SlurmSettings(time_minutes=90, cpus_per_task=6)
+    )
+    asked = request(limited, ["cpu"])
+    assert asked["time"] == 8
+    text = script(asked, Path("/results/slurm"), 1)
+    assert "--cpus-per-task=6" in text.split("# command")[1]  # since 22.05 srun takes its own
 
 
 @pytest.mark.parametrize(
-    ("settings", "kept"),
-    [({"time_minutes": 90}, {"SBATCH_QOS"}), ({"qos": "low"}, {"SBATCH_TIMELIMIT"})],
+    ("device", "settings", "option"),
+    [
+        ("cuda", {}, ["--gpus-per-node=2"]),
+        ("cuda", {"gpus_per_node": 8}, ["--gpus-per-node=8"]),
+        ("cpu", {}, []),
+        ("cpu", {"extra": {"mail-type": "END"}}, ["--mail-type=END"]),
+        ("cpu", {"time_minutes": 90, "extra": {"--time": "2-00:00:00"}}, ["--time=2-00:00:00"]),
+        ("cpu", {"extra": {"exclusive": True}}, ["--exclusive"]),
+        ("cpu", {"extra": {"requeue": False}}, []),
+    ],
 )
-def test_variables_do_not_overrule_what_the_settings_say(
-    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], kept: set[str]
+def test_each_process_has_a_gpu_and_further_options_take_the_place_of_ours(
+    device: str, settings: dict[str, Any], option: list[str]
 ) -> None:
-    names = {"SBATCH_TIMELIMIT", "SBATCH_QOS", "SBATCH_REQUEUE", "SBATCH_SIGNAL"}
-    for name in names:
-        monkeypatch.setenv(name, "x")
-    given = environment(request(Resources(slurm=SlurmSettings(**settings)), ["cpu"]))
-    assert names & given.keys() == kept
+    names = ("gpus-per-node", "mail-type", "time", "exclusive")
+    names += ("requeue",) if "requeue" in settings.get("extra", {}) else ()
+    found = lines(device, 2, **settings)
+    assert [line for line in found if line[2:].split("=")[0] in names] == option
 
 
 def test_jobs_compute_on_gpus_whatever_the_machine_that_submits_them_has(
@@ -410,6 +388,8 @@ def test_jobs_compute_on_gpus_whatever_the_machine_that_submits_them_has(
     assert SlurmLauncher(Resources()).device == "cpu"
     assert request(Resources(), ["cpu"])["gpus_per_node"] == 1
     assert request(Resources(devices="cpu"), ["cpu"])["gpus_per_node"] is None
+    with pytest.raises(MissingError, match=r"--processes 2: .* is 1"):
+        lines("cuda", 2, gpus_per_node=1)
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\rb", "a\x1b[2Jb", "a\x00b", "a\u2028b"])
@@ -430,8 +410,7 @@ def test_the_names_of_further_options_are_names(name: str) -> None:
 
 def test_a_value_stays_one_word_of_its_line() -> None:
     value = "a # b --wrap=x 'c' \"d\" $(e) -f"
-    (line,) = option(lines(constraint=value), "constraint")
-    assert shlex.split(line) == [f"--constraint={value}"]
+    assert [f"--constraint={value}"] in map(shlex.split, lines(constraint=value))
 
 
 WAIT = "stop_at = time.monotonic() + 20\nwhile time.monotonic() < stop_at: time.sleep(0.05)"
@@ -532,45 +511,21 @@ def test_a_job_does_its_run_and_says_where(job: FakeSlurm, results: Path) -> Non
     assert '"where": "slurm 7_1"' in folder.attempts_file.read_text()
 
 
-def test_a_failed_run_is_a_failed_job_that_is_not_requeued(job: FakeSlurm, results: Path) -> None:
-    folder = queued(
-        results, "folder.write_status('failed', 1, error='no', exit_code=3); sys.exit(3)"
-    )
-    assert fails(folder) == 3
-    assert folder.state == "failed"
-    assert not job.asked("scontrol")
-
-
-def test_a_warned_job_saves_and_is_requeued(job: FakeSlurm, results: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
+def test_a_job_that_is_warned_is_requeued_and_one_that_slurm_ends_is_not(
+    job: FakeSlurm, results: Path, number: int
+) -> None:
     folder = queued(results, WAIT)
-    signalled(folder, signal.SIGUSR2)  # the worker would die of it
+    signalled(folder, number)  # the worker would die of the first
     assert fails(folder) == 130
     events = [json.loads(line)["event"] for line in folder.attempts_file.read_text().splitlines()]
+    if number == signal.SIGTERM:
+        assert folder.state != "queued" and not job.asked("scontrol")
+        return
     assert events == ["began", "preempted"]
     assert job.asked("scontrol") == ["requeue 7_1"]
-    assert folder.state == "queued"
-    assert folder.job()["attempts"] == 1
+    assert (folder.state, folder.job()["attempts"]) == ("queued", 1)
     assert "requeued: Slurm job 7_1 goes on from the last checkpoint" in folder.log.read_text()
-
-
-def test_a_requeue_that_is_refused_is_in_the_log(
-    job: FakeSlurm, results: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = pretended(results, monkeypatch)
-    job.refuse("scontrol", "Requested operation is presently disabled")
-    fails(folder)
-    assert folder.state == "preempted"
-    assert "not requeued: scontrol 7_1: Requested operation is pres" in folder.log.read_text()
-
-
-def test_a_job_that_slurm_ends_itself_is_not_requeued_a_second_time(
-    job: FakeSlurm, results: Path
-) -> None:
-    folder = queued(results, WAIT)
-    signalled(folder, signal.SIGTERM)
-    fails(folder)
-    assert folder.state != "queued"
-    assert not job.asked("scontrol")
 
 
 @pytest.mark.parametrize(
@@ -579,10 +534,11 @@ def test_a_job_that_slurm_ends_itself_is_not_requeued_a_second_time(
         ({"code": 0}, "done"),
         ({"status": "cancelled"}, "cancelled"),
         ({"status": "", "number": signal.SIGTERM}, "queued"),
+        ({}, "preempted"),
     ],
-    ids=["done all the same", "cancelled meanwhile", "ended before its worker began"],
+    ids=["done all the same", "cancelled meanwhile", "ended before its worker began", "refused"],
 )
-def test_a_job_that_need_not_go_on_is_not_requeued(
+def test_a_job_that_need_not_or_cannot_go_on_is_not_requeued(
     job: FakeSlurm,
     results: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -590,12 +546,15 @@ def test_a_job_that_need_not_go_on_is_not_requeued(
     state: str,
 ) -> None:
     folder = pretended(results, monkeypatch, **how)
+    job.refuse("scontrol", "Requested operation is presently disabled")
     if state == "done":
         assert RunJob(folder.path)() == 0
     else:
         fails(folder)
     assert folder.state == state
-    assert not job.asked("scontrol")
+    assert bool(job.asked("scontrol")) == (state == "preempted")
+    if state == "preempted":
+        assert "not requeued: scontrol 7_1: Requested operation is pres" in folder.log.read_text()
 
 
 def test_time_limits_that_lead_nowhere_come_to_an_end(
@@ -624,15 +583,21 @@ def test_a_checkpoint_or_too_little_time_is_no_reason_to_give_up(
     assert (folder.state, folder.job()["idle"]) == ("queued", 0 if is_kept else 2)
 
 
-@pytest.mark.parametrize(("program", "code"), [("import sys; sys.exit(5)", 5), ("", 1)])
-def test_a_worker_that_ends_without_a_word_has_failed(
+FAILS = "folder.write_status('failed', 1, error='and left no result', exit_code=3); sys.exit(3)"
+
+
+@pytest.mark.parametrize(
+    ("program", "code"), [(PROGRAM, 3), ("import sys; sys.exit(5)", 5), ("", 1)]
+)
+def test_a_worker_that_fails_with_or_without_a_word_is_a_failed_job_that_is_not_requeued(
     job: FakeSlurm, results: Path, monkeypatch: pytest.MonkeyPatch, program: str, code: int
 ) -> None:
-    folder = queued(results)
+    folder = queued(results, FAILS)
     use_toys(monkeypatch, program)
     assert fails(folder) == code
     assert folder.state == "failed"
     assert "and left no result" in folder.status()["error"]
+    assert not job.asked("scontrol")
 
 
 def test_a_job_has_slurm_s_name_and_processors(

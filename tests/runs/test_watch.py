@@ -6,6 +6,7 @@ import io
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -49,53 +50,42 @@ def log(folder: RunFolder, text: str) -> None:
         file.write(text)
 
 
-class Plan:
-    """A view and what it wrote."""
-
-    def __init__(self, total: int) -> None:
-        self.stream = io.StringIO()
-        self.view = View(total, self.stream)
-
-    def new(self) -> list[str]:
-        """The lines since the last call."""
-        lines = self.stream.getvalue().splitlines()
-        self.stream.seek(0)
-        self.stream.truncate()
-        return lines
-
-
-def test_one_run_has_the_whole_lines_of_its_log_without_times(tmp_path: Path) -> None:
-    plan, folder = Plan(1), folder_of(tmp_path)
+def test_one_run_has_the_whole_lines_of_its_log_without_times(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view, folder = View(1), folder_of(tmp_path)
     log(folder, f"{TIME}of an earlier attempt\n")
-    plan.view.began(SPEC, folder, "GPU 0")
-    assert plan.new() == ["mine, gqa, mini-bart, seed 0 (GPU 0)"]
+    view.began(SPEC, folder, "GPU 0")
     log(folder, f"{TIME}attempt 2\n{TIME}step 1/9  loss 2.0\na warning, raw\n{TIME}half a ")
-    plan.view.tick()
-    assert plan.new() == ["attempt 2", "step 1/9  loss 2.0", "a warning, raw"]
+    view.tick()
+    assert capsys.readouterr().err.splitlines() == [
+        *("mine, gqa, mini-bart, seed 0 (GPU 0)", "attempt 2", "step 1/9  loss 2.0"),
+        "a warning, raw",
+    ]
     log(folder, f"line\n{TIME}done\nKilled")
-    plan.view.tick()
-    assert plan.new() == ["half a line"]
-    plan.view.ended(SPEC, folder, "stopped")
-    assert plan.new() == ["Killed", "mine seed 0: stopped"]
+    view.tick()
+    assert capsys.readouterr().err == "half a line\n"
+    view.ended(SPEC, folder, "stopped")
+    assert capsys.readouterr().err == "Killed\nmine seed 0: stopped\n"
     assert without_time("2026 was a year") == "2026 was a year"
 
 
-def test_several_runs_have_their_names_before_and_are_counted(tmp_path: Path) -> None:
-    plan = Plan(3)
-    first, second = folder_of(tmp_path, SPEC), folder_of(tmp_path, OTHER)
-    plan.view.began(SPEC, first, "cpu 0")
-    plan.view.began(OTHER, second, "cpu 1")
-    plan.new()
-    log(first, f"{TIME}one\n")
-    log(second, f"{TIME}two\n")
-    plan.view.tick()
-    assert plan.new() == ["mine seed 0: one", "mine seed 1: two"]
-    plan.view.ended(OTHER, second, "failed: no")
-    assert plan.new() == ["mine seed 1: failed: no (1/3 runs)"]
-    log(second, f"{TIME}somebody else goes on\n")
-    plan.view.tick()
-    plan.view.ended(SPECS[2], folder_of(tmp_path, SPECS[2]), "cancelled")  # it never began
-    assert plan.new() == ["mine seed 2: cancelled (2/3 runs)"]
+def test_several_runs_have_their_names_before_and_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view, folders = View(3), [folder_of(tmp_path, spec) for spec in SPECS[:3]]
+    for spec, folder in zip(SPECS[:2], folders, strict=False):
+        view.began(spec, folder, "cpu")
+        log(folder, f"{TIME}words of {spec.seed}\n")
+    view.tick()
+    view.ended(OTHER, folders[1], "failed: no")
+    log(folders[1], f"{TIME}somebody else goes on\n")
+    view.tick()
+    view.ended(SPECS[2], folders[2], "cancelled")  # it never began
+    assert capsys.readouterr().err.splitlines()[2:] == [
+        *("mine seed 0: words of 0", "mine seed 1: words of 1"),
+        *("mine seed 1: failed: no (1/3 runs)", "mine seed 2: cancelled (2/3 runs)"),
+    ]
 
 
 class Terminal(io.StringIO):
@@ -268,11 +258,13 @@ def test_progress_in_words() -> None:
 def test_lines_are_few_and_stand_in_the_log_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], is_shown: bool
 ) -> None:
-    from vlbench.training.train import Step
-
     progress = Progress(tmp_path / "log.txt", is_shown)
     for number in range(1, 21):
-        progress.step(Step(number, 20, 1, "gqa", 0.5, 1e-3, 123.4, 67.8))
+        step = SimpleNamespace(
+            **{"number": number, "total": 20, "epoch": 1, "task": "gqa", "loss": 0.5},
+            **{"learning_rate": 1e-3, "examples_per_second": 123.4, "seconds_left": 67.8},
+        )
+        progress.step(step)  # type: ignore[arg-type]
     progress.say("testing")
     lines = [line[21:] for line in (tmp_path / "log.txt").read_text().splitlines()]
     assert lines == [

@@ -53,10 +53,8 @@ QUEUE_SECONDS = 15.0
 LOST_SECONDS = 75.0
 """A run whose job is gone for so long is lost; shared folders may show its end only after 60 s."""
 ANSWER_SECONDS = 60
-IDLE_ATTEMPTS = 3
-"""A job that often had time enough and kept nothing new is not started again."""
-IDLE_MINUTES = 20.0
-"""What counts as time enough where the time limit is the cluster's; else half of the limit."""
+IDLE_ATTEMPTS, IDLE_MINUTES = 3, 20.0
+"""A run that so often had so long, or half of its time limit, and kept nothing new is given up."""
 PYTHON = f"{shlex.quote(sys.executable)} -P"
 """How jobs start Python: without the current folder on its path."""
 OPEN = ("planned", "queued", "preempted", "stopped")
@@ -85,7 +83,6 @@ class Job:
     shown: int = -1
     """The attempt that was shown last."""
     seen_at: float = field(default_factory=time.monotonic)
-    """When it was last known to be queued or at work."""
 
 
 class SlurmLauncher(Launcher):
@@ -125,7 +122,6 @@ class SlurmLauncher(Launcher):
         return super().run(specs, results, view)
 
     def work(self, runs: Sequence[tuple[RunSpec, RunFolder]]) -> None:
-        """Submit what has no job, and follow all of it; Ctrl-C leaves the jobs."""
         self.jobs = [Job(*run) for run in runs]
         self._submit(self.jobs)
         if self.resources.detach:
@@ -182,7 +178,6 @@ class SlurmLauncher(Launcher):
             self.view.say(f"{_runs(len(jobs) - len(new))} queued or at work already")
 
     def _ask_queue(self) -> None:
-        """Note which jobs there are, and say what keeps one from ever starting."""
         try:
             queue = look(job.name for job in self.jobs if job.name)
         except MissingError as error:  # its daemon may restart
@@ -309,10 +304,7 @@ def submit(specs: Sequence[RunSpec], resources: Resources, results: Path) -> lis
 
 
 def environment(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """The environment for sbatch: nothing of a job that we are in, nothing that overrules us.
-
-    A variable such as SBATCH_PARTITION counts more for sbatch than a line of the script.
-    """
+    """The environment for sbatch: of no enclosing job, nor variables that overrule the script."""
     given = {**parameters, **parameters["additional_parameters"]}
     names = {name.upper() for name, value in given.items() if value is not None}
     other = {"TIME": "TIMELIMIT", "MEM": "MEM_PER_NODE"}  # where sbatch spells them differently
@@ -370,8 +362,7 @@ class RunJob:
         if idle >= IDLE_ATTEMPTS:
             text = (
                 f"timeout: {IDLE_ATTEMPTS} attempts, the last of {format_duration(seconds)}, kept "
-                "nothing new: it needs a longer time limit (time_minutes in [slurm] of "
-                "vlbench.toml)"
+                "nothing new: it needs a longer time limit (time_minutes in [slurm])"
             )
             forget_job(folder, "timeout", text, RunFailed.exit_code)
         else:
@@ -392,7 +383,6 @@ def job_name() -> str:
 
 
 def _kept(folder: RunFolder) -> set[str]:
-    """What an attempt would go on from."""
     return {file.name for file in folder.checkpoints.folder.rglob("[!.]*.*")}
 
 
@@ -422,10 +412,7 @@ def forget_job(folder: RunFolder, status: str, text: str, code: int = 0) -> None
 
 
 def look(jobs: Iterable[str]) -> dict[str, str]:
-    """Those of the jobs that Slurm still has, by name, with what keeps one from ever starting.
-
-    Each task of an array has its own name `12_3`.
-    """
+    """Those of the jobs that Slurm still has, with what keeps one from ever starting, if so."""
     names = set(jobs)
     if not names:
         return {}
