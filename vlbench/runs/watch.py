@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -186,20 +186,18 @@ def new_view(total: int) -> View:
 class View:
     """Shows a plan as plain lines: those of its runs' logs, with their names where several run."""
 
-    def __init__(self, total: int = 1, stream: TextIO | None = None) -> None:
+    def __init__(self, total: int = 1) -> None:
         self._total = total
-        self._stream = stream or sys.stderr
         self._tails: dict[Path, tuple[str, Tail]] = {}
         self._ended = 0
 
     def say(self, text: str) -> None:
         """Show a line about the plan."""
-        print(text, file=self._stream, flush=True)
+        print(text, file=sys.stderr, flush=True)
 
     def began(self, spec: RunSpec, folder: RunFolder, where: str) -> None:
         """Follow a run whose worker starts, or that another command does."""
-        prefix = f"{_name(spec)}: " if self._total > 1 else ""
-        self._tails[folder.path] = (prefix, Tail(folder.log))
+        self._follow(spec, folder)
         self.say(f"{spec.name} ({where})")
 
     def tick(self) -> None:
@@ -218,6 +216,10 @@ class View:
 
     def close(self) -> None:
         """End the view."""
+
+    def _follow(self, spec: RunSpec, folder: RunFolder) -> None:
+        prefix = f"{_name(spec)}: " if self._total > 1 else ""
+        self._tails[folder.path] = (prefix, Tail(folder.log))
 
     def _show(self, prefix: str, lines: list[str]) -> None:
         for text in map(without_time, lines):
@@ -248,7 +250,7 @@ class BarsView(View):
         self._bars.console.print(Text(text), soft_wrap=True)
 
     def began(self, spec: RunSpec, folder: RunFolder, where: str) -> None:
-        super().began(spec, folder, where)
+        self._follow(spec, folder)
         bar = self._bars.add_task(_name(spec), total=1.0, text="")
         self._at_work[folder.path] = (bar, folder, where)
         self._bars.start()
@@ -264,10 +266,10 @@ class BarsView(View):
             status = folder.status() if folder.lock.is_locked else {}
             share = min(1.0, (status.get("step") or 0) / (status.get("total") or 1))
             texts = {**progress_texts(status), "where": where}
-            shown = [spell.format(texts[name]) for name, spell in BEHIND.items() if name in texts]
-            while shown and cell_len("  ".join(shown)) > room:
-                shown.pop()
-            self._bars.update(bar, completed=share, text="  ".join(shown))
+            words = [spell.format(texts[name]) for name, spell in BEHIND.items() if name in texts]
+            while words and cell_len("  ".join(words)) > room:
+                words.pop()
+            self._bars.update(bar, completed=share, text="  ".join(words))
             total += share
         name, text = f"{self._ended}/{self._total} runs", f"{len(self._at_work)} at work"
         self._bars.update(self._plan, completed=total, description=name, text=text)
