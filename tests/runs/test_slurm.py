@@ -55,11 +55,6 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     return fake_slurm(tmp_path, monkeypatch)
 
 
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    return tmp_path / "results"
-
-
 def do(folder: RunFolder) -> None:
     """What a worker leaves of a run that is done."""
     folder.note_attempt(1, "began")
@@ -79,57 +74,57 @@ def fail(folder: RunFolder, status: str, error: str) -> None:
 def nothing() -> None: ...
 
 
-def folders(results: Path, count: int) -> list[RunFolder]:
-    return [RunFolder.of(results, spec) for spec in toy_specs(count)]
+def folders(cluster: FakeSlurm, count: int) -> list[RunFolder]:
+    return [RunFolder.of(cluster.results, spec) for spec in toy_specs(count)]
 
 
-def run(results: Path, count: int, view: Quiet, **resources: object) -> list[Outcome]:
+def run(cluster: FakeSlurm, count: int, view: Quiet, **resources: object) -> list[Outcome]:
     given = Resources(launcher="slurm", **resources)  # type: ignore[arg-type]
-    return SlurmLauncher(given).run(toy_specs(count), results, view)
+    return SlurmLauncher(given).run(toy_specs(count), cluster.results, view)
 
 
-def detached(results: Path, count: int, **resources: object) -> Quiet:
+def detached(cluster: FakeSlurm, count: int, **resources: object) -> Quiet:
     view = Quiet()
-    outcomes = run(results, count, view, detach=True, **resources)
+    outcomes = run(cluster, count, view, detach=True, **resources)
     assert {outcome.exit_code for outcome in outcomes} == {0}
     return view
 
 
-def test_a_plan_is_one_array_and_a_single_run_a_job(cluster: FakeSlurm, results: Path) -> None:
+def test_a_plan_is_one_array_and_a_single_run_a_job(cluster: FakeSlurm) -> None:
     from submitit.core.utils import DelayedSubmission
 
-    view = detached(results, 3)
+    view = detached(cluster, 3)
     assert "#SBATCH --array=0-2%3" in cluster.script
     assert "#SBATCH --requeue" in cluster.script
     assert "#SBATCH --open-mode=append" in cluster.script
     assert f"{sys.executable} -P -u -m submitit.core._submit" in cluster.script
-    assert [folder.job()["job"] for folder in folders(results, 3)] == ["7_0", "7_1", "7_2"]
-    assert [folder.state for folder in folders(results, 3)] == ["queued"] * 3
+    assert [folder.job()["job"] for folder in folders(cluster, 3)] == ["7_0", "7_1", "7_2"]
+    assert [folder.state for folder in folders(cluster, 3)] == ["queued"] * 3
     assert view.said == ["3 runs submitted as Slurm job 7"]
-    for number, folder in enumerate(folders(results, 3)):
-        work = DelayedSubmission.load(results / "slurm" / f"7_{number}_submitted.pkl").function
+    for number, folder in enumerate(folders(cluster, 3)):
+        work = DelayedSubmission.load(
+            cluster.results / "slurm" / f"7_{number}_submitted.pkl"
+        ).function
         assert isinstance(work, RunJob)
         assert (work.path, work.processes, work.minutes) == (folder.path.absolute(), 1, None)
     cluster.answer("squeue", "7_0|None\n7_1|Resources\n7_2|Resources")
-    assert detached(results, 3).said == ["3 runs queued or at work already"]
+    assert detached(cluster, 3).said == ["3 runs queued or at work already"]
     assert len(cluster.asked("sbatch")) == 1
     cluster.answer("sbatch", "Submitted batch job 9")
-    detached(results, 4)
+    detached(cluster, 4)
     assert "--array" not in cluster.script
-    assert folders(results, 4)[3].job()["job"] == "9"
+    assert folders(cluster, 4)[3].job()["job"] == "9"
 
 
-def test_only_what_is_not_done_and_not_queued_is_submitted(
-    cluster: FakeSlurm, results: Path
-) -> None:
-    done, queued, held, lost, failed = (make(results, spec) for spec in toy_specs(5))
+def test_only_what_is_not_done_and_not_queued_is_submitted(cluster: FakeSlurm) -> None:
+    done, queued, held, lost, failed = (make(cluster.results, spec) for spec in toy_specs(5))
     do(done)
     for job, folder in (("5_1", queued), ("5_2", lost), ("5_3", failed)):
         write_job(folder, job, 0)
     fail(failed, "failed", "no")
     cluster.answer("squeue", "5_1|Resources\n5_9|None\n5_3|None")
     with held.lock.acquire("GPU 0"):
-        view = detached(results, 5)
+        view = detached(cluster, 5)
     assert len(cluster.asked("sbatch")) == 1
     assert (lost.job()["job"], failed.job()["job"], queued.job()["job"]) == ("7_0", "7_1", "5_1")
     assert view.said[0].endswith(f"done before, {done.path}")
@@ -137,10 +132,8 @@ def test_only_what_is_not_done_and_not_queued_is_submitted(
     assert any("--jobs=5" in words for words in cluster.asked("squeue"))
 
 
-def test_runs_are_followed_by_their_folders_to_their_ends(
-    cluster: FakeSlurm, results: Path
-) -> None:
-    one, two, three, four = folders(results, 4)
+def test_runs_are_followed_by_their_folders_to_their_ends(cluster: FakeSlurm) -> None:
+    one, two, three, four = folders(cluster, 4)
     cluster.answer("squeue", "\n".join(f"7_{number}|None" for number in range(4)))
 
     def end() -> None:
@@ -156,7 +149,7 @@ def test_runs_are_followed_by_their_folders_to_their_ends(
         end,
         nothing,
     )
-    outcomes = run(results, 4, view)
+    outcomes = run(cluster, 4, view)
     assert [end.status for end in outcomes] == ["done", "failed", "out-of-memory", "done"]
     assert [end.exit_code for end in outcomes] == [0, 1, 1, 0]
     assert [text for _, text in view.over] == [
@@ -166,10 +159,10 @@ def test_runs_are_followed_by_their_folders_to_their_ends(
 
 @pytest.mark.parametrize("is_begun", [False, True])
 def test_a_job_that_vanished_is_an_error_that_says_where_to_look(
-    cluster: FakeSlurm, results: Path, monkeypatch: pytest.MonkeyPatch, is_begun: bool
+    cluster: FakeSlurm, is_begun: bool
 ) -> None:
-    monkeypatch.setattr(slurm, "LOST_SECONDS", 0.05)
-    (folder,) = folders(results, 1)
+    cluster.patch.setattr(slurm, "LOST_SECONDS", 0.05)
+    (folder,) = folders(cluster, 1)
     cluster.answer("squeue", "7|None")
 
     def leave() -> None:
@@ -177,49 +170,46 @@ def test_a_job_that_vanished_is_an_error_that_says_where_to_look(
             fail(folder, "preempted", "told to go")
         cluster.refuse("squeue", "slurm_load_jobs error: Invalid job id specified")
 
-    (outcome,) = run(results, 1, Watching(leave, *[nothing] * 1000))
+    (outcome,) = run(cluster, 1, Watching(leave, *[nothing] * 1000))
     why, status = ("told to go", "preempted") if is_begun else ("it was cancelled, or", "stopped")
     assert outcome.error.startswith(why)
     assert "Slurm job 7 is gone from the queue" in outcome.error
-    assert str(results / "slurm" / "7_*.err") in outcome.error
+    assert str(cluster.results / "slurm" / "7_*.err") in outcome.error
     assert (outcome.status, outcome.exit_code, folder.state) == (status, 1, status)
-    detached(results, 1)
+    detached(cluster, 1)
     assert folder.state == "queued"  # the same command again goes on
 
 
-def test_a_controller_that_does_not_answer_loses_nothing(
-    cluster: FakeSlurm, results: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(slurm, "LOST_SECONDS", 0.15)
+def test_a_controller_that_does_not_answer_loses_nothing(cluster: FakeSlurm) -> None:
+    cluster.patch.setattr(slurm, "LOST_SECONDS", 0.15)
     cluster.refuse("squeue", "slurm_load_jobs error: Unable to contact slurm controller")
-    (folder,) = folders(results, 1)
+    (folder,) = folders(cluster, 1)
     view = Watching(*[nothing] * 8, lambda: do(folder), nothing)
-    (outcome,) = run(results, 1, view)
+    (outcome,) = run(cluster, 1, view)
     assert outcome.status == "done"
     assert [text for text in view.said if "Unable to contact" in text] == [
         "squeue --jobs=7: slurm_load_jobs error: Unable to contact slurm controller: asking again"
     ]
 
 
-def test_what_can_never_start_is_told_once(cluster: FakeSlurm, results: Path) -> None:
-    one, two = folders(results, 2)
+def test_what_can_never_start_is_told_once(cluster: FakeSlurm) -> None:
+    one, two = folders(cluster, 2)
     cluster.answer("squeue", "7_0|PartitionTimeLimit\n7_1|PartitionTimeLimit")
     view = Watching(nothing, lambda: do(one), lambda: do(two), nothing)
-    run(results, 2, view)
+    run(cluster, 2, view)
     assert [text for text in view.said if "cannot start" in text] == [
         "Slurm job 7 cannot start as it is. PartitionTimeLimit: change time_minutes"
     ]
 
 
-def test_ctrl_c_leaves_the_jobs_and_says_how_to_find_them(
-    cluster: FakeSlurm, results: Path
-) -> None:
+def test_ctrl_c_leaves_the_jobs_and_says_how_to_find_them(cluster: FakeSlurm) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
     view = Watching(interrupt)
     with pytest.raises(KeyboardInterrupt):
-        run(results, 2, view)
+        run(cluster, 2, view)
+    results = cluster.results
     assert view.said[-1] == (
         "2 runs left to Slurm, whatever becomes of this command. "
         f"See: vlbench status --results {results}; end: vlbench cancel --all --results {results}"
@@ -227,14 +217,14 @@ def test_ctrl_c_leaves_the_jobs_and_says_how_to_find_them(
     assert not cluster.asked("scancel")
 
 
-def test_a_run_that_another_command_left_gets_a_job(cluster: FakeSlurm, results: Path) -> None:
-    folder = make(results, toy_specs(1)[0])
+def test_a_run_that_another_command_left_gets_a_job(cluster: FakeSlurm) -> None:
+    folder = make(cluster.results, toy_specs(1)[0])
     write_job(folder, "5", 0)
     hold = folder.lock.acquire("GPU 0")
     hold.__enter__()
     leave = lambda: hold.__exit__(None, None, None)  # noqa: E731
     view = Watching(nothing, leave, nothing, lambda: do(folder), nothing)
-    (outcome,) = run(results, 1, view)
+    (outcome,) = run(cluster, 1, view)
     assert outcome.status == "done"
     assert view.begun == [(outcome.spec.key, "GPU 0")]
     assert len(cluster.asked("sbatch")) == 1
@@ -242,64 +232,60 @@ def test_a_run_that_another_command_left_gets_a_job(cluster: FakeSlurm, results:
 
 def test_a_refused_request_is_one_message_and_leaves_nothing_behind(
     cluster: FakeSlurm,
-    results: Path,
     capfd: pytest.CaptureFixture[str],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = tmp_path / "vlbench.toml"
     config.write_text('[slurm]\npartition = "nosuch"\n')
-    monkeypatch.setenv("VLBENCH_CONFIG", str(config))
+    cluster.patch.setenv("VLBENCH_CONFIG", str(config))
     said = "sbatch: error: invalid partition specified: nosuch\nsbatch: error: Batch job failed"
     cluster.refuse("sbatch", said)
     settings = SlurmSettings(partition="nosuch", time_minutes=30, cpus_per_task=2)
     with pytest.raises(MissingError) as caught:
-        detached(results, 2, slurm=settings)
+        detached(cluster, 2, slurm=settings)
     assert str(caught.value) == (
         "sbatch refused the jobs: invalid partition specified: nosuch; Batch job failed. They ask "
         "for --cpus-per-task=2, --partition=nosuch, --requeue, --time=30. That is set by [slurm] "
         f"in {config}, by --processes, --devices and --time-limit."
     )
     assert capfd.readouterr().err == ""
-    assert {file.name for file in (results / "slurm").iterdir()} == {"lock"}
-    assert [folder.state for folder in folders(results, 2)] == ["planned"] * 2
+    assert {file.name for file in (cluster.results / "slurm").iterdir()} == {"lock"}
+    assert [folder.state for folder in folders(cluster, 2)] == ["planned"] * 2
 
 
-def test_without_slurm_the_message_says_where_to_start_the_command(
-    results: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
+def test_without_slurm_the_message_says_where_to_start_the_command(cluster: FakeSlurm) -> None:
+    cluster.patch.setenv("PATH", str(cluster.home))
     with pytest.raises(MissingError, match=r"not found on PATH: sbatch, srun.*--launcher local"):
-        detached(results, 1)
-    assert not results.exists()
+        detached(cluster, 1)
+    assert not cluster.results.exists()
 
 
 def test_a_dry_run_shows_the_script_that_would_be_submitted_and_writes_nothing(
-    cluster: FakeSlurm, results: Path
+    cluster: FakeSlurm,
 ) -> None:
     settings = SlurmSettings(
         partition="gpu", time_minutes=90, cpus_per_task=4, memory_gb=15.5, setup=("module load x",)
     )
     launcher = SlurmLauncher(Resources(slurm=settings))
-    text = launcher.dry_run(toy_specs(2), results)
-    assert not results.exists()
+    text = launcher.dry_run(toy_specs(2), cluster.results)
+    assert not cluster.results.exists()
     shown, _, tasks = text.partition("# task 0: ")
-    one, _ = folders(results, 2)
+    one, _ = folders(cluster, 2)
     assert tasks.startswith(f"{toy_specs(1)[0].name}, {one.path}\n# task 1: ")
-    detached(results, 2, slurm=settings)
+    detached(cluster, 2, slurm=settings)
     assert cluster.script.strip() == shown.strip()
-    assert "nothing to submit" in launcher.dry_run(toy_specs(2), results)
+    assert "nothing to submit" in launcher.dry_run(toy_specs(2), cluster.results)
 
 
-def test_a_launcher_inside_a_job_submits_as_from_outside_and_settings_overrule_variables(
-    cluster: FakeSlurm, results: Path, monkeypatch: pytest.MonkeyPatch
+def test_variables_of_a_job_around_the_launcher_and_those_that_overrule_settings_go(
+    cluster: FakeSlurm,
 ) -> None:
     passed = {"SLURM_CONF", "SBATCH_ACCOUNT", "SBATCH_QOS"}
     ours = {f"SBATCH_{name}" for name in ("PARTITION", "TIMELIMIT", "REQUEUE", "SIGNAL")}
     dropped = ours | {"SLURM_JOB_ID", "SUBMITIT_PREEMPT_SIGNAL"}
     for name in passed | dropped:
-        monkeypatch.setenv(name, "USR1\ntouch x")  # no line of the script
-    detached(results, 1, slurm=SlurmSettings(partition="gpu", time_minutes=90))
+        cluster.patch.setenv(name, "USR1\ntouch x")  # no line of the script
+    detached(cluster, 1, slurm=SlurmSettings(partition="gpu", time_minutes=90))
     assert (passed | dropped) & cluster.environment == passed
     assert "#SBATCH --signal=USR2@90" in cluster.script
 
@@ -457,27 +443,25 @@ class Pretended:
 
 
 @pytest.fixture
-def job(cluster: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSlurm]:
+def job(cluster: FakeSlurm) -> Iterator[FakeSlurm]:
     """We are task 1 of job 7."""
-    use_toys(monkeypatch)
+    use_toys(cluster.patch)
     for name, value in (("JOB_ID", "8"), ("ARRAY_JOB_ID", "7"), ("ARRAY_TASK_ID", "1")):
-        monkeypatch.setenv(f"SLURM_{name}", value)
+        cluster.patch.setenv(f"SLURM_{name}", value)
     yield cluster
     signal.signal(signal.SIGUSR2, signal.SIG_DFL)
 
 
-def queued(results: Path, program: str = "", idle: int = 0) -> RunFolder:
-    folder = make(results, toy_specs(1)[0], program)
+def queued(cluster: FakeSlurm, program: str = "", idle: int = 0) -> RunFolder:
+    folder = make(cluster.results, toy_specs(1)[0], program)
     write_job(folder, "7_1", 0, idle)
     return folder
 
 
-def pretended(
-    results: Path, monkeypatch: pytest.MonkeyPatch, idle: int = 0, **how: Any
-) -> RunFolder:
+def pretended(cluster: FakeSlurm, idle: int = 0, **how: Any) -> RunFolder:
     """The same, whose worker is none."""
-    folder = queued(results, "", idle)
-    monkeypatch.setattr(slurm, "WorkerProcess", Pretended(folder, **how))
+    folder = queued(cluster, "", idle)
+    cluster.patch.setattr(slurm, "WorkerProcess", Pretended(folder, **how))
     return folder
 
 
@@ -501,8 +485,8 @@ def fails(folder: RunFolder, minutes: int | None = None) -> int:
     return caught.value.code
 
 
-def test_a_job_does_its_run_and_says_where(job: FakeSlurm, results: Path) -> None:
-    folder = queued(results, "assert not [name for name in os.environ if name[:6] == 'SLURM_']")
+def test_a_job_does_its_run_and_says_where(job: FakeSlurm) -> None:
+    folder = queued(job, "assert not [name for name in os.environ if name[:6] == 'SLURM_']")
     with folder.lock.acquire("GPU 0"):
         assert RunJob(folder.path)() == 75
     assert not folder.attempts_file.exists()
@@ -513,9 +497,9 @@ def test_a_job_does_its_run_and_says_where(job: FakeSlurm, results: Path) -> Non
 
 @pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
 def test_a_job_that_is_warned_is_requeued_and_one_that_slurm_ends_is_not(
-    job: FakeSlurm, results: Path, number: int
+    job: FakeSlurm, number: int
 ) -> None:
-    folder = queued(results, WAIT)
+    folder = queued(job, WAIT)
     signalled(folder, number)  # the worker would die of the first
     assert fails(folder) == 130
     events = [json.loads(line)["event"] for line in folder.attempts_file.read_text().splitlines()]
@@ -540,12 +524,10 @@ def test_a_job_that_is_warned_is_requeued_and_one_that_slurm_ends_is_not(
 )
 def test_a_job_that_need_not_or_cannot_go_on_is_not_requeued(
     job: FakeSlurm,
-    results: Path,
-    monkeypatch: pytest.MonkeyPatch,
     how: dict[str, Any],
     state: str,
 ) -> None:
-    folder = pretended(results, monkeypatch, **how)
+    folder = pretended(job, **how)
     job.refuse("scontrol", "Requested operation is presently disabled")
     if state == "done":
         assert RunJob(folder.path)() == 0
@@ -557,11 +539,9 @@ def test_a_job_that_need_not_or_cannot_go_on_is_not_requeued(
         assert "not requeued: scontrol 7_1: Requested operation is pres" in folder.log.read_text()
 
 
-def test_time_limits_that_lead_nowhere_come_to_an_end(
-    job: FakeSlurm, results: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(slurm, "IDLE_MINUTES", 0.0)
-    folder = pretended(results, monkeypatch)
+def test_time_limits_that_lead_nowhere_come_to_an_end(job: FakeSlurm) -> None:
+    job.patch.setattr(slurm, "IDLE_MINUTES", 0.0)
+    folder = pretended(job)
     for idle in (1, 2):
         fails(folder)
         assert (folder.state, folder.job()["idle"]) == ("queued", idle)
@@ -573,12 +553,12 @@ def test_time_limits_that_lead_nowhere_come_to_an_end(
 
 @pytest.mark.parametrize("is_kept", [True, False])
 def test_a_checkpoint_or_too_little_time_is_no_reason_to_give_up(
-    job: FakeSlurm, results: Path, is_kept: bool, monkeypatch: pytest.MonkeyPatch
+    job: FakeSlurm, is_kept: bool
 ) -> None:
     if is_kept:
-        monkeypatch.setattr(slurm, "IDLE_MINUTES", 0.0)
+        job.patch.setattr(slurm, "IDLE_MINUTES", 0.0)
     name = f"step-{5:09d}-{'0' * 16}.pt" if is_kept else ""
-    folder = pretended(results, monkeypatch, idle=2, kept=name)
+    folder = pretended(job, idle=2, kept=name)
     fails(folder)
     assert (folder.state, folder.job()["idle"]) == ("queued", 0 if is_kept else 2)
 
@@ -590,35 +570,31 @@ FAILS = "folder.write_status('failed', 1, error='and left no result', exit_code=
     ("program", "code"), [(PROGRAM, 3), ("import sys; sys.exit(5)", 5), ("", 1)]
 )
 def test_a_worker_that_fails_with_or_without_a_word_is_a_failed_job_that_is_not_requeued(
-    job: FakeSlurm, results: Path, monkeypatch: pytest.MonkeyPatch, program: str, code: int
+    job: FakeSlurm, program: str, code: int
 ) -> None:
-    folder = queued(results, FAILS)
-    use_toys(monkeypatch, program)
+    folder = queued(job, FAILS)
+    use_toys(job.patch, program)
     assert fails(folder) == code
     assert folder.state == "failed"
     assert "and left no result" in folder.status()["error"]
     assert not job.asked("scontrol")
 
 
-def test_a_job_has_slurm_s_name_and_processors(
-    job: FakeSlurm, results: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
-    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "6")
-    folder = queued(results, "(folder.path / 'threads').write_text(os.environ['OMP_NUM_THREADS'])")
+def test_a_job_has_slurm_s_name_and_processors(job: FakeSlurm) -> None:
+    job.patch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
+    job.patch.setenv("SLURM_CPUS_ON_NODE", "6")
+    folder = queued(job, "(folder.path / 'threads').write_text(os.environ['OMP_NUM_THREADS'])")
     for given, processes, threads in (("", 1, 6), ("", 9, 1), ("4", 2, 2)):
-        monkeypatch.setenv("SLURM_CPUS_PER_TASK", given)
+        job.patch.setenv("SLURM_CPUS_PER_TASK", given)
         RunJob(folder.path, processes)()
         assert (folder.path / "threads").read_text() == str(threads)
         folder.result.unlink()
     assert job_name() == "7_1"
-    monkeypatch.delenv("SLURM_ARRAY_JOB_ID")
+    job.patch.delenv("SLURM_ARRAY_JOB_ID")
     assert job_name() == "8"
 
 
-def test_squeue_is_asked_once_for_all_arrays(
-    cluster: FakeSlurm, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_squeue_is_asked_once_for_all_arrays(cluster: FakeSlurm) -> None:
     waits = "10|ReqNodeNotAvail, UnavailableNodes:n1"
     cluster.answer("squeue", f"7_0|Resources\n7_1|None\n9|BadConstraints\n{waits}")
     queue = look(["7_1", "9", "8_0", "10"])
@@ -637,21 +613,19 @@ def test_squeue_is_asked_once_for_all_arrays(
         look(["7_1"])
 
 
-def test_a_user_s_own_squeue_settings_change_nothing(
-    cluster: FakeSlurm, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_user_s_own_squeue_settings_change_nothing(cluster: FakeSlurm) -> None:
     """SQUEUE_STATES=all would list jobs that are over."""
     program = cluster.home / "commands" / "squeue"
     text = program.read_text().replace("print(answer", 'print(os.environ.get("SQUEUE_STATES"))#')
     program.write_text(text)
-    monkeypatch.setenv("SQUEUE_STATES", "9|None")
+    cluster.patch.setenv("SQUEUE_STATES", "9|None")
     assert look(["9"]) == {}
 
 
-def test_cancelling_a_queued_run_takes_its_job_away_and_leaves_a_running_one_to_its_worker(
-    cluster: FakeSlurm, results: Path
+def test_cancelling_takes_a_queued_job_away_and_leaves_a_running_one(
+    cluster: FakeSlurm,
 ) -> None:
-    folder = queued(results)
+    folder = queued(cluster)
     cluster.answer("squeue", "7_1|None")
     cancel_job(folder)
     assert (folder.state, folder.job()["job"]) == ("queued", "7_1")  # until the worker sees it
@@ -665,13 +639,11 @@ def test_cancelling_a_queued_run_takes_its_job_away_and_leaves_a_running_one_to_
     assert len(cluster.asked("scancel")) == 2
 
 
-def test_scancel_s_refusal_is_told(
-    cluster: FakeSlurm, results: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    folder = queued(results)
+def test_scancel_s_refusal_is_told(cluster: FakeSlurm, tmp_path: Path) -> None:
+    folder = queued(cluster)
     cluster.refuse("scancel", "scancel: error: Access/permission denied")
     with pytest.raises(MissingError, match=r"scancel 7_1: .*permission denied"):
         cancel_job(folder)
-    monkeypatch.setenv("PATH", str(tmp_path))
+    cluster.patch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingError, match="scancel 7_1: not found on PATH"):
         cancel_job(folder)
