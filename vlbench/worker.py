@@ -109,8 +109,8 @@ def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop:
         stop.check()
         execute(spec, folder, attempt, progress, stop, where, processes)
     except BaseException as error:
-        is_told = stop.reason and not isinstance(error, VlbenchError | OSError)
-        code, status, text = explained(Stopped(stop.reason) if is_told else error, folder.path)
+        is_stop = stop.reason and not isinstance(error, VlbenchError | OSError)
+        code, status, text = explained(Stopped(stop.reason) if is_stop else error, folder.path)
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(ValueError):  # only a main thread has them
             signal.signal(number, signal.SIG_IGN)  # what follows takes no time

@@ -30,7 +30,7 @@ LAUNCHERS = {
     "slurm": "vlbench.runs.slurm:SlurmLauncher",
 }
 TERM_SECONDS, KILL_SECONDS = 15.0, 45.0
-"""After a worker is told to stop, before SIGTERM and before SIGKILL."""
+"""From the request to stop to SIGTERM and to SIGKILL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Resources:
     jobs: int = 1
     """Runs at once on the CPU."""
     processes: int = 1
-    """Processes, each with a GPU of its own where there are any, that share one run."""
+    """Processes that share one run, on GPUs of their own where the machine has any."""
     time_limit_minutes: float | None = None
     slurm: SlurmSettings = field(default_factory=SlurmSettings)
     detach: bool = False
@@ -63,7 +63,7 @@ class Outcome:
     error: str = ""
 
     def __str__(self) -> str:
-        """How it ended, and why where that is not all there is to say."""
+        """Status and reason, once where they are the same."""
         why = self.error.removeprefix(f"{self.status}: ")
         return f"{self.status}: {why}" if self.exit_code and why != self.status else self.status
 
@@ -82,14 +82,14 @@ class Launcher:
         raise NotImplementedError
 
     def work(self, runs: Sequence[tuple[RunSpec, RunFolder]]) -> None:
-        """Do these runs, and call `end` for each."""
+        """Do these runs; call `end` for every one."""
         raise NotImplementedError
 
     def run(self, specs: Sequence[RunSpec], results: Path, view: View) -> list[Outcome]:
-        """Do what is not done yet; return how each run ended, in the order of the specs."""
+        """Do what is not done yet; return the outcomes in the order of the specs."""
         self.results, self.view = results, view
         self.outcomes: dict[str, Outcome] = {}
-        self._said: set[str] = set()
+        self._notices: set[str] = set()
         to_do = []
         for spec in specs:
             folder = RunFolder.of(results, spec)
@@ -117,9 +117,9 @@ class Launcher:
 
     def say_once(self, text: str) -> None:
         """Show a line about the plan, once."""
-        if text not in self._said:
+        if text not in self._notices:
             self.view.say(text)
-            self._said.add(text)
+            self._notices.add(text)
 
 
 def find_launcher(resources: Resources) -> Launcher:
@@ -176,7 +176,7 @@ class WorkerProcess:
         self, folder: RunFolder, where: str, environment: Mapping[str, str], processes: int = 1
     ) -> None:
         self.folder, self.where = folder, where
-        self.reason, self._told_at = "", 0.0
+        self.reason, self._stopped_at = "", 0.0
         with folder.log.open("ab") as log:
             self.process = subprocess.Popen(
                 worker_command(folder, where, processes),
@@ -188,9 +188,9 @@ class WorkerProcess:
             )
 
     def poll(self) -> int | None:
-        """Its exit code when it has ended; one that was told to and does not is made to."""
+        """Return its exit code when it has ended; end one that does not stop as requested."""
         code = self.process.poll()
-        waited = time.monotonic() - self._told_at if self.reason else 0.0
+        waited = time.monotonic() - self._stopped_at if self.reason else 0.0
         if code is not None:
             self.process.communicate()  # closes our end of its input
             if code < 0:
@@ -204,7 +204,7 @@ class WorkerProcess:
     def stop(self, reason: str) -> None:
         """Tell it to stop, once, and why: `cancelled`, `timeout` or `preempted`."""
         if not self.reason:
-            self.reason, self._told_at = reason, time.monotonic()
+            self.reason, self._stopped_at = reason, time.monotonic()
             assert self.process.stdin is not None
             with suppress(OSError):
                 self.process.stdin.write(f"{reason}\n".encode())

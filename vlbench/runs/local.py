@@ -177,7 +177,7 @@ class LocalLauncher(Launcher):
 
 
 class Slot(NamedTuple):
-    """A place for one worker."""
+    """Room for one worker."""
 
     name: str
     """As people read it: "cpu", "GPU 0", "GPUs 0, 1"."""

@@ -80,8 +80,8 @@ class Job:
     folder: RunFolder
     name: str = ""
     """Slurm's name for it: `12_3`."""
-    shown: int = -1
-    """The attempt that was shown last."""
+    attempt: int = -1
+    """The attempt that the view shows."""
     seen_at: float = field(default_factory=time.monotonic)
 
 
@@ -127,12 +127,12 @@ class SlurmLauncher(Launcher):
         if self.resources.detach:
             self.outcomes |= {spec.key: Outcome(spec, folder, "queued") for spec, folder in runs}
             return
-        asked = time.monotonic()
+        queried = time.monotonic()
         try:
             while self.jobs:
-                if time.monotonic() - asked >= QUEUE_SECONDS:
+                if time.monotonic() - queried >= QUEUE_SECONDS:
                     self._ask_queue()
-                    asked = time.monotonic()
+                    queried = time.monotonic()
                 for job in list(self.jobs):
                     if outcome := self._look(job):
                         self.jobs.remove(job)
@@ -148,7 +148,7 @@ class SlurmLauncher(Launcher):
             raise
 
     def _submit(self, jobs: Sequence[Job]) -> None:
-        """Submit those for which there is no job; one command does so at a time."""
+        """Submit the runs that have no job; one command does so at a time."""
         home, text = _home(self.results), "another command submits jobs: waiting"
         home.mkdir(parents=True, exist_ok=True)
         lock, is_over = Lock(home), not jobs
@@ -195,10 +195,10 @@ class SlurmLauncher(Launcher):
         folder, state = job.folder, job.folder.state
         if state == "running":
             job.seen_at = time.monotonic()
-            if job.shown != (attempt := folder.attempts()):
+            if job.attempt != (attempt := folder.attempts()):
                 where = str(folder.lock.holder().get("where", ""))
                 self.view.began(job.spec, folder, where or "held by another command")
-                job.shown = attempt
+                job.attempt = attempt
         elif state not in OPEN:
             return outcome_of(job.spec, folder)
         elif not job.name:  # another command did it and left
@@ -292,11 +292,11 @@ def submit(specs: Sequence[RunSpec], resources: Resources, results: Path) -> lis
         for file in set(home.iterdir()) - before:
             file.unlink(missing_ok=True)
         ours = re.compile("#SBATCH --(?!array|error|job-name|nodes=|open-mode|output|signal)")
-        asked = [line.removeprefix("#SBATCH ") for line in lines if ours.match(line)]
+        options = [line.removeprefix("#SBATCH ") for line in lines if ours.match(line)]
         sources = load_config().sources.items()
         files = sorted({str(file) for key, file in sources if key.startswith("slurm")})
         raise MissingError(
-            f"sbatch refused the jobs: {_words(str(error))}. They ask for {', '.join(asked)}. That "
+            f"sbatch refused the jobs: {_words(str(error))}. They ask for {', '.join(options)}. That "
             f"is set by [slurm] in {' and '.join(files) or 'vlbench.toml'}, by --processes, "
             "--devices and --time-limit."
         ) from None
@@ -329,7 +329,7 @@ class RunJob:
     minutes: int | None = None
 
     def __call__(self) -> int:
-        """Have a worker do it; requeue the job where Slurm wants the place back before the end."""
+        """Have a worker do it; requeue the job where Slurm ends it before the run is done."""
         folder, began = RunFolder(self.path), time.monotonic()
         kept = _kept(folder)
         came: set[int] = set()
@@ -402,7 +402,7 @@ def cancel_job(folder: RunFolder) -> None:
 
 
 def forget_job(folder: RunFolder, status: str, text: str, code: int = 0) -> None:
-    """Say how a run stands whose job is gone and said nothing of it itself."""
+    """Write down how a run stands whose job is gone and did not do so itself."""
     is_open = folder.state in OPEN
     with suppress(LockedError, OSError), folder.lock.acquire():
         if is_open and not folder.is_done:
