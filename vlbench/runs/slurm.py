@@ -296,8 +296,8 @@ def submit(specs: Sequence[RunSpec], resources: Resources, results: Path) -> lis
         sources = load_config().sources.items()
         files = sorted({str(file) for key, file in sources if key.startswith("slurm")})
         raise MissingError(
-            f"sbatch refused the jobs: {_words(str(error))}. They ask for {', '.join(options)}. That "
-            f"is set by [slurm] in {' and '.join(files) or 'vlbench.toml'}, by --processes, "
+            f"sbatch refused the jobs: {_words(str(error))}. They ask for {', '.join(options)}. "
+            f"That is set by [slurm] in {' and '.join(files) or 'vlbench.toml'}, by --processes, "
             "--devices and --time-limit."
         ) from None
     return [job.job_id for job in jobs]
