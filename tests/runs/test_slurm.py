@@ -106,7 +106,7 @@ def test_a_plan_is_one_array_and_a_single_run_a_job(cluster: FakeSlurm) -> None:
             cluster.results / "slurm" / f"7_{number}_submitted.pkl"
         ).function
         assert isinstance(work, RunJob)
-        assert (work.path, work.processes, work.minutes) == (folder.path.absolute(), 1, None)
+        assert work == RunJob(folder.path.absolute(), 1, None)
     cluster.answer("squeue", "7_0|None\n7_1|Resources\n7_2|Resources")
     assert detached(cluster, 3).said == ["3 runs queued or at work already"]
     assert len(cluster.asked("sbatch")) == 1
@@ -292,7 +292,7 @@ def test_variables_of_a_job_around_the_launcher_and_those_that_overrule_settings
 
 @pytest.mark.parametrize("resources", [{"devices": "0,1"}, {"jobs": 2}])
 def test_what_means_nothing_on_a_cluster_is_refused(resources: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match=r"should be auto or cpu.* array_parallelism in"):
+    with pytest.raises(UsageError, match=r"should be auto or cpu; array_parallelism in"):
         SlurmLauncher(Resources(**resources))  # type: ignore[arg-type]
 
 
@@ -301,7 +301,7 @@ def test_neither_results_nor_names_are_lines_of_the_script(
 ) -> None:
     launcher, results = SlurmLauncher(Resources(launcher="slurm")), tmp_path / "a\ntouch b"
     for act in (launcher.dry_run, lambda specs, folder: launcher.run(specs, folder, Quiet())):
-        with pytest.raises(UsageError, match=r"a\[U\+000A\]touch b: .* no control characters"):
+        with pytest.raises(UsageError, match=r"a\[U\+000A\]touch b: .*: no control characters"):
             act(toy_specs(1), results)
     assert not results.exists()
     named = toy_specs(1)[0].model_copy(update={"suite": "mine\ntouch b"})
@@ -337,6 +337,8 @@ def test_settings_are_options_of_sbatch_and_what_is_left_out_the_cluster_decides
     )
     asked = request(limited, ["cpu"])
     assert asked["time"] == 8
+    with pytest.raises(UsageError, match=r"limit of 2.5 minutes is too short: .* up to 180 s"):
+        request(Resources(time_limit_minutes=2.5, slurm=SlurmSettings(signal_seconds=120)), ["cpu"])
     text = script(asked, Path("/results/slurm"), 1)
     assert "--cpus-per-task=6" in text.split("# command")[1]  # since 22.05 srun takes its own
 
@@ -478,9 +480,9 @@ def signalled(folder: RunFolder, number: int) -> None:
     threading.Thread(target=send, daemon=True).start()
 
 
-def fails(folder: RunFolder, minutes: int | None = None) -> int:
+def fails(folder: RunFolder) -> int:
     with pytest.raises(SystemExit) as caught:
-        RunJob(folder.path, minutes=minutes)()
+        RunJob(folder.path)()
     assert isinstance(caught.value.code, int)
     return caught.value.code
 
@@ -540,7 +542,7 @@ def test_a_job_that_need_not_or_cannot_go_on_is_not_requeued(
 
 
 def test_time_limits_that_lead_nowhere_come_to_an_end(job: FakeSlurm) -> None:
-    job.patch.setattr(slurm, "IDLE_MINUTES", 0.0)
+    job.patch.setattr(slurm, "IDLE_SECONDS", 0.0)
     folder = pretended(job)
     for idle in (1, 2):
         fails(folder)
@@ -556,7 +558,7 @@ def test_a_checkpoint_or_too_little_time_is_no_reason_to_give_up(
     job: FakeSlurm, is_kept: bool
 ) -> None:
     if is_kept:
-        job.patch.setattr(slurm, "IDLE_MINUTES", 0.0)
+        job.patch.setattr(slurm, "IDLE_SECONDS", 0.0)
     name = f"step-{5:09d}-{'0' * 16}.pt" if is_kept else ""
     folder = pretended(job, idle=2, kept=name)
     fails(folder)

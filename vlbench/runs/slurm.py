@@ -1,6 +1,6 @@
 """The slurm launcher: one job array for a plan, followed through the folders of its runs.
 
-submitit submits it and starts a `RunJob` in each job. What follows Slurm's warning is ours, as a
+submitit submits it, and starts a `RunJob` in every job. What follows Slurm's warning is ours: a
 job that is killed while submitit writes its pickle anew cannot start again.
 """
 
@@ -47,16 +47,15 @@ from vlbench.worker import HELD
 if TYPE_CHECKING:
     from vlbench.runs.watch import View
 
-LOOK_SECONDS = 1.0
-QUEUE_SECONDS = 15.0
-"""Between questions to squeue, which a whole cluster asks."""
+LOOK_SECONDS, QUEUE_SECONDS = 1.0, 15.0
+"""Between looks at folders, and between questions to squeue, which a whole cluster asks."""
 LOST_SECONDS = 75.0
 """A run whose job is gone for so long is lost; shared folders may show its end only after 60 s."""
-ANSWER_SECONDS = 60
-IDLE_ATTEMPTS, IDLE_MINUTES = 3, 20.0
-"""A run that so often had so long, or half of its time limit, and kept nothing new is given up."""
-PYTHON = f"{shlex.quote(sys.executable)} -P"
-"""How jobs start Python: without the current folder on its path."""
+IDLE_ATTEMPTS, IDLE_SECONDS = 3, 1200.0
+"""A run that so often had so long, or half of its time, and kept nothing new is given up."""
+SLACK_SECONDS = 60
+"""Slurm may warn a job so much earlier than `signal_seconds`, and answer so late."""
+PYTHON = f"{shlex.quote(sys.executable)} -P"  # without the current folder on its path
 OPEN = ("planned", "queued", "preempted", "stopped")
 """States in which a run needs a job to go on."""
 NEVER = {
@@ -92,9 +91,8 @@ class SlurmLauncher(Launcher):
         super().__init__(resources)
         if resources.devices not in ("auto", "cpu") or resources.jobs > 1:
             raise UsageError(
-                f"--devices {resources.devices} --jobs {resources.jobs}: with --launcher slurm "
-                "--devices should be auto or cpu, as Slurm hands out the GPUs, and "
-                "array_parallelism in [slurm] of vlbench.toml says how many jobs there are at once."
+                f"--devices {resources.devices} --jobs {resources.jobs}: Slurm hands out the GPUs, "
+                "so --devices should be auto or cpu; array_parallelism in [slurm] limits the jobs."
             )
         is_pretended = bool(os.environ.get("VLBENCH_FAKE_GPUS"))
         has_none = resources.devices == "cpu" or resources.slurm.gpus_per_node == 0
@@ -115,8 +113,8 @@ class SlurmLauncher(Launcher):
         commands = ("sbatch", "srun", "squeue", "scancel", "scontrol")
         if absent := [name for name in commands if shutil.which(name) is None]:
             raise MissingError(
-                f"--launcher slurm: not found on PATH: {', '.join(absent)}. Start the command on a "
-                "machine of the cluster that can submit jobs, or use --launcher local."
+                f"--launcher slurm: not found on PATH: {', '.join(absent)}. Start the command "
+                "where jobs can be submitted, or use --launcher local."
             )
         _home(results)  # refused before anything is written
         return super().run(specs, results, view)
@@ -216,13 +214,11 @@ class SlurmLauncher(Launcher):
 
 
 def _home(results: Path) -> Path:
-    """Where submitit keeps scripts, pickles and what jobs print; its path stands in scripts."""
+    """Where submitit keeps scripts, pickles and what jobs print."""
     home = results.absolute() / "slurm"
     if printable(str(home)) != str(home):
-        raise UsageError(
-            f"--results {printable(str(results))}: for --launcher slurm its path should hold no "
-            "control characters."
-        )
+        name = printable(str(results))
+        raise UsageError(f"--results {name}: its path stands in scripts: no control characters.")
     return home
 
 
@@ -238,8 +234,12 @@ def request(resources: Resources, devices: Sequence[str]) -> dict[str, Any]:
     gpus = needed if settings.gpus_per_node is None else settings.gpus_per_node
     if gpus < needed:
         raise MissingError(
-            f"--processes {needed}: each takes a GPU of its own, and gpus_per_node in [slurm] of "
-            f"vlbench.toml is {gpus}."
+            f"--processes {needed}: each takes a GPU, and gpus_per_node in [slurm] is {gpus}."
+        )
+    if limit and 60 * math.ceil(limit) <= settings.signal_seconds + SLACK_SECONDS:
+        raise UsageError(
+            f"A time limit of {limit} minutes is too short: Slurm warns jobs up to "
+            f"{settings.signal_seconds + SLACK_SECONDS} s before it (signal_seconds in [slurm])."
         )
     more: dict[str, Any] = {"requeue": True}
     if settings.memory_gb is not None:
@@ -280,14 +280,17 @@ def submit(specs: Sequence[RunSpec], resources: Resources, results: Path) -> lis
     home, parameters = _home(results), request(resources, [spec.device for spec in specs])
     lines, before = script(parameters, home, len(specs)).splitlines(), set(home.iterdir())
     paths = [RunFolder.of(results, spec).path.absolute() for spec in specs]
+    early = resources.slurm.signal_seconds + SLACK_SECONDS
+    seconds = 60 * parameters["time"] - early if parameters["time"] else None
     output = io.StringIO()  # submitit prints what it raises, too
     try:
         with patch.dict(os.environ, environment(parameters), clear=True), redirect_stderr(output):
             executor = submitit.SlurmExecutor(home, python=PYTHON)
             executor.update_parameters(**parameters)
             with executor.batch():
-                work = [RunJob(path, resources.processes, parameters["time"]) for path in paths]
-                jobs = [executor.submit(job) for job in work]
+                jobs = [
+                    executor.submit(RunJob(path, resources.processes, seconds)) for path in paths
+                ]
     except (FailedJobError, FailedSubmissionError) as error:
         for file in set(home.iterdir()) - before:
             file.unlink(missing_ok=True)
@@ -306,9 +309,8 @@ def submit(specs: Sequence[RunSpec], resources: Resources, results: Path) -> lis
 def environment(parameters: Mapping[str, Any]) -> dict[str, str]:
     """The environment for sbatch: of no enclosing job, nor variables that overrule the script."""
     given = {**parameters, **parameters["additional_parameters"]}
-    names = {name.upper() for name, value in given.items() if value is not None}
-    other = {"TIME": "TIMELIMIT", "MEM": "MEM_PER_NODE"}  # where sbatch spells them differently
-    names |= {other[name] for name in names & other.keys()}
+    spelt = {"time": "TIMELIMIT", "mem": "MEM_PER_NODE"}
+    names = {spelt.get(name, name.upper()) for name, value in given.items() if value is not None}
     names |= {"ARRAY_INX", "OUTPUT", "ERROR", "OPEN_MODE", "SIGNAL", "REQUEUE", "NO_REQUEUE"}
     dropped = {f"SBATCH_{name}" for name in names} | {"SUBMITIT_PREEMPT_SIGNAL"}
     return {name: value for name, value in outside_of_jobs().items() if name not in dropped}
@@ -326,7 +328,7 @@ class RunJob:
 
     path: Path
     processes: int = 1
-    minutes: int | None = None
+    seconds: float | None = None
 
     def __call__(self) -> int:
         """Have a worker do it; requeue the job where Slurm ends it before the run is done."""
@@ -356,7 +358,7 @@ class RunJob:
 
     def _go_on(self, folder: RunFolder, is_idle: bool, seconds: float) -> None:
         """Have Slurm start this job again, unless that gets it nowhere."""
-        enough = 30 * self.minutes if self.minutes else 60 * IDLE_MINUTES
+        enough = self.seconds / 2 if self.seconds else IDLE_SECONDS
         idle = int(folder.job().get("idle", 0))
         idle = (idle + 1 if seconds >= enough else idle) if is_idle else 0
         if idle >= IDLE_ATTEMPTS:
@@ -431,20 +433,18 @@ def _ask(*command: str) -> str:
     environment = {**outside_of_jobs(), "LC_ALL": "C"}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=ANSWER_SECONDS, env=environment
+            command, capture_output=True, text=True, timeout=SLACK_SECONDS, env=environment
         )
-        error = "" if "Invalid job id" in done.stderr else _words(done.stderr)
+        if not done.returncode or "Invalid job id" in done.stderr:
+            return done.stdout
+        error = _words(done.stderr)
     except FileNotFoundError:
         error = "not found on PATH"
     except subprocess.TimeoutExpired:
-        error = f"no answer in {ANSWER_SECONDS} s"
-    else:
-        if not (done.returncode and error):
-            return done.stdout
+        error = f"no answer in {SLACK_SECONDS} s"
     raise MissingError(f"{command[0]} {command[-1]}: {error}")
 
 
 def _words(text: str) -> str:
-    """Slurm's own words in one line."""
     lines = [line.strip().removeprefix("sbatch: error: ") for line in text.splitlines()]
     return "; ".join(filter(None, lines)) or "no reason given"
