@@ -243,7 +243,7 @@ class BarsView(View):
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._at_work: dict[Path, tuple[TaskID, RunFolder, str]] = {}
+        self._at_work: dict[Path, tuple[TaskID, RunFolder, str, dict[str, Any]]] = {}
         self._plan = self._bars.add_task("", total=total, visible=total > 1, text="")
 
     def say(self, text: str) -> None:
@@ -252,18 +252,19 @@ class BarsView(View):
     def began(self, spec: RunSpec, folder: RunFolder, where: str) -> None:
         self._follow(spec, folder)
         bar = self._bars.add_task(_name(spec), total=1.0, text="")
-        self._at_work[folder.path] = (bar, folder, where)
-        self._bars.start()
+        # a worker that starts has not replaced an earlier attempt's status yet
+        before = {} if folder.lock.is_locked else folder.status()
+        self._at_work[folder.path] = (bar, folder, where, before)
         self.tick()
+        self._bars.start()
 
     def tick(self) -> None:
         super().tick()
         total = float(self._ended)
         width = max(cell_len(task.description) for task in self._bars.tasks)
         room = self._bars.console.width - width - BAR_WIDTH - 4
-        for bar, folder, where in self._at_work.values():
-            # until a worker holds the lock, the status is an earlier attempt's
-            status = folder.status() if folder.lock.is_locked else {}
+        for bar, folder, where, before in self._at_work.values():
+            status = {} if (status := folder.status()) == before else status
             share = min(1.0, (status.get("step") or 0) / (status.get("total") or 1))
             texts = {**progress_texts(status), "where": where}
             words = [spell.format(texts[name]) for name, spell in BEHIND.items() if name in texts]
