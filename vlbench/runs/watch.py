@@ -265,6 +265,9 @@ class BarsView(View):
         room = self._bars.console.width - width - BAR_WIDTH - 4
         for bar, folder, where, before in self._at_work.values():
             status = {} if (status := folder.status()) == before else status
+            if status.get("status", "running") != "running":  # about to be reaped
+                total += 1.0
+                continue
             share = min(1.0, (status.get("step") or 0) / (status.get("total") or 1))
             texts = {**progress_texts(status), "where": where}
             words = [spell.format(texts[name]) for name, spell in BEHIND.items() if name in texts]
