@@ -117,6 +117,7 @@ def test_a_plan_of_six_goes_through_two_gpus_as_one_array_though_started_twice(
     assert {gpu for each in seen for gpu in each.values()} == {"0", "1"}
 
 
+@pytest.mark.timeout(400)  # on a machine that does other work
 def test_a_run_that_is_requeued_goes_on_and_ends_as_if_undisturbed(
     cluster: Bench, tmp_path: Path
 ) -> None:
