@@ -35,6 +35,7 @@ LISTENS = "import sys; sys.stdin.read()"
 def others_that_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Processes in the place of ranks 1, 2, ... that run these lines of Python."""
     started = []
+    monkeypatch.setattr(ranks, "GRACE_SECONDS", 0.4)
     monkeypatch.setattr(ranks, "REASON_SECONDS", 0.4)
     monkeypatch.setattr(ranks, "END_SECONDS", 0.4)
 
@@ -84,6 +85,7 @@ def test_a_rank_that_dies_interrupts_the_main_one_and_explains_a_lost_connection
     others_that_do: Start, monkeypatch: pytest.MonkeyPatch, is_lost: bool
 ) -> None:
     monkeypatch.setattr(ranks, "REASON_SECONDS", 30)
+    monkeypatch.setattr(ranks, "GRACE_SECONDS", 10 if is_lost else 0.4)
     others = others_that_do("import time; time.sleep(0.2); raise SystemExit(4)")
     started = time.monotonic()
     with pytest.raises(RunFailed, match="process 2 of 2 ended: 4") as failure, others.watched():

@@ -27,6 +27,8 @@ from vlbench.errors import MissingError, RunFailed
 TIMEOUT = timedelta(days=1)
 """Longest wait of ranks for each other: scoring takes its time. A dead rank is noticed at once."""
 POLL_SECONDS = 0.1
+GRACE_SECONDS = 1.0
+"""Time for the main rank to fail by itself after another one: its error has the exit code."""
 REASON_SECONDS = 5.0
 """Wait for the end of another rank after an error that may be a lost connection."""
 END_SECONDS = 30.0
@@ -127,6 +129,8 @@ class Others:
         while not self.failure():
             if self._is_over.wait(POLL_SECONDS):
                 return
+        if self._is_over.wait(GRACE_SECONDS):
+            return
         main = threading.main_thread()
         with suppress(Exception):
             _abort()  # a collective on GPUs waits for the dead
