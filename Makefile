@@ -51,7 +51,7 @@ fuzz: install
 	$(BIN)/python -m tests.fuzzing $(or $(FUZZ_MINUTES),10)
 
 slurm: install
-	$(BIN)/python -m pytest -n 0 -m slow tests/runs/launchers/test_slurm_real.py
+	$(BIN)/python -m pytest -n 0 -m slow tests/runs/test_slurm_real.py
 
 # Lines and files of each folder.
 size:

@@ -26,7 +26,7 @@ from typing import Any
 LAUNCHER = {
     "vlbench.runs.plan:plan": "planning",
     "vlbench.runs.plan:prepare": "reading and hashing data",
-    "vlbench.runs.launchers:launch": "launching",
+    "vlbench.runs.launch:launch": "launching",
 }
 WORKER = {
     "vlbench.runs.execute:Run.__init__": "building the model",
@@ -115,16 +115,16 @@ def main(kind: str, folder: str, began: str, *words: str) -> int:
 def launcher(folder: str, words: tuple[str, ...]) -> int:
     """The command line, which starts its workers under a stopwatch too."""
     from vlbench.__main__ import main
-    from vlbench.runs.launchers import process
+    from vlbench.runs import launch
 
-    process.worker_command = partial(watched_worker, folder)
+    launch.worker_command = partial(watched_worker, folder)
     sys.argv = ["vlbench", *words]
     main()
     return 0
 
 
 def watched_worker(folder: str, run: Any, where: str, processes: int = 1) -> list[str]:
-    """In place of `vlbench.runs.launchers.process.worker_command`."""
+    """In place of `vlbench.runs.launch.worker_command`."""
     words = [str(run.path.absolute()), "--launched", where, "--processes", str(processes)]
     return [sys.executable, __file__, "worker", folder, str(time.monotonic()), *words]
 

@@ -142,7 +142,7 @@ def test_all_faults_of_a_file_come_in_one_message() -> None:
 
 
 def test_the_launchers_of_a_file_are_those_there_are() -> None:
-    from vlbench.runs.launchers import LAUNCHERS
+    from vlbench.runs.launch import LAUNCHERS
 
     (choices, _) = get_args(Settings.model_fields["launcher"].annotation)
     assert set(get_args(choices)) == set(LAUNCHERS)

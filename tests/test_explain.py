@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 
 from tests.cli.command import assert_refused, vlbench
 from vlbench.errors import explain
-from vlbench.worker import explained
+from vlbench.runs.stopping import explained
 
 
 def raised(call: Callable[[], object]) -> BaseException:

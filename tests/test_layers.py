@@ -18,7 +18,7 @@ LAYERS = (
     {"lock", "process"},
     {"files"},
     {"config"},
-    {"outside", "parquet", "streams", "tensors", "text"},
+    {"outside", "parquet", "tensors", "text"},
     {"errors"},
 )
 """Parts of the package: each imports those below it."""

@@ -1,20 +1,26 @@
-"""What lies in the current folder is no Python module, for any process."""
+"""How processes begin: nothing of the current folder, streams that nothing breaks, their threads.
+
+Those that need a program of their own start one; each command line is bash.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
-from tests.runs.builders import Bench
 from tests.traps import set_traps
 from vlbench.process import SPINS, isolated, worker_environment
-from vlbench.runs.folder import RunFolder
 
-COMMAND = "from vlbench.__main__ import main; main()"  # as the script `vlbench` has it
+FULL = "vlbench: standard output: the answer cannot be written: No space left on device.\n"
+CLOSED = "vlbench: standard output: the answer cannot be written: it is closed.\n"
+COMPARE = "compare compacter full --tasks tvqa --results results/mini"
+REPORT = "report --tasks tvqa --results results/mini"
 
 
 @pytest.mark.parametrize(
@@ -25,42 +31,41 @@ COMMAND = "from vlbench.__main__ import main; main()"  # as the script `vlbench`
         (".", None),
         (":/a", "/a"),
         ("/a:.::/b:src", "/a:/b:src"),
+        (".:{here}", "{here}"),
     ],
 )
-def test_entries_that_mean_the_current_folder_leave_pythonpath(
-    before: str | None, after: str | None
+def test_entries_that_mean_the_current_folder_leave_pythonpath_but_for_its_full_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str | None, after: str | None
 ) -> None:
-    given = {} if before is None else {"PYTHONPATH": before}
-    found = isolated(given)
-    assert (found.get("PYTHONPATH"), found["PYTHONSAFEPATH"]) == (after, "1")
-
-
-def test_the_full_path_of_the_current_folder_stays_in_pythonpath(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert isolated({"PYTHONPATH": f".:{tmp_path}"})["PYTHONPATH"] == str(tmp_path)
+    given = {} if before is None else {"PYTHONPATH": before.format(here=tmp_path)}
+    environment = isolated(given)
+    assert environment.get("PYTHONPATH") == (after and after.format(here=tmp_path))
+    assert environment["PYTHONSAFEPATH"] == "1"
 
 
-def test_a_worker_s_own_children_leave_the_current_folder_alone(tmp_path, monkeypatch) -> None:
+def test_a_worker_s_own_children_leave_the_current_folder_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told = set_traps(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", ":/nowhere")
-    environment = worker_environment()
     program = "import multiprocessing, numpy, pickle, signal, sys; print(sys.path[0])"
-    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    subprocess.run([sys.executable, "-c", program], env=worker_environment(), check=True)
     assert not told.exists()
 
 
 @pytest.mark.parametrize("path", [None, ":/nowhere"])
-def test_a_command_imports_nothing_of_the_current_folder(tmp_path, path: str | None) -> None:
+def test_a_command_imports_nothing_of_the_current_folder(tmp_path: Path, path: str | None) -> None:
     told = set_traps(tmp_path)
     for name in ("sitecustomize", "usercustomize", "vlbench"):  # found before we are
         (tmp_path / f"{name}.py").unlink(missing_ok=True)
     (tmp_path / "vlbench").rename(tmp_path / "elsewhere")
     more = {} if path is None else {"PYTHONPATH": path}
-    words = ["show", "config"]
-    for start in (["-c", COMMAND], ["-m", "vlbench"]):
+    script = "from vlbench.__main__ import main; main()"
+    for start in (["-c", script], ["-m", "vlbench"]):
         done = subprocess.run(
-            [sys.executable, *start, *words],
+            [sys.executable, *start, "show", "config"],
             cwd=tmp_path,
             env={**os.environ, **more},
             capture_output=True,
@@ -68,24 +73,6 @@ def test_a_command_imports_nothing_of_the_current_folder(tmp_path, path: str | N
         )
         assert done.returncode == 0, done.stderr
         assert not told.exists(), told.read_text()
-
-
-def test_a_run_in_two_processes_imports_nothing_of_the_current_folder(
-    bench: Bench, tmp_path: Path
-) -> None:
-    """The command, the worker, the other rank, and what these start."""
-    told = set_traps(tmp_path)
-    results = tmp_path / "results"
-    words = bench.words("--limit", "4", "--processes", "2", "--results", str(results))
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", COMMAND, *words],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert not told.exists(), told.read_text()
-    assert [folder.state for folder in RunFolder.all(results)] == ["done"]
 
 
 PROGRAM = """
@@ -106,55 +93,111 @@ assert gc.get_threshold() == usual and gc.get_freeze_count() > 1000
 
 def test_garbage_is_collected_rarely_until_a_process_computes() -> None:
     subprocess.run([sys.executable, "-c", PROGRAM], check=True)
-
-
-def test_the_main_program_and_the_worker_begin_with_it() -> None:
     for program in (
         "import sys; sys.argv = ['vlbench', '--help']; from vlbench.__main__ import main; main()",
         "from vlbench.worker import main; main(['nowhere'], has_signals=True)",
     ):
-        told = (
+        code = (
             f"import atexit, gc; atexit.register(lambda: print(gc.get_threshold()[0])); {program}"
         )
-        done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.stdout.splitlines()[-1] == "100000", done.stderr
 
 
 def test_nothing_of_an_enclosing_job_reaches_a_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("RANK", "MASTER_PORT", "SLURM_JOB_ID", "OMPI_COMM_WORLD_RANK", "PMI_SIZE"):
+    names = {"RANK", "MASTER_PORT", "SLURM_JOB_ID", "OMPI_COMM_WORLD_RANK", "PMI_SIZE"}
+    for name in names:
         monkeypatch.setenv(name, "7")
     monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "here"))
     monkeypatch.setenv("PMIND", "not one of them")
     environment = worker_environment(threads=3, devices="1,2")
-    assert not {"RANK", "MASTER_PORT", "SLURM_JOB_ID", "OMPI_COMM_WORLD_RANK", "PMI_SIZE"} & set(
-        environment
-    )
+    assert not names & set(environment)
     assert environment["VLBENCH_CACHE"].endswith("/here")
     assert environment["PMIND"] == "not one of them"
     assert environment["OMP_NUM_THREADS"] == "3"
     assert environment["CUDA_VISIBLE_DEVICES"] == "1,2"
 
 
-def test_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_wait_spin_for_a_moment_only_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, project: Path
+) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    assert worker_environment()["GOMP_SPINCOUNT"] == SPINS
+    makefile = (project / "Makefile").read_text(encoding="utf-8")  # make bench measures so too
+    assert f"bench: export GOMP_SPINCOUNT ?= {SPINS}\n" in makefile
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert worker_environment()["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     environment = worker_environment()
     assert environment["OMP_WAIT_POLICY"] == "ACTIVE"
     assert "GOMP_SPINCOUNT" not in environment  # it would count more
     assert "CUDA_VISIBLE_DEVICES" not in environment
 
 
-def test_make_bench_measures_with_threads_that_wait_as_those_of_workers() -> None:
-    makefile = Path(__file__).parents[1] / "Makefile"
-    assert f"bench: export GOMP_SPINCOUNT ?= {SPINS}\n" in makefile.read_text(encoding="utf-8")
+def shell(line: str, project: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """A line of bash in which `vlbench` is this checkout's."""
+    program = f'vlbench() {{ "{sys.executable}" -m vlbench "$@"; }}; {line}'
+    return subprocess.run(
+        ["bash", "-c", program],
+        capture_output=True,
+        cwd=project,
+        env={**os.environ, **environment},
+        timeout=60,
+        check=False,
+    )
 
 
-def test_threads_that_wait_spin_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    assert worker_environment()["GOMP_SPINCOUNT"] == SPINS
-    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
-    assert worker_environment()["GOMP_SPINCOUNT"] == "7"
+def test_signs_that_the_encoding_lacks_are_replaced(project: Path) -> None:
+    done = shell(f"vlbench {REPORT}", project, PYTHONIOENCODING="iso-8859-1")
+    assert (done.returncode, done.stderr) == (0, b"")
+    done = shell(f"vlbench {COMPARE}", project, PYTHONIOENCODING="cp1252")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "A - B" in done.stdout.decode("cp1252").replace("\xa0", " ")
+
+
+def test_what_programs_read_is_whole_whatever_the_encoding(project: Path) -> None:
+    done = shell(f"vlbench {COMPARE} --format junit", project, PYTHONIOENCODING="cp1252")
+    assert "−" in "".join(ElementTree.fromstring(done.stdout).itertext())  # noqa: RUF001
+    code = "from vlbench.text import printable_json as p; print(p({'é𝄞−': '…'}))"  # noqa: RUF001
+    done = shell(f'"{sys.executable}" -c "{code}"', project, PYTHONIOENCODING="cp1252")
+    assert done.stdout.isascii() and json.loads(done.stdout) == {"é𝄞−": "…"}  # noqa: RUF001
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "stderr"),
+    [
+        (f"vlbench {REPORT} --format csv > /dev/full", 3, FULL),
+        ("vlbench list tasks --json > /dev/full", 3, FULL),
+        ("vlbench --help > /dev/full", 3, FULL),
+        ("vlbench --version >&-", 3, CLOSED),
+        (f"vlbench {COMPARE} >&-", 3, CLOSED),
+        ("vlbench list methods | true; exit ${PIPESTATUS[0]}", 141, ""),
+        ("vlbench list methods 2> /dev/full", 0, ""),
+        ("vlbench show nothing 2>&-", 2, ""),
+        ("vlbench list --nope 2> >(true)", 2, ""),
+        ('"$PYTHON" -m vlbench.worker > /dev/full 2>&1', 2, ""),
+        ('"$PYTHON" -m vlbench.worker >&- 2>&-', 2, ""),
+        ('"$PYTHON" -c "$BUFFERED" > /dev/full', 3, FULL),
+    ],
+)
+def test_an_answer_that_is_lost_is_one_line_and_other_output_is_not_missed(
+    line: str, code: int, stderr: str, project: Path
+) -> None:
+    buffered = (
+        "import sys, vlbench.cli.app as app, vlbench.__main__ as program; "
+        "app.main = lambda: print('answer'); program.main()"
+    )
+    done = shell(line, project, PYTHON=sys.executable, BUFFERED=buffered)
+    assert (done.returncode, done.stderr.decode()) == (code, stderr)
+
+
+def test_a_results_folder_may_have_a_name_that_is_not_utf_8(project: Path, tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/\xff"
+    os.symlink(os.fsencode(project / "results" / "mini"), folder)
+    done = shell(f"vlbench {COMPARE} --results $'{tmp_path}/\\xff'", project)
+    assert done.returncode == 0
+    assert "full of " in done.stdout.decode() and "[U+DCFF]" in done.stdout.decode()

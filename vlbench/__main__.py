@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from vlbench.process import isolate
+from vlbench.process import AnswerLost, collect_rarely, flush_answer, guard_streams, isolate
 
 
 def main() -> None:
@@ -13,8 +13,6 @@ def main() -> None:
     import signal
 
     from vlbench.errors import INTERRUPTED, explain
-    from vlbench.process import collect_rarely
-    from vlbench.streams import AnswerLost, flush_answer, guard_streams
 
     collect_rarely()
     guard_streams()

@@ -27,7 +27,7 @@ from vlbench.errors import MissingError, UsageError, VlbenchError, nearest
 from vlbench.files import cache_place
 from vlbench.lock import DEAD_SECONDS, NO_LOCKS
 from vlbench.metrics.java import require_java
-from vlbench.runs.launchers import LAUNCHERS
+from vlbench.runs.launch import LAUNCHERS
 
 EDITIONS: tuple[str, ...] = get_args(Edition)
 COMMANDS = ("sbatch", "squeue", "sinfo", "scancel")

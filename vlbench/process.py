@@ -1,12 +1,15 @@
-"""How a process of vlbench begins: its import path, its garbage collector, its environment.
+"""How a process of vlbench begins: import path, garbage collector, environment, standard streams.
 
-Imports nothing that the current folder could shadow: `isolate` runs before everything else.
+Imports at the top only what Python has loaded before: `isolate` runs before everything else.
 """
 
 from __future__ import annotations
 
 import atexit
+import codecs
+import errno
 import gc
+import io
 import os
 import sys
 
@@ -17,22 +20,18 @@ SCRUBBED = (
 )
 """What libraries read about an enclosing job: names, or their beginnings."""
 SPINS = "2000"
-"""How often a thread that waits for the others of its process looks, before it sleeps.
-
-By libgomp's own count, 300,000, two runs beside each other slow each other down tenfold; with none,
-each of a step's thousands of small operations waits 50 microseconds for its threads to wake up.
-"""
+"""How often a waiting thread looks before it sleeps: by libgomp's 300,000, two runs beside each
+other take ten times as long; with none, each small operation waits 50 us for threads to wake up."""
 RARE = 100_000
-"""Objects made, and not freed, between two collections; Python's own number is 700 to 2,000."""
+"""Objects allocated and not freed between two collections; Python's own number is 700 to 2,000."""
+SIGNS = {"−": "-", "—": "-", "─": "-", "±": "+-", "×": "x", "↓": "v", "…": "...", "\xa0": " "}  # noqa: RUF001
+"""Replacements of our tables' signs where an encoding lacks them; others are escaped."""
 _usual: list[tuple[int, int, int]] = []
-"""The thresholds to go back to, where they were changed."""
+"""The collector's thresholds to go back to, where they were changed."""
 
 
 def isolate() -> None:
-    """Take the current folder off this process's path and off its children's.
-
-    Call it before anything is imported that the folder may hold.
-    """
+    """Take the current folder off this process's import path and off its children's."""
     environment, folder = isolated(dict(os.environ)), _current_folder()
     if not sys.flags.safe_path and sys.path[:1] in ([""], [folder]):
         del sys.path[0]  # `python -m` put it there
@@ -43,10 +42,7 @@ def isolate() -> None:
 
 
 def isolated(environment: dict[str, str]) -> dict[str, str]:
-    """An environment in which no Python looks for modules in the current folder.
-
-    An empty entry of PYTHONPATH means that folder, and so does `.`; its full path stays.
-    """
+    """An environment in which no Python looks for modules in the current folder (`.`, or empty)."""
     folder = _current_folder()
     entries = environment.get("PYTHONPATH", "").split(os.pathsep)
     kept = [path for path in entries if os.path.isabs(path) or os.path.abspath(path) != folder]
@@ -56,7 +52,6 @@ def isolated(environment: dict[str, str]) -> dict[str, str]:
 
 
 def _current_folder() -> str:
-    """Its path; empty where it was deleted."""
     try:
         return os.getcwd()
     except FileNotFoundError:
@@ -64,17 +59,14 @@ def _current_folder() -> str:
 
 
 def collect_rarely() -> None:
-    """While torch and transformers are imported, which makes little garbage; and not at the end.
-
-    A process that goes on to compute says `collect_as_usual` then: garbage may hold tensors.
-    """
+    """Collect garbage rarely while torch and transformers are imported, and not at the end."""
     _usual.append(gc.get_threshold())
     gc.set_threshold(RARE, *_usual[-1][1:])
     atexit.register(gc.freeze)
 
 
 def collect_as_usual() -> None:
-    """From now on, and only what is made from now on; nothing changes where it was not rare."""
+    """Collect what is allocated from now on, which may hold tensors, as often as Python does."""
     if _usual:
         gc.freeze()
         gc.set_threshold(*_usual.pop())
@@ -84,7 +76,13 @@ def worker_environment(threads: int | None = None, devices: str | None = None) -
     """This process's environment for a worker; `devices` is its CUDA_VISIBLE_DEVICES."""
     from vlbench.files import cache_folder
 
-    environment = isolated(with_defaults(scrubbed(dict(os.environ))))
+    prefixes = tuple(name for name in SCRUBBED if name.endswith("_"))
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in SCRUBBED and not name.startswith(prefixes)
+    }
+    environment = isolated(with_defaults(kept))
     environment["VLBENCH_CACHE"] = str(cache_folder())  # whatever a file says by then
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)
@@ -94,16 +92,79 @@ def worker_environment(threads: int | None = None, devices: str | None = None) -
 
 
 def with_defaults(environment: dict[str, str]) -> dict[str, str]:
-    """What torch and tokenizers are to find in a process that computes; what is set stays."""
+    """The environment with defaults for torch and tokenizers in a process that computes."""
     waiting = {} if "OMP_WAIT_POLICY" in environment else {"GOMP_SPINCOUNT": SPINS}
     return {**waiting, "TOKENIZERS_PARALLELISM": "false", **environment}
 
 
-def scrubbed(environment: dict[str, str]) -> dict[str, str]:
-    """An environment without the variables of an enclosing job."""
-    prefixes = tuple(name for name in SCRUBBED if name.endswith("_"))
-    return {
-        name: value
-        for name, value in environment.items()
-        if name not in SCRUBBED and not name.startswith(prefixes)
-    }
+class AnswerLost(BaseException):
+    """Standard output cannot be written, and the message is out: not the command's own error."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
+def guard_streams(has_answer: bool = True) -> None:
+    """Have standard output and error survive any locale, a full disk, and a reader that left.
+
+    A lost answer is raised as AnswerLost; other output that is lost is ignored.
+    """
+    codecs.register_error("vlbench", _replace)
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:  # closed: the next file would get its number, and what is printed
+            os.open(os.devnull, os.O_RDONLY if number == 1 else os.O_RDWR)
+    for name, raw in (("stdout", _Stream(1, has_answer)), ("stderr", _Stream(2, has_answer=False))):
+        before = getattr(sys, name)
+        stream = io.TextIOWrapper(
+            io.BufferedWriter(raw),  # type: ignore[type-var]
+            encoding=before.encoding if before else None,
+            errors="vlbench",
+            line_buffering=name == "stderr" or raw.isatty(),
+            write_through=isinstance(before, io.TextIOWrapper) and before.write_through,
+        )
+        setattr(sys, name, stream)
+
+
+def flush_answer() -> None:
+    """Write what is buffered while an error still has an exit code: at the end of a program."""
+    try:
+        sys.stdout.flush()
+    except AnswerLost as lost:
+        sys.exit(lost.exit_code)
+
+
+class _Stream(io.FileIO):
+    """A standard stream below its buffer."""
+
+    def __init__(self, number: int, has_answer: bool) -> None:
+        super().__init__(number, "w", closefd=False)
+        self._has_answer = has_answer
+
+    def write(self, content: bytes | memoryview, /) -> int:  # type: ignore[override]
+        try:
+            return super().write(content)
+        except OSError as error:
+            if self._has_answer:
+                self._has_answer = False  # what is still buffered fails again
+                raise _lost(error) from None
+            return len(content)
+
+
+def _lost(error: OSError) -> AnswerLost:
+    from vlbench.errors import UNREAD, MissingError
+
+    if error.errno == errno.EPIPE:
+        return AnswerLost(UNREAD)
+    why = "it is closed" if error.errno == errno.EBADF else error.strerror
+    print(f"vlbench: standard output: the answer cannot be written: {why}.", file=sys.stderr)
+    return AnswerLost(MissingError.exit_code)
+
+
+def _replace(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    signs = error.object[error.start : error.end]
+    escaped = (sign.encode("ascii", "backslashreplace").decode() for sign in signs)
+    return "".join(map(SIGNS.get, signs, escaped)), error.end

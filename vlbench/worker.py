@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shutil
 import signal
 import sys
 import threading
-import traceback
 from contextlib import suppress
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING
 
-from vlbench.errors import (
-    BUG,
-    INTERRUPTED,
-    RunFailed,
-    VlbenchError,
-    explain,
-    is_out_of_memory,
-    whose_exit,
-)
-from vlbench.process import collect_rarely, isolate
-from vlbench.streams import guard_streams
+from vlbench.errors import INTERRUPTED, RunFailed, VlbenchError
+from vlbench.process import collect_rarely, guard_streams, isolate, with_defaults
 
 if TYPE_CHECKING:
     from vlbench.runs.folder import RunFolder
@@ -37,17 +26,25 @@ HELD = 75
 
 def main(arguments: list[str], has_signals: bool = False) -> int:
     """Do the run and return its exit code; `has_signals` where the process is the worker's own."""
-    from vlbench.process import with_defaults
-    from vlbench.runs.stopping import Stop, Stopped
+    from vlbench.runs.stopping import Stop, Stopped, explained
 
-    options = _parser().parse_args(arguments)
+    parser = argparse.ArgumentParser(prog="python -m vlbench.worker", description=__doc__)
+    parser.add_argument("folder", metavar="RUN_DIR", type=Path, help="with its spec.json")
+    parser.add_argument("--processes", type=int, default=1, help="that share the run")
+    parser.add_argument(
+        "--launched", metavar="WHERE", default="", help="by a launcher, which holds stdin open"
+    )
+    parser.add_argument("--rank", type=int, default=0, help="of a process that the worker starts")
+    parser.add_argument("--rendezvous", type=Path, help="folder in which the ranks meet")
+    options = parser.parse_args(arguments)
+    if has_signals:
+        collect_rarely()
     if options.rank:
         return _take_part(options.folder, options.rendezvous, options.rank, options.processes)
     os.environ.update(with_defaults(dict(os.environ)))  # before torch is imported: it counts then
     stop = Stop()
     try:
         if has_signals:
-            collect_rarely()
             stop.on_signals("preempted" if options.launched.startswith("slurm") else "cancelled")
         if options.launched:
             stop.listen(sys.stdin.fileno())
@@ -60,19 +57,8 @@ def main(arguments: list[str], has_signals: bool = False) -> int:
         return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m vlbench.worker", description=__doc__)
-    parser.add_argument("folder", metavar="RUN_DIR", type=Path, help="with its spec.json")
-    parser.add_argument("--processes", type=int, default=1, help="that share the run")
-    parser.add_argument(
-        "--launched", metavar="WHERE", default="", help="by a launcher, which holds stdin open"
-    )
-    parser.add_argument("--rank", type=int, default=0, help="of a process that the worker starts")
-    parser.add_argument("--rendezvous", type=Path, help="folder in which the ranks meet")
-    return parser
-
-
 def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
+    """Do the run under its lock; a launched worker leaves it to another holder, others wait."""
     from vlbench.lock import LockedError
     from vlbench.runs.folder import RunFolder
     from vlbench.runs.spec import RunSpec
@@ -91,10 +77,10 @@ def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
 
     try:
         with folder.lock.acquire(where, None if where else wait, heartbeat):
-            if folder.is_done:
-                folder.settle()
-                return 0
-            return _attempt(spec, folder, where, processes, stop)
+            if not folder.is_done:
+                return _attempt(spec, folder, where, processes, stop)
+            folder.settle()
+            return 0
     except LockedError:
         if not where:  # it waited for the run, and had it
             print("vlbench: another process has taken this run over", file=sys.stderr)
@@ -105,7 +91,7 @@ def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop:
     """Make one attempt at the run and record how it ended."""
     from vlbench.files import remove_leftovers
     from vlbench.lock import LockedError
-    from vlbench.runs.stopping import Stopped
+    from vlbench.runs.stopping import Stopped, explained
     from vlbench.runs.watch import Progress
 
     progress = Progress(folder.log, is_shown=not where)
@@ -116,7 +102,6 @@ def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop:
         folder.note_attempt(attempt, "began", where)
         folder.write_status("running", attempt, where=where, phase="preparing")
         progress.say(f"{spec.name}: attempt {attempt}")
-        stop.check()
         if folder.is_cancel_asked:
             stop.ask("cancelled")
         with stop.deferred():  # libraries whose import is broken off are broken
@@ -124,8 +109,8 @@ def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop:
         stop.check()
         execute(spec, folder, attempt, progress, stop, where, processes)
     except BaseException as error:
-        is_told = stop.reason and not isinstance(error, VlbenchError | OSError)
-        code, status, text = explained(Stopped(stop.reason) if is_told else error, folder.path)
+        is_stop = stop.reason and not isinstance(error, VlbenchError | OSError)
+        code, status, text = explained(Stopped(stop.reason) if is_stop else error, folder.path)
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(ValueError):  # only a main thread has them
             signal.signal(number, signal.SIG_IGN)  # what follows takes no time
@@ -145,65 +130,30 @@ def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop:
 
 def _take_part(path: Path, rendezvous: Path, rank: int, count: int) -> int:
     """Be rank 1 or higher: do the run as the worker does it, without writing anything."""
-    collect_rarely()
+
+    def end_with_input() -> None:  # the worker holds the other end, and writes nothing
+        os.read(sys.stdin.fileno(), 1)  # unbuffered: a lock on a buffer would spoil an ordinary end
+        rmtree(rendezvous, ignore_errors=True)
+        os._exit(RunFailed.exit_code)
+
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the worker decides, and may need this step's share
-    threading.Thread(target=_end_with_input, args=(rendezvous,), daemon=True).start()
+    threading.Thread(target=end_with_input, daemon=True).start()
+    from vlbench.runs.ranks import group, leave_reason
+
     try:
         from vlbench.runs.execute import Run, train_and_test
         from vlbench.runs.folder import RunFolder
-        from vlbench.runs.ranks import group
         from vlbench.runs.spec import RunSpec
         from vlbench.runs.watch import Progress
 
         spec, folder = RunSpec.read(path / "spec.json"), RunFolder(path)
-        (rendezvous / f"here-{rank}").touch()
+        (rendezvous / f"ready-{rank}").touch()
         with group(rendezvous, rank, count, spec.device):
             train_and_test(Run(spec, folder, folder.attempts(), Progress(None, is_shown=False)))
     except BaseException as error:
         return leave_reason(error, rendezvous / f"failed-{rank}.json")
     return 0
-
-
-def _end_with_input(rendezvous: Path) -> None:
-    """The worker holds the other end and writes nothing: when it is closed, the worker is gone."""
-    os.read(sys.stdin.fileno(), 1)  # unbuffered: a lock on a buffer would spoil an ordinary end
-    shutil.rmtree(rendezvous, ignore_errors=True)
-    os._exit(RunFailed.exit_code)
-
-
-def leave_reason(error: BaseException, file: Path) -> int:
-    """Write down for the main rank what ended this one; return the exit code."""
-    from vlbench.files import write_atomically
-
-    code, status, text = explained(error, file)
-    is_memory = status == "out-of-memory"
-    reason = {"is_memory": is_memory, "text": f"failed: {error if is_memory else text}"}
-    with suppress(OSError):  # the worker may have ended, and the folder with it
-        write_atomically(file, json.dumps(reason))
-    return code
-
-
-def explained(error: BaseException, path: Path) -> tuple[int, str, str]:
-    """Exit code, status and text of what ended an attempt; a bug comes with its traceback."""
-    from vlbench.runs.stopping import Stopped
-
-    if isinstance(error, Stopped):
-        code = RunFailed.exit_code if error.reason == "timeout" else INTERRUPTED
-        return code, error.reason, f"{error.reason}: {error}"
-    if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED, "cancelled", "cancelled: interrupted"
-    if isinstance(error, SystemExit):
-        return RunFailed.exit_code, "failed", whose_exit(error)
-    if is_out_of_memory(error):
-        text = (
-            f"out of memory: {error} (--max-batch auto computes a batch in parts that fit, "
-            "--checkpoint-activations keeps less of each)"
-        )
-        return RunFailed.exit_code, "out-of-memory", text
-    if known := explain(error, path):
-        return known.exit_code, "failed", str(known)
-    return BUG, "failed", traceback.format_exc()
 
 
 if __name__ == "__main__":

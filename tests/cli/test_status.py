@@ -17,7 +17,7 @@ from typer.testing import Result
 
 from tests.cli.command import assert_refused, items, vlbench
 from tests.runs.test_spec import SPEC
-from tests.runs.test_watch import TRAINING, made, say
+from tests.runs.test_watch import TRAINING, folder_of, log
 from vlbench.runs.folder import RunFolder
 
 SPECS = [SPEC.model_copy(update={"seed": seed}) for seed in range(4)]
@@ -25,7 +25,7 @@ SPECS = [SPEC.model_copy(update={"seed": seed}) for seed in range(4)]
 
 @pytest.fixture
 def folders(tmp_path: Path) -> list[RunFolder]:
-    done, failed, running, planned = (made(tmp_path, spec) for spec in SPECS)
+    done, failed, running, planned = (folder_of(tmp_path, spec) for spec in SPECS)
     done.result.touch()
     failed.write_status("failed", 1, error="Traceback\nValueError: no", exit_code=5)
     running.write_status("running", 1, **TRAINING)
@@ -60,13 +60,13 @@ def test_all_lists_those_done_too(tmp_path: Path, folders: list[RunFolder]) -> N
     lines = status(tmp_path, "--all").stdout.splitlines()
     assert len(lines) == 6
     assert lines[-1] == "1 done, 1 failed, 1 planned, 1 stopped."
-    made(tmp_path / "other", SPEC).result.touch()
+    folder_of(tmp_path / "other", SPEC).result.touch()
     assert status(tmp_path / "other").stdout == "1 done (--all lists those done).\n"
 
 
 def test_columns_tell_where_runs_differ(tmp_path: Path) -> None:
-    made(tmp_path, SPEC)
-    made(tmp_path, SPEC.model_copy(update={"settings": ("train.epochs=3",), "suite": "other"}))
+    folder_of(tmp_path, SPEC)
+    folder_of(tmp_path, SPEC.model_copy(update={"settings": ("train.epochs=3",), "suite": "other"}))
     head, *lines, _ = status(tmp_path).stdout.splitlines()
     assert head.split() == ["key", "method", "settings", "suite", "seed", "status"]
     assert {tuple(line.split()[2:]) for line in lines} == {
@@ -144,7 +144,7 @@ def logs(results: Path, *words: str) -> Result:
 
 
 def test_a_log_or_its_last_lines_are_printed(tmp_path: Path) -> None:
-    say(made(tmp_path, SPEC), "2026-11-23 08:40:00  one\ntwo\nnot whole")
+    log(folder_of(tmp_path, SPEC), "2026-11-23 08:40:00  one\ntwo\nnot whole")
     whole = "2026-11-23 08:40:00  one\ntwo\nnot whole\n"
     for run in ("mine", SPEC.key[:5]):
         assert logs(tmp_path, run).stdout == whole
@@ -154,23 +154,23 @@ def test_a_log_or_its_last_lines_are_printed(tmp_path: Path) -> None:
 
 
 def test_a_run_that_said_nothing_exits_4(tmp_path: Path) -> None:
-    made(tmp_path, SPEC)
+    folder_of(tmp_path, SPEC)
     for more in ([], ["--follow"]):
         assert_refused(logs(tmp_path, "mine", *more), 4, "no log yet, the run is planned")
 
 
 def test_following_goes_on_until_the_run_ends(tmp_path: Path) -> None:
-    folder = made(tmp_path, SPEC)
-    say(folder, "one\ntwo\n")
+    folder = folder_of(tmp_path, SPEC)
+    log(folder, "one\ntwo\n")
     over = threading.Event()
 
     def work() -> None:
         with folder.lock.acquire("cpu"):
             over.wait(10)
             time.sleep(0.1)
-            say(folder, "thr")
+            log(folder, "thr")
             time.sleep(0.7)
-            say(folder, "ee\nfour")
+            log(folder, "ee\nfour")
             folder.write_status("failed", 1, error="no")
 
     worker = threading.Thread(target=work)

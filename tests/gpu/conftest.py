@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from vlbench.runs.ranks import _forget
+from tests.runs.builders import forget_devices
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +33,6 @@ def _gpus(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     """accelerate chooses its device once in a process, here once a test; the CPU can stand in."""
     if device.type == "cpu":
         monkeypatch.setenv("VLBENCH_FAKE_GPUS", "1")
-    _forget()
+    forget_devices()
     yield
-    _forget()
+    forget_devices()

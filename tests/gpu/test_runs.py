@@ -13,14 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from tests.runs.builders import Bench, do, predictions
+from tests.runs.builders import Bench, do, forget_devices, predictions
 from tests.test_worker import wait_for_step
 from vlbench.runs.execute import Run, load_adapter
 from vlbench.runs.folder import RunFolder
-from vlbench.runs.launchers import Resources
-from vlbench.runs.launchers.local import find_slots, occupy
-from vlbench.runs.launchers.process import WorkerProcess
-from vlbench.runs.ranks import _forget
+from vlbench.runs.launch import Resources, WorkerProcess
+from vlbench.runs.local import find_slots, occupy
 from vlbench.runs.watch import Progress
 
 pytestmark = [
@@ -113,7 +111,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     monkeypatch.setenv("VLBENCH_CHECKPOINT_SECONDS", "0")
     folder = RunFolder.of(tmp_path, spec)
     folder.create(spec)
-    worker = WorkerProcess.start(folder, "GPU 0", os.environ)
+    worker = WorkerProcess(folder, "GPU 0", os.environ)
     wait_for_step(folder, 3)
     worker.kill()
     assert not folder.is_done
@@ -138,11 +136,11 @@ def test_what_one_device_trained_the_other_answers_alike(
     cpu = bench.spec(method=method, settings=("train.epochs=2", "train.batch_size=30"))
     for trained_on, scored_on in (("cpu", device.type), (device.type, "cpu")):
         spec = cpu.model_copy(update={"device": trained_on})
-        _forget()
+        forget_devices()
         folder = do(spec, tmp_path / trained_on)
         if trained_on == device.type:
             assert_is_on(device, folder)
-        _forget()
+        forget_devices()
         again = Run(cpu.model_copy(update={"device": scored_on}), folder, 1, Progress(None))
         again.prepare()
         assert again.accelerator.device.type == scored_on

@@ -13,12 +13,12 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from tests.runs.builders import forget_devices
 from tests.techniques.models import adapted
 from tests.training.test_micro_batches import batch_of
 from tests.training.toys import Task, Watcher, new_trainer
 from vlbench.cards.files import own_cards
 from vlbench.cards.schema import TrainSettings
-from vlbench.runs.ranks import _forget
 from vlbench.techniques.adapt import AdaptedModel, trained_parameters
 from vlbench.training.distributed import ALONE
 from vlbench.training.predict import _answer_that_fits
@@ -37,7 +37,7 @@ def trained(
     method: str, device: str, act: Callable[[Trainer, Step], None] = lambda *_: None, **more: Any
 ) -> Watcher:
     """Four steps without dropout, as its generator on a GPU is another one."""
-    _forget()
+    forget_devices()
     trainer = new_trainer(method, device=device, epochs=1, dropout=0.0, learning_rate=1e-3, **more)
     for module in trainer.bare.modules():
         if isinstance(module, nn.Dropout):

@@ -13,7 +13,6 @@ from tests.data.mini.builders import TINY
 from vlbench import worker
 from vlbench.data.mini.write import write_mini
 from vlbench.runs.folder import RunFolder
-from vlbench.runs.launchers.process import WorkerProcess
 from vlbench.runs.spec import RunSpec
 
 MEASURED = {
@@ -105,7 +104,6 @@ class InProcess:
 
     def __init__(self, folder: RunFolder, *_: object) -> None:
         self.code = worker.main([str(folder.path)])
-        self.reason = ""
 
     def poll(self) -> int:
         return self.code
@@ -113,7 +111,15 @@ class InProcess:
 
 def work_in_process(patch: pytest.MonkeyPatch) -> None:
     """Launchers start no processes from now on."""
-    patch.setattr(WorkerProcess, "start", InProcess)
+    patch.setattr("vlbench.runs.local.WorkerProcess", InProcess)
+
+
+def forget_devices() -> None:
+    """Have accelerate choose its device and count its processes again, once a process else."""
+    from accelerate.state import AcceleratorState, GradientState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
 
 
 def rows(folder: RunFolder) -> list[dict[str, Any]]:

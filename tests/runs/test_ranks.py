@@ -14,15 +14,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
 
-from tests.runs.builders import Bench, do, predictions
+from tests.runs.builders import Bench, do, forget_devices, predictions
+from tests.traps import set_traps
 from vlbench import worker
 from vlbench.errors import MissingError, RunFailed
-from vlbench.runs import callbacks
-from vlbench.runs import ranks as module
+from vlbench.runs import callbacks, ranks
 from vlbench.runs.folder import RunFolder
-from vlbench.runs.ranks import Others, joined
+from vlbench.runs.ranks import Others, joined, leave_reason
 from vlbench.runs.spec import RunSpec
 from vlbench.training.train import Step
 
@@ -33,110 +32,78 @@ LISTENS = "import sys; sys.stdin.read()"
 
 
 @pytest.fixture
-def others_that_do(tmp_path: Path) -> Iterator[Start]:
+def others_that_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Processes in the place of ranks 1, 2, ... that run these lines of Python."""
-    made = []
+    started = []
+    monkeypatch.setattr(ranks, "GRACE_SECONDS", 0.4)
+    monkeypatch.setattr(ranks, "REASON_SECONDS", 0.4)
+    monkeypatch.setattr(ranks, "END_SECONDS", 0.4)
 
     def start(*codes: str) -> Others:
-        others = Others(tmp_path, tmp_path, len(codes) + 1)
-        made.append(others)
-        for code in codes:
-            command = [sys.executable, "-S", "-c", code]
-            others.processes.append(subprocess.Popen(command, stdin=subprocess.PIPE))
+        others = Others(tmp_path, [[sys.executable, "-S", "-c", code] for code in codes])
+        started.append(others)
         return others
 
     yield start
-    for each in made:
-        each.end()
+    for others in started:
+        others.end()
+
+
+def test_a_rank_that_dies_before_they_meet_is_told(others_that_do: Start) -> None:
+    with pytest.raises(RunFailed, match="process 2 of 2 ended: 3, without a word"):
+        others_that_do("raise SystemExit(3)").wait_until_ready()
+    with pytest.raises(RunFailed, match="process 2 of 2 was ended by SIGKILL"):
+        others_that_do("import os; os.kill(os.getpid(), 9)").wait_until_ready()
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("error", "kind", "text"),
     [
-        ("raise SystemExit(3)", "process 2 of 2 ended: 3, without a word"),
-        ("import os; os.kill(os.getpid(), 9)", "process 2 of 2 was ended by SIGKILL"),
+        (RunFailed("Loss is nan"), RunFailed, "process 2 of 3 failed: Loss is nan$"),
+        (MemoryError("40 GB"), MemoryError, "process 2 of 3 failed: 40 GB$"),
+        (ValueError("a bug"), RunFailed, r"(?s)process 2 of 3 failed: .*ValueError: a bug"),
     ],
 )
-def test_a_rank_that_dies_before_they_meet_is_told(
-    others_that_do: Start, code: str, told: str
+def test_the_main_rank_gets_the_error_of_the_first_that_failed(
+    others_that_do: Start, tmp_path: Path, error: Exception, kind: type[Exception], text: str
 ) -> None:
-    others = others_that_do(code)
-    with pytest.raises(RunFailed, match=told):
-        others.wait_until_here()
-
-
-def failing(file: Path, text: str, is_memory: bool = False) -> str:
-    """Lines of a rank that tells why it fails, as a real one does."""
-    told = json.dumps({"is_memory": is_memory, "text": text})
-    return f"open({str(file)!r}, 'w').write({told!r}); raise SystemExit(1)"
-
-
-def test_what_ended_the_first_rank_is_the_reason(others_that_do: Start, tmp_path: Path) -> None:
-    second = failing(tmp_path / "failed-2.json", "failed: lost connection")
-    others = others_that_do(
-        failing(tmp_path / "failed-1.json", "failed: no more memory", is_memory=True),
-        f"import time; time.sleep(0.3); {second}",
-    )
+    others = others_that_do("raise SystemExit(1)", "raise SystemExit(1)")
+    for rank, raised in enumerate((error, RuntimeError("lost connection")), 1):
+        try:
+            raise raised
+        except Exception:
+            assert leave_reason(raised, tmp_path / f"failed-{rank}.json") in (1, 5)
+        os.utime(tmp_path / f"failed-{rank}.json", (rank, rank))
     for process in others.processes:
         process.wait()
-    with pytest.raises(MemoryError, match="process 2 of 3 failed: no more memory"):
-        others.wait_until_here()
+    with pytest.raises(kind, match=text):
+        others.wait_until_ready()
 
 
-@pytest.mark.parametrize(
-    ("error", "kind", "told"),
-    [
-        (RunFailed("Loss is nan"), RunFailed, "process 2 of 2 failed: Loss is nan$"),
-        (MemoryError("40 GB"), MemoryError, "process 2 of 2 failed: 40 GB$"),
-        (ValueError("a bug"), RunFailed, r"(?s)process 2 of 2 failed: .*ValueError: a bug"),
-    ],
-)
-def test_the_main_rank_gets_the_error_of_another(
-    others_that_do: Start, tmp_path: Path, error: Exception, kind: type[Exception], told: str
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_rank_that_dies_interrupts_the_main_one_and_explains_a_lost_connection(
+    others_that_do: Start, monkeypatch: pytest.MonkeyPatch, is_lost: bool
 ) -> None:
-    others = others_that_do("raise SystemExit(1)")
-    try:
-        raise error
-    except Exception as raised:
-        assert worker.leave_reason(raised, tmp_path / "failed-1.json") in (1, 5)
-    with pytest.raises(kind, match=told):
-        others.wait_until_here()
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in ("GRACE_SECONDS", "REASON_SECONDS", "END_SECONDS"):
-        monkeypatch.setattr(module, name, 0.4)
-    yield
-
-
-def test_a_rank_that_dies_interrupts_the_main_one(others_that_do: Start, quick: None) -> None:
-    others = others_that_do("import time; time.sleep(0.1); raise SystemExit(4)")
-    started = time.monotonic()
-    with pytest.raises(RunFailed, match="process 2 of 2 ended: 4"), others.watched():
-        time.sleep(30)
-    assert time.monotonic() - started < 25  # it sleeps for 30
-
-
-def test_a_lost_connection_is_explained_by_the_rank_that_left(
-    others_that_do: Start, quick: None
-) -> None:
+    monkeypatch.setattr(ranks, "REASON_SECONDS", 30)
+    monkeypatch.setattr(ranks, "GRACE_SECONDS", 10 if is_lost else 0.4)
     others = others_that_do("import time; time.sleep(0.2); raise SystemExit(4)")
+    started = time.monotonic()
     with pytest.raises(RunFailed, match="process 2 of 2 ended: 4") as failure, others.watched():
-        raise RuntimeError("Connection closed by peer")
-    assert isinstance(failure.value.__cause__, RuntimeError)
+        if is_lost:
+            raise RuntimeError("Connection closed by peer")
+        time.sleep(30)
+    assert time.monotonic() - started < 25
+    assert isinstance(failure.value.__cause__, RuntimeError) == is_lost
 
 
-def test_an_error_of_the_main_rank_is_its_own(others_that_do: Start, quick: None) -> None:
-    others = others_that_do(LISTENS)
-    with pytest.raises(RuntimeError, match="a bug"), others.watched():
-        raise RuntimeError("a bug")
-    with pytest.raises(RunFailed, match="Loss is nan"), others.watched():
-        raise RunFailed("Loss is nan")
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), RunFailed("Loss is nan")])
+def test_an_error_of_the_main_rank_is_its_own(others_that_do: Start, error: Exception) -> None:
+    with pytest.raises(type(error), match=str(error)), others_that_do(LISTENS).watched():
+        raise error
 
 
 def test_ranks_end_with_their_input_and_are_killed_where_they_do_not(
-    others_that_do: Start, quick: None
+    others_that_do: Start,
 ) -> None:
     others = others_that_do(LISTENS, "import time; time.sleep(60)")
     others.end()
@@ -144,11 +111,8 @@ def test_ranks_end_with_their_input_and_are_killed_where_they_do_not(
 
 
 def test_a_run_on_more_gpus_than_there_are_is_refused(tmp_path: Path) -> None:
-    with (
-        pytest.raises(MissingError, match="8 processes need 8 GPUs, found"),
-        joined(tmp_path, 8, "cuda"),
-    ):
-        pass
+    with pytest.raises(MissingError, match="8 processes need 8 GPUs, found"):
+        joined(tmp_path, 8, "cuda").__enter__()
 
 
 def odd_spec(bench: Bench, *more: str) -> RunSpec:
@@ -157,25 +121,38 @@ def odd_spec(bench: Bench, *more: str) -> RunSpec:
     return bench.spec(settings=("train.epochs=3", *settings))
 
 
-def together(spec: RunSpec, results: Path, code: int = 0) -> RunFolder:
-    """The run in two processes, of which this is one."""
-    folder = RunFolder.of(results, spec)
-    folder.create(spec)
-    assert worker.main([str(folder.path), "--processes", "2"]) == code
-    return folder
-
-
 def losses(folder: RunFolder) -> list[float]:
     lines = [json.loads(line) for line in folder.curve.read_text().splitlines()]
     return [line["loss"] for line in lines if "loss" in line]
 
 
 def assert_same(one: RunFolder, other: RunFolder) -> None:
+    from safetensors.torch import load_file
+
     assert losses(one) == pytest.approx(losses(other), abs=LOSSES, rel=0)
     assert predictions(one) == predictions(other)
     expected = load_file(other.adapter)
     for name, tensor in load_file(one.adapter).items():
         assert (tensor - expected[name]).abs().max() <= WEIGHTS
+
+
+def test_two_processes_give_what_one_does_and_import_nothing_of_the_current_folder(
+    bench: Bench, tmp_path: Path
+) -> None:
+    spec = odd_spec(bench)
+    two = RunFolder.of(tmp_path / "two", spec)
+    two.create(spec)
+    told = set_traps(tmp_path)
+    command = [sys.executable, "-P", "-m", "vlbench.worker", str(two.path), "--processes", "2"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        one = do(spec, tmp_path / "one")
+        _, text = process.communicate()
+    assert process.returncode == 0, text
+    assert not told.exists(), told.read_text()
+    assert two.state == "done"
+    assert_same(two, one)
+    assert len(losses(two)) == 2
+    assert len({row["prediction"] for row in predictions(two)["vqav2"]}) > 1
 
 
 @pytest.fixture
@@ -185,17 +162,17 @@ def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLBENCH_CHECKPOINT_SECONDS", "0")
 
 
-def test_two_processes_give_the_losses_weights_and_predictions_of_one(
-    bench: Bench, tmp_path: Path, every_step: None
-) -> None:
-    spec = odd_spec(bench)
-    one = do(spec, tmp_path / "one")
-    environment = dict(os.environ)
-    two = together(spec, tmp_path / "two")
-    assert len(losses(one)) == 12
-    assert_same(two, one)
-    assert len({row["prediction"] for row in predictions(two)["vqav2"]}) > 1
-    assert os.environ == environment
+def together(spec: RunSpec, results: Path, code: int = 0) -> RunFolder:
+    """The run in two processes, of which this is one."""
+    folder = RunFolder.of(results, spec)
+    folder.create(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GLOO_SOCKET_IFNAME"):
+            patch.setenv(name, "lo")  # to be what it was afterwards
+        forget_devices()
+        assert worker.main([str(folder.path), "--processes", "2"]) == code
+    forget_devices()
+    return folder
 
 
 def interrupted(patch: pytest.MonkeyPatch, step: int, act: Callable[[], RunFolder]) -> RunFolder:
@@ -221,6 +198,7 @@ def test_two_processes_that_go_on_end_bit_for_bit_where_two_do_that_nothing_dist
     folder = interrupted(monkeypatch, 6, partial(together, spec, tmp_path, 130))
     together(spec, tmp_path)
     assert folder.attempts() == 2
+    assert len(losses(folder)) == 12
     assert losses(folder) == losses(whole)
     assert predictions(folder) == predictions(whole)
     assert folder.adapter.read_bytes() == whole.adapter.read_bytes()
@@ -241,8 +219,11 @@ def test_a_run_goes_on_in_another_number_of_processes(
         assert_same(folder, whole)
 
 
+Training = tuple[RunFolder, int, int]
+
+
 @pytest.fixture
-def training(bench: Bench, tmp_path: Path) -> Iterator[tuple[RunFolder, int, int]]:
+def training(bench: Bench, tmp_path: Path) -> Iterator[Training]:
     """A run in two processes that trains for long: its folder and the process ids."""
     spec = odd_spec(bench, "train.epochs=2000")
     folder = RunFolder.of(tmp_path, spec)
@@ -272,9 +253,6 @@ def has_ended(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return True
-
-
-Training = tuple[RunFolder, int, int]
 
 
 @pytest.mark.slow

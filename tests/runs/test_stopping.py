@@ -6,53 +6,50 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import pytest
 
 from vlbench.runs import stopping
 from vlbench.runs.stopping import Stop, Stopped
 
+Timers = list[tuple[float, Callable[[], object]]]
+
 
 @pytest.fixture
-def stop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stop]:
+def timers(monkeypatch: pytest.MonkeyPatch) -> Timers:
+    """What would happen later, and after how many seconds."""
+    timers: Timers = []
+    monkeypatch.setattr(stopping, "_later", lambda seconds, act: timers.append((seconds, act)))
+    return timers
+
+
+@pytest.fixture
+def stop(timers: Timers) -> Iterator[Stop]:
     """One that gets this process's signals."""
-    monkeypatch.setattr(stopping, "_later", lambda seconds, act: None)
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     stop = Stop()
     stop.on_signals("cancelled")
     yield stop
-    for each, handler in before.items():
-        signal.signal(each, handler)
 
 
-def test_a_signal_ends_it_at_once_outside_of_training(stop: Stop) -> None:
-    with pytest.raises(Stopped) as ended:
-        signal.raise_signal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("is_training", [False, True])
+def test_a_signal_ends_it_at_once_and_training_with_the_second_one(
+    stop: Stop, number: int, is_training: bool
+) -> None:
+    with stop.deferred() if is_training else nullcontext():
+        if is_training:
+            signal.raise_signal(number)
+            assert stop.reason == "cancelled"
+            with pytest.raises(Stopped):
+                stop.check()
+        with pytest.raises(Stopped) as ended:
+            try:
+                signal.raise_signal(number)
+            except Exception:  # an ordinary one does not hold it up
+                raise AssertionError from None
     assert ended.value.reason == "cancelled"
-
-
-def test_in_training_it_waits_for_the_step(stop: Stop) -> None:
-    with stop.deferred():
-        signal.raise_signal(signal.SIGINT)
-        assert stop.reason == "cancelled"
-        with pytest.raises(Stopped):
-            stop.check()
-
-
-def test_a_second_signal_does_not_wait(stop: Stop) -> None:
-    with stop.deferred():
-        signal.raise_signal(signal.SIGINT)
-        with pytest.raises(Stopped):
-            signal.raise_signal(signal.SIGINT)
-
-
-def test_an_ordinary_except_does_not_hold_it_up(stop: Stop) -> None:
-    with pytest.raises(Stopped):
-        try:
-            signal.raise_signal(signal.SIGTERM)
-        except Exception:
-            raise AssertionError from None
 
 
 @pytest.mark.parametrize(
@@ -76,26 +73,22 @@ def test_the_launchers_word_is_the_reason_and_its_end_is_one(
     os.close(read)
 
 
-def test_the_first_reason_holds(stop: Stop) -> None:
+def test_the_first_reason_holds_and_only_another_one_does_not_wait(stop: Stop) -> None:
     with stop.deferred():
         stop.ask("timeout")
+        stop.ask("timeout")  # as each heartbeat does
         with pytest.raises(Stopped) as ended:
             stop.ask("cancelled")
     assert ended.value.reason == "timeout"
 
 
-def test_a_step_that_does_not_end_is_broken_off(
-    stop: Stop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    timers: list[tuple[float, object]] = []
-    monkeypatch.setattr(stopping, "_later", lambda seconds, act: timers.append((seconds, act)))
+def test_a_step_that_does_not_end_is_broken_off(stop: Stop, timers: Timers) -> None:
     with stop.deferred():
         threading.Thread(target=stop.ask, args=("preempted",)).start()
         while not timers:
             time.sleep(0.01)
         ((seconds, act),) = timers
         assert seconds == stopping.GRACE_SECONDS
-        assert callable(act)
         with pytest.raises(Stopped):
             threading.Thread(target=act).start()
             time.sleep(10)

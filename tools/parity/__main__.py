@@ -12,7 +12,7 @@ from tools.parity.checks import check_folder, list_goldens
 from tools.parity.outcome import TOLERANCES, Outcome
 from vlbench.cli import note, print_json
 from vlbench.errors import RunFailed, VlbenchError
-from vlbench.streams import AnswerLost, guard_streams
+from vlbench.process import AnswerLost, guard_streams
 
 WIDTH = 9
 """Of a column of errors, in characters."""

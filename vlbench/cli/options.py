@@ -26,7 +26,7 @@ from vlbench.errors import CardError, UsageError
 
 if TYPE_CHECKING:
     from vlbench.leaderboard.load import Filters
-    from vlbench.runs.launchers import Resources
+    from vlbench.runs.launch import Resources
     from vlbench.runs.plan import Selection
     from vlbench.verify import inputs
 
@@ -128,7 +128,7 @@ class LaunchOptions:
     def resources(self, detach: bool = False) -> Resources:
         """What runs may use, from the options and the configuration."""
         from vlbench.config import load_config
-        from vlbench.runs.launchers import Resources
+        from vlbench.runs.launch import Resources
 
         if self.time_limit is not None and not math.isfinite(self.time_limit):
             raise UsageError(f"--time-limit {self.time_limit}: should be a number of minutes.")

@@ -17,7 +17,7 @@ from vlbench.text import format_duration, results_option
 
 if TYPE_CHECKING:
     from vlbench.runs.folder import RunFolder
-    from vlbench.runs.launchers import Outcome, Resources
+    from vlbench.runs.launch import Outcome, Resources
     from vlbench.runs.spec import RunSpec
 
 WAIT_SECONDS = 60.0
@@ -41,7 +41,7 @@ def run(
 
     The same command again goes on where it was stopped.
     """
-    from vlbench.runs.launchers import find_launcher
+    from vlbench.runs.launch import find_launcher
 
     resources = launch.resources(detach)
     specs = _specs(context, runs, resources)
@@ -66,7 +66,7 @@ def plan(context: typer.Context, runs: opt.RunOptions, launch: opt.LaunchOptions
 
 
 def _specs(context: typer.Context, runs: opt.RunOptions, resources: Resources) -> list[RunSpec]:
-    from vlbench.runs.launchers import find_launcher
+    from vlbench.runs.launch import find_launcher
     from vlbench.runs.plan import plan
 
     opt.refuse_outside_code(context)
@@ -81,7 +81,7 @@ def retry(context: typer.Context, launch: opt.LaunchOptions, runs: list[str] | N
     without names, all of these.
     """
     from vlbench.runs.folder import ENDINGS
-    from vlbench.runs.launchers import find_launcher
+    from vlbench.runs.launch import find_launcher
     from vlbench.runs.spec import RunSpec
     from vlbench.verify.inputs import outside_names, refusal
 
@@ -182,7 +182,7 @@ def _cancel(folder: RunFolder, state: str) -> None:
     except OSError as error:
         raise RunFailed(f"{folder.path}: cannot be written: {error.strerror}") from None
     if folder.job().get("launcher") == "slurm":
-        from vlbench.runs.launchers.slurm_job import cancel_job
+        from vlbench.runs.slurm import cancel_job
 
         cancel_job(folder)
 
@@ -208,7 +208,7 @@ def _launch(
     `faults` are of runs that are left out; those of results that cannot be read are added.
     """
     from vlbench.runs.folder import RunFolder
-    from vlbench.runs.launchers import launch
+    from vlbench.runs.launch import launch
     from vlbench.runs.watch import new_view
     from vlbench.verify.inputs import read_rows
 
@@ -299,7 +299,7 @@ def _device_name(resources: Resources) -> str:
     """The device as earlier results name it; of a cluster's any of its kind will do."""
     import torch
 
-    from vlbench.runs.launchers import find_launcher
+    from vlbench.runs.launch import find_launcher
     from vlbench.runs.result import device_name
 
     device = find_launcher(resources).device
@@ -310,7 +310,7 @@ def _device_name(resources: Resources) -> str:
 
 def _plan_summary(items: list[dict[str, Any]], machine: str, resources: Resources) -> list[str]:
     """How many runs are in which state, and what those that are not done will take together."""
-    from vlbench.runs.launchers.local import find_slots
+    from vlbench.runs.local import find_slots
     from vlbench.runs.state import counted, total_seconds
 
     lines = [f"{counted([item['state'] for item in items])}."]

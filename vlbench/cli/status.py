@@ -72,9 +72,9 @@ def _table(items: Sequence[Item], everything: bool) -> tuple[list[str], list[lis
 def _texts(item: Item) -> dict[str, str]:
     """The cells of a run, by column."""
     from vlbench.runs.state import short_error
-    from vlbench.runs.watch import told
+    from vlbench.runs.watch import progress_texts
 
-    progress = told(item) if item["status"] == "running" else {}
+    progress = progress_texts(item) if item["status"] == "running" else {}
     names = {"rate": "ex/s", "left": "eta"}
     return {
         **{name: str(item[name]) for name in (*CONTEXT, *ALWAYS)},

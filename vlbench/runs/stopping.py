@@ -1,6 +1,7 @@
-"""How a run is told to stop: by a signal, by its launcher, or by a file in its folder.
+"""How a run ends before its time: by a signal, its launcher, a file in its folder, or an error.
 
-In training it stops after the step, with a checkpoint; elsewhere at once, as nothing is lost there.
+A training step that is told to stop is finished, and leaves a checkpoint; elsewhere nothing is
+lost, and the run stops at once.
 """
 
 from __future__ import annotations
@@ -8,8 +9,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from vlbench.errors import BUG, INTERRUPTED, RunFailed, explain, is_out_of_memory, whose_exit
 
 GRACE_SECONDS = 10.0
 """How long a training step may go on."""
@@ -38,33 +43,32 @@ class Stop:
     def __init__(self) -> None:
         self.reason = ""
         self._is_deferred = False
-        self._signals = -1
-        """How many came; -1 where they are not ours."""
+        self._has_signals = False
         self._is_late = False
 
-    def ask(self, reason: str) -> None:
-        """Tell it, from any thread; the first reason holds.
-
-        Outside of training, and where it is told another reason, the main thread ends at once.
-        """
-        is_other = self.reason not in ("", reason)
-        self._note(reason)
-        if is_other or not self._is_deferred:
-            self._end_now()
-
-    def _note(self, reason: str) -> None:
+    def ask(self, reason: str, is_urgent: bool = False) -> None:
+        """Request a stop, from any thread; the first reason holds, another one does not wait."""
+        is_urgent |= self.reason not in ("", reason)
         if not self.reason:
             self.reason = reason
-            _later(GRACE_SECONDS, self._end_now)
+            _later(GRACE_SECONDS, lambda: self.ask(reason, is_urgent=True))
+        if self._is_deferred and not is_urgent:
+            return
+        main = threading.main_thread()
+        if threading.current_thread() is main:
+            raise Stopped(self.reason)
+        self._is_late = True
+        if self._has_signals and main.ident is not None:
+            signal.pthread_kill(main.ident, signal.SIGTERM)  # ends a system call, too
 
     def check(self) -> None:
-        """Raise Stopped where it was asked."""
+        """Raise Stopped where a stop was requested."""
         if self.reason:
             raise Stopped(self.reason)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """While this lasts a first request waits for `check`."""
+        """Let a first request wait for `check` while this lasts."""
         self._is_deferred = True
         try:
             yield
@@ -72,44 +76,49 @@ class Stop:
             self._is_deferred = False
 
     def on_signals(self, reason: str) -> None:
-        """SIGTERM and SIGINT ask to stop; the second one does not wait."""
+        """Make SIGTERM and SIGINT requests with this reason; the second one does not wait."""
+        came: list[int] = []
 
         def handle(number: int, frame: object) -> None:
-            self._signals += 1
-            self._note(reason)
-            if self._is_late or self._signals > 1 or not self._is_deferred:
-                raise Stopped(self.reason)
+            came.append(number)
+            self.ask(self.reason or reason, is_urgent=self._is_late or len(came) > 1)
 
-        self._signals = 0
+        self._has_signals = True
         signal.signal(signal.SIGTERM, handle)
         signal.signal(signal.SIGINT, handle)
 
     def listen(self, pipe: int) -> None:
-        """Ask with the word that a launcher writes to the pipe; its end means it is gone."""
+        """Take the reason that a launcher writes to the pipe; its end means that it is gone."""
 
         def read() -> None:
             word = os.read(pipe, 64).decode(errors="replace").strip()
-            _later(LAST_SECONDS, _die)
+            _later(LAST_SECONDS, lambda: os.killpg(os.getpgrp(), signal.SIGKILL))
             self.ask(word if word in REASONS else "stopped")
 
         threading.Thread(target=read, daemon=True, name="launcher").start()
-
-    def _end_now(self) -> None:
-        """Have the main thread raise, out of a system call too."""
-        main = threading.main_thread()
-        if threading.current_thread() is main:
-            raise Stopped(self.reason)
-        self._is_late = True
-        if self._signals >= 0 and main.ident is not None:
-            signal.pthread_kill(main.ident, signal.SIGTERM)
-
-
-def _die() -> None:
-    """End this process and what it started; it has a session of its own."""
-    os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def _later(seconds: float, act: Callable[[], object]) -> None:
     timer = threading.Timer(seconds, act)
     timer.daemon = True
     timer.start()
+
+
+def explained(error: BaseException, path: Path) -> tuple[int, str, str]:
+    """Exit code, status and text of what ended an attempt; a bug comes with its traceback."""
+    if isinstance(error, Stopped):
+        code = RunFailed.exit_code if error.reason == "timeout" else INTERRUPTED
+        return code, error.reason, f"{error.reason}: {error}"
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "cancelled", "cancelled: interrupted"
+    if isinstance(error, SystemExit):
+        return RunFailed.exit_code, "failed", whose_exit(error)
+    if is_out_of_memory(error):
+        text = (
+            f"out of memory: {error} (--max-batch auto computes a batch in parts that fit, "
+            "--checkpoint-activations keeps less of each)"
+        )
+        return RunFailed.exit_code, "out-of-memory", text
+    if known := explain(error, path):
+        return known.exit_code, "failed", str(known)
+    return BUG, "failed", traceback.format_exc()

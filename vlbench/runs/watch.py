@@ -8,13 +8,13 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import Progress as Bars
+from rich.table import Column
 from rich.text import Text
 
 from vlbench.errors import DataError, NothingToReport
@@ -35,18 +35,14 @@ DONE = "done"
 """A log's last line where all went well; views say it in words of their own."""
 PROGRESS = ("phase", "step", "total", "epoch", "loss", "examples_per_second", "seconds_left")
 """What `status.json` holds of a run at work, and only then; numbers, but for the phase."""
-LARGEST = 1e15
 ORDER = ("running", "queued", "failed", "out-of-memory", "timeout", "stopped", "preempted")
 """The order in which states are listed; others come last."""
-NARROW = ("where", "rate", "phase", "loss", "step", "left")
-"""The columns that go, one after the other, where the terminal is narrow."""
-COLUMNS = ("where", "phase", "step", "loss", "rate", "left")
-"""The columns behind the bar, from left to right."""
-WORDS = {"loss": "loss {}", "rate": "{} ex/s", "left": "eta {}"}
-HELD = "held"
-"""How the place of a run begins that another command does."""
-BAR_MIN, BAR_MAX = 10, 40
-"""Width of a bar, in characters."""
+BEHIND = {
+    **{"step": "{}", "left": "eta {}", "loss": "loss {}"},
+    **{"phase": "{}", "rate": "{} ex/s", "where": "{}"},
+}
+"""What stands behind a bar, the less important last, as a terminal may be narrow."""
+BAR_WIDTH = 16
 
 
 class Progress:
@@ -67,7 +63,11 @@ class Progress:
         """Write one training step, unless another one was written a moment ago."""
         if time.monotonic() - self._last >= LINE_SECONDS or step.number in (1, step.total):
             self._last = time.monotonic()
-            self.say(describe(step))
+            self.say(
+                f"step {step.number}/{step.total}  epoch {step.epoch}  {step.task}  "
+                f"loss {step.loss:.3f}  lr {step.learning_rate:.2e}  "
+                f"{step.examples_per_second:.0f} examples/s  eta {step.seconds_left:.0f} s"
+            )
 
     def log(self, text: str) -> None:
         """Write a line to the run's log alone."""
@@ -77,17 +77,8 @@ class Progress:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
 
 
-def describe(step: Step) -> str:
-    """A training step as one line."""
-    return (
-        f"step {step.number}/{step.total}  epoch {step.epoch}  {step.task}  loss {step.loss:.3f}  "
-        f"lr {step.learning_rate:.2e}  {step.examples_per_second:.0f} examples/s  "
-        f"eta {step.seconds_left:.0f} s"
-    )
-
-
 class Tail:
-    """The new lines of a log, each once it is whole."""
+    """The new lines of a log, once they are whole."""
 
     def __init__(self, file: Path, is_whole: bool = False) -> None:
         self.file = file
@@ -116,17 +107,6 @@ def without_time(line: str) -> str:
     return TIME.sub("", line, count=1) if TIME.match(line) else line
 
 
-def notes(lines: list[str]) -> list[str]:
-    """The lines without their times, and without the last word of a run that is done."""
-    texts = [without_time(line) for line in lines]
-    return [text for text in texts if text != DONE]
-
-
-def is_step(text: str) -> bool:
-    """Whether a line without its time is about a training step."""
-    return STEP.match(text) is not None
-
-
 class Overview:
     """The runs of a results folder, for showing them again and again."""
 
@@ -135,62 +115,48 @@ class Overview:
         self.faults: list[DataError] = []
         """What is wrong with what cannot be read."""
         self._facts: dict[Path, dict[str, Any]] = {}
-        self._done: dict[Path, dict[str, Any]] = {}
 
     def items(self) -> list[dict[str, Any]]:
-        """Every run as it is now, those at work first; specs and done runs are read once."""
+        """Every run as it is now, those at work first; specs are read once."""
         self.faults = []
         items = []
         for folder in RunFolder.all(self.results, self.faults):
             try:
-                items.append(self._done.get(folder.path) or self._item(folder))
+                if folder.path not in self._facts:
+                    self._facts[folder.path] = RunSpec.read(folder.spec_file).facts
+                items.append({**self._facts[folder.path], **_state(folder)})
                 self.faults += folder.faults()
             except DataError as error:
                 self.faults.append(error)
         if not items and not self.faults:
             raise NothingToReport(f"{self.results}: no runs here (looked for runs/*/spec.json).")
-        return sorted(items, key=_rank)
-
-    def _item(self, folder: RunFolder) -> dict[str, Any]:
-        if folder.path not in self._facts:
-            self._facts[folder.path] = RunSpec.read(folder.spec_file).facts
-        item = {**self._facts[folder.path], **_now(folder)}
-        if item["status"] == "done":
-            self._done[folder.path] = item
-        return item
+        names = ("suite", "backbone", "edition", "method", "settings", "seed", "key")
+        items.sort(key=lambda item: [item[name] for name in names])
+        return sorted(items, key=lambda item: [*ORDER, item["status"]].index(item["status"]))
 
 
-def _now(folder: RunFolder) -> dict[str, Any]:
+def _state(folder: RunFolder) -> dict[str, Any]:
     """The state of a run, with the progress of one at work and the error of one that is not."""
     state, status = folder.state, folder.status()
     is_running = state == "running"
+    progress = {name: status.get(name) if is_running else None for name in PROGRESS}
+    for name, value in progress.items():  # anybody may have written the file
+        is_number = isinstance(value, int | float) and abs(value) < 1e15
+        if not (isinstance(value, str) if name == "phase" else is_number):
+            progress[name] = None
     has_ended_badly = state not in ("running", "queued", "done", "planned")
     return {
         "status": state,
         "attempts": folder.attempts(),
         "where": host_and_device(folder) if is_running else "",
         "job": str(folder.job().get("job") or ""),
-        **{name: _checked(status.get(name), name) if is_running else None for name in PROGRESS},
+        **progress,
         "updated_at": status.get("updated_at"),
         "error": str(status.get("error") or "") if has_ended_badly else "",
     }
 
 
-def _checked(value: object, name: str) -> str | float | None:
-    """A value of the progress, None for what no worker writes."""
-    if isinstance(value, str):
-        return value if name == "phase" else None
-    return value if isinstance(value, int | float) and abs(value) < LARGEST else None
-
-
-def _rank(item: Mapping[str, Any]) -> tuple[Any, ...]:
-    status = item["status"]
-    names = ("suite", "backbone", "edition", "method", "settings", "seed", "key")
-    first = ORDER.index(status) if status in ORDER else len(ORDER)
-    return (first, *(item[name] for name in names))
-
-
-def told(status: Mapping[str, Any]) -> dict[str, str]:
+def progress_texts(status: Mapping[str, Any]) -> dict[str, str]:
     """The progress of a run at work as texts: phase, and where known step, loss, rate, left."""
     texts = {"phase": str(status.get("phase") or "starting")}
     if status.get("total"):
@@ -217,35 +183,21 @@ def new_view(total: int) -> View:
     return View(total)
 
 
-class Names:
-    """Short names of a plan's runs: `compacter seed 0`, or in full where two would be alike."""
-
-    def __init__(self) -> None:
-        self._keys: dict[str, str] = {}
-
-    def of(self, spec: RunSpec) -> str:
-        """The run's name, the same at every call."""
-        short = f"{spec.method.name} seed {spec.seed}"
-        return short if self._keys.setdefault(short, spec.key) == spec.key else spec.name
-
-
 class View:
     """Shows a plan as plain lines: those of its runs' logs, with their names where several run."""
 
-    def __init__(self, total: int = 1, stream: TextIO | None = None) -> None:
+    def __init__(self, total: int = 1) -> None:
         self._total = total
-        self._stream = stream or sys.stderr
-        self._names = Names()
         self._tails: dict[Path, tuple[str, Tail]] = {}
         self._ended = 0
 
     def say(self, text: str) -> None:
         """Show a line about the plan."""
-        print(text, file=self._stream, flush=True)
+        print(text, file=sys.stderr, flush=True)
 
     def began(self, spec: RunSpec, folder: RunFolder, where: str) -> None:
         """Follow a run whose worker starts, or that another command does."""
-        self._tails[folder.path] = (self._prefix(spec), Tail(folder.log))
+        self._follow(spec, folder)
         self.say(f"{spec.name} ({where})")
 
     def tick(self) -> None:
@@ -255,21 +207,24 @@ class View:
 
     def ended(self, spec: RunSpec, folder: RunFolder, text: str) -> None:
         """Show the end of a run's log, then how the run ended and the count of the plan."""
-        _, tail = self._tails.pop(folder.path, ("", Tail(folder.log)))
-        self._show(self._prefix(spec), tail.rest())
+        if folder.path in self._tails:
+            prefix, tail = self._tails.pop(folder.path)
+            self._show(prefix, tail.rest())
         self._ended += 1
         count = f" ({self._ended}/{self._total} runs)" if self._total > 1 else ""
-        self.say(f"{self._names.of(spec)}: {text}{count}")
+        self.say(f"{_name(spec)}: {text}{count}")
 
     def close(self) -> None:
         """End the view."""
 
-    def _prefix(self, spec: RunSpec) -> str:
-        return f"{self._names.of(spec)}: " if self._total > 1 else ""
+    def _follow(self, spec: RunSpec, folder: RunFolder) -> None:
+        prefix = f"{_name(spec)}: " if self._total > 1 else ""
+        self._tails[folder.path] = (prefix, Tail(folder.log))
 
     def _show(self, prefix: str, lines: list[str]) -> None:
-        for text in notes(lines):
-            self.say(f"{prefix}{text}")
+        for text in map(without_time, lines):
+            if text != DONE:
+                self.say(f"{prefix}{text}")
 
 
 class BarsView(View):
@@ -277,115 +232,65 @@ class BarsView(View):
 
     def __init__(self, total: int, console: Console) -> None:
         super().__init__(total)
-        self._console = console
-        self._bars: dict[Path, Bar] = {}
-        self._live = Live(
+        plain: dict[str, Any] = {"markup": False, "table_column": Column(no_wrap=True)}
+        self._bars = Bars(
+            TextColumn("{task.description}", **plain),
+            BarColumn(BAR_WIDTH),
+            TextColumn("{task.fields[text]}", **plain),
             console=console,
             auto_refresh=False,
             transient=True,
             redirect_stdout=False,
-            get_renderable=self._table,
+            redirect_stderr=False,
         )
+        self._at_work: dict[Path, tuple[TaskID, RunFolder, str, dict[str, Any]]] = {}
+        self._plan = self._bars.add_task("", total=total, visible=total > 1, text="")
 
     def say(self, text: str) -> None:
-        """Print a line above the bars."""
-        self._console.print(Text(text), soft_wrap=True)
+        self._bars.console.print(Text(text), soft_wrap=True)
 
     def began(self, spec: RunSpec, folder: RunFolder, where: str) -> None:
-        """Add a bar; the bars show from the first on."""
-        name = self._names.of(spec)
-        if where.startswith(HELD):
-            self.say(f"{name}: {where}")
-            where = "elsewhere"
-        self._tails[folder.path] = (self._prefix(spec), Tail(folder.log))
-        self._bars[folder.path] = Bar(name, folder, where)
-        if not self._live.is_started:
-            self._live.start()
+        self._follow(spec, folder)
+        bar = self._bars.add_task(_name(spec), total=1.0, text="")
+        # a worker that starts has not replaced an earlier attempt's status yet
+        before = {} if folder.lock.is_locked else folder.status()
+        self._at_work[folder.path] = (bar, folder, where, before)
         self.tick()
+        self._bars.start()
 
     def tick(self) -> None:
-        """Print new notes above, and draw the bars again."""
         super().tick()
-        if self._live.is_started:
-            self._live.refresh()
+        total = float(self._ended)
+        width = max(cell_len(task.description) for task in self._bars.tasks)
+        room = self._bars.console.width - width - BAR_WIDTH - 4
+        for bar, folder, where, before in self._at_work.values():
+            status = {} if (status := folder.status()) == before else status
+            if status.get("status", "running") != "running":  # about to be reaped
+                total += 1.0
+                continue
+            share = min(1.0, (status.get("step") or 0) / (status.get("total") or 1))
+            texts = {**progress_texts(status), "where": where}
+            words = [spell.format(texts[name]) for name, spell in BEHIND.items() if name in texts]
+            while words and cell_len("  ".join(words)) > room:
+                words.pop()
+            self._bars.update(bar, completed=share, text="  ".join(words))
+            total += share
+        name, text = f"{self._ended}/{self._total} runs", f"{len(self._at_work)} at work"
+        self._bars.update(self._plan, completed=total, description=name, text=text)
+        self._bars.refresh()
 
     def ended(self, spec: RunSpec, folder: RunFolder, text: str) -> None:
-        """Remove a bar, and print how the run ended."""
-        self._bars.pop(folder.path, None)
-        prefix, tail = self._tails.pop(folder.path, ("", None))
-        if tail is not None:
-            self._show(prefix, tail.rest())
-        self._ended += 1
-        self.say(f"{self._names.of(spec)}: {text}")
+        if folder.path in self._at_work:
+            self._bars.remove_task(self._at_work.pop(folder.path)[0])
+        super().ended(spec, folder, text)
         self.tick()
 
     def close(self) -> None:
-        """Remove the bars."""
-        self._live.stop()
+        self._bars.stop()
 
     def _show(self, prefix: str, lines: list[str]) -> None:
-        super()._show(prefix, [line for line in lines if not is_step(without_time(line))])
-
-    def _table(self) -> Table:
-        """A row for each run at work, and one for the plan where it has more than one run."""
-        bars = [(bar, bar.status()) for bar in self._bars.values()]
-        shares = [_share(status) for _, status in bars]
-        room = max(1, self._console.height - 3)
-        rows = [{"run": bar.name, **described(status, bar.where)} for bar, status in bars[:room]]
-        if self._total > 1:
-            more = f", {len(bars)} at work" if len(bars) > room else ""
-            rows.append({"run": f"{self._ended}/{self._total} runs{more}"})
-            shares = [*shares[:room], (self._ended + sum(shares)) / self._total]
-        columns, width = fitting(rows, self._console.width)
-        table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(no_wrap=True, overflow="ellipsis")
-        table.add_column(no_wrap=True)
-        for name in columns:
-            table.add_column(no_wrap=True, justify="right" if name == "step" else "left")
-        for row, share in zip(rows, shares, strict=True):
-            bar = ProgressBar(total=1.0, completed=share, width=width)
-            table.add_row(Text(row["run"]), bar, *(Text(row.get(name, "")) for name in columns))
-        return table
+        super()._show(prefix, [line for line in lines if not STEP.match(without_time(line))])
 
 
-class Bar:
-    """The bar of a run at work."""
-
-    def __init__(self, name: str, folder: RunFolder, where: str) -> None:
-        self.name = name
-        self.folder = folder
-        self.where = where
-        self._before = {} if folder.lock.is_locked else folder.status()
-        """The status of an earlier attempt, which a worker that starts has not replaced yet."""
-
-    def status(self) -> Mapping[str, Any]:
-        """The status of this attempt."""
-        status = self.folder.status()
-        return {} if status == self._before else status
-
-
-def described(status: Mapping[str, Any], where: str) -> dict[str, str]:
-    """The progress of a run at work, by column."""
-    texts = told(status)
-    return {"where": where} | {name: WORDS.get(name, "{}").format(texts[name]) for name in texts}
-
-
-def fitting(rows: list[dict[str, str]], width: int) -> tuple[list[str], int]:
-    """The columns that the terminal has room for, and the width of the bars."""
-    columns = [name for name in COLUMNS if any(row.get(name) for row in rows)]
-
-    def room() -> int:
-        names = ("run", *columns)
-        used = [max((cell_len(row.get(name, "")) + 2 for row in rows), default=0) for name in names]
-        return width - sum(used) - 2
-
-    for name in NARROW:
-        if room() < BAR_MIN and name in columns:
-            columns.remove(name)
-    return columns, max(1, min(BAR_MAX, room()))
-
-
-def _share(status: Mapping[str, Any]) -> float:
-    """The share of its training that a run has done."""
-    total = status.get("total") or 0
-    return min(1.0, (status.get("step") or 0) / total) if total else 0.0
+def _name(spec: RunSpec) -> str:
+    return f"{spec.method.name} seed {spec.seed}"

@@ -28,8 +28,10 @@ print(answer.read_text() if answer.exists() else "")
 class FakeSlurm:
     """What the commands were asked, and what they are to answer."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, patch: pytest.MonkeyPatch) -> None:
         self.home = home
+        self.patch = patch
+        self.results = home / "results"
         self.answer("sbatch", "Submitted batch job 7")
 
     def answer(self, command: str, text: str) -> None:
@@ -63,4 +65,4 @@ def fake_slurm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
         file.write_text(PROGRAM.format(python=sys.executable + " -S", home=str(folder)))
         file.chmod(0o755)
     monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
-    return FakeSlurm(folder)
+    return FakeSlurm(folder, monkeypatch)

@@ -9,7 +9,6 @@ import pytest
 
 from tests.runs.test_spec import SPEC
 from vlbench.runs.folder import RunFolder
-from vlbench.runs.launchers import process
 from vlbench.runs.spec import RunSpec
 
 PROGRAM = """
@@ -75,13 +74,13 @@ def toy_specs(count: int) -> list[RunSpec]:
     return [SPEC.model_copy(update={"seed": seed}) for seed in range(count)]
 
 
-def use_toys(monkeypatch: pytest.MonkeyPatch) -> None:
+def use_toys(monkeypatch: pytest.MonkeyPatch, program: str = PROGRAM) -> None:
     """Launchers start toys from now on."""
 
     def command(folder: RunFolder, where: str, processes: int = 1) -> list[str]:
-        return [sys.executable, "-c", PROGRAM, str(folder.path), where]
+        return [sys.executable, "-c", program, str(folder.path), where]
 
-    monkeypatch.setattr(process, "worker_command", command)
+    monkeypatch.setattr("vlbench.runs.launch.worker_command", command)
 
 
 def make(results: Path, spec: RunSpec, program: str = "time.sleep(0.2)") -> RunFolder:

@@ -1,0 +1,237 @@
+"""Do the runs of a plan: what launchers share, and a worker as its launcher sees it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlbench.config import SlurmSettings
+from vlbench.errors import INTERRUPTED, RunFailed, UsageError, VlbenchError, nearest
+from vlbench.lock import LockedError
+from vlbench.runs.folder import RunFolder
+from vlbench.runs.spec import RunSpec
+from vlbench.runs.state import short_error
+from vlbench.runs.watch import Tail, without_time
+
+if TYPE_CHECKING:
+    from vlbench.runs.watch import View
+
+LAUNCHERS = {
+    "local": "vlbench.runs.local:LocalLauncher",
+    "slurm": "vlbench.runs.slurm:SlurmLauncher",
+}
+TERM_SECONDS, KILL_SECONDS = 15.0, 45.0
+"""From the request to stop to SIGTERM and to SIGKILL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """How runs are executed; nothing of it is part of a key."""
+
+    launcher: str = "local"
+    devices: str = "auto"
+    """auto, cpu, or GPUs' numbers with commas between."""
+    jobs: int = 1
+    """Runs at once on the CPU."""
+    processes: int = 1
+    """Processes that share one run, on GPUs of their own where the machine has any."""
+    time_limit_minutes: float | None = None
+    slurm: SlurmSettings = field(default_factory=SlurmSettings)
+    detach: bool = False
+    """Submit to the cluster and do not wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one run of a plan ended."""
+
+    spec: RunSpec
+    folder: RunFolder
+    status: str
+    """One of the states of a run."""
+    exit_code: int = 0
+    """The command line's exit code for it."""
+    error: str = ""
+
+    def __str__(self) -> str:
+        """Status and reason, once where they are the same."""
+        why = self.error.removeprefix(f"{self.status}: ")
+        return f"{self.status}: {why}" if self.exit_code and why != self.status else self.status
+
+
+class Launcher:
+    """Starts the workers of a plan, and follows them to their end."""
+
+    device: str
+    """What its workers compute on: cuda or cpu."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+
+    def dry_run(self, specs: Sequence[RunSpec], results: Path) -> str:
+        """The commands or scripts it would start; writes nothing."""
+        raise NotImplementedError
+
+    def work(self, runs: Sequence[tuple[RunSpec, RunFolder]]) -> None:
+        """Do these runs; call `end` for every one."""
+        raise NotImplementedError
+
+    def run(self, specs: Sequence[RunSpec], results: Path, view: View) -> list[Outcome]:
+        """Do what is not done yet; return the outcomes in the order of the specs."""
+        self.results, self.view = results, view
+        self.outcomes: dict[str, Outcome] = {}
+        self._notices: set[str] = set()
+        to_do = []
+        for spec in specs:
+            folder = RunFolder.of(results, spec)
+            if folder.is_done:
+                if not folder.is_settled:  # killed after its result
+                    with suppress(LockedError, OSError), folder.lock.acquire():
+                        folder.settle()
+                view.say(f"{spec.name}: done before, {folder.path}")
+                self.outcomes[spec.key] = Outcome(spec, folder, "done")
+                continue
+            try:
+                folder.create(spec)
+                to_do.append((spec, folder))
+            except VlbenchError as error:  # the other runs of the plan are done all the same
+                view.say(f"{spec.name}: not started: {error}")
+                code = error.exit_code
+                self.outcomes[spec.key] = Outcome(spec, folder, "failed", code, str(error))
+        self.work(to_do)
+        return [self.outcomes[spec.key] for spec in specs]
+
+    def end(self, outcome: Outcome, took: str = "") -> None:
+        """Keep and show how a run ended."""
+        self.outcomes[outcome.spec.key] = outcome
+        self.view.ended(outcome.spec, outcome.folder, f"{outcome}{took}")
+
+    def say_once(self, text: str) -> None:
+        """Show a line about the plan, once."""
+        if text not in self._notices:
+            self.view.say(text)
+            self._notices.add(text)
+
+
+def find_launcher(resources: Resources) -> Launcher:
+    """The launcher of that name."""
+    if resources.launcher not in LAUNCHERS:
+        known = nearest(resources.launcher, LAUNCHERS)
+        raise UsageError(f"Unknown launcher '{resources.launcher}'. {known}")
+    module, _, name = LAUNCHERS[resources.launcher].partition(":")
+    launcher: Launcher = getattr(import_module(module), name)(resources)
+    return launcher
+
+
+def launch(
+    specs: Sequence[RunSpec], results: Path, resources: Resources, view: View
+) -> list[Outcome]:
+    """Do the runs of a plan; those that were cancelled before may run again."""
+    try:
+        for folder in (RunFolder.of(results, spec) for spec in specs):
+            if folder.is_cancel_asked and not folder.lock.is_locked:
+                folder.forget_cancel()
+        return find_launcher(resources).run(specs, results, view)
+    finally:
+        view.close()
+
+
+def outcome_of(spec: RunSpec, folder: RunFolder) -> Outcome:
+    """How a run that nobody works on any more ended, as its folder tells."""
+    state, status = folder.state, folder.status()
+    if state == "done":
+        return Outcome(spec, folder, "done")
+    default = INTERRUPTED if state in ("cancelled", "preempted") else RunFailed.exit_code
+    code = failure_code(status.get("exit_code"), default)
+    return Outcome(spec, folder, state, code, short_error(status) or state)
+
+
+def failure_code(code: object, default: int = RunFailed.exit_code) -> int:
+    """The exit code of a run that is not done, from what a worker ended with or wrote down.
+
+    Success is what the run's folder says, and 256 would be one for the system.
+    """
+    return code if isinstance(code, int) and code in (1, 2, 3, 4, 5, INTERRUPTED) else default
+
+
+def unexplained(folder: RunFolder, code: int) -> str:
+    """What became of a run whose worker could not write it down: its code and last line."""
+    lines = Tail(folder.log, is_whole=True).rest() or ["its log is empty"]
+    return f"its worker ended with {code} and left no result: {without_time(lines[-1])}"
+
+
+class WorkerProcess:
+    """A worker in a session of its own, so that a signal to us does not reach it by itself."""
+
+    def __init__(
+        self, folder: RunFolder, where: str, environment: Mapping[str, str], processes: int = 1
+    ) -> None:
+        self.folder, self.where = folder, where
+        self.reason, self._stopped_at = "", 0.0
+        with folder.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                worker_command(folder, where, processes),
+                env=dict(environment),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def poll(self) -> int | None:
+        """Return its exit code when it has ended; end one that does not stop as requested."""
+        code = self.process.poll()
+        waited = time.monotonic() - self._stopped_at if self.reason else 0.0
+        if code is not None:
+            self.process.communicate()  # closes our end of its input
+            if code < 0:
+                self._note_killed(signal.Signals(-code).name)
+        elif waited > KILL_SECONDS:
+            self.kill()
+        elif waited > TERM_SECONDS:
+            self.process.terminate()
+        return code
+
+    def stop(self, reason: str) -> None:
+        """Tell it to stop, once, and why: `cancelled`, `timeout` or `preempted`."""
+        if not self.reason:
+            self.reason, self._stopped_at = reason, time.monotonic()
+            assert self.process.stdin is not None
+            with suppress(OSError):
+                self.process.stdin.write(f"{reason}\n".encode())
+                self.process.stdin.flush()
+
+    def kill(self) -> None:
+        """End it and all that it started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+
+    def _note_killed(self, name: str) -> None:
+        """Record the end of a worker that could not do so itself."""
+        folder, status = self.folder, self.reason or "stopped"
+        text = f"its process was killed ({name})" + ": out of memory?" * (name == "SIGKILL")
+        if self.reason:
+            text = f"{self.reason}: it did not stop when told and was killed ({name})"
+        with suppress(LockedError, OSError), folder.lock.acquire(self.where):
+            if folder.is_attempt_open and not folder.is_done:
+                attempt = folder.attempts()
+                folder.note_attempt(attempt, status, self.where, text)
+                folder.write_status(status, attempt, where=self.where, error=text)
+
+
+def worker_command(folder: RunFolder, where: str, processes: int = 1) -> list[str]:
+    """The command of a worker; one that is not launched, but started by hand, is nowhere."""
+    command = [sys.executable, "-P", "-m", "vlbench.worker", str(folder.path.absolute())]
+    launched = ["--launched", where] if where else []
+    more = ["--processes", str(processes)] if processes > 1 else []
+    return [*command, *launched, *more]
