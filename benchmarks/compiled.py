@@ -16,7 +16,7 @@ import torch
 from measure import interleaved, options, record
 from shapes import new_trainer, random_batch
 
-from vlbench.backbones.sites import SIDES
+from vlbench.backbones.base import SIDES
 
 LENGTHS = (20, 14, 17)
 """Texts of the batches that both are warmed up with: later shapes are compiled no more."""

@@ -23,14 +23,11 @@ LAYERS = (
 )
 """Parts of the package: each imports those below it."""
 UPWARDS = {
-    ("vlbench.cards.load", "vlbench.techniques"),  # the table of names, which imports no torch
     ("vlbench.config", "vlbench.cards"),  # a file's [set] is checked as a card is
     ("vlbench.data.stores.extract", "vlbench.runs.lock"),
 }
 """Imports against the order, each by its module and the module or package it needs."""
 CIRCLES = {
-    frozenset({"vlbench.techniques", "vlbench.techniques.compose"}),
-    frozenset({"vlbench.backbones", "vlbench.backbones.weights"}),
     frozenset({"vlbench.metrics", "vlbench.metrics.captions"}),
 }
 """A package whose table loads a module when it is needed, and that module."""

@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from vlbench.backbones.base import Backbone
-from vlbench.backbones.sites import SUBLAYERS
+from vlbench.backbones.base import SUBLAYERS, Backbone
 
 
 def test_the_sites_are_two_per_encoder_layer_and_three_per_decoder_layer(joint: Backbone) -> None:

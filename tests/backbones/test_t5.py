@@ -14,7 +14,7 @@ from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
 
 from tests.techniques.toys import GATED
 from vlbench.backbones import build_backbone, build_tokenizer
-from vlbench.backbones.sites import SUBLAYERS
+from vlbench.backbones.base import SUBLAYERS
 from vlbench.backbones.t5 import JointT5, new_t5, text_bias
 from vlbench.errors import DataError
 

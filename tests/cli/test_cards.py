@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from tests.runs.test_spec import SPEC
 from vlbench.backbones import BACKBONES
 from vlbench.cards import find_methods
-from vlbench.cards.files import own_cards
+from vlbench.cards.load import own_cards
 from vlbench.cli import output
 from vlbench.cli.app import app
 from vlbench.errors import MissingError, UsageError, VlbenchError

@@ -16,7 +16,7 @@ from torch import nn
 from tests.techniques.models import adapted
 from tests.training.test_micro_batches import batch_of
 from tests.training.toys import Task, Watcher, new_trainer
-from vlbench.cards.files import own_cards
+from vlbench.cards.load import own_cards
 from vlbench.cards.schema import TrainSettings
 from vlbench.runs.ranks import _forget
 from vlbench.techniques.adapt import AdaptedModel, trained_parameters

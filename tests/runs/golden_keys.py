@@ -10,9 +10,10 @@ import json
 from pathlib import Path
 
 from vlbench.backbones import BACKBONES
-from vlbench.cards import find_tasks, resolve_method
+from vlbench.cards import find_tasks
 from vlbench.cards.load import all_methods
 from vlbench.runs.spec import RunSpec
+from vlbench.techniques import resolve_method
 
 FILE = Path(__file__).with_suffix(".json")
 SUITES = ("image-text", "video-text")

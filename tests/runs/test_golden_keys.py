@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 from tests.runs.golden_keys import FILE, keys
-from vlbench.cards import find_methods, find_tasks, resolve_method
+from vlbench.cards import find_methods, find_tasks
 from vlbench.cards.load import hashed
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.spec import RunSpec
+from vlbench.techniques import resolve_method
 
 
 def test_no_card_has_another_key_than_the_recorded_one() -> None:

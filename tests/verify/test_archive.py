@@ -516,7 +516,7 @@ def test_a_card_that_changed_here_does_not_keep_a_run_out(
         shutil.copytree(project / kind, tmp_path / kind)
     card = tmp_path / "methods/shared-adapter.toml"
     card.write_text(card.read_text().replace("reduction = 8", "reduction = 2"))
-    monkeypatch.setattr("vlbench.cards.files.card_folder", lambda kind: tmp_path / kind)
+    monkeypatch.setattr("vlbench.cards.load.card_folder", lambda kind: tmp_path / kind)
     verifier = Verifier()
     other = tmp_path / "other"
     (merged,) = merge(packed(run), other, lambda runs: [verifier.verify(each) for each in runs])

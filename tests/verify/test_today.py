@@ -24,10 +24,11 @@ from tests.verify.builders import (
     spec_with,
 )
 from tests.verify.conftest import Verify
-from vlbench.cards import load_method, resolve_method
+from vlbench.cards import load_method
 from vlbench.cards.load import PROSE
 from vlbench.runs.spec import NOT_IN_KEY, RunSpec
 from vlbench.runs.sums import NAME, RESULT, WEIGHTS, seal, strange_files
+from vlbench.techniques import resolve_method
 from vlbench.verify.findings import Findings
 from vlbench.verify.today import check_prose, check_spec, check_sums, check_tuning
 from vlbench.verify.verify import Verified, Verifier

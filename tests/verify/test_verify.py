@@ -378,7 +378,7 @@ def test_a_card_that_changed_since_is_told_key_by_key(
     card.write_text(re.sub(r"reduction = \d+", "reduction = 2", card.read_text()))
     task = tmp_path / "tasks/nlvr2.toml"
     task.write_text(task.read_text().replace('prompt = "nlvr: "', 'prompt = "see: "'))
-    monkeypatch.setattr("vlbench.cards.files.card_folder", lambda kind: tmp_path / kind)
+    monkeypatch.setattr("vlbench.cards.load.card_folder", lambda kind: tmp_path / kind)
     verified = Verifier().verify(run)
     assert places(verified) == {
         ("methods/shared-adapter.toml", "", "params.reduction"),
@@ -394,7 +394,7 @@ def test_a_card_that_is_gone_is_said_to_be(
     for kind in ("methods", "tasks"):
         shutil.copytree(project / kind, tmp_path / kind)
     (tmp_path / "methods/shared-adapter.toml").unlink()
-    monkeypatch.setattr("vlbench.cards.files.card_folder", lambda kind: tmp_path / kind)
+    monkeypatch.setattr("vlbench.cards.load.card_folder", lambda kind: tmp_path / kind)
     found = Verifier().verify(run).findings
     assert found.faults == []
     assert any("methods/shared-adapter.toml" in reason for reason in found.unchecked)

@@ -27,8 +27,7 @@ from itertools import product
 from typing import NamedTuple
 
 from vlbench.backbones.bart import JointBart
-from vlbench.backbones.base import Backbone
-from vlbench.backbones.sites import Kind, Side
+from vlbench.backbones.base import Backbone, Kind, Side
 from vlbench.backbones.t5 import JointT5
 from vlbench.errors import UsageError, nearest
 from vlbench.techniques.adapt import AdaptedModel

@@ -198,8 +198,14 @@ def _config_item(key: str, value: object, source: str) -> Item:
 
 def _named(name: str) -> Iterable[tuple[Item, str]]:
     """Everything of that name: as JSON, and as text."""
-    from vlbench.cards.files import find_card, is_path, known_names, read_table
-    from vlbench.cards.load import load_method, load_task
+    from vlbench.cards.load import (
+        find_card,
+        is_path,
+        known_names,
+        load_method,
+        load_task,
+        read_table,
+    )
 
     if is_path(name):
         is_method = "technique" in read_table(find_card("methods", name))
@@ -258,6 +264,7 @@ def params(
     from vlbench.backbones import backbone_row
     from vlbench.cards import find_methods, find_tasks
     from vlbench.cards.load import all_methods
+    from vlbench.techniques import technique_faults
 
     refuse_outside_code(context)
     backbone_row(backbone)  # an unknown name is an error before anything is built
@@ -266,7 +273,7 @@ def params(
     if method:
         items = [
             _count(card, backbone, suite, cards, changes)
-            for card in find_methods(method, check_params=True)
+            for card in find_methods(method, technique_faults)
         ]
     else:
         items = _count_those_that_fit(all_methods(), backbone, suite, cards, changes)
@@ -323,8 +330,8 @@ def _count(
     settings: list[str],
 ) -> Item:
     from vlbench.backbones import build_backbone
-    from vlbench.cards import resolve_method
     from vlbench.leaderboard.paper import published_percent
+    from vlbench.techniques import resolve_method
     from vlbench.techniques.adapt import adapt, count
 
     resolved = resolve_method(card, backbone, suite, settings)

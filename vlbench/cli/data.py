@@ -103,8 +103,7 @@ def _by_visual(tasks: str | None, edition: str | None) -> list[list[TaskCard]]:
     """The task cards asked for, those about pictures and those about clips apart."""
     from vlbench.backbones import VISUALS
     from vlbench.cards import find_tasks
-    from vlbench.cards.files import split_names
-    from vlbench.cards.load import all_tasks
+    from vlbench.cards.load import all_tasks, split_names
 
     if tasks is None:
         cards = [card for card in all_tasks() if (edition or "mini") in card.splits]

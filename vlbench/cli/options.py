@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from vlbench.cards.files import parse_toml
+from vlbench.cards.load import parse_toml
 from vlbench.cli.output import note
 from vlbench.errors import CardError, UsageError
 
@@ -340,8 +340,7 @@ def refuse_outside_code(context: typer.Context) -> None:
 
 def _keys_that_name_code(context: typer.Context, config: Config) -> Iterator[str]:
     """Keys of files that count in this command and whose values are code, or name some."""
-    from vlbench.cards.files import split_names
-    from vlbench.cards.load import find_tasks
+    from vlbench.cards.load import find_tasks, split_names
 
     given = context.params
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from vlbench.cards.files import is_path, known_names
+from vlbench.cards.load import is_path, known_names
 from vlbench.errors import UsageError, nearest
 from vlbench.leaderboard.board import Board, Row, split_overrides
 

@@ -20,5 +20,4 @@ class Adapter(Bottlenecks):
     """Bottlenecks of two linear layers."""
 
     def layer(self, width_in: int, width_out: int) -> nn.Module:
-        """A linear layer."""
         return nn.Linear(width_in, width_out)

@@ -8,15 +8,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlbench.backbones.sites import SUBLAYERS, CurrentTask, Site
-from vlbench.cards.checking import Checked
+from vlbench.backbones.base import SUBLAYERS, CurrentTask, Site
+from vlbench.cards.schema import Checked
 from vlbench.errors import UsageError, nearest
 from vlbench.techniques.base import Technique
 
@@ -51,25 +51,25 @@ def owners(sharing: str, tasks: Sequence[str]) -> tuple[Sequence[str], Sequence[
 
 
 class PerTask(nn.Module):
-    """A layer for each task, or one for all of them."""
+    """A layer for each task, or one for all of them; applies that of the current task."""
 
-    def __init__(self, make: Callable[[], nn.Module], tasks: Sequence[str]) -> None:
+    def __init__(
+        self, make: Callable[[], nn.Module], tasks: Sequence[str], current_task: CurrentTask
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleDict({task: make() for task in tasks})
+        self.current_task = current_task
 
     def of(self, task: str) -> nn.Module:
         """Return the layer of `task`, or the one that all share."""
-        layers = self.layers
-        if SHARED in layers:
-            task = SHARED
-        if task not in layers:
-            raise UsageError(f"No weights for task '{task}'. {nearest(task, layers)}")
-        return layers[task]
+        task = SHARED if SHARED in self.layers else task
+        if task not in self.layers:
+            raise UsageError(f"No weights for task '{task}'. {nearest(task, self.layers)}")
+        return self.layers[task]
 
-    def forward(self, x: Tensor, task: str) -> Tensor:
-        """Apply the layer of `task`; the others get no gradient."""
-        output: Tensor = self.of(task)(x)
-        return output
+    def forward(self, *x: Tensor) -> Tensor:
+        """Apply the current task's layer; the others get no gradient."""
+        return cast(Tensor, self.of(self.current_task.name)(*x))
 
 
 class Bottleneck(nn.Module):
@@ -80,37 +80,32 @@ class Bottleneck(nn.Module):
         self.down = down
         self.up = up
 
-    def forward(self, u: Tensor, task: str) -> Tensor:
+    def forward(self, u: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
-        low = functional.gelu(self.down(u, task), approximate="tanh")  # (B, T, R)
-        output: Tensor = u + self.up(low, task)
-        return output
+        low = functional.gelu(self.down(u), approximate="tanh")  # (B, T, R)
+        return u + cast(Tensor, self.up(low))
 
 
-class Bottlenecks(Technique):
-    """A bottleneck behind every attention and feed-forward, before dropout and the residual sum."""
+class AtSublayers(Technique):
+    """Something narrow behind each attention and feed-forward, before dropout and the residual."""
 
     Params: ClassVar[type[Checked]] = BottleneckParams
-    sharings: ClassVar[frozenset[str]] = frozenset({"task", "all", "up", "down"})
     params: BottleneckParams
 
-    def bottleneck_width(self, width: int) -> int:
-        """C -> R."""
-        return reduced_width(width, self.params.reduction)
-
-    def subsites(self, backbone: Backbone) -> list[Site]:
-        """Return the sites of a bottleneck."""
+    def claims(self, backbone: Backbone) -> list[Site]:
         return [site for site in backbone.sites() if site.kind in SUBLAYERS]
 
-    def claims(self, backbone: Backbone) -> set[str]:
-        return {site.name for site in self.subsites(backbone)}
-
     def check(self, backbone: Backbone) -> None:
-        for width in {site.width for site in self.subsites(backbone)}:
-            self.bottleneck_width(width)
+        self.reduced_width(backbone)
 
-    def reduced_width(self, backbone: Backbone) -> int | None:
-        return self.bottleneck_width(backbone.width)
+    def reduced_width(self, backbone: Backbone) -> int:
+        return reduced_width(backbone.width, self.params.reduction)
+
+
+class Bottlenecks(AtSublayers):
+    """A bottleneck of two layers, which a subclass makes."""
+
+    sharings: ClassVar[frozenset[str]] = frozenset({"task", "all", "up", "down"})
 
     @abstractmethod
     def layer(self, width_in: int, width_out: int) -> nn.Module:
@@ -118,22 +113,19 @@ class Bottlenecks(Technique):
 
     def attach(self, backbone: Backbone) -> None:
         downs, ups = owners(self.sharing, self.tasks)
+        width, low = backbone.width, self.reduced_width(backbone)
         self.sites = nn.ModuleDict()
-        for site in self.subsites(backbone):
-            low = self.bottleneck_width(site.width)
+        for site in self.claims(backbone):
             with torch.device(backbone.token_embedding.device):
-                down = PerTask(partial(self._new, backbone, site.width, low), downs)
-                up = PerTask(partial(self._new, backbone, low, site.width), ups)
+                down = PerTask(
+                    partial(self._new, backbone, width, low), downs, backbone.current_task
+                )
+                up = PerTask(partial(self._new, backbone, low, width), ups, backbone.current_task)
             bottleneck = Bottleneck(down, up)
             self.sites[site.name] = bottleneck
-            site.on_output(partial(_of_current_task, bottleneck, backbone.current_task))
+            site.on_output(bottleneck)
 
     def _new(self, backbone: Backbone, width_in: int, width_out: int) -> nn.Module:
         layer = self.layer(width_in, width_out)
         backbone.initialise(layer)
         return layer
-
-
-def _of_current_task(bottleneck: Bottleneck, current_task: CurrentTask, u: Tensor) -> Tensor:
-    output: Tensor = bottleneck(u, current_task.name)
-    return output

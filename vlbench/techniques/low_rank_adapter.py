@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from vlbench.cards.checking import Checked
+from vlbench.cards.schema import Checked
 from vlbench.techniques.bottleneck import BottleneckParams, Bottlenecks
 
 
@@ -32,8 +32,9 @@ class LowRankLinear(nn.Module):
 
     def __init__(self, width_in: int, width_out: int, rank: int) -> None:
         super().__init__()
-        self.left = _xavier(width_in, rank)
-        self.right = _xavier(rank, width_out)
+        left, right = torch.empty(width_in, rank), torch.empty(rank, width_out)
+        self.left = nn.Parameter(nn.init.xavier_uniform_(left, gain=sqrt(2.0)))
+        self.right = nn.Parameter(nn.init.xavier_uniform_(right, gain=sqrt(2.0)))
         self.b = nn.Parameter(torch.zeros(width_out))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,9 +49,4 @@ class LowRankAdapter(Bottlenecks):
     params: LowRankParams
 
     def layer(self, width_in: int, width_out: int) -> nn.Module:
-        """A low-rank layer."""
         return LowRankLinear(width_in, width_out, self.params.rank)
-
-
-def _xavier(rows: int, columns: int) -> nn.Parameter:
-    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(rows, columns), gain=sqrt(2.0)))

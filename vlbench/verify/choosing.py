@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.cards import find_tasks
-from vlbench.cards.files import split_names
+from vlbench.cards.load import split_names
 from vlbench.errors import DataError, NothingToReport, UsageError, nearest
 from vlbench.files import read_object
 from vlbench.leaderboard.load import method_name

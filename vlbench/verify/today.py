@@ -12,9 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from vlbench.backbones import BACKBONES, Features, build_backbone
-from vlbench.cards import resolve_method
-from vlbench.cards.files import own_cards
-from vlbench.cards.load import PROSE, hashed, load_method, load_suites, load_task
+from vlbench.cards.load import PROSE, hashed, load_method, load_suites, load_task, own_cards
 from vlbench.cards.schema import MethodCard, TaskCard, Tuning, TuningFacts
 from vlbench.config import leaves
 from vlbench.errors import DataError, MissingError, VlbenchError
@@ -30,7 +28,7 @@ from vlbench.runs.sums import (
     sealed_files,
     strange_files,
 )
-from vlbench.techniques import parts_of
+from vlbench.techniques import parts_of, resolve_method
 from vlbench.techniques.adapt import Counts, adapt, count, trained_parameters
 from vlbench.tensors import not_finite
 from vlbench.text import results_option
