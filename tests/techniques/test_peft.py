@@ -68,14 +68,14 @@ SMALL: dict[str, dict[str, Any]] = {
 """What a toy is too small for by peft's defaults."""
 REFUSED = {
     "AdamssConfig": "scikit-learn is required",  # which we do not install
-    "AdaptionPromptConfig": "no layers to inject",
+    "AdaptionPromptConfig": "is more than layers",
     "CPTConfig": "only supports task_type",
-    "CartridgeConfig": "no layers to inject",
-    "MultitaskPromptTuningConfig": "no layers to inject",
-    "PolyConfig": "task_ids should not be None",
-    "PrefixTuningConfig": "no layers to inject",
-    "PromptEncoderConfig": "no layers to inject",
-    "PromptTuningConfig": "no layers to inject",
+    "CartridgeConfig": "is more than layers",
+    "MultitaskPromptTuningConfig": "is more than layers",
+    "PolyConfig": "is more than layers",
+    "PrefixTuningConfig": "is more than layers",
+    "PromptEncoderConfig": "is more than layers",
+    "PromptTuningConfig": "is more than layers",
     "ShadowConfig": "works around the model",
     "XLoraConfig": "hidden_size",
 }

@@ -22,21 +22,19 @@ VISUALS: tuple[Visual, ...] = ("image", "video")
 
 
 class Features(NamedTuple):
-    """The features a backbone reads."""
+    """The features a backbone reads, of a frozen encoder."""
 
     encoder: str
-    """The frozen encoder they come from."""
     width: int
     tokens: int
     """Visual tokens of a picture after pooling, or frames of a clip."""
     is_grid: bool = True
     """Whether they are a picture's; the number of frames is no matter of pretraining."""
     is_own: bool = True
-    """Whether they come from the encoder that the backbone was made for; of another one, the
-    projection in the visual embedding starts anew."""
+    """Whether they are of the backbone's encoder; else their projection starts anew."""
 
     def of(self, encoder: str, width: int) -> Features:
-        """The features with those of that encoder in their place."""
+        """Features of another encoder in their place."""
         return self._replace(encoder=encoder, width=width, is_own=encoder == self.encoder)
 
 

@@ -26,13 +26,7 @@ from vlbench.backbones.visual import VisualEmbedding, downsample
 from vlbench.errors import UsageError
 
 Kind = Literal[
-    "self_attention",
-    "cross_attention",
-    "feed_forward",
-    "query",
-    "key",
-    "value",
-    "encoder_input",
+    "self_attention", "cross_attention", "feed_forward", "query", "key", "value", "encoder_input"
 ]
 Side = Literal["encoder", "decoder"]
 SIDES: tuple[Side, ...] = ("encoder", "decoder")
@@ -44,9 +38,6 @@ PROJECTIONS: frozenset[Kind] = frozenset({"query", "key", "value"})
 IGNORED = -100
 """The target id where there is nothing to predict."""
 
-Change = Callable[[Tensor], Tensor]
-ChangeWithInput = Callable[[Tensor, Tensor], Tensor]
-"""`change(entered, output)`: what entered the site, then its output; both may have one shape."""
 EntryChange = Callable[[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]
 Encoding = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Text (B, P + L, C), vision (B, I N, C) and mask (B, S) -> states (B, S, any width)."""
@@ -70,11 +61,11 @@ class Site(NamedTuple):
     width: int
     """Width of the output."""
 
-    def on_output(self, change: Change) -> RemovableHandle:
-        """Replace the site's output by `change(output)`, whatever the module returns around it."""
+    def on_output(self, change: Callable[[Tensor], Tensor]) -> RemovableHandle:
+        """Replace the site's output by `change(output)`."""
         return self.module.register_forward_hook(OutputHook(change))
 
-    def on_passage(self, change: ChangeWithInput) -> list[RemovableHandle]:
+    def on_passage(self, change: Callable[[Tensor, Tensor], Tensor]) -> list[RemovableHandle]:
         """Forward hook with the input: replace the output by `change(entered, output)`.
 
         UsageError where the names of its parameters say that it takes them the other way round.
@@ -88,52 +79,42 @@ class Site(NamedTuple):
             raise UsageError(
                 f"on_passage calls change(entered, output); this one is change({', '.join(names)})."
             )
-        hook = _InputOutputHook(change)
+        hook = OutputHook(change)
         return [
             self.entry.register_forward_pre_hook(hook.keep_input, with_kwargs=True),
-            self.on_output(hook.change_output),
+            self.module.register_forward_hook(hook),
         ]
 
 
 class OutputHook:
-    """A forward hook; an object and no closure, so a copied model's hooks are its own."""
+    """Changes a module's output, of a tuple the first; with the input where it keeps one.
 
-    def __init__(self, change: Change) -> None:
-        self.change = change
+    An object and no closure, so a copied model's hooks are its own.
+    """
 
-    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Any:
-        """The module's output, changed; of a tuple the first."""
-        if isinstance(output, tuple):
-            return (self.change(output[0]), *output[1:])
-        return self.change(output)
-
-
-class _InputOutputHook:
-    """Keeps the site's input until its output is computed."""
-
-    def __init__(self, change: ChangeWithInput) -> None:
+    def __init__(self, change: Callable[..., Tensor]) -> None:
         self.change = change
         self.entered: list[Tensor] = []
 
-    def keep_input(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def keep_input(self, module: nn.Module, inputs: Any, named: dict[str, Any]) -> None:
         self.entered = [inputs[0] if inputs else next(iter(named.values()))]
 
-    def change_output(self, output: Tensor) -> Tensor:
-        return self.change(self.entered.pop(), output)
+    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Any:
+        entered, self.entered = self.entered, []
+        if isinstance(output, tuple):
+            return (self.change(*entered, output[0]), *output[1:])
+        return self.change(*entered, output)
 
 
 class EncoderInput(nn.Module):
-    """The text's embeddings and mask as they enter the encoder; prompts attach here.
-
-    They may come out longer: what is put in front passes through the embedding norm.
-    """
+    """The text's embeddings and mask as they enter the encoder; prompts make them longer here."""
 
     def __init__(self) -> None:
         super().__init__()
         self.changes: list[EntryChange] = []
 
     def on_entry(self, change: EntryChange) -> None:
-        """Replace what enters, embeddings and mask, by `change` of it."""
+        """Replace embeddings and mask by `change` of both."""
         self.changes.append(change)
 
     def forward(self, embeddings: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,12 +126,10 @@ class EncoderInput(nn.Module):
 
 
 class CurrentTask:
-    """The task of the current batch; the backbone sets it, techniques read it."""
+    """The task of the current batch and the number of batches so far; techniques read them."""
 
-    def __init__(self) -> None:
-        self.name = ""
-        self.batches = 0
-        """How many batches have been encoded; for what is built once a batch."""
+    name = ""
+    batches = 0
 
     def enter(self, task: str) -> None:
         """Begin a batch of `task`."""
@@ -159,60 +138,53 @@ class CurrentTask:
 
 
 class SublayerSpec(NamedTuple):
-    """A sub-layer of a backbone and the paths of its modules within a layer."""
+    """A sub-layer, and paths of modules within a layer.
+
+    `path`: its output; `entry`: what the residual stream enters; `projections` of an attention;
+    `order`: linear layers and norm as the forward pass takes them, those in one tuple read the same
+    input. What a layer does not have is left out.
+    """
 
     side: Side
     kind: Kind
     path: str
-    """Of the module whose output it is."""
     entry: str
-    """Of the module that the residual stream enters."""
     projections: dict[Kind, str]
-    """Of an attention's projections; none for a feed-forward."""
     order: tuple[tuple[str, ...], ...]
-    """Of its linear layers and its norm in the order of the forward pass; those in one tuple read
-    the same input. What a layer does not have is left out."""
 
 
 class ArchitectureSpec(NamedTuple):
-    """How the encoder and decoder stacks of a backbone are built, to build narrower ones."""
+    """How the encoder and decoder stacks of a backbone are built, to build narrower ones.
+
+    Keys of the configuration: `widths` that are divided alike, numbers of `heads` that must divide
+    the hidden size. Names in a stack: `embeddings`, `layers`, the norms of what enters the first
+    and leaves the last layer, empty where it has none.
+    """
 
     widths: tuple[str, ...]
-    """The configuration's widths: divided alike they make a narrower model of the same depth."""
     heads: tuple[str, ...]
-    """The configuration's numbers of heads that must divide the hidden size."""
     embeddings: tuple[str, ...]
-    """A stack's embeddings."""
     layers: str
-    """A stack's list of layers."""
     first_norm: str
-    """A stack's norm of what enters its first layer; empty where it has none."""
     last_norm: str
-    """A stack's norm of what leaves its last layer; empty where it has none."""
 
 
 class Batch(Protocol):
     """What a backbone reads of a batch, all examples of one task.
 
-    A batch may also have `boxes` (B, images, tokens, 4), without which they are zero, and `inputs`
-    (B,): the row of `input_ids`, `features` and `boxes` that each example has, of fewer than B.
+    `input_ids` (B, L), `features` (B, images, tokens, F), `target_ids` (B, T), -100 where there is
+    nothing to predict. It may also have `boxes` (B, images, tokens, 4), without which they are
+    zero, and `inputs` (B,): each example's row of the others, which then have fewer than B.
     """
 
     @property
-    def task(self) -> str:
-        """Name of the task."""
-
+    def task(self) -> str: ...
     @property
-    def input_ids(self) -> Tensor:
-        """(B, L)."""
-
+    def input_ids(self) -> Tensor: ...
     @property
-    def features(self) -> Tensor:
-        """(B, images, tokens, F)."""
-
+    def features(self) -> Tensor: ...
     @property
-    def target_ids(self) -> Tensor:
-        """(B, T), -100 where there is nothing to predict."""
+    def target_ids(self) -> Tensor: ...
 
 
 class Backbone(nn.Module, ABC):

@@ -138,10 +138,7 @@ def _resize(language: Any, rows: int, std: float) -> None:
 
 
 def _shapes(model: Any, source: str | Path, usual: Any) -> Any:
-    """The configuration a folder holds; for a hub's name, which may not be here, the usual one.
-
-    `tie_word_embeddings` is what `_pretrained` makes of the weights, where the folder has them.
-    """
+    """The configuration a folder holds, tied as its weights are; of a hub's name the usual one."""
     if not isinstance(source, Path):
         return model.config_class(**usual.to_diff_dict())
     with _missing(source):
@@ -160,10 +157,7 @@ def _is_tied(model: Any, folder: Path) -> bool:
 
 
 def _pretrained(model: Any, source: str | Path) -> Any:
-    """The model as transformers loads it, in float32; DataError where a weight would be lost.
-
-    The stacks may leave out their token tables, as both read the model's.
-    """
+    """The model in float32; DataError where a weight would be lost, but for tied token tables."""
     folder = _source_folder(source)
     try:
         with _missing(source), _quiet():

@@ -72,7 +72,7 @@ def listed(lines: Sequence[str]) -> str:
 
 
 def as_validation_error(faults: Iterable[Fault]) -> ValidationError:
-    """Return what a validator raises for faults of its own, each at its location in the model."""
+    """What a validator raises for faults of its own, each at its location in the model."""
     details = [
         InitErrorDetails(
             type=PydanticCustomError(COMPLETE, "{text}", {"text": text}), loc=at, input=None

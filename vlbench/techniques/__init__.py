@@ -31,7 +31,7 @@ TECHNIQUES = {
     "lora": "vlbench.techniques.lora:LoRA",
     "prompt": "vlbench.techniques.prompt:PromptTuning",
     "bitfit": "vlbench.techniques.selective:BitFit",
-    "low_rank_adapter": "vlbench.techniques.low_rank_adapter:LowRankAdapter",
+    "low_rank_adapter": "vlbench.techniques.adapter:LowRankAdapter",
     "vl_pet": "vlbench.techniques.vl_pet:VLPET",
     "lst": "vlbench.techniques.lst:LST",
     "peft": "vlbench.techniques.peft:Peft",
@@ -44,9 +44,9 @@ def parts_of(technique: str) -> list[str]:
 
 
 def find_technique(name: str, folder: Path | None = None) -> type[Technique]:
-    """Return the technique of that name in the table, or at "module:Class".
+    """Return the technique at a name in the table or "module:Class", or the composition of several.
 
-    Several joined by "+" are their composition. Outside modules may lie in `folder`.
+    Outside modules may lie in `folder`.
     """
     parts = parts_of(name)
     if len(parts) == 1:

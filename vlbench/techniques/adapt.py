@@ -6,21 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vlbench.cards.schema import check, refuse
+from vlbench.backbones.base import Backbone, Batch
+from vlbench.cards.schema import MethodCard, check, refuse
 from vlbench.errors import UsageError
 from vlbench.techniques import find_technique
 from vlbench.techniques.base import Technique
 from vlbench.tensors import copy_into, listed, unique_state
-
-if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone, Batch
-    from vlbench.cards.schema import MethodCard
 
 DENOMINATOR = (
     "the adapted model with its visual embedding and added tokens, tied tensors once, "
@@ -39,19 +36,17 @@ class AdaptedModel(nn.Module):
         self.technique = technique
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return the logits (B, T, V) of the batch's targets."""
+        """Logits (B, T, V) of the batch's targets."""
         return cast(Tensor, self.backbone(batch))
 
     def label_logits(self, batch: Batch) -> Tensor:
-        """Return the logits (K, V) at the K label positions, in order: all that the loss needs."""
+        """Logits (K, V) at the K label positions, in order: all that the loss needs."""
         return self.backbone.label_logits(batch)
 
     def generate(self, batch: Batch, beams: int, max_length: int) -> list[list[int]]:
-        """Return the token ids of each answer, special tokens included."""
         return self.backbone.generate(batch, beams, max_length)
 
     def choice_logits(self, batch: Batch, first_tokens: Sequence[int]) -> Tensor:
-        """Return the logits (B, choices) of each choice's first token."""
         return self.backbone.choice_logits(batch, first_tokens)
 
     def undecayed(self) -> list[nn.Parameter]:
@@ -103,10 +98,7 @@ def adapt(backbone: Backbone, method: MethodCard, tasks: Sequence[str]) -> Adapt
 
 
 def _attach(technique: Technique, backbone: Backbone) -> None:
-    """Attach; UsageError where outputs change though the technique says they do not.
-
-    Not checked on the meta device.
-    """
+    """Attach; but for the meta device, UsageError where outputs change that should not."""
     if not technique.starts_as_identity or backbone.token_embedding.is_meta:
         technique.attach(backbone)
         return
@@ -151,8 +143,7 @@ class _TrueOnMeta(TorchFunctionMode):
 def check_reached(model: AdaptedModel, tasks: Sequence[str], shown: str) -> None:
     """Raise UsageError where neither a task's logits nor the penalty depend on a trained tensor.
 
-    `shown` names the card. On the meta device what cannot be computed without values passes: a run
-    checks again before it trains.
+    On the meta device what needs values passes: a run checks again before it trains.
     """
     unreached = {p: name for name, p in trained_parameters(model).items()}
     try:
@@ -201,7 +192,6 @@ class Counts(NamedTuple):
 
     @property
     def percent(self) -> float:
-        """100 x trainable / total."""
         return 100 * self.trainable / self.total
 
 

@@ -9,17 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from vlbench.backbones.base import Backbone, Batch, Site
 from vlbench.cards.schema import Checked
 from vlbench.errors import UsageError
 
-if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone, Batch, Site
-
-BatchLoss = tuple["Batch", Callable[[Tensor], Tensor]]
+BatchLoss = tuple[Batch, Callable[[Tensor], Tensor]]
 """A training batch and its task's loss as a function of the logits (B, T, V)."""
 
 

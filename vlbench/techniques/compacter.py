@@ -12,19 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import sqrt
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vlbench.backbones.base import Backbone
 from vlbench.cards.schema import Checked
 from vlbench.errors import UsageError
-from vlbench.techniques.bottleneck import Bottleneck, BottleneckParams, Bottlenecks
-
-if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone
+from vlbench.techniques.adapter import Bottleneck, BottleneckParams, Bottlenecks
 
 
 class CompacterParams(BottleneckParams):

@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import combinations, tee
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from pydantic import ValidationError, create_model
 from torch import Tensor, nn
 
+from vlbench.backbones.base import Backbone, Site
 from vlbench.cards.schema import Checked
 from vlbench.errors import UsageError
 from vlbench.techniques.base import BatchLoss, Technique
-
-if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone, Site
 
 
 class Composition(Technique):

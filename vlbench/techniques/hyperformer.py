@@ -12,20 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlbench.backbones.base import Kind, Side, Site
+from vlbench.backbones.base import Backbone, Kind, Side, Site
 from vlbench.cards.schema import Checked
 from vlbench.errors import UsageError, nearest
-from vlbench.techniques.bottleneck import AtSublayers, BottleneckParams
-
-if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone
+from vlbench.techniques.adapter import AtSublayers, BottleneckParams
 
 INIT_STD = 0.01
 KINDS: tuple[Kind, ...] = ("feed_forward", "self_attention", "cross_attention")

@@ -13,20 +13,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from vlbench.backbones.base import Site
+from vlbench.backbones.base import Backbone, Site
 from vlbench.cards.schema import Checked
 from vlbench.errors import UsageError
+from vlbench.techniques.adapter import PerTask, owners
 from vlbench.techniques.base import Technique
-from vlbench.techniques.bottleneck import PerTask, owners
-
-if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone
 
 
 class LoRAParams(Checked):

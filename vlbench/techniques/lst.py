@@ -30,10 +30,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -41,14 +40,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.cache_utils import Cache, DynamicLayer, EncoderDecoderCache
 
-from vlbench.backbones.base import SIDES, Side, Site, states
+from vlbench.backbones.base import SIDES, Backbone, Batch, Side, Site, states
 from vlbench.cards.schema import Checked
 from vlbench.errors import UsageError
+from vlbench.techniques.adapter import reduced_width
 from vlbench.techniques.base import BatchLoss, Technique
-from vlbench.techniques.bottleneck import reduced_width
-
-if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone, Batch
 
 
 class LSTParams(Checked):
@@ -166,20 +162,6 @@ def side_cache(cache: Any, depth: int) -> EncoderDecoderCache | None:
     return EncoderDecoderCache(*parts)
 
 
-@dataclass
-class DecoderPass:
-    """State of the side decoder within one forward pass of the decoder."""
-
-    encoded: Tensor
-    """States of the side encoder, (B, S, D)."""
-    mask: Tensor
-    """(B, S), 1 where the side decoder may read."""
-    s: Tensor | None = None
-    """States of the side decoder, (B, T, D)."""
-    inputs: dict[str, Any] = field(default_factory=dict)
-    """What each of its layers reads beside them."""
-
-
 class DecoderHooks:
     """Hooks that run a ladder along a backbone's decoder, in training as in generation.
 
@@ -194,7 +176,12 @@ class DecoderHooks:
         self.up = up
         self.text_length = 0
         """Encoder tokens that are text, in the batch that was encoded last."""
-        self.run: DecoderPass | None = None
+        self.encoded: tuple[Tensor, Tensor] | None = None
+        """Within a pass: states of the side encoder (B, S, D), and mask (B, S), 1 where read."""
+        self.s: Tensor | None = None
+        """Within a pass: states of the side decoder (B, T, D)."""
+        self.inputs: dict[str, Any] = {}
+        """Within a pass: what each side layer reads beside them."""
         stack, layers = backbone.stack("decoder"), backbone.layers("decoder")
         stack.register_forward_pre_hook(self.split, with_kwargs=True)
         layers[0].register_forward_pre_hook(self.begin, with_kwargs=True)
@@ -205,37 +192,33 @@ class DecoderHooks:
     def split(self, stack: nn.Module, inputs: Any, named: dict[str, Any]) -> Any:
         """Pre-hook of the decoder: give it its own states of the text; keep the side's."""
         both, mask = named["encoder_hidden_states"], named["encoder_attention_mask"]
-        width = self.backbone.width
+        width, length = self.backbone.width, self.text_length
+        self.encoded = self.s = None
         if both.shape[-1] == width:
-            self.run = None  # the backbone runs alone
-            return None
-        self.run = DecoderPass(both[..., width:], mask)
-        length = self.text_length
+            return None  # the backbone runs alone
+        self.encoded = both[..., width:], mask
         own = both[:, :length, :width].detach()
         changed = {"encoder_hidden_states": own, "encoder_attention_mask": mask[:, :length]}
         return inputs, {**named, **changed}
 
     def begin(self, layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Any]) -> None:
         """Pre-hook of the first layer: s_0 of what enters it."""
-        run = self.run
-        if run is not None:
-            run.s = self.ladder.begin(inputs[0])
+        if self.encoded is not None:
+            self.s = self.ladder.begin(inputs[0])
             cache = side_cache(named["past_key_values"], len(self.ladder.rungs))
-            run.inputs = self.backbone.decoder_inputs(
-                self.ladder.stack, run.s, run.encoded, run.mask, cache
-            )
+            stack = self.ladder.stack
+            self.inputs = self.backbone.decoder_inputs(stack, self.s, *self.encoded, cache)
 
     def side_layer(self, number: int, layer: nn.Module, inputs: Any, output: Any) -> None:
         """Hook of a layer: run the side layer."""
-        run = self.run
-        if run is not None and run.s is not None:
-            run.s = self.ladder.layer(number, run.s, states(output), run.inputs)
+        if self.s is not None:
+            self.s = self.ladder.layer(number, self.s, states(output), self.inputs)
 
     def end(self, stack: nn.Module, inputs: Any, output: Any) -> Any:
         """Hook of the decoder: the side's states in place of its own."""
-        run, self.run = self.run, None
-        if run is not None and run.s is not None:
-            output.last_hidden_state = self.up(self.backbone.leave(self.ladder.stack, run.s))
+        s, self.s, self.encoded, self.inputs = self.s, None, None, {}
+        if s is not None:
+            output.last_hidden_state = self.up(self.backbone.leave(self.ladder.stack, s))
         return output
 
 

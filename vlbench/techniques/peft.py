@@ -23,32 +23,26 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import ConfigDict, create_model, model_validator
 from torch import Tensor, nn
 
-from vlbench.backbones.base import PROJECTIONS, Site
+from vlbench.backbones.base import PROJECTIONS, Backbone, Site
 from vlbench.cards.schema import Checked, Fault, as_validation_error, check
 from vlbench.errors import MissingError, UsageError, VlbenchError, nearest
 from vlbench.techniques.base import Technique
-
-if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone
 
 TARGETS = ("target_modules", "exclude_modules", "feedforward_modules", "modules_to_save")
 """Fields that name modules."""
 PHASES = ("tinit", "tfinal")
 """Lengths of AdaLoRA's first and last phase: steps, or below 1 shares of the run's steps."""
 BEYOND = {
+    **dict.fromkeys(("corda_config", "eva_config", "lora_ga_config"), "a pass over data first"),
+    **dict.fromkeys(("kasa_config", "monteclora_config"), "a loss of its own"),
     "alora_invocation_tokens": "a forward pass of its own",
     "arrow_config": "adapters trained before",
-    "corda_config": "a pass over data before training",
-    "eva_config": "a pass over data before training",
-    "kasa_config": "a loss of its own",
-    "lora_ga_config": "a pass over data before training",
-    "monteclora_config": "a loss of its own",
     "runtime_config": "settings of one machine",
     "use_asa": "a schedule of its own",
 }
@@ -68,9 +62,9 @@ def library(module: str = "peft") -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("peft"):
-            raise MissingError("The peft library is missing: pip install 'vlbench[peft]'") from None
-        raise MissingError(f"The peft library cannot be imported: {error}") from error
+        raise MissingError(
+            f"peft cannot be imported: {error}: pip install 'vlbench[peft]'"
+        ) from None
 
 
 def config_classes() -> dict[str, Any]:
@@ -80,10 +74,7 @@ def config_classes() -> dict[str, Any]:
 
 
 def card_fields(config: Any) -> type[Checked]:
-    """Return a model of the fields that a card may give.
-
-    Left out are those that describe a saved adapter and those that ask for more than layers.
-    """
+    """Return a model of the fields that a card may give: none of a saved adapter, none beyond."""
     types = {**typing.get_type_hints(config), **dict.fromkeys(PHASES, float)}
     left_out = {*library().PeftConfig.__dataclass_fields__, *BEYOND, "total_step"}
     names = [name for name in config.__dataclass_fields__ if name not in left_out]
@@ -92,10 +83,7 @@ def card_fields(config: Any) -> type[Checked]:
 
 
 def config_faults(name: str, given: dict[str, Any]) -> list[Fault]:
-    """Return what is wrong with a card's parameters by their names and types.
-
-    What peft refuses beyond that, it refuses when a run is planned.
-    """
+    """Return what is wrong with names and types; peft refuses the rest when a run is planned."""
     classes = config_classes()
     if name not in classes:
         return [Fault(("config",), f"Unknown configuration '{name}'. {nearest(name, classes)}")]
@@ -226,26 +214,6 @@ def _zeros_in(config: Any, language: nn.Module) -> Iterator[None]:
             setattr(module, name, parameter)
 
 
-def try_layers(language: nn.Module) -> None:
-    """Run a layer of each kind on a token of zeros: some refuse their input only then."""
-    base_class = library("peft.tuners.tuners_utils").BaseTunerLayer
-    layers = {type(layer): layer for layer in language.modules() if isinstance(layer, base_class)}
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        for layer in layers.values():
-            base = layer.get_base_layer()
-            if isinstance(base, nn.Linear):
-                x = base.weight.new_zeros(1, 1, base.in_features)
-            elif isinstance(base, nn.Embedding):
-                x = torch.zeros(1, 1, dtype=torch.long, device=base.weight.device)
-            else:
-                continue
-            try:
-                layer(x)
-            except (NotImplementedError, RuntimeError):
-                if not x.is_meta:  # where not every operation is there
-                    raise
-
-
 class PeftParams(Checked):
     """The configuration class; every other key is a field of that class."""
 
@@ -288,7 +256,6 @@ class Peft(Technique):
         config = self._config(backbone)
         with refusing(name, self.params.given):
             tuner = inject(config, language, backbone.token_embedding.device)
-            try_layers(language)
         parameters = list(language.parameters())
         if set(tuner.parameters()) - set(parameters):
             raise UsageError(f"params.config: {name} works around the model, not by layers in it.")
@@ -311,10 +278,10 @@ class Peft(Technique):
         with refusing(name, self.params.given), warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)
             config = kind(**given)
-        if config.is_prompt_learning or config.is_adaption_prompt:
+        if config.is_prompt_learning or config.is_adaption_prompt or config.peft_type == "POLY":
             raise UsageError(
-                f"params.config: {name} has no layers to inject, and layers are all that vlbench "
-                "takes from peft. The technique 'prompt' tunes prompts."
+                f"params.config: {name} is more than layers (prompts, or inputs of its own), and "
+                "layers are all that vlbench takes from peft."
             )
         return config
 

@@ -9,18 +9,16 @@ of the relative bias. The reference code has the hidden size 768 written into it
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from vlbench.backbones.base import Backbone, Site
 from vlbench.cards.schema import Checked
+from vlbench.techniques.adapter import PerTask, owners
 from vlbench.techniques.base import Technique
-from vlbench.techniques.bottleneck import PerTask, owners
-
-if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone, Site
 
 
 class PromptParams(Checked):

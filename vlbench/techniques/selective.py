@@ -9,18 +9,15 @@ trains is chosen by its name; here by the module, so T5's table of position bias
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from vlbench.backbones.base import OutputHook
+from vlbench.backbones.base import Backbone, OutputHook
 from vlbench.cards.schema import Checked
 from vlbench.errors import UsageError
 from vlbench.techniques.base import Technique
-
-if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone
 
 
 class Frozen(Technique):

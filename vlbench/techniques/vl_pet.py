@@ -19,20 +19,17 @@ Shapes: B batch, T tokens, S encoder tokens, C hidden size, R bottleneck width.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlbench.backbones.base import Site
+from vlbench.backbones.base import Backbone, Site
 from vlbench.cards.schema import Checked
 from vlbench.errors import UsageError
 from vlbench.techniques.base import Technique
-
-if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone
 
 INIT_STD = 0.02
 
