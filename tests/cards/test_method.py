@@ -125,7 +125,7 @@ def test_all_faults_of_a_card_come_in_one_message(write: Write) -> None:
 
 def test_a_file_that_is_no_card_is_named(write: Write) -> None:
     text = message(write('title = "Mine\n'))
-    assert "methods/mine.toml: not valid TOML" in text and "line 1" in text
+    assert "methods/mine.toml: not valid TOML in UTF-8: " in text and "line 1" in text
     assert message("./none.toml") == "./none.toml: no such file"
 
 

@@ -99,13 +99,6 @@ def test_a_task_reads_its_own_prompts_and_moves_no_others() -> None:
         model(toy_batch("three"))
 
 
-def test_one_set_of_prompts_serves_all_tasks() -> None:
-    model = stirred(adapted("bart", **TABLE))
-    assert torch.equal(model(toy_batch("one")), model(toy_batch("two")))
-    with pytest.raises(UsageError, match=r"PromptTuning cannot share 'up'\. Known: all, task\."):
-        adapted("bart", sharing="up", **TABLE)
-
-
 def test_they_are_made_once_a_generation() -> None:
     model = adapted("bart", **TABLE)
     made: list[int] = []

@@ -13,16 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from vlbench.backbones import BACKBONES
-from vlbench.cards.schema import (
-    Card,
-    CardFile,
-    Fault,
-    MethodCard,
-    Suite,
-    TaskCard,
-    check,
-    refuse,
-)
+from vlbench.cards.schema import Card, CardFile, Fault, MethodCard, Suite, TaskCard, check, refuse
 from vlbench.errors import CardError, UsageError, nearest
 
 Kind = Literal["methods", "tasks"]
@@ -120,15 +111,13 @@ def read_table(file: CardFile) -> dict[str, Any]:
         if len(text) > MOST_BYTES:
             raise CardError(f"{file.shown}: more than {MOST_BYTES:,} bytes, which no card needs")
         return parse_toml(text.decode(), file.shown)
-    except FileNotFoundError:
-        raise CardError(f"{file.shown}: no such file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise CardError(f"{file.shown}: not valid TOML: {error}") from None
-    except UnicodeDecodeError as error:
-        raise CardError(f"{file.shown}: not UTF-8 text: {error}") from None
-    except (OSError, ValueError) as error:  # a ValueError of a path that holds a NUL
-        reason = getattr(error, "strerror", None) or error
-        raise CardError(f"{file.shown}: cannot be read: {reason}") from None
+    except (OSError, ValueError) as error:  # a ValueError of a path that holds a NUL, too
+        reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        if isinstance(error, FileNotFoundError):
+            reason = "no such file"
+        if isinstance(error, tomllib.TOMLDecodeError | UnicodeDecodeError):
+            reason = f"not valid TOML in UTF-8: {error}"
+        raise CardError(f"{file.shown}: {reason}") from None
 
 
 def parse_toml(text: str, shown: str) -> dict[str, Any]:
@@ -169,11 +158,12 @@ def split_names(selection: str | Iterable[str]) -> list[str]:
     return names
 
 
-def _refuse_twice(cards: Sequence[Card]) -> None:
+def _once(cards: list[C]) -> list[C]:
     """Refuse a card that is named twice, also by an alias or within a suite."""
     names = [card.name for card in cards]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(f"Named twice: {', '.join(twice)}.")
+    return cards
 
 
 def _read(model: type[C], file: CardFile, *checks: CheckTable) -> C:
@@ -201,9 +191,7 @@ def load_method(name: str, *checks: CheckTable) -> MethodCard:
 
 def find_methods(selection: str | Iterable[str], *checks: CheckTable) -> list[MethodCard]:
     """Load the method cards of a comma list, or of several."""
-    cards = [load_method(name, *checks) for name in split_names(selection)]
-    _refuse_twice(cards)
-    return cards
+    return _once([load_method(name, *checks) for name in split_names(selection)])
 
 
 def all_methods() -> list[MethodCard]:
@@ -271,8 +259,7 @@ def find_tasks(selection: str | Iterable[str]) -> tuple[str, list[TaskCard]]:
     for part in split_names(selection):
         for name in [part] if is_path(part) else part.split("+"):
             names += suites[name].tasks if name in suites else [name]
-    cards = [_read(TaskCard, find_card("tasks", name, suites)) for name in names]
-    _refuse_twice(cards)
+    cards = _once([_read(TaskCard, find_card("tasks", name, suites)) for name in names])
     for card in cards:
         if card.visual != cards[0].visual:
             raise UsageError(

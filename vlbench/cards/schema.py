@@ -300,7 +300,7 @@ class TuningFacts(Checked):
     """How values were chosen."""
 
     searched: tuple[str, ...] = ()
-    """What was tried, a line each: `train.learning_rate: 1e-3, 3e-3`."""
+    """What was tried, a line for each key: `train.learning_rate: 1e-3, 3e-3`."""
     trials: int = Field(default=0, ge=0)
     """Number of trials; the same for every method that is compared."""
     selected_on: str = ""

@@ -260,17 +260,10 @@ class Trainer:
             self.seconds += time.perf_counter() - started
             self.examples += examples
             self.steps_done = number
+            speed = self.examples / self.seconds
+            left = self.seconds * (self.total_steps - number) / number
             callback.on_step(
-                Step(
-                    number=number,
-                    total=self.total_steps,
-                    epoch=epoch + 1,
-                    task=batch.task,
-                    loss=value,
-                    learning_rate=rate,
-                    examples_per_second=self.examples / self.seconds,
-                    seconds_left=self.seconds * (self.total_steps - number) / number,
-                )
+                Step(number, self.total_steps, epoch + 1, batch.task, value, rate, speed, left)
             )
             started = time.perf_counter()
 
@@ -377,7 +370,8 @@ class Trainer:
         """Call back after an epoch; random numbers drawn there do not change the training."""
         self.ranks.check_equal(self.bare, f"after epoch {self.epochs_done}")
         if names := not_finite(trained_state(self.bare)):
-            raise self._not_finite(listed(names))
+            step = self.steps_done
+            raise RunFailed(f"Not finite after step {step}: {listed(names)}. {LOWER_RATE}")
         self.model.eval()
         state = random_state(self.device)
         callback.on_epoch(self.epochs_done)
@@ -399,10 +393,8 @@ class Trainer:
             with torch.no_grad():
                 logits = probe(self.bare, self.bare.backbone, task)
             if not logits.isfinite().all():
-                raise self._not_finite(f"what the model says on {task}")
-
-    def _not_finite(self, what: str) -> RunFailed:
-        return RunFailed(f"Not finite after step {self.steps_done}: {what}. {LOWER_RATE}")
+                what = f"what the model says on {task}"
+                raise RunFailed(f"Not finite after step {self.steps_done}: {what}. {LOWER_RATE}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the rest of the training depends on, after any step.
