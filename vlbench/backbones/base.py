@@ -70,11 +70,7 @@ class Site(NamedTuple):
 
         UsageError where the names of its parameters say that it takes them the other way round.
         """
-        try:
-            function = change.forward if isinstance(change, nn.Module) else change
-            names = list(signature(function).parameters)
-        except (TypeError, ValueError):  # of C code
-            names = []
+        names = list(signature(getattr(change, "forward", change)).parameters)
         if names[:1] == ["output"] or names[1:2] == ["entered"]:
             raise UsageError(
                 f"on_passage calls change(entered, output); this one is change({', '.join(names)})."
@@ -254,7 +250,7 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def set_dropout(self, rate: float) -> None:
-        """Dropout of hidden states, attention and activations, as the authors' `--dropout` sets."""
+        """Set dropout of hidden states, attention and activations, as the authors' `--dropout`."""
 
     def sites(self) -> list[Site]:
         """Return every attachment point, encoder first, in the order of the forward pass."""
@@ -315,10 +311,8 @@ class Backbone(nn.Module, ABC):
 
         The first `text` of them are text; mask (B, S) bool.
         """
-        attention_mask = create_bidirectional_mask(
-            config=stack.config, inputs_embeds=hidden, attention_mask=mask
-        )
-        return {"attention_mask": attention_mask}
+        of = {"config": stack.config, "inputs_embeds": hidden}
+        return {"attention_mask": create_bidirectional_mask(**of, attention_mask=mask)}
 
     def decoder_inputs(
         self, stack: Any, hidden: Tensor, encoded: Tensor, mask: Tensor, cache: Any
@@ -327,22 +321,14 @@ class Backbone(nn.Module, ABC):
 
         Encoder states (B, S, the same width), their mask (B, S), the keys and values so far.
         """
-        attention_mask = create_causal_mask(
-            config=stack.config,
-            inputs_embeds=hidden,
-            attention_mask=None,
-            past_key_values=None if cache is None else cache.self_attention_cache,
-        )
-        encoder_attention_mask = create_bidirectional_mask(
-            config=stack.config,
-            inputs_embeds=hidden,
-            attention_mask=mask,
-            encoder_hidden_states=encoded,
-        )
+        past = None if cache is None else cache.self_attention_cache
+        of = {"config": stack.config, "inputs_embeds": hidden}
         return {
-            "attention_mask": attention_mask,
+            "attention_mask": create_causal_mask(**of, attention_mask=None, past_key_values=past),
             "encoder_hidden_states": encoded,
-            "encoder_attention_mask": encoder_attention_mask,
+            "encoder_attention_mask": create_bidirectional_mask(
+                **of, attention_mask=mask, encoder_hidden_states=encoded
+            ),
             "past_key_values": cache,
         }
 

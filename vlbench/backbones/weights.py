@@ -159,19 +159,22 @@ def _is_tied(model: Any, folder: Path) -> bool:
 def _pretrained(model: Any, source: str | Path) -> Any:
     """The model in float32; DataError where a weight would be lost, but for tied token tables."""
     folder = _source_folder(source)
+    options: Any = {"ignore_mismatched_sizes": True, "output_loading_info": True}
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        with _missing(source), _quiet():
+        with _missing(source):
             language, loading = model.from_pretrained(
-                folder,
-                local_files_only=True,
-                dtype=torch.float32,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
+                folder, local_files_only=True, dtype=torch.float32, **options
             )
     except Exception as error:  # whatever half a file makes of it
         if isinstance(error, MissingError) or is_out_of_memory(error):
             raise
         raise DataError(f"{source}: the weights are damaged or not whole.") from error
+    finally:
+        logging.set_verbosity(level)
+        logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     table = language.get_input_embeddings().weight
     own = {n: p for n, p in language.named_parameters() if n.endswith("embed_tokens.weight")}
     unequal = [n for n in own.keys() - loading["missing_keys"] if not torch.equal(own[n], table)]
@@ -190,19 +193,6 @@ def _pretrained(model: Any, source: str | Path) -> Any:
             )
     language.config.tie_word_embeddings = language.get_output_embeddings().weight is table
     return language
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out what transformers reports while it loads: `_pretrained` looks at all of it."""
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def pretrained_tokenizer(source: str | Path) -> Any:
