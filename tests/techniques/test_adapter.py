@@ -76,11 +76,12 @@ def test_every_sublayer_gets_the_formula(kind: str, technique: str, params: Any)
         torch.testing.assert_close(flow.after[site.name], expected, atol=1e-4, rtol=1e-5)
 
 
-@pytest.mark.parametrize("technique", BOTTLENECKS)
+@pytest.mark.parametrize("technique", [*BOTTLENECKS, "lora"])
 @pytest.mark.parametrize("sharing", ["task", "all", "up", "down"])
 def test_sharing_decides_which_halves_a_task_owns(technique: str, sharing: str) -> None:
     model = stirred(adapted("bart", technique=technique, sharing=sharing))
-    bottleneck: Any = model.technique.sites["decoder_0_cross_attention"]
+    end = "_value" if technique == "lora" else ""
+    bottleneck: Any = model.technique.sites[f"decoder_0_cross_attention{end}"]
     own, shared = list(TASKS), ["all"]
     assert list(bottleneck.down.layers) == (own if sharing in ("task", "up") else shared)
     assert list(bottleneck.up.layers) == (own if sharing in ("task", "down") else shared)

@@ -49,28 +49,6 @@ def test_dropout_is_of_what_enters_the_update_in_training_only() -> None:
     assert (dropped == 0).any()
 
 
-@pytest.mark.parametrize(
-    ("sharing", "downs", "ups"),
-    [
-        ("task", list(TASKS), list(TASKS)),
-        ("all", ["all"], ["all"]),
-        ("up", list(TASKS), ["all"]),
-        ("down", ["all"], list(TASKS)),
-    ],
-)
-def test_sharing_decides_which_halves_a_task_owns(
-    sharing: str, downs: list[str], ups: list[str]
-) -> None:
-    model = stirred(adapted("bart", technique="lora", sharing=sharing, params=PARAMS))
-    update: Any = model.technique.sites["decoder_1_cross_attention_value"]
-    assert (list(update.down.layers), list(update.up.layers)) == (downs, ups)
-    model(toy_batch()).sum().backward()
-    for name, parameter in model.technique.named_parameters():
-        assert (parameter.grad is not None) == (".layers.two." not in name), name
-    differ = not torch.equal(model(toy_batch("one")), model(toy_batch("two")))
-    assert differ == (sharing != "all")
-
-
 def test_the_biases_of_bart_train_too_but_not_its_norms_weights() -> None:
     model = adapted("bart", technique="lora", train={"norms": False})
     own = set(model.technique.parameters()) | set(model.backbone.visual.parameters())

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from inspect import signature
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, cast
 
@@ -70,7 +70,9 @@ class Site(NamedTuple):
 
         UsageError where the names of its parameters say that it takes them the other way round.
         """
-        names = list(signature(getattr(change, "forward", change)).parameters)
+        names: list[str] = []
+        with suppress(ValueError):  # of C code, which has no signature
+            names = list(signature(getattr(change, "forward", change)).parameters)
         if names[:1] == ["output"] or names[1:2] == ["entered"]:
             raise UsageError(
                 f"on_passage calls change(entered, output); this one is change({', '.join(names)})."
