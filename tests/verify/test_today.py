@@ -181,7 +181,7 @@ def told(verified: Verified) -> set[str]:
 def usual_places(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny edition and the random backbone lie where all look that are told of no place."""
     monkeypatch.setattr("vlbench.runs.plan.mini_root", lambda *_: bench.root)
-    monkeypatch.setattr("vlbench.backbones._source", lambda *_: str(bench.backbone))
+    monkeypatch.setattr("vlbench.backbones.BackboneRow.source_of", lambda *_: str(bench.backbone))
 
 
 def test_every_value_of_a_spec_is_checked_or_told_or_listed(
@@ -304,7 +304,7 @@ def test_what_lies_in_the_usual_place_is_taken_only_where_it_is_the_runs(
     with (tmp_path / bench.backbone.name / "config.json").open("a") as config:
         config.write("\n")
     monkeypatch.setattr("vlbench.runs.plan.mini_root", lambda *_: tmp_path / bench.root.name)
-    monkeypatch.setattr("vlbench.backbones._source", lambda *_: str(tmp_path / bench.backbone.name))
+    monkeypatch.setattr("vlbench.backbones.BackboneRow.source_of", lambda *_: str(tmp_path / bench.backbone.name))
     findings = Verifier().verify(run).findings
     assert findings.faults == []
     assert "the data are not at hand: /nowhere: no such folder" in findings.unchecked
