@@ -304,7 +304,8 @@ def test_what_lies_in_the_usual_place_is_taken_only_where_it_is_the_runs(
     with (tmp_path / bench.backbone.name / "config.json").open("a") as config:
         config.write("\n")
     monkeypatch.setattr("vlbench.runs.plan.mini_root", lambda *_: tmp_path / bench.root.name)
-    monkeypatch.setattr("vlbench.backbones.BackboneRow.source_of", lambda *_: str(tmp_path / bench.backbone.name))
+    source = str(tmp_path / bench.backbone.name)
+    monkeypatch.setattr("vlbench.backbones.BackboneRow.source_of", lambda *_: source)
     findings = Verifier().verify(run).findings
     assert findings.faults == []
     assert "the data are not at hand: /nowhere: no such folder" in findings.unchecked
