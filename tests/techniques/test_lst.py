@@ -152,6 +152,15 @@ def test_step_by_step_logits_with_both_caches_are_those_of_one_pass(model: Adapt
         assert all(layer.is_initialized for layer in part.layers)
 
 
+def test_beams_of_one_example_are_those_it_has_in_a_batch(model: AdaptedModel) -> None:
+    batch, alone = toy_batch(), toy_batch()
+    for name in ("input_ids", "features", "target_ids"):
+        setattr(alone, name, getattr(batch, name)[:1])
+    both = model.generate(batch, 5, 9)
+    (single,) = model.generate(alone, 5, 9)
+    assert both[0][: len(single)] == single
+
+
 def test_a_choice_is_read_at_the_first_token_of_the_answer(model: AdaptedModel) -> None:
     batch = toy_batch(images=2)
     position = len(model.backbone.answer_prefix) - 1

@@ -22,6 +22,7 @@ import typing
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -73,6 +74,7 @@ def config_classes() -> dict[str, Any]:
     return {config.__name__: config for config in classes}
 
 
+@cache
 def card_fields(config: Any) -> type[Checked]:
     """Return a model of the fields that a card may give: none of a saved adapter, none beyond."""
     types = {**typing.get_type_hints(config), **dict.fromkeys(PHASES, float)}
