@@ -18,9 +18,10 @@ from vlbench.backbones.bart import new_bart
 from vlbench.backbones.base import IGNORED, Backbone
 from vlbench.backbones.t5 import new_t5
 from vlbench.backbones.weights import ADDED_TOKENS, BART_BASE, T5_BASE, T5_ROWS
-from vlbench.cards.load import load_method, resolve_method
+from vlbench.cards.load import load_method
 from vlbench.cards.schema import MethodCard
 from vlbench.data.batches import Batch
+from vlbench.techniques import resolve_method
 from vlbench.techniques.adapt import AdaptedModel, adapt
 from vlbench.training.train import Trainer
 

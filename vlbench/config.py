@@ -15,10 +15,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from vlbench.cards.checking import Checked, check, dotted, refuse
-from vlbench.cards.files import CardFile, read_table
-from vlbench.cards.load import merge
-from vlbench.cards.schema import Edition, Override
+from vlbench.cards.load import merge, read_table
+from vlbench.cards.schema import CardFile, Checked, Edition, Override, check, dotted, refuse
 from vlbench.errors import CardError, UsageError
 from vlbench.text import printable
 

@@ -1,13 +1,20 @@
-"""What is true of every backbone: its sites, and what flows through them."""
+"""Joint encoder-decoders: their sites, what flows through them, what BART and T5 do differently."""
 
 from __future__ import annotations
 
+import itertools
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
+from torch import Tensor, nn
+from transformers import T5Config
 
-from vlbench.backbones.base import Backbone
-from vlbench.backbones.sites import SUBLAYERS
+from vlbench.backbones import build_backbone
+from vlbench.backbones.bart import JointBart
+from vlbench.backbones.base import SUBLAYERS, Backbone
+from vlbench.backbones.t5 import JointT5, new_t5, text_bias
 
 
 def test_the_sites_are_two_per_encoder_layer_and_three_per_decoder_layer(joint: Backbone) -> None:
@@ -20,10 +27,7 @@ def test_the_sites_are_two_per_encoder_layer_and_three_per_decoder_layer(joint: 
         "decoder_0_cross_attention",
         "decoder_0_feed_forward",
     ]
-
-
-def test_every_attention_has_its_projections(joint: Backbone) -> None:
-    for kind in ("query", "key", "value"):
+    for kind in ("query", "key", "value"):  # of every attention
         sites = [site for site in joint.sites() if site.kind == kind]
         assert all(site.name.endswith(f"_{site.sublayer}_{kind}") for site in sites)
         assert [site.sublayer for site in sites].count("cross_attention") == 1
@@ -33,9 +37,158 @@ def test_every_attention_has_its_projections(joint: Backbone) -> None:
 def test_every_site_lies_on_the_path_to_the_logits(joint: Backbone, batch: Any) -> None:
     plain = joint(batch)
     for site in joint.sites():
-        if site.kind == "encoder_input":
-            continue
-        handle = site.on_output(lambda u: u + torch.arange(16.0))
-        assert not torch.allclose(joint(batch), plain), site.name
-        handle.remove()
+        if site.kind != "encoder_input":
+            handle = site.on_output(lambda u: u + torch.arange(16.0))
+            assert not torch.allclose(joint(batch), plain), site.name
+            handle.remove()
     assert torch.equal(joint(batch), plain)
+
+
+def test_padding_of_the_text_changes_nothing(joint: Backbone, batch: Any) -> None:
+    batch.input_ids[batch.input_ids == 1] = joint.config.pad_token_id
+    short = SimpleNamespace(**vars(batch))
+    short.input_ids = batch.input_ids[1:, :3]
+    short.features, short.target_ids = batch.features[1:], batch.target_ids[1:]
+    both = joint(batch)[1, :2]
+    torch.testing.assert_close(joint(short)[0, :2], both, atol=1e-6, rtol=1e-5)
+
+
+def test_visual_tokens_follow_the_text_and_the_halves_of_a_pair_differ(
+    backbone: JointBart, batch: Any
+) -> None:
+    hidden, mask = backbone.encode(batch)
+    assert hidden.shape == (2, 5 + 4, 16)
+    assert mask.tolist() == [[True] * 9, [True] * 3 + [False] * 2 + [True] * 4]
+    pair, swapped = SimpleNamespace(**vars(batch)), SimpleNamespace(**vars(batch))
+    pair.features = torch.cat([batch.features, batch.features.flip(2)], dim=1)
+    swapped.features = pair.features.flip(1)
+    assert backbone.encode(pair)[0].shape[1] == 5 + 8
+    assert not torch.allclose(backbone(pair), backbone(swapped))
+
+
+def test_a_prompt_hooked_to_the_encoder_input_stands_in_front(
+    backbone: JointBart, batch: Any
+) -> None:
+    plain, _ = backbone.encode(batch)
+    prompt = torch.randn(1, 3, 16)
+
+    def hook(module: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        text, mask = output
+        prompts = prompt.expand(text.shape[0], -1, -1)
+        return torch.cat([prompts, text], 1), torch.cat([mask.new_ones(2, 3), mask], 1)
+
+    (site,) = [site for site in backbone.sites() if site.kind == "encoder_input"]
+    site.module.register_forward_hook(hook)
+    hidden, mask = backbone.encode(batch)
+    assert hidden.shape[1] == plain.shape[1] + 3
+    assert mask[:, :3].all()
+    assert backbone(batch).shape == (2, 3, 240)
+
+
+def test_norms_and_biases_are_the_language_models(backbone: JointBart, t5: JointT5) -> None:
+    encoder, decoder = backbone.language.model.encoder, backbone.language.model.decoder
+    norms = backbone.norms()
+    assert {encoder.layernorm_embedding, decoder.layernorm_embedding} <= set(norms)
+    assert len(norms) == 1 + 2 * 2 + 1 + 3
+    assert not set(norms) & set(backbone.visual.modules())
+    assert (len(t5.norms("encoder")), len(t5.norms("decoder"))) == (2 * 2 + 1, 3 + 1)
+    assert len(t5.norms()) == 9
+    assert t5.biases() == []
+
+
+def test_the_pad_row_learns_like_any_other(backbone: JointBart, batch: Any) -> None:
+    backbone(batch).sum().backward()
+    assert backbone.language.get_input_embeddings().padding_idx is None
+    assert backbone.token_embedding.grad is not None
+    assert backbone.token_embedding.grad[1].abs().sum() > 0
+
+
+def test_dropout_of_all_kinds_is_set(joint: Backbone, batch: Any) -> None:
+    joint.set_dropout(0.25)
+    if isinstance(joint, JointBart):
+        layer = joint.language.model.encoder.layers[0]
+        rates = (layer.dropout, layer.activation_dropout, layer.self_attn.dropout)
+    else:
+        attention = joint.language.encoder.block[0].layer[0]
+        rates = (attention.dropout.p, attention.SelfAttention.dropout)
+    assert set(rates) == {0.25}
+    joint.set_dropout(0.0)
+    assert torch.equal(joint.train()(batch), joint.eval()(batch))
+
+
+def test_answers_start_at_the_start_token_and_are_at_most_as_long_as_asked(
+    backbone: JointBart, batch: Any
+) -> None:
+    settings = backbone.language.generation_config  # nothing that a checkpoint brings along
+    assert settings.no_repeat_ngram_size in (None, 0)
+    assert settings.forced_bos_token_id is None
+    for beams in (1, 3):
+        for row in backbone.generate(batch, beams=beams, max_length=6):
+            assert row[0] == 2
+            assert len(row) <= 6
+
+
+def test_what_enters_a_sublayer_is_the_stream_before_its_norm(t5: JointT5, batch: Any) -> None:
+    seen = {}
+
+    def look(name: str) -> Any:
+        def change(entered: Tensor, output: Tensor) -> Tensor:
+            seen[name] = (entered, output)
+            return output
+
+        return change
+
+    for site in t5.sites():
+        if site.kind in SUBLAYERS:
+            site.on_passage(look(site.name))
+    t5(batch)
+    encoder = [name for name in seen if name.startswith("encoder")]
+    for before, after in itertools.pairwise(encoder):  # x + SubLayer(norm(x))
+        entered, output = seen[before]
+        torch.testing.assert_close(seen[after][0], entered + output)
+
+
+def test_the_bias_is_between_text_tokens_only_and_spared_weight_decay(t5: JointT5) -> None:
+    bias = text_bias(t5.language.encoder, text=3, vision=4)
+    assert bias.shape == (1, 2, 7, 7)
+    assert bias[:, :, :3, :3].abs().min() > 0
+    assert not bias[:, :, 3:].any() and not bias[:, :, :, 3:].any()
+    names = {p: name for name, p in t5.language.named_parameters()}
+    spared = [names[p] for p in t5.undecayed()]
+    assert [name.partition(".")[0] for name in spared] == ["encoder", "decoder"]
+    assert all(name.endswith("relative_attention_bias.weight") for name in spared)
+
+
+def test_t5s_visual_embedding_has_its_norms_and_torchs_own_initialisation(t5: JointT5) -> None:
+    torch.manual_seed(0)
+    config = T5Config(vocab_size=128, d_model=64, num_layers=1, decoder_start_token_id=0)
+    visual = new_t5(config, 512).visual
+    norms = [m for m in visual.modules() if type(m).__name__ == "T5LayerNorm"]
+    assert [norm.variance_epsilon for norm in norms] == [1e-6, 1e-6]
+    linear: Any = visual.feature[0]
+    bound = 1 / 512**0.5
+    assert 0.98 * bound < linear.weight.abs().max() <= bound
+    assert linear.bias.abs().max() > 0.5 * bound
+    assert 0.8 < visual.image.weight.std() < 1.2
+    fresh = nn.Linear(100, 100)
+    before = fresh.weight.clone()
+    t5.initialise(fresh)
+    assert torch.equal(fresh.weight, before)
+
+
+@pytest.mark.parametrize(
+    ("name", "visual", "total", "tokens", "rows"),
+    [
+        ("clip-bart", "image", 141_156_864, 36, 50_465),
+        ("clip-bart", "video", 139_977_216, 64, 50_465),
+        ("clip-t5", "image", 224_540_160, 36, 32_200),
+        ("clip-t5", "video", 223_360_512, 64, 32_200),
+    ],
+)
+def test_backbones_have_the_papers_parameters_without_weights(
+    name: str, visual: Any, total: int, tokens: int, rows: int
+) -> None:
+    backbone = build_backbone(name, meta=True, visual=visual)
+    assert sum(p.numel() for p in backbone.parameters()) == total
+    assert backbone.visual_tokens == tokens
+    assert backbone.token_embedding.shape == (rows, 768)

@@ -7,26 +7,14 @@ import shlex
 from pathlib import Path
 
 import pytest
-from transformers import BartConfig
 from typer.testing import CliRunner
 
 from tests.runs.builders import Bench, work_in_process
-from vlbench.backbones.bart import new_bart
-from vlbench.cards import MethodCard, load_method, resolve_method
+from tests.techniques.toys import toy_backbone
+from vlbench.cards import MethodCard, load_method
 from vlbench.cli.app import app
+from vlbench.techniques import resolve_method, technique_faults
 from vlbench.techniques.adapt import adapt, trained_parameters
-
-TOY = BartConfig(
-    vocab_size=99,
-    d_model=16,
-    encoder_layers=2,
-    decoder_layers=2,
-    encoder_attention_heads=2,
-    decoder_attention_heads=2,
-    encoder_ffn_dim=32,
-    decoder_ffn_dim=32,
-    max_position_embeddings=64,
-)
 
 
 @pytest.fixture
@@ -40,7 +28,7 @@ def examples(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def resolved(path: str) -> MethodCard:
-    return resolve_method(load_method(path, check_params=True), "mini-bart", "image-text")
+    return resolve_method(load_method(path, technique_faults), "mini-bart", "image-text")
 
 
 def test_the_card_of_a_known_technique_is_valid(examples: Path) -> None:
@@ -49,7 +37,7 @@ def test_the_card_of_a_known_technique_is_valid(examples: Path) -> None:
 
 def test_the_outside_technique_attaches_and_trains_its_own_parameters(examples: Path) -> None:
     card = resolved("./scale.toml")
-    backbone = new_bart(TOY, 8, visual_tokens=4)
+    backbone = toy_backbone("bart")
     model = adapt(backbone, card, ["vqav2"])
     names = [name for name in trained_parameters(model) if name.startswith("technique.")]
     layers = sum(site.kind == "feed_forward" for site in backbone.sites())

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from vlbench.cards import load_method, resolve_method
-from vlbench.cards.files import LARGEST, MOST_BYTES
+from vlbench.cards import load_method
+from vlbench.cards.load import LARGEST, MOST_BYTES
 from vlbench.cli.app import app
 from vlbench.errors import UsageError
+from vlbench.techniques import resolve_method
 
 DEEP, LARGE = "nested more than 32 levels deep", f"a whole number is larger than {LARGEST:,}"
 HOSTILE = {

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from vlbench.cards import find_tasks, load_suites, load_task
-from vlbench.cards.files import card_folder, known_names
-from vlbench.cards.load import all_tasks
+from vlbench.cards.load import all_tasks, card_folder, known_names
 from vlbench.data.readers import load_reader
 from vlbench.errors import CardError, UsageError
 from vlbench.metrics import METRICS
@@ -29,13 +28,9 @@ def test_the_authors_batches_follow_from_the_cards() -> None:
     assert load_task("nlvr2").batch_size(1) == 1
 
 
-def test_the_authors_video_batches_are_equally_large() -> None:
-    _, cards = find_tasks("video-text")
-    assert [card.batch_size(50) for card in cards] == [50] * 4
-
-
 def test_the_video_cards_hold_the_authors_settings() -> None:
     _, cards = find_tasks("video-text")
+    assert [card.batch_size(50) for card in cards] == [50] * 4
     assert [card.prompt for card in cards] == ["tvqa: ", "how2qa: ", "tvc: ", "yc2c: "]
     assert [card.metric for card in cards] == ["accuracy"] * 2 + ["value-captions"] * 2
     assert [card.main_metric for card in cards] == ["accuracy"] * 2 + ["cider"] * 2
@@ -56,9 +51,6 @@ def test_no_two_tasks_or_suites_claim_one_name() -> None:
     claimed = [name for card in all_tasks() for name in (card.name, *card.aliases)]
     assert sorted(claimed) == sorted(known_names("tasks"))
     assert not set(claimed) & set(load_suites())
-
-
-def test_every_suite_names_tasks_there_are() -> None:
     for suite in load_suites().values():
         assert [load_task(name).name for name in suite.tasks] == list(suite.tasks)
 
@@ -95,16 +87,6 @@ def test_the_karpathy_splits_hold_every_question_of_vqav2() -> None:
     assert sizes["train"] + sizes["val"] + sizes["test"] == 443_757 + 214_354
 
 
-def test_every_answer_of_a_choice_begins_with_another_token() -> None:
-    from vlbench.backbones import build_tokenizer
-    from vlbench.backbones.weights import first_tokens
-
-    tokenizer = build_tokenizer("mini-bart")
-    for card in all_tasks():
-        tokens = first_tokens(tokenizer, card.choices)
-        assert len(set(tokens)) == len(card.choices)
-
-
 def test_a_selection_is_a_suite_a_task_or_a_list() -> None:
     assert names("image-text") == ("image-text", ["vqav2", "gqa", "nlvr2", "coco"])
     assert names("vqa") == ("vqav2", ["vqav2"])
@@ -112,6 +94,7 @@ def test_a_selection_is_a_suite_a_task_or_a_list() -> None:
     assert names("vqav2+coco") == ("vqav2+coco", ["vqav2", "coco"])
     assert names(["vqav2", "coco"]) == ("vqav2+coco", ["vqav2", "coco"])
     assert names("image-text,nlvr")[1] == ["vqav2", "gqa", "nlvr2", "coco", "nlvr"]
+    assert names("coco,gqa,vqav2,nlvr2") == names("image-text")
 
 
 @pytest.mark.parametrize("selection", ["vqav2,tvqa", "image-text,video-text", "vqav2+coco+tvqa"])
@@ -120,11 +103,6 @@ def test_pictures_and_clips_are_not_mixed(selection: str) -> None:
         find_tasks(selection)
     told = "Task 'vqav2' reads image features and 'tvqa' video features: one run reads one kind."
     assert str(caught.value) == told
-
-
-def test_a_list_that_is_a_suite_has_its_name_and_order() -> None:
-    assert names("vqav2,gqa,nlvr2,coco")[0] == "image-text"
-    assert names("coco,gqa,vqav2,nlvr2") == names("image-text")
 
 
 def test_the_order_of_a_list_makes_no_other_selection(write: Write) -> None:

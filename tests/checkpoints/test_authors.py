@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from tests.techniques.toys import toy_backbone
-from vlbench.cards import load_method, resolve_method
-from vlbench.cards.checking import Checked
-from vlbench.cards.files import own_cards
-from vlbench.cards.schema import MethodCard
+from vlbench.cards import load_method
+from vlbench.cards.load import own_cards
+from vlbench.cards.schema import Checked, MethodCard
 from vlbench.checkpoints import authors
 from vlbench.checkpoints.authors import SITE, Name, authors_names, spelt
 from vlbench.checkpoints.weights import match
 from vlbench.errors import UsageError
+from vlbench.techniques import resolve_method
 from vlbench.techniques.adapt import AdaptedModel, adapt
 from vlbench.techniques.base import Technique
 from vlbench.tensors import unique_state

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from vlbench.backbones import build_backbone
-from vlbench.cards import load_method, resolve_method
+from vlbench.cards import load_method
 from vlbench.checkpoints.authors import authors_names, spelt
+from vlbench.techniques import resolve_method
 from vlbench.techniques.adapt import AdaptedModel, adapt
 from vlbench.tensors import unique_state
 

@@ -15,7 +15,7 @@ from tests.runs.test_spec import SPEC
 from vlbench import cli
 from vlbench.backbones import BACKBONES
 from vlbench.cards import find_methods
-from vlbench.cards.files import own_cards
+from vlbench.cards.load import own_cards
 from vlbench.errors import MissingError, UsageError, VlbenchError
 from vlbench.runs.folder import RunFolder
 from vlbench.techniques.compacter import Compacter

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,11 +18,11 @@ from tests.runs.builders import forget_devices
 from tests.techniques.models import adapted
 from tests.training.test_micro_batches import batch_of
 from tests.training.toys import Task, Watcher, new_trainer
-from vlbench.cards.files import own_cards
+from vlbench.cards.load import own_cards
 from vlbench.cards.schema import TrainSettings
 from vlbench.techniques.adapt import AdaptedModel, trained_parameters
 from vlbench.training.distributed import ALONE
-from vlbench.training.predict import _answer_that_fits
+from vlbench.training.predict import answer_batches
 from vlbench.training.train import MicroBatches, Step, Trainer
 
 pytestmark = [
@@ -151,7 +152,7 @@ def test_where_memory_ends_parts_halve_and_the_answers_stay(model: AdaptedModel)
     def answer(parts: MicroBatches) -> list[list[int]]:
         card: Any = SimpleNamespace(choices=(), beams=1, max_length=7)
         with model.answering(batch.task):
-            return _answer_that_fits(model, card, (), batch, parts)
+            return parts.compute(partial(answer_batches, model, card, ()), batch)
 
     expected = answer(MicroBatches())
     with memory_for(0.5, lambda: answer(MicroBatches())):

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vlbench.cards import find_tasks, load_method
-from vlbench.cards.load import resolve_method
 from vlbench.parquet import COLUMNS, result_schema
 from vlbench.runs.spec import RunSpec
+from vlbench.techniques import resolve_method
 
 TASKS = {"vqav2": "accuracy", "gqa": "accuracy", "nlvr2": "accuracy", "coco": "cider"}
 """Main metric by task, in the order of the suite image-text."""

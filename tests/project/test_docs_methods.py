@@ -58,6 +58,5 @@ def test_a_section_names_the_sites_it_changes(sections: dict[str, str], name: st
     technique = find_technique(name)
     backbone = toy_backbone("bart")
     built = technique(technique.Params(), min(technique.sharings), TASKS)
-    kinds = {site.name: site.kind for site in backbone.sites()}
-    found = {kinds[site] for site in built.claims(backbone)}
+    found = {site.kind for site in built.claims(backbone)}
     assert set(listed(sections[name], "Sites")) == found

@@ -10,10 +10,11 @@ import json
 from pathlib import Path
 
 from vlbench.backbones import BACKBONES
-from vlbench.cards import find_methods, find_tasks, resolve_method
+from vlbench.cards import find_methods, find_tasks
 from vlbench.cards.load import all_methods, hashed
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.spec import RunSpec
+from vlbench.techniques import resolve_method
 
 FILE = Path(__file__).with_name("golden_keys.json")
 SUITES = ("image-text", "video-text")

@@ -1,24 +1,18 @@
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import pytest
 import torch
 
-from tests.techniques.toys import TASKS, toy_backbone, toy_batch
-from vlbench.cards import MethodCard, resolve_method
+from tests.techniques.models import adapted
+from tests.techniques.toys import toy_batch
+from vlbench.cards import MethodCard
 from vlbench.errors import CardError, UsageError
-from vlbench.techniques import find_technique
-from vlbench.techniques.adapt import AdaptedModel, adapt, trained_parameters
+from vlbench.techniques import find_technique, resolve_method
+from vlbench.techniques.adapt import trained_parameters
 
-
-def composed(**table: Any) -> AdaptedModel:
-    card = MethodCard(name="mine", title="Mine", **table)
-    backbone = toy_backbone("bart")
-    torch.manual_seed(0)
-    return adapt(backbone, card, TASKS).eval()
-
-
+composed = partial(adapted, "bart")
 PARAMS = {"adapter": {"reduction": 4}, "prompt": {"length": 3, "hidden": 8}}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +11,35 @@ import torch
 from torch import Tensor, nn
 
 from tests.runs.builders import Bench, do, predictions, rows
-from tests.techniques.models import assert_steps_give_what_one_pass_gives
-from tests.techniques.toys import TASKS, toy_backbone, toy_batch
-from vlbench.backbones import build_backbone
-from vlbench.backbones.base import Backbone, states
-from vlbench.backbones.sites import SIDES
-from vlbench.cards import load_method, resolve_method
+from tests.techniques.models import card
+from tests.techniques.toys import GATED, TASKS, toy_backbone, toy_batch
+from tests.training.toys import new_trainer
+from vlbench.backbones.base import SIDES, Backbone, states
 from vlbench.cards.schema import MethodCard
-from vlbench.data.readers import load_reader
 from vlbench.errors import UsageError
 from vlbench.runs.callbacks import Callbacks
 from vlbench.runs.spec import RunSpec
-from vlbench.techniques.adapt import AdaptedModel, adapt, count, trained_parameters
-from vlbench.techniques.lst import LST, SideCache
+from vlbench.techniques.adapt import AdaptedModel, adapt, trained_parameters
+from vlbench.techniques.lst import (
+    LST,
+    Importances,
+    SideCache,
+    importances,
+    narrow_stacks,
+    prune,
+)
+from vlbench.tensors import unique_state
+
+
+def lst(**params: Any) -> MethodCard:
+    return card(technique="lst", params=params, train={"norms": False})
 
 
 def adapted(backbone: str | Backbone, **params: Any) -> AdaptedModel:
     """A toy with a side network whose layers all tell on the logits."""
     if isinstance(backbone, str):
         backbone = toy_backbone(backbone)
-    card = MethodCard(
-        name="mine", title="Mine", technique="lst", params=params, train={"norms": False}
-    )
-    model = adapt(backbone, card, TASKS).eval()
+    model = adapt(backbone, lst(**params), TASKS).eval()
     with torch.no_grad():
         for parameter in model.technique.parameters():
             if parameter.dim() == 2:
@@ -101,8 +107,8 @@ def test_far_less_is_kept_for_the_backward_pass_than_by_adapters(kind: str) -> N
         assert output.requires_grad
         return sum(sizes.values())
 
-    card = MethodCard(name="mine", title="Mine", technique="adapter", train={"norms": False})
-    assert kept(adapted(kind)) < 0.6 * kept(adapt(toy_backbone(kind), card, TASKS))
+    adapter = card(technique="adapter", train={"norms": False})
+    assert kept(adapted(kind)) < 0.6 * kept(adapt(toy_backbone(kind), adapter, TASKS))
 
 
 @torch.no_grad()
@@ -125,8 +131,22 @@ def test_answers_with_caches_are_those_without(
     assert caches and not any(caches)
 
 
+@torch.no_grad()
 def test_step_by_step_logits_with_both_caches_are_those_of_one_pass(model: AdaptedModel) -> None:
-    cache = assert_steps_give_what_one_pass_gives(model)
+    hidden, mask = model.backbone.encode(toy_batch(images=2))
+    ids = torch.tensor([[2, 40, 41, 42, 43], [2, 50, 51, 52, 53]])
+    whole = model.backbone.decode(hidden, mask, ids)
+    cache = None
+    for i in range(ids.shape[1]):
+        output = model.backbone.language(
+            encoder_outputs=(hidden,),
+            attention_mask=mask.long(),
+            decoder_input_ids=ids[:, i : i + 1],
+            past_key_values=cache,
+            use_cache=True,
+        )
+        cache = output.past_key_values
+        torch.testing.assert_close(output.logits[:, 0], whole[:, i], atol=1e-5, rtol=0)
     for part in (cache.self_attention_cache, cache.cross_attention_cache):
         assert [isinstance(layer, SideCache) for layer in part.layers] == [False] * 2 + [True] * 2
         assert all(layer.is_initialized for layer in part.layers)
@@ -148,19 +168,6 @@ def test_a_choice_is_read_at_the_first_token_of_the_answer(model: AdaptedModel) 
     with torch.no_grad():
         logits = model(batch)[:, position, [5, 9]]
     torch.testing.assert_close(model.choice_logits(batch, [5, 9]), logits)
-
-
-@torch.no_grad()
-def test_a_copied_model_has_a_ladder_of_its_own(model: AdaptedModel) -> None:
-    batch = toy_batch()
-    before, answers = model(batch), model.generate(batch, 5, 6)
-    copied = deepcopy(model)
-    assert torch.equal(copied(batch), before)
-    for parameter in copied.technique.parameters():
-        parameter.zero_()
-    assert not torch.equal(copied(batch), before)
-    assert torch.equal(model(batch), before)
-    assert model.generate(batch, 5, 6) == answers
 
 
 @torch.no_grad()
@@ -198,19 +205,6 @@ def test_widths_that_do_not_divide_are_refused(kind: str, reduction: int, fault:
             adapted(backbone, reduction=reduction)
 
 
-def test_norms_that_could_not_train_are_refused() -> None:
-    card = MethodCard(name="mine", title="Mine", technique="lst")
-    with pytest.raises(UsageError, match=r"train\.norms: .* Set train\.norms=false"):
-        adapt(toy_backbone("t5"), card, TASKS)
-
-
-@pytest.mark.parametrize("other", ["adapter", "compacter", "bitfit", "full"])
-def test_nothing_composes_with_it(other: str) -> None:
-    card = MethodCard(name="mine", title="Mine", technique=f"lst+{other}", train={"norms": False})
-    with pytest.raises(UsageError, match=f"'lst' and '{other}' cannot be composed"):
-        adapt(toy_backbone("bart"), card, TASKS)
-
-
 def test_position_biases_of_the_side_network_are_spared_weight_decay() -> None:
     t5, bart = adapted("t5"), adapted("bart")
     names = {p: name for name, p in t5.named_parameters()}
@@ -219,15 +213,6 @@ def test_position_biases_of_the_side_network_are_spared_weight_decay() -> None:
         for side in SIDES
     ]
     assert bart.technique.undecayed() == []
-
-
-def test_as_many_parameters_as_the_authors_measured() -> None:
-    card = resolve_method(load_method("lst"), "clip-t5", "image-text")
-    counts = count(adapt(build_backbone("clip-t5", meta=True), card, TASKS))
-    assert (counts.trainable, counts.total) == (17_967_384, 240_926_232)
-
-
-READ = "initialising from training examples, one by one: 1"
 
 
 def spec(bench: Bench, **params: Any) -> RunSpec:
@@ -263,17 +248,218 @@ def test_a_resumed_run_keeps_its_initialisation_and_ends_as_the_whole_one(
     assert rows(resumed) == rows(whole)
     assert predictions(resumed) == predictions(whole)
     assert resumed.adapter.read_bytes() == whole.adapter.read_bytes()
-    assert whole.log.read_text().count(READ) == 1
+    line = "initialising from training examples, one by one: 1"
+    assert whole.log.read_text().count(line) == 1
 
 
-def test_a_run_with_too_few_examples_uses_all_and_says_so(bench: Bench, tmp_path: Path) -> None:
-    folder = do(spec(bench, samples=100_000), tmp_path)
-    log = folder.log.read_text()
-    assert READ in log
-    examples = sum(len(load_reader(task, bench.root).read("train")) for task in ("vqav2", "nlvr2"))
-    assert f"initialising from all {examples:,} training examples: there are no more" in log
+def test_too_few_examples_are_all_used_and_the_log_says_so() -> None:
+    lines: list[str] = []
+    new_trainer("lst").start(lines.append)  # which takes up to 1,024 of the ten
+    assert lines == [
+        "initialising from training examples, one by one: 1",
+        "initialising from all 10 training examples: there are no more",
+    ]
 
 
-def test_a_random_initialisation_reads_no_examples(bench: Bench, tmp_path: Path) -> None:
-    folder = do(spec(bench, initialisation="random"), tmp_path)
-    assert READ not in folder.log.read_text()
+@pytest.mark.parametrize(
+    ("table", "text"),
+    [
+        ({"technique": "lst"}, r"train\.norms: .* Set train\.norms=false"),
+        ({"technique": "lst+adapter"}, "'lst' and 'adapter' cannot be composed"),
+        ({"technique": "bitfit+lst"}, "'lst' and 'bitfit' cannot be composed"),
+    ],
+)
+def test_what_would_train_beside_it_is_refused(table: dict[str, Any], text: str) -> None:
+    with pytest.raises(UsageError, match=text):
+        adapt(toy_backbone("t5"), card(**table), TASKS)
+
+
+# Pruning: what it keeps, measured on text alone, then walked through the network
+
+
+@pytest.mark.parametrize("kind", ["bart", "t5"])
+def test_a_narrow_stack_has_the_backbones_layers_and_a_fraction_of_their_widths(kind: str) -> None:
+    backbone = toy_backbone(kind)
+    stacks = narrow_stacks(backbone, 4)
+    for side in SIDES:
+        own = dict(backbone.stack(side).named_parameters())
+        narrow = dict(stacks[side].named_parameters())
+        assert own.keys() - narrow.keys() <= {"embed_tokens.weight", "embed_positions.weight"}
+        tables = {id(table) for table in backbone.position_biases(stacks[side])}
+        for name, parameter in narrow.items():
+            expected = own[name].shape
+            if id(parameter) not in tables:
+                expected = torch.Size(size // 4 for size in expected)
+            assert parameter.shape == expected, name
+
+
+def attend(path: str, q: str, k: str, v: str, o: str) -> list[list[str]]:
+    return [[f"{path}.{q}", f"{path}.{k}", f"{path}.{v}"], [f"{path}.{o}"]]
+
+
+def block(kind: str, side: str) -> list[list[str]]:
+    """A layer's modules in the order of the forward pass, written out a second time."""
+    if kind == "bart":
+        names = ("q_proj", "k_proj", "v_proj", "out_proj")
+        own = [*attend("self_attn", *names), ["self_attn_layer_norm"]]
+        cross = [*attend("encoder_attn", *names), ["encoder_attn_layer_norm"]]
+        feed = [["fc1"], ["fc2"], ["final_layer_norm"]]
+    else:
+        own = [["layer.0.layer_norm"], *attend("layer.0.SelfAttention", *"qkvo")]
+        cross = [["layer.1.layer_norm"], *attend("layer.1.EncDecAttention", *"qkvo")]
+        last = "layer.1" if side == "encoder" else "layer.2"
+        feed = [[f"{last}.layer_norm"], *([f"{last}.DenseReluDense.{n}"] for n in ("wi", "wo"))]
+    return [*own, *(cross if side == "decoder" else []), *feed]
+
+
+def chain(kind: str, side: str) -> list[list[str]]:
+    """The same of a stack of two layers."""
+    layers = "layers" if kind == "bart" else "block"
+    groups = block(kind, side)
+    found = [[f"{layers}.{i}.{path}" for path in group] for i in range(2) for group in groups]
+    if kind == "bart":
+        return [["layernorm_embedding"], *found]
+    return [*found, ["final_layer_norm"]]
+
+
+def test_gate_and_value_of_a_gated_feed_forward_keep_the_same_rows() -> None:
+    backbone = toy_backbone("t5", **GATED)
+    gated = backbone.language.encoder.block[0].layer[1].DenseReluDense
+    with torch.no_grad():
+        gated.wi_1.weight.copy_(2 * gated.wi_0.weight)
+    stacks = narrow_stacks(backbone, 4)
+    prune(backbone, importances(backbone, examples(1), 1), stacks)
+    narrow: Any = stacks["encoder"].get_submodule("block.0.layer.1.DenseReluDense")
+    assert torch.equal(narrow.wi_1.weight, 2 * narrow.wi_0.weight)
+
+
+def pruned(kind: str, **params: Any) -> AdaptedModel:
+    backbone = toy_backbone(kind)
+    with torch.no_grad():
+        for norm in backbone.norms():
+            for parameter in norm.parameters():
+                parameter.normal_()  # rows that differ
+        for bias in backbone.biases():
+            bias.normal_()
+    return adapt(backbone, lst(**params), TASKS)
+
+
+def examples(number: int) -> Iterator[Any]:
+    """Batches of one example; their loss is not asked for."""
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(number):
+        batch = toy_batch()
+        batch.input_ids = torch.randint(3, 100, (1, 5), generator=generator)
+        batch.features = batch.features[:1]
+        batch.target_ids = torch.randint(3, 100, (1, 3), generator=generator)
+        yield batch, None
+
+
+def test_importance_is_the_squared_gradient_of_the_pretrained_models_own_loss(kind: str) -> None:
+    model = pruned(kind)
+    found = importances(model.backbone, examples(3), 2)
+    language = model.backbone.language.eval().requires_grad_(True)
+    sums = {name: torch.zeros_like(p) for name, p in language.named_parameters()}
+    for batch, _ in examples(2):
+        language.zero_grad(set_to_none=True)
+        language(input_ids=batch.input_ids, labels=batch.target_ids).loss.backward()
+        for name, parameter in language.named_parameters():
+            if parameter.grad is not None:
+                sums[name] += parameter.grad.square()
+    compared = [name for name, p in language.named_parameters() if p in found]
+    assert len(compared) == 2 * 6 + 2 * 10 + 1  # linear layers of both sides, token table
+    for name in compared:
+        torch.testing.assert_close(found[language.get_parameter(name)], sums[name])
+
+
+def test_the_backbone_is_left_bit_for_bit_as_it_was(kind: str) -> None:
+    model = pruned(kind, initialisation="pruned", samples=2)
+    before = {name: t.clone() for name, t in unique_state(model).items()}
+    trains = {name: p.requires_grad for name, p in model.named_parameters()}
+    state = torch.get_rng_state()
+    model.technique.start(model.backbone, examples(5))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert model.backbone.training
+    for name, tensor in unique_state(model).items():
+        is_side_layer = ".stack." in name
+        assert torch.equal(tensor, before[name]) != is_side_layer, name
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad == trains[name]
+        assert parameter.grad is None
+
+
+def some_rows(number: int, kept: int, generator: torch.Generator) -> Tensor:
+    return torch.randperm(number, generator=generator)[:kept].sort().values
+
+
+def test_each_layer_keeps_its_rows_and_the_columns_of_the_layer_before(kind: str) -> None:
+    model = pruned(kind, reduction=4)
+    backbone, generator = model.backbone, torch.Generator().manual_seed(3)
+    found: Importances = {backbone.token_embedding: torch.zeros_like(backbone.token_embedding)}
+    kept = some_rows(32, 8, generator)
+    found[backbone.token_embedding][:, kept] = 1.0
+    expected: dict[str, Tensor] = {}
+    for side in ("encoder", "decoder"):
+        wide = backbone.stack(side)  # type: ignore[arg-type]
+        for paths in chain(kind, side):
+            modules: list[Any] = [wide.get_submodule(path) for path in paths]
+            columns = kept
+            if isinstance(modules[0], nn.Linear):
+                kept = some_rows(modules[0].out_features, modules[0].out_features // 4, generator)
+            for path, module in zip(paths, modules, strict=True):
+                name = f"{side}.stack.{path}"
+                if isinstance(module, nn.Linear):
+                    importance = torch.rand(module.weight.shape, generator=generator)
+                    importance[:, columns] *= 0.1
+                    importance[kept[:, None], columns] += 1.0  # only what is left counts
+                    found[module.weight] = importance
+                    expected[f"{name}.weight"] = module.weight[kept][:, columns]
+                else:
+                    expected[f"{name}.weight"] = module.weight[kept]
+                if getattr(module, "bias", None) is not None:
+                    expected[f"{name}.bias"] = module.bias[kept]
+        for own in backbone.position_biases(wide):
+            name = f"{side}.stack.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+            expected[name] = own
+    stacks = {"encoder": model.technique.encoder.stack, "decoder": model.technique.decoder.stack}
+    prune(backbone, found, stacks)  # type: ignore[arg-type]
+    copied = {name: p for name, p in model.technique.named_parameters() if ".stack." in name}
+    assert copied.keys() == expected.keys()
+    for name, parameter in copied.items():
+        assert torch.equal(parameter, expected[name]), name
+
+
+def test_query_key_and_value_keep_the_rows_of_the_largest_product() -> None:
+    model = pruned("t5", reduction=8)
+    backbone = model.backbone
+    found = importances(backbone, examples(1), 1)
+    attention: Any = backbone.layers("encoder")[0].get_submodule("layer.0.SelfAttention")
+    columns = found[backbone.token_embedding].sum(dim=0).topk(4).indices.sort().values
+    product = torch.ones(32, 4, dtype=torch.float64)
+    for linear in (attention.q, attention.k, attention.v):
+        product *= found[linear.weight][:, columns]
+    largest = product.sum(dim=1).topk(4).indices.sort().values
+    stacks = {"encoder": model.technique.encoder.stack, "decoder": model.technique.decoder.stack}
+    prune(backbone, found, stacks)  # type: ignore[arg-type]
+    side = stacks["encoder"].block[0].layer[0].SelfAttention
+    for name in ("q", "k", "v"):
+        kept = attention.get_submodule(name).weight[largest][:, columns]
+        assert torch.equal(side.get_submodule(name).weight, kept)
+
+
+def test_nothing_pruned_is_the_whole_network(kind: str) -> None:
+    model = pruned(kind, reduction=1, initialisation="pruned", samples=1)
+    model.technique.start(model.backbone, examples(1))
+    for side in ("encoder", "decoder"):
+        own = dict(model.backbone.stack(side).named_parameters())  # type: ignore[arg-type]
+        ladder = getattr(model.technique, side)
+        for name, parameter in ladder.stack.named_parameters():
+            assert torch.equal(parameter, own[name]), name
+
+
+def test_no_more_examples_are_read_than_asked_for(kind: str) -> None:
+    for initialisation, read in (("pruned", 3), ("random", 0)):
+        model = pruned(kind, initialisation=initialisation, samples=3)
+        stream = examples(10)
+        model.technique.start(model.backbone, stream)
+        assert len(list(stream)) == 10 - read

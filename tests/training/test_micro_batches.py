@@ -15,7 +15,7 @@ from vlbench.cards.schema import TrainSettings
 from vlbench.data.batches import Batch
 from vlbench.techniques.adapt import AdaptedModel, trained_parameters
 from vlbench.training.distributed import ALONE
-from vlbench.training.train import LOSSES, MicroBatches, Trainer
+from vlbench.training.train import MicroBatches, Trainer
 
 OUT = torch.OutOfMemoryError("CUDA out of memory")
 
@@ -52,7 +52,7 @@ def assert_same(found: tuple[float, Any], expected: tuple[float, Any]) -> None:
         torch.testing.assert_close(found[1][name], each, atol=1e-6, rtol=1e-5, msg=name)
 
 
-@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("kind", ["score-weighted", "per-example", "per-token"])
 @pytest.mark.parametrize("most", [1, 2, 3, 6, 7, 50])
 def test_parts_add_up_to_the_batch(kind: str, most: int) -> None:
     model = stirred(adapted("bart", technique="adapter"))

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -101,13 +100,6 @@ def test_the_model_is_told_the_task_as_long_as_it_answers(task: Any) -> None:
     model: Any = Model(rows=[2])
     answers(model, task(), CPU)
     assert model.told == ["answering t", "generate", "done"]
-
-
-def test_answers_come_in_the_order_of_the_examples(task: Any) -> None:
-    made = task()
-    made.examples = [replace(e, text="text " * (1 + n % 3)) for n, e in enumerate(EXAMPLES)]
-    model: Any = Model(rows=[2])
-    assert list(answers(model, made, CPU)) == ["0", "1", "2", "3", "4"]
 
 
 def test_beams_share_the_memory_of_a_batch(task: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.training.toys import Task, Watcher, new_trainer
-from vlbench.cards.files import own_cards
+from vlbench.cards.load import own_cards
 from vlbench.techniques.adapt import trained_state
 from vlbench.training.train import Step, Trainer
 

@@ -13,9 +13,10 @@ import torch
 from accelerate import Accelerator
 
 from tests.techniques.toys import FEATURE_WIDTH, ONE_LAYER, toy_backbone
-from vlbench.cards import load_method, resolve_method
+from vlbench.cards import load_method
 from vlbench.cards.schema import TrainSettings
 from vlbench.data.batches import WHOLE, Batch
+from vlbench.techniques import resolve_method
 from vlbench.techniques.adapt import adapt
 from vlbench.training.distributed import Ranks
 from vlbench.training.train import Step, Trainer

@@ -39,5 +39,5 @@ def own_cards(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """A copy of the cards, which are looked for there."""
     for kind in ("methods", "tasks"):
         shutil.copytree(project / kind, tmp_path / kind)
-    monkeypatch.setattr("vlbench.cards.files.card_folder", lambda kind: tmp_path / kind)
+    monkeypatch.setattr("vlbench.cards.load.card_folder", lambda kind: tmp_path / kind)
     return tmp_path

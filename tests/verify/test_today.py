@@ -21,10 +21,11 @@ from tests.verify.builders import (
     spec_with,
 )
 from tests.verify.conftest import Verify
-from vlbench.cards import load_method, resolve_method
+from vlbench.cards import load_method
 from vlbench.cards.load import PROSE
 from vlbench.runs.spec import NOT_IN_KEY, RunSpec
 from vlbench.runs.sums import NAME, RESULT, WEIGHTS, seal
+from vlbench.techniques import resolve_method
 from vlbench.verify.inputs import Findings, Here
 from vlbench.verify.today import _check_method, _compare, check_spec, check_sums
 

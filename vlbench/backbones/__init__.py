@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from vlbench.errors import UsageError, nearest
 
@@ -16,28 +16,25 @@ RECIPE_FILE = "recipe.json"
 OTHER_FRAMEWORKS = {".h5", ".msgpack", ".ot", ".onnx", ".md"}
 """Files of a hub's folder that are never read: weights for others, and prose."""
 
-
 Visual = Literal["image", "video"]
 """What features are of: pictures, or the frames of a clip."""
 VISUALS: tuple[Visual, ...] = ("image", "video")
 
 
 class Features(NamedTuple):
-    """The features a backbone reads."""
+    """The features a backbone reads, of a frozen encoder."""
 
     encoder: str
-    """The frozen encoder they come from."""
     width: int
     tokens: int
     """Visual tokens of a picture after pooling, or frames of a clip."""
     is_grid: bool = True
     """Whether they are a picture's; the number of frames is no matter of pretraining."""
     is_own: bool = True
-    """Whether they come from the encoder that the backbone was made for; of another one, the
-    projection in the visual embedding starts anew."""
+    """Whether they are of the backbone's encoder; else their projection starts anew."""
 
     def of(self, encoder: str, width: int) -> Features:
-        """The features with those of that encoder in their place."""
+        """Features of another encoder in their place."""
         return self._replace(encoder=encoder, width=width, is_own=encoder == self.encoder)
 
 
@@ -57,6 +54,10 @@ class BackboneRow(NamedTuple):
     threads: int | None = None
     """CPU threads that pay; None: all the machine has. With a fixed number the bits are the same
     on machines with more cores."""
+
+    def source_of(self, visual: Visual) -> str:
+        """Where the weights for pictures or for clips lie."""
+        return (self.video_source if visual == "video" else "") or self.source
 
 
 CLIP: dict[Visual, Features] = {
@@ -114,8 +115,7 @@ def build_backbone(
     """
     row = backbone_row(name)
     read = features or row.features[visual]
-    backbone: Backbone = _load(row.builder)(path or _source(row, visual), read, meta)
-    return backbone
+    return cast("Backbone", _load(row.builder)(path or row.source_of(visual), read, meta))
 
 
 def build_tokenizer(name: str, path: Path | None = None) -> Any:
@@ -131,16 +131,12 @@ def weights_files(name: str, path: Path | None = None, visual: Visual = "image")
     """
     from vlbench.backbones.weights import weights_folder
 
-    folder = weights_folder(path or _source(backbone_row(name), visual))
+    folder = weights_folder(path or backbone_row(name).source_of(visual))
     return sorted(
         file
         for file in folder.glob("*")
         if file.is_file() and file.name != RECIPE_FILE and file.suffix not in OTHER_FRAMEWORKS
     )
-
-
-def _source(row: BackboneRow, visual: Visual) -> str:
-    return (row.video_source if visual == "video" else "") or row.source
 
 
 def _load(reference: str) -> Any:

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BartConfig, BartForConditionalGeneration
 
-from vlbench.backbones.base import Backbone
-from vlbench.backbones.sites import ArchitectureSpec, Kind, Side, SublayerSpec
+from vlbench.backbones.base import ArchitectureSpec, Backbone, Kind, Side, SublayerSpec
 from vlbench.backbones.visual import VisualEmbedding
 
 ATTENTION: dict[Kind, str] = {"query": "q_proj", "key": "k_proj", "value": "v_proj"}
@@ -59,14 +58,7 @@ class JointBart(Backbone):
         return (self.config.decoder_start_token_id, self.config.bos_token_id)
 
     def stack(self, side: Side) -> nn.Module:
-        """The pretrained encoder or decoder."""
-        stack: nn.Module = self.language.model.get_submodule(side)
-        return stack
-
-    def layers(self, side: Side) -> nn.ModuleList:
-        """The encoder's or the decoder's layers."""
-        layers: Any = self.stack(side).layers
-        return cast(nn.ModuleList, layers)
+        return cast(nn.Module, self.language.model.get_submodule(side))
 
     def initialise(self, module: nn.Module) -> None:
         """N(0, init_std^2) weights and zero biases of linear layers and embeddings."""
@@ -79,8 +71,7 @@ class JointBart(Backbone):
     def embed_text(self, input_ids: Tensor) -> Tensor:
         """Tokens plus positions, (B, L) -> (B, L, C)."""
         encoder = self.language.model.encoder
-        embedded: Tensor = encoder.embed_tokens(input_ids) + encoder.embed_positions(input_ids)
-        return embedded
+        return cast(Tensor, encoder.embed_tokens(input_ids) + encoder.embed_positions(input_ids))
 
     def enter(self, text: Tensor, vision: Tensor) -> Tensor:
         """[norm(text), vision] and dropout."""
@@ -93,7 +84,6 @@ class JointBart(Backbone):
         return {"forced_eos_token_id": self.config.eos_token_id if beams > 1 else None}
 
     def set_dropout(self, rate: float) -> None:
-        """Hidden states, attention and activation alike, as the authors' `--dropout` does."""
         for name in ("dropout", "attention_dropout", "activation_dropout"):
             setattr(self.config, name, rate)
             for module in self.language.modules():
@@ -106,10 +96,10 @@ def new_bart(
 ) -> JointBart:
     """A JointBart of random weights; `config.vocab_size` counts the added tokens (weights.py)."""
     with torch.device("meta" if meta else "cpu"):
-        return join(BartForConditionalGeneration(config), feature_width, visual_tokens)
+        return join_bart(BartForConditionalGeneration(config), feature_width, visual_tokens)
 
 
-def join(language: Any, feature_width: int, visual_tokens: int) -> JointBart:
+def join_bart(language: Any, feature_width: int, visual_tokens: int) -> JointBart:
     """A new visual embedding in front of `language`, in training mode."""
     visual = VisualEmbedding(feature_width, language.config.d_model, nn.LayerNorm)
     backbone = JointBart(visual, language, visual_tokens)

@@ -1,5 +1,9 @@
 """What every backbone does: pictures and text through one encoder, answers from one decoder.
 
+Techniques change what flows at *sites*: per layer and side the outputs of self-attention,
+cross-attention and feed-forward, and the query, key and value projections of each attention; then
+the text as it enters the encoder.
+
 Shapes: B batch, L text tokens, S all encoder tokens, T target tokens, V vocabulary, C hidden size.
 """
 
@@ -7,59 +11,187 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, ClassVar, Protocol
+from contextlib import contextmanager, suppress
+from inspect import signature
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig, PreTrainedModel
+from torch.utils.hooks import RemovableHandle
+from transformers import GenerationConfig
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_outputs import BaseModelOutput
 
-from vlbench.backbones.sites import (
-    SIDES,
-    ArchitectureSpec,
-    CurrentTask,
-    EncoderInput,
-    Kind,
-    Side,
-    Site,
-    SublayerSpec,
-)
 from vlbench.backbones.visual import VisualEmbedding, downsample
+from vlbench.errors import UsageError
 
+Kind = Literal[
+    "self_attention", "cross_attention", "feed_forward", "query", "key", "value", "encoder_input"
+]
+Side = Literal["encoder", "decoder"]
+SIDES: tuple[Side, ...] = ("encoder", "decoder")
+"""In the order of the forward pass."""
+SUBLAYERS: frozenset[Kind] = frozenset({"self_attention", "cross_attention", "feed_forward"})
+"""Kinds whose output is a sub-layer's output: (B, T, C), before dropout and the residual sum."""
+PROJECTIONS: frozenset[Kind] = frozenset({"query", "key", "value"})
+"""Kinds whose output is a projection's: (B, T, C_out), before it is split into heads."""
 IGNORED = -100
 """The target id where there is nothing to predict."""
+
+EntryChange = Callable[[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]
 Encoding = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Text (B, P + L, C), vision (B, I N, C) and mask (B, S) -> states (B, S, any width)."""
+
+
+class Site(NamedTuple):
+    """One attachment point; its name has no dots, so it can name a module."""
+
+    name: str
+    kind: Kind
+    side: Side
+    layer: int
+    module: nn.Module
+    """The module whose output is the site."""
+    entry: nn.Module
+    """The module whose first input is what enters the site: the residual stream of a sub-layer
+    before any norm, the input of a projection."""
+    sublayer: Kind
+    """The sub-layer it belongs to: for a projection its attention, else its own kind."""
+    width_in: int
+    width: int
+    """Width of the output."""
+
+    def on_output(self, change: Callable[[Tensor], Tensor]) -> RemovableHandle:
+        """Replace the site's output by `change(output)`."""
+        return self.module.register_forward_hook(OutputHook(change))
+
+    def on_passage(self, change: Callable[[Tensor, Tensor], Tensor]) -> list[RemovableHandle]:
+        """Forward hook with the input: replace the output by `change(entered, output)`.
+
+        UsageError where the names of its parameters say that it takes them the other way round.
+        """
+        names: list[str] = []
+        with suppress(ValueError):  # of C code, which has no signature
+            names = list(signature(getattr(change, "forward", change)).parameters)
+        if names[:1] == ["output"] or names[1:2] == ["entered"]:
+            raise UsageError(
+                f"on_passage calls change(entered, output); this one is change({', '.join(names)})."
+            )
+        hook = OutputHook(change)
+        return [
+            self.entry.register_forward_pre_hook(hook.keep_input, with_kwargs=True),
+            self.module.register_forward_hook(hook),
+        ]
+
+
+class OutputHook:
+    """Changes a module's output, of a tuple the first; with the input where it keeps one.
+
+    An object and no closure, so a copied model's hooks are its own.
+    """
+
+    def __init__(self, change: Callable[..., Tensor]) -> None:
+        self.change = change
+        self.entered: list[Tensor] = []
+
+    def keep_input(self, module: nn.Module, inputs: Any, named: dict[str, Any]) -> None:
+        self.entered = [inputs[0] if inputs else next(iter(named.values()))]
+
+    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Any:
+        entered, self.entered = self.entered, []
+        if isinstance(output, tuple):
+            return (self.change(*entered, output[0]), *output[1:])
+        return self.change(*entered, output)
+
+
+class EncoderInput(nn.Module):
+    """The text's embeddings and mask as they enter the encoder; prompts make them longer here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes: list[EntryChange] = []
+
+    def on_entry(self, change: EntryChange) -> None:
+        """Replace embeddings and mask by `change` of both."""
+        self.changes.append(change)
+
+    def forward(self, embeddings: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L, C), (B, L) -> the same, or longer."""
+        entered = (embeddings, mask)
+        for change in self.changes:
+            entered = change(entered)
+        return entered
+
+
+class CurrentTask:
+    """The task of the current batch and the number of batches so far; techniques read them."""
+
+    name = ""
+    batches = 0
+
+    def enter(self, task: str) -> None:
+        """Begin a batch of `task`."""
+        self.name = task
+        self.batches += 1
+
+
+class SublayerSpec(NamedTuple):
+    """A sub-layer, and paths of modules within a layer.
+
+    `path`: its output; `entry`: what the residual stream enters; `projections` of an attention;
+    `order`: linear layers and norm as the forward pass takes them, those in one tuple read the same
+    input. What a layer does not have is left out.
+    """
+
+    side: Side
+    kind: Kind
+    path: str
+    entry: str
+    projections: dict[Kind, str]
+    order: tuple[tuple[str, ...], ...]
+
+
+class ArchitectureSpec(NamedTuple):
+    """How the encoder and decoder stacks of a backbone are built, to build narrower ones.
+
+    Keys of the configuration: `widths` that are divided alike, numbers of `heads` that must divide
+    the hidden size. Names in a stack: `embeddings`, `layers`, the norms of what enters the first
+    and leaves the last layer, empty where it has none.
+    """
+
+    widths: tuple[str, ...]
+    heads: tuple[str, ...]
+    embeddings: tuple[str, ...]
+    layers: str
+    first_norm: str
+    last_norm: str
 
 
 class Batch(Protocol):
     """What a backbone reads of a batch, all examples of one task.
 
-    A batch may also have `boxes` (B, images, tokens, 4), without which they are zero, and `inputs`
-    (B,): the row of `input_ids`, `features` and `boxes` that each example has, of fewer than B.
+    `input_ids` (B, L), `features` (B, images, tokens, F), `target_ids` (B, T), -100 where there is
+    nothing to predict. It may also have `boxes` (B, images, tokens, 4), without which they are
+    zero, and `inputs` (B,): each example's row of the others, which then have fewer than B.
     """
 
     @property
-    def task(self) -> str:
-        """Name of the task."""
-
+    def task(self) -> str: ...
     @property
-    def input_ids(self) -> Tensor:
-        """(B, L)."""
-
+    def input_ids(self) -> Tensor: ...
     @property
-    def features(self) -> Tensor:
-        """(B, images, tokens, F)."""
-
+    def features(self) -> Tensor: ...
     @property
-    def target_ids(self) -> Tensor:
-        """(B, T), -100 where there is nothing to predict."""
+    def target_ids(self) -> Tensor: ...
 
 
 class Backbone(nn.Module, ABC):
-    """A visual embedding in front of a pretrained encoder-decoder of the transformers library."""
+    """A visual embedding in front of a pretrained encoder-decoder of the transformers library.
+
+    Techniques and training know `current_task`, `language`, `visual`, `width`, `token_embedding`,
+    `sites`, `layers`, `norms`, `biases`, `undecayed`, `initialise`, `set_dropout`, `forward`,
+    `label_logits`, `generate` and `choice_logits`; prompts and LST alone the encoder's parts.
+    """
 
     sublayers: ClassVar[tuple[SublayerSpec, ...]]
     """The sub-layers of each layer of a side, from which `sites` follow."""
@@ -79,9 +211,16 @@ class Backbone(nn.Module, ABC):
         for module in language.modules():
             if isinstance(module, nn.Embedding):
                 module.padding_idx = None  # the resized table has none: its pad row learns too
-        if not language.config.tie_word_embeddings:  # the output layer alone is apart
+        config = language.config
+        if not config.tie_word_embeddings:  # the output layer alone is apart
             language.set_input_embeddings(language.get_input_embeddings())
-        free_of_defaults(language)
+        # without what a checkpoint brings along: blocked n-grams, forced tokens
+        language.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+            bos_token_id=getattr(config, "bos_token_id", None),
+            eos_token_id=config.eos_token_id,
+            pad_token_id=config.pad_token_id,
+            decoder_start_token_id=config.decoder_start_token_id,
+        )
 
     @property
     def config(self) -> Any:
@@ -96,8 +235,7 @@ class Backbone(nn.Module, ABC):
     @property
     def token_embedding(self) -> nn.Parameter:
         """The token embedding (V, C); the output layer is tied with it or has its own."""
-        weight: nn.Parameter = self.language.get_input_embeddings().weight
-        return weight
+        return cast(nn.Parameter, self.language.get_input_embeddings().weight)
 
     @property
     @abstractmethod
@@ -108,9 +246,59 @@ class Backbone(nn.Module, ABC):
     def stack(self, side: Side) -> nn.Module:
         """The pretrained encoder or decoder."""
 
-    @abstractmethod
     def layers(self, side: Side) -> nn.ModuleList:
         """The encoder's or the decoder's layers."""
+        return cast(nn.ModuleList, self.stack(side).get_submodule(self.architecture.layers))
+
+    @abstractmethod
+    def set_dropout(self, rate: float) -> None:
+        """Set dropout of hidden states, attention and activations, as the authors' `--dropout`."""
+
+    def sites(self) -> list[Site]:
+        """Return every attachment point, encoder first, in the order of the forward pass."""
+        start, width = self.encoder_input, self.width
+        kind: Kind = "encoder_input"
+        sites = [Site(kind, kind, "encoder", 0, start, start, kind, width, width)]
+        for side in SIDES:
+            specs = [spec for spec in self.sublayers if spec.side == side]
+            for i, layer in enumerate(self.layers(side)):
+                for spec in specs:
+                    name = f"{side}_{i}_{spec.kind}"
+                    module, entry = layer.get_submodule(spec.path), layer.get_submodule(spec.entry)
+                    for kind, path in spec.projections.items():
+                        linear: Any = module.get_submodule(path)
+                        shape = linear.in_features, linear.out_features
+                        of = f"{name}_{kind}"
+                        sites.append(Site(of, kind, side, i, linear, linear, spec.kind, *shape))
+                    sites.append(
+                        Site(name, spec.kind, side, i, module, entry, spec.kind, width, width)
+                    )
+        return sites
+
+    def norms(self, side: Side | None = None) -> list[nn.Module]:
+        """The pretrained norms, of one side or all; the visual embedding's are not among them."""
+        part = self.language if side is None else self.stack(side)
+        return [module for module in part.modules() if isinstance(module, self.norm_type)]
+
+    def biases(self) -> list[nn.Parameter]:
+        """The pretrained model's biases: those of its linear layers and of its norms."""
+        return [
+            module.bias
+            for module in self.language.modules()
+            if isinstance(module, nn.Linear | nn.LayerNorm) and module.bias is not None
+        ]
+
+    def position_biases(self, stack: nn.Module) -> list[nn.Parameter]:
+        """Return a stack's position biases; their shape does not depend on the width."""
+        return []
+
+    def undecayed(self) -> list[nn.Parameter]:
+        """Pretrained parameters, beside biases, that the reference spares from weight decay."""
+        return [bias for side in SIDES for bias in self.position_biases(self.stack(side))]
+
+    def initialise(self, module: nn.Module) -> None:
+        """Treat new modules as the reference's model-wide pass does; here: as torch made them."""
+        return None
 
     @abstractmethod
     def embed_text(self, input_ids: Tensor) -> Tensor:
@@ -125,10 +313,8 @@ class Backbone(nn.Module, ABC):
 
         The first `text` of them are text; mask (B, S) bool.
         """
-        attention_mask = create_bidirectional_mask(
-            config=stack.config, inputs_embeds=hidden, attention_mask=mask
-        )
-        return {"attention_mask": attention_mask}
+        of = {"config": stack.config, "inputs_embeds": hidden}
+        return {"attention_mask": create_bidirectional_mask(**of, attention_mask=mask)}
 
     def decoder_inputs(
         self, stack: Any, hidden: Tensor, encoded: Tensor, mask: Tensor, cache: Any
@@ -137,22 +323,14 @@ class Backbone(nn.Module, ABC):
 
         Encoder states (B, S, the same width), their mask (B, S), the keys and values so far.
         """
-        attention_mask = create_causal_mask(
-            config=stack.config,
-            inputs_embeds=hidden,
-            attention_mask=None,
-            past_key_values=None if cache is None else cache.self_attention_cache,
-        )
-        encoder_attention_mask = create_bidirectional_mask(
-            config=stack.config,
-            inputs_embeds=hidden,
-            attention_mask=mask,
-            encoder_hidden_states=encoded,
-        )
+        past = None if cache is None else cache.self_attention_cache
+        of = {"config": stack.config, "inputs_embeds": hidden}
         return {
-            "attention_mask": attention_mask,
+            "attention_mask": create_causal_mask(**of, attention_mask=None, past_key_values=past),
             "encoder_hidden_states": encoded,
-            "encoder_attention_mask": encoder_attention_mask,
+            "encoder_attention_mask": create_bidirectional_mask(
+                **of, attention_mask=mask, encoder_hidden_states=encoded
+            ),
             "past_key_values": cache,
         }
 
@@ -169,62 +347,6 @@ class Backbone(nn.Module, ABC):
             hidden = states(layer(hidden, **beside))
         return self.leave(stack, hidden)
 
-    def position_biases(self, stack: nn.Module) -> list[nn.Parameter]:
-        """Return a stack's position biases; their shape does not depend on the width."""
-        return []
-
-    def sites(self) -> list[Site]:
-        """Return every attachment point, encoder first, in the order of the forward pass."""
-        entry, width = self.encoder_input, self.width
-        kind: Kind = "encoder_input"
-        sites = [Site(kind, kind, "encoder", 0, entry, entry, kind, width, width)]
-        for side in SIDES:
-            for i, layer in enumerate(self.layers(side)):
-                for spec in self.sublayers:
-                    if spec.side == side:
-                        sites += self._sites_of(spec, i, layer)
-        return sites
-
-    def _sites_of(self, spec: SublayerSpec, number: int, layer: nn.Module) -> list[Site]:
-        """Return the sites of a sub-layer: its projections and its output."""
-        name = f"{spec.side}_{number}_{spec.kind}"
-        module, entry = layer.get_submodule(spec.path), layer.get_submodule(spec.entry)
-        sites = []
-        for kind, path in spec.projections.items():
-            linear: Any = module.get_submodule(path)
-            widths = linear.in_features, linear.out_features
-            sites.append(
-                Site(f"{name}_{kind}", kind, spec.side, number, linear, linear, spec.kind, *widths)
-            )
-        widths = self.width, self.width
-        output = Site(name, spec.kind, spec.side, number, module, entry, spec.kind, *widths)
-        return [*sites, output]
-
-    def norms(self, side: Side | None = None) -> list[nn.Module]:
-        """The pretrained norms, of one side or all; the visual embedding's are not among them."""
-        part = self.language if side is None else self.stack(side)
-        return [module for module in part.modules() if isinstance(module, self.norm_type)]
-
-    def biases(self) -> list[nn.Parameter]:
-        """The pretrained model's biases: those of its linear layers and of its norms."""
-        return [
-            module.bias
-            for module in self.language.modules()
-            if isinstance(module, nn.Linear | nn.LayerNorm) and module.bias is not None
-        ]
-
-    def undecayed(self) -> list[nn.Parameter]:
-        """Pretrained parameters, beside biases, that the reference spares from weight decay."""
-        return [bias for side in SIDES for bias in self.position_biases(self.stack(side))]
-
-    def initialise(self, module: nn.Module) -> None:
-        """Treat new modules as the reference's model-wide pass does; here: as torch made them."""
-        return None
-
-    @abstractmethod
-    def set_dropout(self, rate: float) -> None:
-        """Give every dropout of the pretrained model this rate."""
-
     def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """States (B, S, C) of [prompts, text, vision] and their mask (B, S), True where read.
 
@@ -239,12 +361,9 @@ class Backbone(nn.Module, ABC):
         features = downsample(batch.features.to(self.token_embedding.dtype), self.visual_tokens)
         vision = self.visual(features, self.token_embedding, boxes)
         mask = torch.cat([is_text, is_text.new_ones(vision.shape[:2])], dim=1)
-        encoding = self.encoding or self.encode_joint
-        hidden = encoding(text, vision, mask)
+        hidden = (self.encoding or self.encode_joint)(text, vision, mask)
         inputs: Tensor | None = getattr(batch, "inputs", None)
-        if inputs is None:
-            return hidden, mask
-        return hidden[inputs], mask[inputs]
+        return (hidden, mask) if inputs is None else (hidden[inputs], mask[inputs])
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits (B, T, V) of the targets, each seen from the ones before it."""
@@ -262,13 +381,13 @@ class Backbone(nn.Module, ABC):
 
     def decode(self, hidden: Tensor, mask: Tensor, decoder_ids: Tensor) -> Tensor:
         """(B, S, C), (B, S), (B, T) -> logits (B, T, V)."""
-        logits: Tensor = self.language(
+        output = self.language(
             encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
             attention_mask=mask.long(),
             decoder_input_ids=decoder_ids,
             use_cache=False,
-        ).logits
-        return logits
+        )
+        return cast(Tensor, output.logits)
 
     def shift(self, target_ids: Tensor) -> Tensor:
         """Decoder input of the targets: start token in front, last one off, -100 as padding."""
@@ -280,7 +399,7 @@ class Backbone(nn.Module, ABC):
     def generate(self, batch: Batch, beams: int, max_length: int) -> list[list[int]]:
         """Token ids of each answer, special tokens included; the length counts the start token."""
         hidden, mask = self.encode(batch)
-        ids: Tensor = self.language.generate(
+        ids = self.language.generate(
             encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
             attention_mask=mask.long(),
             max_length=max_length,
@@ -290,8 +409,7 @@ class Backbone(nn.Module, ABC):
             length_penalty=1.0,
             **self.generation_settings(beams),
         )
-        rows: list[list[int]] = ids.tolist()
-        return rows
+        return cast(list[list[int]], ids.tolist())
 
     def generation_settings(self, beams: int) -> dict[str, Any]:
         """Settings of generation that only this kind of backbone has."""
@@ -310,8 +428,7 @@ def only_at(mask: Tensor, output: nn.Module) -> Iterator[None]:
     """Let `output` read its states (B, T, C) only where mask (B, T) is True: (K, C)."""
 
     def choose(module: nn.Module, inputs: tuple[Any, ...]) -> Tensor:
-        hidden: Tensor = inputs[0]
-        return hidden[mask]
+        return cast(Tensor, inputs[0][mask])
 
     handle = output.register_forward_pre_hook(choose, prepend=True)
     try:
@@ -322,16 +439,4 @@ def only_at(mask: Tensor, output: nn.Module) -> Iterator[None]:
 
 def states(output: Any) -> Tensor:
     """A layer's hidden states, whatever it returns around them."""
-    hidden: Tensor = output[0] if isinstance(output, tuple) else output
-    return hidden
-
-
-def free_of_defaults(language: PreTrainedModel) -> None:
-    """Drop what a checkpoint brings along for generation (blocked n-grams, forced tokens)."""
-    config: Any = language.config
-    language.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
-        bos_token_id=getattr(config, "bos_token_id", None),
-        eos_token_id=config.eos_token_id,
-        pad_token_id=config.pad_token_id,
-        decoder_start_token_id=config.decoder_start_token_id,
-    )
+    return cast(Tensor, output[0] if isinstance(output, tuple) else output)

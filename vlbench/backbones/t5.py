@@ -16,8 +16,7 @@ from torch.nn import functional
 from transformers import T5Config, T5ForConditionalGeneration
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
-from vlbench.backbones.base import Backbone
-from vlbench.backbones.sites import ArchitectureSpec, Kind, Side, SublayerSpec
+from vlbench.backbones.base import ArchitectureSpec, Backbone, Kind, Side, SublayerSpec
 from vlbench.backbones.visual import VisualEmbedding
 
 ATTENTION: dict[Kind, str] = {"query": "q", "key": "k", "value": "v"}
@@ -25,9 +24,8 @@ ATTENTION: dict[Kind, str] = {"query": "q", "key": "k", "value": "v"}
 
 def attending(side: Side, kind: Kind, number: int, name: str) -> SublayerSpec:
     """The attention that is sub-layer `number` of a block; T5 norms what enters it."""
-    layer, path = f"layer.{number}", f"layer.{number}.{name}"
-    norm = f"{layer}.layer_norm"
-    qkv = tuple(f"{path}.{each}" for each in ATTENTION.values())
+    path, norm = f"layer.{number}.{name}", f"layer.{number}.layer_norm"
+    qkv = tuple(f"{path}.{projection}" for projection in ATTENTION.values())
     return SublayerSpec(side, kind, path, norm, ATTENTION, ((norm,), qkv, (f"{path}.o",)))
 
 
@@ -64,14 +62,7 @@ class JointT5(Backbone):
         return (self.config.decoder_start_token_id,)
 
     def stack(self, side: Side) -> nn.Module:
-        """The pretrained encoder or decoder."""
-        stack: nn.Module = self.language.get_submodule(side)
-        return stack
-
-    def layers(self, side: Side) -> nn.ModuleList:
-        """The encoder's or the decoder's blocks."""
-        blocks: Any = self.stack(side).block
-        return cast(nn.ModuleList, blocks)
+        return cast(nn.Module, self.language.get_submodule(side))
 
     def position_biases(self, stack: nn.Module) -> list[nn.Parameter]:
         """The relative position bias."""
@@ -79,13 +70,11 @@ class JointT5(Backbone):
 
     def embed_text(self, input_ids: Tensor) -> Tensor:
         """Tokens alone, (B, L) -> (B, L, C): positions enter as biases of the attention."""
-        embedded: Tensor = self.language.get_input_embeddings()(input_ids)
-        return embedded
+        return cast(Tensor, self.language.get_input_embeddings()(input_ids))
 
     def enter(self, text: Tensor, vision: Tensor) -> Tensor:
         """[text, vision] and dropout."""
-        hidden: Tensor = self.language.encoder.dropout(torch.cat([text, vision], dim=1))
-        return hidden
+        return cast(Tensor, self.language.encoder.dropout(torch.cat([text, vision], dim=1)))
 
     def encoder_inputs(self, stack: Any, hidden: Tensor, text: int, mask: Tensor) -> dict[str, Any]:
         """The position bias too, which all blocks share."""
@@ -104,11 +93,9 @@ class JointT5(Backbone):
 
     def leave(self, stack: Any, hidden: Tensor) -> Tensor:
         """The final norm and dropout."""
-        left: Tensor = stack.dropout(stack.final_layer_norm(hidden))
-        return left
+        return cast(Tensor, stack.dropout(stack.final_layer_norm(hidden)))
 
     def set_dropout(self, rate: float) -> None:
-        """Hidden states, attention and activation alike, as the authors' `--dropout` does."""
         self.config.dropout_rate = rate
         for module in self.language.modules():
             if isinstance(module, nn.Dropout):
@@ -133,10 +120,10 @@ def new_t5(
 ) -> JointT5:
     """A JointT5 of random weights; `config.vocab_size` counts the added tokens (weights.py)."""
     with torch.device("meta" if meta else "cpu"):
-        return join(T5ForConditionalGeneration(config), feature_width, visual_tokens)
+        return join_t5(T5ForConditionalGeneration(config), feature_width, visual_tokens)
 
 
-def join(language: Any, feature_width: int, visual_tokens: int) -> JointT5:
+def join_t5(language: Any, feature_width: int, visual_tokens: int) -> JointT5:
     """A new visual embedding in front of `language`, in training mode; torch initialises it."""
     config = language.config
     norm = partial(T5LayerNorm, eps=config.layer_norm_epsilon)

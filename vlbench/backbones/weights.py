@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from functools import cache
 from math import sqrt
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import load_file, save
+from torch import nn
 from transformers import (
     AutoTokenizer,
     BartConfig,
@@ -33,20 +33,23 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from vlbench.backbones import Features, bart, t5
-from vlbench.backbones.bart import JointBart, new_bart
+from vlbench.backbones.bart import JointBart, join_bart, new_bart
 from vlbench.backbones.base import Backbone
-from vlbench.backbones.t5 import JointT5, new_t5
+from vlbench.backbones.t5 import JointT5, join_t5, new_t5
 from vlbench.errors import DataError, MissingError, UsageError, is_out_of_memory
 from vlbench.tensors import copy_into, unique_state
 
-EXTRA_TOKENS = tuple(f"<extra_id_{i}>" for i in reversed(range(100)))
+if TYPE_CHECKING:
+    from vlbench.backbones import Features
+
 VISUAL_TOKENS = tuple(f"<vis_extra_id_{i}>" for i in reversed(range(100)))
-ADDED_TOKENS = (*EXTRA_TOKENS, *VISUAL_TOKENS)
+ADDED_TOKENS = (*(f"<extra_id_{i}>" for i in reversed(range(100))), *VISUAL_TOKENS)
 
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+WEIGHTS = ("*.safetensors", "*.bin")
+"""Files of which one or more hold a model's weights."""
 NOT_KEPT = {"transformers_version", "id2label", "label2id", "classifier_dropout"}
 """Keys of the library's configuration that say nothing about the model."""
 BART_BASE = BartConfig(
@@ -61,20 +64,11 @@ BART_BASE = BartConfig(
     max_position_embeddings=1024,
 )
 """The shapes of facebook/bart-base, for counting where its weights are not at hand."""
-T5_BASE = T5Config(
-    vocab_size=32128,
-    d_model=768,
-    d_kv=64,
-    d_ff=3072,
-    num_layers=12,
-    num_heads=12,
-)
+T5_BASE = T5Config(vocab_size=32128, d_model=768, d_kv=64, d_ff=3072, num_layers=12, num_heads=12)
 T5_BASE.decoder_start_token_id = 0
 """The shapes of t5-base. Its table has 28 rows more than its tokenizer has tokens."""
 T5_ROWS = 32100 + len(VISUAL_TOKENS)
 """Tokens of t5-base's tokenizer, its 100 `<extra_id_i>` among them, and the visual ones."""
-WEIGHTS = ("*.safetensors", "*.bin")
-"""Files of which one or more hold a model's weights."""
 
 
 def embedded_bart(source: str | Path, features: Features, meta: bool) -> JointBart:
@@ -111,7 +105,7 @@ def pretrained_bart(source: str | Path, features: Features, meta: bool) -> Joint
     language = _pretrained(BartForConditionalGeneration, source)
     rows = language.config.vocab_size
     _resize(language, rows + len(ADDED_TOKENS), std=language.config.init_std)
-    return bart.join(language, features.width, features.tokens)
+    return join_bart(language, features.width, features.tokens)
 
 
 def pretrained_t5(source: str | Path, features: Features, meta: bool) -> JointT5:
@@ -132,20 +126,23 @@ def pretrained_t5(source: str | Path, features: Features, meta: bool) -> JointT5
     if rows > before and not language.config.tie_word_embeddings:
         with torch.no_grad():  # as torch makes a linear layer, which T5's own pass leaves alone
             nn.init.kaiming_uniform_(language.lm_head.weight[before:], a=sqrt(5))
-    return t5.join(language, features.width, features.tokens)
+    return join_t5(language, features.width, features.tokens)
+
+
+def _resize(language: Any, rows: int, std: float) -> None:
+    """Give the token table `rows` rows; new ones are N(0, std^2)."""
+    before = language.config.vocab_size
+    language.resize_token_embeddings(rows, mean_resizing=False)
+    with torch.no_grad():
+        language.get_input_embeddings().weight[before:].normal_(std=std)
 
 
 def _shapes(model: Any, source: str | Path, usual: Any) -> Any:
-    """The configuration a folder holds; for a hub's name, which may not be here, the usual one.
-
-    `tie_word_embeddings` is what `_pretrained` makes of the weights, where the folder has them.
-    """
+    """The configuration a folder holds, tied as its weights are; of a hub's name the usual one."""
     if not isinstance(source, Path):
         return model.config_class(**usual.to_diff_dict())
-    try:
+    with _missing(source):
         config = model.config_class.from_pretrained(source, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise _not_there(source) from error
     if _has_weights(source):
         config.tie_word_embeddings = _is_tied(model, source)
     elif not getattr(config, "scale_decoder_outputs", True):  # where T5 keeps what the file says
@@ -160,36 +157,33 @@ def _is_tied(model: Any, folder: Path) -> bool:
 
 
 def _pretrained(model: Any, source: str | Path) -> Any:
-    """The model as transformers loads it, in float32; DataError where a weight would be lost.
-
-    The stacks may leave out their token tables, as both read the model's.
-    """
+    """The model in float32; DataError where a weight would be lost, but for tied token tables."""
     folder = _source_folder(source)
+    options: Any = {"ignore_mismatched_sizes": True, "output_loading_info": True}
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        with _quiet():
+        with _missing(source):
             language, loading = model.from_pretrained(
-                folder,
-                local_files_only=True,
-                dtype=torch.float32,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
+                folder, local_files_only=True, dtype=torch.float32, **options
             )
-    except (OSError, ValueError) as error:
-        raise _not_there(source) from error
     except Exception as error:  # whatever half a file makes of it
-        if is_out_of_memory(error):
+        if isinstance(error, MissingError) or is_out_of_memory(error):
             raise
         raise DataError(f"{source}: the weights are damaged or not whole.") from error
+    finally:
+        logging.set_verbosity(level)
+        logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     table = language.get_input_embeddings().weight
     own = {n: p for n, p in language.named_parameters() if n.endswith("embed_tokens.weight")}
-    missing = set(loading["missing_keys"]) - own.keys()
     unequal = [n for n in own.keys() - loading["missing_keys"] if not torch.equal(own[n], table)]
-    for names, fault in (
-        ({name for name, *_ in loading["mismatched_keys"]}, "other shapes"),
-        (missing, "missing"),
-        (loading["unexpected_keys"], "not part of it"),
-        (unequal, "token tables other than the one of the model"),
-    ):
+    for fault, names in {
+        "other shapes": {name for name, *_ in loading["mismatched_keys"]},
+        "missing": loading["missing_keys"] - own.keys(),
+        "not part of it": loading["unexpected_keys"],
+        "token tables other than the one of the model": unequal,
+    }.items():
         if names:
             first, *others = sorted(names)
             more = f" and {len(others)} more" if others else ""
@@ -201,50 +195,24 @@ def _pretrained(model: Any, source: str | Path) -> Any:
     return language
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out what transformers tells while it loads: `_pretrained` looks at all of it."""
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def _resize(language: Any, rows: int, std: float) -> None:
-    """Give the token table `rows` rows; new ones are N(0, std^2)."""
-    before = language.config.vocab_size
-    language.resize_token_embeddings(rows, mean_resizing=False)
-    with torch.no_grad():
-        language.get_input_embeddings().weight[before:].normal_(std=std)
-
-
 def pretrained_tokenizer(source: str | Path) -> Any:
     """The published tokenizer with the added tokens."""
-    try:
+    with _missing(source):
         tokenizer = AutoTokenizer.from_pretrained(
             _source_folder(source), local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError) as error:
-        raise _not_there(source) from error
-    add_tokens(tokenizer)
-    return tokenizer
+    return _with_added_tokens(tokenizer)
 
 
 def weights_folder(source: str | Path) -> Path:
     """The folder that holds a backbone: in the package, the user's, or in the hub's cache."""
     folder = _package_folder(source)
-    if folder.is_dir():
+    with _missing(folder if folder.is_dir() else source):
+        if not folder.is_dir():
+            return Path(snapshot_download(str(source), local_files_only=True))
         if not _has_weights(folder):
-            raise _not_there(folder)
-        return folder
-    try:
-        return Path(snapshot_download(str(source), local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError, ValueError) as error:
-        raise _not_there(source) from error
+            raise FileNotFoundError
+    return folder
 
 
 def _source_folder(source: str | Path) -> Path:
@@ -260,105 +228,89 @@ def _package_folder(source: str | Path) -> Path:
     return Path(__file__).parent / source  # an absolute path stays itself
 
 
-def _not_there(source: str | Path) -> MissingError:
-    if isinstance(source, Path):
-        return MissingError(
-            f"No backbone in {source}: it should hold config.json, the weights as "
-            "model.safetensors, and the tokenizer's files."
-        )
-    return MissingError(
-        f"The weights of '{source}' are not on this machine. Get them with "
-        f"`hf download {source}` where there is a network, or name a folder that holds them "
-        "with --backbone-path."
-    )
+@contextmanager
+def _missing(source: str | Path) -> Iterator[None]:
+    """Raise as a MissingError that a library does not find a backbone, and what to do."""
+    try:
+        yield
+    except (OSError, ValueError, LocalEntryNotFoundError, HFValidationError) as error:
+        if isinstance(source, Path):
+            raise MissingError(
+                f"No backbone in {source}: it should hold config.json, the weights as "
+                "model.safetensors, and the tokenizer's files."
+            ) from error
+        raise MissingError(
+            f"The weights of '{source}' are not on this machine. Get them with "
+            f"`hf download {source}` where there is a network, or name a folder that holds them "
+            "with --backbone-path."
+        ) from error
 
 
 def save_backbone(backbone: Backbone, folder: Path) -> None:
     """Write configuration and weights; each file appears complete or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
+    language = backbone.config.to_diff_dict()
     config = {
         "schema": "vlbench.backbone/1",
         "feature_width": backbone.visual.feature_width,
         "visual_tokens": backbone.visual_tokens,
-        "language": {
-            key: value
-            for key, value in backbone.config.to_diff_dict().items()
-            if key not in NOT_KEPT
-        },
+        "language": {key: value for key, value in language.items() if key not in NOT_KEPT},
     }
+    state = unique_state(backbone)
+    tensors = {name: tensor.detach().contiguous() for name, tensor in state.items()}
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    beside = folder / f".{CONFIG_FILE}.{os.getpid()}"
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(folder / CONFIG_FILE)
-    beside = folder / f".{WEIGHTS_FILE}.{os.getpid()}"
-    tensors = {
-        name: tensor.detach().contiguous() for name, tensor in unique_state(backbone).items()
-    }
-    save_file(tensors, str(beside), metadata={"format": "pt"})
-    beside.chmod(0o644)  # the library makes files that only their owner can read
-    beside.replace(folder / WEIGHTS_FILE)
+    weights = save(tensors, metadata={"format": "pt"})
+    for name, content in {CONFIG_FILE: text.encode(), WEIGHTS_FILE: weights}.items():
+        beside = folder / f".{name}.{os.getpid()}"
+        beside.write_bytes(content)
+        beside.replace(folder / name)
 
 
 def load_backbone(folder: Path, meta: bool = False) -> JointBart:
     """The backbone a folder holds; on the meta device it has shapes and no weights."""
-    config = _read_config(folder)
-    language = BartConfig(**config["language"])
-    backbone = new_bart(language, config["feature_width"], config["visual_tokens"], meta=meta)
-    if not meta:
-        file = folder / WEIGHTS_FILE
-        copy_into(unique_state(backbone), _read_weights(file), str(file))
-    return backbone
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    file = folder / CONFIG_FILE
+    file, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE
     try:
         config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise MissingError(f"No backbone in {folder}: {CONFIG_FILE} is not there.") from error
     except ValueError as error:
         raise MissingError(f"{file} is not JSON: {error}") from error
-    lacking = {"feature_width", "visual_tokens", "language"} - config.keys()
-    if lacking:
+    if lacking := {"feature_width", "visual_tokens", "language"} - config.keys():
         raise MissingError(f"{file} is not a vlbench backbone: no {', '.join(sorted(lacking))}.")
-    return config
+    language = BartConfig(**config["language"])
+    backbone = new_bart(language, config["feature_width"], config["visual_tokens"], meta=meta)
+    if not meta:
+        try:
+            copy_into(unique_state(backbone), load_file(str(weights)), str(weights))
+        except FileNotFoundError as error:
+            raise MissingError(f"No weights at {weights}.") from error
+        except SafetensorError as error:
+            raise MissingError(f"{weights} is damaged: {error}") from error
+    return backbone
 
 
-def _read_weights(file: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(str(file))
-    except FileNotFoundError as error:
-        raise MissingError(f"No weights at {file}.") from error
-    except SafetensorError as error:
-        raise MissingError(f"{file} is damaged: {error}") from error
-
-
-def bart_tokenizer(file: Path) -> PreTrainedTokenizerFast:
+def bart_tokenizer(file: Path) -> Any:
     """A tokenizer of the `tokenizers` library with BART's special tokens and the added ones.
 
-    The file holds the vocabulary with `<s>`, `<pad>`, `</s>`, `<unk>`; added tokens it does not
-    have yet are appended.
+    The file holds the vocabulary with `<s>`, `<pad>`, `</s>`, `<unk>`.
     """
     if not file.is_file():
         raise MissingError(f"No tokenizer at {file}.")
+    special = {"bos": "<s>", "eos": "</s>", "pad": "<pad>", "unk": "<unk>"}
     tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_file=str(file),
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        unk_token="<unk>",
+        tokenizer_file=str(file), **{f"{name}_token": token for name, token in special.items()}
     )
-    add_tokens(tokenizer)
+    return _with_added_tokens(tokenizer)
+
+
+def _with_added_tokens(tokenizer: Any) -> Any:
+    """Append the added tokens, as special ones, where the tokenizer does not have them."""
+    tokenizer.add_tokens(list(ADDED_TOKENS), special_tokens=True)
     return tokenizer
 
 
-def add_tokens(tokenizer: Any) -> None:
-    """Append the added tokens, as special ones, where the tokenizer does not have them."""
-    tokenizer.add_tokens(list(ADDED_TOKENS), special_tokens=True)
-
-
 def first_tokens(tokenizer: Any, choices: Sequence[str]) -> list[int]:
-    """The first sub-token of each choice, by which the choices are told apart."""
+    """The first sub-token of each choice, by which the choices differ."""
     ids = [tokenizer(choice, add_special_tokens=False)["input_ids"][0] for choice in choices]
     if len(set(ids)) < len(ids):
         raise UsageError(f"Choices {', '.join(choices)} do not differ in their first sub-token.")

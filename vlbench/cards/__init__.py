@@ -7,11 +7,11 @@ from vlbench.cards.load import (
     load_method,
     load_suites,
     load_task,
-    resolve_method,
 )
-from vlbench.cards.schema import MethodCard, Suite, TaskCard, TrainSettings
+from vlbench.cards.schema import Checked, MethodCard, Suite, TaskCard, TrainSettings
 
 __all__ = [
+    "Checked",
     "MethodCard",
     "Suite",
     "TaskCard",
@@ -22,5 +22,4 @@ __all__ = [
     "load_method",
     "load_suites",
     "load_task",
-    "resolve_method",
 ]

@@ -1,32 +1,32 @@
-"""Find, read and check cards; resolve a method card for a backbone and suite; hash it."""
+"""Find, read and check cards; hash them.
+
+Cards lie in the checkout, else in the copy that the wheel carries, or at a path a user gives.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import tomllib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel
+from vlbench.backbones import BACKBONES
+from vlbench.cards.schema import Card, CardFile, Fault, MethodCard, Suite, TaskCard, check, refuse
+from vlbench.errors import CardError, UsageError, nearest
 
-from vlbench.cards.checking import Fault, check, listed, refuse
-from vlbench.cards.files import (
-    CardFile,
-    find_card,
-    is_path,
-    own_cards,
-    parse_toml,
-    read_table,
-    refuse_twice,
-    split_names,
-    suites_file,
-)
-from vlbench.cards.schema import Card, MethodCard, Suite, TaskCard, TrainSettings
-from vlbench.errors import UsageError, nearest
-from vlbench.techniques import find_technique
-
+Kind = Literal["methods", "tasks"]
+PACKAGE = Path(__file__).resolve().parents[1]
+NOT_CARDS = {"suites"}
+"""Files beside the task cards which are not task cards."""
+MOST_BYTES = 1 << 18
+MOST_LEVELS = 32
+"""Tables and lists within each other; parts of a dotted key."""
+LARGEST = 1 << 32
+"""Above all that cards count and seeds can be."""
+MOST_STEPS = 10_000_000
+"""A dotted key takes time by the square of its parts."""
 PROSE = {"title", "aliases", "source", "published", "sizes", "suites", "deviations", "tuning"}
 """Keys that explain a card and cannot change a result."""
 LATER: dict[tuple[str, ...], object] = {
@@ -42,72 +42,215 @@ LATER: dict[tuple[str, ...], object] = {
 """Keys that came after the first results, with the value those were made with: where a card has
 it, hashes and run keys are what they were before."""
 C = TypeVar("C", bound=Card)
+CheckTable = Callable[[dict[str, Any], Path | None], list[Fault]]
+"""Further faults of a card's table, whose outside code may lie in the folder."""
 
 
-def read_card(
-    model: type[C], file: CardFile, table: dict[str, Any]
-) -> tuple[C | None, list[Fault]]:
-    """The card that a table makes, or all its faults; a card's name is its file's name."""
-    card, faults = check(model, {**table, "name": file.name})
-    if "name" in table:
-        faults.append(Fault(("name",), "Unknown key 'name': a card's name is its file's name."))
-    if card is not None:
-        card._file = file
-    return card, faults
+def card_folder(kind: Kind) -> Path:
+    """The folder of our own cards: beside the package in a checkout, else inside the package."""
+    checkout = PACKAGE.parent
+    if (checkout / "pyproject.toml").is_file() and (checkout / kind).is_dir():
+        return checkout / kind
+    return PACKAGE / "_cards" / kind
 
 
-def load_method(name: str, *, check_params: bool = False) -> MethodCard:
-    """The method card of that name, alias or path; `check_params` imports its technique."""
-    file = find_card("methods", name)
-    table = read_table(file)
-    card, faults = read_card(MethodCard, file, table)
-    if check_params:
-        known = {fault.at for fault in faults}
-        faults += [f for f in technique_faults(table, file.folder) if f.at not in known]
-    if card is None or faults:
-        raise refuse(file.shown, faults)
-    return card
+def own_cards(kind: Kind) -> dict[str, CardFile]:
+    """Our own cards by name, in alphabetical order."""
+    paths = sorted(card_folder(kind).glob("*.toml"))
+    cards = [CardFile(path.stem, path, f"{kind}/{path.name}") for path in paths]
+    return {card.name: card for card in cards if card.name not in NOT_CARDS}
 
 
-def find_methods(selection: str | Iterable[str], *, check_params: bool = False) -> list[MethodCard]:
-    """The method cards of a comma list, or of several."""
-    cards = [load_method(name, check_params=check_params) for name in split_names(selection)]
-    refuse_twice([card.name for card in cards])
+def known_names(kind: Kind) -> dict[str, CardFile]:
+    """Our own cards by name and by alias; where both meet, the name wins."""
+    cards = own_cards(kind)
+    return {alias: card for card in cards.values() for alias in _aliases(card)} | cards
+
+
+def _aliases(file: CardFile) -> list[str]:
+    """The aliases of a card; none where it cannot be read: its use says why."""
+    try:
+        aliases = read_table(file).get("aliases")
+    except CardError:
+        return []
+    return [name for name in aliases if isinstance(name, str)] if isinstance(aliases, list) else []
+
+
+def suites_file() -> CardFile:
+    """The file of the suites."""
+    return CardFile("suites", card_folder("tasks") / "suites.toml", "tasks/suites.toml")
+
+
+def is_path(name: str) -> bool:
+    """Whether a card is named by its path and not by its name."""
+    return name.endswith(".toml") or "/" in name or "\\" in name
+
+
+def find_card(kind: Kind, name: str, suites: Iterable[str] = ()) -> CardFile:
+    """Find the card of that name, alias or path; the message for an unknown one lists `suites`."""
+    if is_path(name):
+        path = Path(name).expanduser()
+        return CardFile(path.stem, path, name, is_outside=True)
+    cards = own_cards(kind)
+    if name not in cards:  # only then all cards are read for their aliases
+        cards = known_names(kind)
+    if name not in cards:
+        what = kind.removesuffix("s") + (" or suite" if suites else "")
+        raise UsageError(
+            f"Unknown {what} '{name}'. {nearest(name, {*cards, *suites})} "
+            f"A card of your own is given by its path: ./{name}.toml"
+        )
+    return cards[name]
+
+
+def read_table(file: CardFile) -> dict[str, Any]:
+    """Read the TOML table of a card."""
+    try:
+        with file.path.open("rb") as content:
+            text = content.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise CardError(f"{file.shown}: more than {MOST_BYTES:,} bytes, which no card needs")
+        return parse_toml(text.decode(), file.shown)
+    except (OSError, ValueError) as error:  # a ValueError of a path that holds a NUL, too
+        reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        if isinstance(error, FileNotFoundError):
+            reason = "no such file"
+        if isinstance(error, tomllib.TOMLDecodeError | UnicodeDecodeError):
+            reason = f"not valid TOML in UTF-8: {error}"
+        raise CardError(f"{file.shown}: {reason}") from None
+
+
+def parse_toml(text: str, shown: str) -> dict[str, Any]:
+    """Parse TOML; CardError where it is deeper or a number larger than a card can mean."""
+    try:
+        dots = (line.count(".") for line in text.split("\n"))
+        if sum(n * n for n in dots if n > MOST_LEVELS) > MOST_STEPS:
+            raise RecursionError
+        table = tomllib.loads(text)
+        _check_size(table, MOST_LEVELS)
+        return table
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError:
+        levels = f"more than {MOST_LEVELS} levels deep"
+        raise CardError(f"{shown}: tables, lists or dotted keys are nested {levels}") from None
+    except ValueError:  # Python, too, reads no number of more than 4,300 digits
+        raise CardError(f"{shown}: a whole number is larger than {LARGEST:,}") from None
+
+
+def _check_size(value: Any, levels: int) -> None:
+    """RecursionError where it is nested deeper, ValueError where a number is larger."""
+    if isinstance(value, dict | list):
+        if not levels:
+            raise RecursionError
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_size(inner, levels - 1)
+    elif isinstance(value, int) and abs(value) > LARGEST:
+        raise ValueError
+
+
+def split_names(selection: str | Iterable[str]) -> list[str]:
+    """Return the names in a comma list, or in several."""
+    texts = [selection] if isinstance(selection, str) else list(selection)
+    names = [name.strip() for text in texts for name in text.split(",") if name.strip()]
+    if not names:
+        raise UsageError("No name given: the list is empty.")
+    return names
+
+
+def _once(cards: list[C]) -> list[C]:
+    """Refuse a card that is named twice, also by an alias or within a suite."""
+    names = [card.name for card in cards]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"Named twice: {', '.join(twice)}.")
     return cards
 
 
+def _read(model: type[C], file: CardFile, *checks: CheckTable) -> C:
+    """Read a card; a card's name is its file's name."""
+    table = read_table(file)
+    card, faults = check(model, {**table, "name": file.name})
+    if "name" in table:
+        faults.append(Fault(("name",), "Unknown key 'name': a card's name is its file's name."))
+    for more in checks:
+        known = {fault.at for fault in faults}
+        faults += [fault for fault in more(table, file.folder) if fault.at not in known]
+    if card is None or faults:
+        raise refuse(file.shown, faults)
+    card._file = file
+    return card
+
+
+def load_method(name: str, *checks: CheckTable) -> MethodCard:
+    """Load the method card of that name, alias or path.
+
+    With `vlbench.techniques.technique_faults` as a check its parameters are checked too.
+    """
+    return _read(MethodCard, find_card("methods", name), _pattern_faults, *checks)
+
+
+def find_methods(selection: str | Iterable[str], *checks: CheckTable) -> list[MethodCard]:
+    """Load the method cards of a comma list, or of several."""
+    return _once([load_method(name, *checks) for name in split_names(selection)])
+
+
 def all_methods() -> list[MethodCard]:
-    """Every method card of our own."""
+    """Load every method card of our own."""
     return [load_method(name) for name in own_cards("methods")]
 
 
+def table_of(table: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return the table under `key`; empty where something else stands, which is its own fault."""
+    value = table.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _pattern_faults(table: dict[str, Any], folder: Path | None) -> list[Fault]:
+    """Return the overrides for backbones, suites or tasks that do not exist."""
+    if not (patterns := table_of(table, "when")):
+        return []
+    suites = {"*", *read_table(suites_file()), *own_cards("tasks")}
+    faults = []
+    for pattern in patterns:
+        backbone, _, suite = pattern.partition("/")
+        unknown = [s for s in suite.split("+") if s not in suites and not is_path(s)]
+        text = ""
+        if not backbone or not suite or "/" in suite:
+            text = f'Should be "backbone/suite", with * for any, found "{pattern}".'
+        elif backbone not in ("*", *BACKBONES):
+            text = f"Unknown backbone '{backbone}'. {nearest(backbone, BACKBONES)}"
+        elif unknown:
+            text = f"Unknown suite or task '{unknown[0]}'. {nearest(unknown[0], suites)} "
+            text += f"A task of your own is written {unknown[0]}.toml."
+        if text:
+            faults.append(Fault(("when", pattern), text))
+    return faults
+
+
 def load_task(name: str) -> TaskCard:
-    """The task card of that name, alias or path."""
-    return _read_task(find_card("tasks", name))
+    """Load the task card of that name, alias or path."""
+    return _read(TaskCard, find_card("tasks", name))
 
 
 def all_tasks() -> list[TaskCard]:
-    """Every task card of our own."""
-    return [_read_task(file) for file in own_cards("tasks").values()]
+    """Load every task card of our own."""
+    return [load_task(name) for name in own_cards("tasks")]
 
 
 def load_suites() -> dict[str, Suite]:
-    """Every suite by name."""
+    """Load every suite by name."""
     file = suites_file()
-    suites: dict[str, Suite] = {}
-    faults: list[Fault] = []
-    for name, table in read_table(file).items():
-        suite, of_suite = check(Suite, {**table, "name": name}, (name,))
-        faults += of_suite
-        if suite is not None:
-            suites[name] = suite
-    if faults:
+    checked = {
+        name: check(Suite, {**table, "name": name}, (name,))
+        for name, table in read_table(file).items()
+    }
+    if faults := [fault for _, faults in checked.values() for fault in faults]:
         raise refuse(file.shown, faults)
-    return suites
+    return {name: suite for name, (suite, _) in checked.items() if suite}
 
 
 def find_tasks(selection: str | Iterable[str]) -> tuple[str, list[TaskCard]]:
-    """The name and the tasks of a suite, a task (a suite of one), or a comma list of both.
+    """Load the name and the tasks of a suite, a task (a suite of one), or a comma list of both.
 
     A list that is a known suite has that suite's name, any other the tasks' names joined by "+".
     """
@@ -116,8 +259,7 @@ def find_tasks(selection: str | Iterable[str]) -> tuple[str, list[TaskCard]]:
     for part in split_names(selection):
         for name in [part] if is_path(part) else part.split("+"):
             names += suites[name].tasks if name in suites else [name]
-    cards = [_read_task(find_card("tasks", name, suites)) for name in names]
-    refuse_twice([card.name for card in cards])
+    cards = _once([_read(TaskCard, find_card("tasks", name, suites)) for name in names])
     for card in cards:
         if card.visual != cards[0].visual:
             raise UsageError(
@@ -129,7 +271,7 @@ def find_tasks(selection: str | Iterable[str]) -> tuple[str, list[TaskCard]]:
 
 
 def ordered(names: Collection[str]) -> tuple[str, Sequence[str]]:
-    """The name and the order of tasks that are trained together, in whatever order they are named.
+    """Name and order of tasks that are trained together, in whatever order they are given.
 
     Of a suite its own; else the order in which suites name them, then the alphabet's.
     """
@@ -141,87 +283,6 @@ def ordered(names: Collection[str]) -> tuple[str, Sequence[str]]:
     of_suites = [task for suite in suites for task in suite.tasks if task in names]
     order = list(dict.fromkeys([*of_suites, *sorted(names)]))
     return "+".join(order), order
-
-
-def _read_task(file: CardFile) -> TaskCard:
-    card, faults = read_card(TaskCard, file, read_table(file))
-    if card is None or faults:
-        raise refuse(file.shown, faults)
-    return card
-
-
-def technique_faults(table: dict[str, Any], folder: Path | None) -> list[Fault]:
-    """What is wrong with a card's technique, sharing and parameters, those in `when` too."""
-    name = table.get("technique")
-    if not isinstance(name, str):
-        return []  # the card's own check tells it
-    try:
-        technique = find_technique(name, folder)
-    except UsageError as error:
-        return [Fault(("technique",), str(error))]
-    params = _table(table, "params")
-    faults = check(technique.Params, params, ("params",))[1] + _sharing_faults(technique, table, ())
-    for pattern, override in _table(table, "when").items():
-        if not isinstance(override, dict):
-            continue
-        at = ("when", pattern)
-        changes = _table(override, "params")
-        changed = check(technique.Params, {**params, **changes}, (*at, "params"))[1]
-        faults += [fault for fault in changed if fault.at[3:4] and fault.at[3] in changes]
-        faults += _sharing_faults(technique, override, at)
-    return faults
-
-
-def _sharing_faults(technique: Any, table: dict[str, Any], at: tuple[str, ...]) -> list[Fault]:
-    sharing = table.get("sharing")
-    if not isinstance(sharing, str) or sharing in technique.sharings:
-        return []
-    known = ", ".join(sorted(technique.sharings))
-    text = f"{technique.__name__} cannot share '{sharing}'. Known: {known}."
-    return [Fault((*at, "sharing"), text)]
-
-
-def _table(table: dict[str, Any], key: str) -> dict[str, Any]:
-    """The table under `key`; empty where something else stands: the card's own check tells."""
-    value = table.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def resolve_method(
-    card: MethodCard, backbone: str, suite: str, sets: Iterable[str] = ()
-) -> MethodCard:
-    """The card as it runs there: no `when` left, every parameter of the technique given."""
-    if card.suites and suite not in card.suites:
-        raise UsageError(
-            f"{card.shown}: suites: '{card.name}' is for {', '.join(card.suites)}, not for {suite}."
-        )
-    table = card.model_dump(mode="json", exclude={"when": True, "tuning": {"before"}})
-    overrides = {_ordered(pattern): override for pattern, override in card.when.items()}
-    for pattern in ("*/*", f"*/{suite}", f"{backbone}/*", f"{backbone}/{suite}"):
-        if pattern in overrides:
-            merge(table, overrides[pattern].model_dump(mode="json", exclude_unset=True))
-    settings = dict(_parse(text) for text in sets)  # the last of two for one key holds
-    for key in ("technique", "sharing"):
-        if key in settings:
-            table[key] = settings[key]
-    faults = technique_faults(table, card.folder)
-    _refuse(card, faults, settings)  # before the parameters' names are needed
-    technique = find_technique(table["technique"], card.folder)
-    for key, value in settings.items():
-        _set(table, key, value, technique.Params)
-    params, faults = check(technique.Params, table["params"], ("params",))
-    resolved, more = check(MethodCard, table)
-    _refuse(card, faults + more, settings)
-    assert params is not None and resolved is not None
-    resolved = resolved.model_copy(update={"params": params.model_dump(mode="json")})
-    resolved._file = card._file
-    return resolved
-
-
-def _ordered(pattern: str) -> str:
-    """A pattern with its tasks in the order that names what is trained together."""
-    backbone, _, suite = pattern.replace(".toml", "").partition("/")
-    return f"{backbone}/{ordered(suite.split('+'))[0]}"
 
 
 def card_hash(*cards: MethodCard | TaskCard) -> str:
@@ -251,54 +312,3 @@ def merge(table: dict[str, Any], changes: dict[str, Any]) -> None:
             merge(table[key], value)
         else:
             table[key] = value
-
-
-def _parse(setting: str) -> tuple[str, Any]:
-    """`key=value` with the value as TOML spells it; what is no TOML value is a string."""
-    key, equals, value = (part.strip() for part in setting.partition("="))
-    if not key or not equals:
-        raise UsageError(f"--set {setting}: Should be key=value, for example params.reduction=8.")
-    try:
-        parsed = parse_toml(f"value = {value}", f"--set {key}")
-    except tomllib.TOMLDecodeError:
-        return key, value
-    return key, parsed["value"] if len(parsed) == 1 else value
-
-
-def _set(table: dict[str, Any], key: str, value: object, params: type[BaseModel]) -> None:
-    """Put a `--set` value under its dotted key."""
-    known = {"title", "technique", "sharing"}
-    known |= {f"train.{name}" for name in TrainSettings.model_fields}
-    known |= {f"params.{name}" for name in _names(params)}
-    is_open = params.model_config.get("extra") == "allow" and key.startswith("params.")
-    if key not in known and not is_open:
-        raise UsageError(f"--set {key}: Unknown key '{key}'. {nearest(key, known)}")
-    *outer, last = key.split(".")
-    for name in outer:
-        table = table.setdefault(name, {})
-    table[last] = value
-
-
-def _names(params: type[BaseModel]) -> list[str]:
-    """The parameters' names, those of a composition's parts behind the part's."""
-    names = []
-    for name, field in params.model_fields.items():
-        part = field.annotation
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            names += [f"{name}.{inner}" for inner in _names(part)]
-        else:
-            names.append(name)
-    return names
-
-
-def _refuse(card: MethodCard, faults: list[Fault], settings: dict[str, Any]) -> None:
-    """Tell the faults of the user's settings, else those of the card."""
-    of_settings = [
-        f"--set {fault.key}: {fault.text}"
-        for fault in faults
-        if any(f"{key}.".startswith(f"{fault.key}.") for key in settings)
-    ]
-    if of_settings:
-        raise UsageError(listed(of_settings))
-    if faults:
-        raise refuse(card.shown, faults)

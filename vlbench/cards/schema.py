@@ -1,19 +1,147 @@
-"""Cards: what a method, a task and a suite may say. A field's docstring is its documentation."""
+"""Cards: what a method, a task and a suite may say. A field's docstring is its documentation.
+
+A table is checked against its pydantic model; a fault names its key, the value and what is valid.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self, TypeVar, get_args
 
-from pydantic import AfterValidator, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from vlbench.backbones import BACKBONES, Visual
-from vlbench.cards.checking import Checked
-from vlbench.cards.files import CardFile, is_path, own_cards, read_table, suites_file
-from vlbench.errors import nearest
+from vlbench.backbones import Visual
+from vlbench.errors import CardError, nearest
 
 Edition = Literal["mini", "full"]
 Sharing = Literal["task", "all", "up", "down"]
+M = TypeVar("M", bound=BaseModel)
+Location = tuple[int | str, ...]
+MOST_FAULTS = 10
+"""Faults of a card that a message lists."""
+COMPLETE = "complete"
+"""Type of an error of pydantic whose message is complete."""
+
+
+class Checked(BaseModel):
+    """Base of all cards: frozen, no unknown keys, each field documented by the string below it."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class Fault(NamedTuple):
+    """One fault of a card: its location and what is wrong there."""
+
+    at: Location
+    text: str
+
+    @property
+    def key(self) -> str:
+        """The location as TOML spells it."""
+        return dotted(self.at)
+
+
+def check(model: type[M], table: dict[str, Any], at: Location = ()) -> tuple[M | None, list[Fault]]:
+    """Validate a table that stands at `at` in its card; return the model, or all faults.
+
+    TOML knows its types, so nothing is converted: "8" is no integer, and 8 is no string.
+    """
+    try:
+        return model.model_validate_json(json.dumps(table, default=str), strict=True), []
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        others = [Fault((*at, *more["loc"]), more["msg"]) for more in details[MOST_FAULTS:]]
+        return None, [_fault(model, detail, at) for detail in details[:MOST_FAULTS]] + others
+
+
+def refuse(shown: str, faults: Iterable[Fault]) -> CardError:
+    """Return one error with the faults of the card, a line for each."""
+    return CardError(listed([f"{shown}: {fault.key}: {fault.text}" for fault in faults]))
+
+
+def listed(lines: Sequence[str]) -> str:
+    """Join the first lines; the last one says how many more there are."""
+    more = len(lines) - MOST_FAULTS
+    return "\n".join(lines[:MOST_FAULTS]) + (f" And {more:,} more." if more > 0 else "")
+
+
+def as_validation_error(faults: Iterable[Fault]) -> ValidationError:
+    """What a validator raises for faults of its own, each at its location in the model."""
+    details = [
+        InitErrorDetails(
+            type=PydanticCustomError(COMPLETE, "{text}", {"text": text}), loc=at, input=None
+        )
+        for at, text in faults
+    ]
+    return ValidationError.from_exception_data("faults", details)
+
+
+def dotted(location: Iterable[int | str]) -> str:
+    """Spell a location as TOML does: `when."clip-t5/*".params.rank`, `tasks[0]`."""
+    text = ""
+    for part in location:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            bare = part.replace("-", "").replace("_", "").isalnum()
+            text += ("." if text else "") + (part if bare else json.dumps(part, ensure_ascii=False))
+    return text
+
+
+def excerpt(value: object, longest: int = 60) -> str:
+    """Spell a value for a message."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= longest else text[:longest] + "..."
+
+
+def _fault(model: type[BaseModel], details: ErrorDetails, at: Location) -> Fault:
+    location = tuple(part for part in details["loc"] if part != "[key]")
+    name = str(location[-1]) if location else ""
+    text = details["msg"].removeprefix("Value error, ")
+    if details["type"] == "extra_forbidden":
+        word = "parameter" if "params" in at else "key"
+        known = _fields_at(model, location[:-1]).keys() - {"name"}  # a card's is its file's
+        text = f"Unknown {word} '{name}'. {nearest(name, known)}"
+    elif details["type"] == "missing":
+        description = _fields_at(model, location[:-1])[name].description or ""
+        text = " ".join(f"Missing. {description}".split())
+    elif details["type"] != COMPLETE:
+        text = text.replace("Input should be", "Should be", 1).rstrip(".")
+        text = f"{text}, found {excerpt(details['input'])}."
+    return Fault((*at, *location), text)
+
+
+def _fields_at(model: type[BaseModel], location: Location) -> dict[str, Any]:
+    """Return the fields of the model that checks the table at `location`."""
+    annotation: Any = model
+    for part in location:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            annotation = annotation.model_fields[str(part)].annotation
+        else:  # a dict's or tuple's values
+            annotation = [kind for kind in get_args(annotation) if kind is not Ellipsis][-1]
+    fields: dict[str, Any] = annotation.model_fields
+    return fields
+
+
+@dataclass(frozen=True)
+class CardFile:
+    """A card on disk: its name, where it lies, and how messages call it."""
+
+    name: str
+    path: Path
+    shown: str
+    is_outside: bool = False
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of a card given by its path, where its Python file may lie too."""
+        return self.path.parent if self.is_outside else None
 
 
 class Card(Checked):
@@ -26,7 +154,7 @@ class Card(Checked):
 
     @property
     def shown(self) -> str:
-        """What messages call the card: its file."""
+        """The card's file as messages call it."""
         return self._file.shown if self._file else self.name
 
     @property
@@ -168,30 +296,11 @@ class TrainSettings(Checked):
     """Number format of the forward and backward pass; the weights stay fp32."""
 
 
-def _pattern(text: str) -> str:
-    backbone, _, suite = text.partition("/")
-    if not backbone or not suite or "/" in suite:
-        raise ValueError('Should be "backbone/suite", with * for any')
-    if backbone not in ("*", *BACKBONES):
-        raise ValueError(f"Unknown backbone '{backbone}'. {nearest(backbone, BACKBONES)}")
-    known = {"*", *read_table(suites_file()), *own_cards("tasks")}
-    for part in suite.split("+"):
-        if part not in known and not is_path(part):
-            raise ValueError(
-                f"Unknown suite or task '{part}'. {nearest(part, known)} "
-                f"A task of your own is written {part}.toml"
-            )
-    return text
-
-
-Pattern = Annotated[str, AfterValidator(_pattern)]
-
-
 class TuningFacts(Checked):
     """How values were chosen."""
 
     searched: tuple[str, ...] = ()
-    """What was tried, a line each: `train.learning_rate: 1e-3, 3e-3`."""
+    """What was tried, a line for each key: `train.learning_rate: 1e-3, 3e-3`."""
     trials: int = Field(default=0, ge=0)
     """Number of trials; the same for every method that is compared."""
     selected_on: str = ""
@@ -240,5 +349,5 @@ class MethodCard(Card):
     """The technique's own parameters."""
     train: TrainSettings = TrainSettings()
     """How the method is trained."""
-    when: dict[Pattern, Override] = {}
+    when: dict[str, Override] = {}
     """Overrides by "backbone/suite", with * for any; the most general is applied first."""

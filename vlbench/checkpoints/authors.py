@@ -25,13 +25,12 @@ from itertools import product
 from typing import NamedTuple
 
 from vlbench.backbones.bart import JointBart
-from vlbench.backbones.base import Backbone
-from vlbench.backbones.sites import Kind, Side
+from vlbench.backbones.base import Backbone, Kind, Side
 from vlbench.backbones.t5 import JointT5
 from vlbench.errors import UsageError, nearest
 from vlbench.techniques.adapt import AdaptedModel
+from vlbench.techniques.adapter import SHARED
 from vlbench.techniques.base import Technique
-from vlbench.techniques.bottleneck import SHARED
 from vlbench.tensors import unique_state
 
 SITE = r"sites\.(?P<site>\w+)"

@@ -102,8 +102,14 @@ def show(
 
 def _named(name: str) -> Iterator[tuple[Item, str]]:
     """Everything of that name: as JSON, and as text."""
-    from vlbench.cards.files import find_card, is_path, known_names, read_table
-    from vlbench.cards.load import load_method, load_task
+    from vlbench.cards.load import (
+        find_card,
+        is_path,
+        known_names,
+        load_method,
+        load_task,
+        read_table,
+    )
 
     def as_shown(kind: str, card: MethodCard | TaskCard) -> tuple[Item, str]:
         item = {"kind": kind, "file": card.shown, **card.model_dump(mode="json")}
@@ -185,12 +191,13 @@ def params(
     from vlbench.backbones import backbone_row
     from vlbench.cards import find_methods, find_tasks
     from vlbench.cards.load import all_methods
+    from vlbench.techniques import technique_faults
 
     opt.refuse_outside_code(context)
     backbone_row(backbone)  # an unknown name is an error before anything is built
     suite, cards = find_tasks(tasks)
     changes = list(opt.merged_settings(settings))
-    methods = find_methods(method, check_params=True) if method else all_methods()
+    methods = find_methods(method, technique_faults) if method else all_methods()
     items: list[Item] = []
     reasons: dict[str, VlbenchError] = {}
     for card in methods:
@@ -226,8 +233,8 @@ def _count(
     card: MethodCard, backbone: str, suite: str, tasks: Sequence[TaskCard], settings: list[str]
 ) -> Item:
     from vlbench.backbones import build_backbone
-    from vlbench.cards import resolve_method
     from vlbench.leaderboard.paper import published_percent
+    from vlbench.techniques import resolve_method
     from vlbench.techniques.adapt import adapt, count
 
     resolved = resolve_method(card, backbone, suite, settings)

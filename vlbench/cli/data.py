@@ -84,8 +84,7 @@ def _by_visual(tasks: str | None, edition: str | None) -> list[list[TaskCard]]:
     """The chosen task cards, those about pictures and those about clips apart."""
     from vlbench.backbones import VISUALS
     from vlbench.cards import find_tasks
-    from vlbench.cards.files import split_names
-    from vlbench.cards.load import all_tasks
+    from vlbench.cards.load import all_tasks, split_names
 
     if tasks is not None:
         cards = [card for name in split_names(tasks) for card in find_tasks(name)[1]]
@@ -277,10 +276,11 @@ def import_checkpoint(
     other: else nothing is written.
     """
     from vlbench.backbones import backbone_row, build_backbone
-    from vlbench.cards import find_tasks, load_method, resolve_method
+    from vlbench.cards import find_tasks, load_method
     from vlbench.checkpoints.authors import authors_names, spelt
     from vlbench.checkpoints.weights import match, read_state, write_weights
     from vlbench.data.table import file_hash
+    from vlbench.techniques import resolve_method, technique_faults
     from vlbench.techniques.adapt import adapt
     from vlbench.tensors import unique_state
 
@@ -288,7 +288,7 @@ def import_checkpoint(
     changes = list(opt.merged_settings(settings))
     backbone_row(backbone)  # an unknown name comes before a card's overrides for it
     suite, cards = find_tasks(tasks)
-    card = resolve_method(load_method(method, check_params=True), backbone, suite, changes)
+    card = resolve_method(load_method(method, technique_faults), backbone, suite, changes)
     target = out or Path(f"{file.stem}.{card.name}.safetensors")
     if target.suffix != ".safetensors":
         raise UsageError(f"--out {target}: should end in .safetensors.")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import typer
 
-from vlbench.cards.files import parse_toml, split_names
+from vlbench.cards.load import parse_toml, split_names
 from vlbench.cli import note
 from vlbench.errors import CardError, UsageError
 

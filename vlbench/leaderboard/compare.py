@@ -16,7 +16,7 @@ from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
-from vlbench.cards.files import is_path, known_names
+from vlbench.cards.load import is_path, known_names
 from vlbench.errors import DataError, NothingToReport, UsageError, WorseThanAllowed, nearest
 from vlbench.leaderboard.board import AVERAGE, Board, Row, split_overrides
 from vlbench.leaderboard.examples import Examples, same_ids

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from vlbench.cards import find_tasks, load_suites
-from vlbench.cards.files import is_path, known_names, split_names
+from vlbench.cards.load import is_path, known_names, split_names
 from vlbench.errors import DataError, NothingToReport, UsageError, nearest
 from vlbench.leaderboard.board import Board, Row, summarise
 from vlbench.leaderboard.examples import Examples, with_ties

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from vlbench.backbones import Features, Visual, backbone_row, build_backbone, weights_files
-from vlbench.cards import find_methods, find_tasks, resolve_method
+from vlbench.cards import find_methods, find_tasks
 from vlbench.cards.schema import Edition, MethodCard, TaskCard
 from vlbench.checkpoints.weights import check_weights
 from vlbench.data.mini.write import mini_root
@@ -23,7 +23,7 @@ from vlbench.encoders import ENCODERS, load_encoder
 from vlbench.errors import DataError, UsageError, nearest
 from vlbench.metrics import load_metric, require_metric
 from vlbench.runs.spec import RunSpec
-from vlbench.techniques import parts_of
+from vlbench.techniques import parts_of, resolve_method, technique_faults
 from vlbench.techniques.adapt import AdaptedModel, adapt, check_reached
 from vlbench.training.train import MaxBatch
 
@@ -75,7 +75,7 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
     own = backbone_row(selection.backbone)  # an unknown name before a card's overrides for it
     methods = [
         (card, resolve_method(card, selection.backbone, suite, selection.settings))
-        for card in find_methods(selection.methods, check_params=True)
+        for card in find_methods(selection.methods, technique_faults)
     ]
     for task in cards:
         require_metric(task.metric)

@@ -9,9 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from vlbench.cards.files import CardFile
 from vlbench.cards.load import card_hash, hashed
-from vlbench.cards.schema import Edition, MethodCard, TaskCard
+from vlbench.cards.schema import CardFile, Edition, MethodCard, TaskCard
 from vlbench.errors import DataError
 from vlbench.files import parse_object, read_small
 

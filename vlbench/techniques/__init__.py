@@ -1,17 +1,23 @@
-"""The techniques: a plain table, and the lookup of a name or "module:Class" in it.
+"""The techniques: a plain table, and method cards checked against and resolved for theirs.
 
 Reading the table imports nothing heavy; looking up a technique imports torch.
 """
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from vlbench.cards.load import merge, ordered, parse_toml, table_of
+from vlbench.cards.schema import Fault, MethodCard, TrainSettings, check, listed, refuse
 from vlbench.errors import UsageError, nearest
 from vlbench.outside import load
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from vlbench.techniques.base import Technique
 
 JOINED_BY = "+"
@@ -25,7 +31,7 @@ TECHNIQUES = {
     "lora": "vlbench.techniques.lora:LoRA",
     "prompt": "vlbench.techniques.prompt:PromptTuning",
     "bitfit": "vlbench.techniques.selective:BitFit",
-    "low_rank_adapter": "vlbench.techniques.low_rank_adapter:LowRankAdapter",
+    "low_rank_adapter": "vlbench.techniques.adapter:LowRankAdapter",
     "vl_pet": "vlbench.techniques.vl_pet:VLPET",
     "lst": "vlbench.techniques.lst:LST",
     "peft": "vlbench.techniques.peft:Peft",
@@ -38,9 +44,9 @@ def parts_of(technique: str) -> list[str]:
 
 
 def find_technique(name: str, folder: Path | None = None) -> type[Technique]:
-    """Return the technique of that name in the table, or at "module:Class".
+    """Return the technique at a name in the table or "module:Class", or the composition of several.
 
-    Several joined by "+" are their composition. Outside modules may lie in `folder`.
+    Outside modules may lie in `folder`.
     """
     parts = parts_of(name)
     if len(parts) == 1:
@@ -50,7 +56,7 @@ def find_technique(name: str, folder: Path | None = None) -> type[Technique]:
     kinds = {part.rpartition(":")[2]: _find_one(part, folder) for part in parts}
     if len(kinds) < len(parts):
         raise UsageError(f"Technique '{name}' names one technique twice.")
-    return compose(kinds)
+    return compose(JOINED_BY.join(kinds), kinds)
 
 
 def _find_one(name: str, folder: Path | None) -> type[Technique]:
@@ -69,3 +75,112 @@ def _find_one(name: str, folder: Path | None) -> type[Technique]:
             "vlbench.techniques.base.Technique."
         )
     return kind
+
+
+def technique_faults(table: dict[str, Any], folder: Path | None) -> list[Fault]:
+    """Return what is wrong with a card's technique, sharing and parameters, in `when` too."""
+    name = table.get("technique")
+    if not isinstance(name, str):
+        return []  # a fault of the card itself
+    try:
+        technique = find_technique(name, folder)
+    except UsageError as error:
+        return [Fault(("technique",), str(error))]
+    params = table_of(table, "params")
+    faults = check(technique.Params, params, ("params",))[1]
+    when = table_of(table, "when")
+    for pattern in when:
+        changes = table_of(table_of(when, pattern), "params")
+        changed = check(technique.Params, {**params, **changes}, ("when", pattern, "params"))[1]
+        faults += [fault for fault in changed if fault.at[3:4] and fault.at[3] in changes]
+    known = ", ".join(sorted(technique.sharings))
+    sharings: dict[tuple[str, ...], Any] = {("sharing",): table.get("sharing")}
+    sharings |= {("when", p, "sharing"): table_of(when, p).get("sharing") for p in when}
+    for at, sharing in sharings.items():
+        if isinstance(sharing, str) and sharing not in technique.sharings:
+            text = f"{technique.__name__} cannot share '{sharing}'. Known: {known}."
+            faults.append(Fault(at, text))
+    return faults
+
+
+def resolve_method(
+    card: MethodCard, backbone: str, suite: str, sets: Iterable[str] = ()
+) -> MethodCard:
+    """Resolve a card as it runs there: no `when` left, every parameter of the technique given."""
+    if card.suites and suite not in card.suites:
+        raise UsageError(
+            f"{card.shown}: suites: '{card.name}' is for {', '.join(card.suites)}, not for {suite}."
+        )
+    table = card.model_dump(mode="json", exclude={"when": True, "tuning": {"before"}})
+    overrides = {_in_order(pattern): override for pattern, override in card.when.items()}
+    for pattern in ("*/*", f"*/{suite}", f"{backbone}/*", f"{backbone}/{suite}"):
+        if pattern in overrides:
+            merge(table, overrides[pattern].model_dump(mode="json", exclude_unset=True))
+    settings = dict(_parse(text) for text in sets)  # the last of two for one key holds
+    table |= {key: settings[key] for key in ("technique", "sharing") if key in settings}
+    faults = technique_faults(table, card.folder)
+    _refuse(card, faults, settings)  # before the parameters' names are needed
+    technique = find_technique(table["technique"], card.folder)
+    for key, value in settings.items():
+        _set(table, key, value, technique.Params)
+    params, faults = check(technique.Params, table["params"], ("params",))
+    resolved, more = check(MethodCard, table)
+    _refuse(card, faults + more, settings)
+    assert params is not None and resolved is not None
+    resolved = resolved.model_copy(update={"params": params.model_dump(mode="json")})
+    resolved._file = card._file
+    return resolved
+
+
+def _in_order(pattern: str) -> str:
+    """Put a pattern's tasks in the order that names what is trained together."""
+    backbone, _, suite = pattern.replace(".toml", "").partition("/")
+    return f"{backbone}/{ordered(suite.split('+'))[0]}"
+
+
+def _parse(setting: str) -> tuple[str, Any]:
+    """Split `key=value`, the value as TOML spells it; what is no TOML value is a string."""
+    key, equals, value = (part.strip() for part in setting.partition("="))
+    if not key or not equals:
+        raise UsageError(f"--set {setting}: Should be key=value, for example params.reduction=8.")
+    try:
+        parsed = parse_toml(f"value = {value}", f"--set {key}")
+    except tomllib.TOMLDecodeError:
+        return key, value
+    return key, parsed["value"] if len(parsed) == 1 else value
+
+
+def _set(table: dict[str, Any], key: str, value: object, params: type[BaseModel]) -> None:
+    """Put a `--set` value under its dotted key."""
+    known = {"title", "technique", "sharing", *_keys("train", TrainSettings)}
+    known |= {*_keys("params", params)}
+    is_open = params.model_config.get("extra") == "allow" and key.startswith("params.")
+    if key not in known and not is_open:
+        raise UsageError(f"--set {key}: Unknown key '{key}'. {nearest(key, known)}")
+    *outer, last = key.split(".")
+    for name in outer:
+        table = table.setdefault(name, {})
+    table[last] = value
+
+
+def _keys(outer: str, model: type[BaseModel]) -> Iterable[str]:
+    """Yield a model's dotted keys; a composition's parts have tables of their own."""
+    for name, field in model.model_fields.items():
+        part: Any = field.annotation
+        if hasattr(part, "model_fields"):
+            yield from _keys(f"{outer}.{name}", part)
+        else:
+            yield f"{outer}.{name}"
+
+
+def _refuse(card: MethodCard, faults: list[Fault], settings: dict[str, Any]) -> None:
+    """Raise the faults of the user's settings, else those of the card."""
+    of_settings = [
+        f"--set {fault.key}: {fault.text}"
+        for fault in faults
+        if any(f"{key}.".startswith(f"{fault.key}.") for key in settings)
+    ]
+    if of_settings:
+        raise UsageError(listed(of_settings))
+    if faults:
+        raise refuse(card.shown, faults)

@@ -6,21 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vlbench.cards.checking import check, refuse
+from vlbench.backbones.base import Backbone, Batch
+from vlbench.cards.schema import MethodCard, check, refuse
 from vlbench.errors import UsageError
 from vlbench.techniques import find_technique
 from vlbench.techniques.base import Technique
 from vlbench.tensors import copy_into, listed, unique_state
-
-if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone, Batch
-    from vlbench.cards.schema import MethodCard
 
 DENOMINATOR = (
     "the adapted model with its visual embedding and added tokens, tied tensors once, "
@@ -39,13 +36,18 @@ class AdaptedModel(nn.Module):
         self.technique = technique
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return the logits (B, T, V) of the batch's targets."""
-        logits: Tensor = self.backbone(batch)
-        return logits
+        """Logits (B, T, V) of the batch's targets."""
+        return cast(Tensor, self.backbone(batch))
 
     def label_logits(self, batch: Batch) -> Tensor:
-        """Return the logits (K, V) at the K label positions, in order: all that the loss needs."""
+        """Logits (K, V) at the K label positions, in order: all that the loss needs."""
         return self.backbone.label_logits(batch)
+
+    def generate(self, batch: Batch, beams: int, max_length: int) -> list[list[int]]:
+        return self.backbone.generate(batch, beams, max_length)
+
+    def choice_logits(self, batch: Batch, first_tokens: Sequence[int]) -> Tensor:
+        return self.backbone.choice_logits(batch, first_tokens)
 
     def undecayed(self) -> list[nn.Parameter]:
         """What weight decay spares beside the biases of linear layers and layer norms."""
@@ -74,27 +76,14 @@ class AdaptedModel(nn.Module):
         finally:
             self.train(was_training)
 
-    def generate(self, batch: Batch, beams: int, max_length: int) -> list[list[int]]:
-        """Return the token ids of each answer, special tokens included."""
-        return self.backbone.generate(batch, beams, max_length)
 
-    def choice_logits(self, batch: Batch, first_tokens: Sequence[int]) -> Tensor:
-        """Return the logits (B, choices) of each choice's first token."""
-        return self.backbone.choice_logits(batch, first_tokens)
-
-
-def new_technique(method: MethodCard, tasks: Sequence[str]) -> Technique:
-    """Make the technique that a resolved method card names, not attached yet."""
+def adapt(backbone: Backbone, method: MethodCard, tasks: Sequence[str]) -> AdaptedModel:
+    """Adapt a backbone as a resolved method card says; on the meta device too, for planning."""
     kind = find_technique(method.technique, method.folder)
     params, faults = check(kind.Params, method.params, ("params",))
     if params is None or faults:
         raise refuse(method.shown, faults)
-    return kind(params, method.sharing, tasks)
-
-
-def adapt(backbone: Backbone, method: MethodCard, tasks: Sequence[str]) -> AdaptedModel:
-    """Adapt a backbone as a resolved method card says; on the meta device too, for planning."""
-    technique = new_technique(method, tasks)
+    technique = kind(params, method.sharing, tasks)
     try:
         technique.check(backbone)
         backbone.requires_grad_(False)
@@ -109,10 +98,7 @@ def adapt(backbone: Backbone, method: MethodCard, tasks: Sequence[str]) -> Adapt
 
 
 def _attach(technique: Technique, backbone: Backbone) -> None:
-    """Attach; UsageError where outputs change though the technique says they do not.
-
-    Not checked on the meta device.
-    """
+    """Attach; but for the meta device, UsageError where outputs change that should not."""
     if not technique.starts_as_identity or backbone.token_embedding.is_meta:
         technique.attach(backbone)
         return
@@ -140,10 +126,9 @@ def probe(model: nn.Module, backbone: Backbone, task: str) -> Tensor:
     model.eval()
     try:
         with _TrueOnMeta() if ids.is_meta else nullcontext(), torch.random.fork_rng(devices=[]):
-            logits: Tensor = model(batch)
+            return cast(Tensor, model(batch))
     finally:
         model.train(was_training)
-    return logits
 
 
 class _TrueOnMeta(TorchFunctionMode):
@@ -158,8 +143,7 @@ class _TrueOnMeta(TorchFunctionMode):
 def check_reached(model: AdaptedModel, tasks: Sequence[str], shown: str) -> None:
     """Raise UsageError where neither a task's logits nor the penalty depend on a trained tensor.
 
-    `shown` names the card. On the meta device what cannot be computed without values passes: a run
-    checks again before it trains.
+    On the meta device what needs values passes: a run checks again before it trains.
     """
     unreached = {p: name for name, p in trained_parameters(model).items()}
     try:
@@ -181,13 +165,13 @@ def check_reached(model: AdaptedModel, tasks: Sequence[str], shown: str) -> None
 
 def _leaves(output: Tensor | None) -> set[Any]:
     """Return the tensors that a gradient of `output` would reach."""
-    todo: list[Any] = [None if output is None else output.grad_fn]
+    pending: list[Any] = [None if output is None else output.grad_fn]
     nodes: set[Any] = set()
-    while todo:
-        node = todo.pop()
+    while pending:
+        node = pending.pop()
         if node is not None and node not in nodes:
             nodes.add(node)
-            todo += [before for before, _ in node.next_functions]
+            pending += [before for before, _ in node.next_functions]
     return {node.variable for node in nodes if hasattr(node, "variable")}
 
 
@@ -208,7 +192,6 @@ class Counts(NamedTuple):
 
     @property
     def percent(self) -> float:
-        """100 x trainable / total."""
         return 100 * self.trainable / self.total
 
 
@@ -230,22 +213,18 @@ def count(model: AdaptedModel) -> Counts:
         seen |= fresh
         trainable = sum(p.numel() for p in fresh if p.requires_grad)
         groups[name] = Group(trainable, sum(p.numel() for p in fresh))
-    return Counts(
-        trainable=sum(group.trainable for group in groups.values()),
-        total=sum(group.total for group in groups.values()),
-        groups=groups,
-    )
+    trainable, total = (sum(numbers) for numbers in zip(*groups.values(), strict=True))
+    return Counts(trainable, total, groups)
 
 
 def frozen_checksum(model: nn.Module) -> str:
     """sha256 over the names and bytes of every buffer and every parameter that does not train."""
     digest = sha256()
     for name, tensor in unique_state(model).items():
-        if tensor.requires_grad:
-            continue
-        data = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {data.dtype} {tuple(data.shape)}\n".encode())
-        digest.update(data.reshape(-1).view(torch.uint8).numpy().data)
+        if not tensor.requires_grad:
+            data = tensor.detach().cpu().contiguous()
+            digest.update(f"{name} {data.dtype} {tuple(data.shape)}\n".encode())
+            digest.update(data.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -9,17 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from vlbench.cards.checking import Checked
+from vlbench.backbones.base import Backbone, Batch, Site
+from vlbench.cards.schema import Checked
 from vlbench.errors import UsageError
 
-if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone, Batch
-
-BatchLoss = tuple["Batch", Callable[[Tensor], Tensor]]
+BatchLoss = tuple[Batch, Callable[[Tensor], Tensor]]
 """A training batch and its task's loss as a function of the logits (B, T, V)."""
 
 
@@ -38,13 +36,10 @@ class Technique(nn.Module, ABC):
     """The card's `[params]`; a field's docstring is its documentation."""
     sharings: ClassVar[frozenset[str]] = frozenset({"all"})
     """Whose weights a task may use: task (its own), all (one set), up or down (that half)."""
-
     composes: ClassVar[bool] = True
     """Whether it may stand beside another; False for what takes the whole forward pass."""
-
     starts_as_identity: ClassVar[bool] = False
     """Whether attaching leaves the backbone's outputs as they were; checked where True."""
-
     only_once: ClassVar[str] = ""
     """Why a layer with its hooks may not be computed twice (activation checkpointing); or empty."""
 
@@ -65,9 +60,9 @@ class Technique(nn.Module, ABC):
         """The width that `params.reduction` leaves; None where there is no such parameter."""
         return None
 
-    def claims(self, backbone: Backbone) -> set[str]:
-        """Names of the sites it changes; two techniques with a site in common do not compose."""
-        return set()
+    def claims(self, backbone: Backbone) -> list[Site]:
+        """The sites it changes; two techniques with a site in common do not compose."""
+        return []
 
     @abstractmethod
     def attach(self, backbone: Backbone) -> None:
@@ -82,23 +77,22 @@ class Technique(nn.Module, ABC):
         return []
 
     def start(self, backbone: Backbone, batches: Iterable[BatchLoss]) -> None:
-        """Before the first step of a run, not of a resumed one: initialise from training data."""
+        """Initialise from training data, before the first step of a run that is not resumed."""
         return None
 
     def folded(self, task: str) -> AbstractContextManager[None]:
         """Precompute what answering for a task needs, within the context: `AdaptedModel.answering`.
 
-        Folded or built weights; the same function up to rounding. Afterwards all is as before, bit
-        for bit, and nothing is kept.
+        The same function up to rounding; afterwards all is as before, bit for bit.
         """
         return nullcontext()
 
     def penalty(self) -> Tensor | None:
-        """What is added to each batch's loss, a scalar."""
+        """A scalar that is added to each batch's loss."""
         return None
 
     def stepped(self, number: int, total: int) -> None:
-        """After each optimiser step, counted from 1; gradients are still there."""
+        """Called after each optimiser step, counted from 1; gradients are still there."""
         return None
 
     def training_state(self) -> dict[str, Any]:
@@ -106,5 +100,5 @@ class Technique(nn.Module, ABC):
         return {}
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `training_state` gave."""
+        """Resume from what `training_state` returned."""
         return None

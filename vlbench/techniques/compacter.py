@@ -12,19 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import sqrt
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlbench.cards.checking import Checked
+from vlbench.backbones.base import Backbone
+from vlbench.cards.schema import Checked
 from vlbench.errors import UsageError
-from vlbench.techniques.bottleneck import Bottleneck, BottleneckParams, Bottlenecks
-
-if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone
+from vlbench.techniques.adapter import Bottleneck, BottleneckParams, Bottlenecks
 
 
 class CompacterParams(BottleneckParams):
@@ -48,8 +46,7 @@ class KroneckerLinear(nn.Module):
     def __init__(self, width_in: int, width_out: int, params: CompacterParams, rule: nn.Parameter):
         super().__init__()
         n = params.division
-        self.width_in = width_in
-        self.width_out = width_out
+        self.widths = width_in, width_out
         self.rule = rule
         self.b = nn.Parameter(torch.zeros(width_out))  # decayed by the reference, unlike a bias
         self.is_factorized = params.factorized
@@ -67,7 +64,7 @@ class KroneckerLinear(nn.Module):
         n, rows, columns = w.shape
         h = self.rule.flatten(1).mT @ w.flatten(1)  # (n n, in/n out/n)
         h = h.view(n, n, rows, columns).transpose(1, 2)  # (n, in/n, n, out/n)
-        return h.reshape(self.width_in, self.width_out)
+        return h.reshape(self.widths)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, in) -> (B, T, out)."""
@@ -81,9 +78,9 @@ class Compacter(Bottlenecks):
     Params: ClassVar[type[Checked]] = CompacterParams
     params: CompacterParams
 
-    def bottleneck_width(self, width: int) -> int:
-        """C -> R; both must divide by n."""
-        low = super().bottleneck_width(width)
+    def reduced_width(self, backbone: Backbone) -> int:
+        """Both widths must divide by n."""
+        width, low = backbone.width, super().reduced_width(backbone)
         for divided in (width, low):
             if divided % self.params.division:
                 raise UsageError(
@@ -100,9 +97,12 @@ class Compacter(Bottlenecks):
         super().attach(backbone)
 
     def layer(self, width_in: int, width_out: int) -> nn.Module:
-        """A Kronecker layer with a rule of its own or the shared one."""
         rule = self.rule if self.params.shared_rule else self._new_rule()
         return KroneckerLinear(width_in, width_out, self.params, rule)
+
+    def _new_rule(self) -> nn.Parameter:
+        n = self.params.division
+        return nn.Parameter(torch.randn(n, n, n) * self.params.init_range)
 
     @contextmanager
     def folded(self, task: str) -> Iterator[None]:
@@ -117,10 +117,6 @@ class Compacter(Bottlenecks):
         finally:
             for layer in layers:
                 layer.folded = None
-
-    def _new_rule(self) -> nn.Parameter:
-        n = self.params.division
-        return nn.Parameter(torch.randn(n, n, n) * self.params.init_range)
 
 
 def xavier(n: int, rows: int, columns: int) -> nn.Parameter:

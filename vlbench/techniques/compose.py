@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import combinations, tee
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from pydantic import ValidationError, create_model
 from torch import Tensor, nn
 
-from vlbench.cards.checking import Checked
+from vlbench.backbones.base import Backbone, Site
+from vlbench.cards.schema import Checked
 from vlbench.errors import UsageError
-from vlbench.techniques import JOINED_BY
 from vlbench.techniques.base import BatchLoss, Technique
-
-if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone
 
 
 class Composition(Technique):
@@ -34,76 +31,70 @@ class Composition(Technique):
             {name: kind(getattr(params, name), sharing, tasks) for name, kind in self.kinds.items()}
         )
 
+    @property
+    def named(self) -> dict[str, Technique]:
+        """The techniques by name."""
+        return cast(dict[str, Technique], dict(self.parts.items()))
+
     def check(self, backbone: Backbone) -> None:
-        for part in self._parts():
+        for part in self.named.values():
             part.check(backbone)
-        claims = {name: part.claims(backbone) for name, part in self._named()}
-        for (one, first), (other, second) in combinations(claims.items(), 2):
-            both = sorted(first & second)
-            if both:
+        for (one, first), (other, second) in combinations(self.named.items(), 2):
+            names = {site.name for site in second.claims(backbone)}
+            if both := sorted(s.name for s in first.claims(backbone) if s.name in names):
+                more = f" and {len(both) - 1} more sites" if len(both) > 1 else ""
                 raise UsageError(
-                    f"'{one}' and '{other}' cannot be composed: both change {both[0]}"
-                    + (f" and {len(both) - 1} more sites." if len(both) > 1 else ".")
+                    f"'{one}' and '{other}' cannot be composed: both change {both[0]}{more}."
                 )
 
     def reduced_width(self, backbone: Backbone) -> int | None:
         """Of the part that has one: two of them would change the same sites."""
-        widths = (part.reduced_width(backbone) for part in self._parts())
+        widths = (part.reduced_width(backbone) for part in self.named.values())
         return next((width for width in widths if width is not None), None)
 
-    def claims(self, backbone: Backbone) -> set[str]:
-        return {site for part in self._parts() for site in part.claims(backbone)}
+    def claims(self, backbone: Backbone) -> list[Site]:
+        return [site for part in self.named.values() for site in part.claims(backbone)]
 
     def attach(self, backbone: Backbone) -> None:
-        for part in self._parts():
+        for part in self.named.values():
             part.attach(backbone)
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
-        return [t for part in self._parts() for t in part.trained(backbone, norms)]
+        return [t for part in self.named.values() for t in part.trained(backbone, norms)]
 
     def undecayed(self) -> list[nn.Parameter]:
-        return [p for part in self._parts() for p in part.undecayed()]
+        return [p for part in self.named.values() for p in part.undecayed()]
 
     def start(self, backbone: Backbone, batches: Iterable[BatchLoss]) -> None:
         """Each on the same batches, of which no more are read than some part asks for."""
-        parts = self._parts()
-        for part, same in zip(parts, tee(batches, len(parts)), strict=True):
+        for part, same in zip(self.named.values(), tee(batches, len(self.parts)), strict=True):
             part.start(backbone, same)
 
     @contextmanager
     def folded(self, task: str) -> Iterator[None]:
         with ExitStack() as stack:
-            for part in self._parts():
+            for part in self.named.values():
                 stack.enter_context(part.folded(task))
             yield
 
     def penalty(self) -> Tensor | None:
-        penalties = [p for part in self._parts() if (p := part.penalty()) is not None]
+        penalties = [p for part in self.named.values() if (p := part.penalty()) is not None]
         return sum(penalties[1:], penalties[0]) if penalties else None
 
     def stepped(self, number: int, total: int) -> None:
-        for part in self._parts():
+        for part in self.named.values():
             part.stepped(number, total)
 
     def training_state(self) -> dict[str, Any]:
-        return {name: part.training_state() for name, part in self._named()}
+        return {name: part.training_state() for name, part in self.named.items()}
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
-        for name, part in self._named():
+        for name, part in self.named.items():
             part.load_training_state(state.get(name, {}))
 
-    def _parts(self) -> list[Technique]:
-        return [part for _, part in self._named()]
 
-    def _named(self) -> list[tuple[str, Technique]]:
-        return cast(list[tuple[str, Technique]], list(self.parts.items()))
-
-
-def compose(kinds: Mapping[str, type[Technique]]) -> type[Technique]:
-    """The composition of these techniques; its parameters are a table for each.
-
-    UsageError where one of them stands alone.
-    """
+def compose(title: str, kinds: Mapping[str, type[Technique]]) -> type[Technique]:
+    """Return the composition of these techniques; its parameters are a table for each."""
     for name, kind in kinds.items():
         if not kind.composes:
             other = next(kind for kind in kinds if kind != name)
@@ -112,12 +103,9 @@ def compose(kinds: Mapping[str, type[Technique]]) -> type[Technique]:
                 f"{name} takes the place of the whole forward pass."
             )
     fields: dict[str, Any] = {name: (kind.Params, _defaults(kind)) for name, kind in kinds.items()}
-    params = create_model("CompositionParams", __base__=Checked, **fields)
-    sharings = frozenset.intersection(*(kind.sharings for kind in kinds.values()))
-    title = JOINED_BY.join(kinds)
     members = {
-        "Params": params,
-        "sharings": sharings,
+        "Params": create_model("CompositionParams", __base__=Checked, **fields),
+        "sharings": frozenset.intersection(*(kind.sharings for kind in kinds.values())),
         "kinds": kinds,
         "starts_as_identity": all(kind.starts_as_identity for kind in kinds.values()),
         "only_once": "; ".join(kind.only_once for kind in kinds.values() if kind.only_once),

@@ -5,30 +5,24 @@ each side, kind of sub-layer and direction a hypernetwork makes an adapter's wei
 per task and one per layer. `one_hypernetwork`: one up and one down a side, which also read a
 vector of the kind. VL-Adapter runs the former, without the published layer norms.
 
-Shapes: N layers of a side, E width of z, C hidden size, R bottleneck width.
-
-All layers' weights are made at once, once a batch.
+Shapes: N layers of a side, D width of the vectors, E width of z, C hidden size, R bottleneck width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlbench.backbones.sites import SUBLAYERS, CurrentTask, Kind, Side, Site
-from vlbench.cards.checking import Checked
+from vlbench.backbones.base import Backbone, Kind, Side, Site
+from vlbench.cards.schema import Checked
 from vlbench.errors import UsageError, nearest
-from vlbench.techniques.base import Technique
-from vlbench.techniques.bottleneck import BottleneckParams, reduced_width
-
-if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone
+from vlbench.techniques.adapter import AtSublayers, BottleneckParams
 
 INIT_STD = 0.01
 KINDS: tuple[Kind, ...] = ("feed_forward", "self_attention", "cross_attention")
@@ -49,16 +43,12 @@ class HyperformerParams(BottleneckParams):
 
 
 class AdapterWeights(NamedTuple):
-    """Weights of one adapter."""
+    """Weights of one adapter: (R, C), (R), (C, R), (C)."""
 
     down: Tensor
-    """(R, C)."""
     down_bias: Tensor
-    """(R,)."""
     up: Tensor
-    """(C, R)."""
     up_bias: Tensor
-    """(C,)."""
 
 
 AdaptersOfSide = dict[Kind, list[AdapterWeights]]
@@ -80,7 +70,7 @@ class HyperNetwork(nn.Module):
 
 
 class Controller(nn.Module):
-    """Makes the adapters of one side."""
+    """Makes the adapters of one side, those of all layers at once."""
 
     def __init__(
         self, params: HyperformerParams, layers: int, kinds: Sequence[Kind], width: int, low: int
@@ -89,8 +79,7 @@ class Controller(nn.Module):
         self.kinds = tuple(kinds)
         self.layers = nn.Embedding(layers, params.task_dim)
         self.types: nn.Embedding | None = None
-        parts = 2
-        names: Sequence[str] = self.kinds
+        parts, names = 2, cast(Sequence[str], self.kinds)
         if params.one_hypernetwork:
             self.types = nn.Embedding(len(KINDS), params.task_dim)
             parts, names = 3, ("any",)
@@ -108,7 +97,7 @@ class Controller(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, task: Tensor) -> AdaptersOfSide:
-        """A task's vector -> the adapters of every kind in all layers."""
+        """A task's vector (D) -> the adapters of every kind in all layers."""
         if self.types is None:
             z = self._z(task)
             return {kind: self._make(kind, z) for kind in self.kinds}
@@ -119,10 +108,8 @@ class Controller(nn.Module):
 
     def _z(self, task: Tensor, *kind: Tensor) -> Tensor:
         layers = self.layers.weight  # (N, D)
-        before, behind = task.expand_as(layers), [vector.expand_as(layers) for vector in kind]
-        known = torch.cat([before, layers, *behind], dim=-1)
-        z: Tensor = self.norm(self.projector(known))  # (N, E)
-        return z
+        known = [vector.expand_as(layers) for vector in (task, layers, *kind)]
+        return cast(Tensor, self.norm(self.projector(torch.cat(known, dim=-1))))  # (N, E)
 
     def _make(self, name: str, z: Tensor) -> list[AdapterWeights]:
         all_layers = (*self.down[name](z), *self.up[name](z))
@@ -132,76 +119,55 @@ class Controller(nn.Module):
 
 
 class OfBatch(dict[Side, tuple[object, AdaptersOfSide]]):
-    """Each side's adapters for the current batch, with what they were made for.
-
-    A copied model makes its own.
-    """
+    """Each side's adapters for the current batch, and its key; a copied model makes its own."""
 
     def __deepcopy__(self, memo: object) -> OfBatch:
         return OfBatch()
 
 
-class Hyperformer(Technique):
+class Hyperformer(AtSublayers):
     """Adapters behind every attention and feed-forward, made by hypernetworks."""
 
     Params: ClassVar[type[Checked]] = HyperformerParams
     only_once = "the first layer makes the adapters of all"
     params: HyperformerParams
 
-    def subsites(self, backbone: Backbone) -> list[Site]:
-        """The sites that get an adapter."""
-        return [site for site in backbone.sites() if site.kind in SUBLAYERS]
-
-    def claims(self, backbone: Backbone) -> set[str]:
-        return {site.name for site in self.subsites(backbone)}
-
-    def check(self, backbone: Backbone) -> None:
-        self.reduced_width(backbone)
-
-    def reduced_width(self, backbone: Backbone) -> int:
-        return reduced_width(backbone.width, self.params.reduction)
-
     def attach(self, backbone: Backbone) -> None:
-        """A vector per task, a controller per side, and a hook per site."""
-        low = self.reduced_width(backbone)
-        sites = self.subsites(backbone)
-        self.of_batch = OfBatch()
+        """Make a vector per task and a controller per side; hook every site."""
+        params, sites, low = self.params, self.claims(backbone), self.reduced_width(backbone)
+        self.of_batch, self.current_task = OfBatch(), backbone.current_task
         with torch.device(backbone.token_embedding.device):
-            vectors = {task: nn.Parameter(torch.randn(self.params.task_dim)) for task in self.tasks}
+            vectors = {task: nn.Parameter(torch.randn(params.task_dim)) for task in self.tasks}
             self.task_vectors = nn.ParameterDict(vectors)
             self.sides = nn.ModuleDict()
             for side in dict.fromkeys(site.side for site in sites):
                 kinds = [k for k in KINDS if any((s.side, s.kind) == (side, k) for s in sites)]
                 layers = len(backbone.layers(side))
-                self.sides[side] = Controller(self.params, layers, kinds, backbone.width, low)
+                self.sides[side] = Controller(params, layers, kinds, backbone.width, low)
         backbone.initialise(self.sides)
         for site in sites:
-            site.on_output(partial(self.adapted, backbone.current_task, site))
+            site.on_output(partial(self.adapted, site))
 
-    def adapted(self, current_task: CurrentTask, site: Site, u: Tensor) -> Tensor:
+    def adapted(self, site: Site, u: Tensor) -> Tensor:
         """(B, T, C) -> u + Up(gelu(Down(u))) with the weights made for this site."""
-        adapter = self._adapters(current_task, site.side, u.device.type)[site.kind][site.layer]
+        adapter = self._adapters(site.side, u.device.type)[site.kind][site.layer]
         low = functional.linear(u, adapter.down, adapter.down_bias)
         low = functional.gelu(low, approximate="tanh")
         return u + functional.linear(low, adapter.up, adapter.up_bias)
 
-    def _adapters(self, current_task: CurrentTask, side: Side, device: str) -> AdaptersOfSide:
+    def _adapters(self, side: Side, device: str) -> AdaptersOfSide:
         """Return a side's adapters, made once for each batch that enters the backbone."""
-        task = current_task.name
+        task = self.current_task.name
         modes = (torch.is_grad_enabled(), torch.is_autocast_enabled(device))
-        made_for = (current_task.batches, task, *modes)
-        if side not in self.of_batch or self.of_batch[side][0] != made_for:
+        key = (self.current_task.batches, task, *modes)
+        if side not in self.of_batch or self.of_batch[side][0] != key:
             if task not in self.task_vectors:
                 raise UsageError(f"No weights for task '{task}'. {nearest(task, self.tasks)}")
-            self.of_batch[side] = (made_for, self.sides[side](self.task_vectors[task]))
+            self.of_batch[side] = (key, self.sides[side](self.task_vectors[task]))
         return self.of_batch[side][1]
 
     def undecayed(self) -> list[nn.Parameter]:
         """The bias hypernetworks' weights and the norm's: the reference spares them by name."""
-        spared: list[nn.Parameter] = []
-        for module in self.modules():
-            if isinstance(module, HyperNetwork):
-                spared.append(cast(nn.Parameter, module.bias.weight))
-            if isinstance(module, Controller):
-                spared.append(module.norm.weight)
-        return spared
+        biases = [m.bias.weight for m in self.modules() if isinstance(m, HyperNetwork)]
+        norms = [m.norm.weight for m in self.modules() if isinstance(m, Controller)]
+        return cast(list[nn.Parameter], biases + norms)

@@ -13,20 +13,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from vlbench.backbones.sites import CurrentTask, Site
-from vlbench.cards.checking import Checked
+from vlbench.backbones.base import Backbone, Site
+from vlbench.cards.schema import Checked
 from vlbench.errors import UsageError
+from vlbench.techniques.adapter import PerTask, owners
 from vlbench.techniques.base import Technique
-from vlbench.techniques.bottleneck import PerTask, owners
-
-if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone
 
 
 class LoRAParams(Checked):
@@ -55,13 +52,12 @@ class Update(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.is_folded = False
 
-    def forward(self, current_task: CurrentTask, x: Tensor, y: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """x (B, T, in) and the frozen layer's y (B, T, out) -> y with the update."""
         if self.is_folded:
             return y
-        low = self.scale * self.down(self.dropout(x), current_task.name)  # (B, T, rank)
-        output: Tensor = y + self.up(low, current_task.name)
-        return output
+        low = self.scale * self.down(self.dropout(x))  # (B, T, rank)
+        return y + cast(Tensor, self.up(low))
 
     @contextmanager
     def folded(self, projection: nn.Linear, task: str) -> Iterator[None]:
@@ -85,12 +81,8 @@ class LoRA(Technique):
     starts_as_identity = True
     params: LoRAParams
 
-    def targets(self, backbone: Backbone) -> list[Site]:
-        """Return the projections that get an update."""
+    def claims(self, backbone: Backbone) -> list[Site]:
         return [site for site in backbone.sites() if site.kind in self.params.targets]
-
-    def claims(self, backbone: Backbone) -> set[str]:
-        return {site.name for site in self.targets(backbone)}
 
     def check(self, backbone: Backbone) -> None:
         if not self.params.targets:
@@ -101,14 +93,15 @@ class LoRA(Technique):
         rank, scale = self.params.rank, self.params.alpha / self.params.rank
         self.sites = nn.ModuleDict()
         self._projections: dict[str, Any] = {}  # the frozen ones; a dict does not register them
-        for site in self.targets(backbone):
+        for site in self.claims(backbone):
             self._projections[site.name] = site.module
+            new_down = partial(nn.Linear, site.width_in, rank, bias=False)
             with torch.device(backbone.token_embedding.device):
-                down = PerTask(partial(nn.Linear, site.width_in, rank, bias=False), downs)
-                up = PerTask(partial(_zero, rank, site.width), ups)
+                down = PerTask(new_down, downs, backbone.current_task)
+                up = PerTask(partial(_zero, rank, site.width), ups, backbone.current_task)
             update = Update(down, up, scale, self.params.dropout)
             self.sites[site.name] = update
-            site.on_passage(partial(update, backbone.current_task))
+            site.on_passage(update)
 
     @contextmanager
     def folded(self, task: str) -> Iterator[None]:
@@ -119,7 +112,6 @@ class LoRA(Technique):
             yield
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
-        """The updates, and the backbone's biases where the card says so."""
         biases = backbone.biases() if self.params.biases else []
         return [*super().trained(backbone, norms), *biases]
 

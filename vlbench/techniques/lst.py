@@ -8,11 +8,19 @@ The backbone reads the text alone; pictures enter the side network only:
 e: what enters the first layer, [text, vision] in the encoder, the answer so far in the decoder;
 h_i: the backbone's states behind layer i, zero where vision is; g_i = sigmoid(alpha_i / 0.1). The
 side decoder reads the side encoder. No gradient reaches the backbone's states, so none of its
-activations is kept for the backward pass. The side layers start random or pruned (pruning.py);
-the P_i and U start as torch makes them.
+activations is kept for the backward pass. The side layers start random or pruned; the P_i and U
+start as torch makes them.
 
 T5's side network has position biases of its own. On BART, which the authors do not have, the side
 layers are narrow BART layers, and s_0 passes an embedding norm of its own.
+
+Pruning (section 3.3): the importance of a weight is its squared gradient, summed over training
+examples, one by one, of the backbone's own loss: mean cross entropy of the target tokens, text
+alone as input. Layer after layer the rows of largest importance stay; the next layer loses the
+columns that belong to the rows left out. Query, key and value keep the same rows: those of the
+largest product; so do gate and value of a gated feed-forward, which the authors do not have. Heads
+are not kept together; the columns of a cross-attention's key and value follow the decoder like all
+others.
 
 Shapes: B batch, L text tokens, S all encoder tokens, T target tokens, C hidden size,
 D = C / reduction.
@@ -20,11 +28,11 @@ D = C / reduction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from itertools import islice
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -32,16 +40,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.cache_utils import Cache, DynamicLayer, EncoderDecoderCache
 
-from vlbench.backbones.base import states
-from vlbench.backbones.sites import Side
-from vlbench.cards.checking import Checked
+from vlbench.backbones.base import SIDES, Backbone, Batch, Side, Site, states
+from vlbench.cards.schema import Checked
 from vlbench.errors import UsageError
+from vlbench.techniques.adapter import reduced_width
 from vlbench.techniques.base import BatchLoss, Technique
-from vlbench.techniques.bottleneck import reduced_width
-from vlbench.techniques.pruning import importances, prune
-
-if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone
 
 
 class LSTParams(Checked):
@@ -96,61 +99,49 @@ def narrow_stacks(backbone: Backbone, reduction: int) -> dict[Side, nn.Module]:
 
 
 class Gate(nn.Module):
-    """g s + (1 - g) h with g = sigmoid(alpha / temperature), alpha learned or constant."""
+    """g s + (1 - g) h with g = sigmoid(alpha / temperature); or s + h, without a gate."""
 
-    def __init__(self, alpha: float, temperature: float, is_learned: bool) -> None:
+    def __init__(self, params: LSTParams) -> None:
         super().__init__()
-        self.temperature = temperature
-        start = torch.full((1,), alpha)
-        self.alpha = nn.Parameter(start) if is_learned else nn.Buffer(start)
+        self.temperature = params.temperature
+        start = torch.full((1,), params.alpha)
+        kinds = {"learned": nn.Parameter(start), "fixed": nn.Buffer(start), "none": None}
+        self.alpha = kinds[params.gates]
 
     def forward(self, s: Tensor, h: Tensor) -> Tensor:
         """(B, T, D), (B, T, D) -> (B, T, D)."""
+        if self.alpha is None:
+            return s + h
         gate = torch.sigmoid(self.alpha / self.temperature)
         return gate * s + (1 - gate) * h
-
-
-class Sum(nn.Module):
-    """No gate: s + h."""
-
-    def forward(self, s: Tensor, h: Tensor) -> Tensor:
-        """(B, T, D), (B, T, D) -> (B, T, D)."""
-        return s + h
 
 
 class Ladder(nn.Module):
     """A narrow stack, its input projection P_0, and a projection P_i and gate for each layer."""
 
-    def __init__(
-        self, backbone: Backbone, side: Side, stack: Any, gate: Callable[[], nn.Module]
-    ) -> None:
+    def __init__(self, backbone: Backbone, side: Side, stack: Any, params: LSTParams) -> None:
         super().__init__()
         self.stack = stack
         width = stack.config.d_model
         depth = len(backbone.layers(side))
         self.entrance = nn.Linear(backbone.width, width)
         self.rungs = nn.ModuleList(nn.Linear(backbone.width, width) for _ in range(depth))
-        self.gates = nn.ModuleList(gate() for _ in range(depth))
+        self.gates = nn.ModuleList(Gate(params) for _ in range(depth))
         self.architecture = backbone.architecture
-
-    def layer(self, number: int) -> nn.Module:
-        """Return a side layer."""
-        layer: nn.Module = self.stack.get_submodule(f"{self.architecture.layers}.{number}")
-        return layer
 
     def begin(self, hidden: Tensor) -> Tensor:
         """s_0 of what enters the backbone's first layer: (B, T, C) -> (B, T, D)."""
-        s: Tensor = self.entrance(hidden)
+        s = cast(Tensor, self.entrance(hidden))
         if self.architecture.first_norm:
             s = self.stack.get_submodule(self.architecture.first_norm)(s)
         return s
 
-    def fuse(self, number: int, s: Tensor, h: Tensor) -> Tensor:
-        """s (B, T, D) with the backbone's states h (B, L <= T, C) behind its layer `number`."""
+    def layer(self, number: int, s: Tensor, h: Tensor, inputs: dict[str, Any]) -> Tensor:
+        """s_i of s (B, T, D) and the backbone's states h (B, L <= T, C) behind its layer."""
         h = self.rungs[number](h)
         h = functional.pad(h, (0, 0, 0, s.shape[1] - h.shape[1]))
-        fused: Tensor = self.gates[number](s, h)
-        return fused
+        layer = self.stack.get_submodule(f"{self.architecture.layers}.{number}")
+        return states(layer(self.gates[number](s, h), **inputs))
 
 
 class SideCache(DynamicLayer):  # type: ignore[no-untyped-call]
@@ -171,20 +162,6 @@ def side_cache(cache: Any, depth: int) -> EncoderDecoderCache | None:
     return EncoderDecoderCache(*parts)
 
 
-@dataclass
-class DecoderPass:
-    """State of the side decoder within one forward pass of the decoder."""
-
-    encoded: Tensor
-    """States of the side encoder, (B, S, D)."""
-    mask: Tensor
-    """(B, S), 1 where the side decoder may read."""
-    s: Tensor | None = None
-    """States of the side decoder, (B, T, D)."""
-    inputs: dict[str, Any] = field(default_factory=dict)
-    """What each of its layers reads beside them."""
-
-
 class DecoderHooks:
     """Hooks that run a ladder along a backbone's decoder, in training as in generation.
 
@@ -199,7 +176,12 @@ class DecoderHooks:
         self.up = up
         self.text_length = 0
         """Encoder tokens that are text, in the batch that was encoded last."""
-        self.run: DecoderPass | None = None
+        self.encoded: tuple[Tensor, Tensor] | None = None
+        """Within a pass: states of the side encoder (B, S, D), and mask (B, S), 1 where read."""
+        self.s: Tensor | None = None
+        """Within a pass: states of the side decoder (B, T, D)."""
+        self.inputs: dict[str, Any] = {}
+        """Within a pass: what each side layer reads beside them."""
         stack, layers = backbone.stack("decoder"), backbone.layers("decoder")
         stack.register_forward_pre_hook(self.split, with_kwargs=True)
         layers[0].register_forward_pre_hook(self.begin, with_kwargs=True)
@@ -210,38 +192,33 @@ class DecoderHooks:
     def split(self, stack: nn.Module, inputs: Any, named: dict[str, Any]) -> Any:
         """Pre-hook of the decoder: give it its own states of the text; keep the side's."""
         both, mask = named["encoder_hidden_states"], named["encoder_attention_mask"]
-        width = self.backbone.width
+        width, length = self.backbone.width, self.text_length
+        self.encoded = self.s = None
         if both.shape[-1] == width:
-            self.run = None  # the backbone runs alone
-            return None
-        self.run = DecoderPass(both[..., width:], mask)
-        length = self.text_length
+            return None  # the backbone runs alone
+        self.encoded = both[..., width:], mask
         own = both[:, :length, :width].detach()
         changed = {"encoder_hidden_states": own, "encoder_attention_mask": mask[:, :length]}
         return inputs, {**named, **changed}
 
     def begin(self, layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Any]) -> None:
         """Pre-hook of the first layer: s_0 of what enters it."""
-        run = self.run
-        if run is not None:
-            run.s = self.ladder.begin(inputs[0])
+        if self.encoded is not None:
+            self.s = self.ladder.begin(inputs[0])
             cache = side_cache(named["past_key_values"], len(self.ladder.rungs))
-            run.inputs = self.backbone.decoder_inputs(
-                self.ladder.stack, run.s, run.encoded, run.mask, cache
-            )
+            stack = self.ladder.stack
+            self.inputs = self.backbone.decoder_inputs(stack, self.s, *self.encoded, cache)
 
     def side_layer(self, number: int, layer: nn.Module, inputs: Any, output: Any) -> None:
         """Hook of a layer: run the side layer."""
-        run = self.run
-        if run is not None and run.s is not None:
-            fused = self.ladder.fuse(number, run.s, states(output))
-            run.s = states(self.ladder.layer(number)(fused, **run.inputs))
+        if self.s is not None:
+            self.s = self.ladder.layer(number, self.s, states(output), self.inputs)
 
     def end(self, stack: nn.Module, inputs: Any, output: Any) -> Any:
         """Hook of the decoder: the side's states in place of its own."""
-        run, self.run = self.run, None
-        if run is not None and run.s is not None:
-            output.last_hidden_state = self.up(self.backbone.leave(self.ladder.stack, run.s))
+        s, self.s, self.encoded, self.inputs = self.s, None, None, {}
+        if s is not None:
+            output.last_hidden_state = self.up(self.backbone.leave(self.ladder.stack, s))
         return output
 
 
@@ -259,30 +236,21 @@ class LST(Technique):
     def reduced_width(self, backbone: Backbone) -> int:
         return int(narrow_config(backbone, self.params.reduction).d_model)
 
-    def claims(self, backbone: Backbone) -> set[str]:
-        return {site.name for site in backbone.sites()}
+    def claims(self, backbone: Backbone) -> list[Site]:
+        return backbone.sites()
 
     def attach(self, backbone: Backbone) -> None:
         """Make both ladders and the projection back to the backbone's width."""
         with torch.device(backbone.token_embedding.device):
             stacks = narrow_stacks(backbone, self.params.reduction)
-            self.encoder = self._ladder(backbone, "encoder", stacks["encoder"])
-            self.decoder = self._ladder(backbone, "decoder", stacks["decoder"])
+            self.encoder = Ladder(backbone, "encoder", stacks["encoder"], self.params)
+            self.decoder = Ladder(backbone, "decoder", stacks["decoder"], self.params)
             self.up = nn.Linear(self.reduced_width(backbone), backbone.width)
         self._position_biases = [
-            bias
-            for ladder in (self.encoder, self.decoder)
-            for bias in backbone.position_biases(ladder.stack)
+            bias for stack in stacks.values() for bias in backbone.position_biases(stack)
         ]
         backbone.encoding = partial(self.encode, backbone)
         self._hooks = DecoderHooks(backbone, self.decoder, self.up)
-
-    def _ladder(self, backbone: Backbone, side: Side, stack: nn.Module) -> Ladder:
-        params = self.params
-        if params.gates == "none":
-            return Ladder(backbone, side, stack, Sum)
-        gate = partial(Gate, params.alpha, params.temperature, params.gates == "learned")
-        return Ladder(backbone, side, stack, gate)
 
     def encode(self, backbone: Backbone, text: Tensor, vision: Tensor, mask: Tensor) -> Tensor:
         """States of the backbone, text only, and of the side encoder, side by side: (B, S, C + D).
@@ -297,7 +265,7 @@ class LST(Technique):
         side = backbone.encoder_inputs(ladder.stack, s, length, mask)
         for number, layer in enumerate(backbone.layers("encoder")):
             h = states(layer(h, **own))
-            s = states(ladder.layer(number)(ladder.fuse(number, s, h), **side))
+            s = ladder.layer(number, s, h, side)
         h, s = backbone.leave(stack, h), backbone.leave(ladder.stack, s)
         h = functional.pad(h, (0, 0, 0, vision.shape[1]))  # (B, S, C)
         return torch.cat([h, s], dim=-1)
@@ -320,3 +288,93 @@ class LST(Technique):
             importance = importances(backbone, batches, self.params.samples)
             stacks: dict[Side, Any] = {"encoder": self.encoder.stack, "decoder": self.decoder.stack}
             prune(backbone, importance, stacks)
+
+
+Importances = dict[Tensor, Tensor]
+"""Weight of the backbone -> its squared gradients."""
+
+
+def importances(backbone: Backbone, batches: Iterable[BatchLoss], examples: int) -> Importances:
+    """Sum squared gradients of the token embedding and the linear layers, without dropout."""
+    weights: list[Tensor] = [backbone.token_embedding]
+    for side in SIDES:
+        modules = [m for group in layer_order(backbone, side, backbone.stack(side)) for m in group]
+        weights += [module.weight for module in modules if isinstance(module, nn.Linear)]
+    before = [weight.requires_grad for weight in weights]
+    was_training = backbone.training
+    sums = [torch.zeros_like(weight) for weight in weights]
+    backbone.eval()
+    try:
+        for weight in weights:
+            weight.requires_grad_(True)
+        for batch, _ in islice(batches, examples):
+            gradients = torch.autograd.grad(text_loss(backbone, batch), weights)
+            for total, gradient in zip(sums, gradients, strict=True):
+                total.addcmul_(gradient, gradient)
+    finally:
+        for weight, is_trained in zip(weights, before, strict=True):
+            weight.requires_grad_(is_trained)
+        backbone.train(was_training)
+    return dict(zip(weights, sums, strict=True))
+
+
+def text_loss(backbone: Backbone, batch: Batch) -> Tensor:
+    """Return the pretrained model's loss of a batch's targets, its text alone as input."""
+    logits = backbone.language(
+        input_ids=batch.input_ids,
+        attention_mask=batch.input_ids.ne(backbone.config.pad_token_id).long(),
+        decoder_input_ids=backbone.shift(batch.target_ids),
+        use_cache=False,
+    ).logits
+    return functional.cross_entropy(logits.flatten(0, 1), batch.target_ids.flatten())
+
+
+@torch.no_grad()
+def prune(backbone: Backbone, importance: Importances, stacks: Mapping[Side, Any]) -> None:
+    """Fill narrow stacks with the rows and columns of the backbone's that pruning keeps."""
+    kept = _top(importance[backbone.token_embedding].sum(dim=0), stacks["encoder"].config.d_model)
+    for side in SIDES:
+        wide, narrow = backbone.stack(side), stacks[side]
+        groups = (layer_order(backbone, side, stack) for stack in (wide, narrow))
+        for old, new in zip(*groups, strict=True):
+            rows = kept  # of a norm
+            if isinstance(old[0], nn.Linear):
+                shape = old[0].out_features, len(kept)
+                product = torch.ones(shape, dtype=torch.float64, device=kept.device)
+                for linear in old:
+                    product *= importance[linear.weight][:, kept]
+                rows = _top(product.sum(dim=1), new[0].out_features)
+            for module, copied in zip(old, new, strict=True):
+                for name, parameter in module.named_parameters():
+                    left = parameter[rows]
+                    left = left[:, kept] if parameter.dim() == 2 else left
+                    copied.get_parameter(name).copy_(left)
+            kept = rows
+        biases = backbone.position_biases(wide), backbone.position_biases(narrow)
+        for own, bias in zip(*biases, strict=True):
+            bias.copy_(own)
+
+
+def _top(importance: Tensor, number: int) -> Tensor:
+    """Return the indices of the largest, in ascending order; of equals the first."""
+    return importance.argsort(descending=True, stable=True)[:number].sort().values
+
+
+def layer_order(backbone: Backbone, side: Side, stack: nn.Module) -> list[list[Any]]:
+    """List the linear layers and norms of a stack of that side in the order of the forward pass.
+
+    Those in one group read the same input.
+    """
+    architecture = backbone.architecture
+    groups: list[tuple[str, ...]] = [(architecture.first_norm,)]
+    for number in range(len(backbone.layers(side))):
+        groups += [
+            tuple(f"{architecture.layers}.{number}.{path}" for path in group)
+            for sublayer in backbone.sublayers
+            if sublayer.side == side
+            for group in sublayer.order
+        ]
+    groups.append((architecture.last_norm,))
+    modules = dict(stack.named_modules())
+    present = [[modules[path] for path in group if path and path in modules] for group in groups]
+    return [group for group in present if group]

@@ -17,41 +17,33 @@ P diag(E) Q. A penalty holds P and Q near orthogonal, and after each step the ra
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import re
 import typing
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
-from pydantic import ConfigDict, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, create_model, model_validator
 from torch import Tensor, nn
 
-from vlbench.backbones.sites import PROJECTIONS
-from vlbench.cards.checking import Checked, Fault, excerpt, telling
+from vlbench.backbones.base import PROJECTIONS, Backbone, Site
+from vlbench.cards.schema import Checked, Fault, as_validation_error, check
 from vlbench.errors import MissingError, UsageError, VlbenchError, nearest
 from vlbench.techniques.base import Technique
 
-if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone
-
 TARGETS = ("target_modules", "exclude_modules", "feedforward_modules", "modules_to_save")
 """Fields that name modules."""
-ADALORA = "AdaLoraConfig"
 PHASES = ("tinit", "tfinal")
 """Lengths of AdaLoRA's first and last phase: steps, or below 1 shares of the run's steps."""
 BEYOND = {
+    **dict.fromkeys(("corda_config", "eva_config", "lora_ga_config"), "a pass over data first"),
+    **dict.fromkeys(("kasa_config", "monteclora_config"), "a loss of its own"),
     "alora_invocation_tokens": "a forward pass of its own",
     "arrow_config": "adapters trained before",
-    "corda_config": "a pass over data before training",
-    "eva_config": "a pass over data before training",
-    "kasa_config": "a loss of its own",
-    "lora_ga_config": "a pass over data before training",
-    "monteclora_config": "a loss of its own",
     "runtime_config": "settings of one machine",
     "use_asa": "a schedule of its own",
 }
@@ -71,9 +63,9 @@ def library(module: str = "peft") -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("peft"):
-            raise MissingError("The peft library is missing: pip install 'vlbench[peft]'") from None
-        raise MissingError(f"The peft library cannot be imported: {error}") from error
+        raise MissingError(
+            f"peft cannot be imported: {error}: pip install 'vlbench[peft]'"
+        ) from None
 
 
 def config_classes() -> dict[str, Any]:
@@ -82,110 +74,52 @@ def config_classes() -> dict[str, Any]:
     return {config.__name__: config for config in classes}
 
 
-def new_config(name: str, given: Mapping[str, Any]) -> Any:
-    """Make peft's configuration object; raises whatever peft raises."""
-    config = config_classes()[name]
-    values = {key: value for key, value in given.items() if key not in PHASES}
-    if "total_step" in {field.name for field in dataclasses.fields(config)}:
-        values["total_step"] = 1  # any value that peft takes: `stepped` sets the run's own
-    return config(**values)
-
-
-def fields(config: Any) -> dict[str, Any]:
-    """Return the fields that a card may give, with their types.
-
-    Those of the class, less those that describe a saved adapter and those that ask peft for more
-    than layers.
-    """
-    of_a_file = {field.name for field in dataclasses.fields(library().PeftConfig)}
-    left_out = {*of_a_file, *BEYOND, "total_step"}
+@cache
+def card_fields(config: Any) -> type[Checked]:
+    """Return a model of the fields that a card may give: none of a saved adapter, none beyond."""
     types = {**typing.get_type_hints(config), **dict.fromkeys(PHASES, float)}
-    names = [field.name for field in dataclasses.fields(config)]
-    return {name: types[name] for name in names if name not in left_out}
+    left_out = {*library().PeftConfig.__dataclass_fields__, *BEYOND, "total_step"}
+    names = [name for name in config.__dataclass_fields__ if name not in left_out]
+    fields: dict[str, Any] = {name: (types[name], None) for name in names}
+    return create_model(config.__name__, __base__=Checked, **fields)
 
 
-def config_faults(name: str, given: Mapping[str, Any]) -> list[Fault]:
-    """Return what is wrong with a card's parameters, as far as that needs no backbone."""
+def config_faults(name: str, given: dict[str, Any]) -> list[Fault]:
+    """Return what is wrong with names and types; peft refuses the rest when a run is planned."""
     classes = config_classes()
     if name not in classes:
         return [Fault(("config",), f"Unknown configuration '{name}'. {nearest(name, classes)}")]
-    types = fields(classes[name])
-    faults = []
-    for key, value in given.items():
-        if key in BEYOND:
-            faults.append(Fault((key,), f"It asks peft for {BEYOND[key]}, not for layers alone."))
-        elif key == "total_step":
-            faults.append(Fault((key,), "Not for a card to give: it is set when a run trains."))
-        elif key not in types:
-            faults.append(Fault((key,), f"Unknown parameter '{key}'. {nearest(key, types)}"))
-        elif text := _value_fault(key, types[key], value):
-            faults.append(Fault((key,), text))
-    if not faults and name == ADALORA:
-        faults = _schedule_faults(given)
-    return faults or _refusals(name, given)
-
-
-def _value_fault(key: str, kind: Any, value: object) -> str | None:
-    if key == "init_lora_weights" and isinstance(value, str):
-        for start, why in INITIALISATIONS.items():
-            if value.startswith(start):
-                return f"'{value}' {why}."
-    try:
-        TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
-    except ValidationError as error:
-        wanted = [fault["msg"].removeprefix("Input should be ") for fault in error.errors()]
-        return f"Should be {' or '.join(dict.fromkeys(wanted))}, found {excerpt(value)}."
-    return None
+    faults = {
+        (key,): f"It asks peft for {BEYOND[key]}, not for layers alone."
+        for key in given & BEYOND.keys()
+    }
+    start = given.get("init_lora_weights")
+    for beginning, why in INITIALISATIONS.items():
+        if isinstance(start, str) and start.startswith(beginning):
+            faults[("init_lora_weights",)] = f"'{start}' {why}."
+    for fault in check(card_fields(classes[name]), given, ("params",))[1]:
+        key, text = str(fault.at[1]), fault.text
+        if (key,) in faults:  # another type of a union
+            valid = text.removeprefix("Should be ").partition(", found ")[0]
+            text = faults[(key,)].replace(", found ", f" or {valid}, found ", 1)
+        faults[(key,)] = text
+    if not faults and name == "AdaLoraConfig":
+        return _schedule_faults(given)
+    return [Fault(at, text) for at, text in faults.items()]
 
 
 def _schedule_faults(given: Mapping[str, Any]) -> list[Fault]:
     """Return what peft would find out in the midst of training, or not in words."""
-    faults = [
-        Fault((key,), f"Should be a number of steps, or below 1 a share of them, found {value}.")
-        for key in PHASES
-        if (value := given.get(key, 0)) < 0 or (value >= 1 and value != int(value))
+    phases = {key: given.get(key, 0) for key in PHASES}
+    first, betas = given.get("init_r", 12), ("beta1", "beta2")
+    steps = "a number of steps, or below 1 a share of them"
+    rules = [
+        *((key, n >= 0 and (n < 1 or n == int(n)), steps) for key, n in phases.items()),
+        ("tfinal", sum(n for n in phases.values() if n < 1) < 1, "a share that leaves steps"),
+        ("target_r", 0 < given.get("target_r", 8) < first, f"above 0 and below init_r={first}"),
+        *((key, 0 < given.get(key, 0.85) < 1, "between 0 and 1") for key in betas),
     ]
-    if sum(value for key in PHASES if (value := given.get(key, 0)) < 1) >= 1:
-        faults.append(Fault(("tfinal",), "Shares of the run must leave steps between the phases."))
-    first, last = given.get("init_r", 12), given.get("target_r", 8)
-    if not 0 < last < first:
-        faults.append(Fault(("target_r",), f"Should be above 0 and below init_r={first}."))
-    for key in ("beta1", "beta2"):
-        if not 0 < given.get(key, 0.85) < 1:
-            faults.append(Fault((key,), "Should be between 0 and 1."))
-    return faults
-
-
-def _refusals(name: str, given: Mapping[str, Any]) -> list[Fault]:
-    """Return what peft itself refuses or warns of, at the key it names if that is the card's."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)
-            config = new_config(name, given)
-    except ImportError as error:
-        raise MissingError(f"{name}: {error}") from error
-    except Exception as error:  # whatever a class of peft raises
-        text = reason(error)
-        return [Fault(tuple(_keys_in(text, given)), f"{name}: {text}")]
-    if config.is_prompt_learning or config.is_adaption_prompt:
-        text = f"{name} has no layers to inject, and layers are all that vlbench takes from peft."
-        return [Fault(("config",), f"{text} The technique 'prompt' tunes prompts.")]
-    return []
-
-
-def reason(error: BaseException) -> str:
-    """Return the first sentence of an error of peft; with its type where that is needed."""
-    text = " ".join(str(error).split())
-    text = re.split(r"(?<=[\w`'\")\]])\. (?=[A-Z])", text, maxsplit=1)[0].rstrip(".")
-    if isinstance(error, ValueError | Warning | NotImplementedError) and text:
-        return f"{text}."
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _keys_in(text: str, given: Mapping[str, Any]) -> list[str]:
-    """Return the key that a message of peft names; none where it is not one of the card's."""
-    keys = [key for key in given if re.search(rf"\b{key}\b", text)]
-    return keys if len(keys) == 1 else []
+    return [Fault((key,), f"Should be {text}.") for key, holds, text in rules if not holds]
 
 
 @contextmanager
@@ -197,10 +131,20 @@ def refusing(name: str, given: Mapping[str, Any]) -> Iterator[None]:
         raise
     except ImportError as error:
         raise MissingError(f"params.config: {name}: {error}") from error
-    except Exception as error:  # whatever a tuner raises
-        text = reason(error)
-        keys = _keys_in(text, given)
-        raise UsageError(f"params.{keys[0] if keys else 'config'}: {name}: {text}") from error
+    except Exception as error:  # whatever a class of peft raises
+        text = first_sentence(error)
+        keys = [key for key in given if re.search(rf"\b{key}\b", text)]
+        key = keys[0] if len(keys) == 1 else "config"
+        raise UsageError(f"params.{key}: {name}: {text}") from error
+
+
+def first_sentence(error: BaseException) -> str:
+    """Return the first sentence of an error of peft; with its type where that is needed."""
+    text = " ".join(str(error).split())
+    text = re.split(r"(?<=[\w`'\")\]])\. (?=[A-Z])", text, maxsplit=1)[0].rstrip(".")
+    if isinstance(error, ValueError | Warning | NotImplementedError) and text:
+        return f"{text}."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def words(backbone: Backbone) -> dict[str, list[str]]:
@@ -229,16 +173,14 @@ def translate(backbone: Backbone, field: str, value: Any) -> Any:
     if isinstance(value, str):
         return known.get(value, value)
     paths = [path for path, _ in backbone.language.named_modules()]
-    names: list[str] = []
     for name in value:
         if name not in known and not any(f".{path}".endswith(f".{name}") for path in paths):
             ends = {path.rpartition(".")[2] for path in paths}
-            is_name = {end for end in ends if end and not end.isdigit()}
+            names = {*known, *(end for end in ends if end and not end.isdigit())}
             raise UsageError(
-                f"params.{field}: No module is called '{name}'. {nearest(name, {*known, *is_name})}"
+                f"params.{field}: No module is called '{name}'. {nearest(name, names)}"
             )
-        names += known.get(name, [name])
-    return names
+    return [path for name in value for path in known.get(name, [name])]
 
 
 def targets(config: Any, language: nn.Module) -> list[nn.Module]:
@@ -274,28 +216,6 @@ def _zeros_in(config: Any, language: nn.Module) -> Iterator[None]:
             setattr(module, name, parameter)
 
 
-def try_layers(language: nn.Module) -> None:
-    """Run a layer of each kind on a token of zeros: some refuse their input only then."""
-    base_class = library("peft.tuners.tuners_utils").BaseTunerLayer
-    layers = {
-        type(module): module for module in language.modules() if isinstance(module, base_class)
-    }
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        for layer in layers.values():
-            base = layer.get_base_layer()
-            if isinstance(base, nn.Linear):
-                x = base.weight.new_zeros(1, 1, base.in_features)
-            elif isinstance(base, nn.Embedding):
-                x = torch.zeros(1, 1, dtype=torch.long, device=base.weight.device)
-            else:
-                continue
-            try:
-                layer(x)
-            except (NotImplementedError, RuntimeError):
-                if not x.is_meta:  # where not every operation is there
-                    raise
-
-
 class PeftParams(Checked):
     """The configuration class; every other key is a field of that class."""
 
@@ -312,7 +232,7 @@ class PeftParams(Checked):
     @model_validator(mode="after")
     def _is_what_peft_takes(self) -> PeftParams:
         if faults := config_faults(self.config, self.given):
-            raise telling(faults)
+            raise as_validation_error(faults)
         return self
 
 
@@ -324,37 +244,48 @@ class Peft(Technique):
     _adalora: Any = None
     """peft's tuner, where it is AdaLoRA's."""
 
-    def claims(self, backbone: Backbone) -> set[str]:
+    def claims(self, backbone: Backbone) -> list[Site]:
         """The sites whose modules it replaces; all of them where that is left to peft."""
-        config = self._config(backbone)
-        if config.target_modules is None:
-            return {site.name for site in backbone.sites()}
+        config, sites = self._config(backbone), backbone.sites()
         replaced = set(targets(config, backbone.language))
-        return {site.name for site in backbone.sites() if {site.module, site.entry} & replaced}
+        is_open = config.target_modules is None
+        return [site for site in sites if is_open or {site.module, site.entry} & replaced]
 
     def attach(self, backbone: Backbone) -> None:
         """Let peft replace modules; what it adds counts as the technique's."""
-        language, name, given = backbone.language, self.params.config, self.params.given
+        language, name = backbone.language, self.params.config
         before, self._norms = set(language.parameters()), backbone.norms()
         config = self._config(backbone)
-        with refusing(name, given):
+        with refusing(name, self.params.given):
             tuner = inject(config, language, backbone.token_embedding.device)
-            try_layers(language)
         parameters = list(language.parameters())
         if set(tuner.parameters()) - set(parameters):
             raise UsageError(f"params.config: {name} works around the model, not by layers in it.")
         self.injected = nn.ParameterList(p for p in parameters if p not in before)
         self._learnt = [p for p in parameters if p.requires_grad]
-        if name == ADALORA:
+        if name == "AdaLoraConfig":
             object.__setattr__(self, "_adalora", tuner)  # its modules are the backbone's
 
     def _config(self, backbone: Backbone) -> Any:
-        """peft's configuration with this backbone's modules in it."""
+        """Make peft's configuration with this backbone's modules in it."""
+        name = self.params.config
+        kind = config_classes()[name]
         given = {
-            field: translate(backbone, field, value) if field in TARGETS else value
-            for field, value in self.params.given.items()
+            key: translate(backbone, key, value) if key in TARGETS else value
+            for key, value in self.params.given.items()
+            if key not in PHASES
         }
-        return new_config(self.params.config, given)
+        if "total_step" in kind.__dataclass_fields__:
+            given["total_step"] = 1  # any value that peft takes: `stepped` sets the run's own
+        with refusing(name, self.params.given), warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            config = kind(**given)
+        if config.is_prompt_learning or config.is_adaption_prompt or config.peft_type == "POLY":
+            raise UsageError(
+                f"params.config: {name} is more than layers (prompts, or inputs of its own), and "
+                "layers are all that vlbench takes from peft."
+            )
+        return config
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
         """What peft made trainable, the visual embedding, and norms by the card."""
@@ -398,22 +329,19 @@ class Peft(Technique):
         tuner = self._adalora
         if tuner is None:
             return {}
-        allocator = tuner.rankallocator
-        return {
-            "importance": dict(allocator.ipt),
-            "sensitivity": dict(allocator.exp_avg_ipt),
-            "uncertainty": dict(allocator.exp_avg_unc),
-            "pattern": tuner.peft_config[tuner.trainable_adapter_name].rank_pattern,
-        }
+        sums = {what: dict(getattr(tuner.rankallocator, sum)) for what, sum in SUMS.items()}
+        return {**sums, "pattern": tuner.peft_config[tuner.trainable_adapter_name].rank_pattern}
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
         tuner = self._adalora
         if tuner is None:
             return
-        allocator = tuner.rankallocator
         device = next(tuner.parameters()).device
-        allocator.ipt, allocator.exp_avg_ipt, allocator.exp_avg_unc = (
-            {name: tensor.to(device) for name, tensor in state[what].items()}
-            for what in ("importance", "sensitivity", "uncertainty")
-        )
+        for what, sum in SUMS.items():
+            tensors = {name: tensor.to(device) for name, tensor in state[what].items()}
+            setattr(tuner.rankallocator, sum, tensors)
         tuner.peft_config[tuner.trainable_adapter_name].rank_pattern = state["pattern"]
+
+
+SUMS = {"importance": "ipt", "sensitivity": "exp_avg_ipt", "uncertainty": "exp_avg_unc"}
+"""A key of the training state -> the attribute of AdaLoRA's rank allocator."""

@@ -9,19 +9,16 @@ of the relative bias. The reference code has the hidden size 768 written into it
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from vlbench.backbones.sites import CurrentTask
-from vlbench.cards.checking import Checked
+from vlbench.backbones.base import Backbone, Site
+from vlbench.cards.schema import Checked
+from vlbench.techniques.adapter import PerTask, owners
 from vlbench.techniques.base import Technique
-from vlbench.techniques.bottleneck import PerTask, owners
-
-if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone
 
 
 class PromptParams(Checked):
@@ -44,24 +41,7 @@ class Prompt(nn.Module):
 
     def forward(self) -> Tensor:
         """(length, C)."""
-        prompt: Tensor = self.second(torch.tanh(self.first(self.embedding.weight)))
-        return prompt
-
-
-class InFront:
-    """Puts the current task's prompt in front of what enters the encoder."""
-
-    def __init__(self, prompts: PerTask, current_task: CurrentTask) -> None:
-        self.prompts = prompts
-        self.current_task = current_task
-
-    def __call__(self, entered: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """(B, L, C), (B, L) -> (B, length + L, C), (B, length + L)."""
-        text, mask = entered
-        prompt = self.prompts.of(self.current_task.name)()
-        prompts = prompt.to(text.dtype).expand(text.shape[0], -1, -1)  # (B, length, C)
-        is_read = mask.new_ones(prompts.shape[:2])
-        return torch.cat([prompts, text], dim=1), torch.cat([is_read, mask], dim=1)
+        return cast(Tensor, self.second(torch.tanh(self.first(self.embedding.weight))))
 
 
 class PromptTuning(Technique):
@@ -71,16 +51,23 @@ class PromptTuning(Technique):
     sharings: ClassVar[frozenset[str]] = frozenset({"task", "all"})
     params: PromptParams
 
-    def claims(self, backbone: Backbone) -> set[str]:
-        return {site.name for site in backbone.sites() if site.kind == "encoder_input"}
+    def claims(self, backbone: Backbone) -> list[Site]:
+        return [site for site in backbone.sites() if site.kind == "encoder_input"]
 
     def attach(self, backbone: Backbone) -> None:
         whose, _ = owners(self.sharing, self.tasks)
         with torch.device(backbone.token_embedding.device):
-            self.prompts = PerTask(partial(self._new, backbone), whose)
-        backbone.encoder_input.on_entry(InFront(self.prompts, backbone.current_task))
+            self.prompts = PerTask(partial(self._new, backbone), whose, backbone.current_task)
+        backbone.encoder_input.on_entry(self.put_in_front)
 
     def _new(self, backbone: Backbone) -> Prompt:
         prompt = Prompt(self.params.length, backbone.width, self.params.hidden)
         backbone.initialise(prompt)
         return prompt
+
+    def put_in_front(self, entered: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """(B, L, C), (B, L) -> (B, length + L, C), (B, length + L)."""
+        text, mask = entered
+        prompts = self.prompts().to(text.dtype).expand(text.shape[0], -1, -1)  # (B, length, C)
+        is_read = mask.new_ones(prompts.shape[:2])
+        return torch.cat([prompts, text], dim=1), torch.cat([is_read, mask], dim=1)

@@ -9,32 +9,28 @@ trains is chosen by its name; here by the module, so T5's table of position bias
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from vlbench.backbones.sites import OutputHook
-from vlbench.cards.checking import Checked
+from vlbench.backbones.base import Backbone, OutputHook
+from vlbench.cards.schema import Checked
 from vlbench.errors import UsageError
 from vlbench.techniques.base import Technique
-
-if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone
 
 
 class Frozen(Technique):
     """The baseline: nothing is added; the visual embedding trains, and norms by the card."""
 
     def attach(self, backbone: Backbone) -> None:
-        """Attach nothing."""
+        return None
 
 
 class Full(Frozen):
     """Full fine-tuning: all of the backbone trains, token embedding and norms included."""
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
-        """The whole backbone, whatever the card says of norms."""
         return [backbone]
 
 
@@ -73,29 +69,18 @@ class BitFit(Technique):
         self.added = nn.ModuleDict()
         if not self.params.missing:
             return
-        for path, module, width in _without_bias(backbone):
-            with torch.device(backbone.token_embedding.device):
-                bias = Bias(width)
-            self.added[path.replace(".", "-")] = bias
-            module.register_forward_hook(OutputHook(bias))
+        parts = nn.ModuleDict({"language": backbone.language, "visual": backbone.visual})
+        for path, module in parts.named_modules():
+            is_layer = isinstance(module, nn.Linear | backbone.norm_type)
+            if is_layer and getattr(module, "bias", None) is None:
+                weight: Any = module.weight
+                with torch.device(weight.device):
+                    bias = Bias(len(weight))
+                self.added[path.replace(".", "-")] = bias
+                module.register_forward_hook(OutputHook(bias))
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
         return [*super().trained(backbone, norms), *backbone.biases()]
 
     def undecayed(self) -> list[nn.Parameter]:
         return list(self.added.parameters())
-
-
-def _without_bias(backbone: Backbone) -> list[tuple[str, nn.Module, int]]:
-    """List linear layers and norms that have no bias: path, module, width of the output."""
-    modules: list[tuple[str, nn.Module, int]] = []
-    for root, part in (("language", backbone.language), ("visual", backbone.visual)):
-        for path, module in part.named_modules():
-            if getattr(module, "bias", None) is not None:
-                continue
-            if isinstance(module, nn.Linear):
-                modules.append((f"{root}.{path}", module, module.out_features))
-            elif isinstance(module, backbone.norm_type):
-                weight: Any = module.weight
-                modules.append((f"{root}.{path}", module, weight.shape[0]))
-    return modules

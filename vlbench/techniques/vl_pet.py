@@ -18,32 +18,26 @@ Shapes: B batch, T tokens, S encoder tokens, C hidden size, R bottleneck width.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlbench.backbones.sites import Site
-from vlbench.cards.checking import Checked
+from vlbench.backbones.base import Backbone, Site
+from vlbench.cards.schema import Checked
 from vlbench.errors import UsageError
 from vlbench.techniques.base import Technique
 
-if TYPE_CHECKING:
-    from vlbench.backbones.base import Backbone
-
-ENCODER_KINDS = ("self_attention", "feed_forward")
 INIT_STD = 0.02
-
-Granularity = Literal["small", "middle-x", "middle-y", "large"]
 
 
 class VLPETParams(Checked):
     """Parameters of VL-PET."""
 
-    granularity: Granularity = "large"
+    granularity: Literal["small", "middle-x", "middle-y", "large"] = "large"
     """How finely outputs are gated."""
     width: int = Field(default=96, ge=1)
     """Width of the encoder's bottlenecks."""
@@ -70,8 +64,7 @@ class Bottleneck(nn.Module):
     def forward(self, u: Tensor) -> Tensor:
         """(B, T, C_in) -> (B, T, C_out)."""
         low = functional.gelu(self.down(u), approximate="tanh")  # (B, T, R)
-        output: Tensor = self.up(low)
-        return output
+        return cast(Tensor, self.up(low))
 
 
 class Small(nn.Module):
@@ -115,40 +108,20 @@ class MiddleY(nn.Module):
 class Large(Bottleneck):
     """A gate per token and channel, from x alone."""
 
-    def __init__(self, width: int, low: int) -> None:
-        super().__init__(width, low, width)
-
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """(B, T, C) -> (B, T, C): sigmoid(Up(gelu(Down(x))))."""
         return torch.sigmoid(super().forward(x))
 
 
-def new_gate(granularity: Granularity, width: int, low: int) -> nn.Module:
-    """A gate of outputs of this width; `low` is the width of its bottleneck, where it has one."""
-    if granularity == "large":
-        return Large(width, low)
-    kinds = {"small": Small, "middle-x": MiddleX, "middle-y": MiddleY}
-    return kinds[granularity](width)
-
-
-def zero_outputs(module: nn.Module) -> None:
-    """Set the last layer of every bottleneck and gate to zero; a gate without layers keeps its g.
-
-    Bottlenecks then add nothing, and gates that end in a sigmoid are one half.
-    """
-    for part in module.modules():
-        last = _last_layer(part)
-        if last is not None:
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-
-
-def _last_layer(module: nn.Module) -> nn.Linear | None:
-    if isinstance(module, Bottleneck):
-        return module.up
-    if isinstance(module, Small):
-        return module.of_both
-    return module.of_sum if isinstance(module, MiddleX) else None
+GATES: dict[str, Callable[[int, int], nn.Module]] = {
+    "small": lambda width, low: Small(width),
+    "middle-x": lambda width, low: MiddleX(width),
+    "middle-y": lambda width, low: MiddleY(width),
+    "large": lambda width, low: Large(width, low, width),
+}
+"""Granularity -> a gate for outputs of some width; `low` is the width of its bottleneck."""
+LAST_LAYERS = {"up", "of_sum", "of_both"}
+"""Names of the last layers of bottlenecks and gates."""
 
 
 class Gated(nn.Module):
@@ -157,7 +130,7 @@ class Gated(nn.Module):
     def __init__(self, width: int, params: VLPETParams) -> None:
         super().__init__()
         self.bottleneck = Bottleneck(width, params.width, width)
-        self.gate = new_gate(params.granularity, width, params.gate_width)
+        self.gate = GATES[params.granularity](width, params.gate_width)
         self.scale = params.scale
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
@@ -166,8 +139,7 @@ class Gated(nn.Module):
         gate = self.gate(x, y)
         if self.scale != 1:
             gate = self.scale * gate  # of the two factors the smaller tensor
-        output: Tensor = gate * y
-        return output
+        return cast(Tensor, gate * y)
 
 
 class Value(nn.Module):
@@ -179,8 +151,7 @@ class Value(nn.Module):
 
     def forward(self, m: Tensor, v: Tensor) -> Tensor:
         """Encoder states (B, S, C) and their values (B, S, C_out) -> (B, S, C_out)."""
-        output: Tensor = v + self.bottleneck(m)
-        return output
+        return v + cast(Tensor, self.bottleneck(m))
 
 
 class VLPET(Technique):
@@ -189,45 +160,38 @@ class VLPET(Technique):
     Params: ClassVar[type[Checked]] = VLPETParams
     params: VLPETParams
 
-    def encoder_sites(self, backbone: Backbone) -> list[Site]:
-        """Sub-layers of the encoder."""
-        sites = [site for site in backbone.sites() if site.side == "encoder"]
-        return [site for site in sites if site.kind in ENCODER_KINDS]
-
-    def value_sites(self, backbone: Backbone) -> list[Site]:
-        """Value projections of the decoder's cross-attention."""
-        sites = [site for site in backbone.sites() if site.kind == "value"]
-        return [site for site in sites if site.sublayer == "cross_attention"]
-
-    def claims(self, backbone: Backbone) -> set[str]:
-        return {site.name for site in self.encoder_sites(backbone) + self.value_sites(backbone)}
+    def claims(self, backbone: Backbone) -> list[Site]:
+        """Sub-layers of the encoder, then values of the decoder's cross-attention."""
+        kinds = ("self_attention", "feed_forward")
+        sites = backbone.sites()
+        encoder = [site for site in sites if site.side == "encoder" and site.kind in kinds]
+        values = [s for s in sites if (s.kind, s.sublayer) == ("value", "cross_attention")]
+        return encoder + values
 
     def check(self, backbone: Backbone) -> None:
-        if self.params.width % self.params.heads:
-            raise UsageError(
-                f"params.heads={self.params.heads} does not divide "
-                f"params.width={self.params.width}."
-            )
+        heads, width = self.params.heads, self.params.width
+        if width % heads:
+            raise UsageError(f"params.heads={heads} does not divide params.width={width}.")
 
     def attach(self, backbone: Backbone) -> None:
-        encoder, values = self.encoder_sites(backbone), self.value_sites(backbone)
         self.sites = nn.ModuleDict()
         with torch.device(backbone.token_embedding.device):
-            for site in encoder:
-                self.sites[site.name] = Gated(site.width, self.params)
-            for site in values:
-                self.sites[site.name] = Value(site, self.params.value_width)
+            for site in self.claims(backbone):
+                self.sites[site.name] = (
+                    Value(site, self.params.value_width)
+                    if site.kind == "value"
+                    else Gated(site.width, self.params)
+                )
         backbone.initialise(self)
-        if self.params.zero_initialised:
-            zero_outputs(self)
-        for site in encoder + values:
-            site.on_passage(partial(_called, self.sites[site.name]))
+        if self.params.zero_initialised:  # bottlenecks add nothing, sigmoid gates are one half
+            for name, module in self.named_modules():
+                if name.rpartition(".")[2] in LAST_LAYERS:
+                    layer: Any = module
+                    nn.init.zeros_(layer.weight)
+                    nn.init.zeros_(layer.bias)
+        for site in self.claims(backbone):
+            site.on_passage(self.sites[site.name])
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
         """The encoder's norms alone, where the card says norms."""
         return [backbone.visual, self, *(backbone.norms("encoder") if norms else [])]
-
-
-def _called(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    output: Tensor = module(x, y)
-    return output

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import compress
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -52,23 +52,15 @@ class Ranks:
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Return the sum over all ranks."""
-        if self.count == 1:
-            return tensor
-        total: Tensor = reduce(tensor, reduction="sum")
-        return total
+        return tensor if self.count == 1 else cast(Tensor, reduce(tensor, reduction="sum"))
 
     def gather(self, value: Any) -> list[Any]:
         """Return the value of each rank, on every rank."""
-        if self.count == 1:
-            return [value]
-        values: list[Any] = gather_object([value])
-        return values
+        return [value] if self.count == 1 else cast(list[Any], gather_object([value]))
 
     def from_main(self, value: Any) -> Any:
         """Return the main rank's value, on every rank."""
-        if self.count == 1:
-            return value
-        return broadcast_object_list([value])[0]
+        return value if self.count == 1 else broadcast_object_list([value])[0]
 
     def copy_from_main(self, model: nn.Module) -> None:
         """Overwrite the trained tensors by the main rank's."""
@@ -78,8 +70,7 @@ class Ranks:
 
     def tensor_from_main(self, tensor: Tensor) -> Tensor:
         """Return the main rank's tensor of this shape, on every rank."""
-        received: Tensor = broadcast(tensor)
-        return received
+        return cast(Tensor, broadcast(tensor))
 
     def wait(self) -> None:
         """Wait for all ranks."""
@@ -120,8 +111,12 @@ class Ranks:
 
     def check_equal(self, model: nn.Module, moment: str) -> None:
         """Raise RunFailed unless the trained tensors are bit-equal on every rank."""
-        if self.count > 1 and len(set(self.gather(_checksum(model)))) > 1:
-            raise RunFailed(f"The trained tensors differ between the processes {moment}.")
+        if self.count > 1:
+            digest = sha256()
+            for tensor in trained_state(model).values():
+                digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data)
+            if len(set(self.gather(digest.digest()))) > 1:
+                raise RunFailed(f"The trained tensors differ between the processes {moment}.")
 
 
 ALONE = Ranks()
@@ -139,14 +134,6 @@ def _buckets(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
         size += p.numel()
     if bucket:
         yield bucket
-
-
-def _checksum(model: nn.Module) -> str:
-    digest = sha256()
-    for name, tensor in trained_state(model).items():
-        digest.update(name.encode())
-        digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def random_state(device: torch.device) -> dict[str, Any]:

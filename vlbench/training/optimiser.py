@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
 from math import sqrt
 from typing import Any
 
@@ -35,66 +36,46 @@ class AdamW(torch.optim.Optimizer):
         super().__init__(params, defaults)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step for every parameter that has a gradient."""
-        result = None
-        if closure is not None:
-            with torch.enable_grad():
-                result = closure()
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            if params:
-                self._step(params, group)
-        return result
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One step for every parameter that has a gradient.
 
-    def _step(self, params: list[Tensor], group: dict[str, Any]) -> None:
-        """One pass over each tensor; those that have taken the same number of steps together.
-
-        torch's kernel decays first and corrects v before it adds eps. A rate of lr (1 - lr wd), a
-        decay of wd / (1 - lr wd) and an eps of eps / sqrt(1 - b2^t) make it the authors' update.
+        Those that have taken the same number of steps pass together through torch's kernel, which
+        decays first and corrects v before it adds eps. A rate of lr (1 - lr wd), a decay of
+        wd / (1 - lr wd) and an eps of eps / sqrt(1 - b2^t) make it the authors' update.
         """
-        (beta1, beta2), lr, decay = group["betas"], group["lr"], group["weight_decay"]
-        kept = 1 - lr * decay
-        alike: defaultdict[tuple[int, torch.device], list[Tensor]] = defaultdict(list)
-        for p in params:
-            alike[self._advance(p)["step"], p.device].append(p)
-        for (step, device), some in alike.items():
-            states = [self.state[p] for p in some]
-            torch._fused_adamw_(
-                some,
-                [p.grad for p in some if p.grad is not None],
-                [state["mean"] for state in states],
-                [state["square"] for state in states],
-                [],
-                [torch.full((), float(step), device=device)] * len(some),
-                lr=lr * kept,
-                beta1=beta1,
-                beta2=beta2,
-                weight_decay=decay / kept,
-                eps=group["eps"] / sqrt(1 - beta2**step),
-                amsgrad=False,
-                maximize=False,
-            )
-
-    def _advance(self, p: Tensor) -> dict[str, Any]:
-        """The parameter's state, one step on."""
-        state: dict[str, Any] = self.state[p]
-        if not state:
-            state["step"] = 0
-            state["mean"] = torch.zeros_like(p)
-            state["square"] = torch.zeros_like(p)
-        state["step"] += 1
-        return state
-
-
-def torchs_adamw(params: Iterable[Any], lr: float) -> torch.optim.Optimizer:
-    """torch's own AdamW, by the same kernel."""
-    return torch.optim.AdamW(params, lr=lr, fused=True)
+        for group in self.param_groups:
+            (beta1, beta2), lr, decay = group["betas"], group["lr"], group["weight_decay"]
+            kept = 1 - lr * decay
+            alike: defaultdict[tuple[int, torch.device], list[Tensor]] = defaultdict(list)
+            for p in group["params"]:
+                if p.grad is not None:
+                    state = self.state[p]
+                    if not state:
+                        zeros = {"mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
+                        state.update(step=0, **zeros)
+                    state["step"] += 1
+                    alike[state["step"], p.device].append(p)
+            for (step, device), params in alike.items():
+                torch._fused_adamw_(
+                    params,
+                    [p.grad for p in params if p.grad is not None],
+                    [self.state[p]["mean"] for p in params],
+                    [self.state[p]["square"] for p in params],
+                    [],
+                    [torch.full((), float(step), device=device)] * len(params),
+                    lr=lr * kept,
+                    beta1=beta1,
+                    beta2=beta2,
+                    weight_decay=decay / kept,
+                    eps=group["eps"] / sqrt(1 - beta2**step),
+                    amsgrad=False,
+                    maximize=False,
+                )
 
 
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "authors-adamw": AdamW,
-    "adamw": torchs_adamw,
+    "adamw": partial(torch.optim.AdamW, fused=True),
 }
 """By the name in a card's `train.optimiser`."""
 

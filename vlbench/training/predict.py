@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import chain, zip_longest
 from typing import Any
 
 import torch
-from accelerate.utils.memory import clear_device_cache
 
 from vlbench.backbones.weights import first_tokens
 from vlbench.cards.schema import TaskCard
@@ -35,11 +35,11 @@ def answers(
     their number.
     """
     card, tokenizer, micro_batches = task.card, task.tokenizer, micro_batches or MicroBatches()
-    first = first_tokens(tokenizer, card.choices)
+    answer = partial(answer_batches, model, card, first_tokens(tokenizer, card.choices))
     batches = task.longest_first(max(1, BATCH_SIZE // card.beams), ranks.share)
     with model.answering(card.name):
         rows = [
-            (batch.ids, _answer_that_fits(model, card, first, batch.to(device), micro_batches))
+            (batch.ids, micro_batches.compute(answer, batch.to(device)))
             for batch in prefetched_for(device, batches)
         ]
     # Only now: while batches are made that thread sets the tokenizer's truncation.
@@ -55,36 +55,19 @@ def answers(
     return {example.id: by_id[example.id] for example in task.examples}
 
 
-def _answer_that_fits(
-    model: AdaptedModel,
-    card: TaskCard,
-    first: Sequence[int],
-    batch: Batch,
-    micro_batches: MicroBatches,
-) -> list[list[int]]:
-    """Call `_answer`, again with smaller micro-batches out of memory."""
-    while True:
-        try:
-            parts = micro_batches.of(batch)
-            return [row for part in parts for row in _answer(model, card, first, part)]
-        except (RuntimeError, MemoryError) as error:
-            if not micro_batches.halved(error, len(batch.ids)):
-                raise
-        clear_device_cache(garbage_collection=True)  # only now: the error held what was computed
-
-
-def _answer(
-    model: AdaptedModel, card: TaskCard, first: Sequence[int], batch: Batch
+def answer_batches(
+    model: AdaptedModel, card: TaskCard, first: Sequence[int], batches: Iterable[Batch]
 ) -> list[list[int]]:
     """Return the tokens of each example's answer, or the index of its choice, alone in a list."""
-    if ids := batch.not_finite():
-        raise DataError(f"{batch.task}: the features of {ids[0]} are not finite numbers.")
-    if card.choices:
-        # argmax takes the first of equal logits: a tie is the first choice, as the authors have it
-        logits = model.choice_logits(batch, first)
-        chosen: list[list[int]] = logits.argmax(dim=-1, keepdim=True).tolist()
-        return chosen
-    return model.generate(batch, beams=card.beams, max_length=card.max_length)
+    rows: list[list[int]] = []
+    for batch in batches:
+        if ids := batch.not_finite():
+            raise DataError(f"{batch.task}: the features of {ids[0]} are not finite numbers.")
+        if card.choices:  # argmax takes the first of equal logits, as the authors have it
+            rows += model.choice_logits(batch, first).argmax(dim=-1, keepdim=True).tolist()
+        else:
+            rows += model.generate(batch, beams=card.beams, max_length=card.max_length)
+    return rows
 
 
 def _texts(tokenizer: Any, card: TaskCard, rows: Sequence[list[int]]) -> list[str]:

@@ -19,7 +19,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from vlbench.backbones.base import IGNORED
 from vlbench.cards.schema import TrainSettings
 from vlbench.data.batches import WHOLE, Batch, TaskData, prefetched_for
-from vlbench.errors import RunFailed, UsageError, is_out_of_memory, nearest
+from vlbench.errors import RunFailed, is_out_of_memory
 from vlbench.techniques.adapt import (
     AdaptedModel,
     frozen_in_bf16,
@@ -52,6 +52,7 @@ NAMED = 10
 LOG_EVERY = 256
 """Examples between two log lines about an initialisation that reads them."""
 MaxBatch = int | Literal["auto"] | None
+R = TypeVar("R")
 
 
 def task_order(batches: Mapping[str, int], epoch: int) -> list[str]:
@@ -77,35 +78,20 @@ def token_losses(logits: Tensor, target_ids: Tensor) -> Tensor:
     return losses.new_zeros(target_ids.shape).masked_scatter(is_label, losses)
 
 
-def per_token(losses: Tensor, labels: Tensor, scores: Tensor) -> Tensor:
-    """Mean over all target tokens of the batch (COCO captions)."""
-    return losses.sum() / labels.sum().clamp(min=1)
-
-
-def per_example(losses: Tensor, labels: Tensor, scores: Tensor) -> Tensor:
-    """Mean over examples of each one's mean over its tokens."""
-    return (losses.sum(dim=1) / labels.clamp(min=1)).mean()
-
-
-def score_weighted(losses: Tensor, labels: Tensor, scores: Tensor) -> Tensor:
-    """Mean over examples, each weighted by the score of its sampled answer (VQA)."""
-    return (scores.to(losses) * losses.sum(dim=1) / labels.clamp(min=1)).mean()
-
-
-LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "score-weighted": score_weighted,
-    "per-example": per_example,
-    "per-token": per_token,
-}
-"""Functions of token losses (B, T), labels per example (B,) and scores (B,), by a card's `loss`."""
-
-
 def loss(logits: Tensor, target_ids: Tensor, scores: Tensor, kind: str) -> Tensor:
-    """Return a batch's loss: logits (B, T, V) or (K, V), targets (B, T), scores (B,)."""
-    if kind not in LOSSES:
-        raise UsageError(f"Unknown loss '{kind}'. {nearest(kind, LOSSES)}")
+    """Return a batch's loss: logits (B, T, V) or (K, V), targets (B, T), scores (B,).
+
+    A mean over all target tokens (COCO captions), or over examples of each one's mean over its
+    tokens, weighted by the score of its sampled answer for VQA.
+    """
+    losses = token_losses(logits, target_ids)  # (B, T)
     labels = target_ids.ne(IGNORED).sum(dim=1)  # (B,)
-    return LOSSES[kind](token_losses(logits, target_ids), labels, scores)
+    if kind == "per-token":
+        return losses.sum() / labels.sum().clamp(min=1)
+    sums = losses.sum(dim=1)
+    if kind == "score-weighted":
+        sums = scores.to(losses) * sums
+    return (sums / labels.clamp(min=1)).mean()
 
 
 def weight(target_ids: Tensor, kind: str) -> Tensor:
@@ -129,11 +115,26 @@ class MicroBatches:
         """Split a batch into micro-batches, in the order of its examples."""
         count = len(batch.ids)
         if self.most is None or count <= self.most:
-            if count:
-                yield batch
+            yield from [batch] if count else []
             return
         for start in range(0, count, self.most):
             yield batch.part(slice(start, start + self.most))
+
+    def compute(
+        self,
+        function: Callable[[Iterator[Batch]], R],
+        batch: Batch,
+        reset: Callable[[], None] = lambda: None,
+    ) -> R:
+        """Return `function` of a batch's micro-batches; out of memory `reset` and halve them."""
+        while True:
+            try:
+                return function(self.of(batch))
+            except (RuntimeError, MemoryError) as error:
+                if not self.halved(error, len(batch.ids)):
+                    raise
+            reset()
+            clear_device_cache(garbage_collection=True)  # only now: the error held the activations
 
     def halved(self, error: BaseException, count: int) -> bool:
         """Halve the size after this error with a batch of `count`; return whether to try again."""
@@ -259,17 +260,10 @@ class Trainer:
             self.seconds += time.perf_counter() - started
             self.examples += examples
             self.steps_done = number
+            speed = self.examples / self.seconds
+            left = self.seconds * (self.total_steps - number) / number
             callback.on_step(
-                Step(
-                    number=number,
-                    total=self.total_steps,
-                    epoch=epoch + 1,
-                    task=batch.task,
-                    loss=value,
-                    learning_rate=rate,
-                    examples_per_second=self.examples / self.seconds,
-                    seconds_left=self.seconds * (self.total_steps - number) / number,
-                )
+                Step(number, self.total_steps, epoch + 1, batch.task, value, rate, speed, left)
             )
             started = time.perf_counter()
 
@@ -295,7 +289,11 @@ class Trainer:
             seed_step(self.seed, self.ranks.rank, number)
         value, examples = self.gradient(batch, number)
         norm = get_total_norm([p.grad for p in self.trained if p.grad is not None])
-        self._check_norm(norm, batch, number)  # clipping by it would spread a NaN to all
+        if not math.isfinite(norm.item()):  # clipping by it would spread a NaN to all
+            gradients = {name: p.grad for name, p in trained_parameters(self.bare).items()}
+            names = not_finite({name: g for name, g in gradients.items() if g is not None})
+            what = f"The gradient of {listed(names)}" if names else "The gradient's norm"
+            self._check_finite(what, norm.item(), batch, number)
         clip_grads_with_norm_(self.trained, self.settings.clip_norm, norm)
         self.optimiser.step()
         self.schedule.step()
@@ -312,7 +310,14 @@ class Trainer:
             both = torch.tensor([share, examples], device=self.device)
             whole, total = self.ranks.sum(both).tolist()
             examples = int(total)
-        part, penalty = self._backward_that_fits(batch, kind, whole)
+        state = random_state(self.device) if self.micro_batches.is_auto else {}
+
+        def reset() -> None:  # another try makes the same draws
+            self.bare.zero_grad(set_to_none=True)
+            set_random_state(state, self.device)
+
+        backward = partial(self._backward, kind=kind, whole=whole)
+        part, penalty = self.micro_batches.compute(backward, batch, reset)
         # A share without examples has no gradients, and only the main rank has the penalty's.
         is_alike = examples >= self.ranks.count and penalty is None
         value = self.ranks.sum_gradients(self.bare.parameters(), part, is_alike).item()
@@ -321,49 +326,29 @@ class Trainer:
             self._check_finite("The technique's penalty", penalty.item(), batch, number)
         return value, examples
 
-    def _backward_that_fits(
-        self, batch: Batch, kind: str, whole: float
+    def _backward(
+        self, micro_batches: Iterator[Batch], kind: str, whole: float
     ) -> tuple[Tensor, Tensor | None]:
-        """Call `_backward`, again with smaller micro-batches and the same draws out of memory."""
-        state = random_state(self.device) if self.micro_batches.is_auto else {}
-        while True:
-            try:
-                return self._backward(batch, kind, whole)
-            except (RuntimeError, MemoryError) as error:
-                if not self.micro_batches.halved(error, len(batch.ids)):
-                    raise
-            self.bare.zero_grad(set_to_none=True)
-            clear_device_cache(garbage_collection=True)  # only now: the error held the activations
-            set_random_state(state, self.device)
-
-    def _backward(self, batch: Batch, kind: str, whole: float) -> tuple[Tensor, Tensor | None]:
         """Add up micro-batches' gradients; return this rank's part of the loss, and the penalty.
 
         The penalty is added once: by the main rank, to its first micro-batch.
         """
         total = torch.zeros((), device=self.device)
         penalty = to_add = self.bare.technique.penalty()
-        for micro_batch in self.micro_batches.of(batch):
-            share = float(weight(micro_batch.target_ids, kind)) / max(1.0, whole)
-            micro_batch = micro_batch.to(self.device)
+        for batch in micro_batches:
+            share = float(weight(batch.target_ids, kind)) / max(1.0, whole)
+            batch = batch.to(self.device)
             with self.accelerator.autocast():
-                logits = self.model.label_logits(micro_batch)
-            value = loss(logits, micro_batch.target_ids, micro_batch.scores, kind) * share
+                logits = self.model.label_logits(batch)
+            value = loss(logits, batch.target_ids, batch.scores, kind) * share
             total += value.detach()
             if to_add is not None and self.ranks.is_main:
                 value, to_add = value + to_add, None
             self.accelerator.backward(value)
         return total, penalty
 
-    def _check_norm(self, norm: Tensor, batch: Batch, number: int) -> None:
-        """Raise RunFailed where the gradient's norm is not finite, naming the tensors."""
-        if not math.isfinite(value := norm.item()):
-            trained = trained_parameters(self.bare).items()
-            names = not_finite({name: p.grad for name, p in trained if p.grad is not None})
-            what = f"The gradient of {listed(names)}" if names else "The gradient's norm"
-            self._check_finite(what, value, batch, number)
-
     def _check_finite(self, what: str, value: float, batch: Batch, number: int) -> None:
+        """Raise RunFailed where a value is not finite, with what is known of the reason."""
         if math.isfinite(value):
             return
         ids, unreadable = self._gathered(batch.ids), self._gathered(batch.not_finite())
@@ -385,7 +370,8 @@ class Trainer:
         """Call back after an epoch; random numbers drawn there do not change the training."""
         self.ranks.check_equal(self.bare, f"after epoch {self.epochs_done}")
         if names := not_finite(trained_state(self.bare)):
-            raise self._not_finite(listed(names))
+            step = self.steps_done
+            raise RunFailed(f"Not finite after step {step}: {listed(names)}. {LOWER_RATE}")
         self.model.eval()
         state = random_state(self.device)
         callback.on_epoch(self.epochs_done)
@@ -407,10 +393,8 @@ class Trainer:
             with torch.no_grad():
                 logits = probe(self.bare, self.bare.backbone, task)
             if not logits.isfinite().all():
-                raise self._not_finite(f"what the model says on {task}")
-
-    def _not_finite(self, what: str) -> RunFailed:
-        return RunFailed(f"Not finite after step {self.steps_done}: {what}. {LOWER_RATE}")
+                what = f"what the model says on {task}"
+                raise RunFailed(f"Not finite after step {self.steps_done}: {what}. {LOWER_RATE}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the rest of the training depends on, after any step.

@@ -21,7 +21,7 @@ import pyarrow as pa
 from vlbench import parquet
 from vlbench.backbones import Features
 from vlbench.cards import find_tasks
-from vlbench.cards.files import split_names
+from vlbench.cards.load import split_names
 from vlbench.cards.schema import TaskCard
 from vlbench.data.example import Example
 from vlbench.data.prepare import PreparedTask

@@ -10,9 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vlbench.cards import resolve_method
-from vlbench.cards.files import own_cards
-from vlbench.cards.load import PROSE, hashed, load_method, load_suites, load_task
+from vlbench.cards.load import PROSE, hashed, load_method, load_suites, load_task, own_cards
 from vlbench.cards.schema import MethodCard, TaskCard
 from vlbench.config import leaves
 from vlbench.errors import DataError, VlbenchError
@@ -21,7 +19,7 @@ from vlbench.runs.plan import outside_code
 from vlbench.runs.result import adapter_metadata, count_cells
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.sums import NAME, RESULT, WEIGHTS, hash_of, read_sums, result_files
-from vlbench.techniques import parts_of
+from vlbench.techniques import parts_of, resolve_method
 from vlbench.techniques.adapt import AdaptedModel, count, trained_parameters
 from vlbench.tensors import not_finite
 from vlbench.text import results_option

@@ -17,7 +17,7 @@ from tools.parity.golden import WEIGHTS, Golden
 from tools.parity.outcome import Outcome
 from vlbench.checkpoints.authors import authors_names
 from vlbench.techniques.adapt import adapt, count
-from vlbench.techniques.low_rank_adapter import LowRankLinear
+from vlbench.techniques.adapter import LowRankLinear
 from vlbench.tensors import unique_state
 
 NAME = "t5__extra_lradapter"
