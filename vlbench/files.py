@@ -212,11 +212,12 @@ def machine() -> str:
 @contextmanager
 def guarded(folder: Path, check: Callable[[], None]) -> Iterator[None]:
     """Within the block, call `check` before every write in `folder`; it raises to prevent it."""
-    token = _guards.set({**_guards.get(), folder: check})
+    _guards.set({**_guards.get(), folder: check})
     try:
         yield
     finally:
-        _guards.reset(token)
+        # not reset by a token: another thread may release a lock
+        _guards.set({path: guard for path, guard in _guards.get().items() if path != folder})
 
 
 def require_writable(path: Path) -> None:

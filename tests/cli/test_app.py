@@ -16,7 +16,7 @@ from typer.main import get_command
 from tests.cli.command import parse, vlbench
 from tests.leaderboard.builders import image_text, write
 from tests.runs.test_spec import SPEC
-from tests.runs.test_watch import made
+from tests.runs.test_watch import folder_of
 from vlbench import __version__, errors
 from vlbench.cli import app as cli
 from vlbench.cli.app import GROUPS
@@ -112,7 +112,7 @@ for words, heavy in {cases}:
 
 
 def test_commands_import_no_more_than_they_need(tmp_path: Path) -> None:
-    folder = made(tmp_path, SPEC)
+    folder = folder_of(tmp_path, SPEC)
     folder.log.write_text("said\n")
     write(tmp_path, image_text("full", 1, 2, 3, 4), image_text("frozen", 1, 2, 3, 4))
     results = ["--results", str(tmp_path)]

@@ -442,7 +442,7 @@ def test_a_technique_whose_hook_swaps_its_arguments_fails_before_it_trains(
 ) -> None:
     spec = bench.spec("shared-lora", tasks="vqav2")
     forward = Update.forward
-    monkeypatch.setattr(Update, "forward", lambda self, router, x, y: forward(self, router, y, x))
+    monkeypatch.setattr(Update, "forward", lambda self, x, y: forward(self, y, x))
     assert "LoRA says starts_as_identity" in failed(spec, tmp_path, code=2)
 
 
