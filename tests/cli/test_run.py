@@ -144,6 +144,7 @@ def test_a_failed_run_is_told_with_its_reason_and_log(bench: Bench, tmp_path: Pa
     refused(run(bench, tmp_path / "file"), tmp_path / "file", 1, "cannot be written")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_an_interrupted_command_exits_130_and_the_same_one_finishes(
     bench: Bench, tmp_path: Path

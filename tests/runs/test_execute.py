@@ -102,8 +102,8 @@ def interrupt() -> None:
     ("moment", "every"),
     [
         *((moment, "0") for moment in MOMENTS),
-        ("within epoch 1", "1000"),
-        ("within epoch 2", "1000"),
+        pytest.param("within epoch 1", "1000", marks=pytest.mark.slow),
+        pytest.param("within epoch 2", "1000", marks=pytest.mark.slow),
     ],
 )
 def test_an_interrupted_run_ends_as_if_it_had_not_been(
@@ -243,7 +243,7 @@ def test_a_result_has_the_documented_columns_a_row_for_each_value_and_every_pred
     assert set(given["prediction"]) <= {"true", "false"}
 
 
-@pytest.mark.parametrize("max_batch", [1000, "auto"])
+@pytest.mark.parametrize("max_batch", [pytest.param(1000, marks=pytest.mark.slow), "auto"])
 def test_answers_where_memory_ends_are_those_of_the_whole_batch(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_batch: Any
 ) -> None:
@@ -307,7 +307,10 @@ def test_only_what_trains_changes_and_is_kept_and_loads_back(bench: Bench, tmp_p
     assert torch.equal(fresh(batch), expected)
 
 
-@pytest.mark.parametrize("method", ["compacter", "hyperformer", "lora", "lst"])
+SLOW = [pytest.param(method, marks=pytest.mark.slow) for method in ("hyperformer", "lst")]
+
+
+@pytest.mark.parametrize("method", ["compacter", "lora", *SLOW])
 def test_what_a_run_answers_is_what_its_weights_answer(
     bench: Bench, tmp_path: Path, method: str
 ) -> None:

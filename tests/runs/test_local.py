@@ -144,6 +144,7 @@ def test_never_more_workers_than_slots_and_a_gpu_never_twice(
     assert {where for _, where in view.begun} == {f"GPU {n}" for n in range(4)}
 
 
+@pytest.mark.slow
 def test_a_run_over_its_time_ends_as_timeout_and_is_killed_where_it_does_not_listen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,6 +136,7 @@ def assert_same(one: RunFolder, other: RunFolder) -> None:
         assert (tensor - expected[name]).abs().max() <= WEIGHTS
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_does_and_import_nothing_of_the_current_folder(
     bench: Bench, tmp_path: Path
 ) -> None:

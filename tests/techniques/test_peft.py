@@ -49,7 +49,12 @@ PrefixTuning PromptEncoder PromptTuning Psoft Pvera RandLora Road Shadow Shira S
 TrainableTokens UniLora VBLoRA Vera WaveFT XLora
 """
 ON_T5 = "AdaLora BOFT Frod IA3 LNTuning Lora OFT Shira UniLora Vera"
-TUNERS = [(name, "bart") for name in ON_BART.split()] + [(name, "t5") for name in ON_T5.split()]
+OF_CARDS = {"AdaLora", "IA3", "LNTuning", "Lora", "Vera"}
+TUNERS = [
+    pytest.param(name, kind, marks=() if name in OF_CARDS else pytest.mark.slow)
+    for kind, names in (("bart", ON_BART), ("t5", ON_T5))
+    for name in names.split()
+]
 SMALL: dict[str, dict[str, Any]] = {
     "C3AConfig": {"block_size": 8},
     "IA3Config": {"feedforward_modules": []},
@@ -320,6 +325,7 @@ def test_without_the_library_its_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.slow
 def test_other_cards_do_not_import_the_library(project: Path) -> None:
     program = (
         "import sys\n"

@@ -448,6 +448,7 @@ def test_a_card_that_changed_here_does_not_keep_a_run_out(
     assert merged.verified and merged.verified.findings.faults[0].is_since
 
 
+@pytest.mark.slow
 def test_what_a_killed_import_left_goes_with_the_next_one(
     run: Path, verify_all: VerifyAll, tmp_path: Path
 ) -> None:

@@ -109,6 +109,7 @@ def test_the_official_readers_find_no_fault_in_clips_and_splits_share_none(
         assert {example.images for example in of_tvqa} == clips[1]
 
 
+@pytest.mark.slow
 def test_the_embedded_edition_has_the_sizes_it_says(edition) -> None:
     for part in ("train", "val", "test"):
         assert len(edition.examples["coco", part]) == SIZES.coco[part]
