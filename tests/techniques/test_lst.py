@@ -125,8 +125,7 @@ def test_answers_with_caches_are_those_without(
         caches.append(named.get("past_key_values"))
 
     language.register_forward_pre_hook(note, with_kwargs=True)
-    generate = language.generate
-    monkeypatch.setattr(language, "generate", lambda **named: generate(**named, use_cache=False))
+    monkeypatch.setattr(language.generation_config, "use_cache", False)
     assert cached == [model.generate(batch, beams, 9) for beams in (1, 5)]
     assert caches and not any(caches)
 
