@@ -191,6 +191,7 @@ def training(process: subprocess.Popen[str], results: Path) -> RunFolder:
     return RunFolder(found[0].parents[1])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_a_result_that_is_cut_is_named_and_the_others_are_shown(
     bench: Bench, tmp_path: Path

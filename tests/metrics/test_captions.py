@@ -16,7 +16,12 @@ from vlbench.metrics import captions, java
 Golden = Callable[[str], Any]
 Tokens = dict[str, list[str]]
 FOLDER = "metrics/coco_caption"
-SETS = ("setA_80x5", "setB_edge", "setD_one_image", "setE_60x1ref")
+SETS = (
+    pytest.param("setA_80x5", marks=pytest.mark.slow),
+    "setB_edge",
+    "setD_one_image",
+    "setE_60x1ref",
+)
 NAMES = {"CIDEr": "cider", "ROUGE_L": "rouge_l"} | {f"Bleu_{n}": f"bleu_{n}" for n in range(1, 5)}
 
 

@@ -15,3 +15,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(FOLDER):
             item.add_marker("project")
+    items.sort(key=lambda item: "test_ci_example" not in item.nodeid)  # the longest first

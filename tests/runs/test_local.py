@@ -125,6 +125,7 @@ def test_a_run_killed_after_its_result_is_tidied_up(tmp_path: Path) -> None:
         assert sorted(file.name for file in bare.path.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_never_more_workers_than_slots_and_a_gpu_never_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +171,7 @@ def test_an_interrupt_leaves_no_worker_and_a_state_to_go_on_from(tmp_path: Path)
             os.kill(folder.status()["pid"], 0)
 
 
+@pytest.mark.slow
 def test_a_run_held_elsewhere_is_waited_for_and_done_once(tmp_path: Path) -> None:
     folders = [make(tmp_path, spec, "time.sleep(0.5)") for spec in toy_specs(2)]
     ends: list[list[Outcome]] = []

@@ -28,7 +28,11 @@ from vlbench.techniques.adapt import (
 )
 
 RESOLVED_FOR = {"bart": "mini-bart", "t5": "clip-t5"}
-ROWS = [(name, kind) for name in own_cards("methods") for kind in RESOLVED_FOR]
+ROWS = [
+    pytest.param((name, kind), marks=pytest.mark.slow if kind == "t5" else (), id=f"{name}-{kind}")
+    for name in own_cards("methods")
+    for kind in RESOLVED_FOR
+]
 
 
 def adapted(row: tuple[str, str], seed: int = 0, meta: bool = False) -> AdaptedModel:
@@ -46,7 +50,7 @@ def outputs(model: AdaptedModel) -> torch.Tensor:
     return model.eval()(toy_batch())
 
 
-@pytest.fixture(scope="module", params=ROWS, ids=lambda row: "-".join(row))
+@pytest.fixture(scope="module", params=ROWS)
 def row(request: pytest.FixtureRequest) -> tuple[str, str]:
     return request.param
 

@@ -222,6 +222,7 @@ def spec(bench: Bench, **params: Any) -> RunSpec:
     )
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_initialisation_and_ends_as_the_whole_one(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -377,6 +377,7 @@ def test_predictions_that_are_unreadable_are_left_out_and_the_rest_is_shown(tmp_
     assert read(page).text.count("The predictions are not at hand.") == 1
 
 
+@pytest.mark.slow
 def test_the_same_results_give_the_same_bytes_and_pages_that_are_gone_are_removed(
     out: Path, results: Path, tmp_path: Path
 ) -> None:
