@@ -123,6 +123,7 @@ def test_without_locks_the_heartbeat_decides(
     assert Watch(Lock(tmp_path)).is_free()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast")
 def test_a_holder_learns_that_another_one_took_over(tmp_path: Path) -> None:
     told = threading.Event()

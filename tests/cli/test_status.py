@@ -97,7 +97,8 @@ def test_what_cannot_be_shown_ends_in_its_exit_code(
     assert_refused(status(tmp_path / "none"), 4, f"{tmp_path / 'none'}: no runs here")
 
 
-@pytest.mark.parametrize("is_interrupted", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("is_interrupted", [True, False])
 def test_on_a_terminal_the_table_goes_on_until_the_end_or_ctrl_c(
     tmp_path: Path, folders: list[RunFolder], is_interrupted: bool
 ) -> None:

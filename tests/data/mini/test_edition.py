@@ -170,6 +170,7 @@ def test_official_fields_are_all_there(where, names, tiny, tiny_video) -> None:
         assert subtitles["sub"][0].keys() == {"text", "start", "end"}
 
 
+@pytest.mark.slow
 def test_contact_sheets_show_cards_with_pictures_of_the_edition(tiny, tiny_video) -> None:
     pixels = np.asarray(contact_sheet(tiny))
     edge = (pixels[:, GAP - 4] == ImageColor.getrgb(CARD)).all(axis=1)  # left of the first pictures
@@ -215,6 +216,7 @@ def test_a_failure_in_the_middle_leaves_nothing(where, error, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_of_two_processes_at_once_the_first_one_wins(tiny, project, tmp_path) -> None:
     """The other process starts when this one is in the middle, and is done before it."""
     folder = tmp_path / "mini"

@@ -393,6 +393,7 @@ def test_the_same_results_give_the_same_bytes_and_pages_that_are_gone_are_remove
     assert (again / "methods" / "full.html").exists()
 
 
+@pytest.mark.slow
 def test_writing_a_site_imports_no_torch() -> None:
     program = (
         "import sys, vlbench.leaderboard.site\n"
