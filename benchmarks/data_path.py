@@ -31,7 +31,7 @@ from vlbench.data.prepare import PreparedTask, prepare
 from vlbench.data.stores.base import Store
 from vlbench.data.stores.own import write_store
 from vlbench.process import with_defaults
-from vlbench.runs.plan import data_root, wanted_features
+from vlbench.runs.plan import data_root, feature_spec_for
 
 FLOOR = "frozen"
 STEP_BATCH = 8
@@ -63,8 +63,8 @@ def main() -> None:
 def mini_tasks() -> list[PreparedTask]:
     """The image tasks as a run on mini-bart reads them."""
     _, cards = find_tasks("image-text")
-    wanted = wanted_features("mini-bart", "image", "", ())
-    return prepare(cards, "mini", data_root(cards, "mini", None), None, wanted)
+    spec = feature_spec_for("mini-bart", "image", "", ())
+    return prepare(cards, "mini", data_root(cards, "mini", None), None, spec)
 
 
 def full_size_store(folder: Path, tasks: Sequence[PreparedTask]) -> Store:

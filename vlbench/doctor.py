@@ -264,8 +264,8 @@ def _data(root: Path | None, edition: str | None) -> str:
         raise MissingError("the edition full reads the official files: --root says where they lie")
     if root is None:
         visuals = [visual for visual, name in NAMES.items() if (cache_place()[0] / name).is_dir()]
-        made = f"made: {', '.join(visuals)}" if visuals else "made in the cache on first use"
-        return f"the mini edition, {made}"
+        state = f"made: {', '.join(visuals)}" if visuals else "made in the cache on first use"
+        return f"the mini edition, {state}"
     if not root.is_dir():
         raise MissingError(f"{root}: no such folder; --root says where the data lie")
     edition = edition or "mini"

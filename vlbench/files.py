@@ -286,9 +286,9 @@ def check_out(path: Path, option: str = "--out") -> None:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder is there")
         parents = Path(os.path.realpath(path)).parents
-        place = path if is_stream(path) else next(filter(os.path.lexists, parents))
-        if not os.access(place, os.W_OK):
-            raise PermissionError(errno.EACCES, f"no permission to write to {place}")
+        existing = path if is_stream(path) else next(filter(os.path.lexists, parents))
+        if not os.access(existing, os.W_OK):
+            raise PermissionError(errno.EACCES, f"no permission to write to {existing}")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from tests.runs.builders import Bench
 from vlbench.cards import find_tasks
 from vlbench.data.check import SplitCheck, check_tasks
 from vlbench.data.images import find_pictures
-from vlbench.data.prepare import Wanted, prepare
+from vlbench.data.prepare import FeatureSpec, prepare
 from vlbench.data.readers import load_reader
 from vlbench.data.stores.own import write_store
 from vlbench.data.table import concatenate
@@ -31,11 +31,11 @@ def bench_root(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return Path(shutil.copytree(bench.root, tmp_path / "root"))
 
 
-MINI = Wanted("mini", tokens=16, width=128, load=lambda: load_encoder("mini"))
+MINI = FeatureSpec("mini", tokens=16, width=128, load=lambda: load_encoder("mini"))
 
 
 def ready(root: Path, tasks: str = "image-text", **more: Any) -> Any:
-    arguments = {"edition": "mini", "limit": None, "wanted": MINI, **more}
+    arguments = {"edition": "mini", "limit": None, "spec": MINI, **more}
     return prepare(find_tasks(tasks)[1], root=root, **arguments)
 
 
@@ -130,11 +130,11 @@ def own_store(path: Path, images: list[str], width: int = 8, encoder: str = "oth
     return write_store(path, [(images, features)], {"encoder": {"name": encoder}}).path
 
 
-def other(width: int | None = 8, *folders: Path) -> Wanted:
+def other(width: int | None = 8, *folders: Path) -> FeatureSpec:
     def never() -> Any:
         raise AssertionError("there is a store")
 
-    return Wanted("other", tokens=4, width=width, load=never, folders=folders)
+    return FeatureSpec("other", tokens=4, width=width, load=never, folders=folders)
 
 
 @pytest.fixture
@@ -150,10 +150,10 @@ def test_stores_below_the_root_or_named_by_the_user_are_read_and_no_picture(
     shutil.rmtree(bench_root / "nlvr2" / "images")
     half = len(images) // 2
     one, two = own_store(tmp_path / "1", images[:half]), own_store(tmp_path / "2", images[half:])
-    (task,) = ready(bench_root, "nlvr2", wanted=other(None, one, two))
+    (task,) = ready(bench_root, "nlvr2", spec=other(None, one, two))
     assert task.store.get([images[0], images[-1]]).shape == (2, 4, 8)
     own_store(bench_root / "features" / "other" / "nlvr2", images)
-    (task,) = ready(bench_root, "nlvr2", wanted=other())
+    (task,) = ready(bench_root, "nlvr2", spec=other())
     assert task.store.get(images[:2]).shape == (2, 4, 8)
 
 
@@ -162,7 +162,7 @@ def test_missing_features_are_counted_and_the_first_ten_named(
 ) -> None:
     own_store(bench_root / "features" / "other" / "nlvr2", images[:3])
     with pytest.raises(MissingError) as caught:
-        ready(bench_root, "nlvr2", wanted=other())
+        ready(bench_root, "nlvr2", spec=other())
     lines = str(caught.value).splitlines()
     assert f"no features of {len(images) - 3} of {len(images)} pictures" in lines[0]
     assert len(lines) == 12 and lines[1].strip() == images[3]
@@ -174,15 +174,15 @@ def test_a_store_of_another_encoder_width_or_grid_is_refused(
 ) -> None:
     wrong = own_store(tmp_path / "wrong", images, encoder="clip-rn101")
     with pytest.raises(MissingError, match="features of the encoder 'clip-rn101', the run reads"):
-        ready(bench_root, "nlvr2", wanted=other(8, wrong))
+        ready(bench_root, "nlvr2", spec=other(8, wrong))
     wide = own_store(tmp_path / "wide", images, width=9)
     with pytest.raises(MissingError, match="features of width 9, the backbone reads 8"):
-        ready(bench_root, "nlvr2", wanted=other(8, wide))
+        ready(bench_root, "nlvr2", spec=other(8, wide))
     with pytest.raises(MissingError, match="nowhere: no such file or folder"):
-        ready(bench_root, "nlvr2", wanted=other(8, tmp_path / "nowhere"))
+        ready(bench_root, "nlvr2", spec=other(8, tmp_path / "nowhere"))
     store = own_store(tmp_path / "small", images, width=128, encoder="mini")
     with pytest.raises(MissingError, match="4 tokens a picture cannot be pooled to the 16"):
-        ready(bench_root, "nlvr2", wanted=Wanted("mini", 16, 128, object, (store,)))
+        ready(bench_root, "nlvr2", spec=FeatureSpec("mini", 16, 128, object, (store,)))
 
 
 def absent() -> Any:
@@ -191,7 +191,7 @@ def absent() -> Any:
 
 def test_without_store_encoder_and_pictures_the_remedy_is_told(bench_root: Path) -> None:
     with pytest.raises(MissingError) as caught:
-        ready(bench_root, "nlvr2", wanted=Wanted("clip-rn101", 36, 2048, absent))
+        ready(bench_root, "nlvr2", spec=FeatureSpec("clip-rn101", 36, 2048, absent))
     text = str(caught.value)
     assert text.startswith("no weights here")
     assert str(bench_root / "features/clip-rn101/nlvr2") in text
@@ -201,8 +201,8 @@ def test_without_store_encoder_and_pictures_the_remedy_is_told(bench_root: Path)
 
 def check(root: Path, tasks: str = "vqav2", load: Any = object) -> dict[str, SplitCheck]:
     """By split, of the full edition."""
-    wanted = Wanted("mini", 16, 128, load)
-    checks = check_tasks(find_tasks(tasks)[1], "full", root, wanted, lambda _: None)
+    spec = FeatureSpec("mini", 16, 128, load)
+    checks = check_tasks(find_tasks(tasks)[1], "full", root, spec, lambda _: None)
     return {split.split: split for split in checks}
 
 

@@ -62,7 +62,7 @@ def check(
     start.
     """
     from vlbench.data.check import check_tasks
-    from vlbench.runs.plan import data_root, task_edition, wanted_features
+    from vlbench.runs.plan import data_root, feature_spec_for, task_edition
 
     opt.refuse_outside_code(context)
     checks: list[SplitCheck] = []
@@ -70,8 +70,8 @@ def check(
     for cards in _by_visual(tasks, edition):
         chosen = task_edition(cards, edition)
         folder = data_root(cards, chosen, root, cli.note)
-        wanted = wanted_features(backbone, cards[0].visual, encoder or "", stores)
-        checks += check_tasks(cards, chosen, folder, wanted, cli.note)
+        spec = feature_spec_for(backbone, cards[0].visual, encoder or "", stores)
+        checks += check_tasks(cards, chosen, folder, spec, cli.note)
     if json:
         cli.print_json("check", [check.as_json() for check in checks])
     else:

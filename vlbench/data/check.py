@@ -10,7 +10,7 @@ from typing import Any
 from vlbench.cards.schema import Edition, TaskCard
 from vlbench.data.example import SHOWN
 from vlbench.data.images import find_pictures, frame_files, open_image
-from vlbench.data.prepare import Wanted, find_features, require_grid, scored_splits
+from vlbench.data.prepare import FeatureSpec, find_features, require_grid, scored_splits
 from vlbench.data.readers import load_reader
 from vlbench.data.readers.base import Reader
 from vlbench.data.table import ExampleTable, indexed
@@ -53,7 +53,7 @@ class SplitCheck:
 
 
 def check_tasks(
-    cards: Sequence[TaskCard], edition: Edition, root: Path, wanted: Wanted, say: Say
+    cards: Sequence[TaskCard], edition: Edition, root: Path, spec: FeatureSpec, say: Say
 ) -> list[SplitCheck]:
     """Read, count and open the pictures of every split of every task that the edition reads.
 
@@ -77,7 +77,7 @@ def check_tasks(
             try:
                 examples = indexed(reader, split, train=False)
                 check.examples, check.counts = len(examples), reader.counts(examples)
-                _check_visual(check, card.visual == "video", reader, examples, wanted, say)
+                _check_visual(check, card.visual == "video", reader, examples, spec, say)
             except MissingError as error:
                 check.problems += str(error).splitlines()
     return checks
@@ -88,19 +88,19 @@ def _check_visual(
     is_video: bool,
     reader: Reader,
     examples: ExampleTable,
-    wanted: Wanted,
+    spec: FeatureSpec,
     say: Say,
 ) -> None:
     """The features of a split, or where there are none the pictures they could be made of."""
     images, unit = examples.images(), "clips" if is_video else "pictures"
     check.pictures = check.features_missing = len(images)
-    store, candidates = find_features(reader, wanted)
+    store, candidates = find_features(reader, spec)
     if store is not None:
         missing = store.missing(images)
         check.features, check.features_missing = str(store.path), len(missing)
         check.problems += [f"no features of {image} in {store.path}" for image in missing]
         if not missing and not is_video:
-            require_grid(store, images[0], wanted)
+            require_grid(store, images[0], spec)
         return
     paths, faults = find_pictures(reader, examples)
     if paths:
@@ -108,11 +108,11 @@ def _check_visual(
     problems = faults.texts + _unreadable(paths.values(), is_video)
     check.pictures_missing, check.are_pictures_unread = len(problems), False
     if not problems:
-        wanted.load()
+        spec.load()
         return
     looked_for = ", ".join(map(str, candidates)) or "no place of its own"
     check.problems.append(
-        f"no features of the encoder '{wanted.encoder}' of {len(images):,} {unit}: looked for "
+        f"no features of the encoder '{spec.encoder}' of {len(images):,} {unit}: looked for "
         f"{looked_for}"
     )
     if not paths:

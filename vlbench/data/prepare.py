@@ -30,7 +30,7 @@ AUTHORS_NAMES = {"clip-rn50": "RN50", "clip-rn101": "RN101", "clip-vit-b32": "Vi
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class FeatureSpec:
     """The features that a backbone reads."""
 
     encoder: str
@@ -59,7 +59,7 @@ def prepare(
     edition: Edition,
     root: Path,
     limit: int | None,
-    wanted: Wanted,
+    spec: FeatureSpec,
     say: Say = lambda _: None,
 ) -> list[PreparedTask]:
     """Read every task's splits and find its features; one error lists all tasks' missing files."""
@@ -75,7 +75,7 @@ def prepare(
     if missing:
         raise missing_data(missing)
     return [
-        _prepare(card, reader, edition, limit, wanted, say)
+        _prepare(card, reader, edition, limit, spec, say)
         for card, reader in zip(cards, readers, strict=True)
     ]
 
@@ -87,7 +87,12 @@ def scored_splits(card: TaskCard, edition: Edition) -> list[str]:
 
 
 def _prepare(
-    card: TaskCard, reader: Reader, edition: Edition, limit: int | None, wanted: Wanted, say: Say
+    card: TaskCard,
+    reader: Reader,
+    edition: Edition,
+    limit: int | None,
+    spec: FeatureSpec,
+    say: Say,
 ) -> PreparedTask:
     splits = card.splits[edition]
     train, val, test = (
@@ -96,7 +101,7 @@ def _prepare(
     )
     sizes = f"{len(train):,} training, {len(val):,} validation, {len(test):,} test examples"
     say(f"{card.name}: {sizes}")
-    submission = _submission(card, reader, () if limit else splits.submission, wanted, say)
+    submission = _submission(card, reader, () if limit else splits.submission, spec, say)
     scored = concatenate([train, val, test])
     examples = concatenate([scored, submission])
     counts = examples.image_counts()
@@ -105,7 +110,7 @@ def _prepare(
             f"Task '{card.name}': example {examples[wrong[0]].id} has {counts[wrong[0]]} pictures, "
             f"its card says images_per_example = {card.images_per_example}."
         )
-    store = _features(card, reader, examples, wanted, say)
+    store = _features(card, reader, examples, spec, say)
     files = {file for split in scored_splits(card, edition) for file in reader.files(split)}
     parts = fingerprint(files, reader.folder) + store.fingerprint(scored.images())
     together = hashlib.sha256(parts.encode()).hexdigest()
@@ -113,13 +118,13 @@ def _prepare(
 
 
 def _submission(
-    card: TaskCard, reader: Reader, splits: Sequence[str], wanted: Wanted, say: Say
+    card: TaskCard, reader: Reader, splits: Sequence[str], spec: FeatureSpec, say: Say
 ) -> ExampleTable:
     """The examples of splits without labels; none where files or features are missing."""
     missing = [str(file) for split in splits for file in reader.missing_files(split)]
     examples = concatenate([] if missing else [indexed(reader, split, False) for split in splits])
     if examples:
-        store, _ = find_features(reader, wanted)
+        store, _ = find_features(reader, spec)
         if store is None:
             missing = find_pictures(reader, examples)[1].texts
         else:
@@ -133,15 +138,15 @@ def _submission(
 
 
 def _features(
-    card: TaskCard, reader: Reader, examples: ExampleTable, wanted: Wanted, say: Say
+    card: TaskCard, reader: Reader, examples: ExampleTable, spec: FeatureSpec, say: Say
 ) -> Store:
     """The features of the examples' pictures or clips: stores that exist, else the encoder runs.
 
-    A MissingError names those that lack. A clip has exactly `wanted.tokens` frames.
+    A MissingError names those that lack. A clip has exactly `spec.tokens` frames.
     """
     is_video = card.visual == "video"
     unit = "clips" if is_video else "pictures"
-    store, paths = find_features(reader, wanted)
+    store, paths = find_features(reader, spec)
     if store is not None:
         images = examples.images()
         if missing := store.missing(images):
@@ -152,18 +157,18 @@ def _features(
             )
         store.prepare(say)
         if is_video:
-            return FixedFrames(store, wanted.tokens)
-        require_grid(store, images[0], wanted)
+            return FixedFrames(store, spec.tokens)
+        require_grid(store, images[0], spec)
         return store
     looked_for = "".join(f"\n  {path}" for path in paths) or " none"
     advice = (
-        f"Task '{card.name}': no features of the encoder '{wanted.encoder}'; looked for:"
+        f"Task '{card.name}': no features of the encoder '{spec.encoder}'; looked for:"
         f"{looked_for}\nThey are made where the pictures are: vlbench data extract-features "
-        f"--encoder {wanted.encoder} --images DIR"
+        f"--encoder {spec.encoder} --images DIR"
         f"{' --kind frames' * is_video} --out {paths[0] if paths else 'STORE'}"
     )
     try:
-        encoder = wanted.load()
+        encoder = spec.load()
     except MissingError as error:
         raise MissingError(f"{error}\n{advice}") from None
     pictures, faults = find_pictures(reader, examples)
@@ -176,14 +181,14 @@ def _features(
             say(f"{card.name}: features of {done:,} of {total:,} {unit}")
 
     if is_video:
-        clips = ClipEncoder(encoder, wanted.tokens)
+        clips = ClipEncoder(encoder, spec.tokens)
         return store_for(clips, pictures, cache_folder(), CLIPS_AT_ONCE, progress, open_clip)
     return store_for(encoder, pictures, cache_folder(), progress=progress)
 
 
-def require_grid(store: Store, image: str, wanted: Wanted) -> None:
+def require_grid(store: Store, image: str, spec: FeatureSpec) -> None:
     """Raise MissingError where a picture's tokens cannot be pooled to what the backbone reads."""
-    stored, tokens = store.read(image).shape[0], wanted.tokens
+    stored, tokens = store.read(image).shape[0], spec.tokens
     are_squares = isqrt(stored) ** 2 == stored and isqrt(tokens) ** 2 == tokens
     if stored != tokens and not (are_squares and stored > tokens):
         raise MissingError(
@@ -192,28 +197,28 @@ def require_grid(store: Store, image: str, wanted: Wanted) -> None:
         )
 
 
-def find_features(reader: Reader, wanted: Wanted) -> tuple[Store | None, list[Path]]:
+def find_features(reader: Reader, spec: FeatureSpec) -> tuple[Store | None, list[Path]]:
     """The stores that exist as one, of the right encoder and width, or None; and all candidates."""
-    paths = list(wanted.folders) or feature_places(reader, wanted.encoder)
+    paths = list(spec.folders) or feature_places(reader, spec.encoder)
     stores = []
     for path in paths:
         if not path.exists():
-            if wanted.folders:
+            if spec.folders:
                 raise MissingError(f"--features {path}: no such file or folder.")
             continue
         store = open_store(path)
         stores.append(store)
         # An encoder of the user's has a name beside its `module:function`.
-        if store.encoder not in (None, wanted.encoder) and not (
-            ":" in wanted.encoder and store.encoder == wanted.load().name
+        if store.encoder not in (None, spec.encoder) and not (
+            ":" in spec.encoder and store.encoder == spec.load().name
         ):
             raise MissingError(
                 f"{path}: holds features of the encoder '{store.encoder}', the run reads "
-                f"'{wanted.encoder}'."
+                f"'{spec.encoder}'."
             )
-        if wanted.width not in (None, store.width):
+        if spec.width not in (None, store.width):
             raise MissingError(
-                f"{path}: holds features of width {store.width}, the backbone reads {wanted.width}."
+                f"{path}: holds features of width {store.width}, the backbone reads {spec.width}."
             )
     return (Union(stores) if len(stores) > 1 else next(iter(stores), None)), paths
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -68,7 +69,7 @@ class Outcome:
         return f"{self.status}: {why}" if self.exit_code and why != self.status else self.status
 
 
-class Launcher:
+class Launcher(ABC):
     """Starts the workers of a plan, and follows them to their end."""
 
     device: str
@@ -77,13 +78,13 @@ class Launcher:
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
 
+    @abstractmethod
     def dry_run(self, specs: Sequence[RunSpec], results: Path) -> str:
         """The commands or scripts it would start; writes nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def work(self, runs: Sequence[tuple[RunSpec, RunFolder]]) -> None:
         """Do these runs; call `end` for every one."""
-        raise NotImplementedError
 
     def run(self, specs: Sequence[RunSpec], results: Path, view: View) -> list[Outcome]:
         """Do what is not done yet; return the outcomes in the order of the specs."""

@@ -16,7 +16,7 @@ from vlbench.cards import find_methods, find_tasks
 from vlbench.cards.schema import Edition, MethodCard, TaskCard
 from vlbench.checkpoints.weights import check_weights
 from vlbench.data.mini.write import mini_root
-from vlbench.data.prepare import PreparedTask, Wanted, prepare
+from vlbench.data.prepare import FeatureSpec, PreparedTask, prepare
 from vlbench.data.readers import load_reader
 from vlbench.data.table import file_hash
 from vlbench.encoders import ENCODERS, load_encoder
@@ -150,7 +150,7 @@ def read_inputs(spec: RunSpec, say: Say = lambda _: None, device: str | None = N
     visual = spec.tasks[0].visual
     root = data_root(spec.tasks, spec.edition, Path(spec.root) if spec.root else None, say)
     folders = tuple(map(Path, spec.features))
-    features = wanted_features(spec.backbone, visual, spec.encoder, folders, device or spec.device)
+    features = feature_spec_for(spec.backbone, visual, spec.encoder, folders, device or spec.device)
     tasks = prepare(spec.tasks, spec.edition, root, spec.limit, features, say)
     widths = {task.card.name: task.store.width for task in tasks}
     if len(set(widths.values())) > 1:
@@ -200,9 +200,9 @@ def data_root(
     raise UsageError(f"--edition {edition} reads the official files: --root says where they lie.")
 
 
-def wanted_features(
+def feature_spec_for(
     backbone: str, visual: Visual, encoder: str, folders: tuple[Path, ...], device: str = "cpu"
-) -> Wanted:
+) -> FeatureSpec:
     """Return the features to look for, of `encoder` or, where it is empty, the backbone's own."""
     own = backbone_row(backbone).features[visual]
     name = encoder or own.encoder
@@ -211,7 +211,7 @@ def wanted_features(
             f"Unknown encoder '{name}'. {nearest(name, ENCODERS)} Your own is named "
             '"module:function"; features that are there are named with --features.'
         )
-    return Wanted(
+    return FeatureSpec(
         encoder=name,
         tokens=own.tokens,
         width=own.width if name == own.encoder else None,

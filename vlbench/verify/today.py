@@ -129,7 +129,7 @@ def _check_method(here: Here, spec: RunSpec, findings: Findings) -> None:
         return
     _compare(card_file, spec.method, cards[1], findings)
     search, today, *before = (
-        (tuning.searched, tuning.trials)
+        (tuning.searched, tuning.trials, tuning.selected_on)
         for tuning in (spec.method.tuning, cards[0].tuning, *cards[0].tuning.before)
     )
     if search not in before:

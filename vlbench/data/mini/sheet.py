@@ -67,8 +67,8 @@ def video_sheet(root: Path) -> Image.Image:
     return _lay_out(rows, _load(root / "mini-video.json"))
 
 
-def _lay_out(rows: dict[tuple[str, str], list[Card]], made: dict[str, Any]) -> Image.Image:
-    """Rows of cards below their titles; `made` is the version and seed that they are of."""
+def _lay_out(rows: dict[tuple[str, str], list[Card]], edition: dict[str, Any]) -> Image.Image:
+    """Rows of cards below their titles; `edition` has version and seed."""
     heights = [
         PICTURE + 3 * PADDING + LINE * max((len(card.lines) for card in cards), default=0)
         for cards in rows.values()
@@ -78,9 +78,8 @@ def _lay_out(rows: dict[tuple[str, str], list[Card]], made: dict[str, Any]) -> I
     )
     canvas = ImageDraw.Draw(sheet)
     canvas.text((GAP, 20), "The mini edition of vlbench", INK, _font(34))
-    origin = (
-        f"version {made['version']}, seed {made['seed']}: a generated world in official formats"
-    )
+    version, seed = edition["version"], edition["seed"]
+    origin = f"version {version}, seed {seed}: a generated world in official formats"
     canvas.text((GAP, 64), origin, FAINT, _font(TEXT_SIZE))
     top = TITLE
     for ((title, subtitle), cards), height in zip(rows.items(), heights, strict=True):
