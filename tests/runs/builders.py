@@ -64,9 +64,10 @@ def make_bench(folder: Path) -> Bench:
     import torch
     from transformers import BartConfig
 
+    from tools.pretrain.recipe import save_backbone
     from tools.pretrain.tokenizer import train_tokenizer
     from vlbench.backbones.bart import new_bart
-    from vlbench.backbones.weights import TOKENIZER_FILE, bart_tokenizer, save_backbone
+    from vlbench.backbones.weights import TOKENIZER_FILE, bart_tokenizer
 
     bench = Bench(folder / "mini", folder / "backbone")
     bench.root.mkdir()

@@ -19,8 +19,9 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from tests.runs.builders import Bench, do, predictions, rows
+from tools.pretrain.recipe import save_backbone
 from vlbench.backbones import build_backbone
-from vlbench.backbones.weights import load_backbone, save_backbone
+from vlbench.backbones.weights import load_backbone
 from vlbench.cards.load import load_task
 from vlbench.cli.app import app
 from vlbench.data.batches import Batch, TaskData

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from tools.pretrain.backbone import (
     HELD_OUT,
@@ -24,20 +24,40 @@ from tools.pretrain.clip_backbone import HELD_OUT as HELD_OUT_CLIPS
 from tools.pretrain.encoder import train_encoder
 from tools.pretrain.tokenizer import train_tokenizer
 from vlbench.backbones import RECIPE_FILE
+from vlbench.backbones.base import Backbone
 from vlbench.backbones.weights import (
+    CONFIG_FILE,
     TOKENIZER_FILE,
+    WEIGHTS_FILE,
     bart_tokenizer,
     load_backbone,
-    save_backbone,
     weights_folder,
 )
 from vlbench.encoders.mini import MiniEncoder
 from vlbench.files import write_atomically
+from vlbench.tensors import unique_state
 
 STEPS = 9000
 CLIP_STEPS = 3000
 SEED = 0
 ENCODER_FILE = "mini-encoder.safetensors"
+NOT_KEPT = {"transformers_version", "id2label", "label2id", "classifier_dropout"}
+"""Keys of the library's configuration that say nothing about the model."""
+
+
+def save_backbone(backbone: Backbone, folder: Path) -> None:
+    """Write configuration and weights, tied tensors once."""
+    language = backbone.config.to_diff_dict()
+    config = {
+        "schema": "vlbench.backbone/1",
+        "feature_width": backbone.visual.feature_width,
+        "visual_tokens": backbone.visual_tokens,
+        "language": {key: value for key, value in language.items() if key not in NOT_KEPT},
+    }
+    state = unique_state(backbone)
+    tensors = {name: tensor.detach().contiguous() for name, tensor in state.items()}
+    write_atomically(folder / CONFIG_FILE, json.dumps(config, indent=2, sort_keys=True) + "\n")
+    write_atomically(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
 
 
 def pretrain_mini_bart(

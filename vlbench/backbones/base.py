@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from inspect import signature
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, cast
 
 import torch
@@ -23,7 +22,6 @@ from transformers.masking_utils import create_bidirectional_mask, create_causal_
 from transformers.modeling_outputs import BaseModelOutput
 
 from vlbench.backbones.visual import VisualEmbedding, downsample
-from vlbench.errors import UsageError
 
 Kind = Literal[
     "self_attention", "cross_attention", "feed_forward", "query", "key", "value", "encoder_input"
@@ -38,7 +36,6 @@ PROJECTIONS: frozenset[Kind] = frozenset({"query", "key", "value"})
 IGNORED = -100
 """The target id where there is nothing to predict."""
 
-EntryChange = Callable[[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]
 Encoding = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Text (B, P + L, C), vision (B, I N, C) and mask (B, S) -> states (B, S, any width)."""
 
@@ -66,17 +63,7 @@ class Site(NamedTuple):
         return self.module.register_forward_hook(OutputHook(change))
 
     def on_passage(self, change: Callable[[Tensor, Tensor], Tensor]) -> list[RemovableHandle]:
-        """Forward hook with the input: replace the output by `change(entered, output)`.
-
-        UsageError where the names of its parameters say that it takes them the other way round.
-        """
-        names: list[str] = []
-        with suppress(ValueError):  # of C code, which has no signature
-            names = list(signature(getattr(change, "forward", change)).parameters)
-        if names[:1] == ["output"] or names[1:2] == ["entered"]:
-            raise UsageError(
-                f"on_passage calls change(entered, output); this one is change({', '.join(names)})."
-            )
+        """Forward hook with the input: replace the output by `change(entered, output)`."""
         hook = OutputHook(change)
         return [
             self.entry.register_forward_pre_hook(hook.keep_input, with_kwargs=True),
@@ -105,22 +92,11 @@ class OutputHook:
 
 
 class EncoderInput(nn.Module):
-    """The text's embeddings and mask as they enter the encoder; prompts make them longer here."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.changes: list[EntryChange] = []
-
-    def on_entry(self, change: EntryChange) -> None:
-        """Replace embeddings and mask by `change` of both."""
-        self.changes.append(change)
+    """The text's embeddings and mask as they enter the encoder; hooks may lengthen them."""
 
     def forward(self, embeddings: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, L, C), (B, L) -> the same, or longer."""
-        entered = (embeddings, mask)
-        for change in self.changes:
-            entered = change(entered)
-        return entered
+        """(B, L, C), (B, L) -> the same."""
+        return embeddings, mask
 
 
 class BeamCache(EncoderDecoderCache):

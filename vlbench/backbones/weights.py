@@ -3,13 +3,12 @@
 Tokens are appended to a vocabulary in this order: `<extra_id_99>` ... `<extra_id_0>` where the
 tokenizer does not have them (T5's does), `<vis_extra_id_99>` ... `<vis_extra_id_0>`, so the very
 last row of the token embedding is `<vis_extra_id_0>`. The visual embedding looks an image's first
-token up there, its second one row above, and so on.
+token up there, its second one row above, and so on. Nothing is downloaded.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -19,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import nn
 from transformers import (
     AutoTokenizer,
@@ -34,10 +32,9 @@ from transformers import (
 from transformers.utils import logging
 
 from vlbench.backbones.bart import JointBart, join_bart, new_bart
-from vlbench.backbones.base import Backbone
 from vlbench.backbones.t5 import JointT5, join_t5, new_t5
 from vlbench.errors import DataError, MissingError, UsageError, is_out_of_memory
-from vlbench.tensors import copy_into, unique_state
+from vlbench.tensors import copy_into, listed, unique_state
 
 if TYPE_CHECKING:
     from vlbench.backbones import Features
@@ -50,8 +47,6 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 WEIGHTS = ("*.safetensors", "*.bin")
 """Files of which one or more hold a model's weights."""
-NOT_KEPT = {"transformers_version", "id2label", "label2id", "classifier_dropout"}
-"""Keys of the library's configuration that say nothing about the model."""
 BART_BASE = BartConfig(
     vocab_size=50265,
     d_model=768,
@@ -87,16 +82,45 @@ def embedded_bart(source: str | Path, features: Features, meta: bool) -> JointBa
     return backbone
 
 
+def load_backbone(folder: Path, meta: bool = False) -> JointBart:
+    """The backbone that a folder of ours holds; on the meta device it has shapes and no weights."""
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        width, tokens = config["feature_width"], config["visual_tokens"]
+        backbone = new_bart(BartConfig(**config["language"]), width, tokens, meta=meta)
+        if not meta:
+            weights = folder / WEIGHTS_FILE
+            copy_into(unique_state(backbone), load_file(weights), str(weights))
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise MissingError(f"{folder} holds no whole backbone of vlbench: {reason}.") from error
+    return backbone
+
+
 def folder_tokenizer(source: str | Path) -> Any:
     """The tokenizer that lies beside an embedded backbone's weights."""
     return bart_tokenizer(_package_folder(source) / TOKENIZER_FILE)
 
 
+def bart_tokenizer(file: Path) -> Any:
+    """A tokenizer of the `tokenizers` library with BART's special tokens and the added ones.
+
+    The file holds the vocabulary with `<s>`, `<pad>`, `</s>`, `<unk>`.
+    """
+    if not file.is_file():
+        raise MissingError(f"No tokenizer at {file}.")
+    special = {"bos": "<s>", "eos": "</s>", "pad": "<pad>", "unk": "<unk>"}
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_file=str(file), **{f"{name}_token": token for name, token in special.items()}
+    )
+    tokenizer.add_tokens(list(ADDED_TOKENS), special_tokens=True)
+    return tokenizer
+
+
 def pretrained_bart(source: str | Path, features: Features, meta: bool) -> JointBart:
     """A published BART with 200 added rows, N(0, init_std^2), and a new visual embedding.
 
-    An output layer of its own gets as many rows, its bias zeros. Nothing is downloaded: the weights
-    are in the Hugging Face cache or in a folder.
+    An output layer of its own gets as many rows, its bias zeros.
     """
     if meta:
         config = _shapes(BartForConditionalGeneration, source, BART_BASE)
@@ -129,6 +153,16 @@ def pretrained_t5(source: str | Path, features: Features, meta: bool) -> JointT5
     return join_t5(language, features.width, features.tokens)
 
 
+def pretrained_tokenizer(source: str | Path) -> Any:
+    """The published tokenizer with the added tokens."""
+    with _missing(source):
+        tokenizer = AutoTokenizer.from_pretrained(
+            weights_folder(source), local_files_only=True, trust_remote_code=False
+        )
+    tokenizer.add_tokens(list(ADDED_TOKENS), special_tokens=True)
+    return tokenizer
+
+
 def _resize(language: Any, rows: int, std: float) -> None:
     """Give the token table `rows` rows; new ones are N(0, std^2)."""
     before = language.config.vocab_size
@@ -138,15 +172,12 @@ def _resize(language: Any, rows: int, std: float) -> None:
 
 
 def _shapes(model: Any, source: str | Path, usual: Any) -> Any:
-    """The configuration a folder holds, tied as its weights are; of a hub's name the usual one."""
+    """The configuration of a folder, tied as its weights are; of a hub's name the usual one."""
     if not isinstance(source, Path):
         return model.config_class(**usual.to_diff_dict())
     with _missing(source):
         config = model.config_class.from_pretrained(source, local_files_only=True)
-    if _has_weights(source):
-        config.tie_word_embeddings = _is_tied(model, source)
-    elif not getattr(config, "scale_decoder_outputs", True):  # where T5 keeps what the file says
-        config.tie_word_embeddings = False
+    config.tie_word_embeddings = _is_tied(model, source)
     return config
 
 
@@ -158,23 +189,18 @@ def _is_tied(model: Any, folder: Path) -> bool:
 
 def _pretrained(model: Any, source: str | Path) -> Any:
     """The model in float32; DataError where a weight would be lost, but for tied token tables."""
-    folder = _source_folder(source)
-    options: Any = {"ignore_mismatched_sizes": True, "output_loading_info": True}
-    level = logging.get_verbosity()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    options: Any = {"ignore_mismatched_sizes": True, "output_loading_info": True}
     try:
         with _missing(source):
             language, loading = model.from_pretrained(
-                folder, local_files_only=True, dtype=torch.float32, **options
+                weights_folder(source), local_files_only=True, dtype=torch.float32, **options
             )
     except Exception as error:  # whatever half a file makes of it
         if isinstance(error, MissingError) or is_out_of_memory(error):
             raise
         raise DataError(f"{source}: the weights are damaged or not whole.") from error
-    finally:
-        logging.set_verbosity(level)
-        logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     table = language.get_input_embeddings().weight
     own = {n: p for n, p in language.named_parameters() if n.endswith("embed_tokens.weight")}
     unequal = [n for n in own.keys() - loading["missing_keys"] if not torch.equal(own[n], table)]
@@ -185,47 +211,30 @@ def _pretrained(model: Any, source: str | Path) -> Any:
         "token tables other than the one of the model": unequal,
     }.items():
         if names:
-            first, *others = sorted(names)
-            more = f" and {len(others)} more" if others else ""
             raise DataError(
                 f"{source}: the weights are not those of a {model.__name__} as {CONFIG_FILE} "
-                f"describes it: {fault}: {first}{more}."
+                f"describes it: {fault}: {listed(sorted(names))}."
             )
     language.config.tie_word_embeddings = language.get_output_embeddings().weight is table
     return language
 
 
-def pretrained_tokenizer(source: str | Path) -> Any:
-    """The published tokenizer with the added tokens."""
-    with _missing(source):
-        tokenizer = AutoTokenizer.from_pretrained(
-            _source_folder(source), local_files_only=True, trust_remote_code=False
-        )
-    return _with_added_tokens(tokenizer)
-
-
 def weights_folder(source: str | Path) -> Path:
-    """The folder that holds a backbone: in the package, the user's, or in the hub's cache."""
+    """The folder that holds a backbone: in the package, the user's, or in the hub's cache.
+
+    A hub's name is in the hub's cache, whatever the current folder holds under that name.
+    """
     folder = _package_folder(source)
     with _missing(folder if folder.is_dir() else source):
         if not folder.is_dir():
             return Path(snapshot_download(str(source), local_files_only=True))
-        if not _has_weights(folder):
+        if not any(file for pattern in WEIGHTS for file in folder.glob(pattern)):
             raise FileNotFoundError
     return folder
 
 
-def _source_folder(source: str | Path) -> Path:
-    """A hub's name is in the hub's cache, whatever the current folder holds under that name."""
-    return source if isinstance(source, Path) else weights_folder(source)
-
-
-def _has_weights(folder: Path) -> bool:
-    return any(file for pattern in WEIGHTS for file in folder.glob(pattern))
-
-
 def _package_folder(source: str | Path) -> Path:
-    return Path(__file__).parent / source  # an absolute path stays itself
+    return source if isinstance(source, Path) else Path(__file__).parent / source
 
 
 @contextmanager
@@ -233,7 +242,7 @@ def _missing(source: str | Path) -> Iterator[None]:
     """Raise as a MissingError that a library does not find a backbone, and what to do."""
     try:
         yield
-    except (OSError, ValueError, LocalEntryNotFoundError, HFValidationError) as error:
+    except (OSError, ValueError) as error:
         if isinstance(source, Path):
             raise MissingError(
                 f"No backbone in {source}: it should hold config.json, the weights as "
@@ -244,69 +253,6 @@ def _missing(source: str | Path) -> Iterator[None]:
             f"`hf download {source}` where there is a network, or name a folder that holds them "
             "with --backbone-path."
         ) from error
-
-
-def save_backbone(backbone: Backbone, folder: Path) -> None:
-    """Write configuration and weights; each file appears complete or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    language = backbone.config.to_diff_dict()
-    config = {
-        "schema": "vlbench.backbone/1",
-        "feature_width": backbone.visual.feature_width,
-        "visual_tokens": backbone.visual_tokens,
-        "language": {key: value for key, value in language.items() if key not in NOT_KEPT},
-    }
-    state = unique_state(backbone)
-    tensors = {name: tensor.detach().contiguous() for name, tensor in state.items()}
-    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    weights = save(tensors, metadata={"format": "pt"})
-    for name, content in {CONFIG_FILE: text.encode(), WEIGHTS_FILE: weights}.items():
-        beside = folder / f".{name}.{os.getpid()}"
-        beside.write_bytes(content)
-        beside.replace(folder / name)
-
-
-def load_backbone(folder: Path, meta: bool = False) -> JointBart:
-    """The backbone a folder holds; on the meta device it has shapes and no weights."""
-    file, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE
-    try:
-        config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingError(f"No backbone in {folder}: {CONFIG_FILE} is not there.") from error
-    except ValueError as error:
-        raise MissingError(f"{file} is not JSON: {error}") from error
-    if lacking := {"feature_width", "visual_tokens", "language"} - config.keys():
-        raise MissingError(f"{file} is not a vlbench backbone: no {', '.join(sorted(lacking))}.")
-    language = BartConfig(**config["language"])
-    backbone = new_bart(language, config["feature_width"], config["visual_tokens"], meta=meta)
-    if not meta:
-        try:
-            copy_into(unique_state(backbone), load_file(str(weights)), str(weights))
-        except FileNotFoundError as error:
-            raise MissingError(f"No weights at {weights}.") from error
-        except SafetensorError as error:
-            raise MissingError(f"{weights} is damaged: {error}") from error
-    return backbone
-
-
-def bart_tokenizer(file: Path) -> Any:
-    """A tokenizer of the `tokenizers` library with BART's special tokens and the added ones.
-
-    The file holds the vocabulary with `<s>`, `<pad>`, `</s>`, `<unk>`.
-    """
-    if not file.is_file():
-        raise MissingError(f"No tokenizer at {file}.")
-    special = {"bos": "<s>", "eos": "</s>", "pad": "<pad>", "unk": "<unk>"}
-    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_file=str(file), **{f"{name}_token": token for name, token in special.items()}
-    )
-    return _with_added_tokens(tokenizer)
-
-
-def _with_added_tokens(tokenizer: Any) -> Any:
-    """Append the added tokens, as special ones, where the tokenizer does not have them."""
-    tokenizer.add_tokens(list(ADDED_TOKENS), special_tokens=True)
-    return tokenizer
 
 
 def first_tokens(tokenizer: Any, choices: Sequence[str]) -> list[int]:

@@ -18,15 +18,13 @@ from vlbench.errors import CardError, UsageError, nearest
 
 Kind = Literal["methods", "tasks"]
 PACKAGE = Path(__file__).resolve().parents[1]
-NOT_CARDS = {"suites"}
-"""Files beside the task cards which are not task cards."""
-MOST_BYTES = 1 << 18
+MOST_BYTES = 1 << 16
 MOST_LEVELS = 32
-"""Tables and lists within each other; parts of a dotted key."""
+"""Tables and lists within each other."""
+MOST_DOTS = 200
+"""In a line: a dotted key takes time by the square of its parts."""
 LARGEST = 1 << 32
 """Above all that cards count and seeds can be."""
-MOST_STEPS = 10_000_000
-"""A dotted key takes time by the square of its parts."""
 PROSE = {"title", "aliases", "source", "published", "sizes", "suites", "deviations", "tuning"}
 """Keys that explain a card and cannot change a result."""
 LATER: dict[tuple[str, ...], object] = {
@@ -58,22 +56,13 @@ def own_cards(kind: Kind) -> dict[str, CardFile]:
     """Our own cards by name, in alphabetical order."""
     paths = sorted(card_folder(kind).glob("*.toml"))
     cards = [CardFile(path.stem, path, f"{kind}/{path.name}") for path in paths]
-    return {card.name: card for card in cards if card.name not in NOT_CARDS}
+    return {card.name: card for card in cards if card.name != "suites"}
 
 
 def known_names(kind: Kind) -> dict[str, CardFile]:
     """Our own cards by name and by alias; where both meet, the name wins."""
     cards = own_cards(kind)
-    return {alias: card for card in cards.values() for alias in _aliases(card)} | cards
-
-
-def _aliases(file: CardFile) -> list[str]:
-    """The aliases of a card; none where it cannot be read: its use says why."""
-    try:
-        aliases = read_table(file).get("aliases")
-    except CardError:
-        return []
-    return [name for name in aliases if isinstance(name, str)] if isinstance(aliases, list) else []
+    return {alias: c for c in cards.values() for alias in read_table(c).get("aliases", [])} | cards
 
 
 def suites_file() -> CardFile:
@@ -111,20 +100,19 @@ def read_table(file: CardFile) -> dict[str, Any]:
         if len(text) > MOST_BYTES:
             raise CardError(f"{file.shown}: more than {MOST_BYTES:,} bytes, which no card needs")
         return parse_toml(text.decode(), file.shown)
+    except FileNotFoundError:
+        raise CardError(f"{file.shown}: no such file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CardError(f"{file.shown}: not valid TOML in UTF-8: {error}") from None
     except (OSError, ValueError) as error:  # a ValueError of a path that holds a NUL, too
-        reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        if isinstance(error, FileNotFoundError):
-            reason = "no such file"
-        if isinstance(error, tomllib.TOMLDecodeError | UnicodeDecodeError):
-            reason = f"not valid TOML in UTF-8: {error}"
-        raise CardError(f"{file.shown}: {reason}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise CardError(f"{file.shown}: cannot be read: {reason}") from None
 
 
 def parse_toml(text: str, shown: str) -> dict[str, Any]:
     """Parse TOML; CardError where it is deeper or a number larger than a card can mean."""
     try:
-        dots = (line.count(".") for line in text.split("\n"))
-        if sum(n * n for n in dots if n > MOST_LEVELS) > MOST_STEPS:
+        if any(line.count(".") > MOST_DOTS for line in text.split("\n")):
             raise RecursionError
         table = tomllib.loads(text)
         _check_size(table, MOST_LEVELS)
@@ -213,17 +201,12 @@ def _pattern_faults(table: dict[str, Any], folder: Path | None) -> list[Fault]:
     faults = []
     for pattern in patterns:
         backbone, _, suite = pattern.partition("/")
-        unknown = [s for s in suite.split("+") if s not in suites and not is_path(s)]
-        text = ""
-        if not backbone or not suite or "/" in suite:
-            text = f'Should be "backbone/suite", with * for any, found "{pattern}".'
-        elif backbone not in ("*", *BACKBONES):
-            text = f"Unknown backbone '{backbone}'. {nearest(backbone, BACKBONES)}"
-        elif unknown:
-            text = f"Unknown suite or task '{unknown[0]}'. {nearest(unknown[0], suites)} "
-            text += f"A task of your own is written {unknown[0]}.toml."
-        if text:
-            faults.append(Fault(("when", pattern), text))
+        parts = [(backbone, {"*", *BACKBONES})]
+        parts += [(s, suites) for s in suite.split("+") if "/" in s or not s.endswith(".toml")]
+        for name, known in parts:
+            if name not in known:
+                text = f"Should be backbone/suite: unknown '{name}'. {nearest(name, known)}"
+                faults.append(Fault(("when", pattern), text))
     return faults
 
 
@@ -240,13 +223,13 @@ def all_tasks() -> list[TaskCard]:
 def load_suites() -> dict[str, Suite]:
     """Load every suite by name."""
     file = suites_file()
-    checked = {
-        name: check(Suite, {**table, "name": name}, (name,))
-        for name, table in read_table(file).items()
-    }
-    if faults := [fault for _, faults in checked.values() for fault in faults]:
-        raise refuse(file.shown, faults)
-    return {name: suite for name, (suite, _) in checked.items() if suite}
+    suites = {}
+    for name, table in read_table(file).items():
+        suite, faults = check(Suite, {**table, "name": name}, (name,))
+        if suite is None:
+            raise refuse(file.shown, faults)
+        suites[name] = suite
+    return suites
 
 
 def find_tasks(selection: str | Iterable[str]) -> tuple[str, list[TaskCard]]:

@@ -6,13 +6,13 @@ A table is checked against its pydantic model; a fault names its key, the value 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails
 
 from vlbench.backbones import Visual
 from vlbench.errors import CardError, nearest
@@ -22,9 +22,7 @@ Sharing = Literal["task", "all", "up", "down"]
 M = TypeVar("M", bound=BaseModel)
 Location = tuple[int | str, ...]
 MOST_FAULTS = 10
-"""Faults of a card that a message lists."""
-COMPLETE = "complete"
-"""Type of an error of pydantic whose message is complete."""
+"""Faults of a table that a message lists."""
 
 
 class Checked(BaseModel):
@@ -48,7 +46,7 @@ class Fault(NamedTuple):
 
 
 def check(model: type[M], table: dict[str, Any], at: Location = ()) -> tuple[M | None, list[Fault]]:
-    """Validate a table that stands at `at` in its card; return the model, or all faults.
+    """Validate a table that stands at `at` in its card; return the model, or its first faults.
 
     TOML knows its types, so nothing is converted: "8" is no integer, and 8 is no string.
     """
@@ -56,30 +54,15 @@ def check(model: type[M], table: dict[str, Any], at: Location = ()) -> tuple[M |
         return model.model_validate_json(json.dumps(table, default=str), strict=True), []
     except ValidationError as error:
         details = error.errors(include_url=False)
-        others = [Fault((*at, *more["loc"]), more["msg"]) for more in details[MOST_FAULTS:]]
-        return None, [_fault(model, detail, at) for detail in details[:MOST_FAULTS]] + others
+        faults = [_fault(model, detail, at) for detail in details[:MOST_FAULTS]]
+        if more := len(details) - len(faults):
+            faults[-1] = faults[-1]._replace(text=f"{faults[-1].text} And {more:,} more.")
+        return None, faults
 
 
 def refuse(shown: str, faults: Iterable[Fault]) -> CardError:
     """Return one error with the faults of the card, a line for each."""
-    return CardError(listed([f"{shown}: {fault.key}: {fault.text}" for fault in faults]))
-
-
-def listed(lines: Sequence[str]) -> str:
-    """Join the first lines; the last one says how many more there are."""
-    more = len(lines) - MOST_FAULTS
-    return "\n".join(lines[:MOST_FAULTS]) + (f" And {more:,} more." if more > 0 else "")
-
-
-def as_validation_error(faults: Iterable[Fault]) -> ValidationError:
-    """What a validator raises for faults of its own, each at its location in the model."""
-    details = [
-        InitErrorDetails(
-            type=PydanticCustomError(COMPLETE, "{text}", {"text": text}), loc=at, input=None
-        )
-        for at, text in faults
-    ]
-    return ValidationError.from_exception_data("faults", details)
+    return CardError("\n".join(f"{shown}: {fault.key}: {fault.text}" for fault in faults))
 
 
 def dotted(location: Iterable[int | str]) -> str:
@@ -94,16 +77,10 @@ def dotted(location: Iterable[int | str]) -> str:
     return text
 
 
-def excerpt(value: object, longest: int = 60) -> str:
-    """Spell a value for a message."""
-    text = json.dumps(value, default=str)
-    return text if len(text) <= longest else text[:longest] + "..."
-
-
 def _fault(model: type[BaseModel], details: ErrorDetails, at: Location) -> Fault:
+    """Spell an error of pydantic: what was found, what is valid, or the nearest known name."""
     location = tuple(part for part in details["loc"] if part != "[key]")
-    name = str(location[-1]) if location else ""
-    text = details["msg"].removeprefix("Value error, ")
+    name, text = str(location[-1]) if location else "", details["msg"]
     if details["type"] == "extra_forbidden":
         word = "parameter" if "params" in at else "key"
         known = _fields_at(model, location[:-1]).keys() - {"name"}  # a card's is its file's
@@ -111,9 +88,13 @@ def _fault(model: type[BaseModel], details: ErrorDetails, at: Location) -> Fault
     elif details["type"] == "missing":
         description = _fields_at(model, location[:-1])[name].description or ""
         text = " ".join(f"Missing. {description}".split())
-    elif details["type"] != COMPLETE:
+    elif details["type"] == "value_error":
+        text = text.removeprefix("Value error, ")
+    else:
+        found = json.dumps(details["input"], default=str)
+        found = found if len(found) <= 60 else found[:60] + "..."
         text = text.replace("Input should be", "Should be", 1).rstrip(".")
-        text = f"{text}, found {excerpt(details['input'])}."
+        text = f"{text}, found {found}."
     return Fault((*at, *location), text)
 
 
@@ -296,8 +277,8 @@ class TrainSettings(Checked):
     """Number format of the forward and backward pass; the weights stay fp32."""
 
 
-class TuningFacts(Checked):
-    """How values were chosen."""
+class Tuning(Checked):
+    """How the card's values for an embedded backbone were chosen."""
 
     searched: tuple[str, ...] = ()
     """What was tried, a line for each key: `train.learning_rate: 1e-3, 3e-3`."""
@@ -305,12 +286,7 @@ class TuningFacts(Checked):
     """Number of trials; the same for every method that is compared."""
     selected_on: str = ""
     """Data and metric that decided."""
-
-
-class Tuning(TuningFacts):
-    """How the card's values for an embedded backbone were chosen."""
-
-    before: tuple[TuningFacts, ...] = ()
+    before: tuple[Tuning, ...] = ()
     """What the card said before it was corrected: runs made until then keep saying it."""
 
 

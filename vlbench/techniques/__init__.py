@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlbench.cards.load import merge, ordered, parse_toml, table_of
-from vlbench.cards.schema import Fault, MethodCard, TrainSettings, check, listed, refuse
+from vlbench.cards.schema import Fault, MethodCard, TrainSettings, check, refuse
 from vlbench.errors import UsageError, nearest
 from vlbench.outside import load
 
@@ -86,20 +86,20 @@ def technique_faults(table: dict[str, Any], folder: Path | None) -> list[Fault]:
         technique = find_technique(name, folder)
     except UsageError as error:
         return [Fault(("technique",), str(error))]
-    params = table_of(table, "params")
-    faults = check(technique.Params, params, ("params",))[1]
-    when = table_of(table, "when")
-    for pattern in when:
-        changes = table_of(table_of(when, pattern), "params")
-        changed = check(technique.Params, {**params, **changes}, ("when", pattern, "params"))[1]
-        faults += [fault for fault in changed if fault.at[3:4] and fault.at[3] in changes]
-    known = ", ".join(sorted(technique.sharings))
-    sharings: dict[tuple[str, ...], Any] = {("sharing",): table.get("sharing")}
-    sharings |= {("when", p, "sharing"): table_of(when, p).get("sharing") for p in when}
-    for at, sharing in sharings.items():
+    params, when = table_of(table, "params"), table_of(table, "when")
+    places = {(): table} | {("when", pattern): table_of(when, pattern) for pattern in when}
+    faults: list[Fault] = []
+    of_base: list[Fault] = []
+    for at, changes in places.items():
+        merged = {**params, **table_of(changes, "params")}
+        own = check(technique.Params, merged, (*at, "params"))[1]
+        faults += [fault for fault in own if Fault(fault.at[len(at) :], fault.text) not in of_base]
+        of_base = of_base or own  # `table` comes first
+        sharing = changes.get("sharing")
         if isinstance(sharing, str) and sharing not in technique.sharings:
+            known = ", ".join(sorted(technique.sharings))
             text = f"{technique.__name__} cannot share '{sharing}'. Known: {known}."
-            faults.append(Fault(at, text))
+            faults.append(Fault((*at, "sharing"), text))
     return faults
 
 
@@ -118,8 +118,7 @@ def resolve_method(
             merge(table, overrides[pattern].model_dump(mode="json", exclude_unset=True))
     settings = dict(_parse(text) for text in sets)  # the last of two for one key holds
     table |= {key: settings[key] for key in ("technique", "sharing") if key in settings}
-    faults = technique_faults(table, card.folder)
-    _refuse(card, faults, settings)  # before the parameters' names are needed
+    _refuse(card, technique_faults(table, card.folder), settings)
     technique = find_technique(table["technique"], card.folder)
     for key, value in settings.items():
         _set(table, key, value, technique.Params)
@@ -167,10 +166,8 @@ def _keys(outer: str, model: type[BaseModel]) -> Iterable[str]:
     """Yield a model's dotted keys; a composition's parts have tables of their own."""
     for name, field in model.model_fields.items():
         part: Any = field.annotation
-        if hasattr(part, "model_fields"):
-            yield from _keys(f"{outer}.{name}", part)
-        else:
-            yield f"{outer}.{name}"
+        inner = _keys(f"{outer}.{name}", part) if hasattr(part, "model_fields") else ()
+        yield from inner or [f"{outer}.{name}"]
 
 
 def _refuse(card: MethodCard, faults: list[Fault], settings: dict[str, Any]) -> None:
@@ -181,6 +178,6 @@ def _refuse(card: MethodCard, faults: list[Fault], settings: dict[str, Any]) -> 
         if any(f"{key}.".startswith(f"{fault.key}.") for key in settings)
     ]
     if of_settings:
-        raise UsageError(listed(of_settings))
+        raise UsageError("\n".join(of_settings))
     if faults:
         raise refuse(card.shown, faults)

@@ -98,7 +98,7 @@ def adapt(backbone: Backbone, method: MethodCard, tasks: Sequence[str]) -> Adapt
 
 
 def _attach(technique: Technique, backbone: Backbone) -> None:
-    """Attach; but for the meta device, UsageError where outputs change that should not."""
+    """Attach; UsageError where that changes outputs that it should not, off the meta device."""
     if not technique.starts_as_identity or backbone.token_embedding.is_meta:
         technique.attach(backbone)
         return
@@ -145,34 +145,23 @@ def check_reached(model: AdaptedModel, tasks: Sequence[str], shown: str) -> None
 
     On the meta device what needs values passes: a run checks again before it trains.
     """
-    unreached = {p: name for name, p in trained_parameters(model).items()}
+    unreached = trained_parameters(model)
     try:
-        leaves = _leaves(model.technique.penalty())
-        for task in tasks:
-            leaves |= _leaves(probe(model, model.backbone, task))
-            if unreached.keys() <= leaves:
-                return
+        outputs = (probe(model, model.backbone, task) for task in tasks)
+        for output in (model.technique.penalty(), *outputs):
+            if output is not None and output.requires_grad and unreached:
+                found = torch.autograd.grad(output.sum(), [*unreached.values()], allow_unused=True)
+                names = [n for n, g in zip(unreached, found, strict=True) if g is None]
+                unreached = {name: unreached[name] for name in names}
     except Exception:
         if model.backbone.token_embedding.is_meta:
             return
         raise
-    names = [name for p, name in unreached.items() if p not in leaves]
-    raise UsageError(
-        f"{shown}: trained but never reached: {listed(names)}. No output depends on it: attach it "
-        "where the forward pass goes through, or leave it out of what trains."
-    )
-
-
-def _leaves(output: Tensor | None) -> set[Any]:
-    """Return the tensors that a gradient of `output` would reach."""
-    pending: list[Any] = [None if output is None else output.grad_fn]
-    nodes: set[Any] = set()
-    while pending:
-        node = pending.pop()
-        if node is not None and node not in nodes:
-            nodes.add(node)
-            pending += [before for before, _ in node.next_functions]
-    return {node.variable for node in nodes if hasattr(node, "variable")}
+    if unreached:
+        raise UsageError(
+            f"{shown}: trained but never reached: {listed([*unreached])}. No output depends on it: "
+            "attach it where the forward pass goes through, or leave it out of what trains."
+        )
 
 
 class Group(NamedTuple):
@@ -183,7 +172,7 @@ class Group(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """Parameter counts, by disjoint groups; a tied tensor counts once."""
+    """Parameter counts, whole and by disjoint groups; a tied tensor counts once."""
 
     trainable: int
     total: int
@@ -241,26 +230,3 @@ def trained_state(model: nn.Module) -> dict[str, Tensor]:
 def load_trained_state(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     """Copy saved tensors into a model of the same card; names and shapes must fit."""
     copy_into(trained_parameters(model), tensors, source)
-
-
-@contextmanager
-def frozen_in_bf16(model: nn.Module) -> Iterator[None]:
-    """Hold the weights of frozen linear layers in bf16 within the context.
-
-    Autocast caches its copies of trained weights only: it would cast frozen ones at every step.
-    Cast once they give the same numbers. A weight that an embedding has too stays, as lookups are
-    not cast, and so do those that peft's layers wrap, which look at the type themselves.
-    """
-    looked_up = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
-    before: dict[nn.Parameter, Tensor] = {}
-    for name, module in model.named_modules():
-        is_plain = type(module) is nn.Linear and not name.endswith(".base_layer")
-        if is_plain and not module.weight.requires_grad and module.weight not in looked_up:
-            before[module.weight] = module.weight.data
-    for parameter, data in before.items():
-        parameter.data = data.bfloat16()
-    try:
-        yield
-    finally:
-        for parameter, data in before.items():
-            parameter.data = data

@@ -7,7 +7,7 @@ not need. It attaches modules of its own by hooks on the sites, so the backbone 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
@@ -16,9 +16,6 @@ from torch import Tensor, nn
 from vlbench.backbones.base import Backbone, Batch, Site
 from vlbench.cards.schema import Checked
 from vlbench.errors import UsageError
-
-BatchLoss = tuple[Batch, Callable[[Tensor], Tensor]]
-"""A training batch and its task's loss as a function of the logits (B, T, V)."""
 
 
 class NoParams(Checked):
@@ -76,8 +73,8 @@ class Technique(nn.Module, ABC):
         """Parameters of its own, beside linear layers' biases, that are spared weight decay."""
         return []
 
-    def start(self, backbone: Backbone, batches: Iterable[BatchLoss]) -> None:
-        """Initialise from training data, before the first step of a run that is not resumed."""
+    def start(self, backbone: Backbone, batches: Iterable[Batch]) -> None:
+        """Initialise from training examples, one a batch, unless the run is resumed."""
         return None
 
     def folded(self, task: str) -> AbstractContextManager[None]:

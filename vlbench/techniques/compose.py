@@ -14,10 +14,10 @@ from typing import Any, ClassVar, cast
 from pydantic import ValidationError, create_model
 from torch import Tensor, nn
 
-from vlbench.backbones.base import Backbone, Site
+from vlbench.backbones.base import Backbone, Batch, Site
 from vlbench.cards.schema import Checked
 from vlbench.errors import UsageError
-from vlbench.techniques.base import BatchLoss, Technique
+from vlbench.techniques.base import Technique
 
 
 class Composition(Technique):
@@ -65,7 +65,7 @@ class Composition(Technique):
     def undecayed(self) -> list[nn.Parameter]:
         return [p for part in self.named.values() for p in part.undecayed()]
 
-    def start(self, backbone: Backbone, batches: Iterable[BatchLoss]) -> None:
+    def start(self, backbone: Backbone, batches: Iterable[Batch]) -> None:
         """Each on the same batches, of which no more are read than some part asks for."""
         for part, same in zip(self.named.values(), tee(batches, len(self.parts)), strict=True):
             part.start(backbone, same)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar, NamedTuple, cast
+from typing import ClassVar, cast
 
 import torch
 from pydantic import Field
@@ -42,15 +42,8 @@ class HyperformerParams(BottleneckParams):
     """Whether one pair of hypernetworks serves all kinds of a side."""
 
 
-class AdapterWeights(NamedTuple):
-    """Weights of one adapter: (R, C), (R), (C, R), (C)."""
-
-    down: Tensor
-    down_bias: Tensor
-    up: Tensor
-    up_bias: Tensor
-
-
+AdapterWeights = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Down (R, C), its bias (R), Up (C, R), its bias (C)."""
 AdaptersOfSide = dict[Kind, list[AdapterWeights]]
 """Kind -> its adapters, layer by layer."""
 
@@ -114,8 +107,7 @@ class Controller(nn.Module):
     def _make(self, name: str, z: Tensor) -> list[AdapterWeights]:
         all_layers = (*self.down[name](z), *self.up[name](z))
         # not indexed: the gradient of each index would be as large as all layers' weights
-        one_by_one = zip(*(weights.unbind() for weights in all_layers), strict=True)
-        return [AdapterWeights(*weights) for weights in one_by_one]
+        return list(zip(*(weights.unbind() for weights in all_layers), strict=True))
 
 
 class OfBatch(dict[Side, tuple[object, AdaptersOfSide]]):
@@ -150,10 +142,10 @@ class Hyperformer(AtSublayers):
 
     def adapted(self, site: Site, u: Tensor) -> Tensor:
         """(B, T, C) -> u + Up(gelu(Down(u))) with the weights made for this site."""
-        adapter = self._adapters(site.side, u.device.type)[site.kind][site.layer]
-        low = functional.linear(u, adapter.down, adapter.down_bias)
-        low = functional.gelu(low, approximate="tanh")
-        return u + functional.linear(low, adapter.up, adapter.up_bias)
+        adapters = self._adapters(site.side, u.device.type)
+        down, down_bias, up, up_bias = adapters[site.kind][site.layer]
+        low = functional.gelu(functional.linear(u, down, down_bias), approximate="tanh")
+        return u + functional.linear(low, up, up_bias)
 
     def _adapters(self, side: Side, device: str) -> AdaptersOfSide:
         """Return a side's adapters, made once for each batch that enters the backbone."""

@@ -44,7 +44,7 @@ from vlbench.backbones.base import SIDES, Backbone, Batch, Side, Site, states
 from vlbench.cards.schema import Checked
 from vlbench.errors import UsageError
 from vlbench.techniques.adapter import reduced_width
-from vlbench.techniques.base import BatchLoss, Technique
+from vlbench.techniques.base import Technique
 
 
 class LSTParams(Checked):
@@ -84,8 +84,7 @@ def narrow_config(backbone: Backbone, reduction: int) -> Any:
 def narrow_stacks(backbone: Backbone, reduction: int) -> dict[Side, nn.Module]:
     """Make an encoder and decoder 1/reduction as wide, initialised by the library.
 
-    Paths, order and calling are those of the backbone's stacks. They have no embeddings: what
-    enters the first layer is given.
+    They have the backbone's paths but no embeddings: what enters the first layer is given.
     """
     language: Any = type(backbone.language)(narrow_config(backbone, reduction))
     stacks: dict[Side, nn.Module] = {
@@ -167,7 +166,8 @@ class DecoderHooks:
 
     The decoder is called with the states of the backbone and of the side encoder side by side,
     (B, S, C + D). Each of its layers is followed by the side layer; at the end the side's states,
-    widened by `up`, replace its own.
+    widened by `up`, replace its own. Within a pass: `encoded`, the side encoder's states (B, S, D)
+    and mask (B, S); `s`, the side decoder's states (B, T, D); `inputs`, what else its layers read.
     """
 
     def __init__(self, backbone: Backbone, ladder: Ladder, up: nn.Module) -> None:
@@ -177,11 +177,8 @@ class DecoderHooks:
         self.text_length = 0
         """Encoder tokens that are text, in the batch that was encoded last."""
         self.encoded: tuple[Tensor, Tensor] | None = None
-        """Within a pass: states of the side encoder (B, S, D), and mask (B, S), 1 where read."""
         self.s: Tensor | None = None
-        """Within a pass: states of the side decoder (B, T, D)."""
         self.inputs: dict[str, Any] = {}
-        """Within a pass: what each side layer reads beside them."""
         stack, layers = backbone.stack("decoder"), backbone.layers("decoder")
         stack.register_forward_pre_hook(self.split, with_kwargs=True)
         layers[0].register_forward_pre_hook(self.begin, with_kwargs=True)
@@ -282,10 +279,10 @@ class LST(Technique):
     def undecayed(self) -> list[nn.Parameter]:
         return self._position_biases
 
-    def start(self, backbone: Backbone, batches: Iterable[BatchLoss]) -> None:
+    def start(self, backbone: Backbone, batches: Iterable[Batch]) -> None:
         """Initialise the side layers from the backbone by pruning, if the card says so."""
         if self.params.initialisation == "pruned":
-            importance = importances(backbone, batches, self.params.samples)
+            importance = importances(backbone, islice(batches, self.params.samples))
             stacks: dict[Side, Any] = {"encoder": self.encoder.stack, "decoder": self.decoder.stack}
             prune(backbone, importance, stacks)
 
@@ -294,39 +291,31 @@ Importances = dict[Tensor, Tensor]
 """Weight of the backbone -> its squared gradients."""
 
 
-def importances(backbone: Backbone, batches: Iterable[BatchLoss], examples: int) -> Importances:
+def importances(backbone: Backbone, batches: Iterable[Batch]) -> Importances:
     """Sum squared gradients of the token embedding and the linear layers, without dropout."""
     weights: list[Tensor] = [backbone.token_embedding]
     for side in SIDES:
         modules = [m for group in layer_order(backbone, side, backbone.stack(side)) for m in group]
         weights += [module.weight for module in modules if isinstance(module, nn.Linear)]
-    before = [weight.requires_grad for weight in weights]
-    was_training = backbone.training
     sums = [torch.zeros_like(weight) for weight in weights]
+    was_training = backbone.training
     backbone.eval()
-    try:
-        for weight in weights:
-            weight.requires_grad_(True)
-        for batch, _ in islice(batches, examples):
-            gradients = torch.autograd.grad(text_loss(backbone, batch), weights)
-            for total, gradient in zip(sums, gradients, strict=True):
-                total.addcmul_(gradient, gradient)
-    finally:
-        for weight, is_trained in zip(weights, before, strict=True):
-            weight.requires_grad_(is_trained)
-        backbone.train(was_training)
+    for weight in weights:
+        weight.requires_grad_(True)
+    for batch in batches:
+        logits = backbone.language(
+            input_ids=batch.input_ids,
+            attention_mask=batch.input_ids.ne(backbone.config.pad_token_id).long(),
+            decoder_input_ids=backbone.shift(batch.target_ids),
+            use_cache=False,
+        ).logits
+        loss = functional.cross_entropy(logits.flatten(0, 1), batch.target_ids.flatten())
+        for total, gradient in zip(sums, torch.autograd.grad(loss, weights), strict=True):
+            total.addcmul_(gradient, gradient)
+    for weight in weights:
+        weight.requires_grad_(False)
+    backbone.train(was_training)
     return dict(zip(weights, sums, strict=True))
-
-
-def text_loss(backbone: Backbone, batch: Batch) -> Tensor:
-    """Return the pretrained model's loss of a batch's targets, its text alone as input."""
-    logits = backbone.language(
-        input_ids=batch.input_ids,
-        attention_mask=batch.input_ids.ne(backbone.config.pad_token_id).long(),
-        decoder_input_ids=backbone.shift(batch.target_ids),
-        use_cache=False,
-    ).logits
-    return functional.cross_entropy(logits.flatten(0, 1), batch.target_ids.flatten())
 
 
 @torch.no_grad()

@@ -17,9 +17,9 @@ P diag(E) Q. A penalty holds P and Q near orthogonal, and after each step the ra
 
 from __future__ import annotations
 
-import re
 import typing
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -31,8 +31,8 @@ from pydantic import ConfigDict, create_model, model_validator
 from torch import Tensor, nn
 
 from vlbench.backbones.base import PROJECTIONS, Backbone, Site
-from vlbench.cards.schema import Checked, Fault, as_validation_error, check
-from vlbench.errors import MissingError, UsageError, VlbenchError, nearest
+from vlbench.cards.schema import Checked, check
+from vlbench.errors import MissingError, UsageError, nearest
 from vlbench.techniques.base import Technique
 
 TARGETS = ("target_modules", "exclude_modules", "feedforward_modules", "modules_to_save")
@@ -40,22 +40,14 @@ TARGETS = ("target_modules", "exclude_modules", "feedforward_modules", "modules_
 PHASES = ("tinit", "tfinal")
 """Lengths of AdaLoRA's first and last phase: steps, or below 1 shares of the run's steps."""
 BEYOND = {
-    **dict.fromkeys(("corda_config", "eva_config", "lora_ga_config"), "a pass over data first"),
-    **dict.fromkeys(("kasa_config", "monteclora_config"), "a loss of its own"),
-    "alora_invocation_tokens": "a forward pass of its own",
-    "arrow_config": "adapters trained before",
-    "runtime_config": "settings of one machine",
-    "use_asa": "a schedule of its own",
+    *("corda_config", "eva_config", "lora_ga_config", "kasa_config", "monteclora_config"),
+    *("alora_invocation_tokens", "arrow_config", "runtime_config", "use_asa"),
 }
 """Fields that ask peft for more than layers: it would take them here, and do nothing."""
-INITIALISATIONS = {
-    "eva": "needs a pass over data before training, which is not made",
-    "pissa_niter": "splits the weights at random, so a saved adapter would not fit them again; "
-    "'pissa' splits them exactly",
-}
-"""Values of `init_lora_weights` that peft takes and vlbench cannot, by their beginning."""
-COMPUTED = {"BOFT", "FROD", "SHIRA", "UNILORA"}
-"""Kinds that compute with numbers when their layers are made: not on the meta device."""
+INITIALISATIONS = ("eva", "pissa_niter")
+"""Beginnings of `init_lora_weights` that need a pass over data, or would not load again."""
+SUMS = {"importance": "ipt", "sensitivity": "exp_avg_ipt", "uncertainty": "exp_avg_unc"}
+"""A key of the training state -> the attribute of AdaLoRA's rank allocator."""
 
 
 def library(module: str = "peft") -> Any:
@@ -84,87 +76,34 @@ def card_fields(config: Any) -> type[Checked]:
     return create_model(config.__name__, __base__=Checked, **fields)
 
 
-def config_faults(name: str, given: dict[str, Any]) -> list[Fault]:
-    """Return what is wrong with names and types; peft refuses the rest when a run is planned."""
-    classes = config_classes()
-    if name not in classes:
-        return [Fault(("config",), f"Unknown configuration '{name}'. {nearest(name, classes)}")]
-    faults = {
-        (key,): f"It asks peft for {BEYOND[key]}, not for layers alone."
-        for key in given & BEYOND.keys()
-    }
-    start = given.get("init_lora_weights")
-    for beginning, why in INITIALISATIONS.items():
-        if isinstance(start, str) and start.startswith(beginning):
-            faults[("init_lora_weights",)] = f"'{start}' {why}."
-    for fault in check(card_fields(classes[name]), given, ("params",))[1]:
-        key, text = str(fault.at[1]), fault.text
-        if (key,) in faults:  # another type of a union
-            valid = text.removeprefix("Should be ").partition(", found ")[0]
-            text = faults[(key,)].replace(", found ", f" or {valid}, found ", 1)
-        faults[(key,)] = text
-    if not faults and name == "AdaLoraConfig":
-        return _schedule_faults(given)
-    return [Fault(at, text) for at, text in faults.items()]
-
-
-def _schedule_faults(given: Mapping[str, Any]) -> list[Fault]:
-    """Return what peft would find out in the midst of training, or not in words."""
-    phases = {key: given.get(key, 0) for key in PHASES}
-    first, betas = given.get("init_r", 12), ("beta1", "beta2")
-    steps = "a number of steps, or below 1 a share of them"
-    rules = [
-        *((key, n >= 0 and (n < 1 or n == int(n)), steps) for key, n in phases.items()),
-        ("tfinal", sum(n for n in phases.values() if n < 1) < 1, "a share that leaves steps"),
-        ("target_r", 0 < given.get("target_r", 8) < first, f"above 0 and below init_r={first}"),
-        *((key, 0 < given.get(key, 0.85) < 1, "between 0 and 1") for key in betas),
-    ]
-    return [Fault((key,), f"Should be {text}.") for key, holds, text in rules if not holds]
-
-
 @contextmanager
-def refusing(name: str, given: Mapping[str, Any]) -> Iterator[None]:
-    """Raise as a UsageError, at the key that peft names, why it cannot do what a card says."""
+def refusing(name: str) -> Iterator[None]:
+    """Raise as a UsageError why peft cannot do what a card says."""
     try:
         yield
-    except VlbenchError:
-        raise
     except ImportError as error:
         raise MissingError(f"params.config: {name}: {error}") from error
     except Exception as error:  # whatever a class of peft raises
-        text = first_sentence(error)
-        keys = [key for key in given if re.search(rf"\b{key}\b", text)]
-        key = keys[0] if len(keys) == 1 else "config"
-        raise UsageError(f"params.{key}: {name}: {text}") from error
-
-
-def first_sentence(error: BaseException) -> str:
-    """Return the first sentence of an error of peft; with its type where that is needed."""
-    text = " ".join(str(error).split())
-    text = re.split(r"(?<=[\w`'\")\]])\. (?=[A-Z])", text, maxsplit=1)[0].rstrip(".")
-    if isinstance(error, ValueError | Warning | NotImplementedError) and text:
-        return f"{text}."
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"params.config: {name}: {text}") from error
 
 
 def words(backbone: Backbone) -> dict[str, list[str]]:
     """Return each word's modules, by their paths in the language model."""
-    paths = {module: path for path, module in backbone.language.named_modules()}
-    sites = backbone.sites()
+    sites, named = backbone.sites(), defaultdict[str, list[Any]](list)
     projections = {site.module for site in sites if site.kind in PROJECTIONS}
-    named: dict[str, list[str]] = {"norms": [paths[norm] for norm in backbone.norms()]}
+    named["norms"] += backbone.norms()
     for site in sites:
         linears = [m for m in (site.entry, *site.module.modules()) if isinstance(m, nn.Linear)]
-        modules: dict[str, list[Any]]
         if site.kind in PROJECTIONS:
-            modules = {site.kind: [site.module]}
+            named[site.kind].append(site.module)
         elif site.kind == "feed_forward":
-            modules = {"feed_forward_in": linears[:-1], "feed_forward_out": linears[-1:]}
+            named["feed_forward_in"] += linears[:-1]
+            named["feed_forward_out"] += linears[-1:]
         else:
-            modules = {"output": [m for m in linears if m not in projections]}
-        for word, some in modules.items():
-            named.setdefault(word, []).extend(paths[module] for module in some)
-    return named
+            named["output"] += [m for m in linears if m not in projections]
+    paths = {module: path for path, module in backbone.language.named_modules()}
+    return {word: [paths[module] for module in modules] for word, modules in named.items()}
 
 
 def translate(backbone: Backbone, field: str, value: Any) -> Any:
@@ -183,39 +122,6 @@ def translate(backbone: Backbone, field: str, value: Any) -> Any:
     return [path for name in value for path in known.get(name, [name])]
 
 
-def targets(config: Any, language: nn.Module) -> list[nn.Module]:
-    """Return the modules that a configuration names; none where it leaves them to peft."""
-    if config.target_modules is None:
-        return []
-    matches = library("peft.tuners.tuners_utils").check_target_module_exists
-    return [m for path, m in language.named_modules() if path and matches(config, path)]
-
-
-def inject(config: Any, language: nn.Module, device: torch.device) -> Any:
-    """Replace modules of `language` by peft's layers, on its device; return peft's tuner."""
-    kind = library("peft.mapping").PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type]
-    on_cpu = device.type == "meta" and config.peft_type in COMPUTED
-    with warnings.catch_warnings(), _zeros_in(config, language) if on_cpu else device:
-        warnings.simplefilter("ignore", UserWarning)  # of merging, and of norms as layers
-        warnings.simplefilter("error", RuntimeWarning)  # of patterns that match nothing
-        return kind(language, config, "default")  # peft's own name for an adapter
-
-
-@contextmanager
-def _zeros_in(config: Any, language: nn.Module) -> Iterator[None]:
-    """Zeros on CPU in what will be replaced; afterwards its own parameters, all on meta."""
-    own = {module: dict(module.named_parameters()) for module in targets(config, language)}
-    for module in own:
-        module.to_empty(device="cpu")
-        for parameter in module.parameters():
-            nn.init.zeros_(parameter)
-    yield
-    language.to("meta")
-    for module, parameters in own.items():
-        for name, parameter in parameters.items():
-            setattr(module, name, parameter)
-
-
 class PeftParams(Checked):
     """The configuration class; every other key is a field of that class."""
 
@@ -230,9 +136,24 @@ class PeftParams(Checked):
         return dict(self.model_extra or {})
 
     @model_validator(mode="after")
-    def _is_what_peft_takes(self) -> PeftParams:
-        if faults := config_faults(self.config, self.given):
-            raise as_validation_error(faults)
+    def _has_fields_of_that_class(self) -> PeftParams:
+        """Check names and types; peft refuses the rest when a run is planned."""
+        classes, given = config_classes(), self.given
+        if self.config not in classes:
+            known = nearest(self.config, classes)
+            raise ValueError(f"Unknown configuration '{self.config}'. {known}")
+        if beyond := sorted(given.keys() & BEYOND):
+            raise ValueError(f"{beyond[0]} asks peft for more than layers.")
+        start = str(given.get("init_lora_weights"))
+        if start.startswith(INITIALISATIONS):
+            raise ValueError(f"init_lora_weights = '{start}' needs data, or would not load again.")
+        faults = check(card_fields(classes[self.config]), given)[1]
+        if texts := {fault.key: fault.text for fault in reversed(faults)}:
+            raise ValueError(" ".join(f"{key}: {text}" for key, text in texts.items()))
+        if self.config == "AdaLoraConfig":
+            first, last = given.get("init_r", 12), given.get("target_r", 8)
+            if not 0 < last < first:
+                raise ValueError(f"target_r={last} should be above 0 and below init_r={first}.")
         return self
 
 
@@ -247,17 +168,23 @@ class Peft(Technique):
     def claims(self, backbone: Backbone) -> list[Site]:
         """The sites whose modules it replaces; all of them where that is left to peft."""
         config, sites = self._config(backbone), backbone.sites()
-        replaced = set(targets(config, backbone.language))
-        is_open = config.target_modules is None
-        return [site for site in sites if is_open or {site.module, site.entry} & replaced]
+        if config.target_modules is None:
+            return sites
+        matches = library("peft.tuners.tuners_utils").check_target_module_exists
+        modules = backbone.language.named_modules()
+        replaced = {module for path, module in modules if path and matches(config, path)}
+        return [site for site in sites if {site.module, site.entry} & replaced]
 
     def attach(self, backbone: Backbone) -> None:
         """Let peft replace modules; what it adds counts as the technique's."""
         language, name = backbone.language, self.params.config
         before, self._norms = set(language.parameters()), backbone.norms()
         config = self._config(backbone)
-        with refusing(name, self.params.given):
-            tuner = inject(config, language, backbone.token_embedding.device)
+        kind = library("peft.mapping").PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type]
+        with refusing(name), warnings.catch_warnings(), backbone.token_embedding.device:
+            warnings.simplefilter("ignore", UserWarning)  # of merging, and of norms as layers
+            warnings.simplefilter("error", RuntimeWarning)  # of patterns that match nothing
+            tuner = kind(language, config, "default")  # peft's own name for an adapter
         parameters = list(language.parameters())
         if set(tuner.parameters()) - set(parameters):
             raise UsageError(f"params.config: {name} works around the model, not by layers in it.")
@@ -268,8 +195,7 @@ class Peft(Technique):
 
     def _config(self, backbone: Backbone) -> Any:
         """Make peft's configuration with this backbone's modules in it."""
-        name = self.params.config
-        kind = config_classes()[name]
+        name, kind = self.params.config, config_classes()[self.params.config]
         given = {
             key: translate(backbone, key, value) if key in TARGETS else value
             for key, value in self.params.given.items()
@@ -277,7 +203,7 @@ class Peft(Technique):
         }
         if "total_step" in kind.__dataclass_fields__:
             given["total_step"] = 1  # any value that peft takes: `stepped` sets the run's own
-        with refusing(name, self.params.given), warnings.catch_warnings():
+        with refusing(name), warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)
             config = kind(**given)
         if config.is_prompt_learning or config.is_adaption_prompt or config.peft_type == "POLY":
@@ -341,7 +267,3 @@ class Peft(Technique):
             tensors = {name: tensor.to(device) for name, tensor in state[what].items()}
             setattr(tuner.rankallocator, sum, tensors)
         tuner.peft_config[tuner.trainable_adapter_name].rank_pattern = state["pattern"]
-
-
-SUMS = {"importance": "ipt", "sensitivity": "exp_avg_ipt", "uncertainty": "exp_avg_unc"}
-"""A key of the training state -> the attribute of AdaLoRA's rank allocator."""

@@ -18,7 +18,6 @@ Shapes: B batch, T tokens, S encoder tokens, C hidden size, R bottleneck width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -67,59 +66,35 @@ class Bottleneck(nn.Module):
         return cast(Tensor, self.up(low))
 
 
-class Small(nn.Module):
-    """A gate per example: the mean over all tokens, padding and pictures included."""
+class Gate(nn.Module):
+    """G, from the residual input x and the adapted output y."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, params: VLPETParams) -> None:
         super().__init__()
-        self.of_both = nn.Linear(2 * width, 1)
+        self.granularity = params.granularity
+        if self.granularity == "small":
+            self.of_both = nn.Linear(2 * width, 1)
+        elif self.granularity == "middle-x":
+            self.of_sum = nn.Linear(width, 1)
+        elif self.granularity == "middle-y":
+            self.g = nn.Parameter(torch.randn(width) * INIT_STD)
+        else:
+            self.down = nn.Linear(width, params.gate_width)
+            self.up = nn.Linear(params.gate_width, width)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Two (B, T, C) -> (B, 1, 1): the mean of sigmoid(w [x; y] + b)."""
-        of_x, of_y = self.of_both.weight.chunk(2, dim=1)  # (1, C) both: x and y are not copied
-        scores = functional.linear(x, of_x) + functional.linear(y, of_y, self.of_both.bias)
-        return torch.sigmoid(scores).mean(dim=1, keepdim=True)
+        """Two (B, T, C) -> what multiplies y: the shapes are at the top."""
+        if self.granularity == "small":
+            of_x, of_y = self.of_both.weight.chunk(2, dim=1)  # (1, C) both: x, y are not copied
+            scores = functional.linear(x, of_x) + functional.linear(y, of_y, self.of_both.bias)
+            return torch.sigmoid(scores).mean(dim=1, keepdim=True)
+        if self.granularity == "middle-x":
+            return torch.sigmoid(self.of_sum(x + y))
+        if self.granularity == "middle-y":
+            return 1 + self.g
+        return torch.sigmoid(self.up(functional.gelu(self.down(x), approximate="tanh")))
 
 
-class MiddleX(nn.Module):
-    """A gate per token."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.of_sum = nn.Linear(width, 1)
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Two (B, T, C) -> (B, T, 1): sigmoid(w (x + y) + b)."""
-        return torch.sigmoid(self.of_sum(x + y))
-
-
-class MiddleY(nn.Module):
-    """A gate per channel, which reads nothing."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.g = nn.Parameter(torch.randn(width) * INIT_STD)
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """-> (C): 1 + g."""
-        return 1 + self.g
-
-
-class Large(Bottleneck):
-    """A gate per token and channel, from x alone."""
-
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """(B, T, C) -> (B, T, C): sigmoid(Up(gelu(Down(x))))."""
-        return torch.sigmoid(super().forward(x))
-
-
-GATES: dict[str, Callable[[int, int], nn.Module]] = {
-    "small": lambda width, low: Small(width),
-    "middle-x": lambda width, low: MiddleX(width),
-    "middle-y": lambda width, low: MiddleY(width),
-    "large": lambda width, low: Large(width, low, width),
-}
-"""Granularity -> a gate for outputs of some width; `low` is the width of its bottleneck."""
 LAST_LAYERS = {"up", "of_sum", "of_both"}
 """Names of the last layers of bottlenecks and gates."""
 
@@ -130,7 +105,7 @@ class Gated(nn.Module):
     def __init__(self, width: int, params: VLPETParams) -> None:
         super().__init__()
         self.bottleneck = Bottleneck(width, params.width, width)
-        self.gate = GATES[params.granularity](width, params.gate_width)
+        self.gate = Gate(width, params)
         self.scale = params.scale
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ loss is a mean over examples or tokens, of which the ranks do not have equally m
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,9 +22,6 @@ from torch import Tensor, nn
 
 from vlbench.errors import RunFailed
 from vlbench.techniques.adapt import trained_state
-
-BUCKET_ELEMENTS = 2**24
-"""Elements of one all-reduce: 64 MB."""
 
 
 @dataclass(frozen=True)
@@ -99,15 +95,9 @@ class Ranks:
         ranks_with_it = [float(p.grad is not None) for p in used]
         if not is_alike:
             ranks_with_it = self.sum(torch.tensor(ranks_with_it, device=loss.device)).tolist()
-        one_more = nn.Parameter(loss.detach())
-        one_more.grad = loss.detach()
-        for bucket in _buckets([one_more, *compress(used, ranks_with_it)]):
-            flat = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
-            total = self.sum(torch.cat([part.flatten() for part in flat]))
-            pieces = torch.split_with_sizes(total, [p.numel() for p in bucket])
-            for p, piece in zip(bucket, pieces, strict=True):
-                p.grad = piece.view_as(p)
-        return one_more.grad
+        for p in compress(used, ranks_with_it):
+            p.grad = self.sum(torch.zeros_like(p) if p.grad is None else p.grad)
+        return self.sum(loss)
 
     def check_equal(self, model: nn.Module, moment: str) -> None:
         """Raise RunFailed unless the trained tensors are bit-equal on every rank."""
@@ -122,41 +112,17 @@ class Ranks:
 ALONE = Ranks()
 
 
-def _buckets(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
-    """Group the parameters, in order, into lists of one type and a limited size."""
-    bucket: list[nn.Parameter] = []
-    size = 0
-    for p in parameters:
-        if bucket and (p.dtype != bucket[0].dtype or size + p.numel() > BUCKET_ELEMENTS):
-            yield bucket
-            bucket, size = [], 0
-        bucket.append(p)
-        size += p.numel()
-    if bucket:
-        yield bucket
-
-
-def random_state(device: torch.device) -> dict[str, Any]:
-    """Return the state of torch's, Python's and numpy's generators, as tensors and plain values."""
-    numpy = np.random.get_state(legacy=False)
-    keys = torch.from_numpy(numpy["state"]["key"].astype(np.int64))
-    state = {
-        "torch": torch.get_rng_state(),
-        "python": random.getstate(),
-        "numpy": {**numpy, "state": {**numpy["state"], "key": keys}},
-    }
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Return the state of torch's generators; nothing else draws from a global one in training."""
+    state = {"torch": torch.get_rng_state()}
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
     return state
 
 
-def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
     """Restore what `random_state` returned."""
     torch.set_rng_state(state["torch"])
-    random.setstate(state["python"])
-    numpy = state["numpy"]
-    keys = numpy["state"]["key"].numpy().astype(np.uint32)
-    np.random.set_state({**numpy, "state": {**numpy["state"], "key": keys}})
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
 

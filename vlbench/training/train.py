@@ -14,12 +14,9 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from copy import copy
-from dataclasses import dataclass
 from functools import partial
-from itertools import zip_longest
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -35,22 +32,16 @@ from vlbench.data.batches import WHOLE, Batch, TaskData, prefetched_for
 from vlbench.errors import RunFailed, is_out_of_memory
 from vlbench.techniques.adapt import (
     AdaptedModel,
-    frozen_in_bf16,
     load_trained_state,
     probe,
     trained_parameters,
     trained_state,
 )
-from vlbench.techniques.base import BatchLoss
 from vlbench.tensors import listed, not_finite
 from vlbench.training.distributed import Ranks, random_state, seed_step, set_random_state
 from vlbench.training.optimiser import OPTIMISERS, linear_schedule, parameter_groups
 
 LOWER_RATE = "A lower rate may help: --set train.learning_rate=..."
-NAMED = 10
-"""Examples that a message about a batch names."""
-LOG_EVERY = 256
-"""Examples between two log lines about an initialisation that reads them."""
 MaxBatch = int | Literal["auto"] | None
 R = TypeVar("R")
 
@@ -94,11 +85,9 @@ def loss(logits: Tensor, target_ids: Tensor, scores: Tensor, kind: str) -> Tenso
     return (sums / labels.clamp(min=1)).mean()
 
 
-def weight(target_ids: Tensor, kind: str) -> Tensor:
+def weight(target_ids: Tensor, kind: str) -> float:
     """Return what the loss is a mean over, counted in this batch: target tokens or examples."""
-    if kind == "per-token":
-        return target_ids.ne(IGNORED).sum()
-    return torch.tensor(len(target_ids), device=target_ids.device)
+    return float(target_ids.ne(IGNORED).sum() if kind == "per-token" else len(target_ids))
 
 
 class MicroBatches:
@@ -120,37 +109,24 @@ class MicroBatches:
         for start in range(0, count, self.most):
             yield batch.part(slice(start, start + self.most))
 
-    def compute(
-        self,
-        function: Callable[[Iterator[Batch]], R],
-        batch: Batch,
-        reset: Callable[[], None] = lambda: None,
-    ) -> R:
-        """Return `function` of a batch's micro-batches; out of memory `reset` and halve them."""
+    def compute(self, function: Callable[[Iterator[Batch]], R], batch: Batch) -> R:
+        """Return `function` of a batch's micro-batches, where memory ends of half as large ones."""
         while True:
             try:
                 return function(self.of(batch))
             except (RuntimeError, MemoryError) as error:
-                if not self.halved(error, len(batch.ids)):
+                before = min(self.most or len(batch.ids), len(batch.ids))
+                if not self.is_auto or before < 2 or not is_out_of_memory(error):
                     raise
-            reset()
+            self.most = before // 2
+            self._log(
+                f"out of memory with {before} examples at once: going on with {self.most}, "
+                f"the batch stays {len(batch.ids)}"
+            )
             clear_device_cache(garbage_collection=True)  # only now: the error held the activations
 
-    def halved(self, error: BaseException, count: int) -> bool:
-        """Halve the size after this error with a batch of `count`; return whether to try again."""
-        before = count if self.most is None else min(self.most, count)
-        if not self.is_auto or before < 2 or not is_out_of_memory(error):
-            return False
-        self.most = before // 2
-        self._log(
-            f"out of memory with {before} examples at once: going on with {self.most}, "
-            f"the batch stays {count}"
-        )
-        return True
 
-
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One optimiser step, as progress and the training curve show it."""
 
     number: int
@@ -218,19 +194,14 @@ class Trainer:
         self.bare.technique.start(self.bare.backbone, self._one_by_one(log))
         self.ranks.copy_from_main(self.bare)  # sums on GPUs may differ in their last bits
 
-    def _one_by_one(self, log: Callable[[str], None]) -> Iterator[BatchLoss]:
-        """Yield every training example once, in the order of an epoch, with its loss."""
+    def _one_by_one(self, log: Callable[[str], None]) -> Iterator[Batch]:
+        """Yield every training example once, in the order of an epoch."""
+        log("initialising from training examples, one by one")
         tasks = {name: copy(task) for name, task in self.tasks.items()}
         for task in tasks.values():
             task.batch_size = 1
-        number = 0
-        for number, batch in enumerate(self._batches(0, tasks), 1):
-            if number == 1 or number % LOG_EVERY == 0:
-                log(f"initialising from training examples, one by one: {number:,}")
-            batch = batch.to(self.device)
-            kind = tasks[batch.task].card.loss
-            yield batch, partial(loss, target_ids=batch.target_ids, scores=batch.scores, kind=kind)
-        log(f"initialising from all {number:,} training examples: there are no more")
+        for batch in self._batches(0, tasks):
+            yield batch.to(self.device)
 
     def train(self, callback: Callback) -> None:
         """Train the remaining steps."""
@@ -239,13 +210,8 @@ class Trainer:
         else:
             self.ranks.check_equal(self.bare, f"after step {self.steps_done}")
         while self.steps_done < self.total_steps:
-            with self.cast():
-                self._train_epoch(callback)
+            self._train_epoch(callback)
             self._end_epoch(callback)
-
-    def cast(self) -> AbstractContextManager[None]:
-        """Frozen weights in the card's precision, for training; evaluation is fp32."""
-        return frozen_in_bf16(self.bare) if self.settings.precision == "bf16" else nullcontext()
 
     def _train_epoch(self, callback: Callback) -> None:
         """Train the remaining steps of the current epoch."""
@@ -287,13 +253,9 @@ class Trainer:
         """Take one optimiser step with this rank's share; return the whole's loss and examples."""
         if not self.ranks.is_main:
             seed_step(self.seed, self.ranks.rank, number)
-        value, examples = self.gradient(batch, number)
+        value, examples = self.gradient(batch)
         norm = get_total_norm([p.grad for p in self.trained if p.grad is not None])
-        if not math.isfinite(norm.item()):  # clipping by it would spread a NaN to all
-            gradients = {name: p.grad for name, p in trained_parameters(self.bare).items()}
-            names = not_finite({name: g for name, g in gradients.items() if g is not None})
-            what = f"The gradient of {listed(names)}" if names else "The gradient's norm"
-            self._check_finite(what, norm.item(), batch, number)
+        self._check_finite(batch, number, value, norm.item())  # clipping would spread a NaN to all
         clip_grads_with_norm_(self.trained, self.settings.clip_norm, norm)
         self.optimiser.step()
         self.schedule.step()
@@ -301,42 +263,35 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         return value, examples
 
-    def gradient(self, batch: Batch, number: int) -> tuple[float, int]:
+    def gradient(self, batch: Batch) -> tuple[float, int]:
         """Leave the whole batch's gradient in the parameters; return its loss and examples."""
         kind = self.tasks[batch.task].card.loss
-        share = weight(batch.target_ids, kind)
-        whole, examples = float(share), len(batch.ids)
+        whole, examples = weight(batch.target_ids, kind), len(batch.ids)
         if self.ranks.count > 1:
-            both = torch.tensor([share, examples], device=self.device)
+            both = torch.tensor([whole, float(examples)], device=self.device)
             whole, total = self.ranks.sum(both).tolist()
             examples = int(total)
-        state = random_state(self.device) if self.micro_batches.is_auto else {}
-
-        def reset() -> None:  # another try makes the same draws
-            self.bare.zero_grad(set_to_none=True)
-            set_random_state(state, self.device)
-
-        backward = partial(self._backward, kind=kind, whole=whole)
-        part, penalty = self.micro_batches.compute(backward, batch, reset)
+        state = random_state(self.device) if self.micro_batches.is_auto else None
+        backward = partial(self._backward, kind=kind, whole=whole, state=state)
+        part, has_penalty = self.micro_batches.compute(backward, batch)
         # A share without examples has no gradients, and only the main rank has the penalty's.
-        is_alike = examples >= self.ranks.count and penalty is None
-        value = self.ranks.sum_gradients(self.bare.parameters(), part, is_alike).item()
-        self._check_finite("Loss", value, batch, number)
-        if penalty is not None:
-            self._check_finite("The technique's penalty", penalty.item(), batch, number)
-        return value, examples
+        is_alike = examples >= self.ranks.count and not has_penalty
+        return self.ranks.sum_gradients(self.bare.parameters(), part, is_alike).item(), examples
 
     def _backward(
-        self, micro_batches: Iterator[Batch], kind: str, whole: float
-    ) -> tuple[Tensor, Tensor | None]:
-        """Add up micro-batches' gradients; return this rank's part of the loss, and the penalty.
+        self, micro_batches: Iterator[Batch], kind: str, whole: float, state: dict[str, Any] | None
+    ) -> tuple[Tensor, bool]:
+        """Add up micro-batches' gradients; return this rank's part of the loss.
 
-        The penalty is added once: by the main rank, to its first micro-batch.
+        A technique's penalty is added once: by the main rank, to its first micro-batch.
         """
+        if state:  # another try begins anew and makes the same draws
+            self.bare.zero_grad(set_to_none=True)
+            set_random_state(state, self.device)
         total = torch.zeros((), device=self.device)
         penalty = to_add = self.bare.technique.penalty()
         for batch in micro_batches:
-            share = float(weight(batch.target_ids, kind)) / max(1.0, whole)
+            share = weight(batch.target_ids, kind) / max(1.0, whole)
             batch = batch.to(self.device)
             with self.accelerator.autocast():
                 logits = self.model.label_logits(batch)
@@ -345,26 +300,22 @@ class Trainer:
             if to_add is not None and self.ranks.is_main:
                 value, to_add = value + to_add, None
             self.accelerator.backward(value)
-        return total, penalty
+        return total, penalty is not None
 
-    def _check_finite(self, what: str, value: float, batch: Batch, number: int) -> None:
-        """Raise RunFailed where a value is not finite, with what is known of the reason."""
-        if math.isfinite(value):
+    def _check_finite(self, batch: Batch, number: int, value: float, norm: float) -> None:
+        """Raise RunFailed where loss or gradient are not finite, with what is known of why."""
+        if math.isfinite(value) and math.isfinite(norm):
             return
-        ids, unreadable = self._gathered(batch.ids), self._gathered(batch.not_finite())
-        weights = not_finite(trained_parameters(self.bare))
-        why = f"Not finite before it: {listed(weights)}. {LOWER_RATE}" if weights else LOWER_RATE
-        if unreadable:
-            why = f"The features of {_some(unreadable)} are not finite numbers."
+        ids = [name for of_rank in self.ranks.gather(batch.not_finite()) for name in of_rank]
+        trained = trained_parameters(self.bare)
+        gradients = {name: p.grad for name, p in trained.items() if p.grad is not None}
+        tensors = not_finite(trained) or not_finite(gradients)
+        why = f"Not finite: {listed(tensors)}. {LOWER_RATE}" if tensors else LOWER_RATE
+        if ids:
+            why = f"The features of {', '.join(ids[:10])} are not finite numbers."
         raise RunFailed(
-            f"{what} is {value} at step {number} (task {batch.task}, a batch of {len(ids):,} "
-            f"examples: {_some(ids)}). {why}"
+            f"Loss {value}, gradient norm {norm} at step {number} (task {batch.task}). {why}"
         )
-
-    def _gathered(self, ids: Sequence[str]) -> list[str]:
-        """Return the ids of all ranks, in the order of the whole batch."""
-        shares = zip_longest(*self.ranks.gather(ids))
-        return [name for row in shares for name in row if name is not None]
 
     def _end_epoch(self, callback: Callback) -> None:
         """Call back after an epoch; random numbers drawn there do not change the training."""
@@ -378,17 +329,7 @@ class Trainer:
         set_random_state(state, self.device)
 
     def check_trained(self) -> None:
-        """Raise RunFailed unless all that trains had a gradient and every task's logits are finite.
-
-        A tensor that never had one has no state in the optimiser, also not in a resumed run's.
-        """
-        trained = trained_parameters(self.bare).items()
-        if never := [name for name, p in trained if p not in self.optimiser.state]:
-            raise RunFailed(
-                f"A trained tensor never had a gradient: {listed(never)}. No loss depends on it, "
-                "so it is as it began: leave it out of what trains, or attach it where the "
-                "forward pass goes through."
-            )
+        """Raise RunFailed unless every task's logits are finite after the last step."""
         for task in self.tasks:
             with torch.no_grad():
                 logits = probe(self.bare, self.bare.backbone, task)
@@ -422,8 +363,3 @@ class Trainer:
         self.steps_done = state["steps_done"]
         self.seconds = state["seconds"]
         self.examples = state["examples"]
-
-
-def _some(ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - NAMED:,} more" if len(ids) > NAMED else ""
-    return ", ".join(ids[:NAMED]) + more
