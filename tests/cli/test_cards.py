@@ -18,7 +18,7 @@ from vlbench.cards import find_methods
 from vlbench.cards.load import own_cards
 from vlbench.errors import MissingError, UsageError, VlbenchError
 from vlbench.runs.folder import RunFolder
-from vlbench.techniques.compacter import Compacter
+from vlbench.techniques.adapter import Compacter
 
 KEYS = [
     *("method", "aliases", "backbone", "suite", "settings", "technique", "sharing", "width"),

@@ -64,9 +64,8 @@ class Golden:
         """Our model with their weights, in evaluation."""
         model = adapt(self._backbone(), self.card, list(self._ours)).eval()
         own = unique_state(model)
-        matched = match(own, authors_names(model, self._ours), self.of(WEIGHTS))
-        matched.require_all(f"{self.name}.safetensors")
-        copy_into(own, matched.tensors, self.name)
+        names = authors_names(model, self._ours)
+        copy_into(own, match(own, names, self.of(WEIGHTS), self.name), self.name)
         return model
 
     def in_double(self) -> Golden:

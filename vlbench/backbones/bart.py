@@ -45,7 +45,6 @@ class JointBart(Backbone):
     )
     architecture = ArchitectureSpec(
         widths=("d_model", "encoder_ffn_dim", "decoder_ffn_dim"),
-        heads=("encoder_attention_heads", "decoder_attention_heads"),
         embeddings=("embed_tokens", "embed_positions"),
         layers="layers",
         first_norm="layernorm_embedding",

@@ -138,13 +138,11 @@ class SublayerSpec(NamedTuple):
 class ArchitectureSpec(NamedTuple):
     """How the encoder and decoder stacks of a backbone are built, to build narrower ones.
 
-    Keys of the configuration: `widths` that are divided alike, numbers of `heads` that must divide
-    the hidden size. Names in a stack: `embeddings`, `layers`, the norms of what enters the first
-    and leaves the last layer, empty where it has none.
+    Keys of the configuration: `widths` that are divided alike. Names in a stack: `embeddings`,
+    `layers`, the norms of what enters the first and leaves the last layer, empty where none.
     """
 
     widths: tuple[str, ...]
-    heads: tuple[str, ...]
     embeddings: tuple[str, ...]
     layers: str
     first_norm: str

@@ -49,7 +49,6 @@ class JointT5(Backbone):
     )
     architecture = ArchitectureSpec(
         widths=("d_model", "d_ff", "d_kv"),
-        heads=(),
         embeddings=("embed_tokens",),
         layers="block",
         first_norm="",

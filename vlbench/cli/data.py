@@ -299,42 +299,30 @@ def import_checkpoint(
     weights = backbone_path.expanduser().resolve() if backbone_path else None
     built = build_backbone(backbone, weights, meta=True, visual=cards[0].visual)
     model = adapt(built, card, names)
-    matched = match(unique_state(model), authors_names(model, spelt(names)), read_state(file))
-    numbers = sum(tensor.numel() for tensor in matched.tensors.values())
+    names_there = authors_names(model, spelt(names))
+    tensors = match(unique_state(model), names_there, read_state(file), str(file))
     item: dict[str, Any] = {
         "file": str(file),
         "method": card.name,
         "backbone": backbone,
         "suite": suite,
-        "taken": len(matched.taken),
-        "numbers": numbers,
-        "repeated": len(matched.repeated),
-        "missing": matched.missing,
-        "left_over": matched.left_over,
-        "faults": matched.faults,
-        "out": None if matched.complaints() else str(target),
+        "tensors": len(tensors),
+        "numbers": sum(tensor.numel() for tensor in tensors.values()),
+        "out": str(target),
     }
-    if json:
-        cli.print_document({"schema": "vlbench.import/1", **item})
-    else:
-        counts = {
-            "further names of the same tensors": len(matched.repeated),
-            "missing": len(matched.missing),
-            "left over": len(matched.left_over),
-            "otherwise not fitting": len(matched.faults),
-        }
-        rows = [["taken", f"{len(matched.taken):,}", f"{numbers:,}"]]
-        rows += [[what, f"{number:,}", ""] for what, number in counts.items()]
-        cli.print_table(rows, ("", "tensors", "numbers"), numbers=("tensors", "numbers"))
-    matched.require_all(str(file))
     belongs_to = {
         "method": card.model_dump(mode="json"),
         "backbone": backbone,
         "suite": suite,
         "source_sha256": file_hash(file),
     }
-    write_weights(target, matched.tensors, belongs_to)
-    cli.note(f"Wrote {target}. Start a run from it: vlbench run --init {quote(str(target))} ...")
+    write_weights(target, tensors, belongs_to)
+    if json:
+        cli.print_document({"schema": "vlbench.import/1", **item})
+    taken = f"{item['tensors']:,} tensors, {item['numbers']:,} numbers"
+    cli.note(
+        f"Wrote {target}: {taken}. Start a run from it: vlbench run --init {quote(str(target))} ..."
+    )
 
 
 def pretrain(

@@ -26,7 +26,7 @@ TECHNIQUES = {
     "full": "vlbench.techniques.selective:Full",
     "frozen": "vlbench.techniques.selective:Frozen",
     "adapter": "vlbench.techniques.adapter:Adapter",
-    "compacter": "vlbench.techniques.compacter:Compacter",
+    "compacter": "vlbench.techniques.adapter:Compacter",
     "hyperformer": "vlbench.techniques.hyperformer:Hyperformer",
     "lora": "vlbench.techniques.lora:LoRA",
     "prompt": "vlbench.techniques.prompt:PromptTuning",

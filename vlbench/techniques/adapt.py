@@ -99,13 +99,15 @@ def adapt(backbone: Backbone, method: MethodCard, tasks: Sequence[str]) -> Adapt
 
 def _attach(technique: Technique, backbone: Backbone) -> None:
     """Attach; UsageError where that changes outputs that it should not, off the meta device."""
-    if not technique.starts_as_identity or backbone.token_embedding.is_meta:
-        technique.attach(backbone)
+    device, task = backbone.token_embedding.device, technique.tasks[0]
+    if not technique.starts_as_identity or device.type == "meta":
+        with device:
+            technique.attach(backbone)
         return
-    task = technique.tasks[0]
     with torch.no_grad():
         before = probe(backbone, backbone, task)
-        technique.attach(backbone)
+        with device:
+            technique.attach(backbone)
         difference = (probe(backbone, backbone, task) - before).abs().max()
     if not bool(difference <= NEAR * before.abs().max()):
         raise UsageError(

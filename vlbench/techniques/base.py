@@ -51,7 +51,7 @@ class Technique(nn.Module, ABC):
 
     def check(self, backbone: Backbone) -> None:
         """Raise UsageError where this technique cannot work on this backbone."""
-        return None
+        self.reduced_width(backbone)
 
     def reduced_width(self, backbone: Backbone) -> int | None:
         """The width that `params.reduction` leaves; None where there is no such parameter."""
@@ -63,7 +63,7 @@ class Technique(nn.Module, ABC):
 
     @abstractmethod
     def attach(self, backbone: Backbone) -> None:
-        """Make the modules, on the backbone's device, and hook them to its sites."""
+        """Make the modules and hook them to the backbone's sites."""
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
         """Everything that trains; `norms` is the card's wish for the backbone's layer norms."""

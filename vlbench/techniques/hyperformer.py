@@ -128,14 +128,13 @@ class Hyperformer(AtSublayers):
         """Make a vector per task and a controller per side; hook every site."""
         params, sites, low = self.params, self.claims(backbone), self.reduced_width(backbone)
         self.of_batch, self.current_task = OfBatch(), backbone.current_task
-        with torch.device(backbone.token_embedding.device):
-            vectors = {task: nn.Parameter(torch.randn(params.task_dim)) for task in self.tasks}
-            self.task_vectors = nn.ParameterDict(vectors)
-            self.sides = nn.ModuleDict()
-            for side in dict.fromkeys(site.side for site in sites):
-                kinds = [k for k in KINDS if any((s.side, s.kind) == (side, k) for s in sites)]
-                layers = len(backbone.layers(side))
-                self.sides[side] = Controller(params, layers, kinds, backbone.width, low)
+        vectors = {task: nn.Parameter(torch.randn(params.task_dim)) for task in self.tasks}
+        self.task_vectors = nn.ParameterDict(vectors)
+        self.sides = nn.ModuleDict()
+        for side in dict.fromkeys(site.side for site in sites):
+            kinds = [k for k in KINDS if any((s.side, s.kind) == (side, k) for s in sites)]
+            layers = len(backbone.layers(side))
+            self.sides[side] = Controller(params, layers, kinds, backbone.width, low)
         backbone.initialise(self.sides)
         for site in sites:
             site.on_output(partial(self.adapted, site))

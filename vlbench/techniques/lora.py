@@ -96,11 +96,9 @@ class LoRA(Technique):
         for site in self.claims(backbone):
             self._projections[site.name] = site.module
             new_down = partial(nn.Linear, site.width_in, rank, bias=False)
-            with torch.device(backbone.token_embedding.device):
-                down = PerTask(new_down, downs, backbone.current_task)
-                up = PerTask(partial(_zero, rank, site.width), ups, backbone.current_task)
-            update = Update(down, up, scale, self.params.dropout)
-            self.sites[site.name] = update
+            down = PerTask(new_down, downs, backbone.current_task)
+            up = PerTask(partial(_zero, rank, site.width), ups, backbone.current_task)
+            self.sites[site.name] = update = Update(down, up, scale, self.params.dropout)
             site.on_passage(update)
 
     @contextmanager

@@ -64,35 +64,23 @@ class LSTParams(Checked):
     """Training examples that pruning sums squared gradients over."""
 
 
-def narrow_config(backbone: Backbone, reduction: int) -> Any:
-    """Return the side network's configuration; UsageError where it cannot be that narrow."""
-    config = deepcopy(backbone.config)
-    for name in backbone.architecture.widths:
-        setattr(config, name, reduced_width(getattr(config, name), reduction, name))
-    for name in backbone.architecture.heads:
-        heads = getattr(config, name)
-        if config.d_model % heads:
-            raise UsageError(
-                f"params.reduction={reduction} leaves a hidden size of {config.d_model}, which "
-                f"{name}={heads} does not divide."
-            )
-    special = (config.pad_token_id, config.eos_token_id, config.decoder_start_token_id)
-    config.vocab_size = 1 + max(special)  # of an embedding that is deleted
-    return config
-
-
-def narrow_stacks(backbone: Backbone, reduction: int) -> dict[Side, nn.Module]:
+def narrow_stacks(backbone: Backbone, reduction: int) -> dict[Side, Any]:
     """Make an encoder and decoder 1/reduction as wide, initialised by the library.
 
     They have the backbone's paths but no embeddings: what enters the first layer is given.
     """
-    language: Any = type(backbone.language)(narrow_config(backbone, reduction))
-    stacks: dict[Side, nn.Module] = {
-        "encoder": language.get_encoder(),
-        "decoder": language.get_decoder(),
-    }
+    config, architecture = deepcopy(backbone.config), backbone.architecture
+    for name in architecture.widths:
+        setattr(config, name, reduced_width(getattr(config, name), reduction, name))
+    special = (config.pad_token_id, config.eos_token_id, config.decoder_start_token_id)
+    config.vocab_size = 1 + max(special)  # of an embedding that is deleted
+    try:
+        language: Any = type(backbone.language)(config)
+    except ValueError as error:  # where heads do not divide the width
+        raise UsageError(f"params.reduction={reduction}: {error}") from None
+    stacks: dict[Side, Any] = {"encoder": language.get_encoder(), "decoder": language.get_decoder()}
     for stack in stacks.values():
-        for embedding in backbone.architecture.embeddings:
+        for embedding in architecture.embeddings:
             delattr(stack, embedding)
     return stacks
 
@@ -227,22 +215,18 @@ class LST(Technique):
     only_once = "the side network walks along its layers, and keeps little anyway"
     params: LSTParams
 
-    def check(self, backbone: Backbone) -> None:
-        self.reduced_width(backbone)
-
     def reduced_width(self, backbone: Backbone) -> int:
-        return int(narrow_config(backbone, self.params.reduction).d_model)
+        return reduced_width(backbone.width, self.params.reduction)
 
     def claims(self, backbone: Backbone) -> list[Site]:
         return backbone.sites()
 
     def attach(self, backbone: Backbone) -> None:
         """Make both ladders and the projection back to the backbone's width."""
-        with torch.device(backbone.token_embedding.device):
-            stacks = narrow_stacks(backbone, self.params.reduction)
-            self.encoder = Ladder(backbone, "encoder", stacks["encoder"], self.params)
-            self.decoder = Ladder(backbone, "decoder", stacks["decoder"], self.params)
-            self.up = nn.Linear(self.reduced_width(backbone), backbone.width)
+        stacks = narrow_stacks(backbone, self.params.reduction)
+        self.encoder = Ladder(backbone, "encoder", stacks["encoder"], self.params)
+        self.decoder = Ladder(backbone, "decoder", stacks["decoder"], self.params)
+        self.up = nn.Linear(self.reduced_width(backbone), backbone.width)
         self._position_biases = [
             bias for stack in stacks.values() for bias in backbone.position_biases(stack)
         ]
@@ -283,15 +267,12 @@ class LST(Technique):
         """Initialise the side layers from the backbone by pruning, if the card says so."""
         if self.params.initialisation == "pruned":
             importance = importances(backbone, islice(batches, self.params.samples))
-            stacks: dict[Side, Any] = {"encoder": self.encoder.stack, "decoder": self.decoder.stack}
-            prune(backbone, importance, stacks)
+            prune(
+                backbone, importance, {"encoder": self.encoder.stack, "decoder": self.decoder.stack}
+            )
 
 
-Importances = dict[Tensor, Tensor]
-"""Weight of the backbone -> its squared gradients."""
-
-
-def importances(backbone: Backbone, batches: Iterable[Batch]) -> Importances:
+def importances(backbone: Backbone, batches: Iterable[Batch]) -> dict[Tensor, Tensor]:
     """Sum squared gradients of the token embedding and the linear layers, without dropout."""
     weights: list[Tensor] = [backbone.token_embedding]
     for side in SIDES:
@@ -319,7 +300,7 @@ def importances(backbone: Backbone, batches: Iterable[Batch]) -> Importances:
 
 
 @torch.no_grad()
-def prune(backbone: Backbone, importance: Importances, stacks: Mapping[Side, Any]) -> None:
+def prune(backbone: Backbone, importance: dict[Tensor, Tensor], stacks: Mapping[Side, Any]) -> None:
     """Fill narrow stacks with the rows and columns of the backbone's that pruning keeps."""
     kept = _top(importance[backbone.token_embedding].sum(dim=0), stacks["encoder"].config.d_model)
     for side in SIDES:

@@ -181,7 +181,7 @@ class Peft(Technique):
         before, self._norms = set(language.parameters()), backbone.norms()
         config = self._config(backbone)
         kind = library("peft.mapping").PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type]
-        with refusing(name), warnings.catch_warnings(), backbone.token_embedding.device:
+        with refusing(name), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of merging, and of norms as layers
             warnings.simplefilter("error", RuntimeWarning)  # of patterns that match nothing
             tuner = kind(language, config, "default")  # peft's own name for an adapter

@@ -56,8 +56,7 @@ class PromptTuning(Technique):
 
     def attach(self, backbone: Backbone) -> None:
         whose, _ = owners(self.sharing, self.tasks)
-        with torch.device(backbone.token_embedding.device):
-            self.prompts = PerTask(partial(self._new, backbone), whose, backbone.current_task)
+        self.prompts = PerTask(partial(self._new, backbone), whose, backbone.current_task)
         backbone.encoder_input.register_forward_hook(self.put_in_front)
 
     def _new(self, backbone: Backbone) -> Prompt:

@@ -74,9 +74,7 @@ class BitFit(Technique):
             is_layer = isinstance(module, nn.Linear | backbone.norm_type)
             if is_layer and getattr(module, "bias", None) is None:
                 weight: Any = module.weight
-                with torch.device(weight.device):
-                    bias = Bias(len(weight))
-                self.added[path.replace(".", "-")] = bias
+                self.added[path.replace(".", "-")] = bias = Bias(len(weight))
                 module.register_forward_hook(OutputHook(bias))
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:

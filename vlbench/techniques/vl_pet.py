@@ -150,13 +150,12 @@ class VLPET(Technique):
 
     def attach(self, backbone: Backbone) -> None:
         self.sites = nn.ModuleDict()
-        with torch.device(backbone.token_embedding.device):
-            for site in self.claims(backbone):
-                self.sites[site.name] = (
-                    Value(site, self.params.value_width)
-                    if site.kind == "value"
-                    else Gated(site.width, self.params)
-                )
+        for site in self.claims(backbone):
+            self.sites[site.name] = (
+                Value(site, self.params.value_width)
+                if site.kind == "value"
+                else Gated(site.width, self.params)
+            )
         backbone.initialise(self)
         if self.params.zero_initialised:  # bottlenecks add nothing, sigmoid gates are one half
             for name, module in self.named_modules():

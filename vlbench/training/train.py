@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -43,14 +43,12 @@ from vlbench.training.optimiser import OPTIMISERS, linear_schedule, parameter_gr
 
 LOWER_RATE = "A lower rate may help: --set train.learning_rate=..."
 MaxBatch = int | Literal["auto"] | None
-R = TypeVar("R")
 
 
 def task_order(batches: Mapping[str, int], epoch: int) -> list[str]:
     """Return the task of each step of an epoch, from the number of batches of each task.
 
-    As in the authors' code: the list of tasks in suite order, each as often as it has batches,
-    shuffled with the epoch's number as the seed and read from its end.
+    As in the authors' code: shuffled with the epoch's number as the seed, read from the end.
     """
     tasks = [task for task, number in batches.items() for _ in range(number)]
     random.Random(epoch).shuffle(tasks)
@@ -58,10 +56,7 @@ def task_order(batches: Mapping[str, int], epoch: int) -> list[str]:
 
 
 def token_losses(logits: Tensor, target_ids: Tensor) -> Tensor:
-    """Return the cross entropy (B, T) of each target token, 0 where ignored; nothing is smoothed.
-
-    `logits` are (B, T, V), or (K, V) of the labels alone; `target_ids` (B, T).
-    """
+    """Cross entropy (B, T) of each target, 0 where ignored, of logits (B, T, V) or (K, V)."""
     is_label = target_ids != IGNORED
     if logits.ndim == 3:
         logits = logits[is_label]
@@ -70,7 +65,7 @@ def token_losses(logits: Tensor, target_ids: Tensor) -> Tensor:
 
 
 def loss(logits: Tensor, target_ids: Tensor, scores: Tensor, kind: str) -> Tensor:
-    """Return a batch's loss: logits (B, T, V) or (K, V), targets (B, T), scores (B,).
+    """Return a batch's loss of logits (B, T, V) or (K, V), targets (B, T), scores (B,).
 
     A mean over all target tokens (COCO captions), or over examples of each one's mean over its
     tokens, weighted by the score of its sampled answer for VQA.
@@ -109,7 +104,7 @@ class MicroBatches:
         for start in range(0, count, self.most):
             yield batch.part(slice(start, start + self.most))
 
-    def compute(self, function: Callable[[Iterator[Batch]], R], batch: Batch) -> R:
+    def compute(self, function: Callable[[Iterator[Batch]], Any], batch: Batch) -> Any:
         """Return `function` of a batch's micro-batches, where memory ends of half as large ones."""
         while True:
             try:
@@ -191,17 +186,16 @@ class Trainer:
 
     def start(self, log: Callable[[str], None]) -> None:
         """Let the technique initialise itself from training examples; before the first step."""
-        self.bare.technique.start(self.bare.backbone, self._one_by_one(log))
-        self.ranks.copy_from_main(self.bare)  # sums on GPUs may differ in their last bits
 
-    def _one_by_one(self, log: Callable[[str], None]) -> Iterator[Batch]:
-        """Yield every training example once, in the order of an epoch."""
-        log("initialising from training examples, one by one")
-        tasks = {name: copy(task) for name, task in self.tasks.items()}
-        for task in tasks.values():
-            task.batch_size = 1
-        for batch in self._batches(0, tasks):
-            yield batch.to(self.device)
+        def one_by_one() -> Iterator[Batch]:
+            log("initialising from training examples, one by one")
+            tasks = {name: copy(task) for name, task in self.tasks.items()}
+            for task in tasks.values():
+                task.batch_size = 1
+            yield from (batch.to(self.device) for batch in self._batches(0, tasks))
+
+        self.bare.technique.start(self.bare.backbone, one_by_one())
+        self.ranks.copy_from_main(self.bare)  # sums on GPUs may differ in their last bits
 
     def train(self, callback: Callback) -> None:
         """Train the remaining steps."""
@@ -210,36 +204,28 @@ class Trainer:
         else:
             self.ranks.check_equal(self.bare, f"after step {self.steps_done}")
         while self.steps_done < self.total_steps:
-            self._train_epoch(callback)
+            self.model.train()
+            epoch, skip = divmod(self.steps_done, self.steps_per_epoch)
+            started = time.perf_counter()  # fetching the batch counts, callbacks do not
+            batches = self._batches(epoch, self.tasks, skip, self.ranks.share)
+            for batch in prefetched_for(self.device, batches):
+                rate = float(self.schedule.get_last_lr()[0])
+                value, examples = self.step(batch, self.steps_done + 1)
+                self.seconds += time.perf_counter() - started
+                self.examples += examples
+                self.steps_done = done = self.steps_done + 1
+                speed = self.examples / self.seconds
+                left = self.seconds * (self.total_steps - done) / done
+                callback.on_step(
+                    Step(done, self.total_steps, epoch + 1, batch.task, value, rate, speed, left)
+                )
+                started = time.perf_counter()
             self._end_epoch(callback)
-
-    def _train_epoch(self, callback: Callback) -> None:
-        """Train the remaining steps of the current epoch."""
-        self.model.train()
-        epoch, skip = divmod(self.steps_done, self.steps_per_epoch)
-        started = time.perf_counter()  # fetching the batch counts, callbacks do not
-        batches = self._batches(epoch, self.tasks, skip, self.ranks.share)
-        for batch in prefetched_for(self.device, batches):
-            number = self.steps_done + 1
-            rate = float(self.schedule.get_last_lr()[0])
-            value, examples = self.step(batch, number)
-            self.seconds += time.perf_counter() - started
-            self.examples += examples
-            self.steps_done = number
-            speed = self.examples / self.seconds
-            left = self.seconds * (self.total_steps - number) / number
-            callback.on_step(
-                Step(number, self.total_steps, epoch + 1, batch.task, value, rate, speed, left)
-            )
-            started = time.perf_counter()
 
     def _batches(
         self, epoch: int, tasks: Mapping[str, TaskData], skip: int = 0, share: slice = WHOLE
     ) -> Iterator[Batch]:
-        """Yield the batches of an epoch: each task in its own random order, tasks in `task_order`.
-
-        `skip` batches are left out at the front; `share` selects this rank's examples.
-        """
+        """Yield an epoch's batches but the first `skip`; `share` selects this rank's examples."""
         order = task_order({name: task.batches for name, task in tasks.items()}, epoch)
         skipped = Counter(order[:skip])
         streams = {
@@ -266,17 +252,15 @@ class Trainer:
     def gradient(self, batch: Batch) -> tuple[float, int]:
         """Leave the whole batch's gradient in the parameters; return its loss and examples."""
         kind = self.tasks[batch.task].card.loss
-        whole, examples = weight(batch.target_ids, kind), len(batch.ids)
-        if self.ranks.count > 1:
-            both = torch.tensor([whole, float(examples)], device=self.device)
-            whole, total = self.ranks.sum(both).tolist()
-            examples = int(total)
+        own = torch.tensor([weight(batch.target_ids, kind), len(batch.ids)], device=self.device)
+        whole, examples = self.ranks.sum(own).tolist()
         state = random_state(self.device) if self.micro_batches.is_auto else None
         backward = partial(self._backward, kind=kind, whole=whole, state=state)
         part, has_penalty = self.micro_batches.compute(backward, batch)
         # A share without examples has no gradients, and only the main rank has the penalty's.
         is_alike = examples >= self.ranks.count and not has_penalty
-        return self.ranks.sum_gradients(self.bare.parameters(), part, is_alike).item(), examples
+        value = self.ranks.sum_gradients(self.bare.parameters(), part, is_alike)
+        return value.item(), int(examples)
 
     def _backward(
         self, micro_batches: Iterator[Batch], kind: str, whole: float, state: dict[str, Any] | None
@@ -320,7 +304,11 @@ class Trainer:
     def _end_epoch(self, callback: Callback) -> None:
         """Call back after an epoch; random numbers drawn there do not change the training."""
         self.ranks.check_equal(self.bare, f"after epoch {self.epochs_done}")
-        if names := not_finite(trained_state(self.bare)):
+        tensors = trained_state(self.bare)
+        with torch.no_grad():
+            for task in self.tasks:
+                tensors[f"logits of {task}"] = probe(self.bare, self.bare.backbone, task)
+        if names := not_finite(tensors):
             step = self.steps_done
             raise RunFailed(f"Not finite after step {step}: {listed(names)}. {LOWER_RATE}")
         self.model.eval()
@@ -328,20 +316,8 @@ class Trainer:
         callback.on_epoch(self.epochs_done)
         set_random_state(state, self.device)
 
-    def check_trained(self) -> None:
-        """Raise RunFailed unless every task's logits are finite after the last step."""
-        for task in self.tasks:
-            with torch.no_grad():
-                logits = probe(self.bare, self.bare.backbone, task)
-            if not logits.isfinite().all():
-                what = f"what the model says on {task}"
-                raise RunFailed(f"Not finite after step {self.steps_done}: {what}. {LOWER_RATE}")
-
     def state_dict(self) -> dict[str, Any]:
-        """Return all that the rest of the training depends on, after any step.
-
-        The main rank's serves all: the others' random streams follow from seed and step.
-        """
+        """Return all that the rest of the training depends on; the main rank's serves all."""
         return {
             "trained": trained_state(self.bare),
             "technique": self.bare.technique.training_state(),
