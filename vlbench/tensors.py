@@ -29,14 +29,13 @@ def listed(names: Sequence[str]) -> str:
 @torch.no_grad()
 def copy_into(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: str) -> None:
     """Copy `tensors` into `own`, in place; every name and shape must fit, or nothing is copied."""
-    faults = [f"missing {name}" for name in own.keys() - tensors.keys()]
-    faults += [f"unknown {name}" for name in tensors.keys() - own.keys()]
-    for name in own.keys() & tensors.keys():
-        ours, theirs = tuple(own[name].shape), tuple(tensors[name].shape)
-        if ours != theirs:
-            faults.append(f"{name} has shape {theirs}, expected {ours}")
+    ours, theirs = ({n: tuple(t.shape) for n, t in some.items()} for some in (own, tensors))
+    faults = [
+        f"{name} has shape {theirs.get(name, 'missing')}, expected {ours.get(name, 'unknown')}"
+        for name in sorted(ours.keys() | theirs.keys())
+        if ours.get(name) != theirs.get(name)
+    ]
     if faults:
-        text = "; ".join(sorted(faults)[:8]) + ("; ..." if len(faults) > 8 else "")
-        raise MissingError(f"{source}: the weights do not fit this model: {text}")
+        raise MissingError(f"{source}: the weights do not fit this model: {'; '.join(faults[:8])}")
     for name, tensor in own.items():
         tensor.copy_(tensors[name])

@@ -50,17 +50,3 @@ def test_no_boxes_are_zero_boxes_and_half_precision_features_are_read() -> None:
     features, table = torch.randn(2, 1, 3, 5).half(), torch.randn(20, 8)
     zero = visual(features, table, torch.zeros(2, 1, 3, 4))
     torch.testing.assert_close(visual(features, table), zero)
-
-
-def test_features_of_another_width_are_refused_with_both_shapes() -> None:
-    with pytest.raises(UsageError, match=r"5\) features, found \(1, 1, 3, 7\)"):
-        VisualEmbedding(5, 8, nn.LayerNorm)(torch.zeros(1, 1, 3, 7), torch.zeros(9, 8))
-
-
-def test_the_parameter_count_is_the_papers() -> None:
-    with torch.device("meta"):
-        counts = [
-            sum(p.numel() for p in VisualEmbedding(width, 768, nn.LayerNorm).parameters())
-            for width in (2048, 512)
-        ]
-    assert counts == [1_582_848, 403_200]

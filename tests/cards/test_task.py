@@ -41,12 +41,6 @@ def test_the_video_cards_hold_the_authors_settings() -> None:
         assert (card.beams, card.max_length) == (5, 20)
 
 
-def test_a_video_card_that_scores_what_it_looked_at_says_so() -> None:
-    for card in find_tasks("video-text")[1]:
-        assert card.splits["full"].val == card.splits["full"].test
-        assert any("val and test" in line for line in card.deviations)
-
-
 def test_no_two_tasks_or_suites_claim_one_name() -> None:
     claimed = [name for card in all_tasks() for name in (card.name, *card.aliases)]
     assert sorted(claimed) == sorted(known_names("tasks"))
@@ -127,18 +121,6 @@ def test_a_wrong_selection_is_refused(selection: str, text: str) -> None:
     with pytest.raises(UsageError) as caught:
         find_tasks(selection)
     assert text in str(caught.value)
-
-
-def test_an_outside_task_card_is_named_by_its_path(write: Write) -> None:
-    path = write(
-        'title = "Mine"\nreader = "mine:Reader"\nmetric = "vqa"\n'
-        '[splits.full]\ntrain = ["a"]\nval = ["b"]\ntest = ["c"]\n',
-        "my/mine.toml",
-    )
-    suite, (card,) = find_tasks(path)
-    assert (suite, card.name, card.editions) == ("mine", "mine", ("full",))
-    assert card.visual == "image"
-    assert (card.loss, card.beams, card.batch_sixtieths) == ("per-example", 1, 60)
 
 
 def test_all_faults_of_a_task_card_come_in_one_message(write: Write) -> None:

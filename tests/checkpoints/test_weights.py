@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vlbench.checkpoints.authors import Name
-from vlbench.checkpoints.weights import Match, match, read_state
+from vlbench.checkpoints.weights import match, read_state
 from vlbench.errors import DataError, MissingError, UsageError
 
 ALL = slice(None)
@@ -30,54 +30,37 @@ def theirs() -> dict[str, Tensor]:
     return {"shared": table, "encoder.shared": table.clone(), "head": table.clone(), **halves}
 
 
-def matched(**changes: Tensor | None) -> Match:
+def matched(**changes: Tensor | None) -> dict[str, Tensor]:
     state = {**theirs(), **{name.replace("_", "."): value for name, value in changes.items()}}
-    return match(OWN, NAMES, {name: t for name, t in state.items() if t is not None})
+    return match(OWN, NAMES, {name: t for name, t in state.items() if t is not None}, "file")
 
 
 def test_rows_are_put_together_and_one_name_of_several_is_enough() -> None:
-    whole = matched()
-    assert whole.complaints() == []
-    assert whole.tensors["heads"].tolist() == [1, 2, 3, 4]
-    assert torch.equal(whole.tensors["table"], theirs()["shared"])
-    assert (len(whole.taken), len(whole.repeated)) == (3, 2)
-    whole.require_all("file")
-    less = matched(shared=None, head=None)
-    assert less.complaints() == []
-    assert less.taken == ["encoder.shared", "head.0", "head.1"]
-
-
-def test_repetitions_must_agree_bit_for_bit() -> None:
-    other = theirs()["head"]
-    other[2, 1] += 1e-6
-    (fault,) = matched(head=other).faults
-    assert fault == "shared and head are one tensor there, but their values differ"
+    for whole in (matched(), matched(shared=None, head=None)):
+        assert whole["heads"].tolist() == [1, 2, 3, 4]
+        assert torch.equal(whole["table"], theirs()["shared"])
     with_nan = torch.full((3, 2), torch.nan)
-    same = matched(shared=with_nan, head=with_nan.clone(), encoder_shared=None)
-    assert same.complaints() == []
+    matched(shared=with_nan, head=with_nan.clone(), encoder_shared=None)  # the same bits
 
 
-def test_missing_and_further_tensors_are_counted_and_the_first_ten_named() -> None:
-    spoilt = matched(head_1=None, more=torch.zeros(1))
-    assert (spoilt.missing, spoilt.left_over) == (["head.1"], ["more"])
-    assert "heads" not in spoilt.tensors
-    with pytest.raises(MissingError, match=r"file: .*\n  1 missing: head.1\n  1 left over: more"):
-        spoilt.require_all("file")
-    many = match(OWN, NAMES, {f"x{number:02}": torch.zeros(1) for number in range(15)})
-    last = many.complaints()[-1]
-    assert last.startswith("15 left over: x00, x01") and last.endswith("x09, and 5 more")
-
-
-def test_shapes_and_number_formats_must_fit() -> None:
-    assert matched(head_0=torch.zeros(3)).faults == ["head.0 has shape (3,), expected (2,)"]
-    (fault,) = matched(head_0=torch.tensor([1, 2])).faults
-    assert fault == "head.0 holds torch.int64, expected floating point"
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"head": theirs()["head"] + 1e-6}, "shared and head are one tensor there, but their"),
+        ({"head_1": None, "more": torch.zeros(1)}, "1 missing: head.1\n  1 left over: more"),
+        ({"head_0": torch.zeros(3)}, r"head\.0 has shape \(3,\), expected \(2,\)"),
+        ({"head_0": torch.tensor([1, 2])}, "head.0 holds torch.int64, expected floating point"),
+    ],
+)
+def test_what_does_not_fit_is_told(changes: dict[str, Any], fault: str) -> None:
+    with pytest.raises(MissingError, match=rf"file: the weights do not fit.*:\n  {fault}"):
+        matched(**changes)
 
 
 STATE = {"a.weight": torch.ones(2), "b.bias": torch.zeros(3)}
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin", ".safetensors"])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_files_of_either_kind_are_read_without_a_wrappers_prefix(
     tmp_path: Path, suffix: str, prefix: str
@@ -88,9 +71,6 @@ def test_files_of_either_kind_are_read_without_a_wrappers_prefix(
     read = read_state(file)
     assert read.keys() == STATE.keys()
     assert all(torch.equal(read[name], STATE[name]) for name in STATE)
-    if suffix == ".pth":
-        torch.save({"module.a": torch.ones(1), "b": torch.ones(1)}, file)
-        assert set(read_state(file)) == {"module.a", "b"}  # a prefix that only some have
 
 
 class Evil:
@@ -98,22 +78,13 @@ class Evil:
         return print, ("run",)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ([1, 2], "it holds list"),
-        ({}, "it holds nothing"),
-        ({"model": STATE}, "'model' is dict, not a tensor"),
-        ({"a": Evil()}, "not readable as a state dict"),
-    ],
-    ids=["list", "empty", "nested", "code"],
-)
+@pytest.mark.parametrize("content", [[1, 2], {}, {"model": STATE}, {"a": Evil()}])
 def test_what_is_no_state_dict_is_refused_and_never_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any, message: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any
 ) -> None:
     file = tmp_path / "LAST.pth"
     torch.save(content, file)
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match="state dict"):
         read_state(file)
     assert capsys.readouterr().out == ""
 

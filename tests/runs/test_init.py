@@ -63,14 +63,14 @@ def test_what_does_not_fit_is_told_before_anything_runs(
     bench: Bench, finished: tuple[RunSpec, RunFolder], tmp_path: Path
 ) -> None:
     adapter = finished[1].adapter
-    with pytest.raises(MissingError, match=r"compacter on mini-bart has no tensor 'technique"):
+    with pytest.raises(MissingError, match=r"compacter on mini-bart has no such tensor"):
         bench.spec("compacter", init=adapter, settings=())
-    with pytest.raises(MissingError, match=r"has shape .*The file is of shared-adapter"):
+    with pytest.raises(MissingError, match="has shape"):
         bench.spec(init=adapter, settings=("params.reduction=4",))
     state = their_state(mini_model("shared-adapter", bench.backbone, TASKS), TASKS)
     theirs = tmp_path / "theirs.safetensors"
     save_file({name: tensor.clone() for name, tensor in state.items()}, theirs)
-    with pytest.raises(MissingError, match="renamed by `vlbench import-checkpoint`"):
+    with pytest.raises(MissingError, match="`vlbench import-checkpoint` renames"):
         bench.spec(init=theirs)
     with pytest.raises(MissingError, match="no such file"):
         bench.spec(init=tmp_path / "nowhere")
@@ -78,7 +78,7 @@ def test_what_does_not_fit_is_told_before_anything_runs(
     with pytest.raises(DataError, match="not readable"):
         bench.spec(init=theirs)
     save_file({"backbone.visual.image.weight": torch.ones(2, dtype=torch.long)}, theirs)
-    with pytest.raises(DataError, match="not floating point"):
+    with pytest.raises(DataError, match="no floating point"):
         bench.spec(init=theirs)
 
 

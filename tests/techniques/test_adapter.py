@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from vlbench.techniques.compacter import KroneckerLinear
 
 from tests.techniques.models import (
     EACH,
@@ -23,8 +24,6 @@ from tests.techniques.models import (
 from tests.techniques.toys import TASKS, toy_batch
 from vlbench.backbones.base import SUBLAYERS
 from vlbench.errors import CardError, UsageError
-from vlbench.techniques.adapt import trained_parameters
-from vlbench.techniques.compacter import KroneckerLinear
 from vlbench.training.optimiser import AdamW, parameter_groups
 
 WIDTH, LOW = 32, 4
@@ -154,14 +153,6 @@ def test_b_decays_as_in_the_reference() -> None:
         assert set(model.technique.parameters()) <= set(decayed)
 
 
-def test_a_shared_rule_is_one_parameter_with_one_name() -> None:
-    model = adapted("bart", technique="compacter", params={"shared_rule": True})
-    rules = [name for name in trained_parameters(model) if name.endswith("rule")]
-    assert rules == ["technique.rule"]
-    own = adapted("bart", technique="compacter")
-    assert sum(name.endswith("rule") for name in trained_parameters(own)) == 2 * 5 * 2
-
-
 def test_matrices_are_built_once_while_answering_and_not_kept_afterwards() -> None:
     model, batch = adapted("bart", technique="compacter", sharing="task"), toy_batch()
     layers = [m for m in model.modules() if isinstance(m, KroneckerLinear)]
@@ -184,11 +175,3 @@ def test_matrices_are_built_once_while_answering_and_not_kept_afterwards() -> No
         assert all(layer.folded is None for layer in layers)
         model(batch).square().mean().backward()
         AdamW(parameter_groups(model, 0.01), lr=0.1).step()
-
-
-def test_norms_train_when_the_card_says_so() -> None:
-    for norms in (True, False):
-        backbone = adapted("bart", technique="adapter", train={"norms": norms}).backbone
-        assert {p.requires_grad for n in backbone.norms() for p in n.parameters()} == {norms}
-        assert all(p.requires_grad for p in backbone.visual.parameters())
-        assert not backbone.token_embedding.requires_grad

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from tests.runs.builders import Bench, do, predictions, rows
 from tests.techniques.models import card
 from tests.techniques.toys import GATED, TASKS, toy_backbone, toy_batch
-from tests.training.toys import new_trainer
 from vlbench.backbones.base import SIDES, Backbone, states
 from vlbench.cards.schema import MethodCard
 from vlbench.errors import UsageError
@@ -92,25 +91,6 @@ def test_no_gradient_reaches_the_backbone_and_all_that_trains_has_one(model: Ada
         assert (parameter.grad is not None) == trains == parameter.requires_grad, name
 
 
-def test_far_less_is_kept_for_the_backward_pass_than_by_adapters(kind: str) -> None:
-    def kept(model: AdaptedModel) -> int:
-        sizes: dict[int, int] = {}
-        frozen = {p.data_ptr() for p in model.parameters()}
-
-        def keep(tensor: Tensor) -> Tensor:
-            if tensor.untyped_storage().data_ptr() not in frozen:
-                sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            output = model(toy_batch())
-        assert output.requires_grad
-        return sum(sizes.values())
-
-    adapter = card(technique="adapter", train={"norms": False})
-    assert kept(adapted(kind)) < 0.6 * kept(adapt(toy_backbone(kind), adapter, TASKS))
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("images", [1, 2])
 def test_answers_with_caches_are_those_without(
@@ -149,24 +129,6 @@ def test_step_by_step_logits_with_both_caches_are_those_of_one_pass(model: Adapt
     for part in (cache.self_attention_cache, cache.cross_attention_cache):
         assert [isinstance(layer, SideCache) for layer in part.layers] == [False] * 2 + [True] * 2
         assert all(layer.is_initialized for layer in part.layers)
-
-
-def test_beams_of_one_example_are_those_it_has_in_a_batch(model: AdaptedModel) -> None:
-    batch, alone = toy_batch(), toy_batch()
-    for name in ("input_ids", "features", "target_ids"):
-        setattr(alone, name, getattr(batch, name)[:1])
-    both = model.generate(batch, 5, 9)
-    (single,) = model.generate(alone, 5, 9)
-    assert both[0][: len(single)] == single
-
-
-def test_a_choice_is_read_at_the_first_token_of_the_answer(model: AdaptedModel) -> None:
-    batch = toy_batch(images=2)
-    position = len(model.backbone.answer_prefix) - 1
-    batch.target_ids = torch.tensor([[0, 7], [0, 9]])
-    with torch.no_grad():
-        logits = model(batch)[:, position, [5, 9]]
-    torch.testing.assert_close(model.choice_logits(batch, [5, 9]), logits)
 
 
 @torch.no_grad()
@@ -252,15 +214,6 @@ def test_a_resumed_run_keeps_its_initialisation_and_ends_as_the_whole_one(
     assert whole.log.read_text().count(line) == 1
 
 
-def test_too_few_examples_are_all_used_and_the_log_says_so() -> None:
-    lines: list[str] = []
-    new_trainer("lst").start(lines.append)  # which takes up to 1,024 of the ten
-    assert lines == [
-        "initialising from training examples, one by one: 1",
-        "initialising from all 10 training examples: there are no more",
-    ]
-
-
 @pytest.mark.parametrize(
     ("table", "text"),
     [
@@ -275,22 +228,6 @@ def test_what_would_train_beside_it_is_refused(table: dict[str, Any], text: str)
 
 
 # Pruning: what it keeps, measured on text alone, then walked through the network
-
-
-@pytest.mark.parametrize("kind", ["bart", "t5"])
-def test_a_narrow_stack_has_the_backbones_layers_and_a_fraction_of_their_widths(kind: str) -> None:
-    backbone = toy_backbone(kind)
-    stacks = narrow_stacks(backbone, 4)
-    for side in SIDES:
-        own = dict(backbone.stack(side).named_parameters())
-        narrow = dict(stacks[side].named_parameters())
-        assert own.keys() - narrow.keys() <= {"embed_tokens.weight", "embed_positions.weight"}
-        tables = {id(table) for table in backbone.position_biases(stacks[side])}
-        for name, parameter in narrow.items():
-            expected = own[name].shape
-            if id(parameter) not in tables:
-                expected = torch.Size(size // 4 for size in expected)
-            assert parameter.shape == expected, name
 
 
 def attend(path: str, q: str, k: str, v: str, o: str) -> list[list[str]]:
@@ -427,39 +364,3 @@ def test_each_layer_keeps_its_rows_and_the_columns_of_the_layer_before(kind: str
     assert copied.keys() == expected.keys()
     for name, parameter in copied.items():
         assert torch.equal(parameter, expected[name]), name
-
-
-def test_query_key_and_value_keep_the_rows_of_the_largest_product() -> None:
-    model = pruned("t5", reduction=8)
-    backbone = model.backbone
-    found = importances(backbone, examples(1), 1)
-    attention: Any = backbone.layers("encoder")[0].get_submodule("layer.0.SelfAttention")
-    columns = found[backbone.token_embedding].sum(dim=0).topk(4).indices.sort().values
-    product = torch.ones(32, 4, dtype=torch.float64)
-    for linear in (attention.q, attention.k, attention.v):
-        product *= found[linear.weight][:, columns]
-    largest = product.sum(dim=1).topk(4).indices.sort().values
-    stacks = {"encoder": model.technique.encoder.stack, "decoder": model.technique.decoder.stack}
-    prune(backbone, found, stacks)  # type: ignore[arg-type]
-    side = stacks["encoder"].block[0].layer[0].SelfAttention
-    for name in ("q", "k", "v"):
-        kept = attention.get_submodule(name).weight[largest][:, columns]
-        assert torch.equal(side.get_submodule(name).weight, kept)
-
-
-def test_nothing_pruned_is_the_whole_network(kind: str) -> None:
-    model = pruned(kind, reduction=1, initialisation="pruned", samples=1)
-    model.technique.start(model.backbone, examples(1))
-    for side in ("encoder", "decoder"):
-        own = dict(model.backbone.stack(side).named_parameters())  # type: ignore[arg-type]
-        ladder = getattr(model.technique, side)
-        for name, parameter in ladder.stack.named_parameters():
-            assert torch.equal(parameter, own[name]), name
-
-
-def test_no_more_examples_are_read_than_asked_for(kind: str) -> None:
-    for initialisation, read in (("pruned", 3), ("random", 0)):
-        model = pruned(kind, initialisation=initialisation, samples=3)
-        stream = examples(10)
-        model.technique.start(model.backbone, stream)
-        assert len(list(stream)) == 10 - read

@@ -54,17 +54,6 @@ def test_prompts_stand_in_front_of_the_text_and_are_read(kind: str) -> None:
         assert is_read[row].tolist() == [True] * 3 + mask[row].tolist()
 
 
-@EACH
-@pytest.mark.parametrize("images", [1, 2])
-def test_encoder_states_are_of_prompts_text_and_vision(kind: str, images: int) -> None:
-    model = stirred(adapted(kind, **TABLE))
-    states, mask = model.backbone.encode(toy_batch(images=images))
-    assert states.shape == (2, 3 + 5 + 4 * images, 32)
-    pad = model.backbone.config.pad_token_id
-    assert mask[:, 3:8].equal(toy_batch().input_ids != pad)
-    assert mask[:, :3].all() and mask[:, 8:].all()
-
-
 def test_on_bart_they_get_no_position_and_pass_the_embedding_norm() -> None:
     model, batch = stirred(adapted("bart", **TABLE)), toy_batch()
     encoder = model.backbone.language.model.encoder
@@ -97,14 +86,6 @@ def test_a_task_reads_its_own_prompts_and_moves_no_others() -> None:
         assert (parameter.grad is not None) == (".one." in name), name
     with pytest.raises(UsageError, match="No weights for task 'three'"):
         model(toy_batch("three"))
-
-
-def test_they_are_made_once_a_generation() -> None:
-    model = adapted("bart", **TABLE)
-    made: list[int] = []
-    model.technique.prompts.of("one").second.register_forward_hook(lambda *_: made.append(1))
-    model.generate(toy_batch(), beams=3, max_length=6)
-    assert len(made) == 1
 
 
 def test_prompts_start_small_on_bart_and_large_on_t5() -> None:

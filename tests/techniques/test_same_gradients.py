@@ -3,19 +3,17 @@ activations computed twice."""
 
 from __future__ import annotations
 
-import copy
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tests.techniques.models import EACH, adapted, stirred
 from tests.techniques.toys import toy_backbone, toy_batch
-from vlbench.backbones.base import only_at
 from vlbench.errors import UsageError
-from vlbench.techniques.adapt import AdaptedModel, frozen_in_bf16, trained_parameters
+from vlbench.techniques.adapt import AdaptedModel, trained_parameters
 from vlbench.training.train import loss
 
 LOSSES = ("score-weighted", "per-example", "per-token")
@@ -111,17 +109,6 @@ def test_a_batch_without_targets_has_no_logits_and_no_loss() -> None:
         assert loss(logits, batch.target_ids, batch.scores, kind).item() == 0
 
 
-def test_a_copied_model_chooses_for_itself_and_after_an_error_all_logits_are_back() -> None:
-    model, batch = adapted("bart", technique="adapter"), toy_batch()
-    twin, output = copy.deepcopy(model), model.backbone.language.lm_head
-    with only_at(batch.target_ids == 11, output):
-        assert twin(batch).shape == (2, 4, 128)
-        assert model(batch).shape == (1, 128)
-    with pytest.raises(IndexError), only_at(torch.ones(9, 9, dtype=torch.bool), output):
-        model(batch)
-    assert model(batch).shape == (2, 4, 128)
-
-
 @EACH
 @pytest.mark.parametrize(
     "params",
@@ -138,43 +125,6 @@ def test_the_output_layer_may_be_another_one(kind: str, params: dict[str, Any]) 
     torch.testing.assert_close(logits, model(batch)[batch.target_ids != -100])
     logits.sum().backward()
     assert all(p.grad is not None for p in trained_parameters(model).values())
-
-
-@EACH
-def test_a_technique_may_put_its_own_in_the_output_layers_place(kind: str) -> None:
-    model, batch = adapted(kind, technique="frozen"), toy_batch()
-    language = model.backbone.language
-    language.lm_head = nn.Sequential(language.lm_head, nn.Linear(128, 128))
-    expected = model(batch)[batch.target_ids != -100]
-    torch.testing.assert_close(model.label_logits(batch), expected)
-
-
-@EACH
-@pytest.mark.parametrize("method", sorted(TABLES.keys() - {"full"}))
-def test_frozen_weights_cast_once_give_the_bits_of_autocast(kind: str, method: str) -> None:
-    model, (batch, _) = stirred(adapted(kind, **TABLES[method])), batches()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with torch.autocast("cpu", torch.bfloat16):
-        expected = gradients(model, batch)
-        with frozen_in_bf16(model):
-            weights = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
-            assert torch.bfloat16 in {w.dtype for w in weights if not w.requires_grad}
-            assert_same(gradients(model, batch), expected, exact=True)
-    for name, tensor in model.state_dict().items():
-        assert tensor.dtype == before[name].dtype and torch.equal(tensor, before[name]), name
-
-
-def test_an_embedding_and_what_is_tied_to_it_are_not_cast_and_all_comes_back() -> None:
-    model = nn.ModuleDict(
-        {"table": nn.Embedding(5, 4), "head": nn.Linear(4, 5), "own": nn.Linear(4, 5)}
-    )
-    model["head"].weight = model["table"].weight
-    data = model.requires_grad_(False)["own"].weight.data
-    with pytest.raises(KeyError), frozen_in_bf16(model):  # training breaks off
-        assert model["table"].weight.dtype == torch.float32
-        assert model["own"].weight.dtype == torch.bfloat16
-        raise KeyError
-    assert model["own"].weight.data_ptr() == data.data_ptr()
 
 
 @EACH

@@ -86,19 +86,8 @@ def test_added_biases_are_as_if_the_modules_had_them() -> None:
     assert not torch.equal(model(batch), adapted("t5", technique="frozen")(batch))
 
 
-def test_only_added_biases_and_the_visual_embedding_train_on_t5() -> None:
-    model = adapted("t5", **T5)
-    trained = set(trained_parameters(model).values())
-    assert trained == {*model.technique.parameters(), *model.backbone.visual.parameters()}
-
-
 @pytest.mark.parametrize(("kind", "table"), [("bart", BART), ("t5", T5)])
 def test_no_bias_decays(kind: str, table: dict[str, Any]) -> None:
     model = adapted(kind, **table)
     decayed = set(parameter_groups(model, 0.01, model.undecayed())[0]["params"])
     assert decayed <= set(model.backbone.visual.parameters())
-
-
-def test_bart_lacks_a_bias_at_the_output_layer_only() -> None:
-    model = adapted("bart", technique="bitfit", params={"missing": True})
-    assert set(added(model)) == {"language-lm_head"}

@@ -13,8 +13,7 @@ import torch
 from tests.training.toys import Task, Watcher, in_threads, new_ranks, new_trainer
 from vlbench.errors import RunFailed
 from vlbench.techniques.adapt import trained_parameters, trained_state
-from vlbench.training import distributed as module
-from vlbench.training.distributed import ALONE, seed_step
+from vlbench.training.distributed import seed_step
 from vlbench.training.train import Step, Trainer, task_order
 
 LOSSES, WEIGHTS = 2e-6, 1e-5
@@ -137,14 +136,6 @@ def test_a_loss_that_is_not_finite_is_told_by_all_with_the_whole_batch() -> None
     assert found[0] == found[1]
 
 
-def test_small_buckets_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, parts = trainers(2), trainers(2)
-    train(whole)
-    monkeypatch.setattr(module, "BUCKET_ELEMENTS", 100)
-    train(parts)
-    assert_same(parts[0], whole[0], 0)
-
-
 def test_every_rank_and_step_has_a_random_stream_of_its_own() -> None:
     def draw(rank: int, step: int) -> float:
         seed_step(7, rank, step)
@@ -153,10 +144,3 @@ def test_every_rank_and_step_has_a_random_stream_of_its_own() -> None:
     drawn = [draw(rank, step) for rank in (1, 2) for step in (1, 2)]
     assert len(set(drawn)) == 4
     assert [draw(rank, step) for rank in (1, 2) for step in (1, 2)] == drawn
-
-
-def test_one_process_is_a_rank_that_shares_with_nobody() -> None:
-    assert (ALONE.is_main, ALONE.share) == (True, slice(0, None, 1))
-    assert ALONE.gather(3) == [3]
-    assert ALONE.from_main(3) == 3
-    ALONE.wait()

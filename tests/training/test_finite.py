@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from functools import partial
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from tests.training.toys import Task, Watcher, in_threads, new_ranks, new_trainer
 from vlbench.errors import RunFailed
 from vlbench.techniques.adapt import trained_parameters
-from vlbench.training.train import Step, Trainer
+from vlbench.training.train import Trainer
 
 ONE = (Task("one", 6, 3),)
 COUNTS = pytest.mark.parametrize("count", [1, 2])
@@ -85,47 +84,3 @@ def test_finite_weights_that_give_logits_which_are_not_finite_fail() -> None:
             p.fill_(3e38)
     with pytest.raises(RunFailed, match="Not finite after step 4: what the model says on one"):
         trainer.check_trained()
-
-
-def idle(trainer: Trainer) -> Trainer:
-    """The trainer of a model in which one tensor trains that nothing reads."""
-    technique = trainer.bare.technique
-    technique.register_parameter("idle", torch.nn.Parameter(torch.zeros(3)))
-    trainer.optimiser.param_groups[0]["params"].append(technique.idle)
-    trainer.trained.append(technique.idle)
-    return trainer
-
-
-@COUNTS
-@pytest.mark.parametrize("optimiser", ["authors-adamw", "adamw"])
-def test_a_trained_tensor_that_never_had_a_gradient_fails_by_name(
-    count: int, optimiser: str
-) -> None:
-    together = trainers(count, optimiser=optimiser)
-    with pytest.raises(RunFailed, match=r"never had a gradient: tensor 'technique\.idle'\."):
-        train([idle(trainer) for trainer in together])
-
-
-def test_one_step_reaches_all_of_lora_and_a_resumed_run_remembers() -> None:
-    """LoRA's A has a gradient of zeros in the first step; a task's own part has none in others'."""
-    tasks = (Task("one", 3, 3), Task("two", 3, 3))
-    whole = new_trainer("lora", tasks, epochs=1)
-    states = []
-
-    def keep(step: Step) -> None:
-        states.append(copy.deepcopy(whole.state_dict()))
-
-    whole.train(Watcher(keep))
-    whole.check_trained()
-    early = new_trainer("lora", tasks, epochs=1)
-    early.load_state_dict(states[0], "state")
-    with pytest.raises(RunFailed, match=r"never had a gradient: tensor 'technique\.sites\."):
-        early.check_trained()
-    resumed = new_trainer("lora", tasks, epochs=1)
-    resumed.load_state_dict(states[0], "state")
-    resumed.train(Watcher())
-    resumed.check_trained()
-    done = new_trainer("lora", tasks, epochs=1)
-    done.load_state_dict(states[-1], "state")
-    done.train(Watcher())
-    done.check_trained()

@@ -96,39 +96,7 @@ def test_where_memory_ends_smaller_parts_give_the_same_gradient_and_dropout() ->
     ]
 
 
-def test_what_fitted_once_is_tried_first_from_then_on() -> None:
-    model = adapted("bart", technique="adapter")
-    scarce = Scarce(room=4)
-    gradient(model, scarce)
-    gradient(model, scarce, count=9)
-    gradient(model, scarce, count=3)
-    assert len(scarce.said) == 1 and scarce.most == 3
-
-
 @pytest.mark.parametrize("max_batch", [None, 4])
 def test_only_auto_goes_on_after_memory_ended(max_batch: int | None) -> None:
     with pytest.raises(torch.OutOfMemoryError):
         gradient(adapted("bart", technique="adapter"), Scarce(1, max_batch))
-
-
-def test_a_single_example_that_does_not_fit_ends_the_run() -> None:
-    with pytest.raises(torch.OutOfMemoryError):
-        gradient(adapted("bart", technique="adapter"), Scarce(0))
-
-
-def test_another_error_is_told_as_it_is() -> None:
-    for text in ("shape mismatch", "CUDA error: device-side assert triggered"):
-        assert not MicroBatches("auto").halved(RuntimeError(text), 8)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes",
-        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
-        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
-        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
-    ],
-)
-def test_memory_that_ends_outside_torchs_allocator_ends_too(text: str) -> None:
-    assert MicroBatches("auto").halved(RuntimeError(text), 8)

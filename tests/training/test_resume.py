@@ -81,14 +81,6 @@ def test_any_step_will_do_and_an_epoch_that_was_trained_is_told_again(tmp_path: 
         assert_equal(resumed, whole)
 
 
-def test_two_adamws_go_on(tmp_path: Path) -> None:
-    whole = new_trainer(optimiser="adamw")
-    train(whole, tmp_path)
-    resumed = new_trainer(optimiser="adamw")
-    resume(resumed, tmp_path / "5.pt")
-    assert_equal(resumed, whole)
-
-
 def test_what_a_watcher_draws_at_an_epochs_end_changes_nothing() -> None:
     class Gambler(Watcher):
         def on_epoch(self, epoch: int) -> None:
@@ -103,25 +95,3 @@ def test_what_a_watcher_draws_at_an_epochs_end_changes_nothing() -> None:
     drawing.train(Gambler())
     one, other = trained_state(still.bare), trained_state(drawing.bare)
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
-
-
-def test_it_trains_in_training_mode_and_watches_in_evaluation(tmp_path: Path) -> None:
-    modes = []
-
-    class Looker(Watcher):
-        def on_step(self, step: Step) -> None:
-            modes.append(("step", trainer.model.training))
-            if step.number == 2:
-                torch.save(trainer.state_dict(), tmp_path / "2.pt")
-
-        def on_epoch(self, epoch: int) -> None:
-            modes.append(("epoch", trainer.model.training))
-
-    trainer = new_trainer()
-    trainer.train(Looker())
-    trainer = new_trainer()
-    trainer.model.eval()
-    trainer.load_state_dict(torch.load(tmp_path / "2.pt", weights_only=True), "")
-    trainer.train(Looker())
-    assert set(modes) == {("step", True), ("epoch", False)}
-    assert len(modes) == 10 + 8

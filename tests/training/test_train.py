@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +29,6 @@ def test_every_batch_of_every_task_is_a_step_in_the_authors_order() -> None:
     assert [step.epoch for step in watcher.steps] == [1] * 5 + [2] * 5
     assert watcher.epochs == [1, 2]
     assert trainer.examples == 18
-
-
-def test_epochs_have_orders_of_their_own_that_follow_from_the_seed() -> None:
-    trainer = new_trainer()
-    first, again, second = (
-        [b.ids for b in trainer._batches(epoch, trainer.tasks)] for epoch in (0, 0, 1)
-    )
-    assert first == again != second
 
 
 def with_score(monkeypatch: pytest.MonkeyPatch, task: str, score: float) -> None:
@@ -97,12 +88,6 @@ def test_the_losses_of_shares_by_their_weight_are_the_batchs(kind: str) -> None:
     whole = sum(part * share for part, share in zip(losses, weights, strict=True))
     torch.testing.assert_close(whole / sum(weights), loss(LOGITS, TARGETS, SCORES, kind))
     assert sum(weights) == (4 if kind == "per-token" else 2)
-
-
-def test_an_epoch_has_every_batch_of_every_task_once() -> None:
-    batches = {"vqav2": 5, "gqa": 6, "nlvr2": 2, "coco": 4}
-    assert Counter(task_order(batches, epoch=7)) == batches
-    assert task_order(batches, 0) != task_order(batches, 1) == task_order(batches, 1)
 
 
 def test_the_order_is_the_authors(shared_folder: Path) -> None:

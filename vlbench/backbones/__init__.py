@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 RECIPE_FILE = "recipe.json"
 """How an embedded backbone was made; lies beside its weights and is not read with them."""
-OTHER_FRAMEWORKS = {".h5", ".msgpack", ".ot", ".onnx", ".md"}
-"""Files of a hub's folder that are never read: weights for others, and prose."""
+NOT_READ = {".h5", ".msgpack", ".ot", ".onnx", ".md"}
+"""Files of a hub's folder: weights for other frameworks, and prose."""
 
 Visual = Literal["image", "video"]
 """What features are of: pictures, or the frames of a clip."""
@@ -110,8 +110,7 @@ def build_backbone(
 ) -> Backbone:
     """The backbone with its pretrained weights, from `path` where one is given.
 
-    On the meta device it has shapes only, enough to count and to plan, and needs no weights. It
-    reads `features`, else its own ones of that kind.
+    On the meta device it has shapes only, and needs no weights. It reads `features`, else its own.
     """
     row = backbone_row(name)
     read = features or row.features[visual]
@@ -135,7 +134,7 @@ def weights_files(name: str, path: Path | None = None, visual: Visual = "image")
     return sorted(
         file
         for file in folder.glob("*")
-        if file.is_file() and file.name != RECIPE_FILE and file.suffix not in OTHER_FRAMEWORKS
+        if file.is_file() and file.name != RECIPE_FILE and file.suffix not in NOT_READ
     )
 
 

@@ -1,8 +1,7 @@
 """What every backbone does: pictures and text through one encoder, answers from one decoder.
 
 Techniques change what flows at *sites*: per layer and side the outputs of self-attention,
-cross-attention and feed-forward, and the query, key and value projections of each attention; then
-the text as it enters the encoder.
+cross-attention, feed-forward, and of each attention's query, key and value projections.
 
 Shapes: B batch, L text tokens, S all encoder tokens, T target tokens, V vocabulary, C hidden size.
 """
@@ -103,7 +102,6 @@ class BeamCache(EncoderDecoderCache):
     """Keys and values while answering: those of the encoder's states are equal for all beams."""
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
-        """Move the written tokens' keys and values alone to the beams that go on."""
         self.self_attention_cache.reorder_cache(beam_idx)
 
 
@@ -120,11 +118,10 @@ class CurrentTask:
 
 
 class SublayerSpec(NamedTuple):
-    """A sub-layer, and paths of modules within a layer.
+    """A sub-layer, and paths within a layer: its output, and what the residual stream enters.
 
-    `path`: its output; `entry`: what the residual stream enters; `projections` of an attention;
-    `order`: linear layers and norm as the forward pass takes them, those in one tuple read the same
-    input. What a layer does not have is left out.
+    `order`: linear layers and norm as the forward pass takes them, in one tuple those that read the
+    same input.
     """
 
     side: Side
@@ -136,10 +133,9 @@ class SublayerSpec(NamedTuple):
 
 
 class ArchitectureSpec(NamedTuple):
-    """How the encoder and decoder stacks of a backbone are built, to build narrower ones.
+    """How stacks are built, to build narrower ones: the configuration's widths, names in a stack.
 
-    Keys of the configuration: `widths` that are divided alike. Names in a stack: `embeddings`,
-    `layers`, the norms of what enters the first and leaves the last layer, empty where none.
+    The norms are of what enters the first and leaves the last layer, empty where there is none.
     """
 
     widths: tuple[str, ...]
@@ -150,11 +146,10 @@ class ArchitectureSpec(NamedTuple):
 
 
 class Batch(Protocol):
-    """What a backbone reads of a batch, all examples of one task.
+    """What a backbone reads: (B, L), (B, images, tokens, F), (B, T) with -100 as padding.
 
-    `input_ids` (B, L), `features` (B, images, tokens, F), `target_ids` (B, T), -100 where there is
-    nothing to predict. It may also have `boxes` (B, images, tokens, 4), without which they are
-    zero, and `inputs` (B,): each example's row of the others, which then have fewer than B.
+    A batch may also have `boxes` (B, images, tokens, 4), else zeros, and `inputs` (B,): each
+    example's row of ids and features, which then have fewer than B.
     """
 
     @property
@@ -291,20 +286,14 @@ class Backbone(nn.Module, ABC):
         """Text (B, P + L, C) and vision (B, I N, C) -> (B, S, C), as the first layer reads them."""
 
     def encoder_inputs(self, stack: Any, hidden: Tensor, text: int, mask: Tensor) -> dict[str, Any]:
-        """What each layer of an encoder stack reads beside its states (B, S, any width).
-
-        The first `text` of them are text; mask (B, S) bool.
-        """
+        """What layers of an encoder stack read beside states (B, S, any width), `text` of text."""
         of = {"config": stack.config, "inputs_embeds": hidden}
         return {"attention_mask": create_bidirectional_mask(**of, attention_mask=mask)}
 
     def decoder_inputs(
         self, stack: Any, hidden: Tensor, encoded: Tensor, mask: Tensor, cache: Any
     ) -> dict[str, Any]:
-        """What each layer of a decoder stack reads beside its states (B, T, any width).
-
-        Encoder states (B, S, the same width), their mask (B, S), the keys and values so far.
-        """
+        """What layers of a decoder stack read beside states (B, T, any width)."""
         past = None if cache is None else cache.self_attention_cache
         of = {"config": stack.config, "inputs_embeds": hidden}
         return {
@@ -330,10 +319,7 @@ class Backbone(nn.Module, ABC):
         return self.leave(stack, hidden)
 
     def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """States (B, S, C) of [prompts, text, vision] and their mask (B, S), True where read.
-
-        Where the batch has `inputs`, each of its rows passes the encoder once.
-        """
+        """States (B, S, C) of [prompts, text, vision] and their mask (B, S), True where read."""
         self.current_task.enter(batch.task)
         is_text = batch.input_ids.ne(self.config.pad_token_id)
         text, is_text = self.encoder_input(self.embed_text(batch.input_ids), is_text)
@@ -353,10 +339,7 @@ class Backbone(nn.Module, ABC):
         return self.decode(hidden, mask, self.shift(batch.target_ids))
 
     def label_logits(self, batch: Batch) -> Tensor:
-        """Return the logits (K, V) at the K label positions, those that are not -100, in order.
-
-        The output layer is the largest matrix, and most batches pad much.
-        """
+        """Logits (K, V) at the K labels, in order: of what is padded none is computed."""
         hidden, mask = self.encode(batch)
         with only_at(batch.target_ids != IGNORED, self.language.get_output_embeddings()):
             return self.decode(hidden, mask, self.shift(batch.target_ids))

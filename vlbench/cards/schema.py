@@ -197,8 +197,7 @@ class TaskCard(Card):
     loss: Literal["score-weighted", "per-example", "per-token"] = "per-example"
     """What the cross entropy of the target tokens is averaged over."""
     visual: Visual = "image"
-    """What its features are of: pictures or the frames of a clip; a backbone reads each at its
-    own width."""
+    """What its features are of: pictures or the frames of a clip."""
     images_per_example: int = Field(default=1, ge=1)
     """Pictures that belong to one text."""
     beams: int = Field(default=1, ge=1)
@@ -259,14 +258,11 @@ class TrainSettings(Checked):
     task_prompts: bool = True
     """Whether the text begins with the task card's prompt."""
     truncate: Literal["end", "subtitles"] = "end"
-    """What goes of a text that is too long: its end, prompt included, as in the authors' code, or
-    the subtitles in front of it."""
+    """What goes of a text that is too long: its end, as in the authors' code, or its subtitles."""
     order: Literal["random", "lengths", "pictures"] = "random"
-    """How a task's examples come into batches: in any order, as in the authors' code, those of like
-    lengths together, which pads less, or those of one picture together."""
+    """Which examples share a batch: any, as in the authors' code, of like lengths, of a picture."""
     share_encoder: bool = False
-    """Whether examples of a batch with the same text and pictures, as captions of one picture are,
-    pass the encoder once; with dropout they then share its draws."""
+    """Whether what is equal in a batch passes the encoder once; its dropout is then shared."""
     norms: bool = True
     """Whether the backbone's layer norms train too."""
     blind: bool = False

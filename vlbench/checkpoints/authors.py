@@ -1,20 +1,14 @@
 """The names of every tensor of an adapted model in the authors' state dicts (VL-Adapter's format).
 
 Modules that tasks share appear in them once per task, the token embedding four times, and once more
-as a tied output layer.
+as a tied output layer. TECHNIQUES has patterns over our name behind `technique.`, and their names
+as templates, which named groups of the pattern fill:
 
-TECHNIQUES is a table to append to: patterns over our name behind `technique.`, and their names as
-templates, which named groups of the pattern fill. Special groups and fields:
-
-- `site` also gives `{module}`, the path of the site's module, `{holder}`, the path of what holds
-  that module, and `{adapter}`, their name of an adapter at the site;
-- `task` is spelt as they spell it; where ours is `all`, theirs has one tensor under every task;
-- a template that names what the pattern does not (`{holder}`, `{half}`, `{task}`) stands for all
-  sites with adapters, both halves, every task;
-- `path` has dashes where theirs has dots;
-- `{head}`: the rows of our tensor are theirs of heads 0, 1, ... one after another, as many as the
-  technique's parameter `heads` says;
-- `{root}` is the path of their encoder-decoder: `model.` for BART, nothing for T5.
+- `site` also gives the paths of the site's `{module}` and of its `{holder}`, and `{adapter}`, their
+  name of an adapter there; `{root}` is the path of their encoder-decoder;
+- what a template names and the pattern does not (`{holder}`, `{half}`, `{task}`), or a task that is
+  `all`, stands for all sites with adapters, both halves, every task;
+- `{head}`: the rows of our tensor are theirs of heads 0, 1, ..., as many as the parameter `heads`.
 """
 
 from __future__ import annotations
@@ -126,13 +120,11 @@ keeps the tensor, the others are further names of it."""
 
 
 class Name(NamedTuple):
-    """One of our tensors, or some of its rows, and what the authors call it."""
+    """One of our tensors, or some of its rows, and its names in a file of theirs."""
 
     ours: str
     rows: slice
-    """Rows of ours that theirs holds; `slice(None)`: all."""
     theirs: tuple[str, ...]
-    """The first is where a file without repetitions keeps it, the others are the same tensor."""
 
 
 ADAPTERS: dict[tuple[Side, Kind], str] = {
@@ -163,18 +155,16 @@ TOKEN_EMBEDDINGS = (
 
 def spelt(tasks: Iterable[str]) -> dict[str, str]:
     """Return our tasks as the authors spell them; UsageError for one that they do not have."""
-    names = list(tasks)
-    if unknown := [task for task in names if task not in TASKS]:
-        task = unknown[0]
-        raise UsageError(f"The authors' code has no task '{task}'. {nearest(task, TASKS)}")
-    return {task: TASKS[task] for task in names}
+    spelling = {}
+    for task in tasks:
+        if task not in TASKS:
+            raise UsageError(f"The authors' code has no task '{task}'. {nearest(task, TASKS)}")
+        spelling[task] = TASKS[task]
+    return spelling
 
 
 def authors_names(model: AdaptedModel, tasks: Mapping[str, str]) -> list[Name]:
-    """Return the names of all tensors of a model; `tasks` spells our tasks as the authors do.
-
-    UsageError where the technique is none of theirs.
-    """
+    """Return the names of all tensors of a model; `tasks` spells our tasks as the authors do."""
     root, adapters = LAYOUTS[type(model.backbone)]
     paths = {module: path for path, module in model.backbone.language.named_modules()}
     sites = {
@@ -202,11 +192,11 @@ def authors_names(model: AdaptedModel, tasks: Mapping[str, str]) -> list[Name]:
                 [sites[site]] if site else [s for s in sites.values() if s["adapter"]],
             )
         ]
-        has_heads = any("{head}" in template for template in templates)
-        heads = int(technique.params.model_dump().get("heads", 1)) if has_heads else 1
+        has_heads = "{head}" in templates[0]
+        heads = int(technique.params.model_dump()["heads"]) if has_heads else 1
         for head in range(heads):
-            size = len(tensor) // heads if heads > 1 else 0
-            rows = slice(head * size, (head + 1) * size) if heads > 1 else slice(None)
+            size = len(tensor) // heads if has_heads else 0
+            rows = slice(head * size, (head + 1) * size) if has_heads else slice(None)
             fields = {**groups, "root": root, "head": str(head)}
             theirs = [
                 template.format(**fields | place | {"half": half, "task": task})

@@ -1,7 +1,6 @@
 """What a technique is: modules that attach to a backbone's sites, and a list of what trains.
 
-A technique knows no backbone by name: it reads `backbone.sites()` and leaves alone what it does
-not need. It attaches modules of its own by hooks on the sites, so the backbone stays as it was.
+A technique knows no backbone by name: it hooks modules of its own to some of `backbone.sites()`.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ class NoParams(Checked):
 class Technique(nn.Module, ABC):
     """How a frozen backbone is adapted. Its own parameters are those of its submodules.
 
-    A subclass names its `Params` and `sharings` and writes `attach`; where some width does not
-    fit it also writes `check`. The other methods are for techniques that need more than hooks.
+    A subclass names its `Params` and `sharings` and writes `attach`; the other methods are for
+    techniques that need more than hooks.
     """
 
     Params: ClassVar[type[Checked]] = NoParams
@@ -78,10 +77,7 @@ class Technique(nn.Module, ABC):
         return None
 
     def folded(self, task: str) -> AbstractContextManager[None]:
-        """Precompute what answering for a task needs, within the context: `AdaptedModel.answering`.
-
-        The same function up to rounding; afterwards all is as before, bit for bit.
-        """
+        """Precompute, within the context, what answering needs; the same up to rounding."""
         return nullcontext()
 
     def penalty(self) -> Tensor | None:

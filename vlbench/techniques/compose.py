@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import combinations, tee
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from pydantic import ValidationError, create_model
 from torch import Tensor, nn
@@ -27,14 +27,10 @@ class Composition(Technique):
 
     def __init__(self, params: Checked, sharing: str, tasks: Sequence[str]) -> None:
         super().__init__(params, sharing, tasks)
-        self.parts = nn.ModuleDict(
-            {name: kind(getattr(params, name), sharing, tasks) for name, kind in self.kinds.items()}
-        )
-
-    @property
-    def named(self) -> dict[str, Technique]:
-        """The techniques by name."""
-        return cast(dict[str, Technique], dict(self.parts.items()))
+        self.named = {
+            name: kind(getattr(params, name), sharing, tasks) for name, kind in self.kinds.items()
+        }
+        self.parts = nn.ModuleDict(self.named)
 
     def check(self, backbone: Backbone) -> None:
         for part in self.named.values():
@@ -42,10 +38,8 @@ class Composition(Technique):
         for (one, first), (other, second) in combinations(self.named.items(), 2):
             names = {site.name for site in second.claims(backbone)}
             if both := sorted(s.name for s in first.claims(backbone) if s.name in names):
-                more = f" and {len(both) - 1} more sites" if len(both) > 1 else ""
-                raise UsageError(
-                    f"'{one}' and '{other}' cannot be composed: both change {both[0]}{more}."
-                )
+                text = f"'{one}' and '{other}' cannot be composed: both change"
+                raise UsageError(f"{text} {', '.join(both[:3])}.")
 
     def reduced_width(self, backbone: Backbone) -> int | None:
         """Of the part that has one: two of them would change the same sites."""

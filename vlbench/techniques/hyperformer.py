@@ -71,11 +71,8 @@ class Controller(nn.Module):
         super().__init__()
         self.kinds = tuple(kinds)
         self.layers = nn.Embedding(layers, params.task_dim)
-        self.types: nn.Embedding | None = None
-        parts, names = 2, cast(Sequence[str], self.kinds)
-        if params.one_hypernetwork:
-            self.types = nn.Embedding(len(KINDS), params.task_dim)
-            parts, names = 3, ("any",)
+        self.types = nn.Embedding(len(KINDS), params.task_dim) if params.one_hypernetwork else None
+        parts, names = (3, ["any"]) if self.types else (2, [*kinds])
         self.projector = nn.Sequential(
             nn.Linear(parts * params.task_dim, params.hidden),
             nn.ReLU(),

@@ -8,19 +8,17 @@ The backbone reads the text alone; pictures enter the side network only:
 e: what enters the first layer, [text, vision] in the encoder, the answer so far in the decoder;
 h_i: the backbone's states behind layer i, zero where vision is; g_i = sigmoid(alpha_i / 0.1). The
 side decoder reads the side encoder. No gradient reaches the backbone's states, so none of its
-activations is kept for the backward pass. The side layers start random or pruned; the P_i and U
-start as torch makes them.
+activations is kept for the backward pass. The side layers start random or pruned, the P_i
+and U as torch makes them.
 
 T5's side network has position biases of its own. On BART, which the authors do not have, the side
 layers are narrow BART layers, and s_0 passes an embedding norm of its own.
 
 Pruning (section 3.3): the importance of a weight is its squared gradient, summed over training
-examples, one by one, of the backbone's own loss: mean cross entropy of the target tokens, text
-alone as input. Layer after layer the rows of largest importance stay; the next layer loses the
-columns that belong to the rows left out. Query, key and value keep the same rows: those of the
-largest product; so do gate and value of a gated feed-forward, which the authors do not have. Heads
-are not kept together; the columns of a cross-attention's key and value follow the decoder like all
-others.
+examples, one by one, of the backbone's own loss on the text alone. Layer after layer the rows of
+largest importance stay; the next layer loses the columns of the rows left out. Layers that read the
+same input (query, key and value; the two of a gated feed-forward) keep the rows of the largest
+product. Heads are not kept together; a cross-attention's key and value follow the decoder.
 
 Shapes: B batch, L text tokens, S all encoder tokens, T target tokens, C hidden size,
 D = C / reduction.
@@ -28,7 +26,7 @@ D = C / reduction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from copy import deepcopy
 from functools import partial
 from itertools import islice
@@ -108,13 +106,11 @@ class Ladder(nn.Module):
 
     def __init__(self, backbone: Backbone, side: Side, stack: Any, params: LSTParams) -> None:
         super().__init__()
-        self.stack = stack
-        width = stack.config.d_model
-        depth = len(backbone.layers(side))
+        self.stack, self.architecture = stack, backbone.architecture
+        width, depth = stack.config.d_model, len(backbone.layers(side))
         self.entrance = nn.Linear(backbone.width, width)
         self.rungs = nn.ModuleList(nn.Linear(backbone.width, width) for _ in range(depth))
         self.gates = nn.ModuleList(Gate(params) for _ in range(depth))
-        self.architecture = backbone.architecture
 
     def begin(self, hidden: Tensor) -> Tensor:
         """s_0 of what enters the backbone's first layer: (B, T, C) -> (B, T, D)."""
@@ -136,7 +132,7 @@ class SideCache(DynamicLayer):  # type: ignore[no-untyped-call]
 
 
 def side_cache(cache: Any, depth: int) -> EncoderDecoderCache | None:
-    """Return the part of the decoder's cache that holds `depth` side layers; add it if missing."""
+    """Return the part of the decoder's cache that is the ladder's, added where it is missing."""
     if cache is None:
         return None
     parts = []
@@ -159,9 +155,7 @@ class DecoderHooks:
     """
 
     def __init__(self, backbone: Backbone, ladder: Ladder, up: nn.Module) -> None:
-        self.backbone = backbone
-        self.ladder = ladder
-        self.up = up
+        self.backbone, self.ladder, self.up = backbone, ladder, up
         self.text_length = 0
         """Encoder tokens that are text, in the batch that was encoded last."""
         self.encoded: tuple[Tensor, Tensor] | None = None
@@ -267,9 +261,7 @@ class LST(Technique):
         """Initialise the side layers from the backbone by pruning, if the card says so."""
         if self.params.initialisation == "pruned":
             importance = importances(backbone, islice(batches, self.params.samples))
-            prune(
-                backbone, importance, {"encoder": self.encoder.stack, "decoder": self.decoder.stack}
-            )
+            prune(backbone, importance, self.encoder.stack, self.decoder.stack)
 
 
 def importances(backbone: Backbone, batches: Iterable[Batch]) -> dict[Tensor, Tensor]:
@@ -300,11 +292,11 @@ def importances(backbone: Backbone, batches: Iterable[Batch]) -> dict[Tensor, Te
 
 
 @torch.no_grad()
-def prune(backbone: Backbone, importance: dict[Tensor, Tensor], stacks: Mapping[Side, Any]) -> None:
+def prune(backbone: Backbone, importance: dict[Tensor, Tensor], encoder: Any, decoder: Any) -> None:
     """Fill narrow stacks with the rows and columns of the backbone's that pruning keeps."""
-    kept = _top(importance[backbone.token_embedding].sum(dim=0), stacks["encoder"].config.d_model)
-    for side in SIDES:
-        wide, narrow = backbone.stack(side), stacks[side]
+    kept = _top(importance[backbone.token_embedding].sum(dim=0), encoder.config.d_model)
+    for side, narrow in zip(SIDES, (encoder, decoder), strict=True):
+        wide = backbone.stack(side)
         groups = (layer_order(backbone, side, stack) for stack in (wide, narrow))
         for old, new in zip(*groups, strict=True):
             rows = kept  # of a norm
@@ -317,8 +309,7 @@ def prune(backbone: Backbone, importance: dict[Tensor, Tensor], stacks: Mapping[
             for module, copied in zip(old, new, strict=True):
                 for name, parameter in module.named_parameters():
                     left = parameter[rows]
-                    left = left[:, kept] if parameter.dim() == 2 else left
-                    copied.get_parameter(name).copy_(left)
+                    copied.get_parameter(name).copy_(left[:, kept] if left.dim() == 2 else left)
             kept = rows
         biases = backbone.position_biases(wide), backbone.position_biases(narrow)
         for own, bias in zip(*biases, strict=True):

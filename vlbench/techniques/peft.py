@@ -1,18 +1,17 @@
 """Any tuner of the peft library (https://github.com/huggingface/peft) that injects layers.
 
-`config` names peft's configuration class and the card gives that class's fields, so a card is all
-that each of them takes. peft replaces modules of the pretrained model by layers of its own; what it
-makes trainable trains, beside the visual embedding. An extra: pip install 'vlbench[peft]'.
+`config` names peft's configuration class and the card gives that class's fields. peft replaces
+modules of the pretrained model by layers of its own; what it makes trainable trains, beside the
+visual embedding. An extra: pip install 'vlbench[peft]'.
 
 Fields that name modules take words that fit every backbone: the projections of every attention
 (`query`, `key`, `value`, `output`), the linear layers of every feed-forward (`feed_forward_in`,
-`feed_forward_out`) and the pretrained `norms`. Anything else is peft's to match: the end of a
-module's path in a list, a regular expression as a string.
+`feed_forward_out`) and the pretrained `norms`. Anything else is peft's to match.
 
 AdaLoRA (Zhang et al., 2023, https://arxiv.org/abs/2303.10512) needs more than layers. Its update is
-P diag(E) Q. A penalty holds P and Q near orthogonal, and after each step the rank budget falls from
-`init_r` to `target_r` a matrix: for `tinit` steps not at all, then cubically, and for the last
-`tfinal` steps not any more. peft computes importance and masks; this says when.
+P diag(E) Q. A penalty holds P and Q near orthogonal, and the rank budget falls from `init_r` to
+`target_r` a matrix, between the first `tinit` and the last `tfinal` steps. peft computes importance
+and masks; this says when.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -66,14 +64,13 @@ def config_classes() -> dict[str, Any]:
     return {config.__name__: config for config in classes}
 
 
-@cache
 def card_fields(config: Any) -> type[Checked]:
     """Return a model of the fields that a card may give: none of a saved adapter, none beyond."""
-    types = {**typing.get_type_hints(config), **dict.fromkeys(PHASES, float)}
+    types = typing.get_type_hints(config) | dict.fromkeys(PHASES, float)
     left_out = {*library().PeftConfig.__dataclass_fields__, *BEYOND, "total_step"}
-    names = [name for name in config.__dataclass_fields__ if name not in left_out]
+    names = config.__dataclass_fields__.keys() - left_out
     fields: dict[str, Any] = {name: (types[name], None) for name in names}
-    return create_model(config.__name__, __base__=Checked, **fields)
+    return create_model("Fields", __base__=Checked, **fields)
 
 
 @contextmanager
@@ -227,13 +224,13 @@ class Peft(Technique):
         tuner = self._adalora
         if tuner is None:
             return None
-        name, norms = tuner.trainable_adapter_name, []
+        norms = []
         for layer in tuner.model.modules():
             if isinstance(layer, tuner.tuner_layer_cls):
-                for m in (layer.lora_A[name], layer.lora_B[name].T):  # (r, width)
+                for m in (layer.lora_A["default"], layer.lora_B["default"].T):  # (r, width)
                     gram = m @ m.T
                     norms.append(torch.linalg.norm(gram - torch.eye(len(gram), device=m.device)))
-        weight: float = tuner.peft_config[name].orth_reg_weight
+        weight: float = tuner.peft_config["default"].orth_reg_weight
         return weight * torch.stack(norms).mean()
 
     def stepped(self, number: int, total: int) -> None:
@@ -247,7 +244,7 @@ class Peft(Technique):
             raise UsageError(
                 f"params: tinit={first} and tfinal={last} leave no steps of {total} between them."
             )
-        config = tuner.peft_config[tuner.trainable_adapter_name]
+        config = tuner.peft_config["default"]
         config.total_step, config.tinit, config.tfinal = total, first, min(last, total - 2)
         tuner.update_and_allocate(number)
 
@@ -256,7 +253,7 @@ class Peft(Technique):
         if tuner is None:
             return {}
         sums = {what: dict(getattr(tuner.rankallocator, sum)) for what, sum in SUMS.items()}
-        return {**sums, "pattern": tuner.peft_config[tuner.trainable_adapter_name].rank_pattern}
+        return {**sums, "pattern": tuner.peft_config["default"].rank_pattern}
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
         tuner = self._adalora
@@ -266,4 +263,4 @@ class Peft(Technique):
         for what, sum in SUMS.items():
             tensors = {name: tensor.to(device) for name, tensor in state[what].items()}
             setattr(tuner.rankallocator, sum, tensors)
-        tuner.peft_config[tuner.trainable_adapter_name].rank_pattern = state["pattern"]
+        tuner.peft_config["default"].rank_pattern = state["pattern"]
