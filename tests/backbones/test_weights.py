@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -117,20 +115,6 @@ def test_choices_are_told_apart_by_their_first_token(file: Path) -> None:
         first_tokens(tokenizer, ["it is", "it"])
 
 
-def test_reading_the_tables_imports_nothing_heavy() -> None:
-    code = (
-        "import sys, vlbench.backbones, vlbench.techniques;"
-        "heavy = {'torch', 'transformers', 'safetensors', 'numpy'} & set(sys.modules);"
-        "assert not heavy, heavy"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_an_unknown_backbone_names_the_nearest() -> None:
-    with pytest.raises(UsageError, match="Did you mean 'mini-bart'"):
-        build_backbone("mini-brat")
-
-
 def test_weights_that_are_not_here_are_missing_and_nothing_is_downloaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,7 +168,7 @@ def test_an_output_layer_that_the_weights_lack_is_told(config: BartConfig, tmp_p
     BartForConditionalGeneration(config).save_pretrained(tmp_path)
     config.tie_word_embeddings = False
     config.save_pretrained(tmp_path)
-    with pytest.raises(DataError, match=r"missing: lm_head\.weight"):
+    with pytest.raises(DataError, match=r"missing: tensor 'lm_head"):
         build_backbone("clip-bart", path=tmp_path)
 
 
@@ -276,8 +260,8 @@ def test_a_t5_keeps_an_output_layer_of_its_own(
     ("name", "shape", "fault"),
     [
         ("decoder__embed_tokens__weight", (128, 16), "token tables other than the one"),
-        ("encoder__prefix", (1,), "not part of it: encoder.prefix"),
-        ("encoder__final_layer_norm__weight", (8,), "other shapes: encoder.final_layer_norm"),
+        ("encoder__prefix", (1,), "not part of it: tensor 'encoder.prefix"),
+        ("encoder__final_layer_norm__weight", (8,), "other shapes: tensor 'encoder.final"),
     ],
 )
 def test_weights_that_would_be_lost_are_refused(

@@ -16,12 +16,12 @@ from vlbench.techniques import resolve_method
 
 DEEP, LARGE = "nested more than 32 levels deep", f"a whole number is larger than {LARGEST:,}"
 HOSTILE = {
-    "lists": ("a = " + "[" * 100_000 + "]" * 100_000, DEEP),
+    "lists": ("a = " + "[" * 30_000 + "]" * 30_000, DEEP),
     "lists that Python still reads": ("a = " + "[" * 150 + "]" * 150, DEEP),
-    "inline tables": ("a = " + "{b = " * 40_000 + "1" + "}" * 40_000, DEEP),
+    "inline tables": ("a = " + "{b = " * 10_000 + "1" + "}" * 10_000, DEEP),
     "a header of many keys": (f"[{'.'.join('a' * 20_000)}]", DEEP),
-    "a dotted key": (f"{'.'.join('a' * 100_000)} = 1", DEEP),
-    "a dotted key in quotes": (f"""{".".join(['"a b"'] * 20_000)} = 1""", DEEP),
+    "a dotted key": (f"{'.'.join('a' * 30_000)} = 1", DEEP),
+    "a dotted key in quotes": (f"""{".".join(['"a b"'] * 10_000)} = 1""", DEEP),
     "digits": (f"a = {'9' * 5_000}", LARGE),
     "hexadecimal digits": (f"a = 0x{'f' * 5_000}", LARGE),
     "digits that Python reads": (f"[train]\nepochs = {'9' * 400}", LARGE),
@@ -53,13 +53,13 @@ def test_what_no_card_means_is_refused_in_a_line(
 
 @pytest.mark.parametrize("words", [("--method", "./card.toml"), ("--tasks", "./card.toml")])
 def test_many_faults_are_told_in_ten_lines(words: tuple[str, str]) -> None:
-    Path("card.toml").write_text("\n".join(f"k{n} = 1" for n in range(20_000)))
+    Path("card.toml").write_text("\n".join(f"k{n} = 1" for n in range(5_000)))
     others = {"--method": "frozen", "--tasks": "vqav2"} | dict([words])
     result = CliRunner().invoke(app, ["plan", *(word for pair in others.items() for word in pair)])
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 10
     assert result.stderr.rstrip().endswith("more.")
-    assert "And 19,9" in result.stderr
+    assert "And 4,9" in result.stderr
 
 
 @pytest.mark.parametrize(

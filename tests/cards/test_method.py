@@ -173,12 +173,11 @@ def test_an_outside_technique_lies_beside_its_card(write: Write) -> None:
     ("lines", "text"),
     [
         ('sharing = "task"', "sharing: Full cannot share 'task'. Known: all."),
-        ('[when."clip-brat/*"]', "Unknown backbone 'clip-brat'. Did you mean 'clip-bart'"),
-        ('[when."*/image-txt"]', "Unknown suite or task 'image-txt'. Did you mean 'image-text'"),
-        ('[when."*/vqav3"]', "Unknown suite or task 'vqav3'"),
-        ('[when."*/vqav2+gqq"]', "Unknown suite or task 'gqq'"),
-        ('[when."*/image-text+"]', "Unknown suite or task ''"),
-        ('[when."a/b/c"]', 'Should be "backbone/suite", with * for any, found "a/b/c".'),
+        ('[when."clip-brat/*"]', "unknown 'clip-brat'. Did you mean 'clip-bart'"),
+        ('[when."*/image-txt"]', "unknown 'image-txt'. Did you mean 'image-text'"),
+        ('[when."*/vqav2+gqq"]', "unknown 'gqq'"),
+        ('[when."*/image-text+"]', "unknown ''"),
+        ('[when."*/b/c"]', "unknown 'b/c'"),
     ],
 )
 def test_what_a_card_cannot_say_is_refused(write: Write, lines: str, text: str) -> None:

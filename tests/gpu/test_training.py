@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +20,6 @@ from vlbench.cards.load import own_cards
 from vlbench.cards.schema import TrainSettings
 from vlbench.techniques.adapt import AdaptedModel, trained_parameters
 from vlbench.training.distributed import ALONE
-from vlbench.training.predict import answer_batches
 from vlbench.training.train import MicroBatches, Step, Trainer
 
 pytestmark = [
@@ -124,7 +121,7 @@ def test_where_memory_ends_parts_halve_and_the_gradient_stays(model: AdaptedMode
         model.zero_grad()
         tasks: Any = [Task(batch.task, loss="per-example")]
         trainer = Trainer(model, tasks, TrainSettings(), 0, accelerator, ALONE, parts)
-        value, _ = trainer.gradient(batch, 1)
+        value, _ = trainer.gradient(batch)
         grads = {
             name: p.grad.cpu()
             for name, p in trained_parameters(model).items()
@@ -144,17 +141,3 @@ def test_where_memory_ends_parts_halve_and_the_gradient_stays(model: AdaptedMode
     assert found.keys() == expected[1].keys()
     for name, each in expected[1].items():
         assert (found[name] - each).norm() <= 1e-3 * each.norm() + 1e-6, name
-
-
-def test_where_memory_ends_parts_halve_and_the_answers_stay(model: AdaptedModel) -> None:
-    batch, said = batch_of(8192).to(model.backbone.token_embedding.device), list[str]()
-
-    def answer(parts: MicroBatches) -> list[list[int]]:
-        card: Any = SimpleNamespace(choices=(), beams=1, max_length=7)
-        with model.answering(batch.task):
-            return parts.compute(partial(answer_batches, model, card, ()), batch)
-
-    expected = answer(MicroBatches())
-    with memory_for(0.5, lambda: answer(MicroBatches())):
-        assert answer(MicroBatches("auto", said.append)) == expected
-    assert said[0].startswith("out of memory with 8192 examples at once: going on with 4096")

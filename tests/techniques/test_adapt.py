@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.techniques.models import IMAGE_TASKS, adapted, card, theirs
+from tests.techniques.models import IMAGE_TASKS, adapted, card
 from tests.techniques.toys import TASKS, toy_backbone
 from vlbench.backbones import build_backbone
 from vlbench.backbones.base import Backbone
@@ -227,38 +227,6 @@ def test_vl_pet_has_as_many_parameters_as_in_its_authors_code(row: tuple[Any, ..
     assert (counts.trainable, counts.total) == (trainable, total)
 
 
-ADAPTER = "model.decoder.layers.1.enc_attn_adapter.adapters"
-SITE = "sites.decoder_1_cross_attention"
-CONTROLLER = "model.encoder.adapter_layers_hyper_net"
-QUERY = "model.encoder.layers.0.self_attn.q_proj"
-PROMPTS = "encoder.prompt_modules.prompts"
-CROSS = "decoder.block.1.layer.1.EncDecAttention"
-AUTHORS = """
-low_rank_adapter bart up {SITE}.down.layers.gqa.left {ADAPTER}.gqa.down_sampler.W_left
-low_rank_adapter bart up {SITE}.down.layers.vqav2.b {ADAPTER}.vqa.down_sampler.b
-low_rank_adapter bart up {SITE}.up.layers.all.right {ADAPTER}.vqa.up_sampler.W_right {ADAPTER}.gqa.up_sampler.W_right
-hyperformer bart all sides.encoder.layers.weight {CONTROLLER}.layer_id_embeddings.weight
-hyperformer bart all sides.encoder.down.self_attention.bias.weight {CONTROLLER}.self_attention_down_sampler_hyper_net.bias_generator.0.weight
-hyperformer bart all task_vectors.gqa model.shared_task_embed.task_to_embeddings.gqa model.encoder.task_embed.task_to_embeddings.gqa model.decoder.task_embed.task_to_embeddings.gqa
-lora bart all sites.encoder_0_self_attention_query.down.layers.all.weight {QUERY}.lora_As.vqa {QUERY}.lora_As.gqa
-lora t5 task {SITE}_value.up.layers.gqa.weight {CROSS}.v.lora_Bs.gqa
-prompt bart all prompts.layers.all.embedding.weight model.{PROMPTS}.vqa.prefix_embedding.0.weight model.{PROMPTS}.gqa.prefix_embedding.0.weight
-prompt t5 task prompts.layers.vqav2.second.bias {PROMPTS}.vqa.prefix_embedding.3.bias
-bitfit t5 all added.language-lm_head.bias lm_head.bias
-bitfit t5 all added.language-decoder-block-1-layer-1-EncDecAttention-q.bias {CROSS}.q.bias
-bitfit t5 all added.visual-feature-1.bias encoder.visual_embedding.feat_embedding.1.bias
-"""  # noqa: E501
-"""Technique, backbone, sharing, our name of a tensor, theirs of its copies."""
-
-
-@pytest.mark.parametrize("row", AUTHORS.strip().splitlines())
-def test_a_tensor_has_its_names_in_the_authors_files(row: str) -> None:
-    technique, kind, sharing, ours, *expected = row.format_map(globals()).split()
-    params = {"missing": True} if technique == "bitfit" else {}
-    names = theirs(kind, technique=technique, sharing=sharing, params=params)
-    assert names[ours] == tuple(expected)
-
-
 @pytest.mark.parametrize("technique", ["full", "frozen", "adapter"])
 def test_the_groups_add_up_to_the_whole(technique: str) -> None:
     model = adapted("bart", technique=technique, train={"norms": False})
@@ -279,12 +247,3 @@ def test_a_sharing_that_a_technique_does_not_know_is_refused(technique: str, sha
     if (technique, sharing) != ("prompt", "task"):
         with pytest.raises(UsageError, match=rf"cannot share '{sharing}'\. Known: all"):
             adapted("bart", technique=technique, sharing=sharing)
-
-
-def test_frozen_trains_the_visual_embedding_and_norms_where_the_card_says_so() -> None:
-    for norms in (True, False):
-        model = adapted("bart", technique="frozen", train={"norms": norms})
-        expected = set(model.backbone.visual.parameters())
-        if norms:
-            expected |= {p for norm in model.backbone.norms() for p in norm.parameters()}
-        assert set(trained_parameters(model).values()) == expected

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from vlbench.techniques.compacter import KroneckerLinear
 
 from tests.techniques.models import (
     EACH,
@@ -24,6 +23,7 @@ from tests.techniques.models import (
 from tests.techniques.toys import TASKS, toy_batch
 from vlbench.backbones.base import SUBLAYERS
 from vlbench.errors import CardError, UsageError
+from vlbench.techniques.adapter import KroneckerLinear
 from vlbench.training.optimiser import AdamW, parameter_groups
 
 WIDTH, LOW = 32, 4

@@ -109,19 +109,6 @@ def test_biases_what_makes_them_and_the_norm_do_not_decay(one: bool) -> None:
         assert (model.technique.get_parameter(name) not in decayed) == is_spared, name
 
 
-def test_the_authors_keep_one_hypernetwork_a_direction_and_a_table_of_kinds() -> None:
-    found = theirs("t5", **table(one=True))
-    own = {names[0] for name, names in found.items() if name.startswith("sides.decoder.")}
-    leaves = [f"LayerNorm.{leaf}" for leaf in ("weight", "bias")]
-    for leaf in ("weight", "bias"):
-        leaves += [f"task_hypernet.task_embeding_generator.{each}.{leaf}" for each in (0, 2)]
-        for half in ("down", "up"):
-            network = f"{half}_sampler_hyper_net"
-            leaves += [f"{network}.{what}_generator.0.{leaf}" for what in ("weight", "bias")]
-    leaves += ["layer_id_embeddings.weight", "adapters_block_type.weight"]
-    assert own == {f"decoder.adapter_layers_hyper_net.{leaf}" for leaf in leaves}
-
-
 def test_its_own_start_is_overwritten_on_bart_only() -> None:
     for kind, std, layer_std in (("bart", 0.1, 0.1), ("t5", 0.01, 1.0)):
         technique: Any = adapted(kind, technique="hyperformer").technique

@@ -25,11 +25,7 @@ TABLES: dict[str, dict[str, Any]] = {
     "lora": {"technique": "lora"},
     "prompt": {"technique": "prompt", "params": {"length": 3, "hidden": 8}},
     "vl_pet": {"technique": "vl_pet"},
-    "lst": {
-        "technique": "lst",
-        "params": {"initialisation": "random"},
-        "train": {"norms": False},
-    },
+    "lst": {"technique": "lst", "params": {"initialisation": "random"}, "train": {"norms": False}},
 }
 EVERY = pytest.mark.parametrize("method", TABLES)
 INPUTS = torch.tensor([1, 0, 1, 1, 0])

@@ -10,7 +10,6 @@ from torch import Tensor
 from tests.techniques.models import EACH, IMAGE_TASKS, Flow, adapted, gelu, stirred
 from tests.techniques.toys import toy_backbone, toy_batch
 from vlbench.backbones.base import Site
-from vlbench.checkpoints.authors import Name, authors_names, spelt
 from vlbench.errors import UsageError
 from vlbench.techniques.adapt import AdaptedModel, trained_parameters
 
@@ -119,53 +118,6 @@ def test_on_t5_last_layers_start_at_zero_and_leave_a_share_of_the_outputs(granul
         loose = 0.1 if granularity == "middle-y" else 1e-6
         before, after = flow.before[site.name], flow.after[site.name]
         torch.testing.assert_close(after, share * before, atol=1e-6, rtol=loose)
-
-
-def names_of(model: AdaptedModel) -> list[Name]:
-    names = authors_names(model, spelt(IMAGE_TASKS))
-    return [name for name in names if name.ours.startswith("technique.")]
-
-
-def in_their_code(kind: str, granularity: str) -> set[str]:
-    """src/my_transformers/modeling_{bart,t5}.py of VL-PET."""
-    layers = [f"large_x_{leaf}" for leaf in ("down.weight", "down.bias", "up.weight", "up.bias")]
-    gates = {
-        "large": layers,
-        "middle-x": ["middle_xy_add.weight", "middle_xy_add.bias"],
-        "middle-y": ["middle_ia3_add"],
-        "small": ["small_xy_cat.weight", "small_xy_cat.bias"],
-    }
-    names = set()
-    for layer in range(LAYERS):
-        for number, part in enumerate(("attn", "ff")):
-            path = f"model.encoder.layers.{layer}."
-            if kind == "t5":
-                path = f"encoder.block.{layer}.layer.{number}."
-            layers = [f"{part}_adapter_multihead_down.{head}" for head in range(4)]
-            layers.append(f"{part}_adapter_multihead_up")
-            names |= {f"{path}{name}.{leaf}" for name in layers for leaf in ("weight", "bias")}
-            gating = f"{path}encoder_{part}_adapter_gating"
-            names |= {f"{gating}_{name}" for name in gates[granularity]}
-        path = f"model.decoder.layers.{layer}.encoder_attn"
-        if kind == "t5":
-            path = f"decoder.block.{layer}.layer.1.EncDecAttention"
-        adapters = f"{path}.attn_value_parallel_adapter.adapters"
-        for task in ("vqa", "gqa", "nlvr", "caption"):
-            for half in ("down_sampler", "up_sampler"):
-                names |= {f"{adapters}.{task}.{half}.{leaf}" for leaf in ("weight", "bias")}
-    return names
-
-
-@EACH
-@EVERY
-def test_every_tensor_has_its_names_in_the_authors_checkpoints(kind: str, granularity: str) -> None:
-    model = vl_pet(kind, granularity)
-    names = names_of(model)
-    own = {f"technique.{name}" for name, _ in model.technique.named_parameters()}
-    assert {name.ours for name in names} == own
-    theirs = [other for name in names for other in name.theirs]
-    assert len(theirs) == len(set(theirs))
-    assert set(theirs) == in_their_code(kind, granularity)
 
 
 @pytest.mark.parametrize("meta", [True, False])

@@ -41,7 +41,7 @@ def gradient(
     model.zero_grad()
     tasks: Any = [Task(name, loss=kind) for name in TASKS]
     trainer = Trainer(model, tasks, TrainSettings(), 0, Accelerator(cpu=True), ALONE, parts)
-    value, examples = trainer.gradient(batch_of(count), 1)
+    value, examples = trainer.gradient(batch_of(count))
     assert examples == count
     return value, {name: p.grad for name, p in trained_parameters(model).items()}
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -31,8 +29,6 @@ def train(trainer: Trainer, folder: Path) -> Watcher:
 def resume(trainer: Trainer, file: Path) -> Watcher:
     """To the end, from the file, with random streams that are somewhere else."""
     torch.manual_seed(99)
-    random.seed(99)
-    np.random.seed(99)
     trainer.load_state_dict(torch.load(file, weights_only=True), str(file))
     watcher = Watcher()
     trainer.train(watcher)
@@ -85,8 +81,6 @@ def test_what_a_watcher_draws_at_an_epochs_end_changes_nothing() -> None:
     class Gambler(Watcher):
         def on_epoch(self, epoch: int) -> None:
             torch.rand(epoch)
-            random.random()
-            np.random.rand()
 
     still, drawing = new_trainer(), new_trainer()
     torch.manual_seed(1)

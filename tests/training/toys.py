@@ -151,9 +151,6 @@ class ThreadRanks(Ranks):
     def from_main(self, value: Any) -> Any:
         return self.gather(value)[0]
 
-    def tensor_from_main(self, tensor: torch.Tensor) -> torch.Tensor:
-        return self.gather(tensor.clone())[0]  # type: ignore[no-any-return]
-
 
 def new_ranks(count: int) -> list[ThreadRanks]:
     """So many that exchange with each other."""

@@ -29,7 +29,7 @@ class Features(NamedTuple):
     tokens: int
     """Visual tokens of a picture after pooling, or frames of a clip."""
     is_grid: bool = True
-    """Whether they are a picture's; the number of frames is no matter of pretraining."""
+    """Whether they are a picture's: pretraining fixes their number, but not that of frames."""
     is_own: bool = True
     """Whether they are of the backbone's encoder; else their projection starts anew."""
 
@@ -52,8 +52,7 @@ class BackboneRow(NamedTuple):
     video_source: str = ""
     """Where other weights lie for clips; empty: `source` reads both."""
     threads: int | None = None
-    """CPU threads that pay; None: all the machine has. With a fixed number the bits are the same
-    on machines with more cores."""
+    """CPU threads that pay, with the same bits on every machine; None: all it has."""
 
     def source_of(self, visual: Visual) -> str:
         """Where the weights for pictures or for clips lie."""
@@ -124,10 +123,7 @@ def build_tokenizer(name: str, path: Path | None = None) -> Any:
 
 
 def weights_files(name: str, path: Path | None = None, visual: Visual = "image") -> list[Path]:
-    """The files of a backbone's weights, configuration and tokenizer, wherever they lie.
-
-    MissingError where they are not on this machine.
-    """
+    """The files of a backbone's weights, configuration and tokenizer, wherever they lie."""
     from vlbench.backbones.weights import weights_folder
 
     folder = weights_folder(path or backbone_row(name).source_of(visual))

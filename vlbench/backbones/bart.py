@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BartConfig, BartForConditionalGeneration
 
-from vlbench.backbones.base import ArchitectureSpec, Backbone, Kind, Side, SublayerSpec
+from vlbench.backbones.base import Backbone, Kind, Side, SublayerSpec
 from vlbench.backbones.visual import VisualEmbedding
 
 ATTENTION: dict[Kind, str] = {"query": "q_proj", "key": "k_proj", "value": "v_proj"}
@@ -43,13 +43,10 @@ class JointBart(Backbone):
         attending("decoder", "cross_attention", "encoder_attn"),
         feeding("decoder"),
     )
-    architecture = ArchitectureSpec(
-        widths=("d_model", "encoder_ffn_dim", "decoder_ffn_dim"),
-        embeddings=("embed_tokens", "embed_positions"),
-        layers="layers",
-        first_norm="layernorm_embedding",
-        last_norm="",
-    )
+    widths = ("d_model", "encoder_ffn_dim", "decoder_ffn_dim")
+    embeddings = ("embed_tokens", "embed_positions")
+    layer_list = "layers"
+    first_norm = "layernorm_embedding"
 
     @property
     def answer_prefix(self) -> tuple[int, ...]:

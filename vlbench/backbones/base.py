@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, cast
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformers import DynamicCache, EncoderDecoderCache, GenerationConfig
+from transformers import GenerationConfig
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_outputs import BaseModelOutput
 
@@ -98,13 +98,6 @@ class EncoderInput(nn.Module):
         return embeddings, mask
 
 
-class BeamCache(EncoderDecoderCache):
-    """Keys and values while answering: those of the encoder's states are equal for all beams."""
-
-    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
-        self.self_attention_cache.reorder_cache(beam_idx)
-
-
 class CurrentTask:
     """The task of the current batch and the number of batches so far; techniques read them."""
 
@@ -130,19 +123,6 @@ class SublayerSpec(NamedTuple):
     entry: str
     projections: dict[Kind, str]
     order: tuple[tuple[str, ...], ...]
-
-
-class ArchitectureSpec(NamedTuple):
-    """How stacks are built, to build narrower ones: the configuration's widths, names in a stack.
-
-    The norms are of what enters the first and leaves the last layer, empty where there is none.
-    """
-
-    widths: tuple[str, ...]
-    embeddings: tuple[str, ...]
-    layers: str
-    first_norm: str
-    last_norm: str
 
 
 class Batch(Protocol):
@@ -173,8 +153,13 @@ class Backbone(nn.Module, ABC):
     sublayers: ClassVar[tuple[SublayerSpec, ...]]
     """The sub-layers of each layer of a side, from which `sites` follow."""
     norm_type: ClassVar[type[nn.Module]]
-    architecture: ClassVar[ArchitectureSpec]
-    """How its stacks are built, for techniques that build narrower ones."""
+    widths: ClassVar[tuple[str, ...]]
+    """Keys of the configuration that narrower stacks divide."""
+    embeddings: ClassVar[tuple[str, ...]]
+    layer_list: ClassVar[str]
+    """Names in a stack, as are the norms of what enters the first and leaves the last layer."""
+    first_norm: ClassVar[str] = ""
+    last_norm: ClassVar[str] = ""
 
     def __init__(self, visual: VisualEmbedding, language: Any, visual_tokens: int) -> None:
         super().__init__()
@@ -225,7 +210,7 @@ class Backbone(nn.Module, ABC):
 
     def layers(self, side: Side) -> nn.ModuleList:
         """The encoder's or the decoder's layers."""
-        return cast(nn.ModuleList, self.stack(side).get_submodule(self.architecture.layers))
+        return cast(nn.ModuleList, self.stack(side).get_submodule(self.layer_list))
 
     @abstractmethod
     def set_dropout(self, rate: float) -> None:
@@ -364,10 +349,6 @@ class Backbone(nn.Module, ABC):
     def generate(self, batch: Batch, beams: int, max_length: int) -> list[list[int]]:
         """Token ids of each answer, special tokens included; the length counts the start token."""
         hidden, mask = self.encode(batch)
-        settings = self.generation_settings(beams)
-        if beams > 1 and self.language.generation_config.use_cache is not False:
-            caches = (DynamicCache(config=self.config) for _ in range(2))
-            settings["past_key_values"] = BeamCache(*caches)
         ids = self.language.generate(
             encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
             attention_mask=mask.long(),
@@ -376,7 +357,7 @@ class Backbone(nn.Module, ABC):
             do_sample=False,
             early_stopping=False,
             length_penalty=1.0,
-            **settings,
+            **self.generation_settings(beams),
         )
         return cast(list[list[int]], ids.tolist())
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from transformers import T5Config, T5ForConditionalGeneration
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
-from vlbench.backbones.base import ArchitectureSpec, Backbone, Kind, Side, SublayerSpec
+from vlbench.backbones.base import Backbone, Kind, Side, SublayerSpec
 from vlbench.backbones.visual import VisualEmbedding
 
 ATTENTION: dict[Kind, str] = {"query": "q", "key": "k", "value": "v"}
@@ -47,13 +47,10 @@ class JointT5(Backbone):
         attending("decoder", "cross_attention", 1, "EncDecAttention"),
         feeding("decoder", 2),
     )
-    architecture = ArchitectureSpec(
-        widths=("d_model", "d_ff", "d_kv"),
-        embeddings=("embed_tokens",),
-        layers="block",
-        first_norm="",
-        last_norm="final_layer_norm",
-    )
+    widths = ("d_model", "d_ff", "d_kv")
+    embeddings = ("embed_tokens",)
+    layer_list = "block"
+    last_norm = "final_layer_norm"
 
     @property
     def answer_prefix(self) -> tuple[int, ...]:

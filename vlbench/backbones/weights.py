@@ -103,10 +103,7 @@ def folder_tokenizer(source: str | Path) -> Any:
 
 
 def bart_tokenizer(file: Path) -> Any:
-    """A tokenizer of the `tokenizers` library with BART's special tokens and the added ones.
-
-    The file holds the vocabulary with `<s>`, `<pad>`, `</s>`, `<unk>`.
-    """
+    """A tokenizer of the `tokenizers` library with BART's special tokens and the added ones."""
     if not file.is_file():
         raise MissingError(f"No tokenizer at {file}.")
     special = {"bos": "<s>", "eos": "</s>", "pad": "<pad>", "unk": "<unk>"}
@@ -118,17 +115,14 @@ def bart_tokenizer(file: Path) -> Any:
 
 
 def pretrained_bart(source: str | Path, features: Features, meta: bool) -> JointBart:
-    """A published BART with 200 added rows, N(0, init_std^2), and a new visual embedding.
-
-    An output layer of its own gets as many rows, its bias zeros.
-    """
+    """A published BART with 200 added rows, N(0, init_std^2), and a new visual embedding."""
     if meta:
         config = _shapes(BartForConditionalGeneration, source, BART_BASE)
         config.vocab_size += len(ADDED_TOKENS)
         return new_bart(config, features.width, features.tokens, meta=True)
     language = _pretrained(BartForConditionalGeneration, source)
-    rows = language.config.vocab_size
-    _resize(language, rows + len(ADDED_TOKENS), std=language.config.init_std)
+    config = language.config
+    _resize(language, config.vocab_size + len(ADDED_TOKENS), std=config.init_std)
     return join_bart(language, features.width, features.tokens)
 
 
@@ -220,10 +214,7 @@ def _pretrained(model: Any, source: str | Path) -> Any:
 
 
 def weights_folder(source: str | Path) -> Path:
-    """The folder that holds a backbone: in the package, the user's, or in the hub's cache.
-
-    A hub's name is in the hub's cache, whatever the current folder holds under that name.
-    """
+    """The folder that holds a backbone: in the package, the user's, or in the hub's cache."""
     folder = _package_folder(source)
     with _missing(folder if folder.is_dir() else source):
         if not folder.is_dir():

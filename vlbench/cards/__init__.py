@@ -1,25 +1,13 @@
 """Cards: flat TOML files that declare methods, tasks and suites; reading one imports no torch."""
 
-from vlbench.cards.load import (
-    card_hash,
-    find_methods,
-    find_tasks,
-    load_method,
-    load_suites,
-    load_task,
-)
-from vlbench.cards.schema import Checked, MethodCard, Suite, TaskCard, TrainSettings
-
-__all__ = [
-    "Checked",
-    "MethodCard",
-    "Suite",
-    "TaskCard",
-    "TrainSettings",
-    "card_hash",
-    "find_methods",
-    "find_tasks",
-    "load_method",
-    "load_suites",
-    "load_task",
-]
+from vlbench.cards.load import card_hash as card_hash
+from vlbench.cards.load import find_methods as find_methods
+from vlbench.cards.load import find_tasks as find_tasks
+from vlbench.cards.load import load_method as load_method
+from vlbench.cards.load import load_suites as load_suites
+from vlbench.cards.load import load_task as load_task
+from vlbench.cards.schema import Checked as Checked
+from vlbench.cards.schema import MethodCard as MethodCard
+from vlbench.cards.schema import Suite as Suite
+from vlbench.cards.schema import TaskCard as TaskCard
+from vlbench.cards.schema import TrainSettings as TrainSettings

@@ -41,7 +41,7 @@ LATER: dict[tuple[str, ...], object] = {
 it, hashes and run keys are what they were before."""
 C = TypeVar("C", bound=Card)
 CheckTable = Callable[[dict[str, Any], Path | None], list[Fault]]
-"""Further faults of a card's table, whose outside code may lie in the folder."""
+"""Further faults of a card's table and of outside code in the card's folder."""
 
 
 def card_folder(kind: Kind) -> Path:
@@ -65,11 +65,6 @@ def known_names(kind: Kind) -> dict[str, CardFile]:
     return {alias: c for c in cards.values() for alias in read_table(c).get("aliases", [])} | cards
 
 
-def suites_file() -> CardFile:
-    """The file of the suites."""
-    return CardFile("suites", card_folder("tasks") / "suites.toml", "tasks/suites.toml")
-
-
 def is_path(name: str) -> bool:
     """Whether a card is named by its path and not by its name."""
     return name.endswith(".toml") or "/" in name or "\\" in name
@@ -80,16 +75,15 @@ def find_card(kind: Kind, name: str, suites: Iterable[str] = ()) -> CardFile:
     if is_path(name):
         path = Path(name).expanduser()
         return CardFile(path.stem, path, name, is_outside=True)
-    cards = own_cards(kind)
-    if name not in cards:  # only then all cards are read for their aliases
-        cards = known_names(kind)
-    if name not in cards:
-        what = kind.removesuffix("s") + (" or suite" if suites else "")
-        raise UsageError(
-            f"Unknown {what} '{name}'. {nearest(name, {*cards, *suites})} "
-            f"A card of your own is given by its path: ./{name}.toml"
-        )
-    return cards[name]
+    if name in (cards := own_cards(kind)):  # only else all cards are read for their aliases
+        return cards[name]
+    if name in (cards := known_names(kind)):
+        return cards[name]
+    what = kind.removesuffix("s") + (" or suite" if suites else "")
+    raise UsageError(
+        f"Unknown {what} '{name}'. {nearest(name, {*cards, *suites})} "
+        f"A card of your own is given by its path: ./{name}.toml"
+    )
 
 
 def read_table(file: CardFile) -> dict[str, Any]:
@@ -102,11 +96,10 @@ def read_table(file: CardFile) -> dict[str, Any]:
         return parse_toml(text.decode(), file.shown)
     except FileNotFoundError:
         raise CardError(f"{file.shown}: no such file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CardError(f"{file.shown}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:  # of the TOML, its encoding, or a path that holds a NUL
         raise CardError(f"{file.shown}: not valid TOML in UTF-8: {error}") from None
-    except (OSError, ValueError) as error:  # a ValueError of a path that holds a NUL, too
-        reason = getattr(error, "strerror", None) or error
-        raise CardError(f"{file.shown}: cannot be read: {reason}") from None
 
 
 def parse_toml(text: str, shown: str) -> dict[str, Any]:
@@ -195,11 +188,9 @@ def table_of(table: dict[str, Any], key: str) -> dict[str, Any]:
 
 def _pattern_faults(table: dict[str, Any], folder: Path | None) -> list[Fault]:
     """Return the overrides for backbones, suites or tasks that do not exist."""
-    if not (patterns := table_of(table, "when")):
-        return []
-    suites = {"*", *read_table(suites_file()), *own_cards("tasks")}
+    suites = {"*", *load_suites(), *own_cards("tasks")}
     faults = []
-    for pattern in patterns:
+    for pattern in table_of(table, "when"):
         backbone, _, suite = pattern.partition("/")
         parts = [(backbone, {"*", *BACKBONES})]
         parts += [(s, suites) for s in suite.split("+") if "/" in s or not s.endswith(".toml")]
@@ -222,7 +213,7 @@ def all_tasks() -> list[TaskCard]:
 
 def load_suites() -> dict[str, Suite]:
     """Load every suite by name."""
-    file = suites_file()
+    file = CardFile("suites", card_folder("tasks") / "suites.toml", "tasks/suites.toml")
     suites = {}
     for name, table in read_table(file).items():
         suite, faults = check(Suite, {**table, "name": name}, (name,))

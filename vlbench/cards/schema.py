@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, TypeVar, get_args
 
@@ -110,8 +109,7 @@ def _fields_at(model: type[BaseModel], location: Location) -> dict[str, Any]:
     return fields
 
 
-@dataclass(frozen=True)
-class CardFile:
+class CardFile(NamedTuple):
     """A card on disk: its name, where it lies, and how messages call it."""
 
     name: str
@@ -303,8 +301,7 @@ class MethodCard(Card):
     title: str
     """Name of the method as tables print it."""
     technique: str
-    """Code that adapts the backbone: a name in the table TECHNIQUES, "module:Class", or several
-    joined by "+", each with its own table in [params]."""
+    """A name in the table TECHNIQUES, "module:Class", or several joined by "+"."""
     sharing: Sharing = "all"
     """Whose weights a task uses: its own (task), one set (all), own downs (up), own ups (down)."""
     aliases: tuple[str, ...] = ()

@@ -16,10 +16,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from itertools import product
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from vlbench.backbones.bart import JointBart
-from vlbench.backbones.base import Backbone, Kind, Side
+from vlbench.backbones.base import Backbone, Kind
 from vlbench.backbones.t5 import JointT5
 from vlbench.errors import UsageError, nearest
 from vlbench.techniques.adapt import AdaptedModel
@@ -27,29 +27,27 @@ from vlbench.techniques.adapter import SHARED
 from vlbench.techniques.base import Technique
 from vlbench.tensors import unique_state
 
-SITE = r"sites\.(?P<site>\w+)"
-VALUES = r"sites\.(?P<site>\w+_value)"
-DOWN_UP = rf"{SITE}\.(?P<half>down|up)\.layers\.(?P<task>\w+)"
-SIDES = r"sides\.(?P<side>encoder|decoder)"
-HALF_OF = r"(?P<half>down|up)\.(?P<kind>\w+)\.(?P<what>\w+)\.(?P<leaf>\w+)"
+SITE, LEAF, HALF = r"sites\.(?P<site>\w+)", r"\.(?P<leaf>\w+)", r"\.(?P<half>down|up)"
+DOWN_UP = rf"{SITE}{HALF}\.layers\.(?P<task>\w+)"
+EITHER_SIDE = r"(?P<side>encoder|decoder)"
 PROMPTS = r"prompts\.layers\.(?P<task>\w+)"
 SAMPLER = "{holder}.{adapter}.adapters.{task}.{half}_sampler"
 CONTROLLER = "{root}{side}.adapter_layers_hyper_net"
 PROMPT = "{root}encoder.prompt_modules.prompts.{task}.prefix_embedding"
 VISUAL = "{root}encoder.visual_embedding"
 TASK_VECTORS = "task_embed.task_to_embeddings.{task}"
+GATING = "{holder}.encoder_{adapter}_gating"
 
 TASKS = {"vqav2": "vqa", "gqa": "gqa", "nlvr2": "nlvr", "coco": "caption"}
 TASKS |= {task: task for task in ("tvqa", "how2qa", "tvc", "yc2c")}
 """Our tasks as they spell them."""
 
 LOW_RANK = {
-    rf"{DOWN_UP}\.left": f"{SAMPLER}.W_left",
-    rf"{DOWN_UP}\.right": f"{SAMPLER}.W_right",
+    rf"{DOWN_UP}\.(?P<leaf>left|right)": f"{SAMPLER}.W_{{leaf}}",
     rf"{DOWN_UP}\.b": f"{SAMPLER}.b",
 }
 TECHNIQUES: dict[str, dict[str, str]] = {
-    "Adapter": {rf"{DOWN_UP}\.(?P<leaf>weight|bias)": f"{SAMPLER}.{{leaf}}"},
+    "Adapter": {rf"{DOWN_UP}{LEAF}": f"{SAMPLER}.{{leaf}}"},
     "Compacter": {
         r"rule": f"phm_rule {SAMPLER}.phm_rule",
         rf"{DOWN_UP}\.rule": f"{SAMPLER}.phm_rule",
@@ -60,16 +58,16 @@ TECHNIQUES: dict[str, dict[str, str]] = {
     "Hyperformer": {
         r"task_vectors\.(?P<task>\w+)": f"{{root}}shared_{TASK_VECTORS} "
         f"{{root}}encoder.{TASK_VECTORS} {{root}}decoder.{TASK_VECTORS}",
-        rf"{SIDES}\.layers\.weight": f"{CONTROLLER}.layer_id_embeddings.weight",
-        rf"{SIDES}\.types\.weight": f"{CONTROLLER}.adapters_block_type.weight",
-        rf"{SIDES}\.projector\.(?P<rest>.+)": (
+        rf"sides\.{EITHER_SIDE}\.layers\.weight": f"{CONTROLLER}.layer_id_embeddings.weight",
+        rf"sides\.{EITHER_SIDE}\.types\.weight": f"{CONTROLLER}.adapters_block_type.weight",
+        rf"sides\.{EITHER_SIDE}\.projector\.(?P<rest>.+)": (
             f"{CONTROLLER}.task_hypernet.task_embeding_generator.{{rest}}"
         ),
-        rf"{SIDES}\.norm\.(?P<leaf>\w+)": f"{CONTROLLER}.LayerNorm.{{leaf}}",
-        rf"{SIDES}\.(?P<half>down|up)\.any\.(?P<what>\w+)\.(?P<leaf>\w+)": (
+        rf"sides\.{EITHER_SIDE}\.norm{LEAF}": f"{CONTROLLER}.LayerNorm.{{leaf}}",
+        rf"sides\.{EITHER_SIDE}{HALF}\.any\.(?P<what>\w+){LEAF}": (
             f"{CONTROLLER}.{{half}}_sampler_hyper_net.{{what}}_generator.0.{{leaf}}"
         ),
-        rf"{SIDES}\.{HALF_OF}": (
+        rf"sides\.{EITHER_SIDE}{HALF}\.(?P<kind>\w+)\.(?P<what>\w+){LEAF}": (
             f"{CONTROLLER}.{{kind}}_{{half}}_sampler_hyper_net.{{what}}_generator.0.{{leaf}}"
         ),
     },
@@ -79,8 +77,8 @@ TECHNIQUES: dict[str, dict[str, str]] = {
     },
     "PromptTuning": {
         rf"{PROMPTS}\.embedding\.weight": f"{PROMPT}.0.weight",
-        rf"{PROMPTS}\.first\.(?P<leaf>\w+)": f"{PROMPT}.1.{{leaf}}",
-        rf"{PROMPTS}\.second\.(?P<leaf>\w+)": f"{PROMPT}.3.{{leaf}}",
+        rf"{PROMPTS}\.first{LEAF}": f"{PROMPT}.1.{{leaf}}",
+        rf"{PROMPTS}\.second{LEAF}": f"{PROMPT}.3.{{leaf}}",
     },
     "BitFit": {
         r"added\.visual-feature-1\.bias": f"{VISUAL}.feat_embedding.1.bias",
@@ -88,31 +86,23 @@ TECHNIQUES: dict[str, dict[str, str]] = {
         r"added\.language-(?P<path>[\w-]+)\.bias": "{path}.bias",
     },
     "VLPET": {
-        rf"{VALUES}\.bottleneck\.(?P<half>down|up)\.(?P<leaf>\w+)": (
+        rf"sites\.(?P<site>\w+_value)\.bottleneck{HALF}{LEAF}": (
             "{holder}.attn_value_parallel_adapter.adapters.{task}.{half}_sampler.{leaf}"
         ),
-        rf"{SITE}\.bottleneck\.down\.(?P<leaf>\w+)": (
-            "{holder}.{adapter}_multihead_down.{head}.{leaf}"
-        ),
-        rf"{SITE}\.bottleneck\.up\.(?P<leaf>\w+)": "{holder}.{adapter}_multihead_up.{leaf}",
-        rf"{SITE}\.gate\.(?P<half>down|up)\.(?P<leaf>\w+)": (
-            "{holder}.encoder_{adapter}_gating_large_x_{half}.{leaf}"
-        ),
-        rf"{SITE}\.gate\.g": "{holder}.encoder_{adapter}_gating_middle_ia3_add",
-        rf"{SITE}\.gate\.of_sum\.(?P<leaf>\w+)": (
-            "{holder}.encoder_{adapter}_gating_middle_xy_add.{leaf}"
-        ),
-        rf"{SITE}\.gate\.of_both\.(?P<leaf>\w+)": (
-            "{holder}.encoder_{adapter}_gating_small_xy_cat.{leaf}"
-        ),
+        rf"{SITE}\.bottleneck\.down{LEAF}": "{holder}.{adapter}_multihead_down.{head}.{leaf}",
+        rf"{SITE}\.bottleneck\.up{LEAF}": "{holder}.{adapter}_multihead_up.{leaf}",
+        rf"{SITE}\.gate{HALF}{LEAF}": f"{GATING}_large_x_{{half}}.{{leaf}}",
+        rf"{SITE}\.gate\.g": f"{GATING}_middle_ia3_add",
+        rf"{SITE}\.gate\.of_sum{LEAF}": f"{GATING}_middle_xy_add.{{leaf}}",
+        rf"{SITE}\.gate\.of_both{LEAF}": f"{GATING}_small_xy_cat.{{leaf}}",
     },
     "LST": {
-        r"(?P<side>\w+)\.stack\.block\.(?P<rest>.+)": "{side}.side_block.{rest}",
-        r"(?P<side>\w+)\.stack\.final_layer_norm\.weight": "{side}.final_side_layer_norm.weight",
-        r"(?P<side>\w+)\.entrance\.(?P<leaf>\w+)": "{side}.side_first_downsample.{leaf}",
-        r"(?P<side>\w+)\.rungs\.(?P<rest>.+)": "{side}.side_downsamples.{rest}",
-        r"(?P<side>\w+)\.gates\.(?P<layer>\d+)\.alpha": "{side}.side_gate_params.{layer}",
-        r"up\.(?P<leaf>\w+)": "side_final_upsample.{leaf}",
+        rf"{EITHER_SIDE}\.stack\.block\.(?P<rest>.+)": "{side}.side_block.{rest}",
+        rf"{EITHER_SIDE}\.stack\.final_layer_norm{LEAF}": "{side}.final_side_layer_norm.{leaf}",
+        rf"{EITHER_SIDE}\.entrance{LEAF}": "{side}.side_first_downsample.{leaf}",
+        rf"{EITHER_SIDE}\.rungs\.(?P<rest>.+)": "{side}.side_downsamples.{rest}",
+        rf"{EITHER_SIDE}\.gates\.(?P<layer>\d+)\.alpha": "{side}.side_gate_params.{layer}",
+        rf"up{LEAF}": "side_final_upsample.{leaf}",
     },
 }
 """Class of the technique -> pattern -> templates; the first is where a file without repetitions
@@ -127,30 +117,23 @@ class Name(NamedTuple):
     theirs: tuple[str, ...]
 
 
-ADAPTERS: dict[tuple[Side, Kind], str] = {
-    ("encoder", "self_attention"): "attn_adapter",
-    ("encoder", "feed_forward"): "ff_adapter",
-    ("decoder", "self_attention"): "attn_adapter",
-    ("decoder", "cross_attention"): "enc_attn_adapter",
-    ("decoder", "feed_forward"): "ff_adapter",
+ROOTS: dict[type[Backbone], str] = {JointBart: "model.", JointT5: ""}
+"""By our backbone: the path of their encoder-decoder."""
+ADAPTERS: dict[Kind, str] = {
+    "self_attention": "attn_adapter",
+    "cross_attention": "enc_attn_adapter",
+    "feed_forward": "ff_adapter",
 }
-LAYOUTS: dict[type[Backbone], tuple[str, dict[tuple[Side, Kind], str]]] = {
-    JointBart: ("model.", {**ADAPTERS, ("decoder", "self_attention"): "self_attn_adapter"}),
-    JointT5: ("", ADAPTERS),
-}
-"""By our backbone: the root of their model, and their name of the adapter at a site."""
 VISUAL_PARTS = {
     "feature": "feat_embedding",
     "place": "absolute_vis_pos_embedding",
     "image": "img_order_embedding",
 }
 TOKEN_EMBEDDINGS = (
-    "{root}shared",
-    "{root}encoder.embed_tokens",
-    "{root}decoder.embed_tokens",
-    "{root}encoder.visual_embedding.obj_order_embedding",
-    "lm_head",  # where it is tied
+    *("{root}shared", "{root}encoder.embed_tokens", "{root}decoder.embed_tokens"),
+    *("{root}encoder.visual_embedding.obj_order_embedding", "lm_head"),
 )
+"""The last where it is tied."""
 
 
 def spelt(tasks: Iterable[str]) -> dict[str, str]:
@@ -165,17 +148,15 @@ def spelt(tasks: Iterable[str]) -> dict[str, str]:
 
 def authors_names(model: AdaptedModel, tasks: Mapping[str, str]) -> list[Name]:
     """Return the names of all tensors of a model; `tasks` spells our tasks as the authors do."""
-    root, adapters = LAYOUTS[type(model.backbone)]
+    root = ROOTS[type(model.backbone)]
     paths = {module: path for path, module in model.backbone.language.named_modules()}
-    sites = {
-        site.name: {
-            "module": paths[site.module],
-            "holder": paths[site.module].rpartition(".")[0],
-            "adapter": adapters.get((site.side, site.kind), ""),
-        }
-        for site in model.backbone.sites()
-        if site.kind != "encoder_input"
-    }
+    sites = {}
+    for site in model.backbone.sites()[1:]:  # behind the encoder's input
+        path, adapter = paths[site.module], ADAPTERS.get(site.kind, "")
+        if root and (site.side, site.kind) == ("decoder", "self_attention"):
+            adapter = f"self_{adapter}"
+        holder = path.rpartition(".")[0]
+        sites[site.name] = {"module": path, "holder": holder, "adapter": adapter}
     names: list[Name] = []
     for name, tensor in unique_state(model).items():
         owner, _, rest = name.partition(".")
@@ -184,14 +165,14 @@ def authors_names(model: AdaptedModel, tasks: Mapping[str, str]) -> list[Name]:
             continue
         technique, groups, templates = _templates(model.technique, rest)
         # theirs has the tensor under its own task, half and site, or under all of them
-        task, half, site = (groups.get(key) for key in ("task", "half", "site"))
-        choices = [
-            *product(
+        task, half, at = (groups.get(key) for key in ("task", "half", "site"))
+        choices = list(
+            product(
                 tasks.values() if task in (None, SHARED) else [tasks[task]],
                 [half] if half else ["down", "up"],
-                [sites[site]] if site else [s for s in sites.values() if s["adapter"]],
+                [sites[at]] if at else [s for s in sites.values() if s["adapter"]],
             )
-        ]
+        )
         has_heads = "{head}" in templates[0]
         heads = int(technique.params.model_dump()["heads"]) if has_heads else 1
         for head in range(heads):
@@ -224,9 +205,8 @@ def _templates(technique: Technique, name: str) -> tuple[Technique, dict[str, st
     """The technique of a tensor, within a composition too; groups of its pattern; templates."""
     local = name
     if part := re.match(r"parts\.(\w+)\.", name):
-        inner = technique.get_submodule(f"parts.{part[1]}")
-        assert isinstance(inner, Technique)
-        technique, local = inner, name[part.end() :]
+        technique = cast(Technique, technique.get_submodule(f"parts.{part[1]}"))
+        local = name[part.end() :]
     kind = type(technique).__name__
     for pattern, templates in TECHNIQUES.get(kind, {}).items():
         if match := re.fullmatch(pattern, local):

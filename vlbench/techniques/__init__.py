@@ -70,10 +70,8 @@ def _find_one(name: str, folder: Path | None) -> type[Technique]:
         )
     kind = load(name, target, folder)
     if not (isinstance(kind, type) and issubclass(kind, Technique)):
-        raise UsageError(
-            f"'{name}': '{target.partition(':')[2]}' is not a technique: it must be a subclass of "
-            "vlbench.techniques.base.Technique."
-        )
+        what = f"'{name}': '{target.partition(':')[2]}' is not a technique"
+        raise UsageError(f"{what}: it must be a subclass of vlbench.techniques.base.Technique.")
     return kind
 
 
@@ -151,8 +149,8 @@ def _parse(setting: str) -> tuple[str, Any]:
 
 def _set(table: dict[str, Any], key: str, value: object, params: type[BaseModel]) -> None:
     """Put a `--set` value under its dotted key."""
-    known = {"title", "technique", "sharing", *_keys("train", TrainSettings)}
-    known |= {*_keys("params", params)}
+    known = {"title", "technique", "sharing"}
+    known |= {*_keys("train", TrainSettings), *_keys("params", params)}
     is_open = params.model_config.get("extra") == "allow" and key.startswith("params.")
     if key not in known and not is_open:
         raise UsageError(f"--set {key}: Unknown key '{key}'. {nearest(key, known)}")
@@ -172,12 +170,8 @@ def _keys(outer: str, model: type[BaseModel]) -> Iterable[str]:
 
 def _refuse(card: MethodCard, faults: list[Fault], settings: dict[str, Any]) -> None:
     """Raise the faults of the user's settings, else those of the card."""
-    of_settings = [
-        f"--set {fault.key}: {fault.text}"
-        for fault in faults
-        if any(f"{key}.".startswith(f"{fault.key}.") for key in settings)
-    ]
-    if of_settings:
-        raise UsageError("\n".join(of_settings))
+    keys = " ".join(f" {key}." for key in settings)
+    if own := [fault for fault in faults if f" {fault.key}." in keys]:
+        raise UsageError("\n".join(f"--set {fault.key}: {fault.text}" for fault in own))
     if faults:
         raise refuse(card.shown, faults)

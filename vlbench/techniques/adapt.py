@@ -64,10 +64,7 @@ class AdaptedModel(nn.Module):
 
     @contextmanager
     def answering(self, task: str) -> Iterator[None]:
-        """Evaluation mode for the batches of one task, with the technique's weights folded in.
-
-        All that a technique keeps in order to answer lives within this context.
-        """
+        """Evaluation of one task's batches: what a technique keeps to answer lives in here."""
         was_training = self.training
         self.eval()
         try:
@@ -100,21 +97,17 @@ def adapt(backbone: Backbone, method: MethodCard, tasks: Sequence[str]) -> Adapt
 def _attach(technique: Technique, backbone: Backbone) -> None:
     """Attach; UsageError where that changes outputs that it should not, off the meta device."""
     device, task = backbone.token_embedding.device, technique.tasks[0]
-    if not technique.starts_as_identity or device.type == "meta":
-        with device:
-            technique.attach(backbone)
-        return
-    with torch.no_grad():
-        before = probe(backbone, backbone, task)
-        with device:
-            technique.attach(backbone)
+    is_checked = technique.starts_as_identity and device.type != "meta"
+    before = probe(backbone, backbone, task) if is_checked else None
+    with device:
+        technique.attach(backbone)
+    if before is not None:
         difference = (probe(backbone, backbone, task) - before).abs().max()
-    if not bool(difference <= NEAR * before.abs().max()):
-        raise UsageError(
-            f"{type(technique).__name__} says starts_as_identity, and the backbone's outputs are "
-            "others once it is attached. Are its hooks right? on_passage calls "
-            "change(entered, output)."
-        )
+        if not bool(difference <= NEAR * before.abs().max()):
+            raise UsageError(
+                f"{type(technique).__name__} says starts_as_identity, and the backbone's outputs "
+                "are others once it is attached. on_passage calls change(entered, output)."
+            )
 
 
 def probe(model: nn.Module, backbone: Backbone, task: str) -> Tensor:

@@ -108,7 +108,7 @@ class Controller(nn.Module):
 
 
 class OfBatch(dict[Side, tuple[object, AdaptersOfSide]]):
-    """Each side's adapters for the current batch, and its key; a copied model makes its own."""
+    """Side -> the current batch's key and adapters; a copied model makes its own."""
 
     def __deepcopy__(self, memo: object) -> OfBatch:
         return OfBatch()

@@ -11,7 +11,7 @@ norms among them (`biases`). VL-Adapter adds no LoRA to T5, silently; this is LS
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar, Literal, cast
 
@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from vlbench.backbones.base import Backbone, Site
 from vlbench.cards.schema import Checked
-from vlbench.errors import UsageError
 from vlbench.techniques.adapter import PerTask, owners
 from vlbench.techniques.base import Technique
 
@@ -37,7 +36,7 @@ class LoRAParams(Checked):
     """Dropout of what enters the update."""
     biases: bool = True
     """Whether the backbone's biases train too."""
-    targets: tuple[Literal["query", "key", "value"], ...] = ("query", "value")
+    targets: tuple[Literal["query", "key", "value"], ...] = Field(("query", "value"), min_length=1)
     """The projections that are updated, in every attention."""
 
 
@@ -59,19 +58,6 @@ class Update(nn.Module):
         low = self.scale * self.down(self.dropout(x))  # (B, T, rank)
         return y + cast(Tensor, self.up(low))
 
-    @contextmanager
-    def folded(self, projection: nn.Linear, task: str) -> Iterator[None]:
-        """Hold W0 + scale B A in the frozen layer's own weight within the context."""
-        frozen = projection.weight.data
-        a, b = (cast(nn.Linear, half.of(task)).weight for half in (self.down, self.up))
-        projection.weight.data = torch.addmm(frozen, b.detach(), a.detach(), alpha=self.scale)
-        self.is_folded = True
-        try:
-            yield
-        finally:
-            projection.weight.data = frozen
-            self.is_folded = False
-
 
 class LoRA(Technique):
     """A low-rank update of every query and value projection."""
@@ -83,10 +69,6 @@ class LoRA(Technique):
 
     def claims(self, backbone: Backbone) -> list[Site]:
         return [site for site in backbone.sites() if site.kind in self.params.targets]
-
-    def check(self, backbone: Backbone) -> None:
-        if not self.params.targets:
-            raise UsageError("params.targets is empty. Known: query, key, value.")
 
     def attach(self, backbone: Backbone) -> None:
         downs, ups = owners(self.sharing, self.tasks)
@@ -103,11 +85,21 @@ class LoRA(Technique):
 
     @contextmanager
     def folded(self, task: str) -> Iterator[None]:
-        with ExitStack() as stack:
-            for name, projection in self._projections.items():
-                update = cast(Update, self.sites[name])
-                stack.enter_context(update.folded(projection, task))
+        """Hold W0 + scale B A in the frozen layers' own weights within the context."""
+        frozen = {name: projection.weight.data for name, projection in self._projections.items()}
+        updates = {name: cast(Update, update) for name, update in self.sites.items()}
+        try:
+            for name, update in updates.items():
+                halves = update.down.of(task), update.up.of(task)
+                a, b = (cast(nn.Linear, half).weight.detach() for half in halves)
+                folded = torch.addmm(frozen[name], b, a, alpha=update.scale)
+                self._projections[name].weight.data = folded
+                update.is_folded = True
             yield
+        finally:
+            for name, update in updates.items():
+                self._projections[name].weight.data = frozen[name]
+                update.is_folded = False
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
         biases = backbone.biases() if self.params.biases else []

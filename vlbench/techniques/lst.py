@@ -36,7 +36,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers.cache_utils import Cache, DynamicLayer, EncoderDecoderCache
+from transformers.cache_utils import DynamicLayer
 
 from vlbench.backbones.base import SIDES, Backbone, Batch, Side, Site, states
 from vlbench.cards.schema import Checked
@@ -67,8 +67,8 @@ def narrow_stacks(backbone: Backbone, reduction: int) -> dict[Side, Any]:
 
     They have the backbone's paths but no embeddings: what enters the first layer is given.
     """
-    config, architecture = deepcopy(backbone.config), backbone.architecture
-    for name in architecture.widths:
+    config = deepcopy(backbone.config)
+    for name in backbone.widths:
         setattr(config, name, reduced_width(getattr(config, name), reduction, name))
     special = (config.pad_token_id, config.eos_token_id, config.decoder_start_token_id)
     config.vocab_size = 1 + max(special)  # of an embedding that is deleted
@@ -78,8 +78,11 @@ def narrow_stacks(backbone: Backbone, reduction: int) -> dict[Side, Any]:
         raise UsageError(f"params.reduction={reduction}: {error}") from None
     stacks: dict[Side, Any] = {"encoder": language.get_encoder(), "decoder": language.get_decoder()}
     for stack in stacks.values():
-        for embedding in architecture.embeddings:
+        for embedding in backbone.embeddings:
             delattr(stack, embedding)
+    for module in stacks["decoder"].modules():
+        if getattr(module, "layer_idx", None) is not None:  # behind the backbone's in its cache
+            module.layer_idx += len(backbone.layers("decoder"))
     return stacks
 
 
@@ -106,7 +109,8 @@ class Ladder(nn.Module):
 
     def __init__(self, backbone: Backbone, side: Side, stack: Any, params: LSTParams) -> None:
         super().__init__()
-        self.stack, self.architecture = stack, backbone.architecture
+        self.stack, self.first_norm = stack, backbone.first_norm
+        self.layer_list = backbone.layer_list
         width, depth = stack.config.d_model, len(backbone.layers(side))
         self.entrance = nn.Linear(backbone.width, width)
         self.rungs = nn.ModuleList(nn.Linear(backbone.width, width) for _ in range(depth))
@@ -115,34 +119,14 @@ class Ladder(nn.Module):
     def begin(self, hidden: Tensor) -> Tensor:
         """s_0 of what enters the backbone's first layer: (B, T, C) -> (B, T, D)."""
         s = cast(Tensor, self.entrance(hidden))
-        if self.architecture.first_norm:
-            s = self.stack.get_submodule(self.architecture.first_norm)(s)
-        return s
+        return self.stack.get_submodule(self.first_norm)(s) if self.first_norm else s
 
     def layer(self, number: int, s: Tensor, h: Tensor, inputs: dict[str, Any]) -> Tensor:
         """s_i of s (B, T, D) and the backbone's states h (B, L <= T, C) behind its layer."""
         h = self.rungs[number](h)
         h = functional.pad(h, (0, 0, 0, s.shape[1] - h.shape[1]))
-        layer = self.stack.get_submodule(f"{self.architecture.layers}.{number}")
+        layer = self.stack.get_submodule(f"{self.layer_list}.{number}")
         return states(layer(self.gates[number](s, h), **inputs))
-
-
-class SideCache(DynamicLayer):  # type: ignore[no-untyped-call]
-    """A side layer's keys and values; kept in the backbone's own cache, so beams reorder it."""
-
-
-def side_cache(cache: Any, depth: int) -> EncoderDecoderCache | None:
-    """Return the part of the decoder's cache that is the ladder's, added where it is missing."""
-    if cache is None:
-        return None
-    parts = []
-    for part in (cache.self_attention_cache, cache.cross_attention_cache):
-        layers = [layer for layer in part.layers if isinstance(layer, SideCache)]
-        if not layers:
-            layers = [SideCache() for _ in range(depth)]  # type: ignore[no-untyped-call]
-            part.layers.extend(layers)
-        parts.append(Cache(layers=list(layers)))
-    return EncoderDecoderCache(*parts)
 
 
 class DecoderHooks:
@@ -183,8 +167,11 @@ class DecoderHooks:
     def begin(self, layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Any]) -> None:
         """Pre-hook of the first layer: s_0 of what enters it."""
         if self.encoded is not None:
-            self.s = self.ladder.begin(inputs[0])
-            cache = side_cache(named["past_key_values"], len(self.ladder.rungs))
+            self.s, cache = self.ladder.begin(inputs[0]), named["past_key_values"]
+            if cache is not None:  # room for the side layers' keys and values
+                for part in (cache.self_attention_cache, cache.cross_attention_cache):
+                    lacking = 2 * len(self.ladder.rungs) - len(part.layers)
+                    part.layers.extend(DynamicLayer() for _ in range(lacking))  # type: ignore[no-untyped-call]
             stack = self.ladder.stack
             self.inputs = self.backbone.decoder_inputs(stack, self.s, *self.encoded, cache)
 
@@ -326,16 +313,15 @@ def layer_order(backbone: Backbone, side: Side, stack: nn.Module) -> list[list[A
 
     Those in one group read the same input.
     """
-    architecture = backbone.architecture
-    groups: list[tuple[str, ...]] = [(architecture.first_norm,)]
+    groups: list[tuple[str, ...]] = [(backbone.first_norm,)]
     for number in range(len(backbone.layers(side))):
         groups += [
-            tuple(f"{architecture.layers}.{number}.{path}" for path in group)
+            tuple(f"{backbone.layer_list}.{number}.{path}" for path in group)
             for sublayer in backbone.sublayers
             if sublayer.side == side
             for group in sublayer.order
         ]
-    groups.append((architecture.last_norm,))
+    groups.append((backbone.last_norm,))
     modules = dict(stack.named_modules())
     present = [[modules[path] for path in group if path and path in modules] for group in groups]
     return [group for group in present if group]

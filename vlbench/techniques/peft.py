@@ -53,9 +53,8 @@ def library(module: str = "peft") -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise MissingError(
-            f"peft cannot be imported: {error}: pip install 'vlbench[peft]'"
-        ) from None
+        text = f"peft cannot be imported: {error}: pip install 'vlbench[peft]'"
+        raise MissingError(text) from None
 
 
 def config_classes() -> dict[str, Any]:
@@ -113,9 +112,8 @@ def translate(backbone: Backbone, field: str, value: Any) -> Any:
         if name not in known and not any(f".{path}".endswith(f".{name}") for path in paths):
             ends = {path.rpartition(".")[2] for path in paths}
             names = {*known, *(end for end in ends if end and not end.isdigit())}
-            raise UsageError(
-                f"params.{field}: No module is called '{name}'. {nearest(name, names)}"
-            )
+            known_names = nearest(name, names)
+            raise UsageError(f"params.{field}: No module is called '{name}'. {known_names}")
     return [path for name in value for path in known.get(name, [name])]
 
 
@@ -127,15 +125,10 @@ class PeftParams(Checked):
     config: str
     """Name of peft's configuration class: LoraConfig, IA3Config, ..."""
 
-    @property
-    def given(self) -> dict[str, Any]:
-        """The fields of that class that the card gives."""
-        return dict(self.model_extra or {})
-
     @model_validator(mode="after")
     def _has_fields_of_that_class(self) -> PeftParams:
         """Check names and types; peft refuses the rest when a run is planned."""
-        classes, given = config_classes(), self.given
+        classes, given = config_classes(), self.model_extra or {}
         if self.config not in classes:
             known = nearest(self.config, classes)
             raise ValueError(f"Unknown configuration '{self.config}'. {known}")
@@ -195,7 +188,7 @@ class Peft(Technique):
         name, kind = self.params.config, config_classes()[self.params.config]
         given = {
             key: translate(backbone, key, value) if key in TARGETS else value
-            for key, value in self.params.given.items()
+            for key, value in (self.params.model_extra or {}).items()
             if key not in PHASES
         }
         if "total_step" in kind.__dataclass_fields__:
@@ -205,18 +198,15 @@ class Peft(Technique):
             config = kind(**given)
         if config.is_prompt_learning or config.is_adaption_prompt or config.peft_type == "POLY":
             raise UsageError(
-                f"params.config: {name} is more than layers (prompts, or inputs of its own), and "
-                "layers are all that vlbench takes from peft."
+                f"params.config: {name} is more than layers, which vlbench takes alone."
             )
         return config
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
         """What peft made trainable, the visual embedding, and norms by the card."""
         if norms and backbone.norms() != self._norms:
-            raise UsageError(
-                f"train.norms: {self.params.config} trains copies in place of the norms, so they "
-                "cannot train themselves; should be false."
-            )
+            what = f"{self.params.config} trains copies in place of the norms"
+            raise UsageError(f"train.norms: {what}: should be false.")
         return [backbone.visual, *self._learnt, *(self._norms if norms else [])]
 
     def penalty(self) -> Tensor | None:
@@ -238,7 +228,8 @@ class Peft(Technique):
         tuner = self._adalora
         if tuner is None or total < 2:
             return  # of a single step there is no importance
-        phases = [float(self.params.given.get(key, 0)) for key in PHASES]
+        given = self.params.model_extra or {}
+        phases = [float(given.get(key, 0)) for key in PHASES]
         first, last = (int(phase * total) if phase < 1 else int(phase) for phase in phases)
         if first >= total - last:
             raise UsageError(

@@ -111,10 +111,7 @@ class Gated(nn.Module):
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
         """Residual input and output of the sub-layer, (B, T, C) -> (B, T, C)."""
         y = h + self.bottleneck(h)
-        gate = self.gate(x, y)
-        if self.scale != 1:
-            gate = self.scale * gate  # of the two factors the smaller tensor
-        return cast(Tensor, gate * y)
+        return cast(Tensor, self.scale * self.gate(x, y) * y)
 
 
 class Value(nn.Module):

@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast, broadcast_object_list, gather_object, reduce, set_seed
+from accelerate.utils import broadcast_object_list, gather_object, reduce, set_seed
 from torch import Tensor, nn
 
 from vlbench.errors import RunFailed
@@ -62,11 +62,7 @@ class Ranks:
         """Overwrite the trained tensors by the main rank's."""
         if self.count > 1:
             for tensor in trained_state(model).values():
-                tensor.copy_(self.tensor_from_main(tensor))
-
-    def tensor_from_main(self, tensor: Tensor) -> Tensor:
-        """Return the main rank's tensor of this shape, on every rank."""
-        return cast(Tensor, broadcast(tensor))
+                tensor.copy_(self.from_main(tensor.cpu()))
 
     def wait(self) -> None:
         """Wait for all ranks."""
@@ -128,10 +124,6 @@ def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
 
 
 def seed_step(seed: int, rank: int, step: int) -> None:
-    """Seed one step of a process that is not the main one.
-
-    The stream follows from these numbers alone, so no checkpoint has to keep it; the main
-    process's stream is that of a run in one process.
-    """
+    """Seed one step of a process that is not the main one: no checkpoint has to keep its stream."""
     (drawn,) = np.random.SeedSequence([seed, rank, step]).generate_state(1)
     set_seed(int(drawn))

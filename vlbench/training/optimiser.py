@@ -39,9 +39,8 @@ class AdamW(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One step for every parameter that has a gradient.
 
-        Those that have taken the same number of steps pass together through torch's kernel, which
-        decays first and corrects v before it adds eps. A rate of lr (1 - lr wd), a decay of
-        wd / (1 - lr wd) and an eps of eps / sqrt(1 - b2^t) make it the authors' update.
+        Torch's kernel decays first and corrects v before it adds eps. A rate of lr (1 - lr wd), a
+        decay of wd / (1 - lr wd) and an eps of eps / sqrt(1 - b2^t) make it the authors' update.
         """
         for group in self.param_groups:
             (beta1, beta2), lr, decay = group["betas"], group["lr"], group["weight_decay"]
@@ -85,9 +84,8 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """What trains, in two groups: decayed and spared.
 
-    The authors spare every name that contains `bias` or `LayerNorm.weight`, which are the biases
-    of linear layers and layer norms, here decided by the module's type, and what backbone and
-    technique name as `undecayed`.
+    Spared are biases of linear layers and layer norms, by the module's type where the authors go
+    by the name, and what backbone and technique name as `undecayed`.
     """
     spared = {
         module.bias

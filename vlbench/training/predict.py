@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from itertools import chain, zip_longest
 from typing import Any
 
 import torch
@@ -30,9 +29,8 @@ def answers(
 ) -> dict[str, str]:
     """Return the answer to every example by id, on every rank.
 
-    Examples with texts of one length share a batch, the longest first. The ranks share whole
-    batches, the same as one process has, so that padding is the same and no answer depends on
-    their number.
+    Texts of one length share a batch, the longest first. The ranks share whole batches, so that
+    padding, and with it every answer, does not depend on their number.
     """
     card, tokenizer, micro_batches = task.card, task.tokenizer, micro_batches or MicroBatches()
     answer = partial(answer_batches, model, card, first_tokens(tokenizer, card.choices))
@@ -44,14 +42,11 @@ def answers(
         ]
     # Only now: while batches are made that thread sets the tokenizer's truncation.
     own = [(ids, _texts(tokenizer, card, tokens)) for ids, tokens in rows]
-    gathered = [pair for pair in chain(*zip_longest(*ranks.gather(own))) if pair is not None]
+    gathered = [pair for of_rank in ranks.gather(own) for pair in of_rank]
     by_id = {name: text for ids, texts in gathered for name, text in zip(ids, texts, strict=True)}
-    given = sum(len(ids) for ids, _ in gathered)
-    if not len(by_id) == given == len(task):
-        raise RunFailed(
-            f"{task.card.name}: {given:,} answers to {len(by_id):,} different ids of "
-            f"{len(task):,} examples."
-        )
+    if len(by_id) != len(task):
+        text = f"{len(by_id):,} different ids of {len(task):,} examples are answered"
+        raise RunFailed(f"{card.name}: {text}.")
     return {example.id: by_id[example.id] for example in task.examples}
 
 
