@@ -11,14 +11,14 @@ from torch import nn
 from tests.techniques.toys import toy_backbone
 from vlbench.cards import load_method
 from vlbench.cards.load import own_cards
-from vlbench.cards.schema import Checked, MethodCard
-from vlbench.checkpoints import authors
-from vlbench.checkpoints.authors import SITE, Name, authors_names, spelt
+from vlbench.cards.schema import MethodCard
+from vlbench.checkpoints.authors import Name, authors_names, spelt
 from vlbench.checkpoints.weights import match
 from vlbench.errors import UsageError
 from vlbench.techniques import resolve_method
 from vlbench.techniques.adapt import AdaptedModel, adapt
-from vlbench.techniques.base import Technique
+from vlbench.techniques.base import NoParams
+from vlbench.techniques.selective import Frozen
 from vlbench.tensors import unique_state
 
 TASKS = ("vqav2", "gqa")
@@ -71,38 +71,15 @@ def test_the_one_rule_of_compacters_has_a_name_at_every_layer_of_every_task() ->
     assert "model.decoder.layers.0.enc_attn_adapter.adapters.gqa.up_sampler.phm_rule" in others
 
 
-class Headed(Technique):
-    """Rows of one tensor are several heads of theirs."""
-
-    class Params(Checked):
-        heads: int = 4
-
-    def attach(self, backbone: Any) -> None:
-        self.sites = nn.ModuleDict({"encoder_0_feed_forward": nn.Linear(3, 8)})
-
-
-def headed() -> AdaptedModel:
-    technique = Headed(Headed.Params(), "all", TASKS)
-    backbone = toy_backbone("bart")
-    technique.attach(backbone)
-    return AdaptedModel(backbone, technique)
-
-
-def test_heads_are_rows_of_one_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = {rf"{SITE}\.(?P<leaf>\w+)": "{holder}.heads.{head}.{leaf}"}
-    monkeypatch.setitem(authors.TECHNIQUES, "Headed", rows)
-    heads = [
-        n for n in authors_names(headed(), spelt(TASKS)) if n.ours.endswith("feed_forward.bias")
-    ]
-    theirs = [(f"model.encoder.layers.0.heads.{head}.bias",) for head in range(4)]
-    assert [name.theirs for name in heads] == theirs
-    rows = [torch.arange(8)[name.rows].tolist() for name in heads]
-    assert rows == [[0, 1], [2, 3], [4, 5], [6, 7]]
-
-
 def test_techniques_and_tasks_that_are_none_of_theirs_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"no name for technique\.sites.* of Headed"):
-        authors_names(headed(), spelt(TASKS))
+    class Own(Frozen):
+        def attach(self, backbone: Any) -> None:
+            self.scale = nn.Parameter(torch.ones(3))
+
+    backbone, technique = toy_backbone("bart"), Own(NoParams(), "all", TASKS)
+    technique.attach(backbone)
+    with pytest.raises(UsageError, match=r"no name for technique\.scale of Own"):
+        authors_names(AdaptedModel(backbone, technique), spelt(TASKS))
     with pytest.raises(UsageError, match="no task 'nlvr'"):
         spelt(["vqav2", "nlvr"])
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.techniques.models import train
 from tests.techniques.test_battery import ROWS, adapted
 from tests.techniques.toys import on, toy_batch
-from vlbench.encoders import load_encoder
 from vlbench.techniques.adapt import (
     AdaptedModel,
     load_trained_state,
@@ -82,22 +79,3 @@ def test_an_adapter_of_the_cpu_answers_the_same_on_the_gpu_and_back(
         save_file({name: tensor.cpu() for name, tensor in trained_state(model).items()}, file)
         load_trained_state(fresh, load_file(file), str(file))
         assert answers(fresh, scored_on) == answers(model, trained_on)
-
-
-@pytest.mark.parametrize("name", ["mini", "efficientnet-lite0"])
-def test_an_encoders_features_are_the_cpus(
-    name: str, device: torch.device, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if name == "efficientnet-lite0":
-        pytest.importorskip("efficientnet_lite_pytorch")
-    # cuDNN convolves in TF32, which keeps three digits; without it torch does so in fp32
-    monkeypatch.setattr(torch.backends.cudnn, "enabled", False)
-    random = np.random.default_rng(0)
-    sizes = ((64, 64), (80, 48), (200, 300))
-    images = [Image.fromarray(random.integers(0, 256, (*s, 3), dtype=np.uint8)) for s in sizes]
-    here, there = (load_encoder(name, device=each) for each in ("cpu", str(device)))
-    assert next(there.net.parameters()).device.type == device.type
-    for encode in ("encode", "encode_frames"):
-        expected, found = getattr(here, encode)(images), getattr(there, encode)(images)
-        assert isinstance(found, np.ndarray) and found.dtype == np.float32
-        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())

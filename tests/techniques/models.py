@@ -11,7 +11,6 @@ from torch import Tensor
 from tests.techniques.toys import TASKS, on, toy_backbone, toy_batch
 from vlbench.backbones.base import Site
 from vlbench.cards.schema import MethodCard
-from vlbench.checkpoints.authors import authors_names, spelt
 from vlbench.techniques.adapt import AdaptedModel, adapt
 from vlbench.training.optimiser import AdamW, parameter_groups
 from vlbench.training.train import loss
@@ -81,13 +80,6 @@ def _keep(into: dict[str, Tensor], name: str) -> Any:
         into[name] = output[0] if isinstance(output, tuple) else output
 
     return hook
-
-
-def theirs(kind: str, **table: Any) -> dict[str, tuple[str, ...]]:
-    """Our name of each of the technique's tensors -> the authors' names, for VQA and GQA."""
-    tasks = IMAGE_TASKS[:2]
-    names = authors_names(adapted(kind, tasks, **table), spelt(tasks))
-    return {n.ours[10:]: n.theirs for n in names if n.ours.startswith("technique.")}
 
 
 def is_normal(tensor: Tensor, std: float) -> bool:

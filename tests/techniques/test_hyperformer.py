@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tests.techniques.models import EACH, Flow, adapted, is_normal, stirred, theirs
+from tests.techniques.models import EACH, Flow, adapted, is_normal, stirred
 from tests.techniques.toys import TASKS, toy_batch
 from vlbench.backbones.base import SUBLAYERS, Site
 from vlbench.techniques.adapt import AdaptedModel
@@ -98,15 +98,6 @@ def test_only_the_vector_of_the_batchs_task_learns() -> None:
     AdamW(parameter_groups(model, 0.01, model.undecayed()), lr=1e-2).step()
     moved = [t for t in TASKS if not torch.equal(model.technique.task_vectors[t], before[t])]
     assert moved == ["two"]
-
-
-@MODES
-def test_biases_what_makes_them_and_the_norm_do_not_decay(one: bool) -> None:
-    model = adapted("bart", ("vqav2", "gqa"), **table(one))
-    decayed = set(parameter_groups(model, 0.01, model.undecayed())[0]["params"])
-    for name, names in theirs("bart", **table(one)).items():
-        is_spared = any("bias" in each or "LayerNorm.weight" in each for each in names)
-        assert (model.technique.get_parameter(name) not in decayed) == is_spared, name
 
 
 def test_its_own_start_is_overwritten_on_bart_only() -> None:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.runs.builders import Bench, do, predictions, rows
 from tests.techniques.models import card
 from tests.techniques.toys import TASKS, toy_backbone, toy_batch
 from vlbench.backbones.base import SIDES, Backbone, states
 from vlbench.cards.schema import MethodCard
 from vlbench.errors import UsageError
-from vlbench.runs.callbacks import Callbacks
-from vlbench.runs.spec import RunSpec
 from vlbench.techniques.adapt import AdaptedModel, adapt, trained_parameters
-from vlbench.techniques.lst import LST, importances, prune
+from vlbench.techniques.lst import importances, prune
 from vlbench.tensors import unique_state
 
 
@@ -135,44 +131,6 @@ def test_widths_that_do_not_divide_are_refused(kind: str, reduction: int, fault:
     for backbone in (toy_backbone(kind), toy_backbone(kind, meta=True)):
         with pytest.raises(UsageError, match=fault):
             adapted(backbone, reduction=reduction)
-
-
-def spec(bench: Bench, **params: Any) -> RunSpec:
-    settings = [f"params.{name}={value}" for name, value in params.items()]
-    return bench.spec(
-        method="lst",
-        settings=("train.epochs=2", "train.batch_size=30", "train.dropout=0.1", *settings),
-    )
-
-
-@pytest.mark.slow
-def test_a_resumed_run_keeps_its_initialisation_and_ends_as_the_whole_one(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    starts: list[Backbone] = []
-    start, on_epoch = LST.start, Callbacks.on_epoch
-
-    def note(self: LST, backbone: Backbone, batches: Any) -> None:
-        starts.append(backbone)
-        start(self, backbone, batches)
-
-    def stop(self: Callbacks, epoch: int) -> None:
-        on_epoch(self, epoch)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(LST, "start", note)
-    whole = do(spec(bench, samples=8), tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        patch.setattr(Callbacks, "on_epoch", stop)
-        resumed = do(spec(bench, samples=8), tmp_path / "resumed", code=130)
-    assert len(starts) == 2
-    do(spec(bench, samples=8), tmp_path / "resumed")
-    assert len(starts) == 2
-    assert rows(resumed) == rows(whole)
-    assert predictions(resumed) == predictions(whole)
-    assert resumed.adapter.read_bytes() == whole.adapter.read_bytes()
-    line = "initialising from training examples, one by one"
-    assert whole.log.read_text().count(line) == 1
 
 
 @pytest.mark.parametrize(

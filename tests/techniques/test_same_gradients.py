@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.techniques.models import EACH, adapted, stirred
-from tests.techniques.toys import toy_backbone, toy_batch
+from tests.techniques.toys import toy_batch
 from vlbench.errors import UsageError
 from vlbench.techniques.adapt import AdaptedModel, trained_parameters
 from vlbench.training.train import loss
@@ -86,14 +86,6 @@ def test_answers_are_those_of_an_input_each(kind: str) -> None:
         assert model.generate(shared, beams, 8) == model.generate(apart, beams, 8)
     choices = [model.choice_logits(batch, [4, 9]) for batch in (shared, apart)]
     torch.testing.assert_close(*choices)
-
-
-@EACH
-def test_label_logits_are_the_rows_of_all_logits_that_count(kind: str) -> None:
-    backbone, batch = toy_backbone(kind).eval(), toy_batch()
-    logits = backbone.label_logits(batch)
-    assert logits.shape == (7, 128)
-    torch.testing.assert_close(logits, backbone(batch)[batch.target_ids != -100])
 
 
 def test_a_batch_without_targets_has_no_logits_and_no_loss() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -129,48 +127,6 @@ def test_ranks_share_the_batches_and_all_get_every_answer_in_order(
     assert [list(each.items()) for each in found] == [list(expected.items())] * 2
     assert alone.sizes == [2, 2, 1]
     assert [model.sizes for model in models] == [[2, 1], [2]]
-
-
-class Exclusive:
-    """A tokenizer that notices when two threads use it at once; each use takes a while."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self.pad_token_id = tokenizer.pad_token_id
-        self._lock = threading.Lock()
-        self.uses = 0
-        self.clashes = 0
-
-    def _use(self, name: str, *words: Any, **named: Any) -> Any:
-        self.uses += 1
-        if not self._lock.acquire(blocking=False):
-            self.clashes += 1
-            return getattr(self._tokenizer, name)(*words, **named)
-        try:
-            time.sleep(0.02)
-            return getattr(self._tokenizer, name)(*words, **named)
-        finally:
-            self._lock.release()
-
-    def __call__(self, *words: Any, **named: Any) -> Any:
-        return self._use("__call__", *words, **named)
-
-    def batch_decode(self, *words: Any, **named: Any) -> Any:
-        return self._use("batch_decode", *words, **named)
-
-
-@pytest.mark.parametrize("choices", [(), ("false", "true")])
-def test_two_threads_never_use_the_tokenizer_at_once(
-    task: Any, monkeypatch: pytest.MonkeyPatch, choices: tuple[str, ...]
-) -> None:
-    """Padding and truncation are its state: another thread's would be taken."""
-    monkeypatch.setattr(module, "BATCH_SIZE", 1)
-    made = task(choices=choices)
-    made.tokenizer = Exclusive(made.tokenizer)
-    model: Any = Model([[0.0, 1.0]] * 5, rows=[2])
-    answers(model, made, CPU)
-    assert made.tokenizer.uses > 5
-    assert made.tokenizer.clashes == 0
 
 
 def test_an_example_that_is_answered_twice_is_refused(task: Any) -> None:

@@ -90,10 +90,10 @@ def _fault(model: type[BaseModel], details: ErrorDetails, at: Location) -> Fault
     elif details["type"] == "value_error":
         text = text.removeprefix("Value error, ")
     else:
-        found = json.dumps(details["input"], default=str)
-        found = found if len(found) <= 60 else found[:60] + "..."
+        value = json.dumps(details["input"], default=str)
+        value = value if len(value) <= 60 else value[:60] + "..."
         text = text.replace("Input should be", "Should be", 1).rstrip(".")
-        text = f"{text}, found {found}."
+        text = f"{text}, found {value}."
     return Fault((*at, *location), text)
 
 

@@ -180,9 +180,9 @@ def authors_names(model: AdaptedModel, tasks: Mapping[str, str]) -> list[Name]:
             rows = slice(head * size, (head + 1) * size) if has_heads else slice(None)
             fields = {**groups, "root": root, "head": str(head)}
             theirs = [
-                template.format(**fields | place | {"half": half, "task": task})
+                template.format(**fields | at_site | {"half": half, "task": task})
                 for template in templates
-                for task, half, place in choices
+                for task, half, at_site in choices
             ]
             names.append(Name(name, rows, tuple(dict.fromkeys(theirs))))
     return names

@@ -132,9 +132,9 @@ def check_weights(file: Path, model: AdaptedModel, what: str) -> None:
         raise DataError(f"{file}: {other[0] if other else 'it'} holds no floating point numbers.")
     own = {name: tuple(tensor.shape) for name, tensor in unique_state(model).items()}
     if other := [name for name, shape in shapes.items() if own.get(name) != shape]:
-        found, expected = shapes[other[0]], own.get(other[0], "no such tensor")
+        shape, expected = shapes[other[0]], own.get(other[0], "no such tensor")
         raise MissingError(
-            f"{file}: {listed(other)} has shape {found}, {what} has {expected}. An adapter fits "
+            f"{file}: {listed(other)} has shape {shape}, {what} has {expected}. An adapter fits "
             "the method and settings that it was trained with; `vlbench import-checkpoint` "
             "renames weights of the authors' code."
         )

@@ -85,10 +85,10 @@ def technique_faults(table: dict[str, Any], folder: Path | None) -> list[Fault]:
     except UsageError as error:
         return [Fault(("technique",), str(error))]
     params, when = table_of(table, "params"), table_of(table, "when")
-    places = {(): table} | {("when", pattern): table_of(when, pattern) for pattern in when}
+    tables = {(): table} | {("when", pattern): table_of(when, pattern) for pattern in when}
     faults: list[Fault] = []
     of_base: list[Fault] = []
-    for at, changes in places.items():
+    for at, changes in tables.items():
         merged = {**params, **table_of(changes, "params")}
         own = check(technique.Params, merged, (*at, "params"))[1]
         faults += [fault for fault in own if Fault(fault.at[len(at) :], fault.text) not in of_base]

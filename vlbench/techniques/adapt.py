@@ -145,9 +145,10 @@ def check_reached(model: AdaptedModel, tasks: Sequence[str], shown: str) -> None
         outputs = (probe(model, model.backbone, task) for task in tasks)
         for output in (model.technique.penalty(), *outputs):
             if output is not None and output.requires_grad and unreached:
-                found = torch.autograd.grad(output.sum(), [*unreached.values()], allow_unused=True)
-                names = [n for n, g in zip(unreached, found, strict=True) if g is None]
-                unreached = {name: unreached[name] for name in names}
+                tensors = [*unreached.values()]
+                gradients = torch.autograd.grad(output.sum(), tensors, allow_unused=True)
+                pairs = zip(unreached.items(), gradients, strict=True)
+                unreached = {name: p for (name, p), gradient in pairs if gradient is None}
     except Exception:
         if model.backbone.token_embedding.is_meta:
             return
