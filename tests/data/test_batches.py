@@ -46,7 +46,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     images = [f"image{n}" for n in range(12)]
     features = np.arange(1, 73, dtype=np.float32).reshape(12, 2, 3)
-    return write_store(tmp_path_factory.mktemp("store") / "features", [(images, features)])
+    return write_store(tmp_path_factory.mktemp("store") / "features", [({"ids": images}, features)])
 
 
 def example(n: int, text: str = "what colour ?", images: int = 1, **targets: float) -> Example:

@@ -26,6 +26,7 @@ from vlbench.cards.schema import TaskCard, TrainSettings
 from vlbench.data.example import Example
 from vlbench.data.stores.base import Store
 from vlbench.data.table import ExampleTable
+from vlbench.errors import DataError
 
 WHOLE = slice(None)  # the share of one process alone: all examples of a batch
 WINDOW = 50
@@ -53,17 +54,13 @@ class Batch:
         """The same batch on that device."""
         return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pinned(self) -> Batch:
-        """The same batch in page-locked memory, which a GPU copies from while it computes."""
-        return self._mapped(Tensor.pin_memory)
-
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        changed: dict[str, Any] = {
+        tensors: dict[str, Any] = {
             name: change(getattr(self, name))
             for name in ("input_ids", "features", "target_ids", "scores", "inputs")
             if getattr(self, name) is not None
         }
-        return replace(self, **changed)
+        return replace(self, **tensors)
 
     def not_finite(self) -> list[str]:
         """The examples whose features hold NaN or infinity."""
@@ -77,11 +74,15 @@ class Batch:
         inputs = self.inputs
         if inputs is not None:
             rows, inputs = torch.unique(inputs[which], return_inverse=True)
-        changed: dict[str, Any] = {
-            name: getattr(self, name)[which] for name in ("ids", "target_ids", "scores")
-        }
-        input_ids, features = self.input_ids[rows], self.features[rows]
-        return replace(self, input_ids=input_ids, features=features, inputs=inputs, **changed)
+        return Batch(
+            self.task,
+            self.ids[which],
+            self.input_ids[rows],
+            self.features[rows],
+            self.target_ids[which],
+            self.scores[which],
+            inputs,
+        )
 
 
 @dataclass(eq=False)
@@ -160,46 +161,54 @@ class TaskData:
             none = torch.empty(0, 0, dtype=torch.long)
             return Batch(self.card.name, (), none, torch.empty(0, 0, 0, 0), none, torch.empty(0))
         texts = [self.text(example) for example in examples]
-        rows, inputs = self._rows(examples, texts)
-        read = [texts[row] for row in rows]
+        rows: Sequence[int] = range(len(examples))
+        inputs = None
+        if self.settings.share_encoder:
+            distinct: dict[Hashable, int] = {}
+            keys = zip(texts, (example.images for example in examples), strict=True)
+            numbers = [distinct.setdefault(key, len(distinct)) for key in keys]
+            rows, inputs = np.unique(numbers, return_index=True)[1].tolist(), torch.tensor(numbers)
         images = [image for row in rows for image in examples[row].images]
+        if len(images) != len(rows) * self.card.images_per_example:
+            raise DataError(
+                f"Task '{self.card.name}': {len(rows)} examples have {len(images)} pictures, its "
+                f"card says images_per_example = {self.card.images_per_example}."
+            )
         features = torch.from_numpy(self.store.get(images))  # (rows I, N, F)
         if self.settings.blind:
             features = torch.zeros_like(features)
-        if answers is None:
-            target_ids = torch.empty(len(examples), 0, dtype=torch.long)
-            scores = torch.ones(len(examples))
-        else:
+        target_ids = torch.empty(len(examples), 0, dtype=torch.long)
+        scores = torch.ones(len(examples))
+        if answers is not None:
             written = [text for text, _ in answers]
             target_ids = self._tokens(written, self.card.max_target_tokens, IGNORED)
             scores = torch.tensor([score for _, score in answers])
+        read, padding = [texts[row] for row in rows], self.tokenizer.pad_token_id
         return Batch(
             task=self.card.name,
             ids=tuple(example.id for example in examples),
-            input_ids=self._tokens(read, self.card.max_input_tokens, self.tokenizer.pad_token_id),
+            input_ids=self._tokens(read, self.card.max_input_tokens, padding),
             features=features.reshape(len(rows), -1, *features.shape[1:]),
             target_ids=target_ids,
             scores=scores,
             inputs=inputs,
         )
 
-    def _rows(
-        self, examples: Sequence[Example], texts: Sequence[str]
-    ) -> tuple[Sequence[int], Tensor | None]:
-        """The examples whose inputs a batch holds, and which of these each example has."""
-        if not self.settings.share_encoder:
-            return range(len(examples)), None
-        keys = [(text, example.images) for text, example in zip(texts, examples, strict=True)]
-        first: dict[Hashable, int] = {}
-        for row, key in enumerate(keys):
-            first.setdefault(key, row)
-        numbers = {key: number for number, key in enumerate(first)}
-        return list(first.values()), torch.tensor([numbers[key] for key in keys])
-
     def text(self, example: Example) -> str:
         """Context and text with the task's prompt, where the method trains with prompts."""
-        is_cut = self.settings.truncate != "end" and example.context
-        return self._joined(self._fitting(example) if is_cut else example.context, example)
+        whole = self._joined(example.context, example)
+        longest = self._longest(self.card.max_input_tokens)
+        if self.settings.truncate == "end" or not example.context or longest is None:
+            return whole
+        encoded = self.tokenizer(whole, return_offsets_mapping=True)
+        excess = len(encoded["input_ids"]) - longest
+        if excess <= 0:
+            return whole
+        start = whole.index(example.context)
+        end = start + len(example.context)
+        inside = [first for first, stop in encoded["offset_mapping"] if start < stop <= end]
+        kept = inside[max(0, len(inside) - excess)] if inside else start
+        return self._joined(whole[start : max(start, kept)].rstrip(), example)
 
     def _joined(self, context: str, example: Example) -> str:
         text = " ".join(part for part in (context, example.text) if part)
@@ -208,20 +217,6 @@ class TaskData:
         if self.card.prompt_position == "end":
             return f"{text} {self.card.prompt}"
         return self.card.prompt + text
-
-    def _fitting(self, example: Example) -> str:
-        """The beginning of the context that leaves room for text and prompt."""
-        longest = self._longest(self.card.max_input_tokens)
-        whole = self._joined(example.context, example)
-        start = whole.index(example.context)
-        end = start + len(example.context)
-        encoded = self.tokenizer(whole, return_offsets_mapping=True)
-        excess = 0 if longest is None else len(encoded["input_ids"]) - longest
-        inside = [first for first, stop in encoded["offset_mapping"] if start < stop <= end]
-        if excess <= 0:
-            return example.context
-        kept = inside[max(0, len(inside) - excess)] if inside else start
-        return whole[start : max(start, kept)].rstrip()
 
     def _longest(self, longest: int | None) -> int | None:
         """The fewest tokens of what card and backbone allow; None: any number."""
@@ -280,9 +275,11 @@ def by_group(keys: Sequence[Hashable], random: np.random.Generator) -> Indices:
 
 
 def prefetched_for(device: torch.device, batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Batches made ahead for this device; for a GPU in memory that it copies from by itself."""
-    is_gpu = device.type == "cuda"
-    return prefetched(batch.pinned() for batch in batches) if is_gpu else prefetched(batches)
+    """Batches made ahead for this device; for a GPU in page-locked memory, which it copies from
+    while it computes."""
+    if device.type == "cuda":
+        return prefetched(batch._mapped(Tensor.pin_memory) for batch in batches)
+    return prefetched(batches)
 
 
 def prefetched(batches: Iterator[T], ahead: int = AHEAD) -> Iterator[T]:

@@ -58,17 +58,12 @@ def open_image(path: Path) -> Image.Image:
 
 def open_clip(folder: Path) -> list[Image.Image]:
     """The frames of a clip in the order of time."""
-    return [open_image(file) for file in frame_files(folder)]
-
-
-def frame_files(folder: Path) -> list[Path]:
-    """The files of a clip's frames in the order of time."""
     if not folder.is_dir():
         raise MissingError(f"{folder}: no such clip: it should be a folder of frames")
-    files = _pictures_in(folder)
-    if not files:
+    frames = [open_image(file) for file in _pictures_in(folder)]
+    if not frames:
         raise DataError(f"{folder}: no frames, which would be {' or '.join(PICTURE_SUFFIXES)}")
-    return files
+    return frames
 
 
 def find_pictures(reader: Reader, examples: Iterable[Example]) -> tuple[dict[str, Path], Faults]:
@@ -109,17 +104,11 @@ def _pictures_in(folder: Path) -> list[Path]:
 
 
 def _folders(folder: Path) -> Iterator[Path]:
-    """The folder and those below it, without duplicates; links to folders are followed."""
+    """The folder and those below it; links to folders are followed, hidden ones are left out."""
     if not folder.is_dir():
         raise MissingError(f"--images {folder}: no such folder.")
-    seen = set()
     for path, names, _ in os.walk(folder, followlinks=True):
-        target = os.path.realpath(path)
-        if target in seen:
-            names.clear()
-            continue
-        seen.add(target)
-        names[:] = sorted(name for name in names if not name.startswith("."))
+        names[:] = sorted(name for name in names if name[0] != ".")
         yield Path(path)
 
 
@@ -127,10 +116,7 @@ def _by_id(folder: Path, paths: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     by_id: dict[str, Path] = {}
     for image, path in paths:
         if by_id.setdefault(image, path) != path:
-            raise DataError(
-                f"{path} and {by_id[image]}: both would be '{image}' in the store. Rename one, or "
-                "make a store for each folder."
-            )
+            raise DataError(f"{path} and {by_id[image]}: both would be '{image}' in the store.")
     if not by_id:
         known = ", ".join(PICTURE_SUFFIXES)
         raise MissingError(f"--images {folder}: no pictures below it; they end in {known}.")

@@ -18,7 +18,7 @@ class Submission(NamedTuple):
     """The contents of a file, and what to warn of."""
 
     text: str
-    suffix: str  # `.json` or `.jsonl`
+    suffix: str = ".json"
     unreadable: int = 0  # answers that name no choice, and stand as the first one
 
 
@@ -33,18 +33,14 @@ def value_answers(examples: Sequence[Example], answers: Answers) -> Submission:
     """
     choices = {example.id: re.match(r"a(\d)", answers[example.id]) for example in examples}
     numbers = {name: int(choice[1]) if choice else 0 for name, choice in choices.items()}
-    return Submission(json.dumps(numbers), ".json", list(choices.values()).count(None))
+    return Submission(json.dumps(numbers), unreadable=list(choices.values()).count(None))
 
 
 def value_captions(examples: Sequence[Example], answers: Answers) -> Submission:
     """VALUE's captions: a line for each `clip_id`, one description each."""
     lines = []
     for example in examples:
-        record = {
-            key: example.annotation[key]
-            for key in ("vid_name", "clip_id", "ts")
-            if key in example.annotation
-        }
+        record = {k: v for k, v in example.annotation.items() if k in ("vid_name", "clip_id", "ts")}
         lines.append(json.dumps({**record, "descs": [{"desc": answers[example.id]}]}) + "\n")
     return Submission("".join(lines), ".jsonl")
 
@@ -52,13 +48,13 @@ def value_captions(examples: Sequence[Example], answers: Answers) -> Submission:
 def vqa(examples: Sequence[Example], answers: Answers) -> Submission:
     """The VQA server's list of `question_id`, a number, and `answer`."""
     records = [{"question_id": int(e.id), "answer": answers[e.id]} for e in examples]
-    return Submission(json.dumps(records), ".json")
+    return Submission(json.dumps(records))
 
 
 def gqa(examples: Sequence[Example], answers: Answers) -> Submission:
     """The GQA server's list of `questionId`, a string, and `prediction`."""
     records = [{"questionId": e.id, "prediction": answers[e.id]} for e in examples]
-    return Submission(json.dumps(records), ".json")
+    return Submission(json.dumps(records))
 
 
 FORMATS: dict[str, Format] = {

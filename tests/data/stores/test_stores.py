@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -31,8 +30,8 @@ def features() -> dict[str, np.ndarray]:
 
 
 def own(path: Path, features: Features) -> Path:
-    batches = (([image], values[None]) for image, values in features.items())
-    return write_store(path, batches, {"encoder": {"name": "fake"}}).path
+    shards = (({"ids": [image]}, values[None]) for image, values in features.items())
+    return write_store(path, shards, {"name": "fake"}).path
 
 
 def own_splits(path: Path, features: Features) -> Path:
@@ -124,8 +123,8 @@ def test_features_come_back_as_they_were_and_no_file_stays_open(write, features,
     assert array.dtype == np.float16
     assert np.array_equal(array, np.stack([features[image] for image in ids]))
     before = len(os.listdir("/proc/self/fd"))
-    array[:] = store.read("n161313")[:] = 0
-    assert np.array_equal(store.read("n161313"), features["n161313"])
+    array[:] = 0
+    assert np.array_equal(store.load("n161313"), features["n161313"])
     assert np.array_equal(store.get(ids)[-1], features["n161313"])
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -134,7 +133,7 @@ def test_features_come_back_as_they_were_and_no_file_stays_open(write, features,
 def test_float32_stays_float32_where_others_wrote_it(write, features, tmp_path) -> None:
     wide = {image: values.astype(np.float32) + 1e-5 for image, values in features.items()}
     expected = np.float16 if write in (own, own_splits) else np.float32
-    array = open_store(write(tmp_path / "store", wide)).read("n161313")
+    array = open_store(write(tmp_path / "store", wide)).load("n161313")
     assert array.dtype == expected
     assert np.array_equal(array, wide["n161313"].astype(expected))
 
@@ -174,7 +173,7 @@ def test_the_fingerprint_reads_a_sample_only(features, tmp_path, monkeypatch) ->
     store = open_store(npz(tmp_path / "many", {f"v{n}": features["n161313"] for n in range(100)}))
     read = []
     monkeypatch.setattr(
-        Npz, "read", lambda self, image: read.append(image) or PublishedStore.read(self, image)
+        Npz, "load", lambda self, image: read.append(image) or PublishedStore.load(self, image)
     )
     store.fingerprint(store.ids)
     assert len(read) == len(set(read)) == 64
@@ -196,9 +195,9 @@ def test_an_array_that_does_not_fit_is_refused_with_file_and_id(
 ) -> None:
     path = write(tmp_path / "store", {**features, "n161313": spoil(features["n161313"])})
     store = open_store(path)
-    store.read("2354786")
+    store.load("2354786")
     with pytest.raises(DataError, match=fault) as caught:
-        store.read("n161313")
+        store.load("n161313")
     assert str(path) in str(caught.value) and "n161313" in str(caught.value)
 
 
@@ -210,7 +209,7 @@ def test_a_truncated_file_is_refused_with_its_id(write, bytes_left, features, tm
     [file] = path.glob("n161313.*")
     os.truncate(file, min(bytes_left, file.stat().st_size - 1))
     with pytest.raises(DataError, match="n161313"):
-        store.read("n161313")
+        store.load("n161313")
 
 
 @pytest.mark.parametrize("write", [hdf5_split, parquet_shards])
@@ -218,7 +217,7 @@ def test_a_truncated_store_is_refused_with_its_file(write, features, tmp_path) -
     path = write(tmp_path / "store", features)
     file = path if path.is_file() else min(path.iterdir())
     os.truncate(file, file.stat().st_size // 2)
-    with pytest.raises(DataError, match=f"{file.name}: not a readable"):
+    with pytest.raises(DataError, match=f"{file.name}: no.* readable"):
         open_store(path)
 
 
@@ -235,14 +234,11 @@ def test_a_folder_of_hdf5_splits_is_one_store_and_one_picture_is_no_split(
     assert list(single.ids) == ids[:1] and single.path == tmp_path / "t"
 
 
-@pytest.mark.parametrize("make", ["mkdir", "touch", "exists"])
-def test_what_is_no_store_is_told_with_what_was_looked_for(make, tmp_path) -> None:
-    getattr(tmp_path / "s", make)()
-    with pytest.raises(MissingError, match=r"no feature store; looked for index\.json .*npz"):
-        open_store(tmp_path / "s")
-    (tmp_path / "s.partial").mkdir()
-    with pytest.raises(MissingError, match=r"s\.partial is begun: the same extract-features"):
-        open_store(tmp_path / "s")
+def test_what_is_no_store_is_told_with_what_was_looked_for(tmp_path) -> None:
+    for make in ("exists", "mkdir"):
+        getattr(tmp_path / "s", make)()
+        with pytest.raises(MissingError, match=r"no feature store; looked for index\.jsonl .*npz"):
+            open_store(tmp_path / "s")
 
 
 def test_hdf5_without_its_library_says_how_to_get_it(features, tmp_path, monkeypatch) -> None:
@@ -257,49 +253,45 @@ VALUES = np.arange(24, dtype=np.float32).reshape(4, 3, 2) / 8
 
 @pytest.fixture
 def store(tmp_path) -> FeatureStore:
-    return write_store(tmp_path / "store", [(["a", "b"], VALUES[:2]), (["c", "d"], VALUES[2:])])
+    shards = [({"ids": ["a", "b"]}, VALUES[:2]), ({"ids": ["c", "d"]}, VALUES[2:])]
+    return write_store(tmp_path / "store", shards)
 
 
-def test_our_own_file_is_a_plain_npy_file(store) -> None:
-    assert np.array_equal(np.load(store.path / "features.npy"), VALUES.astype(np.float16))
+def test_our_own_files_are_plain_npy_files(store) -> None:
+    shards = [np.load(store.path / f"00000{n}.npy") for n in range(2)]
+    assert np.array_equal(np.concatenate(shards), VALUES.astype(np.float16))
 
 
-def test_nothing_is_left_of_a_store_that_was_not_finished(tmp_path) -> None:
-    def batches():
-        yield ["a"], VALUES[:1]
+def test_a_store_that_was_not_finished_is_begun(tmp_path) -> None:
+    def shards():
+        yield {"ids": ["a"]}, VALUES[:1]
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_store(tmp_path / "store", batches())
-    assert list(tmp_path.glob("*store*")) == []
-
-
-def test_a_complete_store_stays_and_a_damaged_one_is_refused_and_replaced(store) -> None:
-    other = [(["z"], VALUES[:1])]
-    assert write_store(store.path, other).ids == store.ids
-    path = store.path / "features.npy"
-    os.truncate(path, path.stat().st_size - 5)
-    with pytest.raises(DataError, match="damaged"):
-        FeatureStore(store.path)
-    assert list(write_store(store.path, other).ids) == ["z"]
-    assert [path.name for path in store.path.parent.glob("*store*")] == ["store"]
+        write_store(tmp_path / "store", shards())
+    with pytest.raises(MissingError, match="is begun: the same extract-features command goes on"):
+        open_store(tmp_path / "store")
 
 
 @pytest.mark.parametrize(
-    ("change", "fault"),
+    ("name", "change", "fault"),
     [
-        ({"schema": "other/1"}, "not of the schema"),
-        ({"ids": ["a"]}, "the index says float16"),
-        ({"width": None}, "the index says float16"),
+        ("index.jsonl", lambda text: text.replace(b"features/2", b"other/1"), "not of the schema"),
+        ("index.jsonl", lambda text: text.replace(b'"shard"', b'"part"'), "damaged: 'shard'"),
+        ("index.jsonl", lambda text: text[:-5], "is begun"),
+        ("index.jsonl", lambda text: b"", "damaged. Delete it"),
+        ("000001.npy", lambda text: text[:-5], "000001.npy: damaged: .*Delete it: it is made"),
+        ("000001.npy", lambda text: text.replace(b"(2, 3, 2)", b"(2, 2, 3)"), "damaged: holds"),
+        ("000001.npy", lambda text: b"", "000001.npy: damaged"),
     ],
 )
-def test_an_index_that_does_not_fit_is_refused(store, change, fault) -> None:
-    path = store.path / "index.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(DataError, match=fault):
-        FeatureStore(store.path)
-    path.unlink()
-    with pytest.raises(MissingError, match=r"no feature store: .*index\.json is missing"):
+def test_a_damaged_store_is_refused(store, name, change, fault) -> None:
+    file = store.path / name
+    file.write_bytes(change(file.read_bytes()))
+    with pytest.raises(MissingError, match=fault):
+        open_store(store.path).load("d")
+    file.unlink()
+    with pytest.raises(MissingError, match=r"is begun|index.jsonl is missing"):
         FeatureStore(store.path)
 
 
@@ -317,12 +309,12 @@ def test_lists_of_every_kind_are_read(kind, column, features, tmp_path) -> None:
 def test_a_row_without_a_shape_is_a_grid_of_49_by_2048(tmp_path) -> None:
     grid = np.random.default_rng(0).random((49, 2048)).astype(np.float16)
     store = open_store(parquet_shards(tmp_path / "s", {"a": grid}, shape=()))
-    assert np.array_equal(store.read("a"), grid)
+    assert np.array_equal(store.load("a"), grid)
 
 
 def test_parquet_that_does_not_fit_is_refused(features, tmp_path) -> None:
     path = parquet_shards(tmp_path / "a", features, shape=(7, 7))
-    with pytest.raises(DataError, match=r"should hold 7 x 7 values, found lists of \[24\]"):
+    with pytest.raises(DataError, match=r"\[7, 7\] expected, found lists of \[24\]"):
         open_store(path)
     path = parquet_shards(tmp_path / "b", features, column="picture")
     with pytest.raises(DataError, match=r"columns id or .* found picture, features"):
@@ -332,35 +324,20 @@ def test_parquet_that_does_not_fit_is_refused(features, tmp_path) -> None:
     parquet_shards(path, dict(list(features.items())[:1]))
     with pytest.raises(DataError, match="COCO_val2014_000000000042: stands twice"):
         open_store(path)
-
-
-@pytest.mark.parametrize("group", [1, 2])
-def test_rows_of_different_lengths_are_refused(group, tmp_path) -> None:
     rows, kind = [[[1.0] * 3], [[1.0] * 3] * 2], pa.list_(pa.list_(pa.float32()))
     table = pa.table({"id": ["a", "b"], "features": pa.array(rows, kind)})
-    parquet.write_table(table, tmp_path / "x.parquet", row_group_size=group)
-    store = open_store(tmp_path / "x.parquet")
-    with pytest.raises(DataError, match=r"x\.parquet: features: (lists should be as long|rows of)"):
-        store.read("a")
+    parquet.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=r"x\.parquet: .* found lists of \[1, 2, 3\]"):
+        open_store(tmp_path / "x.parquet")
 
 
 def test_a_shard_is_unpacked_once_and_again_when_it_changes(features, tmp_path, cache) -> None:
     path = parquet_shards(tmp_path / "s", features)
-    store = open_store(path)
-    assert not (cache / "parquet").exists()
-    log: list[str] = []
-    store.prepare(log.append)
-    assert [line.partition(": ")[2] for line in log] == [
-        "unpacking into the cache, shard 1 of 2",
-        "unpacking into the cache, shard 2 of 2",
-    ]
-    open_store(path).prepare(log.append)
-    assert len(log) == len(list((cache / "parquet").iterdir())) == 2
+    for _ in range(2):
+        assert open_store(path).get(list(features)).any()
+        assert len(list((cache / "parquet").iterdir())) == 2
     parquet_shards(path, {image: -values for image, values in features.items()})
-    store = open_store(path)
-    store.prepare(log.append)
-    assert len(log) == 4
-    assert np.array_equal(store.get(list(features)), -np.stack(list(features.values())))
+    assert np.array_equal(open_store(path).get(list(features)), -np.stack(list(features.values())))
 
 
 def test_of_several_stores_the_first_that_has_an_id_gives_its_features(features, tmp_path) -> None:
@@ -371,10 +348,10 @@ def test_of_several_stores_the_first_that_has_an_id_gives_its_features(features,
         open_store(npz(tmp_path / "b", others)),
     )
     union = Union([first, second])
-    assert np.array_equal(union.read("2354786"), features["2354786"])
+    assert np.array_equal(union.load("2354786"), features["2354786"])
     assert union.missing(["new", "x", "2354786"]) == ["x"] and union.encoder == "fake"
     for ids in (["new"], ["2354786", "new", "n161313", "new", "2354786"], ["2354786"] * 2):
-        assert np.array_equal(union.get(ids), np.stack([union.read(image) for image in ids]))
+        assert np.array_equal(union.get(ids), np.stack([union.load(image) for image in ids]))
     together = union.get(["n161313", "new"])
     assert together.dtype == np.float32 and np.array_equal(together[1], exact)
     # a store that nothing is read from does not change the fingerprint
