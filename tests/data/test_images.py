@@ -102,11 +102,9 @@ def test_frames_are_read_in_the_order_of_time_and_numbers_count_as_numbers(tmp_p
 
 
 def test_no_pictures_and_no_folder_are_told(tmp_path) -> None:
-    with pytest.raises(MissingError, match="no pictures below it; they end in"):
-        pictures_below(tmp_path)
-    with pytest.raises(MissingError, match="no such folder"):
-        clips_below(tmp_path / "none")
-    with pytest.raises(MissingError, match="no such clip: it should be a folder of frames"):
-        open_clip(tmp_path / "none")
-    with pytest.raises(DataError, match=r"no frames, which would be \.bmp or "):
-        open_clip(tmp_path)
+    for folder in (tmp_path, tmp_path / "none"):
+        for below in (pictures_below, clips_below):
+            with pytest.raises(MissingError, match="no pictures below it; they end in"):
+                below(folder)
+        with pytest.raises(DataError, match=r"no folder of frames: \.bmp or "):
+            open_clip(folder)

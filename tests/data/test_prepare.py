@@ -170,7 +170,7 @@ def test_a_store_of_another_encoder_width_or_grid_is_refused(
     with pytest.raises(MissingError, match="nowhere: no such file or folder"):
         ready(bench_root, "nlvr2", spec=other(8, tmp_path / "nowhere"))
     store = own_store(tmp_path / "small", images, width=128, encoder="mini")
-    with pytest.raises(MissingError, match="4 tokens a picture cannot be pooled to the 16"):
+    with pytest.raises(MissingError, match="4 tokens cannot be pooled to the 16"):
         ready(bench_root, "nlvr2", spec=FeatureSpec("mini", 16, 128, object, (store,)))
 
 
@@ -241,4 +241,4 @@ def test_with_features_of_a_grid_that_fits_no_picture_is_needed(vqa, tokens: int
     if tokens == 16:
         assert split["ready"]
     else:
-        assert "12 tokens a picture cannot be pooled to the 16" in split["problems"][0]
+        assert "12 tokens cannot be pooled to the 16" in split["problems"][0]

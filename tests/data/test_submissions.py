@@ -38,19 +38,9 @@ def test_value_takes_a_line_for_each_clip_with_one_description() -> None:
     assert json.loads(line) == {**known, "descs": [{"desc": "he \u2028 stirs"}]}
 
 
-def test_vqa_ids_are_numbers_and_gqa_ids_are_not() -> None:
-    questions, given = examples("042"), {"042": "yes"}
-    assert json.loads(FORMATS["vqa"](questions, given).text) == [
-        {"question_id": 42, "answer": "yes"}
-    ]
-    assert json.loads(FORMATS["gqa"](questions, given).text) == [
-        {"questionId": "042", "prediction": "yes"}
-    ]
-
-
 def test_an_unknown_format_is_refused_and_ones_own_is_taken() -> None:
     with pytest.raises(UsageError, match="Did you mean 'value-answers'"):
         load_format("value-answer")
     with pytest.raises(UsageError, match="'nowhere:at_all': no module named 'nowhere'"):
         load_format("nowhere:at_all")
-    assert load_format("vlbench.data.submissions:vqa") is FORMATS["vqa"]
+    assert load_format("vlbench.data.submissions:value_answers") is FORMATS["value-answers"]

@@ -12,7 +12,7 @@ import typer
 from vlbench import cli
 from vlbench.cli import options as opt
 from vlbench.errors import MissingError, UsageError, nearest
-from vlbench.files import check_out, writing
+from vlbench.files import check_out
 
 PRETRAINED = {"mini-bart": "image-text", "mini-bart-clips": "video-text"}
 Kind = StrEnum("Kind", "PICTURES FRAMES")
@@ -50,11 +50,7 @@ def check(
     outside_code: bool = opt.OUTSIDE_CODE,
     json: bool = opt.JSON,
 ) -> None:
-    """Report what a run would miss of its data.
-
-    Every split is read, its pictures and features are looked for. Exit code 0 only when a run could
-    start.
-    """
+    """Report what a run would miss of its data; exit code 0 only when it could start."""
     from vlbench.backbones import VISUALS
     from vlbench.cards import find_tasks
     from vlbench.cards.load import all_tasks, split_names
@@ -88,11 +84,10 @@ def check(
     for split in splits:
         for problem in first_lines(split["problems"]):
             where.setdefault(problem, []).append(f"{split['task']} {split['split']}")
-    lines = [f"{', '.join(names)}: {problem}" for problem, names in where.items()]
+    for problem, names in where.items():
+        cli.note(f"{', '.join(names)}: {problem}")
     if not all(split["ready"] for split in splits):
-        raise MissingError("\n".join([*lines, "A run could not start with these data."]))
-    for line in lines:
-        cli.note(line)
+        raise MissingError("A run could not start with these data.")
 
 
 @data.command(
@@ -110,10 +105,9 @@ def extract_features(
     outside_code: bool = opt.OUTSIDE_CODE,
     json: bool = opt.JSON,
 ) -> None:
-    """Run a frozen encoder over pictures or clips.
+    """Run a frozen encoder over pictures or clips; again, go on with a store that is begun.
 
-    The id of a picture is its file name without the suffix, that of a clip its folder's name. The
-    same command goes on with a store that is begun.
+    The id of a picture is its file name without the suffix, that of a clip its folder's name.
     """
     import torch
 
@@ -268,22 +262,15 @@ def pretrain(
     backbone: str = opt.argument(..., "mini-bart, or mini-bart-clips: gone on with clips."),
     out: Path | None = opt.option(None, "Folder for the weights; the backbone's name if left out."),
 ) -> None:
-    """Make the embedded backbone's weights again.
+    """Make the embedded backbone's weights again, in a checkout.
 
     Prints their recipe with what the model can do.
     """
     if backbone not in PRETRAINED:
         raise UsageError(f"Cannot pretrain '{backbone}'. {nearest(backbone, PRETRAINED)}")
-    try:
-        from tools.pretrain import recipe
-    except ModuleNotFoundError:
-        raise MissingError(
-            "Pretraining needs the repository, as it is no part of the installed package: "
-            "clone it and run `pip install -e .` in it."
-        ) from None
+    from tools.pretrain import recipe
+
     folder = out or Path(backbone)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     if backbone == "mini-bart":
         card = recipe.pretrain_mini_bart(folder, recipe.STEPS, cli.note)
     else:

@@ -1,7 +1,4 @@
-"""A task ready to train: its examples read and checked, its pictures' features in a store.
-
-And `check_tasks`, which reports what would be missing.
-"""
+"""A task ready to train: its examples, and its pictures' features in a store; or what it lacks."""
 
 from __future__ import annotations
 
@@ -68,30 +65,23 @@ def prepare(
             raise UsageError(
                 f"Task '{card.name}' has no edition '{edition}'. Known: {', '.join(card.splits)}."
             )
-        readers.append(load_reader(card.reader, root))
-        for split in _scored_splits(card, edition):
-            missing += readers[-1].missing_files(split)
+        reader = load_reader(card.reader, root)
+        readers.append(reader)
+        missing += [f for split in _scored(card, edition) for f in reader.missing_files(split)]
     if missing:
         raise missing_data(missing)
-    return [
-        _prepare(card, reader, edition, limit, spec, say)
-        for card, reader in zip(cards, readers, strict=True)
-    ]
+    pairs = zip(cards, readers, strict=True)
+    return [_prepare(card, reader, edition, limit, spec, say) for card, reader in pairs]
 
 
-def _scored_splits(card: TaskCard, edition: Edition) -> list[str]:
+def _scored(card: TaskCard, edition: Edition) -> list[str]:
     """The splits that a run trains on or scores."""
     splits = card.splits[edition]
     return list(dict.fromkeys([*splits.train, *splits.val, *splits.test]))
 
 
 def _prepare(
-    card: TaskCard,
-    reader: Reader,
-    edition: Edition,
-    limit: int | None,
-    spec: FeatureSpec,
-    say: Say,
+    card: TaskCard, reader: Reader, edition: Edition, limit: int | None, spec: FeatureSpec, say: Say
 ) -> PreparedTask:
     splits = card.splits[edition]
     train, val, test = (
@@ -100,39 +90,24 @@ def _prepare(
     )
     sizes = f"{len(train):,} training, {len(val):,} validation, {len(test):,} test examples"
     say(f"{card.name}: {sizes}")
-    submission = _submission(card, reader, () if limit else splits.submission, spec, say)
+    submission = concatenate([])
+    if not limit and not any(map(reader.missing_files, splits.submission)):
+        submission = concatenate([indexed(reader, s, train=False) for s in splits.submission])
+        if submission and (missing := _find_visuals(card, reader, submission, spec)[2]):
+            say(f"{card.name}: no submission file will be written: {missing[0]}")
+            submission = concatenate([])
     scored = concatenate([train, val, test])
-    examples = concatenate([scored, submission])
-    store = _features(card, reader, examples, spec, say)
-    files = {file for split in _scored_splits(card, edition) for file in reader.files(split)}
+    store = _features(card, reader, concatenate([scored, submission]), spec, say)
+    files = {file for split in _scored(card, edition) for file in reader.files(split)}
     parts = fingerprint(files, reader.folder) + store.fingerprint(scored.images())
     together = hashlib.sha256(parts.encode()).hexdigest()
     return PreparedTask(card, train, val, test, submission, store, together)
 
 
-def _submission(
-    card: TaskCard, reader: Reader, splits: Sequence[str], spec: FeatureSpec, say: Say
-) -> ExampleTable:
-    """The examples of splits without labels; none where files or features are missing."""
-    missing = [f"no file {file}" for split in splits for file in reader.missing_files(split)]
-    examples = concatenate([] if missing else [indexed(reader, split, False) for split in splits])
-    if examples:
-        _, _, missing = _find_visuals(card, reader, examples, spec)
-    if missing:
-        say(f"{card.name}: no submission file will be written: {missing[0]}")
-        return concatenate([])
-    if examples:
-        say(f"{card.name}: {len(examples):,} examples to answer for a submission")
-    return examples
-
-
 def _features(
     card: TaskCard, reader: Reader, examples: ExampleTable, spec: FeatureSpec, say: Say
 ) -> Store:
-    """The features of the examples' pictures or clips: stores that exist, else the encoder runs.
-
-    A clip has exactly `spec.tokens` frames.
-    """
+    """The features of the examples: stores that exist, else the encoder runs."""
     store, pictures, problems = _find_visuals(card, reader, examples, spec)
     if problems:
         lines = "".join(f"\n  {line}" for line in first_lines(problems))
@@ -161,16 +136,16 @@ def _find_visuals(
             stored, tokens = store.load(images[0]).shape[0], spec.tokens
             are_squares = isqrt(stored) ** 2 == stored and isqrt(tokens) ** 2 == tokens
             if stored != tokens and not (are_squares and stored > tokens):
-                missing.append(
-                    f"{store.path}: {stored} tokens a picture cannot be pooled to the {tokens} "
-                    "that the backbone reads: both must be square grids, the first the larger"
+                read = (
+                    f"the {tokens} that the backbone reads: both must be squares, the first larger"
                 )
+                missing.append(f"{store.path}: {stored} tokens cannot be pooled to {read}")
         return store, {}, missing
+    kind = " --kind frames" * (card.visual == "video")
     advice = (
         f"no features of the encoder '{spec.encoder}' in {', '.join(map(str, places)) or 'a store'}"
         "; they are made where the pictures are: vlbench data extract-features --encoder "
-        f"{spec.encoder} --images DIR{' --kind frames' * (card.visual == 'video')} --out "
-        f"{places[0] if places else 'STORE'}"
+        f"{spec.encoder} --images DIR{kind} --out {places[0] if places else 'STORE'}"
     )
     try:
         spec.load()
@@ -195,14 +170,11 @@ def _find_store(reader: Reader, spec: FeatureSpec) -> tuple[Store | None, list[P
         if store.encoder not in (None, spec.encoder) and not (
             ":" in spec.encoder and store.encoder == spec.load().name
         ):
-            raise MissingError(
-                f"{path}: holds features of the encoder '{store.encoder}', the run reads "
-                f"'{spec.encoder}'."
-            )
+            held = f"features of the encoder '{store.encoder}'"
+            raise MissingError(f"{path}: holds {held}, the run reads '{spec.encoder}'.")
         if spec.width not in (None, store.width):
-            raise MissingError(
-                f"{path}: holds features of width {store.width}, the backbone reads {spec.width}."
-            )
+            held = f"features of width {store.width}"
+            raise MissingError(f"{path}: holds {held}, the backbone reads {spec.width}.")
     return (Union(stores) if len(stores) > 1 else next(iter(stores), None)), paths
 
 
@@ -225,7 +197,7 @@ def check_tasks(
     """
     items = []
     for card in cards:
-        reader, needed = load_reader(card.reader, root), _scored_splits(card, edition)
+        reader, needed = load_reader(card.reader, root), _scored(card, edition)
         opener: Callable[[Path], Any] = open_clip if card.visual == "video" else open_image
         for split in dict.fromkeys([*needed, *card.splits[edition].submission]):
             say(f"{card.name}: reading {split}")

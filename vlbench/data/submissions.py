@@ -45,33 +45,12 @@ def value_captions(examples: Sequence[Example], answers: Answers) -> Submission:
     return Submission("".join(lines), ".jsonl")
 
 
-def vqa(examples: Sequence[Example], answers: Answers) -> Submission:
-    """The VQA server's list of `question_id`, a number, and `answer`."""
-    records = [{"question_id": int(e.id), "answer": answers[e.id]} for e in examples]
-    return Submission(json.dumps(records))
-
-
-def gqa(examples: Sequence[Example], answers: Answers) -> Submission:
-    """The GQA server's list of `questionId`, a string, and `prediction`."""
-    records = [{"questionId": e.id, "prediction": answers[e.id]} for e in examples]
-    return Submission(json.dumps(records))
-
-
-FORMATS: dict[str, Format] = {
-    "value-answers": value_answers,
-    "value-captions": value_captions,
-    "vqa": vqa,
-    "gqa": gqa,
-}
+FORMATS: dict[str, Format] = {"value-answers": value_answers, "value-captions": value_captions}
 
 
 def load_format(name: str) -> Format:
     """The format of that name in the table, or at "module:function"."""
-    if name in FORMATS:
-        return FORMATS[name]
-    if ":" not in name:
-        raise UsageError(
-            f"Unknown submission format '{name}'. {nearest(name, FORMATS)} "
-            'Your own is named "module:function".'
-        )
-    return cast(Format, load(name))
+    if name not in FORMATS and ":" not in name:
+        hint = 'Your own is named "module:function".'
+        raise UsageError(f"Unknown submission format '{name}'. {nearest(name, FORMATS)} {hint}")
+    return FORMATS[name] if name in FORMATS else cast(Format, load(name))

@@ -24,7 +24,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from vlbench.data import readers
-from vlbench.data.example import Example, excerpt
+from vlbench.data.example import Example
 from vlbench.data.readers.base import Reader, missing_data
 from vlbench.errors import DataError, MissingError
 from vlbench.files import cache_folder, write_atomically, writing_cache
@@ -128,57 +128,39 @@ def concatenate(tables: Sequence[ExampleTable]) -> ExampleTable:
 
 
 def read_examples(path: Path) -> ExampleTable:
-    """The examples of a file, memory-mapped; DataError where it is damaged."""
+    """The examples of a file, memory-mapped; DataError where it is absent or damaged."""
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
         if reader.schema != SCHEMA:
-            raise pa.ArrowInvalid(f"its columns are {', '.join(reader.schema.names)}")
+            raise ValueError(f"its columns are {', '.join(reader.schema.names)}")
         return ExampleTable([reader.get_batch(0)])
-    except FileNotFoundError:
-        raise MissingError(f"{path}: no such file: the cache was emptied meanwhile") from None
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: damaged: {error}") from None
 
 
 def write_examples(path: Path, examples: Sequence[Example]) -> None:
     """Write a file of the examples; it appears whole or not at all."""
-    if examples and json.loads(_as_json(examples[0]) or "{}") != examples[0].annotation:
-        raise DataError(
-            f"Example {examples[0].id}: its annotation {excerpt(examples[0].annotation)} is no "
-            "JSON object: it may hold texts, numbers, truth values, lists, and objects with texts "
-            "as keys."
-        )
-    columns = {name: [getattr(e, name) for e in examples] for name in ("id", "text", "images")}
-    columns |= {
-        "answers": [list(example.targets) for example in examples],
-        "scores": [list(example.targets.values()) for example in examples],
-        "annotation": [_as_json(example) for example in examples],
-        "family": [example.family for example in examples],
-        "context": [example.context for example in examples],
-    }
     try:
+        columns = {
+            "id": [example.id for example in examples],
+            "text": [example.text for example in examples],
+            "images": [example.images for example in examples],
+            "answers": [list(example.targets) for example in examples],
+            "scores": [list(example.targets.values()) for example in examples],
+            "annotation": [json.dumps(e.annotation) if e.annotation else "" for e in examples],
+            "family": [example.family for example in examples],
+            "context": [example.context for example in examples],
+        }
         batch = pa.record_batch(columns, SCHEMA)
-    except (UnicodeEncodeError, pa.ArrowException) as error:
-        raise DataError(
-            f"{path.name}: an example has a field of another type than Example says, or half a "
-            f"character: {error}"
-        ) from None
+    except (TypeError, ValueError) as error:
+        what = f"an example has a field of another type than Example says: {error}"
+        raise DataError(f"{path.name}: {what}") from None
 
     def write(beside: Path) -> None:
         with pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
             writer.write_batch(batch)
 
     write_atomically(path, write)
-
-
-def _as_json(example: Example) -> str:
-    """The annotation; empty where there is none."""
-    try:
-        return json.dumps(example.annotation, separators=(",", ":")) if example.annotation else ""
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"Example {example.id}: its annotation cannot be kept as JSON: {error}"
-        ) from None
 
 
 def indexed(reader: Reader, split: str, train: bool) -> ExampleTable:

@@ -182,9 +182,9 @@ def test_the_fingerprint_reads_a_sample_only(features, tmp_path, monkeypatch) ->
 @pytest.mark.parametrize(
     ("spoil", "fault"),
     [
-        (lambda v: v[0], r"should be \(tokens, width\), found \(6,\)"),
-        (lambda v: v[:0], r"should be \(tokens, width\), found \(0, 6\)"),
-        (lambda v: v[:, :5], "has width 5, the others have 6"),
+        (lambda v: v[0], r"should be .* \(tokens, 6\), found float16 \(6,\)"),
+        (lambda v: v[:0], r"found float16 \(0, 6\)"),
+        (lambda v: v[:, :5], r"found float16 \(4, 5\)"),
         (lambda v: v * np.float16("inf"), "not finite"),
         (lambda v: v.astype(np.int16), "found int16"),
     ],
@@ -279,7 +279,7 @@ def test_a_store_that_was_not_finished_is_begun(tmp_path) -> None:
         ("index.jsonl", lambda text: text.replace(b"features/2", b"other/1"), "not of the schema"),
         ("index.jsonl", lambda text: text.replace(b'"shard"', b'"part"'), "damaged: 'shard'"),
         ("index.jsonl", lambda text: text[:-5], "is begun"),
-        ("index.jsonl", lambda text: b"", "damaged. Delete it"),
+        ("index.jsonl", lambda text: b"", "damaged: .* Delete the store"),
         ("000001.npy", lambda text: text[:-5], "000001.npy: damaged: .*Delete it: it is made"),
         ("000001.npy", lambda text: text.replace(b"(2, 3, 2)", b"(2, 2, 3)"), "damaged: holds"),
         ("000001.npy", lambda text: b"", "000001.npy: damaged"),

@@ -18,7 +18,7 @@ from PIL import Image
 
 from vlbench.data.example import first_lines
 from vlbench.data.images import clips_below, open_clip, open_image, pictures_below
-from vlbench.data.stores.base import fixed_frames
+from vlbench.data.stores.base import Array, fixed_frames
 from vlbench.data.stores.own import CLIPS, FeatureStore, Line, read_index, write_store
 from vlbench.errors import DataError, MissingError, RunFailed, UsageError
 from vlbench.files import cache_folder, writing, writing_cache
@@ -35,8 +35,7 @@ Say = Callable[[str], None]
 class Encoder(Protocol):
     """A frozen encoder of pictures.
 
-    One that encodes clips too has `encode_frames`, n RGB pictures -> (n, frame_width), and
-    `frame_width`.
+    One of clips, too, has `encode_frames`, n pictures -> (n, frame_width), and `frame_width`.
     """
 
     name: str
@@ -56,10 +55,8 @@ class ClipEncoder:
         self.frame_encoder, self.tokens = frame_encoder, frames
         self.name, self.hash = f"{frame_encoder.name}{CLIPS}", frame_encoder.hash
         if not (hasattr(frame_encoder, "encode_frames") and hasattr(frame_encoder, "frame_width")):
-            raise UsageError(
-                f"Encoder '{frame_encoder.name}' encodes pictures only: clips need encode_frames "
-                "and frame_width."
-            )
+            name, needed = frame_encoder.name, "encode_frames and frame_width"
+            raise UsageError(f"Encoder '{name}' encodes pictures only: clips need {needed}.")
         self.width: int = frame_encoder.frame_width
 
     def encode(self, clips: Sequence[list[Image.Image]]) -> NDArray[Any]:
@@ -68,9 +65,8 @@ class ClipEncoder:
         starts = range(0, len(frames), BATCH_SIZE)
         parts = (frames[start : start + BATCH_SIZE] for start in starts)
         features = np.concatenate([self.frame_encoder.encode_frames(part) for part in parts])
-        ends = np.cumsum([len(clip) for clip in clips])[:-1]
-        clip_features = np.split(features, ends)
-        return np.stack([fixed_frames(clip, self.tokens or len(clip)) for clip in clip_features])
+        by_clip = np.split(features, np.cumsum([len(clip) for clip in clips])[:-1])
+        return np.stack([fixed_frames(clip, self.tokens or len(clip)) for clip in by_clip])
 
 
 def extract_below(
@@ -92,30 +88,29 @@ def extract(
     """The features of these pictures, or clips; what the store has is not extracted again.
 
     Without a folder the store is in the cache, one for each encoder and set of pictures: their
-    paths, sizes and times. Unreadable pictures do not hold up the others: one error lists them at
-    the end.
+    paths, sizes and times. Unreadable pictures hold up no other: one error at the end lists them.
     """
-    faults: list[str] = []
-    stamps: dict[str, str] = {}
-    for image, path in images.items():
-        try:
-            stamps[image] = _stamp(path)
-        except OSError as error:
-            faults.append(f"{path}: cannot be read: {error.strerror}")
+    stamps = {image: _stamp(path) for image, path in images.items()}
     identity = {key: getattr(encoder, key) for key in ("name", "hash", "tokens", "width")}
     explained = writing(folder) if folder else writing_cache()
     if folder is None:
-        key = _hash(repr((identity, sorted(stamps.items()))))
+        key = _hash(repr((identity, sorted(stamps.items()))).encode())
         folder = cache_folder() / "features" / f"{encoder.name}-{key}"
     with explained:
-        _, is_complete = _extracted(folder, identity, stamps)
-        if is_complete and not faults:
+        if _extracted(folder, identity, stamps)[1]:
             return FeatureStore(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with Lock(folder).acquire(waiting=lambda: say(f"{folder}: another process extracts it")):
             kept, _ = _extracted(folder, identity, stamps)
-            shards = _shards(encoder, images, stamps, kept, faults, progress)
-            return write_store(folder, shards, identity, kept)
+            done = {image for line in kept for image in line["ids"]}
+            progress(len(done), len(images))
+            pending = {image: images[image] for image in sorted(images.keys() - done)}
+            shards = _shards(encoder, pending, lambda n: progress(len(done) + n, len(images)))
+            stamped = (
+                (line | {"stamps": [stamps[image] for image in line["ids"]]}, features)
+                for line, features in shards
+            )
+            return write_store(folder, stamped, identity, kept)
 
 
 def _extracted(
@@ -124,10 +119,10 @@ def _extracted(
     """The shards of these pictures that are there, and whether these are all."""
     try:
         begun_with, lines, is_complete = read_index(folder)
-    except MissingError:
-        names = set(os.listdir(folder)) if folder.is_dir() else set()
+    except MissingError as error:
+        names = os.listdir(folder) if folder.is_dir() else []
         if any(name not in LOCK_FILES and name[0] != "." for name in names):
-            raise UsageError(f"{folder}: something else is there already.") from None
+            raise UsageError(f"{folder}: something else is there already: {error}") from None
         return [], False
     done = {i: s for line in lines for i, s in zip(line["ids"], line["stamps"], strict=True)}
     changed = [image for image, stamp in done.items() if stamps.get(image) != stamp]
@@ -141,43 +136,33 @@ def _extracted(
 
 
 def _shards(
-    encoder: Encoder,
-    images: Mapping[str, Path],
-    stamps: Mapping[str, str],
-    kept: Sequence[Line],
-    faults: list[str],
-    progress: Progress,
-) -> Iterator[tuple[Line, NDArray[np.float16]]]:
-    """Encode what is not kept; at the end raise the faults."""
+    encoder: Encoder, images: Mapping[str, Path], progress: Callable[[int], None]
+) -> Iterator[tuple[Line, Array]]:
+    """Encode pictures or clips; at the end DataError lists those that cannot be read."""
     opener: Callable[[Path], Any] = open_image
-    size = BATCH_SIZE
+    size, ids, faults = BATCH_SIZE, list(images), []
     if isinstance(encoder, ClipEncoder):
         opener, size = open_clip, CLIPS_AT_ONCE if encoder.tokens else 1
-    done = {image for line in kept for image in line["ids"]}
-    pending = sorted(stamps.keys() - done)
-    progress(len(done), len(images))
-    for start in range(0, len(pending), size):
-        batch = pending[start : start + size]
+    for start in range(0, len(ids), size):
         pictures = {}
-        for image in batch:
+        for image in ids[start : start + size]:
             try:
                 pictures[image] = opener(images[image])
             except DataError as error:
                 faults.append(str(error))
-        if ids := list(pictures):
+        if pictures:
             hashes = [_pixel_hash(picture) for picture in pictures.values()]
-            line = {"ids": ids, "stamps": [stamps[image] for image in ids], "pictures": hashes}
-            yield line, _encoded(encoder, pictures)
-        progress(len(done) + start + len(batch), len(images))
+            yield {"ids": list(pictures), "pictures": hashes}, _encoded(encoder, pictures)
+        progress(min(start + size, len(ids)))
     if faults:
         lines = "".join(f"\n  {line}" for line in first_lines(faults))
         raise DataError(
-            f"{len(faults):,} of {len(images):,} pictures or clips cannot be read:{lines}\n"
+            f"{len(faults):,} pictures or clips cannot be read:{lines}\n"
             "Repair or remove them and start the same command again: the others are kept."
         )
 
 
-def _encoded(encoder: Encoder, pictures: dict[str, Any]) -> NDArray[np.float16]:
+def _encoded(encoder: Encoder, pictures: dict[str, Any]) -> Array:
     """(n, tokens, width); RunFailed where the encoder makes another shape, or what is too large."""
     images = list(pictures.values())
     with np.errstate(over="ignore"):
@@ -193,22 +178,23 @@ def _encoded(encoder: Encoder, pictures: dict[str, Any]) -> NDArray[np.float16]:
 
 def _pixel_hash(picture: Image.Image | list[Image.Image]) -> str:
     """Short hash of the pixels of a picture, or of all frames of a clip."""
-    hashed = hashlib.sha256()
-    for image in [picture] if isinstance(picture, Image.Image) else picture:
-        hashed.update(repr(image.size).encode() + image.tobytes())
-    return hashed.hexdigest()[:16]
+    frames = [picture] if isinstance(picture, Image.Image) else picture
+    return _hash(b"".join(repr(image.size).encode() + image.tobytes() for image in frames))
 
 
 def _stamp(path: Path) -> str:
     """Short hash of path, size and time of a file, or of a folder and the files in it."""
-    status = os.stat(path)
-    text = f"{os.path.abspath(path)}\n{status.st_size}\n{status.st_mtime_ns}"
-    if stat.S_ISDIR(status.st_mode):
-        with os.scandir(path) as entries:
-            files = sorted((entry.name, entry.stat()) for entry in entries)
-        text += "".join(f"\n{name} {of.st_size} {of.st_mtime_ns}" for name, of in files)
-    return _hash(text)
+    try:
+        status = os.stat(path)
+        text = f"{os.path.abspath(path)}\n{status.st_size}\n{status.st_mtime_ns}"
+        if stat.S_ISDIR(status.st_mode):
+            with os.scandir(path) as entries:
+                files = sorted((entry.name, entry.stat()) for entry in entries)
+            text += "".join(f"\n{name} {of.st_size} {of.st_mtime_ns}" for name, of in files)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    return _hash(text.encode())
 
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

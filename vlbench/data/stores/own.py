@@ -94,18 +94,16 @@ def read_index(folder: Path) -> tuple[Line, list[Line], bool]:
         pass
     except (FileNotFoundError, NotADirectoryError):
         raise MissingError(f"{folder}: no feature store: {INDEX} is missing") from None
-    if not lines:
-        raise MissingError(f"{folder / INDEX}: damaged. Delete it: the store is made again.")
-    header, *shards = lines
-    files = set(os.listdir(folder))
     try:
+        header, *shards = lines
         if header["schema"] != SCHEMA:
-            raise DataError(f"{folder / INDEX}: not of the schema {SCHEMA}")
+            raise ValueError(f"not of the schema {SCHEMA}")
+        files = set(os.listdir(folder))
         kept = [s for s in shards if "ids" in s and _shard_file(folder, s["shard"]).name in files]
         is_complete = "complete" in lines[-1] and len(kept) == len(shards) - 1
         return dict(header["encoder"] or {}), kept, is_complete
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{folder / INDEX}: damaged: {error}") from None
+        raise DataError(f"{folder / INDEX}: damaged: {error}. Delete the store.") from None
 
 
 def write_store(
@@ -114,10 +112,7 @@ def write_store(
     encoder: Mapping[str, Any] | None = None,
     kept: Sequence[Line] = (),
 ) -> FeatureStore:
-    """Write a store shard by shard behind those that are kept.
-
-    A shard is `{"ids": n ids, ...}` with (n, tokens, width) features.
-    """
+    """Write a store behind the shards that are kept: `{"ids": n ids}`, (n, tokens, width) each."""
     remove_dead(folder)
     lines = [{"schema": SCHEMA, "encoder": encoder}, *kept]
     write_atomically(folder / INDEX, "".join(f"{json.dumps(line)}\n" for line in lines))

@@ -1,12 +1,9 @@
 """Layouts that others publish features in; nothing in them is trusted, every array is checked.
 
-- `{id}.h5`, one HDF5 file per picture with the dataset `{id}/features` (VL-Adapter's authors:
-  `feature_extraction/coco_CLIP.py` of https://github.com/ylsung/VL_adapter);
-- one HDF5 file per split with a dataset `{id}/features` per picture; boxes, sizes and object names
-  beside it are ignored (`feature_extraction/tsv_to_h5.py` of https://github.com/j-min/VL-T5);
-- `*.parquet`, a row per picture: its id in the column `id`, `image_id` or `img_id`, and `features`,
-  tokens x width values, flat or nested; `tokens` and `width` in the schema's metadata give the
-  shape of a flat row, 49 x 2048 without them;
+- `{id}.h5`, one HDF5 file per picture with the dataset `{id}/features`, as VL-Adapter has them;
+- one HDF5 file per split with a dataset `{id}/features` per picture, as VL-T5 has them;
+- `*.parquet`, a row per picture: its id, and `features`, tokens x width values, flat or nested;
+  `tokens` and `width` in the schema's metadata give the shape of a flat row;
 - `{clip}.npz` with the array `features`, (frames, width), as VALUE has them.
 """
 
@@ -80,15 +77,14 @@ class PublishedStore(Store):
         """The array of a known id as it is stored; DataError where it is damaged."""
 
     def load(self, image: str) -> Array:
-        features, where = self.stored(image), f"{self.path}: {image}"
-        if features.ndim != 2 or not features.size:
-            raise DataError(f"{where}: should be (tokens, width), found {features.shape}")
-        if features.dtype not in (np.float16, np.float32):
-            raise DataError(f"{where}: should be float16 or float32, found {features.dtype}")
-        if self.width and features.shape[1] != self.width:
-            raise DataError(f"{where}: has width {features.shape[1]}, the others have {self.width}")
+        features = self.stored(image)
+        is_array = features.dtype in (np.float16, np.float32) and features.ndim == 2
+        if not (is_array and features.size and self.width in (0, features.shape[1])):
+            expected = f"float16 or float32 (tokens, {self.width or 'width'})"
+            found = f"{features.dtype} {features.shape}"
+            raise DataError(f"{self.path}: {image}: should be {expected}, found {found}")
         if not np.isfinite(features).all():
-            raise DataError(f"{where}: features are not finite")
+            raise DataError(f"{self.path}: {image}: features are not finite")
         return features
 
     def fingerprint(self, ids: Iterable[str]) -> str:
@@ -129,12 +125,9 @@ class Hdf5(PublishedStore):
 
     def __init__(self, path: Path) -> None:
         self._file = None if path.is_dir() else _open_hdf5(path)
-        ids = (
-            {file.stem: file for file in path.iterdir() if file.suffix in HDF5}
-            if self._file is None
-            else dict.fromkeys(self._file, path)
-        )
-        super().__init__(path, ids)
+        in_folder = () if self._file else path.iterdir()
+        ids = {file.stem: file for file in in_folder if file.suffix in HDF5}
+        super().__init__(path, dict.fromkeys(self._file, path) if self._file else ids)
 
     def stored(self, image: str) -> Array:
         path = self.ids[image]
@@ -142,8 +135,7 @@ class Hdf5(PublishedStore):
             try:
                 return np.asarray(file[f"{image}/{NAMED}"][()])
             except BROKEN_HDF5 as error:
-                what = f"no readable '{image}/{NAMED}': {error}"
-                raise DataError(f"{path}: {image}: {what}") from None
+                raise DataError(f"{path}: no readable '{image}/{NAMED}': {error}") from None
 
 
 def _open_hdf5(path: Path) -> Any:
