@@ -71,7 +71,7 @@ def mini_tasks() -> list[PreparedTask]:
 def full_size_store(folder: Path, tasks: Sequence[PreparedTask]) -> Store:
     """Features of CLIP's shape for all pictures of the training splits."""
     shape = (CLIP["image"].tokens, CLIP["image"].width)
-    row = np.random.default_rng(0).standard_normal((1, *shape), np.float32)
+    row = np.random.default_rng(0).standard_normal((1, *shape), np.float32).astype(np.float16)
     images = list({image: None for task in tasks for image in task.train.images()})
     shards = (images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE))
     return write_store(folder, (({"ids": ids}, row.repeat(len(ids), 0)) for ids in shards))

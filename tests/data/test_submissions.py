@@ -16,13 +16,10 @@ def examples(*ids: str, **annotation: Any) -> list[Example]:
     return [Example(name, "", ("clip",), {}, {**annotation, "clip_id": int(name)}) for name in ids]
 
 
-def test_value_takes_the_number_of_the_choice_by_question() -> None:
+def test_value_takes_the_number_of_the_choice_and_what_is_none_is_the_first_and_counted() -> None:
     submission = load_format("value-answers")(examples("137292", "7"), {"7": "a0", "137292": "a4"})
     assert json.loads(submission.text) == {"137292": 4, "7": 0}
     assert (submission.suffix, submission.unreadable) == (".json", 0)
-
-
-def test_an_answer_that_is_no_choice_is_the_first_one_and_counted() -> None:
     given = {"1": "the red one", "2": "a", "3": "a2.", "4": ""}
     submission = load_format("value-answers")(examples(*given), given)
     assert json.loads(submission.text) == {"1": 0, "2": 0, "3": 2, "4": 0}

@@ -68,13 +68,12 @@ def find_pictures(reader: Reader, examples: Iterable[Example]) -> tuple[dict[str
     paths: dict[str, Path | None] = {}
     for example in examples:
         for image in example.images:
-            if image in paths:
-                continue
-            try:
-                paths[image] = reader.image_path(image)
-            except MissingError as error:
+            if image not in paths:
                 paths[image] = None
-                faults.texts.append(f"{error} (wanted by example {example.id})")
+                try:
+                    paths[image] = reader.image_path(image)
+                except MissingError as error:
+                    faults.texts.append(f"{error} (wanted by example {example.id})")
     return {image: path for image, path in paths.items() if path}, faults
 
 

@@ -115,13 +115,9 @@ def _features(
     is_video = card.visual == "video"
     if store is not None:
         return FixedFrames(store, spec.tokens) if is_video else store
-
-    def progress(done: int, total: int) -> None:
-        if done and (done == total or done % 4096 == 0):
-            say(f"{card.name}: features of {done:,} of {total:,} pictures or clips")
-
+    say(f"{card.name}: features of {len(pictures):,} pictures or clips, by '{spec.encoder}'")
     encoder = ClipEncoder(spec.load(), spec.tokens) if is_video else spec.load()
-    return extract(encoder, pictures, progress=progress, say=say)
+    return extract(encoder, pictures, say=say)
 
 
 def _find_visuals(

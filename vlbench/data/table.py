@@ -207,9 +207,9 @@ def limited(examples: ExampleTable, limit: int | None) -> ExampleTable:
         members[family].append(index)
     random = Random(LIMIT_SEED)
     ranked: list[tuple[float, int]] = []
-    for indices in members.values():
-        random.shuffle(indices)
-        ranked += [((rank + 0.5) / len(indices), index) for rank, index in enumerate(indices)]
+    for of_family in members.values():
+        random.shuffle(of_family)
+        ranked += [((rank + 0.5) / len(of_family), index) for rank, index in enumerate(of_family)]
     return examples.take(sorted(index for _, index in sorted(ranked)[:limit]))
 
 

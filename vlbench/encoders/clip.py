@@ -16,7 +16,7 @@ from __future__ import annotations
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -46,21 +46,17 @@ def _vit(name: str, source: str, weights: Path | None, device: str) -> GridEncod
             raise KeyError(min(missing))
     except BROKEN as error:
         raise DataError(f"{folder}: cannot be read as a CLIP vision model: {error}") from None
-    side, patch = net.config.image_size, net.config.patch_size
-    return GridEncoder(
-        name,
-        weights_hash(files, PREPROCESSING),
-        net,
-        device,
-        lambda pixels: net(pixels).last_hidden_state[:, 1:],
-        lambda pixels: net(pixels).image_embeds,
-        side,
-        tokens=(side // patch) ** 2,
-        width=net.config.hidden_size,
-        frame_width=net.config.projection_dim,
-        mean=MEAN,
-        std=STD,
-    )
+
+    def patches(pixels: Tensor) -> Tensor:
+        return cast(Tensor, net(pixels).last_hidden_state[:, 1:])
+
+    def embedding(pixels: Tensor) -> Tensor:
+        return cast(Tensor, net(pixels).image_embeds)
+
+    digits, own = weights_hash(files, PREPROCESSING), net.config
+    tokens = (own.image_size // own.patch_size) ** 2
+    sizes = own.image_size, tokens, own.hidden_size, own.projection_dim
+    return GridEncoder(name, digits, net, device, patches, embedding, *sizes, MEAN, STD)
 
 
 def _resnet(name: str, model: str, weights: Path | None, device: str) -> GridEncoder:

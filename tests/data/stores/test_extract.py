@@ -68,31 +68,18 @@ def test_an_encoder_of_another_shape_or_beyond_float16_is_refused(encoder, pictu
 def test_the_fingerprint_depends_on_pixels_and_encoder_only(encoder, pictures, tmp_path) -> None:
     first = extract(encoder, pictures)
     moved = {name: path.rename(tmp_path / f"{name}.png") for name, path in pictures.items()}
-    second = extract(encoder, moved)
     ids = ["p0", "p1"]
-    assert first.fingerprint(ids) == second.fingerprint([*ids, "p0"]) != first.fingerprint(["p0"])
+    second = extract(encoder, moved).fingerprint([*ids, "p0"])
+    assert first.fingerprint(ids) == second != first.fingerprint(["p0"])
     encoder.hash = "other"
-    assert extract(encoder, moved).fingerprint(ids) != first.fingerprint(ids)
-
-
-def _extract(encoder, pictures, barrier) -> None:
-    barrier.wait(20)
-    extract(encoder, pictures)
+    assert extract(encoder, moved).fingerprint(ids) != second
 
 
 def test_processes_that_extract_at_once_agree_on_one_store(encoder, pictures, cache) -> None:
-    context = get_context("fork")
-    barrier = context.Barrier(3)
-    processes = [
-        context.Process(target=_extract, args=(encoder, pictures, barrier)) for _ in range(3)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(30)
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-    [folder] = (cache / "features").glob("*")
-    assert np.isfinite(FeatureStore(folder).get(sorted(pictures))).all()
+    with get_context("fork").Pool(3) as pool:
+        stores = pool.starmap(extract, [(encoder, pictures)] * 3)
+    assert len({store.path for store in stores}) == 1
+    assert np.isfinite(FeatureStore(stores[0].path).get(sorted(pictures))).all()
 
 
 SLOW = """
@@ -212,11 +199,8 @@ def test_on_a_full_disk_nothing_is_lost(folder, tmp_path, monkeypatch) -> None:
     assert encoder.seen == 4 and files(tmp_path / "s") == whole
 
 
-@pytest.mark.parametrize("lost", [0, 1])
-def test_a_shard_that_is_gone_and_a_torn_line_are_made_again(
-    stopped, folder, tmp_path, lost
-) -> None:
-    (stopped / f"{lost:06}.npy").unlink()
+def test_a_shard_that_is_gone_and_a_torn_line_are_made_again(stopped, folder, tmp_path) -> None:
+    (stopped / "000000.npy").unlink()
     with (stopped / "index.jsonl").open("a") as index:
         index.write('{"shard": 2, "ids": ["p4')
     encoder = ToyEncoder()
@@ -224,7 +208,7 @@ def test_a_shard_that_is_gone_and_a_torn_line_are_made_again(
     whole = run(folder, tmp_path / "whole")
     assert encoder.seen == 6 and sorted(store.ids) == list(whole.ids)
     assert np.array_equal(store.get(list(whole.ids)), whole.get(list(whole.ids)))
-    (stopped / f"{lost:06}.npy").unlink()
+    (stopped / "000001.npy").unlink()
     assert len(run(folder, stopped, encoder=encoder).ids) == encoder.seen == 8
 
 
@@ -232,7 +216,7 @@ def test_another_encoder_and_changed_pictures_are_refused_whether_the_store_is_c
     stopped, folder, tmp_path
 ) -> None:
     for store in (stopped, run(folder, tmp_path / "whole").path):
-        with pytest.raises(UsageError, match="there are features of another encoder. Delete it"):
+        with pytest.raises(UsageError, match="there are features of another encoder"):
             run(folder, store, encoder=OtherEncoder())
     with pytest.raises(UsageError, match="something else is there already"):
         run(folder, folder)
@@ -275,18 +259,16 @@ def test_unreadable_pictures_hold_up_no_other_and_come_at_the_end(
         extract(encoder, pictures)
 
 
-@pytest.mark.parametrize("frames", [1, 63, 64, 65, 100, 127, 128, 1000])
-def test_a_short_clip_ends_with_zeros_and_a_long_one_is_pooled_as_torch_pools_it(frames) -> None:
+def test_a_short_clip_ends_with_zeros_and_a_long_one_is_pooled_as_torch_pools_it() -> None:
     import torch
 
-    features = np.random.default_rng(0).normal(size=(frames, 8)).astype(np.float32)
-    fixed = fixed_frames(features, 64)
-    if frames <= 64:
-        np.testing.assert_array_equal(fixed[:frames], features)
-        assert fixed.shape == (64, 8) and not fixed[frames:].any()
-    else:
-        pooled = torch.nn.functional.adaptive_max_pool1d(torch.from_numpy(features).T[None], 64)
-        np.testing.assert_array_equal(fixed, pooled[0].T.numpy())
+    for frames in (1, 63, 64, 65, 100, 128, 1000):
+        features = np.random.default_rng(0).normal(size=(frames, 8)).astype(np.float32)
+        expected = np.concatenate([features, np.zeros((max(0, 64 - frames), 8), np.float32)])
+        if frames > 64:
+            tensor = torch.from_numpy(features).T[None]
+            expected = torch.nn.functional.adaptive_max_pool1d(tensor, 64)[0].T.numpy()
+        np.testing.assert_array_equal(fixed_frames(features, 64), expected)
 
 
 def test_a_clips_frames_are_encoded_one_by_one(encoder) -> None:

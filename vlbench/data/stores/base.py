@@ -45,10 +45,8 @@ class Store(ABC):
         shape = features[0].shape
         for image, array in zip(ids, features, strict=True):
             if array.shape != shape:
-                raise DataError(
-                    f"{self.path}: the features of {image} are {array.shape}, those of {ids[0]} "
-                    f"{shape}: pictures that are read together must have as many tokens."
-                )
+                both = f"{image} are {array.shape}, those of {ids[0]} {shape}"
+                raise DataError(f"{self.path}: the features of {both}: they must be alike.")
         return np.concatenate(features).reshape(len(ids), *shape)
 
 
@@ -61,10 +59,8 @@ class Union(Store):
         self.ids = {image: store for store in reversed(stores) for image in store.ids}
         for store in stores:
             if store.width != self.width:
-                raise DataError(
-                    f"{store.path}: holds features of width {store.width}, {self.path} of "
-                    f"{self.width}: stores that are read together must agree."
-                )
+                both = f"{store.width}, {self.path} of {self.width}"
+                raise DataError(f"{store.path}: holds features of width {both}: they must agree.")
 
     def load(self, image: str) -> Array:
         features: Array = self.ids[image].load(image)

@@ -45,6 +45,8 @@ class FeatureStore(Store):
             for shard, line in enumerate(self.lines)
             for row, image in enumerate(line["ids"])
         }
+        if len(self.ids) != sum(len(line["ids"]) for line in self.lines):
+            raise DataError(f"{path}: holds an id twice")
         self._shards: dict[int, Array] = {}
         self.width = self._shard(0).shape[2]
 
@@ -60,8 +62,8 @@ class FeatureStore(Store):
             file = _shard_file(self.path, line["shard"])
             try:
                 array = np.load(file, mmap_mode="r", allow_pickle=False).view(np.ndarray)
-                is_fitting = array.dtype == np.float16 and len(array) == len(line["ids"])
-                if array.ndim != 3 or not is_fitting or self.width not in (0, array.shape[2]):
+                is_fitting = array.ndim == 3 and len(array) == len(line["ids"])
+                if not is_fitting or self.width not in (0, array.shape[2]):
                     raise ValueError(f"holds {array.dtype} {array.shape}")
             except (OSError, ValueError, EOFError) as error:
                 raise DataError(f"{file}: damaged: {error}. Delete it: it is made again.") from None
@@ -120,7 +122,7 @@ def write_store(
     free = (number for number in count() if number not in numbers)
     for number, (line, features) in zip(free, shards, strict=False):
         content = BytesIO()
-        np.save(content, np.asarray(features).astype("<f2"))
+        np.save(content, np.asarray(features))
         write_atomically(_shard_file(folder, number), content.getvalue())
         append_line(folder / INDEX, {"shard": number, **line})
     append_line(folder / INDEX, {"complete": True})

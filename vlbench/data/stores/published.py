@@ -13,19 +13,19 @@ import hashlib
 import zipfile
 import zlib
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from importlib import import_module
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vlbench.data.stores.base import Array, Store, Union
-from vlbench.data.stores.own import INDEX, FeatureStore
+from vlbench.data.stores.own import INDEX, FeatureStore, write_store
 from vlbench.errors import DataError, MissingError
-from vlbench.files import cache_folder, write_atomically, writing_cache
+from vlbench.files import cache_folder, writing_cache
+from vlbench.lock import Lock
 
 FINGERPRINTED = 64
 """Features whose bytes go into a fingerprint: hashing 45 GB at each start would hurt."""
@@ -151,64 +151,35 @@ def _open_hdf5(path: Path) -> Any:
 
 
 class Parquet(PublishedStore):
-    """Shards, a row per picture. Parquet is decoded many rows at a time, far too slowly for random
-    rows, so each shard is unpacked into the cache at its first reading."""
+    """Shards, a row per picture: far too slow for random rows, so unpacked into the cache once."""
 
     def __init__(self, path: Path) -> None:
-        self._unpacked: dict[Path, Array] = {}
-        ids: dict[str, tuple[Path, int]] = {}  # id -> shard, row
-        for file in sorted(path.glob(f"*{PARQUET}")) if path.is_dir() else [path]:
-            for row, image in enumerate(_parquet_ids(file)):
-                if ids.setdefault(image, (file, row)) != (file, row):
-                    raise DataError(f"{file}: {image}: stands twice in {path}")
-        super().__init__(path, ids)
+        files = sorted(path.glob(f"*{PARQUET}")) if path.is_dir() else [path]
+        stamps = [(str(f.absolute()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+        folder = cache_folder() / "parquet" / _hash(repr(stamps).encode())[:32]
+        with writing_cache():
+            folder.mkdir(parents=True, exist_ok=True)
+            with Lock(folder).acquire(waiting=lambda: None):
+                try:
+                    self._unpacked = FeatureStore(folder)
+                except MissingError:
+                    self._unpacked = write_store(folder, map(_parquet_shard, files))
+        super().__init__(path, self._unpacked.ids)
 
     def stored(self, image: str) -> Array:
-        """A row of its shard: (rows, tokens, width), mapped into memory."""
-        file, row = self.ids[image]
-        if file not in self._unpacked:
-            status = file.stat()
-            key = f"{file.absolute()}\n{status.st_size}\n{status.st_mtime_ns}"
-            unpacked = cache_folder() / "parquet" / f"{_hash(key.encode())[:32]}.npy"
-            if not unpacked.is_file():
-                content = BytesIO()
-                np.save(content, _parquet_features(file))
-                with writing_cache():
-                    write_atomically(unpacked, content.getvalue())
-            self._unpacked[file] = np.load(unpacked, mmap_mode="r").view(np.ndarray)
-        features: Array = self._unpacked[file][row]
-        return features
+        return self._unpacked.load(image)
 
 
-@contextmanager
-def _reading_parquet(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, TypeError) as error:  # ArrowInvalid is a ValueError
-        what = "no readable Parquet file with tokens x width numbers a row"
-        raise DataError(f"{file}: {what}: {error}") from None
-
-
-def _parquet_ids(file: Path) -> list[str]:
-    """The ids of a shard's rows, in order."""
-    from pyarrow import parquet
-
-    with _reading_parquet(file):
-        names = parquet.read_schema(file).names
-        columns = [name for name in ID_COLUMNS if name in names]
-        if not columns or NAMED not in names:
-            known = f"{' or '.join(ID_COLUMNS)}, and {NAMED}"
-            raise ValueError(f"should have the columns {known}; found {', '.join(names)}")
-        table = parquet.read_table(file, columns=columns[:1], partitioning=None)
-        return list(map(str, table[0].to_pylist()))
-
-
-def _parquet_features(file: Path) -> Array:
-    """The features of a shard, nested lists or flat ones: (rows, tokens, width)."""
+def _parquet_shard(file: Path) -> tuple[dict[str, list[str]], Array]:
+    """Ids and (rows, tokens, width) of a shard whose features are nested lists or flat ones."""
     from pyarrow import compute, parquet
 
-    with _reading_parquet(file):
-        table = parquet.read_table(file, columns=[NAMED], partitioning=None)
+    try:
+        table = parquet.read_table(file, partitioning=None)
+        names = [name for name in ID_COLUMNS if name in table.column_names]
+        if not names or NAMED not in table.column_names:
+            known = f"{' or '.join(ID_COLUMNS)}, and {NAMED}"
+            raise ValueError(f"columns {known} expected, found {', '.join(table.column_names)}")
         given = table.schema.metadata or {}
         shape = [int(given.get(key, size)) for key, size in PARQUET_SHAPE.items()]
         column, lengths = table[NAMED].combine_chunks(), []
@@ -219,5 +190,8 @@ def _parquet_features(file: Path) -> Array:
             shape = lengths
         if np.prod(lengths) != np.prod(shape):
             raise ValueError(f"{shape} expected, found lists of {lengths}")
-        values: Array = column.to_numpy(zero_copy_only=False)
-        return values.reshape(table.num_rows, *shape)
+        ids = list(map(str, table[names[0]].to_pylist()))
+        return {"ids": ids}, column.to_numpy(zero_copy_only=False).reshape(len(ids), *shape)
+    except (OSError, ValueError, TypeError) as error:  # ArrowInvalid is a ValueError
+        what = "no readable Parquet file with tokens x width numbers a row"
+        raise DataError(f"{file}: {what}: {error}") from None
