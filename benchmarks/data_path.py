@@ -29,6 +29,7 @@ from vlbench.cards.load import find_tasks
 from vlbench.data.batches import Batch, TaskData, prefetched
 from vlbench.data.prepare import PreparedTask, prepare
 from vlbench.data.stores.base import Store
+from vlbench.data.stores.extract import BATCH_SIZE
 from vlbench.data.stores.own import write_store
 from vlbench.process import with_defaults
 from vlbench.runs.plan import data_root, feature_spec_for
@@ -70,9 +71,10 @@ def mini_tasks() -> list[PreparedTask]:
 def full_size_store(folder: Path, tasks: Sequence[PreparedTask]) -> Store:
     """Features of CLIP's shape for all pictures of the training splits."""
     shape = (CLIP["image"].tokens, CLIP["image"].width)
-    row = np.random.default_rng(0).standard_normal((1, *shape), np.float32)
-    images = {image: None for task in tasks for image in task.train.images()}
-    return write_store(folder, (([image], row) for image in images))
+    row = np.random.default_rng(0).standard_normal((1, *shape), np.float32).astype(np.float16)
+    images = list({image: None for task in tasks for image in task.train.images()})
+    shards = (images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE))
+    return write_store(folder, (({"ids": ids}, row.repeat(len(ids), 0)) for ids in shards))
 
 
 def task_data(task: PreparedTask, store: Store, backbone: str, **train: Any) -> TaskData:

@@ -126,7 +126,7 @@ def test_wrong_words_are_told(bench: Bench, source: Path, monkeypatch: pytest.Mo
     for words, code, text in [
         ("nowhere.pth --method shared-adapter", 3, "nowhere.pth: no such file"),
         ("LAST.pth --method shard-adapter", 2, "Did you mean 'shared-adapter'?"),
-        ("LAST.pth --method full --out x.pth", 2, "should end in .safetensors"),
-        ("mine.safetensors --method full --out mine.safetensors", 2, "is the checkpoint itself"),
+        ("LAST.pth --method full --out x.pth", 2, "should be another file"),
+        ("mine.safetensors --method full --out mine.safetensors", 2, "should be another file"),
     ]:
         assert_refused(run(bench, *words.split()), code, text)

@@ -45,8 +45,8 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     images = [f"image{n}" for n in range(12)]
-    features = np.arange(1, 73, dtype=np.float32).reshape(12, 2, 3)
-    return write_store(tmp_path_factory.mktemp("store") / "features", [(images, features)])
+    features = np.arange(1, 73, dtype=np.float16).reshape(12, 2, 3)
+    return write_store(tmp_path_factory.mktemp("store") / "features", [({"ids": images}, features)])
 
 
 def example(n: int, text: str = "what colour ?", images: int = 1, **targets: float) -> Example:
@@ -84,35 +84,25 @@ def inputs(task: TaskData) -> torch.Tensor:
     return task.batch(task.examples, None).input_ids
 
 
-@pytest.mark.parametrize(
-    ("position", "prompts", "expected"),
-    [
+def test_the_prompt_stands_where_the_card_says_and_texts_are_cut_with_their_end_token_kept(
+    data: Any,
+) -> None:
+    for position, prompts, expected in [
         ("front", True, "vqa: what colour ?"),
         ("end", True, "what colour ? vqa: "),
         ("end", False, "what colour ?"),
-    ],
-)
-def test_the_prompt_stands_where_the_card_says(
-    data: Any, position: str, prompts: bool, expected: str
-) -> None:
-    task = data([example(0)], card={"prompt_position": position}, task_prompts=prompts)
-    assert task.text(task.examples[0]) == expected
+    ]:
+        task = data([example(0)], card={"prompt_position": position}, task_prompts=prompts)
+        assert task.text(task.examples[0]) == expected
+    for longest, positions, count in [(6, None, 6), (None, 8, 8), (100, 8, 8), (5, 8, 5)]:
+        task = data([example(0, "red " * 30)], positions, card={"max_input_tokens": longest})
+        ids = inputs(task)
+        assert ids.shape == (1, count)
+        assert ids[0, 0] == task.tokenizer.bos_token_id
+        assert ids[0, -1] == task.tokenizer.eos_token_id
 
 
-@pytest.mark.parametrize(
-    ("longest", "positions", "expected"), [(6, None, 6), (None, 8, 8), (100, 8, 8), (5, 8, 5)]
-)
-def test_texts_are_cut_to_card_and_backbone_with_their_end_token_kept(
-    data: Any, longest: int | None, positions: int | None, expected: int
-) -> None:
-    task = data([example(0, "red " * 30)], positions, card={"max_input_tokens": longest})
-    ids = inputs(task)
-    assert ids.shape == (1, expected)
-    assert ids[0, 0] == task.tokenizer.bos_token_id
-    assert ids[0, -1] == task.tokenizer.eos_token_id
-
-
-@pytest.mark.parametrize("words", range(0, 40, 3))
+@pytest.mark.parametrize("words", [0, 3, 9, 12, 39])
 def test_subtitles_go_first_and_the_question_and_prompt_stay(data: Any, words: int) -> None:
     card = {"prompt_position": "end", "max_input_tokens": 24}
     long = data([with_subtitles("red blue " * 20)], truncate="subtitles", card=card)
@@ -125,22 +115,23 @@ def test_subtitles_go_first_and_the_question_and_prompt_stay(data: Any, words: i
     assert ids.shape[1] == min(inputs(full).shape[1], inputs(long).shape[1]) <= 24
 
 
-def test_as_the_authors_had_it_the_end_goes_with_question_and_prompt(data: Any) -> None:
+def test_what_goes_where_no_subtitles_are_left_or_the_end_is_cut_as_the_authors_do(
+    data: Any,
+) -> None:
     card = {"prompt_position": "end", "max_input_tokens": 24}
     task = data([with_subtitles("red blue " * 20)], card=card)
     ids = inputs(task)
     assert ids.shape == (1, 24)
     assert "colour" not in decoded(task, ids[0])
-
-
-def test_a_question_longer_than_the_limit_loses_all_subtitles_and_then_its_end(data: Any) -> None:
     card = {"prompt_position": "end", "max_input_tokens": 6}
     task = data([with_subtitles("red blue")], truncate="subtitles", card=card)
     assert task.text(task.examples[0]) == "what colour ? vqa: "
     assert inputs(task).shape == (1, 6)
 
 
-def test_targets_are_the_answers_cut_by_their_own_limit_and_padded(data: Any) -> None:
+def test_targets_are_padded_answers_and_features_the_images_or_zeros_for_the_blind(
+    data: Any, store: FeatureStore
+) -> None:
     task = data([example(0), example(1)], card={"max_target_tokens": 4, "max_input_tokens": None})
     batch = task.batch(task.examples, [("red", 0.3), ("red blue green yes", 1.0)])
     assert batch.target_ids.shape == (2, 4)
@@ -148,17 +139,14 @@ def test_targets_are_the_answers_cut_by_their_own_limit_and_padded(data: Any) ->
     assert batch.target_ids[1, -1] == task.tokenizer.eos_token_id
     assert (batch.target_ids == -100).sum(1).tolist() == [1, 0]
     torch.testing.assert_close(batch.scores, torch.tensor([0.3, 1.0]))
-
-
-def test_features_are_those_of_the_examples_images_in_order_or_zeros_for_the_blind(
-    data: Any, store: FeatureStore
-) -> None:
     examples, card = [example(0, images=2), example(1, images=2)], {"images_per_example": 2}
     features = data(examples, card=card).batch(examples, None).features
     assert features.shape == (2, 2, 2, 3) and features.dtype == torch.float16
     assert np.array_equal(features[1].numpy(), store.get(["image2", "image3"]))
     blind = data(examples, card=card, blind=True).batch(examples, None).features
     assert blind.shape == features.shape and not blind.any()
+    with pytest.raises(DataError, match="4 pictures in 2 examples, its card says images_per_ex"):
+        data(examples).batch(examples, None)
 
 
 def test_an_epoch_has_every_example_once_in_an_order_of_its_own(data: Any) -> None:
@@ -177,12 +165,18 @@ def many_answers(n: int) -> Example:
     return example(n, **({"red": 0.3, "blue": 1.0, "green": 0.6} if n % 3 else {}))
 
 
-@pytest.mark.parametrize("skip", [0, 1, 3, 4])
-def test_an_epoch_goes_on_behind_the_batches_it_skips_and_reads_none_of_them(
+@pytest.mark.parametrize("skip", [0, 1, 4])
+def test_an_epoch_goes_on_behind_the_batches_it_skips_and_shares_deal_them_out(
     data: Any, skip: int
 ) -> None:
     task = data([many_answers(n) for n in range(11)], batch_size=3)
     whole = list(task.epoch(np.random.default_rng(0)))
+    for rank in range(4):
+        share = slice(rank, None, 4)
+        shared = list(task.epoch(np.random.default_rng(0), 0, share))
+        assert [batch.ids for batch in shared] == [batch.ids[share] for batch in whole]
+        for batch, expected in zip(shared, whole, strict=True):
+            assert torch.equal(batch.scores, expected.scores[share])
     read: list[list[str]] = []
     store = task.store
     task.store = SimpleNamespace(get=lambda images: read.append(images) or store.get(images))
@@ -194,20 +188,6 @@ def test_an_epoch_goes_on_behind_the_batches_it_skips_and_reads_none_of_them(
     assert read == [[f"image{name}" for name in batch.ids] for batch in rest]
 
 
-@pytest.mark.parametrize("count", [1, 2, 4])
-def test_shares_of_an_epoch_are_its_batches_dealt_out(data: Any, count: int) -> None:
-    task = data([many_answers(n) for n in range(10)], batch_size=3)
-    whole = list(task.epoch(np.random.default_rng(0)))
-    for rank in range(count):
-        share = slice(rank, None, count)
-        for batch, expected in zip(
-            task.epoch(np.random.default_rng(0), 0, share), whole, strict=True
-        ):
-            assert batch.ids == expected.ids[share]
-            assert torch.equal(batch.scores, expected.scores[share])
-            assert len(batch.features) == len(batch.target_ids) == len(batch.ids)
-
-
 def test_evaluation_takes_the_longest_texts_first_and_shares_whole_batches(data: Any) -> None:
     texts = ["red", "red blue", "red", "red blue green", "blue red"]
     task = data([example(n, text) for n, text in enumerate(texts)])
@@ -216,20 +196,16 @@ def test_evaluation_takes_the_longest_texts_first_and_shares_whole_batches(data:
     assert shares == [[("3", "1"), ("2",)], [("4", "0")]]
 
 
-def test_answers_are_sampled_in_proportion_to_their_scores() -> None:
+def test_answers_are_sampled_in_proportion_and_an_example_without_one_weighs_nothing(
+    data: Any,
+) -> None:
     random = np.random.default_rng(0)
     targets = {"red": 0.9, "blue": 0.3, "never": 0.0}
     drawn = Counter(sample_answer(targets, random) for _ in range(4000))
     assert set(drawn) == {("red", 0.9), ("blue", 0.3)}
     assert drawn["red", 0.9] / 4000 == pytest.approx(0.75, abs=0.03)
-
-
-@pytest.mark.parametrize("targets", [{}, {"red": 0.0}])
-def test_an_example_without_a_good_answer_weighs_nothing(
-    data: Any, targets: dict[str, float]
-) -> None:
-    none = sample_answer(targets, np.random.default_rng(0))
-    assert none == ("", 0.0)
+    none = sample_answer({"red": 0.0}, random)
+    assert none == sample_answer({}, random) == ("", 0.0)
     task = data([example(0), example(1)])
     batch = task.batch(task.examples, [("red", 1.0), none])
     alone = task.batch(task.examples[:1], [("red", 1.0)])
@@ -280,7 +256,7 @@ def random(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-@pytest.mark.parametrize("count", [0, 1, 7, 8, 8 * WINDOW, 8 * WINDOW + 3, 1000])
+@pytest.mark.parametrize("count", [0, 1, 8, 8 * WINDOW + 3])
 def test_every_example_comes_once_in_any_order_and_a_seed_gives_one(count: int) -> None:
     lengths = random().integers(1, 100, count)
     keys = random().integers(0, 1 + count // 5, count).tolist()
@@ -296,35 +272,34 @@ def test_orders_are_those_of_the_stored_runs() -> None:
     assert by_group(lengths.tolist(), random(1))[:6].tolist() == [91, 105, 190, 201, 226, 230]
 
 
-def test_batches_of_like_lengths_hardly_need_padding_and_come_in_any_order() -> None:
+def test_batches_of_like_lengths_and_groups_come_in_any_order() -> None:
     lengths = random(1).integers(1, 100, 1003)
     order = by_length(lengths, 10, random())
     batches = [lengths[order[start : start + 10]] for start in range(0, 1003, 10)]
-    wasted = sum(int((batch.max() - batch).sum()) for batch in batches)
-    shuffled = lengths[random().permutation(1003)]
-    parts = [shuffled[start : start + 10] for start in range(0, 1003, 10)]
-    assert wasted < sum(int((part.max() - part).sum()) for part in parts) / 10
     means = [float(batch.mean()) for batch in batches[:WINDOW]]
-    assert means != sorted(means)
-    assert len(batches[-1]) == 3
-
-
-def test_groups_stay_together_in_their_own_order() -> None:
-    keys = ["a", "b", "a", "c", "b", "a"]
-    order = by_group(keys, random(2)).tolist()
+    assert means != sorted(means) and len(batches[-1]) == 3
+    order = by_group(["a", "b", "a", "c", "b", "a"], random(2)).tolist()
     at = order.index(0)
-    assert order[at : at + 3] == [0, 2, 5]
-    assert order.index(4) == order.index(1) + 1
-    assert {tuple(by_group(keys, random(seed))) for seed in range(20)} != {tuple(order)}
+    assert order[at : at + 3] == [0, 2, 5] and order.index(4) == order.index(1) + 1
 
 
 def makers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if "vlbench batches" in thread.name]
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 50])
-def test_prefetching_keeps_order_and_number(count: int) -> None:
-    assert list(prefetched(iter(range(count)))) == list(range(count))
+def test_prefetching_keeps_order_and_number_and_an_error_comes_in_its_turn() -> None:
+    for count in (0, 1, 3, 50):
+        assert list(prefetched(iter(range(count)))) == list(range(count))
+        assert not makers()
+
+    def batches() -> Iterator[int]:
+        yield 1
+        raise DataError("picture 7: damaged")
+
+    ahead = prefetched(batches())
+    assert next(ahead) == 1
+    with pytest.raises(DataError, match="picture 7"):
+        next(ahead)
     assert not makers()
 
 
@@ -348,45 +323,24 @@ def test_batches_for_a_gpu_are_pinned_and_others_are_not(monkeypatch: pytest.Mon
 
 
 def test_no_more_are_made_than_may_wait_and_who_stops_early_leaves_no_thread() -> None:
-    made: list[int] = []
+    started: list[int] = []
+    is_third = threading.Event()
 
     def batches() -> Iterator[int]:
         for number in range(100):
-            made.append(number)
+            started.append(number)
+            if number == 3:
+                is_third.set()
             yield number
 
     ahead = prefetched(batches(), ahead=3)
     assert next(ahead) == 0
-    time.sleep(0.2)
-    assert len(made) == 4  # the first, and three ahead
+    assert is_third.wait(timeout=20)  # the next ones are made meanwhile
+    time.sleep(0.1)
+    assert len(started) == 4  # the first, and three ahead
     ahead.close()  # type: ignore[attr-defined]
     assert not makers()
     with pytest.raises(KeyboardInterrupt):
         for _ in prefetched(iter(range(1000))):
             raise KeyboardInterrupt
     assert not makers()
-
-
-def test_an_error_comes_in_its_turn() -> None:
-    def batches() -> Iterator[int]:
-        yield 1
-        raise DataError("picture 7: damaged")
-
-    ahead = prefetched(batches())
-    assert next(ahead) == 1
-    with pytest.raises(DataError, match="picture 7"):
-        next(ahead)
-    assert not makers()
-
-
-def test_the_next_batch_is_made_meanwhile() -> None:
-    second = threading.Event()
-
-    def batches() -> Iterator[int]:
-        yield 1
-        second.set()
-        yield 2
-
-    for number in prefetched(batches()):
-        if number == 1:
-            assert second.wait(timeout=20)

@@ -16,13 +16,10 @@ def examples(*ids: str, **annotation: Any) -> list[Example]:
     return [Example(name, "", ("clip",), {}, {**annotation, "clip_id": int(name)}) for name in ids]
 
 
-def test_value_takes_the_number_of_the_choice_by_question() -> None:
+def test_value_takes_the_number_of_the_choice_and_what_is_none_is_the_first_and_counted() -> None:
     submission = load_format("value-answers")(examples("137292", "7"), {"7": "a0", "137292": "a4"})
     assert json.loads(submission.text) == {"137292": 4, "7": 0}
     assert (submission.suffix, submission.unreadable) == (".json", 0)
-
-
-def test_an_answer_that_is_no_choice_is_the_first_one_and_counted() -> None:
     given = {"1": "the red one", "2": "a", "3": "a2.", "4": ""}
     submission = load_format("value-answers")(examples(*given), given)
     assert json.loads(submission.text) == {"1": 0, "2": 0, "3": 2, "4": 0}
@@ -38,19 +35,9 @@ def test_value_takes_a_line_for_each_clip_with_one_description() -> None:
     assert json.loads(line) == {**known, "descs": [{"desc": "he \u2028 stirs"}]}
 
 
-def test_vqa_ids_are_numbers_and_gqa_ids_are_not() -> None:
-    questions, given = examples("042"), {"042": "yes"}
-    assert json.loads(FORMATS["vqa"](questions, given).text) == [
-        {"question_id": 42, "answer": "yes"}
-    ]
-    assert json.loads(FORMATS["gqa"](questions, given).text) == [
-        {"questionId": "042", "prediction": "yes"}
-    ]
-
-
 def test_an_unknown_format_is_refused_and_ones_own_is_taken() -> None:
     with pytest.raises(UsageError, match="Did you mean 'value-answers'"):
         load_format("value-answer")
     with pytest.raises(UsageError, match="'nowhere:at_all': no module named 'nowhere'"):
         load_format("nowhere:at_all")
-    assert load_format("vlbench.data.submissions:vqa") is FORMATS["vqa"]
+    assert load_format("vlbench.data.submissions:value_answers") is FORMATS["value-answers"]

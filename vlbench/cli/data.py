@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import time
 from enum import StrEnum
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from vlbench import cli
 from vlbench.cli import options as opt
 from vlbench.errors import MissingError, UsageError, nearest
-from vlbench.files import check_out, writing
+from vlbench.files import check_out
 
-if TYPE_CHECKING:
-    from vlbench.cards.schema import TaskCard
-    from vlbench.data.check import SplitCheck
-
-PRETRAINED = ("mini-bart", "mini-bart-clips")
+PRETRAINED = {"mini-bart": "image-text", "mini-bart-clips": "video-text"}
 Kind = StrEnum("Kind", "PICTURES FRAMES")
 
 data = cli.subcommands("Make and check data, extract features.")
@@ -56,89 +50,44 @@ def check(
     outside_code: bool = opt.OUTSIDE_CODE,
     json: bool = opt.JSON,
 ) -> None:
-    """Report what a run would miss of its data.
-
-    Every split is read, its pictures and features are looked for. Exit code 0 only when a run could
-    start.
-    """
-    from vlbench.data.check import check_tasks
-    from vlbench.runs.plan import data_root, feature_spec_for, task_edition
-
-    opt.refuse_outside_code(context)
-    checks: list[SplitCheck] = []
-    stores = tuple(store.expanduser().resolve() for store in features or ())
-    for cards in _by_visual(tasks, edition):
-        chosen = task_edition(cards, edition)
-        folder = data_root(cards, chosen, root, cli.note)
-        spec = feature_spec_for(backbone, cards[0].visual, encoder or "", stores)
-        checks += check_tasks(cards, chosen, folder, spec, cli.note)
-    if json:
-        cli.print_json("check", [check.as_json() for check in checks])
-    else:
-        columns = ("task", "split", "examples", "pictures", "features", "state")
-        cli.print_table([_row(check) for check in checks], columns)
-    _report_problems(checks)
-
-
-def _by_visual(tasks: str | None, edition: str | None) -> list[list[TaskCard]]:
-    """The chosen task cards, those about pictures and those about clips apart."""
+    """Report what a run would miss of its data; exit code 0 only when it could start."""
     from vlbench.backbones import VISUALS
     from vlbench.cards import find_tasks
     from vlbench.cards.load import all_tasks, split_names
+    from vlbench.data.example import first_lines
+    from vlbench.data.prepare import check_tasks
+    from vlbench.runs.plan import data_root, feature_spec_for, task_edition
 
-    if tasks is not None:
-        cards = [card for name in split_names(tasks) for card in find_tasks(name)[1]]
-    else:
+    opt.refuse_outside_code(context)
+    if tasks is None:
         cards = [card for card in all_tasks() if (edition or "mini") in card.splits]
+    else:
+        cards = [card for name in split_names(tasks) for card in find_tasks(name)[1]]
     if not cards:
         known = {name for card in all_tasks() for name in card.splits}
         raise UsageError(f"--edition {edition}: no task has it. {nearest(str(edition), known)}")
-    apart = [[card for card in cards if card.visual == visual] for visual in VISUALS]
-    return list(filter(None, apart))
-
-
-def _row(check: SplitCheck) -> list[str]:
-    """One split as a line of the table."""
-    counts = [f"{number:,} {what}" for what, number in check.counts.items()]
-    number = "-" if check.examples is None else f"{check.examples:,}"
-    if check.examples is not None and check.expected not in (None, check.examples):
-        number += f" (published: {check.expected:,})"
-    pictures = check.pictures - check.pictures_missing
-    features = check.pictures - check.features_missing
-    count = len(check.problems)
-    state = "ready" if not count else f"{count:,} problem{'s' * (count > 1)}"
-    return [
-        check.task,
-        check.split,
-        ", ".join([number, *counts]),
-        "-" if check.are_pictures_unread else f"{pictures:,} of {check.pictures:,}",
-        "-" if check.examples is None else f"{features:,} of {check.pictures:,}",
-        state if check.is_needed else f"{state} (only to submit)",
-    ]
-
-
-def _report_problems(checks: list[SplitCheck]) -> None:
-    """Print the first problems of each split, one line a problem; raise where no run can start."""
-    from vlbench.data.example import SHOWN
-
-    texts: dict[str, str] = {}
-    splits: dict[str, dict[str, list[str]]] = {}  # problem -> task -> splits that have it
-    for check in checks:
-        problems = {text.partition(" (published at ")[0]: text for text in check.problems[:SHOWN]}
-        if len(check.problems) > SHOWN:
-            more = f"... and {len(check.problems) - SHOWN:,} more"
-            problems[f"{check.task} {check.split}"] = more
-        for name, text in problems.items():  # tasks name other places for one file
-            texts.setdefault(name, text)
-            splits.setdefault(name, {}).setdefault(check.task, []).append(check.split)
-    lines = []
-    for name, text in texts.items():
-        places = [f"{task} {', '.join(names)}" for task, names in splits[name].items()]
-        lines.append(f"{'; '.join(places)}: {text}")
-    if not all(check.is_ready for check in checks):
-        raise MissingError("\n".join([*lines, "A run could not start with these data."]))
-    for line in lines:
-        cli.note(line)
+    stores = tuple(store.expanduser().resolve() for store in features or ())
+    splits: list[dict[str, Any]] = []
+    for visual in VISUALS:
+        if same := [card for card in cards if card.visual == visual]:
+            chosen = task_edition(same, edition)
+            folder = data_root(same, chosen, root, cli.note)
+            spec = feature_spec_for(backbone, visual, encoder or "", stores)
+            splits += check_tasks(same, chosen, folder, spec, cli.note)
+    if json:
+        cli.print_json("check", splits)
+    else:
+        columns = ("task", "split", "examples", "published", "pictures", "features", "ready")
+        rows = [[str(split[column] or "-") for column in columns] for split in splits]
+        cli.print_table(rows, columns)
+    where: dict[str, list[str]] = {}  # problem -> splits that have it
+    for split in splits:
+        for problem in first_lines(split["problems"]):
+            where.setdefault(problem, []).append(f"{split['task']} {split['split']}")
+    for problem, names in where.items():
+        cli.note(f"{', '.join(names)}: {problem}")
+    if not all(split["ready"] for split in splits):
+        raise MissingError("A run could not start with these data.")
 
 
 @data.command(
@@ -152,60 +101,34 @@ def extract_features(
     out: Path = opt.option(..., "The store, a new folder."),
     weights: Path | None = opt.option(None, "Folder of the encoder's weights, if not installed."),
     kind: Kind = opt.option(Kind.PICTURES, "frames: a folder of pictures is a clip."),
-    batch_size: int = opt.count(64, "Pictures encoded at once."),
     device: str = opt.option("auto", "auto, cpu, or a GPU's number."),
     outside_code: bool = opt.OUTSIDE_CODE,
     json: bool = opt.JSON,
 ) -> None:
-    """Run a frozen encoder over pictures or clips.
+    """Run a frozen encoder over pictures or clips; again, go on with a store that is begun.
 
-    The id of a picture is its file name without the suffix, that of a clip its folder's name. Work
-    in progress lies in STORE.partial; the same command goes on with it.
+    The id of a picture is its file name without the suffix, that of a clip its folder's name.
     """
-    from vlbench.data.stores.extract import extract_store
-    from vlbench.data.stores.own import partial_of
+    import torch
+
+    from vlbench.data.stores.extract import extract_below
     from vlbench.encoders import load_encoder
 
     opt.refuse_outside_code(context)
-    started = time.monotonic()
-    loaded = load_encoder(encoder, weights, _torch_device(device))
-    unit = "clips" if kind is Kind.FRAMES else kind.value
-    try:
-        with cli.counting(unit) as count:
-            store = extract_store(loaded, images, out, kind.value, batch_size, count, cli.note)
-    except KeyboardInterrupt:
-        cli.note(f"{partial_of(out)} keeps what is done: the same command goes on with it.")
-        raise
+    gpus = {str(number): f"cuda:{number}" for number in range(torch.cuda.device_count())}
+    devices = {"auto": gpus.get("0", "cpu"), "cpu": "cpu", **gpus}
+    if device not in devices:
+        raise UsageError(f"--device {device}: {nearest(device, devices)}")
+    loaded = load_encoder(encoder, weights, devices[device])
+    is_video = kind is Kind.FRAMES
+    with cli.counting("clips" if is_video else "pictures") as count:
+        store = extract_below(loaded, images, out, is_video, count, cli.note)
     if json:
-        cli.print_document(
-            {
-                "schema": "vlbench.extracted/1",
-                "store": str(out),
-                "encoder": loaded.name,
-                "encoder_hash": loaded.hash,
-                "kind": kind.value,
-                "count": len(store.ids),
-                "tokens": loaded.tokens if kind is Kind.PICTURES else None,
-                "width": store.width,
-                "seconds": time.monotonic() - started,
-            }
-        )
+        answer = {"store": str(out), "encoder": loaded.name, "kind": kind.value}
+        answer |= {"count": len(store.ids), "width": store.width}
+        cli.print_document({"schema": "vlbench.extracted/1", **answer})
     else:
         typer.echo(str(out))
-
-
-def _torch_device(text: str) -> str:
-    """`cpu` or `cuda:N`; `auto` is the first GPU where there is one."""
-    import torch
-
-    count = torch.cuda.device_count()
-    if text == "auto":
-        return "cuda:0" if count else "cpu"
-    if not re.fullmatch("cpu|[0-9]{1,9}", text):
-        raise UsageError(f"--device {text}: should be auto, cpu or a GPU's number.")
-    if text != "cpu" and int(text) >= count:
-        raise MissingError(f"--device {text}: this machine has {count} GPUs.")
-    return text if text == "cpu" else f"cuda:{text}"
 
 
 def score(
@@ -290,10 +213,8 @@ def import_checkpoint(
     suite, cards = find_tasks(tasks)
     card = resolve_method(load_method(method, technique_faults), backbone, suite, changes)
     target = out or Path(f"{file.stem}.{card.name}.safetensors")
-    if target.suffix != ".safetensors":
-        raise UsageError(f"--out {target}: should end in .safetensors.")
-    if target.resolve() == file.resolve():
-        raise UsageError(f"--out {target}: is the checkpoint itself.")
+    if target.suffix != ".safetensors" or target.resolve() == file.resolve():
+        raise UsageError(f"--out {target}: should be another file that ends in .safetensors.")
     check_out(target)
     names = [task.name for task in cards]
     weights = backbone_path.expanduser().resolve() if backbone_path else None
@@ -328,34 +249,20 @@ def import_checkpoint(
 def pretrain(
     backbone: str = opt.argument(..., "mini-bart, or mini-bart-clips: gone on with clips."),
     out: Path | None = opt.option(None, "Folder for the weights; the backbone's name if left out."),
-    steps: int | None = opt.count(None, "Training steps; the shipped weights' if left out."),
 ) -> None:
-    """Make the embedded backbone's weights again.
+    """Make the embedded backbone's weights again, in a checkout.
 
     Prints their recipe with what the model can do.
     """
     if backbone not in PRETRAINED:
         raise UsageError(f"Cannot pretrain '{backbone}'. {nearest(backbone, PRETRAINED)}")
-    try:
-        from tools.pretrain import recipe
-    except ModuleNotFoundError as error:
-        if error.name not in ("tools", "tools.pretrain"):
-            raise
-        raise MissingError(
-            "Pretraining needs the repository, as it is no part of the installed package: "
-            "clone it and run `pip install -e .` in it."
-        ) from error
+    from tools.pretrain import recipe
+
     folder = out or Path(backbone)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     if backbone == "mini-bart":
-        card = recipe.pretrain_mini_bart(folder, steps or recipe.STEPS, cli.note)
-        tasks = "image-text"
+        card = recipe.pretrain_mini_bart(folder, recipe.STEPS, cli.note)
     else:
-        card = recipe.pretrain_on_clips(folder, steps or recipe.CLIP_STEPS, cli.note)
-        tasks = "video-text"
-    path = quote(str(folder))
-    cli.note(
-        f"Use it with: vlbench run --backbone mini-bart --backbone-path {path} --tasks {tasks}"
-    )
+        card = recipe.pretrain_on_clips(folder, recipe.CLIP_STEPS, cli.note)
+    use = f"--backbone-path {quote(str(folder))} --tasks {PRETRAINED[backbone]}"
+    cli.note(f"Use it with: vlbench run --backbone mini-bart {use}")
     cli.print_document(card)

@@ -1,6 +1,4 @@
-"""Batches: texts to tokens, answers to targets, features from the store; one task per batch.
-
-Also the order of an epoch, and a thread that makes batches while the device computes.
+"""Batches of one task each: texts to tokens, answers to targets, features from the store.
 
 Shapes: B batch, L text tokens, I images of an example, N tokens of an image, F feature width,
 T target tokens.
@@ -26,11 +24,10 @@ from vlbench.cards.schema import TaskCard, TrainSettings
 from vlbench.data.example import Example
 from vlbench.data.stores.base import Store
 from vlbench.data.table import ExampleTable
+from vlbench.errors import DataError
 
 WHOLE = slice(None)  # the share of one process alone: all examples of a batch
-WINDOW = 50
-"""Batches whose examples are sorted by length together: enough that little is padded, and few
-enough that an epoch's order stays random."""
+WINDOW = 50  # batches whose examples are sorted by length together: an epoch stays random
 AHEAD = 3  # batches that wait or are being made, at most
 Indices = NDArray[np.int64]
 T = TypeVar("T")
@@ -51,25 +48,22 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on that device."""
-        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+        return self.mapped(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pinned(self) -> Batch:
-        """The same batch in page-locked memory, which a GPU copies from while it computes."""
-        return self._mapped(Tensor.pin_memory)
-
-    def _mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        changed: dict[str, Any] = {
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The same batch with each of its tensors changed."""
+        tensors: dict[str, Any] = {
             name: change(getattr(self, name))
             for name in ("input_ids", "features", "target_ids", "scores", "inputs")
             if getattr(self, name) is not None
         }
-        return replace(self, **changed)
+        return replace(self, **tensors)
 
     def not_finite(self) -> list[str]:
         """The examples whose features hold NaN or infinity."""
-        rows = ~self.features.isfinite().flatten(1).all(1)
-        is_faulty = rows if self.inputs is None else rows[self.inputs]
-        return [name for name, faulty in zip(self.ids, is_faulty.tolist(), strict=True) if faulty]
+        is_finite = self.features.isfinite().flatten(1).all(1)
+        is_finite = is_finite if self.inputs is None else is_finite[self.inputs]
+        return [name for name, fine in zip(self.ids, is_finite.tolist(), strict=True) if not fine]
 
     def part(self, which: slice) -> Batch:
         """Some of its examples."""
@@ -77,11 +71,9 @@ class Batch:
         inputs = self.inputs
         if inputs is not None:
             rows, inputs = torch.unique(inputs[which], return_inverse=True)
-        changed: dict[str, Any] = {
-            name: getattr(self, name)[which] for name in ("ids", "target_ids", "scores")
-        }
-        input_ids, features = self.input_ids[rows], self.features[rows]
-        return replace(self, input_ids=input_ids, features=features, inputs=inputs, **changed)
+        read = self.input_ids[rows], self.features[rows]
+        written = self.target_ids[which], self.scores[which]
+        return Batch(self.task, self.ids[which], *read, *written, inputs)
 
 
 @dataclass(eq=False)
@@ -104,7 +96,7 @@ class TaskData:
 
     @property
     def batches(self) -> int:
-        """Batches an epoch has; the last one may be smaller."""
+        """Batches of an epoch; the last one may be smaller."""
         return -(-len(self.examples) // self.batch_size)
 
     def epoch(
@@ -160,46 +152,48 @@ class TaskData:
             none = torch.empty(0, 0, dtype=torch.long)
             return Batch(self.card.name, (), none, torch.empty(0, 0, 0, 0), none, torch.empty(0))
         texts = [self.text(example) for example in examples]
-        rows, inputs = self._rows(examples, texts)
-        read = [texts[row] for row in rows]
+        rows: Sequence[int] = range(len(examples))
+        inputs = None
+        if self.settings.share_encoder:
+            distinct: dict[Hashable, int] = {}
+            keys = zip(texts, (example.images for example in examples), strict=True)
+            numbers = [distinct.setdefault(key, len(distinct)) for key in keys]
+            rows, inputs = np.unique(numbers, return_index=True)[1].tolist(), torch.tensor(numbers)
         images = [image for row in rows for image in examples[row].images]
+        if len(images) != len(rows) * self.card.images_per_example:
+            expected = f"images_per_example = {self.card.images_per_example}"
+            counts = f"{len(images)} pictures in {len(rows)} examples"
+            raise DataError(f"Task '{self.card.name}': {counts}, its card says {expected}.")
         features = torch.from_numpy(self.store.get(images))  # (rows I, N, F)
         if self.settings.blind:
             features = torch.zeros_like(features)
-        if answers is None:
-            target_ids = torch.empty(len(examples), 0, dtype=torch.long)
-            scores = torch.ones(len(examples))
-        else:
+        target_ids = torch.empty(len(examples), 0, dtype=torch.long)
+        scores = torch.ones(len(examples))
+        if answers is not None:
             written = [text for text, _ in answers]
             target_ids = self._tokens(written, self.card.max_target_tokens, IGNORED)
             scores = torch.tensor([score for _, score in answers])
-        return Batch(
-            task=self.card.name,
-            ids=tuple(example.id for example in examples),
-            input_ids=self._tokens(read, self.card.max_input_tokens, self.tokenizer.pad_token_id),
-            features=features.reshape(len(rows), -1, *features.shape[1:]),
-            target_ids=target_ids,
-            scores=scores,
-            inputs=inputs,
-        )
-
-    def _rows(
-        self, examples: Sequence[Example], texts: Sequence[str]
-    ) -> tuple[Sequence[int], Tensor | None]:
-        """The examples whose inputs a batch holds, and which of these each example has."""
-        if not self.settings.share_encoder:
-            return range(len(examples)), None
-        keys = [(text, example.images) for text, example in zip(texts, examples, strict=True)]
-        first: dict[Hashable, int] = {}
-        for row, key in enumerate(keys):
-            first.setdefault(key, row)
-        numbers = {key: number for number, key in enumerate(first)}
-        return list(first.values()), torch.tensor([numbers[key] for key in keys])
+        read, padding = [texts[row] for row in rows], self.tokenizer.pad_token_id
+        input_ids = self._tokens(read, self.card.max_input_tokens, padding)
+        features = features.reshape(len(rows), -1, *features.shape[1:])
+        ids = tuple(example.id for example in examples)
+        return Batch(self.card.name, ids, input_ids, features, target_ids, scores, inputs)
 
     def text(self, example: Example) -> str:
         """Context and text with the task's prompt, where the method trains with prompts."""
-        is_cut = self.settings.truncate != "end" and example.context
-        return self._joined(self._fitting(example) if is_cut else example.context, example)
+        whole = self._joined(example.context, example)
+        longest = self._longest(self.card.max_input_tokens)
+        if self.settings.truncate == "end" or not example.context or longest is None:
+            return whole
+        encoded = self.tokenizer(whole, return_offsets_mapping=True)
+        excess = len(encoded["input_ids"]) - longest
+        if excess <= 0:
+            return whole
+        start = whole.index(example.context)
+        end = start + len(example.context)
+        inside = [first for first, stop in encoded["offset_mapping"] if start < stop <= end]
+        kept = inside[max(0, len(inside) - excess)] if inside else start
+        return self._joined(whole[start : max(start, kept)].rstrip(), example)
 
     def _joined(self, context: str, example: Example) -> str:
         text = " ".join(part for part in (context, example.text) if part)
@@ -209,20 +203,6 @@ class TaskData:
             return f"{text} {self.card.prompt}"
         return self.card.prompt + text
 
-    def _fitting(self, example: Example) -> str:
-        """The beginning of the context that leaves room for text and prompt."""
-        longest = self._longest(self.card.max_input_tokens)
-        whole = self._joined(example.context, example)
-        start = whole.index(example.context)
-        end = start + len(example.context)
-        encoded = self.tokenizer(whole, return_offsets_mapping=True)
-        excess = 0 if longest is None else len(encoded["input_ids"]) - longest
-        inside = [first for first, stop in encoded["offset_mapping"] if start < stop <= end]
-        if excess <= 0:
-            return example.context
-        kept = inside[max(0, len(inside) - excess)] if inside else start
-        return whole[start : max(start, kept)].rstrip()
-
     def _longest(self, longest: int | None) -> int | None:
         """The fewest tokens of what card and backbone allow; None: any number."""
         return min((n for n in (longest, self.positions) if n is not None), default=None)
@@ -230,12 +210,8 @@ class TaskData:
     def _tokens(self, texts: Sequence[str], longest: int | None, padding: int) -> Tensor:
         """(texts, tokens of the longest), int64; the tokenizer's own padding is slower."""
         longest = self._longest(longest)
-        rows = self.tokenizer(
-            list(texts),
-            truncation=longest is not None,
-            max_length=longest,
-            return_attention_mask=False,
-        )["input_ids"]
+        cut = {"truncation": longest is not None, "max_length": longest}
+        rows = self.tokenizer(list(texts), **cut, return_attention_mask=False)["input_ids"]
         columns = np.array(list(zip_longest(*rows, fillvalue=padding)), np.int64)
         return torch.from_numpy(np.ascontiguousarray(columns.reshape(-1, len(texts)).T))
 
@@ -246,18 +222,13 @@ def sample_answer(targets: Mapping[str, float], random: np.random.Generator) -> 
     if total <= 0:
         return "", 0.0
     answers = list(targets)
-    if len(answers) == 1:
-        return answers[0], targets[answers[0]]
-    chosen = random.choice(len(answers), p=np.fromiter(targets.values(), float) / total)
-    return answers[chosen], targets[answers[chosen]]
+    weights = np.fromiter(targets.values(), float) / total
+    answer = answers[random.choice(len(answers), p=weights) if len(answers) > 1 else 0]
+    return answer, targets[answer]
 
 
 def by_length(lengths: Indices, batch_size: int, random: np.random.Generator) -> Indices:
-    """Indices with like lengths in one batch, whole batches in random order. (count,).
-
-    Which examples share a window and which of equal length come first is random; the last batch,
-    which may be smaller, stays the last.
-    """
+    """Indices with like lengths in one batch, in random order, the smaller batch last. (count,)."""
     order = random.permutation(len(lengths))
     parts: list[Indices] = []
     for start in range(0, len(order), WINDOW * batch_size):
@@ -280,9 +251,11 @@ def by_group(keys: Sequence[Hashable], random: np.random.Generator) -> Indices:
 
 
 def prefetched_for(device: torch.device, batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Batches made ahead for this device; for a GPU in memory that it copies from by itself."""
+    """Batches made ahead; a GPU copies them from page-locked memory while it computes."""
     is_gpu = device.type == "cuda"
-    return prefetched(batch.pinned() for batch in batches) if is_gpu else prefetched(batches)
+    return (
+        prefetched(b.mapped(Tensor.pin_memory) for b in batches) if is_gpu else prefetched(batches)
+    )
 
 
 def prefetched(batches: Iterator[T], ahead: int = AHEAD) -> Iterator[T]:

@@ -1,7 +1,4 @@
-"""What every reader yields: examples, and the faults of records that are none.
-
-The rest of vlbench knows no dataset by name.
-"""
+"""What every reader yields: examples, and the faults of records that are none."""
 
 from __future__ import annotations
 

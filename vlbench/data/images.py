@@ -1,8 +1,7 @@
 """Open pictures and clips, and find them by their ids.
 
-Any picture format and mode comes in, RGB goes out; broken files are refused, never patched up. A
-clip is a folder of pictures, whose names sort in the order of time where numbers in them count as
-numbers.
+Any format comes in, RGB goes out; broken files are refused, never patched up. A clip is a folder of
+pictures, in the order of their names, in which numbers count as numbers.
 """
 
 from __future__ import annotations
@@ -30,8 +29,7 @@ BROKEN = (OSError, SyntaxError, TypeError, ValueError, EOFError, Image.Decompres
 def open_image(path: Path) -> Image.Image:
     """The whole picture as RGB, pixels as stored: alpha is dropped and EXIF turns are not applied.
 
-    16-bit grey is scaled to 8 bits. A truncated picture is an error, even where PIL is set to be
-    lenient.
+    16-bit grey is scaled to 8 bits. A truncated picture is an error, however lenient PIL is.
     """
     lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
@@ -49,8 +47,8 @@ def open_image(path: Path) -> Image.Image:
     except FileNotFoundError:
         raise DataError(f"{path}: no such picture") from None
     except BROKEN as error:
-        known = not isinstance(error, UnidentifiedImageError)  # its text names our buffer
-        reason = (str(error) if known else "") or "of no known format"
+        # the text of an UnidentifiedImageError names our buffer
+        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else error
         raise DataError(f"{path}: not a readable picture: {reason}") from None
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = lenient
@@ -58,17 +56,10 @@ def open_image(path: Path) -> Image.Image:
 
 def open_clip(folder: Path) -> list[Image.Image]:
     """The frames of a clip in the order of time."""
-    return [open_image(file) for file in frame_files(folder)]
-
-
-def frame_files(folder: Path) -> list[Path]:
-    """The files of a clip's frames in the order of time."""
-    if not folder.is_dir():
-        raise MissingError(f"{folder}: no such clip: it should be a folder of frames")
-    files = _pictures_in(folder)
+    files = _pictures_in(folder) if folder.is_dir() else []
     if not files:
-        raise DataError(f"{folder}: no frames, which would be {' or '.join(PICTURE_SUFFIXES)}")
-    return files
+        raise DataError(f"{folder}: no folder of frames: {' or '.join(PICTURE_SUFFIXES)}")
+    return [open_image(file) for file in files]
 
 
 def find_pictures(reader: Reader, examples: Iterable[Example]) -> tuple[dict[str, Path], Faults]:
@@ -77,13 +68,12 @@ def find_pictures(reader: Reader, examples: Iterable[Example]) -> tuple[dict[str
     paths: dict[str, Path | None] = {}
     for example in examples:
         for image in example.images:
-            if image in paths:
-                continue
-            try:
-                paths[image] = reader.image_path(image)
-            except MissingError as error:
+            if image not in paths:
                 paths[image] = None
-                faults.texts.append(f"{error} (wanted by example {example.id})")
+                try:
+                    paths[image] = reader.image_path(image)
+                except MissingError as error:
+                    faults.texts.append(f"{error} (wanted by example {example.id})")
     return {image: path for image, path in paths.items() if path}, faults
 
 
@@ -105,21 +95,13 @@ def _pictures_in(folder: Path) -> list[Path]:
         return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
     files = (file for file in folder.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
-    return sorted((file for file in files if not file.name.startswith(".")), key=natural_order)
+    return sorted((file for file in files if file.name[0] != "."), key=natural_order)
 
 
 def _folders(folder: Path) -> Iterator[Path]:
-    """The folder and those below it, without duplicates; links to folders are followed."""
-    if not folder.is_dir():
-        raise MissingError(f"--images {folder}: no such folder.")
-    seen = set()
+    """The folder and those below it; links to folders are followed, hidden ones are left out."""
     for path, names, _ in os.walk(folder, followlinks=True):
-        target = os.path.realpath(path)
-        if target in seen:
-            names.clear()
-            continue
-        seen.add(target)
-        names[:] = sorted(name for name in names if not name.startswith("."))
+        names[:] = sorted(name for name in names if name[0] != ".")
         yield Path(path)
 
 
@@ -127,10 +109,7 @@ def _by_id(folder: Path, paths: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     by_id: dict[str, Path] = {}
     for image, path in paths:
         if by_id.setdefault(image, path) != path:
-            raise DataError(
-                f"{path} and {by_id[image]}: both would be '{image}' in the store. Rename one, or "
-                "make a store for each folder."
-            )
+            raise DataError(f"{path} and {by_id[image]}: both would be '{image}' in the store.")
     if not by_id:
         known = ", ".join(PICTURE_SUFFIXES)
         raise MissingError(f"--images {folder}: no pictures below it; they end in {known}.")

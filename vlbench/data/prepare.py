@@ -1,30 +1,26 @@
-"""A task ready to train: its examples read and checked, its pictures' features in a store."""
+"""A task ready to train: its examples, and its pictures' features in a store; or what it lacks."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vlbench.cards.schema import Edition, TaskCard
 from vlbench.data.example import first_lines
-from vlbench.data.images import find_pictures, open_clip
+from vlbench.data.images import find_pictures, open_clip, open_image
 from vlbench.data.readers import load_reader
 from vlbench.data.readers.base import Reader, missing_data
 from vlbench.data.stores.base import FixedFrames, Store, Union
-from vlbench.data.stores.extract import ClipEncoder, store_for
+from vlbench.data.stores.extract import ClipEncoder, extract
 from vlbench.data.stores.published import open_store
 from vlbench.data.table import ExampleTable, concatenate, fingerprint, indexed, limited
-from vlbench.errors import DataError, MissingError, UsageError
-from vlbench.files import cache_folder
+from vlbench.errors import MissingError, UsageError
 
 Say = Callable[[str], None]
-CLIPS_AT_ONCE = 4  # whose frames are held in memory together: a clip may have hundreds
 AUTHORS_NAMES = {"clip-rn50": "RN50", "clip-rn101": "RN101", "clip-vit-b32": "ViT"}
 """Encoder -> how the authors' feature folders spell it: `data_clip_RN101_att`."""
 
@@ -69,30 +65,23 @@ def prepare(
             raise UsageError(
                 f"Task '{card.name}' has no edition '{edition}'. Known: {', '.join(card.splits)}."
             )
-        readers.append(load_reader(card.reader, root))
-        for split in scored_splits(card, edition):
-            missing += readers[-1].missing_files(split)
+        reader = load_reader(card.reader, root)
+        readers.append(reader)
+        missing += [f for split in _scored(card, edition) for f in reader.missing_files(split)]
     if missing:
         raise missing_data(missing)
-    return [
-        _prepare(card, reader, edition, limit, spec, say)
-        for card, reader in zip(cards, readers, strict=True)
-    ]
+    pairs = zip(cards, readers, strict=True)
+    return [_prepare(card, reader, edition, limit, spec, say) for card, reader in pairs]
 
 
-def scored_splits(card: TaskCard, edition: Edition) -> list[str]:
+def _scored(card: TaskCard, edition: Edition) -> list[str]:
     """The splits that a run trains on or scores."""
     splits = card.splits[edition]
     return list(dict.fromkeys([*splits.train, *splits.val, *splits.test]))
 
 
 def _prepare(
-    card: TaskCard,
-    reader: Reader,
-    edition: Edition,
-    limit: int | None,
-    spec: FeatureSpec,
-    say: Say,
+    card: TaskCard, reader: Reader, edition: Edition, limit: int | None, spec: FeatureSpec, say: Say
 ) -> PreparedTask:
     splits = card.splits[edition]
     train, val, test = (
@@ -101,103 +90,68 @@ def _prepare(
     )
     sizes = f"{len(train):,} training, {len(val):,} validation, {len(test):,} test examples"
     say(f"{card.name}: {sizes}")
-    submission = _submission(card, reader, () if limit else splits.submission, spec, say)
+    submission = concatenate([])
+    if not limit and not any(map(reader.missing_files, splits.submission)):
+        submission = concatenate([indexed(reader, s, train=False) for s in splits.submission])
+        if submission and (missing := _find_visuals(card, reader, submission, spec)[2]):
+            say(f"{card.name}: no submission file will be written: {missing[0]}")
+            submission = concatenate([])
     scored = concatenate([train, val, test])
-    examples = concatenate([scored, submission])
-    counts = examples.image_counts()
-    if wrong := np.flatnonzero(counts != card.images_per_example).tolist():
-        raise DataError(
-            f"Task '{card.name}': example {examples[wrong[0]].id} has {counts[wrong[0]]} pictures, "
-            f"its card says images_per_example = {card.images_per_example}."
-        )
-    store = _features(card, reader, examples, spec, say)
-    files = {file for split in scored_splits(card, edition) for file in reader.files(split)}
+    store = _features(card, reader, concatenate([scored, submission]), spec, say)
+    files = {file for split in _scored(card, edition) for file in reader.files(split)}
     parts = fingerprint(files, reader.folder) + store.fingerprint(scored.images())
     together = hashlib.sha256(parts.encode()).hexdigest()
     return PreparedTask(card, train, val, test, submission, store, together)
 
 
-def _submission(
-    card: TaskCard, reader: Reader, splits: Sequence[str], spec: FeatureSpec, say: Say
-) -> ExampleTable:
-    """The examples of splits without labels; none where files or features are missing."""
-    missing = [str(file) for split in splits for file in reader.missing_files(split)]
-    examples = concatenate([] if missing else [indexed(reader, split, False) for split in splits])
-    if examples:
-        store, _ = find_features(reader, spec)
-        if store is None:
-            missing = find_pictures(reader, examples)[1].texts
-        else:
-            missing = [f"{image} in {store.path}" for image in store.missing(examples.images())]
-    if missing:
-        say(f"{card.name}: no submission file will be written, as there is no {missing[0]}")
-        return concatenate([])
-    if examples:
-        say(f"{card.name}: {len(examples):,} examples to answer for a submission")
-    return examples
-
-
 def _features(
     card: TaskCard, reader: Reader, examples: ExampleTable, spec: FeatureSpec, say: Say
 ) -> Store:
-    """The features of the examples' pictures or clips: stores that exist, else the encoder runs.
-
-    A MissingError names those that lack. A clip has exactly `spec.tokens` frames.
-    """
+    """The features of the examples: stores that exist, else the encoder runs."""
+    store, pictures, problems = _find_visuals(card, reader, examples, spec)
+    if problems:
+        lines = "".join(f"\n  {line}" for line in first_lines(problems))
+        raise MissingError(f"Task '{card.name}' lacks features:{lines}")
     is_video = card.visual == "video"
-    unit = "clips" if is_video else "pictures"
-    store, paths = find_features(reader, spec)
+    if store is not None:
+        return FixedFrames(store, spec.tokens) if is_video else store
+    say(f"{card.name}: features of {len(pictures):,} pictures or clips, by '{spec.encoder}'")
+    encoder = ClipEncoder(spec.load(), spec.tokens) if is_video else spec.load()
+    return extract(encoder, pictures, say=say)
+
+
+def _find_visuals(
+    card: TaskCard, reader: Reader, examples: ExampleTable, spec: FeatureSpec
+) -> tuple[Store | None, dict[str, Path], list[str]]:
+    """The features of the examples, else the pictures to make them of, and what is missing."""
+    store, places = _find_store(reader, spec)
     if store is not None:
         images = examples.images()
-        if missing := store.missing(images):
-            lines = "".join(f"\n  {line}" for line in first_lines(missing))
-            raise MissingError(
-                f"Task '{card.name}': no features of {len(missing):,} of {len(images):,} {unit} in "
-                f"{store.path}:{lines}"
-            )
-        store.prepare(say)
-        if is_video:
-            return FixedFrames(store, spec.tokens)
-        require_grid(store, images[0], spec)
-        return store
-    looked_for = "".join(f"\n  {path}" for path in paths) or " none"
+        missing = [f"no features of {image} in {store.path}" for image in store.missing(images)]
+        if not missing and card.visual == "image":
+            stored, tokens = store.load(images[0]).shape[0], spec.tokens
+            are_squares = isqrt(stored) ** 2 == stored and isqrt(tokens) ** 2 == tokens
+            if stored != tokens and not (are_squares and stored > tokens):
+                read = (
+                    f"the {tokens} that the backbone reads: both must be squares, the first larger"
+                )
+                missing.append(f"{store.path}: {stored} tokens cannot be pooled to {read}")
+        return store, {}, missing
+    kind = " --kind frames" * (card.visual == "video")
     advice = (
-        f"Task '{card.name}': no features of the encoder '{spec.encoder}'; looked for:"
-        f"{looked_for}\nThey are made where the pictures are: vlbench data extract-features "
-        f"--encoder {spec.encoder} --images DIR"
-        f"{' --kind frames' * is_video} --out {paths[0] if paths else 'STORE'}"
+        f"no features of the encoder '{spec.encoder}' in {', '.join(map(str, places)) or 'a store'}"
+        "; they are made where the pictures are: vlbench data extract-features --encoder "
+        f"{spec.encoder} --images DIR{kind} --out {places[0] if places else 'STORE'}"
     )
     try:
-        encoder = spec.load()
+        spec.load()
     except MissingError as error:
-        raise MissingError(f"{error}\n{advice}") from None
+        return None, {}, [str(error), advice]
     pictures, faults = find_pictures(reader, examples)
-    if not pictures:
-        faults.texts.insert(0, advice)
-    faults.refuse()
-
-    def progress(done: int, total: int) -> None:
-        if done == total or done % 4096 == 0:
-            say(f"{card.name}: features of {done:,} of {total:,} {unit}")
-
-    if is_video:
-        clips = ClipEncoder(encoder, spec.tokens)
-        return store_for(clips, pictures, cache_folder(), CLIPS_AT_ONCE, progress, open_clip)
-    return store_for(encoder, pictures, cache_folder(), progress=progress)
+    return None, pictures, faults.texts if pictures else [advice, *faults.texts]
 
 
-def require_grid(store: Store, image: str, spec: FeatureSpec) -> None:
-    """Raise MissingError where a picture's tokens cannot be pooled to what the backbone reads."""
-    stored, tokens = store.read(image).shape[0], spec.tokens
-    are_squares = isqrt(stored) ** 2 == stored and isqrt(tokens) ** 2 == tokens
-    if stored != tokens and not (are_squares and stored > tokens):
-        raise MissingError(
-            f"{store.path}: {stored} tokens a picture cannot be pooled to the {tokens} that the "
-            "backbone reads: both must be square grids, the first the larger."
-        )
-
-
-def find_features(reader: Reader, spec: FeatureSpec) -> tuple[Store | None, list[Path]]:
+def _find_store(reader: Reader, spec: FeatureSpec) -> tuple[Store | None, list[Path]]:
     """The stores that exist as one, of the right encoder and width, or None; and all candidates."""
     paths = list(spec.folders) or feature_places(reader, spec.encoder)
     stores = []
@@ -212,14 +166,11 @@ def find_features(reader: Reader, spec: FeatureSpec) -> tuple[Store | None, list
         if store.encoder not in (None, spec.encoder) and not (
             ":" in spec.encoder and store.encoder == spec.load().name
         ):
-            raise MissingError(
-                f"{path}: holds features of the encoder '{store.encoder}', the run reads "
-                f"'{spec.encoder}'."
-            )
+            held = f"features of the encoder '{store.encoder}'"
+            raise MissingError(f"{path}: holds {held}, the run reads '{spec.encoder}'.")
         if spec.width not in (None, store.width):
-            raise MissingError(
-                f"{path}: holds features of width {store.width}, the backbone reads {spec.width}."
-            )
+            held = f"features of width {store.width}"
+            raise MissingError(f"{path}: holds {held}, the backbone reads {spec.width}.")
     return (Union(stores) if len(stores) > 1 else next(iter(stores), None)), paths
 
 
@@ -231,3 +182,47 @@ def feature_places(reader: Reader, encoder: str) -> list[Path]:
         for path in reader.feature_places
         if "{authors}" not in path or encoder in names
     ]
+
+
+def check_tasks(
+    cards: Sequence[TaskCard], edition: Edition, root: Path, spec: FeatureSpec, say: Say
+) -> list[dict[str, Any]]:
+    """What is there of every split that an edition reads, and all that a run would miss of it.
+
+    A split that is only answered for a server may be missing. No problem stops the search for more.
+    """
+    items = []
+    for card in cards:
+        reader, needed = load_reader(card.reader, root), _scored(card, edition)
+        opener: Callable[[Path], Any] = open_clip if card.visual == "video" else open_image
+        for split in dict.fromkeys([*needed, *card.splits[edition].submission]):
+            say(f"{card.name}: reading {split}")
+            item: dict[str, Any] = {"task": card.name, "split": split}
+            item |= dict.fromkeys(("examples", "published", "pictures", "features"))
+            item["published"] = card.sizes.get(split) if edition == "full" else None
+            problems: list[str] = []
+            try:
+                problems += [f"no file {file}" for file in reader.missing_files(split)]
+                if problems and card.published:
+                    problems.append(f"{card.name} is published at {card.published}")
+                if not problems:
+                    examples = indexed(reader, split, train=False)
+                    item |= {"examples": len(examples), "pictures": len(examples.images())}
+                    store, pictures, problems = _find_visuals(card, reader, examples, spec)
+                    item["features"] = str(store.path) if store else None
+                    problems += _unreadable(opener, pictures.values())
+            except MissingError as error:
+                problems += str(error).splitlines()
+            is_ready = not problems or split not in needed
+            items.append({**item, "problems": problems, "ready": is_ready})
+    return items
+
+
+def _unreadable(opener: Callable[[Path], Any], paths: Iterable[Path]) -> list[str]:
+    problems = []
+    for path in paths:
+        try:
+            opener(path)
+        except MissingError as error:
+            problems.append(str(error))
+    return problems

@@ -18,7 +18,7 @@ class Submission(NamedTuple):
     """The contents of a file, and what to warn of."""
 
     text: str
-    suffix: str  # `.json` or `.jsonl`
+    suffix: str = ".json"
     unreadable: int = 0  # answers that name no choice, and stand as the first one
 
 
@@ -33,49 +33,24 @@ def value_answers(examples: Sequence[Example], answers: Answers) -> Submission:
     """
     choices = {example.id: re.match(r"a(\d)", answers[example.id]) for example in examples}
     numbers = {name: int(choice[1]) if choice else 0 for name, choice in choices.items()}
-    return Submission(json.dumps(numbers), ".json", list(choices.values()).count(None))
+    return Submission(json.dumps(numbers), unreadable=list(choices.values()).count(None))
 
 
 def value_captions(examples: Sequence[Example], answers: Answers) -> Submission:
     """VALUE's captions: a line for each `clip_id`, one description each."""
     lines = []
     for example in examples:
-        record = {
-            key: example.annotation[key]
-            for key in ("vid_name", "clip_id", "ts")
-            if key in example.annotation
-        }
+        record = {k: v for k, v in example.annotation.items() if k in ("vid_name", "clip_id", "ts")}
         lines.append(json.dumps({**record, "descs": [{"desc": answers[example.id]}]}) + "\n")
     return Submission("".join(lines), ".jsonl")
 
 
-def vqa(examples: Sequence[Example], answers: Answers) -> Submission:
-    """The VQA server's list of `question_id`, a number, and `answer`."""
-    records = [{"question_id": int(e.id), "answer": answers[e.id]} for e in examples]
-    return Submission(json.dumps(records), ".json")
-
-
-def gqa(examples: Sequence[Example], answers: Answers) -> Submission:
-    """The GQA server's list of `questionId`, a string, and `prediction`."""
-    records = [{"questionId": e.id, "prediction": answers[e.id]} for e in examples]
-    return Submission(json.dumps(records), ".json")
-
-
-FORMATS: dict[str, Format] = {
-    "value-answers": value_answers,
-    "value-captions": value_captions,
-    "vqa": vqa,
-    "gqa": gqa,
-}
+FORMATS: dict[str, Format] = {"value-answers": value_answers, "value-captions": value_captions}
 
 
 def load_format(name: str) -> Format:
     """The format of that name in the table, or at "module:function"."""
-    if name in FORMATS:
-        return FORMATS[name]
-    if ":" not in name:
-        raise UsageError(
-            f"Unknown submission format '{name}'. {nearest(name, FORMATS)} "
-            'Your own is named "module:function".'
-        )
-    return cast(Format, load(name))
+    if name not in FORMATS and ":" not in name:
+        hint = 'Your own is named "module:function".'
+        raise UsageError(f"Unknown submission format '{name}'. {nearest(name, FORMATS)} {hint}")
+    return FORMATS[name] if name in FORMATS else cast(Format, load(name))

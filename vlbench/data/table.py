@@ -1,24 +1,20 @@
 """Examples in memory-mapped Arrow files: a split is parsed once, then opened from the cache.
 
-A row is an example, a column a field of it. The subtitles of a clip, which many examples share,
-stand in the row of the first one only; `context_row` refers to it, and is -1 without a context.
-
-A cached table belongs to the contents of the split's files and to the code that reads them: where
-either changes, the split is read anew.
+A row is an example, a column a field of it; the subtitles of a clip, which many examples share, are
+stored once. A cached table belongs to the contents of the split's files and to the code that reads
+them: where either changes, the split is read anew.
 """
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
 import sys
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
-from itertools import islice, pairwise
 from pathlib import Path
 from random import Random
 from typing import Any, overload
@@ -28,7 +24,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from vlbench.data import readers
-from vlbench.data.example import Example, excerpt
+from vlbench.data.example import Example
 from vlbench.data.readers.base import Reader, missing_data
 from vlbench.errors import DataError, MissingError
 from vlbench.files import cache_folder, write_atomically, writing_cache
@@ -36,20 +32,16 @@ from vlbench.files import cache_folder, write_atomically, writing_cache
 SCHEMA = pa.schema(
     {
         "id": pa.string(),
-        "text": pa.string(),
+        "text": pa.large_string(),
         "images": pa.list_(pa.string()),
         "answers": pa.list_(pa.string()),
         "scores": pa.list_(pa.float64()),
-        "annotation": pa.string(),
+        "annotation": pa.large_string(),
         "family": pa.string(),
-        "context_row": pa.int64(),
-        "context": pa.string(),
+        "context": pa.dictionary(pa.int32(), pa.large_string()),
     }
 )
-VERSION = 1  # of the columns and what they mean
-DECODED = [name for name in SCHEMA.names if name != "context"]
-"""Columns that are read with an example; its context is looked up."""
-BATCH_ROWS = 4096
+VERSION = 2  # of the columns and what they mean
 AT_A_TIME = 1024  # examples that an iteration decodes at once
 LIMIT_SEED = 20220619  # the same sample for every method and seed
 REMEMBERED_FROM = 1 << 22
@@ -58,23 +50,12 @@ Rows = NDArray[np.int64]
 
 
 class ExampleTable(Sequence[Example]):
-    """Examples of one or more files; a slice or choice of them is a table too, and copies none.
+    """Examples of one or more files; a slice or choice of them is a table too, and copies none."""
 
-    MissingError where a file is missing, DataError where it is damaged.
-    """
-
-    def __init__(self, *paths: Path) -> None:
-        self.paths = paths
-        self._batches: list[Any] = []
-        self._starts = [0]  # the row at which each record batch begins; at last the number of rows
-        self._file_starts: list[int] = []  # the row at which the file of each batch begins
-        for path in paths:
-            file_start = self._starts[-1]
-            for batch in _mapped(path):
-                self._batches.append(batch)
-                self._file_starts.append(file_start)
-                self._starts.append(self._starts[-1] + len(batch))
-        self._rows: Rows = np.arange(self._starts[-1])
+    def __init__(self, files: Sequence[Any] = (), rows: Rows | None = None) -> None:
+        self._files = files  # a record batch each
+        self._starts = np.cumsum([0, *map(len, files)])
+        self._rows = np.arange(self._starts[-1]) if rows is None else rows
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -85,8 +66,8 @@ class ExampleTable(Sequence[Example]):
     def __getitem__(self, index: slice) -> ExampleTable: ...
     def __getitem__(self, index: int | slice) -> Example | ExampleTable:
         if isinstance(index, slice):
-            return self._with(self._rows[index])
-        return next(self._examples(self._rows[[index]]))
+            return ExampleTable(self._files, self._rows[index])
+        return self._examples(self._rows[[index]])[0]
 
     def __iter__(self) -> Iterator[Example]:
         for start in range(0, len(self), AT_A_TIME):
@@ -94,157 +75,96 @@ class ExampleTable(Sequence[Example]):
 
     def take(self, indices: ArrayLike) -> ExampleTable:
         """The examples with these indices, in this order."""
-        return self._with(self._rows[np.asarray(indices, dtype=np.int64)])
+        return ExampleTable(self._files, self._rows[np.asarray(indices, dtype=np.int64)])
 
     def images(self) -> list[str]:
-        """The ids of the pictures or clips, without duplicates, in the order of the examples."""
-        ids = [piece["images"].flatten() for _, piece in self._pieces(self._rows, ["images"])]
+        """The ids of the pictures or clips, without duplicates."""
+        ids = [part["images"].flatten() for _, part in self._parts(self._rows, ["images"])]
         unique: list[str] = pa.chunked_array(ids, pa.string()).unique().to_pylist()
         return unique
 
-    def image_counts(self) -> Rows:
-        """(examples,): how many pictures or clips each has."""
-        pieces = (piece["images"] for _, piece in self._pieces(self._rows, ["images"]))
-        counts = [count for piece in pieces for count in piece.value_lengths().to_pylist()]
-        return np.array(counts, dtype=np.int64)  # to_numpy would import pandas
-
     def families(self) -> list[str]:
         """The family of each example."""
-        pieces = self._pieces(self._rows, ["family"])
-        return [name for _, piece in pieces for name in piece["family"].to_pylist()]
+        names = np.empty(len(self), object)
+        for at, part in self._parts(self._rows, ["family"]):
+            names[at] = part["family"].to_pylist()
+        return list(names)
 
-    def _with(self, rows: Rows) -> ExampleTable:
-        table = copy.copy(self)
-        table._rows = rows
-        return table
-
-    def _pieces(self, rows: Rows, columns: list[str]) -> Iterator[tuple[int, Any]]:
-        """(first row of the file, record batch) of every run of rows that lie side by side."""
-        if not len(rows):
-            return
+    def _parts(self, rows: Rows, columns: list[str]) -> Iterator[tuple[Rows, Any]]:
+        """(positions among the rows, record batch of these) of each file."""
         numbers = np.searchsorted(self._starts, rows, side="right") - 1
-        ends = np.flatnonzero((np.diff(rows) != 1) | (np.diff(numbers) != 0)) + 1
-        batches: dict[int, Any] = {}
-        for start, end in pairwise([0, *ends.tolist(), len(rows)]):
-            number = int(numbers[start])
-            if number not in batches:
-                batches[number] = self._batches[number].select(columns)
-            first = int(rows[start]) - self._starts[number]
-            yield self._file_starts[number], batches[number].slice(first, end - start)
+        for number in np.unique(numbers).tolist():
+            at = np.flatnonzero(numbers == number)
+            indices = pa.py_buffer(rows[at] - self._starts[number])  # pa.array would import pandas
+            chosen = pa.Array.from_buffers(pa.int64(), len(at), [None, indices])
+            yield at, self._files[number].select(columns).take(chosen)
 
-    def _examples(self, rows: Rows) -> Iterator[Example]:
+    def _examples(self, rows: Rows) -> list[Example]:
         """The examples in these rows, decoded at once."""
-        pieces = list(self._pieces(rows, DECODED))
-        file_starts = [file_start for file_start, piece in pieces for _ in range(len(piece))]
-        contexts = {-1: ""}
-        try:
-            columns = pa.concat_batches([piece for _, piece in pieces]).columns
-            values = zip(file_starts, *(column.to_pylist() for column in columns), strict=True)
-            for file_start, name, text, images, answers, scores, annotation, family, row in values:
-                row = file_start + row if row >= 0 else -1
-                if row not in contexts:
-                    number = bisect_right(self._starts, row) - 1
-                    column = self._batches[number].column("context")
-                    contexts[row] = column[row - self._starts[number]].as_py()
-                yield Example(
-                    id=name,
-                    text=text,
-                    images=tuple(images),
-                    targets=dict(zip(answers, scores, strict=True)),
-                    annotation=json.loads(annotation) if annotation else {},
-                    family=family,
-                    context=contexts[row],
+        examples = np.empty(len(rows), object)
+        contexts: dict[str, str] = {}
+        for at, part in self._parts(rows, SCHEMA.names):
+            examples[at] = [
+                Example(
+                    id=row["id"],
+                    text=row["text"],
+                    images=tuple(row["images"]),
+                    targets=dict(zip(row["answers"], row["scores"], strict=True)),
+                    annotation=json.loads(row["annotation"]) if row["annotation"] else {},
+                    family=row["family"],
+                    context=contexts.setdefault(row["context"], row["context"]),
                 )
-        except (ValueError, IndexError) as error:
-            files = " or ".join(map(str, self.paths))
-            raise DataError(f"{files}: damaged. Remove it; it is made again.") from error
-
-
-def _mapped(path: Path) -> Iterator[Any]:
-    """The record batches of a file, memory-mapped."""
-    try:
-        reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        if reader.schema != SCHEMA:
-            raise pa.ArrowInvalid(f"its columns are {', '.join(reader.schema.names)}")
-        for number in range(reader.num_record_batches):
-            yield reader.get_batch(number)
-    except FileNotFoundError:
-        raise MissingError(f"{path}: no such file: the cache was emptied meanwhile") from None
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: damaged: {error}") from None
+                for row in part.to_pylist()
+            ]
+        return list(examples)
 
 
 def concatenate(tables: Sequence[ExampleTable]) -> ExampleTable:
     """The examples of all the tables, in their order."""
-    filled = [table for table in tables if len(table)]
-    if len(filled) == 1:
-        return filled[0]
-    starts = np.cumsum([0, *(table._starts[-1] for table in filled)])
-    rows = [table._rows + start for table, start in zip(filled, starts, strict=False)]
-    together = ExampleTable(*(path for table in filled for path in table.paths))
-    return together._with(np.concatenate([together._rows[:0], *rows]))
+    starts = np.cumsum([0, *(table._starts[-1] for table in tables)])
+    rows = [table._rows + start for table, start in zip(tables, starts, strict=False)]
+    files = [file for table in tables for file in table._files]
+    return ExampleTable(files, np.concatenate([starts[:0], *rows]))
 
 
-def write_examples(path: Path, examples: Iterable[Example]) -> None:
-    """Write a file of the examples, some thousand at a time; it appears whole or not at all."""
+def read_examples(path: Path) -> ExampleTable:
+    """The examples of a file, memory-mapped; DataError where it is absent or damaged."""
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        if reader.schema != SCHEMA:
+            raise ValueError(f"its columns are {', '.join(reader.schema.names)}")
+        return ExampleTable([reader.get_batch(0)])
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: damaged: {error}") from None
+
+
+def write_examples(path: Path, examples: Sequence[Example]) -> None:
+    """Write a file of the examples; it appears whole or not at all."""
+    try:
+        columns = {
+            "id": [example.id for example in examples],
+            "text": [example.text for example in examples],
+            "images": [example.images for example in examples],
+            "answers": [list(example.targets) for example in examples],
+            "scores": [list(example.targets.values()) for example in examples],
+            "annotation": [json.dumps(e.annotation) if e.annotation else "" for e in examples],
+            "family": [example.family for example in examples],
+            "context": [example.context for example in examples],
+        }
+        batch = pa.record_batch(columns, SCHEMA)
+    except (TypeError, ValueError) as error:
+        what = f"an example has a field of another type than Example says: {error}"
+        raise DataError(f"{path.name}: {what}") from None
 
     def write(beside: Path) -> None:
-        contexts = {"": -1}
-        pending = iter(examples)
-        start = 0
         with pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-            while group := list(islice(pending, BATCH_ROWS)):
-                writer.write_batch(_record_batch(group, start, contexts))
-                start += len(group)
+            writer.write_batch(batch)
 
     write_atomically(path, write)
 
 
-def _record_batch(examples: list[Example], start: int, contexts: dict[str, int]) -> Any:
-    """The rows from `start` on; `contexts` gives the row of a context, and learns new ones."""
-    first = examples[0]  # what one reader's examples hold is of one kind
-    annotations = [_as_json(example) for example in examples]
-    if json.loads(annotations[0] or "{}") != first.annotation:
-        raise DataError(
-            f"Example {first.id}: its annotation {excerpt(first.annotation)} is no JSON object: it "
-            "may hold texts, numbers, truth values, lists, and objects with texts as keys."
-        )
-    rows = [
-        (
-            example.id,
-            example.text,
-            example.images,
-            list(example.targets),
-            list(example.targets.values()),
-            annotation,
-            example.family,
-            contexts.setdefault(example.context, row),
-            example.context if contexts[example.context] == row else "",
-        )
-        for row, (example, annotation) in enumerate(zip(examples, annotations, strict=True), start)
-    ]
-    try:
-        columns = dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True))
-        return pa.record_batch(columns, SCHEMA)
-    except (UnicodeEncodeError, pa.ArrowException) as error:
-        raise DataError(
-            f"One of the examples {first.id} to {examples[-1].id} has a field of another "
-            f"type than Example says, or half a character: {error}"
-        ) from None
-
-
-def _as_json(example: Example) -> str:
-    """The annotation; empty where there is none."""
-    try:
-        return json.dumps(example.annotation, separators=(",", ":")) if example.annotation else ""
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"Example {example.id}: its annotation cannot be kept as JSON: {error}"
-        ) from None
-
-
 def indexed(reader: Reader, split: str, train: bool) -> ExampleTable:
-    """The examples of `read_train`, or `read`: from the cache where the split was read before.
+    """The examples of `Reader.read`: from the cache where the split was read before.
 
     Faults of the files are raised as the reader lists them, and nothing is kept then.
     """
@@ -255,18 +175,16 @@ def indexed(reader: Reader, split: str, train: bool) -> ExampleTable:
     parts = [VERSION, kind.__module__, kind.__qualname__, _code(kind), split, train, contents]
     key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
     path = cache_folder() / "index" / f"{kind.__name__}-{key[:32]}.arrow"
-    if files and reader.is_indexed and path.is_file():
-        try:
-            return ExampleTable(path)
-        except MissingError:  # gone or damaged: made again
-            pass
-    examples = reader.read_train(split) if train else reader.read(split)
+    if files and reader.is_indexed:
+        with suppress(MissingError):  # absent or damaged
+            return read_examples(path)
+    examples = reader.read(split, for_training=train)
     if fingerprint(files, reader.folder) != contents:
         names = ", ".join(map(str, files))
         raise DataError(f"{names}: changed while being read: start the same command again.")
     with writing_cache():
         write_examples(path, examples)
-    return ExampleTable(path)
+    return read_examples(path)
 
 
 @cache
@@ -289,9 +207,9 @@ def limited(examples: ExampleTable, limit: int | None) -> ExampleTable:
         members[family].append(index)
     random = Random(LIMIT_SEED)
     ranked: list[tuple[float, int]] = []
-    for indices in members.values():
-        random.shuffle(indices)
-        ranked += [((rank + 0.5) / len(indices), index) for rank, index in enumerate(indices)]
+    for of_family in members.values():
+        random.shuffle(of_family)
+        ranked += [((rank + 0.5) / len(of_family), index) for rank, index in enumerate(of_family)]
     return examples.take(sorted(index for _, index in sorted(ranked)[:limit]))
 
 

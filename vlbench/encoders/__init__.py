@@ -17,17 +17,13 @@ ENCODERS = {
     "clip-rn101": "vlbench.encoders.clip:clip_rn101",
     "efficientnet-lite0": "vlbench.encoders.efficientnet:efficientnet_lite0",
 }
-"""Name -> `module:function` of (weights, device) -> `vlbench.data.stores.extract.Encoder`.
-
-One that also has `encode_frames(images) -> (n, frame_width)` encodes clips, frame by frame.
-"""
+"""Name -> `module:function` of (weights, device) -> `vlbench.data.stores.extract.Encoder`."""
 
 
 def load_encoder(name: str, weights: Path | None = None, device: str = "cpu") -> Any:
     """The encoder of that name, or `module:function` of your own, with its weights.
 
-    They lie in the folder `weights`, else where they are installed or cached; nothing is
-    downloaded.
+    They lie in the folder `weights`, else where they are installed or cached.
     """
     if name not in ENCODERS and ":" not in name:
         raise UsageError(f"Unknown encoder '{name}'. {nearest(name, ENCODERS)}")

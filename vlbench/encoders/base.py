@@ -1,7 +1,4 @@
-"""What encoders share: pixels of one size, normalised, and weights in a folder or the hub's cache.
-
-Nothing is downloaded.
-"""
+"""What encoders share: pixels of one size, normalised, and weights; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -34,14 +31,11 @@ class GridEncoder:
     """
 
     name: str
-    hash: str
-    """Of weights and preprocessing."""
+    hash: str  # of weights and preprocessing
     net: Any
     device: str
-    patches: Callable[[Tensor], Tensor]
-    """(B, 3, S, S) -> (B, N, C), row-major."""
-    embedding: Callable[[Tensor], Tensor]
-    """(B, 3, S, S) -> (B, F)."""
+    patches: Callable[[Tensor], Tensor]  # (B, 3, S, S) -> (B, N, C), row-major
+    embedding: Callable[[Tensor], Tensor]  # (B, 3, S, S) -> (B, F)
     side: int
     tokens: int
     width: int
@@ -69,30 +63,23 @@ class GridEncoder:
 
 def squeezed(image: Image.Image, side: int) -> Image.Image:
     """Make the whole picture a square: its aspect is not kept, as VL-Adapter's authors have it."""
-    return image if image.size == (side, side) else image.resize((side, side), BICUBIC)
+    return image.resize((side, side), BICUBIC)
 
 
 def centred(image: Image.Image, side: int) -> Image.Image:
     """Cut the square in the middle, its short side resized: HERO's features of frames."""
-    short = min(image.size)
-    width, height = (int(side * length / short) for length in image.size)
-    if image.size != (width, height):
-        image = image.resize((width, height), BICUBIC)
+    width, height = (int(side * length / min(image.size)) for length in image.size)
+    image = image.resize((width, height), BICUBIC)
     left, top = round((width - side) / 2), round((height - side) / 2)
     return image.crop((left, top, left + side, top + side))
-
-
-def unit_pixels(images: Sequence[Image.Image]) -> Tensor:
-    """B pictures of one size -> (B, 3, height, width) in 0..1."""
-    stacked = np.stack([np.asarray(image, dtype=np.uint8) for image in images])
-    return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255
 
 
 def normalised(
     images: Sequence[Image.Image], mean: Sequence[float], std: Sequence[float]
 ) -> Tensor:
     """B pictures of one size -> (B, 3, height, width): (value in 0..1 - mean) / std."""
-    values = unit_pixels(images)
+    stacked = np.stack([np.asarray(image, dtype=np.uint8) for image in images])
+    values = torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255
     return (values - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
 
 
@@ -103,15 +90,13 @@ def weights_folder(encoder: str, source: str, given: Path | None) -> Path:
             raise MissingError(f"--weights {given}: no such folder.")
         return given
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(source, local_files_only=True))
-    except (LocalEntryNotFoundError, OSError):
+    except OSError:  # what the hub raises for what is not in its cache is one, too
         raise MissingError(
-            f"The weights of the encoder '{encoder}' are not on this machine. Get them with "
-            f"`hf download {source}` where there is a network, or name the folder that holds "
-            "them with --weights."
+            f"The weights of the encoder '{encoder}' are not here: hf download {source}, "
+            "or name their folder with --weights."
         ) from None
 
 

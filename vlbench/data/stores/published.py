@@ -1,25 +1,20 @@
 """Layouts that others publish features in; nothing in them is trusted, every array is checked.
 
-- `{id}.h5`, one HDF5 file per picture with the dataset `{id}/features` (VL-Adapter's authors:
-  `feature_extraction/coco_CLIP.py` of https://github.com/ylsung/VL_adapter);
-- one HDF5 file per split with a dataset `{id}/features` per picture; boxes, sizes and object names
-  beside it are ignored (`feature_extraction/tsv_to_h5.py` of https://github.com/j-min/VL-T5);
-- `*.parquet`, a row per picture: its id in the column `id`, `image_id` or `img_id`, and `features`,
-  tokens x width values, flat or nested; `tokens` and `width` in the schema's metadata give the
-  shape of a flat row, 49 x 2048 without them;
-- `{clip}.npz` with the array `features`, (frames, width), as VALUE has them. Our own features of
-  clips are written like that too.
+- `{id}.h5`, one HDF5 file per picture with the dataset `{id}/features`, as VL-Adapter has them;
+- one HDF5 file per split with a dataset `{id}/features` per picture, as VL-T5 has them;
+- `*.parquet`, a row per picture: its id, and `features`, tokens x width values, flat or nested;
+  `tokens` and `width` in the schema's metadata give the shape of a flat row;
+- `{clip}.npz` with the array `features`, (frames, width), as VALUE has them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import zipfile
 import zlib
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -27,24 +22,24 @@ from typing import Any
 import numpy as np
 
 from vlbench.data.stores.base import Array, Store, Union
-from vlbench.data.stores.own import INDEX, FeatureStore, partial_of, write_array
+from vlbench.data.stores.own import INDEX, FeatureStore, write_store
 from vlbench.errors import DataError, MissingError
-from vlbench.files import cache_folder, write_atomically, writing_cache
+from vlbench.files import cache_folder, writing_cache
+from vlbench.lock import Lock
 
 FINGERPRINTED = 64
 """Features whose bytes go into a fingerprint: hashing 45 GB at each start would hurt."""
 NAMED = "features"  # what every published layout calls the array
 HDF5, PARQUET, NPZ = (".h5", ".hdf5"), ".parquet", ".npz"
-ABOUT = "clips.json"  # names encoder and files of our own stores of clips
 BROKEN_HDF5 = (OSError, RuntimeError, KeyError, ValueError)
 BROKEN_NPZ = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 """What h5py and NumPy raise for truncated and damaged files, pickles, and missing arrays."""
 ID_COLUMNS = ("id", "image_id", "img_id")
-PARQUET_SHAPE = (49, 2048)  # of a row whose schema does not give it: the 7 x 7 grid of CLIP RN101
-PARQUET_ROWS = 256  # rows that are decoded at a time
+PARQUET_SHAPE = {b"tokens": 49, b"width": 2048}
+"""Of a row whose schema does not give it: the 7 x 7 grid of CLIP RN101."""
 LOOKED_FOR = (
-    "index.json with features.npy (our own, here or in a folder per split), {id}.h5 or one .h5 "
-    "per split, *.parquet, {clip}.npz"
+    f"{INDEX} (our own, here or in a folder per split), {{id}}.h5 or one .h5 per split, *.parquet, "
+    "{clip}.npz"
 )
 
 
@@ -58,36 +53,39 @@ def open_store(path: Path) -> Store:
         return Parquet(path)
     if NPZ in suffixes and path.is_dir():
         return Npz(path)
-    if suffixes & set(HDF5):
-        splits = [file for file in files if file.suffix in HDF5]
+    stores: list[Store] = [FeatureStore(index.parent) for index in sorted(path.glob(f"*/{INDEX}"))]
+    if splits := [file for file in files if file.suffix in HDF5]:
         with _open_hdf5(splits[0]) as file:  # a picture's file holds one group of the file's name
             is_picture = path.is_dir() and list(file) == [splits[0].stem]
-        stores: list[Store] = [Hdf5(path)] if is_picture else [Hdf5(file) for file in splits]
-    else:
-        stores = [FeatureStore(index.parent) for index in sorted(path.glob(f"*/{INDEX}"))]
-    if stores:
-        return stores[0] if stores[0].path == path else Union(stores)
-    hint = ""
-    if path.absolute().name and (partial := partial_of(path.absolute())).is_dir():
-        hint = f" {partial} is begun: the same extract-features command goes on with it."
-    raise MissingError(f"{path}: no feature store; looked for {LOOKED_FOR}.{hint}")
+        stores = [Hdf5(path)] if is_picture else [Hdf5(split) for split in splits]
+    if not stores:
+        raise MissingError(f"{path}: no feature store; looked for {LOOKED_FOR}.")
+    return stores[0] if stores[0].path == path else Union(stores)
 
 
 class PublishedStore(Store):
     """One array per id, float16 or float32, of one width; the ids are known at opening."""
 
-    def __init__(self, path: Path, ids: Mapping[str, Any], first: Array | None = None) -> None:
+    def __init__(self, path: Path, ids: Mapping[str, Any]) -> None:
         self.path, self.ids, self.width = path, ids, 0
         if not ids:
             raise MissingError(f"{path}: a feature store without a single feature")
-        self.width = (self.load(min(ids)) if first is None else first).shape[1]
+        self.width = self.load(min(ids)).shape[1]
 
     @abstractmethod
     def stored(self, image: str) -> Array:
         """The array of a known id as it is stored; DataError where it is damaged."""
 
     def load(self, image: str) -> Array:
-        return checked(self.stored(image), f"{self.path}: {image}", self.width)
+        features = self.stored(image)
+        is_array = features.dtype in (np.float16, np.float32) and features.ndim == 2
+        if not (is_array and features.size and self.width in (0, features.shape[1])):
+            expected = f"float16 or float32 (tokens, {self.width or 'width'})"
+            found = f"{features.dtype} {features.shape}"
+            raise DataError(f"{self.path}: {image}: should be {expected}, found {found}")
+        if not np.isfinite(features).all():
+            raise DataError(f"{self.path}: {image}: features are not finite")
+        return features
 
     def fingerprint(self, ids: Iterable[str]) -> str:
         """sha256 over all ids, and over shape, type and bytes of up to 64 features.
@@ -98,23 +96,10 @@ class PublishedStore(Store):
         sample = sorted(names, key=lambda image: (_hash(image.encode()), image))[:FINGERPRINTED]
         lines = [f"{image}\n" for image in names]
         for image in sample:
-            array = self.read(image)
+            array = self.load(image)
             values = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<")))
             lines.append(f"{image} {array.shape} {array.dtype.name} {_hash(values.tobytes())}\n")
         return _hash("".join(lines).encode())
-
-
-def checked(features: Array, where: str, width: int) -> Array:
-    """The array, if it is (tokens, width) of finite float16 or float32; width 0: any."""
-    if features.ndim != 2 or not features.size:
-        raise DataError(f"{where}: should be (tokens, width), found {features.shape}")
-    if features.dtype not in (np.float16, np.float32):
-        raise DataError(f"{where}: should be float16 or float32, found {features.dtype}")
-    if width and features.shape[1] != width:
-        raise DataError(f"{where}: has width {features.shape[1]}, the others have {width}")
-    if not np.isfinite(features).all():
-        raise DataError(f"{where}: features are not finite")
-    return features
 
 
 def _hash(content: bytes) -> str:
@@ -126,12 +111,6 @@ class Npz(PublishedStore):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, {file.stem: file for file in path.iterdir() if file.suffix == NPZ})
-        try:
-            self.about = dict(json.loads((path / ABOUT).read_bytes()))
-        except FileNotFoundError:
-            pass
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{path / ABOUT}: cannot be read: {error}") from None
 
     def stored(self, image: str) -> Array:
         try:  # NumPy would leave a broken file open if given its path
@@ -146,12 +125,9 @@ class Hdf5(PublishedStore):
 
     def __init__(self, path: Path) -> None:
         self._file = None if path.is_dir() else _open_hdf5(path)
-        ids = (
-            {file.stem: file for file in path.iterdir() if file.suffix in HDF5}
-            if self._file is None
-            else dict.fromkeys(self._file, path)
-        )
-        super().__init__(path, ids)
+        in_folder = () if self._file else path.iterdir()
+        ids = {file.stem: file for file in in_folder if file.suffix in HDF5}
+        super().__init__(path, dict.fromkeys(self._file, path) if self._file else ids)
 
     def stored(self, image: str) -> Array:
         path = self.ids[image]
@@ -159,9 +135,7 @@ class Hdf5(PublishedStore):
             try:
                 return np.asarray(file[f"{image}/{NAMED}"][()])
             except BROKEN_HDF5 as error:
-                raise DataError(
-                    f"{path}: {image}: no readable '{image}/{NAMED}': {error}"
-                ) from None
+                raise DataError(f"{path}: no readable '{image}/{NAMED}': {error}") from None
 
 
 def _open_hdf5(path: Path) -> Any:
@@ -177,109 +151,47 @@ def _open_hdf5(path: Path) -> Any:
 
 
 class Parquet(PublishedStore):
-    """Shards, a row per picture. Parquet is decoded many rows at a time, far too slowly for random
-    rows, so each shard is unpacked into the cache at its first reading."""
+    """Shards, a row per picture: far too slow for random rows, so unpacked into the cache once."""
 
     def __init__(self, path: Path) -> None:
-        self._files = sorted(path.glob(f"*{PARQUET}")) if path.is_dir() else [path]
-        self._unpacked: dict[int, Array] = {}
-        ids: dict[str, tuple[int, int]] = {}  # id -> shard, row
-        for shard, file in enumerate(self._files):
-            for row, image in enumerate(_parquet_ids(file)):
-                if ids.setdefault(image, (shard, row)) != (shard, row):
-                    raise DataError(f"{file}: {image}: stands twice in {path}")
-        first = next(_parquet_rows(self._files[0], 1))[0]  # without unpacking the others
-        super().__init__(path, ids, checked(first, f"{self._files[0]}: row 0", 0))
-
-    def prepare(self, say: Callable[[str], None]) -> None:
-        """Unpack what is not in the cache yet."""
-        for shard in sorted({shard for shard, _ in self.ids.values()}):
-            file = self._files[shard]
-            if not _unpacked_file(file).is_file():
-                say(f"{file}: unpacking into the cache, shard {shard + 1} of {len(self._files)}")
-                self._shard(shard)
+        files = sorted(path.glob(f"*{PARQUET}")) if path.is_dir() else [path]
+        stamps = [(str(f.absolute()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+        folder = cache_folder() / "parquet" / _hash(repr(stamps).encode())[:32]
+        with writing_cache():
+            folder.mkdir(parents=True, exist_ok=True)
+            with Lock(folder).acquire(waiting=lambda: None):
+                try:
+                    self._unpacked = FeatureStore(folder)
+                except MissingError:
+                    self._unpacked = write_store(folder, map(_parquet_shard, files))
+        super().__init__(path, self._unpacked.ids)
 
     def stored(self, image: str) -> Array:
-        shard, row = self.ids[image]
-        return np.array(self._shard(shard)[row])
-
-    def _shard(self, shard: int) -> Array:
-        """All rows of a shard, (rows, tokens, width), mapped into memory."""
-        if shard not in self._unpacked:
-            file = self._files[shard]
-            unpacked = _unpacked_file(file)
-            if not unpacked.is_file():
-                rows = _parquet_rows(file, PARQUET_ROWS)
-                with writing_cache():
-                    write_atomically(unpacked, lambda path: write_array(path, rows))
-            self._unpacked[shard] = np.load(unpacked, mmap_mode="r").view(np.ndarray)
-        return self._unpacked[shard]
+        return self._unpacked.load(image)
 
 
-def _unpacked_file(file: Path) -> Path:
-    """Where in the cache the rows of a shard of this path, size and time lie."""
-    status = file.stat()
-    key = f"{file.absolute()}\n{status.st_size}\n{status.st_mtime_ns}"
-    return cache_folder() / "parquet" / f"{_hash(key.encode())[:32]}.npy"
-
-
-@contextmanager
-def _open_parquet(file: Path) -> Iterator[Any]:
-    from pyarrow import ArrowException, parquet
+def _parquet_shard(file: Path) -> tuple[dict[str, list[str]], Array]:
+    """Ids and (rows, tokens, width) of a shard whose features are nested lists or flat ones."""
+    from pyarrow import compute, parquet
 
     try:
-        yield parquet.ParquetFile(file, memory_map=True)
-    except (OSError, ArrowException) as error:
-        raise DataError(f"{file}: not a readable Parquet file: {error}") from None
-
-
-def _parquet_ids(file: Path) -> list[str]:
-    """The ids of a shard's rows, in order."""
-    with _open_parquet(file) as opened:
-        names = opened.schema_arrow.names
-        column = next((name for name in ID_COLUMNS if name in names), None)
-        if column is None or NAMED not in names:
-            raise DataError(
-                f"{file}: should have the columns {' or '.join(ID_COLUMNS)}, and {NAMED}; found "
-                f"{', '.join(names)}"
-            )
-        return list(map(str, opened.read([column])[column].to_pylist()))
-
-
-def _parquet_rows(file: Path, size: int) -> Iterator[Array]:
-    """The features of a shard, (rows, tokens, width), at most `size` rows at a time."""
-    shape = None
-    with _open_parquet(file) as opened:
-        metadata = opened.schema_arrow.metadata or {}
-        given = [metadata.get(key, b"").decode() for key in (b"tokens", b"width")]
-        flat = tuple(map(int, given)) if all(map(str.isdigit, given)) else PARQUET_SHAPE
-        for batch in opened.iter_batches(size, columns=[NAMED]):
-            rows = _as_array(batch[NAMED], flat, f"{file}: {NAMED}")
-            shape = shape or rows.shape[1:]
-            if rows.shape[1:] != shape:
-                raise DataError(f"{file}: {NAMED}: rows of {rows.shape[1:]} behind {shape}")
-            yield rows
-
-
-def _as_array(column: Any, flat: tuple[int, ...], where: str) -> Array:
-    """Lists of numbers, nested or flat ones of the shape `flat` -> (rows, tokens, width)."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    rows, lengths = len(column), []
-    while isinstance(column.type, pa.ListType | pa.LargeListType | pa.FixedSizeListType):
-        distinct = pc.list_value_length(column).unique().to_pylist()
-        if len(distinct) != 1 or distinct[0] is None:
-            raise DataError(f"{where}: lists should be as long as each other")
-        lengths += distinct
-        column = column.flatten()
-    if not lengths or column.null_count or not pa.types.is_floating(column.type):
-        raise DataError(f"{where}: should be lists of numbers, found {column.type}")
-    shape = tuple(lengths) if len(lengths) == 2 else flat
-    if len(lengths) > 2 or (len(lengths) == 1 and np.prod(flat) != lengths[0]):
-        raise DataError(
-            f"{where}: a row should hold {flat[0]} x {flat[1]} values, found lists of {lengths}. "
-            "'tokens' and 'width' in the schema's metadata give another shape."
-        )
-    values: Array = column.to_numpy(zero_copy_only=False)
-    return values.reshape(rows, *shape)
+        table = parquet.read_table(file, partitioning=None)
+        names = [name for name in ID_COLUMNS if name in table.column_names]
+        if not names or NAMED not in table.column_names:
+            known = f"{' or '.join(ID_COLUMNS)}, and {NAMED}"
+            raise ValueError(f"columns {known} expected, found {', '.join(table.column_names)}")
+        given = table.schema.metadata or {}
+        shape = [int(given.get(key, size)) for key, size in PARQUET_SHAPE.items()]
+        column, lengths = table[NAMED].combine_chunks(), []
+        while column.type.num_fields:
+            lengths += compute.list_value_length(column).unique().to_pylist()
+            column = column.flatten()
+        if len(lengths) == 2:
+            shape = lengths
+        if np.prod(lengths) != np.prod(shape):
+            raise ValueError(f"{shape} expected, found lists of {lengths}")
+        ids = list(map(str, table[names[0]].to_pylist()))
+        return {"ids": ids}, column.to_numpy(zero_copy_only=False).reshape(len(ids), *shape)
+    except (OSError, ValueError, TypeError) as error:  # ArrowInvalid is a ValueError
+        what = "no readable Parquet file with tokens x width numbers a row"
+        raise DataError(f"{file}: {what}: {error}") from None
