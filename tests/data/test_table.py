@@ -252,7 +252,7 @@ def test_an_index_gives_what_the_reader_reads(name: str, tiny: Path, tiny_video:
             assert table == examples
             assert repr([e.annotation for e in table]) == repr([e.annotation for e in examples])
             assert repr([e.targets for e in table]) == repr([e.targets for e in examples])
-    assert list(indexed(reader, "train", True)) == reader.read_train("train")
+    assert list(indexed(reader, "train", True)) == reader.read("train", for_training=True)
 
 
 def test_a_split_is_read_once_wherever_its_files_lie(
@@ -382,7 +382,7 @@ def test_what_depends_on_more_than_the_files_is_read_each_time(
 ) -> None:
     for _ in range(2):
         table = indexed(load_reader("nlvr", nlvr.folder), "train", True)
-        assert list(table) == load_reader("nlvr", nlvr.folder).read_train("train")
+        assert list(table) == load_reader("nlvr", nlvr.folder).read("train", for_training=True)
     assert reads == ["train"] * 4
 
 
@@ -408,7 +408,7 @@ def _open(folder: Path) -> list[Example]:
 def test_processes_may_write_and_read_one_index_at_once(vqa: Root, cache: Path) -> None:
     with multiprocessing.get_context("fork").Pool(2) as pool:
         tables = pool.map(_open, [vqa.folder] * 4)
-    assert tables == [load_reader("vqav2", vqa.folder).read_train("train")] * 4
+    assert tables == [load_reader("vqav2", vqa.folder).read("train", for_training=True)] * 4
     assert len(list((cache / "index").iterdir())) == 1
 
 

@@ -99,7 +99,6 @@ def _by_visual(tasks: str | None, edition: str | None) -> list[list[TaskCard]]:
 
 def _row(check: SplitCheck) -> list[str]:
     """One split as a line of the table."""
-    counts = [f"{number:,} {what}" for what, number in check.counts.items()]
     number = "-" if check.examples is None else f"{check.examples:,}"
     if check.examples is not None and check.expected not in (None, check.examples):
         number += f" (published: {check.expected:,})"
@@ -110,7 +109,7 @@ def _row(check: SplitCheck) -> list[str]:
     return [
         check.task,
         check.split,
-        ", ".join([number, *counts]),
+        number,
         "-" if check.are_pictures_unread else f"{pictures:,} of {check.pictures:,}",
         "-" if check.examples is None else f"{features:,} of {check.pictures:,}",
         state if check.is_needed else f"{state} (only to submit)",
@@ -220,7 +219,7 @@ def score(
         ..., "The official file; gqa: the questions; VALUE's tasks: the release or solution file."
     ),
     questions: Path | None = opt.option(
-        None, "vqav2: the official questions, as a check; gqa: all questions, for consistency."
+        None, "gqa: all questions, for consistency."
     ),
     choices: Path | None = opt.option(None, "gqa: the choices, for validity, plausibility."),
     karpathy: Path | None = opt.option(
@@ -230,7 +229,7 @@ def score(
     variant: str | None = opt.option(
         None, "vqav2: official-2016 (default) or official-2021; nlvr2: all (default) or balanced."
     ),
-    per_example: Path | None = opt.option(None, "Scores of examples: .jsonl, .json, .parquet."),
+    per_example: Path | None = opt.option(None, "Scores of examples, as JSON Lines."),
     json: bool = opt.flag("--json", "One JSON object, unrounded, with scores per group."),
 ) -> None:
     """Score predictions with a task's official metric.

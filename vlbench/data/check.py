@@ -31,8 +31,6 @@ class SplitCheck:
     examples: int | None = None  # None: they could not be read
     expected: int | None = None
     """Examples that the official files have; None where that is not known."""
-    counts: dict[str, int] = field(default_factory=dict)
-    """Further counts of the dataset, such as NLVR2's consistency groups."""
     pictures: int = 0  # pictures, or clips, that the examples want
     pictures_missing: int = 0
     are_pictures_unread: bool = True  # where there are features, nothing needs the pictures
@@ -76,7 +74,7 @@ def check_tasks(
             say(f"{card.name}: reading {split}")
             try:
                 examples = indexed(reader, split, train=False)
-                check.examples, check.counts = len(examples), reader.counts(examples)
+                check.examples = len(examples)
                 _check_visual(check, card.visual == "video", reader, examples, spec, say)
             except MissingError as error:
                 check.problems += str(error).splitlines()

@@ -244,7 +244,7 @@ def _as_json(example: Example) -> str:
 
 
 def indexed(reader: Reader, split: str, train: bool) -> ExampleTable:
-    """The examples of `read_train`, or `read`: from the cache where the split was read before.
+    """The examples of `Reader.read`: from the cache where the split was read before.
 
     Faults of the files are raised as the reader lists them, and nothing is kept then.
     """
@@ -260,7 +260,7 @@ def indexed(reader: Reader, split: str, train: bool) -> ExampleTable:
             return ExampleTable(path)
         except MissingError:  # gone or damaged: made again
             pass
-    examples = reader.read_train(split) if train else reader.read(split)
+    examples = reader.read(split, for_training=train)
     if fingerprint(files, reader.folder) != contents:
         names = ", ".join(map(str, files))
         raise DataError(f"{names}: changed while being read: start the same command again.")

@@ -27,12 +27,8 @@ METRICS = {
     "vqa": "vlbench.metrics.vqa:score",
     "vqa-2021": "vlbench.metrics.vqa:score_2021",
 }
-FOR_VALIDATION = {
-    "captions": "vlbench.metrics.captions:score_without_meteor",
-    "value-captions": "vlbench.metrics.captions:score_value_without_meteor",
-}
-"""Cheaper versions for the epochs in between."""
 NEEDS_JAVA = ("captions", "value-captions")
+"""For the epochs in between there are `..._without_meteor`: that takes longer than all the rest."""
 
 
 class Group(NamedTuple):
@@ -64,13 +60,12 @@ Metric = Callable[[Annotations, Predictions], Scored]
 def load_metric(name: str, validation: bool = False) -> Metric:
     """Return the metric of that name or "module:function"; `validation`: its cheaper version."""
     target = METRICS.get(name, name)
-    if validation:
-        target = FOR_VALIDATION.get(name, target)
     if ":" not in target:
         raise UsageError(
             f"Unknown metric '{name}'. {nearest(name, METRICS)} Or your own: \"module:function\"."
         )
-    function = load(name, target)
+    is_cheaper = validation and name in NEEDS_JAVA
+    function = load(name, f"{target}_without_meteor" if is_cheaper else target)
     if not callable(function):
         raise UsageError(f"Cannot load the metric '{name}': it is not a function.")
     return cast(Metric, function)
@@ -103,14 +98,12 @@ def check_ids(
     ids = list(required)
     if not ids:
         raise DataError("There is nothing to score: no annotation was given.")
-    missing = [example for example in ids if example not in predictions]
-    if missing:
+    if missing := [example for example in ids if example not in predictions]:
         raise DataError(
             f"No prediction for {len(missing)} of {len(ids)} examples: {listed(missing)}."
         )
-    known = set(ids)
-    extra = [] if extra_allowed else [example for example in predictions if example not in known]
-    if extra:
+    known = set(predictions if extra_allowed else ids)
+    if extra := [example for example in predictions if example not in known]:
         raise DataError(f"{len(extra)} predictions have no annotation: {listed(extra)}.")
     return ids
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import lru_cache, partial
+from importlib.metadata import version
 from itertools import chain
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 from vlbench.errors import DataError, MissingError
 from vlbench.files import cache_folder, write_atomically
 from vlbench.metrics import Annotations, Predictions, Scored, check_ids
-from vlbench.metrics.java import DROPPED, PTB_JAR, current_meteor, tokenize
+from vlbench.metrics.java import one_meteor, tokenize
 
 ONE_IMAGE = (
     "needs two images or more: an n-gram weighs by how many of them hold it; officially 0.00"
@@ -35,10 +35,6 @@ SIGMA = 6.0
 """How CIDEr-D punishes a difference in length."""
 BETA = 1.2
 """Weight of recall in ROUGE-L."""
-KEPT_SETS = 4
-"""Sets of references kept in this process: the captions of a suite's val and test."""
-KEPT_FILES = 16
-"""Sets of references whose tokens are kept in the cache folder; one of COCO takes 1.5 MB."""
 Ngram = tuple[str, ...]
 
 
@@ -73,7 +69,7 @@ def evaluate(
 ) -> Scored:
     """The scores of one candidate caption per image against the image's references."""
     # METEOR's Java reads its tables for six seconds: it starts first and does so meanwhile.
-    with current_meteor() if meteor else nullcontext() as scorer:
+    with one_meteor(at_once=True) if meteor else nullcontext() as scorer:
         prepared = prepare(tuple(map(tuple, references.values())))
         tokens = tokenize(candidates[image] for image in references)
         scores = prepared.score(tokens)
@@ -212,41 +208,22 @@ def rouge_l(candidate: str, references: Sequence[str]) -> float:
     return (1 + BETA**2) * precision * recall / both if both else 0.0
 
 
-@lru_cache(maxsize=KEPT_SETS)
+@lru_cache(maxsize=4)
 def prepare(references: tuple[tuple[str, ...], ...]) -> References:
-    """The captions of each image made ready, with the tokens from the cache folder or from Java.
-
-    A file is named by the hash of the captions and begins with the hash of its lines: a damaged one
-    is made again, and two processes that write at a time write the same.
-    """
-    texts = list(chain.from_iterable(references))
-    path, tokens = None, ""
-    with suppress(OSError, ValueError, MissingError):  # no cache folder: the scores are the same
-        key = _hash(json.dumps([_tokenizer_hash(), references]).encode())
-        path = cache_folder() / "references" / f"{key}.txt"
-        checksum, _, content = path.read_bytes().decode().partition("\n")
-        if checksum == _hash(content.encode()):
-            os.utime(path)
-            tokens = content
-    if not tokens:
-        tokens = "\n".join(tokenize(texts))
-        if not tokens.strip():
+    """Make the captions of each image ready, with tokens from the cache folder or from Java."""
+    texts = [*chain.from_iterable(references)]
+    key = json.dumps([version("pycocoevalcap"), references])
+    tokens: list[str] = []
+    path = None
+    with suppress(OSError, UnicodeError, MissingError):  # without a cache scores are the same
+        path = cache_folder() / "references" / f"{hashlib.sha256(key.encode()).hexdigest()}.txt"
+        tokens = path.read_bytes().decode().split("\n")
+    if len(tokens) != len(texts):
+        tokens = tokenize(texts)
+        if not any(tokens):
             raise DataError("No reference caption holds a word.")
         with suppress(OSError):
             if path is not None:
-                write_atomically(path, f"{_hash(tokens.encode())}\n{tokens}".encode())
-                by_age = sorted(path.parent.glob("*.txt"), key=lambda file: file.stat().st_mtime)
-                for old in by_age[:-KEPT_FILES]:
-                    old.unlink(missing_ok=True)
-    lines = iter(tokens.split("\n"))
+                write_atomically(path, "\n".join(tokens))
+    lines = iter(tokens)
     return References([[next(lines) for _ in captions] for captions in references])
-
-
-@lru_cache(maxsize=1)
-def _tokenizer_hash() -> str:
-    """Hash of what tokens depend on besides the captions."""
-    return _hash(PTB_JAR.read_bytes() + json.dumps(sorted(DROPPED)).encode())
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

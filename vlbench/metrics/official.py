@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vlbench.data.example import Faults, RecordFault, field
-from vlbench.data.readers import base, coco, load_reader, video, vqav2
-from vlbench.errors import DataError, MissingError, UsageError, VlbenchError, nearest
+from vlbench.data.readers import base, coco, load_reader, video
+from vlbench.errors import DataError, UsageError, nearest
 from vlbench.files import check_out, write_out
-from vlbench.metrics import Scored, gqa, listed, load_metric, percent
+from vlbench.metrics import gqa, listed, load_metric
 
 KARPATHY_SPLIT = "test"
 """What is scored with --karpathy where no split is named."""
@@ -60,14 +60,11 @@ def score_files(task: str, files: Files) -> tuple[dict[str, Any], Scores]:
     """
     if task not in TASKS:
         raise UsageError(f"Unknown task '{task}'. {nearest(task, TASKS)}")
+    read, metrics, takes = TASKS[task]
     for option in ("questions", "choices", "karpathy", "split", "variant"):
-        takers = [name for name in TASKS if option in TASKS[name].takes]
-        if getattr(files, option) is not None and task not in takers:
-            raise UsageError(f"--{option} is for {' and '.join(takers)}; {task} has none.")
-    for path in asdict(files).values():
-        if isinstance(path, Path) and path.is_char_device():  # such as /dev/zero, without an end
-            raise MissingError(f"{path}: is a device, not a file.")
-    metrics = TASKS[task].metrics
+        if getattr(files, option) is not None and option not in takes:
+            takers = " and ".join(name for name in TASKS if option in TASKS[name].takes)
+            raise UsageError(f"--{option} is for {takers}; {task} has none.")
     variant = files.variant or next(iter(metrics))
     if variant not in metrics:
         raise UsageError(f"{task} has no variant '{variant}'. {nearest(variant, metrics)}")
@@ -77,19 +74,16 @@ def score_files(task: str, files: Files) -> tuple[dict[str, Any], Scores]:
             raise UsageError(f"{files.annotations}: has several splits; choose one with --split.")
     gold = _in_split(files, _read_annotations(task, files.annotations))
     if task == "gqa":
-        scored = _gqa(files, gold)
+        others = {} if files.questions is None else _read_annotations(task, files.questions)
+        choices = None if files.choices is None else dict(base.read_all(_choices, files.choices))
+        required, known = gqa.scored_questions(gold), {*gold, *others}
+        hint = "; unbalanced questions need --questions, the file of all"
+        answers = _read_answers(files.predictions, read, required, known, hint)
+        scored = gqa.evaluate(gold, answers, choices, others)
     else:
-        if files.questions is not None:
-            _check_questions(files.questions, files.annotations, gold)
-        known = None if variant == "balanced" else ()
-        answers = _read_answers(files.predictions, TASKS[task].answers, gold, known)
+        known = None if variant == "balanced" else {*gold}
+        answers = _read_answers(files.predictions, read, gold, known)
         scored = load_metric(metrics[variant])(gold, answers)
-        scored = _with_spice(scored, gold, answers) if task == "coco" else scored
-    scores = {
-        metric: {example: 100 * value for example, value in values.items()}
-        for metric, values in (scored.per_metric or {"accuracy": scored.per_example}).items()
-        if metric not in scored.undefined
-    }
     document = {
         "schema": "vlbench.score/1",
         "task": task,
@@ -103,14 +97,18 @@ def score_files(task: str, files: Files) -> tuple[dict[str, Any], Scores]:
         },
         "per_example": None,
     }
-    return document, scores
+    scores = scored.per_metric or {"accuracy": scored.per_example}
+    return document, {
+        metric: {example: 100 * value for example, value in values.items()}
+        for metric, values in scores.items()
+        if metric not in scored.undefined
+    }
 
 
 def _read_annotations(task: str, path: Path) -> Records:
     """The records of a file by id, one or more."""
-    read = load_reader(task, path.parent).read_annotations
     gold: Records = {}
-    for example, record in base.read_all(read, path):
+    for example, record in base.read_all(load_reader(task, path.parent).read_annotations, path):
         if example in gold:
             raise DataError(f"{path}: {example}: is there twice")
         gold[example] = record
@@ -138,70 +136,16 @@ def _in_split(files: Files, gold: Records) -> Records:
     return kept
 
 
-def _check_questions(path: Path, annotations: Path, gold: Records) -> None:
-    """Raise a DataError unless VQA's question file asks what the annotations answer."""
-    ids = {example.id for example in base.read_all(vqav2.read_questions, path)}
-    if differing := sorted(ids ^ gold.keys(), key=int):
-        raise DataError(
-            f"{path}: not the questions of {annotations}: {len(differing)} ids are in one of the "
-            f"two only: {listed(differing)}."
-        )
-
-
-GQA_NEEDS = {
-    "binary": "there is no such question",
-    "open": "there is no such question",
-    "consistency": "needs all questions (--questions) and predictions for all that are entailed",
-    "validity": "needs --choices",
-    "plausibility": "needs --choices",
-    "distribution": "needs groups.global in the questions",
-}
-
-
-def _gqa(files: Files, gold: Records) -> Scored:
-    others = {} if files.questions is None else _read_annotations("gqa", files.questions)
-    choices = None if files.choices is None else dict(base.read_all(_choices, files.choices))
-    answers = _read_answers(
-        files.predictions,
-        TASKS["gqa"].answers,
-        gqa.scored_questions(gold),
-        {*gold, *others},
-        "Predictions for unbalanced questions need --questions, the file of all questions.",
-    )
-    scored = gqa.evaluate(gold, answers, choices, others)
-    missing = {name: why for name, why in GQA_NEEDS.items() if name not in scored.metrics}
-    metrics = dict.fromkeys(gqa.METRICS, 0.0) | scored.metrics  # in the official order
-    return replace(scored, metrics=metrics, undefined=missing | scored.undefined)
-
-
-def _choices(path: Path, faults: Faults) -> Iterator[tuple[str, base.Record]]:
-    for question, record in base.read_table(path, "question id"):
-        with faults.of(path, f"question {question}"):
-            yield question, {key: field(record, key, list) for key in ("valid", "plausible")}
-
-
-def _with_spice(scored: Scored, gold: Records, answers: Mapping[str, str]) -> Scored:
-    from vlbench.metrics import java
-
-    references = {image: record["captions"] for image, record in gold.items()}
-    try:
-        spice = java.spice(references, answers)
-    except VlbenchError as error:
-        return replace(scored, undefined={**scored.undefined, "spice": str(error)})
-    metrics = {**scored.metrics, "spice": percent(spice.values())}
-    return replace(scored, metrics=metrics, per_metric={**scored.per_metric, "spice": spice})
-
-
 def _read_answers(
     path: Path,
     read: Callable[[Path, Faults], Answers],
     required: Collection[str],
-    known: Collection[str] | None = (),
+    known: Collection[str] | None,
     hint: str = "",
 ) -> dict[str, str]:
     """One answer for each of the `required` ids, or a UsageError with all faults.
 
-    Ids in `known` are allowed beside them, with None any other; `hint` ends a message about others.
+    Others may be answered too where they are `known`, or where that is None.
     """
     try:
         pairs = base.read_all(read, path)
@@ -209,25 +153,30 @@ def _read_answers(
         raise UsageError(str(error)) from None
     answers = dict(pairs)
     counts = Counter(example for example, _ in pairs)
-    repeated = [example for example, count in counts.items() if count > 1]
     missing = [example for example in required if example not in answers]
-    allowed = {*answers} if known is None else {*required, *known}
-    extra = [example for example in answers if example not in allowed]
-    parts = [
-        f"{len(ids)} {words}: {listed(ids)}"
-        for ids, words in (
-            (missing, f"of {len(required)} examples without a prediction"),
-            (extra, "predictions for unknown examples"),
-            (repeated, "examples predicted more than once"),
-        )
-        if ids
-    ]
+    unknown = [example for example in answers if known is not None and example not in known]
+    repeated = [example for example, count in counts.items() if count > 1]
+    parts = []
     if not any(answer.strip() for answer in answers.values()):
-        empty = f"all {len(answers)} predictions are empty"
-        parts.insert(0, empty if answers else "the file holds no predictions")
+        parts.append("no prediction holds any text")
+    if missing:
+        parts.append(
+            f"{len(missing)} of {len(required)} examples without a prediction: {listed(missing)}"
+        )
+    if unknown:
+        parts.append(f"{len(unknown)} predictions for unknown examples: {listed(unknown)}{hint}")
+    if repeated:
+        parts.append(f"{len(repeated)} examples predicted more than once: {listed(repeated)}")
     if parts:
-        raise UsageError(f"{path}: {'. '.join(parts)}.{f' {hint}' if extra and hint else ''}")
+        raise UsageError(f"{path}: {'. '.join(parts)}.")
     return answers
+
+
+def _choices(path: Path, faults: Faults) -> Iterator[tuple[str, base.Record]]:
+    """GQA's valid and plausible answers of each question."""
+    for question, record in base.read_table(path, "question id"):
+        with faults.of(path, f"question {question}"):
+            yield question, {key: field(record, key, list) for key in ("valid", "plausible")}
 
 
 def _json_list(path: Path, faults: Faults, id_key: str, id_kind: type[Any], key: str) -> Answers:
@@ -267,13 +216,13 @@ def _verdicts(path: Path, faults: Faults) -> Answers:
 
 
 _vqa = partial(_json_list, id_key="question_id", id_kind=int, key="answer")
-_gqa_answers = partial(_json_list, id_key="questionId", id_kind=str, key="prediction")
+_gqa = partial(_json_list, id_key="questionId", id_kind=str, key="prediction")
 _coco = partial(_json_list, id_key="image_id", id_kind=int, key="caption")
 VQA_METRICS = {"official-2016": "vqa", "official-2021": "vqa-2021"}
 NLVR2_METRICS = {"all": "nlvr2", "balanced": "nlvr2"}
 TASKS = {
-    "vqav2": Task(_vqa, VQA_METRICS, ("questions", "karpathy", "split", "variant")),
-    "gqa": Task(_gqa_answers, {"": "gqa"}, ("questions", "choices")),
+    "vqav2": Task(_vqa, VQA_METRICS, ("karpathy", "split", "variant")),
+    "gqa": Task(_gqa, {"": "gqa"}, ("questions", "choices")),
     "nlvr2": Task(_verdicts, NLVR2_METRICS, ("variant",)),
     "coco": Task(_coco, {"": "captions"}, ("karpathy", "split")),
     "tvqa": Task(partial(_indices, choices=5), {"": "accuracy"}),
@@ -285,28 +234,17 @@ TASKS = {
 
 
 def check_per_example(path: Path, files: Files) -> None:
-    """Refuse a name without a known suffix, one of the files to read, and what is no file."""
-    if path.suffix not in (".jsonl", ".json", ".parquet"):
-        raise UsageError(
-            f"{path}: cannot tell the format. JSON Lines: .jsonl or .json; Parquet: .parquet."
-        )
+    """Refuse, before anything is read, one of the files to read and what cannot be written."""
     inputs = [file for file in asdict(files).values() if isinstance(file, Path)]
-    if any(file.resolve() == path.resolve() for file in inputs):
+    if path.resolve() in [file.resolve() for file in inputs]:
         raise UsageError(f"{path}: would be overwritten; {PER_EXAMPLE} needs a file of its own.")
     check_out(path, PER_EXAMPLE)
 
 
 def write_per_example(path: Path, scores: Mapping[str, Mapping[str, float]]) -> None:
-    """Write `scores` (metric -> id -> score) as rows of `id` and one column per metric."""
-    rows: list[dict[str, Any]] = [
+    """Write `scores` (metric -> id -> score) as JSON Lines of `id` and one key per metric."""
+    rows = (
         {"id": example} | {name: values[example] for name, values in scores.items()}
         for example in next(iter(scores.values()))
-    ]
-    if path.suffix == ".parquet":
-        import pyarrow as pa
-        from pyarrow import parquet
-
-        table = pa.Table.from_pylist(rows)
-        write_out(path, lambda file: parquet.write_table(table, file), PER_EXAMPLE)
-    else:
-        write_out(path, "".join(f"{json.dumps(row)}\n" for row in rows), PER_EXAMPLE)
+    )
+    write_out(path, "".join(f"{json.dumps(row)}\n" for row in rows), PER_EXAMPLE)

@@ -13,7 +13,7 @@ FILE = "COCO/dataset_coco.json"
 def test_restval_trains_with_one_example_per_image_and_caption(coco) -> None:
     reader = COCO(coco.folder)
     assert [example.id for example in reader.read("train")] == ["9", "42", "33"]
-    examples = reader.read_train("train")
+    examples = reader.read("train", for_training=True)
     assert len({example.id for example in examples}) == len(examples) == 5 + 6 + 5
     assert (examples[0].id, examples[0].targets) == ("9-900", {"A thing 0.": 1.0})
 
@@ -50,7 +50,7 @@ def test_official_captions_are_grouped_by_image_and_keep_what_is_there_twice(coc
     assert (first.id, second.id) == ("64", "51")
     assert second.images == ("COCO_val2014_000000000051",)
     assert second.annotation["captions"] == ["A kite.", "A kite.", "B 0", "B 1", "B 2", "B 3"]
-    trained = reader.read_train("val2014")
+    trained = reader.read("val2014", for_training=True)
     assert [example.id for example in trained] == ["64-2", *(f"51-{n}" for n in (0, 1, 3, 4, 5, 6))]
 
 

@@ -54,7 +54,7 @@ def test_all_training_questions_are_a_folder_of_ten_files(gqa) -> None:
     for chunk in range(10):
         gqa.write(name.format(chunk), {f"0{chunk}": record})
     reader = GQA(gqa.folder)
-    assert [example.id for example in reader.read_train("train_all")] == [
+    assert [example.id for example in reader.read("train_all", for_training=True)] == [
         f"0{chunk}" for chunk in range(10)
     ]
     (gqa / name.format(4)).unlink()
@@ -76,7 +76,7 @@ def test_questions_without_answers_are_read_as_they_are(gqa, split, file) -> Non
 
 def test_training_examples_leave_the_records_behind(gqa) -> None:
     reader = GQA(gqa.folder)
-    trained, scored = reader.read_train("train"), reader.read("train")
+    trained, scored = reader.read("train", for_training=True), reader.read("train")
     assert [example.annotation for example in trained] == [{}, {}]
     assert [replace(example, annotation={}) for example in scored] == trained
 
@@ -124,16 +124,14 @@ def test_gqa_from_the_authors_lists_has_accuracy_and_nothing_else(gqa_lists) -> 
     annotations = {example.id: example.annotation for example in examples}
     scored = score(annotations, {"01827492": "yes", "1827492": "no"})
     assert scored.metrics == {"accuracy": 50.0}
-    assert reader.read_train("val")[0].targets == {"yes": 1.0}
+    assert reader.read("val", for_training=True)[0].targets == {"yes": 1.0}
     assert reader.files("val")[0].name == "valid.json"
 
 
-def test_a_gqa_question_without_an_answer_trains_but_is_not_scored(gqa_lists) -> None:
+def test_a_gqa_question_without_an_answer_is_named(gqa_lists) -> None:
     gqa_lists.edit("GQA/testdev.json", lambda value: value[0].update(label={}))
-    reader = GQA(gqa_lists.folder)
-    assert reader.read_train("testdev")[0].targets == {}
-    with pytest.raises(DataError, match="question 01827492: 'label' has no answer to score by"):
-        reader.read("testdev")
+    with pytest.raises(DataError, match="question 01827492: 'label' has no answer"):
+        GQA(gqa_lists.folder).read("testdev")
 
 
 def test_official_gqa_files_win(gqa) -> None:

@@ -47,20 +47,16 @@ class COCO(base.Reader):
         return [self.root / KARPATHY]
 
     def examples(self, split: str, faults: Faults) -> base.Examples:
-        """One example per image; a model may learn any of its captions."""
         for picture in self._pictures(split, faults):
             targets = {caption: 1.0 for _, caption in picture.captions}
-            images = (picture.id,)
-            yield Example(str(picture.cocoid), "", images, targets, picture.annotation)
+            yield Example(str(picture.cocoid), "", (picture.id,), targets, picture.annotation)
 
     def training_examples(self, split: str, faults: Faults) -> base.Examples:
-        """One example per image and caption."""
         for picture in self._pictures(split, faults):
             for sentence, caption in picture.captions:
                 yield Example(f"{picture.cocoid}-{sentence}", "", (picture.id,), {caption: 1.0})
 
     def read_annotations(self, path: Path, faults: Faults) -> base.Records:
-        """The captions by image, of a Karpathy file or an official one."""
         read = read_karpathy if is_karpathy(path) else _read_official
         return ((str(picture.cocoid), picture.annotation) for picture in read(path, faults))
 
@@ -68,9 +64,8 @@ class COCO(base.Reader):
         return coco_image(self.root, image_id)
 
     def _pictures(self, split: str, faults: Faults) -> Iterator[Picture]:
-        [path] = self.files(split)
         read = _read_official if split in FOLDERS else read_karpathy
-        return (picture for picture in read(path, faults) if picture.split == split)
+        return (p for p in read(self.files(split)[0], faults) if p.split == split)
 
 
 def is_karpathy(path: Path) -> bool:
@@ -123,8 +118,7 @@ def _read_official(path: Path, faults: Faults) -> Iterator[Picture]:
         with faults.of(path, where):
             caption = field(record, "id", int), field(record, "caption", str).strip()
             captions.setdefault(field(record, "image_id", int), []).append(caption)
-    if faults.texts:  # else what belongs to a faulty record would be listed as missing
-        return
+    faults.refuse()  # else what belongs to a faulty record would be listed as missing
     for where, record in base.read_named(path, "image", "id", "images"):
         with faults.of(path, where):
             image, name = field(record, "id", int), f"COCO_{half}_{record['id']:012d}"

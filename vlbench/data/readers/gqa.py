@@ -14,15 +14,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from sys import intern
-from typing import Any
 
 from vlbench.data.example import Example, Faults, RecordFault, excerpt, field
 from vlbench.data.readers import base
 
 AUTHORS_FILES = {"train": "train.json", "val": "valid.json", "testdev": "testdev.json"}
 UNANSWERED = ("test", "submission")
-OPTIONAL: dict[str, type[Any]] = {"types": dict, "groups": dict, "semantic": list, "entailed": list}
-"""Fields of a question that scores are grouped by, or that consistency follows."""
 
 
 class GQA(base.Reader):
@@ -45,13 +42,10 @@ class GQA(base.Reader):
         official = folder / f"{split}_balanced_questions.json"
         return [base.official_or_authors(official, folder / AUTHORS_FILES.get(split, ""))]
 
-    def examples(self, split: str, faults: Faults, for_training: bool = False) -> base.Examples:
+    def examples(self, split: str, faults: Faults) -> base.Examples:
         seen: set[str] = set()
         for path in self.files(split):
-            yield from _read(path, faults, seen, split, for_training)
-
-    def training_examples(self, split: str, faults: Faults) -> base.Examples:
-        return self.examples(split, faults, for_training=True)
+            yield from _read(path, faults, seen, split)
 
     def read_annotations(self, path: Path, faults: Faults) -> base.Records:
         return ((example.id, example.annotation) for example in _read(path, faults, set()))
@@ -60,41 +54,34 @@ class GQA(base.Reader):
         return base.find_image([self.root / "GQA" / "images"], image_id)
 
 
-def _read(
-    path: Path, faults: Faults, seen: set[str], split: str = "", for_training: bool = False
-) -> base.Examples:
+def _read(path: Path, faults: Faults, seen: set[str], split: str = "") -> base.Examples:
     """The questions of an official file, or of the authors', which score by their best answer."""
     if base.is_list(path):
         for where, example, _ in base.read_authors_questions(path, str, faults):
             with faults.of(path, where):
-                if not example.targets and not for_training:
-                    raise RecordFault("'label' has no answer to score by")
-                best = max(example.targets, key=example.targets.__getitem__, default="")
-                kept = {} if for_training else {"question": example.text, "answer": best}
-                yield replace(example, annotation=kept)
+                if not example.targets:
+                    raise RecordFault("'label' has no answer")
+                best = max(example.targets, key=example.targets.__getitem__)
+                yield replace(example, annotation={"question": example.text, "answer": best})
         return
     for question, record in base.read_table(path, "question id"):
         with faults.of(path, f"question {question}"):
             base.require_new(question, seen)
-            text = field(record, "question", str)
+            text, images = field(record, "question", str), (intern(field(record, "imageId", str)),)
             if split in AUTHORS_FILES and not record.get("isBalanced", True):
                 continue
-            images = (intern(field(record, "imageId", str)),)
-            targets = {}
-            if split not in UNANSWERED:
-                targets = {intern(field(record, "answer", str)): 1.0}
-            if not for_training:
-                _check_scored(record)
-            types = record.get("types")
-            family = intern(str(types.get("detailed", "")) if isinstance(types, dict) else "")
-            yield Example(question, text, images, targets, {} if for_training else record, family)
+            is_answered = split not in UNANSWERED
+            targets = {intern(field(record, "answer", str)): 1.0} if is_answered else {}
+            _check_scored(record)
+            family = intern(str((record.get("types") or {}).get("detailed", "")))
+            yield Example(question, text, images, targets, record, family)
 
 
 def _check_scored(record: base.Record) -> None:
     """Raise RecordFault where what is scored beside the answer is of another type."""
-    for key, kind in OPTIONAL.items():
+    for key, kind in {"types": dict, "groups": dict, "semantic": list, "entailed": list}.items():
         if record.get(key) is not None:
-            field(record, key, kind)
+            field(record, key, kind)  # type: ignore[type-var]
     if (record.get("groups") or {}).get("global") is not None:
         field(record["groups"], "global", str)
     for step in record.get("semantic") or ():

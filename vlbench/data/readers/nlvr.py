@@ -15,7 +15,6 @@ authors' `ROOT/nlvr/valid.json` serves: a JSON list of the same with the label 0
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -43,7 +42,7 @@ class NLVR(base.Reader):
     def examples(self, split: str, faults: Faults) -> base.Examples:
         [path] = self.files(split)
         smallest: dict[str, int] = {}
-        """Sentence -> the smallest of its numbers."""
+        """Sentence, without case, spaces and full stop -> the smallest of its numbers."""
         records = []
         for where, record in _read_statements(path, faults):
             with faults.of(path, where):
@@ -52,9 +51,9 @@ class NLVR(base.Reader):
                     raise RecordFault(
                         f"identifier '{record['identifier']}' should be number-picture"
                     )
-                sentence = _normalised(record["sentence"])
+                sentence = " ".join(record["sentence"].lower().split()).rstrip(" .")
                 smallest[sentence] = min(int(number), smallest.get(sentence, int(number)))
-                records.append((f"{where}: {record['identifier']}", sentence, record))
+                records.append((where, sentence, record))
         for where, sentence, record in records:
             is_held_out = smallest[sentence] % PARTS == VALIDATION
             if split == "test" or is_held_out == (split == "val"):
@@ -73,19 +72,12 @@ class NLVR(base.Reader):
         identifier = record["identifier"]
         folder = self.root / "nlvr" / part / "images" / field(record, "directory", str)
         names = [f"{part}-{identifier}-{order}" for order in ORDERS]
-        drawn = [
-            name for name in names if any((folder / (name + s)).is_file() for s in base.SUFFIXES)
-        ]
+        drawn = [n for n in names if any((folder / (n + s)).is_file() for s in base.SUFFIXES)]
         if not drawn:
             raise RecordFault(f"no picture {folder / names[0]}.png, nor in another order")
         for name in drawn if is_train else drawn[:1]:
             example = name.removeprefix(f"{part}-") if is_train else identifier
             yield Example(example, record["sentence"], (name,), _verdict(record), record)
-
-
-def _normalised(sentence: str) -> str:
-    """A sentence without what makes it no other sentence: case, spaces, last full stop."""
-    return " ".join(sentence.lower().split()).rstrip(" .")
 
 
 class NLVR2(base.Reader):
@@ -103,11 +95,6 @@ class NLVR2(base.Reader):
 
     def read_annotations(self, path: Path, faults: Faults) -> base.Records:
         return ((example.id, example.annotation) for example in self._read(path, faults))
-
-    def counts(self, examples: Sequence[Example]) -> dict[str, int]:
-        """The groups that consistency is over: a set's sentence with all its pairs."""
-        groups = {tuple(example.id.split("-")[i] for i in (0, 1, 3)) for example in examples}
-        return {"consistency groups": len(groups)}
 
     def image_path(self, image_id: str) -> Path:
         folder = self.root / "nlvr2" / "images" / image_id.partition("-")[0]

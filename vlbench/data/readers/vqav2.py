@@ -20,7 +20,6 @@ from collections.abc import Iterator, Set
 from dataclasses import replace
 from pathlib import Path
 from sys import intern
-from typing import Any
 
 from vlbench.data.example import Example, Faults, RecordFault, field
 from vlbench.data.readers import base, coco
@@ -34,8 +33,6 @@ FREQUENT = "trainval_ans2label.json"
 SOFT_SCORES = {1: 0.3, 2: 0.6, 3: 0.9}
 TYPES = ("answer_type", "question_type")
 """What scores are grouped by, where it is annotated."""
-Pictures = dict[int, coco.Picture]
-"""By COCO id."""
 
 
 class VQAv2(base.Reader):
@@ -55,18 +52,32 @@ class VQAv2(base.Reader):
             return [authors, *filter(Path.is_file, pairs[1::2])]
         return [*official, *filter(Path.is_file, [frequent])]
 
-    def examples(self, split: str, faults: Faults, for_training: bool = False) -> base.Examples:
-        if split in UNANSWERED:
-            return read_questions(self._file(QUESTIONS, split), faults)
-        if self._file(AUTHORS, split) in self.files(split):
-            return self._authors_examples(split, faults, for_training)
-        return self._official_examples(split, faults, for_training)
+    def examples(self, split: str, faults: Faults) -> base.Examples:
+        if split not in UNANSWERED:
+            authors = self._file(AUTHORS, split)
+            is_authors = authors in self.files(split)
+            read = (
+                self._authors_examples(authors, faults)
+                if is_authors
+                else self._official_examples(split, faults)
+            )
+            yield from read
+            return
+        for _, record in _records(self._file(QUESTIONS, split), "questions", faults):
+            images = (f"COCO_test2015_{record['image_id']:012d}",)
+            yield Example(str(record["question_id"]), record["question"], images, {}, record)
 
     def training_examples(self, split: str, faults: Faults) -> base.Examples:
-        return self.examples(split, faults, for_training=True)
+        authors = self._file(AUTHORS, split)
+        if authors in self.files(split):  # needs no official answers
+            return (example for _, example, _ in base.read_authors_questions(authors, int, faults))
+        return iter(super().training_examples(split, faults))
 
     def read_annotations(self, path: Path, faults: Faults) -> base.Records:
-        return ((str(question), record) for question, record in _read_answers(path, faults))
+        return (
+            (str(record["question_id"]), record)
+            for _, record in _records(path, "annotations", faults)
+        )
 
     def image_path(self, image_id: str) -> Path:
         return coco.coco_image(self.root, image_id)
@@ -74,101 +85,87 @@ class VQAv2(base.Reader):
     def _file(self, name: str, part: str = "") -> Path:
         return self.root / "vqa" / name.format(part)
 
-    def _official_examples(self, split: str, faults: Faults, for_training: bool) -> base.Examples:
+    def _official_examples(self, split: str, faults: Faults) -> base.Examples:
         """The examples of a Karpathy split from the official pairs."""
-        karpathy = coco.read_karpathy(self.root / coco.KARPATHY, faults)
-        pictures = {picture.cocoid: picture for picture in karpathy}
+        karpathy = list(coco.read_karpathy(self.root / coco.KARPATHY, faults))
         faults.refuse()  # else every question about a faulty image would be listed too
-        names = (picture.id for picture in pictures.values() if picture.split == split)
-        for part in sorted({coco.folder_of(name) for name in names} & {*coco.FOLDERS}):
-            yield from self._part(part, split, pictures, faults, for_training)
-
-    def _part(
-        self, part: str, split: str, pictures: Pictures, faults: Faults, for_training: bool
-    ) -> base.Examples:
-        """The examples about the split's images in one official pair of files."""
-        questions, answers = self._file(QUESTIONS, part), self._file(ANSWERS, part)
+        images = {picture.cocoid: picture.id for picture in karpathy if picture.split == split}
+        known = {picture.cocoid for picture in karpathy}
         frequent = None
         if self._file(FREQUENT).is_file():
             frequent = {answer for answer, _ in base.read_table(self._file(FREQUENT), "answer")}
-        annotated: dict[int, tuple[Any, ...]] = {}
-        """Question -> image, and of the split's images what its example takes of the record."""
-        for question, record in _read_answers(answers, faults):
-            image = record["image_id"]
-            picture = pictures.get(image)
-            if picture is None or picture.split != split:
-                annotated[question] = (image,)
-                continue
-            family = intern(str(record.get("question_type", "")))
-            kept = {} if for_training else record
-            annotated[question] = (image, soft_scores(record, frequent), kept, family)
-        if faults.texts:  # else the questions of faulty annotations would be listed too
-            return
-        for where, record in base.read_named(questions, "question", "question_id", "questions"):
-            with faults.of(questions, where):
-                question, image = field(record, "question_id", int), field(record, "image_id", int)
-                if image not in pictures:
-                    raise RecordFault(f"no image {image} in {coco.KARPATHY}")
-                if question not in annotated:
-                    raise RecordFault(
-                        f"no annotation in {answers.name}, or the question is there twice"
-                    )
-                annotated_image, *taken = annotated.pop(question)
-                if annotated_image != image:
-                    raise RecordFault(f"is about image {image}, but not in {answers.name}")
-                if taken:
-                    text, images = field(record, "question", str), (pictures[image].id,)
-                    yield Example(str(question), text, images, *taken)
-        for question in annotated if not faults.texts else ():
-            faults.add(answers, f"question {question}", f"no such question in {questions.name}")
-
-    def _authors_examples(self, split: str, faults: Faults, for_training: bool) -> base.Examples:
-        """The examples of the authors' file, to be scored with the official answers."""
-        path = self._file(AUTHORS, split)
-        examples: list[Example] = []
-        unanswered: dict[Path, dict[int, int]] = {}
-        """Annotation file -> question -> index in `examples`, of those it has the answers of."""
-        for where, example, record in base.read_authors_questions(path, int, faults):
-            with faults.of(path, where):
-                if not for_training and "answers" in record:
-                    _require_answers(record)
-                elif not for_training:
-                    folder = coco.folder_of(example.images[0])
-                    if folder not in coco.FOLDERS:
-                        raise RecordFault(
-                            f"'img_id' should be COCO_val2014_..., found {example.images[0]}"
+        for part in sorted({coco.folder_of(image) for image in images.values()} & {*coco.FOLDERS}):
+            questions, answers = self._file(QUESTIONS, part), self._file(ANSWERS, part)
+            asked: dict[int, base.Record] = {}
+            for where, record in _records(questions, "questions", faults):
+                with faults.of(questions, where):
+                    if record["image_id"] not in known:
+                        raise RecordFault(f"no image {record['image_id']} in {coco.KARPATHY}")
+                    asked[record["question_id"]] = record
+            faults.refuse()  # else the annotations of faulty questions would be listed too
+            for where, record in _records(answers, "annotations", faults):
+                with faults.of(answers, where):
+                    question = asked.pop(record["question_id"], None)
+                    if question is None:
+                        raise RecordFault(f"no such question in {questions.name}")
+                    if question["image_id"] != (image := record["image_id"]):
+                        raise RecordFault(f"is about another image than in {questions.name}")
+                    if image in images:
+                        targets = soft_scores(record, frequent)
+                        family = intern(str(record.get("question_type", "")))
+                        example = Example(
+                            str(record["question_id"]),
+                            question["question"],
+                            (images[image],),
+                            targets,
                         )
-                    indices = unanswered.setdefault(self._file(ANSWERS, folder), {})
-                    indices[record["question_id"]] = len(examples)
-                kept = {} if for_training else record
-                family = str(record.get("question_type", ""))
-                examples.append(replace(example, annotation=kept, family=family))
-        if missing := "".join(f"\n  {file}" for file in unanswered if not file.is_file()):
+                        yield replace(example, annotation=record, family=family)
+            faults.refuse()  # else what faulty annotations belong to would be listed too
+            for number in asked:
+                faults.add(questions, f"question {number}", f"no annotation in {answers.name}")
+
+    def _authors_examples(self, path: Path, faults: Faults) -> base.Examples:
+        """The examples of the authors' file, to be scored with the official answers."""
+        questions = list(base.read_authors_questions(path, int, faults))
+        unanswered = {
+            record["question_id"]: coco.folder_of(example.images[0])
+            for _, example, record in questions
+            if "answers" not in record
+        }
+        files = {self._file(ANSWERS, part) for part in {*unanswered.values()} & {*coco.FOLDERS}}
+        if missing := "".join(f"\n  {file}" for file in sorted(files) if not file.is_file()):
             raise MissingError(
                 f"{path}: has no 'answers' to score by, only what training needs. The ten answers "
                 f"of each question are in the official annotations; looked for:{missing}"
             )
-        for file, indices in unanswered.items():
-            for question, record in _read_answers(file, faults):
-                if question in indices:
-                    example = examples[index := indices.pop(question)]
-                    family = str(record.get("question_type", "")) or example.family
-                    examples[index] = replace(example, annotation=record, family=family)
-            for question in indices:
-                faults.add(file, f"question {question}", "no annotation")
-        yield from examples
+        answers = {
+            record["question_id"]: record
+            for file in files
+            for _, record in _records(file, "annotations", faults)
+            if record["question_id"] in unanswered
+        }
+        for where, example, record in questions:
+            with faults.of(path, where):
+                scored = record if "answers" in record else answers.get(record["question_id"])
+                if scored is None:
+                    raise RecordFault(f"no annotation of it, or of {example.images[0]}")
+                _require_answers(scored)
+                family = str(scored.get("question_type", "")) or example.family
+                yield replace(example, annotation=scored, family=family)
 
 
-def _read_answers(path: Path, faults: Faults) -> Iterator[tuple[int, base.Record]]:
-    """The official annotations, with the question each is of."""
+def _records(path: Path, key: str, faults: Faults) -> Iterator[tuple[str, base.Record]]:
+    """The checked questions or annotations of an official file, with what messages call them."""
     seen: set[int] = set()
-    for where, record in base.read_named(path, "question", "question_id", "annotations"):
+    for where, record in base.read_named(path, "question", "question_id", key):
         with faults.of(path, where):
-            question = field(record, "question_id", int)
-            base.require_new(question, seen)
+            base.require_new(field(record, "question_id", int), seen)
             field(record, "image_id", int)
-            _require_answers(record)
-            yield question, record
+            if key == "questions":
+                field(record, "question", str)
+            else:
+                _require_answers(record)
+            yield where, record
 
 
 def _require_answers(record: base.Record) -> None:
@@ -191,14 +188,3 @@ def soft_scores(annotation: base.Record, frequent: Set[str] | None = None) -> di
         for answer, count in counts.items()
         if frequent is None or answer in frequent
     }
-
-
-def read_questions(path: Path, faults: Faults) -> base.Examples:
-    """The questions of an official file, without answers."""
-    seen: set[int] = set()
-    for where, record in base.read_named(path, "question", "question_id", "questions"):
-        with faults.of(path, where):
-            question = field(record, "question_id", int)
-            base.require_new(question, seen)
-            image = f"COCO_test2015_{field(record, 'image_id', int):012d}"
-            yield Example(str(question), field(record, "question", str), (image,), {}, record)
