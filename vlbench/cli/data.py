@@ -218,9 +218,7 @@ def score(
     annotations: Path = opt.option(
         ..., "The official file; gqa: the questions; VALUE's tasks: the release or solution file."
     ),
-    questions: Path | None = opt.option(
-        None, "gqa: all questions, for consistency."
-    ),
+    questions: Path | None = opt.option(None, "gqa: all questions, for consistency."),
     choices: Path | None = opt.option(None, "gqa: the choices, for validity, plausibility."),
     karpathy: Path | None = opt.option(
         None, "vqav2, coco: Karpathy's dataset_coco.json, of which only --split is scored."

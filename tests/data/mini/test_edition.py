@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageColor
+from vlbench.data.mini.sheet import CARD, COLUMNS, GAP, INK, PICTURE, contact_sheet, video_sheet
 
 from tests.data.mini.builders import TINY, TINY_VIDEO, digests
 from vlbench.cards.load import load_task
 from vlbench.data.images import find_pictures, open_clip
 from vlbench.data.mini import write as module
-from vlbench.data.mini.sheet import CARD, COLUMNS, GAP, INK, PICTURE, contact_sheet, video_sheet
 from vlbench.data.mini.write import (
     SIZES,
     SOURCES,

@@ -130,7 +130,7 @@ def test_gqa_from_the_authors_lists_has_accuracy_and_nothing_else(gqa_lists) -> 
 
 def test_a_gqa_question_without_an_answer_is_named(gqa_lists) -> None:
     gqa_lists.edit("GQA/testdev.json", lambda value: value[0].update(label={}))
-    with pytest.raises(DataError, match="question 01827492: 'label' has no answer"):
+    with pytest.raises(DataError, match="question 01827492: 'label' should be a score by answer"):
         GQA(gqa_lists.folder).read("testdev")
 
 

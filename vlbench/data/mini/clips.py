@@ -8,7 +8,7 @@ clip (TVQA, How2QA); captions describe a moment (TVC), or tell all of its steps 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from vlbench.data.mini.world import GRID, SHAPES, SIZES, Scene, Thing, article, part_of
@@ -81,7 +81,7 @@ class Clip:
         for shot in self.shots:
             row, column = shot.thing.row, shot.thing.column
             for _ in range(shot.frames):
-                thing = Thing(row, column, shot.thing.color, shot.thing.shape, shot.thing.size)
+                thing = replace(shot.thing, row=row, column=column)
                 yield Scene((thing,), random.getrandbits(32))
                 row = min(GRID - 1, max(0, row + random.choice((-1, 0, 1))))
                 column = min(GRID - 1, max(0, column + random.choice((-1, 0, 1))))

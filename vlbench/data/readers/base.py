@@ -16,7 +16,7 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from vlbench.data.example import Example, Faults, RecordFault, T, excerpt, field
+from vlbench.data.example import Example, Faults, RecordFault, T
 from vlbench.errors import DataError, MissingError, UsageError, nearest
 from vlbench.files import open_data, packed_beside
 
@@ -129,33 +129,6 @@ def require_new(identifier: T, seen: set[T], name: str = "") -> None:
     if identifier in seen:
         raise RecordFault(f"{name} is there twice".lstrip())
     seen.add(identifier)
-
-
-def read_authors_questions(
-    path: Path, id_kind: type[T], faults: Faults
-) -> Iterator[tuple[str, Example, Record]]:
-    """(what messages call it, example without annotation, record) of the questions of a file that
-    the authors of LXMERT, VL-T5 and VL-Adapter made of the official ones.
-
-    A list of `{"question_id", "img_id", "sent", "label"}`; some copies have `question` for `sent`.
-    `label` is answer -> score, and empty where no answer is in the authors' list of frequent ones.
-    """
-    seen: set[Any] = set()
-    for where, record in read_named(path, "question", "question_id"):
-        with faults.of(path, where):
-            question = field(record, "question_id", id_kind)
-            require_new(question, seen)
-            text = field(record, "question" if "question" in record else "sent", str)
-            images = (field(record, "img_id", str),)
-            label: dict[str, Any] = field(record, "label", dict)
-            for answer, score in label.items():
-                if type(score) not in (int, float) or not 0 <= score <= 1:
-                    raise RecordFault(
-                        f"'label' of {excerpt(answer)} should be a score, 0 to 1: {score}"
-                    )
-            targets = {answer: float(score) for answer, score in label.items() if score}
-            family = str(record.get("question_type", ""))
-            yield where, Example(str(question), text, images, targets, family=family), record
 
 
 def read_lines(path: Path, faults: Faults) -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,6 @@ Where a file of balanced questions is absent, the authors' `train.json`, `valid.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from sys import intern
 
@@ -55,14 +54,9 @@ class GQA(base.Reader):
 
 
 def _read(path: Path, faults: Faults, seen: set[str], split: str = "") -> base.Examples:
-    """The questions of an official file, or of the authors', which score by their best answer."""
+    """The questions of an official file, or of the authors'."""
     if base.is_list(path):
-        for where, example, _ in base.read_authors_questions(path, str, faults):
-            with faults.of(path, where):
-                if not example.targets:
-                    raise RecordFault("'label' has no answer")
-                best = max(example.targets, key=example.targets.__getitem__)
-                yield replace(example, annotation={"question": example.text, "answer": best})
+        yield from _read_authors(path, faults)
         return
     for question, record in base.read_table(path, "question id"):
         with faults.of(path, f"question {question}"):
@@ -75,6 +69,20 @@ def _read(path: Path, faults: Faults, seen: set[str], split: str = "") -> base.E
             _check_scored(record)
             family = intern(str((record.get("types") or {}).get("detailed", "")))
             yield Example(question, text, images, targets, record, family)
+
+
+def _read_authors(path: Path, faults: Faults) -> base.Examples:
+    """A list of `{"question_id", "img_id", "sent", "label"}`, where `label` is answer -> score."""
+    seen: set[str] = set()
+    for where, record in base.read_named(path, "question", "question_id"):
+        with faults.of(path, where):
+            question, text = field(record, "question_id", str), field(record, "sent", str)
+            base.require_new(question, seen)
+            label: dict[str, float] = field(record, "label", dict)
+            if not label or not all(isinstance(score, int | float) for score in label.values()):
+                raise RecordFault(f"'label' should be a score by answer, found {excerpt(label)}")
+            scored = {"question": text, "answer": max(label, key=label.__getitem__)}
+            yield Example(question, text, (field(record, "img_id", str),), label, scored)
 
 
 def _check_scored(record: base.Record) -> None:

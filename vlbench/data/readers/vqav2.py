@@ -6,10 +6,6 @@ number of annotators: 0.3, 0.6, 0.9, and 1 from four on. The authors' targets ho
 answers that are frequent in train and val; so do ours where their `trainval_ans2label.json` lies
 beside the annotations. Without it all answers are targets, and no question is without one.
 
-Where official files are absent, the `karpathy_{train,val,test}.json` of VL-T5 and VL-Adapter serve.
-They hold the targets of training. To be scored by, the ten answers are needed: in the record where
-it has `answers`, else in the official annotation file of the image's folder.
-
 The splits `test2015` and `test-dev2015` have no answers: the dataset's server scores them.
 """
 
@@ -17,18 +13,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Set
-from dataclasses import replace
 from pathlib import Path
 from sys import intern
 
 from vlbench.data.example import Example, Faults, RecordFault, field
 from vlbench.data.readers import base, coco
-from vlbench.errors import MissingError
 
 UNANSWERED = ("test2015", "test-dev2015")
 QUESTIONS = "v2_OpenEnded_mscoco_{}_questions.json"
 ANSWERS = "v2_mscoco_{}_annotations.json"
-AUTHORS = "karpathy_{}.json"
 FREQUENT = "trainval_ans2label.json"
 SOFT_SCORES = {1: 0.3, 2: 0.6, 3: 0.9}
 TYPES = ("answer_type", "question_type")
@@ -46,32 +39,15 @@ class VQAv2(base.Reader):
         if split in UNANSWERED:
             return [self._file(QUESTIONS, split)]
         pairs = [self._file(f, part) for part in coco.FOLDERS for f in (QUESTIONS, ANSWERS)]
-        official = [self.root / coco.KARPATHY, *pairs]
-        authors, frequent = self._file(AUTHORS, split), self._file(FREQUENT)
-        if authors.is_file() and not all(file.is_file() for file in official):
-            return [authors, *filter(Path.is_file, pairs[1::2])]
-        return [*official, *filter(Path.is_file, [frequent])]
+        return [self.root / coco.KARPATHY, *pairs, *filter(Path.is_file, [self._file(FREQUENT)])]
 
     def examples(self, split: str, faults: Faults) -> base.Examples:
         if split not in UNANSWERED:
-            authors = self._file(AUTHORS, split)
-            is_authors = authors in self.files(split)
-            read = (
-                self._authors_examples(authors, faults)
-                if is_authors
-                else self._official_examples(split, faults)
-            )
-            yield from read
+            yield from self._karpathy_examples(split, faults)
             return
         for _, record in _records(self._file(QUESTIONS, split), "questions", faults):
             images = (f"COCO_test2015_{record['image_id']:012d}",)
             yield Example(str(record["question_id"]), record["question"], images, {}, record)
-
-    def training_examples(self, split: str, faults: Faults) -> base.Examples:
-        authors = self._file(AUTHORS, split)
-        if authors in self.files(split):  # needs no official answers
-            return (example for _, example, _ in base.read_authors_questions(authors, int, faults))
-        return iter(super().training_examples(split, faults))
 
     def read_annotations(self, path: Path, faults: Faults) -> base.Records:
         return (
@@ -85,73 +61,40 @@ class VQAv2(base.Reader):
     def _file(self, name: str, part: str = "") -> Path:
         return self.root / "vqa" / name.format(part)
 
-    def _official_examples(self, split: str, faults: Faults) -> base.Examples:
-        """The examples of a Karpathy split from the official pairs."""
-        karpathy = list(coco.read_karpathy(self.root / coco.KARPATHY, faults))
+    def _karpathy_examples(self, split: str, faults: Faults) -> base.Examples:
+        karpathy = coco.read_karpathy(self.root / coco.KARPATHY, faults)
+        pictures = {picture.cocoid: picture for picture in karpathy}
         faults.refuse()  # else every question about a faulty image would be listed too
-        images = {picture.cocoid: picture.id for picture in karpathy if picture.split == split}
-        known = {picture.cocoid for picture in karpathy}
         frequent = None
         if self._file(FREQUENT).is_file():
             frequent = {answer for answer, _ in base.read_table(self._file(FREQUENT), "answer")}
-        for part in sorted({coco.folder_of(image) for image in images.values()} & {*coco.FOLDERS}):
-            questions, answers = self._file(QUESTIONS, part), self._file(ANSWERS, part)
-            asked: dict[int, base.Record] = {}
-            for where, record in _records(questions, "questions", faults):
-                with faults.of(questions, where):
-                    if record["image_id"] not in known:
-                        raise RecordFault(f"no image {record['image_id']} in {coco.KARPATHY}")
-                    asked[record["question_id"]] = record
-            faults.refuse()  # else the annotations of faulty questions would be listed too
-            for where, record in _records(answers, "annotations", faults):
-                with faults.of(answers, where):
-                    question = asked.pop(record["question_id"], None)
-                    if question is None:
-                        raise RecordFault(f"no such question in {questions.name}")
-                    if question["image_id"] != (image := record["image_id"]):
-                        raise RecordFault(f"is about another image than in {questions.name}")
-                    if image in images:
-                        targets = soft_scores(record, frequent)
-                        family = intern(str(record.get("question_type", "")))
-                        example = Example(
-                            str(record["question_id"]),
-                            question["question"],
-                            (images[image],),
-                            targets,
-                        )
-                        yield replace(example, annotation=record, family=family)
-            faults.refuse()  # else what faulty annotations belong to would be listed too
-            for number in asked:
-                faults.add(questions, f"question {number}", f"no annotation in {answers.name}")
+        names = (picture.id for picture in pictures.values() if picture.split == split)
+        for part in sorted({coco.folder_of(name) for name in names} & {*coco.FOLDERS}):
+            for question, record in self._pairs(part, faults):
+                number, picture = question["question_id"], pictures.get(question["image_id"])
+                if picture is None:
+                    missing = f"no image {question['image_id']} in {coco.KARPATHY}"
+                    faults.add(self._file(QUESTIONS, part), f"question {number}", missing)
+                elif picture.split == split:
+                    images, targets = (picture.id,), soft_scores(record, frequent)
+                    family = intern(str(record.get("question_type", "")))
+                    text = question["question"]
+                    yield Example(str(number), text, images, targets, record, family)
 
-    def _authors_examples(self, path: Path, faults: Faults) -> base.Examples:
-        """The examples of the authors' file, to be scored with the official answers."""
-        questions = list(base.read_authors_questions(path, int, faults))
-        unanswered = {
-            record["question_id"]: coco.folder_of(example.images[0])
-            for _, example, record in questions
-            if "answers" not in record
-        }
-        files = {self._file(ANSWERS, part) for part in {*unanswered.values()} & {*coco.FOLDERS}}
-        if missing := "".join(f"\n  {file}" for file in sorted(files) if not file.is_file()):
-            raise MissingError(
-                f"{path}: has no 'answers' to score by, only what training needs. The ten answers "
-                f"of each question are in the official annotations; looked for:{missing}"
-            )
-        answers = {
-            record["question_id"]: record
-            for file in files
-            for _, record in _records(file, "annotations", faults)
-            if record["question_id"] in unanswered
-        }
-        for where, example, record in questions:
-            with faults.of(path, where):
-                scored = record if "answers" in record else answers.get(record["question_id"])
-                if scored is None:
-                    raise RecordFault(f"no annotation of it, or of {example.images[0]}")
-                _require_answers(scored)
-                family = str(scored.get("question_type", "")) or example.family
-                yield replace(example, annotation=scored, family=family)
+    def _pairs(self, part: str, faults: Faults) -> Iterator[tuple[base.Record, base.Record]]:
+        """The questions of one official pair of files, each with its annotation."""
+        questions, answers = self._file(QUESTIONS, part), self._file(ANSWERS, part)
+        asked = {r["question_id"]: r for _, r in _records(questions, "questions", faults)}
+        faults.refuse()  # else the annotations of faulty questions would be listed too
+        for where, record in _records(answers, "annotations", faults):
+            with faults.of(answers, where):
+                question, image = asked.pop(record["question_id"], {}), record["image_id"]
+                if question.get("image_id") != image:
+                    raise RecordFault(f"not about image {image} in {questions.name}, or not there")
+                yield question, record
+        faults.refuse()
+        for number in asked:
+            faults.add(questions, f"question {number}", f"no annotation in {answers.name}")
 
 
 def _records(path: Path, key: str, faults: Faults) -> Iterator[tuple[str, base.Record]]:
