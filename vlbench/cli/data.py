@@ -227,8 +227,7 @@ def score(
     variant: str | None = opt.option(
         None, "vqav2: official-2016 (default) or official-2021; nlvr2: all (default) or balanced."
     ),
-    per_example: Path | None = opt.option(None, "Scores of examples, as JSON Lines."),
-    json: bool = opt.flag("--json", "One JSON object, unrounded, with scores per group."),
+    json: bool = opt.flag("--json", "One JSON object, unrounded, with each group and example."),
 ) -> None:
     """Score predictions with a task's official metric.
 
@@ -236,13 +235,9 @@ def score(
     """
     from vlbench.metrics import official
 
-    files = official.Files(predictions, annotations, questions, choices, variant, karpathy, split)
-    if per_example is not None:
-        official.check_per_example(per_example, files)
-    document, scores = official.score_files(task, files)
-    if per_example is not None:
-        official.write_per_example(per_example, scores)
-        document["per_example"] = str(per_example)
+    options = {"questions": questions, "choices": choices, "variant": variant}
+    options |= {"karpathy": karpathy, "split": split}
+    document = official.score_files(task, predictions, annotations, **options)
     if json:
         cli.print_document(document)
         return

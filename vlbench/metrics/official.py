@@ -5,10 +5,8 @@ The readers that training uses read the annotations. All faults of a file come i
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,30 +14,14 @@ from typing import Any, NamedTuple
 from vlbench.data.example import Faults, RecordFault, field
 from vlbench.data.readers import base, coco, load_reader, video
 from vlbench.errors import DataError, UsageError, nearest
-from vlbench.files import check_out, write_out
+from vlbench.files import open_data
 from vlbench.metrics import gqa, listed, load_metric
 
 KARPATHY_SPLIT = "test"
 """What is scored with --karpathy where no split is named."""
-PER_EXAMPLE = "--per-example"
 Records = dict[str, base.Record]
-Scores = dict[str, dict[str, float]]
-"""Metric -> example id -> score; only metrics that one example has."""
 Answers = Iterator[tuple[str, str]]
 """Pairs of id and predicted text."""
-
-
-@dataclass(frozen=True)
-class Files:
-    """The files and options of `vlbench score`; all but the first two are for some tasks only."""
-
-    predictions: Path
-    annotations: Path
-    questions: Path | None = None
-    choices: Path | None = None
-    variant: str | None = None
-    karpathy: Path | None = None
-    split: str | None = None
 
 
 class Task(NamedTuple):
@@ -50,41 +32,46 @@ class Task(NamedTuple):
     metrics: dict[str, str]
     """Variant -> metric; the first one is the default."""
     takes: tuple[str, ...] = ()
-    """Files and options besides predictions and annotations."""
+    """Options besides predictions and annotations."""
 
 
-def score_files(task: str, files: Files) -> tuple[dict[str, Any], Scores]:
-    """The object of `vlbench score --json`, and the examples' scores, all in percent, unrounded.
+def score_files(
+    task: str, predictions: Path, annotations: Path, **options: Path | str | None
+) -> dict[str, Any]:
+    """The object of `vlbench score --json`, all in percent, unrounded.
 
-    A metric that the files do not allow is None, with the reason under `notes`.
+    Options are files (`questions`, `choices`, `karpathy`) and words (`variant`, `split`). A metric
+    that the files do not allow is None, with the reason under `notes`.
     """
     if task not in TASKS:
         raise UsageError(f"Unknown task '{task}'. {nearest(task, TASKS)}")
     read, metrics, takes = TASKS[task]
-    for option in ("questions", "choices", "karpathy", "split", "variant"):
-        if getattr(files, option) is not None and option not in takes:
-            takers = " and ".join(name for name in TASKS if option in TASKS[name].takes)
-            raise UsageError(f"--{option} is for {takers}; {task} has none.")
-    variant = files.variant or next(iter(metrics))
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    for option in sorted(given.keys() - {*takes}):
+        takers = " and ".join(name for name in TASKS if option in TASKS[name].takes)
+        raise UsageError(f"--{option} is for {takers}; {task} has none.")
+    variant = given.get("variant", next(iter(metrics)))
     if variant not in metrics:
         raise UsageError(f"{task} has no variant '{variant}'. {nearest(variant, metrics)}")
-    if task == "coco" and coco.is_karpathy(files.annotations):
-        files = replace(files, karpathy=files.annotations)
-        if files.split is None:
-            raise UsageError(f"{files.annotations}: has several splits; choose one with --split.")
-    gold = _in_split(files, _read_annotations(task, files.annotations))
+    if task == "coco" and coco.is_karpathy(annotations):
+        given["karpathy"] = annotations
+        if "split" not in given:
+            raise UsageError(f"{annotations}: has several splits; choose one with --split.")
+    gold = _read_annotations(task, annotations)
+    if "karpathy" in takes:
+        gold = _in_split(gold, annotations, given.get("karpathy"), given.get("split"))
     if task == "gqa":
-        others = {} if files.questions is None else _read_annotations(task, files.questions)
-        choices = None if files.choices is None else dict(base.read_all(_choices, files.choices))
-        required, known = gqa.scored_questions(gold), {*gold, *others}
+        others = _read_annotations(task, given["questions"]) if "questions" in given else {}
+        choices = dict(base.read_all(_choices, given["choices"])) if "choices" in given else None
         hint = "; unbalanced questions need --questions, the file of all"
-        answers = _read_answers(files.predictions, read, required, known, hint)
+        required = gqa.scored_questions(gold)
+        answers = _read_answers(predictions, read, required, {*gold, *others}, hint)
         scored = gqa.evaluate(gold, answers, choices, others)
     else:
-        known = None if variant == "balanced" else {*gold}
-        answers = _read_answers(files.predictions, read, gold, known)
+        answers = _read_answers(predictions, read, gold, None if variant == "balanced" else gold)
         scored = load_metric(metrics[variant])(gold, answers)
-    document = {
+    per_metric = scored.per_metric or {"accuracy": scored.per_example}
+    return {
         "schema": "vlbench.score/1",
         "task": task,
         "variant": variant or None,
@@ -95,44 +82,36 @@ def score_files(task: str, files: Files) -> tuple[dict[str, Any], Scores]:
             kind: {name: group._asdict() for name, group in members.items()}
             for kind, members in scored.groups.items()
         },
-        "per_example": None,
-    }
-    scores = scored.per_metric or {"accuracy": scored.per_example}
-    return document, {
-        metric: {example: 100 * value for example, value in values.items()}
-        for metric, values in scores.items()
-        if metric not in scored.undefined
+        "per_example": {
+            metric: {example: 100 * value for example, value in values.items()}
+            for metric, values in per_metric.items()
+            if metric not in scored.undefined
+        },
     }
 
 
 def _read_annotations(task: str, path: Path) -> Records:
     """The records of a file by id, one or more."""
-    gold: Records = {}
-    for example, record in base.read_all(load_reader(task, path.parent).read_annotations, path):
-        if example in gold:
-            raise DataError(f"{path}: {example}: is there twice")
-        gold[example] = record
+    gold = dict(base.read_all(load_reader(task, path.parent).read_annotations, path))
     if not gold:
         raise DataError(f"{path}: there is nothing to score: the file holds no annotation.")
     return gold
 
 
-def _in_split(files: Files, gold: Records) -> Records:
+def _in_split(gold: Records, path: Path, karpathy: Path | None, split: str | None) -> Records:
     """The records about images of a Karpathy split, where one is to be scored."""
-    split = files.split or KARPATHY_SPLIT
-    if files.karpathy is None:
-        if files.split is not None:
+    if karpathy is None:
+        if split is not None:
             raise UsageError(f"--split {split}: needs --karpathy, the file dataset_coco.json.")
         return gold
+    split = split or KARPATHY_SPLIT
     if split not in coco.KARPATHY_SPLITS:
         raise UsageError(f"--split {split}: {nearest(split, coco.KARPATHY_SPLITS)}")
-    pictures = base.read_all(coco.read_karpathy, files.karpathy)
+    pictures = base.read_all(coco.read_karpathy, karpathy)
     images = {picture.cocoid for picture in pictures if picture.split == split}
     kept = {example: record for example, record in gold.items() if record["image_id"] in images}
     if not kept:
-        raise DataError(
-            f"{files.annotations}: about no image of the split '{split}' of {files.karpathy}."
-        )
+        raise DataError(f"{path}: about no image of the split '{split}' of {karpathy}.")
     return kept
 
 
@@ -152,17 +131,16 @@ def _read_answers(
     except DataError as error:
         raise UsageError(str(error)) from None
     answers = dict(pairs)
-    counts = Counter(example for example, _ in pairs)
     missing = [example for example in required if example not in answers]
     unknown = [example for example in answers if known is not None and example not in known]
+    counts = Counter(example for example, _ in pairs)
     repeated = [example for example, count in counts.items() if count > 1]
     parts = []
     if not any(answer.strip() for answer in answers.values()):
         parts.append("no prediction holds any text")
     if missing:
-        parts.append(
-            f"{len(missing)} of {len(required)} examples without a prediction: {listed(missing)}"
-        )
+        parts.append(f"{len(missing)} of {len(required)} examples without a prediction: ")
+        parts[-1] += listed(missing)
     if unknown:
         parts.append(f"{len(unknown)} predictions for unknown examples: {listed(unknown)}{hint}")
     if repeated:
@@ -205,14 +183,15 @@ def _clips(path: Path, faults: Faults) -> Answers:
 
 def _verdicts(path: Path, faults: Faults) -> Answers:
     """CSV of identifier and true or false, without a header; case, spaces and quotes are free."""
-    for where, row in base.read_rows(path, faults):
-        with faults.of(path, where):
-            if len(row) != 2:
-                raise RecordFault(f"should be identifier,prediction, found {','.join(row)[:60]}")
-            identifier, label = (part.strip(" \t\"'") for part in row)
-            if label.lower() not in ("true", "false"):
-                raise RecordFault(f"{identifier} should be true or false, found '{label[:60]}'")
-            yield identifier, label
+    with open_data(path) as file:
+        for number, line in enumerate(file, 1):
+            row = line.decode("utf-8-sig", errors="replace").strip()
+            identifier, _, label = (part.strip(" \t\"'") for part in row.rpartition(","))
+            with faults.of(path, f"line {number}"):
+                if row and not (identifier and label.lower() in ("true", "false")):
+                    raise RecordFault(f"should be identifier,true or identifier,false, found {row}")
+                if row:
+                    yield identifier, label
 
 
 _vqa = partial(_json_list, id_key="question_id", id_kind=int, key="answer")
@@ -231,20 +210,3 @@ TASKS = {
     "yc2c": Task(_clips, {"": "value-captions"}),
     "nlvr": Task(_verdicts, {"": "accuracy"}),
 }
-
-
-def check_per_example(path: Path, files: Files) -> None:
-    """Refuse, before anything is read, one of the files to read and what cannot be written."""
-    inputs = [file for file in asdict(files).values() if isinstance(file, Path)]
-    if path.resolve() in [file.resolve() for file in inputs]:
-        raise UsageError(f"{path}: would be overwritten; {PER_EXAMPLE} needs a file of its own.")
-    check_out(path, PER_EXAMPLE)
-
-
-def write_per_example(path: Path, scores: Mapping[str, Mapping[str, float]]) -> None:
-    """Write `scores` (metric -> id -> score) as JSON Lines of `id` and one key per metric."""
-    rows = (
-        {"id": example} | {name: values[example] for name, values in scores.items()}
-        for example in next(iter(scores.values()))
-    )
-    write_out(path, "".join(f"{json.dumps(row)}\n" for row in rows), PER_EXAMPLE)

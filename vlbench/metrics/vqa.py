@@ -14,7 +14,7 @@ contractions (Im, Ive, Id've, I'dve) never match, as words are lower-cased befor
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -56,10 +56,12 @@ def score(
     annotations: Annotations, predictions: Predictions, version: str = "official-2016"
 ) -> Scored:
     """Accuracy over all questions, with groups per answer type and question type."""
-    scores = {
-        question: question_score(question, annotations[question], predictions[question], version)
-        for question in check_ids(annotations, predictions)
-    }
+    scores = {}
+    for question in check_ids(annotations, predictions):
+        answers = annotations[question].get("answers")
+        if not answers:
+            raise DataError(f"Question {question}: the annotation has no answers.")
+        scores[question] = question_score(answers, predictions[question], version)
     groups = {
         kind: grouped(scores, {question: annotations[question].get(kind) for question in scores})
         for kind in ("answer_type", "question_type")
@@ -71,14 +73,18 @@ score_2021 = partial(score, version="official-2021")
 
 
 def question_score(
-    question: str, annotation: Mapping[str, Any], prediction: str, version: str
+    answers: Sequence[Mapping[str, Any]], prediction: str, version: str = "official-2016"
 ) -> float:
-    """The score of one question, 0 to 1; the annotation stays as it is."""
-    answers = annotation.get("answers")
-    if not answers:
-        raise DataError(f"Question {question}: the annotation has no answers.")
-    prepare = _prepare_2016 if version == "official-2016" else _prepare_2021
-    texts, predicted = prepare([record["answer"] for record in answers], prediction)
+    """The score of one question, 0 to 1; the annotated answers stay as they are."""
+    texts, predicted = [answer["answer"] for answer in answers], strip_lines(prediction)
+    if version == "official-2016":
+        predicted = normalise(predicted)
+        if len(set(texts)) > 1:
+            texts = [strip_punctuation(text) for text in texts]
+    else:
+        texts = [strip_lines(text) for text in texts]
+        if len(set(texts)) > 1:
+            texts, predicted = [normalise(text) for text in texts], normalise(predicted)
     records = [{**record, "answer": text} for record, text in zip(answers, texts, strict=True)]
     # "The other annotators" are those whose record differs, as in the official code: equal records
     # (same answer, confidence and answer_id) all drop out together.
@@ -87,19 +93,6 @@ def question_score(
         for record in records
     ]
     return sum(min(1.0, count / 3) for count in matches) / len(matches)
-
-
-def _prepare_2016(answers: list[str], prediction: str) -> tuple[list[str], str]:
-    if len(set(answers)) > 1:
-        answers = [strip_punctuation(answer) for answer in answers]
-    return answers, normalise(strip_lines(prediction))
-
-
-def _prepare_2021(answers: list[str], prediction: str) -> tuple[list[str], str]:
-    answers, prediction = [strip_lines(answer) for answer in answers], strip_lines(prediction)
-    if len(set(answers)) > 1:
-        return [normalise(answer) for answer in answers], normalise(prediction)
-    return answers, prediction
 
 
 def strip_lines(text: str) -> str:

@@ -87,14 +87,15 @@ def _read_authors(path: Path, faults: Faults) -> base.Examples:
 
 def _check_scored(record: base.Record) -> None:
     """Raise RecordFault where what is scored beside the answer is of another type."""
-    for key, kind in {"types": dict, "groups": dict, "semantic": list, "entailed": list}.items():
-        if record.get(key) is not None:
-            field(record, key, kind)  # type: ignore[type-var]
-    if (record.get("groups") or {}).get("global") is not None:
+    record = {"types": {}, "groups": {}, "semantic": [], "entailed": []} | {
+        key: value for key, value in record.items() if value is not None
+    }
+    field(record, "types", dict)
+    if field(record, "groups", dict).get("global") is not None:
         field(record["groups"], "global", str)
-    for step in record.get("semantic") or ():
+    for step in field(record, "semantic", list):
         field(step, "operation", str)
         field(step, "argument", str)
-    for entailed in record.get("entailed") or ():
+    for entailed in field(record, "entailed", list):
         if not isinstance(entailed, str):
             raise RecordFault(f"'entailed' should hold question ids, found {excerpt(entailed)}")
