@@ -252,7 +252,7 @@ def test_an_index_gives_what_the_reader_reads(name: str, tiny: Path, tiny_video:
             assert table == examples
             assert repr([e.annotation for e in table]) == repr([e.annotation for e in examples])
             assert repr([e.targets for e in table]) == repr([e.targets for e in examples])
-    assert list(indexed(reader, "train", True)) == reader.read("train", for_training=True)
+    assert list(indexed(reader, "train", True)) == reader.read("train", True)
 
 
 def test_a_split_is_read_once_wherever_its_files_lie(
@@ -366,8 +366,8 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     reader = load_reader("gqa", gqa.folder)
     read = reader.read
 
-    def changed(split: str) -> list[Example]:
-        examples = read(split)
+    def changed(split: str, for_training: bool) -> list[Example]:
+        examples = read(split, for_training)
         gqa.edit("GQA/val_balanced_questions.json", lambda table: table.pop("7"))
         return examples
 
@@ -382,7 +382,7 @@ def test_what_depends_on_more_than_the_files_is_read_each_time(
 ) -> None:
     for _ in range(2):
         table = indexed(load_reader("nlvr", nlvr.folder), "train", True)
-        assert list(table) == load_reader("nlvr", nlvr.folder).read("train", for_training=True)
+        assert list(table) == load_reader("nlvr", nlvr.folder).read("train", True)
     assert reads == ["train"] * 4
 
 
@@ -408,7 +408,7 @@ def _open(folder: Path) -> list[Example]:
 def test_processes_may_write_and_read_one_index_at_once(vqa: Root, cache: Path) -> None:
     with multiprocessing.get_context("fork").Pool(2) as pool:
         tables = pool.map(_open, [vqa.folder] * 4)
-    assert tables == [load_reader("vqav2", vqa.folder).read("train", for_training=True)] * 4
+    assert tables == [load_reader("vqav2", vqa.folder).read("train", True)] * 4
     assert len(list((cache / "index").iterdir())) == 1
 
 

@@ -31,14 +31,10 @@ def make_mini(
     out: Path = opt.option(..., "A new folder for the edition."),
     seed: int = opt.option(0, "Another seed, another world.", min=0, max=opt.HIGHEST_SEED),
 ) -> None:
-    """Write the mini edition in the official file formats.
-
-    A contact sheet shows its pictures and clips.
-    """
+    """Write the mini edition in the official file formats."""
     from vlbench.data.mini import write
 
     write.make_mini(out, seed, lambda what: cli.note(f"writing {what}"))
-    cli.note(f"Look at {out / 'contact_sheet.png'} and {out / 'video_sheet.png'}")
     typer.echo(str(out))
 
 

@@ -260,7 +260,7 @@ def indexed(reader: Reader, split: str, train: bool) -> ExampleTable:
             return ExampleTable(path)
         except MissingError:  # gone or damaged: made again
             pass
-    examples = reader.read(split, for_training=train)
+    examples = reader.read(split, train)
     if fingerprint(files, reader.folder) != contents:
         names = ", ".join(map(str, files))
         raise DataError(f"{names}: changed while being read: start the same command again.")

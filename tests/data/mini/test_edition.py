@@ -11,21 +11,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image, ImageColor
-from vlbench.data.mini.sheet import CARD, COLUMNS, GAP, INK, PICTURE, contact_sheet, video_sheet
 
 from tests.data.mini.builders import TINY, TINY_VIDEO, digests
 from vlbench.cards.load import load_task
 from vlbench.data.images import find_pictures, open_clip
 from vlbench.data.mini import write as module
 from vlbench.data.mini.write import (
+    GQA_QUESTIONS,
     SIZES,
     SOURCES,
     VERSION,
     VIDEO_SIZES,
     VIDEO_VERSION,
+    VQA_QUESTIONS,
     make_mini,
     mini_root,
     write_mini,
@@ -112,12 +111,12 @@ def test_the_official_readers_find_no_fault_in_clips_and_splits_share_none(
 @pytest.mark.slow
 def test_the_embedded_edition_has_the_sizes_it_says(edition) -> None:
     for part in ("train", "val", "test"):
-        assert len(edition.examples["coco", part]) == SIZES.coco[part]
-        vqav2 = len(edition.examples["vqav2", part]) / SIZES.coco[part]
-        assert 0.9 * SIZES.vqa_questions < vqav2 <= SIZES.vqa_questions
-        assert len(edition.examples["nlvr2", part]) == 8 * SIZES.nlvr2[part]
-        gqa = len(edition.examples["gqa", part]) / SIZES.gqa[part]
-        assert SIZES.gqa_questions - 1 <= gqa <= SIZES.gqa_questions
+        assert len(edition.examples["coco", part]) == SIZES["coco"][part]
+        vqav2 = len(edition.examples["vqav2", part]) / SIZES["coco"][part]
+        assert 0.9 * VQA_QUESTIONS < vqav2 <= VQA_QUESTIONS
+        assert len(edition.examples["nlvr2", part]) == 8 * SIZES["nlvr2"][part]
+        gqa = len(edition.examples["gqa", part]) / SIZES["gqa"][part]
+        assert GQA_QUESTIONS - 1 <= gqa <= GQA_QUESTIONS
     assert VIDEO_SIZES.keys() == SOURCES.keys()
 
 
@@ -170,31 +169,10 @@ def test_official_fields_are_all_there(where, names, tiny, tiny_video) -> None:
         assert subtitles["sub"][0].keys() == {"text", "start", "end"}
 
 
-@pytest.mark.slow
-def test_contact_sheets_show_cards_with_pictures_of_the_edition(tiny, tiny_video) -> None:
-    pixels = np.asarray(contact_sheet(tiny))
-    edge = (pixels[:, GAP - 4] == ImageColor.getrgb(CARD)).all(axis=1)  # left of the first pictures
-    starts = np.flatnonzero(edge[1:] & ~edge[:-1])
-    assert len(starts) == 4
-    assert all(edge[start + 1 : start + PICTURE].all() for start in starts)
-    assert (pixels == ImageColor.getrgb(INK)).all(axis=2).sum() > 2000  # words
-    shown = 0
-    for path in sorted((tiny / "nlvr2/images/dev").iterdir()):
-        with Image.open(path) as image:
-            paper = image.convert("RGB").getpixel((0, 0))
-        shown += (pixels == paper).all(axis=2).sum() > PICTURE**2 / 4
-    assert shown >= COLUMNS
-    for sheet in (Image.fromarray(pixels), video_sheet(tiny_video)):
-        assert (sheet.mode, sheet.width) == ("RGB", GAP + COLUMNS * (PICTURE + GAP))
-        assert 4 * PICTURE < sheet.height < 10 * PICTURE
-        assert len(sheet.resize((200, 200)).getcolors(40_000)) > 500
-
-
 def test_a_folder_that_holds_something_is_refused_and_an_empty_one_will_do(tiny, tmp_path) -> None:
     (tmp_path / "mine").mkdir()
     make_mini(tmp_path / "mine", 0)
     whole = digests(tmp_path / "mine")
-    assert whole["contact_sheet.png"] and whole["video_sheet.png"]
     assert digests(tiny).items() < whole.items()
     assert os.listdir(tmp_path) == ["mine"]
     with pytest.raises(UsageError, match="mine is there already and not empty: name a new folder"):
@@ -203,16 +181,13 @@ def test_a_folder_that_holds_something_is_refused_and_an_empty_one_will_do(tiny,
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-@pytest.mark.parametrize("where", ["GQA", "sheet"])
-def test_a_failure_in_the_middle_leaves_nothing(where, error, tmp_path, monkeypatch) -> None:
-    def fail(what: object) -> None:
-        if where in (what, "sheet"):
+def test_a_failure_in_the_middle_leaves_nothing(error, tmp_path) -> None:
+    def fail(what: str) -> None:
+        if what == "GQA":
             raise error
 
-    if where == "sheet":
-        monkeypatch.setattr(module, "contact_sheet", fail)
     with pytest.raises(error):
-        make_mini(tmp_path / "mini", 0, (lambda _: None) if where == "sheet" else fail)
+        make_mini(tmp_path / "mini", 0, fail)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -244,5 +219,5 @@ def test_pictures_and_clips_are_made_once_each_when_they_are_needed(cache: Path)
     root = mini_root("video", log.append)
     assert root == cache / f"mini-video-v{VIDEO_VERSION}-seed0"
     assert log[3:] == ["clips of tvqa and tvc", "clips of how2qa", "clips of yc2c"]
-    assert {path.name for path in root.iterdir()} == {"video", "mini-video.json", "video_sheet.png"}
+    assert {path.name for path in root.iterdir()} == {"video", "mini-video.json"}
     assert mini_root("video", log.append) == root and len(log) == 6
