@@ -3,7 +3,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -170,14 +169,7 @@ class Tokenizer:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where tokens are kept; empty."""
-    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "references"
-
-
-@pytest.fixture
-def tokenizer(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Tokenizer:
+def tokenizer(monkeypatch: pytest.MonkeyPatch) -> Tokenizer:
     stub = Tokenizer()
     monkeypatch.setattr(captions, "tokenize", stub)
     captions.prepare.cache_clear()
@@ -188,51 +180,16 @@ def prepare(references: dict[str, list[str]]) -> captions.References:
     return captions.prepare(tuple(map(tuple, references.values())))
 
 
-def evaluate_anew() -> dict[str, float]:
-    """The scores in another process, so to speak."""
-    captions.prepare.cache_clear()
-    return captions.evaluate(REFERENCES, CANDIDATES, meteor=False).metrics
-
-
 def test_references_are_tokenized_once_and_predictions_each_time(tokenizer: Tokenizer) -> None:
-    first = evaluate_anew()
-    assert len(tokenizer.calls) == 2
-    assert captions.evaluate(REFERENCES, CANDIDATES, meteor=False).metrics == first
-    assert evaluate_anew() == first
-    assert tokenizer.calls[2:] == [list(CANDIDATES.values())] * 2
-
-
-def test_references_are_known_by_their_texts_in_order(tokenizer: Tokenizer) -> None:
-    prepare(REFERENCES)
-    prepare({"clip-1": REFERENCES["1"], "clip-2": REFERENCES["2"]})  # other names
-    assert len(tokenizer.calls) == 1
+    first, again = (
+        captions.evaluate(REFERENCES, CANDIDATES, meteor=False).metrics for _ in range(2)
+    )
+    assert first == again
+    assert tokenizer.calls[1:] == [list(CANDIDATES.values())] * 2
     prepare({"1": ["A red cup."], "2": ["a cup", "Two dogs run."]})  # same texts, other images
-    prepare({"2": ["Two dogs run."], "1": ["A red cup.", "a cup"]})
-    assert len(tokenizer.calls) == 3
+    assert len(tokenizer.calls) == 4
 
 
-def test_a_damaged_file_of_tokens_is_made_again(tokenizer: Tokenizer, folder: Path) -> None:
-    first = evaluate_anew()
-    (path,) = folder.iterdir()
-    whole = path.read_bytes()
-    for damaged in (whole[: len(whole) // 2], b"", b"\xff"):
-        path.write_bytes(damaged)
-        assert evaluate_anew() == first
-        assert path.read_bytes() == whole
-
-
-def test_scores_need_no_cache_folder(
-    tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = evaluate_anew()
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "file" / "cache"))
-    assert evaluate_anew() == first
-
-
-def test_references_without_a_word_are_refused_and_not_kept(
-    tokenizer: Tokenizer, folder: Path
-) -> None:
+def test_references_without_a_word_are_refused(tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="No reference caption holds a word"):
         prepare({"1": ["", "."]})
-    assert not folder.exists()

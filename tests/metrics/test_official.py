@@ -163,7 +163,8 @@ def test_faulty_predictions_are_named_in_one_message_with_the_ids(
         ("nlvr2", "", "gold: there is nothing to score"),
         ("tvqa", lines({**ASKED, "qid": 7}), "gold: line 1: 'answer_idx' is missing"),
         ("tvqa", {"solution": {"House": {"7": "2"}}}, "gold: House: '7' should be a whole number"),
-        ("coco", {**COCO, "annotations": []}, "gold: image 5: no captions"),
+        ("coco", {**COCO, "annotations": []}, "gold: there is nothing to score"),
+        ("coco", {**COCO, "annotations": [{"id": 7}]}, "gold: caption 7: 'caption' is missing"),
     ],
 )
 def test_faulty_annotations_are_named_with_file_and_record(

@@ -1,30 +1,25 @@
 """Caption scores of COCO and VALUE: CIDEr-D, BLEU-1 to 4, ROUGE-L and METEOR, as pycocoevalcap's.
 
 Tokens are those of Stanford's PTBTokenizer without punctuation. CIDEr weighs n-grams by how many
-images hold them, so every score depends on the whole set; on a single image it is 0. What the
-references need is done once per set. VALUE's tasks (TVC, YC2C) replace every character outside
-ASCII with a space, on both sides.
+images hold them, so every score depends on the whole set; on a single image it is 0. VALUE's tasks
+(TVC, YC2C) replace every character outside ASCII with a space, on both sides.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from functools import lru_cache, partial
-from importlib.metadata import version
 from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 
-from vlbench.errors import DataError, MissingError
-from vlbench.files import cache_folder, write_atomically
+from vlbench.errors import DataError
 from vlbench.metrics import Annotations, Predictions, Scored, check_ids
 from vlbench.metrics.java import one_meteor, tokenize
 
@@ -199,20 +194,9 @@ def rouge_l(candidate: str, references: Sequence[str]) -> float:
 
 @lru_cache(maxsize=4)
 def prepare(references: tuple[tuple[str, ...], ...]) -> References:
-    """Make the captions of each image ready, with tokens from the cache folder or from Java."""
-    texts = [*chain.from_iterable(references)]
-    key = json.dumps([version("pycocoevalcap"), references])
-    tokens: list[str] = []
-    path = None
-    with suppress(OSError, UnicodeError, MissingError):  # without a cache scores are the same
-        path = cache_folder() / "references" / f"{hashlib.sha256(key.encode()).hexdigest()}.txt"
-        tokens = path.read_bytes().decode().split("\n")
-    if len(tokens) != len(texts):
-        tokens = tokenize(texts)
-        if not any(tokens):
-            raise DataError("No reference caption holds a word.")
-        with suppress(OSError):
-            if path is not None:
-                write_atomically(path, "\n".join(tokens))
+    """Make the captions of each image ready, once per set in a process."""
+    tokens = tokenize(chain.from_iterable(references))
+    if not any(tokens):
+        raise DataError("No reference caption holds a word.")
     lines = iter(tokens)
     return References([[next(lines) for _ in captions] for captions in references])

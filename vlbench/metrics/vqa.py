@@ -1,14 +1,11 @@
-"""VQA accuracy (Antol et al., 2015): how many of ten annotators gave the predicted answer.
+"""VQA accuracy (Antol et al., 2015): the mean over annotators of min(1, matches among others / 3).
 
-One question scores the mean over its annotators of min(1, matches among the others / 3). Of the
-two official versions, `official-2016` is what VL-T5, VL-Adapter and the papers of their time use:
-the prediction is always normalised, the ten answers lose punctuation only, and only where they
-differ. `official-2021` normalises both sides alike, but only where the answers differ.
-
-The normalisation (GT-Vision-Lab/VQA, vqaEval.py) has quirks that change scores, so they are kept:
-the look-behind of the period rule is a typo that always holds, only the first 32 periods go, one
-digit-comma-digit makes every mark vanish where others leave a space, and four capitalised
-contractions (Im, Ive, Id've, I'dve) never match, as words are lower-cased before.
+`official-2016` is what VL-T5, VL-Adapter and the papers of their time use: the prediction is always
+normalised, the ten answers lose punctuation only, and only where they differ. `official-2021`
+normalises both sides alike, but only where the answers differ. The normalisation's quirks
+(GT-Vision-Lab/VQA, vqaEval.py) change scores, so they are kept: the look-behind of the period rule
+always holds, only the first 32 periods go, one digit-comma-digit makes every mark vanish where
+others leave a space, and four capitalised contractions (Im, Ive, Id've, I'dve) never match.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """easy-VQA: questions about one coloured shape, 13 answers; comes as a Python package.
 
-`ROOT/easy-vqa`, laid out as `data` of the package, else the installed package `easy-vqa` itself: a
-JSON list of `[question, answer, image]` per part, and the pictures `train/images/{image}.png`. The
-training questions of every tenth image are held out as `val`: no image is in both. There are no
-official ids: a question is its position in the list, a picture `train-12`.
+`ROOT/easy-vqa`, laid out as the package's `data`, else the package: a list of `[question, answer,
+image]` per part. The training questions of every tenth image are held out as `val`.
 """
 
 from __future__ import annotations

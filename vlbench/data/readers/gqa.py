@@ -1,12 +1,8 @@
-"""GQA: an object from question id to record, in the official files.
+"""GQA: an object from question id to record; ids are strings, `01827492` is not `1827492`.
 
-Question ids are strings: `01827492` and `1827492` are two questions. `train`, `val` and `testdev`
-are the balanced questions, which the accuracy is over; `train_all`, `val_all` and `testdev_all`
-add the unbalanced ones, with which consistency is scored. `test` (balanced) and `submission` (what
-the server wants, all questions) have no answers.
-
-Where a file of balanced questions is absent, the authors' `train.json`, `valid.json` or
-`testdev.json` serves: it has no types and groups, so there is accuracy and nothing else.
+`train`, `val` and `testdev` are the balanced questions, which the accuracy is over; `..._all` add
+the unbalanced ones, for consistency; `test` (balanced) and `submission` (all) have no answers.
+Where a balanced file is absent, the authors' list serves: it allows accuracy and nothing else.
 """
 
 from __future__ import annotations

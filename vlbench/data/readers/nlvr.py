@@ -1,16 +1,10 @@
 """NLVR (drawings) and NLVR2 (photographs): a sentence about pictures, true or false.
 
-**NLVR of 2017**: one drawing of three boxes, in the corpus as published: `ROOT/nlvr/dev/dev.json`
-(JSON Lines) and the pictures `dev/images/{directory}/dev-{identifier}-{k}.png`, where k names one
-of the orders that the three boxes are drawn in. Training takes every order on the disk, validation
-and test the first one. The official dev set is split into train and val by the number before the
-identifier's dash. Some sentences stand under several numbers: the smallest decides, so that no
-sentence is in both. 25 sentences of the official test set also stand in dev; they stay.
-
-**NLVR2**: two photographs. `split-set-pair-sentence` identifies an example of its JSON Lines; its
-pictures are `split-set-pair-img0` (left) and `-img1`. Training pictures lie in sub-folders named by
-`directory`, or flat, as in some copies. Where an official file `ROOT/nlvr2/dev.json` is absent, the
-authors' `ROOT/nlvr/valid.json` serves: a JSON list of the same with the label 0 or 1.
+NLVR has one drawing of three boxes, `dev/images/{directory}/dev-{identifier}-{k}.png`, where k is
+an order of the boxes: training takes every order on the disk, validation and test the first one.
+Its dev set is split into train and val by the number before the identifier's dash; a sentence that
+stands under several numbers goes by the smallest. NLVR2 has two photographs: an identifier is
+`split-set-pair-sentence`, its pictures are `split-set-pair-img0` (left) and `-img1`.
 """
 
 from __future__ import annotations
@@ -81,7 +75,11 @@ class NLVR(base.Reader):
 
 
 class NLVR2(base.Reader):
-    """Statements about a pair of photographs."""
+    """Statements about a pair of photographs.
+
+    Training pictures lie in sub-folders named by `directory`, or flat, as in some copies. Where
+    `nlvr2/dev.json` is absent, the authors' `nlvr/valid.json` serves, a list with labels 0 and 1.
+    """
 
     splits = ("train", "dev", "test1", "test2")
     feature_places = ("features/{encoder}/nlvr2", "nlvr/clip_features/data_clip_{authors}_att")

@@ -1,17 +1,8 @@
 """Clips with subtitles, in the files of VALUE (Li et al., 2021, https://arxiv.org/abs/2106.04632).
 
-The context of an example is the subtitles of the whole clip, in the order of their file and as they
-are spelt there (HTML entities too), whatever moment its text is about. VALUE keeps the labels of
-its test splits to itself: `test` can be answered, and neither trained on nor scored. `held_out` is
-the labelled test split of generated clips.
-
-**TVQA, How2QA**: a question about a moment of a clip, and the choices, `a0: ... a1: ...`; the
-answer is the name of the right one: some questions have the same choice twice, so its text does not
-identify it. The moment `ts` is text and stands in the example as it is, `NaN-NaN` and `0-0` too.
-
-**TVC, YC2C**: descriptions of a moment of a clip, or of a whole clip. A model is trained on every
-description, and evaluated with one caption for a `clip_id`, which is scored against all its
-descriptions, as VALUE does.
+The context of an example is the subtitles of the whole clip, as they are spelt (HTML entities too),
+whatever moment its text is about. VALUE keeps the labels of its test splits to itself: `test` can
+only be answered; `held_out` is the labelled test split of generated clips.
 """
 
 from __future__ import annotations
@@ -98,7 +89,11 @@ class VideoReader(base.Reader):
 
 
 class VideoQuestions(VideoReader):
-    """Multiple-choice questions about clips with subtitles."""
+    """Multiple-choice questions about clips with subtitles.
+
+    The answer is the name of the right choice, as some questions have the same choice twice. The
+    moment `ts` is text and stands in the example as it is, `NaN-NaN` and `0-0` too.
+    """
 
     label = "answer_idx"
     choices: ClassVar[int]
@@ -152,7 +147,7 @@ class TVQA(VideoQuestions):
 
 
 class How2QA(VideoQuestions):
-    """Four choices, about instructional videos; the first release, in CSV, has other questions."""
+    """Four choices, about instructional videos; not the first release, in CSV, of other ones."""
 
     release = "how2qa/how2qa_{split}_release.jsonl"
     tests = ("how2qa/how2qa_test_public_release.jsonl",)
@@ -162,7 +157,7 @@ class How2QA(VideoQuestions):
 
 
 class VideoCaptions(VideoReader):
-    """Descriptions of clips with subtitles."""
+    """Descriptions of clips: each is trained on, one a clip is predicted and scored against all."""
 
     label = "descs"
 
@@ -171,7 +166,6 @@ class VideoCaptions(VideoReader):
         return ""
 
     def to_example(self, record: base.Record) -> Example:
-        """The clip with all of its descriptions."""
         clip, images, text = field(record, "clip_id", int), (record["vid_name"],), self.text(record)
         if "descs" not in record:
             return Example(str(clip), text, images, {}, record)
@@ -185,7 +179,6 @@ class VideoCaptions(VideoReader):
         return Example(str(clip), text, images, dict.fromkeys(captions, 1.0), annotation)
 
     def training_examples(self, split: str, faults: Faults) -> base.Examples:
-        """One example a description."""
         for clip in self.examples(split, faults):
             for description in clip.annotation.get("descs", ()):
                 name, targets = f"{clip.id}-{description['desc_id']}", {description["desc"]: 1.0}

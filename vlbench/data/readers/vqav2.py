@@ -1,11 +1,8 @@
 """VQAv2 in the Karpathy split, rebuilt from the official question and annotation files.
 
-A question belongs to the split of its image in `dataset_coco.json`, as in VL-T5's `karpathy_*.json`
-files. Training targets are the answers as annotated, nothing lower-cased, with a soft score by the
-number of annotators: 0.3, 0.6, 0.9, and 1 from four on. The authors' targets hold only the 3,129
-answers that are frequent in train and val; so do ours where their `trainval_ans2label.json` lies
-beside the annotations. Without it all answers are targets, and no question is without one.
-
+A question belongs to the split of its image in `dataset_coco.json`. Training targets are the
+answers as annotated, with a soft score by the number of annotators; the authors keep the 3,129 most
+frequent ones, and so do we where their `trainval_ans2label.json` lies beside the annotations.
 The splits `test2015` and `test-dev2015` have no answers: the dataset's server scores them.
 """
 
