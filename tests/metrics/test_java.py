@@ -66,7 +66,7 @@ def test_a_killed_java_is_named_with_its_signal_without_its_notes_and_trace() ->
     message = str(java.java_failed("METEOR", -9, b"Picked up JAVA_TOOL_OPTIONS: -Dx=y\n"))
     assert message.startswith("METEOR's Java was killed by SIGKILL. Too little memory")
     trace = b'Exception in thread "main" Bad\n\tat a.b(C.java:1)\n'
-    start = 'METEOR\'s Java ended with 1: Exception in thread "main" Bad. Too'
+    start = 'METEOR\'s Java ended with 1; Exception in thread "main" Bad. Too'
     assert str(java.java_failed("METEOR", 1, trace)).startswith(start)
 
 
@@ -75,9 +75,9 @@ def test_a_java_that_dies_is_named_with_its_last_words(
 ) -> None:
     make_java(tmp_path, "[ \"$1\" = -version ] && exit 0\necho 'no memory' >&2\nexit 1")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    with pytest.raises(JavaFailed, match=r"PTBTokenizer's Java ended with 1: no memory"):
+    with pytest.raises(JavaFailed, match=r"PTBTokenizer's Java ended with 1; no memory"):
         java.tokenize(["a dog"])
-    with pytest.raises(JavaFailed, match="METEOR's Java ended with 1: no memory") as failed:
+    with pytest.raises(JavaFailed, match="METEOR's Java ended with 1; no memory") as failed:
         score_with_meteor()
     assert failed.value.exit_code == 3
     make_java(tmp_path, '[ "$1" = -version ] && exit 0\nread line; kill -9 $$')

@@ -103,11 +103,11 @@ def test_official_files_of_every_task_are_scored(write: Write, task: str) -> Non
             "results: prediction 5: 'answer' should be a string, found 2\n"
             ".*results: prediction 5: 'question_id' should be a whole number, found \"5\"$",
         ),
-        ("vqav2", [], "results: no prediction holds any text. 1 of 1 examples without .*: 5"),
+        ("vqav2", [], "results: no prediction holds any text. 1 examples without .*: 5"),
         (
             "vqav2",
             [{"question_id": 6, "answer": "a"}, {"question_id": 6, "answer": "b"}],
-            "results: 1 of 1 examples without a prediction: 5. 1 predictions for unknown examples: "
+            "results: 1 examples without a prediction: 5. 1 predictions for unknown examples: "
             "6. 1 examples predicted more than once: 6",
         ),
         ("vqav2", [{"question_id": 5, "answer": " "}], "results: no prediction holds any text"),
@@ -115,7 +115,7 @@ def test_official_files_of_every_task_are_scored(write: Write, task: str) -> Non
         (
             "gqa",
             [{"questionId": name, "prediction": "dog"} for name in ("05", "6")],
-            "unknown examples: 6; unbalanced questions need --questions",
+            "unknown examples: 6",
         ),
         ("nlvr2", f"{PAIRS}dev-1-1-0,True", "1 examples predicted more than once: dev-1-1-0"),
         (
@@ -256,7 +256,7 @@ def test_a_split_of_vqa_is_scored_by_the_karpathy_file(write: Write) -> None:
         score("vqav2", results, gold, karpathy=karpathy, split="val")
     with pytest.raises(DataError, match=r"gold: about no image of the split 'train' of .*karpathy"):
         score("vqav2", results, gold, karpathy=karpathy, split="train")
-    with pytest.raises(UsageError, match="--split tset: Did you mean 'test'"):
+    with pytest.raises(DataError, match="about no image of the split 'tset'"):
         score("vqav2", results, gold, karpathy=karpathy, split="tset")
     with pytest.raises(UsageError, match="--split test: needs --karpathy"):
         score("vqav2", results, gold, split="test")
@@ -410,7 +410,7 @@ def test_golden_files_score_as_officially(
 
 def test_the_golden_file_with_a_missing_prediction_is_refused(shared_folder: Path) -> None:
     folder = shared_folder / "golden" / "metrics" / "nlvr2"
-    with pytest.raises(UsageError, match="1 of 46 examples without a prediction: dev-128-2-1"):
+    with pytest.raises(UsageError, match="1 examples without a prediction: dev-128-2-1"):
         score("nlvr2", folder / "predictions_missing_one.csv", folder / "dev.json")
 
 

@@ -7,8 +7,8 @@ A metric takes the official annotations and the predicted texts, both by example
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
@@ -27,8 +27,7 @@ METRICS = {
     "vqa": "vlbench.metrics.vqa:score",
     "vqa-2021": "vlbench.metrics.vqa:score_2021",
 }
-NEEDS_JAVA = ("captions", "value-captions")
-"""For the epochs in between there are `..._without_meteor`: that takes longer than all the rest."""
+NEEDS_JAVA = ("captions", "value-captions")  # of these there are versions `..._without_meteor`
 
 
 class Group(NamedTuple):
@@ -79,16 +78,13 @@ def require_metric(name: str) -> None:
         require_java()
 
 
-@contextmanager
-def started_ahead(names: Iterable[str]) -> Iterator[None]:
+def started_ahead(names: Iterable[str]) -> AbstractContextManager[object]:
     """Run METEOR within the block, once for all of these metrics that need it."""
     if not any(name in NEEDS_JAVA for name in names):
-        yield
-        return
+        return nullcontext()
     from vlbench.metrics.java import one_meteor
 
-    with one_meteor(at_once=True):
-        yield
+    return one_meteor(at_once=True)
 
 
 def check_ids(
@@ -130,6 +126,4 @@ def grouped(scores: Mapping[str, float], names: Mapping[str, object]) -> dict[st
     for example, score in scores.items():
         if names.get(example) is not None:
             members[names[example]].append(score)
-    return {
-        str(name): Group(percent(members[name]), len(members[name])) for name in sorted(members)
-    }
+    return {str(name): Group(percent(of), len(of)) for name, of in sorted(members.items())}

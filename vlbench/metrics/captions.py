@@ -23,14 +23,10 @@ from vlbench.errors import DataError
 from vlbench.metrics import Annotations, Predictions, Scored, check_ids
 from vlbench.metrics.java import one_meteor, tokenize
 
-ONE_IMAGE = (
-    "needs two images or more: an n-gram weighs by how many of them hold it; officially 0.00"
-)
+ONE_IMAGE = "needs two images or more, as n-grams weigh by how many hold them; officially 0.00"
 N = 4
-SIGMA = 6.0
-"""How CIDEr-D punishes a difference in length."""
-BETA = 1.2
-"""Weight of recall in ROUGE-L."""
+SIGMA = 6.0  # how CIDEr-D punishes a difference in length
+BETA = 1.2  # the weight of recall in ROUGE-L
 Ngram = tuple[str, ...]
 
 
@@ -82,10 +78,8 @@ def evaluate(
 class Caption(NamedTuple):
     """The n-grams of one caption."""
 
-    counts: Counter[Ngram]
-    """In order of n, and of their first appearance, as officially."""
-    norms: list[float]
-    """(N,) of CIDEr's weights, for each n."""
+    counts: Counter[Ngram]  # in order of n, and of their first appearance, as officially
+    norms: list[float]  # (N,) of CIDEr's weights, for each n
     words: int
 
 
@@ -99,7 +93,6 @@ class References:
     """
 
     def __init__(self, tokens: list[list[str]]) -> None:
-        """`tokens`: of each image those of its references, single spaces between."""
         self.tokens = tokens
         counts = [[_count_ngrams(text) for text in texts] for texts in tokens]
         images = Counter(chain.from_iterable(set().union(*own) for own in counts))
@@ -169,10 +162,9 @@ def _count_ngrams(text: str) -> Counter[Ngram]:
 def rouge_l(candidate: str, references: Sequence[str]) -> float:
     """ROUGE-L as pycocoevalcap's, beta 1.2, bit for bit.
 
-    Precision and recall are the best over the references, each by itself. Words are split at single
-    spaces, so that an empty caption is one empty word. The longest common subsequence comes a row
-    of its table at a time (Hyyrö, 2004), ten times as fast as officially: bits of `row` that are
-    off tell where the length grows along the candidate, whose words' positions are bits too.
+    An empty caption is one empty word. The longest common subsequence comes a row of its table at a
+    time (Hyyrö, 2004), ten times as fast as officially: bits of `row` that are off tell where the
+    length grows along the candidate, whose words' positions are bits too.
     """
     words = candidate.split(" ")
     positions: dict[str, int] = {}

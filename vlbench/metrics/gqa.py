@@ -10,7 +10,7 @@ from typing import Any
 from vlbench.errors import DataError
 from vlbench.metrics import Annotations, Predictions, Scored, check_ids, grouped, mean, percent
 
-NEEDS = {
+NEEDS = {  # metric -> why it is missing where it is
     "binary": "there is no such question",
     "open": "there is no such question",
     "consistency": "needs all questions (--questions) and predictions for all that are entailed",
@@ -18,7 +18,6 @@ NEEDS = {
     "plausibility": "needs --choices",
     "distribution": "needs groups.global in the questions",
 }
-"""Metric -> why it is missing where it is."""
 COMMON_CHOICES = ("color", "material", "shape")
 NO_STEP = ("exist", "query: name", "choose name")
 
@@ -107,7 +106,6 @@ def _consistency(
 def _among(
     balanced: Annotations, predictions: Predictions, choices: Annotations | None, kind: str
 ) -> float | None:
-    """How often the prediction is one of the question's valid or plausible answers."""
     if choices is None:
         return None
     hits = []

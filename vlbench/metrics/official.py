@@ -17,22 +17,17 @@ from vlbench.errors import DataError, UsageError, nearest
 from vlbench.files import open_data
 from vlbench.metrics import gqa, listed, load_metric
 
-KARPATHY_SPLIT = "test"
-"""What is scored with --karpathy where no split is named."""
+KARPATHY_SPLIT = "test"  # what is scored with --karpathy where no split is named
 Records = dict[str, base.Record]
-Answers = Iterator[tuple[str, str]]
-"""Pairs of id and predicted text."""
+Answers = Iterator[tuple[str, str]]  # pairs of id and predicted text
 
 
 class Task(NamedTuple):
     """How the files of a task are scored."""
 
-    answers: Callable[[Path, Faults], Answers]
-    """Reads predictions."""
-    metrics: dict[str, str]
-    """Variant -> metric; the first one is the default."""
-    takes: tuple[str, ...] = ()
-    """Options besides predictions and annotations."""
+    answers: Callable[[Path, Faults], Answers]  # reads predictions
+    metrics: dict[str, str]  # variant -> metric; the first one is the default
+    takes: tuple[str, ...] = ()  # options besides predictions and annotations
 
 
 def score_files(
@@ -63,9 +58,8 @@ def score_files(
     if task == "gqa":
         others = _read_annotations(task, given["questions"]) if "questions" in given else {}
         choices = dict(base.read_all(_choices, given["choices"])) if "choices" in given else None
-        hint = "; unbalanced questions need --questions, the file of all"
         required = gqa.scored_questions(gold)
-        answers = _read_answers(predictions, read, required, {*gold, *others}, hint)
+        answers = _read_answers(predictions, read, required, {*gold, *others})
         scored = gqa.evaluate(gold, answers, choices, others)
     else:
         answers = _read_answers(predictions, read, gold, None if variant == "balanced" else gold)
@@ -91,7 +85,6 @@ def score_files(
 
 
 def _read_annotations(task: str, path: Path) -> Records:
-    """The records of a file by id, one or more."""
     gold = dict(base.read_all(load_reader(task, path.parent).read_annotations, path))
     if not gold:
         raise DataError(f"{path}: there is nothing to score: the file holds no annotation.")
@@ -99,14 +92,11 @@ def _read_annotations(task: str, path: Path) -> Records:
 
 
 def _in_split(gold: Records, path: Path, karpathy: Path | None, split: str | None) -> Records:
-    """The records about images of a Karpathy split, where one is to be scored."""
     if karpathy is None:
         if split is not None:
             raise UsageError(f"--split {split}: needs --karpathy, the file dataset_coco.json.")
         return gold
     split = split or KARPATHY_SPLIT
-    if split not in coco.KARPATHY_SPLITS:
-        raise UsageError(f"--split {split}: {nearest(split, coco.KARPATHY_SPLITS)}")
     pictures = base.read_all(coco.read_karpathy, karpathy)
     images = {picture.cocoid for picture in pictures if picture.split == split}
     kept = {example: record for example, record in gold.items() if record["image_id"] in images}
@@ -120,12 +110,8 @@ def _read_answers(
     read: Callable[[Path, Faults], Answers],
     required: Collection[str],
     known: Collection[str] | None,
-    hint: str = "",
 ) -> dict[str, str]:
-    """One answer for each of the `required` ids, or a UsageError with all faults.
-
-    Others may be answered too where they are `known`, or where that is None.
-    """
+    """One answer for each `required` id; others too if `known`, any if None; else a UsageError."""
     try:
         pairs = base.read_all(read, path)
     except DataError as error:
@@ -135,16 +121,14 @@ def _read_answers(
     unknown = [example for example in answers if known is not None and example not in known]
     counts = Counter(example for example, _ in pairs)
     repeated = [example for example, count in counts.items() if count > 1]
-    parts = []
+    faults = {
+        "examples without a prediction": missing,
+        "predictions for unknown examples": unknown,
+        "examples predicted more than once": repeated,
+    }
+    parts = [f"{len(ids)} {fault}: {listed(ids)}" for fault, ids in faults.items() if ids]
     if not any(answer.strip() for answer in answers.values()):
-        parts.append("no prediction holds any text")
-    if missing:
-        parts.append(f"{len(missing)} of {len(required)} examples without a prediction: ")
-        parts[-1] += listed(missing)
-    if unknown:
-        parts.append(f"{len(unknown)} predictions for unknown examples: {listed(unknown)}{hint}")
-    if repeated:
-        parts.append(f"{len(repeated)} examples predicted more than once: {listed(repeated)}")
+        parts.insert(0, "no prediction holds any text")
     if parts:
         raise UsageError(f"{path}: {'. '.join(parts)}.")
     return answers
@@ -158,7 +142,6 @@ def _choices(path: Path, faults: Faults) -> Iterator[tuple[str, base.Record]]:
 
 
 def _json_list(path: Path, faults: Faults, id_key: str, id_kind: type[Any], key: str) -> Answers:
-    """A JSON list of objects with an id and a text."""
     for where, record in base.read_named(path, "prediction", id_key):
         with faults.of(path, where):
             yield str(field(record, id_key, id_kind)), field(record, key, str)

@@ -153,10 +153,9 @@ def test_faulty_labels_of_the_nlvr2_lists_are_named(nlvr_lists) -> None:
     with pytest.raises(DataError) as caught:
         NLVR2(nlvr_lists.folder).read("dev")
     path = nlvr_lists / "nlvr/valid.json"
-    assert str(caught.value).splitlines() == [
-        f"{path}: statement dev-812-1-0: 'label' should be 0 or 1, found 2",
-        f"{path}: statement dev-812-1-1: 'label' should be a whole number, found \"True\"",
-    ]
+    first, second = str(caught.value).splitlines()
+    assert first.startswith(f"{path}: statement dev-812-1-0: 'label' should be true or false")
+    assert second.endswith("dev-812-1-1: 'label' should be a whole number, found \"True\"")
 
 
 def test_official_nlvr2_files_win_and_test2_is_only_official(nlvr2) -> None:

@@ -14,8 +14,7 @@ from random import Random
 from vlbench.data.mini.world import GRID, SHAPES, SIZES, Scene, Thing, article, part_of
 
 SECONDS_PER_FRAME = 1.5
-COLORS = ("blue", "green", "pink", "red", "yellow")
-"""Of all colours: as many as a question has choices."""
+COLORS = ("blue", "green", "pink", "red", "yellow")  # as many as a question has choices
 PEOPLE = ("Ann", "Lou", "Ray", "Al", "Theo")
 NUMBERS = ("one", "two", "three", "four", "five")
 
@@ -204,11 +203,10 @@ def ask(
             continue
         text, answer, others, shot = offer
         wrong = [other for other in dict.fromkeys(others) if other != answer][: choices - 1]
-        listed = sorted([answer, *wrong])
-        first, last = (shot.start, shot.end) if shot else (0.0, clip.duration)
+        listed = tuple(sorted([answer, *wrong]))
+        moment = (shot.start, shot.end) if shot else (0.0, clip.duration)
         name = family.__name__.replace("_", " ")
-        right = listed.index(answer)
-        questions[text] = ClipQuestion(name, text, tuple(listed), right, first, last)
+        questions[text] = ClipQuestion(name, text, listed, listed.index(answer), *moment)
     return list(questions.values())
 
 

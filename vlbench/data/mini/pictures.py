@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 from vlbench.data.mini.world import (
@@ -42,19 +42,16 @@ Offer = Question | None
 Family = Callable[[Scene, Random], Offer]
 
 
-@dataclass
-class Balance:
-    """Chooses the question whose answer has been given least often in its family and form."""
-
-    given: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+class Balance(Counter[tuple[str, str, str]]):
+    """How often each answer was given in its family and form."""
 
     def choose(self, offers: Iterable[Offer]) -> Offer:
         """The offer with the rarest answer so far, counted as given; None where there is none."""
         questions = [offer for offer in offers if offer is not None]
         if not questions:
             return None
-        best = min(questions, key=lambda q: self.given[q.family, q.form, q.answer])
-        self.given[best.family, best.form, best.answer] += 1
+        best = min(questions, key=lambda q: self[q.family, q.form, q.answer])
+        self[best.family, best.form, best.answer] += 1
         return best
 
 
@@ -82,7 +79,6 @@ def _named(scene: Scene, random: Random, without: str = "") -> tuple[Thing, Kind
 
 
 def _two(scene: Scene, random: Random) -> tuple[Thing, Thing, str, str] | None:
-    """Two different things and their names."""
     one, other = _named(scene, random), _named(scene, random)
     if one is None or other is None or one[0] == other[0]:
         return None
@@ -92,7 +88,6 @@ def _two(scene: Scene, random: Random) -> tuple[Thing, Thing, str, str] | None:
 def _query(
     scene: Scene, random: Random, family: str, aspect: str, wordings: Sequence[str]
 ) -> Offer:
-    """An open question for an attribute of a named thing."""
     if (named := _named(scene, random, without=aspect)) is None:
         return None
     thing, kind, name = named
@@ -216,12 +211,11 @@ def choose_side(scene: Scene, random: Random) -> Offer:
     if (named := _named(scene, random)) is None:
         return None
     thing, kind, name = named
+    text = f"In which part of the image is the {name}, the top or the bottom?"
+    answer = "top" if thing.row < 2 else "bottom"
     if random.random() < 0.5:
         text = f"On which side of the image is the {name}, the left or the right?"
         answer = "left" if thing.column < 2 else "right"
-    else:
-        text = f"In which part of the image is the {name}, the top or the bottom?"
-        answer = "top" if thing.row < 2 else "bottom"
     return Question("choose side", kind.form, text, answer, kind)
 
 
@@ -269,16 +263,16 @@ def combine(scene: Scene, random: Random, may_tell: bool = False) -> Offer:
     form = "" if may_tell else "|".join(sorted(kind.form for kind in kinds))
     first, second = (article(kind.name("thing")) for kind in kinds)
     if random.random() < 0.5:
-        text = f"Are there both {first} and {second}?"
-        return Question("logical and", form, text, _yes(all(are_shown)))
-    text = f"Is there either {first} or {second}?"
-    return Question("logical or", form, text, _yes(any(are_shown)))
+        both = f"Are there both {first} and {second}?"
+        return Question("logical and", form, both, _yes(all(are_shown)))
+    either = f"Is there either {first} or {second}?"
+    return Question("logical or", form, either, _yes(any(are_shown)))
 
 
 GQA_FAMILIES: tuple[Family, ...] = (
     query_attribute, verify_attribute, choose_attribute, choose_side, relate, compare, combine,
 )  # fmt: skip
-GQA_TYPES = {
+GQA_TYPES = {  # family -> GQA's structural and semantic type
     "query color": ("query", "attr"), "query shape": ("query", "cat"),
     "verify color": ("verify", "attr"), "verify shape": ("verify", "cat"),
     "choose color": ("choose", "attr"), "choose size": ("choose", "attr"),
@@ -287,7 +281,6 @@ GQA_TYPES = {
     "same size": ("compare", "attr"), "logical and": ("logical", "obj"),
     "logical or": ("logical", "obj"),
 }  # fmt: skip
-"""Family -> GQA's structural and semantic type."""
 
 
 def follow_up(question: Question, balance: Balance, random: Random) -> Offer:

@@ -31,7 +31,7 @@ GRID = 4
 SIDE = 64
 SCALE = 3  # drawn so much larger, then scaled down: smooth edges
 RADIUS = {"small": 3.6, "large": 6.8}
-CORNERS = {
+CORNERS = {  # from the centre, in radii
     "square": ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
     "triangle": ((0, -1), (1, 0.8), (-1, 0.8)),
     "star": tuple(
@@ -44,7 +44,6 @@ CORNERS = {
         (0.34, 1), (-0.34, 1), (-0.34, 0.34), (-1, 0.34), (-1, -0.34), (-0.34, -0.34),
     ),
 }  # fmt: skip
-"""From the centre, in radii."""
 
 PARTS = ("pretraining", "train", "val", "test")
 SHARES = (50, 30, 6, 14)

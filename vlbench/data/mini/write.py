@@ -16,7 +16,7 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import count, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,15 +27,12 @@ from vlbench.data.mini.clips import Clip, ClipQuestion, Style
 from vlbench.data.mini.pictures import Balance, Question
 from vlbench.data.mini.world import Scene, draw, scenes
 from vlbench.errors import UsageError
-from vlbench.files import cache_folder, remove_dead_beside, temporary_beside, writing_cache
+from vlbench.files import cache_folder, remove_dead_beside, temporary_beside, writing, writing_cache
 
 VERSION = 1  # of the pictures: raise it when the same seed would give other files
 VIDEO_VERSION = 1  # the same, of the clips
 SEED = 0
-NAMES = {
-    "image": f"mini-v{VERSION}-seed{SEED}",
-    "video": f"mini-video-v{VIDEO_VERSION}-seed{SEED}",
-}
+NAMES = {"image": f"mini-v{VERSION}-seed{SEED}", "video": f"mini-video-v{VIDEO_VERSION}-seed{SEED}"}
 """Folders in the cache: clips are made when they are first needed, and not with the pictures."""
 Record = dict[str, Any]
 Progress = Callable[[str], None]
@@ -53,9 +50,11 @@ GQA_SPLITS = {"train": "train", "val": "val", "test": "testdev"}
 NLVR2_SPLITS = {"train": "train", "val": "dev", "test": "test1"}
 
 
-def write_mini(
-    folder: Path, seed: int, sizes: Sizes = SIZES, progress: Progress = lambda _: None
-) -> None:
+def silent(_: str) -> None:
+    """Report no progress."""
+
+
+def write_mini(folder: Path, seed: int, sizes: Sizes = SIZES, progress: Progress = silent) -> None:
     """Write all pictures into an empty folder; the same seed gives the same bytes."""
     progress("COCO and VQAv2")
     _write_coco_and_vqa(folder, Random(f"coco {seed}"), sizes["coco"])
@@ -94,7 +93,7 @@ def _coco_images(random: Random, sizes: dict[str, int]) -> Iterator[tuple[str, s
 def _write_coco_and_vqa(root: Path, random: Random, sizes: dict[str, int]) -> None:
     images: list[Record] = []
     questions: dict[str, list[Record]] = {"train2014": [], "val2014": []}
-    annotations: dict[str, list[Record]] = {"train2014": [], "val2014": []}
+    annotations: dict[str, list[Record]] = defaultdict(list)
     balances: dict[str, Balance] = defaultdict(Balance)
     for number, (split, half, scene) in enumerate(_coco_images(random, sizes)):
         coco_id = 1000 + 7 * number
@@ -122,10 +121,10 @@ def _write_coco_and_vqa(root: Path, random: Random, sizes: dict[str, int]) -> No
     for half in questions:
         head: Record = {"info": {"description": "vlbench mini edition"}, "license": {}}
         head |= {"data_type": "mscoco", "data_subtype": half}
-        file = {**head, "task_type": "Open-Ended", "questions": questions[half]}
-        _write_json(root / "vqa" / f"v2_OpenEnded_mscoco_{half}_questions.json", file)
-        file = {**head, "annotations": annotations[half]}
-        _write_json(root / "vqa" / f"v2_mscoco_{half}_annotations.json", file)
+        asked = head | {"task_type": "Open-Ended", "questions": questions[half]}
+        _write_json(root / "vqa" / f"v2_OpenEnded_mscoco_{half}_questions.json", asked)
+        answered = head | {"annotations": annotations[half]}
+        _write_json(root / "vqa" / f"v2_mscoco_{half}_annotations.json", answered)
 
 
 def _vqa_annotation(question: Question, coco_id: int, random: Random) -> Record:
@@ -227,12 +226,11 @@ def _sentence_set(pool: list[Scene], random: Random) -> tuple[list[str], list[La
 
 
 VIDEO_SPLITS = {"train": "train", "val": "val", "test": "held_out"}
-VIDEO_SIZES: Sizes = {
+VIDEO_SIZES: Sizes = {  # source -> part -> clips
     "tv": {"train": 500, "val": 80, "test": 160},
     "how2": {"train": 500, "val": 80, "test": 160},
     "yc2": {"train": 800, "val": 120, "test": 240},
 }
-"""Source -> part -> clips."""
 STYLES = {
     "tv": Style(shots=(2, 3, 4), pace=(3,)),
     "how2": Style(shots=(2, 3, 4), pace=(2, 3, 4, 5)),
@@ -244,7 +242,7 @@ MOMENTS = 2  # moments of a clip that TVC describes: in two ways each in train, 
 
 
 def write_video(
-    folder: Path, seed: int, sizes: Sizes = VIDEO_SIZES, progress: Progress = lambda _: None
+    folder: Path, seed: int, sizes: Sizes = VIDEO_SIZES, progress: Progress = silent
 ) -> None:
     """Write all clips into an empty folder; the same seed gives the same bytes."""
     for source, files in SOURCES.items():
@@ -260,15 +258,11 @@ def _write_source(video: Path, source: str, random: Random, sizes: dict[str, int
         drawn = islice(clips.clips(part, random, STYLES[source]), size)
         named = {_clip_name(source, len(subtitles) + n): clip for n, clip in enumerate(drawn)}
         for pattern, annotate in SOURCES[source].items():
-            records = [
-                record
-                for name, clip in named.items()
-                for record in annotate(name, clip, part, ids[pattern], random)
-            ]
-            _write_lines(video / "ann" / pattern.format(split=VIDEO_SPLITS[part]), records)
+            about = (annotate(*pair, part, ids[pattern], random) for pair in named.items())
+            file = video / "ann" / pattern.format(split=VIDEO_SPLITS[part])
+            _write_lines(file, chain.from_iterable(about))
         for name, clip in named.items():
-            lines = [(line.text, line.shot) for line in clip.lines]
-            sub = [{"text": text, "start": shot.start, "end": shot.end} for text, shot in lines]
+            sub = [{"text": x.text, "start": x.shot.start, "end": x.shot.end} for x in clip.lines]
             subtitles.append({"vid_name": name, "sub": sub})
             for number, scene in enumerate(clip.frames(), 1):
                 _save(scene, video / "frames" / source / name / f"{number:05d}.png")
@@ -284,20 +278,20 @@ def _clip_name(source: str, number: int) -> str:
 
 
 def _tvqa(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> Iterator[Record]:
+    questions = clips.ask(clip, clips.TVQA_FAMILIES, 5, 5, random)
     show = SHOWS[name.partition("_")[0]]
-    for question in clips.ask(clip, clips.TVQA_FAMILIES, 5, 5, random):
-        yield {**_clip_question(question, name, next(ids)), "show_name": show}
+    return (_clip_question(q, name, ids) | {"show_name": show} for q in questions)
 
 
 def _how2qa(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> Iterator[Record]:
-    for question in clips.ask(clip, clips.HOW2QA_FAMILIES, 4, 4, random):
-        yield _clip_question(question, name, next(ids))
+    questions = clips.ask(clip, clips.HOW2QA_FAMILIES, 4, 4, random)
+    return (_clip_question(question, name, ids) for question in questions)
 
 
-def _clip_question(question: ClipQuestion, name: str, number: int) -> Record:
+def _clip_question(question: ClipQuestion, name: str, ids: count[int]) -> Record:
     moment = f"{question.start:g}-{question.end:g}"
     choices = {f"a{n}": choice for n, choice in enumerate(question.choices)}
-    record: Record = {"vid_name": name, "qid": number, "q": question.text, "ts": moment}
+    record: Record = {"vid_name": name, "qid": next(ids), "q": question.text, "ts": moment}
     return {**record, **choices, "answer_idx": question.right}
 
 
@@ -320,15 +314,14 @@ def _yc2c(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> 
 
 
 Annotate = Callable[[str, Clip, str, "count[int]", Random], Iterator[Record]]
-SOURCES: dict[str, dict[str, Annotate]] = {
+SOURCES: dict[str, dict[str, Annotate]] = {  # source -> annotation file -> what is said of a clip
     "tv": {"tvqa/tvqa_{split}.jsonl": _tvqa, "tvc/tvc_{split}_release.jsonl": _tvc},
     "how2": {"how2qa/how2qa_{split}_release.jsonl": _how2qa},
     "yc2": {"yc2c/yc2c_{split}_release.jsonl": _yc2c},
 }
-"""Where clips come from -> annotation file -> what is said of a clip."""
 
 
-def mini_root(visual: Visual = "image", progress: Progress = lambda _: None) -> Path:
+def mini_root(visual: Visual = "image", progress: Progress = silent) -> Path:
     """The embedded edition's root folder, made now if this is its first use."""
     root = cache_folder() / NAMES[visual]
     if not root.is_dir():
@@ -340,10 +333,7 @@ def mini_root(visual: Visual = "image", progress: Progress = lambda _: None) -> 
 
 
 def make_mini(
-    folder: Path,
-    seed: int,
-    progress: Progress = lambda _: None,
-    visuals: Sequence[Visual] = VISUALS,
+    folder: Path, seed: int, progress: Progress = silent, visuals: Sequence[Visual] = VISUALS
 ) -> None:
     """Write the edition to `folder`, which must be new or empty.
 
@@ -353,10 +343,8 @@ def make_mini(
     folder = folder.absolute()
     if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there already and not empty: name a new folder.")
-    try:
+    with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be made: {error.strerror}") from None
     remove_dead_beside(folder)
     beside = temporary_beside(folder)
     beside.mkdir()

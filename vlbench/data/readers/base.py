@@ -26,8 +26,7 @@ DECODER = json.JSONDecoder()
 SPACES = re.compile(r"[ \t\n\r]*")
 Record = dict[str, Any]
 Examples = Iterator[Example]
-Records = Iterator[tuple[str, Record]]
-"""Pairs of example id and record."""
+Records = Iterator[tuple[str, Record]]  # pairs of example id and record
 Source = TypeVar("Source")
 Item = TypeVar("Item")
 
@@ -120,8 +119,7 @@ def find_image(folders: Iterable[Path], *names: str) -> Path:
     for path in candidates:
         if path.is_file():
             return path
-    otherwise = " or ".join([*SUFFIXES[1:], *names[1:]])
-    raise MissingError(f"{candidates[0]}: no such picture, nor as {otherwise}")
+    raise MissingError(f"{candidates[0]}: no such picture, nor by another name or suffix")
 
 
 def require_new(identifier: T, seen: set[T], name: str = "") -> None:
@@ -179,8 +177,6 @@ def is_list(path: Path) -> bool:
 
 
 class _JSONText:
-    """A JSON text and the position in it."""
-
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0

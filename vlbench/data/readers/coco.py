@@ -25,8 +25,7 @@ class Picture(NamedTuple):
     cocoid: int
     id: str
     split: str
-    captions: list[tuple[int, str]]
-    """(sentence id, caption)."""
+    captions: list[tuple[int, str]]  # with sentence ids
 
     @property
     def annotation(self) -> base.Record:

@@ -50,7 +50,6 @@ class GQA(base.Reader):
 
 
 def _read(path: Path, faults: Faults, seen: set[str], split: str = "") -> base.Examples:
-    """The questions of an official file, or of the authors'."""
     if base.is_list(path):
         yield from _read_authors(path, faults)
         return

@@ -15,10 +15,8 @@ from pathlib import Path
 from vlbench.data.example import Example, Faults, RecordFault, excerpt, field
 from vlbench.data.readers import base
 
-ORDERS = range(6)
-"""The orders of three boxes."""
-PARTS, VALIDATION = 5, 3
-"""A number whose remainder by PARTS is VALIDATION is held out: 185 of 989 examples."""
+ORDERS = range(6)  # of three boxes
+PARTS, VALIDATION = 5, 3  # held out: numbers of that remainder by PARTS, 185 of 989 examples
 AUTHORS_FILES = {"train": "train.json", "dev": "valid.json", "test1": "test.json"}
 
 
@@ -116,8 +114,7 @@ class NLVR2(base.Reader):
                 identifier = record["identifier"]
                 if identifier.count("-") != 3:
                     raise RecordFault(f"{identifier}: should be split-set-pair-sentence")
-                pair, _, _ = identifier.rpartition("-")
-                images = (f"{pair}-img0", f"{pair}-img1")  # left, right
+                images = tuple(f"{identifier.rpartition('-')[0]}-img{n}" for n in (0, 1))
                 yield Example(identifier, record["sentence"], images, _verdict(record), record)
 
 
@@ -131,9 +128,8 @@ def _read_statements(path: Path, faults: Faults) -> base.Records:
             identifier = field(record, "identifier", str)
             base.require_new(identifier, seen, identifier)
             if is_authors:
-                if (label := field(record, "label", int)) not in (0, 1):
-                    raise RecordFault(f"'label' should be 0 or 1, found {label}")
-                record.update(label=str(label == 1), sentence=field(record, "sent", str))
+                label = {0: "False", 1: "True"}.get(field(record, "label", int), "neither 0 nor 1")
+                record.update(label=label, sentence=field(record, "sent", str))
             field(record, "sentence", str)
             _verdict(record)
             yield where, record

@@ -26,14 +26,10 @@ class VideoReader(base.Reader):
 
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "held_out", UNLABELLED)
     authors_names = {"clip-vit-b32": "clip-vit"}
-    release: ClassVar[str]
-    """The split's file below `video/ann`, with `{split}` in its name."""
-    tests: ClassVar[tuple[str, ...]]
-    """File names, of which the first that exists holds the unlabelled test split."""
-    label: ClassVar[str]
-    """The field that holds what is right."""
-    source: ClassVar[str]
-    """Where the clips come from: `tv`, `how2` or `yc2`."""
+    release: ClassVar[str]  # the split's file below `video/ann`, with `{split}` in its name
+    tests: ClassVar[tuple[str, ...]]  # the first that exists holds the unlabelled test split
+    label: ClassVar[str]  # the field that holds what is right
+    source: ClassVar[str]  # where the clips come from: `tv`, `how2` or `yc2`
 
     @abstractmethod
     def to_example(self, record: base.Record) -> Example:
@@ -96,8 +92,7 @@ class VideoQuestions(VideoReader):
     """
 
     label = "answer_idx"
-    choices: ClassVar[int]
-    """Choices of a question."""
+    choices: ClassVar[int]  # of a question
 
     def to_example(self, record: base.Record) -> Example:
         """The question as the authors put it: `[Q] ... [TS] (1-2.5) [Choices] a0: A cup.`"""

@@ -21,8 +21,7 @@ QUESTIONS = "v2_OpenEnded_mscoco_{}_questions.json"
 ANSWERS = "v2_mscoco_{}_annotations.json"
 FREQUENT = "trainval_ans2label.json"
 SOFT_SCORES = {1: 0.3, 2: 0.6, 3: 0.9}
-TYPES = ("answer_type", "question_type")
-"""What scores are grouped by, where it is annotated."""
+TYPES = ("answer_type", "question_type")  # what scores are grouped by, where it is annotated
 
 
 class VQAv2(base.Reader):
@@ -32,7 +31,6 @@ class VQAv2(base.Reader):
     feature_places = coco.FEATURE_PLACES
 
     def files(self, split: str) -> list[Path]:
-        """The Karpathy file, both official pairs, and the authors' answer list if it exists."""
         if split in UNANSWERED:
             return [self._file(QUESTIONS, split)]
         pairs = [self._file(f, part) for part in coco.FOLDERS for f in (QUESTIONS, ANSWERS)]
@@ -109,7 +107,6 @@ def _records(path: Path, key: str, faults: Faults) -> Iterator[tuple[str, base.R
 
 
 def _require_answers(record: base.Record) -> None:
-    """Raise RecordFault where a record has no answers, or one or a type that is no text."""
     for key in TYPES:
         if record.get(key) is not None:
             field(record, key, str)
