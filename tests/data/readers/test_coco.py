@@ -6,7 +6,7 @@ from tests.data.conftest import picture
 from vlbench.data.readers import base
 from vlbench.data.readers.coco import COCO
 from vlbench.data.readers.vqav2 import VQAv2
-from vlbench.errors import DataError, MissingError
+from vlbench.errors import DataError
 
 FILE = "COCO/dataset_coco.json"
 
@@ -59,11 +59,6 @@ def test_faulty_images_are_named(coco) -> None:
         COCO(coco.folder).read("test")
 
 
-def test_a_missing_picture_is_named(coco) -> None:
-    with pytest.raises(MissingError, match=r"val2014/COCO_val2014_000000000001\.jpg: no such pict"):
-        COCO(coco.folder).image_path("COCO_val2014_000000000001")
-
-
 @pytest.mark.parametrize(
     ("image", "file"),
     [
@@ -82,9 +77,3 @@ def test_a_missing_picture_is_named(coco) -> None:
 def test_a_picture_is_found_under_its_names_of_2014_and_2017(root, reader, image, file) -> None:
     path = picture(root / "COCO/images" / file)
     assert reader(root.folder).image_path(image) == path
-
-
-def test_a_picture_of_2014_comes_before_one_of_2017(root) -> None:
-    picture(root / "COCO/images/train2017/000000000042.jpg")
-    path = picture(root / "COCO/images/val2014/COCO_val2014_000000000042.jpeg")
-    assert COCO(root.folder).image_path("COCO_val2014_000000000042") == path

@@ -15,7 +15,7 @@ from vlbench.data.batches import TaskData
 from vlbench.data.images import find_pictures
 from vlbench.data.readers import load_reader
 from vlbench.data.readers.video import TVC, TVQA, YC2C, How2QA
-from vlbench.errors import DataError, MissingError
+from vlbench.errors import DataError
 
 ANN = "video/ann"
 YC2C_SUBTITLES = f"{ANN}/yc2_subtitles.jsonl"
@@ -109,13 +109,6 @@ def test_faults_of_subtitles_are_named_once_and_not_for_every_record(clips) -> N
     ]
 
 
-def test_missing_files_are_named_the_subtitles_too(tmp_path) -> None:
-    with pytest.raises(MissingError) as caught:
-        YC2C(tmp_path).read("val")
-    for name in ("yc2c/yc2c_val_release.jsonl", "yc2_subtitles.jsonl"):
-        assert f"{tmp_path}/{ANN}/{name}" in str(caught.value)
-
-
 def test_a_clips_frames_lie_in_a_folder_of_its_name(clips) -> None:
     folder = clips / f"video/frames/yc2/{STEPS[0]}"
     folder.mkdir(parents=True)
@@ -165,13 +158,6 @@ def test_every_description_is_trained_on_and_every_clip_is_scored_once(clips) ->
     assert {example.images for example in examples} == {(TVC_CLIP,)}
     captions = [f"House opens door {n}. " for n in range(4)]  # as annotated, spaces too
     assert examples[1].annotation["captions"] == captions
-
-
-def test_a_step_of_yc2c_has_subtitles_alone_and_its_name_stays_whole(clips) -> None:
-    first, second = YC2C(clips.folder).read("train")
-    assert (first.context, first.text) == ("[Subs] in -joyO7IaGWL_10", "")
-    assert (first.images, second.images) == ((STEPS[0],), (STEPS[1],))
-    assert (first.id, second.id) == ("1", "2")
 
 
 def test_faulty_descriptions_are_named_with_their_line(clips) -> None:
