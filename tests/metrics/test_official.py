@@ -304,23 +304,6 @@ def test_what_cannot_be_computed_is_null_with_a_reason(write: Write) -> None:
         assert document["notes"]["validity"] == "needs --choices"
 
 
-@pytest.mark.parametrize(
-    ("task", "option", "value", "message"),
-    [
-        ("vqav", "variant", None, r"Unknown task 'vqav'\. Did you mean 'vqav2'"),
-        ("vqav2", "variant", "official_2021", "no variant .*Did you mean 'official-2021'"),
-        ("nlvr2", "variant", "official-2021", r"variant 'official-2021'\. Known: all, balanced"),
-        ("gqa", "variant", "balanced", "--variant is for vqav2 and nlvr2; gqa has none"),
-        ("vqav2", "choices", Path("gold"), "--choices is for gqa; vqav2 has none"),
-        ("vqav2", "questions", Path("gold"), "--questions is for gqa; vqav2 has none"),
-        ("gqa", "split", "test", "--split is for vqav2 and coco; gqa has none"),
-    ],
-)
-def test_unknown_words_are_usage_errors(task: str, option: str, value: Any, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        score(task, Path("results"), Path("gold"), **{option: value})
-
-
 def test_the_variant_is_taken(write: Write) -> None:
     answers = [{"answer": "two", "answer_id": number} for number in range(10)]
     annotation = {"question_id": 5, "image_id": 5, "answers": answers}

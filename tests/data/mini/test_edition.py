@@ -53,7 +53,7 @@ WHOLE = "8cd2b09add820b28334956764de9abce0839ab8861ee3a6121439f57b35ec3cb"
     ("sizes", "video_sizes", "known"),
     [
         pytest.param(SIZES, VIDEO_SIZES, WHOLE, marks=pytest.mark.slow),
-        (TINY, TINY_VIDEO, "T"),
+        (TINY, TINY_VIDEO, "3f42cbe9953c7eb5b805b30d36ed7cb952ec6b62f1bb8a4e24c0439c7439b6c4"),
     ],
 )
 def test_what_version_1_writes_does_not_change(

@@ -17,12 +17,6 @@ def test_ids_that_differ_by_a_leading_zero_are_two_questions(gqa) -> None:
     assert answers == {"01827492": {"white": 1.0}, "1827492": {"red": 1.0}}
 
 
-def test_pictures_are_found_by_their_string_id_whatever_the_suffix(gqa) -> None:
-    reader = GQA(gqa.folder)
-    assert reader.image_path("2354786").name == "2354786.jpg"
-    assert reader.image_path("n161313").name == "n161313.png"
-
-
 def test_unbalanced_questions_are_in_the_split_of_all_questions(gqa) -> None:
     gqa.write("GQA/testdev_all_questions.json", json.loads((gqa / FILE).read_text()))
     reader = GQA(gqa.folder)
