@@ -19,7 +19,7 @@ import pytest
 
 from vlbench.data.example import Faults
 from vlbench.data.mini.write import NAMES, mini_root
-from vlbench.data.readers.base import missing_data, read_lines, read_list, read_rows
+from vlbench.data.readers.base import missing_data, read_lines, read_list
 from vlbench.data.table import REMEMBERED_FROM, file_hash
 from vlbench.errors import DataError, MissingError, UsageError
 from vlbench.files import (
@@ -243,7 +243,6 @@ TEXT = b'[{"id": 1},\n{"id": 2}]\n'
 READERS: dict[str, Callable[[Path], object]] = {
     "list": lambda path: list(read_list(path)),
     "lines": lambda path: list(read_lines(path, Faults())),
-    "csv": lambda path: list(read_rows(path, Faults())),
 }
 
 

@@ -283,10 +283,11 @@ def _complete(root: Path, edition: str) -> list[str]:
     complete = []
     for card in all_tasks():
         reader = load_reader(card.reader, root)
+        if reader.is_packaged:
+            continue
         for splits in (splits for name, splits in card.splits.items() if name == edition):
             names = (*splits.train, *splits.val, *splits.test)
-            files = [file for split in names for file in reader.files(split)]
-            if not reader.is_packaged and all(file.is_file() for file in files):
+            if all(file.is_file() for split in names for file in reader.files(split)):
                 complete.append(card.name)
     return complete
 

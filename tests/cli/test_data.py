@@ -25,7 +25,7 @@ def check(tasks: str, root: Path, *words: str) -> Result:
     return vlbench("data", "check", *(["--tasks", tasks] if tasks else []), "--root", root, *words)
 
 
-def test_make_mini_writes_an_edition_with_a_contact_sheet_and_leaves_what_is_there(
+def test_make_mini_writes_an_edition_and_leaves_what_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mini, video = write.write_mini, write.write_video
@@ -40,12 +40,12 @@ def test_make_mini_writes_an_edition_with_a_contact_sheet_and_leaves_what_is_the
     out = tmp_path / "deep" / "mini"
     result = vlbench("data", "make-mini", "--out", out)
     assert (result.exit_code, result.stdout) == (0, f"{out}\n")
-    assert (out / "contact_sheet.png").is_file()
+    assert (out / "mini.json").is_file()
     assert [path.name for path in out.parent.iterdir()] == ["mini"]
     assert check("image-text", out).exit_code == 0
     again = vlbench("data", "make-mini", "--out", out)
     assert_refused(again, 2, "not empty: name a new folder")
-    assert vlbench("data", "make-mini", "--out", out / "contact_sheet.png").exit_code == 2
+    assert vlbench("data", "make-mini", "--out", out / "mini.json").exit_code == 2
     assert vlbench("data", "make-mini", "--out", tmp_path / "x", "--seed", "-1").exit_code == 2
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]
 

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import math
-import os
 import random
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,16 +75,6 @@ def test_golden_captions_of_value_score_as_officially(golden: Golden) -> None:
         assert round(metrics[official.lower()], 2) == value
 
 
-@pytest.mark.usefixtures("meteor")
-def test_scores_are_the_same_in_every_locale(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in LOCALES.items():
-        monkeypatch.setenv(name, value)
-    gold = {"5": ["A dog in ISTANBUL."], "6": ["Cats INSIDE", "1.5 cats"]}
-    metrics = captions.evaluate(gold, {"5": "A dog IN Istanbul grass", "6": "two cats inside"})
-    assert metrics.metrics["meteor"] == pytest.approx(49.70528000831549, abs=1e-4)
-    assert metrics.metrics["rouge_l"] == pytest.approx(86.84975849075688, abs=1e-7)
-
-
 def test_every_image_scores_as_officially_to_the_last_bit() -> None:
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
@@ -109,37 +96,6 @@ def test_every_image_scores_as_officially_to_the_last_bit() -> None:
     overall, per_image = Bleu(4).compute_score(gold, predicted, verbose=0)
     assert [scores[f"bleu_{n}"] for n in (1, 2, 3, 4)] == [*zip(overall, per_image, strict=True)]
     assert 0 < scores["cider"][0] < 10
-
-
-def cider(gold: Tokens, texts: list[str]) -> list[float]:
-    return list(captions.References([*gold.values()]).score(texts)["cider"][1])
-
-
-def test_cider_as_its_definition_says() -> None:
-    assert cider({"1": ["a dog"]}, ["a dog"]) == [0]
-    gold = {"1": ["a dog runs very fast"], "2": ["the red mat"]}
-    assert cider(gold, ["a dog runs very fast", "the red mat"]) == pytest.approx([10, 7.5])
-    # Unigrams: min(2w, w) w / (2w w) = 1/2, one bigram more; of four n only the first counts.
-    punished = 10 / 4 * 0.5 * math.e ** (-1 / 72)
-    assert cider({"1": ["dog"], "2": ["cat"]}, ["dog dog", "cat"])[0] == pytest.approx(punished)
-
-
-@pytest.mark.usefixtures("needs_java")
-def test_a_perfect_caption_scores_full_marks_and_a_wrong_one_nothing() -> None:
-    annotations = {
-        "1": {"captions": ["A red cup stands on the table.", "A cup."]},
-        "2": {"captions": ["Two small dogs run very fast."]},
-    }
-    scored = captions.score_without_meteor(
-        annotations, {"1": "xyz", "2": "two small dogs run very fast"}
-    )
-    assert scored.per_example == pytest.approx({"1": 0, "2": 10})
-    # CIDEr: the mean of 0 and 10, x 100. BLEU-1: 6 of 7 words right, one less than the nearest
-    # references have (2 + 6).
-    assert scored.metrics["cider"] == pytest.approx(500)
-    assert scored.metrics["rouge_l"] == pytest.approx(50)
-    assert scored.metrics["bleu_1"] == pytest.approx(100 * 6 / 7 * math.exp(1 - 8 / 7))
-    assert set(scored.metrics) == {*NAMES.values()}
 
 
 def test_a_faulty_image_is_named(tokenizer: Tokenizer) -> None:
@@ -171,14 +127,7 @@ class Tokenizer:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where tokens are kept; empty."""
-    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "references"
-
-
-@pytest.fixture
-def tokenizer(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Tokenizer:
+def tokenizer(monkeypatch: pytest.MonkeyPatch) -> Tokenizer:
     stub = Tokenizer()
     monkeypatch.setattr(captions, "tokenize", stub)
     captions.prepare.cache_clear()
@@ -189,79 +138,16 @@ def prepare(references: dict[str, list[str]]) -> captions.References:
     return captions.prepare(tuple(map(tuple, references.values())))
 
 
-def evaluate_anew() -> dict[str, float]:
-    """The scores in another process, so to speak."""
-    captions.prepare.cache_clear()
-    return captions.evaluate(REFERENCES, CANDIDATES, meteor=False).metrics
-
-
 def test_references_are_tokenized_once_and_predictions_each_time(tokenizer: Tokenizer) -> None:
-    first = evaluate_anew()
-    assert len(tokenizer.calls) == 2
-    assert captions.evaluate(REFERENCES, CANDIDATES, meteor=False).metrics == first
-    assert evaluate_anew() == first
-    assert tokenizer.calls[2:] == [list(CANDIDATES.values())] * 2
+    first, again = (
+        captions.evaluate(REFERENCES, CANDIDATES, meteor=False).metrics for _ in range(2)
+    )
+    assert first == again
+    assert tokenizer.calls[1:] == [list(CANDIDATES.values())] * 2
+    prepare({"1": ["A red cup."], "2": ["a cup", "Two dogs run."]})  # same texts, other images
+    assert len(tokenizer.calls) == 4
 
 
-@pytest.mark.parametrize(
-    ("other", "calls"),
-    [
-        ({"1": ["A red cup.", "a cup"], "2": ["Two dogs ran."]}, 2),
-        ({"1": ["A red cup."], "2": ["a cup", "Two dogs run."]}, 2),  # same texts, other images
-        ({"2": ["Two dogs run."], "1": ["A red cup.", "a cup"]}, 2),  # in the given order
-        ({"clip-1": ["A red cup.", "a cup"], "clip-2": ["Two dogs run."]}, 1),  # other names
-    ],
-)
-def test_references_are_known_by_their_texts(
-    tokenizer: Tokenizer, other: dict[str, list[str]], calls: int
-) -> None:
-    prepare(REFERENCES)
-    assert list(map(len, prepare(other).tokens)) == list(map(len, other.values()))
-    assert len(tokenizer.calls) == calls
-
-
-def test_a_damaged_file_of_tokens_is_made_again(tokenizer: Tokenizer, folder: Path) -> None:
-    first = evaluate_anew()
-    (path,) = folder.iterdir()
-    whole = path.read_bytes()
-    changed = whole.replace(b"a red cup", b"b red cup")
-    for damaged in (whole[: len(whole) // 2], changed, b"", b'{"tokens": []}', b"\xff"):
-        path.write_bytes(damaged)
-        assert evaluate_anew() == first
-        assert path.read_bytes() == whole
-    assert len(tokenizer.calls) == 2 * 6
-
-
-def test_scores_need_no_cache_folder(
-    tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = evaluate_anew()
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "file" / "cache"))
-    assert evaluate_anew() == first
-
-
-def test_what_was_used_last_is_kept(
-    tokenizer: Tokenizer, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(captions, "KEPT_FILES", 2)
-    sets = [{"1": [f"cup {number}"]} for number in range(3)]
-    for number, texts in enumerate(sets[:2]):
-        prepare(texts)
-        for path in folder.iterdir():
-            os.utime(path, (number, number))
-    captions.prepare.cache_clear()
-    prepare(sets[0])  # read, so younger now than the second
-    prepare(sets[2])
-    assert len(list(folder.iterdir())) == 2
-    captions.prepare.cache_clear()
-    prepare(sets[0])
-    assert len(tokenizer.calls) == 3
-
-
-def test_references_without_a_word_are_refused_and_not_kept(
-    tokenizer: Tokenizer, folder: Path
-) -> None:
+def test_references_without_a_word_are_refused(tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="No reference caption holds a word"):
         prepare({"1": ["", "."]})
-    assert not folder.exists()

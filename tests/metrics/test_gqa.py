@@ -57,16 +57,6 @@ def test_consistency_is_accuracy_on_what_right_answers_entail() -> None:
     assert score(questions, {**without, "1": "blue"}).metrics["consistency"] == 0  # not needed
 
 
-def test_entailed_questions_may_stand_in_a_file_of_their_own() -> None:
-    questions = {"1": question("red", entailed=["1", "3"])}
-    others = {"3": question("no", isBalanced=False), "1": question("another", isBalanced=False)}
-    predictions = {"1": "red", "3": "no"}
-    assert "consistency" not in evaluate(questions, predictions).metrics
-    found = evaluate(questions, predictions, others=others)
-    assert found.metrics["consistency"] == found.metrics["accuracy"] == 100
-    assert set(found.per_example) == {"1"}
-
-
 def test_validity_and_plausibility_need_the_choices() -> None:
     common = question("color")
     common["types"] = {**common["types"], "detailed": "objThisCommon"}

@@ -37,7 +37,7 @@ def test_a_missing_prediction_is_an_error_and_no_silent_success() -> None:
 
 
 def test_a_faulty_record_is_named() -> None:
-    with pytest.raises(DataError, match="Example 5: an identifier should be"):
+    with pytest.raises(DataError, match="Example 5: should be split-set-pair"):
         score({"5": {"identifier": "5", "label": "True"}}, {"5": "True"})
     with pytest.raises(DataError, match="Example 5: 'label' should be text, found 1"):
         score({"5": {"identifier": "a-b-c-d", "label": 1}}, {"5": "True"})

@@ -10,19 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyarrow import parquet
 
 from tests.spoilt import spoilt
-from vlbench.errors import DataError, MissingError, UsageError, VlbenchError
+from vlbench.errors import DataError, UsageError, VlbenchError
 from vlbench.metrics import Scored, captions, java
-from vlbench.metrics.official import (
-    TASKS,
-    Files,
-    Scores,
-    check_per_example,
-    score_files,
-    write_per_example,
-)
+from vlbench.metrics.official import TASKS
+from vlbench.metrics.official import score_files as score
 
 Write = Callable[[str, object], Path]
 ANSWERS = [{"answer": "dog", "answer_confidence": "yes", "answer_id": n} for n in range(1, 11)]
@@ -81,12 +74,8 @@ def without_meteor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(java, "Meteor", Fake)
 
 
-def score(task: str, results: Path, gold: Path, **more: Any) -> tuple[dict[str, Any], Scores]:
-    return score_files(task, Files(results, gold, **more))
-
-
 def accuracy(*files: Any, **more: Any) -> float:
-    metrics: dict[str, float] = score(*files, **more)[0]["metrics"]
+    metrics: dict[str, float] = score(*files, **more)["metrics"]
     return metrics["accuracy"]
 
 
@@ -94,7 +83,8 @@ def accuracy(*files: Any, **more: Any) -> float:
 @pytest.mark.parametrize("task", TASKS)
 def test_official_files_of_every_task_are_scored(write: Write, task: str) -> None:
     annotations, predictions = RIGHT[task]
-    document, scores = score(task, write("results", predictions), write("gold", annotations))
+    document = score(task, write("results", predictions), write("gold", annotations))
+    scores = document["per_example"]
     metric = "accuracy" if "accuracy" in scores else "bleu_1"
     assert document["metrics"][metric] == pytest.approx(100)
     assert [*scores[metric].values()] == pytest.approx([100] * document["n"])
@@ -104,52 +94,41 @@ def test_official_files_of_every_task_are_scored(write: Write, task: str) -> Non
 @pytest.mark.parametrize(
     ("task", "predictions", "message"),
     [
-        ("vqav2", "[{", "results: not valid JSON: .*character 3"),
+        ("vqav2", "[{", "results: not valid JSON: .*line 1, column 3"),
         ("vqav2", {}, "results: should be a list, found {}"),
         ("vqav2", [{"answer": "dog"}], "prediction number 1: 'question_id' is missing"),
-        ("vqav2", [{"question_id": "5", "answer": "dog"}], "'question_id' should be a whole numb"),
         (
             "vqav2",
-            [{"question_id": 5, "answer": 2}, {"question_id": 5, "answer": None}],
+            [{"question_id": 5, "answer": 2}, {"question_id": "5", "answer": None}],
             "results: prediction 5: 'answer' should be a string, found 2\n"
-            ".*results: prediction 5: 'answer' should be a string, found null$",
+            ".*results: prediction 5: 'question_id' should be a whole number, found \"5\"$",
         ),
-        ("vqav2", [], "results: the file holds no predictions. 1 of 1 examples without .*: 5"),
-        ("vqav2", "", "results: not valid JSON"),
+        ("vqav2", [], "results: no prediction holds any text. 1 examples without .*: 5"),
         (
             "vqav2",
             [{"question_id": 6, "answer": "a"}, {"question_id": 6, "answer": "b"}],
-            "results: 1 of 1 examples without a prediction: 5. 1 predictions for unknown examples: "
+            "results: 1 examples without a prediction: 5. 1 predictions for unknown examples: "
             "6. 1 examples predicted more than once: 6",
         ),
-        (
-            "vqav2",
-            [{"question_id": number, "answer": "a"} for number in range(5, 18)],
-            "12 predictions for unknown examples: 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, and 2 more",
-        ),
-        ("vqav2", [{"question_id": 5, "answer": " "}], "results: all 1 predictions are empty"),
-        ("vqav2", '[{"question_id": 5, "answer": NaN}]', "'answer' should be a string, found NaN"),
-        ("gqa", [{"questionId": 5, "prediction": "dog"}], "'questionId' should be a string, found"),
+        ("vqav2", [{"question_id": 5, "answer": " "}], "results: no prediction holds any text"),
         ("gqa", [{"questionId": "5", "prediction": "dog"}], "without .*: 05. .*unknown .*: 5"),
         (
             "gqa",
             [{"questionId": name, "prediction": "dog"} for name in ("05", "6")],
-            "unknown examples: 6. Predictions for unbalanced questions need --questions",
+            "unknown examples: 6",
         ),
         ("nlvr2", f"{PAIRS}dev-1-1-0,True", "1 examples predicted more than once: dev-1-1-0"),
-        ("nlvr2", "dev-1-0-0,True\ndev-1-1-0", "line 2: should be identifier,prediction, found"),
-        ("nlvr2", "dev-1-0-0,1\ndev-1-1-0,yes", "line 1: dev-1-0-0 should be true or false.*\n.*2"),
-        ("nlvr", f"{PAIRS}dev-1-2-0,", "line 3: dev-1-2-0 should be true or false, found ''"),
-        ("nlvr2", "identifier,prediction\n" + PAIRS, "true or false, found 'prediction'"),
-        ("tvqa", {"7": 2, "8": "0"}, "prediction: '8' should be a whole number"),
-        ("tvqa", {"7": 5, "8": -1}, "'7' should be 0 to 4, found 5\n.*'8' should be 0 to 4, found"),
+        (
+            "nlvr2",
+            "dev-1-0-0,1\ndev-1-1-0,yes\nx",
+            "1: should be identifier,true.*\n.*2.*\n.*3",
+        ),
+        ("nlvr2", "identifier,prediction\n" + PAIRS, "found identifier,prediction"),
+        ("tvqa", {"7": 5, "8": "0"}, "'7' should be 0 to 4, found 5\n.*'8' should be a whole"),
         ("how2qa", {"7": 4, "8": 0}, "'7' should be 0 to 3, found 4"),
         ("tvqa", '{"7": 2, "8": 0, "7": 1}', "1 examples predicted more than once: 7"),
         ("how2qa", [["7", 2], ["8", 0]], "results: should be an object by question id"),
-        ("how2qa", {}, "2 of 2 examples without a prediction: 7, 8"),
-        ("coco", [{"image_id": 5, "caption": None}], "prediction 5: 'caption' should be a string"),
         ("tvc", '{"clip_id": 3, "descs": []}', "line 1: no descriptions"),
-        ("tvc", '{"clip_id": 3, "descs": ["a"]}', "should be an object, found"),
         ("tvc", '\n{"clip_id":', "line 2: not valid JSON"),
         ("yc2c", f"{CLIPS}{CLIPS}", "2 examples predicted more than once: 3, 4"),
     ],
@@ -177,15 +156,15 @@ def test_faulty_predictions_are_named_in_one_message_with_the_ids(
         (
             "gqa",
             [{"question_id": "05", "img_id": "1", "sent": "?", "label": {}}],
-            "gold: question 05: 'label' has no answer to score by",
+            "gold: question 05: 'label' should be a score by answer",
         ),
         ("nlvr2", '\n{"label":', "gold: line 2: not valid JSON"),
         ("nlvr2", f"{NLVR2}\n{NLVR2}", "gold: line 4: dev-1-0-0 is there twice"),
         ("nlvr2", "", "gold: there is nothing to score"),
         ("tvqa", lines({**ASKED, "qid": 7}), "gold: line 1: 'answer_idx' is missing"),
         ("tvqa", {"solution": {"House": {"7": "2"}}}, "gold: House: '7' should be a whole number"),
-        ("tvqa", {"solution": {"House": {"7": 1}, "Friends": {"7": 1}}}, "gold: 7: is there twice"),
-        ("coco", {**COCO, "annotations": []}, "gold: image 5: no captions"),
+        ("coco", {**COCO, "annotations": []}, "gold: there is nothing to score"),
+        ("coco", {**COCO, "annotations": [{"id": 7}]}, "gold: caption 7: 'caption' is missing"),
     ],
 )
 def test_faulty_annotations_are_named_with_file_and_record(
@@ -229,7 +208,7 @@ def test_a_verdict_is_read_with_quotes_spaces_and_in_any_case(write: Write) -> N
     for text in (
         "dev-1-0-0,\"True\"\ndev-1-1-0,'true'\n",
         "\ufeffdev-1-0-0, True\r\ndev-1-1-0 ,TRUE \r\n",
-        '"dev-1-0-0","true"\r"dev-1-1-0", "True"',
+        '"dev-1-0-0","true"\n\n"dev-1-1-0", "True"',
     ):
         for task in ("nlvr2", "nlvr"):
             assert accuracy(task, write("results", text), write("gold", NLVR2)) == 100
@@ -250,12 +229,10 @@ def test_packed_and_unreadable_files_are_read_or_named(write: Write, tmp_path: P
     packed[0].write_bytes(packed[0].read_bytes()[:-9])
     with pytest.raises(UsageError, match="damaged gzip data"):
         score("vqav2", *packed)
-    with pytest.raises(MissingError, match="/dev/zero: is a device, not a file"):
-        score("vqav2", Path("/dev/zero"), gold)
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="binary: not valid JSON: 'utf-8'"):
         score("vqav2", tmp_path / "binary", gold)
-    with pytest.raises(UsageError, match=r"binary: not valid CSV .*: 'utf-8'"):
+    with pytest.raises(UsageError, match=r"binary: line 1: should be identifier,true"):
         score("nlvr2", tmp_path / "binary", write("gold", NLVR2))
 
 
@@ -274,12 +251,12 @@ def test_a_split_of_vqa_is_scored_by_the_karpathy_file(write: Write) -> None:
     annotations = [{**annotation, "question_id": n * 10, "image_id": n} for n in (5, 6, 7, 9)]
     gold, karpathy = write("gold", {"annotations": annotations}), write("karpathy", KARPATHY)
     results = write("results", [{"question_id": n, "answer": "dog"} for n in (50, 60)])
-    assert score("vqav2", results, gold, karpathy=karpathy)[0]["n"] == 2
+    assert score("vqav2", results, gold, karpathy=karpathy)["n"] == 2
     with pytest.raises(UsageError, match=r"without a prediction: 70\. 2 predictions for unknown"):
         score("vqav2", results, gold, karpathy=karpathy, split="val")
     with pytest.raises(DataError, match=r"gold: about no image of the split 'train' of .*karpathy"):
         score("vqav2", results, gold, karpathy=karpathy, split="train")
-    with pytest.raises(UsageError, match="--split tset: Did you mean 'test'"):
+    with pytest.raises(DataError, match="about no image of the split 'tset'"):
         score("vqav2", results, gold, karpathy=karpathy, split="tset")
     with pytest.raises(UsageError, match="--split test: needs --karpathy"):
         score("vqav2", results, gold, split="test")
@@ -299,9 +276,9 @@ def test_a_split_of_coco_is_scored_by_the_karpathy_file(write: Write) -> None:
     }
     karpathy = write("karpathy", KARPATHY)
     results = write("results", [{"image_id": n, "caption": f"Dog {n}"} for n in (5, 6)])
-    alone = score("coco", results, karpathy, split="test")[0]
+    alone = score("coco", results, karpathy, split="test")
     assert (alone["n"], alone["metrics"]["rouge_l"]) == (2, pytest.approx(100))
-    both = score("coco", results, write("gold", official), karpathy=karpathy)[0]
+    both = score("coco", results, write("gold", official), karpathy=karpathy)
     assert both["metrics"] == alone["metrics"]
     with pytest.raises(UsageError, match=r"karpathy: has several splits; choose one with --split"):
         score("coco", results, karpathy)
@@ -311,49 +288,20 @@ def test_a_split_of_coco_is_scored_by_the_karpathy_file(write: Write) -> None:
 def test_what_cannot_be_computed_is_null_with_a_reason(write: Write) -> None:
     one = {"images": COCO["images"][:1], "annotations": COCO["annotations"][:1]}
     results = write("results", [{"image_id": 5, "caption": "a dog"}])
-    document, scores = score("coco", results, write("gold", one))
-    assert document["metrics"]["cider"] is None and "cider" not in scores
+    document = score("coco", results, write("gold", one))
+    assert document["metrics"]["cider"] is None and "cider" not in document["per_example"]
     assert "needs two images or more" in document["notes"]["cider"]
     assert document["metrics"]["bleu_1"] == pytest.approx(100) and document["n"] == 1
-    assert document["metrics"]["spice"] is None
-    assert document["notes"]["spice"].startswith("not available")
     entailing = {"05": {**QUESTION, "entailed": ["6"]}, "6": QUESTION}
     wrong = write("wrong", [{"questionId": name, "prediction": "cat"} for name in entailing])
     for gold, results, reason in (
         (GQA, write("right", RIGHT["gqa"][1]), "no question entails another"),
         (entailing, wrong, "no answer that entails others is right"),
     ):
-        document, _ = score("gqa", results, write("gold", gold))
+        document = score("gqa", results, write("gold", gold))
         assert document["metrics"]["consistency"] is None
         assert document["notes"]["consistency"].startswith(reason)
         assert document["notes"]["validity"] == "needs --choices"
-
-
-@pytest.mark.parametrize(
-    ("task", "option", "value", "message"),
-    [
-        ("vqav", "variant", None, r"Unknown task 'vqav'\. Did you mean 'vqav2'"),
-        ("vqav2", "variant", "official_2021", "no variant .*Did you mean 'official-2021'"),
-        ("nlvr2", "variant", "official-2021", r"variant 'official-2021'\. Known: all, balanced"),
-        ("gqa", "variant", "balanced", "--variant is for vqav2 and nlvr2; gqa has none"),
-        ("vqav2", "choices", Path("gold"), "--choices is for gqa; vqav2 has none"),
-        ("coco", "questions", Path("gold"), "--questions is for vqav2 and gqa; coco has none"),
-        ("gqa", "split", "test", "--split is for vqav2 and coco; gqa has none"),
-    ],
-)
-def test_unknown_words_are_usage_errors(task: str, option: str, value: Any, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        score(task, Path("results"), Path("gold"), **{option: value})
-
-
-def test_the_questions_of_vqa_must_be_those_of_the_annotations(write: Write) -> None:
-    gold, results = write("gold", VQA), write("results", RIGHT["vqav2"][1])
-    asked = {"question_id": 5, "image_id": 5, "question": "What?"}
-    same = write("same", {"questions": [asked]})
-    assert accuracy("vqav2", results, gold, questions=same) == 100
-    other = write("other", {"questions": [{**asked, "question_id": 6}]})
-    with pytest.raises(DataError, match=r"other: not the questions of .*gold: 2 ids .*: 5, 6"):
-        score("vqav2", results, gold, questions=other)
 
 
 def test_the_variant_is_taken(write: Write) -> None:
@@ -361,11 +309,11 @@ def test_the_variant_is_taken(write: Write) -> None:
     annotation = {"question_id": 5, "image_id": 5, "answers": answers}
     gold = write("gold", {"annotations": [annotation]})
     results = write("results", [{"question_id": 5, "answer": "two"}])
-    assert score("vqav2", results, gold)[0]["variant"] == "official-2016"
+    assert score("vqav2", results, gold)["variant"] == "official-2016"
     assert accuracy("vqav2", results, gold) == 0
     assert accuracy("vqav2", results, gold, variant="official-2021") == 100
     gold, results = write("gold", NLVR2.splitlines()[0]), write("results", PAIRS)
-    document, _ = score("nlvr2", results, gold, variant="balanced")
+    document = score("nlvr2", results, gold, variant="balanced")
     assert (document["metrics"], document["n"]) == ({"accuracy": 100, "consistency": 100}, 1)
     with pytest.raises(UsageError, match="1 predictions for unknown examples: dev-1-1-0"):
         score("nlvr2", results, gold, variant="all")
@@ -375,12 +323,12 @@ def test_gqa_may_answer_questions_that_are_not_balanced(write: Write) -> None:
     every = {**GQA, "6": {**QUESTION, "isBalanced": False}}
     results = write("results", [{"questionId": name, "prediction": "dog"} for name in every])
     whole = write("all", every)
-    assert score("gqa", results, whole)[0]["n"] == 1
-    assert score("gqa", results, write("balanced", GQA), questions=whole)[0]["n"] == 1
+    assert score("gqa", results, whole)["n"] == 1
+    assert score("gqa", results, write("balanced", GQA), questions=whole)["n"] == 1
 
 
 def test_the_json_object_has_schema_variant_metrics_and_groups(write: Write) -> None:
-    document, _ = score("vqav2", write("results", RIGHT["vqav2"][1]), write("gold", VQA))
+    document = score("vqav2", write("results", RIGHT["vqav2"][1]), write("gold", VQA))
     assert json.loads(json.dumps(document)) == {
         "schema": "vlbench.score/1",
         "task": "vqav2",
@@ -389,7 +337,7 @@ def test_the_json_object_has_schema_variant_metrics_and_groups(write: Write) -> 
         "notes": {},
         "n": 1,
         "groups": {"answer_type": {"x": {"accuracy": 100.0, "n": 1}}, "question_type": {}},
-        "per_example": None,
+        "per_example": {"accuracy": {"5": 100.0}},
     }
 
 
@@ -398,7 +346,6 @@ GQA_ALL = [
     *(84.12698412698413, 77.77777777777779, 0.01015625),
 ]
 VQA_FILES = ("v2_OpenEnded_mscoco_golden_results.json", "v2_mscoco_golden_annotations.json")
-VQA_QUESTIONS = "v2_OpenEnded_mscoco_golden_questions.json"
 GQA_FILES = ("golden_predictions.json", "golden_questions.json")
 GQA_LISTS = ("golden_balanced_predictions.json", "golden_lxmert_testdev.json")
 CHOICES_FILE = {"choices": "golden_choices.json"}
@@ -406,7 +353,7 @@ HOW2QA_FILES = ("how2qa_val_predictions.json", "how2qa_val_release.jsonl")
 TVQA_ANSWERS = "tvqa_val_predictions.json"
 NLVR2_SCORES = [69.56521739130435, 33.33333333333333]
 GOLDEN: list[tuple[str, str, str, str, dict[str, str], list[float]]] = [
-    ("vqav2", "vqa", *VQA_FILES, {"questions": VQA_QUESTIONS}, [86.62921348314607]),
+    ("vqav2", "vqa", *VQA_FILES, {}, [86.62921348314607]),
     ("vqav2", "vqa", *VQA_FILES, {"variant": "official-2021"}, [92.19101123595506]),
     ("gqa", "gqa", *GQA_FILES, CHOICES_FILE, GQA_ALL),
     (
@@ -440,13 +387,13 @@ def test_golden_files_score_as_officially(
 ) -> None:
     folder = shared_folder / "golden" / "metrics" / part
     options = {name: text if name == "variant" else folder / text for name, text in more.items()}
-    metrics = score(task, folder / results, folder / gold, **options)[0]["metrics"]
+    metrics = score(task, folder / results, folder / gold, **options)["metrics"]
     assert [*metrics.values()][: len(expected)] == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_golden_file_with_a_missing_prediction_is_refused(shared_folder: Path) -> None:
     folder = shared_folder / "golden" / "metrics" / "nlvr2"
-    with pytest.raises(UsageError, match="1 of 46 examples without a prediction: dev-128-2-1"):
+    with pytest.raises(UsageError, match="1 examples without a prediction: dev-128-2-1"):
         score("nlvr2", folder / "predictions_missing_one.csv", folder / "dev.json")
 
 
@@ -454,7 +401,8 @@ def test_the_golden_file_with_a_missing_prediction_is_refused(shared_folder: Pat
 def test_golden_captions_score_as_officially(shared_folder: Path) -> None:
     folder = shared_folder / "golden" / "metrics" / "coco_caption" / "setB_edge"
     files = [Path(f"{folder}_{kind}.json") for kind in ("results", "annotations", "expected")]
-    document, scores = score("coco", *files[:2])
+    document = score("coco", *files[:2])
+    scores = document["per_example"]
     expected = json.loads(files[2].read_text())
     for official in {*expected["overall"]} - {"METEOR"}:
         name, value = official.lower(), expected["overall"][official]
@@ -463,35 +411,7 @@ def test_golden_captions_score_as_officially(shared_folder: Path) -> None:
         assert scores[name] == pytest.approx(rows, abs=1e-7)
     folder = shared_folder / "golden" / "metrics" / "value" / "yc2c"
     clips = [folder / f"yc2c_val_{kind}.jsonl" for kind in ("predictions", "release")]
-    document, _ = score("yc2c", *clips)
+    document = score("yc2c", *clips)
     official = json.loads((folder / "expected.json").read_text())["cider_full_precision"]
     assert document["metrics"]["cider"] == pytest.approx(100 * official, abs=1e-7)
     assert document["n"] == 70
-
-
-SCORES = {"cider": {"07": 12.5, "8": 0.1 + 0.2}, "bleu_1": {"8": 1.0, "07": 0.0}}
-ROWS = [
-    {"id": "07", "cider": 12.5, "bleu_1": 0.0},
-    {"id": "8", "cider": 0.30000000000000004, "bleu_1": 1.0},
-]
-
-
-def test_scores_of_examples_are_written_as_json_lines_or_parquet(tmp_path: Path) -> None:
-    for suffix in (".json", ".jsonl"):
-        path = tmp_path / "new" / f"scores{suffix}"
-        write_per_example(path, SCORES)
-        assert [json.loads(line) for line in path.read_text().splitlines()] == ROWS
-    write_per_example(tmp_path / "scores.parquet", SCORES)
-    assert parquet.read_table(tmp_path / "scores.parquet").to_pylist() == ROWS
-
-
-def test_a_file_that_cannot_be_written_is_named_before(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"scores\.csv: cannot tell the format\. JSON Lines"):
-        check_per_example(Path("scores.csv"), Files(Path("a"), Path("b")))
-    read = tmp_path / "results.json"
-    with pytest.raises(UsageError, match="would be overwritten"):
-        check_per_example(tmp_path / "." / read.name, Files(Path("a"), Path("b"), karpathy=read))
-    check_per_example(tmp_path / "scores.json", Files(read, Path("b")))
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match=r"--per-example .*Cannot be written: .*file is a file"):
-        write_per_example(tmp_path / "file" / "scores.json", SCORES)

@@ -25,14 +25,10 @@ def make_mini(
     out: Path = opt.option(..., "A new folder for the edition."),
     seed: int = opt.option(0, "Another seed, another world.", min=0, max=opt.HIGHEST_SEED),
 ) -> None:
-    """Write the mini edition in the official file formats.
-
-    A contact sheet shows its pictures and clips.
-    """
+    """Write the mini edition in the official file formats."""
     from vlbench.data.mini import write
 
     write.make_mini(out, seed, lambda what: cli.note(f"writing {what}"))
-    cli.note(f"Look at {out / 'contact_sheet.png'} and {out / 'video_sheet.png'}")
     typer.echo(str(out))
 
 
@@ -142,9 +138,7 @@ def score(
     annotations: Path = opt.option(
         ..., "The official file; gqa: the questions; VALUE's tasks: the release or solution file."
     ),
-    questions: Path | None = opt.option(
-        None, "vqav2: the official questions, as a check; gqa: all questions, for consistency."
-    ),
+    questions: Path | None = opt.option(None, "gqa: all questions, for consistency."),
     choices: Path | None = opt.option(None, "gqa: the choices, for validity, plausibility."),
     karpathy: Path | None = opt.option(
         None, "vqav2, coco: Karpathy's dataset_coco.json, of which only --split is scored."
@@ -153,8 +147,7 @@ def score(
     variant: str | None = opt.option(
         None, "vqav2: official-2016 (default) or official-2021; nlvr2: all (default) or balanced."
     ),
-    per_example: Path | None = opt.option(None, "Scores of examples: .jsonl, .json, .parquet."),
-    json: bool = opt.flag("--json", "One JSON object, unrounded, with scores per group."),
+    json: bool = opt.flag("--json", "One JSON object, unrounded, with each group and example."),
 ) -> None:
     """Score predictions with a task's official metric.
 
@@ -162,13 +155,9 @@ def score(
     """
     from vlbench.metrics import official
 
-    files = official.Files(predictions, annotations, questions, choices, variant, karpathy, split)
-    if per_example is not None:
-        official.check_per_example(per_example, files)
-    document, scores = official.score_files(task, files)
-    if per_example is not None:
-        official.write_per_example(per_example, scores)
-        document["per_example"] = str(per_example)
+    options = {"questions": questions, "choices": choices, "variant": variant}
+    options |= {"karpathy": karpathy, "split": split}
+    document = official.score_files(task, predictions, annotations, **options)
     if json:
         cli.print_document(document)
         return

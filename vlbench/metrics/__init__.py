@@ -7,8 +7,8 @@ A metric takes the official annotations and the predicted texts, both by example
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
@@ -27,12 +27,7 @@ METRICS = {
     "vqa": "vlbench.metrics.vqa:score",
     "vqa-2021": "vlbench.metrics.vqa:score_2021",
 }
-FOR_VALIDATION = {
-    "captions": "vlbench.metrics.captions:score_without_meteor",
-    "value-captions": "vlbench.metrics.captions:score_value_without_meteor",
-}
-"""Cheaper versions for the epochs in between."""
-NEEDS_JAVA = ("captions", "value-captions")
+NEEDS_JAVA = ("captions", "value-captions")  # of these there are versions `..._without_meteor`
 
 
 class Group(NamedTuple):
@@ -64,13 +59,12 @@ Metric = Callable[[Annotations, Predictions], Scored]
 def load_metric(name: str, validation: bool = False) -> Metric:
     """Return the metric of that name or "module:function"; `validation`: its cheaper version."""
     target = METRICS.get(name, name)
-    if validation:
-        target = FOR_VALIDATION.get(name, target)
     if ":" not in target:
         raise UsageError(
             f"Unknown metric '{name}'. {nearest(name, METRICS)} Or your own: \"module:function\"."
         )
-    function = load(name, target)
+    is_cheaper = validation and name in NEEDS_JAVA
+    function = load(name, f"{target}_without_meteor" if is_cheaper else target)
     if not callable(function):
         raise UsageError(f"Cannot load the metric '{name}': it is not a function.")
     return cast(Metric, function)
@@ -84,16 +78,13 @@ def require_metric(name: str) -> None:
         require_java()
 
 
-@contextmanager
-def started_ahead(names: Iterable[str]) -> Iterator[None]:
+def started_ahead(names: Iterable[str]) -> AbstractContextManager[object]:
     """Run METEOR within the block, once for all of these metrics that need it."""
     if not any(name in NEEDS_JAVA for name in names):
-        yield
-        return
+        return nullcontext()
     from vlbench.metrics.java import one_meteor
 
-    with one_meteor(at_once=True):
-        yield
+    return one_meteor(at_once=True)
 
 
 def check_ids(
@@ -103,14 +94,12 @@ def check_ids(
     ids = list(required)
     if not ids:
         raise DataError("There is nothing to score: no annotation was given.")
-    missing = [example for example in ids if example not in predictions]
-    if missing:
+    if missing := [example for example in ids if example not in predictions]:
         raise DataError(
             f"No prediction for {len(missing)} of {len(ids)} examples: {listed(missing)}."
         )
-    known = set(ids)
-    extra = [] if extra_allowed else [example for example in predictions if example not in known]
-    if extra:
+    known = set(predictions if extra_allowed else ids)
+    if extra := [example for example in predictions if example not in known]:
         raise DataError(f"{len(extra)} predictions have no annotation: {listed(extra)}.")
     return ids
 
@@ -137,6 +126,4 @@ def grouped(scores: Mapping[str, float], names: Mapping[str, object]) -> dict[st
     for example, score in scores.items():
         if names.get(example) is not None:
             members[names[example]].append(score)
-    return {
-        str(name): Group(percent(members[name]), len(members[name])) for name in sorted(members)
-    }
+    return {str(name): Group(percent(of), len(of)) for name, of in sorted(members.items())}

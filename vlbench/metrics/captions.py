@@ -1,20 +1,17 @@
 """Caption scores of COCO and VALUE: CIDEr-D, BLEU-1 to 4, ROUGE-L and METEOR, as pycocoevalcap's.
 
 Tokens are those of Stanford's PTBTokenizer without punctuation. CIDEr weighs n-grams by how many
-images hold them, so every score depends on the whole set; on a single image it is 0. What the
-references need is done once per set. VALUE's tasks (TVC, YC2C) replace every character outside
-ASCII with a space, on both sides.
+images hold them, so every score depends on the whole set; on a single image it is 0. VALUE's tasks
+(TVC, YC2C) replace every character outside ASCII with a space, on both sides.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from functools import lru_cache, partial
 from itertools import chain
 from typing import NamedTuple
@@ -22,23 +19,14 @@ from typing import NamedTuple
 import numpy as np
 from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 
-from vlbench.errors import DataError, MissingError
-from vlbench.files import cache_folder, write_atomically
+from vlbench.errors import DataError
 from vlbench.metrics import Annotations, Predictions, Scored, check_ids
-from vlbench.metrics.java import DROPPED, PTB_JAR, current_meteor, tokenize
+from vlbench.metrics.java import one_meteor, tokenize
 
-ONE_IMAGE = (
-    "needs two images or more: an n-gram weighs by how many of them hold it; officially 0.00"
-)
+ONE_IMAGE = "needs two images or more, as n-grams weigh by how many hold them; officially 0.00"
 N = 4
-SIGMA = 6.0
-"""How CIDEr-D punishes a difference in length."""
-BETA = 1.2
-"""Weight of recall in ROUGE-L."""
-KEPT_SETS = 4
-"""Sets of references kept in this process: the captions of a suite's val and test."""
-KEPT_FILES = 16
-"""Sets of references whose tokens are kept in the cache folder; one of COCO takes 1.5 MB."""
+SIGMA = 6.0  # how CIDEr-D punishes a difference in length
+BETA = 1.2  # the weight of recall in ROUGE-L
 Ngram = tuple[str, ...]
 
 
@@ -53,19 +41,15 @@ def score(
             raise DataError(f"Image {image}: the annotation has no captions.")
         references[image] = captions
     if ascii:
-        references = {image: [_ascii(t) for t in texts] for image, texts in references.items()}
-        predictions = {image: _ascii(text) for image, text in predictions.items()}
+        strip = partial(re.compile("[^\0-\x7f]").sub, " ")
+        references = {image: [*map(strip, texts)] for image, texts in references.items()}
+        predictions = {image: strip(text) for image, text in predictions.items()}
     return evaluate(references, predictions, meteor)
 
 
 score_without_meteor = partial(score, meteor=False)
-"""METEOR takes longer than all else together."""
 score_value = partial(score, ascii=True)
 score_value_without_meteor = partial(score_value, meteor=False)
-
-
-def _ascii(text: str) -> str:
-    return "".join(letter if letter.isascii() else " " for letter in text)
 
 
 def evaluate(
@@ -73,7 +57,7 @@ def evaluate(
 ) -> Scored:
     """The scores of one candidate caption per image against the image's references."""
     # METEOR's Java reads its tables for six seconds: it starts first and does so meanwhile.
-    with current_meteor() if meteor else nullcontext() as scorer:
+    with one_meteor(at_once=True) if meteor else nullcontext() as scorer:
         prepared = prepare(tuple(map(tuple, references.values())))
         tokens = tokenize(candidates[image] for image in references)
         scores = prepared.score(tokens)
@@ -94,10 +78,8 @@ def evaluate(
 class Caption(NamedTuple):
     """The n-grams of one caption."""
 
-    counts: Counter[Ngram]
-    """In order of n, and of their first appearance, as officially."""
-    norms: list[float]
-    """(N,) of CIDEr's weights, for each n."""
+    counts: Counter[Ngram]  # in order of n, and of their first appearance, as officially
+    norms: list[float]  # (N,) of CIDEr's weights, for each n
     words: int
 
 
@@ -111,17 +93,13 @@ class References:
     """
 
     def __init__(self, tokens: list[list[str]]) -> None:
-        """`tokens`: of each image those of its references, single spaces between."""
         self.tokens = tokens
         counts = [[_count_ngrams(text) for text in texts] for texts in tokens]
         images = Counter(chain.from_iterable(set().union(*own) for own in counts))
         self.log_images = float(np.log(float(len(tokens))))
         idf = {n: self.log_images - float(np.log(float(n))) for n in set(images.values())}
         self.idf = {ngram: idf[n] for ngram, n in images.items()}
-        self.captions = [
-            [self._caption(text, ngrams) for text, ngrams in zip(texts, own, strict=True)]
-            for texts, own in zip(tokens, counts, strict=True)
-        ]
+        self.captions = [[*map(self._caption, *pair)] for pair in zip(tokens, counts, strict=True)]
 
     def score(self, candidates: Sequence[str]) -> dict[str, tuple[float, Sequence[float]]]:
         """Metric -> its score over all images, and each image's by its candidate's tokens."""
@@ -130,14 +108,9 @@ class References:
             candidate = self._caption(text, _count_ngrams(text))
             value, matches = self._compare(candidate, references)
             cider.append(value)
-            bleu.ctest.append(
-                {
-                    "reflen": [reference.words for reference in references],
-                    "testlen": candidate.words,
-                    "guess": [max(0, candidate.words - n) for n in range(N)],
-                    "correct": matches,
-                }
-            )
+            lengths = {"reflen": [r.words for r in references], "testlen": candidate.words}
+            guesses = [max(0, candidate.words - n) for n in range(N)]
+            bleu.ctest.append({**lengths, "guess": guesses, "correct": matches})
         overall, per_image = bleu.compute_score(option="closest", verbose=0)
         rouge = [rouge_l(text, texts) for text, texts in zip(candidates, self.tokens, strict=True)]
         return {
@@ -189,10 +162,9 @@ def _count_ngrams(text: str) -> Counter[Ngram]:
 def rouge_l(candidate: str, references: Sequence[str]) -> float:
     """ROUGE-L as pycocoevalcap's, beta 1.2, bit for bit.
 
-    Precision and recall are the best over the references, each by itself. Words are split at single
-    spaces, so that an empty caption is one empty word. The longest common subsequence comes a row
-    of its table at a time (Hyyrö, 2004), ten times as fast as officially: bits of `row` that are
-    off tell where the length grows along the candidate, whose words' positions are bits too.
+    An empty caption is one empty word. The longest common subsequence comes a row of its table at a
+    time (Hyyrö, 2004), ten times as fast as officially: bits of `row` that are off tell where the
+    length grows along the candidate, whose words' positions are bits too.
     """
     words = candidate.split(" ")
     positions: dict[str, int] = {}
@@ -212,41 +184,11 @@ def rouge_l(candidate: str, references: Sequence[str]) -> float:
     return (1 + BETA**2) * precision * recall / both if both else 0.0
 
 
-@lru_cache(maxsize=KEPT_SETS)
+@lru_cache(maxsize=4)
 def prepare(references: tuple[tuple[str, ...], ...]) -> References:
-    """The captions of each image made ready, with the tokens from the cache folder or from Java.
-
-    A file is named by the hash of the captions and begins with the hash of its lines: a damaged one
-    is made again, and two processes that write at a time write the same.
-    """
-    texts = list(chain.from_iterable(references))
-    path, tokens = None, ""
-    with suppress(OSError, ValueError, MissingError):  # no cache folder: the scores are the same
-        key = _hash(json.dumps([_tokenizer_hash(), references]).encode())
-        path = cache_folder() / "references" / f"{key}.txt"
-        checksum, _, content = path.read_bytes().decode().partition("\n")
-        if checksum == _hash(content.encode()):
-            os.utime(path)
-            tokens = content
-    if not tokens:
-        tokens = "\n".join(tokenize(texts))
-        if not tokens.strip():
-            raise DataError("No reference caption holds a word.")
-        with suppress(OSError):
-            if path is not None:
-                write_atomically(path, f"{_hash(tokens.encode())}\n{tokens}".encode())
-                by_age = sorted(path.parent.glob("*.txt"), key=lambda file: file.stat().st_mtime)
-                for old in by_age[:-KEPT_FILES]:
-                    old.unlink(missing_ok=True)
-    lines = iter(tokens.split("\n"))
+    """Make the captions of each image ready, once per set in a process."""
+    tokens = tokenize(chain.from_iterable(references))
+    if not any(tokens):
+        raise DataError("No reference caption holds a word.")
+    lines = iter(tokens)
     return References([[next(lines) for _ in captions] for captions in references])
-
-
-@lru_cache(maxsize=1)
-def _tokenizer_hash() -> str:
-    """Hash of what tokens depend on besides the captions."""
-    return _hash(PTB_JAR.read_bytes() + json.dumps(sorted(DROPPED)).encode())
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

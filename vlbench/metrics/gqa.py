@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from vlbench.errors import DataError
 from vlbench.metrics import Annotations, Predictions, Scored, check_ids, grouped, mean, percent
 
-METRICS = ("accuracy", "binary", "open", "consistency", "validity", "plausibility", "distribution")
+NEEDS = {  # metric -> why it is missing where it is
+    "binary": "there is no such question",
+    "open": "there is no such question",
+    "consistency": "needs all questions (--questions) and predictions for all that are entailed",
+    "validity": "needs --choices",
+    "plausibility": "needs --choices",
+    "distribution": "needs groups.global in the questions",
+}
 COMMON_CHOICES = ("color", "material", "shape")
 NO_STEP = ("exist", "query: name", "choose name")
 
@@ -22,9 +29,9 @@ def score(annotations: Annotations, predictions: Predictions) -> Scored:
     return replace(scored, metrics=percents)
 
 
-def scored_questions(questions: Annotations) -> list[str]:
+def scored_questions(questions: Annotations) -> dict[str, Mapping[str, Any]]:
     """The balanced questions: all others enter consistency only."""
-    return [qid for qid in questions if questions[qid].get("isBalanced", True)]
+    return {qid: record for qid, record in questions.items() if record.get("isBalanced", True)}
 
 
 def evaluate(
@@ -42,7 +49,7 @@ def evaluate(
     check_ids(balanced, predictions, extra_allowed=True)
     scores = {qid: _is_correct(qid, questions, predictions) for qid in balanced}
     consistency, note = _consistency({**(others or {}), **questions}, predictions, scores)
-    types = {qid: _type(questions[qid], "structural") for qid in balanced}
+    types = {qid: _type(question, "structural") for qid, question in balanced.items()}
     binary = [scores[qid] for qid, kind in types.items() if kind not in (None, "query")]
     opened = [scores[qid] for qid, kind in types.items() if kind == "query"]
     metrics = {
@@ -50,16 +57,17 @@ def evaluate(
         "binary": percent(binary) if binary else None,
         "open": percent(opened) if opened else None,
         "consistency": consistency,
-        "validity": _among(questions, predictions, balanced, choices, "valid"),
-        "plausibility": _among(questions, predictions, balanced, choices, "plausible"),
-        "distribution": _distribution(questions, predictions, balanced),
+        "validity": _among(balanced, predictions, choices, "valid"),
+        "plausibility": _among(balanced, predictions, choices, "plausible"),
+        "distribution": _distribution(balanced, predictions),
     }
     known = {name: value for name, value in metrics.items() if value is not None}
     groups = {
-        name: grouped(scores, {qid: group_of(questions[qid]) for qid in scores})
+        name: grouped(scores, {qid: group_of(question) for qid, question in balanced.items()})
         for name, group_of in GROUPS.items()
     }
-    return Scored(known, scores, groups, {"consistency": note} if note else {})
+    undefined = {name: why for name, why in NEEDS.items() if name not in known}
+    return Scored(known, scores, groups, undefined | ({"consistency": note} if note else {}))
 
 
 def _is_correct(qid: str, questions: Annotations, predictions: Predictions) -> float:
@@ -78,8 +86,7 @@ def _consistency(
 ) -> tuple[float | None, str]:
     """Mean accuracy on what a right answer entails, and why that says nothing of these answers.
 
-    None unless all of that was answered. Entailed questions may be unbalanced: this needs the file
-    of all questions.
+    None unless all of that was answered. Entailed questions may be unbalanced.
     """
     entailed = {
         qid: [other for other in questions[qid].get("entailed") or () if other != qid]
@@ -97,44 +104,34 @@ def _consistency(
 
 
 def _among(
-    questions: Annotations,
-    predictions: Predictions,
-    balanced: Iterable[str],
-    choices: Annotations | None,
-    kind: str,
+    balanced: Annotations, predictions: Predictions, choices: Annotations | None, kind: str
 ) -> float | None:
-    """How often the prediction is one of the question's valid or plausible answers."""
     if choices is None:
         return None
     hits = []
-    for qid in balanced:
-        if "Common" in (_type(questions[qid], "detailed") or ""):
-            allowed: Iterable[str] = COMMON_CHOICES
-        elif qid in choices and kind in choices[qid]:
-            allowed = choices[qid][kind]
-        else:
+    for qid, question in balanced.items():
+        is_common = "Common" in (_type(question, "detailed") or "")
+        allowed = COMMON_CHOICES if is_common else choices.get(qid, {}).get(kind)
+        if allowed is None:
             raise DataError(f"Question {qid}: the choices have no '{kind}' answers for it.")
         hits.append(float(predictions[qid] in allowed))
     return percent(hits)
 
 
-def _distribution(
-    questions: Annotations, predictions: Predictions, balanced: Iterable[str]
-) -> float | None:
+def _distribution(balanced: Annotations, predictions: Predictions) -> float | None:
     """Chi square of the answers per group, weighted by the group's size; None without groups."""
     gold: dict[str, Counter[str]] = defaultdict(Counter)
     predicted: dict[str, Counter[str]] = defaultdict(Counter)
-    for qid in balanced:
-        group = (questions[qid].get("groups") or {}).get("global")
+    for qid, question in balanced.items():
+        group = (question.get("groups") or {}).get("global")
         if group is not None:
-            gold[group][questions[qid]["answer"]] += 1
+            gold[group][question["answer"]] += 1
             predicted[group][predictions[qid]] += 1
     weighted = 0.0
     for group, counts in gold.items():
         chi_square = sum((predicted[group][text] - n) ** 2 / n for text, n in counts.items())
         weighted += chi_square * counts.total()
-    total = sum(counts.total() for counts in gold.values())
-    return weighted / total / 100 if gold else None
+    return weighted / sum(counts.total() for counts in gold.values()) / 100 if gold else None
 
 
 def _steps(question: Mapping[str, Any]) -> int | None:

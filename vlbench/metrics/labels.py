@@ -32,10 +32,7 @@ def nlvr2(annotations: Annotations, predictions: Predictions) -> Scored:
     for example, value in scored.per_example.items():
         parts = str(annotations[example].get("identifier", example)).split("-")
         if len(parts) != 4:
-            raise DataError(
-                f"Example {'-'.join(parts)}: an identifier should be split-set-pair-sentence, "
-                "for example dev-850-0-0."
-            )
+            raise DataError(f"Example {example}: should be split-set-pair-sentence.")
         sentences[(*parts[:2], parts[3])].append(value)
     consistency = percent(min(values) for values in sentences.values())
     return replace(scored, metrics={**scored.metrics, "consistency": consistency})

@@ -1,20 +1,17 @@
-"""VQA accuracy (Antol et al., 2015): how many of ten annotators gave the predicted answer.
+"""VQA accuracy (Antol et al., 2015): the mean over annotators of min(1, matches among others / 3).
 
-One question scores the mean over its annotators of min(1, matches among the others / 3). Of the
-two official versions, `official-2016` is what VL-T5, VL-Adapter and the papers of their time use:
-the prediction is always normalised, the ten answers lose punctuation only, and only where they
-differ. `official-2021` normalises both sides alike, but only where the answers differ.
-
-The normalisation (GT-Vision-Lab/VQA, vqaEval.py) has quirks that change scores, so they are kept:
-the look-behind of the period rule is a typo that always holds, only the first 32 periods go, one
-digit-comma-digit makes every mark vanish where others leave a space, and four capitalised
-contractions (Im, Ive, Id've, I'dve) never match, as words are lower-cased before.
+`official-2016` is what VL-T5, VL-Adapter and the papers of their time use: the prediction is always
+normalised, the ten answers lose punctuation only, and only where they differ. `official-2021`
+normalises both sides alike, but only where the answers differ. The normalisation's quirks
+(GT-Vision-Lab/VQA, vqaEval.py) change scores, so they are kept: the look-behind of the period rule
+always holds, only the first 32 periods go, one digit-comma-digit makes every mark vanish where
+others leave a space, and four capitalised contractions (Im, Ive, Id've, I'dve) never match.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -56,10 +53,12 @@ def score(
     annotations: Annotations, predictions: Predictions, version: str = "official-2016"
 ) -> Scored:
     """Accuracy over all questions, with groups per answer type and question type."""
-    scores = {
-        question: question_score(question, annotations[question], predictions[question], version)
-        for question in check_ids(annotations, predictions)
-    }
+    scores = {}
+    for question in check_ids(annotations, predictions):
+        answers = annotations[question].get("answers")
+        if not answers:
+            raise DataError(f"Question {question}: the annotation has no answers.")
+        scores[question] = question_score(answers, predictions[question], version)
     groups = {
         kind: grouped(scores, {question: annotations[question].get(kind) for question in scores})
         for kind in ("answer_type", "question_type")
@@ -71,14 +70,18 @@ score_2021 = partial(score, version="official-2021")
 
 
 def question_score(
-    question: str, annotation: Mapping[str, Any], prediction: str, version: str
+    answers: Sequence[Mapping[str, Any]], prediction: str, version: str = "official-2016"
 ) -> float:
-    """The score of one question, 0 to 1; the annotation stays as it is."""
-    answers = annotation.get("answers")
-    if not answers:
-        raise DataError(f"Question {question}: the annotation has no answers.")
-    prepare = _prepare_2016 if version == "official-2016" else _prepare_2021
-    texts, predicted = prepare([record["answer"] for record in answers], prediction)
+    """The score of one question, 0 to 1; the annotated answers stay as they are."""
+    texts, predicted = [answer["answer"] for answer in answers], strip_lines(prediction)
+    if version == "official-2016":
+        predicted = normalise(predicted)
+        if len(set(texts)) > 1:
+            texts = [strip_punctuation(text) for text in texts]
+    else:
+        texts = [strip_lines(text) for text in texts]
+        if len(set(texts)) > 1:
+            texts, predicted = [normalise(text) for text in texts], normalise(predicted)
     records = [{**record, "answer": text} for record, text in zip(answers, texts, strict=True)]
     # "The other annotators" are those whose record differs, as in the official code: equal records
     # (same answer, confidence and answer_id) all drop out together.
@@ -87,19 +90,6 @@ def question_score(
         for record in records
     ]
     return sum(min(1.0, count / 3) for count in matches) / len(matches)
-
-
-def _prepare_2016(answers: list[str], prediction: str) -> tuple[list[str], str]:
-    if len(set(answers)) > 1:
-        answers = [strip_punctuation(answer) for answer in answers]
-    return answers, normalise(strip_lines(prediction))
-
-
-def _prepare_2021(answers: list[str], prediction: str) -> tuple[list[str], str]:
-    answers, prediction = [strip_lines(answer) for answer in answers], strip_lines(prediction)
-    if len(set(answers)) > 1:
-        return [normalise(answer) for answer in answers], normalise(prediction)
-    return answers, prediction
 
 
 def strip_lines(text: str) -> str:

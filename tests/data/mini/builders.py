@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from vlbench.data.mini.write import Sizes
-
-TINY = Sizes(
-    coco={"train": 16, "val": 3, "test": 3},
-    gqa={"train": 8, "val": 2, "test": 2},
-    nlvr2={"train": 3, "val": 2, "test": 2},
-)
+TINY = {
+    "coco": {"train": 16, "val": 3, "test": 3},
+    "gqa": {"train": 8, "val": 2, "test": 2},
+    "nlvr2": {"train": 3, "val": 2, "test": 2},
+}
 TINY_VIDEO = {
     "tv": {"train": 6, "val": 2, "test": 2},
     "how2": {"train": 4, "val": 2, "test": 2},

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image, ImageColor
 
 from tests.data.mini.builders import TINY, TINY_VIDEO, digests
 from vlbench.cards.load import load_task
 from vlbench.data.images import find_pictures, open_clip
 from vlbench.data.mini import write as module
-from vlbench.data.mini.sheet import CARD, COLUMNS, GAP, INK, PICTURE, contact_sheet, video_sheet
 from vlbench.data.mini.write import (
     SIZES,
-    SOURCES,
     VERSION,
     VIDEO_SIZES,
     VIDEO_VERSION,
+    Sizes,
     make_mini,
     mini_root,
     write_mini,
@@ -51,28 +46,29 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "write_video", partial(write_video, sizes=TINY_VIDEO))
 
 
-KNOWN = {
-    "image": "fd065c40332f180707ce60077d5fc7a9a94e21452cb7d220e0ddb9eede765ec9",
-    "video": "3488d470a91bdaa2992dfb6c24680000b4151c9f531eeb4c94b43a730171c429",
-}
-"""sha256 over the annotation files of the tiny edition, seed 0; `pytest -vv` shows the new one."""
+WHOLE = "8cd2b09add820b28334956764de9abce0839ab8861ee3a6121439f57b35ec3cb"
 
 
-def test_what_version_1_writes_does_not_change(tiny, tiny_video) -> None:
-    """If this fails on purpose, raise the version: other files, other numbers."""
+@pytest.mark.parametrize(
+    ("sizes", "video_sizes", "known"),
+    [
+        pytest.param(SIZES, VIDEO_SIZES, WHOLE, marks=pytest.mark.slow),
+        (TINY, TINY_VIDEO, "3f42cbe9953c7eb5b805b30d36ed7cb952ec6b62f1bb8a4e24c0439c7439b6c4"),
+    ],
+)
+def test_what_version_1_writes_does_not_change(
+    sizes: Sizes, video_sizes: Sizes, known: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails on purpose, raise the version: other files, other numbers.
+
+    All questions, statements and captions of this edition were checked against their scenes.
+    """
     assert (VERSION, VIDEO_VERSION) == (1, 1)
-    files = [tiny / name for name in sorted(digests(tiny)) if name.endswith(".json")]
-    lines = sorted(tiny_video.rglob("*.jsonl"))
-    for kind, paths in (("image", files), ("video", lines)):
-        contents = b"".join(path.read_bytes() for path in paths)
-        assert hashlib.sha256(contents).hexdigest() == KNOWN[kind]
-
-
-def test_another_seed_writes_other_bytes(tiny, tiny_video, tmp_path) -> None:
-    write_mini(tmp_path / "pictures", 1, TINY)
-    assert not set(digests(tmp_path / "pictures").values()) & set(digests(tiny).values())
-    write_video(tmp_path / "clips", 1, TINY_VIDEO)
-    assert not set(digests(tmp_path / "clips").values()) & set(digests(tiny_video).values())
+    monkeypatch.setattr(module, "_save", lambda scene, path: None)
+    write_mini(tmp_path, 0, sizes)
+    write_video(tmp_path, 0, video_sizes)
+    contents = b"".join(path.read_bytes() for path in sorted(tmp_path.rglob("*.json*")))
+    assert hashlib.sha256(contents).hexdigest() == known
 
 
 @pytest.mark.parametrize("task", ["vqav2", "gqa", "nlvr2", "coco"])
@@ -109,92 +105,10 @@ def test_the_official_readers_find_no_fault_in_clips_and_splits_share_none(
         assert {example.images for example in of_tvqa} == clips[1]
 
 
-@pytest.mark.slow
-def test_the_embedded_edition_has_the_sizes_it_says(edition) -> None:
-    for part in ("train", "val", "test"):
-        assert len(edition.examples["coco", part]) == SIZES.coco[part]
-        vqav2 = len(edition.examples["vqav2", part]) / SIZES.coco[part]
-        assert 0.9 * SIZES.vqa_questions < vqav2 <= SIZES.vqa_questions
-        assert len(edition.examples["nlvr2", part]) == 8 * SIZES.nlvr2[part]
-        gqa = len(edition.examples["gqa", part]) / SIZES.gqa[part]
-        assert SIZES.gqa_questions - 1 <= gqa <= SIZES.gqa_questions
-    assert VIDEO_SIZES.keys() == SOURCES.keys()
-
-
-def test_validation_pictures_lie_in_val2014_and_restval_is_trained_on(tiny) -> None:
-    images = json.loads((tiny / "COCO/dataset_coco.json").read_text())["images"]
-    assert {(image["split"], image["filepath"]) for image in images} == {
-        ("train", "train2014"), ("restval", "val2014"), ("val", "val2014"), ("test", "val2014")
-    }  # fmt: skip
-
-
-def first(file: Path, *keys: str) -> dict[str, Any]:
-    """The first record of an official file."""
-    if file.suffix == ".jsonl" or "nlvr2" in file.parts:
-        return json.loads(file.read_text().splitlines()[0])
-    record = json.loads(file.read_text())
-    for key in keys:
-        record = record[key]
-    return next(iter(record.values() if isinstance(record, dict) else record))
-
-
-CLIP_QUESTION = "vid_name qid q ts a0 a1 a2 a3 answer_idx"
-FIELDS = {
-    ("vqa/v2_mscoco_val2014_annotations.json", "annotations"):
-        "question_type multiple_choice_answer answers image_id answer_type question_id",
-    ("GQA/testdev_balanced_questions.json",):
-        "semantic entailed equivalent question imageId isBalanced groups answer semanticStr "
-        "annotations types fullAnswer",
-    ("nlvr2/train.json",):
-        "validation sentence left_url right_url writer label synset query identifier directory",
-    ("COCO/dataset_coco.json", "images"):
-        "filepath filename imgid cocoid split sentids sentences",
-    ("video/ann/tvqa/tvqa_val.jsonl",): f"{CLIP_QUESTION} a4 show_name",
-    ("video/ann/how2qa/how2qa_val_release.jsonl",): CLIP_QUESTION,
-    ("video/ann/tvc/tvc_val_release.jsonl",): "vid_name duration ts descs clip_id",
-    ("video/ann/yc2c/yc2c_val_release.jsonl",): "vid_name clip_id duration descs",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("where", "names"), FIELDS.items(), ids=lambda value: value[0][:12])
-def test_official_fields_are_all_there(where, names, tiny, tiny_video) -> None:
-    file, *keys = where
-    record = first((tiny_video if "video" in file else tiny) / file, *keys)
-    assert record.keys() == set(names.split())
-    if "tvc" in file:
-        assert [len(record["descs"]), len(record["ts"])] == [4, 2]
-        assert record["descs"][0].keys() == {"desc", "desc_id", "type", "from_retrieval"}
-    if "yc2c" in file:
-        assert isinstance(record["duration"], int) and len(record["descs"]) == 1
-        subtitles = first(tiny_video / "video/ann/tv_subtitles.jsonl")
-        assert subtitles["sub"][0].keys() == {"text", "start", "end"}
-
-
-@pytest.mark.slow
-def test_contact_sheets_show_cards_with_pictures_of_the_edition(tiny, tiny_video) -> None:
-    pixels = np.asarray(contact_sheet(tiny))
-    edge = (pixels[:, GAP - 4] == ImageColor.getrgb(CARD)).all(axis=1)  # left of the first pictures
-    starts = np.flatnonzero(edge[1:] & ~edge[:-1])
-    assert len(starts) == 4
-    assert all(edge[start + 1 : start + PICTURE].all() for start in starts)
-    assert (pixels == ImageColor.getrgb(INK)).all(axis=2).sum() > 2000  # words
-    shown = 0
-    for path in sorted((tiny / "nlvr2/images/dev").iterdir()):
-        with Image.open(path) as image:
-            paper = image.convert("RGB").getpixel((0, 0))
-        shown += (pixels == paper).all(axis=2).sum() > PICTURE**2 / 4
-    assert shown >= COLUMNS
-    for sheet in (Image.fromarray(pixels), video_sheet(tiny_video)):
-        assert (sheet.mode, sheet.width) == ("RGB", GAP + COLUMNS * (PICTURE + GAP))
-        assert 4 * PICTURE < sheet.height < 10 * PICTURE
-        assert len(sheet.resize((200, 200)).getcolors(40_000)) > 500
-
-
 def test_a_folder_that_holds_something_is_refused_and_an_empty_one_will_do(tiny, tmp_path) -> None:
     (tmp_path / "mine").mkdir()
     make_mini(tmp_path / "mine", 0)
     whole = digests(tmp_path / "mine")
-    assert whole["contact_sheet.png"] and whole["video_sheet.png"]
     assert digests(tiny).items() < whole.items()
     assert os.listdir(tmp_path) == ["mine"]
     with pytest.raises(UsageError, match="mine is there already and not empty: name a new folder"):
@@ -203,16 +117,13 @@ def test_a_folder_that_holds_something_is_refused_and_an_empty_one_will_do(tiny,
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-@pytest.mark.parametrize("where", ["GQA", "sheet"])
-def test_a_failure_in_the_middle_leaves_nothing(where, error, tmp_path, monkeypatch) -> None:
-    def fail(what: object) -> None:
-        if where in (what, "sheet"):
+def test_a_failure_in_the_middle_leaves_nothing(error, tmp_path) -> None:
+    def fail(what: str) -> None:
+        if what == "GQA":
             raise error
 
-    if where == "sheet":
-        monkeypatch.setattr(module, "contact_sheet", fail)
     with pytest.raises(error):
-        make_mini(tmp_path / "mini", 0, (lambda _: None) if where == "sheet" else fail)
+        make_mini(tmp_path / "mini", 0, fail)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -244,5 +155,5 @@ def test_pictures_and_clips_are_made_once_each_when_they_are_needed(cache: Path)
     root = mini_root("video", log.append)
     assert root == cache / f"mini-video-v{VIDEO_VERSION}-seed0"
     assert log[3:] == ["clips of tvqa and tvc", "clips of how2qa", "clips of yc2c"]
-    assert {path.name for path in root.iterdir()} == {"video", "mini-video.json", "video_sheet.png"}
+    assert {path.name for path in root.iterdir()} == {"video", "mini-video.json"}
     assert mini_root("video", log.append) == root and len(log) == 6

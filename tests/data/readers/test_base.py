@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.spoilt import spoilt
-from vlbench.data.readers import READERS, base, load_reader
+from vlbench.data.readers import READERS, load_reader
 from vlbench.data.readers.base import read_list, read_table
 from vlbench.data.table import indexed
 from vlbench.errors import DataError, UsageError
@@ -33,12 +33,6 @@ def test_every_reader_names_its_files_and_where_features_may_lie(name, tmp_path)
     assert reader.feature_places[0].startswith("features/{encoder}/")  # our own layout first
     for folder in reader.feature_places:
         assert folder.format(encoder="clip-rn101", authors="RN101") != folder
-
-
-def test_features_of_gqa_are_looked_for_with_both_sources_of_pictures(tmp_path) -> None:
-    folders = load_reader("gqa", tmp_path).feature_places
-    assert "VG/clip_features/data_clip_{authors}_att" in folders
-    assert "GQA/clip_features/data_clip_{authors}_att" in folders
 
 
 def test_an_outside_reader_is_named_by_module_and_class(tmp_path) -> None:
@@ -79,16 +73,12 @@ QUESTION = {f"a{n}": f"dog {n}" for n in range(5)} | {
     **{"qid": 3, "q": "What?", "ts": "1-2", "vid_name": "x_1"},
     **{"answer_idx": 2, "show_name": "House"},
 }
-OFFICIAL = "COCO/annotations/captions_val2014.json"
 SEMANTIC = [{"operation": "select", "dependencies": [], "argument": "lamp (06)"}]
 
 
 @pytest.fixture
 def files(vqa: Any, gqa: Any, nlvr2: Any, nlvr: Any, root: Any) -> Any:
     """A data root with a file of every dataset."""
-    images = [{"id": 5, "file_name": "COCO_val2014_000000000005.jpg"}]
-    captions = [{"id": 8, "image_id": 5, "caption": "a dog"}]
-    root.write(OFFICIAL, {"images": images, "annotations": captions})
     root.edit("GQA/val_balanced_questions.json", lambda table: table.pop("1827492"))
     root.edit(
         "GQA/val_balanced_questions.json",
@@ -109,7 +99,6 @@ READ = [
     ("vqav2", "train", "vqa/v2_mscoco_val2014_annotations.json", "vqa"),
     ("vqav2", "train", "COCO/dataset_coco.json", "vqa"),
     ("coco", "val", "COCO/dataset_coco.json", ""),
-    ("coco", "val2014", OFFICIAL, ""),
     ("gqa", "val", "GQA/val_balanced_questions.json", "gqa"),
     ("nlvr2", "dev", "nlvr2/dev.json", "nlvr2"),
     ("nlvr", "train", "nlvr/dev/dev.json", "accuracy"),
@@ -137,7 +126,6 @@ def test_a_field_that_is_missing_or_of_another_type_is_named(
             dataset = load_reader(reader, files.folder)
             examples = list(indexed(dataset, split, train=False))
             indexed(dataset, split, train=True)
-            dataset.counts(examples)
             if metric:
                 gold = {example.id: example.annotation for example in examples}
                 right = {example.id: next(iter(example.targets), "") for example in examples}
@@ -158,29 +146,20 @@ def test_a_field_that_is_missing_or_of_another_type_is_named(
 RECORDS = [{"id": 1, "text": 'a "b" \\ é ]}'}, 12345, -1.5e3, "x,y", None, True, [[], {}], {}]
 
 
-@pytest.fixture(params=[1, 2, 7, 1 << 22])
-def piece(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(base, "PIECE", request.param)
-    return int(request.param)
-
-
 def written(folder: Path, text: str) -> Path:
     path = folder / "file.json"
     path.write_text(text, encoding="utf-8")
     return path
 
 
-@pytest.mark.parametrize("indent", [None, 2])
-@pytest.mark.parametrize("ascii_only", [True, False])
-def test_every_value_is_what_json_says_wherever_the_pieces_end(
-    tmp_path: Path, piece: int, indent: int | None, ascii_only: bool
-) -> None:
+def test_every_value_is_what_json_says(tmp_path: Path) -> None:
     value = {"info": {"a": [1]}, "other": RECORDS, "records": RECORDS, "last": 7}
-    path = written(tmp_path, json.dumps(value, indent=indent, ensure_ascii=ascii_only))
-    assert list(read_list(path, "records")) == RECORDS
-    assert dict(read_table(path, "name")) == value
-    path = written(tmp_path, json.dumps(RECORDS, indent=indent, ensure_ascii=ascii_only))
-    assert list(read_list(path)) == RECORDS
+    for indent, ascii_only in ((None, True), (2, False)):
+        path = written(tmp_path, json.dumps(value, indent=indent, ensure_ascii=ascii_only))
+        assert list(read_list(path, "records")) == RECORDS
+        assert dict(read_table(path, "name")) == value
+        path = written(tmp_path, json.dumps(RECORDS, indent=indent, ensure_ascii=ascii_only))
+        assert list(read_list(path)) == RECORDS
     assert list(read_list(written(tmp_path, " [ ] "))) == []
     assert list(read_list(written(tmp_path, '{"a": []}'), "a")) == []
     assert list(read_table(written(tmp_path, "{ }"), "name")) == []
@@ -197,27 +176,22 @@ def test_a_repeated_key_a_byte_order_mark_and_half_a_character_are_not_lost(tmp_
 @pytest.mark.parametrize(
     ("key", "text", "message"),
     [
-        ("", "", "not valid JSON: Expecting '[': character 1"),
-        ("", "[1, 2", "not valid JSON: Expecting ',' or ']': character 6"),
-        ("", "[1 2]", "not valid JSON: Expecting ',' or ']': character 4"),
-        ("", "[1,]", "not valid JSON: Expecting value: character 4"),
-        ("", '["a', "not valid JSON: Unterminated string starting at: character 2"),
-        ("", "[1] 2", "not valid JSON: Extra data: character 5"),
+        ("", "", "not valid JSON: Expecting '[': line 1, column 1"),
+        ("", "[1,\n2", "not valid JSON: Expecting ',' or ']': line 2, column 2"),
+        ("", "[1,]", "not valid JSON: Expecting value: line 1, column 4"),
+        ("", "[1] 2", "not valid JSON: Extra data: line 1, column 5"),
         ("", '{"a": 1}', 'should be a list, found {"a": 1}'),
         ("", "[" * 100_000, "not valid JSON: maximum recursion depth"),
-        ("records", "{1: 2}", "not valid JSON: Expecting '\"': character 2"),
-        ("records", '{"a" 2}', "not valid JSON: Expecting ':': character 6"),
-        ("records", '{"a": 2', "not valid JSON: Expecting ',' or '}': character 8"),
+        ("records", "{1: 2}", "not valid JSON: Expecting '\"': line 1, column 2"),
+        ("records", '{"a": 2', "not valid JSON: Expecting ',' or '}'"),
         ("records", '{"a": 2}', "'records' is missing"),
         ("records", '{"records": "many"}', "'records' should be a list, found \"many\""),
         ("records", "[3]", "should be an object, found [3]"),
     ],
 )
 def test_what_is_no_list_is_named_with_its_position(
-    tmp_path: Path, piece: int, key: str, text: str, message: str
+    tmp_path: Path, key: str, text: str, message: str
 ) -> None:
-    if piece < 7 and len(text) > 100:
-        return  # takes long
     path = written(tmp_path, text)
     with pytest.raises(DataError) as caught:
         list(read_list(path, key))
@@ -225,18 +199,7 @@ def test_what_is_no_list_is_named_with_its_position(
     assert message in str(caught.value)
 
 
-def test_a_long_value_is_cut_in_the_message(tmp_path: Path, piece: int) -> None:
-    path = written(tmp_path, json.dumps({"records": {"a": list(range(1000))}}))
-    with pytest.raises(DataError) as caught:
-        list(read_list(path, "records"))
-    cut = str(caught.value).partition("found ")[2]
-    assert cut.startswith('{"a": [0, 1, 2') and cut.endswith("...") and len(cut) == 63
-
-
-def test_records_that_nobody_keeps_take_no_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(base, "PIECE", 1 << 14)
+def test_records_that_nobody_keeps_take_no_memory_beside_the_text(tmp_path: Path) -> None:
     record = {"answers": [{"answer": f"answer {n}", "answer_id": n} for n in range(10)]}
     path = written(tmp_path, json.dumps({"annotations": [record] * 4000}))
     tracemalloc.start()
@@ -244,4 +207,4 @@ def test_records_that_nobody_keeps_take_no_memory(
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert count == 4000
-    assert peak < path.stat().st_size / 8
+    assert peak < 2.5 * path.stat().st_size

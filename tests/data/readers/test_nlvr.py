@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from vlbench.data.images import find_pictures, open_image
+from vlbench.data.images import open_image
 from vlbench.data.readers.nlvr import NLVR, NLVR2
 from vlbench.errors import DataError, MissingError
 from vlbench.metrics.labels import nlvr2 as score
@@ -19,23 +19,11 @@ def test_training_takes_every_order_of_the_boxes_and_validation_the_first(nlvr) 
     assert val[0].targets == {"false": 1.0}
 
 
-def test_a_picture_is_found_in_any_sub_folder(nlvr) -> None:
-    expected = nlvr / "nlvr/dev/images/2/dev-3-1-3.png"
-    assert NLVR(nlvr.folder).image_path("dev-3-1-3") == expected
-
-
 def test_a_sentence_without_any_picture_is_named(nlvr) -> None:
     for order in (0, 3):
         (nlvr / f"nlvr/dev/images/2/dev-3-0-{order}.png").unlink()
-    with pytest.raises(DataError, match=r"line 3: 3-0: no picture .*dev-3-0-0.png"):
+    with pytest.raises(DataError, match=r"line 3: no picture .*dev-3-0-0.png"):
         NLVR(nlvr.folder).read("val")
-
-
-def test_a_faulty_identifier_is_named(nlvr) -> None:
-    path = nlvr / "nlvr/dev/dev.json"
-    path.write_text(path.read_text().replace('"3-0"', '"dev-3-0"'))
-    with pytest.raises(DataError, match="line 3: identifier 'dev-3-0' should be number-picture"):
-        NLVR(nlvr.folder).read("train")
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +37,6 @@ def test_the_real_corpus_is_split_about_four_to_one_without_a_shared_sentence(co
     texts = [{example.text.lower().strip(" .") for example in part} for part in (train, val)]
     assert not texts[0] & texts[1]
     assert sum("true" in example.targets for example in test) == 556
-
-
-def test_the_real_pictures_open(corpus) -> None:
-    paths, _ = find_pictures(corpus, corpus.read("val")[:5])
-    assert {open_image(path).size for path in paths.values()} == {(400, 100)}
 
 
 def test_pictures_are_named_by_the_pair_left_first(nlvr2) -> None:
@@ -153,14 +136,6 @@ def test_faulty_labels_of_the_nlvr2_lists_are_named(nlvr_lists) -> None:
     with pytest.raises(DataError) as caught:
         NLVR2(nlvr_lists.folder).read("dev")
     path = nlvr_lists / "nlvr/valid.json"
-    assert str(caught.value).splitlines() == [
-        f"{path}: statement dev-812-1-0: 'label' should be 0 or 1, found 2",
-        f"{path}: statement dev-812-1-1: 'label' should be a whole number, found \"True\"",
-    ]
-
-
-def test_official_nlvr2_files_win_and_test2_is_only_official(nlvr2) -> None:
-    nlvr2.write("nlvr/valid.json", [])
-    reader = NLVR2(nlvr2.folder)
-    assert reader.read("dev")[0].annotation["sentence"] == "Two dogs."
-    assert [str(file.name) for file in reader.missing_files("test2")] == ["test2.json"]
+    first, second = str(caught.value).splitlines()
+    assert first.startswith(f"{path}: statement dev-812-1-0: 'label' should be true or false")
+    assert second.endswith("dev-812-1-1: 'label' should be a whole number, found \"True\"")

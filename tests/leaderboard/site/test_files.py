@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.leaderboard.site.site_builders import example, pictures, predict
-from vlbench.data.mini.write import NAMES, Sizes, write_mini
+from vlbench.data.mini.write import NAMES, write_mini
 from vlbench.data.readers import load_reader
 from vlbench.errors import DataError, UsageError
 from vlbench.files import temporary_beside
@@ -200,7 +200,7 @@ def test_pictures_of_the_mini_edition_are_those_of_the_same_example(
 ) -> None:
     monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path))
     few = {"train": 2, "val": 2, "test": 3}
-    write_mini(tmp_path / NAMES["image"], 0, Sizes(few, few, few))
+    write_mini(tmp_path / NAMES["image"], 0, {"coco": few, "gqa": few, "nlvr2": few})
     generated = load_reader("gqa", tmp_path / NAMES["image"]).read("testdev")[0]
     right = shown(*generated.images, id=generated.id, text=generated.text)
     assert len(copies.of({"edition": "mini"}, CARD, right)) == 1

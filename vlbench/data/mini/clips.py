@@ -8,14 +8,13 @@ clip (TVQA, How2QA); captions describe a moment (TVC), or tell all of its steps 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from vlbench.data.mini.world import GRID, SHAPES, SIZES, Scene, Thing, article, part_of
 
 SECONDS_PER_FRAME = 1.5
-COLORS = ("blue", "green", "pink", "red", "yellow")
-"""Of all colours: as many as a question has choices."""
+COLORS = ("blue", "green", "pink", "red", "yellow")  # as many as a question has choices
 PEOPLE = ("Ann", "Lou", "Ray", "Al", "Theo")
 NUMBERS = ("one", "two", "three", "four", "five")
 
@@ -81,7 +80,7 @@ class Clip:
         for shot in self.shots:
             row, column = shot.thing.row, shot.thing.column
             for _ in range(shot.frames):
-                thing = Thing(row, column, shot.thing.color, shot.thing.shape, shot.thing.size)
+                thing = replace(shot.thing, row=row, column=column)
                 yield Scene((thing,), random.getrandbits(32))
                 row = min(GRID - 1, max(0, row + random.choice((-1, 0, 1))))
                 column = min(GRID - 1, max(0, column + random.choice((-1, 0, 1))))
@@ -204,11 +203,10 @@ def ask(
             continue
         text, answer, others, shot = offer
         wrong = [other for other in dict.fromkeys(others) if other != answer][: choices - 1]
-        listed = sorted([answer, *wrong])
-        first, last = (shot.start, shot.end) if shot else (0.0, clip.duration)
+        listed = tuple(sorted([answer, *wrong]))
+        moment = (shot.start, shot.end) if shot else (0.0, clip.duration)
         name = family.__name__.replace("_", " ")
-        right = listed.index(answer)
-        questions[text] = ClipQuestion(name, text, tuple(listed), right, first, last)
+        questions[text] = ClipQuestion(name, text, listed, listed.index(answer), *moment)
     return list(questions.values())
 
 

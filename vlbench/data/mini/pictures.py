@@ -1,16 +1,15 @@
 """What is said about pictures of the mini world: questions, captions, statements about pairs.
 
-A family of questions is a function: given a scene it offers one question with its answer, or None
-where the scene has nothing to ask. `form` says which attributes the question names: answers are
-balanced within each family and form, so that the words of a question give its answer away no better
-than chance does.
+A family of questions is a function of a scene; it gives None where there is nothing to ask. Answers
+are balanced within each family and form, the attributes that a question names, so that its words
+give the answer away no better than chance does.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 from vlbench.data.mini.world import (
@@ -43,19 +42,16 @@ Offer = Question | None
 Family = Callable[[Scene, Random], Offer]
 
 
-@dataclass
-class Balance:
-    """Chooses the question whose answer has been given least often in its family and form."""
-
-    given: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+class Balance(Counter[tuple[str, str, str]]):
+    """How often each answer was given in its family and form."""
 
     def choose(self, offers: Iterable[Offer]) -> Offer:
         """The offer with the rarest answer so far, counted as given; None where there is none."""
         questions = [offer for offer in offers if offer is not None]
         if not questions:
             return None
-        best = min(questions, key=lambda q: self.given[q.family, q.form, q.answer])
-        self.given[best.family, best.form, best.answer] += 1
+        best = min(questions, key=lambda q: self[q.family, q.form, q.answer])
+        self[best.family, best.form, best.answer] += 1
         return best
 
 
@@ -83,7 +79,6 @@ def _named(scene: Scene, random: Random, without: str = "") -> tuple[Thing, Kind
 
 
 def _two(scene: Scene, random: Random) -> tuple[Thing, Thing, str, str] | None:
-    """Two different things and their names."""
     one, other = _named(scene, random), _named(scene, random)
     if one is None or other is None or one[0] == other[0]:
         return None
@@ -93,9 +88,7 @@ def _two(scene: Scene, random: Random) -> tuple[Thing, Thing, str, str] | None:
 def _query(
     scene: Scene, random: Random, family: str, aspect: str, wordings: Sequence[str]
 ) -> Offer:
-    """An open question for an attribute of a named thing."""
-    named = _named(scene, random, without=aspect)
-    if named is None:
+    if (named := _named(scene, random, without=aspect)) is None:
         return None
     thing, kind, name = named
     text = random.choice(wordings).format(name)
@@ -159,19 +152,15 @@ SPELLINGS = {
 
 def annotators(answer: str, random: Random) -> list[str]:
     """Ten answers as ten people would give them: mostly right, some slips, some other spellings."""
+    slips: Sequence[str] = COLORS if answer in COLORS else SHAPES
+    if answer in ("yes", "no"):
+        slips = ("yes", "no")
+    elif answer.isdigit():
+        slips = (str(max(0, int(answer) - 1)), str(int(answer) + 1))
     answers = []
     for _ in range(10):
-        given = answer
-        if random.random() < 0.08:
-            pool: Sequence[str] = COLORS if answer in COLORS else SHAPES
-            if answer in ("yes", "no"):
-                pool = ("yes", "no")
-            elif answer.isdigit():
-                pool = [str(max(0, int(answer) - 1)), str(int(answer) + 1)]
-            given = random.choice(pool)
-        if random.random() < 0.06:
-            given = SPELLINGS.get(given, given)
-        answers.append(given)
+        given = random.choice(slips) if random.random() < 0.08 else answer
+        answers.append(SPELLINGS.get(given, given) if random.random() < 0.06 else given)
     return answers
 
 
@@ -191,8 +180,7 @@ def query_attribute(scene: Scene, random: Random) -> Offer:
 def verify_attribute(scene: Scene, random: Random) -> Offer:
     """Whether a named thing has a colour or shape; wrong values are ones that the scene shows."""
     aspect = random.choice(("color", "shape"))
-    named = _named(scene, random, without=aspect)
-    if named is None:
+    if (named := _named(scene, random, without=aspect)) is None:
         return None
     thing, kind, name = named
     value = claimed = getattr(thing, aspect)
@@ -207,8 +195,7 @@ def verify_attribute(scene: Scene, random: Random) -> Offer:
 def choose_attribute(scene: Scene, random: Random) -> Offer:
     """Which of two colours or sizes a named thing has."""
     aspect = random.choice(("color", "size"))
-    named = _named(scene, random, without=aspect)
-    if named is None:
+    if (named := _named(scene, random, without=aspect)) is None:
         return None
     thing, kind, name = named
     value = getattr(thing, aspect)
@@ -221,23 +208,20 @@ def choose_attribute(scene: Scene, random: Random) -> Offer:
 
 def choose_side(scene: Scene, random: Random) -> Offer:
     """Which side of the picture a named thing is on."""
-    named = _named(scene, random)
-    if named is None:
+    if (named := _named(scene, random)) is None:
         return None
     thing, kind, name = named
+    text = f"In which part of the image is the {name}, the top or the bottom?"
+    answer = "top" if thing.row < 2 else "bottom"
     if random.random() < 0.5:
         text = f"On which side of the image is the {name}, the left or the right?"
         answer = "left" if thing.column < 2 else "right"
-    else:
-        text = f"In which part of the image is the {name}, the top or the bottom?"
-        answer = "top" if thing.row < 2 else "bottom"
     return Question("choose side", kind.form, text, answer, kind)
 
 
 def relate(scene: Scene, random: Random) -> Offer:
     """Whether one thing is on a given side of another."""
-    two = _two(scene, random)
-    if two is None:
+    if (two := _two(scene, random)) is None:
         return None
     one, other, first, second = two
     across, down = other.column - one.column, other.row - one.row
@@ -250,8 +234,7 @@ def relate(scene: Scene, random: Random) -> Offer:
 
 def compare(scene: Scene, random: Random, may_tell: bool = False) -> Offer:
     """Whether two things have an attribute in common; `may_tell`: their names may say it."""
-    two = _two(scene, random)
-    if two is None:
+    if (two := _two(scene, random)) is None:
         return None
     one, other, first, second = two
     aspect = random.choice(KINDS)
@@ -280,16 +263,16 @@ def combine(scene: Scene, random: Random, may_tell: bool = False) -> Offer:
     form = "" if may_tell else "|".join(sorted(kind.form for kind in kinds))
     first, second = (article(kind.name("thing")) for kind in kinds)
     if random.random() < 0.5:
-        text = f"Are there both {first} and {second}?"
-        return Question("logical and", form, text, _yes(all(are_shown)))
-    text = f"Is there either {first} or {second}?"
-    return Question("logical or", form, text, _yes(any(are_shown)))
+        both = f"Are there both {first} and {second}?"
+        return Question("logical and", form, both, _yes(all(are_shown)))
+    either = f"Is there either {first} or {second}?"
+    return Question("logical or", form, either, _yes(any(are_shown)))
 
 
 GQA_FAMILIES: tuple[Family, ...] = (
     query_attribute, verify_attribute, choose_attribute, choose_side, relate, compare, combine,
 )  # fmt: skip
-GQA_TYPES = {
+GQA_TYPES = {  # family -> GQA's structural and semantic type
     "query color": ("query", "attr"), "query shape": ("query", "cat"),
     "verify color": ("verify", "attr"), "verify shape": ("verify", "cat"),
     "choose color": ("choose", "attr"), "choose size": ("choose", "attr"),
@@ -298,7 +281,6 @@ GQA_TYPES = {
     "same size": ("compare", "attr"), "logical and": ("logical", "obj"),
     "logical or": ("logical", "obj"),
 }  # fmt: skip
-"""Family -> GQA's structural and semantic type."""
 
 
 def follow_up(question: Question, balance: Balance, random: Random) -> Offer:
@@ -356,14 +338,10 @@ def statement(random: Random) -> tuple[str, Check]:
         lambda this, other: this > other,
     )
     wordings, check = random.choice(tuple(zip(STATEMENTS, checks, strict=True)))
-    text = random.choice(wordings).format(
-        name=name,
-        names=names,
-        number=f"one {name}" if number == 1 else f"two {names}",
-        verb="is" if number == 1 else "are",
-        side=("left", "right")[side],
-        other=("right", "left")[side],
-    )
+    verb, amount = ("is", f"one {name}") if number == 1 else ("are", f"two {names}")
+    sides = {"side": ("left", "right")[side], "other": ("right", "left")[side]}
+    text = random.choice(wordings)
+    text = text.format(name=name, names=names, number=amount, verb=verb, **sides)
 
     def holds(left: Scene, right: Scene) -> bool:
         counts = kind.count(left), kind.count(right)
@@ -376,7 +354,6 @@ def statement(random: Random) -> tuple[str, Check]:
 
 # COCO captions
 
-MOST = 2  # things that people mention: large ones sooner, then in reading order
 NOUNS = ("thing", "object", "shape")
 OPENINGS = ("", "", "there is ", "you can see ", "a picture with ", "an image of ")
 ENDINGS = ("", "", "", " in the picture", " on a light background")
@@ -391,19 +368,16 @@ def captions(scene: Scene, random: Random) -> list[str]:
 
 
 def _caption(scene: Scene, random: Random) -> str:
+    """One or two things, large ones sooner, as exactly as people are: `a red thing`."""
     ranked = sorted(scene.things, key=lambda thing: (thing.size != "large", thing))
-    most = MOST - 1 if random.random() < 0.3 else MOST  # sometimes one thing less than others do
-    names = [_name(thing, random) for thing in sorted(ranked[:most])]
+    names = []
+    for thing in sorted(ranked[: 1 if random.random() < 0.3 else 2]):
+        size = f"{thing.size} " if random.random() < 0.4 else ""
+        color = f"{thing.color} " if random.random() < 0.85 else ""
+        noun = thing.shape if random.random() < 0.75 else random.choice(NOUNS)
+        names.append(article(f"{size}{color}{noun}"))
     if random.random() < 0.3:
         random.shuffle(names)
     opening, ending = random.choice(OPENINGS), random.choice(ENDINGS)
     text = opening + " and ".join(names) + ("" if opening.startswith("a") else ending)
     return text[0].upper() + text[1:] + random.choice((".", ".", ".", ""))
-
-
-def _name(thing: Thing, random: Random) -> str:
-    """A thing with an article, as exactly as people are: `a small red star`, `a red thing`."""
-    size = f"{thing.size} " if random.random() < 0.4 else ""
-    color = f"{thing.color} " if random.random() < 0.85 else ""
-    noun = thing.shape if random.random() < 0.75 else random.choice(NOUNS)
-    return article(f"{size}{color}{noun}")

@@ -16,17 +16,11 @@ from random import Random
 from PIL import Image, ImageDraw
 
 RGB = {
-    "red": (214, 40, 40),
-    "orange": (245, 130, 32),
-    "yellow": (245, 205, 40),
-    "green": (50, 150, 60),
-    "cyan": (60, 195, 205),
-    "blue": (45, 85, 200),
-    "purple": (125, 60, 165),
-    "pink": (240, 130, 180),
-    "brown": (125, 80, 45),
+    "red": (214, 40, 40), "orange": (245, 130, 32), "yellow": (245, 205, 40),
+    "green": (50, 150, 60), "cyan": (60, 195, 205), "blue": (45, 85, 200),
+    "purple": (125, 60, 165), "pink": (240, 130, 180), "brown": (125, 80, 45),
     "gray": (120, 122, 125),
-}
+}  # fmt: skip
 COLORS = tuple(RGB)
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 SIZES = ("small", "large")
@@ -37,6 +31,19 @@ GRID = 4
 SIDE = 64
 SCALE = 3  # drawn so much larger, then scaled down: smooth edges
 RADIUS = {"small": 3.6, "large": 6.8}
+CORNERS = {  # from the centre, in radii
+    "square": ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
+    "triangle": ((0, -1), (1, 0.8), (-1, 0.8)),
+    "star": tuple(
+        (radius * math.cos(angle), radius * math.sin(angle))
+        for k in range(10)
+        for radius, angle in [(0.45 if k % 2 else 1.1, -math.pi / 2 + k * math.pi / 5)]
+    ),
+    "cross": (
+        (-0.34, -1), (0.34, -1), (0.34, -0.34), (1, -0.34), (1, 0.34), (0.34, 0.34),
+        (0.34, 1), (-0.34, 1), (-0.34, 0.34), (-1, 0.34), (-1, -0.34), (-0.34, -0.34),
+    ),
+}  # fmt: skip
 
 PARTS = ("pretraining", "train", "val", "test")
 SHARES = (50, 30, 6, 14)
@@ -88,19 +95,13 @@ def _draw_things(random: Random) -> tuple[Thing, ...]:
     number = random.choices((1, 2, 3, 4, 5), (6, 24, 32, 26, 12))[0]
     cells = random.sample(range(GRID * GRID), number)
     theme = random.choice(("color", "shape", "", ""))
-    color, shape = random.choice(COLORS), random.choice(SHAPES)
+    common_color, common_shape = random.choice(COLORS), random.choice(SHAPES)
     things = []
     for cell in cells:
-        repeats = random.random() < 0.7
-        things.append(
-            Thing(
-                row=cell // GRID,
-                column=cell % GRID,
-                color=color if theme == "color" and repeats else random.choice(COLORS),
-                shape=shape if theme == "shape" and repeats else random.choice(SHAPES),
-                size=random.choice(SIZES),
-            )
-        )
+        repeated = theme if random.random() < 0.7 else ""
+        color = common_color if repeated == "color" else random.choice(COLORS)
+        shape = common_shape if repeated == "shape" else random.choice(SHAPES)
+        things.append(Thing(cell // GRID, cell % GRID, color, shape, random.choice(SIZES)))
     return tuple(sorted(things))
 
 
@@ -112,13 +113,12 @@ class Kind:
     color: str | None = None
     shape: str | None = None
 
-    def holds(self, thing: Thing) -> bool:
-        """Whether the thing is of this kind."""
-        return all(getattr(self, key) in (None, getattr(thing, key)) for key in KINDS)
-
     def count(self, scene: Scene) -> int:
         """How many things of this kind the scene shows."""
-        return sum(self.holds(thing) for thing in scene.things)
+        return sum(
+            all(getattr(self, key) in (None, getattr(thing, key)) for key in KINDS)
+            for thing in scene.things
+        )
 
     def name(self, noun: str, plural: bool = False) -> str:
         """`small red star`, or with the noun where the shape is left open: `small red thing`."""
@@ -176,38 +176,13 @@ def draw(scene: Scene) -> Image.Image:
     image = Image.new("RGB", (SIDE * SCALE, SIDE * SCALE), paper)
     canvas = ImageDraw.Draw(image)
     for thing in scene.things:
-        _paint(canvas, thing, random)
+        x = (thing.column + 0.5) * (SIDE / GRID) + random.uniform(-1.5, 1.5)
+        y = (thing.row + 0.5) * (SIDE / GRID) + random.uniform(-1.5, 1.5)
+        r = RADIUS[thing.size] * random.uniform(0.93, 1.07)
+        x, y, r = x * SCALE, y * SCALE, r * SCALE
+        fill = tuple(max(0, min(255, c + random.randint(-9, 9))) for c in RGB[thing.color])
+        if thing.shape == "circle":
+            canvas.ellipse((x - r, y - r, x + r, y + r), fill=fill)
+        else:
+            canvas.polygon([(x + r * dx, y + r * dy) for dx, dy in CORNERS[thing.shape]], fill=fill)
     return image.resize((SIDE, SIDE), Image.Resampling.BOX)
-
-
-def _paint(canvas: ImageDraw.ImageDraw, thing: Thing, random: Random) -> None:
-    cell = SIDE / GRID
-    x = (thing.column + 0.5) * cell + random.uniform(-1.5, 1.5)
-    y = (thing.row + 0.5) * cell + random.uniform(-1.5, 1.5)
-    r = RADIUS[thing.size] * random.uniform(0.93, 1.07)
-    x, y, r = x * SCALE, y * SCALE, r * SCALE
-    fill = tuple(max(0, min(255, c + random.randint(-9, 9))) for c in RGB[thing.color])
-    if thing.shape == "circle":
-        canvas.ellipse((x - r, y - r, x + r, y + r), fill=fill)
-    else:
-        canvas.polygon(_corners(thing.shape, x, y, r), fill=fill)
-
-
-def _corners(shape: str, x: float, y: float, r: float) -> list[tuple[float, float]]:
-    if shape == "square":
-        s = r * 0.9
-        return [(x - s, y - s), (x + s, y - s), (x + s, y + s), (x - s, y + s)]
-    if shape == "triangle":
-        return [(x, y - r), (x + r, y + r * 0.8), (x - r, y + r * 0.8)]
-    if shape == "star":
-        angles = [-math.pi / 2 + k * math.pi / 5 for k in range(10)]
-        radii = [r * (1.1 if k % 2 == 0 else 0.45) for k in range(10)]
-        return [
-            (x + d * math.cos(a), y + d * math.sin(a)) for a, d in zip(angles, radii, strict=True)
-        ]
-    w = r * 0.34  # the half width of the cross's arms
-    return [
-        (x - w, y - r), (x + w, y - r), (x + w, y - w), (x + r, y - w),
-        (x + r, y + w), (x + w, y + w), (x + w, y + r), (x - w, y + r),
-        (x - w, y + w), (x - r, y + w), (x - r, y - w), (x - w, y - w),
-    ]  # fmt: skip

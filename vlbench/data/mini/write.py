@@ -14,9 +14,9 @@ import errno
 import json
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import count, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,53 +25,43 @@ from vlbench.backbones import VISUALS, Visual
 from vlbench.data.mini import clips, pictures
 from vlbench.data.mini.clips import Clip, ClipQuestion, Style
 from vlbench.data.mini.pictures import Balance, Question
-from vlbench.data.mini.sheet import contact_sheet, video_sheet
 from vlbench.data.mini.world import Scene, draw, scenes
 from vlbench.errors import UsageError
-from vlbench.files import cache_folder, remove_dead_beside, temporary_beside, writing_cache
+from vlbench.files import cache_folder, remove_dead_beside, temporary_beside, writing, writing_cache
 
 VERSION = 1  # of the pictures: raise it when the same seed would give other files
 VIDEO_VERSION = 1  # the same, of the clips
 SEED = 0
-NAMES = {
-    "image": f"mini-v{VERSION}-seed{SEED}",
-    "video": f"mini-video-v{VIDEO_VERSION}-seed{SEED}",
-}
+NAMES = {"image": f"mini-v{VERSION}-seed{SEED}", "video": f"mini-video-v{VIDEO_VERSION}-seed{SEED}"}
 """Folders in the cache: clips are made when they are first needed, and not with the pictures."""
 Record = dict[str, Any]
 Progress = Callable[[str], None]
+Sizes = dict[str, dict[str, int]]
 
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """How much of each part is made; images for COCO, VQA and GQA, sentence sets for NLVR2."""
-
-    coco: dict[str, int]
-    gqa: dict[str, int]
-    nlvr2: dict[str, int]
-    vqa_questions: int = 8  # questions an image; captions are five an image, as in COCO
-    gqa_questions: int = 5  # questions an image; one of them may follow from another
-
-
-SIZES = Sizes(
-    coco={"train": 480, "val": 120, "test": 240},
-    gqa={"train": 800, "val": 120, "test": 240},
-    nlvr2={"train": 350, "val": 50, "test": 125},
-)
+SIZES: Sizes = {
+    "coco": {"train": 480, "val": 120, "test": 240},
+    "gqa": {"train": 800, "val": 120, "test": 240},
+    "nlvr2": {"train": 350, "val": 50, "test": 125},
+}
+"""Dataset -> part -> images (COCO's are VQA's too), or sentence sets for NLVR2."""
+VQA_QUESTIONS = 8  # of an image; captions are five an image, as in COCO
+GQA_QUESTIONS = 5  # of an image; one of them may follow from another
 GQA_SPLITS = {"train": "train", "val": "val", "test": "testdev"}
 NLVR2_SPLITS = {"train": "train", "val": "dev", "test": "test1"}
 
 
-def write_mini(
-    folder: Path, seed: int, sizes: Sizes = SIZES, progress: Progress = lambda _: None
-) -> None:
+def silent(_: str) -> None:
+    """Report no progress."""
+
+
+def write_mini(folder: Path, seed: int, sizes: Sizes = SIZES, progress: Progress = silent) -> None:
     """Write all pictures into an empty folder; the same seed gives the same bytes."""
     progress("COCO and VQAv2")
-    _write_coco_and_vqa(folder, Random(f"coco {seed}"), sizes)
+    _write_coco_and_vqa(folder, Random(f"coco {seed}"), sizes["coco"])
     progress("GQA")
-    _write_gqa(folder / "GQA", Random(f"gqa {seed}"), sizes)
+    _write_gqa(folder / "GQA", Random(f"gqa {seed}"), sizes["gqa"])
     progress("NLVR2")
-    _write_nlvr2(folder / "nlvr2", Random(f"nlvr2 {seed}"), sizes)
+    _write_nlvr2(folder / "nlvr2", Random(f"nlvr2 {seed}"), sizes["nlvr2"])
     _write_json(folder / "mini.json", {"version": VERSION, "seed": seed})
 
 
@@ -90,9 +80,9 @@ def _save(scene: Scene, path: Path) -> None:
     draw(scene).save(path, compress_level=1)
 
 
-def _coco_images(random: Random, sizes: Sizes) -> Iterator[tuple[str, str, Scene]]:
+def _coco_images(random: Random, sizes: dict[str, int]) -> Iterator[tuple[str, str, Scene]]:
     """(Karpathy split, folder, scene); an eighth of the training images are `restval`."""
-    for part, number in sizes.coco.items():
+    for part, number in sizes.items():
         for n, scene in enumerate(islice(scenes(part, random), number)):
             if part == "train" and n % 8:
                 yield "train", "train2014", scene
@@ -100,48 +90,49 @@ def _coco_images(random: Random, sizes: Sizes) -> Iterator[tuple[str, str, Scene
                 yield "restval" if part == "train" else part, "val2014", scene
 
 
-def _write_coco_and_vqa(root: Path, random: Random, sizes: Sizes) -> None:
+def _write_coco_and_vqa(root: Path, random: Random, sizes: dict[str, int]) -> None:
     images: list[Record] = []
     questions: dict[str, list[Record]] = {"train2014": [], "val2014": []}
-    annotations: dict[str, list[Record]] = {"train2014": [], "val2014": []}
-    balances: dict[str, Balance] = {}
+    annotations: dict[str, list[Record]] = defaultdict(list)
+    balances: dict[str, Balance] = defaultdict(Balance)
     for number, (split, half, scene) in enumerate(_coco_images(random, sizes)):
         coco_id = 1000 + 7 * number
         filename = f"COCO_{half}_{coco_id:012d}.png"
         _save(scene, root / "COCO" / "images" / half / filename)
         sentences = [
-            {"tokens": _words(raw), "raw": raw, "imgid": number, "sentid": 10 * number + n}
+            {
+                "tokens": raw.lower().replace(",", "").rstrip(".").split(), "raw": raw,
+                "imgid": number, "sentid": 10 * number + n,
+            }
             for n, raw in enumerate(pictures.captions(scene, random))
-        ]
-        image = {"filepath": half, "filename": filename, "imgid": number, "cocoid": coco_id}
-        image |= {"split": split, "sentids": [sentence["sentid"] for sentence in sentences]}
+        ]  # fmt: skip
+        image = {
+            "filepath": half, "filename": filename, "imgid": number, "cocoid": coco_id,
+            "split": split, "sentids": [sentence["sentid"] for sentence in sentences],
+        }  # fmt: skip
         images.append({**image, "sentences": sentences})
-        balance = balances.setdefault("train" if split == "restval" else split, Balance())
-        about = pictures.ask(scene, pictures.VQA_FAMILIES, sizes.vqa_questions, balance, random)
+        balance = balances["train" if split == "restval" else split]
+        about = pictures.ask(scene, pictures.VQA_FAMILIES, VQA_QUESTIONS, balance, random)
         for question_id, question in enumerate(about, coco_id * 1000):
             ids = {"question_id": question_id}
             questions[half].append({"image_id": coco_id, "question": question.text, **ids})
-            annotation = _vqa_annotation(question, coco_id, random)
-            annotations[half].append({**annotation, **ids})
+            annotations[half].append({**_vqa_annotation(question, coco_id, random), **ids})
     _write_json(root / "COCO" / "dataset_coco.json", {"images": images, "dataset": "coco"})
     for half in questions:
         head: Record = {"info": {"description": "vlbench mini edition"}, "license": {}}
         head |= {"data_type": "mscoco", "data_subtype": half}
-        file = {**head, "task_type": "Open-Ended", "questions": questions[half]}
-        _write_json(root / "vqa" / f"v2_OpenEnded_mscoco_{half}_questions.json", file)
-        file = {**head, "annotations": annotations[half]}
-        _write_json(root / "vqa" / f"v2_mscoco_{half}_annotations.json", file)
-
-
-def _words(caption: str) -> list[str]:
-    return caption.lower().replace(",", "").rstrip(".").split()
+        asked = head | {"task_type": "Open-Ended", "questions": questions[half]}
+        _write_json(root / "vqa" / f"v2_OpenEnded_mscoco_{half}_questions.json", asked)
+        answered = head | {"annotations": annotations[half]}
+        _write_json(root / "vqa" / f"v2_mscoco_{half}_annotations.json", answered)
 
 
 def _vqa_annotation(question: Question, coco_id: int, random: Random) -> Record:
     texts = pictures.annotators(question.answer, random)
+    levels, weights = ("yes", "maybe", "no"), (85, 12, 3)
     answers = [
-        {"answer": text, "answer_confidence": _confidence(random), "answer_id": n}
-        for n, text in enumerate(texts, start=1)
+        {"answer": t, "answer_confidence": random.choices(levels, weights)[0], "answer_id": n}
+        for n, t in enumerate(texts, start=1)
     ]
     return {
         "question_type": question.family, "multiple_choice_answer": max(texts, key=texts.count),
@@ -150,20 +141,14 @@ def _vqa_annotation(question: Question, coco_id: int, random: Random) -> Record:
     }  # fmt: skip
 
 
-def _confidence(random: Random) -> str:
-    return random.choices(("yes", "maybe", "no"), (85, 12, 3))[0]
-
-
-def _write_gqa(folder: Path, random: Random, sizes: Sizes) -> None:
+def _write_gqa(folder: Path, random: Random, sizes: dict[str, int]) -> None:
     first = 2_300_000
-    for part, size in sizes.gqa.items():
+    for part, size in sizes.items():
         split, balance, questions = GQA_SPLITS[part], Balance(), {}
         for number, scene in enumerate(islice(scenes(part, random), size), start=first):
             image = f"n{number}" if split == "testdev" else str(number)
             _save(scene, folder / "images" / f"{image}.png")
-            about = pictures.ask(
-                scene, pictures.GQA_FAMILIES, sizes.gqa_questions - 1, balance, random
-            )
+            about = pictures.ask(scene, pictures.GQA_FAMILIES, GQA_QUESTIONS - 1, balance, random)
             opener = random.choice(about)
             later = pictures.follow_up(opener, balance, random)
             if later is not None and later.text not in [question.text for question in about]:
@@ -193,8 +178,8 @@ def _gqa_question(question: Question, image: str, name: str, entailed: list[str]
     }  # fmt: skip
 
 
-def _write_nlvr2(folder: Path, random: Random, sizes: Sizes) -> None:
-    for part, size in sizes.nlvr2.items():
+def _write_nlvr2(folder: Path, random: Random, sizes: dict[str, int]) -> None:
+    for part, size in sizes.items():
         split = NLVR2_SPLITS[part]
         pool = list(islice(scenes(part, random), 8 * size + 400))
         rows: list[Record] = []
@@ -216,26 +201,23 @@ def _write_nlvr2(folder: Path, random: Random, sizes: Sizes) -> None:
         _write_lines(folder / f"{split}.json", rows)
 
 
-Pair = tuple[Scene, Scene]
+Labelled = tuple[tuple[Scene, ...], tuple[bool, bool]]
+"""A pair of scenes, and whether each of two sentences holds for it."""
 
 
-def _sentence_set(
-    pool: list[Scene], random: Random
-) -> tuple[list[str], list[tuple[Pair, tuple[bool, bool]]]]:
+def _sentence_set(pool: list[Scene], random: Random) -> tuple[list[str], list[Labelled]]:
     """Two sentences and four pairs, one for each way the two can be true or false.
 
     Each sentence is true of half of its pairs, so that it alone says nothing about its label.
     """
     while True:
-        (first, first_holds), (second, second_holds) = (
-            pictures.statement(random),
-            pictures.statement(random),
-        )
+        first, first_holds = pictures.statement(random)
+        second, second_holds = pictures.statement(random)
         if first == second:
             continue
-        pairs: dict[tuple[bool, bool], Pair] = {}
+        pairs: dict[tuple[bool, bool], tuple[Scene, ...]] = {}
         for _ in range(150):
-            pair: Pair = tuple(random.sample(pool, 2))  # type: ignore[assignment]
+            pair = tuple(random.sample(pool, 2))
             pairs.setdefault((first_holds(*pair), second_holds(*pair)), pair)
             if len(pairs) == 4:
                 shuffled = [(pair, labels) for labels, pair in pairs.items()]
@@ -244,12 +226,11 @@ def _sentence_set(
 
 
 VIDEO_SPLITS = {"train": "train", "val": "val", "test": "held_out"}
-VIDEO_SIZES = {
+VIDEO_SIZES: Sizes = {  # source -> part -> clips
     "tv": {"train": 500, "val": 80, "test": 160},
     "how2": {"train": 500, "val": 80, "test": 160},
     "yc2": {"train": 800, "val": 120, "test": 240},
 }
-"""Source -> part -> clips."""
 STYLES = {
     "tv": Style(shots=(2, 3, 4), pace=(3,)),
     "how2": Style(shots=(2, 3, 4), pace=(2, 3, 4, 5)),
@@ -257,15 +238,11 @@ STYLES = {
 }
 """A few clips of how2 have more frames than the sixteen that mini-bart reads, most have fewer."""
 SHOWS = {"castle": "Castle", "friends": "Friends", "house": "House M.D."}
-QUESTIONS = {"tvqa": 5, "how2qa": 4}  # at the most, of a clip
 MOMENTS = 2  # moments of a clip that TVC describes: in two ways each in train, else in four
 
 
 def write_video(
-    folder: Path,
-    seed: int,
-    sizes: dict[str, dict[str, int]] = VIDEO_SIZES,
-    progress: Progress = lambda _: None,
+    folder: Path, seed: int, sizes: Sizes = VIDEO_SIZES, progress: Progress = silent
 ) -> None:
     """Write all clips into an empty folder; the same seed gives the same bytes."""
     for source, files in SOURCES.items():
@@ -281,15 +258,11 @@ def _write_source(video: Path, source: str, random: Random, sizes: dict[str, int
         drawn = islice(clips.clips(part, random, STYLES[source]), size)
         named = {_clip_name(source, len(subtitles) + n): clip for n, clip in enumerate(drawn)}
         for pattern, annotate in SOURCES[source].items():
-            records = [
-                record
-                for name, clip in named.items()
-                for record in annotate(name, clip, part, ids[pattern], random)
-            ]
-            _write_lines(video / "ann" / pattern.format(split=VIDEO_SPLITS[part]), records)
+            about = (annotate(*pair, part, ids[pattern], random) for pair in named.items())
+            file = video / "ann" / pattern.format(split=VIDEO_SPLITS[part])
+            _write_lines(file, chain.from_iterable(about))
         for name, clip in named.items():
-            lines = [(line.text, line.shot) for line in clip.lines]
-            sub = [{"text": text, "start": shot.start, "end": shot.end} for text, shot in lines]
+            sub = [{"text": x.text, "start": x.shot.start, "end": x.shot.end} for x in clip.lines]
             subtitles.append({"vid_name": name, "sub": sub})
             for number, scene in enumerate(clip.frames(), 1):
                 _save(scene, video / "frames" / source / name / f"{number:05d}.png")
@@ -305,20 +278,20 @@ def _clip_name(source: str, number: int) -> str:
 
 
 def _tvqa(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> Iterator[Record]:
+    questions = clips.ask(clip, clips.TVQA_FAMILIES, 5, 5, random)
     show = SHOWS[name.partition("_")[0]]
-    for question in clips.ask(clip, clips.TVQA_FAMILIES, QUESTIONS["tvqa"], 5, random):
-        yield {**_clip_question(question, name, next(ids)), "show_name": show}
+    return (_clip_question(q, name, ids) | {"show_name": show} for q in questions)
 
 
 def _how2qa(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> Iterator[Record]:
-    for question in clips.ask(clip, clips.HOW2QA_FAMILIES, QUESTIONS["how2qa"], 4, random):
-        yield _clip_question(question, name, next(ids))
+    questions = clips.ask(clip, clips.HOW2QA_FAMILIES, 4, 4, random)
+    return (_clip_question(question, name, ids) for question in questions)
 
 
-def _clip_question(question: ClipQuestion, name: str, number: int) -> Record:
+def _clip_question(question: ClipQuestion, name: str, ids: count[int]) -> Record:
     moment = f"{question.start:g}-{question.end:g}"
     choices = {f"a{n}": choice for n, choice in enumerate(question.choices)}
-    record: Record = {"vid_name": name, "qid": number, "q": question.text, "ts": moment}
+    record: Record = {"vid_name": name, "qid": next(ids), "q": question.text, "ts": moment}
     return {**record, **choices, "answer_idx": question.right}
 
 
@@ -341,15 +314,14 @@ def _yc2c(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> 
 
 
 Annotate = Callable[[str, Clip, str, "count[int]", Random], Iterator[Record]]
-SOURCES: dict[str, dict[str, Annotate]] = {
+SOURCES: dict[str, dict[str, Annotate]] = {  # source -> annotation file -> what is said of a clip
     "tv": {"tvqa/tvqa_{split}.jsonl": _tvqa, "tvc/tvc_{split}_release.jsonl": _tvc},
     "how2": {"how2qa/how2qa_{split}_release.jsonl": _how2qa},
     "yc2": {"yc2c/yc2c_{split}_release.jsonl": _yc2c},
 }
-"""Where clips come from -> annotation file -> what is said of a clip."""
 
 
-def mini_root(visual: Visual = "image", progress: Progress = lambda _: None) -> Path:
+def mini_root(visual: Visual = "image", progress: Progress = silent) -> Path:
     """The embedded edition's root folder, made now if this is its first use."""
     root = cache_folder() / NAMES[visual]
     if not root.is_dir():
@@ -361,12 +333,9 @@ def mini_root(visual: Visual = "image", progress: Progress = lambda _: None) -> 
 
 
 def make_mini(
-    folder: Path,
-    seed: int,
-    progress: Progress = lambda _: None,
-    visuals: Sequence[Visual] = VISUALS,
+    folder: Path, seed: int, progress: Progress = silent, visuals: Sequence[Visual] = VISUALS
 ) -> None:
-    """Write the edition with its contact sheets to `folder`, which must be new or empty.
+    """Write the edition to `folder`, which must be new or empty.
 
     It is written beside and renamed, so that a reader never sees half of it; of two processes
     that make it at once the first one wins.
@@ -374,20 +343,16 @@ def make_mini(
     folder = folder.absolute()
     if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there already and not empty: name a new folder.")
-    try:
+    with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be made: {error.strerror}") from None
     remove_dead_beside(folder)
     beside = temporary_beside(folder)
     beside.mkdir()
     try:
         if "image" in visuals:
             write_mini(beside, seed, progress=progress)
-            contact_sheet(beside).save(beside / "contact_sheet.png")
         if "video" in visuals:
             write_video(beside, seed, progress=progress)
-            video_sheet(beside).save(beside / "video_sheet.png")
         try:
             beside.replace(folder)
         except OSError:  # another process made it meanwhile

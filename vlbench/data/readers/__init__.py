@@ -17,7 +17,6 @@ READERS = {
     "easy-vqa": "vlbench.data.readers.easy_vqa:EasyVQA",
     "tvqa": "vlbench.data.readers.video:TVQA",
     "how2qa": "vlbench.data.readers.video:How2QA",
-    "how2qa-csv": "vlbench.data.readers.video:How2QACsv",
     "tvc": "vlbench.data.readers.video:TVC",
     "yc2c": "vlbench.data.readers.video:YC2C",
 }
@@ -32,8 +31,5 @@ def load_reader(name: str, root: Path) -> Reader:
         )
     reader = load(name, target)
     if not (isinstance(reader, type) and issubclass(reader, Reader)):
-        raise UsageError(
-            f"'{name}': '{target.partition(':')[2]}' is not a reader: it must be a subclass of "
-            "vlbench.data.readers.base.Reader."
-        )
+        raise UsageError(f"'{name}' is not a reader: no subclass of {Reader.__module__}.Reader.")
     return reader(root)

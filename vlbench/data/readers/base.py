@@ -1,40 +1,32 @@
-"""Reader of a dataset's official files, and what readers share: JSON, CSV, records, pictures.
+"""Reader of a dataset's official files, and what readers share: JSON, records, pictures.
 
-JSON files are decoded record by record, as the largest are a gigabyte. Not by ijson 3.6 (yajl2_c):
-1.3 to 1.5 times as long for VQAv2's annotations, no positions in messages, half a character
-silently becomes `?`, numbers beyond 64 bits are refused, 100,000 nested lists fill the memory.
+JSON files are decoded record by record: what a file of a gigabyte holds, all at once, would fill
+the memory.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from io import TextIOWrapper
 from json import JSONDecodeError
 from pathlib import Path
-from typing import Any, ClassVar, TextIO, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from vlbench.data.example import Example, Faults, RecordFault, T, excerpt, field
+from vlbench.data.example import Example, Faults, RecordFault, T
 from vlbench.errors import DataError, MissingError, UsageError, nearest
 from vlbench.files import open_data, packed_beside
 
 SUFFIXES = (".jpg", ".png", ".jpeg")
 """Of pictures, tried in this order; contents give the format, as many `.png` of NLVR2 are JPEG."""
-PIECE = 1 << 22
-"""Characters of a JSON file that are read at a time."""
 DECODER = json.JSONDecoder()
-AFTER = tuple(" \t\n\r,:]}")
-"""What may stand behind a JSON value: then it was read to its end."""
 SPACES = re.compile(r"[ \t\n\r]*")
 Record = dict[str, Any]
 Examples = Iterator[Example]
-Records = Iterator[tuple[str, Record]]
-"""Pairs of example id and record."""
+Records = Iterator[tuple[str, Record]]  # pairs of example id and record
 Source = TypeVar("Source")
 Item = TypeVar("Item")
 
@@ -93,14 +85,6 @@ class Reader(ABC):
             raise DataError(f"{files}: no example of the split '{split}'")
         return examples
 
-    def read_train(self, split: str) -> list[Example]:
-        """The examples to train on."""
-        return self.read(split, True)
-
-    def counts(self, examples: Sequence[Example]) -> dict[str, int]:
-        """Further counts of a split, by name, for `vlbench data check`."""
-        return {}
-
     def missing_files(self, split: str) -> list[Path]:
         """The missing ones of the annotation files of `split`."""
         if split not in self.splits:
@@ -131,14 +115,11 @@ def official_or_authors(official: Path, authors: Path) -> Path:
 
 def find_image(folders: Iterable[Path], *names: str) -> Path:
     """The first of the folders' files of these names with a picture's suffix."""
-    candidates = [
-        folder / f"{name}{suffix}" for folder in folders for name in names for suffix in SUFFIXES
-    ]
+    candidates = [f / f"{name}{suffix}" for f in folders for name in names for suffix in SUFFIXES]
     for path in candidates:
         if path.is_file():
             return path
-    otherwise = " or ".join([*SUFFIXES[1:], *names[1:]])
-    raise MissingError(f"{candidates[0]}: no such picture, nor as {otherwise}")
+    raise MissingError(f"{candidates[0]}: no such picture, nor by another name or suffix")
 
 
 def require_new(identifier: T, seen: set[T], name: str = "") -> None:
@@ -146,32 +127,6 @@ def require_new(identifier: T, seen: set[T], name: str = "") -> None:
     if identifier in seen:
         raise RecordFault(f"{name} is there twice".lstrip())
     seen.add(identifier)
-
-
-def read_authors_questions(
-    path: Path, id_kind: type[T], faults: Faults
-) -> Iterator[tuple[str, Example, Record]]:
-    """(what messages call it, example without annotation, record) of the questions of a file that
-    the authors of LXMERT, VL-T5 and VL-Adapter made of the official ones.
-
-    A list of `{"question_id", "img_id", "sent", "label"}`; some copies have `question` for `sent`.
-    `label` is answer -> score, and empty where no answer is in the authors' list of frequent ones.
-    """
-    seen: set[Any] = set()
-    for where, record in read_named(path, "question", "question_id"):
-        with faults.of(path, where):
-            question = field(record, "question_id", id_kind)
-            require_new(question, seen)
-            text = field(record, "question" if "question" in record else "sent", str)
-            images = (field(record, "img_id", str),)
-            label: dict[str, Any] = field(record, "label", dict)
-            for answer, score in label.items():
-                if type(score) not in (int, float) or not 0 <= score <= 1:
-                    raise RecordFault(
-                        f"'label' of {excerpt(answer)} should be a score, 0 to 1: {score}"
-                    )
-            targets = {answer: float(score) for answer, score in label.items() if score}
-            yield where, Example(str(question), text, images, targets), record
 
 
 def read_lines(path: Path, faults: Faults) -> Iterator[tuple[str, Any]]:
@@ -185,18 +140,6 @@ def read_lines(path: Path, faults: Faults) -> Iterator[tuple[str, Any]]:
                     faults.add(path, f"line {number}", f"not valid JSON: {error}")
 
 
-def read_rows(path: Path, faults: Faults) -> Iterator[tuple[str, list[str]]]:
-    """The rows of a CSV file that are not empty, with what messages call them: `line 3`."""
-    with open_data(path) as data, TextIOWrapper(data, "utf-8-sig", newline="") as file:
-        rows = csv.reader(file)
-        try:
-            for row in rows:
-                if row:
-                    yield f"line {rows.line_num}", row
-        except (csv.Error, UnicodeDecodeError) as error:
-            faults.add(path, "", f"not valid CSV behind line {rows.line_num}: {error}")
-
-
 def read_named(path: Path, noun: str, id_key: str, key: str = "") -> Iterator[tuple[str, Any]]:
     """The elements of a JSON list as `read_list`, with what messages call them: `question 5`."""
     for number, record in enumerate(read_list(path, key), 1):
@@ -206,27 +149,24 @@ def read_named(path: Path, noun: str, id_key: str, key: str = "") -> Iterator[tu
 
 def read_list(path: Path, key: str = "") -> Iterator[Any]:
     """The elements of the list under `key` of a JSON file's object, or of the list it is."""
-    fault = f"{path}: '{key}' should be a list" if key else f"{path}: should be a list"
+    fault = f"'{key}' should be a list" if key else "should be a list"
     is_missing = True
     with _open_json(path) as text:
-        for member in text.items("{", f"{path}: should be an object") if key else [""]:
+        for member in text.items("{", "should be an object") if key else [""]:
             if member == key:
                 is_missing = False
                 for _ in text.items("[", fault):
                     yield text.value()
-            elif text.next() == "[":  # may be all of the file
-                for _ in text.items("["):
-                    text.value()
             else:
                 text.value()
         if is_missing:
-            raise DataError(f"{path}: '{key}' is missing")
+            raise RecordFault(f"'{key}' is missing")
 
 
 def read_table(path: Path, by: str) -> Iterator[tuple[str, Any]]:
     """The keys and values of the object that a JSON file is; a key may come twice."""
     with _open_json(path) as text:
-        for key in text.items("{", f"{path}: should be an object by {by}"):
+        for key in text.items("{", f"should be an object by {by}"):
             yield key, text.value()
 
 
@@ -236,87 +176,56 @@ def is_list(path: Path) -> bool:
         return file.read(1 << 12).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
 
 
-@contextmanager
-def _open_json(path: Path) -> Iterator[_JSONText]:
-    """A JSON file to go through to its end; whatever is no JSON in it is a DataError."""
-    with open_data(path) as data, TextIOWrapper(data, "utf-8-sig", newline="") as file:
-        text = _JSONText(file)
-        try:
-            yield text
-            if text.next():
-                raise JSONDecodeError("Extra data", text.piece, text.at)
-        except JSONDecodeError as error:
-            position = f"character {text.before + error.pos + 1:,}"
-            raise DataError(f"{path}: not valid JSON: {error.msg}: {position}") from None
-        except (UnicodeDecodeError, RecursionError) as error:
-            raise DataError(f"{path}: not valid JSON: {error}") from None
-
-
 class _JSONText:
-    """Position in a JSON text of which only a piece is in memory."""
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
 
-    def __init__(self, file: TextIO) -> None:
-        self.file = file
-        self.piece = ""
-        self.at = self.before = 0
-        """The position in the piece, and how many characters are before the piece."""
-
-    def next(self) -> str:
-        """The next character that is no space, which stays; empty at the end."""
-        while True:
-            self.at = SPACES.match(self.piece, self.at).end()  # type: ignore[union-attr]
-            if self.at < len(self.piece):
-                return self.piece[self.at]
-            if not self._read_more():
-                return ""
-
-    def take(self, expected: str) -> str:
-        """Go past the next character that is no space, one of the expected ones."""
-        character = self.next()
-        if not character or character not in expected:
+    def next(self, expected: str = "") -> str:
+        """The next character that is no space; go past an `expected` one, any other is an error."""
+        self.at = SPACES.match(self.text, self.at).end()  # type: ignore[union-attr]
+        character = self.text[self.at : self.at + 1]
+        if expected and (not character or character not in expected):
             message = f"Expecting {' or '.join(map(repr, expected))}"
-            raise JSONDecodeError(message, self.piece, self.at)
-        self.at += 1
+            raise JSONDecodeError(message, self.text, self.at)
+        self.at += bool(expected)
         return character
 
     def value(self) -> Any:
         """Decode the value that begins here, and go past it."""
         self.next()
-        while True:
-            try:
-                value, end = DECODER.raw_decode(self.piece, self.at)
-            except JSONDecodeError:
-                if self._read_more():
-                    continue
-                raise
-            if self.piece[end : end + 1] not in AFTER and self._read_more():  # 1 of 12, or of 1e3
-                continue
-            self.at = end
-            return value
+        value, self.at = DECODER.raw_decode(self.text, self.at)
+        return value
 
-    def items(self, begin: str, fault: str = "") -> Iterator[str]:
+    def items(self, begin: str, fault: str) -> Iterator[str]:
         """Stop before each value of an object or a list, at its key (a list: at nothing)."""
-        end = "}" if begin == "{" else "]"
+        end = {"{": "}", "[": "]"}[begin]
         if self.next() not in (begin, ""):
-            while len(self.piece) <= self.at + 60 and self._read_more():
-                pass
-            start = self.piece[self.at :]
-            raise DataError(f"{fault}, found {start[:60]}{'...' if len(start) > 60 else ''}")
-        self.take(begin)
-        separator = "," if self.next() != end else self.take(end)
+            raise RecordFault(f"{fault}, found {self.text[self.at : self.at + 60]}")
+        self.next(begin)
+        separator = self.next(end) if self.next() == end else ","
         while separator == ",":
             key = ""
             if begin == "{":
-                key = self.value() if self.next() == '"' else self.take('"')
-                self.take(":")
+                key = self.value() if self.next() == '"' else self.next('"')
+                self.next(":")
             yield key
-            separator = self.take(f",{end}")
+            separator = self.next(f",{end}")
 
-    def _read_more(self) -> bool:
-        """Read on, as much again as there is, so that a long value is not decoded often."""
-        rest = self.piece[self.at :]
-        read = self.file.read(max(PIECE, len(rest)))
-        if read:
-            self.before += self.at
-            self.piece, self.at = rest + read, 0
-        return bool(read)
+
+@contextmanager
+def _open_json(path: Path) -> Iterator[_JSONText]:
+    """A JSON file to go through to its end; whatever is no JSON in it is a DataError."""
+    try:
+        with open_data(path) as file:
+            text = _JSONText(file.read().decode("utf-8-sig"))
+        yield text
+        if text.next():
+            raise JSONDecodeError("Extra data", text.text, text.at)
+    except RecordFault as fault:
+        raise DataError(f"{path}: {fault}") from None
+    except JSONDecodeError as error:
+        position = f"line {error.lineno}, column {error.colno}"
+        raise DataError(f"{path}: not valid JSON: {error.msg}: {position}") from None
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{path}: not valid JSON: {error}") from None

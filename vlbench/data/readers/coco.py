@@ -1,7 +1,6 @@
 """MSCOCO captions: the Karpathy split (`dataset_coco.json`), and the official caption files.
 
-In the Karpathy split restval is part of train. Captions are `raw`, or the official `caption`,
-without the spaces and newlines around them; an image has five or more, some of them twice.
+In the Karpathy split restval is part of train. An image has five captions or more, some twice.
 """
 
 from __future__ import annotations
@@ -26,8 +25,7 @@ class Picture(NamedTuple):
     cocoid: int
     id: str
     split: str
-    captions: list[tuple[int, str]]
-    """(sentence id, caption)."""
+    captions: list[tuple[int, str]]  # with sentence ids
 
     @property
     def annotation(self) -> base.Record:
@@ -38,39 +36,32 @@ class Picture(NamedTuple):
 class COCO(base.Reader):
     """One example per image; for training one per image and caption."""
 
-    splits = (*KARPATHY_SPLITS, *FOLDERS)
+    splits = KARPATHY_SPLITS
     feature_places = FEATURE_PLACES
 
     def files(self, split: str) -> list[Path]:
-        if split in FOLDERS:
-            return [self.root / "COCO" / "annotations" / f"captions_{split}.json"]
         return [self.root / KARPATHY]
 
     def examples(self, split: str, faults: Faults) -> base.Examples:
-        """One example per image; a model may learn any of its captions."""
-        for picture in self._pictures(split, faults):
-            targets = {caption: 1.0 for _, caption in picture.captions}
-            images = (picture.id,)
-            yield Example(str(picture.cocoid), "", images, targets, picture.annotation)
+        for picture in read_karpathy(self.root / KARPATHY, faults):
+            if picture.split == split:
+                targets = {caption: 1.0 for _, caption in picture.captions}
+                yield Example(str(picture.cocoid), "", (picture.id,), targets, picture.annotation)
 
     def training_examples(self, split: str, faults: Faults) -> base.Examples:
-        """One example per image and caption."""
-        for picture in self._pictures(split, faults):
-            for sentence, caption in picture.captions:
+        for picture in read_karpathy(self.root / KARPATHY, faults):
+            for sentence, caption in picture.captions if picture.split == split else ():
                 yield Example(f"{picture.cocoid}-{sentence}", "", (picture.id,), {caption: 1.0})
 
     def read_annotations(self, path: Path, faults: Faults) -> base.Records:
-        """The captions by image, of a Karpathy file or an official one."""
-        read = read_karpathy if is_karpathy(path) else _read_official
-        return ((str(picture.cocoid), picture.annotation) for picture in read(path, faults))
+        if not is_karpathy(path):
+            return _read_official(path, faults)
+        return (
+            (str(picture.cocoid), picture.annotation) for picture in read_karpathy(path, faults)
+        )
 
     def image_path(self, image_id: str) -> Path:
         return coco_image(self.root, image_id)
-
-    def _pictures(self, split: str, faults: Faults) -> Iterator[Picture]:
-        [path] = self.files(split)
-        read = _read_official if split in FOLDERS else read_karpathy
-        return (picture for picture in read(path, faults) if picture.split == split)
 
 
 def is_karpathy(path: Path) -> bool:
@@ -80,10 +71,8 @@ def is_karpathy(path: Path) -> bool:
 
 
 def coco_image(root: Path, image_id: str) -> Path:
-    """The file of a COCO image: `COCO/images/val2014/COCO_val2014_000000000042.jpg`.
-
-    Since 2017 COCO publishes it as `COCO/images/train2017/000000000042.jpg`: the number alone, and
-    in splits that were drawn anew. Pictures may lie in `COCO/images` itself too.
+    """The file of a COCO image: `COCO/images/val2014/COCO_val2014_000000000042.jpg`, or as since
+    2017 `train2017/000000000042.jpg`, in splits that were drawn anew, or in `COCO/images` itself.
     """
     folder, number = folder_of(image_id), image_id.rpartition("_")[2]
     folders = [*([folder] if folder else FOLDERS), *FOLDERS_2017, ""]
@@ -115,23 +104,12 @@ def read_karpathy(path: Path, faults: Faults) -> Iterator[Picture]:
             yield Picture(cocoid, name, "train" if split == "restval" else split, captions)
 
 
-def _read_official(path: Path, faults: Faults) -> Iterator[Picture]:
-    """The images of an official caption file, `captions_val2014.json`, in its order."""
-    half = path.stem.removeprefix("captions_")
-    captions: dict[int, list[tuple[int, str]]] = {}
+def _read_official(path: Path, faults: Faults) -> base.Records:
+    """The captions by image of an official file, `captions_val2014.json`."""
+    captions: dict[int, list[str]] = {}
     for where, record in base.read_named(path, "caption", "id", "annotations"):
         with faults.of(path, where):
-            caption = field(record, "id", int), field(record, "caption", str).strip()
+            caption = field(record, "caption", str).strip()
             captions.setdefault(field(record, "image_id", int), []).append(caption)
-    if faults.texts:  # else what belongs to a faulty record would be listed as missing
-        return
-    for where, record in base.read_named(path, "image", "id", "images"):
-        with faults.of(path, where):
-            image, name = field(record, "id", int), f"COCO_{half}_{record['id']:012d}"
-            if "file_name" in record:  # which BLIP's copy of the Karpathy split lacks
-                name = PurePosixPath(field(record, "file_name", str)).stem
-            if image not in captions:
-                raise RecordFault("no captions, or the image is there twice")
-            yield Picture(image, name, half, captions.pop(image))
-    for image in captions:
-        faults.add(path, f"image {image}", "has captions, but is not among the images")
+    for image, texts in captions.items():
+        yield str(image), {"image_id": image, "captions": texts}

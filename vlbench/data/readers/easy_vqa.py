@@ -1,16 +1,11 @@
-"""easy-VQA: questions about one coloured shape, 13 answers; comes as a Python package.
+"""easy-VQA: questions about one coloured shape, 13 answers; its data are in a Python package.
 
-`ROOT/easy-vqa`, laid out as `data` of the package, else the installed package `easy-vqa` itself: a
-JSON list of `[question, answer, image]` per part, and the pictures `train/images/{image}.png`.
-
-The training questions of every tenth image are held out as `val`: no image is in both. There are no
-official ids: a question is its position in the list, a picture `train-12`, as both parts count from
-0.
+The training questions of every tenth image are held out as `val`. There are no official ids: a
+question is its position in the list of its part, a picture `train-12`.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,8 +14,7 @@ from vlbench.data.readers import base
 from vlbench.errors import MissingError
 
 SHAPES = ("circle", "rectangle", "triangle")
-HELD_OUT = 10
-"""Images whose number this divides are held out of training: 400 of 4,000."""
+HELD_OUT = 10  # images whose number this divides are held out of training: 400 of 4,000
 
 
 class EasyVQA(base.Reader):
@@ -30,23 +24,16 @@ class EasyVQA(base.Reader):
     feature_places = ("features/{encoder}/easy-vqa",)
     is_packaged = True
 
-    @cached_property
+    @property
     def folder(self) -> Path:
-        """The data's folder below the root, else the installed package's, else that of the root."""
-        own = self.root / "easy-vqa"
-        return own if own.is_dir() else package_data() or own
+        """The folder `data` of the installed package, which is not imported for it."""
+        package = find_spec("easy_vqa")
+        if package is None or package.origin is None:
+            raise MissingError("easy-VQA is not installed. Install it with: pip install easy-vqa")
+        return Path(package.origin).parent / "data"
 
     def files(self, split: str) -> list[Path]:
         return [self.folder / ("test" if split == "test" else "train") / "questions.json"]
-
-    def missing_files(self, split: str) -> list[Path]:
-        missing = super().missing_files(split)
-        if missing and not self.folder.is_dir():
-            raise MissingError(
-                f"{self.folder}: no such folder, and the package easy-vqa, which holds the data, "
-                "is not installed. Install it with: pip install easy-vqa"
-            )
-        return missing
 
     def examples(self, split: str, faults: Faults) -> base.Examples:
         [path] = self.files(split)
@@ -56,9 +43,7 @@ class EasyVQA(base.Reader):
                     case [str(text), str(answer), int(image)]:
                         pass
                     case _:
-                        raise RecordFault(
-                            "should be [question, answer, image number], found " + excerpt(record)
-                        )
+                        raise RecordFault(f"should be question, answer, image: {excerpt(record)}")
                 if split == "test" or (image % HELD_OUT == 0) == (split == "val"):
                     images, label = (f"{path.parent.name}-{image}",), {"label": answer}
                     family = "shape" if answer in SHAPES else "colour"
@@ -68,10 +53,3 @@ class EasyVQA(base.Reader):
     def image_path(self, image_id: str) -> Path:
         part, _, number = image_id.partition("-")
         return base.find_image([self.folder / part / "images"], number)
-
-
-def package_data() -> Path | None:
-    """The folder `data` of the installed package, which is not imported for it."""
-    package = find_spec("easy_vqa")
-    folders = package and package.submodule_search_locations
-    return Path(next(iter(folders))) / "data" if folders else None

@@ -1,28 +1,20 @@
-"""GQA: an object from question id to record, in the official files.
+"""GQA: an object from question id to record; ids are strings, `01827492` is not `1827492`.
 
-Question ids are strings: `01827492` and `1827492` are two questions. `train`, `val` and `testdev`
-are the balanced questions, which the accuracy is over; `train_all`, `val_all` and `testdev_all`
-add the unbalanced ones, with which consistency is scored. `test` (balanced) and `submission` (what
-the server wants, all questions) have no answers.
-
-Where a file of balanced questions is absent, the authors' `train.json`, `valid.json` or
-`testdev.json` serves: it has no types and groups, so there is accuracy and nothing else.
+`train`, `val` and `testdev` are the balanced questions, which the accuracy is over; `..._all` add
+the unbalanced ones, for consistency; `test` (balanced) and `submission` (all) have no answers.
+Where a balanced file is absent, the authors' list serves: it allows accuracy and nothing else.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from sys import intern
-from typing import Any
 
 from vlbench.data.example import Example, Faults, RecordFault, excerpt, field
 from vlbench.data.readers import base
 
 AUTHORS_FILES = {"train": "train.json", "val": "valid.json", "testdev": "testdev.json"}
 UNANSWERED = ("test", "submission")
-OPTIONAL: dict[str, type[Any]] = {"types": dict, "groups": dict, "semantic": list, "entailed": list}
-"""Fields of a question that scores are grouped by, or that consistency follows."""
 
 
 class GQA(base.Reader):
@@ -45,13 +37,10 @@ class GQA(base.Reader):
         official = folder / f"{split}_balanced_questions.json"
         return [base.official_or_authors(official, folder / AUTHORS_FILES.get(split, ""))]
 
-    def examples(self, split: str, faults: Faults, for_training: bool = False) -> base.Examples:
+    def examples(self, split: str, faults: Faults) -> base.Examples:
         seen: set[str] = set()
         for path in self.files(split):
-            yield from _read(path, faults, seen, split, for_training)
-
-    def training_examples(self, split: str, faults: Faults) -> base.Examples:
-        return self.examples(split, faults, for_training=True)
+            yield from _read(path, faults, seen, split)
 
     def read_annotations(self, path: Path, faults: Faults) -> base.Records:
         return ((example.id, example.annotation) for example in _read(path, faults, set()))
@@ -60,46 +49,48 @@ class GQA(base.Reader):
         return base.find_image([self.root / "GQA" / "images"], image_id)
 
 
-def _read(
-    path: Path, faults: Faults, seen: set[str], split: str = "", for_training: bool = False
-) -> base.Examples:
-    """The questions of an official file, or of the authors', which score by their best answer."""
+def _read(path: Path, faults: Faults, seen: set[str], split: str = "") -> base.Examples:
     if base.is_list(path):
-        for where, example, _ in base.read_authors_questions(path, str, faults):
-            with faults.of(path, where):
-                if not example.targets and not for_training:
-                    raise RecordFault("'label' has no answer to score by")
-                best = max(example.targets, key=example.targets.__getitem__, default="")
-                kept = {} if for_training else {"question": example.text, "answer": best}
-                yield replace(example, annotation=kept)
+        yield from _read_authors(path, faults)
         return
     for question, record in base.read_table(path, "question id"):
         with faults.of(path, f"question {question}"):
             base.require_new(question, seen)
-            text = field(record, "question", str)
+            text, images = field(record, "question", str), (intern(field(record, "imageId", str)),)
             if split in AUTHORS_FILES and not record.get("isBalanced", True):
                 continue
-            images = (intern(field(record, "imageId", str)),)
-            targets = {}
-            if split not in UNANSWERED:
-                targets = {intern(field(record, "answer", str)): 1.0}
-            if not for_training:
-                _check_scored(record)
-            types = record.get("types")
-            family = intern(str(types.get("detailed", "")) if isinstance(types, dict) else "")
-            yield Example(question, text, images, targets, {} if for_training else record, family)
+            is_answered = split not in UNANSWERED
+            targets = {intern(field(record, "answer", str)): 1.0} if is_answered else {}
+            _check_scored(record)
+            family = intern(str((record.get("types") or {}).get("detailed", "")))
+            yield Example(question, text, images, targets, record, family)
+
+
+def _read_authors(path: Path, faults: Faults) -> base.Examples:
+    """A list of `{"question_id", "img_id", "sent", "label"}`, where `label` is answer -> score."""
+    seen: set[str] = set()
+    for where, record in base.read_named(path, "question", "question_id"):
+        with faults.of(path, where):
+            question, text = field(record, "question_id", str), field(record, "sent", str)
+            base.require_new(question, seen)
+            label: dict[str, float] = field(record, "label", dict)
+            if not label or not all(isinstance(score, int | float) for score in label.values()):
+                raise RecordFault(f"'label' should be a score by answer, found {excerpt(label)}")
+            scored = {"question": text, "answer": max(label, key=label.__getitem__)}
+            yield Example(question, text, (field(record, "img_id", str),), label, scored)
 
 
 def _check_scored(record: base.Record) -> None:
     """Raise RecordFault where what is scored beside the answer is of another type."""
-    for key, kind in OPTIONAL.items():
-        if record.get(key) is not None:
-            field(record, key, kind)
-    if (record.get("groups") or {}).get("global") is not None:
+    record = {"types": {}, "groups": {}, "semantic": [], "entailed": []} | {
+        key: value for key, value in record.items() if value is not None
+    }
+    field(record, "types", dict)
+    if field(record, "groups", dict).get("global") is not None:
         field(record["groups"], "global", str)
-    for step in record.get("semantic") or ():
+    for step in field(record, "semantic", list):
         field(step, "operation", str)
         field(step, "argument", str)
-    for entailed in record.get("entailed") or ():
+    for entailed in field(record, "entailed", list):
         if not isinstance(entailed, str):
             raise RecordFault(f"'entailed' should hold question ids, found {excerpt(entailed)}")

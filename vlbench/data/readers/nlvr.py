@@ -1,31 +1,22 @@
 """NLVR (drawings) and NLVR2 (photographs): a sentence about pictures, true or false.
 
-**NLVR of 2017**: one drawing of three boxes, in the corpus as published: `ROOT/nlvr/dev/dev.json`
-(JSON Lines) and the pictures `dev/images/{directory}/dev-{identifier}-{k}.png`, where k names one
-of the orders that the three boxes are drawn in. Training takes every order on the disk, validation
-and test the first one. The official dev set is split into train and val by the number before the
-identifier's dash. Some sentences stand under several numbers: the smallest decides, so that no
-sentence is in both. 25 sentences of the official test set also stand in dev; they stay.
-
-**NLVR2**: two photographs. `split-set-pair-sentence` identifies an example of its JSON Lines; its
-pictures are `split-set-pair-img0` (left) and `-img1`. Training pictures lie in sub-folders named by
-`directory`, or flat, as in some copies. Where an official file `ROOT/nlvr2/dev.json` is absent, the
-authors' `ROOT/nlvr/valid.json` serves: a JSON list of the same with the label 0 or 1.
+NLVR has one drawing of three boxes, `dev/images/{directory}/dev-{identifier}-{k}.png`, where k is
+an order of the boxes: training takes every order on the disk, validation and test the first one.
+Its dev set is split into train and val by the number before the identifier's dash; a sentence that
+stands under several numbers goes by the smallest. NLVR2 has two photographs: an identifier is
+`split-set-pair-sentence`, its pictures are `split-set-pair-img0` (left) and `-img1`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 from vlbench.data.example import Example, Faults, RecordFault, excerpt, field
 from vlbench.data.readers import base
 
-ORDERS = range(6)
-"""The orders of three boxes."""
-PARTS, VALIDATION = 5, 3
-"""A number whose remainder by PARTS is VALIDATION is held out: 185 of 989 examples."""
+ORDERS = range(6)  # of three boxes
+PARTS, VALIDATION = 5, 3  # held out: numbers of that remainder by PARTS, 185 of 989 examples
 AUTHORS_FILES = {"train": "train.json", "dev": "valid.json", "test1": "test.json"}
 
 
@@ -43,7 +34,7 @@ class NLVR(base.Reader):
     def examples(self, split: str, faults: Faults) -> base.Examples:
         [path] = self.files(split)
         smallest: dict[str, int] = {}
-        """Sentence -> the smallest of its numbers."""
+        """Sentence, without case, spaces and full stop -> the smallest of its numbers."""
         records = []
         for where, record in _read_statements(path, faults):
             with faults.of(path, where):
@@ -52,9 +43,9 @@ class NLVR(base.Reader):
                     raise RecordFault(
                         f"identifier '{record['identifier']}' should be number-picture"
                     )
-                sentence = _normalised(record["sentence"])
+                sentence = " ".join(record["sentence"].lower().split()).rstrip(" .")
                 smallest[sentence] = min(int(number), smallest.get(sentence, int(number)))
-                records.append((f"{where}: {record['identifier']}", sentence, record))
+                records.append((where, sentence, record))
         for where, sentence, record in records:
             is_held_out = smallest[sentence] % PARTS == VALIDATION
             if split == "test" or is_held_out == (split == "val"):
@@ -73,9 +64,7 @@ class NLVR(base.Reader):
         identifier = record["identifier"]
         folder = self.root / "nlvr" / part / "images" / field(record, "directory", str)
         names = [f"{part}-{identifier}-{order}" for order in ORDERS]
-        drawn = [
-            name for name in names if any((folder / (name + s)).is_file() for s in base.SUFFIXES)
-        ]
+        drawn = [n for n in names if any((folder / (n + s)).is_file() for s in base.SUFFIXES)]
         if not drawn:
             raise RecordFault(f"no picture {folder / names[0]}.png, nor in another order")
         for name in drawn if is_train else drawn[:1]:
@@ -83,13 +72,12 @@ class NLVR(base.Reader):
             yield Example(example, record["sentence"], (name,), _verdict(record), record)
 
 
-def _normalised(sentence: str) -> str:
-    """A sentence without what makes it no other sentence: case, spaces, last full stop."""
-    return " ".join(sentence.lower().split()).rstrip(" .")
-
-
 class NLVR2(base.Reader):
-    """Statements about a pair of photographs."""
+    """Statements about a pair of photographs.
+
+    Training pictures lie in sub-folders named by `directory`, or flat, as in some copies. Where
+    `nlvr2/dev.json` is absent, the authors' `nlvr/valid.json` serves, a list with labels 0 and 1.
+    """
 
     splits = ("train", "dev", "test1", "test2")
     feature_places = ("features/{encoder}/nlvr2", "nlvr/clip_features/data_clip_{authors}_att")
@@ -103,11 +91,6 @@ class NLVR2(base.Reader):
 
     def read_annotations(self, path: Path, faults: Faults) -> base.Records:
         return ((example.id, example.annotation) for example in self._read(path, faults))
-
-    def counts(self, examples: Sequence[Example]) -> dict[str, int]:
-        """The groups that consistency is over: a set's sentence with all its pairs."""
-        groups = {tuple(example.id.split("-")[i] for i in (0, 1, 3)) for example in examples}
-        return {"consistency groups": len(groups)}
 
     def image_path(self, image_id: str) -> Path:
         folder = self.root / "nlvr2" / "images" / image_id.partition("-")[0]
@@ -131,8 +114,7 @@ class NLVR2(base.Reader):
                 identifier = record["identifier"]
                 if identifier.count("-") != 3:
                     raise RecordFault(f"{identifier}: should be split-set-pair-sentence")
-                pair, _, _ = identifier.rpartition("-")
-                images = (f"{pair}-img0", f"{pair}-img1")  # left, right
+                images = tuple(f"{identifier.rpartition('-')[0]}-img{n}" for n in (0, 1))
                 yield Example(identifier, record["sentence"], images, _verdict(record), record)
 
 
@@ -146,9 +128,8 @@ def _read_statements(path: Path, faults: Faults) -> base.Records:
             identifier = field(record, "identifier", str)
             base.require_new(identifier, seen, identifier)
             if is_authors:
-                if (label := field(record, "label", int)) not in (0, 1):
-                    raise RecordFault(f"'label' should be 0 or 1, found {label}")
-                record.update(label=str(label == 1), sentence=field(record, "sent", str))
+                label = {0: "False", 1: "True"}.get(field(record, "label", int), "neither 0 nor 1")
+                record.update(label=label, sentence=field(record, "sent", str))
             field(record, "sentence", str)
             _verdict(record)
             yield where, record
