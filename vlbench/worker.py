@@ -13,7 +13,7 @@ from shutil import rmtree
 from typing import TYPE_CHECKING
 
 from vlbench.errors import INTERRUPTED, RunFailed, VlbenchError
-from vlbench.process import collect_rarely, guard_streams, isolate, with_defaults
+from vlbench.process import collect_rarely, isolate, with_defaults
 
 if TYPE_CHECKING:
     from vlbench.runs.folder import RunFolder
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vlbench.runs.stopping import Stop
 
 HELD = 75
-"""Exit code of a launched worker whose run another process does (EX_TEMPFAIL of sysexits.h)."""
+"""Exit code of a worker whose run another process does (EX_TEMPFAIL of sysexits.h)."""
 
 
 def main(arguments: list[str], has_signals: bool = False) -> int:
@@ -67,10 +67,8 @@ def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
     folder = RunFolder(path)
 
     def heartbeat(is_ours: bool) -> None:
-        if folder.is_cancel_asked:
-            stop.ask("cancelled")
-        elif not is_ours:
-            stop.ask("stopped")
+        if not is_ours or folder.is_cancel_asked:
+            stop.ask("cancelled" if is_ours else "stopped")
 
     def wait() -> None:
         print("another process does this run: waiting", file=sys.stderr)
@@ -82,8 +80,6 @@ def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
             folder.settle()
             return 0
     except LockedError:
-        if not where:  # it waited for the run, and had it
-            print("vlbench: another process has taken this run over", file=sys.stderr)
         return HELD
 
 
@@ -105,9 +101,11 @@ def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop:
         if folder.is_cancel_asked:
             stop.ask("cancelled")
         with stop.deferred():  # libraries whose import is broken off are broken
-            from vlbench.runs.execute import execute
+            from vlbench.runs.execute import Run, train_and_test
+            from vlbench.runs.ranks import joined
         stop.check()
-        execute(spec, folder, attempt, progress, stop, where, processes)
+        with joined(folder.path, processes, spec.device):
+            train_and_test(Run(spec, folder, attempt, progress, stop, where))
     except BaseException as error:
         is_stop = stop.reason and not isinstance(error, VlbenchError | OSError)
         code, status, text = explained(Stopped(stop.reason) if is_stop else error, folder.path)
@@ -139,7 +137,8 @@ def _take_part(path: Path, rendezvous: Path, rank: int, count: int) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the worker decides, and may need this step's share
     threading.Thread(target=end_with_input, daemon=True).start()
-    from vlbench.runs.ranks import group, leave_reason
+    from vlbench.runs.ranks import OUT_OF_MEMORY, group
+    from vlbench.runs.stopping import explained
 
     try:
         from vlbench.runs.execute import Run, train_and_test
@@ -152,11 +151,12 @@ def _take_part(path: Path, rendezvous: Path, rank: int, count: int) -> int:
         with group(rendezvous, rank, count, spec.device):
             train_and_test(Run(spec, folder, folder.attempts(), Progress(None, is_shown=False)))
     except BaseException as error:
-        return leave_reason(error, rendezvous / f"failed-{rank}.json")
+        code, status, text = explained(error, path)
+        print(f"vlbench: process {rank + 1} of {count}: {text}", file=sys.stderr)
+        return OUT_OF_MEMORY if status == "out-of-memory" else code
     return 0
 
 
 if __name__ == "__main__":
     isolate()
-    guard_streams(has_answer=False)
     sys.exit(main(sys.argv[1:], has_signals=True))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,19 +15,17 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from typer.testing import CliRunner
 
 from tests.runs.builders import Bench, do, predictions, rows
 from vlbench.backbones import build_backbone
 from vlbench.backbones.weights import load_backbone, save_backbone
 from vlbench.cards.load import load_task
-from vlbench.cli.app import app
 from vlbench.data.batches import Batch, TaskData
 from vlbench.data.example import Example
 from vlbench.data.readers import load_reader
 from vlbench.metrics import Scored
 from vlbench.parquet import COLUMNS, result_schema
-from vlbench.runs import callbacks, execute
+from vlbench.runs import execute
 from vlbench.runs.callbacks import Callbacks
 from vlbench.runs.execute import Run, load_adapter
 from vlbench.runs.folder import RunFolder
@@ -166,7 +163,7 @@ def test_answers_are_kept_over_a_crash_in_scoring(
     assert_equal_results(folder, whole)
 
 
-@pytest.mark.parametrize("content", ["", "[1]", '{"answers": {}, "seconds": 1}'])
+@pytest.mark.parametrize("content", ["", "[1]", "{}"])
 def test_kept_answers_that_cannot_be_used_are_given_again(
     bench: Bench, tmp_path: Path, content: str
 ) -> None:
@@ -204,8 +201,8 @@ def test_the_checkpoint_before_counts_where_the_newest_cannot_be_used(
         newest.unlink()
         newest = folder.checkpoints.save(int(newest.name[5:14]), state)
     do(spec, tmp_path)
-    log, what = folder.log.read_text(), "damaged, 999 b" if spoil == "damaged" else "cannot be used"
-    assert f"{newest}: {what}" in log
+    log = folder.log.read_text()
+    assert f"{newest}: damaged or not of this run" in log
     assert f"going on from the checkpoint after step {int(before.name[5:14])} of" in log
     assert_equal_results(folder, whole)
 
@@ -265,26 +262,6 @@ def test_answers_where_memory_ends_are_those_of_the_whole_batch(
         out = do(spec, tmp_path / "other", code=1)
         assert out.state == "out-of-memory"
         assert "--max-batch auto" in out.status()["error"]
-
-
-@pytest.mark.parametrize(("seconds", "is_early"), [(1e6, True), (0.0, False)])
-def test_what_scores_the_test_is_started_once_before_training_ends(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, is_early: bool
-) -> None:
-    events: list[Any] = []
-
-    @contextmanager
-    def started(metrics: list[str]) -> Iterator[None]:
-        log = RunFolder.of(tmp_path, spec).log.read_text()
-        events.extend([metrics, "epoch 1 validation" in log])
-        yield
-        events.append("ended")
-
-    spec = bench.spec(limit=6, settings=("train.epochs=1",))
-    monkeypatch.setattr(execute, "started_ahead", started)
-    monkeypatch.setattr(callbacks, "SCORERS_SECONDS", seconds)
-    do(spec, tmp_path)
-    assert events == [[card.metric for card in spec.tasks], not is_early, "ended"]
 
 
 def prepared(spec: RunSpec, results: Path) -> Run:
@@ -460,34 +437,3 @@ def test_a_run_for_a_gpu_does_not_fall_back_to_the_cpu(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert "planned for a GPU" in failed(bench.spec(device="cuda"), tmp_path, code=3)
-
-
-QUITTER = """
-import sys
-from vlbench.techniques.selective import BitFit
-
-class Quitter(BitFit):
-    def {where}:
-        sys.exit(0)
-"""
-
-
-@pytest.mark.usefixtures("_forgotten")
-@pytest.mark.parametrize("words", ["worker", "plan", "run", "params"])
-def test_outside_code_that_ends_its_process_is_named(
-    bench: Bench, tmp_path: Path, words: str
-) -> None:
-    card, code = tmp_path / "mine.toml", tmp_path / "quitter.py"
-    card.write_text('title = "Mine"\ntechnique = "quitter:Quitter"\n')
-    is_worker = words == "worker"
-    where = "stepped(self, number, total)" if is_worker else "attach(self, backbone)"
-    code.write_text(QUITTER.format(where=where))
-    text = f"{code}, line 7: SystemExit(0) was raised there"
-    if is_worker:
-        assert failed(bench.spec(str(card)), tmp_path / "results").startswith(text)
-        return
-    more = [] if words == "params" else bench.words()[5:]
-    command = [words, "--method", str(card), "--tasks", "vqav2,nlvr2", *more]
-    result = CliRunner().invoke(app, command)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert f"vlbench: {text}" in result.stderr

@@ -24,10 +24,6 @@ CHECKPOINT_SECONDS = 120.0
 """VLBENCH_CHECKPOINT_SECONDS sets another number; at the end of an epoch there is one always."""
 CHECKPOINT_SHARE = 20
 """Between checkpoints at least so many times what the last one took: they cost 5 % at most."""
-SCORERS_SECONDS = 15.0
-"""Time before the last step at which the test's scorers start: METEOR reads its tables for ten."""
-
-
 SHOWN = ("total", "epoch", "loss", "examples_per_second", "seconds_left")
 """What `status.json` tells of a step."""
 
@@ -98,8 +94,6 @@ class Callbacks:
             append_line(run.folder.curve, line)
         details = {name: getattr(step, name) for name in SHOWN}
         run.write_progress("training", step=step.number, **details)
-        if step.seconds_left < SCORERS_SECONDS:
-            run.start_scorers()
         if run.stop.reason or time.monotonic() >= self._due:
             self._save()
             run.stop.check()
@@ -139,8 +133,7 @@ class Callbacks:
             flush(run.folder.curve)  # no point before a checkpoint is made again
         run.folder.checkpoints.save(run.trainer.steps_done, state)
         self._saved = run.trainer.steps_done
-        took = time.monotonic() - started
-        wait = max(self._every, CHECKPOINT_SHARE * took)
+        wait = max(self._every, CHECKPOINT_SHARE * (time.monotonic() - started))
         self._due = time.monotonic() + wait if self._every else 0.0
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -29,7 +28,6 @@ from vlbench.process import collect_as_usual
 from vlbench.runs.callbacks import Callbacks
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.plan import Inputs, adapted, read_inputs
-from vlbench.runs.ranks import joined
 from vlbench.runs.result import (
     Value,
     majority_scored,
@@ -57,20 +55,6 @@ from vlbench.training.predict import answers
 from vlbench.training.train import MicroBatches, Trainer
 
 
-def execute(
-    spec: RunSpec,
-    folder: RunFolder,
-    attempt: int,
-    progress: Progress,
-    stop: Stop,
-    where: str = "",
-    processes: int = 1,
-) -> None:
-    """Do the run in so many processes, of which this one is the main one."""
-    with joined(folder.path, processes, spec.device):
-        train_and_test(Run(spec, folder, attempt, progress, stop, where))
-
-
 class Run:
     """A run in one of its processes: spec, folder, tasks, model, trainer."""
 
@@ -92,9 +76,6 @@ class Run:
         self.attempt = attempt
         self.progress = progress
         self.stop = stop or Stop()
-        self.scorers = ExitStack()
-        """Scorers of the test that were started ahead; whoever does the run closes them."""
-        self._has_scorers = False
         self._status = {"where": where, "began_at": now()}
         if spec.device != "cpu" and not torch.cuda.is_available():
             visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
@@ -173,40 +154,32 @@ class Run:
         if self.ranks.is_main:
             self.folder.write_progress(self.attempt, **self._status, phase=phase, **details)
 
-    def start_scorers(self) -> None:
-        """Start the scorers of the test, once; they get ready beside other work."""
-        if self.ranks.is_main and not self._has_scorers:
-            self._has_scorers = True
-            metrics = [card.metric for card in self.spec.tasks]
-            self.scorers.enter_context(started_ahead(metrics))
-
 
 def train_and_test(run: Run) -> None:
     """Do the run in this process; each stage goes on from what an earlier attempt left."""
     run.prepare()
-    with run.scorers:
-        before = frozen_checksum(run.model)
-        callbacks = Callbacks(run)
-        if not callbacks.resume():
-            run.trainer.start(run.progress.say)
-            run.load_init()  # what a file holds counts more than an initialisation
-        with run.stop.deferred():
-            run.trainer.train(callbacks)
-        if frozen_checksum(run.model) != before:
-            raise RunFailed("A tensor that should be frozen changed while training.")
-        run.trainer.check_trained()
-        if run.ranks.is_main:
-            write_adapter(run.folder.adapter, run.model, run.spec)
+    before = frozen_checksum(run.model)
+    callbacks = Callbacks(run)
+    if not callbacks.resume():
+        run.trainer.start(run.progress.say)
+        run.load_init()  # what a file holds counts more than an initialisation
+    with run.stop.deferred():
+        run.trainer.train(callbacks)
+    if frozen_checksum(run.model) != before:
+        raise RunFailed("A tensor that should be frozen changed while training.")
+    run.trainer.check_trained()
+    if run.ranks.is_main:
+        write_adapter(run.folder.adapter, run.model, run.spec)
+    metrics = [card.metric for card in run.spec.tasks if run.ranks.is_main]
+    with started_ahead(metrics):
         test(run, callbacks.peak_memory_bytes)
-        if run.ranks.is_main:
-            run.folder.checkpoints.remove()
+    if run.ranks.is_main:
+        run.folder.checkpoints.remove()
 
 
 def test(run: Run, peak_bytes: int) -> None:
     """Answer and score every test split; the result is written last."""
     trainer, device, parts = run.trainer, run.accelerator.device, []
-    shared = provenance(device, run.ranks.count)
-    run.start_scorers()
     for task in run.tasks:
         given, seconds = _answered(run, task)
         if run.ranks.is_main:
@@ -216,7 +189,7 @@ def test(run: Run, peak_bytes: int) -> None:
         if task.submission:
             _submit(run, task)
     if run.ranks.is_main:
-        shared |= {
+        shared = provenance(run.spec, device, run.ranks.count) | {
             "attempt": run.attempt,
             "adapter_bytes": run.folder.adapter.stat().st_size,
             "train_seconds": trainer.seconds,
@@ -236,10 +209,8 @@ def _answered(run: Run, task: PreparedTask) -> tuple[dict[str, str], float]:
     if run.ranks.is_main and file.is_file():
         try:
             table = read_object(file)
-            if absent := {example.id for example in task.test} - set(table["answers"]):
-                raise DataError(f"{len(absent):,} examples are missing")
-            kept = table["answers"], float(table["seconds"])
-        except (DataError, KeyError, TypeError, ValueError) as error:
+            kept = table["answers"], table["seconds"]
+        except (DataError, KeyError) as error:
             run.progress.say(f"{file}: cannot be used, answering again: {error}")
     kept = run.ranks.from_main(kept)
     if kept:

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,13 @@ from vlbench.text import now, results_option
 ENDINGS = ("failed", "out-of-memory", "timeout", "cancelled", "preempted", "stopped")
 """How an attempt ends that does not end the run."""
 STATES = ("planned", "queued", "running", "done", *ENDINGS)
+PROGRESS = ("phase", "step", "total", "epoch", "loss", "examples_per_second", "seconds_left")
+"""What `status.json` holds of a run at work, and only then; numbers, but for the phase."""
 AS_IF_ABSENT = (
     "Only this file is left out, as if it were not there: remove it, or do the run again."
 )
 STATUS_SECONDS = 1.0
 """A running worker writes its progress at most this often."""
-MOST = 20
-"""So many runs are listed where several are meant."""
 
 
 class RunFolder:
@@ -79,6 +80,13 @@ class RunFolder:
             raise RunFailed(f"{self.path}: cannot be written: {error.strerror}") from None
 
     @property
+    def name(self) -> str:
+        """The run's name; empty where its spec cannot be read."""
+        with suppress(DataError):
+            return RunSpec.read(self.spec_file).name
+        return ""
+
+    @property
     def is_done(self) -> bool:
         """Whether the run has its result, which is written last."""
         return os.path.isfile(self.result)
@@ -95,6 +103,12 @@ class RunFolder:
             return "queued"
         return "stopped" if status == "running" else status
 
+    @property
+    def host_and_device(self) -> str:
+        """The host and device that the run is done on."""
+        holder = self.lock.holder() or self.status()
+        return " ".join(str(holder.get(name) or "") for name in ("host", "where")).strip()
+
     def status(self) -> dict[str, Any]:
         """What `status.json` says; empty where it cannot be read."""
         return _object(self.status_file)
@@ -104,28 +118,14 @@ class RunFolder:
         return _object(self.job_file)
 
     def faults(self) -> list[DataError]:
-        """Unreadable files among those that say how the run stands; they count as absent."""
-        faults = []
+        """What is wrong with the folder and the small files that say how the run stands."""
+        faults = _closed(self.path)
         for file in (self.status_file, self.job_file, self.lock.holder_file):
             try:
                 if os.path.lexists(file):
                     read_object(file)
             except DataError as error:
                 faults.append(DataError(f"{error}. {AS_IF_ABSENT}"))
-        file = self.attempts_file
-        is_empty = os.path.isfile(file) and os.path.getsize(file) == 0
-        if os.path.lexists(file) and not is_empty and not self.record():
-            faults.append(DataError(f"{file}: no line of it can be read. {AS_IF_ABSENT}"))
-        return faults
-
-    def all_faults(self) -> list[DataError]:
-        """What is wrong with the folder, its small files and its spec."""
-        faults = [*self.faults(), *_closed(self.path)]
-        try:
-            if os.path.lexists(self.spec_file):
-                RunSpec.read(self.spec_file)
-        except DataError as error:
-            faults.append(error)
         return faults
 
     def write_status(self, status: str, attempt: int, **details: Any) -> None:
@@ -183,8 +183,8 @@ class RunFolder:
 
         Results that are kept without their attempts, as committed ones, are left as they are.
         """
-        is_told = self.status().get("status") == "done" and not self.is_attempt_open
-        return not self.attempts() or (is_told and not self.checkpoints.folder.exists())
+        is_noted = self.status().get("status") == "done" and not self.is_attempt_open
+        return not self.attempts() or (is_noted and not self.checkpoints.folder.exists())
 
     def settle(self) -> None:
         """Finish what a run that has its result was killed in; for whoever holds its lock."""
@@ -201,6 +201,13 @@ def _object(file: Path) -> dict[str, Any]:
     with suppress(DataError):
         return read_object(file)
     return {}
+
+
+def short_error(status: Mapping[str, Any]) -> str:
+    """The line that says what ended an attempt: the first, of a traceback the last; or empty."""
+    lines = str(status.get("error") or "").strip().splitlines() or [""]
+    line = lines[-1] if lines[0].startswith("Traceback") else lines[0]
+    return line.removeprefix(f"{status.get('status')}: ")
 
 
 def run_folders(results: Path, faults: list[DataError] | None = None) -> list[Path]:
@@ -245,20 +252,46 @@ def _some_runs(results: Path, faults: list[DataError]) -> list[RunFolder]:
     return folders
 
 
-def list_runs(results: Path) -> tuple[list[dict[str, Any]], list[DataError]]:
-    """Metadata and state of every run of a results folder, and the faults of unreadable ones."""
+def list_runs(
+    results: Path, facts: dict[Path, dict[str, Any]] | None = None
+) -> tuple[list[dict[str, Any]], list[DataError]]:
+    """Metadata, state and progress of every run of a results folder, and what cannot be read.
+
+    `facts` keeps what specs say for the next call.
+    """
+    facts = {} if facts is None else facts
     items: list[dict[str, Any]] = []
     faults: list[DataError] = []
     for folder in _some_runs(results, faults):
         try:
-            spec = RunSpec.read(folder.spec_file)
+            if folder.path not in facts:
+                facts[folder.path] = RunSpec.read(folder.spec_file).facts
+            items.append({**facts[folder.path], **_state(folder)})
+            faults += folder.faults()
         except DataError as error:
             faults.append(error)
-            continue
-        faults += folder.faults()
-        items.append({**spec.facts, "status": folder.state})
     order = ("suite", "backbone", "edition", "scope", "method", "settings", "seed", "key")
     return sorted(items, key=lambda item: [item[name] for name in order]), faults
+
+
+def _state(folder: RunFolder) -> dict[str, Any]:
+    """The state of a run, with the progress of one at work and the error of one that is not."""
+    state, status = folder.state, folder.status()
+    is_running = state == "running"
+    progress = {name: status.get(name) if is_running else None for name in PROGRESS}
+    for name, value in progress.items():  # anybody may have written the file
+        is_number = isinstance(value, int | float) and abs(value) < 1e15
+        if not (isinstance(value, str) if name == "phase" else is_number):
+            progress[name] = None
+    return {
+        "status": state,
+        "attempts": folder.attempts(),
+        "where": folder.host_and_device if is_running else "",
+        "job": str(folder.job().get("job") or ""),
+        **progress,
+        "updated_at": status.get("updated_at"),
+        "error": str(status.get("error") or "") if state in ENDINGS else "",
+    }
 
 
 def find_run(results: Path, text: str) -> RunFolder:
@@ -267,8 +300,7 @@ def find_run(results: Path, text: str) -> RunFolder:
     folders = _some_runs(results, faults)
     matches = [folder for folder in folders if folder.path.name.startswith(text)]
     if not matches:
-        words = _words(text)
-        matches = [folder for folder in folders if words <= _words(name_of(folder))]
+        matches = [folder for folder in folders if _words(text) <= _words(folder.name)]
     if not matches or not text.strip():
         lines = [
             f"No run '{text}' in {results}: a run is named by the begin of its key or by words "
@@ -277,17 +309,9 @@ def find_run(results: Path, text: str) -> RunFolder:
         ]
         raise UsageError("\n".join(lines))
     if len(matches) > 1:
-        lines = [f"  {folder.path.name}  {name_of(folder)}" for folder in matches[:MOST]]
-        more = [f"  and {len(matches) - MOST} more"] if len(matches) > MOST else []
-        raise UsageError("\n".join([f"'{text}' names {len(matches)} runs:", *lines, *more]))
+        lines = [f"  {folder.path.name}  {folder.name}" for folder in matches]
+        raise UsageError("\n".join([f"'{text}' names {len(matches)} runs:", *lines]))
     return matches[0]
-
-
-def name_of(folder: RunFolder) -> str:
-    """The run's name; empty where its spec cannot be read."""
-    with suppress(DataError):
-        return RunSpec.read(folder.spec_file).name
-    return ""
 
 
 def _words(text: str) -> set[str]:

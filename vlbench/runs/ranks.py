@@ -1,13 +1,12 @@
 """The processes of one run: the worker is rank 0 and starts the others, which never outlive it.
 
-They meet through a file, so that no port can be taken. A rank that ends ends the run with its
-reason; when the worker is gone, the end of their standard input ends the others. torch's elastic
-agent would take the signals from the worker, and the lock from the process that writes.
+They meet through a file, so that no port can be taken. A rank that ends ends the run; its error is
+in the log. When the worker is gone, the end of their standard input ends the others. torch's own
+elastic agent would take the signals from the worker, and the lock from the process that writes.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -24,6 +23,8 @@ from tempfile import mkdtemp
 
 from vlbench.errors import MissingError, RunFailed
 
+OUT_OF_MEMORY = 77
+"""Exit code of a rank whose memory ran out."""
 TIMEOUT = timedelta(days=1)
 """Longest wait of ranks for each other: scoring takes its time. A dead rank is noticed at once."""
 POLL_SECONDS = 0.1
@@ -32,14 +33,14 @@ GRACE_SECONDS = 1.0
 REASON_SECONDS = 5.0
 """Wait for the end of another rank after an error that may be a lost connection."""
 END_SECONDS = 30.0
-"""Ranks that do not end by then are killed; a worker that hangs in a call ends itself."""
+"""Ranks that do not end by then are killed."""
 
 
 @contextmanager
 def joined(folder: Path, processes: int, device: str) -> Iterator[None]:
     """Start the other ranks of the run in `folder` and join them, for accelerate, as rank 0.
 
-    RunFailed, or MemoryError, when another rank ends before its time, with its reason.
+    RunFailed, or MemoryError, when another rank ends before its time.
     """
     if processes == 1:
         yield
@@ -84,23 +85,15 @@ class Others:
                 raise failure
             time.sleep(POLL_SECONDS)
 
-    def failure(self, seconds: float = 0.0) -> Exception | None:
-        """What ended the rank that failed first, or fails within these seconds; None where none."""
-        deadline = time.monotonic() + seconds
-        while not (dead := [n for n, rank in enumerate(self.processes, 1) if rank.poll()]):
-            if time.monotonic() >= deadline:
-                return None
-            time.sleep(POLL_SECONDS)
-        files = {rank: self.rendezvous / f"failed-{rank}.json" for rank in dead}
-        # a rank that was killed gave no reason, and comes first
-        first = min(dead, key=lambda n: files[n].stat().st_mtime if files[n].exists() else 0)
-        code = self.processes[first - 1].returncode
-        ended = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended: {code}"
-        reason = {"is_memory": False, "text": f"{ended}, without a word"}
-        with suppress(OSError, ValueError):
-            reason = json.loads(files[first].read_text(encoding="utf-8"))
-        kind = MemoryError if reason["is_memory"] else RunFailed
-        return kind(f"process {first + 1} of {len(self.processes) + 1} {reason['text']}")
+    def failure(self) -> Exception | None:
+        """What ended another rank; None where all go on."""
+        for number, process in enumerate(self.processes, 2):
+            if code := process.poll():
+                reason = f"was ended by {signal.Signals(-code).name}" if code < 0 else "failed"
+                kind = MemoryError if code == OUT_OF_MEMORY else RunFailed
+                text = f"process {number} of {len(self.processes) + 1} {reason}: see the log"
+                return kind(text)
+        return None
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -108,37 +101,31 @@ class Others:
 
         def handle(number: int, frame: object) -> None:
             if not self._is_over.is_set() and (failure := self.failure()):
-                self._is_over.set()
                 raise failure
 
-        is_main = threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGUSR1, handle) if is_main else None
-        threading.Thread(target=self._watch, daemon=True, name="ranks").start()
+        before = signal.signal(signal.SIGUSR1, handle)
+        threading.Thread(target=self._watch, daemon=True).start()
         try:
             yield
         except (RuntimeError, OSError) as error:  # it may be how a lost connection shows
-            if failure := self.failure(REASON_SECONDS):
+            deadline = time.monotonic() + REASON_SECONDS
+            while not (failure := self.failure()) and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+            if failure:
                 raise failure from error
-            raise  # its own
+            raise
         finally:
             self._is_over.set()
-            if is_main:
-                signal.signal(signal.SIGUSR1, before)
+            signal.signal(signal.SIGUSR1, before)
 
     def _watch(self) -> None:
         while not self.failure():
             if self._is_over.wait(POLL_SECONDS):
                 return
-        if self._is_over.wait(GRACE_SECONDS):
-            return
-        main = threading.main_thread()
-        with suppress(Exception):
-            _abort()  # a collective on GPUs waits for the dead
-        if main.ident is not None and not self._is_over.is_set():
-            signal.pthread_kill(main.ident, signal.SIGUSR1)
-        if not self._is_over.wait(END_SECONDS):
-            print(f"vlbench: {self.failure()}", file=sys.stderr, flush=True)
-            os._exit(RunFailed.exit_code)
+        if not self._is_over.wait(GRACE_SECONDS):
+            with suppress(Exception):
+                _abort()  # a collective on GPUs waits for the dead
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
     def end(self) -> None:
         """End them by the end of their standard input; kill those that stay."""
@@ -186,16 +173,3 @@ def _abort() -> None:
 
     if c10d.is_initialized() and c10d.get_backend() == "nccl":
         c10d._abort_process_group()
-
-
-def leave_reason(error: BaseException, file: Path) -> int:
-    """Write down for the main rank what ended this one; return the exit code."""
-    from vlbench.files import write_atomically
-    from vlbench.runs.stopping import explained
-
-    code, status, text = explained(error, file)
-    is_memory = status == "out-of-memory"
-    reason = {"is_memory": is_memory, "text": f"failed: {error if is_memory else text}"}
-    with suppress(OSError):  # the worker may have ended, and the folder with it
-        write_atomically(file, json.dumps(reason))
-    return code

@@ -29,6 +29,7 @@ from vlbench.metrics import Scored, load_metric, percent
 from vlbench.parquet import result_schema
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.sums import write_sums
+from vlbench.techniques import parts_of
 from vlbench.techniques.adapt import AdaptedModel, Counts, count, trained_state
 from vlbench.text import now
 
@@ -191,13 +192,13 @@ def count_cells(counts: Counts) -> dict[str, Any]:
     }
 
 
-def provenance(device: torch.device, processes: int) -> dict[str, Any]:
+def provenance(spec: RunSpec, device: torch.device, processes: int) -> dict[str, Any]:
     """The columns about the code and the device."""
     name = device_name(device)
     return {
         "device": f"{processes} x {name}" if processes > 1 else name,
         "code_version": code_version(),
-        "versions": versions(),
+        "versions": versions(spec),
         "created_at": now(),
     }
 
@@ -221,9 +222,10 @@ def code_version() -> str:
     return f"{__version__} {commit}{'+dirty' if is_dirty else ''}"
 
 
-def versions() -> str:
-    """Versions of the libraries that compute, as JSON, with the number of threads."""
-    used = ["torch", "transformers", "accelerate", "numpy", *(["peft"] * ("peft" in sys.modules))]
+def versions(spec: RunSpec) -> str:
+    """Versions of the libraries that compute the run, as JSON, with the number of threads."""
+    used = ["torch", "transformers", "accelerate", "numpy"]
+    used += ["peft"] if "peft" in parts_of(spec.method.technique) else []
     libraries = {name: version(name) for name in used}
     threads = torch.get_num_threads()
     return json.dumps({"python": platform.python_version(), **libraries, "threads": threads})

@@ -38,17 +38,15 @@ class Stopped(BaseException):
 
 
 class Stop:
-    """Whether this process was told to stop, and why."""
+    """Whether this process was told to stop, and why: the first reason holds."""
 
     def __init__(self) -> None:
         self.reason = ""
         self._is_deferred = False
         self._has_signals = False
-        self._is_late = False
 
     def ask(self, reason: str, is_urgent: bool = False) -> None:
-        """Request a stop, from any thread; the first reason holds, another one does not wait."""
-        is_urgent |= self.reason not in ("", reason)
+        """Request a stop, from any thread; one that is deferred becomes urgent after a while."""
         if not self.reason:
             self.reason = reason
             _later(GRACE_SECONDS, lambda: self.ask(reason, is_urgent=True))
@@ -57,7 +55,6 @@ class Stop:
         main = threading.main_thread()
         if threading.current_thread() is main:
             raise Stopped(self.reason)
-        self._is_late = True
         if self._has_signals and main.ident is not None:
             signal.pthread_kill(main.ident, signal.SIGTERM)  # ends a system call, too
 
@@ -77,15 +74,9 @@ class Stop:
 
     def on_signals(self, reason: str) -> None:
         """Make SIGTERM and SIGINT requests with this reason; the second one does not wait."""
-        came: list[int] = []
-
-        def handle(number: int, frame: object) -> None:
-            came.append(number)
-            self.ask(self.reason or reason, is_urgent=self._is_late or len(came) > 1)
-
         self._has_signals = True
-        signal.signal(signal.SIGTERM, handle)
-        signal.signal(signal.SIGINT, handle)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.ask(reason, is_urgent=bool(self.reason)))
 
     def listen(self, pipe: int) -> None:
         """Take the reason that a launcher writes to the pipe; its end means that it is gone."""
@@ -95,7 +86,7 @@ class Stop:
             _later(LAST_SECONDS, lambda: os.killpg(os.getpgrp(), signal.SIGKILL))
             self.ask(word if word in REASONS else "stopped")
 
-        threading.Thread(target=read, daemon=True, name="launcher").start()
+        threading.Thread(target=read, daemon=True).start()
 
 
 def _later(seconds: float, act: Callable[[], object]) -> None:
