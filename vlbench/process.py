@@ -21,10 +21,8 @@ SCRUBBED = (
 SPINS = "2000"
 """How often a waiting thread looks before it sleeps: by libgomp's 300,000, two runs beside each
 other take ten times as long; with none, each small operation waits 50 us for threads to wake up."""
-RARE = 100_000
-"""Objects allocated and not freed between two collections; Python's own number is 700 to 2,000."""
-_usual: list[tuple[int, int, int]] = []
-"""The collector's thresholds to go back to, where they were changed."""
+RARE, USUAL = 50_000, 700
+"""Objects allocated and not freed between two collections, and Python's own number."""
 
 
 def isolate() -> None:
@@ -57,16 +55,15 @@ def _current_folder() -> str:
 
 def collect_rarely() -> None:
     """Collect garbage rarely while torch and transformers are imported, and not at the end."""
-    _usual.append(gc.get_threshold())
-    gc.set_threshold(RARE, *_usual[-1][1:])
+    gc.set_threshold(RARE)
     atexit.register(gc.freeze)
 
 
 def collect_as_usual() -> None:
     """Collect what is allocated from now on, which may hold tensors, as often as Python does."""
-    if _usual:
+    if gc.get_threshold()[0] == RARE:
         gc.freeze()
-        gc.set_threshold(*_usual.pop())
+        gc.set_threshold(USUAL)
 
 
 def worker_environment(threads: int, devices: str = "") -> dict[str, str]:

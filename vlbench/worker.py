@@ -6,13 +6,11 @@ import argparse
 import os
 import signal
 import sys
-import threading
 from contextlib import suppress
 from pathlib import Path
-from shutil import rmtree
 from typing import TYPE_CHECKING
 
-from vlbench.errors import INTERRUPTED, RunFailed, VlbenchError
+from vlbench.errors import INTERRUPTED, VlbenchError
 from vlbench.process import collect_rarely, isolate, with_defaults
 
 if TYPE_CHECKING:
@@ -34,13 +32,9 @@ def main(arguments: list[str], has_signals: bool = False) -> int:
     parser.add_argument(
         "--launched", metavar="WHERE", default="", help="by a launcher, which holds stdin open"
     )
-    parser.add_argument("--rank", type=int, default=0, help="of a process that the worker starts")
-    parser.add_argument("--rendezvous", type=Path, help="folder in which the ranks meet")
     options = parser.parse_args(arguments)
     if has_signals:
         collect_rarely()
-    if options.rank:
-        return _take_part(options.folder, options.rendezvous, options.rank, options.processes)
     os.environ.update(with_defaults(dict(os.environ)))  # before torch is imported: it counts then
     stop = Stop()
     try:
@@ -77,10 +71,10 @@ def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
         with folder.lock.acquire(where, None if where else wait, heartbeat):
             if not folder.is_done:
                 return _attempt(spec, folder, where, processes, stop)
-            folder.settle()
-            return 0
     except LockedError:
         return HELD
+    folder.settle()
+    return 0
 
 
 def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop: Stop) -> int:
@@ -124,37 +118,6 @@ def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop:
         more = {"error": text, "exit_code": code} if code else {}
         folder.write_status(status, attempt, where=where, **more)
     return code
-
-
-def _take_part(path: Path, rendezvous: Path, rank: int, count: int) -> int:
-    """Be rank 1 or higher: do the run as the worker does it, without writing anything."""
-
-    def end_with_input() -> None:  # the worker holds the other end, and writes nothing
-        os.read(sys.stdin.fileno(), 1)  # unbuffered: a lock on a buffer would spoil an ordinary end
-        rmtree(rendezvous, ignore_errors=True)
-        os._exit(RunFailed.exit_code)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the worker decides, and may need this step's share
-    threading.Thread(target=end_with_input, daemon=True).start()
-    from vlbench.runs.ranks import OUT_OF_MEMORY, group
-    from vlbench.runs.stopping import explained
-
-    try:
-        from vlbench.runs.execute import Run, train_and_test
-        from vlbench.runs.folder import RunFolder
-        from vlbench.runs.spec import RunSpec
-        from vlbench.runs.watch import Progress
-
-        spec, folder = RunSpec.read(path / "spec.json"), RunFolder(path)
-        (rendezvous / f"ready-{rank}").touch()
-        with group(rendezvous, rank, count, spec.device):
-            train_and_test(Run(spec, folder, folder.attempts(), Progress(None, is_shown=False)))
-    except BaseException as error:
-        code, status, text = explained(error, path)
-        print(f"vlbench: process {rank + 1} of {count}: {text}", file=sys.stderr)
-        return OUT_OF_MEMORY if status == "out-of-memory" else code
-    return 0
 
 
 if __name__ == "__main__":

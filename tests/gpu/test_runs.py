@@ -6,20 +6,20 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.runs.builders import Bench, do, forget_devices, predictions
 from tests.test_worker import wait_for_step
-from vlbench.runs.execute import Run, load_adapter
+from vlbench.runs.execute import Run
 from vlbench.runs.folder import RunFolder
-from vlbench.runs.launch import Resources, WorkerProcess
-from vlbench.runs.local import find_slots, occupy
+from vlbench.runs.launch import WorkerProcess
 from vlbench.runs.watch import Progress
+from vlbench.techniques.adapt import load_trained_state
 
 pytestmark = [
     pytest.mark.gpu,
@@ -66,31 +66,6 @@ def test_a_command_does_its_runs_on_a_gpu_one_after_the_other(
         times.append((began["at"], ended["at"]))
     (_, first_ended), (second_began, _) = sorted(times)
     assert first_ended <= second_began
-
-
-def test_a_command_waits_for_a_gpu_that_another_has(
-    bench: Bench, device: torch.device, tmp_path: Path
-) -> None:
-    (slot,) = find_slots(Resources(devices="0"))
-    locks = occupy(slot)
-    assert locks
-    said = tmp_path / "said"
-    with said.open("w") as file:
-        process = subprocess.Popen(command(bench, tmp_path), stdout=file, stderr=file)
-    try:
-        deadline = time.monotonic() + 60
-        while f"waiting for {slot.name}: other commands use what there is" not in said.read_text():
-            assert process.poll() is None and time.monotonic() < deadline, said.read_text()
-            time.sleep(0.05)
-        assert not list(tmp_path.glob("runs/*/attempts.jsonl"))
-        for lock in locks:
-            lock.close()
-        assert process.wait(100) == 0, said.read_text()
-    finally:
-        process.kill()
-        process.wait()
-    (folder,) = [RunFolder(path) for path in tmp_path.glob("runs/*")]
-    assert_is_on(device, folder)
 
 
 SETTINGS = ("train.epochs=4", "train.batch_size=15", "train.dropout=0.1")
@@ -144,7 +119,7 @@ def test_what_one_device_trained_the_other_answers_alike(
         again = Run(cpu.model_copy(update={"device": scored_on}), folder, 1, Progress(None))
         again.prepare()
         assert again.accelerator.device.type == scored_on
-        load_adapter(again.model, folder.adapter)
+        load_trained_state(again.model, load_file(folder.adapter), "")
         for task in again.tasks:
             given = {row["id"]: row["prediction"] for row in predictions(folder)[task.card.name]}
             assert again.answers(task, task.test) == given

@@ -27,12 +27,18 @@ from vlbench.metrics import Scored
 from vlbench.parquet import COLUMNS, result_schema
 from vlbench.runs import execute
 from vlbench.runs.callbacks import Callbacks
-from vlbench.runs.execute import Run, load_adapter
+from vlbench.runs.execute import Run
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.stopping import Stop
 from vlbench.runs.watch import Progress
-from vlbench.techniques.adapt import AdaptedModel, adapt, frozen_checksum, trained_parameters
+from vlbench.techniques.adapt import (
+    AdaptedModel,
+    adapt,
+    frozen_checksum,
+    load_trained_state,
+    trained_parameters,
+)
 from vlbench.techniques.lora import Update
 from vlbench.training.predict import answers
 from vlbench.training.train import Trainer
@@ -280,7 +286,7 @@ def test_only_what_trains_changes_and_is_kept_and_loads_back(bench: Bench, tmp_p
     batch = run.data(task, task.test).batch(task.test, [("yes", 1.0)] * len(task.test))
     expected = run.model.eval()(batch)
     assert not torch.equal(fresh.eval()(batch), expected)
-    load_adapter(fresh, run.folder.adapter)
+    load_trained_state(fresh, load_file(run.folder.adapter), "")
     assert torch.equal(fresh(batch), expected)
 
 
@@ -297,7 +303,7 @@ def test_what_a_run_answers_is_what_its_weights_answer(
     folder = do(spec, tmp_path)
     again = Run(spec, RunFolder(tmp_path), 1, Progress(None))
     again.prepare()
-    load_adapter(again.model.eval(), folder.adapter)
+    load_trained_state(again.model.eval(), load_file(folder.adapter), "")
     for task in again.tasks:
         given = {row["id"]: row["prediction"] for row in predictions(folder)[task.card.name]}
         assert again.answers(task, task.test) == given

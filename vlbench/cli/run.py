@@ -173,7 +173,7 @@ def _cancel(folder: RunFolder, state: str) -> None:
     if state == "done":
         return
     try:
-        folder.ask_cancel()
+        folder.cancel_file.touch()
     except OSError as error:
         raise RunFailed(f"{folder.path}: cannot be written: {error.strerror}") from None
     if folder.job().get("launcher") == "slurm":

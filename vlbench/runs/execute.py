@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from safetensors.torch import load_file
 
 from vlbench.backbones import backbone_row, build_tokenizer
 from vlbench.backbones.weights import first_tokens
@@ -46,7 +45,6 @@ from vlbench.techniques.adapt import (
     AdaptedModel,
     check_reached,
     frozen_checksum,
-    load_trained_state,
 )
 from vlbench.tensors import listed, not_finite
 from vlbench.text import now
@@ -248,8 +246,3 @@ def _submit(run: Run, task: PreparedTask) -> None:
     if submission.unreadable:
         run.progress.say(f"{name}: {submission.unreadable:,} of {count:,} answers were no choice")
     run.progress.say(f"{name}: {file}")
-
-
-def load_adapter(model: AdaptedModel, file: Path) -> None:
-    """Load saved tensors into a model adapted by the same card."""
-    load_trained_state(model, load_file(file), str(file))

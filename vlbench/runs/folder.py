@@ -21,7 +21,7 @@ from vlbench.files import (
     remove_leftovers,
     write_atomically,
 )
-from vlbench.lock import Lock
+from vlbench.lock import Lock, LockedError
 from vlbench.runs.checkpoints import Checkpoints
 from vlbench.runs.spec import RunSpec
 from vlbench.text import now, results_option
@@ -118,8 +118,8 @@ class RunFolder:
         return _object(self.job_file)
 
     def faults(self) -> list[DataError]:
-        """What is wrong with the folder and the small files that say how the run stands."""
-        faults = _closed(self.path)
+        """Unreadable files among those that say how the run stands; they count as absent."""
+        faults = []
         for file in (self.status_file, self.job_file, self.lock.holder_file):
             try:
                 if os.path.lexists(file):
@@ -164,37 +164,26 @@ class RunFolder:
         line |= {"pid": os.getpid(), "where": where, "error": error}
         append_line(self.attempts_file, line)
 
-    def ask_cancel(self) -> None:
-        """Have whoever does the run, or is about to, leave it."""
-        self.cancel_file.touch()
-
-    def forget_cancel(self) -> None:
-        """Let the run be done again."""
-        self.cancel_file.unlink(missing_ok=True)
-
     @property
     def is_cancel_asked(self) -> bool:
         """Whether the run is to end."""
         return os.path.exists(self.cancel_file)
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether a run that has its result has nothing left to tidy up.
+    def settle(self) -> None:
+        """Finish what a run that has its result was killed in.
 
         Results that are kept without their attempts, as committed ones, are left as they are.
         """
         is_noted = self.status().get("status") == "done" and not self.is_attempt_open
-        return not self.attempts() or (is_noted and not self.checkpoints.folder.exists())
-
-    def settle(self) -> None:
-        """Finish what a run that has its result was killed in; for whoever holds its lock."""
         attempt = self.attempts()
-        if self.is_attempt_open:
-            self.note_attempt(attempt, "done")
-        if self.status().get("status") != "done":
+        if not attempt or (is_noted and not self.checkpoints.folder.exists()):
+            return
+        with suppress(LockedError, OSError), self.lock.acquire():
+            if self.is_attempt_open:
+                self.note_attempt(attempt, "done")
             self.write_status("done", attempt)
-        self.checkpoints.remove()
-        remove_leftovers(self.path)
+            self.checkpoints.remove()
+            remove_leftovers(self.path)
 
 
 def _object(file: Path) -> dict[str, Any]:
@@ -222,26 +211,22 @@ def run_folders(results: Path, faults: list[DataError] | None = None) -> list[Pa
         return []
     except OSError as error:
         raise DataError(f"{runs}: cannot be read: {error.strerror}.") from None
-    closed = {path: fault for path in paths for fault in _closed(path)}
-    if faults is None and closed:
-        raise next(iter(closed.values()))
-    if faults is not None:
-        faults += closed.values()
-    return [path for path in paths if path not in closed and path.is_dir()]
-
-
-def _closed(path: Path) -> list[DataError]:
-    """Why a run's folder cannot be looked into, if so."""
-    try:
-        os.stat(path / ".")
-        os.scandir(path).close()
-    except NotADirectoryError:
-        return []
-    except OSError as error:
-        if os.path.lexists(path):
-            text = f"{path}: cannot be read: {error.strerror}. Its owner can make it readable "
-            return [DataError(f"{text}(chmod -R a+rX), or it can be moved out of the results.")]
-    return []
+    folders = []
+    for path in paths:
+        try:
+            os.scandir(path).close()
+            folders.append(path)
+        except NotADirectoryError:
+            pass
+        except OSError as error:
+            fault = DataError(
+                f"{path}: cannot be read: {error.strerror}. Its owner can make it readable "
+                "(chmod -R a+rX), or it can be moved out of the results."
+            )
+            if faults is None:
+                raise fault from None
+            faults.append(fault)
+    return folders
 
 
 def _some_runs(results: Path, faults: list[DataError]) -> list[RunFolder]:

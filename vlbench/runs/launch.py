@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from vlbench.config import SlurmSettings
 from vlbench.errors import INTERRUPTED, RunFailed, UsageError, VlbenchError, nearest
-from vlbench.lock import LockedError
 from vlbench.runs.folder import RunFolder, short_error
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.watch import Tail, without_time
@@ -86,9 +85,7 @@ class Launcher(ABC):
         for spec in specs:
             folder = RunFolder.of(results, spec)
             if folder.is_done:
-                if not folder.is_settled:  # killed after its result
-                    with suppress(LockedError, OSError), folder.lock.acquire():
-                        folder.settle()
+                folder.settle()  # it may have been killed after its result
                 view.say(f"{spec.name}: done before, {folder.path}")
                 self.outcomes[spec.key] = Outcome(spec, folder, "done")
                 continue
@@ -126,7 +123,7 @@ def launch(
     try:
         for folder in (RunFolder.of(results, spec) for spec in specs):
             if folder.is_cancel_asked and not folder.lock.is_locked:
-                folder.forget_cancel()
+                folder.cancel_file.unlink(missing_ok=True)
         return find_launcher(resources).run(specs, results, view)
     finally:
         view.close()

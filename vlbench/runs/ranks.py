@@ -1,8 +1,7 @@
 """The processes of one run: the worker is rank 0 and starts the others, which never outlive it.
 
-They meet through a file, so that no port can be taken. A rank that ends ends the run; its error is
-in the log. When the worker is gone, the end of their standard input ends the others. torch's own
-elastic agent would take the signals from the worker, and the lock from the process that writes.
+They meet through a file, so that no port can be taken. torch's elastic agent would take the signals
+from the worker, and the lock from the process that writes.
 """
 
 from __future__ import annotations
@@ -10,21 +9,22 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import distributed
+from torch import multiprocessing as mp
+from torch.distributed import distributed_c10d
+from torch.multiprocessing.spawn import ProcessContext, ProcessException
 
 from vlbench.errors import MissingError, RunFailed
 
-OUT_OF_MEMORY = 77
-"""Exit code of a rank whose memory ran out."""
 TIMEOUT = timedelta(days=1)
 """Longest wait of ranks for each other: scoring takes its time. A dead rank is noticed at once."""
 POLL_SECONDS = 0.1
@@ -45,8 +45,6 @@ def joined(folder: Path, processes: int, device: str) -> Iterator[None]:
     if processes == 1:
         yield
         return
-    import torch
-
     if device != "cpu" and (count := torch.cuda.device_count()) < processes:
         raise MissingError(
             f"{processes} processes need {processes} GPUs, found {count}: give more with "
@@ -57,95 +55,103 @@ def joined(folder: Path, processes: int, device: str) -> Iterator[None]:
     threads = str(max(1, torch.get_num_threads() // processes))
     threads = os.environ.setdefault("OMP_NUM_THREADS", threads)
     torch.set_num_threads(int(threads))  # as in all ranks: a sum is rounded by their number
-    rendezvous = Path(mkdtemp(prefix="vlbench-ranks-"))
-    command = [sys.executable, "-P", "-m", "vlbench.worker", str(folder.absolute())]
-    command += ["--processes", str(processes), "--rendezvous", str(rendezvous), "--rank"]
-    others = Others(rendezvous, [[*command, str(rank)] for rank in range(1, processes)])
-    try:
-        others.wait_until_ready()
-        with others.watched(), group(rendezvous, 0, processes, device):
-            yield
-    finally:
-        others.end()
-        rmtree(rendezvous, ignore_errors=True)
+    with TemporaryDirectory(prefix="vlbench-ranks-", ignore_cleanup_errors=True) as rendezvous:
+        others = Others(folder, Path(rendezvous), processes)
+        try:
+            others.wait_until_ready()
+            with others.watched(), group(Path(rendezvous), 0, processes, device):
+                yield
+            for process in others.context.processes:
+                process.join(END_SECONDS)
+        finally:
+            for process in others.context.processes:
+                process.kill()
+                process.join()
 
 
 class Others:
     """The ranks from 1 on, as the main rank sees them; they print where this process prints."""
 
-    def __init__(self, rendezvous: Path, commands: Sequence[Sequence[str]]) -> None:
+    def __init__(self, folder: Path, rendezvous: Path, count: int) -> None:
         self.rendezvous = rendezvous
-        self.processes = [subprocess.Popen(words, stdin=subprocess.PIPE) for words in commands]
+        self.count = count
+        self.failure: Exception | None = None
+        """What ended another rank."""
         self._is_over = threading.Event()
+        given = (folder, rendezvous, count)
+        self.context: ProcessContext = mp.spawn(take_part, given, count - 1, False)  # type: ignore
 
     def wait_until_ready(self) -> None:
         """Wait until all are ready to join, so that the rendezvous waits for no dead rank."""
-        while len(list(self.rendezvous.glob("ready-*"))) < len(self.processes):
-            if failure := self.failure():
-                raise failure
-            time.sleep(POLL_SECONDS)
+        while len(list(self.rendezvous.glob("ready-*"))) < self.count - 1:
+            if self._has_failed():
+                raise self.failure or RunFailed("another process of the run has ended")
 
-    def failure(self) -> Exception | None:
-        """What ended another rank; None where all go on."""
-        for number, process in enumerate(self.processes, 2):
-            if code := process.poll():
-                reason = f"was ended by {signal.Signals(-code).name}" if code < 0 else "failed"
-                kind = MemoryError if code == OUT_OF_MEMORY else RunFailed
-                text = f"process {number} of {len(self.processes) + 1} {reason}: see the log"
-                return kind(text)
-        return None
+    def _has_failed(self) -> bool:
+        """Wait a moment for the end of another rank."""
+        try:
+            if self.context.join(POLL_SECONDS):
+                time.sleep(POLL_SECONDS)
+        except ProcessException as error:
+            kind = MemoryError if "OutOfMemoryError" in str(error) else RunFailed
+            text = str(error).strip()
+            self.failure = kind(f"process {error.error_index + 2} of {self.count} failed: {text}")
+        return self.failure is not None
 
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Raise in the main thread, out of any call, when another rank fails."""
 
         def handle(number: int, frame: object) -> None:
-            if not self._is_over.is_set() and (failure := self.failure()):
-                raise failure
+            if not self._is_over.is_set() and self.failure:
+                raise self.failure
 
         before = signal.signal(signal.SIGUSR1, handle)
-        threading.Thread(target=self._watch, daemon=True).start()
+        watcher = threading.Thread(target=self._watch, daemon=True)
+        watcher.start()
         try:
             yield
         except (RuntimeError, OSError) as error:  # it may be how a lost connection shows
             deadline = time.monotonic() + REASON_SECONDS
-            while not (failure := self.failure()) and time.monotonic() < deadline:
+            while not self.failure and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)
-            if failure:
-                raise failure from error
+            if self.failure:
+                raise self.failure from error
             raise
         finally:
             self._is_over.set()
+            watcher.join()
             signal.signal(signal.SIGUSR1, before)
 
     def _watch(self) -> None:
-        while not self.failure():
-            if self._is_over.wait(POLL_SECONDS):
+        while not self._has_failed():
+            if self._is_over.is_set():
                 return
         if not self._is_over.wait(GRACE_SECONDS):
             with suppress(Exception):
                 _abort()  # a collective on GPUs waits for the dead
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
-    def end(self) -> None:
-        """End them by the end of their standard input; kill those that stay."""
-        for process in self.processes:
-            assert process.stdin is not None
-            process.stdin.close()
-        for process in self.processes:
-            try:
-                process.wait(END_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+
+def take_part(index: int, path: Path, rendezvous: Path, count: int) -> None:
+    """Be rank 1 or higher: do the run as the worker does it, without writing anything."""
+    mp._prctl_pr_set_pdeathsig(signal.SIGKILL)  # type: ignore[attr-defined]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the worker decides, and may need this step's share
+    from vlbench.runs.execute import Run, train_and_test
+    from vlbench.runs.folder import RunFolder
+    from vlbench.runs.spec import RunSpec
+    from vlbench.runs.watch import Progress
+
+    spec, folder = RunSpec.read(path / "spec.json"), RunFolder(path)
+    (rendezvous / f"ready-{index}").touch()
+    with group(rendezvous, index + 1, count, spec.device):
+        train_and_test(Run(spec, folder, folder.attempts(), Progress(None, is_shown=False)))
 
 
 @contextmanager
 def group(rendezvous: Path, rank: int, count: int, device: str) -> Iterator[None]:
     """Join torch's process group as one of the ranks."""
-    import torch
-    from torch import distributed
-
     own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
     os.environ.update({name: str(number) for name, number in own.items()})
     if device != "cpu":
@@ -169,7 +175,5 @@ def group(rendezvous: Path, rank: int, count: int, device: str) -> Iterator[None
 
 def _abort() -> None:
     """Abort collectives that dead ranks will not answer; gloo notices by itself."""
-    from torch.distributed import distributed_c10d as c10d
-
-    if c10d.is_initialized() and c10d.get_backend() == "nccl":
-        c10d._abort_process_group()
+    if distributed.is_initialized() and distributed_c10d.get_backend() == "nccl":
+        distributed_c10d._abort_process_group()

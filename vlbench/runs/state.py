@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.cards.load import PROSE
-from vlbench.cards.schema import MethodCard, TaskCard
 from vlbench.config import leaves
 from vlbench.errors import DataError
 from vlbench.runs.folder import RunFolder, short_error
-from vlbench.runs.spec import RunSpec
+from vlbench.runs.spec import NOT_IN_KEY, RunSpec
 
 SAME = ("suite", "backbone", "edition", "limit", "seed", "encoder", "init")
 """What two runs of one cell have in common, beside the method's name and the settings."""
+HASHES = ("backbone_hash", "init_hash", "data.", "code.")
+"""Names, or their beginnings, of values that say nothing to people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,37 +85,25 @@ def _cell_of(spec: RunSpec) -> tuple[Any, ...]:
 
 
 def differences(old: RunSpec, new: RunSpec) -> list[str]:
-    """What makes the keys of two specs of one cell differ, in words."""
-    before, after = ({task.name: task for task in spec.tasks} for spec in (old, new))
-    both = [name for name in after if name in before]
-    lines = [*_change("key version", old.key_version, new.key_version)]
-    lines += _card(new.method_file or f"methods/{new.method.name}", old.method, new.method)
-    lines += _change(f"tasks of {new.suite}", list(before), list(after))
-    for name in both:
-        lines += _card(f"tasks/{name}", before[name], after[name])
-    lines += [
-        f"data of {name} changed" for name in both if old.data.get(name) != new.data.get(name)
-    ]
-    lines += [f"weights of {new.backbone} changed"] * (old.backbone_hash != new.backbone_hash)
-    lines += [f"weights of {new.init} changed"] * (old.init_hash != new.init_hash)
-    code = sorted({name for name, _ in old.code.items() ^ new.code.items()})
-    return [*lines, *(f"code of {name} changed" for name in code)]
+    """What makes the keys of two specs of one cell differ: `method.params.reduction 8 -> 16`."""
+    both = set(old.task_names) & set(new.task_names)
+    before, after = _leaves(old, both), _leaves(new, both)
+    lines = []
+    for name in sorted(before.keys() | after.keys()):
+        values = before.get(name), after.get(name)
+        if values[0] != values[1]:
+            texts = [json.dumps(value, ensure_ascii=False) for value in values]
+            is_hash = name.startswith(HASHES)
+            lines.append(f"{name} changed" if is_hash else f"{name} {' -> '.join(texts)}")
+    return lines
 
 
-def _card(card_file: str, old: MethodCard | TaskCard, new: MethodCard | TaskCard) -> Iterator[str]:
-    """`methods/compacter: params.reduction 8 -> 16`; a card's prose is left out."""
-    before, after = (
-        dict(leaves(card.model_dump(mode="json", exclude=PROSE))) for card in (old, new)
-    )
-    for key in sorted(before.keys() | after.keys()):
-        yield from _change(f"{card_file}: {key}", before.get(key), after.get(key))
-
-
-def _change(name: str, old: object, new: object) -> Iterator[str]:
-    """`name old -> new`, where they differ."""
-    if old != new:
-        before, after = (
-            "none" if value in (None, "", [], {}) else json.dumps(value, ensure_ascii=False)
-            for value in (old, new)
-        )
-        yield f"{name} {before} -> {after}"
+def _leaves(spec: RunSpec, names: set[str]) -> dict[str, Any]:
+    """What is in a spec's key, by dotted name; of tasks only these."""
+    table = spec.model_dump(mode="json", exclude={*NOT_IN_KEY, "method", "tasks"})
+    table["method"] = spec.method.model_dump(mode="json", exclude=PROSE)
+    tasks = {task.name: task.model_dump(mode="json", exclude=PROSE) for task in spec.tasks}
+    table["tasks"] = {name: tasks[name] for name in sorted(names)}
+    table["data"] = {name: spec.data.get(name) for name in names}
+    table["task_names"] = spec.task_names
+    return dict(leaves(table))
