@@ -74,12 +74,9 @@ def open_parquet(source: Path | pa.Buffer) -> pq.ParquetFile:
     """Open a file whose contents are still to be decoded."""
     parquet = pq.ParquetFile(_readable(source))
     metadata = parquet.metadata
-    for count, what in (
-        (metadata.num_columns, "columns"),
-        (metadata.num_row_groups, "row groups"),
-    ):
-        if count > MOST_PARTS:
-            raise DataError(f"{count:,} {what}, {MOST_PARTS:,} at the most")
+    if max(metadata.num_columns, metadata.num_row_groups) > MOST_PARTS:
+        text = f"{metadata.num_columns:,} columns, {metadata.num_row_groups:,} groups of rows"
+        raise DataError(f"{text}, {MOST_PARTS:,} at the most")
     return parquet
 
 

@@ -33,8 +33,6 @@ def main(arguments: list[str], has_signals: bool = False) -> int:
         "--launched", metavar="WHERE", default="", help="by a launcher, which holds stdin open"
     )
     options = parser.parse_args(arguments)
-    if has_signals:
-        collect_rarely()
     os.environ.update(with_defaults(dict(os.environ)))  # before torch is imported: it counts then
     stop = Stop()
     try:
@@ -122,4 +120,5 @@ def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop:
 
 if __name__ == "__main__":
     isolate()
+    collect_rarely()
     sys.exit(main(sys.argv[1:], has_signals=True))

@@ -7,19 +7,16 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.runs.toys import Quiet, make, toy_specs, use_toys
 from vlbench.errors import MissingError, UsageError
-from vlbench.lock import Lock
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.launch import (
     Outcome,
     Resources,
-    WorkerProcess,
     find_launcher,
     launch,
 )
@@ -155,44 +152,6 @@ def test_a_run_held_elsewhere_is_waited_for_and_done_once(tmp_path: Path) -> Non
         thread.join(30)
     assert [[end.status for end in outcomes] for outcomes in ends] == [["done", "done"]] * 2
     assert [events(folder) for folder in folders] == [["began", "done"]] * 2
-
-
-def test_what_others_failed_is_told_and_what_they_left_is_taken_over(tmp_path: Path) -> None:
-    endings = ("failed", "stopped", "cancelled")
-    folders = [make(tmp_path, spec, "") for spec in toy_specs(3)]
-    began = threading.Event()
-
-    def other() -> None:
-        with (
-            Lock(folders[0].path).acquire("elsewhere"),
-            Lock(folders[1].path).acquire("elsewhere"),
-            Lock(folders[2].path).acquire("elsewhere"),
-        ):
-            began.set()
-            time.sleep(0.6)
-            for folder, ending in zip(folders, endings, strict=True):
-                folder.note_attempt(1, "began")
-                folder.write_status(ending, 1, error="theirs")
-
-    thread = threading.Thread(target=other)
-    thread.start()
-    began.wait(5)
-    outcomes, view = run(tmp_path, 3, jobs=2)
-    thread.join()
-    assert [outcome.status for outcome in outcomes] == ["failed", "done", "done"]
-    assert all("held by another command" in where for _, where in view.begun[:3])
-
-
-def test_workers_end_with_their_launcher(tmp_path: Path) -> None:
-    folder = make(tmp_path, toy_specs(1)[0], "(folder.path / 'here').touch(); time.sleep(60)")
-    worker = WorkerProcess(folder, "cpu", os.environ)
-    deadline = time.monotonic() + 10
-    while not (folder.path / "here").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert worker.process.stdin is not None
-    worker.process.stdin.close()  # as the system does with a killed launcher's
-    assert worker.process.wait(10) == 130
-    assert folder.state == "stopped"
 
 
 def test_a_dry_run_shows_commands_and_writes_nothing(

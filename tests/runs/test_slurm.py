@@ -129,10 +129,8 @@ def test_a_dry_run_shows_the_script_that_would_be_submitted_and_writes_nothing(
 def test_variables_of_a_job_around_the_launcher_and_those_that_overrule_settings_go(
     cluster: FakeSlurm,
 ) -> None:
-    passed = {"SLURM_CONF", "SBATCH_ACCOUNT", "SBATCH_QOS"}
-    ours = {f"SBATCH_{name}" for name in ("PARTITION", "TIMELIMIT", "REQUEUE", "SIGNAL")}
-    dropped = ours | {"SLURM_JOB_ID", "SUBMITIT_PREEMPT_SIGNAL"}
-    for name in passed | dropped:
+    passed, dropped = {"SLURM_CONF"}, {"SLURM_JOB_ID", "SBATCH_PARTITION"}
+    for name in {"SUBMITIT_PREEMPT_SIGNAL", *passed, *dropped}:
         cluster.patch.setenv(name, "USR1\ntouch x")  # no line of the script
     submit(cluster, 1, slurm=SlurmSettings(partition="gpu", time_minutes=90))
     assert (passed | dropped) & cluster.environment == passed

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlbench.errors import RunFailed, UsageError, is_out_of_memory
+from vlbench.errors import UsageError, is_out_of_memory
 from vlbench.files import append_line, flush, parse_object, require_writable, write_atomically
 from vlbench.runs.result import peak_memory_bytes, score
 from vlbench.training.train import Step
@@ -40,38 +40,25 @@ class Callbacks:
         """The step of the newest checkpoint."""
 
     def resume(self) -> bool:
-        """Load the newest checkpoint that is whole and fits, where there is one."""
+        """Load the newest checkpoint that is whole, where there is one."""
         run, say, checkpoints = self.run, self.run.progress.say, self.run.folder.checkpoints
-        while True:
-            newest = checkpoints.newest(say) if run.ranks.is_main else None
-            if not run.ranks.from_main(newest is not None):
-                break
+        newest = checkpoints.newest(say) if run.ranks.is_main else None
+        if run.ranks.from_main(newest is not None):
             newest = newest or checkpoints.newest(say)
             assert newest is not None
-            error = self._load(*newest)
-            if not any(run.ranks.gather(error is not None)):
-                self._saved = run.trainer.steps_done
-                total = run.trainer.total_steps
-                say(f"going on from the checkpoint after step {self._saved:,} of {total:,}")
-                break
-            if run.ranks.is_main:
-                reason = error or RunFailed("another process of the run cannot load it")
-                checkpoints.set_aside(newest[1], reason, say)
-            run.prepare()  # a part of it may have been taken over
+            state, file = newest
+            try:
+                run.trainer.load_state_dict(state, str(file))
+                self.peak_memory_bytes = state["peak_memory_bytes"]
+            except Exception as error:  # it may be of another version, or of anything
+                if run.ranks.is_main and not is_out_of_memory(error):
+                    checkpoints.set_aside(file, error, say)
+                raise
+            self._saved, total = run.trainer.steps_done, run.trainer.total_steps
+            say(f"going on from the checkpoint after step {self._saved:,} of {total:,}")
         if run.ranks.is_main:
             self._truncate()
         return self._saved >= 0
-
-    def _load(self, state: dict[str, Any], file: Path) -> Exception | None:
-        """Load a checkpoint; return what is wrong with one that does not fit."""
-        try:
-            self.run.trainer.load_state_dict(state, str(file))
-            self.peak_memory_bytes = state["peak_memory_bytes"]
-        except Exception as error:  # it may be of another version, or of anything
-            if is_out_of_memory(error):
-                raise
-            return error
-        return None
 
     def _truncate(self) -> None:
         """Truncate the curve and remove cached answers newer than the resumed checkpoint."""

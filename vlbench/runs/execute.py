@@ -23,7 +23,6 @@ from vlbench.data.table import file_hash
 from vlbench.errors import DataError, MissingError, RunFailed
 from vlbench.files import read_object, write_atomically
 from vlbench.metrics import load_metric, require_metric, started_ahead
-from vlbench.process import collect_as_usual
 from vlbench.runs.callbacks import Callbacks
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.plan import Inputs, adapted, read_inputs
@@ -118,7 +117,6 @@ class Run:
         self.trainer = Trainer(
             self.model, train, spec.method.train, spec.seed, self.accelerator, self.ranks, parts
         )
-        collect_as_usual()
 
     def _read_inputs(self) -> Inputs:
         """Read the spec's data; DataError where they changed since the run was planned."""
