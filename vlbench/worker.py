@@ -50,7 +50,6 @@ def main(arguments: list[str], has_signals: bool = False) -> int:
 
 
 def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
-    """Do the run under its lock; a launched worker leaves it to another holder, others wait."""
     from vlbench.lock import LockedError
     from vlbench.runs.folder import RunFolder
     from vlbench.runs.spec import RunSpec

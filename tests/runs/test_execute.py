@@ -193,15 +193,6 @@ def test_the_checkpoint_before_counts_where_the_newest_cannot_be_used(
     assert_equal_results(folder, whole)
 
 
-@pytest.mark.parametrize("text", ["soon", "-1"])
-def test_seconds_between_checkpoints_that_are_none_are_refused(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
-    monkeypatch.setenv("VLBENCH_CHECKPOINT_SECONDS", text)
-    folder = do(bench.spec(limit=2), tmp_path, code=2)
-    assert f"VLBENCH_CHECKPOINT_SECONDS={text}: should be" in folder.status()["error"]
-
-
 def test_a_result_has_the_documented_columns_a_row_for_each_value_and_every_prediction(
     bench: Bench, finished: Finished
 ) -> None:

@@ -67,7 +67,6 @@ def _sorted(items: Sequence[Item]) -> list[Item]:
 
 
 def _table(items: Sequence[Item], everything: bool) -> tuple[list[str], list[list[str]]]:
-    """The columns that tell something, and the row of each run in them."""
     texts = [_texts(item) for item in _sorted(items) if everything or item["status"] != "done"]
     columns = []
     for name in COLUMNS:
@@ -78,7 +77,6 @@ def _table(items: Sequence[Item], everything: bool) -> tuple[list[str], list[lis
 
 
 def _texts(item: Item) -> dict[str, str]:
-    """The cells of a run, by column."""
     from vlbench.runs.folder import short_error
     from vlbench.runs.watch import progress_texts
 
@@ -95,7 +93,6 @@ def _texts(item: Item) -> dict[str, str]:
 
 
 def _summary(items: Sequence[Item], everything: bool) -> str:
-    """How many runs are in which state."""
     from vlbench.runs.state import counted
 
     text = counted([item["status"] for item in items])

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlbench.errors import UsageError, is_out_of_memory
+from vlbench.errors import is_out_of_memory
 from vlbench.files import append_line, flush, parse_object, require_writable, write_atomically
 from vlbench.runs.result import peak_memory_bytes, score
 from vlbench.training.train import Step
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CURVE_STEPS = 10
 """The training curve has a point in every so many steps, and the last."""
 CHECKPOINT_SECONDS = 120.0
-"""VLBENCH_CHECKPOINT_SECONDS sets another number; at the end of an epoch there is one always."""
+"""VLBENCH_CHECKPOINT_SECONDS sets another number, 0: every step; each epoch ends with one."""
 CHECKPOINT_SHARE = 20
 """Between checkpoints at least so many times what the last one took: they cost 5 % at most."""
 SHOWN = ("total", "epoch", "loss", "examples_per_second", "seconds_left")
@@ -34,7 +34,8 @@ class Callbacks:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.peak_memory_bytes = 0
-        self._every = checkpoint_seconds()
+        given = os.environ.get("VLBENCH_CHECKPOINT_SECONDS")
+        self._every = float(given or CHECKPOINT_SECONDS)
         self._due = time.monotonic() + self._every
         self._saved = -1
         """The step of the newest checkpoint."""
@@ -61,7 +62,6 @@ class Callbacks:
         return self._saved >= 0
 
     def _truncate(self) -> None:
-        """Truncate the curve and remove cached answers newer than the resumed checkpoint."""
         run = self.run
         if self._saved < run.trainer.total_steps and run.folder.answers.exists():
             require_writable(run.folder.answers)
@@ -122,17 +122,6 @@ class Callbacks:
         self._saved = run.trainer.steps_done
         wait = max(self._every, CHECKPOINT_SHARE * (time.monotonic() - started))
         self._due = time.monotonic() + wait if self._every else 0.0
-
-
-def checkpoint_seconds() -> float:
-    """Seconds between checkpoints within an epoch; 0: after every step."""
-    text = os.environ.get("VLBENCH_CHECKPOINT_SECONDS", "")
-    with suppress(ValueError):
-        if (seconds := float(text or CHECKPOINT_SECONDS)) >= 0:
-            return seconds
-    raise UsageError(
-        f"VLBENCH_CHECKPOINT_SECONDS={text}: should be a number of seconds, 0 or more."
-    )
 
 
 def read_curve(file: Path, steps: int, epochs: int) -> list[dict[str, Any]]:

@@ -119,7 +119,6 @@ class Run:
         )
 
     def _read_inputs(self) -> Inputs:
-        """Read the spec's data; DataError where they changed since the run was planned."""
         spec, again = self.spec, "changed since the run was planned: start the same command again."
         if spec.init_hash and file_hash(Path(spec.init)) != spec.init_hash:
             raise DataError(f"{spec.init} {again}")
@@ -203,11 +202,8 @@ def _answered(run: Run, task: PreparedTask) -> tuple[dict[str, str], float]:
     run.write_progress("testing", step=steps, total=steps)
     kept: tuple[dict[str, str], float] | None = None
     if run.ranks.is_main and file.is_file():
-        try:
-            table = read_object(file)
-            kept = table["answers"], table["seconds"]
-        except (DataError, KeyError) as error:
-            run.progress.say(f"{file}: cannot be used, answering again: {error}")
+        table = read_object(file)
+        kept = table["answers"], table["seconds"]
     kept = run.ranks.from_main(kept)
     if kept:
         run.progress.say(f"{name}: answered in an earlier attempt")
@@ -222,7 +218,6 @@ def _answered(run: Run, task: PreparedTask) -> tuple[dict[str, str], float]:
 
 
 def _score(run: Run, task: PreparedTask, given: dict[str, str]) -> list[Value]:
-    """Score the answers of the test split and write them down as predictions."""
     card = task.card
     scored = score(card, task.test, given)
     for name in scored.undefined.keys() & scored.metrics.keys():
@@ -232,7 +227,6 @@ def _score(run: Run, task: PreparedTask, given: dict[str, str]) -> list[Value]:
 
 
 def _submit(run: Run, task: PreparedTask) -> None:
-    """Answer the examples without public labels, as a file for the dataset's own server."""
     name, count = task.card.name, len(task.submission)
     run.progress.say(f"answering {count:,} examples of {name} for its server")
     given = run.answers(task, task.submission)

@@ -230,7 +230,6 @@ def run_folders(results: Path, faults: list[DataError] | None = None) -> list[Pa
 
 
 def _some_runs(results: Path, faults: list[DataError]) -> list[RunFolder]:
-    """As `RunFolder.all`; NothingToReport where there is none."""
     folders = RunFolder.all(results, faults)
     if not folders and not faults:
         raise NothingToReport(f"{results}: no runs here (looked for runs/*/spec.json).")
@@ -260,7 +259,6 @@ def list_runs(
 
 
 def _state(folder: RunFolder) -> dict[str, Any]:
-    """The state of a run, with the progress of one at work and the error of one that is not."""
     state, status = folder.state, folder.status()
     is_running = state == "running"
     return {

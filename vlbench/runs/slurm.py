@@ -272,7 +272,6 @@ def queued(jobs: Iterable[str]) -> set[str]:
 
 
 def _ask(*command: str) -> str:
-    """What one of Slurm's commands prints; nothing for a job that Slurm has forgotten."""
     environment = {**outside_of_jobs(), "LC_ALL": "C"}
     try:
         done = subprocess.run(
