@@ -173,7 +173,7 @@ def test_queued_and_running_runs_can_be_cancelled(cluster: Bench, tmp_path: Path
 
 
 def test_what_slurm_refuses_is_told(cluster: Bench, tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match="refused the jobs: .*configuration is not available"):
+    with pytest.raises(MissingError, match=r"refused the jobs: .*configuration is not available"):
         submitted([cluster.spec()], tmp_path / "results", gpus_per_node=3)
 
 
