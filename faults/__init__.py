@@ -1,1 +1,1 @@
-"""The fault test: runs that are killed, starved and lied to end as undisturbed ones do."""
+"""Does vlbench lose or spoil a run, whatever happens to it? `python -m faults`."""

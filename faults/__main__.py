@@ -1,48 +1,48 @@
 """Does vlbench lose or spoil a run, whatever happens to it?
 
-`python -m faults [--kills N] [--seed S] [--json]`, from a checkout, does a small plan undisturbed.
-Then it does the same plan again in fresh results folders while it kills workers and launchers,
-fills the disk, makes it read-only, damages checkpoints and lets the clock jump, and starts the same
-command until it ends with 0. Every run must then be done exactly once, with the undisturbed
-metrics, predictions, weights and training curve. The table says what was dealt; its last line, how
-many faults and losses. A loss ends it with 1 and keeps the folder. docs/faults.md says more.
+`python -m faults [--kills N] [--seed S]`, from a checkout, does a small plan undisturbed. Then it
+does the same plan again in fresh results folders while it kills workers and launchers, fills the
+disk, makes it read-only, damages checkpoints and lets the clock jump, and starts the same command
+until it ends with 0. Every run must then be done exactly once, with the undisturbed metrics,
+predictions, weights and training curve. A loss ends it with 1 and keeps the folder.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import tempfile
 import time
+from os import environ
 from pathlib import Path
 from random import Random
 
-from faults.bench import METHODS, Plan
-from faults.deck import FULL, READ_ONLY, TERMINATED, Deck, draw
-from faults.disk import SmallDisk, enter_namespace
-from faults.episodes import DISK_EPISODES, EPISODES, kill_workers, run_twice_at_once
-from faults.losses import Loss, Tally
-from faults.scene import Scene, describe
+from faults.deck import DISK_FAULTS, TERMINATED, Deck, draw
+from faults.disk import IN_OWN_NAMESPACE, SmallDisk, enter_namespace
+from faults.episodes import EPISODES, kill_workers, run_twice_at_once
+from faults.judging import Loss, Tally
+from faults.processes import Plan
+from faults.scene import Scene
 
 DAMAGE_CHANCE = 0.5
 """Files are damaged before a command that often, where there are any of the kind."""
 CLOCK = "clock that jumps by hours, in all processes of a round"
 MOST_ROUNDS, MOST_COMMANDS = 12, 60
-MOST_LOSSES = 20
-"""Then it is clear enough."""
 
 
 def main() -> int:
     """Disturb, compare, print; the exit code."""
-    asked = _parser().parse_args()
+    parser = argparse.ArgumentParser(prog="python -m faults", description=(__doc__ or "")[:61])
+    parser.add_argument("--kills", type=int, default=60, metavar="N", help="SIGKILLs to deal")
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn")
+    options = parser.parse_args()
     enter_namespace()
     folder = Path(tempfile.mkdtemp(prefix="vlbench-faults-"))
-    tally, random, started = Tally(), Random(asked.seed), time.monotonic()
-    disk = _small_disk(folder, tally)
+    tally, random, started = Tally(), Random(options.seed), time.monotonic()
+    disk = SmallDisk(folder / "small-disk") if IN_OWN_NAMESPACE in environ else None
     try:
-        _disturb(asked.kills, folder, disk, tally, random)
+        _disturb(options.kills, folder, disk, tally, random)
     except Loss as loss:
         tally.losses.append(str(loss))
     finally:
@@ -52,29 +52,9 @@ def main() -> int:
         note(f"what was left is kept: {folder}")
     else:
         shutil.rmtree(folder)
-    note(f"seed {asked.seed}, {time.monotonic() - started:.0f} s")
-    print(json.dumps(tally.items(), indent=2) if asked.json else tally.table())
+    note(f"seed {options.seed}, {time.monotonic() - started:.0f} s")
+    print(tally.table())
     return 1 if tally.losses else 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m faults", description=(__doc__ or "")[:61])
-    parser.add_argument("--kills", type=int, default=60, metavar="N", help="SIGKILLs to deal")
-    parser.add_argument("--seed", type=int, default=0, help="of what is drawn")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    return parser
-
-
-def _small_disk(folder: Path, tally: Tally) -> SmallDisk | None:
-    from os import environ
-
-    from faults.disk import IN_OWN_NAMESPACE
-
-    if IN_OWN_NAMESPACE in environ:
-        return SmallDisk(folder / "small-disk")
-    for fault in (FULL, READ_ONLY):
-        tally.not_done[fault] = "this system lets nobody mount here, not with unshare -Urm either"
-    return None
 
 
 def _disturb(
@@ -82,17 +62,16 @@ def _disturb(
 ) -> None:
     """Make the undisturbed results, then deal everything in as many rounds as it takes."""
     is_long = kills >= 20
-    if is_long:
-        plan = Plan(folder, METHODS, seeds=2, epochs=24)
-    else:
-        plan = Plan(folder, METHODS[:2], seeds=1, epochs=30)
+    plan = Plan(folder, methods=3 if is_long else 2, seeds=2 if is_long else 1)
     note(f"undisturbed: {plan.runs} runs in {plan.run_undisturbed():.0f} s")
     deck = draw(kills, random)
     if disk is None:
-        deck.commands = [fault for fault in deck.commands if fault not in DISK_EPISODES]
+        tally.not_dealt = "this system lets nobody mount here, not with unshare -Urm either"
+        deck.commands = [fault for fault in deck.commands if fault not in DISK_FAULTS]
     for number in range(1, MOST_ROUNDS + 1):
-        place = disk.path if disk is not None and _needs_disk(deck) else folder
-        scene = Scene(plan, place / f"round-{number}", tally, random)
+        needs_disk = disk is not None and set(deck.commands) & set(DISK_FAULTS)
+        parent = disk.path if disk is not None and needs_disk else folder
+        scene = Scene(plan, parent / f"round-{number}", tally, random)
         try:
             _round(scene, deck, disk)
             scene.judge()
@@ -101,12 +80,11 @@ def _disturb(
         finally:
             scene.stop_all()
         if scene.has_lost:
-            scene.keep(folder / f"lost-{number}")
+            shutil.copytree(scene.results, folder / f"lost-{number}", dirs_exist_ok=True)
         shutil.rmtree(scene.results)
-        if deck.is_empty() or len(tally.losses) > MOST_LOSSES:
+        if deck.is_empty() or scene.has_lost:
             return
-    for fault in [*deck.moments, *map(describe, deck.orders), *deck.commands, *deck.damages]:
-        tally.not_done[fault] = f"its moment did not come in {MOST_ROUNDS} rounds"
+    tally.not_dealt = f"the moments of {deck} did not come in {MOST_ROUNDS} rounds"
 
 
 def _round(scene: Scene, deck: Deck, disk: SmallDisk | None) -> None:
@@ -118,35 +96,19 @@ def _round(scene: Scene, deck: Deck, disk: SmallDisk | None) -> None:
         for kind in [kind for kind in deck.damages if scene.random.random() < DAMAGE_CHANCE]:
             if scene.damage(kind):
                 deck.damages.remove(kind)
-        kinds = ["kills"] * bool(deck.moments or deck.orders) + ["command"] * bool(deck.commands)
         if deck.is_empty():
             break
-        if not kinds:  # files to damage need runs that were left in the middle
+        has_kills = bool(deck.moments or deck.orders)
+        if not has_kills and not deck.commands:  # damages need runs that were left in the middle
             deck.commands.append(TERMINATED)
-        try:
-            if scene.random.choice(kinds or ["command"]) == "kills":
-                kill_workers(scene, deck)
-            else:
-                _command(scene, deck, disk)
-        except Loss as loss:  # the same command again must still mend it all
-            scene.lost(loss)
+        if has_kills and (not deck.commands or scene.random.random() < 0.5):
+            kill_workers(scene, deck)
+        else:
+            fault = deck.commands.pop(0)
+            if not EPISODES[fault](scene, fault, disk):
+                deck.commands.append(fault)
         note(f"{scene.results.name}, command {scene.commands}: {scene.tally.times.total()} faults")
     run_twice_at_once(scene)
-
-
-def _command(scene: Scene, deck: Deck, disk: SmallDisk | None) -> None:
-    fault = deck.commands.pop(0)
-    if fault in DISK_EPISODES:
-        assert disk is not None
-        is_dealt = DISK_EPISODES[fault](scene, fault, disk)
-    else:
-        is_dealt = EPISODES[fault](scene, fault)
-    if not is_dealt:
-        deck.commands.append(fault)
-
-
-def _needs_disk(deck: Deck) -> bool:
-    return any(fault in DISK_EPISODES for fault in deck.commands)
 
 
 def note(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -11,24 +12,24 @@ DAYS = 24 * 3600.0
 
 
 def cut_in_half(file: Path, random: Random) -> None:
-    """The second half is gone."""
+    """Remove the second half."""
     os.truncate(file, file.stat().st_size // 2)
 
 
 def flip_a_byte(file: Path, random: Random) -> None:
-    """One byte in the middle is another one."""
+    """Change one bit."""
     content = bytearray(file.read_bytes())
     content[random.randrange(len(content))] ^= 1 << random.randrange(8)
     file.write_bytes(content)
 
 
 def empty(file: Path, random: Random) -> None:
-    """There is nothing left."""
+    """Remove everything."""
     os.truncate(file, 0)
 
 
 def tear(file: Path, random: Random) -> None:
-    """A JSON file ends in its middle; a line is added to a list of lines, but not all of it."""
+    """End a JSON file in its middle; add a part of a line to a list of lines."""
     content = file.read_bytes()
     if file.suffix == ".json":
         os.truncate(file, random.randrange(1, len(content) - 1))
@@ -39,27 +40,19 @@ def tear(file: Path, random: Random) -> None:
 
 
 def shift_times(run: Path, random: Random) -> None:
-    """Every file of a run is from the future or from the past."""
+    """Date every file of a run to the future or the past."""
     for file in [run, *run.rglob("*")]:
         at = time.time() + random.choice([-1, 1]) * random.uniform(1, 300) * DAYS
         os.utime(file, (at, at))
 
 
-def newest_checkpoint(run: Path) -> Path | None:
-    """The one a worker goes on from."""
-    files = sorted((run / "checkpoint").glob("step-*.pt"))
-    return files[-1] if files else None
-
-
-CHECKPOINT_DAMAGES = {
-    "checkpoint cut in half": cut_in_half,
-    "checkpoint with a flipped byte": flip_a_byte,
-    "checkpoint of length zero": empty,
+DAMAGES: dict[str, tuple[str, Callable[[Path, Random], None]]] = {
+    "checkpoint cut in half": ("checkpoint/step-*.pt", cut_in_half),
+    "checkpoint with a flipped byte": ("checkpoint/step-*.pt", flip_a_byte),
+    "checkpoint of length zero": ("checkpoint/step-*.pt", empty),
+    "torn status.json": ("status.json", tear),
+    "torn attempts.jsonl": ("attempts.jsonl", tear),
+    "torn metrics.jsonl": ("metrics.jsonl", tear),
+    "files from the future and the past": (".", shift_times),
 }
-TORN = {
-    "torn status.json": "status.json",
-    "torn attempts.jsonl": "attempts.jsonl",
-    "torn metrics.jsonl": "metrics.jsonl",
-}
-SHIFTED = "files from the future and the past"
-DAMAGES = (*CHECKPOINT_DAMAGES, *TORN, SHIFTED)
+"""Which file of a run, the last of several, and what is done to it."""

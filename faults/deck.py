@@ -8,13 +8,18 @@ from itertools import cycle, islice
 from random import Random
 
 from faults.damage import DAMAGES
-from faults.moments import MOMENTS
 
 KILLED_LAUNCHER = "SIGKILL of the launcher"
 TERMINATED, INTERRUPTED = "SIGTERM of the launcher", "SIGINT of the launcher"
-INTERRUPTED_TWICE = "SIGINT of the launcher, twice"
-FULL, READ_ONLY = "full disk", "results made read-only"
 ONE_OF_TWO = "SIGKILL of one of two launchers"
+FULL, READ_ONLY = "full disk", "results made read-only"
+DISK_FAULTS = (FULL, READ_ONLY)
+MOMENTS = {
+    "SIGKILL of a worker in its first second": (False, 1.0),
+    "SIGKILL of a worker in training": (True, 3.0),
+    "SIGKILL of a worker any time": (False, 15.0),
+}
+"""Whether the worker must have trained, and up to how many seconds later it dies."""
 ORDERS = (
     *("after,result.parquet", "before,step-*.pt", "torn,result.parquet", "before,status.json"),
     *("half,step-*.pt", "before,result.parquet", "after,vqav2.json", "half,spec.json"),
@@ -24,7 +29,7 @@ ORDERS = (
     *("half,holder.json", "unlink,holder.json", "before,spec.json", "after,status.json"),
     "half,adapter.safetensors",
 )
-"""At renames and removals: see inside/sitecustomize.py."""
+"""SIGKILLs at renames and removals: see inside/sitecustomize.py."""
 
 
 @dataclass
@@ -53,9 +58,9 @@ def draw(kills: int, random: Random) -> Deck:
     moments = _some(list(MOMENTS), kills - launchers - len(orders) - is_long, random)
     commands = [KILLED_LAUNCHER] * launchers + [TERMINATED, INTERRUPTED, FULL, READ_ONLY]
     if is_long:
-        commands += [TERMINATED, INTERRUPTED, INTERRUPTED_TWICE, FULL, FULL, READ_ONLY, ONE_OF_TWO]
+        commands += [TERMINATED, INTERRUPTED, FULL, FULL, READ_ONLY, ONE_OF_TWO]
     random.shuffle(commands)
-    damages = _some(DAMAGES, len(DAMAGES) * (2 if is_long else 1), random)
+    damages = _some(list(DAMAGES), len(DAMAGES) * (2 if is_long else 1), random)
     return Deck(moments, orders, commands, damages)
 
 

@@ -46,13 +46,6 @@ class SmallDisk:
     def full(self) -> Iterator[None]:
         """No byte is free while this lasts."""
         ballast = self.path / "ballast"
-        self._fill(ballast)
-        try:
-            yield
-        finally:
-            ballast.unlink()
-
-    def _fill(self, ballast: Path) -> None:
         with ballast.open("wb", buffering=0) as file:
             for size in (1 << 20, 4096):
                 try:
@@ -61,6 +54,10 @@ class SmallDisk:
                 except OSError as error:
                     if error.errno != ENOSPC:
                         raise
+        try:
+            yield
+        finally:
+            ballast.unlink()
 
     @contextmanager
     def read_only(self, folder: Path) -> Iterator[None]:

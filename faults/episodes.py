@@ -5,228 +5,187 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from pathlib import Path
+from dataclasses import dataclass
 
 from faults.deck import (
     FULL,
     INTERRUPTED,
-    INTERRUPTED_TWICE,
     KILLED_LAUNCHER,
+    MOMENTS,
     ONE_OF_TWO,
     READ_ONLY,
     TERMINATED,
     Deck,
 )
 from faults.disk import SmallDisk
-from faults.losses import Loss
-from faults.moments import IN_TRAINING, Aim
-from faults.processes import Command, attempts_of
+from faults.judging import Loss
+from faults.processes import Command, Worker
 from faults.scene import Scene
+from vlbench.runs.folder import RunFolder
 
-PLANS, STARTS, TRAINS = "while it plans", "while workers start", "while workers train"
-LAUNCHERS_MOMENTS = (PLANS, STARTS, TRAINS, TRAINS)
 ORDERS_AT_ONCE = 2
-TELLING_SECONDS = 60.0
+END_SECONDS = 60.0
 """A command that was told to stop or lacks something has ended by then."""
+
+
+@dataclass
+class Aim:
+    """A worker that is to die at its moment."""
+
+    moment: str
+    worker: Worker
+    delay: float
+    since: float | None = None
+    is_dealt: bool = False
+
+    def is_now(self, scene: Scene) -> bool:
+        """Whether the moment, and a random while after it, has come."""
+        needs_training = MOMENTS[self.moment][0]
+        if self.since is None and (not needs_training or scene.has_trained(self.worker)):
+            self.since = time.monotonic()
+        return self.since is not None and time.monotonic() - self.since >= self.delay
 
 
 def kill_workers(scene: Scene, deck: Deck) -> None:
     """Kill each worker that one command starts, from outside or at a rename."""
     orders = [deck.orders.pop() for _ in range(min(ORDERS_AT_ONCE, len(deck.orders)))]
     aims: dict[int, Aim] = {}
-    spared: list[str] = []
     with scene.ordered(orders):
         command = scene.start()
         while command.is_running():
             alive = {worker.pid: worker for worker in scene.workers()}
             for pid in alive.keys() - aims.keys():
                 if deck.moments:
-                    aims[pid] = scene.aim(deck.moments.pop(), alive[pid])
-            for pid in [pid for pid, aim in aims.items() if not aim.is_dealt]:
-                if pid not in alive:  # it ended before its moment
-                    spared.append(aims.pop(pid).moment)
-                elif aims[pid].is_now():
+                    moment = deck.moments.pop()
+                    delay = scene.random.uniform(0, MOMENTS[moment][1])
+                    aims[pid] = Aim(moment, alive[pid], delay)
+            for pid in [pid for pid, aim in aims.items() if not aim.is_dealt and pid in alive]:
+                if aims[pid].is_now(scene):
                     scene.tally.count(aims[pid].moment, alive[pid].has_begun)
-                    aims[pid].deal()
+                    aims[pid].is_dealt = True
+                    alive[pid].kill()
             time.sleep(0.005)
         scene.expect_gone()
     deck.orders[:0] = orders
-    deck.moments[:0] = [
-        *spared,
-        *(aim.moment for aim in aims.values() if not aim.is_dealt),
-    ]
+    deck.moments[:0] = [aim.moment for aim in aims.values() if not aim.is_dealt]
     if command.process.returncode == 0 and not scene.is_done:
         raise Loss(f"exit code 0, but not every run is done: {command.output}")
     _expect_code(command, {0, 1, -signal.SIGKILL})
     scene.expect_no_bug(command)
 
 
-def kill_launcher(scene: Scene, fault: str) -> bool:
-    """SIGKILL of the launcher at any time; its workers must go by themselves."""
+def signal_launcher(scene: Scene, fault: str, disk: SmallDisk | None) -> bool:
+    """Kill, terminate or interrupt the launcher; everything must end, its workers first."""
+    number = {KILLED_LAUNCHER: signal.SIGKILL, TERMINATED: signal.SIGTERM}.get(fault, signal.SIGINT)
     command = scene.start()
-    _let_run(scene, command)
-    return _strike(scene, command, fault, signal.SIGKILL, {-signal.SIGKILL})
-
-
-def terminate(scene: Scene, fault: str) -> bool:
-    """SIGTERM of the launcher, once it has workers."""
-    command = scene.start()
-    _let_run(scene, command, STARTS, TRAINS)
-    return _strike(scene, command, fault, signal.SIGTERM, {130})
-
-
-def interrupt(scene: Scene, fault: str) -> bool:
-    """Ctrl-C, once or twice."""
-    command = scene.start()
-    _let_run(scene, command, STARTS, TRAINS)
-    again = scene.random.uniform(0.05, 0.5) if fault == INTERRUPTED_TWICE else None
-    return _strike(scene, command, fault, signal.SIGINT, {130}, again)
-
-
-def fill_disk(scene: Scene, fault: str, disk: SmallDisk) -> bool:
-    """Not a byte is free."""
-    return _starve(scene, fault, disk.full(), "No space left on device")
-
-
-def make_read_only(scene: Scene, fault: str, disk: SmallDisk) -> bool:
-    """Nothing can be opened to be written."""
-    return _starve(scene, fault, disk.read_only(scene.results), "Read-only file system")
-
-
-def kill_one_of_two(scene: Scene, fault: str) -> bool:
-    """Two commands of one plan, one of which dies: the other one does it all."""
-    first, second = scene.start(), scene.start()
-    _let_run(scene, first)
-    if first.process.poll() is not None:
-        second.wait()
-        return False
-    first.signal(signal.SIGKILL)
-    scene.tally.count(fault)
-    if code := second.wait():
-        raise Loss(f"the other command ends with {code}: {second.output}")
-    scene.expect_gone()
-    scene.expect_no_bug(second)
-    if not scene.is_done:
-        raise Loss(f"exit code 0, but not every run is done: {second.output}")
-    return True
-
-
-def run_twice_at_once(scene: Scene) -> None:
-    """Two commands started together do what is left, each run once, and both say so."""
-    before = {run: _begun(run) for run in scene.runs()}
-    commands = [scene.start(), scene.start()]
-    codes = [command.wait() for command in commands]
-    scene.expect_gone()
-    for command, code in zip(commands, codes, strict=True):
-        scene.expect_no_bug(command)
-        if code:
-            raise Loss(f"one of two commands ends with {code}: {command.output}")
-    if not scene.is_done:
-        raise Loss(f"two commands ended with 0, but not every run is done: {commands[0].output}")
-    for run in scene.runs():
-        if _begun(run) > before.get(run, 0) + 1:
-            raise Loss(f"{run}: two commands started together did it twice")
-    scene.tally.count("two commands started together")
-
-
-EPISODES: dict[str, Callable[[Scene, str], bool]] = {
-    KILLED_LAUNCHER: kill_launcher,
-    TERMINATED: terminate,
-    INTERRUPTED: interrupt,
-    INTERRUPTED_TWICE: interrupt,
-    ONE_OF_TWO: kill_one_of_two,
-}
-DISK_EPISODES: dict[str, Callable[[Scene, str, SmallDisk], bool]] = {
-    FULL: fill_disk,
-    READ_ONLY: make_read_only,
-}
-"""Each returns whether its fault was dealt; it is not where the plan was done before."""
-
-
-def _let_run(scene: Scene, command: Command, *moments: str) -> None:
-    """Until one of these moments, which is drawn, and a random while after it."""
-    moment = scene.random.choice(moments or LAUNCHERS_MOMENTS)
-    delay, since = scene.random.uniform(0, 3), None
-    while command.is_running():
-        if since is None and _is_there(scene, moment):
-            since = time.monotonic()
-        if since is not None and time.monotonic() > since + delay:
-            return
-        time.sleep(0.01)
-
-
-def _is_there(scene: Scene, moment: str) -> bool:
-    workers = scene.workers()
-    if moment == TRAINS:
-        return any(scene.aim(IN_TRAINING, worker).has_trained() for worker in workers)
-    return moment == PLANS or bool(workers)
-
-
-def _strike(
-    scene: Scene,
-    command: Command,
-    fault: str,
-    number: signal.Signals,
-    codes: set[int],
-    again: float | None = None,
-) -> bool:
-    """Send the signal, and see that everything ends; an ordinary end leaves no worker behind."""
+    is_killed = number == signal.SIGKILL
+    _let_run(scene, command, needs_workers=not is_killed)
     if not command.is_running():
         return False
     lost = sum(worker.has_begun for worker in scene.workers())
-    command.signal(number)
-    if again is not None:
-        time.sleep(again)
-        if command.is_running():
-            command.signal(number)
+    command.process.send_signal(number)
     _expect_end(command)
-    left = scene.workers() if number != signal.SIGKILL else []
+    left = [] if is_killed else scene.workers()
     if command.process.returncode == 0 and scene.is_done:
         return False  # it had just ended by itself
     scene.expect_gone()
     if left:
         raise Loss(f"{fault}: the launcher ended before its workers {left}")
-    _expect_code(command, codes)
+    _expect_code(command, {-signal.SIGKILL if is_killed else 130})
     scene.expect_no_bug(command)
     scene.tally.count(fault, lost)
     return True
 
 
-def _starve(scene: Scene, fault: str, lack: AbstractContextManager[None], words: str) -> bool:
-    """The command must end with a clear message while this is lacking."""
+def starve(scene: Scene, fault: str, disk: SmallDisk | None) -> bool:
+    """Fill the disk or make it read-only: the command must end with a clear message."""
     command = scene.start()
-    _let_run(scene, command, STARTS, TRAINS)
+    _let_run(scene, command, needs_workers=True)
     if not scene.runs() or not command.is_running():
         command.wait()
         return False
     lost = sum(worker.has_begun for worker in scene.workers())
-    with lack:
+    assert disk is not None
+    with disk.full() if fault == FULL else disk.read_only(scene.results):
         _expect_end(command)
         if command.process.returncode == 0 and scene.is_done:
             return False
         scene.expect_gone()
     _expect_code(command, {1, 3})
     scene.expect_no_bug(command)
-    if words not in command.said:
+    words = "No space left on device" if fault == FULL else "Read-only file system"
+    if words not in command.text:
         raise Loss(f"{fault}: '{words}' is nowhere in {command.output}")
     scene.tally.count(fault, lost)
     return True
 
 
+def kill_one_of_two(scene: Scene, fault: str, disk: SmallDisk | None) -> bool:
+    """Two commands of one plan, one of which dies: the other one does it all."""
+    first, second = scene.start(), scene.start()
+    _let_run(scene, first)
+    if not first.is_running():
+        second.wait()
+        return False
+    first.process.kill()
+    scene.tally.count(fault)
+    _expect_all_done(scene, [second])
+    return True
+
+
+def run_twice_at_once(scene: Scene) -> None:
+    """Two commands started together do what is left, each run once, and both say so."""
+    before = {run: RunFolder(run).attempts() for run in scene.runs()}
+    _expect_all_done(scene, [scene.start(), scene.start()])
+    for run in scene.runs():
+        if RunFolder(run).attempts() > before.get(run, 0) + 1:
+            raise Loss(f"{run}: two commands started together did it twice")
+    scene.tally.count("two commands started together")
+
+
+EPISODES: dict[str, Callable[[Scene, str, SmallDisk | None], bool]] = {
+    KILLED_LAUNCHER: signal_launcher,
+    TERMINATED: signal_launcher,
+    INTERRUPTED: signal_launcher,
+    ONE_OF_TWO: kill_one_of_two,
+    FULL: starve,
+    READ_ONLY: starve,
+}
+"""Each returns whether its fault was dealt; it is not where the plan was done before."""
+
+
+def _let_run(scene: Scene, command: Command, needs_workers: bool = False) -> None:
+    """Until it plans, has workers or trains, which is drawn, and a random while after that."""
+    step = scene.random.choice((1, 2, 2) if needs_workers else (0, 1, 2, 2))
+    delay, since = scene.random.uniform(0, 3), None
+    while command.is_running():
+        workers = scene.workers()
+        has_come = step == 0 or (step == 1 and workers) or any(map(scene.has_trained, workers))
+        if since is None and has_come:
+            since = time.monotonic()
+        if since is not None and time.monotonic() > since + delay:
+            return
+        time.sleep(0.01)
+
+
+def _expect_all_done(scene: Scene, commands: list[Command]) -> None:
+    codes = [command.wait() for command in commands]
+    scene.expect_gone()
+    for command, code in zip(commands, codes, strict=True):
+        scene.expect_no_bug(command)
+        if code or not scene.is_done:
+            raise Loss(f"ends with {code} where every run should be done: {command.output}")
+
+
 def _expect_end(command: Command) -> None:
     since = time.monotonic()
     while command.is_running():
-        if time.monotonic() - since > TELLING_SECONDS:
+        if time.monotonic() - since > END_SECONDS:
             command.process.kill()
-            raise Loss(f"has not ended after {TELLING_SECONDS:.0f} s: {command.output}")
+            raise Loss(f"has not ended after {END_SECONDS:.0f} s: {command.output}")
         time.sleep(0.02)
 
 
 def _expect_code(command: Command, codes: set[int]) -> None:
     if (code := command.process.returncode) not in codes:
         raise Loss(f"exit code {code} instead of one of {sorted(codes)}: {command.output}")
-
-
-def _begun(run: Path) -> int:
-    return sum(line["event"] == "began" for line in attempts_of(run))

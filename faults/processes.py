@@ -1,8 +1,7 @@
-"""`vlbench run` and its workers, as processes that can be found, signalled and waited for."""
+"""The plan that is run, `vlbench run` as a process, and its workers."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -12,12 +11,58 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from faults.losses import Loss
+from faults.judging import Loss
+from tests.runs.builders import make_bench
+from vlbench.runs.folder import RunFolder
 
 HANGS_SECONDS = 240.0
 """No command of this test takes so long."""
+METHODS = ("shared-adapter", "compacter", "full")
+SETTINGS = ("train.epochs=30", "train.batch_size=30", "train.dropout=0.1")
+
+
+class Plan:
+    """Words and environment of the command, and what it ends in when nobody disturbs it."""
+
+    def __init__(self, folder: Path, methods: int, seeds: int) -> None:
+        self.folder = folder
+        self.methods, self.seeds = METHODS[:methods], seeds
+        self.runs = methods * seeds
+        self.truth = folder / "undisturbed"
+        self.pythonpath = str(Path(__file__).parents[1])
+        (folder / "bench").mkdir()
+        self.bench = make_bench(folder / "bench")
+
+    def words(self, results: Path) -> list[str]:
+        """The command line after `vlbench`."""
+        return [
+            *("run", "--method", ",".join(self.methods), "--tasks", "vqav2,nlvr2"),
+            *("--seeds", ",".join(map(str, range(self.seeds)))),
+            *("--backbone-path", str(self.bench.backbone), "--root", str(self.bench.root)),
+            *(word for setting in SETTINGS for word in ("--set", setting)),
+            *("--devices", "cpu", "--jobs", "2", "--results", str(results)),
+        ]
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Ours without any configuration of the user, and a cache of its own."""
+        ours = {name: text for name, text in os.environ.items() if not name.startswith("VLBENCH_")}
+        return {
+            **ours,
+            "PYTHONPATH": self.pythonpath,
+            "VLBENCH_CACHE": str(self.folder / "cache"),
+            "XDG_CONFIG_HOME": str(self.folder / "config"),
+            "NO_COLOR": "1",
+            **more,
+        }
+
+    def run_undisturbed(self) -> float:
+        """Make the results that all others are compared with; returns the seconds that took."""
+        output = self.folder / "undisturbed.txt"
+        command = Command(self.words(self.truth), self.environment(), output)
+        if code := command.wait():
+            raise Loss(f"the undisturbed command ends with {code}:\n{command.text}")
+        return time.monotonic() - command.began
 
 
 @dataclass(frozen=True)
@@ -35,12 +80,13 @@ class Worker:
     @property
     def has_begun(self) -> bool:
         """Whether its attempt is on record."""
-        return self.pid in begun_by(self.run)
+        lines = RunFolder(self.run).record()
+        return any(line["event"] == "began" and line["pid"] == self.pid for line in lines)
 
 
 def workers_of(results: Path) -> list[Worker]:
-    """The workers that are alive, for runs of a results folder; told by their command lines."""
-    found = []
+    """The workers that are alive, for runs of a results folder; known by their command lines."""
+    workers = []
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
             continue
@@ -51,29 +97,8 @@ def workers_of(results: Path) -> list[Worker]:
             continue  # it has just ended
         if "vlbench.worker" in words:
             runs = [Path(word) for word in words if word.startswith(f"{results}/")]
-            found += [Worker(int(entry.name), run) for run in runs]
-    return found
-
-
-def begun_by(run: Path) -> set[int]:
-    """The processes that began an attempt at a run."""
-    return {int(line["pid"]) for line in attempts_of(run) if line["event"] == "began"}
-
-
-def attempts_of(run: Path) -> list[dict[str, Any]]:
-    """The whole lines of a run's record of attempts."""
-    lines = []
-    with suppress(FileNotFoundError):
-        text = (run / "attempts.jsonl").read_text(encoding="utf-8", errors="replace")
-        for line in text.splitlines():
-            with suppress(ValueError):
-                lines.append(json.loads(line))
-    return lines
-
-
-def _hears_interrupts() -> None:
-    """A shell has what it starts in the background ignore Ctrl-C, and all that this starts too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+            workers += [Worker(int(entry.name), run) for run in runs]
+    return workers
 
 
 class Command:
@@ -90,17 +115,12 @@ class Command:
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
-                preexec_fn=_hears_interrupts,
-            )
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )  # a shell has what it starts in the background ignore Ctrl-C
         self.began = time.monotonic()
 
     @property
-    def seconds(self) -> float:
-        """Since it began."""
-        return time.monotonic() - self.began
-
-    @property
-    def said(self) -> str:
+    def text(self) -> str:
         """All it has printed so far."""
         return self.output.read_text(encoding="utf-8", errors="replace")
 
@@ -108,7 +128,7 @@ class Command:
         """Whether it goes on; one that never ends is a loss."""
         if self.process.poll() is not None:
             return False
-        if self.seconds > HANGS_SECONDS:
+        if time.monotonic() - self.began > HANGS_SECONDS:
             self.process.kill()
             raise Loss(f"a command hangs: {self.output}")
         return True
@@ -118,7 +138,3 @@ class Command:
         while self.is_running():
             time.sleep(0.05)
         return int(self.process.returncode)
-
-    def signal(self, number: int) -> None:
-        """Send a signal to it alone."""
-        self.process.send_signal(number)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -12,26 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
-from faults.bench import Plan
-from faults.damage import (
-    CHECKPOINT_DAMAGES,
-    SHIFTED,
-    TORN,
-    newest_checkpoint,
-    shift_times,
-    tear,
-)
-from faults.judging import differences, partial_files
-from faults.losses import Loss, Tally
-from faults.moments import Aim, read_status
-from faults.processes import Command, Worker, workers_of
+from faults.damage import DAMAGES
+from faults.judging import Loss, Tally, differences, partial_files
+from faults.processes import Command, Plan, Worker, workers_of
+from vlbench.runs.folder import RunFolder
 
 GONE_SECONDS = 20.0
 """Workers of a dead launcher must be gone by then; they may be importing torch."""
 CHECKPOINT_SECONDS = ("0", "0.3", "1")
 """How often a disturbed worker keeps a checkpoint: drawn for each command."""
-BUGS = (r"Traceback \(most recent call last\)", r"SIG(?!KILL)[A-Z]+")
-"""Words that no command may print."""
+BUG = r"Traceback \(most recent call last\)|SIG(?!KILL)[A-Z]+"
+"""What no command may print."""
 INSIDE = Path(__file__).parent / "inside"
 
 
@@ -49,13 +39,11 @@ class Scene:
         self.orders = plan.folder / "orders" / results.name
         for name in ("given", "done"):
             (self.orders / name).mkdir(parents=True)
-        self._damaged: list[tuple[Path, Path]] = []
-        self._torn: dict[Path, bytes] = {}
-
-    # Commands ----------------------------------------------------------------------------------
+        self._damaged: dict[Path, bytes] = {}
+        """File -> what we left of it."""
 
     def start(self) -> Command:
-        """The command, with a clock that jumps; the same words each time."""
+        """Start the command, with a clock that jumps; the same words each time."""
         self.commands += 1
         environment = self.plan.environment(
             PYTHONPATH=os.pathsep.join((str(INSIDE), self.plan.pythonpath)),
@@ -70,26 +58,19 @@ class Scene:
     def stop_all(self) -> None:
         """End what was started; workers end with their launcher."""
         for command in self.running:
-            if command.process.poll() is None:
-                command.process.kill()
-                command.process.wait()
+            command.process.kill()
+            command.process.wait()
         for worker in self.workers():
             worker.kill()
 
     def workers(self) -> list[Worker]:
-        """Those alive."""
+        """The workers that are alive."""
         return workers_of(self.results)
 
-    def aim(self, moment: str, worker: Worker) -> Aim:
-        """When to kill a worker."""
-        return Aim(moment, worker, self.random, self.plan.steps_per_epoch, self.status)
-
-    def status(self, run: Path) -> dict[str, object]:
-        """What status.json says; a part of it is a loss, unless it was us."""
-        file = run / "status.json"
-        return {} if _same(file, self._torn.get(file)) else read_status(run)
-
-    # Orders to die at a rename -----------------------------------------------------------------
+    def has_trained(self, worker: Worker) -> bool:
+        """Whether this very attempt has made a step."""
+        status = RunFolder(worker.run).status()
+        return status.get("pid") == worker.pid and status.get("phase") == "training"
 
     @contextmanager
     def ordered(self, orders: list[str]) -> Iterator[None]:
@@ -106,51 +87,33 @@ class Scene:
                     pid = int((done / order).read_text() or 0)
                     (done / order).unlink()
                     orders.remove(order)
-                    self.tally.count(f"SIGKILL {describe(order)}", self._has_begun(pid))
+                    begun = sum(Worker(pid, run).has_begun for run in self.runs())
+                    self.tally.count(f"SIGKILL {order.replace(',', ' ')}", begun)
 
-    def _has_begun(self, pid: int) -> int:
-        return sum(Worker(pid, run).has_begun for run in self.runs())
-
-    # Files -------------------------------------------------------------------------------------
-
-    def runs(self, is_done: bool | None = None) -> list[Path]:
-        """The run folders, all of them, or those that have their result or not."""
-        folders = sorted(self.results.glob("runs/*"))
-        return [
-            folder
-            for folder in folders
-            if is_done is None or (folder / "result.parquet").is_file() == is_done
-        ]
+    def runs(self) -> list[Path]:
+        """The run folders."""
+        return sorted(self.results.glob("runs/*"))
 
     @property
     def is_done(self) -> bool:
         """Whether every run has its result."""
-        return len(self.runs(is_done=True)) == self.plan.runs
+        return sum(RunFolder(run).is_done for run in self.runs()) == self.plan.runs
 
     def damage(self, kind: str) -> bool:
         """Damage a file of a run that is not done; False where there is none of that kind."""
-        runs = self.runs(is_done=False)
+        runs = [run for run in self.runs() if not RunFolder(run).is_done]
         self.random.shuffle(runs)
+        pattern, act = DAMAGES[kind]
         for run in runs:
-            if kind == SHIFTED:
-                shift_times(run, self.random)
-            elif kind in CHECKPOINT_DAMAGES:
-                file = newest_checkpoint(run)
-                if file is None or file in [damaged for damaged, _ in self._damaged]:
-                    continue
-                CHECKPOINT_DAMAGES[kind](file, self.random)
-                self._damaged.append((file, run))
-            else:
-                file = run / TORN[kind]
-                if not file.is_file() or not file.stat().st_size:
-                    continue
-                tear(file, self.random)
-                self._torn[file] = file.read_bytes()
+            file = max(run.glob(pattern), default=None) if pattern != "." else run
+            if file is None or file in self._damaged or not file.stat().st_size:
+                continue
+            act(file, self.random)
+            if file.is_file():
+                self._damaged[file] = file.read_bytes()
             self.tally.count(kind)
             return True
         return False
-
-    # What must hold ----------------------------------------------------------------------------
 
     def expect_gone(self) -> None:
         """No worker outlives its launcher by more than seconds, and no file is a part."""
@@ -162,11 +125,7 @@ class Scene:
                 raise Loss(f"workers without a launcher after {GONE_SECONDS:.0f} s: {left}")
             time.sleep(0.02)
         self.tally.gone_seconds = max(self.tally.gone_seconds, time.monotonic() - since)
-        self._expect_whole()
-
-    def _expect_whole(self) -> None:
-        ours = {file for file, _ in self._damaged}
-        ours |= {file for file, torn in self._torn.items() if _same(file, torn)}
+        ours = [f for f, text in self._damaged.items() if f.is_file() and f.read_bytes() == text]
         faults = [
             text
             for text in partial_files(self.results)
@@ -177,19 +136,18 @@ class Scene:
 
     def expect_no_bug(self, command: Command) -> None:
         """A traceback is a bug, and so is a worker that dies without our doing."""
-        for sign in BUGS:
-            if found := re.search(sign, command.said):
-                raise Loss(f"'{found[0]}' in {command.output}")
+        if match := re.search(BUG, command.text):
+            raise Loss(f"'{match[0]}' in {command.output}")
 
     def judge(self) -> None:
-        """Compare with the undisturbed results; every damaged checkpoint must have been told."""
+        """Compare with the undisturbed results; every damaged checkpoint must be in the log."""
         faults = differences(self.plan.truth, self.results)
-        for file, run in self._damaged:
-            log = (run / "log.txt").read_text(encoding="utf-8", errors="replace")
-            if not any(file.name in line and "damaged" in line for line in log.splitlines()):
+        for file in self._damaged:
+            log = file.parents[1] / "log.txt"
+            if file.suffix == ".pt" and f"{file.name}: damaged" not in log.read_text("utf-8"):
                 faults.append(f"{file}: was damaged, but the log does not say so")
         for run in self.runs():
-            if "Traceback (most recent call last)" in "\n".join(_lines(run / "log.txt")):
+            if "Traceback (most recent call last)" in (run / "log.txt").read_text("utf-8"):
                 faults.append(f"{run / 'log.txt'}: a traceback")
         for text in faults:
             self.lost(text)
@@ -199,29 +157,3 @@ class Scene:
         self.has_lost = True
         self.tally.losses.append(f"{self.results.name}: {what}")
         print(f"LOSS: {what}", file=sys.stderr, flush=True)
-
-    def keep(self, place: Path) -> None:
-        """Copy the results to where they outlast the small disk."""
-        shutil.copytree(self.results, place, dirs_exist_ok=True)
-
-
-def describe(order: str) -> str:
-    """An order in words."""
-    when, _, pattern = order.partition(",")
-    name = {"step-*.pt": "a checkpoint"}.get(pattern, pattern)
-    return {
-        "half": f"in the middle of writing {name}",
-        "before": f"right before the rename to {name}",
-        "after": f"right after the rename to {name}",
-        "torn": f"right after the rename to {name}, in the event `done`",
-        "unlink": f"right before {name} is removed",
-        "rmdir": f"right before the folder {name} is removed",
-    }[when]
-
-
-def _lines(file: Path) -> list[str]:
-    return file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
-
-
-def _same(file: Path, content: bytes | None) -> bool:
-    return content is not None and file.is_file() and file.read_bytes() == content

@@ -46,8 +46,6 @@ def shared_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def _bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    import peft  # noqa: F401 - results name it where it is imported: in all runs of a process
-
     from tests.runs.builders import make_bench
 
     return make_bench(tmp_path_factory.mktemp("bench"))

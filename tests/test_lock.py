@@ -15,7 +15,7 @@ import pytest
 
 from vlbench import lock as module
 from vlbench.files import append_line, remove_leftovers, write_atomically
-from vlbench.lock import Lock, LockedError, Watch
+from vlbench.lock import Lock, LockedError
 from vlbench.runs.watch import Progress
 
 
@@ -40,7 +40,7 @@ def no_locks(file: object, kind: int) -> None:
 def test_a_held_run_is_refused_and_free_afterwards(tmp_path: Path) -> None:
     with Lock(tmp_path).acquire("GPU 0"):
         assert Lock(tmp_path).is_locked
-        assert not Watch(Lock(tmp_path)).is_free()
+        assert not Lock(tmp_path).is_free()
         holder = Lock(tmp_path).holder()
         assert (holder["pid"], holder["where"]) == (os.getpid(), "GPU 0")
         with pytest.raises(LockedError), Lock(tmp_path).acquire():
@@ -88,7 +88,7 @@ def test_a_holder_that_was_killed_holds_nothing(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("fast")
 def test_a_holder_on_another_machine_is_waited_for_while_its_heart_beats(tmp_path: Path) -> None:
     file = elsewhere(tmp_path)
-    watch = Watch(Lock(tmp_path))
+    watch = Lock(tmp_path)
     for beat in range(5):
         os.utime(file, (beat, beat))  # its clock may be anything
         assert not watch.is_free()
@@ -119,8 +119,8 @@ def test_without_locks_the_heartbeat_decides(
         with pytest.raises(LockedError), Lock(tmp_path).acquire():
             pass
         time.sleep(0.5)
-        assert not Watch(Lock(tmp_path)).is_free()  # it was touched since
-    assert Watch(Lock(tmp_path)).is_free()
+        assert not Lock(tmp_path).is_free()  # it was touched since
+    assert Lock(tmp_path).is_free()
 
 
 @pytest.mark.slow

@@ -14,7 +14,6 @@ from vlbench.errors import DataError
 from vlbench.leaderboard.examples import read_scores
 from vlbench.leaderboard.results import read_results
 from vlbench.parquet import COLUMNS, decode, open_parquet
-from vlbench.runs.state import Estimates
 from vlbench.verify.inputs import ANSWERS, read_answers, read_rows
 
 ROW = {"id": "1", "family": "", "images": ["a"], "text": "", "prediction": "no"}
@@ -50,7 +49,7 @@ def test_rows_lists_and_columns_without_end_are_not_read(
     with pytest.raises(DataError, match="1,500,000 rows or values in them, 1,000,000 at the most"):
         read_scores(repeated(file, 1_500_000))
     pq.write_table(pa.table({f"c{n}": [1] for n in range(2_000)}), file)
-    with pytest.raises(DataError, match="2,000 columns, 1,000 at the most"):
+    with pytest.raises(DataError, match="2,000 columns, 1 groups of rows, 1,000 at the most"):
         read_answers(file)
     monkeypatch.setattr(parquet, "MOST_VALUES", 1_000)
     with pytest.raises(DataError, match="2,000 rows or values in them"):
@@ -64,7 +63,6 @@ def test_a_result_of_many_equal_rows_is_refused_by_every_reader(tmp_path: Path) 
     for read in (lambda: read_results(tmp_path), lambda: read_rows(file)):
         with pytest.raises(DataError, match="300,000 rows"):
             read()
-    assert Estimates(tmp_path, "cpu")._runs == []
 
 
 @pytest.mark.parametrize(

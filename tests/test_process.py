@@ -18,7 +18,6 @@ from tests.traps import set_traps
 from vlbench.process import SPINS, isolated, worker_environment
 
 FULL = "vlbench: standard output: the answer cannot be written: No space left on device.\n"
-CLOSED = "vlbench: standard output: the answer cannot be written: it is closed.\n"
 COMPARE = "compare compacter full --tasks tvqa --results results/mini"
 REPORT = "report --tasks tvqa --results results/mini"
 
@@ -51,7 +50,7 @@ def test_a_worker_s_own_children_leave_the_current_folder_alone(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", ":/nowhere")
     program = "import multiprocessing, numpy, pickle, signal, sys; print(sys.path[0])"
-    subprocess.run([sys.executable, "-c", program], env=worker_environment(), check=True)
+    subprocess.run([sys.executable, "-c", program], env=worker_environment(1), check=True)
     assert not told.exists()
 
 
@@ -75,35 +74,6 @@ def test_a_command_imports_nothing_of_the_current_folder(tmp_path: Path, path: s
         assert not told.exists(), told.read_text()
 
 
-PROGRAM = """
-import gc
-from vlbench.process import RARE, collect_as_usual, collect_rarely
-
-gc.set_threshold(RARE)  # somebody else's choice
-collect_as_usual()
-assert gc.get_threshold()[0] == RARE and not gc.get_freeze_count()
-gc.set_threshold(5_000)
-usual = gc.get_threshold()
-collect_rarely()
-assert gc.get_threshold()[0] == RARE
-collect_as_usual()
-assert gc.get_threshold() == usual and gc.get_freeze_count() > 1000
-"""
-
-
-def test_garbage_is_collected_rarely_until_a_process_computes() -> None:
-    subprocess.run([sys.executable, "-c", PROGRAM], check=True)
-    for program in (
-        "import sys; sys.argv = ['vlbench', '--help']; from vlbench.__main__ import main; main()",
-        "from vlbench.worker import main; main(['nowhere'], has_signals=True)",
-    ):
-        code = (
-            f"import atexit, gc; atexit.register(lambda: print(gc.get_threshold()[0])); {program}"
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert done.stdout.splitlines()[-1] == "100000", done.stderr
-
-
 def test_nothing_of_an_enclosing_job_reaches_a_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,14 +95,14 @@ def test_threads_that_wait_spin_for_a_moment_only_unless_the_user_says_otherwise
 ) -> None:
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.delenv(name, raising=False)
-    assert worker_environment()["GOMP_SPINCOUNT"] == SPINS
+    assert worker_environment(1)["GOMP_SPINCOUNT"] == SPINS
     makefile = (project / "Makefile").read_text(encoding="utf-8")  # make bench measures so too
     assert f"bench: export GOMP_SPINCOUNT ?= {SPINS}\n" in makefile
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
-    assert worker_environment()["GOMP_SPINCOUNT"] == "7"
+    assert worker_environment(1)["GOMP_SPINCOUNT"] == "7"
     monkeypatch.delenv("GOMP_SPINCOUNT")
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    environment = worker_environment()
+    environment = worker_environment(1)
     assert environment["OMP_WAIT_POLICY"] == "ACTIVE"
     assert "GOMP_SPINCOUNT" not in environment  # it would count more
     assert "CUDA_VISIBLE_DEVICES" not in environment
@@ -151,12 +121,12 @@ def shell(line: str, project: Path, **environment: str) -> subprocess.CompletedP
     )
 
 
-def test_signs_that_the_encoding_lacks_are_replaced(project: Path) -> None:
+def test_signs_that_the_encoding_lacks_are_escaped(project: Path) -> None:
     done = shell(f"vlbench {REPORT}", project, PYTHONIOENCODING="iso-8859-1")
     assert (done.returncode, done.stderr) == (0, b"")
     done = shell(f"vlbench {COMPARE}", project, PYTHONIOENCODING="cp1252")
     assert (done.returncode, done.stderr) == (0, b"")
-    assert "A - B" in done.stdout.decode("cp1252").replace("\xa0", " ")
+    assert b"A \\u2212 B" in done.stdout.replace(b"\xa0", b" ")
 
 
 def test_what_programs_read_is_whole_whatever_the_encoding(project: Path) -> None:
@@ -171,20 +141,12 @@ def test_what_programs_read_is_whole_whatever_the_encoding(project: Path) -> Non
     ("line", "code", "stderr"),
     [
         (f"vlbench {REPORT} --format csv > /dev/full", 3, FULL),
-        pytest.param("vlbench list tasks --json > /dev/full", 3, FULL, marks=pytest.mark.slow),
         ("vlbench --help > /dev/full", 3, FULL),
-        ("vlbench --version >&-", 3, CLOSED),
-        pytest.param(f"vlbench {COMPARE} >&-", 3, CLOSED, marks=pytest.mark.slow),
         ("vlbench list methods | true; exit ${PIPESTATUS[0]}", 141, ""),
-        pytest.param("vlbench list methods 2> /dev/full", 0, "", marks=pytest.mark.slow),
-        ("vlbench show nothing 2>&-", 2, ""),
-        pytest.param("vlbench list --nope 2> >(true)", 2, "", marks=pytest.mark.slow),
-        ('"$PYTHON" -m vlbench.worker > /dev/full 2>&1', 2, ""),
-        ('"$PYTHON" -m vlbench.worker >&- 2>&-', 2, ""),
         ('"$PYTHON" -c "$BUFFERED" > /dev/full', 3, FULL),
     ],
 )
-def test_an_answer_that_is_lost_is_one_line_and_other_output_is_not_missed(
+def test_an_answer_that_is_lost_is_one_line(
     line: str, code: int, stderr: str, project: Path
 ) -> None:
     buffered = (

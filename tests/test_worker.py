@@ -140,9 +140,9 @@ def test_a_run_that_another_process_does_is_left_to_it_when_launched(
 
 def test_a_run_that_was_cancelled_does_not_begin(bench: Bench, tmp_path: Path) -> None:
     folder = new_folder(bench.spec(), tmp_path)
-    folder.ask_cancel()
+    folder.cancel_file.touch()
     assert worker.main([str(folder.path)]) == 130
-    folder.forget_cancel()
+    folder.cancel_file.unlink(missing_ok=True)
     assert folder.state == "cancelled"
 
 

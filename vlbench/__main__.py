@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from vlbench.process import AnswerLost, collect_rarely, flush_answer, guard_streams, isolate
+from vlbench.process import AnswerLost, collect_rarely, flush_answer, guard_output, isolate
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     from vlbench.errors import INTERRUPTED, explain
 
     collect_rarely()
-    guard_streams()
+    guard_output()
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:

@@ -31,8 +31,6 @@ DEAD_SECONDS = 120.0
 """File systems may show a touch only after a minute."""
 POLL_SECONDS = 0.5
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
-TRIES = 5
-"""A process that only looks holds the lock for a moment."""
 
 
 class LockedError(Exception):
@@ -48,6 +46,9 @@ class Lock:
         self.holder_file = folder / "holder.json"
         self._token = ""
         """Stands in `holder.json` while this object holds the lock."""
+        self._seen: tuple[object, int] | None = None
+        """The other holder's token and last heartbeat, and when they were new here."""
+        self._seen_at = 0.0
 
     @contextmanager
     def acquire(
@@ -55,28 +56,25 @@ class Lock:
         where: str = "",
         waiting: Callable[[], object] | None = None,
         heartbeat: Callable[[bool], object] = lambda _: None,
-        watch: Watch | None = None,
     ) -> Iterator[None]:
         """Hold the lock; without `waiting` raise LockedError at once where another process does.
 
         A thread calls `heartbeat` every second with whether the lock is still this one's. Once it
         is not, whatever would be written in the folder raises LockedError instead.
         """
-        watch = watch or Watch(self)
-        if (file := self._try(watch)) is None:
+        if (file := self._try()) is None:
             if waiting is None:
                 raise LockedError
             waiting()
-            while (file := self._try(watch)) is None:
+            while (file := self._try()) is None:
                 time.sleep(POLL_SECONDS)
-        token = secrets.token_hex(8)
         is_over = threading.Event()
         with file:
+            token = secrets.token_hex(8)
             try:
                 self._sign(where, token)
                 self._token = token
-                beat = threading.Thread(target=self._beat, args=(is_over, heartbeat), daemon=True)
-                beat.start()
+                threading.Thread(target=self._beat, args=(is_over, heartbeat), daemon=True).start()
                 with guarded(self.folder, self._require):
                     yield
             finally:
@@ -107,23 +105,21 @@ class Lock:
         if self._probe() is False:
             return True
         holder = self.holder()
-        if not holder or self._is_gone(holder):
-            return False
         with suppress(OSError):
-            return abs(time.time() - self.holder_file.stat().st_mtime) < DEAD_SECONDS
+            age = abs(time.time() - self.holder_file.stat().st_mtime)
+            return bool(holder) and not self._is_gone(holder) and age < DEAD_SECONDS
         return False
 
-    def _require(self) -> None:
-        if self.is_lost:
-            raise LockedError
+    def is_free(self) -> bool:
+        """Whether the lock can be acquired; a dead holder on another machine takes time to tell."""
+        return self._probe() is not False and self._has_no_holder()
 
-    def _try(self, watch: Watch) -> IO[str] | None:
-        """The locked file when the lock is free."""
+    def _try(self) -> IO[str] | None:
         with ExitStack() as stack:
             file = stack.enter_context(self.file.open("a"))
-            for _ in range(TRIES):
+            for _ in range(5):  # a process that only looks holds the lock for a moment
                 if _flock(file, fcntl.LOCK_EX) is not False:
-                    if watch.is_stale():
+                    if self._has_no_holder():
                         stack.pop_all()
                         return file
                     break
@@ -149,9 +145,26 @@ class Lock:
                 with suppress(OSError):  # no space is needed to touch a file; it may be read-only
                     if is_ours:
                         os.utime(self.holder_file)
-            if is_over.is_set():
-                return
-            heartbeat(is_ours)
+            if not is_over.is_set():
+                heartbeat(is_ours)
+
+    def _require(self) -> None:
+        if self.is_lost:
+            raise LockedError
+
+    def _has_no_holder(self) -> bool:
+        """Whether no holder is alive that `flock` does not show; a dead one's name is removed."""
+        holder = self.holder()
+        if not holder or self._is_gone(holder):
+            return True
+        with suppress(FileNotFoundError):
+            seen = (holder.get("token"), self.holder_file.stat().st_mtime_ns)
+            if seen != self._seen:
+                self._seen, self._seen_at = seen, time.monotonic()
+            if time.monotonic() - self._seen_at < DEAD_SECONDS:
+                return False
+            self.holder_file.unlink()
+        return True
 
     def _is_gone(self, holder: dict[str, Any]) -> bool:
         """Whether a holder that `flock` does not show is of this machine, which has locks."""
@@ -164,33 +177,6 @@ class Lock:
                 return _flock(file, fcntl.LOCK_SH)
         except OSError:
             return True
-
-
-class Watch:
-    """Watches a lock until its holder is gone; made once, asked again and again."""
-
-    def __init__(self, lock: Lock) -> None:
-        self.lock = lock
-        self._seen: tuple[object, ...] = ()
-        self._since = 0.0
-
-    def is_free(self) -> bool:
-        """Whether the lock can be acquired."""
-        return self.lock._probe() is not False and self.is_stale()
-
-    def is_stale(self) -> bool:
-        """Whether no holder is alive that `flock` does not show; a dead one's name is removed."""
-        holder = self.lock.holder()
-        if not holder or self.lock._is_gone(holder):
-            return True
-        with suppress(FileNotFoundError):
-            seen = (holder.get("token"), self.lock.holder_file.stat().st_mtime_ns)
-            if seen != self._seen:
-                self._seen, self._since = seen, time.monotonic()
-            if time.monotonic() - self._since < DEAD_SECONDS:
-                return False
-            self.lock.holder_file.unlink()
-        return True
 
 
 def _flock(file: IO[Any], kind: int) -> bool | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -13,9 +12,6 @@ from typing import Any
 
 from vlbench.errors import UsageError, VlbenchError, nearest
 
-CURRENT_FOLDER = ""
-"""As Python's finders call it."""
-
 
 def load(name: str, target: str = "", folder: Path | None = None) -> Any:
     """Return the object at `target`, `module:attribute`, that a card or command calls `name`.
@@ -23,18 +19,19 @@ def load(name: str, target: str = "", folder: Path | None = None) -> Any:
     An outside module is looked for where Python looks, then in `folder`, last in the current one.
     """
     module_name, _, attribute = (target or name).partition(":")
-    folders = [*([str(folder.absolute())] if folder else []), CURRENT_FOLDER]
+    package = module_name.partition(".")[0]
     try:
-        with FOLDERS.searched_for(module_name.partition(".")[0], folders):
-            module = import_module(module_name)
+        if package and package not in sys.modules and PathFinder.find_spec(package) is None:
+            FINDER.folders[package] = [*([str(folder.absolute())] if folder else []), ""]
+        module = import_module(module_name)
         value = getattr(module, attribute, None)
     except VlbenchError:
         raise
     except ModuleNotFoundError as error:
         missing = error.name or module_name
         is_outside = f"{module_name}.".startswith(f"{missing}.")
-        hint = "Is it installed, or a file beside the card?" if is_outside else ""
-        raise UsageError(f"'{name}': no module named '{missing}'. {hint}".rstrip()) from None
+        hint = " Is it installed, or a file beside the card?" if is_outside else ""
+        raise UsageError(f"'{name}': no module named '{missing}'.{hint}") from None
     except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {error}"
         raise UsageError(f"'{name}': importing '{module_name}' failed: {reason}") from error
@@ -44,7 +41,7 @@ def load(name: str, target: str = "", folder: Path | None = None) -> Any:
     return value
 
 
-class OutsideFolders:
+class OutsideFinder:
     """Finds outside modules, and what these import, in folders that are not on `sys.path`.
 
     On `sys.path` the folders would serve whatever is imported later: a library's optional part that
@@ -52,35 +49,18 @@ class OutsideFolders:
     """
 
     def __init__(self) -> None:
-        self._folders: dict[str, Sequence[str]] = {}
-        """Top-level module -> the folders it was searched for in."""
-        self._wanted: tuple[str, Sequence[str]] = ("", ())
-
-    @contextmanager
-    def searched_for(self, module: str, folders: Sequence[str]) -> Iterator[None]:
-        """Within the block, search the folders for this top-level module."""
-        if self not in sys.meta_path:
-            sys.meta_path.append(self)
-        self._wanted = (module, folders)
-        try:
-            yield
-        finally:
-            self._wanted = ("", ())
+        self.folders: dict[str, Sequence[str]] = {}
+        """Top-level module -> the folders to search for it; `""` is the current one."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None, /
     ) -> ModuleSpec | None:
-        """Find the top-level module that is wanted, or that an outside module imports."""
-        wanted, folders = self._wanted
-        if name != wanted:
-            folders = self._folders.get(_importer(), ())
+        """Find a top-level module that was loaded, or that an outside module imports."""
+        folders = self.folders.get(name) or self.folders.get(_importer(), ())
         spec = PathFinder.find_spec(name, folders) if folders and path is None else None
         if spec is not None:
-            self._folders[name] = folders
+            self.folders[name] = folders
         return spec
-
-
-FOLDERS = OutsideFolders()
 
 
 def _importer() -> str:
@@ -91,3 +71,7 @@ def _importer() -> str:
         name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         frame = frame.f_back
     return name
+
+
+FINDER = OutsideFinder()
+sys.meta_path.append(FINDER)

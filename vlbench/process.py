@@ -1,4 +1,4 @@
-"""How a process of vlbench begins: import path, garbage collector, environment, standard streams.
+"""How a process of vlbench begins: import path, environment, standard output.
 
 Imports at the top only what Python has loaded before: `isolate` runs before everything else.
 """
@@ -6,7 +6,6 @@ Imports at the top only what Python has loaded before: `isolate` runs before eve
 from __future__ import annotations
 
 import atexit
-import codecs
 import errno
 import gc
 import io
@@ -22,12 +21,6 @@ SCRUBBED = (
 SPINS = "2000"
 """How often a waiting thread looks before it sleeps: by libgomp's 300,000, two runs beside each
 other take ten times as long; with none, each small operation waits 50 us for threads to wake up."""
-RARE = 100_000
-"""Objects allocated and not freed between two collections; Python's own number is 700 to 2,000."""
-SIGNS = {"−": "-", "—": "-", "─": "-", "±": "+-", "×": "x", "↓": "v", "…": "...", "\xa0": " "}  # noqa: RUF001
-"""Replacements of our tables' signs where an encoding lacks them; others are escaped."""
-_usual: list[tuple[int, int, int]] = []
-"""The collector's thresholds to go back to, where they were changed."""
 
 
 def isolate() -> None:
@@ -59,20 +52,12 @@ def _current_folder() -> str:
 
 
 def collect_rarely() -> None:
-    """Collect garbage rarely while torch and transformers are imported, and not at the end."""
-    _usual.append(gc.get_threshold())
-    gc.set_threshold(RARE, *_usual[-1][1:])
+    """Collect garbage rarely, and not at the end: with torch imported that takes two seconds."""
+    gc.set_threshold(10_000)
     atexit.register(gc.freeze)
 
 
-def collect_as_usual() -> None:
-    """Collect what is allocated from now on, which may hold tensors, as often as Python does."""
-    if _usual:
-        gc.freeze()
-        gc.set_threshold(*_usual.pop())
-
-
-def worker_environment(threads: int | None = None, devices: str | None = None) -> dict[str, str]:
+def worker_environment(threads: int, devices: str = "") -> dict[str, str]:
     """This process's environment for a worker; `devices` is its CUDA_VISIBLE_DEVICES."""
     from vlbench.files import cache_folder
 
@@ -82,13 +67,9 @@ def worker_environment(threads: int | None = None, devices: str | None = None) -
         for name, value in os.environ.items()
         if name not in SCRUBBED and not name.startswith(prefixes)
     }
-    environment = isolated(with_defaults(kept))
-    environment["VLBENCH_CACHE"] = str(cache_folder())  # whatever a file says by then
-    if threads is not None:
-        environment["OMP_NUM_THREADS"] = str(threads)
-    if devices is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = devices
-    return environment
+    own = {"VLBENCH_CACHE": str(cache_folder()), "OMP_NUM_THREADS": str(threads)}
+    own |= {"CUDA_VISIBLE_DEVICES": devices} if devices else {}
+    return isolated(with_defaults(kept)) | own
 
 
 def with_defaults(environment: dict[str, str]) -> dict[str, str]:
@@ -105,66 +86,35 @@ class AnswerLost(BaseException):
         self.exit_code = exit_code
 
 
-def guard_streams(has_answer: bool = True) -> None:
-    """Have standard output and error survive any locale, a full disk, and a reader that left.
-
-    A lost answer is raised as AnswerLost; other output that is lost is ignored.
-    """
-    codecs.register_error("vlbench", _replace)
-    for number in (0, 1, 2):
-        try:
-            os.fstat(number)
-        except OSError:  # closed: the next file would get its number, and what is printed
-            os.open(os.devnull, os.O_RDONLY if number == 1 else os.O_RDWR)
-    for name, raw in (("stdout", _Stream(1, has_answer)), ("stderr", _Stream(2, has_answer=False))):
-        before = getattr(sys, name)
-        stream = io.TextIOWrapper(
-            io.BufferedWriter(raw),  # type: ignore[type-var]
-            encoding=before.encoding if before else None,
-            errors="vlbench",
-            line_buffering=name == "stderr" or raw.isatty(),
-            write_through=isinstance(before, io.TextIOWrapper) and before.write_through,
-        )
-        setattr(sys, name, stream)
+def guard_output() -> None:
+    """Have standard output escape what its encoding lacks; AnswerLost where it is lost."""
+    if sys.stdout is not None:
+        buffer = io.BufferedWriter(_Output(1, "w", closefd=False))  # type: ignore[type-var]
+        encoding, is_terminal = sys.stdout.encoding, sys.stdout.isatty()
+        sys.stdout = io.TextIOWrapper(buffer, encoding, "backslashreplace", None, is_terminal)
 
 
 def flush_answer() -> None:
     """Write what is buffered while an error still has an exit code: at the end of a program."""
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except AnswerLost as lost:
         sys.exit(lost.exit_code)
 
 
-class _Stream(io.FileIO):
-    """A standard stream below its buffer."""
-
-    def __init__(self, number: int, has_answer: bool) -> None:
-        super().__init__(number, "w", closefd=False)
-        self._has_answer = has_answer
+class _Output(io.FileIO):
+    """Standard output below its buffer."""
 
     def write(self, content: bytes | memoryview, /) -> int:  # type: ignore[override]
+        from vlbench.errors import UNREAD, MissingError
+
         try:
             return super().write(content)
         except OSError as error:
-            if self._has_answer:
-                self._has_answer = False  # what is still buffered fails again
-                raise _lost(error) from None
-            return len(content)
-
-
-def _lost(error: OSError) -> AnswerLost:
-    from vlbench.errors import UNREAD, MissingError
-
-    if error.errno == errno.EPIPE:
-        return AnswerLost(UNREAD)
-    why = "it is closed" if error.errno == errno.EBADF else error.strerror
-    print(f"vlbench: standard output: the answer cannot be written: {why}.", file=sys.stderr)
-    return AnswerLost(MissingError.exit_code)
-
-
-def _replace(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeEncodeError)
-    signs = error.object[error.start : error.end]
-    escaped = (sign.encode("ascii", "backslashreplace").decode() for sign in signs)
-    return "".join(map(SIGNS.get, signs, escaped)), error.end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where what is still buffered goes
+            if error.errno == errno.EPIPE:
+                raise AnswerLost(UNREAD) from None
+            text = f"the answer cannot be written: {error.strerror}."
+            print(f"vlbench: standard output: {text}", file=sys.stderr)
+            raise AnswerLost(MissingError.exit_code) from None

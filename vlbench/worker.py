@@ -6,14 +6,12 @@ import argparse
 import os
 import signal
 import sys
-import threading
 from contextlib import suppress
 from pathlib import Path
-from shutil import rmtree
 from typing import TYPE_CHECKING
 
-from vlbench.errors import INTERRUPTED, RunFailed, VlbenchError
-from vlbench.process import collect_rarely, guard_streams, isolate, with_defaults
+from vlbench.errors import INTERRUPTED, VlbenchError
+from vlbench.process import collect_rarely, isolate, with_defaults
 
 if TYPE_CHECKING:
     from vlbench.runs.folder import RunFolder
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from vlbench.runs.stopping import Stop
 
 HELD = 75
-"""Exit code of a launched worker whose run another process does (EX_TEMPFAIL of sysexits.h)."""
+"""Exit code of a worker whose run another process does (EX_TEMPFAIL of sysexits.h)."""
 
 
 def main(arguments: list[str], has_signals: bool = False) -> int:
@@ -34,13 +32,7 @@ def main(arguments: list[str], has_signals: bool = False) -> int:
     parser.add_argument(
         "--launched", metavar="WHERE", default="", help="by a launcher, which holds stdin open"
     )
-    parser.add_argument("--rank", type=int, default=0, help="of a process that the worker starts")
-    parser.add_argument("--rendezvous", type=Path, help="folder in which the ranks meet")
     options = parser.parse_args(arguments)
-    if has_signals:
-        collect_rarely()
-    if options.rank:
-        return _take_part(options.folder, options.rendezvous, options.rank, options.processes)
     os.environ.update(with_defaults(dict(os.environ)))  # before torch is imported: it counts then
     stop = Stop()
     try:
@@ -58,7 +50,6 @@ def main(arguments: list[str], has_signals: bool = False) -> int:
 
 
 def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
-    """Do the run under its lock; a launched worker leaves it to another holder, others wait."""
     from vlbench.lock import LockedError
     from vlbench.runs.folder import RunFolder
     from vlbench.runs.spec import RunSpec
@@ -67,10 +58,8 @@ def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
     folder = RunFolder(path)
 
     def heartbeat(is_ours: bool) -> None:
-        if folder.is_cancel_asked:
-            stop.ask("cancelled")
-        elif not is_ours:
-            stop.ask("stopped")
+        if not is_ours or folder.is_cancel_asked:
+            stop.ask("cancelled" if is_ours else "stopped")
 
     def wait() -> None:
         print("another process does this run: waiting", file=sys.stderr)
@@ -79,12 +68,10 @@ def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
         with folder.lock.acquire(where, None if where else wait, heartbeat):
             if not folder.is_done:
                 return _attempt(spec, folder, where, processes, stop)
-            folder.settle()
-            return 0
     except LockedError:
-        if not where:  # it waited for the run, and had it
-            print("vlbench: another process has taken this run over", file=sys.stderr)
         return HELD
+    folder.settle()
+    return 0
 
 
 def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop: Stop) -> int:
@@ -105,9 +92,11 @@ def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop:
         if folder.is_cancel_asked:
             stop.ask("cancelled")
         with stop.deferred():  # libraries whose import is broken off are broken
-            from vlbench.runs.execute import execute
+            from vlbench.runs.execute import Run, train_and_test
+            from vlbench.runs.ranks import joined
         stop.check()
-        execute(spec, folder, attempt, progress, stop, where, processes)
+        with joined(folder.path, processes, spec.device):
+            train_and_test(Run(spec, folder, attempt, progress, stop, where))
     except BaseException as error:
         is_stop = stop.reason and not isinstance(error, VlbenchError | OSError)
         code, status, text = explained(Stopped(stop.reason) if is_stop else error, folder.path)
@@ -128,35 +117,7 @@ def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop:
     return code
 
 
-def _take_part(path: Path, rendezvous: Path, rank: int, count: int) -> int:
-    """Be rank 1 or higher: do the run as the worker does it, without writing anything."""
-
-    def end_with_input() -> None:  # the worker holds the other end, and writes nothing
-        os.read(sys.stdin.fileno(), 1)  # unbuffered: a lock on a buffer would spoil an ordinary end
-        rmtree(rendezvous, ignore_errors=True)
-        os._exit(RunFailed.exit_code)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the worker decides, and may need this step's share
-    threading.Thread(target=end_with_input, daemon=True).start()
-    from vlbench.runs.ranks import group, leave_reason
-
-    try:
-        from vlbench.runs.execute import Run, train_and_test
-        from vlbench.runs.folder import RunFolder
-        from vlbench.runs.spec import RunSpec
-        from vlbench.runs.watch import Progress
-
-        spec, folder = RunSpec.read(path / "spec.json"), RunFolder(path)
-        (rendezvous / f"ready-{rank}").touch()
-        with group(rendezvous, rank, count, spec.device):
-            train_and_test(Run(spec, folder, folder.attempts(), Progress(None, is_shown=False)))
-    except BaseException as error:
-        return leave_reason(error, rendezvous / f"failed-{rank}.json")
-    return 0
-
-
 if __name__ == "__main__":
     isolate()
-    guard_streams(has_answer=False)
+    collect_rarely()
     sys.exit(main(sys.argv[1:], has_signals=True))

@@ -221,9 +221,7 @@ def plan(bench: Bench, results: Path, *more: str, command: str = "plan") -> Resu
     return done
 
 
-def test_every_run_is_shown_with_its_state_and_what_the_rest_takes(
-    bench: Bench, tmp_path: Path
-) -> None:
+def test_every_run_is_shown_with_its_state(bench: Bench, tmp_path: Path) -> None:
     spec = bench.spec(limit=2)
     do(spec, tmp_path)
     failed = bench.spec(limit=2, seeds=(1,))
@@ -233,8 +231,6 @@ def test_every_run_is_shown_with_its_state_and_what_the_rest_takes(
     cells = items(plan(bench, tmp_path, "--seeds", "0,1,2", "--json"), "plan")
     assert [cell["state"] for cell in cells] == ["done", "failed", "missing"]
     assert cells[1]["reason"] == "Loss is nan"
-    assert [cell["estimate"] is None for cell in cells] == [True, False, False]
-    assert cells[2]["estimate"]["runs"] == 1 and not cells[2]["estimate"]["is_rough"]
     text = plan(bench, tmp_path, "--seeds", "0,1,2").stdout
     assert all(part in text for part in ("1 done", "1 failed", "1 missing"))
     assert spec.key in text
@@ -254,7 +250,7 @@ def test_an_older_run_of_a_cell_is_stale_and_a_dry_run_writes_nothing(
     folder.result.touch()
     (item,) = items(plan(bench, results, "--json"))
     assert (item["state"], item["older_key"]) == ("stale", older.key)
-    assert "data of vqav2" in item["reason"]
+    assert "data.vqav2 changed" in item["reason"]
 
 
 def folder_of(results: Path, seed: int = 0) -> RunFolder:
@@ -302,7 +298,7 @@ def test_planned_runs_will_not_begin_and_done_ones_are_left(tmp_path: Path) -> N
     assert outcomes == {folder.path.name: "will not begin" for folder in planned}
     assert planned[0].is_cancel_asked and not done.is_cancel_asked
     for folder in planned:
-        folder.forget_cancel()
+        folder.cancel_file.unlink(missing_ok=True)
     planned[0].cancel_file.symlink_to(tmp_path / "nowhere" / "file")  # the other one ends
     result = vlbench("cancel", "--all", "--results", tmp_path)
     assert result.exit_code == 1

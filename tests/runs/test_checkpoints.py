@@ -32,7 +32,7 @@ def test_the_newest_counts_and_two_are_kept(checkpoints: Checkpoints) -> None:
 
 
 @pytest.mark.parametrize("spoil", ["cut", "empty", "flip"])
-def test_a_damaged_one_is_removed_and_the_one_before_counts(
+def test_a_damaged_one_is_set_aside_and_the_one_before_counts(
     checkpoints: Checkpoints, spoil: str
 ) -> None:
     file, before = checkpoints.files()
@@ -45,17 +45,6 @@ def test_a_damaged_one_is_removed_and_the_one_before_counts(
     before.write_bytes(b"")
     assert newest(checkpoints)[0] is None
     assert newest(checkpoints) == (None, [])
-
-
-def test_a_full_disk_is_told_as_what_it_is(
-    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Path, "open", lambda self, mode: open("/dev/full", mode))  # noqa: SIM115
-    with pytest.raises(OSError, match="No space left on device"):
-        checkpoints.save(4000, {"weights": torch.zeros(10_000)})
-    monkeypatch.undo()
-    assert newest(checkpoints) == (300, [])
-    assert not list(checkpoints.folder.glob(".*"))
 
 
 def test_saving_a_step_again_keeps_the_one_before(checkpoints: Checkpoints) -> None:
@@ -74,13 +63,7 @@ def test_one_that_torch_refuses_is_set_aside_and_the_one_before_counts(
     file.write_bytes(content)
     step, lines = newest(checkpoints)
     assert step == 300
-    assert len(lines) == 1 and str(file) in lines[0] and "cannot be used" in lines[0]
+    assert len(lines) == 1 and str(file) in lines[0] and "damaged or not of this run" in lines[0]
     assert not file.exists()
     assert file.with_name(f"{file.name}.refused").read_bytes() == content
-    assert newest(checkpoints) == (300, [])
-
-
-def test_a_folder_in_the_place_of_a_checkpoint_is_set_aside(checkpoints: Checkpoints) -> None:
-    (checkpoints.folder / f"step-000000400-{'0' * 16}.pt").mkdir()
-    assert newest(checkpoints)[0] == 300
     assert newest(checkpoints) == (300, [])

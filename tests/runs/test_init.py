@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.checkpoints.theirs import mini_model, their_state
 from tests.runs.builders import Bench, do, predictions, rows
-from vlbench.checkpoints.weights import check_weights, load_weights, write_weights
+from vlbench.checkpoints.weights import write_weights
 from vlbench.errors import DataError, MissingError
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.spec import RunSpec
@@ -80,15 +80,3 @@ def test_what_does_not_fit_is_told_before_anything_runs(
     save_file({"backbone.visual.image.weight": torch.ones(2, dtype=torch.long)}, theirs)
     with pytest.raises(DataError, match="no floating point"):
         bench.spec(init=theirs)
-
-
-def test_tensors_that_the_file_lacks_keep_their_start(bench: Bench, tmp_path: Path) -> None:
-    model = mini_model("shared-adapter", bench.backbone, TASKS)
-    name = "backbone.visual.image.weight"
-    start = {key: tensor.detach().clone() for key, tensor in unique_state(model).items()}
-    file = tmp_path / "one.safetensors"
-    save_file({name: torch.full_like(start[name], 3.0)}, file)
-    check_weights(file, model, "this")
-    load_weights(file, model, "this")
-    for key, tensor in unique_state(model).items():
-        assert torch.equal(tensor, torch.full_like(tensor, 3.0) if key == name else start[key])

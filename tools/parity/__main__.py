@@ -12,7 +12,7 @@ from tools.parity.checks import check_folder, list_goldens
 from tools.parity.outcome import TOLERANCES, Outcome
 from vlbench.cli import note, print_json
 from vlbench.errors import RunFailed, VlbenchError
-from vlbench.process import AnswerLost, guard_streams
+from vlbench.process import AnswerLost, guard_output
 
 WIDTH = 9
 """Of a column of errors, in characters."""
@@ -103,5 +103,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    guard_streams()
+    guard_output()
     main()

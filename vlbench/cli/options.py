@@ -125,7 +125,7 @@ class LaunchOptions:
     outside_code: bool = OUTSIDE_CODE
     json: bool = JSON
 
-    def resources(self, detach: bool = False) -> Resources:
+    def resources(self) -> Resources:
         """What runs may use, from the options and the configuration."""
         from vlbench.config import load_config
         from vlbench.runs.launch import Resources
@@ -139,7 +139,6 @@ class LaunchOptions:
             processes=self.processes,
             time_limit_minutes=self.time_limit,
             slurm=load_config().slurm,
-            detach=detach,
         )
 
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vlbench import cli
 from vlbench.cli import options as opt
-from vlbench.errors import MissingError, NothingToReport, UsageError
+from vlbench.errors import MissingError, NothingToReport
 from vlbench.text import printable
 
-if TYPE_CHECKING:
-    from vlbench.runs.watch import Overview
-
 REFRESH_SECONDS = 1.0
-FOLLOW_SECONDS = 0.5
 AT_WORK = ("running", "queued")
+ORDER = ("running", "queued", "failed", "out-of-memory", "timeout", "stopped", "preempted")
+"""The order in which states are listed; others come last."""
 ALWAYS = ("key", "method", "seed", "status")
 CONTEXT = ("settings", "init", "suite", "backbone", "edition", "scope")
 """Columns that show where the runs differ in them."""
@@ -33,34 +31,43 @@ Item = Mapping[str, Any]
 def status(
     results: Path = opt.RESULTS,
     everything: bool = opt.flag("--all", "List done runs too."),
-    watch: bool | None = opt.option(
-        None, "Until nothing runs; so on a terminal.", "--watch/--no-watch"
-    ),
+    watch: bool = opt.flag("--watch", "Show it again every second until nothing is at work."),
     json: bool = opt.JSON,
 ) -> None:
     """Show how far runs are, where they run, what ended them."""
-    from vlbench.runs.watch import Overview
+    from vlbench.runs.folder import list_runs
 
-    overview = Overview(results)
-    items = overview.items()
-    is_terminal = sys.stdout.isatty()
+    facts: dict[Path, dict[str, Any]] = {}
+    items, faults = list_runs(results, facts)
+    if watch:
+        from rich.console import Group
+        from rich.live import Live
+        from rich.text import Text
+
+        screen = Live(console=cli.stdout_console(), auto_refresh=False, transient=True)
+        with suppress(KeyboardInterrupt), screen:
+            while any(item["status"] in AT_WORK for item in items):
+                columns, rows = _table(items, everything)
+                summary = Text(printable(_summary(items, everything)))
+                screen.update(Group(cli.rich_table(rows, columns), summary), refresh=True)
+                time.sleep(REFRESH_SECONDS)
+                items, faults = list_runs(results, facts)
     if json:
-        cli.print_json("status", items)
-    elif watch and not is_terminal:
-        raise UsageError("--watch is for a terminal; off it status prints what there is now.")
-    elif watch is not False and is_terminal and _are_at_work(items):
-        _watch(overview, items, everything)
+        cli.print_json("status", _sorted(items))
     else:
         columns, rows = _table(items, everything)
         if rows:
             cli.print_table(rows, columns)
         cli.say(_summary(items, everything))
-    cli.end_left_out(overview.faults)
+    cli.end_left_out(faults)
+
+
+def _sorted(items: Sequence[Item]) -> list[Item]:
+    return sorted(items, key=lambda item: [*ORDER, item["status"]].index(item["status"]))
 
 
 def _table(items: Sequence[Item], everything: bool) -> tuple[list[str], list[list[str]]]:
-    """The columns that tell something, and the row of each run in them."""
-    texts = [_texts(item) for item in items if everything or item["status"] != "done"]
+    texts = [_texts(item) for item in _sorted(items) if everything or item["status"] != "done"]
     columns = []
     for name in COLUMNS:
         values = {text.get(name, "") for text in texts}
@@ -70,8 +77,7 @@ def _table(items: Sequence[Item], everything: bool) -> tuple[list[str], list[lis
 
 
 def _texts(item: Item) -> dict[str, str]:
-    """The cells of a run, by column."""
-    from vlbench.runs.state import short_error
+    from vlbench.runs.folder import short_error
     from vlbench.runs.watch import progress_texts
 
     progress = progress_texts(item) if item["status"] == "running" else {}
@@ -87,36 +93,11 @@ def _texts(item: Item) -> dict[str, str]:
 
 
 def _summary(items: Sequence[Item], everything: bool) -> str:
-    """How many runs are in which state."""
     from vlbench.runs.state import counted
 
     text = counted([item["status"] for item in items])
     is_hidden = not everything and any(item["status"] == "done" for item in items)
     return f"{text} (--all lists those done)." if is_hidden else f"{text}."
-
-
-def _watch(overview: Overview, items: Sequence[Item], everything: bool) -> None:
-    """Show the table again every second, until nothing is at work or Ctrl-C."""
-    from rich.console import Group
-    from rich.live import Live
-    from rich.text import Text
-
-    def picture() -> Group:
-        columns, rows = _table(items, everything)
-        return Group(cli.rich_table(rows, columns), Text(printable(_summary(items, everything))))
-
-    with Live(picture(), console=cli.stdout_console(), auto_refresh=False) as live:
-        try:
-            while _are_at_work(items):
-                time.sleep(REFRESH_SECONDS)
-                items = overview.items()
-                live.update(picture(), refresh=True)
-        except KeyboardInterrupt:
-            return
-
-
-def _are_at_work(items: Sequence[Item]) -> bool:
-    return any(item["status"] in AT_WORK for item in items)
 
 
 def logs(
@@ -130,26 +111,19 @@ def logs(
     from vlbench.runs.watch import Tail
 
     folder = find_run(results, run)
-    state = folder.state
-    is_followed = follow and state in AT_WORK
-    if not folder.log.is_file() and not is_followed:
-        raise NothingToReport(f"{folder.path}: no log yet, the run is {state}.")
+    is_at_work = follow and folder.state in AT_WORK
+    if not folder.log.is_file() and not is_at_work:
+        raise NothingToReport(f"{folder.path}: no log yet, the run is {folder.state}.")
     tail = Tail(folder.log, is_whole=True)
-    texts = tail.lines() if is_followed else tail.rest()
+    texts = tail.lines() if is_at_work else tail.rest()
     for text in texts if lines is None else texts[max(len(texts) - lines, 0) :]:
         cli.say(text)
-    if not is_followed:
-        return
-    try:
-        while folder.state in AT_WORK:
-            time.sleep(FOLLOW_SECONDS)
-            for text in tail.lines():
+    with suppress(KeyboardInterrupt):
+        while is_at_work:
+            time.sleep(REFRESH_SECONDS / 2)
+            is_at_work = folder.state in AT_WORK
+            for text in tail.lines() if is_at_work else tail.rest():
                 cli.say(text)
-    except KeyboardInterrupt:
-        return
-    for text in tail.rest():
-        cli.say(text)
-    cli.note(f"The run is {folder.state}.")
 
 
 def doctor(

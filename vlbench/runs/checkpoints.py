@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vlbench.errors import is_out_of_memory
+from vlbench.errors import DataError, is_out_of_memory
 from vlbench.files import require_writable, write_atomically
 from vlbench.runs.sums import hash_of
 
@@ -33,50 +34,37 @@ class Checkpoints:
         """Write a training state and remove all but the one before it."""
         import torch
 
-        def write(path: Path) -> Path:
-            try:
-                with path.open("wb") as file:  # torch hides errors of files that it opens itself
-                    torch.save(state, file)
-            except RuntimeError as error:
-                cause: BaseException | None = error
-                while cause is not None and not isinstance(cause, OSError):
-                    cause = cause.__context__
-                raise cause or error from None
-            return self.folder / f"step-{step:09d}-{hash_of(path)[:16]}.pt"
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        file = write_atomically(self.folder / "step", write)
+        content = io.BytesIO()  # torch hides errors of files that it writes itself
+        torch.save(state, content)
+        digits = hashlib.sha256(content.getbuffer()).hexdigest()[:16]
+        name = f"step-{step:09d}-{digits}.pt"
+        file = write_atomically(
+            self.folder / name, lambda path: path.write_bytes(content.getbuffer())
+        )
         for old in [other for other in self.files() if other != file][KEPT - 1 :]:
             old.unlink(missing_ok=True)
         return file
 
     def newest(self, say: Callable[[str], None]) -> tuple[dict[str, Any], Path] | None:
-        """Return the newest whole state and its file.
-
-        Damaged ones are removed, and whole ones that torch refuses set aside; `say` tells which.
-        """
+        """Return the newest usable state and its file; others are set aside, and `say` tells."""
         import torch
 
         for file in self.files():
             try:
-                if hash_of(file).startswith(file.name[15:31]):
-                    return torch.load(file, map_location="cpu", weights_only=True), file
+                if not hash_of(file).startswith(file.name[15:31]):
+                    raise DataError(f"{file.stat().st_size:,} bytes of another hash")
+                return torch.load(file, map_location="cpu", weights_only=True), file
             except Exception as error:  # torch and the disk raise anything
                 if is_out_of_memory(error):
                     raise
                 self.set_aside(file, error, say)
-                continue
-            say(f"{file}: damaged, {file.stat().st_size:,} bytes: going on without it")
-            require_writable(file)
-            with suppress(OSError):
-                file.unlink()
         return None
 
     def set_aside(self, file: Path, error: Exception, say: Callable[[str], None]) -> None:
         """Rename a checkpoint that cannot be used, so that no attempt reads it again."""
         aside = file.with_name(f"{file.name}.refused")
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        say(f"{file}: cannot be used: {reason}: it is now {aside.name}, going on without it")
+        say(f"{file}: damaged or not of this run, now {aside.name}: {reason}: going on without it")
         require_writable(file)
         file.rename(aside)
 

@@ -6,13 +6,11 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from safetensors.torch import load_file
 
 from vlbench.backbones import backbone_row, build_tokenizer
 from vlbench.backbones.weights import first_tokens
@@ -25,11 +23,9 @@ from vlbench.data.table import file_hash
 from vlbench.errors import DataError, MissingError, RunFailed
 from vlbench.files import read_object, write_atomically
 from vlbench.metrics import load_metric, require_metric, started_ahead
-from vlbench.process import collect_as_usual
 from vlbench.runs.callbacks import Callbacks
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.plan import Inputs, adapted, read_inputs
-from vlbench.runs.ranks import joined
 from vlbench.runs.result import (
     Value,
     majority_scored,
@@ -48,27 +44,12 @@ from vlbench.techniques.adapt import (
     AdaptedModel,
     check_reached,
     frozen_checksum,
-    load_trained_state,
 )
 from vlbench.tensors import listed, not_finite
 from vlbench.text import now
 from vlbench.training.distributed import Ranks
 from vlbench.training.predict import answers
 from vlbench.training.train import MicroBatches, Trainer
-
-
-def execute(
-    spec: RunSpec,
-    folder: RunFolder,
-    attempt: int,
-    progress: Progress,
-    stop: Stop,
-    where: str = "",
-    processes: int = 1,
-) -> None:
-    """Do the run in so many processes, of which this one is the main one."""
-    with joined(folder.path, processes, spec.device):
-        train_and_test(Run(spec, folder, attempt, progress, stop, where))
 
 
 class Run:
@@ -92,9 +73,6 @@ class Run:
         self.attempt = attempt
         self.progress = progress
         self.stop = stop or Stop()
-        self.scorers = ExitStack()
-        """Scorers of the test that were started ahead; whoever does the run closes them."""
-        self._has_scorers = False
         self._status = {"where": where, "began_at": now()}
         if spec.device != "cpu" and not torch.cuda.is_available():
             visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
@@ -139,10 +117,8 @@ class Run:
         self.trainer = Trainer(
             self.model, train, spec.method.train, spec.seed, self.accelerator, self.ranks, parts
         )
-        collect_as_usual()
 
     def _read_inputs(self) -> Inputs:
-        """Read the spec's data; DataError where they changed since the run was planned."""
         spec, again = self.spec, "changed since the run was planned: start the same command again."
         if spec.init_hash and file_hash(Path(spec.init)) != spec.init_hash:
             raise DataError(f"{spec.init} {again}")
@@ -173,39 +149,31 @@ class Run:
         if self.ranks.is_main:
             self.folder.write_progress(self.attempt, **self._status, phase=phase, **details)
 
-    def start_scorers(self) -> None:
-        """Start the scorers of the test, once; they get ready beside other work."""
-        if self.ranks.is_main and not self._has_scorers:
-            self._has_scorers = True
-            metrics = [card.metric for card in self.spec.tasks]
-            self.scorers.enter_context(started_ahead(metrics))
-
 
 def train_and_test(run: Run) -> None:
     """Do the run in this process; each stage goes on from what an earlier attempt left."""
     run.prepare()
-    with run.scorers:
-        before = frozen_checksum(run.model)
-        callbacks = Callbacks(run)
-        if not callbacks.resume():
-            run.trainer.start(run.progress.say)
-            run.load_init()  # what a file holds counts more than an initialisation
-        with run.stop.deferred():
-            run.trainer.train(callbacks)
-        if frozen_checksum(run.model) != before:
-            raise RunFailed("A tensor that should be frozen changed while training.")
-        if run.ranks.is_main:
-            write_adapter(run.folder.adapter, run.model, run.spec)
+    before = frozen_checksum(run.model)
+    callbacks = Callbacks(run)
+    if not callbacks.resume():
+        run.trainer.start(run.progress.say)
+        run.load_init()  # what a file holds counts more than an initialisation
+    with run.stop.deferred():
+        run.trainer.train(callbacks)
+    if frozen_checksum(run.model) != before:
+        raise RunFailed("A tensor that should be frozen changed while training.")
+    if run.ranks.is_main:
+        write_adapter(run.folder.adapter, run.model, run.spec)
+    metrics = [card.metric for card in run.spec.tasks if run.ranks.is_main]
+    with started_ahead(metrics):
         test(run, callbacks.peak_memory_bytes)
-        if run.ranks.is_main:
-            run.folder.checkpoints.remove()
+    if run.ranks.is_main:
+        run.folder.checkpoints.remove()
 
 
 def test(run: Run, peak_bytes: int) -> None:
     """Answer and score every test split; the result is written last."""
     trainer, device, parts = run.trainer, run.accelerator.device, []
-    shared = provenance(device, run.ranks.count)
-    run.start_scorers()
     for task in run.tasks:
         given, seconds = _answered(run, task)
         if run.ranks.is_main:
@@ -215,7 +183,7 @@ def test(run: Run, peak_bytes: int) -> None:
         if task.submission:
             _submit(run, task)
     if run.ranks.is_main:
-        shared |= {
+        shared = provenance(run.spec, device, run.ranks.count) | {
             "attempt": run.attempt,
             "adapter_bytes": run.folder.adapter.stat().st_size,
             "train_seconds": trainer.seconds,
@@ -233,13 +201,8 @@ def _answered(run: Run, task: PreparedTask) -> tuple[dict[str, str], float]:
     run.write_progress("testing", step=steps, total=steps)
     kept: tuple[dict[str, str], float] | None = None
     if run.ranks.is_main and file.is_file():
-        try:
-            table = read_object(file)
-            if absent := {example.id for example in task.test} - set(table["answers"]):
-                raise DataError(f"{len(absent):,} examples are missing")
-            kept = table["answers"], float(table["seconds"])
-        except (DataError, KeyError, TypeError, ValueError) as error:
-            run.progress.say(f"{file}: cannot be used, answering again: {error}")
+        table = read_object(file)
+        kept = table["answers"], table["seconds"]
     kept = run.ranks.from_main(kept)
     if kept:
         run.progress.say(f"{name}: answered in an earlier attempt")
@@ -254,7 +217,6 @@ def _answered(run: Run, task: PreparedTask) -> tuple[dict[str, str], float]:
 
 
 def _score(run: Run, task: PreparedTask, given: dict[str, str]) -> list[Value]:
-    """Score the answers of the test split and write them down as predictions."""
     card = task.card
     scored = score(card, task.test, given)
     for name in scored.undefined.keys() & scored.metrics.keys():
@@ -264,7 +226,6 @@ def _score(run: Run, task: PreparedTask, given: dict[str, str]) -> list[Value]:
 
 
 def _submit(run: Run, task: PreparedTask) -> None:
-    """Answer the examples without public labels, as a file for the dataset's own server."""
     name, count = task.card.name, len(task.submission)
     run.progress.say(f"answering {count:,} examples of {name} for its server")
     given = run.answers(task, task.submission)
@@ -276,8 +237,3 @@ def _submit(run: Run, task: PreparedTask) -> None:
     if submission.unreadable:
         run.progress.say(f"{name}: {submission.unreadable:,} of {count:,} answers were no choice")
     run.progress.say(f"{name}: {file}")
-
-
-def load_adapter(model: AdaptedModel, file: Path) -> None:
-    """Load saved tensors into a model adapted by the same card."""
-    load_trained_state(model, load_file(file), str(file))

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from vlbench.files import (
     remove_leftovers,
     write_atomically,
 )
-from vlbench.lock import Lock
+from vlbench.lock import Lock, LockedError
 from vlbench.runs.checkpoints import Checkpoints
 from vlbench.runs.spec import RunSpec
 from vlbench.text import now, results_option
@@ -28,13 +29,13 @@ from vlbench.text import now, results_option
 ENDINGS = ("failed", "out-of-memory", "timeout", "cancelled", "preempted", "stopped")
 """How an attempt ends that does not end the run."""
 STATES = ("planned", "queued", "running", "done", *ENDINGS)
+PROGRESS = ("phase", "step", "total", "epoch", "loss", "examples_per_second", "seconds_left")
+"""What `status.json` holds of a run at work, and only then; numbers, but for the phase."""
 AS_IF_ABSENT = (
     "Only this file is left out, as if it were not there: remove it, or do the run again."
 )
 STATUS_SECONDS = 1.0
 """A running worker writes its progress at most this often."""
-MOST = 20
-"""So many runs are listed where several are meant."""
 
 
 class RunFolder:
@@ -79,6 +80,13 @@ class RunFolder:
             raise RunFailed(f"{self.path}: cannot be written: {error.strerror}") from None
 
     @property
+    def name(self) -> str:
+        """The run's name; empty where its spec cannot be read."""
+        with suppress(DataError):
+            return RunSpec.read(self.spec_file).name
+        return ""
+
+    @property
     def is_done(self) -> bool:
         """Whether the run has its result, which is written last."""
         return os.path.isfile(self.result)
@@ -94,6 +102,12 @@ class RunFolder:
         if self.job().get("attempts") == self.attempts():
             return "queued"
         return "stopped" if status == "running" else status
+
+    @property
+    def host_and_device(self) -> str:
+        """The host and device that the run is done on."""
+        holder = self.lock.holder() or self.status()
+        return " ".join(str(holder.get(name) or "") for name in ("host", "where")).strip()
 
     def status(self) -> dict[str, Any]:
         """What `status.json` says; empty where it cannot be read."""
@@ -112,20 +126,6 @@ class RunFolder:
                     read_object(file)
             except DataError as error:
                 faults.append(DataError(f"{error}. {AS_IF_ABSENT}"))
-        file = self.attempts_file
-        is_empty = os.path.isfile(file) and os.path.getsize(file) == 0
-        if os.path.lexists(file) and not is_empty and not self.record():
-            faults.append(DataError(f"{file}: no line of it can be read. {AS_IF_ABSENT}"))
-        return faults
-
-    def all_faults(self) -> list[DataError]:
-        """What is wrong with the folder, its small files and its spec."""
-        faults = [*self.faults(), *_closed(self.path)]
-        try:
-            if os.path.lexists(self.spec_file):
-                RunSpec.read(self.spec_file)
-        except DataError as error:
-            faults.append(error)
         return faults
 
     def write_status(self, status: str, attempt: int, **details: Any) -> None:
@@ -164,43 +164,39 @@ class RunFolder:
         line |= {"pid": os.getpid(), "where": where, "error": error}
         append_line(self.attempts_file, line)
 
-    def ask_cancel(self) -> None:
-        """Have whoever does the run, or is about to, leave it."""
-        self.cancel_file.touch()
-
-    def forget_cancel(self) -> None:
-        """Let the run be done again."""
-        self.cancel_file.unlink(missing_ok=True)
-
     @property
     def is_cancel_asked(self) -> bool:
         """Whether the run is to end."""
         return os.path.exists(self.cancel_file)
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether a run that has its result has nothing left to tidy up.
+    def settle(self) -> None:
+        """Finish what a run that has its result was killed in.
 
         Results that are kept without their attempts, as committed ones, are left as they are.
         """
-        is_told = self.status().get("status") == "done" and not self.is_attempt_open
-        return not self.attempts() or (is_told and not self.checkpoints.folder.exists())
-
-    def settle(self) -> None:
-        """Finish what a run that has its result was killed in; for whoever holds its lock."""
+        is_noted = self.status().get("status") == "done" and not self.is_attempt_open
         attempt = self.attempts()
-        if self.is_attempt_open:
-            self.note_attempt(attempt, "done")
-        if self.status().get("status") != "done":
+        if not attempt or (is_noted and not self.checkpoints.folder.exists()):
+            return
+        with suppress(LockedError, OSError), self.lock.acquire():
+            if self.is_attempt_open:
+                self.note_attempt(attempt, "done")
             self.write_status("done", attempt)
-        self.checkpoints.remove()
-        remove_leftovers(self.path)
+            self.checkpoints.remove()
+            remove_leftovers(self.path)
 
 
 def _object(file: Path) -> dict[str, Any]:
     with suppress(DataError):
         return read_object(file)
     return {}
+
+
+def short_error(status: Mapping[str, Any]) -> str:
+    """The line that says what ended an attempt: the first, of a traceback the last; or empty."""
+    lines = str(status.get("error") or "").strip().splitlines() or [""]
+    line = lines[-1] if lines[0].startswith("Traceback") else lines[0]
+    return line.removeprefix(f"{status.get('status')}: ")
 
 
 def run_folders(results: Path, faults: list[DataError] | None = None) -> list[Path]:
@@ -215,79 +211,82 @@ def run_folders(results: Path, faults: list[DataError] | None = None) -> list[Pa
         return []
     except OSError as error:
         raise DataError(f"{runs}: cannot be read: {error.strerror}.") from None
-    closed = {path: fault for path in paths for fault in _closed(path)}
-    if faults is None and closed:
-        raise next(iter(closed.values()))
-    if faults is not None:
-        faults += closed.values()
-    return [path for path in paths if path not in closed and path.is_dir()]
-
-
-def _closed(path: Path) -> list[DataError]:
-    """Why a run's folder cannot be looked into, if so."""
-    try:
-        os.stat(path / ".")
-        os.scandir(path).close()
-    except NotADirectoryError:
-        return []
-    except OSError as error:
-        if os.path.lexists(path):
-            text = f"{path}: cannot be read: {error.strerror}. Its owner can make it readable "
-            return [DataError(f"{text}(chmod -R a+rX), or it can be moved out of the results.")]
-    return []
+    folders = []
+    for path in paths:
+        try:
+            os.scandir(path).close()
+            folders.append(path)
+        except NotADirectoryError:
+            pass
+        except OSError as error:
+            fault = DataError(
+                f"{path}: cannot be read: {error.strerror}. Its owner can make it readable "
+                "(chmod -R a+rX), or it can be moved out of the results."
+            )
+            if faults is None:
+                raise fault from None
+            faults.append(fault)
+    return folders
 
 
 def _some_runs(results: Path, faults: list[DataError]) -> list[RunFolder]:
-    """As `RunFolder.all`; NothingToReport where there is none."""
     folders = RunFolder.all(results, faults)
     if not folders and not faults:
         raise NothingToReport(f"{results}: no runs here (looked for runs/*/spec.json).")
     return folders
 
 
-def list_runs(results: Path) -> tuple[list[dict[str, Any]], list[DataError]]:
-    """Metadata and state of every run of a results folder, and the faults of unreadable ones."""
+def list_runs(
+    results: Path, facts: dict[Path, dict[str, Any]] | None = None
+) -> tuple[list[dict[str, Any]], list[DataError]]:
+    """Metadata, state and progress of every run of a results folder, and what cannot be read.
+
+    `facts` keeps what specs say for the next call.
+    """
+    facts = {} if facts is None else facts
     items: list[dict[str, Any]] = []
     faults: list[DataError] = []
     for folder in _some_runs(results, faults):
         try:
-            spec = RunSpec.read(folder.spec_file)
+            if folder.path not in facts:
+                facts[folder.path] = RunSpec.read(folder.spec_file).facts
+            items.append({**facts[folder.path], **_state(folder)})
+            faults += folder.faults()
         except DataError as error:
             faults.append(error)
-            continue
-        faults += folder.faults()
-        items.append({**spec.facts, "status": folder.state})
     order = ("suite", "backbone", "edition", "scope", "method", "settings", "seed", "key")
     return sorted(items, key=lambda item: [item[name] for name in order]), faults
 
 
+def _state(folder: RunFolder) -> dict[str, Any]:
+    state, status = folder.state, folder.status()
+    is_running = state == "running"
+    return {
+        "status": state,
+        "attempts": folder.attempts(),
+        "where": folder.host_and_device if is_running else "",
+        "job": str(folder.job().get("job") or ""),
+        **{name: status.get(name) if is_running else None for name in PROGRESS},
+        "updated_at": status.get("updated_at"),
+        "error": str(status.get("error") or "") if state in ENDINGS else "",
+    }
+
+
 def find_run(results: Path, text: str) -> RunFolder:
     """The one run whose key begins so, or whose name has all these words: `compacter seed 0`."""
-    faults: list[DataError] = []
-    folders = _some_runs(results, faults)
+    folders = _some_runs(results, [])
     matches = [folder for folder in folders if folder.path.name.startswith(text)]
     if not matches:
-        words = _words(text)
-        matches = [folder for folder in folders if words <= _words(name_of(folder))]
+        matches = [folder for folder in folders if _words(text) <= _words(folder.name)]
     if not matches or not text.strip():
-        lines = [
+        raise UsageError(
             f"No run '{text}' in {results}: a run is named by the begin of its key or by words "
-            f"such as 'compacter seed 0'. See them: vlbench list runs{results_option(results)}",
-            *(f"Left out: {fault}" for fault in faults),
-        ]
-        raise UsageError("\n".join(lines))
+            f"such as 'compacter seed 0'. See them: vlbench list runs{results_option(results)}"
+        )
     if len(matches) > 1:
-        lines = [f"  {folder.path.name}  {name_of(folder)}" for folder in matches[:MOST]]
-        more = [f"  and {len(matches) - MOST} more"] if len(matches) > MOST else []
-        raise UsageError("\n".join([f"'{text}' names {len(matches)} runs:", *lines, *more]))
+        lines = [f"  {folder.path.name}  {folder.name}" for folder in matches]
+        raise UsageError("\n".join([f"'{text}' names {len(matches)} runs:", *lines]))
     return matches[0]
-
-
-def name_of(folder: RunFolder) -> str:
-    """The run's name; empty where its spec cannot be read."""
-    with suppress(DataError):
-        return RunSpec.read(folder.spec_file).name
-    return ""
 
 
 def _words(text: str) -> set[str]:

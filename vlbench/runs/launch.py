@@ -17,10 +17,8 @@ from typing import TYPE_CHECKING
 
 from vlbench.config import SlurmSettings
 from vlbench.errors import INTERRUPTED, RunFailed, UsageError, VlbenchError, nearest
-from vlbench.lock import LockedError
-from vlbench.runs.folder import RunFolder
+from vlbench.runs.folder import RunFolder, short_error
 from vlbench.runs.spec import RunSpec
-from vlbench.runs.state import short_error
 from vlbench.runs.watch import Tail, without_time
 
 if TYPE_CHECKING:
@@ -30,8 +28,8 @@ LAUNCHERS = {
     "local": "vlbench.runs.local:LocalLauncher",
     "slurm": "vlbench.runs.slurm:SlurmLauncher",
 }
-TERM_SECONDS, KILL_SECONDS = 15.0, 45.0
-"""From the request to stop to SIGTERM and to SIGKILL."""
+KILL_SECONDS = 45.0
+"""From the request to stop to SIGKILL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +45,6 @@ class Resources:
     """Processes that share one run, on GPUs of their own where the machine has any."""
     time_limit_minutes: float | None = None
     slurm: SlurmSettings = field(default_factory=SlurmSettings)
-    detach: bool = False
-    """Submit to the cluster and do not wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +58,6 @@ class Outcome:
     exit_code: int = 0
     """The command line's exit code for it."""
     error: str = ""
-
-    def __str__(self) -> str:
-        """Status and reason, once where they are the same."""
-        why = self.error.removeprefix(f"{self.status}: ")
-        return f"{self.status}: {why}" if self.exit_code and why != self.status else self.status
 
 
 class Launcher(ABC):
@@ -90,17 +81,16 @@ class Launcher(ABC):
         """Do what is not done yet; return the outcomes in the order of the specs."""
         self.results, self.view = results, view
         self.outcomes: dict[str, Outcome] = {}
-        self._notices: set[str] = set()
         to_do = []
         for spec in specs:
             folder = RunFolder.of(results, spec)
             if folder.is_done:
-                if not folder.is_settled:  # killed after its result
-                    with suppress(LockedError, OSError), folder.lock.acquire():
-                        folder.settle()
+                folder.settle()  # it may have been killed after its result
                 view.say(f"{spec.name}: done before, {folder.path}")
                 self.outcomes[spec.key] = Outcome(spec, folder, "done")
                 continue
+            if folder.is_cancel_asked and not folder.lock.is_locked:
+                folder.cancel_file.unlink(missing_ok=True)
             try:
                 folder.create(spec)
                 to_do.append((spec, folder))
@@ -111,16 +101,11 @@ class Launcher(ABC):
         self.work(to_do)
         return [self.outcomes[spec.key] for spec in specs]
 
-    def end(self, outcome: Outcome, took: str = "") -> None:
+    def end(self, outcome: Outcome) -> None:
         """Keep and show how a run ended."""
         self.outcomes[outcome.spec.key] = outcome
-        self.view.ended(outcome.spec, outcome.folder, f"{outcome}{took}")
-
-    def say_once(self, text: str) -> None:
-        """Show a line about the plan, once."""
-        if text not in self._notices:
-            self.view.say(text)
-            self._notices.add(text)
+        why = f": {outcome.error}" if outcome.error not in ("", outcome.status) else ""
+        self.view.ended(outcome.spec, outcome.folder, f"{outcome.status}{why}")
 
 
 def find_launcher(resources: Resources) -> Launcher:
@@ -136,11 +121,8 @@ def find_launcher(resources: Resources) -> Launcher:
 def launch(
     specs: Sequence[RunSpec], results: Path, resources: Resources, view: View
 ) -> list[Outcome]:
-    """Do the runs of a plan; those that were cancelled before may run again."""
+    """Do the runs of a plan; those that were cancelled before run again."""
     try:
-        for folder in (RunFolder.of(results, spec) for spec in specs):
-            if folder.is_cancel_asked and not folder.lock.is_locked:
-                folder.forget_cancel()
         return find_launcher(resources).run(specs, results, view)
     finally:
         view.close()
@@ -157,15 +139,15 @@ def outcome_of(spec: RunSpec, folder: RunFolder) -> Outcome:
 
 
 def failure_code(code: object, default: int = RunFailed.exit_code) -> int:
-    """The exit code of a run that is not done, from what a worker ended with or wrote down.
-
-    Success is what the run's folder says, and 256 would be one for the system.
-    """
+    """The exit code of a run that is not done, from what its worker ended with or wrote down."""
     return code if isinstance(code, int) and code in (1, 2, 3, 4, 5, INTERRUPTED) else default
 
 
 def unexplained(folder: RunFolder, code: int) -> str:
     """What became of a run whose worker could not write it down: its code and last line."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"its process was killed ({name})" + ": out of memory?" * (name == "SIGKILL")
     lines = Tail(folder.log, is_whole=True).rest() or ["its log is empty"]
     return f"its worker ended with {code} and left no result: {without_time(lines[-1])}"
 
@@ -191,15 +173,10 @@ class WorkerProcess:
     def poll(self) -> int | None:
         """Return its exit code when it has ended; end one that does not stop as requested."""
         code = self.process.poll()
-        waited = time.monotonic() - self._stopped_at if self.reason else 0.0
         if code is not None:
             self.process.communicate()  # closes our end of its input
-            if code < 0:
-                self._note_killed(signal.Signals(-code).name)
-        elif waited > KILL_SECONDS:
+        elif self.reason and time.monotonic() - self._stopped_at > KILL_SECONDS:
             self.kill()
-        elif waited > TERM_SECONDS:
-            self.process.terminate()
         return code
 
     def stop(self, reason: str) -> None:
@@ -216,18 +193,6 @@ class WorkerProcess:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.communicate()
-
-    def _note_killed(self, name: str) -> None:
-        """Record the end of a worker that could not do so itself."""
-        folder, status = self.folder, self.reason or "stopped"
-        text = f"its process was killed ({name})" + ": out of memory?" * (name == "SIGKILL")
-        if self.reason:
-            text = f"{self.reason}: it did not stop when told and was killed ({name})"
-        with suppress(LockedError, OSError), folder.lock.acquire(self.where):
-            if folder.is_attempt_open and not folder.is_done:
-                attempt = folder.attempts()
-                folder.note_attempt(attempt, status, self.where, text)
-                folder.write_status(status, attempt, where=self.where, error=text)
 
 
 def worker_command(folder: RunFolder, where: str, processes: int = 1) -> list[str]:

@@ -28,8 +28,6 @@ from vlbench.techniques.adapt import AdaptedModel, adapt, check_reached
 from vlbench.training.train import MaxBatch
 
 Say = Callable[[str], None]
-NO_ROOT = Path(".")
-"""The data root of datasets that are Python packages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,10 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
     visual = cards[0].visual
     own = backbone_row(selection.backbone)  # an unknown name before a card's overrides for it
     methods = [
-        (card, resolve_method(card, selection.backbone, suite, selection.settings))
+        (
+            resolve_method(card, selection.backbone, suite, selection.settings),
+            str(card.folder.resolve() / f"{card.name}.toml") if card.folder else "",
+        )
         for card in find_methods(selection.methods, technique_faults)
     ]
     for task in cards:
@@ -82,29 +83,25 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
         load_metric(task.metric)
     weights, init, root = map(_resolved, (selection.backbone_path, selection.init, selection.root))
     is_own = selection.encoder in (None, "", own.features[visual].encoder)
+    same = {
+        "settings": selection.settings,
+        "suite": suite,
+        "tasks": tuple(cards),
+        "backbone": selection.backbone,
+        "backbone_path": str(weights or ""),
+        "init": str(init or ""),
+        "edition": edition,
+        "root": str(root or ""),
+        "encoder": "" if is_own else str(selection.encoder),
+        "features": tuple(str(path.expanduser().resolve()) for path in selection.features),
+        "limit": selection.limit,
+        "device": selection.device,
+        "max_batch": selection.max_batch,
+        "checkpoint_activations": selection.checkpoint_activations,
+    }
     specs = [
-        RunSpec(
-            method=method,
-            method_file=str(card.folder.resolve() / f"{card.name}.toml") if card.folder else "",
-            settings=selection.settings,
-            suite=suite,
-            tasks=tuple(cards),
-            backbone=selection.backbone,
-            backbone_path=str(weights or ""),
-            backbone_hash="",
-            init=str(init or ""),
-            edition=edition,
-            root=str(root or ""),
-            encoder="" if is_own else str(selection.encoder),
-            features=tuple(str(path.expanduser().resolve()) for path in selection.features),
-            data={},
-            seed=0,
-            limit=selection.limit,
-            device=selection.device,
-            max_batch=selection.max_batch,
-            checkpoint_activations=selection.checkpoint_activations,
-        )
-        for card, method in methods
+        RunSpec(method=method, method_file=file, backbone_hash="", data={}, seed=0, **same)
+        for method, file in methods
     ]
     for spec in specs:
         check_reached(adapted(spec, meta=True), spec.task_names, spec.method.shown)
@@ -116,15 +113,9 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
             model = adapted(spec, inputs.features, meta=True)
             check_weights(init, model, f"{spec.method.name} on {spec.backbone}")
         hashes["init_hash"] = file_hash(init)
+    update = {**hashes, "data": inputs.fingerprints}
     return [
-        spec.model_copy(
-            update={
-                **hashes,
-                "data": inputs.fingerprints,
-                "code": outside_code(spec.method, cards),
-                "seed": seed,
-            }
-        )
+        spec.model_copy(update={**update, "code": outside_code(spec.method, cards), "seed": seed})
         for spec in specs
         for seed in selection.seeds
     ]
@@ -168,16 +159,14 @@ def _resolved(path: Path | None) -> Path | None:
 def task_edition(cards: Sequence[TaskCard], edition: str | None) -> Edition:
     """Return this edition where all tasks have it; of None mini, or the only one they share."""
     shared = [name for name in cards[0].editions if all(name in card.splits for card in cards)]
-    if edition is not None:
-        for card in cards:
-            if edition not in card.splits:
-                known = ", ".join(card.splits)
-                raise UsageError(f"Task '{card.name}' has no edition '{edition}'. Known: {known}.")
+    if edition in shared:
         return next(name for name in shared if name == edition)
-    if "mini" in shared:
-        return "mini"
-    if len(shared) == 1:
-        return shared[0]
+    for card in cards if edition else ():
+        if edition not in card.splits:
+            known = ", ".join(card.splits)
+            raise UsageError(f"Task '{card.name}' has no edition '{edition}'. Known: {known}.")
+    if "mini" in shared or len(shared) == 1:
+        return "mini" if "mini" in shared else shared[0]
     names = ", ".join(card.name for card in cards)
     raise UsageError(f"Tasks {names} share no edition: name fewer tasks.")
 
@@ -192,11 +181,9 @@ def data_root(
     if root is not None:
         return root.expanduser().resolve()
     if edition == "mini":
-        return mini_root(
-            cards[0].visual, lambda what: say(f"making the mini edition, first use: {what}")
-        )
-    if all(load_reader(card.reader, NO_ROOT).is_packaged for card in cards):
-        return NO_ROOT
+        return mini_root(cards[0].visual, lambda what: say(f"making the mini edition: {what}"))
+    if all(load_reader(card.reader, Path()).is_packaged for card in cards):
+        return Path()
     raise UsageError(f"--edition {edition} reads the official files: --root says where they lie.")
 
 

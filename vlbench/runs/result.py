@@ -6,11 +6,13 @@ import io
 import json
 import math
 import platform
+import re
 import resource
 import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +31,7 @@ from vlbench.metrics import Scored, load_metric, percent
 from vlbench.parquet import result_schema
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.sums import write_sums
+from vlbench.techniques import parts_of
 from vlbench.techniques.adapt import AdaptedModel, Counts, count, trained_state
 from vlbench.text import now
 
@@ -191,13 +194,13 @@ def count_cells(counts: Counts) -> dict[str, Any]:
     }
 
 
-def provenance(device: torch.device, processes: int) -> dict[str, Any]:
+def provenance(spec: RunSpec, device: torch.device, processes: int) -> dict[str, Any]:
     """The columns about the code and the device."""
     name = device_name(device)
     return {
         "device": f"{processes} x {name}" if processes > 1 else name,
         "code_version": code_version(),
-        "versions": versions(),
+        "versions": versions(spec),
         "created_at": now(),
     }
 
@@ -205,25 +208,19 @@ def provenance(device: torch.device, processes: int) -> dict[str, Any]:
 def code_version() -> str:
     """vlbench's version, with the commit and a dirty mark where it runs from a checkout."""
     checkout = Path(__file__).resolve().parents[2]
-    if not (checkout / ".git").exists():
-        return __version__
-
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(checkout), *words]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-        return done.stdout.strip()
-
-    try:
-        commit = git("rev-parse", "--short=12", "HEAD")
-        is_dirty = git("status", "--porcelain", "--", "vlbench")
-    except (OSError, subprocess.SubprocessError):
-        return __version__
-    return f"{__version__} {commit}{'+dirty' if is_dirty else ''}"
+    options = ("--always", "--exclude=*", "--abbrev=12", "--dirty=+dirty")
+    if (checkout / ".git").exists():
+        with suppress(OSError, subprocess.SubprocessError):
+            command = ["git", "-C", str(checkout), "describe", *options]
+            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+            return f"{__version__} {done.stdout.strip()}"
+    return __version__
 
 
-def versions() -> str:
-    """Versions of the libraries that compute, as JSON, with the number of threads."""
-    used = ["torch", "transformers", "accelerate", "numpy", *(["peft"] * ("peft" in sys.modules))]
+def versions(spec: RunSpec) -> str:
+    """Versions of the libraries that compute the run, as JSON, with the number of threads."""
+    used = ["torch", "transformers", "accelerate", "numpy"]
+    used += ["peft"] if "peft" in parts_of(spec.method.technique) else []
     libraries = {name: version(name) for name in used}
     threads = torch.get_num_threads()
     return json.dumps({"python": platform.python_version(), **libraries, "threads": threads})
@@ -233,13 +230,11 @@ def device_name(device: torch.device) -> str:
     """`cuda: NVIDIA A100`, or `cpu:` with the processor's name."""
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
-    try:
+    name = platform.processor() or platform.machine()
+    with suppress(OSError):
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return f"{device.type}: {platform.processor() or platform.machine()}"
-    names = [line for line in text.splitlines() if line.startswith("model name")]
-    name = names[0].partition(":")[2].strip() if names else platform.machine()
-    return f"{device.type}: {name}"
+        name = next(iter(re.findall(r"model name\s*: *(.*)", text)), name)
+    return f"{device.type}: {name.strip()}"
 
 
 def peak_memory_bytes(device: torch.device) -> int:

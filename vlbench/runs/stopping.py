@@ -10,16 +10,14 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from vlbench.errors import BUG, INTERRUPTED, RunFailed, explain, is_out_of_memory, whose_exit
 
-GRACE_SECONDS = 10.0
-"""How long a training step may go on."""
 LAST_SECONDS = 40.0
-"""After that the process ends, whatever it is doing."""
+"""Where its launcher told it to stop, a process ends after that, whatever it is doing."""
 REASONS = {
     "cancelled": "it was told to stop",
     "timeout": "its time limit was over",
@@ -38,26 +36,21 @@ class Stopped(BaseException):
 
 
 class Stop:
-    """Whether this process was told to stop, and why."""
+    """Whether this process was told to stop, and why: the first reason holds."""
 
     def __init__(self) -> None:
         self.reason = ""
         self._is_deferred = False
         self._has_signals = False
-        self._is_late = False
 
     def ask(self, reason: str, is_urgent: bool = False) -> None:
-        """Request a stop, from any thread; the first reason holds, another one does not wait."""
-        is_urgent |= self.reason not in ("", reason)
-        if not self.reason:
-            self.reason = reason
-            _later(GRACE_SECONDS, lambda: self.ask(reason, is_urgent=True))
+        """Request a stop, from any thread."""
+        self.reason = self.reason or reason
         if self._is_deferred and not is_urgent:
             return
         main = threading.main_thread()
         if threading.current_thread() is main:
             raise Stopped(self.reason)
-        self._is_late = True
         if self._has_signals and main.ident is not None:
             signal.pthread_kill(main.ident, signal.SIGTERM)  # ends a system call, too
 
@@ -77,31 +70,21 @@ class Stop:
 
     def on_signals(self, reason: str) -> None:
         """Make SIGTERM and SIGINT requests with this reason; the second one does not wait."""
-        came: list[int] = []
-
-        def handle(number: int, frame: object) -> None:
-            came.append(number)
-            self.ask(self.reason or reason, is_urgent=self._is_late or len(came) > 1)
-
         self._has_signals = True
-        signal.signal(signal.SIGTERM, handle)
-        signal.signal(signal.SIGINT, handle)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.ask(reason, is_urgent=bool(self.reason)))
 
     def listen(self, pipe: int) -> None:
         """Take the reason that a launcher writes to the pipe; its end means that it is gone."""
 
         def read() -> None:
             word = os.read(pipe, 64).decode(errors="replace").strip()
-            _later(LAST_SECONDS, lambda: os.killpg(os.getpgrp(), signal.SIGKILL))
+            timer = threading.Timer(LAST_SECONDS, os.killpg, (os.getpgrp(), signal.SIGKILL))
+            timer.daemon = True
+            timer.start()
             self.ask(word if word in REASONS else "stopped")
 
-        threading.Thread(target=read, daemon=True, name="launcher").start()
-
-
-def _later(seconds: float, act: Callable[[], object]) -> None:
-    timer = threading.Timer(seconds, act)
-    timer.daemon = True
-    timer.start()
+        threading.Thread(target=read, daemon=True).start()
 
 
 def explained(error: BaseException, path: Path) -> tuple[int, str, str]:

@@ -1,4 +1,4 @@
-"""Progress of runs: their log lines, an overview of a results folder, bars on a terminal."""
+"""Progress of runs: the lines of their logs, bars on a terminal."""
 
 from __future__ import annotations
 
@@ -10,18 +10,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Column
 from rich.text import Text
 
-from vlbench.errors import DataError, NothingToReport
 from vlbench.files import require_writable
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.spec import RunSpec
-from vlbench.runs.state import host_and_device
 from vlbench.text import format_duration
 
 if TYPE_CHECKING:
@@ -33,16 +30,8 @@ TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ")
 STEP = re.compile(r"step \d")
 DONE = "done"
 """A log's last line where all went well; views say it in words of their own."""
-PROGRESS = ("phase", "step", "total", "epoch", "loss", "examples_per_second", "seconds_left")
-"""What `status.json` holds of a run at work, and only then; numbers, but for the phase."""
-ORDER = ("running", "queued", "failed", "out-of-memory", "timeout", "stopped", "preempted")
-"""The order in which states are listed; others come last."""
-BEHIND = {
-    **{"step": "{}", "left": "eta {}", "loss": "loss {}"},
-    **{"phase": "{}", "rate": "{} ex/s", "where": "{}"},
-}
-"""What stands behind a bar, the less important last, as a terminal may be narrow."""
-BAR_WIDTH = 16
+LABELS = {"left": "eta {}", "loss": "loss {}", "rate": "{} ex/s"}
+"""How the texts of `progress_texts` stand behind a bar."""
 
 
 class Progress:
@@ -107,55 +96,6 @@ def without_time(line: str) -> str:
     return TIME.sub("", line, count=1) if TIME.match(line) else line
 
 
-class Overview:
-    """The runs of a results folder, for showing them again and again."""
-
-    def __init__(self, results: Path) -> None:
-        self.results = results
-        self.faults: list[DataError] = []
-        """What is wrong with what cannot be read."""
-        self._facts: dict[Path, dict[str, Any]] = {}
-
-    def items(self) -> list[dict[str, Any]]:
-        """Every run as it is now, those at work first; specs are read once."""
-        self.faults = []
-        items = []
-        for folder in RunFolder.all(self.results, self.faults):
-            try:
-                if folder.path not in self._facts:
-                    self._facts[folder.path] = RunSpec.read(folder.spec_file).facts
-                items.append({**self._facts[folder.path], **_state(folder)})
-                self.faults += folder.faults()
-            except DataError as error:
-                self.faults.append(error)
-        if not items and not self.faults:
-            raise NothingToReport(f"{self.results}: no runs here (looked for runs/*/spec.json).")
-        names = ("suite", "backbone", "edition", "method", "settings", "seed", "key")
-        items.sort(key=lambda item: [item[name] for name in names])
-        return sorted(items, key=lambda item: [*ORDER, item["status"]].index(item["status"]))
-
-
-def _state(folder: RunFolder) -> dict[str, Any]:
-    """The state of a run, with the progress of one at work and the error of one that is not."""
-    state, status = folder.state, folder.status()
-    is_running = state == "running"
-    progress = {name: status.get(name) if is_running else None for name in PROGRESS}
-    for name, value in progress.items():  # anybody may have written the file
-        is_number = isinstance(value, int | float) and abs(value) < 1e15
-        if not (isinstance(value, str) if name == "phase" else is_number):
-            progress[name] = None
-    has_ended_badly = state not in ("running", "queued", "done", "planned")
-    return {
-        "status": state,
-        "attempts": folder.attempts(),
-        "where": host_and_device(folder) if is_running else "",
-        "job": str(folder.job().get("job") or ""),
-        **progress,
-        "updated_at": status.get("updated_at"),
-        "error": str(status.get("error") or "") if has_ended_badly else "",
-    }
-
-
 def progress_texts(status: Mapping[str, Any]) -> dict[str, str]:
     """The progress of a run at work as texts: phase, and where known step, loss, rate, left."""
     texts = {"phase": str(status.get("phase") or "starting")}
@@ -166,9 +106,9 @@ def progress_texts(status: Mapping[str, Any]) -> dict[str, str]:
     if status.get("epoch") is not None:
         texts["phase"] = f"epoch {status['epoch']}"
     for name, key, spell in (
+        ("left", "seconds_left", format_duration),
         ("loss", "loss", "{:.3f}".format),
         ("rate", "examples_per_second", "{:,.0f}".format),
-        ("left", "seconds_left", format_duration),
     ):
         if status.get(key) is not None:
             texts[name] = spell(status[key])
@@ -232,18 +172,18 @@ class BarsView(View):
 
     def __init__(self, total: int, console: Console) -> None:
         super().__init__(total)
-        plain: dict[str, Any] = {"markup": False, "table_column": Column(no_wrap=True)}
+        column = Column(no_wrap=True, overflow="ellipsis")
         self._bars = Bars(
-            TextColumn("{task.description}", **plain),
-            BarColumn(BAR_WIDTH),
-            TextColumn("{task.fields[text]}", **plain),
+            TextColumn("{task.description}", markup=False, table_column=column),
+            BarColumn(16),
+            TextColumn("{task.fields[text]}", markup=False, table_column=column.copy()),
             console=console,
             auto_refresh=False,
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._at_work: dict[Path, tuple[TaskID, RunFolder, str, dict[str, Any]]] = {}
+        self._at_work: dict[Path, tuple[TaskID, RunFolder, str]] = {}
         self._plan = self._bars.add_task("", total=total, visible=total > 1, text="")
 
     def say(self, text: str) -> None:
@@ -252,28 +192,21 @@ class BarsView(View):
     def began(self, spec: RunSpec, folder: RunFolder, where: str) -> None:
         self._follow(spec, folder)
         bar = self._bars.add_task(_name(spec), total=1.0, text="")
-        # a worker that starts has not replaced an earlier attempt's status yet
-        before = {} if folder.lock.is_locked else folder.status()
-        self._at_work[folder.path] = (bar, folder, where, before)
+        self._at_work[folder.path] = (bar, folder, where)
         self.tick()
         self._bars.start()
 
     def tick(self) -> None:
         super().tick()
         total = float(self._ended)
-        width = max(cell_len(task.description) for task in self._bars.tasks)
-        room = self._bars.console.width - width - BAR_WIDTH - 4
-        for bar, folder, where, before in self._at_work.values():
-            status = {} if (status := folder.status()) == before else status
-            if status.get("status", "running") != "running":  # about to be reaped
-                total += 1.0
-                continue
+        for bar, folder, where in self._at_work.values():
+            status = folder.status()
+            if status.get("pid") != folder.lock.holder().get("pid"):  # an earlier attempt's
+                status = {}
             share = min(1.0, (status.get("step") or 0) / (status.get("total") or 1))
-            texts = {**progress_texts(status), "where": where}
-            words = [spell.format(texts[name]) for name, spell in BEHIND.items() if name in texts]
-            while words and cell_len("  ".join(words)) > room:
-                words.pop()
-            self._bars.update(bar, completed=share, text="  ".join(words))
+            texts = progress_texts(status).items()
+            words = [LABELS.get(name, "{}").format(text) for name, text in texts]
+            self._bars.update(bar, completed=share, text="  ".join([*words, where]))
             total += share
         name, text = f"{self._ended}/{self._total} runs", f"{len(self._at_work)} at work"
         self._bars.update(self._plan, completed=total, description=name, text=text)
