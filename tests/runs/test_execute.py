@@ -18,8 +18,6 @@ from tests.runs.builders import Bench, do, predictions, rows
 from tools.pretrain.recipe import save_backbone
 from vlbench.backbones import build_backbone
 from vlbench.backbones.weights import load_backbone
-from vlbench.cards.load import load_task
-from vlbench.cli.app import app
 from vlbench.data.batches import Batch, TaskData
 from vlbench.data.readers import load_reader
 from vlbench.metrics import Scored
