@@ -24,7 +24,6 @@ from vlbench.verify.inputs import (
     choose,
     done_runs,
     read_answers,
-    read_lines,
     read_rows,
 )
 
@@ -134,13 +133,13 @@ def result(tmp_path: Path) -> Path:
     return next(tmp_path.glob("runs/*/result.parquet"))
 
 
-def test_a_column_that_came_later_is_filled_and_an_unknown_one_is_named(result: Path) -> None:
+def test_a_column_that_came_later_is_filled_and_an_unknown_one_is_left_out(result: Path) -> None:
     table = pq.read_table(result)
     older = table.drop_columns(["init"]).append_column("newer", pa.array([1] * table.num_rows))
     pq.write_table(older, result)
-    rows, unknown = read_rows(result)
+    rows = read_rows(result)
     assert {row["init"] for row in rows} == {""}
-    assert unknown == ["newer"] and "newer" not in rows[0]
+    assert "newer" not in rows[0]
 
 
 def test_faulty_columns_are_named_together(result: Path) -> None:
@@ -169,7 +168,7 @@ def test_notes_of_pandas_are_not_looked_at_and_a_false_schema_is_refused(tmp_pat
         pq.write_table(pa.Table.from_pylist([row], schema=ANSWERS.with_metadata(notes)), file)
         if "pandas" in notes:
             assert read_answers(file) == [row]
-    with pytest.raises(DataError, match="not a readable Parquet file"):
+    with pytest.raises(DataError, match="Not a readable Parquet file"):
         read_answers(file)
 
 
@@ -178,13 +177,5 @@ def test_what_is_no_parquet_is_refused(tmp_path: Path, content: bytes | None) ->
     file = tmp_path / "a.parquet"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(DataError, match=r"not a readable Parquet file|no such file"):
+    with pytest.raises(DataError, match=r"Not a readable Parquet file|no such file"):
         read_answers(file)
-
-
-@pytest.mark.parametrize("text", ["{", "[1]", "1", '{"a": 1}\n\n', "\x80"])
-def test_a_line_that_is_no_object_is_refused(tmp_path: Path, text: str) -> None:
-    file = tmp_path / "a.jsonl"
-    file.write_bytes(text.encode("latin-1"))
-    with pytest.raises(DataError, match=r"line \d: not a JSON object|cannot be read"):
-        read_lines(file)
