@@ -30,7 +30,7 @@ def verify(
 ) -> None:
     """Recompute every number from the stored predictions.
 
-    Cards and data are compared too. Each cell that does not hold is listed, and the exit code is 1;
+    The data are compared too. Each cell that does not hold is listed, and the exit code is 1;
     what cannot be checked is counted, with the reason.
     """
     from vlbench.runs.folder import run_folders
@@ -38,7 +38,7 @@ def verify(
 
     results = folder or options.results
     unreadable: list[DataError] = []
-    runs = choose(results, (), options.filters(), unreadable)
+    runs = choose(results, options.filters(), unreadable)
     if waiting := [run.name for run in run_folders(results, []) if not is_done(run)]:
         cli.note(f"left out, as not done: {len(waiting):,} ({', '.join(waiting[:MOST_LISTED])})")
     verified = _verify_runs(_verifier(root, outside_code), runs)
@@ -100,7 +100,6 @@ results = cli.subcommands("Pack runs for others, take in runs of others.")
 def export(
     options: opt.DoneOptions,
     out: Path = opt.option(..., "The archive to write: FILE.tar.gz."),
-    runs: list[str] | None = opt.argument(None, "Begins of keys, or words of names; else all."),
     with_weights: bool = opt.flag("--with-weights", "Pack the trained tensors too."),
     with_logs: bool = opt.flag("--with-logs", "Pack logs too; they name hosts and folders."),
     json: bool = opt.JSON,
@@ -114,7 +113,7 @@ def export(
     from vlbench.verify.inputs import choose
 
     faults: list[DataError] = []
-    chosen = choose(options.results, runs or (), options.filters(), faults)
+    chosen = choose(options.results, options.filters(), faults)
     sizes = pack(chosen, out, with_weights, with_logs)
     items = [{"key": key, "bytes": size} for key, size in sizes.items()]
     cli.answer("export", items, ("key", "bytes"), json)

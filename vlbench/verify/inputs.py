@@ -23,7 +23,7 @@ from vlbench.errors import DataError, NothingToReport, UsageError, nearest
 from vlbench.leaderboard.load import method_name
 from vlbench.leaderboard.results import read_parquet
 from vlbench.parquet import LATER, MOST_RESULT_ROWS, MOST_ROWS, result_schema
-from vlbench.runs.folder import RunFolder, find_run, run_folders
+from vlbench.runs.folder import RunFolder, run_folders
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.sums import RESULT
 from vlbench.techniques import parts_of
@@ -146,39 +146,17 @@ def done_runs(results: Path, faults: list[DataError] | None = None) -> list[Path
     return runs
 
 
-def choose(
-    results: Path, named: Sequence[str], filters: Filters, faults: list[DataError] | None = None
-) -> list[Path]:
-    """The done runs that are named, or all, as far as they pass; `faults`: see `run_folders`.
+def choose(results: Path, filters: Filters, faults: list[DataError] | None = None) -> list[Path]:
+    """The runs that are done and pass; `faults`: see `run_folders`.
 
-    A run whose spec cannot be read passes every filter.
+    A run whose spec cannot be read passes every filter; an unknown name is an error.
     """
-    runs = done_runs(results, faults)
-    if named:
-        paths = {find_run(results, text).path for text in named}
-        if not_done := sorted(path.name for path in paths - set(runs)):
-            raise UsageError(f"{results}: not done: {', '.join(not_done)}.")
-        runs = sorted(paths)
     facts: dict[Path, Row] = {}
-    for run in runs:
+    for run in (runs := done_runs(results, faults)):
         with suppress(DataError):
             facts[run] = RunSpec.parse(run / "spec.json")[0].facts
-    passing = _passing(filters, list(facts.values()))
-    left = [
-        run
-        for run in runs
-        if run not in facts or all(facts[run][key] in values for key, values in passing.items())
-    ]
-    if not left:
-        names = "; ".join(f"{key} {', '.join(map(str, sorted(v)))}" for key, v in passing.items())
-        raise NothingToReport(f"{results}: no run that is done is of {names}.")
-    return left
-
-
-def _passing(filters: Filters, facts: Sequence[Row]) -> dict[str, Collection[Any]]:
-    """Key of `facts` -> the values that pass; an unknown name is an error."""
     keys = ("method", "suite", "backbone", "edition")
-    known = {key: {table[key] for table in facts} for key in keys}
+    known = {key: {table[key] for table in facts.values()} for key in keys}
     passing: dict[str, Collection[Any]] = {"seed": filters.seeds}
     if filters.methods:
         names = split_names(filters.methods)
@@ -190,7 +168,16 @@ def _passing(filters: Filters, facts: Sequence[Row]) -> dict[str, Collection[Any
         passing[key] = split_names(texts) if texts else []
         for name in sorted(set(passing[key]) - known[key]):
             raise UsageError(f"--{key} {name}: No run is of it. {nearest(name, known[key])}")
-    return {key: values for key, values in passing.items() if values}
+    passing = {key: values for key, values in passing.items() if values}
+    left = [
+        run
+        for run in runs
+        if run not in facts or all(facts[run][key] in values for key, values in passing.items())
+    ]
+    if not left:
+        text = "; ".join(f"{key} {', '.join(map(str, sorted(v)))}" for key, v in passing.items())
+        raise NothingToReport(f"{results}: no run that is done is of {text}.")
+    return left
 
 
 def read_rows(file: Path) -> list[Row]:

@@ -1,10 +1,10 @@
-"""A run's files and spec in themselves, and against the cards, data, weights and code of today."""
+"""A run's files and spec in themselves, and against the data and the model as they are today."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,25 +13,23 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vlbench.backbones import Features
-from vlbench.cards.load import hashed, load_method, load_suites, load_task, own_cards
-from vlbench.cards.schema import MethodCard, TaskCard
-from vlbench.config import leaves
+from vlbench.cards.load import load_method, own_cards
+from vlbench.cards.schema import TaskCard
 from vlbench.data.example import Example
 from vlbench.data.prepare import PreparedTask
 from vlbench.errors import DataError, VlbenchError
 from vlbench.metrics import Scored
-from vlbench.runs.plan import adapted, outside_code, read_inputs, weights_hash_of
+from vlbench.runs.plan import adapted, read_inputs
 from vlbench.runs.result import count_cells, majority_scored
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.sums import NAME, RESULT, WEIGHTS, hash_of, read_sums, result_files
-from vlbench.techniques import parts_of, resolve_method
+from vlbench.techniques import parts_of
 from vlbench.techniques.adapt import AdaptedModel, count, trained_parameters
 from vlbench.tensors import not_finite
 from vlbench.text import results_option
-from vlbench.verify.inputs import Findings, Row, outside_names, refusal
+from vlbench.verify.inputs import Findings, Row, refusal
 
 SPEC = "spec.json"
-SINCE = "changed since the run"
 OTHER_DATA = "the data here are not those of the run"
 NOT_KEPT = f"{WEIGHTS} is not kept here"
 COUNTS = ("trainable_parameters", "total_parameters", "trainable_percent", "denominator")
@@ -71,7 +69,7 @@ class Reference:
 
 
 class Here:
-    """Data, weights and models of runs as they are here now; each is read or built once."""
+    """Data and models of runs as they are here now; each is read or built once."""
 
     def __init__(self, root: Path | None, say: Say, is_trusting: bool) -> None:
         self.is_trusting = is_trusting
@@ -103,13 +101,6 @@ class Here:
 
         names = {"tasks", "backbone", "encoder", "features", "edition", "root", "limit", "data"}
         return self._once(spec.model_dump_json(include=names), read)
-
-    def weights_hash(self, spec: RunSpec) -> str:
-        """sha256 over the backbone's files; MissingError where they are not here."""
-        visual, path = spec.tasks[0].visual, spec.backbone_path
-        folder = Path(path) if path else None
-        key = f"weights {spec.backbone} {path} {visual}"
-        return self._once(key, lambda: weights_hash_of(spec.backbone, folder, visual))
 
     def model(self, spec: RunSpec, features: Features | None) -> AdaptedModel | str:
         """The run's model on shapes alone, or why it cannot be built here."""
@@ -168,87 +159,31 @@ def check_spec(run: Path, findings: Findings) -> RunSpec | None:
     return spec
 
 
-def check_today(here: Here, spec: RunSpec, data: Reference, findings: Findings) -> None:
-    """Compare cards, suite, data, weights and code with those of the run."""
-    check_method(spec, here.is_trusting, findings)
-    for task in spec.tasks:
-        card_file = f"tasks/{task.name}.toml"
-        if task.name not in own_cards("tasks"):
-            findings.skip(f"no card {card_file} here to compare with")
-        elif card := _loaded(card_file, partial(load_task, task.name), findings):
-            _compare(card_file, task, card, findings)
-    names, suite = tuple(spec.task_names), load_suites().get(spec.suite)
-    if suite:
-        findings.cell("tasks/suites.toml", "", spec.suite, names, suite.tasks, SINCE, True)
-    else:
-        findings.cell(SPEC, "", "suite", spec.suite, "+".join(names))
-    findings.cell(SPEC, "", "data", sorted(spec.data), sorted(names))
+def check_data(spec: RunSpec, data: Reference, findings: Findings) -> None:
+    """Compare the data here with those of the run."""
+    findings.cell(SPEC, "", "data", sorted(spec.data), sorted(spec.task_names))
     findings.skip(data.reason, len(spec.data) if data.reason else 0)
-    for name, task_data in data.tasks.items():
-        now = task_data.prepared.fingerprint
+    for name, task in data.tasks.items():
+        now = task.prepared.fingerprint
         findings.cell(SPEC, "", f"data.{name}", spec.data.get(name), now, OTHER_DATA, True)
-    try:
-        now = here.weights_hash(spec)
-        findings.cell(SPEC, "", "backbone_hash", spec.backbone_hash, now, SINCE, True)
-    except VlbenchError:
-        findings.skip("the backbone's weights are not here")
-    if spec.init_hash and Path(spec.init).is_file():
-        now = hash_of(Path(spec.init))
-        findings.cell(SPEC, "", "init_hash", spec.init_hash, now, SINCE, True)
-    elif spec.init_hash:
-        findings.skip("the weights that the run started from are not here")
-    if spec.code and not here.is_trusting:
-        findings.skip(refusal(outside_names(spec)), len(spec.code))
-    elif spec.code:
-        hashes = outside_code(spec.method, spec.tasks)  # imported with the cards above
-        for name, stored in sorted(spec.code.items()):
-            now = hashes.get(name, "absent")
-            findings.cell(SPEC, "", f"code.{name}", stored, now, SINCE, True)
 
 
-def check_method(spec: RunSpec, is_trusting: bool, findings: Findings) -> None:
-    """Compare the method with its card as it resolves today, and how its values were searched."""
-    file, name = spec.method_file, spec.method.name
-    card_file = file or f"methods/{name}.toml"
-    if not (Path(file).is_file() if file else name in own_cards("methods")):
-        findings.skip(f"no card {card_file} here to compare with")
+def check_tuning(spec: RunSpec, findings: Findings) -> None:
+    """Compare how the method's values were searched with what its card says today."""
+    name = spec.method.name
+    if spec.method_file or name not in own_cards("methods"):
+        findings.skip(f"no card methods/{name}.toml here that says how its values were searched")
         return
-    card = _loaded(card_file, lambda: load_method(file or name), findings)
-    if card is None:
-        return
-    outside = [n for n in (*parts_of(card.technique), *spec.settings) if ":" in n]
-    if outside and not is_trusting:
-        findings.skip(refusal(outside))
-        return
-    resolve = partial(resolve_method, card, spec.backbone, spec.suite, spec.settings)
-    if resolved := _loaded(card_file, resolve, findings):
-        _compare(card_file, spec.method, resolved, findings)
-    search, today, *before = (
-        (tuning.searched, tuning.trials, tuning.selected_on)
-        for tuning in (spec.method.tuning, card.tuning, *card.tuning.before)
+    tuning = load_method(name).tuning
+    search, *known = (
+        (facts.searched, facts.trials, facts.selected_on)
+        for facts in (spec.method.tuning, tuning, *tuning.before)
     )
-    if search not in before:
-        why = f"{card_file} says otherwise, in [[tuning.before]] too"
-        findings.cell(SPEC, "", "method.tuning", search, today, why, True)
-
-
-def _loaded(card_file: str, load: Callable[[], T], findings: Findings) -> T | None:
-    """What a card is today; None, with a finding, where it cannot be loaded."""
-    try:
-        return load()
-    except VlbenchError as error:
-        why = " ".join(str(error).split())
-        findings.cell(card_file, "", "", "a card", "none that resolves", why, True)
-        return None
-
-
-def _compare(
-    card_file: str, then: MethodCard | TaskCard, now: MethodCard | TaskCard, findings: Findings
-) -> None:
-    """Compare every key that can change a result."""
-    before, after = dict(leaves(hashed(then))), dict(leaves(hashed(now)))
-    for key in sorted(before.keys() | after.keys()):
-        findings.cell(card_file, "", key, before.get(key), after.get(key), SINCE, True)
+    if search in known[1:]:
+        findings.checked += 1
+    else:
+        why = f"methods/{name}.toml says otherwise, in [[tuning.before]] too"
+        findings.cell(SPEC, "", "method.tuning", search, known[0], why, True)
 
 
 def check_size(

@@ -26,10 +26,11 @@ from vlbench.verify.today import (
     Say,
     TaskReference,
     check_adapter,
+    check_data,
     check_size,
     check_spec,
     check_sums,
-    check_today,
+    check_tuning,
     label,
 )
 
@@ -109,7 +110,8 @@ class Verifier:
 
     def _check(self, run: Path, spec: RunSpec, findings: Findings) -> None:
         here, data = self._here, self._here.data(spec)
-        check_today(here, spec, data, findings)
+        check_data(spec, data, findings)
+        check_tuning(spec, findings)
         model = here.model(spec, data.features)
         check_adapter(run, model, findings)
         rows = _stored_rows(run, findings)
