@@ -134,21 +134,18 @@ def test_from_one_folder_to_another_everything_holds(trained: Path, tmp_path: Pa
     assert again.exit_code == 0 and again.stdout.count("already there") == 2
 
 
-def test_runs_are_chosen_by_words_and_by_filters(trained: Path, tmp_path: Path) -> None:
-    for number, words in enumerate((["frozen"], ["--method", "frozen"])):
-        out = tmp_path / f"{number}.tar.gz"
-        packed = vlbench("results", "export", *words, "--out", out, "--results", trained, "--json")
-        (item,) = items(packed, "export")
-        with tarfile.open(out) as archive:
-            assert {name.split("/")[1] for name in archive.getnames()} == {item["key"]}
-    assert (tmp_path / "0.tar.gz").read_bytes() == (tmp_path / "1.tar.gz").read_bytes()
+def test_runs_are_chosen_by_filters(trained: Path, tmp_path: Path) -> None:
+    words = ("--method", "frozen", "--out", tmp_path / "a.tar.gz", "--results", trained)
+    (item,) = items(vlbench("results", "export", *words, "--json"), "export")
+    with tarfile.open(tmp_path / "a.tar.gz") as archive:
+        assert {name.split("/")[1] for name in archive.getnames()} == {item["key"]}
 
 
 def test_archives_that_cannot_be_end_in_their_exit_code(trained: Path, tmp_path: Path) -> None:
     out, other = tmp_path / "runs.tar.gz", tmp_path / "other"
     export = ["results", "export", "--out", out, "--results"]
     assert vlbench(*export, tmp_path / "none").exit_code == 4
-    assert vlbench(*export, trained, "lora").exit_code == 2
+    assert vlbench(*export, trained, "--method", "loraa").exit_code == 2
     assert vlbench("results", "import", tmp_path / "none.tar.gz").exit_code == 3
     out.write_bytes(b"hello")
     assert vlbench(*export, trained).exit_code == 2

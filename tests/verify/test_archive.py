@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -333,11 +334,11 @@ def test_a_card_that_changed_here_does_not_keep_a_run_out(
     run: Path, bench: Bench, own_cards: Path, tmp_path: Path
 ) -> None:
     card = own_cards / "methods/shared-adapter.toml"
-    card.write_text(card.read_text().replace("reduction = 8", "reduction = 2"))
+    card.write_text(re.sub(r"trials = \d+", "trials = 77", card.read_text()))
     verifier = Verifier()
     merged = merge(packed(run), tmp_path / "other", lambda runs: [*map(verifier.verify, runs)])
     verified = merged[run.name]
-    assert verified and verified.findings.faults[0].is_since
+    assert verified and all(fault.is_since for fault in verified.findings.faults)
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -86,13 +85,10 @@ TAMPERINGS: dict[str, tuple[Change, Cell]] = {
     "the seed in all rows": of_result("seed", 1, None),
     "the title": (spec_with("method", "title", value="Mine"), (RESULT, FIRST, "title")),
     "settings": (spec_with("settings", value=[]), (RESULT, FIRST, "settings")),
-    "data of the spec": (spec_with("data", "vqav2", value="0" * 64), (SPEC, "", "data.vqav2")),
+    "data of the spec": (spec_with("data", "vqav2", value="0" * 64), (SPEC, "", "key")),
     "the seed of the spec": (spec_with("seed", value=1), (SPEC, "", "key")),
     "epochs": (spec_with("method", "train", "epochs", value=3), (SPEC, "", "key")),
-    "a prompt": (
-        spec_with("tasks", 0, "prompt", value="now: "),
-        ("tasks/vqav2.toml", "", "prompt"),
-    ),
+    "a prompt": (spec_with("tasks", 0, "prompt", value="now: "), (SPEC, "", "key")),
     "trials": (spec_with("method", "tuning", "trials", value=9), (SPEC, "", "method.tuning")),
     "an unknown key": (spec_with("note", value="checked"), (SPEC, "", "")),
     "another schema": (spec_with("schema", value="vlbench.spec/2"), (SPEC, "", "")),
@@ -236,7 +232,7 @@ def test_a_run_that_cannot_be_read_keeps_no_other_from_being_verified(
     change(other)
     if file != NAME:
         reseal(other)
-    runs = choose(run.parents[1], (), Filters(seeds=[0]))
+    runs = choose(run.parents[1], Filters(seeds=[0]))
     first, second = _verifier.verify_all(runs)
     assert (first.key, second.key) == (other.name, run.name)
     assert file in {fault.file for fault in first.findings.faults}
@@ -291,30 +287,9 @@ def test_other_data_are_named_and_not_scored_with(run: Path, bench: Bench, tmp_p
     shutil.copytree(bench.root, root)
     for file in root.rglob("*test1*.json"):
         file.write_text(file.read_text().replace('"True"', '"False"'))
-    verified = Verifier(root=root).verify(run)
-    assert faulty(verified) == {(SPEC, "", "data.nlvr2")}
-    assert verified.findings.faults[0].is_since
-
-
-def test_cards_that_changed_since_are_named_key_by_key(
-    run: Path, bench: Bench, own_cards: Path
-) -> None:
-    card = own_cards / "methods/shared-adapter.toml"
-    card.write_text(re.sub(r"reduction = \d+", "reduction = 2", card.read_text()))
-    task = own_cards / "tasks/nlvr2.toml"
-    task.write_text(task.read_text().replace('prompt = "nlvr: "', 'prompt = "see: "'))
-    verified = Verifier().verify(run)
-    assert faulty(verified) == {
-        ("methods/shared-adapter.toml", "", "params.reduction"),
-        ("tasks/nlvr2.toml", "", "prompt"),
-    }
-    assert all(fault.is_since for fault in verified.findings.faults)
-    assert "changed since" in verified.findings.faults[0].text
-    card.unlink()
-    task.write_text("title = 3")
-    verified = Verifier().verify(run)
-    assert faulty(verified) == {("tasks/nlvr2.toml", "", "")}
-    assert any("methods/shared-adapter.toml" in reason for reason in verified.findings.unchecked)
+    findings = Verifier(root=root).verify(run).findings
+    assert findings.faults == []
+    assert findings.unchecked["the data here are not those of the run"] > 0
 
 
 def test_code_that_is_not_ours_is_imported_only_when_allowed(

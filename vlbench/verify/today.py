@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -14,7 +12,6 @@ from torch import Tensor
 
 from vlbench.backbones import Features
 from vlbench.cards.load import load_method, own_cards
-from vlbench.cards.schema import TaskCard
 from vlbench.data.example import Example
 from vlbench.data.prepare import PreparedTask
 from vlbench.errors import DataError, VlbenchError
@@ -34,38 +31,17 @@ OTHER_DATA = "the data here are not those of the run"
 NOT_KEPT = f"{WEIGHTS} is not kept here"
 COUNTS = ("trainable_parameters", "total_parameters", "trainable_percent", "denominator")
 Say = Callable[[str], None]
+Known = tuple[list[Example], Scored | None]
+"""A test split, and the score of the most frequent training answer; None for captions."""
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class TaskReference:
-    """The data of one task."""
+class Data(NamedTuple):
+    """The data of a run's tasks as far as they are here and those of the run, else the reason."""
 
-    prepared: PreparedTask
-
-    @cached_property
-    def test(self) -> list[Example]:
-        """The examples of the test split, in the order in which they are scored."""
-        return list(self.prepared.test)
-
-    @cached_property
-    def majority(self) -> Scored | None:
-        """Score of the most frequent training answer; None for captions."""
-        return majority_scored(self.prepared.card, self.prepared.train, self.test)
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The data of a run's tasks; empty where they are not at hand, for a reason."""
-
-    tasks: dict[str, TaskReference] = field(default_factory=dict)
-    features: Features | None = None
-    reason: str = ""
-
-    def of(self, spec: RunSpec, card: TaskCard) -> TaskReference | None:
-        """The task's data where they are those of the run."""
-        task = self.tasks.get(card.name)
-        return task if task and task.prepared.fingerprint == spec.data.get(card.name) else None
+    tasks: dict[str, PreparedTask]
+    features: Features | None
+    reason: str
 
 
 class Here:
@@ -83,24 +59,34 @@ class Here:
         kept: T = self._kept[key]
         return kept
 
-    def data(self, spec: RunSpec) -> Reference:
+    def data(self, spec: RunSpec) -> Data:
         """The data of the spec's tasks, where the run had them or below `--root`."""
         outside = [name for name in (spec.encoder, *(t.reader for t in spec.tasks)) if ":" in name]
         if outside and not self.is_trusting:
-            return Reference(reason=refusal(outside))
+            return Data({}, None, refusal(outside))
 
-        def read() -> Reference:
+        def read() -> Data:
             root = spec.root and str(self._root or spec.root)
             try:
                 inputs = read_inputs(spec.model_copy(update={"root": root}), self._say, "cpu")
             except (VlbenchError, OSError) as error:
                 why = " ".join(line.strip() for line in str(error).strip().splitlines()[:2])
-                return Reference(reason=f"the data are not at hand: {why or type(error).__name__}")
-            tasks = {task.card.name: TaskReference(task) for task in inputs.tasks}
-            return Reference(tasks, inputs.features)
+                return Data({}, None, f"the data are not at hand: {why or type(error).__name__}")
+            tasks = {task.card.name: task for task in inputs.tasks}
+            same = {n: task for n, task in tasks.items() if task.fingerprint == spec.data.get(n)}
+            return Data(same, inputs.features, OTHER_DATA)
 
         names = {"tasks", "backbone", "encoder", "features", "edition", "root", "limit", "data"}
         return self._once(spec.model_dump_json(include=names), read)
+
+    def examples(self, task: PreparedTask) -> Known:
+        """What the task's values are recomputed from."""
+
+        def read() -> Known:
+            test = list(task.test)
+            return test, majority_scored(task.card, task.train, test)
+
+        return self._once(f"examples {task.card.model_dump_json()} {task.fingerprint}", read)
 
     def model(self, spec: RunSpec, features: Features | None) -> AdaptedModel | str:
         """The run's model on shapes alone, or why it cannot be built here."""
@@ -157,15 +143,6 @@ def check_spec(run: Path, findings: Findings) -> RunSpec | None:
         if name.startswith("predictions/") and name not in known:
             findings.fault(name, "", "", "a file", "not a task of the run")
     return spec
-
-
-def check_data(spec: RunSpec, data: Reference, findings: Findings) -> None:
-    """Compare the data here with those of the run."""
-    findings.cell(SPEC, "", "data", sorted(spec.data), sorted(spec.task_names))
-    findings.skip(data.reason, len(spec.data) if data.reason else 0)
-    for name, task in data.tasks.items():
-        now = task.prepared.fingerprint
-        findings.cell(SPEC, "", f"data.{name}", spec.data.get(name), now, OTHER_DATA, True)
 
 
 def check_tuning(spec: RunSpec, findings: Findings) -> None:

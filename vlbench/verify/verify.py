@@ -21,12 +21,10 @@ from vlbench.runs.spec import RunSpec
 from vlbench.runs.sums import RESULT
 from vlbench.verify.inputs import Findings, Row, read_answers, read_rows, refusal
 from vlbench.verify.today import (
-    OTHER_DATA,
     Here,
+    Known,
     Say,
-    TaskReference,
     check_adapter,
-    check_data,
     check_size,
     check_spec,
     check_sums,
@@ -110,7 +108,7 @@ class Verifier:
 
     def _check(self, run: Path, spec: RunSpec, findings: Findings) -> None:
         here, data = self._here, self._here.data(spec)
-        check_data(spec, data, findings)
+        findings.cell("spec.json", "", "data", sorted(spec.data), sorted(spec.task_names))
         check_tuning(spec, findings)
         model = here.model(spec, data.features)
         check_adapter(run, model, findings)
@@ -118,11 +116,13 @@ class Verifier:
         check_size(run, rows, model, findings)
         _check_spec_cells(rows, spec, findings)
         for card in spec.tasks:
-            task = data.of(spec, card)
-            reason = data.reason or OTHER_DATA
-            known = _check_predictions(run, card, task, reason, here.is_trusting, findings)
+            task, reason = data.tasks.get(card.name), data.reason
+            if ":" in card.metric and not here.is_trusting:
+                task, reason = None, refusal([card.metric])
+            known = here.examples(task) if task else None
+            recomputed = _check_predictions(run, card, known, reason, findings)
             own = [row for row in rows if row["task"] == card.name]
-            _check_values(own, card, task, known, findings)
+            _check_values(own, card, known is not None, recomputed, findings)
         _check_curve(run, spec, findings)
 
 
@@ -156,17 +156,12 @@ def _check_spec_cells(rows: Sequence[Row], spec: RunSpec, findings: Findings) ->
 
 
 def _check_predictions(
-    run: Path,
-    card: TaskCard,
-    data: TaskReference | None,
-    reason: str,
-    is_trusting: bool,
-    findings: Findings,
+    run: Path, card: TaskCard, known: Known | None, reason: str, findings: Findings
 ) -> list[Value] | str:
     """Score the stored predictions and compare each score; return the values that follow, or why
     none can be recomputed.
 
-    Without data, for the `reason`, the stored references are taken for right.
+    Where the data are not known, for the `reason`, the stored references are taken for right.
     """
     file = f"predictions/{card.name}.parquet"
     try:
@@ -176,34 +171,33 @@ def _check_predictions(
         return "its predictions cannot be read"
     findings.skip(NOT_PREDICTED, len(rows))
     by_id = {row["id"]: row for row in rows}
-    why = ""
-    if not _are_complete(file, rows, data, findings):
-        why = "its predictions are not those of the test split"
-    elif ":" in card.metric and not is_trusting:
-        why = refusal([card.metric])
-    elif data is None and card.metric not in METRICS:
-        why = reason
-    if why:
-        findings.skip(why, len(rows) * (len(OF_EXAMPLES) + 1))
-        return why
-    if data is None:
-        findings.skip(reason, len(rows) * len(OF_EXAMPLES))
-        examples = [_stored_example(row) for row in rows]
-    else:
-        examples = data.test
+    times = Counter(row["id"] for row in rows)
+    expected = Counter({example.id for example in known[0]} if known else by_id.keys())
+    for name in sorted(expected | times):
+        what = "predictions of an example of the test split"
+        findings.cell(file, name, "id", times[name], expected[name], what)
+    if times != expected or not rows:
+        findings.cell(file, "", "", len(rows), expected.total() or "some", "predictions")
+        return "its predictions are not those of the test split"
+    if known:
+        examples, majority = known
         for example in examples:
             cells = (example.family, list(example.images), example.text, references(example))
             for column, cell in zip(OF_EXAMPLES, cells, strict=True):
                 findings.cell(file, example.id, column, by_id[example.id][column], cell)
+    else:
+        findings.skip(reason, len(rows) * len(OF_EXAMPLES))
+        if card.metric not in METRICS:
+            return reason
+        examples = [_stored_example(row) for row in rows]
     try:
         scored = score(card, examples, {row["id"]: row["prediction"] for row in rows})
-    except RunFailed:
+    except RunFailed:  # Java's fault, not that of what is stored
         raise
     except (VlbenchError, AttributeError, KeyError, TypeError) as error:
-        if isinstance(error, MissingError) and not isinstance(error, DataError):
-            why = str(error).strip().splitlines()[0]
-        else:  # references from anywhere may be anything
-            why = "its predictions cannot be scored"
+        why = str(error).strip().partition("\n")[0]
+        if isinstance(error, DataError) or not isinstance(error, MissingError):
+            why = "its predictions cannot be scored"  # references from anywhere may be anything
             findings.fault(file, "", "references", reason=f"{why}: {error}")
         findings.skip(why, len(rows))
         return why
@@ -211,21 +205,7 @@ def _check_predictions(
         value = scored.per_example.get(name)
         findings.cell(file, name, "score", row["score"], value if value is None else float(value))
     # without the training data only its scores' names and families are needed of the majority
-    return values(card, examples, scored, data.majority if data else scored)
-
-
-def _are_complete(
-    file: str, rows: Sequence[Row], data: TaskReference | None, findings: Findings
-) -> bool:
-    """Whether each example of the test split has one prediction, and nothing else has one."""
-    times = Counter(row["id"] for row in rows)
-    expected = Counter({example.id for example in data.test} if data else set(times))
-    for name in sorted(expected | times):
-        what = "predictions of an example of the test split"
-        findings.cell(file, name, "id", times[name], expected[name], what)
-    if not times:
-        findings.fault(file, "", "", "no predictions", "those of the test split")
-    return bool(times) and times == expected
+    return values(card, examples, scored, majority if known else scored)
 
 
 def _stored_example(row: Row) -> Example:
@@ -240,7 +220,7 @@ def _stored_example(row: Row) -> Example:
 def _check_values(
     rows: Sequence[Row],
     card: TaskCard,
-    data: TaskReference | None,
+    is_known: bool,
     recomputed: list[Value] | str,
     findings: Findings,
 ) -> None:
@@ -259,7 +239,7 @@ def _check_values(
         if value is not None:
             cells: Row = {"value": float(value.value), "n_examples": value.n}
             cells["main"] = value.metric == card.main_metric
-            if data:
+            if is_known:
                 cells["majority"] = None if value.majority is None else float(value.majority)
             else:
                 findings.skip(NO_MAJORITY)
@@ -267,7 +247,7 @@ def _check_values(
                 findings.cell(RESULT, name, column, row[column], cell)
         elif isinstance(recomputed, str):
             findings.skip(recomputed, len(("value", "majority", "n_examples", "main")))
-        elif data or row["family"]:
+        elif is_known or row["family"]:
             findings.fault(RESULT, name, "", "a row", "the task has no such value")
         else:
             findings.skip(NO_RECORDS, len(("value", "n_examples")))
