@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import zipfile
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.command import assert_refused, items, vlbench
-from tests.runs.builders import Bench, do
 from tests.verify.builders import edit, reseal
 from vlbench.runs.sums import NAME
 
@@ -36,28 +35,26 @@ def test_a_changed_digit_ends_with_1_and_names_the_cell(adapter: Path, trained: 
     edit(adapter / RESULT, lambda rows: rows[0].update(n_examples=5))
     result = vlbench("verify", trained)
     assert result.exit_code == 1
-    heading, *lines = result.stdout.splitlines()
-    columns = ["run", "key", "file", "row", "column", "stored", "recomputed", "why"]
-    assert heading.split() == columns
+    lines = result.stdout.splitlines()
     (line,) = [line for line in lines if "n_examples" in line]
     assert adapter.name in line and "shared-adapter" in line and "seed 0" in line
-    assert line.split()[-5:] == [RESULT, "vqav2.accuracy", "n_examples", "5", "4"]
+    assert line.endswith(f"{RESULT} vqav2.accuracy n_examples: 5, recomputed 4")
     assert any("sha256" in line for line in lines)
 
 
 def test_json_has_every_cell(adapter: Path, trained: Path) -> None:
-    edit(adapter / RESULT, lambda rows: [row.update(seed=7) for row in rows])
+    edit(adapter / RESULT, lambda rows: [row.update(seed=7, epochs=9, limit=1) for row in rows])
     reseal(adapter)
     result = vlbench("verify", trained, "--json")
     (item,) = items(result, "verify")
     assert result.exit_code == 1
     assert (item["key"], item["method"], item["holds"]) == (adapter.name, "shared-adapter", False)
     seeds = [fault for fault in item["faults"] if fault["column"] == "seed"]
-    assert len(item["faults"]) == len(seeds) > 5
+    assert len(item["faults"]) == 3 * len(seeds) > 20
     assert (seeds[0]["stored"], seeds[0]["recomputed"]) == (7, 0)
     assert item["cells_checked"] > 100 and item["not_checked"][0]["cells"] > 0
     shown = vlbench("verify", trained).stdout
-    assert shown.count(" seed  ") <= 6 + 1 and f"and {len(seeds) - 5} more" in shown
+    assert shown.count(adapter.name) == 20 + 1 and f"and {3 * len(seeds) - 20} more cells" in shown
 
 
 def test_nothing_to_verify_ends_with_4_and_a_wrong_word_with_2(
@@ -72,12 +69,11 @@ def test_nothing_to_verify_ends_with_4_and_a_wrong_word_with_2(
     assert_refused(vlbench("verify", trained), 4, "1 runs there, none done")
 
 
-def test_runs_that_are_left_out_are_counted(trained: Path, adapter: Path, bench: Bench) -> None:
-    other = do(bench.spec(limit=4, seeds=(1,)), trained).path
-    assert "left out, as not asked for: 1" in vlbench("verify", trained, "--seeds", "0").stderr
+def test_runs_that_are_not_done_are_named(trained: Path) -> None:
+    run, _ = sorted(trained.glob("runs/*"))
     for name in (RESULT, "status.json"):
-        (other / name).unlink()
-    assert f"left out, as not done: 1 ({other.name})" in vlbench("verify", trained).stderr
+        (run / name).unlink()
+    assert f"left out, as not done: 1 ({run.name})" in vlbench("verify", trained).stderr
 
 
 def test_a_run_that_cannot_be_read_is_listed_beside_one_that_holds(
@@ -92,11 +88,6 @@ def test_a_run_that_cannot_be_read_is_listed_beside_one_that_holds(
     assert (first["key"], first["holds"]) == (other.name, False)
     assert {"spec.json", RESULT} <= {fault["file"] for fault in first["faults"]}
     assert (second["key"], second["holds"]) == (adapter.name, True)
-
-
-def test_without_the_data_the_reason_is_given(adapter: Path, trained: Path, tmp_path: Path) -> None:
-    result = vlbench("verify", trained, "--root", tmp_path / "nowhere")
-    assert result.exit_code == 0 and "the data are not at hand" in result.stdout
 
 
 @pytest.mark.slow
@@ -130,14 +121,10 @@ def _more(row: dict[str, Any]) -> None:
         row["value"] += 0.01
 
 
-@pytest.mark.parametrize("name", ["runs.zip", "runs.tar.gz"])
-def test_from_one_folder_to_another_everything_holds(
-    trained: Path, tmp_path: Path, name: str
-) -> None:
-    out, other = tmp_path / name, tmp_path / "other"
+def test_from_one_folder_to_another_everything_holds(trained: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "runs.tar.gz", tmp_path / "other"
     packed = vlbench("results", "export", "--out", out, "--results", trained)
     assert packed.exit_code == 0, packed.stderr
-    assert "names places of this machine" in packed.stderr
     taken = vlbench("results", "import", out, "--results", other, "--json")
     assert taken.exit_code == 0, taken.stderr
     assert [item["outcome"] for item in items(taken, "import")] == ["added", "added"]
@@ -147,29 +134,26 @@ def test_from_one_folder_to_another_everything_holds(
     assert again.exit_code == 0 and again.stdout.count("already there") == 2
 
 
-def test_runs_are_chosen_by_words_and_by_filters(trained: Path, tmp_path: Path) -> None:
-    for number, words in enumerate((["frozen"], ["--method", "frozen"])):
-        out = tmp_path / f"{number}.zip"
-        packed = vlbench("results", "export", *words, "--out", out, "--results", trained, "--json")
-        (item,) = items(packed, "export")
-        with zipfile.ZipFile(out) as archive:
-            assert {file.split("/")[1] for file in archive.namelist()} == {item["key"]}
-    assert (tmp_path / "0.zip").read_bytes() == (tmp_path / "1.zip").read_bytes()
+def test_runs_are_chosen_by_filters(trained: Path, tmp_path: Path) -> None:
+    words = ("--method", "frozen", "--out", tmp_path / "a.tar.gz", "--results", trained)
+    (item,) = items(vlbench("results", "export", *words, "--json"), "export")
+    with tarfile.open(tmp_path / "a.tar.gz") as archive:
+        assert {name.split("/")[1] for name in archive.getnames()} == {item["key"]}
 
 
 def test_archives_that_cannot_be_end_in_their_exit_code(trained: Path, tmp_path: Path) -> None:
-    out, other = tmp_path / "runs.zip", tmp_path / "other"
+    out, other = tmp_path / "runs.tar.gz", tmp_path / "other"
     export = ["results", "export", "--out", out, "--results"]
     assert vlbench(*export, tmp_path / "none").exit_code == 4
-    assert vlbench(*export, trained, "lora").exit_code == 2
-    assert vlbench("results", "import", tmp_path / "none.zip").exit_code == 3
+    assert vlbench(*export, trained, "--method", "loraa").exit_code == 2
+    assert vlbench("results", "import", tmp_path / "none.tar.gz").exit_code == 3
     out.write_bytes(b"hello")
     assert vlbench(*export, trained).exit_code == 2
     assert out.read_bytes() == b"hello"
-    below = vlbench("results", "export", "--out", out / "runs.zip", "--results", trained)
-    assert_refused(below, 2, "runs.zip is a file, no folder. Name another place: --out PATH")
+    below = vlbench("results", "export", "--out", out / "runs.tar.gz", "--results", trained)
+    assert_refused(below, 2, "runs.tar.gz is a file, no folder. Name another place: --out PATH")
     refused = vlbench("results", "import", out, "--results", other)
-    assert_refused(refused, 3, "not a .zip or .tar.gz")
+    assert_refused(refused, 3, "not a whole .tar.gz archive")
     assert not list(other.rglob("*"))
 
 
@@ -209,7 +193,7 @@ def test_what_cannot_be_looked_into_is_named_beside_the_answer(
 
     monkeypatch.setattr("os.scandir", refuse)
     for words in (
-        ("results", "export", "--out", tmp_path / "runs.zip"),
+        ("results", "export", "--out", tmp_path / "runs.tar.gz"),
         ("results", "seal"),
         ("report", "--include", "smoke"),
         ("verify",),

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -26,8 +23,8 @@ from vlbench.cards.load import PROSE
 from vlbench.runs.spec import NOT_IN_KEY, RunSpec
 from vlbench.runs.sums import NAME, RESULT, WEIGHTS, seal
 from vlbench.techniques import resolve_method
-from vlbench.verify.inputs import Findings, Here
-from vlbench.verify.today import _check_method, _compare, check_spec, check_sums
+from vlbench.verify.inputs import Findings
+from vlbench.verify.today import check_sums, check_tuning
 
 
 def without_line(name: str) -> Change:
@@ -84,56 +81,9 @@ def test_weights_may_be_absent_and_are_missed_by_name(run: Path, verify: Verify)
     assert verify(run).findings.faults == []
 
 
-UNKNOWN = {"max_batch", "checkpoint_activations"}
-"""Keys that nothing else tells of."""
-Keys = tuple[str | int, ...]
-
-
-def leaves(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
-    """Values of a JSON value that are no table and no list with something in it."""
-    if isinstance(value, dict | list) and value:
-        for key in value if isinstance(value, dict) else range(len(value)):
-            yield from leaves(value[key], (*keys, key))
-    else:
-        yield keys, value
-
-
-def other(value: Any) -> Any:
-    """Another value of the kind."""
-    if isinstance(value, str):
-        return ("y" if value.startswith("x") else "x") + value[1:]
-    if value is None or isinstance(value, bool):
-        return 1 if value is None else not value
-    if isinstance(value, list):
-        return ["x"]
-    return {"x": "x"} if isinstance(value, dict) else value + 1
-
-
-def test_every_value_of_a_spec_is_checked_or_counted_or_listed(run: Path, verify: Verify) -> None:
-    gone(WEIGHTS)(run)
-    reseal(run)
-    usual = set(verify(run).findings.unchecked)
-    silent = set()
-    untouched = (run / "spec.json").read_text()
-    for keys, value in leaves(json.loads(untouched)):
-        (run / "spec.json").write_text(untouched)
-        spec_with(*keys, value=other(value))(run)
-        by_itself = Findings()
-        check_spec(run, by_itself)
-        if by_itself.faults:
-            continue
-        reseal(run)
-        findings = verify(run).findings
-        if not findings.faults and not set(findings.unchecked) - usual:
-            silent.add(keys[0])
-    assert silent == UNKNOWN
-
-
 def test_the_docs_list_what_nothing_tells_of(project: Path) -> None:
     text = (project / "docs/verifying.md").read_text()
-    places = {"root", "features", "backbone_path", "method_file", "init"}
-    assert NOT_IN_KEY.keys() - UNKNOWN - places == {"settings", "device"}  # which columns repeat
-    for name in UNKNOWN | places | PROSE:
+    for name in (NOT_IN_KEY.keys() | PROSE) - {"settings", "tuning"}:  # a column, the card
         assert f"`{name}`" in text
 
 
@@ -148,30 +98,16 @@ def test_a_card_that_was_corrected_keeps_what_its_runs_say(run: Path, verify: Ve
     assert "methods/shared-adapter.toml says otherwise" in fault_at(verify(run), *cell).text
 
 
-def test_a_card_that_was_reworded_is_counted_key_by_key() -> None:
-    then = load_method("lora")
-    now = then.model_copy(update={"source": "elsewhere", "deviations": ("none",)})
-    findings = Findings()
-    _compare("methods/lora.toml", then, now, findings)
-    assert findings.faults == []
-    assert {reason.split(":")[0] for reason in findings.unchecked} == {"source", "deviations"}
-    assert all("methods/lora.toml" in reason for reason in findings.unchecked)
-
-
 def test_the_committed_runs_are_what_their_cards_say(project: Path) -> None:
     findings = Findings()
-    here = Here(None, print, is_trusting=False)
     for file in sorted(project.glob("results/mini/runs/*/spec.json")):
-        _check_method(here, RunSpec.read(file), findings)
+        check_tuning(RunSpec.read(file), findings)
     assert findings.checked and findings.faults == []
 
 
 def test_places_that_lead_nowhere_leave_cells_unchecked(run: Path, verify: Verify) -> None:
     spec_with("root", value="/nowhere")(run)
-    spec_with("backbone_path", value="/nowhere")(run)
-    spec_with("method_file", value="/nowhere/shared-adapter.toml")(run)
     reseal(run)
     findings = verify(run).findings
     assert findings.faults == []
-    assert "the backbone's weights are not here" in findings.unchecked
     assert any(why.startswith("the data are not at hand: ") for why in findings.unchecked)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -49,111 +48,81 @@ def line_with(number: int, **values: Any) -> Change:
     return curve_with(lambda lines: lines[number].update(values))
 
 
+def added_row(**cells: Any) -> Change:
+    return rows_of(RESULT, lambda rows: rows.append({**rows[0], **cells}))
+
+
 def wrong_answer(rows: Rows) -> None:
     """Another answer to a pair of pictures, with the score that it has."""
     rows[0].update(prediction=other_answer(rows[0]["prediction"]), score=1 - rows[0]["score"])
 
 
+def of_result(column: str, value: Any, row: int | None = 0, where: str = FIRST) -> Any:
+    """A change of a column of the result, and the cell that names it."""
+    return in_result(column, value, row), (RESULT, where, column)
+
+
+def of_pair(column: str, value: Any, named: str = "") -> Any:
+    """A change of the first prediction of NLVR2, and the cell that names it."""
+    return column_with(NLVR2, column, value), (NLVR2, FIRST_PAIR, named or column)
+
+
 TAMPERINGS: dict[str, tuple[Change, Cell]] = {
-    "a digit of a value": (in_result("value", lambda v: v + 0.01), (RESULT, FIRST, "value")),
-    "a value that is no number": (in_result("value", math.nan), (RESULT, FIRST, "value")),
-    "a majority": (in_result("majority", lambda v: v + 1), (RESULT, FIRST, "majority")),
-    "n_examples": (in_result("n_examples", 25), (RESULT, FIRST, "n_examples")),
-    "the main metric": (in_result("main", False), (RESULT, FIRST, "main")),
-    "one row's time": (in_result("train_seconds", 7.0), (RESULT, "all rows", "train_seconds")),
-    "one row's time of a task": (
-        in_result("evaluate_seconds", 7.0),
-        (RESULT, "vqav2", "evaluate_seconds"),
-    ),
-    "one row's code": (in_result("code_version", "9"), (RESULT, "all rows", "code_version")),
-    "no time": (in_result("train_seconds", 0.0, None), (RESULT, "all rows", "train_seconds")),
-    "a device": (in_result("device", "cuda: A100", None), (RESULT, FIRST, "device")),
-    "parameters": (
-        in_result("trainable_parameters", 1000, None),
-        (RESULT, FIRST, "trainable_parameters"),
-    ),
-    "a percentage": (
-        in_result("trainable_percent", lambda v: v - 0.01, None),
-        (RESULT, FIRST, "trainable_percent"),
-    ),
-    "bytes": (in_result("adapter_bytes", lambda v: v + 8), (RESULT, FIRST, "adapter_bytes")),
-    "a fingerprint": (
-        in_result("data_fingerprint", "0" * 64),
-        (RESULT, FIRST, "data_fingerprint"),
-    ),
-    "data of the spec": (spec_with("data", "vqav2", value="0" * 64), (SPEC, "", "data.vqav2")),
-    "a card's hash": (in_result("card_hash", "0" * 64), (RESULT, FIRST, "card_hash")),
-    "the key in a row": (in_result("key", "0" * 16), (RESULT, FIRST, "key")),
-    "the method in a row": (in_result("method", "full"), (RESULT, FIRST, "method")),
-    "the seed in all rows": (in_result("seed", 1, None), (RESULT, FIRST, "seed")),
-    "the seed of the spec": (spec_with("seed", value=1), (SPEC, "", "key")),
-    "epochs": (spec_with("method", "train", "epochs", value=3), (SPEC, "", "key")),
-    "endless epochs": (
-        spec_with("method", "train", "epochs", value=10**6),
-        (CURVE, "", "validations"),
-    ),
-    "a prompt": (
-        spec_with("tasks", 0, "prompt", value="now: "),
-        ("tasks/vqav2.toml", "", "prompt"),
-    ),
-    "trials": (spec_with("method", "tuning", "trials", value=9), (SPEC, "", "method.tuning")),
-    "a note": (spec_with("method", "deviations", value=[]), (WEIGHTS, "", "method.deviations")),
+    "a digit of a value": of_result("value", lambda v: v + 0.01),
+    "a value that is no number": (in_result("value", math.nan), (RESULT, "", "")),
+    "a majority": of_result("majority", lambda v: v + 1),
+    "n_examples": of_result("n_examples", 25),
+    "the main metric": of_result("main", False),
+    "one row's time": of_result("train_seconds", 7.0, where="all rows"),
+    "one row's code": of_result("code_version", "9", where="all rows"),
+    "parameters": of_result("trainable_parameters", 1000, None),
+    "a percentage": of_result("trainable_percent", lambda v: v - 0.01, None),
+    "bytes": of_result("adapter_bytes", lambda v: v + 8),
+    "a fingerprint": of_result("data_fingerprint", "0" * 64),
+    "a card's hash": of_result("card_hash", "0" * 64),
+    "the key in a row": of_result("key", "0" * 16),
+    "the method in a row": of_result("method", "full"),
+    "the seed in all rows": of_result("seed", 1, None),
     "the title": (spec_with("method", "title", value="Mine"), (RESULT, FIRST, "title")),
     "settings": (spec_with("settings", value=[]), (RESULT, FIRST, "settings")),
-    "the spec's device": (spec_with("device", value="cuda"), (RESULT, FIRST, "device")),
-    "weights to start from": (spec_with("init", value="/data/better"), (SPEC, "", "init")),
-    "a card's file": (spec_with("method_file", value="/data/full.toml"), (SPEC, "", "method_file")),
+    "data of the spec": (spec_with("data", "vqav2", value="0" * 64), (SPEC, "", "key")),
+    "the seed of the spec": (spec_with("seed", value=1), (SPEC, "", "key")),
+    "epochs": (spec_with("method", "train", "epochs", value=3), (SPEC, "", "key")),
+    "a prompt": (spec_with("tasks", 0, "prompt", value="now: "), (SPEC, "", "key")),
+    "trials": (spec_with("method", "tuning", "trials", value=9), (SPEC, "", "method.tuning")),
     "an unknown key": (spec_with("note", value="checked"), (SPEC, "", "")),
     "another schema": (spec_with("schema", value="vlbench.spec/2"), (SPEC, "", "")),
     "no tasks": (spec_with("tasks", value=[]), (SPEC, "", "")),
     "a row gone": (rows_of(RESULT, lambda rows: rows.pop()), (RESULT, "nlvr2.consistency", "")),
-    "a row twice": (rows_of(RESULT, lambda rows: rows.append(rows[0])), (RESULT, FIRST, "")),
-    "a row of no metric": (
-        rows_of(RESULT, lambda rows: rows.append({**rows[0], "metric": "vqav2.best"})),
-        (RESULT, "vqav2.best", ""),
-    ),
-    "a row on validation": (
-        rows_of(RESULT, lambda rows: rows.append({**rows[0], "split": "val"})),
-        (RESULT, f"{FIRST} (val)", ""),
-    ),
+    "a row twice": (added_row(), (RESULT, FIRST, "")),
+    "a row of no metric": (added_row(metric="vqav2.best"), (RESULT, "vqav2.best", "")),
+    "a row on validation": (added_row(split="val"), (RESULT, f"{FIRST} (val)", "")),
     "a row of another task": (
-        rows_of(RESULT, lambda r: r.append({**r[0], "task": "gqa", "metric": "gqa.accuracy"})),
+        added_row(task="gqa", metric="gqa.accuracy"),
         (RESULT, "gqa.accuracy", "task"),
     ),
     "no rows": (rows_of(RESULT, lambda rows: rows.clear()), (RESULT, "", "")),
-    "a prediction": (
-        column_with(NLVR2, "prediction", other_answer),
-        (NLVR2, FIRST_PAIR, "score"),
-    ),
+    "a prediction": of_pair("prediction", other_answer, "score"),
+    "a score": of_pair("score", lambda v: 1 - v),
+    "references": of_pair("references", '"Maybe"'),
+    "a question": of_pair("text", "What?"),
+    "a picture": of_pair("images", ["a"]),
     "a prediction gone": (rows_of(NLVR2, lambda r: r.pop(0)), (NLVR2, FIRST_PAIR, "id")),
     "a prediction twice": (rows_of(NLVR2, lambda r: r.append(r[0])), (NLVR2, FIRST_PAIR, "id")),
     "a prediction for nothing": (column_with(NLVR2, "id", "none"), (NLVR2, "none", "id")),
-    "a score": (column_with(NLVR2, "score", lambda v: 1 - v), (NLVR2, FIRST_PAIR, "score")),
     "a score that is no number": (column_with(NLVR2, "score", math.inf), (NLVR2, "", "")),
-    "references": (
-        column_with(NLVR2, "references", '"Maybe"'),
-        (NLVR2, FIRST_PAIR, "references"),
-    ),
-    "a question": (column_with(NLVR2, "text", "What?"), (NLVR2, FIRST_PAIR, "text")),
-    "a picture": (column_with(NLVR2, "images", ["a"]), (NLVR2, FIRST_PAIR, "images")),
     "an empty prediction": (column_with(NLVR2, "prediction", None), (NLVR2, "", "")),
     "another run's predictions": (
         rows_of(NLVR2, wrong_answer),
         (RESULT, "nlvr2.accuracy", "value"),
     ),
     "no predictions": (gone(NLVR2), (NLVR2, "", "")),
-    "predictions that are none": (written(NLVR2, b"PAR1"), (NLVR2, "", "")),
     "predictions of no task": (
         lambda run: shutil.copy(run / NLVR2, run / "predictions/gqa.parquet"),
         ("predictions/gqa.parquet", "", ""),
     ),
-    "a rate": (line_with(1, learning_rate="high"), (CURVE, "step 10", "learning_rate")),
-    "a loss": (line_with(1, loss=True), (CURVE, "step 10", "loss")),
-    "an infinite loss": (line_with(1, loss=math.inf), (CURVE, "step 10", "loss")),
-    "a validation": (line_with(-1, validation={FIRST: math.nan}), (CURVE, "validation 2", FIRST)),
     "a validation gone": (curve_with(lambda lines: lines.pop()), (CURVE, "", "validations")),
-    "a point twice": (curve_with(lambda lines: lines.append(lines[1])), (CURVE, "step 10", "")),
-    "a curve that is no text": (line_with(1, task="\ud800"), (CURVE, "", "")),
+    "a loss that is none": (line_with(1, loss="low"), (CURVE, "", "")),
     "a torn curve": (written(CURVE, b'{"step": 1'), (CURVE, "", "")),
     "no curve": (gone(CURVE), (CURVE, "", "")),
     "other weights": (written(WEIGHTS, b"\0" * 99), (WEIGHTS, "", "")),
@@ -162,14 +131,12 @@ TAMPERINGS: dict[str, tuple[Change, Cell]] = {
     "no spec": (gone(SPEC), (SPEC, "", "")),
 }
 SILENT: dict[str, tuple[Change, str]] = {
-    "a point's task": (line_with(1, task="coco"), CURVE),
     "a point gone": (curve_with(lambda lines: lines.pop(1)), CURVE),
     "an answer that scores the same": (column_with(VQA, "prediction", lambda t: f"{t} or so"), VQA),
     "a loss": (line_with(1, loss=0.1), CURVE),
     "a time in all rows": (in_result("train_seconds", 0.5, None), RESULT),
-    "the commit in all rows": (in_result("code_version", "0.1.0", None), RESULT),
-    "the attempt in all rows": (in_result("attempt", 3, None), RESULT),
     "how batches were computed": (spec_with("max_batch", value=1), SPEC),
+    "a note": (spec_with("method", "deviations", value=[]), SPEC),
     "a trained tensor": (
         lambda run: (run / WEIGHTS).write_bytes((run / WEIGHTS).read_bytes()[:-4] + b"abcd"),
         WEIGHTS,
@@ -233,13 +200,6 @@ def test_an_adapter_that_is_not_finite_is_a_fault_also_where_no_model_can_be_bui
     assert (WEIGHTS, name, "") in faulty(verify(run))
 
 
-def test_values_that_cannot_be_recomputed_must_be_numbers(run: Path, verify: Verify) -> None:
-    in_result("value", math.nan)(run)
-    in_result("majority", -math.inf)(run)
-    spec_with("tasks", 0, "metric", value="theirs:score")(run)
-    assert {(RESULT, FIRST, "value"), (RESULT, FIRST, "majority")} <= faulty(verify(run))
-
-
 def test_a_run_in_another_runs_folder_is_named(run: Path, verify: Verify) -> None:
     other = run.rename(run.with_name("0" * 16))
     assert faulty(verify(other)) == {(SPEC, "", "folder")}
@@ -249,7 +209,6 @@ UNREADABLE: dict[str, tuple[Change, str]] = {
     "a result that is cut": (cut(RESULT), RESULT),
     "predictions that are cut": (cut(VQA), VQA),
     "a spec that is cut": (cut(SPEC), SPEC),
-    "a spec that is a list": (written(SPEC, b"[1]"), SPEC),
     "a spec that is no text": (written(SPEC, b"\xff\xfe"), SPEC),
     "a spec of endless depth": (written(SPEC, b"[" * 100_000), SPEC),
     "a name that is no text": (
@@ -258,7 +217,6 @@ UNREADABLE: dict[str, tuple[Change, str]] = {
         ),
         SPEC,
     ),
-    "a seed that is a list": (spec_with("seed", value=[0]), SPEC),
     "a method that has no name": (spec_with("method", "name", value=["full"]), SPEC),
     "a curve that is no text": (written(CURVE, b"\xff"), CURVE),
     "sums that are no text": (written(NAME, b"\xff"), NAME),
@@ -274,7 +232,7 @@ def test_a_run_that_cannot_be_read_keeps_no_other_from_being_verified(
     change(other)
     if file != NAME:
         reseal(other)
-    runs = choose(run.parents[1], (), Filters(seeds=[0]))
+    runs = choose(run.parents[1], Filters(seeds=[0]))
     first, second = _verifier.verify_all(runs)
     assert (first.key, second.key) == (other.name, run.name)
     assert file in {fault.file for fault in first.findings.faults}
@@ -288,18 +246,13 @@ def raising(error: Exception) -> Callable[..., None]:
     return fail
 
 
-@pytest.mark.parametrize("error", [TypeError("of two kinds"), PermissionError(13, "denied")])
-def test_whatever_breaks_off_a_check_is_a_fault_that_says_where(
-    run: Path, verify: Verify, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    monkeypatch.setattr("vlbench.verify.verify._check_curve", raising(error))
-    assert faulty(verified := verify(run)) == {(SPEC, "", "")}
-    assert "test_verify.py, line" in verified.findings.faults[0].reason
-
-
-def test_java_that_fails_is_no_fault_of_a_run_and_java_that_lacks_leaves_cells_unchecked(
+def test_what_breaks_off_a_check_is_a_fault_and_java_that_fails_or_lacks_is_none(
     run: Path, verify: Verify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("vlbench.verify.verify._check_curve", raising(TypeError("of two kinds")))
+        assert faulty(verified := verify(run)) == {(SPEC, "", "")}
+        assert verified.findings.faults[0].reason.startswith("TypeError: of two kinds: nothing")
     monkeypatch.setattr("vlbench.verify.verify.score", raising(RunFailed("Java died")))
     with pytest.raises(RunFailed, match="Java died"):
         verify(run)
@@ -334,30 +287,9 @@ def test_other_data_are_named_and_not_scored_with(run: Path, bench: Bench, tmp_p
     shutil.copytree(bench.root, root)
     for file in root.rglob("*test1*.json"):
         file.write_text(file.read_text().replace('"True"', '"False"'))
-    verified = Verifier(root=root).verify(run)
-    assert faulty(verified) == {(SPEC, "", "data.nlvr2")}
-    assert verified.findings.faults[0].is_since
-
-
-def test_cards_that_changed_since_are_named_key_by_key(
-    run: Path, bench: Bench, own_cards: Path
-) -> None:
-    card = own_cards / "methods/shared-adapter.toml"
-    card.write_text(re.sub(r"reduction = \d+", "reduction = 2", card.read_text()))
-    task = own_cards / "tasks/nlvr2.toml"
-    task.write_text(task.read_text().replace('prompt = "nlvr: "', 'prompt = "see: "'))
-    verified = Verifier().verify(run)
-    assert faulty(verified) == {
-        ("methods/shared-adapter.toml", "", "params.reduction"),
-        ("tasks/nlvr2.toml", "", "prompt"),
-    }
-    assert all(fault.is_since for fault in verified.findings.faults)
-    assert "changed since" in verified.findings.faults[0].text
-    card.unlink()
-    task.write_text("title = 3")
-    verified = Verifier().verify(run)
-    assert faulty(verified) == {("tasks/nlvr2.toml", "", "")}
-    assert any("methods/shared-adapter.toml" in reason for reason in verified.findings.unchecked)
+    findings = Verifier(root=root).verify(run).findings
+    assert findings.faults == []
+    assert findings.unchecked["the data here are not those of the run"] > 0
 
 
 def test_code_that_is_not_ours_is_imported_only_when_allowed(

@@ -211,10 +211,10 @@ def pareto(
     _check_picture(out)
     costs = find_costs(cost)
     boards, damaged = _boards(options, method, has_ties=True)
-    from vlbench.leaderboard.pareto import pareto, with_metric
+    from vlbench.leaderboard.pareto import pareto
     from vlbench.leaderboard.plots import save
 
-    save(pareto(with_metric(boards, metric), costs, metric, width), out)
+    save(pareto(boards, costs, metric, width), out)
     cli.note(f"Written: {out}")
     cli.end_left_out(damaged)
 

@@ -215,9 +215,9 @@ def _launch(
     unreadable = list(faults)
     for folder in done:
         try:
-            items += [row for row in read_rows(folder.result)[0] if row["split"] == "test"]
+            items += [row for row in read_rows(folder.result) if row["split"] == "test"]
         except DataError as error:
-            unreadable.append(DataError(f"{folder.result}: {error}. {DAMAGED}"))
+            unreadable.append(DataError(f"{error}. {DAMAGED}"))
     if json:
         cli.print_json("run", items)
     elif items:

@@ -6,12 +6,12 @@ Boards never share axes: what stands on one pair can be compared.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 import textalloc
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from vlbench.errors import NothingToReport, UsageError, nearest
@@ -38,8 +38,6 @@ FAMILIES: dict[str, tuple[str, str, float, str]] = {
 }
 """Family, in the order of the legend -> shape, colour and relative size of its marker, techniques.
 Colours of Okabe and Ito (2008), brown for their yellow, which is too pale in grey."""
-HEIGHTS = (1.0, 1.3, 1.7)
-"""Where names find no room, axes become so much higher."""
 MARKER_SIZE = 5.8
 NAMES: dict[str, Any] = {
     **{"textsize": 6.2, "linespacing": 1.1, "linecolor": "#8a8a8a", "linewidth": 0.45, "zorder": 5},
@@ -49,13 +47,12 @@ NAMES: dict[str, Any] = {
 """How textalloc places names: distances in shares of the figure."""
 LONGEST_DETAIL = 30
 """Characters of what stands below a name: settings, or the weights a row started from."""
-SQUASHED = 0.45
-"""The least share of the height that rows above the floors get."""
 FRONTIER: dict[str, Any] = {"color": INK, "linewidth": 0.9}
 FULL: dict[str, Any] = {"color": DIM, "linewidth": 0.8, "linestyle": (0, (4, 2))}
 FRONTIER_NOTE = (
     "Frontier: no other method has a mean cost at most as high and a mean score at least as high. "
-    "It compares means and is no test; floors, and what is at or below one, are not on it."
+    "It compares means and is no test; floors, and what is at or below one, are not on it. "
+    "Bold: best, or tied with it by test."
 )
 
 
@@ -66,15 +63,13 @@ class Cost(NamedTuple):
     title: str
     unit: str
     scale: float
-    is_measured: bool
-    """Whether it depends on the machine, which the plot then names."""
 
 
 COSTS = (
-    Cost("trainable_parameters", "Trainable parameters", "", 1.0, is_measured=False),
-    Cost("adapter_bytes", "Stored size", "KB", 1e-3, is_measured=False),
-    Cost("peak_memory_bytes", "Peak memory", "MB", 1e-6, is_measured=True),
-    Cost("train_seconds", "Training time", "s", 1.0, is_measured=True),
+    Cost("trainable_parameters", "Trainable parameters", "", 1.0),
+    Cost("adapter_bytes", "Stored size", "KB", 1e-3),
+    Cost("peak_memory_bytes", "Peak memory", "MB", 1e-6),
+    Cost("train_seconds", "Training time", "s", 1.0),
 )
 
 
@@ -82,16 +77,24 @@ class Point(NamedTuple):
     """One row of a board: mean cost in the unit of the axis, mean score, deviations."""
 
     row: Row
-    family: str
     x: float
     x_std: float
     y: float
     y_std: float
-    standing: str
-    """`a floor`, `at or below a floor`, or nothing for a row that is better."""
+    is_below: bool
+    """At or below a floor."""
     is_best: bool
     """Best, or not significantly different from the best."""
     is_on_frontier: bool = False
+
+
+class Panel(NamedTuple):
+    """One pair of axes: a board's points for one cost."""
+
+    board: Board
+    metric: str
+    cost: Cost
+    points: Sequence[Point]
 
 
 def family(row: Row) -> str:
@@ -111,43 +114,22 @@ def find_costs(name: str) -> tuple[Cost, ...]:
     return costs
 
 
-def with_metric(boards: Sequence[Board], metric: str) -> list[Board]:
-    """Return the boards that have `metric`; UsageError where none has."""
-    having = [board for board in boards if any(row.stat(metric).n for row in board.rows)]
-    if metric != AVERAGE and not having:
-        stats = [name for board in boards for row in board.rows for name in row.stats]
-        known = {AVERAGE, *(name for name, part in stats if not part)}
-        raise UsageError(f"--metric {metric}: No such metric here. {nearest(metric, known)}")
-    return having if metric != AVERAGE else list(boards)
-
-
-def points(board: Board, cost: Cost, metric: str = AVERAGE) -> tuple[list[Point], dict[str, str]]:
-    """Return the rows with a positive cost and a score, and by label why others have no point.
+def points(board: Board, cost: Cost, metric: str) -> list[Point]:
+    """Return the rows with a score and a positive cost, which a log scale has.
 
     The frontier is one of means. Floors, and rows at or below one, are not on it.
     """
-    metric = scored_by(board, metric)
     drawn: list[Point] = []
-    missing: dict[str, str] = {}
     for row in board.rows:
         price = row.costs.get(cost.name) or Stat.of([row.facts[cost.name]])
         score = row.stat(metric)
-        if score.mean is None:
-            n_scored = sum(row.stat(name).n > 0 for name in board.mains.values())
-            tasks = f"{n_scored}/{len(board.mains)} tasks"
-            missing[row.label] = tasks if metric == AVERAGE else f"no {metric}"
-        elif price.mean is None:
-            missing[row.label] = f"no {cost.title.lower()} recorded"
-        elif price.mean <= 0:
-            missing[row.label] = f"{cost.title.lower()} 0, which a log scale does not have"
-        else:
+        if score.mean is not None and price.mean:
             x, x_std = price.mean * cost.scale, (price.std or 0.0) * cost.scale
-            standing = BELOW if metric in row.below_floor else ""
-            marks = "a floor" if row.is_floor else standing, is_best(row, metric, board)
-            drawn.append(Point(row, family(row), x, x_std, score.mean, score.std or 0.0, *marks))
-    front = pareto_frontier([(p.x, p.y) for p in drawn if not p.standing])
-    is_on = [not p.standing and (p.x, p.y) in front for p in drawn]
-    return [p._replace(is_on_frontier=on) for p, on in zip(drawn, is_on, strict=True)], missing
+            marks = metric in row.below_floor, is_best(row, metric, board)
+            drawn.append(Point(row, x, x_std, score.mean, score.std or 0.0, *marks))
+    ranked = [point for point in drawn if not (point.row.is_floor or point.is_below)]
+    front = pareto_frontier([(point.x, point.y) for point in ranked])
+    return [p._replace(is_on_frontier=p in ranked and (p.x, p.y) in front) for p in drawn]
 
 
 def pareto_frontier(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -159,152 +141,103 @@ def pareto_frontier(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, f
     return front
 
 
-def scored_by(board: Board, metric: str = AVERAGE) -> str:
-    """Return the metric of the vertical axis: a single task's main metric is its average."""
-    mains = list(board.mains.values())
-    return mains[0] if metric == AVERAGE and len(mains) == 1 else metric
-
-
-class Panel(NamedTuple):
-    """One pair of axes: a board's points for one cost."""
-
-    board: Board
-    metric: str
-    cost: Cost
-    points: Sequence[Point]
-
-
 @styled()
 def pareto(
     boards: Sequence[Board], costs: Sequence[Cost], metric: str = AVERAGE, width: float = 7.0
 ) -> Plot:
     """Draw each board's scores against each of the costs, on axes of their own."""
-    panels = []
+    blocks, panels = [], []
     for board in boards:
-        drawn = [(cost, points(board, cost, metric)[0]) for cost in costs]
-        panels.append([Panel(board, scored_by(board, metric), *part) for part in drawn if part[1]])
-    if not any(panels):
-        names = ", ".join(cost.name for cost in costs)
-        raise NothingToReport(
-            f"No method here has both {'an average' if metric == AVERAGE else metric} and {names}: "
-            "nothing to draw. `vlbench report` with the same options says what each method has."
-        )
-    for growth in HEIGHTS:
-        figure, n_missing = _draw([*filter(None, panels)], costs, width, growth)
-        if not n_missing:
-            break
-    against = ", ".join(cost.title.lower() for cost in costs)
-    what = metric.capitalize() if metric == AVERAGE else metric
-    heading = f"{what} against {against}: {'; '.join(map(title, boards))}"
-    return Plot(figure, heading, " ".join(_description(panel) for row in panels for panel in row))
-
-
-def _draw(
-    panels: Sequence[Sequence[Panel]], costs: Sequence[Cost], width: float, growth: float
-) -> tuple[Figure, int]:
-    """The figure, and how many names found no room in it."""
-    blocks = []
-    for some in panels:
-        most = max(len(panel.points) for panel in some)
-        across = width if len(some) == 1 else width / 2
-        height = growth * min(max(2.4, 0.55 * across, most * 0.38 / across), 1.4 * across)
-        heading, notes = title(some[0].board), _notes(some, costs)
-        blocks.append(Block(heading, len(some), height, _legend(some), notes))
+        mains = list(board.mains.values())
+        measured = mains[0] if metric == AVERAGE and len(mains) == 1 else metric
+        drawn = [Panel(board, measured, cost, points(board, cost, measured)) for cost in costs]
+        if drawn := [panel for panel in drawn if panel.points]:
+            across = width if len(drawn) == 1 else width / 2
+            most = max(len(panel.points) for panel in drawn)
+            height = min(max(2.4, 0.55 * across, most * 0.5 / across), 1.4 * across)
+            blocks.append(Block(title(board), len(drawn), height, _legend(drawn), _notes(drawn)))
+            panels.append(drawn)
+    if not panels:
+        raise _nothing_to_draw(boards, costs, metric)
     figure, axes_by_block = plots.draw_blocks(blocks, width)
     texts: list[Any] = []
-    for some, grid in zip(panels, axes_by_block, strict=True):
-        limits = _score_limits([point for panel in some for point in panel.points])
-        for panel, axes in zip(some, grid, strict=True):
-            task = panel.metric.partition(".")[0]
-            average = f"Average of {len(panel.board.mains)} tasks"
-            of_task = f"{task} {tables.short_metric(panel.metric, task)}"
-            axes.set_ylabel(f"{average if task == AVERAGE else of_task} (%)")
-            axes.set_ylim(limits)
-            texts += _draw_panel(axes, panel)
+    for panel, axes in zip(chain(*panels), chain(*axes_by_block), strict=True):
+        texts += _draw_panel(axes, panel)
     if n_missing := texts.count(None):
         note = f"{n_missing} of {len(texts)} names find no room: choose with --method or --width."
-        corner = plots.MARGIN / width, 0.1 / figure.get_figheight()
+        corner = plots.MARGIN / width, 0.03 / figure.get_figheight()
         figure.text(*corner, note, fontsize=plots.SMALL_SIZE, color=DIM)
-    return figure, n_missing
+    against = ", ".join(cost.title.lower() for cost in costs)
+    heading = f"{metric[0].upper()}{metric[1:]} against {against}: "
+    heading += "; ".join(block.title for block in blocks)
+    return Plot(figure, heading, " ".join(map(_description, chain(*panels))))
 
 
-def _score_limits(drawn: Sequence[Point]) -> tuple[float, float]:
-    """Lowest and highest score on the axis, with deviations.
-
-    Floors, and rows no better than one, stand at the lower edge where they would squash the rest.
-    """
-
-    def ends(some: Sequence[Point]) -> tuple[float, float]:
-        return min(p.y - p.y_std for p in some), max(p.y + p.y_std for p in some)
-
-    ranked = [point for point in drawn if not point.standing]
-    low, high = ends(drawn)
-    if len(ranked) > 2 and ends(ranked)[1] - ends(ranked)[0] < SQUASHED * (high - low):
-        low, high = ends(ranked)
-    room = (high - low) * 0.06 or max(abs(high) * 0.05, 1.0)
-    return low - room, high + room
+def _nothing_to_draw(boards: Sequence[Board], costs: Sequence[Cost], metric: str) -> Exception:
+    known = {name for board in boards for row in board.rows for name, part in row.stats if not part}
+    if metric not in known | {AVERAGE}:
+        text = f"--metric {metric}: No such metric here. {nearest(metric, known | {AVERAGE})}"
+        return UsageError(text)
+    names = ", ".join(cost.name for cost in costs)
+    return NothingToReport(
+        f"No method here has both {'an average' if metric == AVERAGE else metric} and {names}: "
+        "nothing to draw. `vlbench report` with the same options says what each method has."
+    )
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> list[Any]:
     """Draw points, lines and names; return the texts, None for each name that finds no room."""
     # names of the frontier and the floors are placed first
     drawn = sorted(panel.points, key=lambda p: (not p.is_on_frontier, not p.row.is_floor, -p.y))
-    low, high = axes.get_ylim()
-    x = np.array([point.x for point in drawn])
-    y = np.array([max(point.y, low + 0.02 * (high - low)) for point in drawn])
-    x_std = np.array([point.x_std for point in drawn])
-    y_std = np.array([point.y_std for point in drawn])
+    x, y, x_std, y_std = np.array([(p.x, p.y, p.x_std, p.y_std) for p in drawn]).T
     left = np.minimum(x_std, x / 2)
     start, end = (x - left).min(), (x + x_std).max()
     room = max((end / start) ** 0.08, 1.12)  # for names
     start, end = start / room, end * room
     axes.set_xscale("log")
-    is_inside = np.array([point.y >= low for point in drawn])
-    bars: dict[str, Any] = {
-        "ecolor": [GREY if point.row.is_floor else DIM for point in drawn if point.y >= low],
-        **{"xerr": np.stack([left, x_std])[:, is_inside], "yerr": y_std[is_inside]},
-        **{"fmt": "none", "elinewidth": 0.6, "zorder": 2.5},
-    }
-    axes.errorbar(x[is_inside], y[is_inside], **bars)
-    for point, *at in zip(drawn, x, y, strict=True):
-        marker = _marker(point.family, point.is_on_frontier, point.standing == BELOW)
-        axes.plot(*at, zorder=4 if point.is_on_frontier else 3, clip_on=False, **marker)
+    bars: dict[str, Any] = {"fmt": "none", "elinewidth": 0.6, "zorder": 2.5}
+    bars["ecolor"] = [GREY if point.row.is_floor else DIM for point in drawn]
+    axes.errorbar(x, y, xerr=np.stack([left, x_std]), yerr=y_std, **bars)
+    for point in drawn:
+        look = _marker(family(point.row), point.is_on_frontier, _is_hollow(point))
+        axes.plot(point.x, point.y, zorder=4 if point.is_on_frontier else 3, **look)
     lines = []
     if corners := pareto_frontier([(p.x, p.y) for p in drawn if p.is_on_frontier]):
         steps_x, steps_y = np.repeat(np.array(corners), 2, axis=0).T
         lines.append(([*steps_x[1:], end], [*steps_y]))
         axes.plot(*lines[-1], zorder=2, **FRONTIER)
-    if full := _full(panel):
-        lines.append(([start, end], full * 2))
+    for full in [point for point in drawn if point.row.label == "full"]:
+        lines.append(([start, end], [full.y] * 2))
         axes.plot(*lines[-1], zorder=1.5, **FULL)
     axes.set_xlim(start, end)
+    axes.margins(y=0.06)
+    task = panel.metric.partition(".")[0]
+    average = f"Average of {len(panel.board.mains)} tasks"
+    of_task = f"{task} {tables.short_metric(panel.metric, task)}"
+    axes.set_ylabel(f"{average if task == AVERAGE else of_task} (%)")
     unit = f"{panel.cost.unit}, " if panel.cost.unit else ""
     plots.log_axis(axes.xaxis, f"{panel.cost.title} ({unit}log scale)")
-    look: dict[str, Any] = {
+    radii = [MARKER_SIZE / 2 * axes.figure.dpi / 72] * len(drawn)  # pixels
+    names: dict[str, Any] = {
         "fontweight": ["bold" if point.is_best else "normal" for point in drawn],
         "textcolor": [DIM if point.row.is_floor else INK for point in drawn],
+        **{"x_scatter": x, "y_scatter": y, "scatter_sizes": radii, "text_scatter_sizes": radii},
     }
     if lines:
-        look |= {"x_lines": [line[0] for line in lines], "y_lines": [line[1] for line in lines]}
-    names = [_name(point, low) for point in drawn]
-    radii = [MARKER_SIZE / 2 * axes.figure.dpi / 72] * len(drawn)  # pixels
-    look |= {"x_scatter": x, "y_scatter": y, "scatter_sizes": radii, "text_scatter_sizes": radii}
-    return list(textalloc.allocate(axes, x, y, names, **NAMES, **look)[2])
+        names["x_lines"], names["y_lines"] = zip(*lines, strict=True)
+    return list(textalloc.allocate(axes, x, y, [*map(_name, drawn)], **NAMES, **names)[2])
 
 
-def _full(panel: Panel) -> list[float]:
-    """Score of full fine-tuning as its card is; none unless exactly one row is that."""
-    scores = [point.y for point in panel.points if point.row.label == "full"]
-    return scores if len(scores) == 1 else []
-
-
-def _name(point: Point, low: float) -> str:
-    """The row's name in one or two lines, and its score where that lies below the axes."""
+def _name(point: Point) -> str:
+    """The row's name in one or two lines."""
     detail = point.row.details.strip()
     if len(detail) > LONGEST_DETAIL:
         detail = f"{detail[: LONGEST_DETAIL - 1]}…"
-    below = f" ↓ {number(point.y)}" if point.y < low else ""
-    return f"{point.row.method}{below}" + (f"\n{detail}" if detail else "")
+    return "\n".join(filter(None, [point.row.method, detail]))
+
+
+def _is_hollow(point: Point) -> bool:
+    return point.is_below and not point.row.is_floor
 
 
 def _marker(family: str, is_on_frontier: bool = False, is_hollow: bool = False) -> dict[str, Any]:
@@ -323,56 +256,40 @@ def _marker(family: str, is_on_frontier: bool = False, is_hollow: bool = False) 
 def _legend(panels: Sequence[Panel]) -> list[Line2D]:
     """What markers and lines mean, as far as they are drawn."""
     drawn = [point for panel in panels for point in panel.points]
-    families = {point.family for point in drawn}
-    is_hollow = any(point.standing == BELOW for point in drawn)
-    metric = panels[0].metric
-    seeds = sorted({point.row.stat(metric).n for point in drawn if point.y_std})
-    n_seeds = " to ".join(map(str, dict.fromkeys([seeds[0], seeds[-1]]))) if seeds else ""
-    bar: dict[str, Any] = {"marker": "|", "markersize": 7, "color": DIM, "linestyle": "none"}
-    entries: list[tuple[str, dict[str, Any], bool]] = [
-        *((name, _marker(name), name in families) for name in FAMILIES if name != FLOOR),
-        (BELOW, _marker("adapters", is_hollow=True), is_hollow),
-        (FLOOR, _marker(FLOOR), FLOOR in families),
-        ("frontier of means", FRONTIER, any(point.is_on_frontier for point in drawn)),
-        ("full fine-tuning", FULL, any(map(_full, panels))),
-        (f"± 1 SD over seeds (n = {n_seeds})", bar, bool(seeds)),
-        (
-            f"{plots.BOLD} best or tied",
-            {"linestyle": "none"},
-            any(point.is_best for point in drawn),
-        ),
-    ]
-    return [Line2D([], [], label=label, **look) for label, look, is_drawn in entries if is_drawn]
+    families = {family(point.row) for point in drawn}
+    looks = {name: _marker(name) for name in FAMILIES if name in families}
+    if any(map(_is_hollow, drawn)):
+        looks[BELOW] = _marker("adapters", is_hollow=True)
+    if any(point.is_on_frontier for point in drawn):
+        looks["frontier of means"] = FRONTIER
+    if any(point.row.label == "full" for point in drawn):
+        looks["full fine-tuning"] = FULL
+    if any(point.y_std for point in drawn):
+        bar = {"marker": "|", "markersize": 7, "color": DIM, "linestyle": "none"}
+        looks["± 1 SD over seeds"] = bar
+    return [Line2D([], [], label=label, **look) for label, look in looks.items()]
 
 
-def _notes(panels: Sequence[Panel], costs: Sequence[Cost]) -> list[str]:
+def _notes(panels: Sequence[Panel]) -> list[str]:
     """How to read the plot, which rows are not in it, and where the numbers come from."""
     board, metric = panels[0][:2]
-    drawn = [point for panel in panels for point in panel.points]
-    notes = [FRONTIER_NOTE]
-    if any(point.y < _score_limits(drawn)[0] for point in drawn):
-        notes.append("An arrow and a number beside a name: the point lies below the axes.")
-    notes += [tables.AVERAGE_NOTE] if metric == AVERAGE else []
-    missing = {f" against {cost.name}": points(board, cost, metric)[1] for cost in costs}
-    if all(rows == missing[f" against {costs[0].name}"] for rows in missing.values()):
-        missing = {"": missing[f" against {costs[0].name}"]}
-    for against, rows in missing.items():
-        reasons = ", ".join(f"{label} ({reason})" for label, reason in rows.items())
-        count = f"{len(rows)} of {len(board.rows)} methods"
-        notes += [f"Not drawn{against}: {count}: {reasons}."] if rows else []
-    if any(cost.is_measured for cost in costs):
-        devices = tables.counted(run.facts["device"] for run in board.runs if run.is_done)
-        notes.append(f"Device: {devices}.")
-    return [*notes, tables.seeds_note(board), *tables.ground_notes(board), *board.notes]
+    notes = [FRONTIER_NOTE, *[tables.AVERAGE_NOTE] * (metric == AVERAGE)]
+    for panel in panels:
+        drawn = {point.row.label for point in panel.points}
+        if missing := ", ".join(row.label for row in board.rows if row.label not in drawn):
+            cost = panel.cost.title.lower()
+            notes.append(f"Not drawn, as they have no {metric} or no {cost}: {missing}.")
+    devices = tables.counted(run.facts["device"] for run in board.runs if run.is_done)
+    notes += [f"Device: {devices}.", tables.seeds_note(board), *tables.ground_notes(board)]
+    return [*notes, *board.notes]
 
 
 def _description(panel: Panel) -> str:
     """Every point, for readers who do not see the plot."""
-    texts = []
-    for point in panel.points:
-        price = f"{number(point.x, digits=1 if panel.cost.unit else 0)} {panel.cost.unit}".strip()
-        text = f"{number(point.y)}{tables.deviation(point.row.stat(panel.metric).std)} at {price}"
-        marks = ["on the frontier"] * point.is_on_frontier + [point.standing]
-        texts.append(", ".join(filter(None, [f"{point.row.label} {text}", *marks])))
-    against = f"{panel.metric} against {panel.cost.title.lower()}"
-    return f"{title(panel.board)}, {against}: {'; '.join(texts)}."
+    cost = panel.cost
+    texts = [
+        f"{p.row.label} {number(p.y)} at {number(p.x, digits=int(bool(cost.unit)))} {cost.unit}"
+        for p in panel.points
+    ]
+    against = f"{panel.metric} against {cost.title.lower()}"
+    return f"{title(panel.board)}, {against}: {'; '.join(map(str.strip, texts))}."

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -15,29 +13,22 @@ from typing import Any
 from vlbench.cards.schema import TaskCard
 from vlbench.data.example import Example
 from vlbench.errors import DataError, MissingError, RunFailed, VlbenchError
+from vlbench.leaderboard.results import read_log
 from vlbench.metrics import METRICS
 from vlbench.metrics.java import one_meteor
 from vlbench.runs.result import REFERENCE_KEYS, Value, references, score, values
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.sums import RESULT
-from vlbench.verify.inputs import (
-    Findings,
-    Here,
-    Row,
-    Say,
-    TaskReference,
-    read_answers,
-    read_lines,
-    read_rows,
-    refusal,
-)
+from vlbench.verify.inputs import Findings, Row, read_answers, read_rows, refusal
 from vlbench.verify.today import (
-    OTHER_DATA,
+    Here,
+    Known,
+    Say,
     check_adapter,
     check_size,
     check_spec,
     check_sums,
-    check_today,
+    check_tuning,
     label,
 )
 
@@ -48,8 +39,10 @@ MEASURED_ONLY = "measured while the run went: the same in all rows, no more is k
 NO_MAJORITY = "the majority answer follows from the training data, which are not at hand"
 NO_RECORDS = "this metric needs the official records, which are not at hand"
 OF_EXAMPLES = ("family", "images", "text", "references")
-TEXTS = ("device", "code_version", "versions", "created_at")
-NUMBERS = ("attempt", "peak_memory_bytes", "train_seconds", "examples_per_second")
+MEASURED = (
+    *("attempt", "peak_memory_bytes", "train_seconds", "examples_per_second"),
+    *("device", "code_version", "versions", "created_at"),
+)
 """Columns that nothing recomputes, with `evaluate_seconds`, which a task has of its own."""
 
 
@@ -109,125 +102,102 @@ class Verifier:
         except RunFailed:  # Java's fault, not that of what is stored
             raise
         except Exception as error:  # files from anywhere may be anything
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            file = Path(getattr(error, "filename", None) or run / "spec.json")
-            what = f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}"
-            why = f"{what}: {' '.join(str(error).split())[:200]}: nothing more was checked"
-            findings.fault(file.name, reason=why)
+            why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            findings.fault("spec.json", reason=f"{why}: nothing more was checked")
         return Verified(run.name, spec, findings)
 
     def _check(self, run: Path, spec: RunSpec, findings: Findings) -> None:
         here, data = self._here, self._here.data(spec)
-        check_today(here, spec, data, findings)
+        findings.cell("spec.json", "", "data", sorted(spec.data), sorted(spec.task_names))
+        check_tuning(spec, findings)
         model = here.model(spec, data.features)
-        check_adapter(run, spec, model, findings)
+        check_adapter(run, model, findings)
         rows = _stored_rows(run, findings)
-        if rows:
-            check_size(run, rows, model, findings)
-            _check_spec_cells(rows, spec, findings)
-            _check_measured(rows, findings)
+        check_size(run, rows, model, findings)
+        _check_spec_cells(rows, spec, findings)
         for card in spec.tasks:
-            task = data.of(spec, card)
-            reason = data.reason or OTHER_DATA
-            known = _check_predictions(run, card, task, reason, here.is_trusting, findings)
+            task, reason = data.tasks.get(card.name), data.reason
+            if ":" in card.metric and not here.is_trusting:
+                task, reason = None, refusal([card.metric])
+            known = here.examples(task) if task else None
+            recomputed = _check_predictions(run, card, known, reason, findings)
             own = [row for row in rows if row["task"] == card.name]
-            _check_values(own, card, task, known, findings)
+            _check_values(own, card, known is not None, recomputed, findings)
         _check_curve(run, spec, findings)
 
 
 def _stored_rows(run: Path, findings: Findings) -> list[Row]:
     """The rows of the run's result; none where it cannot be read."""
     try:
-        rows, unknown = read_rows(run / RESULT)
+        rows = read_rows(run / RESULT)
     except DataError as error:
-        findings.fault(RESULT, reason=str(error))
+        findings.unreadable(run / RESULT, RESULT, error)
         return []
     if not rows:
         findings.fault(RESULT, "", "", "no rows", "one for each value")
-    for column in unknown:
-        findings.skip(f"column '{column}' is not one of this vlbench", len(rows))
     return rows
 
 
 def _check_spec_cells(rows: Sequence[Row], spec: RunSpec, findings: Findings) -> None:
-    """Compare every cell that repeats the spec."""
+    """Compare every cell that repeats the spec, and what was measured once between the rows."""
     cells = {**spec.cells, "status": "done"}
     for row in rows:
         for column, value in cells.items():
             findings.cell(RESULT, label(row), column, row[column], value)
         fingerprint = spec.data.get(row["task"])
         findings.cell(RESULT, label(row), "data_fingerprint", row["data_fingerprint"], fingerprint)
-        kind = str(row["device"]).partition(":")[0].rpartition(" ")[2]  # of `2 x cuda: A100`
-        findings.cell(RESULT, label(row), "device", kind, spec.device, "as spec.json says")
         if row["task"] not in spec.task_names:
             findings.fault(RESULT, label(row), "task", row["task"], "not a task of the run")
-
-
-def _check_measured(rows: Sequence[Row], findings: Findings) -> None:
-    """Check that measurements are one value in the run, or in a task, and numbers above 0."""
-    parts = [("all rows", column, rows) for column in (*NUMBERS, *TEXTS)]
-    for task in dict.fromkeys(row["task"] for row in rows):
-        own = [row for row in rows if row["task"] == task]
-        parts.append((task, "evaluate_seconds", own))
-    for name, column, part in parts:
-        stored = list(dict.fromkeys(row[column] for row in part))
+    for column in MEASURED:
+        stored = list(dict.fromkeys(row[column] for row in rows))
         if len(stored) > 1:
-            findings.fault(RESULT, name, column, stored, "one value")
-        elif column not in TEXTS and not 0 < (stored[0] or 0) < math.inf:
-            findings.fault(RESULT, name, column, stored[0], "above 0")
-        else:
-            findings.skip(MEASURED_ONLY, len(part))
+            findings.fault(RESULT, "all rows", column, stored, "one value")
+    findings.skip(MEASURED_ONLY, len(rows) * (len(MEASURED) + 1))
 
 
 def _check_predictions(
-    run: Path,
-    card: TaskCard,
-    data: TaskReference | None,
-    reason: str,
-    is_trusting: bool,
-    findings: Findings,
+    run: Path, card: TaskCard, known: Known | None, reason: str, findings: Findings
 ) -> list[Value] | str:
     """Score the stored predictions and compare each score; return the values that follow, or why
     none can be recomputed.
 
-    Without data, for the `reason`, the stored references are taken for right.
+    Where the data are not known, for the `reason`, the stored references are taken for right.
     """
     file = f"predictions/{card.name}.parquet"
     try:
         rows = read_answers(run / file)
     except DataError as error:
-        findings.fault(file, reason=str(error))
+        findings.unreadable(run / file, file, error)
         return "its predictions cannot be read"
     findings.skip(NOT_PREDICTED, len(rows))
     by_id = {row["id"]: row for row in rows}
-    why = ""
-    if not _are_complete(file, rows, data, findings):
-        why = "its predictions are not those of the test split"
-    elif ":" in card.metric and not is_trusting:
-        why = refusal([card.metric])
-    elif data is None and card.metric not in METRICS:
-        why = reason
-    if why:
-        findings.skip(why, len(rows) * (len(OF_EXAMPLES) + 1))
-        return why
-    if data is None:
-        findings.skip(reason, len(rows) * len(OF_EXAMPLES))
-        examples = [_stored_example(row) for row in rows]
-    else:
-        examples = data.test
+    times = Counter(row["id"] for row in rows)
+    expected = Counter({example.id for example in known[0]} if known else by_id.keys())
+    for name in sorted(expected | times):
+        what = "predictions of an example of the test split"
+        findings.cell(file, name, "id", times[name], expected[name], what)
+    if times != expected or not rows:
+        findings.cell(file, "", "", len(rows), expected.total() or "some", "predictions")
+        return "its predictions are not those of the test split"
+    if known:
+        examples, majority = known
         for example in examples:
             cells = (example.family, list(example.images), example.text, references(example))
             for column, cell in zip(OF_EXAMPLES, cells, strict=True):
                 findings.cell(file, example.id, column, by_id[example.id][column], cell)
+    else:
+        findings.skip(reason, len(rows) * len(OF_EXAMPLES))
+        if card.metric not in METRICS:
+            return reason
+        examples = [_stored_example(row) for row in rows]
     try:
         scored = score(card, examples, {row["id"]: row["prediction"] for row in rows})
     except RunFailed:  # Java's fault, not that of what is stored
         raise
     except (VlbenchError, AttributeError, KeyError, TypeError) as error:
-        if isinstance(error, MissingError) and not isinstance(error, DataError):
-            why = str(error).strip().splitlines()[0]
-        else:  # references from anywhere may be anything
-            why = "its predictions cannot be scored"
+        why = str(error).strip().partition("\n")[0]
+        if isinstance(error, DataError) or not isinstance(error, MissingError):
+            why = "its predictions cannot be scored"  # references from anywhere may be anything
             findings.fault(file, "", "references", reason=f"{why}: {error}")
         findings.skip(why, len(rows))
         return why
@@ -235,22 +205,7 @@ def _check_predictions(
         value = scored.per_example.get(name)
         findings.cell(file, name, "score", row["score"], value if value is None else float(value))
     # without the training data only its scores' names and families are needed of the majority
-    return values(card, examples, scored, data.majority if data else scored)
-
-
-def _are_complete(
-    file: str, rows: Sequence[Row], data: TaskReference | None, findings: Findings
-) -> bool:
-    """Whether each example of the test split has one prediction, and nothing else has one."""
-    before = len(findings.faults)
-    times = Counter(row["id"] for row in rows)
-    expected = {example.id for example in data.test} if data else set(times)
-    for name in sorted(expected | times.keys()):
-        count = int(name in expected)
-        findings.cell(file, name, "id", times[name], count, "predictions of an example of the test")
-    if not times:
-        findings.fault(file, "", "", "no predictions", "those of the test split")
-    return len(findings.faults) == before
+    return values(card, examples, scored, majority if known else scored)
 
 
 def _stored_example(row: Row) -> Example:
@@ -265,7 +220,7 @@ def _stored_example(row: Row) -> Example:
 def _check_values(
     rows: Sequence[Row],
     card: TaskCard,
-    data: TaskReference | None,
+    is_known: bool,
     recomputed: list[Value] | str,
     findings: Findings,
 ) -> None:
@@ -282,51 +237,33 @@ def _check_values(
         if times[name] > 1 or row["split"] != "test":
             findings.fault(RESULT, name, "", f"{times[name]} rows", "one of the split test")
         if value is not None:
-            findings.cell(RESULT, name, "value", row["value"], float(value.value))
-            findings.cell(RESULT, name, "n_examples", row["n_examples"], value.n)
-            findings.cell(RESULT, name, "main", row["main"], value.metric == card.main_metric)
-            if data:
-                majority_value = None if value.majority is None else float(value.majority)
-                findings.cell(RESULT, name, "majority", row["majority"], majority_value)
+            cells: Row = {"value": float(value.value), "n_examples": value.n}
+            cells["main"] = value.metric == card.main_metric
+            if is_known:
+                cells["majority"] = None if value.majority is None else float(value.majority)
             else:
                 findings.skip(NO_MAJORITY)
-            continue
-        for column in ("value", "majority"):
-            if row[column] is not None and not math.isfinite(row[column]):
-                findings.fault(RESULT, name, column, row[column], "a number")
-        if isinstance(recomputed, str):
+            for column, cell in cells.items():
+                findings.cell(RESULT, name, column, row[column], cell)
+        elif isinstance(recomputed, str):
             findings.skip(recomputed, len(("value", "majority", "n_examples", "main")))
-        elif data or row["family"]:
+        elif is_known or row["family"]:
             findings.fault(RESULT, name, "", "a row", "the task has no such value")
         else:
             findings.skip(NO_RECORDS, len(("value", "n_examples")))
 
 
 def _check_curve(run: Path, spec: RunSpec, findings: Findings) -> None:
-    """Check that a curve holds numbers only, its steps rise, and each epoch has its validation."""
+    """Check that the curve can be read, and that each epoch has its validation."""
     try:
-        lines = read_lines(run / CURVE)
+        log = read_log(run.parents[1], run.name)
     except DataError as error:
-        findings.fault(CURVE, reason=str(error))
+        findings.unreadable(run / CURVE, CURVE, error)
         return
-    scores = sorted(f"{task.name}.{task.main_metric}" for task in spec.tasks)
-    last = {"step": 0, "validation": 0}
-    for line in lines:
-        kind = "validation" if "validation" in line else "step"
-        number = line.get("epoch" if kind == "validation" else "step")
-        name = f"{kind} {number}"
-        if type(number) is not int or number <= last[kind]:
-            findings.fault(CURVE, name, "", number, f"above {last[kind]}")
-            continue
-        last[kind] = number
-        numbers: Row = {column: line.get(column) for column in ("loss", "learning_rate")}
-        if kind == "validation":
-            numbers = line["validation"] if isinstance(line["validation"], dict) else {}
-            findings.cell(CURVE, name, "validation", sorted(numbers), scores)
-        for column, value in numbers.items():
-            if type(value) in (float, int) and math.isfinite(value):
-                findings.skip(NOT_KEPT)
-            else:
-                findings.fault(CURVE, name, column, value, "a number")
-    validated = sum("validation" in line for line in lines)
-    findings.cell(CURVE, "", "validations", validated, spec.method.train.epochs)
+    if log is None:
+        findings.fault(CURVE, reason="no such file")
+        return
+    epochs = [*range(1, spec.method.train.epochs + 1)]
+    findings.cell(CURVE, "", "validations", [*log.validations], epochs)
+    curves = (*log.losses.values(), *log.validations.values())
+    findings.skip(NOT_KEPT, sum(map(len, curves)))

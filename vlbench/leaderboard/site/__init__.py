@@ -7,6 +7,7 @@ says when it was made.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -16,11 +17,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vlbench import __version__
 from vlbench.errors import UsageError
-from vlbench.files import is_temporary, remove_dead, write_atomically, writing
+from vlbench.files import remove_dead, write_atomically, writing
 from vlbench.leaderboard.board import BELOW, Board
 from vlbench.leaderboard.examples import Examples
 from vlbench.leaderboard.site.pages import LESS_IS_BETTER, TALL, Site, sort_key
-from vlbench.leaderboard.site.run_files import as_lines, leaves
+from vlbench.leaderboard.site.run_files import leaves
 
 HERE = Path(__file__).resolve().parent
 MARKER = ".vlbench-site"
@@ -46,7 +47,8 @@ def write_site(
     Returns the first page, which is written last.
     """
     folder = SiteFolder(out)
-    with writing(out):
+    with writing(out), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # browsers have it
         site = Site(boards, examples, folder.write, say, has_media)
         for file in sorted((HERE / "static").iterdir()):
             folder.write(file.name, file.read_bytes())
@@ -65,10 +67,19 @@ class SiteFolder:
     def __init__(self, folder: Path) -> None:
         self.folder, self.marker = folder, folder / MARKER
         self._names: set[str] = set()
-        self._claim()
-        self._earlier = set(filter(_is_inside, self.marker.read_text("utf-8").splitlines()))
-        for parent in {(folder / name).parent for name in self._earlier}:
-            remove_dead(parent)
+        remove_dead(folder)
+        if folder.is_dir() and not self.marker.is_file() and os.listdir(folder):
+            raise UsageError(
+                f"--out {folder}: the folder holds something that is no site of vlbench "
+                f"(there is no {MARKER} in it). Name a new or an empty folder."
+            )
+        with writing(folder):
+            for name in ("methods", "tasks", "images", "charts"):
+                remove_dead(folder / name)
+            folder.mkdir(parents=True, exist_ok=True)
+            with self.marker.open("a+", encoding="utf-8") as marker:
+                marker.seek(0)
+                self._earlier = set(filter(_is_inside, marker.read().splitlines()))
 
     def write(self, name: str, content: str | bytes) -> None:
         """Write one file, whole or not at all; the marker names it first."""
@@ -83,22 +94,6 @@ class SiteFolder:
         for name in self._earlier - self._names:
             (self.folder / name).unlink(missing_ok=True)
         write_atomically(self.marker, "".join(f"{name}\n" for name in sorted(self._names)))
-
-    def _claim(self) -> None:
-        """Make the folder, or see that it is empty or a site."""
-        if self.folder.exists() and not self.folder.is_dir():
-            raise UsageError(f"--out {self.folder}: a file is there; a site is a folder.")
-        remove_dead(self.folder)
-        if self.marker.is_file():
-            return
-        if self.folder.is_dir() and not all(map(is_temporary, os.listdir(self.folder))):
-            raise UsageError(
-                f"--out {self.folder}: the folder holds something that is no site of vlbench "
-                f"(there is no {MARKER} in it). Name a new or an empty folder."
-            )
-        with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.marker, "")
 
 
 def _is_inside(name: str) -> bool:
@@ -117,7 +112,7 @@ def _templates() -> Environment:
     spaces: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True}
     loader = FileSystemLoader(HERE / "templates")
     pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **spaces)
-    pages.filters |= {"sort_key": sort_key, "leaves": leaves, "as_lines": as_lines}
+    pages.filters |= {"sort_key": sort_key, "leaves": leaves}
     pages.globals |= {"policy": POLICY, "version": __version__, "below": BELOW}
     pages.globals |= {"less_is_better": LESS_IS_BETTER, "tall": TALL}
     return pages

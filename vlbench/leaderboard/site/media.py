@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -19,15 +17,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
+from vlbench.backbones import Visual
+from vlbench.cards.schema import TaskCard
 from vlbench.data.example import Example
 from vlbench.data.images import open_clip, open_image
 from vlbench.data.mini.write import mini_root
 from vlbench.data.readers import READERS, load_reader
 from vlbench.data.readers.base import Reader
-from vlbench.errors import MissingError, UsageError
+from vlbench.errors import MissingError, NothingToReport, UsageError
 from vlbench.leaderboard.board import Board, Row
-from vlbench.leaderboard.results import Log
-from vlbench.leaderboard.site.run_files import Prediction, as_lines, as_table, cut, is_plain
+from vlbench.leaderboard.site.run_files import Prediction, cut, is_plain
+from vlbench.runs.spec import RunSpec
 
 if TYPE_CHECKING:
     from vlbench.leaderboard.plots import Plot
@@ -39,9 +39,7 @@ N_FRAMES = 6
 MOST = 1500
 """Pictures on a site; beyond them there is text only."""
 MOST_DRAWN = 40
-"""Methods of a board in a Pareto plot, beside those on the frontier."""
-PARETO_WIDTH = 9.0
-"""Inches."""
+"""Methods of a board in a Pareto plot."""
 Say = Callable[[str], None]
 Write = Callable[[str, str | bytes], None]
 """Writes a file of the site, named from its top."""
@@ -67,38 +65,29 @@ class Pictures:
         self._generated = cache(self._read)
         self._copied = cache(self._copy)
 
-    def of(
-        self, spec: Mapping[str, Any], card: Mapping[str, Any], example: Prediction
-    ) -> list[Picture]:
+    def of(self, spec: RunSpec, card: TaskCard, example: Prediction) -> list[Picture]:
         """Return the pictures of an example; none where one of them is not at hand."""
-        name, is_clip = str(card.get("reader", "")), card.get("visual") == "video"
-        is_mini, root = spec.get("edition") == "mini", str(spec.get("root") or "")
-        if not self.has_media or name not in READERS:
+        if not self.has_media or card.reader not in READERS:
             return []
-        root = root or (self._mini_root(is_clip) if is_mini else "")
+        is_mini = spec.edition == "mini"
+        root = spec.root or (self._mini_root(card.visual) if is_mini else "")
         if not root or not Path(root).is_dir():
             return []
-        reader = self._reader(name, Path(root))
-        splits = as_lines(as_table(as_table(card.get("splits")).get("mini")).get("test"))
-        if is_mini and not _is_same(example, self._generated(reader, *splits).get(example.id)):
-            return []
-        copies = [self._copied(reader, image, is_clip) for image in example.images]
+        reader = self._reader(card.reader, Path(root))
+        if is_mini:  # another world has its ids too
+            generated = self._generated(reader, *card.splits["mini"].test).get(example.id)
+            same = generated and (cut(generated.text), generated.images)
+            if same != (example.text, example.images):
+                return []
+        copies = [self._copied(reader, image, card.visual == "video") for image in example.images]
         return [copy for copy in copies if copy] if all(copies) else []
 
-    def _make_mini(self, is_clip: bool) -> str:
+    def _make_mini(self, visual: Visual) -> str:
         """The folder of the mini edition; empty where it cannot be made."""
-        what = "clips" if is_clip else "pictures"
-        reasons = [f"The pages show the {what} of examples. --no-media leaves them out."]
-
-        def say(step: str) -> None:
-            while reasons:
-                self.say(reasons.pop())
-            self.say(f"making the mini edition, which these {what} come from: {step}")
-
         try:
-            return str(mini_root("video" if is_clip else "image", say))
+            return str(mini_root(visual, self.say))
         except (MissingError, UsageError, OSError) as error:
-            self.say(f"no {what} of the mini edition: {error}")
+            self.say(f"no {visual}s of the mini edition: {error}")
             return ""
 
     def _read(self, reader: Reader, *splits: str) -> dict[str, Example]:
@@ -124,14 +113,6 @@ class Pictures:
         return Picture(name, *picture.size, f"{'Frames of clip' if is_clip else 'Picture'} {image}")
 
 
-def _is_same(example: Prediction, generated: Example | None) -> bool:
-    """Whether a generated example is the one that was predicted: another world has its ids."""
-    if generated is None or cut(generated.text) != example.text:
-        return False
-    has_answer = {text for text, _ in example.references} & {*generated.targets}
-    return generated.images == example.images and bool(generated.text or has_answer)
-
-
 def _strip(frames: Sequence[Image.Image]) -> Image.Image:
     """Some frames of a clip, evenly spread, side by side."""
     count = min(N_FRAMES, len(frames))
@@ -149,42 +130,29 @@ def pareto_charts(board: Board, anchor: str, write: Write) -> dict[str, Picture]
     """Draw a board's score against each cost that two methods have; return the plots by cost."""
     from vlbench.leaderboard.pareto import COSTS, pareto, points
 
+    if len(board.rows) > MOST_DRAWN:
+        note = f"Drawn: the first {MOST_DRAWN} of {len(board.rows)} methods."
+        rows, marked = board.rows[:MOST_DRAWN], board.marked or board.rows
+        board = replace(board, rows=rows, marked=marked, notes=[*board.notes, note])
     charts = {}
     for cost in COSTS:
-        drawn, _ = points(board, cost)
-        methods = [point.row.label for point in drawn if not point.row.is_floor]
-        if len(methods) < 2:
-            continue
-        plotted = board
-        if len(methods) > MOST_DRAWN:
-            kept = {p.row.label for p in drawn if p.is_on_frontier or p.row.is_floor}
-            kept.update(methods[:MOST_DRAWN])
-            note = f"Drawn: the frontier and the first {MOST_DRAWN} of {len(methods)} methods."
-            rows = [row for row in board.rows if row.label in kept]
-            marked = board.marked or board.rows
-            plotted = replace(board, rows=rows, marked=marked, notes=[*board.notes, note])
-        with _any_letters():
-            plot = pareto([plotted], [cost], width=PARETO_WIDTH)
+        metric = board.columns[-1]
+        if sum(not point.row.is_floor for point in points(board, cost, metric)) > 1:
+            plot = pareto([board], [cost], width=9.0)
             alt = f"{plot.title}. The table above holds the same numbers."
             charts[cost.title] = _chart(plot, f"{anchor}_{cost.name}", alt, write)
     return charts
 
 
-def loss_chart(row: Row, logs: Sequence[Log], name: str, write: Write) -> Picture | None:
-    """Draw the training losses of a row, a line for each task; None where there are too few."""
-    from vlbench.leaderboard.plots import loss_plot
+def loss_chart(board: Board, row: Row, results: Path, name: str, write: Write) -> Picture | None:
+    """Draw the training losses of a row; None where there are none."""
+    from vlbench.leaderboard.plots import curves
 
-    with _any_letters():
-        plot = loss_plot(row.label, logs)
-        return _chart(plot, name, plot.description, write) if plot else None
-
-
-@contextmanager
-def _any_letters() -> Iterator[None]:
-    """Letters that the font of plots lacks are drawn by the browser with another."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield
+    try:
+        plot = curves([replace(board, rows=[row], notes=[])], results, "loss")
+    except NothingToReport:
+        return None
+    return _chart(plot, name, plot.description, write)
 
 
 def _chart(plot: Plot, name: str, alt: str, write: Write) -> Picture:

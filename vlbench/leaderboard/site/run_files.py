@@ -1,16 +1,11 @@
-"""What a run's folder holds for the pages: its spec, and its predictions on chosen examples.
-
-Results can come from anybody, so nothing here trusts the shape of a file.
-"""
+"""What a run's folder holds for the pages: its spec, and its predictions on chosen examples."""
 
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,19 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vlbench.errors import DataError
-from vlbench.files import read_object
 from vlbench.leaderboard.examples import Examples, Scores
 from vlbench.leaderboard.results import read_parquet
+from vlbench.runs.spec import RunSpec
 
 LONGEST = 400
 """Letters of a value that are shown."""
 MOST_REFERENCES = 5
-N_SAMPLES, N_WORST = 3, 3
+N_SAMPLES = 4
 """Predictions of a run on a page, for each task."""
-COMMAND = {"tasks": "suite", "seeds": "seed"}
-COMMAND |= {name: name for name in ("backbone", "edition", "limit", "encoder", "init")}
-"""Options of the command that repeats a run -> names in its spec."""
-Spec = Mapping[str, Any]
 
 
 class Prediction(NamedTuple):
@@ -52,8 +43,8 @@ def difficulty(
 ) -> tuple[pd.Series[float], list[str]]:
     """Return the mean score of each example over runs, by id, and the runs that were read.
 
-    A run on other examples than the first one's, which a board never mixes, is left out, and so is
-    one whose predictions cannot be read (the report says so).
+    A run whose predictions cannot be read is left out (the report says so), and so is one on other
+    examples than the first.
     """
     scores: dict[str, Scores] = {}
     for key in keys:
@@ -61,7 +52,7 @@ def difficulty(
             run = examples.scores(key, task)
         except DataError:
             continue
-        if np.array_equal(next(iter(scores.values()), run).ids, run.ids) and len(run.ids):
+        if np.array_equal(next(iter(scores.values()), run).ids, run.ids):
             scores[key] = run
     if not scores:
         return pd.Series(dtype=float), []
@@ -70,19 +61,11 @@ def difficulty(
     return by_id[~by_id.index.duplicated()], [*scores]
 
 
-def choose(scores: Scores, means: pd.Series[float]) -> tuple[list[str], list[str]]:
-    """Return ids of samples, the same for every run on the same data, and of worst errors.
-
-    Errors are the lowest scores; among equals, those that other methods find easiest. Full marks
-    are no error, unless others do better (captions).
-    """
+def choose(scores: Scores) -> list[str]:
+    """Return the ids of samples, evenly spread: the same for every run on the same data."""
     n = len(scores.ids)
     rows = {(2 * step + 1) * n // (2 * N_SAMPLES) for step in range(N_SAMPLES)} if n else ()
-    samples = [str(scores.ids[row]) for row in sorted(rows)]
-    easy = means.reindex(scores.ids).fillna(0.0).to_numpy()
-    order = np.lexsort((-easy, scores.values))
-    errors = (str(scores.ids[row]) for row in order if scores.values[row] < max(1.0, easy[row]))
-    return samples, [*islice((error for error in errors if error not in samples), N_WORST)]
+    return [str(scores.ids[row]) for row in sorted(rows)]
 
 
 def read_predictions(
@@ -101,7 +84,7 @@ def as_prediction(row: Mapping[str, Any]) -> Prediction:
     """Make a row of a file of predictions fit for a page."""
     return Prediction(
         id=row["id"],
-        family=cut(row["family"] or "", 60),
+        family=cut(row["family"] or ""),
         images=tuple(row["images"] or ()),
         text=cut(row["text"] or ""),
         prediction=cut(row["prediction"] or ""),
@@ -132,68 +115,47 @@ def is_plain(text: str) -> bool:
     return 0 < len(text) < 200 and text.isprintable() and text[0] != "." and not {*text} & {*"/\\"}
 
 
-def read_spec(results: Path, key: str) -> dict[str, Any]:
-    """Read the spec of a run; empty where the run has none, as results from elsewhere may."""
-    path = results / "runs" / key / "spec.json"
-    return read_object(path, "not a run's spec") if os.path.lexists(path) else {}
+def read_spec(results: Path, key: str) -> RunSpec | None:
+    """Read the spec of a run; None where it has none that can be read."""
+    try:
+        return RunSpec.parse(results / "runs" / key / "spec.json")[0]
+    except DataError:
+        return None
 
 
-def task_card(spec: Spec, task: str) -> dict[str, Any]:
-    """Return the card of a task as the run used it; empty where the spec does not hold it."""
-    cards = spec.get("tasks")
-    for card in cards if isinstance(cards, list) else []:
-        if isinstance(card, dict) and card.get("name") == task:
-            return card
-    return {}
-
-
-def leaves(value: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """Return the leaves of a table by their dotted names, as text; empty ones are left out."""
-    if isinstance(value, Mapping) and value:
-        return [
-            leaf
-            for name, inner in value.items()
-            for leaf in leaves(inner, f"{prefix}.{name}" if prefix else str(name))
-        ]
-    return [(prefix, as_text(value))] if prefix and value not in (None, "", [], {}) else []
-
-
-def as_table(value: Any) -> dict[str, Any]:
-    """Return a table of a card; empty where the value is none."""
-    return value if isinstance(value, dict) else {}
-
-
-def as_lines(value: Any) -> list[str]:
-    """Return a list of texts, whatever the value is."""
-    return [as_text(item) for item in (value if isinstance(value, list) else [value]) if item]
+def leaves(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return the values of a table by their dotted names, as text; empty ones are left out."""
+    pairs: list[tuple[str, str]] = []
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            pairs += leaves(value, f"{prefix}{name}.")
+        elif value not in (None, "", []):
+            pairs.append((f"{prefix}{name}", as_text(value)))
+    return pairs
 
 
 def as_text(value: Any) -> str:
     """Return a value as people write it, cut where it is very long."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:g}"
     if isinstance(value, list):
         value = ", ".join(map(as_text, value))
-    return cut(str(value))
+    return cut(f"{value:g}" if isinstance(value, float) else str(value))
 
 
-def cut(text: str, longest: int = LONGEST) -> str:
+def cut(text: str) -> str:
     """Return the text, or its beginning and an ellipsis."""
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def command(spec: Spec) -> str:
-    """Return the command that repeats the run; empty where the spec does not tell."""
-    method = as_table(spec.get("method"))
-    if not method or "suite" not in spec:
+def command(spec: RunSpec | None) -> str:
+    """Return the command that repeats the run; empty without its spec."""
+    if spec is None:
         return ""
-    options = {"method": spec.get("method_file") or method.get("name")}
-    options |= {option: spec.get(name) for option, name in COMMAND.items()}
-    options["root"] = "DIR" if spec.get("root") else ""
-    given = [
-        (f"--{name}", str(value)) for name, value in options.items() if value not in (None, "")
-    ]
-    given += [("--set", setting) for setting in as_lines(spec.get("settings"))]
+    options = {"method": spec.method_file or spec.method.name, "tasks": spec.suite}
+    options |= {"seeds": str(spec.seed), "backbone": spec.backbone, "edition": spec.edition}
+    options |= {"limit": str(spec.limit or ""), "encoder": spec.encoder, "init": spec.init}
+    options["root"] = "DIR" if spec.root else ""
+    given = [(f"--{name}", value) for name, value in options.items() if value]
+    given += [("--set", setting) for setting in spec.settings]
     return shlex.join(["vlbench", "run", *(word for pair in given for word in pair)])
