@@ -1,10 +1,10 @@
 """Boards: results over seeds, held against baselines and against the majority answer.
 
-A board holds numbers that can be compared: one suite, backbone, edition, scope, limit and data.
-A row is one method with its settings and starting weights, as one version of its cards. Where a
-seed of a row has run more than once (other code, say), the newest run counts and a note says so.
-The average of a suite is the plain mean of its tasks' main metrics, taken per seed, and only where
-all of its tasks are there.
+A board holds numbers that can be compared: one suite, backbone and its weights, edition, scope,
+limit and data. A row is one method with its settings and starting weights, as one version of its
+cards. Where a seed of a row has run more than once (other code, say), the newest run counts and a
+note says so. The average of a suite is the plain mean of its tasks' main metrics, taken per seed,
+and only where all of its tasks are there.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ COSTS = ("adapter_bytes", "peak_memory_bytes", "train_seconds", "examples_per_se
          "evaluate_seconds")  # fmt: skip
 SETUP = ("suite", "backbone", "edition", "scope", "limit")
 """Columns that all runs of a board have in common."""
-OTHER_WEIGHTS = "Runs on other weights of this backbone stand in another table."
-OTHER_DATA = "Runs of this suite on other data stand in another table: do not compare the two."
+ELSEWHERE = (
+    "Runs of this suite on other data, or other weights of this backbone, stand in another table: "
+    "do not compare the two."
+)
 Name = tuple[str, str]
 """A metric and a question family; family "" is all examples."""
 
@@ -49,12 +51,8 @@ class Stat(NamedTuple):
     def of(cls, values: Iterable[float | None]) -> Stat:
         """Compute the statistics of the values that are not None."""
         known = [value for value in values if value is not None]
-        if not known:
-            return NOTHING
-        mean = statistics.fmean(known)
-        squares = math.fsum((value - mean) ** 2 for value in known)
-        std = math.sqrt(squares / (len(known) - 1)) if len(known) > 1 else None
-        return cls(mean, std, len(known))
+        std = statistics.stdev(known) if len(known) > 1 else None
+        return cls(statistics.fmean(known) if known else None, std, len(known))
 
 
 NOTHING = Stat(mean=None, std=None, n=0)
@@ -82,10 +80,8 @@ class Run:
     key: str
     facts: Mapping[str, Any]
     values: Mapping[Name, float | None]
-    mains: Mapping[str, str]  # task -> main metric
     grounds: Mapping[str, Ground]  # by task
     families: Mapping[Name, Family]  # of main metrics
-    card: str  # hashes of its cards
 
     @property
     def is_done(self) -> bool:
@@ -134,7 +130,7 @@ class Row:
     @property
     def overrides(self) -> frozenset[str]:
         """Each `--set` of its runs, and the weights they started from."""
-        weights = [f"from={self.init.partition(' ')[0]}"] if self.init else []
+        weights = [f"from={self.init[:8]}"] if self.init else []
         return frozenset([*split_overrides(self.settings), *weights])
 
     @property
@@ -170,7 +166,7 @@ class Board:
     families: Mapping[Name, Family]
     majority: Mapping[str, float | None]  # main metric -> score of the families' majority answers
     rows: Sequence[Row]
-    runs: Sequence[Run]  # those that count in the rows
+    runs: Sequence[Run]  # those that count in the rows, or that failed
     notes: Sequence[str] = ()
     is_part: bool = False  # only one of the suite's tasks is shown
     marked: Sequence[Row] = ()  # all rows, which marks are among, where only some are shown
@@ -206,47 +202,35 @@ def summarise(
 
     `suites` holds the tasks of each suite; with `is_part` these are not all of its tasks.
     """
-    groups: dict[tuple[Any, ...], list[Run]] = {}
-    for run in read_runs(results):
-        setup = tuple(run.facts[name] for name in (*SETUP, "backbone_hash"))
-        groups.setdefault(setup, []).append(run)
+    groups: dict[tuple[Any, ...], dict[tuple[Name, ...], list[Run]]] = {}
+    for run in _read_runs(results):
+        setup = tuple(run.facts[name] for name in SETUP)
+        grounds = sorted((task, ground.data_fingerprint) for task, ground in run.grounds.items())
+        weights = "weights", str(run.facts["backbone_hash"])
+        groups.setdefault(setup, {}).setdefault((*grounds, weights), []).append(run)
     boards = []
     for setup in sorted(groups, key=lambda setup: (setup[3] != "complete", *map(str, setup))):
-        runs, suite = groups[setup], setup[0]
+        suite, parts = setup[0], groups[setup]
         tasks = list((suites or {}).get(suite, suite.split("+") if "+" in suite else ()))
-        tasks += sorted({task for run in runs for task in run.mains} - set(tasks))
-        counts = Counter(task for task, _ in {item for run in runs for item in run.grounds.items()})
-        differing = sorted(task for task in counts if counts[task] > 1)
-        weights = sum(other[:-1] == setup[:-1] for other in groups) > 1
-        notes = [OTHER_DATA] * bool(differing) + [OTHER_WEIGHTS] * weights
-        for part in _same_data(runs):
-            board = replace(_board(setup[:-1], part, tasks, notes), is_part=is_part)
-            data = [
-                f"{task} {ground.data_fingerprint[:8]}, {ground.n_examples:,} examples"
-                for task in differing
-                if (ground := board.grounds.get(task))
-            ]
-            apart = ", ".join([f"weights {setup[-1][:8]}"] * weights + data)
-            boards.append(replace(board, apart=apart))
+        tasks += sorted({task for data in parts for task, _ in data[:-1]} - set(tasks))
+        common = set.intersection(*map(set, parts))
+        for data, runs in sorted(parts.items()):
+            apart = [f"{part[0]} {part[1][:8]}" for part in data if part not in common]
+            board = _board(setup, runs, tasks)
+            notes = [*[ELSEWHERE] * bool(apart), *board.notes]
+            boards.append(replace(board, apart=", ".join(apart), notes=notes, is_part=is_part))
     return boards
 
 
-def read_runs(results: pd.DataFrame) -> list[Run]:
-    """Make the runs of a table of results, with their rows on the test split."""
+def _read_runs(results: pd.DataFrame) -> list[Run]:
+    """The runs of a table of results, with their rows on the test split; None for empty cells."""
     test = results[results["split"] == "test"].sort_values("key", kind="stable")
-    columns = {str(name): _cells(column) for name, column in test.items()}
-    rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    shown = test.map(lambda cell: printable(cell) if isinstance(cell, str) else cell).astype(object)
+    rows = shown.where(shown.notna(), None).to_dict("records")
     return [_run(list(own)) for _, own in groupby(rows, key=itemgetter("key"))]
 
 
-def _cells(column: pd.Series[Any]) -> list[Any]:
-    """A column in Python's own types, None for an empty cell; text from outside made printable."""
-    values = column.astype(object).where(column.notna(), None).tolist()
-    texts = {value: printable(value) for value in set(values) if isinstance(value, str)}
-    return [texts.get(value, value) for value in values]
-
-
-def _run(rows: Sequence[Mapping[str, Any]]) -> Run:
+def _run(rows: Sequence[Mapping[Any, Any]]) -> Run:
     done = [row for row in rows if row["status"] == "done"]
     overall = [row for row in rows if row["main"] and row["family"] == ""]
     seconds = [row["evaluate_seconds"] for row in overall]
@@ -254,65 +238,48 @@ def _run(rows: Sequence[Mapping[str, Any]]) -> Run:
         key=str(rows[0]["key"]),
         facts={**rows[0], "evaluate_seconds": None if None in seconds else math.fsum(seconds)},
         values={(row["metric"], row["family"]): row["value"] for row in done},
-        mains={row["task"]: row["metric"] for row in overall},
         grounds={
             row["task"]: Ground(str(row["data_fingerprint"]), row["metric"], row["n_examples"] or 0)
             for row in overall
-            if row["status"] == "done"
         },
         families={
             (row["metric"], row["family"]): Family(row["n_examples"] or 0, row["majority"])
             for row in done
             if row["main"]
         },
-        card="+".join(sorted({str(row["card_hash"]) for row in rows})),
     )
 
 
-def _same_data(runs: Sequence[Run]) -> list[list[Run]]:
-    """Split runs by their data; a run that lacks a task joins those it agrees with."""
-    parts: list[tuple[dict[str, Ground], list[Run]]] = []
-    for run in sorted(runs, key=lambda run: (-len(run.grounds), sorted(run.grounds.items()))):
-        for grounds, members in parts:
-            if all(grounds.get(task, ground) == ground for task, ground in run.grounds.items()):
-                grounds.update(run.grounds)
-                members.append(run)
-                break
-        else:
-            parts.append((dict(run.grounds), [run]))
-    return [members for _, members in parts]
-
-
-def _board(setup: Any, runs: Sequence[Run], tasks: Sequence[str], notes: Sequence[str]) -> Board:
-    named = {task: metric for run in runs for task, metric in run.mains.items()}
-    mains = {task: named.get(task, task) for task in tasks}
-    families: dict[Name, Family] = {}
-    for name, family in (item for run in runs for item in run.families.items()):
-        if name not in families or families[name].majority is None:
-            families[name] = family
+def _board(setup: Any, runs: Sequence[Run], tasks: Sequence[str]) -> Board:
+    by_age = sorted(runs, key=lambda run: run.age)
+    grounds = {
+        task: ground
+        for run in sorted(by_age, key=lambda run: run.is_done)
+        for task, ground in run.grounds.items()
+    }
+    mains = {task: grounds[task].metric if task in grounds else task for task in tasks}
+    families = {name: family for run in runs for name, family in run.families.items()}
     majority = {metric: _majority(metric, families) for metric in mains.values()}
     groups: dict[tuple[str, str, str, str], list[Run]] = {}
-    for run in sorted(runs, key=lambda run: run.age):
-        method, settings, init = (run.facts[name] for name in ("method", "settings", "init"))
-        weights = init.partition(" ")[0]  # not their file's name
-        groups.setdefault((method, settings, weights, run.card), []).append(run)
+    for run in by_age:
+        facts = run.facts
+        weights = facts["init"].partition(" ")[0]  # not their file's name
+        group = facts["method"], facts["settings"], weights, str(facts["card_hash"])
+        groups.setdefault(group, []).append(run)
     versions = Counter(group[:3] for group in groups)
     rows: list[Row] = []
     counted: list[Run] = []
-    texts = [*notes]
+    notes: list[str] = []
     for group, members in groups.items():
         newest, comments = _newest(members)
         rows.append(_row(newest, mains.values(), group[3][:8] * (versions[group[:3]] > 1)))
         counted += newest
-        texts += [f"{rows[-1].label}, {comment}" for comment in comments]
+        notes += [f"{rows[-1].label}, {comment}" for comment in comments]
     rows = [_marked(row, rows, majority) for row in rows]
     rows.sort(key=lambda r: (r.is_floor, not r.average.n, -(r.average.mean or 0), r.label))
-    grounds = {task: ground for run in runs for task, ground in run.grounds.items()}
     suite, backbone, edition, scope, limit = setup
-    return Board(
-        suite, backbone, edition, scope, limit, "",
-        mains, grounds, families, majority, rows, counted, texts,
-    )  # fmt: skip
+    parts = mains, grounds, families, majority, rows, counted, notes
+    return Board(suite, backbone, edition, scope, limit, "", *parts)
 
 
 def _newest(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:

@@ -8,9 +8,8 @@ picture share it. Seeds are not paired: row A's third seed has nothing in common
 with examples: the clustered variance of the mean of the differences; var: the sample variance of a
 row's k seed means; rest: what of a row's seeds scatters over examples, which both contain. Its
 degrees of freedom are those of Welch (1947) for the seeds' part, times variance / seeds' part, at
-most clusters - 1 (docs/statistics.md says why). Nothing is drawn at random.
-
-A row with one seed says nothing about others: then the claim is about that set of trained weights.
+most clusters - 1 (docs/statistics.md says why). One seed says nothing about others: then the claim
+is about that set of trained weights.
 """
 
 from __future__ import annotations
@@ -89,10 +88,9 @@ class Test:
             high = special.betaincinv(only_a + 1, only_b, 1 - level / 2) if only_b else 1.0
             scale = 100 * (only_a + only_b) / self.n_examples
             return float((2 * low - 1) * scale), float((2 * high - 1) * scale)
-        if self.standard_error == 0:  # a sign test
-            reach = 0.0 if self.p < level else abs(self.difference)
-        else:
-            reach = -float(special.stdtrit(self.freedom, level / 2)) * self.standard_error
+        reach = -float(special.stdtrit(self.freedom, level / 2)) * self.standard_error
+        if self.standard_error == 0 and self.p >= level:  # a sign test
+            reach = abs(self.difference)
         return self.difference - reach, self.difference + reach
 
 
@@ -102,10 +100,9 @@ def test_difference(a: RowScores, b: RowScores) -> Test:
     difference, error, freedom, p = (float(part[0]) for part in _differences(a, [b]))
     n_examples = sum(map(len, a.example_means))
     test = Test(100 * difference, 100 * error, freedom, p, n_examples, n_seeds)
-    if n_seeds != (1, 1) or len(a.example_means) > 1:
-        return test
     right_a, right_b = a.example_means[0], b.example_means[0]
-    if not np.isin([right_a, right_b], (0.0, 1.0)).all():
+    is_single = n_seeds == (1, 1) and len(a.example_means) == 1
+    if not is_single or not np.isin([right_a, right_b], (0.0, 1.0)).all():
         return test
     only_a, only_b = int((right_a > right_b).sum()), int((right_a < right_b).sum())
     p = min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
