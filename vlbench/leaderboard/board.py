@@ -32,10 +32,6 @@ COSTS = ("adapter_bytes", "peak_memory_bytes", "train_seconds", "examples_per_se
          "evaluate_seconds")  # fmt: skip
 SETUP = ("suite", "backbone", "edition", "scope", "limit")
 """Columns that all runs of a board have in common."""
-ELSEWHERE = (
-    "Runs of this suite on other data, or other weights of this backbone, stand in another table: "
-    "do not compare the two."
-)
 Name = tuple[str, str]
 """A metric and a question family; family "" is all examples."""
 
@@ -215,10 +211,8 @@ def summarise(
         tasks += sorted({task for data in parts for task, _ in data[:-1]} - set(tasks))
         common = set.intersection(*map(set, parts))
         for data, runs in sorted(parts.items()):
-            apart = [f"{part[0]} {part[1][:8]}" for part in data if part not in common]
-            board = _board(setup, runs, tasks)
-            notes = [*[ELSEWHERE] * bool(apart), *board.notes]
-            boards.append(replace(board, apart=", ".join(apart), notes=notes, is_part=is_part))
+            apart = ", ".join(f"{part[0]} {part[1][:8]}" for part in data if part not in common)
+            boards.append(replace(_board(setup, runs, tasks), apart=apart, is_part=is_part))
     return boards
 
 
@@ -251,30 +245,32 @@ def _run(rows: Sequence[Mapping[Any, Any]]) -> Run:
 
 
 def _board(setup: Any, runs: Sequence[Run], tasks: Sequence[str]) -> Board:
-    by_age = sorted(runs, key=lambda run: run.age)
-    grounds = {
-        task: ground
-        for run in sorted(by_age, key=lambda run: run.is_done)
-        for task, ground in run.grounds.items()
-    }
+    by_age = sorted(runs, key=lambda run: (run.is_done, run.age))
+    grounds = {task: ground for run in by_age for task, ground in run.grounds.items()}
     mains = {task: grounds[task].metric if task in grounds else task for task in tasks}
-    families = {name: family for run in runs for name, family in run.families.items()}
+    families = {name: family for run in by_age for name, family in run.families.items()}
     majority = {metric: _majority(metric, families) for metric in mains.values()}
-    groups: dict[tuple[str, str, str, str], list[Run]] = {}
+    groups: dict[tuple[str, ...], list[Run]] = {}
     for run in by_age:
-        facts = run.facts
-        weights = facts["init"].partition(" ")[0]  # not their file's name
-        group = facts["method"], facts["settings"], weights, str(facts["card_hash"])
-        groups.setdefault(group, []).append(run)
+        weights = run.facts["init"].partition(" ")[0]  # not their file's name
+        method, settings, card = itemgetter("method", "settings", "card_hash")(run.facts)
+        groups.setdefault((method, settings, weights, str(card)), []).append(run)
     versions = Counter(group[:3] for group in groups)
     rows: list[Row] = []
     counted: list[Run] = []
     notes: list[str] = []
     for group, members in groups.items():
-        newest, comments = _newest(members)
+        newest = {run.facts["seed"]: run for run in members}  # the last is done, if any is
         rows.append(_row(newest, mains.values(), group[3][:8] * (versions[group[:3]] > 1)))
-        counted += newest
-        notes += [f"{rows[-1].label}, {comment}" for comment in comments]
+        counted += newest.values()
+        label = rows[-1].label
+        for seed, run in sorted(newest.items()):
+            others = [r.key[:8] for r in members if r.is_done and r.facts["seed"] == seed][:-1]
+            if not run.is_done:
+                notes.append(f"{label}, seed {seed}: no result ({run.facts['status']}).")
+            elif others:
+                counts = f"the newest run counts ({run.key[:8]}, not {', '.join(others)})"
+                notes.append(f"{label}, seed {seed}: {counts}.")
     rows = [_marked(row, rows, majority) for row in rows]
     rows.sort(key=lambda r: (r.is_floor, not r.average.n, -(r.average.mean or 0), r.label))
     suite, backbone, edition, scope, limit = setup
@@ -282,33 +278,18 @@ def _board(setup: Any, runs: Sequence[Run], tasks: Sequence[str]) -> Board:
     return Board(suite, backbone, edition, scope, limit, "", *parts)
 
 
-def _newest(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """The newest run of each seed, of those that are done, and comments on the others."""
-    chosen, comments = [], []
-    for seed in sorted({run.facts["seed"] for run in runs}):
-        same = [run for run in runs if run.facts["seed"] == seed]
-        done = [run for run in same if run.is_done]
-        if not done:
-            comments.append(f"seed {seed}: no result ({same[-1].facts['status']}).")
-        elif len(done) > 1:
-            *others, newest = (run.key[:8] for run in done)
-            comments.append(
-                f"seed {seed}: the newest run counts ({newest}, not {', '.join(others)})."
-            )
-        chosen.append((done or same)[-1])
-    return chosen, comments
-
-
-def _row(runs: Sequence[Run], mains: Iterable[str], card: str) -> Row:
-    done = [run for run in runs if run.is_done]
-    facts = max(done or runs, key=lambda run: run.age).facts
-    names = sorted({name for run in done for name in run.values})
+def _row(newest: Mapping[int, Run], mains: Iterable[str], card: str) -> Row:
+    done = {seed: run for seed, run in sorted(newest.items()) if run.is_done}
+    runs, facts = done.values(), max(newest.values(), key=lambda r: (r.is_done, r.age)).facts
     return Row(
         *(facts["method"], facts["settings"], facts["init"], card, facts),
-        runs={run.facts["seed"]: run.key for run in done},
-        stats={name: Stat.of(run.values.get(name) for run in done) for name in names},
-        average=Stat.of(run.average(mains) for run in done),
-        costs={name: Stat.of(run.facts[name] for run in done) for name in COSTS},
+        runs={seed: run.key for seed, run in done.items()},
+        stats={
+            name: Stat.of(run.values.get(name) for run in runs)
+            for name in sorted({name for run in runs for name in run.values})
+        },
+        average=Stat.of(run.average(mains) for run in runs),
+        costs={name: Stat.of(run.facts[name] for run in runs) for name in COSTS},
     )
 
 
@@ -318,11 +299,12 @@ def _majority(metric: str, families: Mapping[Name, Family]) -> float | None:
     if overall is None:
         return None
     parts = [part for (name, family), part in families.items() if name == metric and family]
-    weighted = [part.majority * part.n_examples for part in parts if part.majority is not None]
-    covers = sum(part.n_examples for part in parts) == overall.n_examples
-    if parts and covers and len(weighted) == len(parts):
-        return math.fsum(weighted) / overall.n_examples
-    return overall.majority
+    known = [part.majority for part in parts if part.majority is not None]
+    covered = sum(part.n_examples for part in parts)
+    if not parts or len(known) < len(parts) or covered != overall.n_examples:
+        return overall.majority
+    weighted = (m * part.n_examples for m, part in zip(known, parts, strict=True))
+    return math.fsum(weighted) / covered
 
 
 def _marked(row: Row, rows: Sequence[Row], majority: Mapping[str, float | None]) -> Row:

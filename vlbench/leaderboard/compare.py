@@ -28,6 +28,7 @@ KEY = re.compile(r"[0-9a-f]{6,}")
 """A run's key, or the beginning of one."""
 NAMED = (*SETUP, "task", "metric")
 """What tells an item from others."""
+TEST = "Student's t, examples paired, seeds unpaired (Welch)"
 TESTED = ("difference", "low", "high", "level", "p", "p_holm", "n_examples", "test")
 """What of an item is null where it is not comparable."""
 Item = dict[str, Any]
@@ -142,7 +143,7 @@ def compare(a_sides: Sequence[Side], b_sides: Sequence[Side]) -> list[Place]:
         item |= dict(zip(("low", "high"), test.interval(level), strict=True))
         item |= {"difference": test.difference, "p": test.p, "p_holm": p_holm, "level": level}
         item |= {"verdict": better if p_holm < LEVEL else "no difference shown"}
-        item |= {"n_examples": test.n_examples, "test": test.name}
+        item |= {"n_examples": test.n_examples, "test": TEST}
     return places
 
 
@@ -244,11 +245,8 @@ def _sides(names: Sequence[str | Row], boards: Sequence[Board], examples: Exampl
     sides = [Side(*pair, examples) for name in names for pair in find_rows(name, boards)]
     if not sides:
         labels = ", ".join(name if isinstance(name, str) else name.label for name in names)
-        lines = [f"{examples.folder}: No results of {labels}. There is:"]
-        for board in boards:
-            rows = ", ".join(quote(typed(row)) for row in board.rows)
-            lines.append(f"  {title(board)}: {rows}")
-        raise NothingToReport("\n".join(lines))
+        others = ", ".join(sorted({quote(typed(row)) for board in boards for row in board.rows}))
+        raise NothingToReport(f"{examples.folder}: No results of {labels}. There is: {others}.")
     return sides
 
 

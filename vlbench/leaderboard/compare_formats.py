@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from vlbench.leaderboard import tables
 from vlbench.leaderboard.board import AVERAGE
-from vlbench.leaderboard.compare import NAMED, Gate, Item, Place, count_compared, gate_notes
+from vlbench.leaderboard.compare import NAMED, TEST, Gate, Item, Place, count_compared, gate_notes
 from vlbench.leaderboard.statistics import LEVEL
 from vlbench.leaderboard.tables import NONE, Cell, Column, Table, number, signed, title
 from vlbench.text import is_unicode, printable_json, printable_lines
@@ -72,15 +72,10 @@ def as_junit(places: Sequence[Place], gate: Gate | None, reason: str = "") -> st
             named = tuple(item[name] for name in NAMED)
             group = ".".join(["vlbench", *named[:4]])
             case = SubElement(suite, "testcase", classname=group, name=item["metric"], time="0")
-            cells = zip(COLUMNS[1:], _row(item)[1:], strict=True)
-            details = ", ".join(f"{column.name} {cell.text}" for column, cell in cells)
             if fault := faults.get(named):
-                failure = SubElement(case, "failure", message=fault["text"], type=fault["kind"])
-                failure.text = details
+                SubElement(case, "failure", message=fault["text"], type=fault["kind"])
             elif item["reason"]:
                 SubElement(case, "skipped", message=item["reason"])
-            else:
-                SubElement(case, "system-out").text = details
         SubElement(suite, "system-out").text = "\n".join(table.notes)
     if not count_compared(places):
         reason = reason or "Nothing could be compared; each case says why."
@@ -138,9 +133,9 @@ def _notes(place: Place, tests: int) -> Iterator[str]:
     if tested:
         yield "Percent (CIDEr x 100); mean over seeds."
         yield (
-            f"Test: {'; '.join(dict.fromkeys(item['test'] for item in tested))}; two-sided; p is "
-            f"Holm-adjusted over the {tests} tests of this comparison, and a difference is shown "
-            f"below {LEVEL:g}, where the simultaneous 95 % interval leaves out 0."
+            f"Test: {TEST}; two-sided; p is Holm-adjusted over the {tests} tests of this "
+            f"comparison, and a difference is shown below {LEVEL:g}, where the simultaneous 95 % "
+            "interval leaves out 0."
         )
         if any(1 in _n_seeds(item) for item in tested):
             yield "One seed: what is shown is about these trained weights, not about other seeds."

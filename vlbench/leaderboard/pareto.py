@@ -363,7 +363,8 @@ def _notes(panels: Sequence[Panel], costs: Sequence[Cost]) -> list[str]:
     if any(cost.is_measured for cost in costs):
         devices = tables.counted(run.facts["device"] for run in board.runs if run.is_done)
         notes.append(f"Device: {devices}.")
-    return [*notes, tables.seeds_note(board), *tables.ground_notes(board), *board.notes]
+    notes += [tables.seeds_note(board), tables.data_note(board), tables.code_note(board)]
+    return [*notes, *board.notes]
 
 
 def _description(panel: Panel) -> str:

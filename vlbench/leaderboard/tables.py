@@ -32,9 +32,6 @@ class Cell(NamedTuple):
     is_best: bool = False
 
 
-Line = list[Cell]
-
-
 @dataclass(frozen=True)
 class Table:
     """A table in no format yet: the first column is text, all others are numbers.
@@ -44,7 +41,7 @@ class Table:
 
     title: str
     columns: Sequence[Column]
-    sections: Sequence[Sequence[Line]]
+    sections: Sequence[Sequence[list[Cell]]]
     notes: Sequence[str]
     label: str = "table"  # by which a paper refers to it
 
@@ -116,9 +113,7 @@ def report_tables(
     tables: list[Table] = []
     for board, part in zip(boards, papers or repeat(None), strict=False):
         tables.append(main_table(board))
-        published = published_table(tables[-1], board, part) if part else None
-        if published and published not in tables:  # the same of two boards
-            tables.append(published)
+        tables += [published_table(tables[-1], board, part)] if part and part.rows else []
         tables += [cost_table(board)] if costs else []
         tables += family_tables(board) if families else []
     return tables
@@ -127,7 +122,7 @@ def report_tables(
 def main_table(board: Board) -> Table:
     """Make the leaderboard: a row per method, the main metric of each task, the average."""
 
-    def cells(row: Row) -> Line:
+    def cells(row: Row) -> list[Cell]:
         scores = [_score(board, row, metric) for metric in board.columns]
         trainable = Cell(percent(row.facts["trainable_percent"]))
         return [trainable, *scores, Cell(str(len(row.seeds)))]
@@ -136,7 +131,8 @@ def main_table(board: Board) -> Table:
     average = [Column(AVERAGE, f"{len(tasks)} tasks")] if len(tasks) > 1 else []
     columns = [Column("method"), Column("trainable", "%"), *tasks, *average, Column("seeds", "n")]
     majority = [NONE, *(number(board.majority.get(metric)) for metric in board.columns), NONE]
-    lines = [list(map(Cell, ["majority answer", *majority]))] if has_majority(board) else []
+    has_majority = any(score is not None for score in board.majority.values())
+    lines = [list(map(Cell, ["majority answer", *majority]))] * has_majority
     return Table(
         title(board), columns, _sections(board, cells, lines), board_notes(board), _label(board)
     )
@@ -145,7 +141,7 @@ def main_table(board: Board) -> Table:
 def cost_table(board: Board) -> Table:
     """Make the table of what each method costs: parameters, storage, memory, time."""
 
-    def cells(row: Row) -> Line:
+    def cells(row: Row) -> list[Cell]:
         trainable = number(row.facts["trainable_parameters"], digits=0)
         costs = [
             number(row.costs[name].mean, scale, digits)
@@ -178,7 +174,7 @@ def _family_table(board: Board, task: str, metric: str, names: Sequence[str]) ->
     majority = [family and family.majority for family in families[:-1]] + [board.majority[metric]]
     n_examples = [number(family and family.n_examples, digits=0) for family in families]
 
-    def cells(row: Row) -> Line:
+    def cells(row: Row) -> list[Cell]:
         means = [row.stat(metric, name).mean for name in names]
         return [
             Cell(number(mean), is_below=mean is not None and floor is not None and mean <= floor)
@@ -197,30 +193,22 @@ def board_notes(board: Board) -> list[str]:
     """Units and seeds, what the marks mean, and the data and code that the numbers come from."""
     done = [run.facts for run in board.runs if run.is_done]
     is_marked = any(is_best(row, metric, board) for row in board.rows for metric in row.ties)
-    best = (
-        f"Bold, or {BEST}: the best of a column and what ties with it by test, where its mean is "
-        "more than its deviation above the floors."
-    )
-    floors = (
-        f"{BELOW} marks what is at or below a floor: the majority answer, or the row of "
-        f"{' or '.join(FLOORS)}."
-    )
+    best = "the best of a column and what ties with it by test, where its mean is more than its"
     majority = "the most frequent training answer of the question's family, always."
+    floors = f"the majority answer, or the row of {' or '.join(FLOORS)}."
     return [
         seeds_note(board),
         *[AVERAGE_NOTE] * (len(board.mains) > 1),
-        *[best] * is_marked,
-        *[f"Majority answer: {majority}"] * has_majority(board),
-        *[floors] * any(row.below_floor for row in board.rows),
+        *[f"Bold, or {BEST}: {best} deviation above the floors."] * is_marked,
+        *[f"Majority answer: {majority}"]
+        * any(score is not None for score in board.majority.values()),
+        *[f"{BELOW} marks what is at or below a floor: {floors}"]
+        * any(row.below_floor for row in board.rows),
         f"Trainable %: denominator {counted(facts['denominator'] for facts in done)}.",
-        *ground_notes(board),
+        data_note(board),
+        code_note(board),
         *board.notes,
     ]
-
-
-def has_majority(board: Board) -> bool:
-    """Whether any task has a most frequent answer."""
-    return any(score is not None for score in board.majority.values())
 
 
 def seeds_note(board: Board) -> str:
@@ -235,11 +223,6 @@ def listed_seeds(board: Board) -> str:
     seeds = sorted({run.facts["seed"] for run in board.runs if run.is_done})
     fewer = [row for row in board.rows if row.seeds and list(row.seeds) != seeds]
     return "; ".join([joined(seeds), *(f"{row.label}: {joined(row.seeds)}" for row in fewer)])
-
-
-def ground_notes(board: Board) -> list[str]:
-    """Which data and which code."""
-    return [data_note(board), code_note(board)]
 
 
 def data_note(board: Board, has_counts: bool = True, tasks: Collection[str] | None = None) -> str:
@@ -266,10 +249,10 @@ def _label(board: Board) -> str:
 
 
 def _sections(
-    board: Board, cells: Callable[[Row], Line], floors: Iterable[Line] = ()
-) -> list[list[Line]]:
+    board: Board, cells: Callable[[Row], list[Cell]], floors: Iterable[list[Cell]] = ()
+) -> list[list[list[Cell]]]:
     """Lines of the methods, and of the baselines with more behind them: the name, these cells."""
-    lines: dict[bool, list[Line]] = {False: [], True: []}
+    lines: dict[bool, list[list[Cell]]] = {False: [], True: []}
     for row in board.rows:
         lines[row.is_floor].append([Cell(row.method, row.details), *cells(row)])
     lines[True] += floors
@@ -287,15 +270,10 @@ def _score(board: Board, row: Row, metric: str) -> Cell:
     return Cell(number(stat.mean), deviation(stat.std) + fewer, *marks)
 
 
-def published_table(main: Table, board: Board, part: PaperPart) -> Table | None:
-    """Make the table of published rows beside a leaderboard: the difference below each, if any.
-
-    Each row says by itself that it was published, and by whom: `full published [1]`.
-    """
-    if not part.rows:
-        return None
+def published_table(main: Table, board: Board, part: PaperPart) -> Table:
+    """Make the table of published rows beside a leaderboard: the difference below each, if any."""
     sources: dict[str, int] = {}
-    lines: list[Line] = []
+    lines: list[list[Cell]] = []
     for row, differences in part.rows:
         runner = "" if row.run_by == row.paper else f"; run by {row.run_by}"
         kind = "an ablation" if row.kind == "analysis" else "main results"
