@@ -89,6 +89,12 @@ class Run:
         """Sort key of runs from old to new."""
         return str(self.facts["created_at"]), self.facts["attempt"] or 0
 
+    @property
+    def data(self) -> dict[str, str]:
+        """Digits of the data of each task and of the backbone's weights: boards never mix them."""
+        data = {task: ground.data_fingerprint for task, ground in self.grounds.items()}
+        return {"weights": str(self.facts["backbone_hash"]), **data}
+
     def average(self, metrics: Iterable[str]) -> float | None:
         """Plain mean of these metrics, None unless all of them have a value."""
         values = [self.values.get((metric, "")) for metric in metrics]
@@ -198,29 +204,37 @@ def summarise(
 
     `suites` holds the tasks of each suite; with `is_part` these are not all of its tasks.
     """
-    groups: dict[tuple[Any, ...], dict[tuple[Name, ...], list[Run]]] = {}
+    groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in _read_runs(results):
-        setup = tuple(run.facts[name] for name in SETUP)
-        grounds = sorted((task, ground.data_fingerprint) for task, ground in run.grounds.items())
-        weights = "weights", str(run.facts["backbone_hash"])
-        groups.setdefault(setup, {}).setdefault((*grounds, weights), []).append(run)
+        groups.setdefault(tuple(run.facts[name] for name in SETUP), []).append(run)
     boards = []
     for setup in sorted(groups, key=lambda setup: (setup[3] != "complete", *map(str, setup))):
-        suite, parts = setup[0], groups[setup]
+        runs, suite = groups[setup], setup[0]
         tasks = list((suites or {}).get(suite, suite.split("+") if "+" in suite else ()))
-        tasks += sorted({task for data in parts for task, _ in data[:-1]} - set(tasks))
-        common = set.intersection(*map(set, parts))
-        for data, runs in sorted(parts.items()):
-            apart = ", ".join(f"{part[0]} {part[1][:8]}" for part in data if part not in common)
-            boards.append(replace(_board(setup, runs, tasks), apart=apart, is_part=is_part))
+        tasks += sorted({task for run in runs for task in run.grounds} - set(tasks))
+        versions = Counter(name for name, _ in {item for run in runs for item in run.data.items()})
+        parts: list[tuple[dict[str, str], list[Run]]] = []
+        for run in sorted(runs, key=lambda run: (-len(run.data), sorted(run.data.items()))):
+            fits = (p for p in parts if all(p[0].get(k, v) == v for k, v in run.data.items()))
+            data, members = next(fits, ({}, []))  # a run that lacks a task joins what it fits
+            parts += [(data, members)] if not members else []
+            data.update(run.data)
+            members.append(run)
+        for data, members in parts:
+            apart = (f"{name} {data[name][:8]}" for name in sorted(data) if versions[name] > 1)
+            board = _board(setup, members, tasks)
+            boards.append(replace(board, apart=", ".join(apart), is_part=is_part))
     return boards
 
 
 def _read_runs(results: pd.DataFrame) -> list[Run]:
     """The runs of a table of results, with their rows on the test split; None for empty cells."""
     test = results[results["split"] == "test"].sort_values("key", kind="stable")
-    shown = test.map(lambda cell: printable(cell) if isinstance(cell, str) else cell).astype(object)
-    rows = shown.where(shown.notna(), None).to_dict("records")
+    columns = {
+        name: [printable(x) if isinstance(x, str) else x for x in cells.where(cells.notna(), None)]
+        for name, cells in test.astype(object).items()
+    }
+    rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
     return [_run(list(own)) for _, own in groupby(rows, key=itemgetter("key"))]
 
 
@@ -248,7 +262,10 @@ def _board(setup: Any, runs: Sequence[Run], tasks: Sequence[str]) -> Board:
     by_age = sorted(runs, key=lambda run: (run.is_done, run.age))
     grounds = {task: ground for run in by_age for task, ground in run.grounds.items()}
     mains = {task: grounds[task].metric if task in grounds else task for task in tasks}
-    families = {name: family for run in by_age for name, family in run.families.items()}
+    families: dict[Name, Family] = {}
+    for name, family in (item for run in by_age for item in run.families.items()):
+        if name not in families or family.majority is not None:
+            families[name] = family
     majority = {metric: _majority(metric, families) for metric in mains.values()}
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in by_age:

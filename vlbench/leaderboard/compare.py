@@ -165,7 +165,7 @@ def gate(places: Sequence[Place], max_drop: float) -> Gate:
             texts["lost"] = f"lost: {item['reason']}"
         lost = item["b"]["runs"].keys() - (item["a"] or item["b"])["runs"].keys()
         if not item["reason"] and item["task"] != AVERAGE and lost:
-            texts["lost"] = f"lost: seeds {', '.join(sorted(lost, key=int))}"
+            texts["lost"] = f"lost: seed{'s'[: len(lost) - 1]} {', '.join(sorted(lost, key=int))}"
         if texts:
             text = f"{item['suite']}: {item['task']} {', '.join(texts.values())}."
             named = {name: item[name] for name in NAMED}
@@ -253,7 +253,8 @@ def _sides(names: Sequence[str | Row], boards: Sequence[Board], examples: Exampl
 def _place(a: Side | None, b: Side | None, missing: str) -> Place:
     """An item per task and for the average, with its test where there is one."""
     boards = [side.board for side in (a, b) if side]
-    mains = {task: metric for board in reversed(boards) for task, metric in board.mains.items()}
+    mains = {**boards[-1].mains}
+    mains |= {t: m for t, m in boards[0].mains.items() if m != t or t not in mains}
     items: list[Item] = []
     for task, metric in [*mains.items(), *[(AVERAGE, AVERAGE)] * (len(mains) > 1)]:
         metrics = mains if task == AVERAGE else {task: metric}

@@ -30,7 +30,9 @@ def compare_tables(
 ) -> list[Table]:
     """Make a table per place, or one of the reason; the last one ends with the gate's outcome."""
     tests = count_compared(places)
-    sheets = [Table("Nothing was compared", COLUMNS[:1], [], [reason])] * bool(reason)
+    sheets = [Table("Nothing was compared", COLUMNS[:1], [], [printable_lines(reason)])] * bool(
+        reason
+    )
     for place in places:
         average = [_row(item) for item in place.items if item["task"] == AVERAGE]
         sections = [[_row(item) for item in place.items if item["task"] != AVERAGE], average]

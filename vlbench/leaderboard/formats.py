@@ -69,7 +69,10 @@ def _drawn(table: Table) -> rich.table.Table:
     drawn = rich.table.Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for n, (name, unit) in enumerate(table.columns):
         head = Text(name, style="bold").append(f"\n{unit}" if unit else "", style="not bold dim")
-        drawn.add_column(head, justify="right" if n else "left", overflow="fold", no_wrap=not n)
+        texts = [_styled(row[n]).plain for section in table.sections for row in section if n]
+        least = max((len(word) for text in texts for word in text.split()), default=0)
+        justify: Any = "right" if n else "left"
+        drawn.add_column(head, justify=justify, overflow="fold", min_width=least)
     for section in table.sections:
         for row in section:
             drawn.add_row(*map(_styled, row))
@@ -125,10 +128,8 @@ def as_latex(tables: Sequence[Table]) -> str:
 
 def latex(text: str) -> str:
     """Escape text so that LaTeX prints it as it is; signs that fonts lack stand by their number."""
-    signs = (
-        LATEX_SIGNS.get(x) or (x if x.isascii() else by_number(x)) for x in " ".join(text.split())
-    )
-    return "".join(signs).replace("--", "-{}-")  # no dash
+    known = (x if x.isascii() or x in LATEX_SIGNS else by_number(x) for x in " ".join(text.split()))
+    return "".join(LATEX_SIGNS.get(x, x) for x in "".join(known)).replace("--", "-{}-")  # no dash
 
 
 def _latex_table(table: Table) -> str:
