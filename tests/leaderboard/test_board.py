@@ -63,6 +63,7 @@ def test_an_average_counts_only_seeds_that_have_every_task(tmp_path: Path) -> No
         {"backbone_hash": "cafe" * 16},
         {"scope": "smoke", "limit": 64},
         {"data_fingerprint": "other data"},
+        {"n_examples": 499},
     ],
     ids=str,
 )

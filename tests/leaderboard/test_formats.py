@@ -109,8 +109,8 @@ def test_boards_on_other_data_are_told_apart_by_their_titles(tmp_path: Path) -> 
     first, *others = image_text("full", 1, 2, 3, 4, key="other")
     runs = [image_text("full", 1, 2, 3, 4), [first | {"data_fingerprint": "new"}, *others]]
     assert [table.title for table in report_tables(boards_of(tmp_path, *runs))] == [
-        f"{SETUP} (vqav2 new)",
-        f"{SETUP} (vqav2 vqav2-of)",
+        f"{SETUP} (vqav2 new, 500 examples)",
+        f"{SETUP} (vqav2 vqav2-of, 500 examples)",
     ]
 
 

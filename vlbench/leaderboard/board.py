@@ -90,10 +90,9 @@ class Run:
         return str(self.facts["created_at"]), self.facts["attempt"] or 0
 
     @property
-    def data(self) -> dict[str, str]:
-        """Digits of the data of each task and of the backbone's weights: boards never mix them."""
-        data = {task: ground.data_fingerprint for task, ground in self.grounds.items()}
-        return {"weights": str(self.facts["backbone_hash"]), **data}
+    def data(self) -> dict[str, tuple[Any, ...]]:
+        """What boards never mix: the backbone's weights and the data of each task with a value."""
+        return {"weights": (self.facts["backbone_hash"],), **(self.grounds if self.is_done else {})}
 
     def average(self, metrics: Iterable[str]) -> float | None:
         """Plain mean of these metrics, None unless all of them have a value."""
@@ -213,7 +212,7 @@ def summarise(
         tasks = list((suites or {}).get(suite, suite.split("+") if "+" in suite else ()))
         tasks += sorted({task for run in runs for task in run.grounds} - set(tasks))
         versions = Counter(name for name, _ in {item for run in runs for item in run.data.items()})
-        parts: list[tuple[dict[str, str], list[Run]]] = []
+        parts: list[tuple[dict[str, tuple[Any, ...]], list[Run]]] = []
         for run in sorted(runs, key=lambda run: (-len(run.data), sorted(run.data.items()))):
             fits = (p for p in parts if all(p[0].get(k, v) == v for k, v in run.data.items()))
             data, members = next(fits, ({}, []))  # a run that lacks a task joins what it fits
@@ -221,7 +220,11 @@ def summarise(
             data.update(run.data)
             members.append(run)
         for data, members in parts:
-            apart = (f"{name} {data[name][:8]}" for name in sorted(data) if versions[name] > 1)
+            apart = [
+                f"{name} {values[0][:8]}" + (f", {values[2]:,} examples" if values[1:] else "")
+                for name, values in sorted(data.items())
+                if versions[name] > 1
+            ]
             board = _board(setup, members, tasks)
             boards.append(replace(board, apart=", ".join(apart), is_part=is_part))
     return boards
