@@ -8,13 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from vlbench.leaderboard.board import AVERAGE, Board, Row, summarise
-from vlbench.leaderboard.compare import Item, Side, compare
+from vlbench.leaderboard.board import AVERAGE, Board, summarise
 from vlbench.leaderboard.examples import Examples, with_ties
 from vlbench.leaderboard.formats import markdown_table
 from vlbench.leaderboard.load import suite_tasks
 from vlbench.leaderboard.results import read_results
-from vlbench.leaderboard.statistics import LEVEL, Test, holm, holm_levels
+from vlbench.leaderboard.statistics import LEVEL, Test, holm, holm_levels, test_difference
 from vlbench.leaderboard.tables import report_tables
 
 HOME = Path(__file__).resolve().parents[1]
@@ -100,46 +99,30 @@ def page(found: list[Board]) -> str:
 def findings(found: list[Board]) -> str:
     """The table of claims: what the test says of each, in each suite."""
     examples = Examples(RESULTS)
-    rows = [
-        (claim, board.suite, item)
-        for board in found
-        for claim in CLAIMS
-        if (item := _average(board, claim, examples)) is not None
-    ]
-    p_values = [item.tested.p for _, _, item in rows if item.tested]
+    rows = []
+    for board in found:
+        measured = {row.label: row for row in board.rows}  # a method as its card has it
+        for claim in CLAIMS:
+            if claim.a in measured and claim.b in measured:
+                pair = [measured[claim.a], measured[claim.b]]
+                scores = [examples.row_scores(row, [*board.mains]) for row in pair]
+                means = [row.stat(AVERAGE).mean or 0.0 for row in pair]
+                rows.append((claim, board.suite, means, test_difference(*scores)))
+    p_values = [test.p for *_, test in rows]
     family = zip(holm(p_values), holm_levels(p_values), strict=True)
     lines = [
         "| finding | suite | A | B | A - B (interval) | p (Holm) | here |",
         "| --- | --- | ---: | ---: | ---: | ---: | --- |",
     ]
-    for (claim, suite, item), (p, level) in zip(rows, family, strict=True):
-        assert item.tested is not None and item.a is not None and item.b is not None
-        low, high = item.tested.interval(level)
-        numbers = f"{item.tested.difference:+.1f} ({low:.1f} to {high:.1f})"
+    for (claim, suite, (a, b), test), (p, level) in zip(rows, family, strict=True):
+        low, high = test.interval(level)
         shown = "<0.001" if p < 0.001 else f"{p:.3f}"
-        verdict = _verdict(claim, item.tested, p)
         lines.append(
-            f"| {claim.text} | {suite} | {claim.a} {item.a:.1f} | {claim.b} {item.b:.1f} "
-            f"| {numbers} | {shown} | {verdict} |"
+            f"| {claim.text} | {suite} | {claim.a} {a:.1f} | {claim.b} {b:.1f} "
+            f"| {test.difference:+.1f} ({low:.1f} to {high:.1f}) | {shown} "
+            f"| {_verdict(claim, test, p)} |"
         )
     return "\n".join([*lines, ""])
-
-
-def _average(board: Board, claim: Claim, examples: Examples) -> Item | None:
-    """The comparison of a claim's two rows, where the board has both."""
-    sides = [_row(board, name) for name in (claim.a, claim.b)]
-    if sides[0] is None or sides[1] is None:
-        return None
-    a, b = (Side(board, row, examples) for row in sides if row)
-    (pair,) = compare([a], [b])
-    (item,) = (item for item in pair.items if item.metric == AVERAGE)
-    return item if item.tested else None
-
-
-def _row(board: Board, method: str) -> Row | None:
-    """The method as its card has it, if it was run."""
-    found = [row for row in board.rows if row.label == method]
-    return found[0] if found else None
 
 
 def _verdict(claim: Claim, tested: Test, p: float) -> str:

@@ -35,7 +35,6 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A baseline; equal, damaged and unlike results beside it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     for results in _folder.iterdir():
         (tmp_path / results.name).symlink_to(results)
     return tmp_path
@@ -57,7 +56,7 @@ def test_the_gate_ends_with_0_on_an_equal_run_and_1_on_a_drop_or_a_lost_task(fol
     failed = gate("damaged")
     assert failed.exit_code == 1
     assert "Gate failed" in failed.stdout and "vqav2 dropped by 50.0 points." in failed.stdout
-    assert failed.stderr.startswith("vlbench: The gate failed: 2 numbers do not pass;")
+    assert failed.stderr.startswith("vlbench: The gate failed, 2 do not pass: a significant")
     lost = gate("partial", max_drop="100")
     assert lost.exit_code == 1
     assert "coco lost: A has no result." in lost.stdout
@@ -73,7 +72,7 @@ def test_the_gate_ends_with_0_on_an_equal_run_and_1_on_a_drop_or_a_lost_task(fol
         "compacter --results equal --baseline baseline --max-drop much",
         "compacter --results equal --baseline equal --max-drop 1",
         "compacter full --results equal --format xml",
-        "compacter full --results equal --format github --out x.txt",
+        "compacter full --results equal --format github",
         "compacter full --results equal --out .",
         "compacter full --results equal --tasks image-txt",
         "compacter full --results equal --include smoky",
@@ -109,7 +108,7 @@ def test_without_a_gate_a_difference_is_no_failure(folder: Path) -> None:
 def test_what_could_not_be_compared_is_printed_with_the_reason(folder: Path) -> None:
     result = compare("compacter", "--results", "equal", "--baseline", "unlike")
     assert result.exit_code == 4
-    assert "data vqav2-of against x." in result.stdout
+    assert "data vqav2-of, 60 examples against data x, 60 examples." in result.stdout
     assert "Nothing could be compared" in result.stderr
 
 
@@ -124,18 +123,10 @@ def test_a_file_gets_what_stdout_would_behind_a_link_too(folder: Path) -> None:
     assert shown.stdout.startswith("### compacter (A) against compacter of baseline (B)")
 
 
-def test_formats_for_programs_are_all_of_stdout(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_formats_for_programs_are_all_of_stdout(folder: Path) -> None:
     document = json.loads(gate("damaged", "--format", "json").stdout)
     assert document["schema"] == "vlbench.compare/2"
     assert document["gate"]["is_passed"] is False and len(document["items"]) == 5
-    result = gate("damaged", "--format", "github")
-    assert result.exit_code == 1
-    assert result.stdout.startswith("::error title=vlbench%3A vqav2 dropped::")
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(folder / "summary.md"))
-    assert gate("equal", "--format", "github").exit_code == 0
-    assert "| vqav2 accuracy" in (folder / "summary.md").read_text("utf-8")
     assert gate("damaged", "--format", "junit", "--out", "gate.xml").exit_code == 1
     root = ElementTree.parse(folder / "gate.xml").getroot()
     assert root.get("failures") == "2" and root.get("tests") == "5"
@@ -168,9 +159,7 @@ NOTHING = {
 
 
 @pytest.mark.parametrize("words", NOTHING.values(), ids=NOTHING)
-def test_whatever_ends_with_4_is_told_in_every_format(
-    folder: Path, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_whatever_ends_with_4_is_told_in_every_format(folder: Path, words: str) -> None:
     (folder / "gate.xml").write_text("of an earlier run")
     for max_drop in ([], ["--max-drop", "1"]):
         result = compare(*words.split(), *max_drop, "--format", "junit", "--out", "gate.xml")
@@ -184,14 +173,9 @@ def test_whatever_ends_with_4_is_told_in_every_format(
     document = json.loads(result.stdout)
     assert document["gate"]["is_passed"] is False and document["gate"]["compared"] == 0
     assert document["reason"] or all(item["reason"] for item in document["items"])
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(folder / "summary.md"))
-    result = compare(*words.split(), "--max-drop", "1", "--format", "github")
-    assert result.exit_code == 4
-    assert result.stdout.startswith("::") and "::error title=vlbench%3A" in result.stdout
-    assert (folder / "summary.md").read_text("utf-8").strip()
 
 
-@pytest.mark.parametrize("format", ["table", "json", "junit", "github", "markdown"])
+@pytest.mark.parametrize("format", ["table", "json", "markdown"])
 def test_sides_of_different_suites_exit_4_and_name_the_side_without_runs(
     folder: Path, format: str
 ) -> None:
@@ -199,12 +183,5 @@ def test_sides_of_different_suites_exit_4_and_name_the_side_without_runs(
     write_run(folder / "apart", "compacter", {"nlvr": right(24)}, suite="nlvr", key="nlvr")
     result = compare("compacter", "full", "--results", "apart", "--format", format)
     assert result.exit_code == 4
-    for side in ("A (compacter) has no runs of image-text", "B (full) has no runs of nlvr"):
+    for side in ("A (compacter of apart) has no runs of image-text", "B (full of apart) has no"):
         assert side in result.stdout.replace("\\", "") and side in result.stderr
-
-
-def test_a_table_of_nothing_leaves_stdout_empty_and_says_why_in_a_file(folder: Path) -> None:
-    words = NOTHING["no such row"].split()
-    assert_refused(compare(*words), 4)
-    assert compare(*words, "--out", "table.txt").exit_code == 4
-    assert (folder / "table.txt").read_text("utf-8").startswith("equal: No results of lora.")

@@ -1,4 +1,4 @@
-"""The tables of a report and their formats: what they say, aligned, never cut, marked, escaped."""
+"""The tables of a report and their formats: what they say, marked, escaped."""
 
 from __future__ import annotations
 
@@ -16,22 +16,12 @@ from typing import Any
 import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
-from rich.cells import cell_len
 from rich.console import Console
 
 from tests.leaderboard.boards import METRICS, boards_of, official, three_methods, tied
 from tests.leaderboard.builders import image_text, row, run
 from vlbench.leaderboard.board import Board, is_below_floor, is_best
-from vlbench.leaderboard.formats import (
-    LATEX_LINES,
-    as_csv,
-    as_json,
-    as_latex,
-    as_markdown,
-    as_text,
-    latex,
-    print_tables,
-)
+from vlbench.leaderboard.formats import as_csv, as_json, as_latex, as_markdown, as_text, latex
 from vlbench.leaderboard.paper import paper_parts
 from vlbench.leaderboard.tables import (
     MINUS,
@@ -86,15 +76,7 @@ def words(line: str) -> str:
 
 def line_of(lines: list[str], start: str) -> str:
     [line] = [line for line in lines if line.startswith(start)]
-    return line
-
-
-def printed(table: Table, width: int, color: bool = False) -> list[str]:
-    page = io.StringIO()
-    system = "truecolor" if color else None
-    console = Console(file=page, width=width, color_system=system, force_terminal=color)
-    print_tables([table], console)
-    return page.getvalue().splitlines()
+    return words(line)
 
 
 def test_the_text_has_a_row_per_method_and_the_floors(plain: Board) -> None:
@@ -102,15 +84,15 @@ def test_the_text_has_a_row_per_method_and_the_floors(plain: Board) -> None:
     lines = text.splitlines()
     assert lines[0] == SETUP
     expected = "full 4.00 67.0 ±1.0 58.0 ±0.0 71.0 ±0.0 112.0 ±0.0 77.0 ±0.2 3"
-    assert words(line_of(lines, "full ")) == expected
+    assert line_of(lines, "full ") == expected
     name = "shared-adapter (params.a_b=[1]|*)"
-    assert words(line_of(lines, name)) == f"{name} 4.00 64.0 ↓20.0 69.0 — — 3/4 1"
-    assert words(line_of(lines, "majority")) == "majority answer — 38.0 30.0 30.0 30.0 — —"
+    assert line_of(lines, name) == f"{name} 4.00 64.0 ↓20.0 69.0 — — 3/4 1"
+    assert line_of(lines, "majority") == "majority answer — 38.0 30.0 30.0 30.0 — —"
     assert "seeds 0, 1, 2; shared-adapter (params.a_b=[1]|*): 0; frozen: 0." in text
     assert "vqav2 vqav2-of (500 examples)" in text
     assert "backbone + visual embedding + technique" in text
     text = as_text(report_tables([plain], costs=True)).split("costs\n")[1]
-    full = words(line_of(text.splitlines(), "full "))
+    full = line_of(text.splitlines(), "full ")
     assert full == "full 80,000 4.00 330.0 612 71.2 812 14.0"
     assert "Device: cpu." in text
 
@@ -118,9 +100,7 @@ def test_the_text_has_a_row_per_method_and_the_floors(plain: Board) -> None:
 def test_a_single_task_has_no_average_and_smoke_says_so(tmp_path: Path) -> None:
     nlvr = [row("full", "nlvr", 55.0, suite="nlvr", edition="full")]
     smoke = image_text("full", 1, 2, 3, 4, scope="smoke", limit=64)
-    first, second = map(
-        as_text, map(lambda t: [t], report_tables(boards_of(tmp_path, nlvr, smoke)))
-    )
+    first, second = (as_text([t]) for t in report_tables(boards_of(tmp_path, nlvr, smoke)))
     assert "average" not in first and "majority" not in first and "seed 0." in first
     assert "(smoke: data cut to 64 examples a task)" in second.splitlines()[0]
 
@@ -139,7 +119,7 @@ def test_boards_on_other_data_are_told_apart_by_their_titles(tmp_path: Path) -> 
     [
         (as_text, ("*67.0 ±1.0", "↓20.0", "Bold, or *: the best")),
         (as_markdown, ("**67.0** ±1.0", "↓20.0", "Bold, or \\*: the best", "| *frozen* ")),
-        (as_latex, (r"\textbf{67.0} & $\pm$1.0", r"$\downarrow$20.0", "Bold, or *: the best")),
+        (as_latex, (r"\textbf{67.0} $\pm$1.0", r"$\downarrow$20.0", "Bold, or {*}: the best")),
     ],
 )
 def test_every_format_has_the_marks_and_says_what_they_mean(
@@ -149,40 +129,13 @@ def test_every_format_has_the_marks_and_says_what_they_mean(
     assert [part for part in texts if part not in text] == []
 
 
-def test_marks_stand_before_the_number_and_deviations_below_each_other(board: Board) -> None:
-    table = report_tables([board])[0]
-    lines = printed(table, 200)
-    full, frozen, shared = (line_of(lines, name) for name in ("full ", "frozen ", "shared-adapter"))
-    assert full.index("67.0") == frozen.index("41.0") == full.index("*") + 1
-    assert shared.index("20.0") == frozen.index("38.0") == shared.index("↓") + 1
-    [full] = [line for line in printed(table, 200, color=True) if "*67.0" in line]
-    before, after = full.split("*67.0")
-    assert before.endswith("\x1b[1m") and after.startswith("\x1b[0m\x1b[2m ±1.0")
-    lines = printed(table, 72)  # where the room is small
-    at = next(index for index, line in enumerate(lines) if line.startswith("full "))
-    assert lines[at + 1][: lines[at].index("67.0") + 4].endswith(" ±1.0")
-    assert all(cell_len(line) <= 72 for line in lines)
-
-
-def test_a_table_too_wide_in_any_layout_comes_in_parts_that_repeat_the_names() -> None:
-    columns = [Column("method"), *(Column(f"column{index}", "%") for index in range(10))]
-    rows = [[Cell(name), *(Cell(f"{index}1.5") for index in range(10))] for name in ("aaa", "bbb")]
-    lines = printed(Table("Title", columns, [rows], ["A note."]), 40)
-    assert sum(line.startswith("aaa") for line in lines) == 3
-    assert all(len(line) <= 40 for line in lines)
-    heads = [word for line in lines for word in line.split() if word.startswith("column")]
-    assert heads == [f"column{index}" for index in range(10)]
-    assert lines.count("A note.") == 1
-
-
-def test_twenty_eight_methods_fit_eighty_columns(tmp_path: Path) -> None:
-    runs = [
-        image_text(f"half-shared-method{index}", 90 - index, 80, 70, 300, seed=seed)
-        for index in range(28)
-        for seed in range(2)
-    ]
-    for table in report_tables(boards_of(tmp_path, *runs), True, True):
-        assert all(len(line) <= 80 for line in printed(table, 80)), table.title
+def test_a_terminal_gets_styles_and_all_numbers_however_narrow_it_is(board: Board) -> None:
+    tables = report_tables([board])
+    wide = as_text(tables, Console(width=200, force_terminal=True, color_system="truecolor"))
+    assert "\x1b[1m*67.0\x1b[0m\x1b[2m ±1.0" in wide
+    narrow = as_text(tables, Console(width=70, force_terminal=True, color_system=None))
+    for text in ("*67.0", "±1.0", "↓20.0", "*112.0"):
+        assert text in narrow
 
 
 def test_numbers_have_their_signs_and_digits() -> None:
@@ -213,24 +166,12 @@ def test_a_row_is_below_the_floor_by_its_average_or_without_one_by_any_metric(pl
     assert is_below_floor(replace(frozen, below_floor=below | {"average"}))
 
 
-def test_families_or_methods_stand_in_rows_whatever_there_is_more_of(
-    plain: Board, tmp_path: Path
-) -> None:
-    def texts(table: Table) -> list[list[list[str]]]:
-        return [[[cell.text for cell in row] for row in rows] for rows in table.sections]
-
-    runs = [
-        image_text("full", 66, 58, 71, 112, seed=seed)
-        + [row("full", "gqa", 50, family=name, n_examples=9, seed=seed) for name in ("a", "b")]
-        for seed in range(2)
-    ]
-    [table] = family_tables(*boards_of(tmp_path, *runs))
-    assert [name for name, _ in table.columns] == ["family", "examples", "majority", "full"]
-    assert texts(table)[0][0] == ["a", "9", "—", "50.0"]
-    assert texts(table)[1] == [["all", "500", "—", "58.0"]]
+def test_families_have_a_column_each_with_their_majority_and_examples(plain: Board) -> None:
     [table] = family_tables(plain)
     assert [name for name, _ in table.columns] == ["method", "how many", "is there", "all"]
-    methods, floors, examples = texts(table)
+    methods, floors, examples = [
+        [[cell.text for cell in row] for row in rows] for rows in table.sections
+    ]
     assert methods[0] == ["full", "70.0", "40.0", "67.0"]
     assert [cell.is_below for cell in table.sections[0][0]] == [False, False, True, False]
     assert [row[0] for row in floors] == ["frozen", "majority answer"]
@@ -238,10 +179,10 @@ def test_families_or_methods_stand_in_rows_whatever_there_is_more_of(
     assert examples == [["examples", "200", "300", "500"]]
 
 
-def test_the_same_place_has_one_table_with_differences_below_each_published_row(
+def test_published_rows_have_a_table_with_differences_where_the_protocols_match(
     shared: list[Board],
 ) -> None:
-    [table] = report_tables(shared, papers=paper_parts(shared))
+    _, table = report_tables(shared, papers=paper_parts(shared))
     lines = [words(line) for line in as_text([table]).splitlines()]
     at = lines.index("shared-adapter published [1] 4.18 65.9 54.5 74.2 114.9 77.4 1")
     expected = f"shared-adapter measured {MINUS} [1] — +0.5 0.0 {MINUS}1.0 +2.2 +0.4 —"
@@ -254,26 +195,15 @@ def test_the_same_place_has_one_table_with_differences_below_each_published_row(
         f"Measured {MINUS} [n]: a difference in points",
     ):
         assert phrase in notes
-    measured, published = table.sections
-    assert [row[0].text for row in measured] == ["shared-adapter"]
-    tails = {row[0].tail.split("[")[0].strip() for row in published}
-    assert tails == {"published", f"measured {MINUS}"}
-    assert not any(cell.is_best or cell.is_below for row in published for cell in row)
-    assert "| *full published \\[" in as_markdown([table])
 
 
-def test_other_data_stand_in_a_table_of_their_own_whose_title_says_so(tmp_path: Path) -> None:
-    smoke = image_text("full", 1, 2, 3, 4, scope="smoke", limit=64, key="smoke")
+def test_the_title_of_published_rows_says_what_they_cannot_be_compared_with(tmp_path: Path) -> None:
     nlvr = run("full", {"nlvr": 55.0}, suite="nlvr", key="nlvr")
-    boards = boards_of(tmp_path, image_text("full", 98, 82, 85, 328), smoke, nlvr)
-    tables = report_tables(boards, papers=paper_parts(boards))
-    first, published, alone, second = tables
-    assert "clip-bart" in published.title
+    boards = boards_of(tmp_path, image_text("full", 98, 82, 85, 328), nlvr)
+    _, published, alone = report_tables(boards, papers=paper_parts(boards))
+    assert "clip-bart" in published.title and alone.title.startswith("nlvr on")
     assert "other data and another backbone, not to be compared" in published.title
     assert not any(MINUS in row[0].tail for section in published.sections for row in section)
-    for table in (first, second):
-        assert [row[0].text for row in table.sections[0]] == ["full"]
-    assert alone.notes[-1] == "Published: no paper has rows of nlvr with these methods."
 
 
 def test_markdown_renders_as_tables_of_equal_rows(plain: Board) -> None:
@@ -300,27 +230,23 @@ def test_csv_has_a_line_per_row_with_unrounded_numbers_and_empty_cells(
 ) -> None:
     nlvr = boards_of(tmp_path, run("full", {"nlvr": 55.0}, suite="nlvr"))
     lines = csv_lines([board, *nlvr])
-    full, shared, frozen, majority, other = lines
-    assert full["origin"] == shared["origin"] == frozen["origin"] == "measured"
-    assert (full["method"], full["seeds"], full["n_seeds"]) == ("full", "0 1 2", "3")
+    full, shared, frozen, other = lines
+    assert {line["origin"] for line in lines} == {"measured"}
+    assert (full["method"], full["seeds"]) == ("full", "0 1 2")
     assert (full["vqav2.accuracy.mean"], full["vqav2.accuracy.std"]) == ("67.0", "1.0")
     assert float(full["average.mean"]) == board.rows[0].average.mean
-    assert (full["average.tie_group"], frozen["average.tie_group"]) == ("1", "2")
+    assert (full["tie_groups.average"], frozen["tie_groups.average"]) == ("1", "2")
     assert (full["below_floor"], shared["below_floor"]) == ("false", "true")
-    assert shared["gqa.accuracy.below_floor"] == "true"
+    assert shared["below_floor_metrics"] == "gqa.accuracy"
     assert shared["coco.cider.mean"] == shared["average.mean"] == frozen["gqa.accuracy.std"] == ""
     assert shared["settings"] == "params.a_b=[1]|*"
-    assert (majority["origin"], majority["method"]) == ("computed", "majority answer")
-    assert (majority["vqav2.accuracy.mean"], majority["coco.cider.mean"]) == ("38.0", "30.0")
-    assert (other["suite"], other["nlvr.accuracy.mean"], other["coco.cider.mean"]) == (
-        *("nlvr", "55.0", ""),
-    )
+    assert full["majority.vqav2.accuracy"] == "38.0"
+    assert (other["nlvr.accuracy.mean"], other["coco.cider.mean"]) == ("55.0", "")
     assert all(None not in line and None not in line.values() for line in lines)
     table = pd.read_csv(io.StringIO(as_csv([board], True, True)))
     assert table["vqav2.accuracy.mean"].dtype == "float64"
-    assert table["train_seconds.mean"][0] == 71.25
-    assert table["vqav2.accuracy[is there].mean"][0] == 40.0
-    assert table["vqav2.accuracy[is there].majority"][0] == 50.0
+    assert table["costs.train_seconds.mean"][0] == 71.25
+    assert table["families.vqav2.accuracy.is there.majority"][0] == 50.0
 
 
 @pytest.mark.parametrize("start", [*"=+-@\t\r", *"\uff1d\uff0b\uff0d\uff20"])
@@ -328,21 +254,6 @@ def test_text_cannot_be_a_formula_and_numbers_stay_numbers(board: Board, start: 
     rows = [replace(row, method=f'{start}cmd|"x",1') for row in board.rows]
     result = csv_lines([replace(board, rows=rows)])
     assert result[0]["method"] == f'\'{start}cmd|"x",1'
-    assert result[0]["vqav2.accuracy.mean"] == "67.0"
-
-
-def test_published_rows_of_csv_are_told_apart_and_negative_differences_are_numbers(
-    shared: list[Board],
-) -> None:
-    result = csv_lines(shared, papers=paper_parts(shared))
-    assert [line["origin"] for line in result].count("measured") == 1
-    names = ("origin", "method", "source.table")
-    expected = ("published", "shared-adapter", "Table 1")
-    [ours] = [line for line in result if tuple(line[name] for name in names) == expected]
-    assert float(ours["nlvr2.accuracy.difference"]) == pytest.approx(-1.0)
-    assert (ours["edition"], ours["scope"], ours["seeds"], ours["runs"]) == ("full", "", "", "")
-    assert ours["trainable_percent"] == "4.18"
-    assert ours["source.paper"].startswith("VL-Adapter (CVPR 2022")
 
 
 KEYS = [
@@ -381,7 +292,7 @@ def test_json_items_have_the_promised_keys_first_and_exact_numbers(plain: Board)
     assert full["costs"]["train_seconds"]["mean"] == 71.25
 
 
-def test_published_rows_of_json_stand_apart_from_the_items(
+def test_published_rows_of_json_and_csv_stand_apart_from_what_was_measured(
     plain: Board, shared: list[Board]
 ) -> None:
     for board, difference in ((shared[0], pytest.approx(0.5)), (plain, None)):
@@ -397,16 +308,23 @@ def test_published_rows_of_json_stand_apart_from_the_items(
         assert (row["difference"] or {}).get("vqav2.accuracy") == difference
         assert row["shown_with"]["edition"] == board.edition
     assert row["not_comparable"] == ["other data", "another backbone"]
+    lines = csv_lines(shared, papers=paper_parts(shared))
+    assert [line["origin"] for line in lines].count("measured") == 1
+    names = ("origin", "method", "source.table")
+    expected = ("published", "shared-adapter", "Table 1")
+    [ours] = [line for line in lines if tuple(line[name] for name in names) == expected]
+    assert float(ours["difference.nlvr2.accuracy"]) == pytest.approx(-1.0)
+    assert (ours["edition"], ours["runs"], ours["trainable_percent"]) == ("full", "", "4.18")
 
 
-def complaints(folder: Path, name: str, text: str) -> list[str]:
-    """What LaTeX says of a document, apart from references that a second run would settle."""
-    (folder / f"{name}.tex").write_text(text, encoding="utf-8")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"{name}.tex"]
+def complaints(folder: Path, text: str) -> list[str]:
+    """What LaTeX says of tables within a paper, apart from references for a second run."""
+    (folder / "report.tex").write_text(text, encoding="utf-8")
+    (folder / "paper.tex").write_text(PAPER, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     done = subprocess.run(command, cwd=folder, capture_output=True, timeout=60)
-    log = (folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+    log = (folder / "paper.log").read_text(encoding="utf-8", errors="replace")
     assert done.returncode == 0, log[-2000:]
-    assert (folder / f"{name}.pdf").is_file()
     result = re.findall(
         r"^(?:Overfull|Underfull|.*Warning|Missing character).*$", log, re.MULTILINE
     )
@@ -414,39 +332,24 @@ def complaints(folder: Path, name: str, text: str) -> list[str]:
 
 
 @needs_latex
-def test_every_table_compiles_without_a_complaint_also_within_a_paper(
+def test_every_table_compiles_without_a_complaint_whatever_its_names(
     board: Board, shared: list[Board], tmp_path: Path
 ) -> None:
     boards = [board, *shared]
     text = as_latex(report_tables(boards, True, True, paper_parts(boards)))
-    assert complaints(tmp_path, "report", text) == []
-    assert complaints(tmp_path, "paper", PAPER) == []
-
-
-@needs_latex
-def test_any_sign_in_a_name_compiles(tmp_path: Path) -> None:
+    assert complaints(tmp_path, text) == []
     signs = "".join(map(chr, range(32, 0x180))) + "∑漢🙂\\input{x}%&#_^~--'`\"<>|\n"
-    cells = [[Cell(signs[index : index + 30])] for index in range(0, len(signs), 30)]
+    cells = [[Cell(signs[index : index + 20])] for index in range(0, len(signs), 20)]
     text = as_latex([Table("A & B", [Column("method")], [cells], ["100 % of $5_000"])])
-    assert complaints(tmp_path, "report", text) == []
+    assert complaints(tmp_path, text) == []
 
 
 def test_signs_are_escaped_for_latex_and_what_fonts_lack_is_named() -> None:
     assert latex(r"50% \input{a_b} & #1 $x$ ~^") == (
         r"50\% \textbackslash{}input\{a\_b\} \& \#1 \$x\$ \~{}\^{}"
     )
-    assert latex(f"café — ±1 {MINUS}2 ↓") == r"café \textemdash{} $\pm$1 $-$2 $\downarrow$"
-    assert latex("--init 漢\nb") == "-{}-init [U+6F22] b"
-
-
-def test_numbers_and_deviations_are_columns_of_their_own_in_latex(tmp_path: Path) -> None:
-    runs = [image_text("full", 66 + seed, 58, 71, 112, seed=seed) for seed in range(2)]
-    text = as_latex(report_tables(boards_of(tmp_path, *runs)))
-    assert r"full & 4.00 & 66.5 & $\pm$0.7 & 58.0 & $\pm$0.0 &" in text
-    assert r"\begin{tabular}{l r r@{\,}l r@{\,}l r@{\,}l r@{\,}l r@{\,}l r}" in text
-    assert r"\label{tab:image-text-mini-bart}" in text
-    for rule in ("toprule", "midrule", "bottomrule"):
-        assert text.count(f"\\{rule}") == 1
+    assert latex(f"a — ±1 {MINUS}2 ↓") == r"a \textemdash{} $\pm$1 $-$2 $\downarrow$"
+    assert latex("--init 漢\nb") == "-{}-init {[}U+6F22] b"
 
 
 def test_labels_are_short_and_each_stands_for_one_table(tmp_path: Path) -> None:
@@ -456,20 +359,10 @@ def test_labels_are_short_and_each_stands_for_one_table(tmp_path: Path) -> None:
         image_text(*full, edition="full", key="a"),
         image_text(*full, scope="smoke", limit=64, key="b"),
         image_text(*full, scope="smoke", limit=32, key="c"),
-        [row("full", "nlvr", 55.0, suite="image-text mini-bart smoke 2", key="d")],
     ]
     text = as_latex(report_tables(boards_of(tmp_path, *runs), costs=True))
     labels = re.findall(r"\\label\{tab:(.*)\}", text)
-    assert len(labels) == len(set(labels)) == 10
+    assert len(labels) == len(set(labels)) == 8
     assert {"image-text-mini-bart", "image-text-mini-bart-costs"} <= {*labels}
-    assert {"image-text-mini-bart-full", "image-text-mini-bart-smoke-2"} <= {*labels}
-
-
-def test_a_table_longer_than_a_page_goes_on_in_another_with_the_notes_last() -> None:
-    rows = [[Cell(f"m{index}"), Cell("1.0")] for index in range(LATEX_LINES + 1)]
-    columns = [Column("method"), Column("value", "%")]
-    text = as_latex([Table("Title", columns, [rows], ["The note."])])
-    first, second = text.split("\\end{table}")[:2]
-    assert "The note." not in first
-    assert "Title (continued)" in second and "The note." in second
-    assert [part.count("& 1.0 ") for part in (first, second)] == [26, 25]
+    assert {"image-text-mini-bart-full", "image-text-mini-bart-smoke-32"} <= {*labels}
+    assert r"full & 4.00 & 66.0 & 58.0 & 71.0 & 112.0 & 76.8 & 1 \\" in text

@@ -29,7 +29,6 @@ HOSTILE = "=x\x1b[31m\u202e|`<b>&lt;$y$~~\\\r\n::error::z\x08\x00\x9b,%"
 SHOWN = printable(HOSTILE)
 CELL = "column 'value' has cells that are no finite numbers"
 SCORE = "column 'score' has cells that are no finite numbers"
-NUMBERS = pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 
 
 @pytest.fixture(scope="module")
@@ -72,20 +71,16 @@ def test_no_report_holds_hidden_characters_or_markup_of_names(hostile: Path, for
         assert kinds <= {"text", "text_special", *marks}
 
 
-@pytest.mark.parametrize("format", ["table", "markdown", "json", "github", "junit"])
+@pytest.mark.parametrize("format", ["table", "markdown", "json", "junit"])
 def test_no_comparison_holds_hidden_characters_or_markup_of_names(
-    hostile: Path, format: str, monkeypatch: pytest.MonkeyPatch
+    hostile: Path, format: str
 ) -> None:
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     words = ("compare", "bbbbbbbb", "aaaaaaaa", "--format", format, "--max-drop", "1")
     result = vlbench(hostile, *words)
     assert result.exit_code == 1, result.output
     assert hidden(result.output) == set()
     if format == "junit":
         assert SHOWN in ElementTree.fromstring(result.stdout)[0].get("name", "")
-    elif format == "github":
-        line = "::(error|notice|warning) title=vlbench%3A "
-        assert all(re.match(line, text) for text in result.stdout.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -132,7 +127,7 @@ def spoil_score(folder: Path, key: str, value: float) -> None:
     write_predictions(folder, key, "gqa", [*right(40)[:-1], value])
 
 
-@NUMBERS
+@pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_compare_leaves_the_run_out_names_it_and_ends_with_3(folder: Path, value: float) -> None:
     spoil(folder, "compacter--mini-1", value)
     result = vlbench(folder, "compare", "compacter", "full")
@@ -163,9 +158,7 @@ def test_a_gate_never_passes_beside_an_unreadable_run(folder: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (math.nan, ["report", "--format", "table"]),
-        (math.inf, ["report", "--format", "json"]),
-        (-math.inf, ["report", "--format", "csv"]),
+        (-math.inf, ["report", "--format", "json"]),
         (math.nan, ["plot", "pareto"]),
     ],
 )

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 from benchmarks import error_rate
 from vlbench.leaderboard import statistics
-from vlbench.leaderboard.statistics import LEVEL, MCNEMAR, STUDENT, RowScores, holm, holm_levels
+from vlbench.leaderboard.statistics import LEVEL, RowScores, holm, holm_levels
 
 RNG = np.random.default_rng
 
@@ -110,35 +107,11 @@ def test_an_interval_leaves_out_zero_exactly_where_p_is_below_its_level(level: f
     outcomes = set()
     for shift in np.linspace(0.05, 0.8, 200):
         a, b = rng.gamma(1.5, 1.0, (2, 3, 60))
-        single = (rng.random((2, 1, 60)) < [[[0.5 + shift / 2]], [[0.5]]]).astype(float)
-        for result in (compared([a + shift], [b]), compared([single[0]], [single[1]])):
+        for result in (compared([a + shift], [b]), compared([a[:1] + shift], [b[:1]])):
             low, high = result.interval(level)
             assert (result.p < level) == (low > 0 or high < 0)
-            outcomes.add((result.name, result.p < level))
-    assert len(outcomes) == 4
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_right_or_wrong_of_one_seed_is_mcnemars_exact_test(seed: int) -> None:
-    from scipy import stats
-
-    a, b = (RNG(seed).random((2, 1, 300)) < [[[0.6]], [[0.55]]]).astype(float)
-    result = compared([a], [b])
-    only_a, only_b = int((a > b).sum()), int((a < b).sum())
-    expected = stats.binomtest(only_a, only_a + only_b)
-    assert result.name == MCNEMAR and result.discordant == (only_a, only_b)
-    assert result.p == pytest.approx(expected.pvalue, rel=1e-9)
-    share = expected.proportion_ci(0.95, method="exact")
-    scale = 100 * (only_a + only_b) / 300
-    ends = ((2 * share.low - 1) * scale, (2 * share.high - 1) * scale)
-    assert result.interval() == pytest.approx(ends)
-    assert compared([a, a], [b, b]).name == STUDENT
-
-
-def test_mcnemar_takes_equal_answers_and_thousands_of_examples() -> None:
-    equal = compared([np.ones((1, 3))], [np.ones((1, 3))])
-    assert (equal.p, equal.interval()) == (1.0, (0.0, 0.0))
-    assert compared([np.ones((1, 30_000))], [np.zeros((1, 30_000))]).p == 0.0
+            outcomes.add(result.p < level)
+    assert len(outcomes) == 2
 
 
 def test_many_rows_are_tested_as_each_alone() -> None:
@@ -164,22 +137,6 @@ def test_holm_is_that_of_statsmodels_and_its_levels_agree_with_it(seed: int) -> 
     is_below = [value < level for value, level in zip(p, holm_levels(list(p)), strict=True)]
     assert is_below == [value < LEVEL for value in adjusted]
     assert 0 < sum(is_below) < len(p)
-
-
-def test_p_is_the_same_in_another_process_with_another_hash_seed() -> None:
-    program = (
-        "import numpy as np\n"
-        "from vlbench.leaderboard.statistics import RowScores, test_difference\n"
-        "a, b = np.random.default_rng(0).random((2, 3, 100))\n"
-        "print(test_difference(RowScores.of([a]), RowScores.of([b])).p.hex())"
-    )
-    words = [sys.executable, "-c", program]
-    outputs = [
-        subprocess.check_output(words, env={"PYTHONHASHSEED": seed}, text=True, timeout=60)
-        for seed in ("1", "2")
-    ]
-    a, b = RNG(0).random((2, 3, 100))
-    assert outputs == [f"{compared([a], [b]).p.hex()}\n"] * 2
 
 
 @pytest.mark.parametrize("has_phases", [False, True])

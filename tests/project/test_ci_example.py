@@ -48,7 +48,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     command.write_text(COMMAND, "utf-8")
     command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{command.parent}:{os.environ['PATH']}")
-    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.chdir(tmp_path)
     for name, counts in {"good": (50, 30, 40, 40), "bad": (20, 30, 40, 40)}.items():
         write_image_text(tmp_path / name, "shared-adapter", *counts, **SMOKE)
@@ -70,20 +70,16 @@ def test_the_script_passes_an_equal_run_and_keeps_its_results(place: Path) -> No
 
 def test_the_script_fails_a_worse_run(place: Path) -> None:
     summary = place / "summary.md"
-    done = gated("bad", "good", GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(summary))
+    done = gated("bad", "good", GITHUB_STEP_SUMMARY=str(summary))
     assert done.returncode == 1
-    assert done.stdout.startswith("::error title=vlbench%3A vqav2 dropped::")
+    assert "vqav2 dropped by" in done.stdout
     assert "| vqav2 accuracy" in summary.read_text("utf-8")
     assert 'failures="1"' in (place / "ci-results" / "gate.xml").read_text("utf-8")
 
 
-def test_the_script_tells_an_empty_baseline_from_a_worse_run(place: Path) -> None:
+def test_the_script_tells_an_empty_baseline_and_old_results_from_a_worse_run(place: Path) -> None:
     (place / "empty").mkdir()
     assert gated("good", "empty").returncode == 4
-
-
-def test_the_script_does_not_take_old_results_for_new_ones(place: Path) -> None:
-    (place / "ci-results" / "runs").mkdir(parents=True)
     done = smoke(PREPARED="good", CI_BASELINE="good")
     assert done.returncode == 2
     assert "ci-results has runs already" in done.stderr
@@ -125,7 +121,7 @@ def test_the_real_benchmark_passes_the_baseline_and_fails_when_damaged(
 ) -> None:
     """Two trainings, each half a minute on two idle cores."""
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     equal, damaged = tmp_path / "equal", tmp_path / "damaged"
     done = smoke(CI_RESULTS=str(equal))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -148,8 +144,6 @@ def test_the_real_benchmark_passes_the_baseline_and_fails_when_damaged(
         capture_output=True,
         timeout=300,
     )
-    [run] = renewed.glob("runs/*")
-    assert {file.name for file in run.iterdir()} >= {"spec.json", "result.parquet", "predictions"}
     words = ["--results", str(equal), "--baseline", str(renewed), "--include", "smoke"]
     done = subprocess.run(
         ["vlbench", "compare", "shared-adapter", *words, "--max-drop", "0"],

@@ -1,10 +1,10 @@
 """Boards: results over seeds, held against baselines and against the majority answer.
 
-A board holds numbers that can be compared: one suite, backbone, edition, scope, limit and data.
-A row is one method with its settings and starting weights, as one version of its cards. Where a
-seed of a row has run more than once (other code, say), the newest run counts and a note says so.
-The average of a suite is the plain mean of its tasks' main metrics, taken per seed, and only where
-all of its tasks are there.
+A board holds numbers that can be compared: one suite, backbone and its weights, edition, scope,
+limit and data. A row is one method with its settings and starting weights, as one version of its
+cards. Where a seed of a row has run more than once (other code, say), the newest run counts and a
+note says so. The average of a suite is the plain mean of its tasks' main metrics, taken per seed,
+and only where all of its tasks are there.
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ COSTS = ("adapter_bytes", "peak_memory_bytes", "train_seconds", "examples_per_se
          "evaluate_seconds")  # fmt: skip
 SETUP = ("suite", "backbone", "edition", "scope", "limit")
 """Columns that all runs of a board have in common."""
-OTHER_WEIGHTS = "Runs on other weights of this backbone stand in another table."
-OTHER_DATA = "Runs of this suite on other data stand in another table: do not compare the two."
 Name = tuple[str, str]
 """A metric and a question family; family "" is all examples."""
 
@@ -49,12 +47,8 @@ class Stat(NamedTuple):
     def of(cls, values: Iterable[float | None]) -> Stat:
         """Compute the statistics of the values that are not None."""
         known = [value for value in values if value is not None]
-        if not known:
-            return NOTHING
-        mean = statistics.fmean(known)
-        squares = math.fsum((value - mean) ** 2 for value in known)
-        std = math.sqrt(squares / (len(known) - 1)) if len(known) > 1 else None
-        return cls(mean, std, len(known))
+        std = statistics.stdev(known) if len(known) > 1 else None
+        return cls(statistics.fmean(known) if known else None, std, len(known))
 
 
 NOTHING = Stat(mean=None, std=None, n=0)
@@ -82,10 +76,8 @@ class Run:
     key: str
     facts: Mapping[str, Any]
     values: Mapping[Name, float | None]
-    mains: Mapping[str, str]  # task -> main metric
     grounds: Mapping[str, Ground]  # by task
     families: Mapping[Name, Family]  # of main metrics
-    card: str  # hashes of its cards
 
     @property
     def is_done(self) -> bool:
@@ -96,6 +88,11 @@ class Run:
     def age(self) -> tuple[str, int]:
         """Sort key of runs from old to new."""
         return str(self.facts["created_at"]), self.facts["attempt"] or 0
+
+    @property
+    def data(self) -> dict[str, tuple[Any, ...]]:
+        """What boards never mix: the backbone's weights and the data of each task with a value."""
+        return {"weights": (self.facts["backbone_hash"],), **(self.grounds if self.is_done else {})}
 
     def average(self, metrics: Iterable[str]) -> float | None:
         """Plain mean of these metrics, None unless all of them have a value."""
@@ -134,7 +131,7 @@ class Row:
     @property
     def overrides(self) -> frozenset[str]:
         """Each `--set` of its runs, and the weights they started from."""
-        weights = [f"from={self.init.partition(' ')[0]}"] if self.init else []
+        weights = [f"from={self.init[:8]}"] if self.init else []
         return frozenset([*split_overrides(self.settings), *weights])
 
     @property
@@ -170,7 +167,7 @@ class Board:
     families: Mapping[Name, Family]
     majority: Mapping[str, float | None]  # main metric -> score of the families' majority answers
     rows: Sequence[Row]
-    runs: Sequence[Run]  # those that count in the rows
+    runs: Sequence[Run]  # those that count in the rows, or that failed
     notes: Sequence[str] = ()
     is_part: bool = False  # only one of the suite's tasks is shown
     marked: Sequence[Row] = ()  # all rows, which marks are among, where only some are shown
@@ -207,46 +204,44 @@ def summarise(
     `suites` holds the tasks of each suite; with `is_part` these are not all of its tasks.
     """
     groups: dict[tuple[Any, ...], list[Run]] = {}
-    for run in read_runs(results):
-        setup = tuple(run.facts[name] for name in (*SETUP, "backbone_hash"))
-        groups.setdefault(setup, []).append(run)
+    for run in _read_runs(results):
+        groups.setdefault(tuple(run.facts[name] for name in SETUP), []).append(run)
     boards = []
     for setup in sorted(groups, key=lambda setup: (setup[3] != "complete", *map(str, setup))):
         runs, suite = groups[setup], setup[0]
         tasks = list((suites or {}).get(suite, suite.split("+") if "+" in suite else ()))
-        tasks += sorted({task for run in runs for task in run.mains} - set(tasks))
-        counts = Counter(task for task, _ in {item for run in runs for item in run.grounds.items()})
-        differing = sorted(task for task in counts if counts[task] > 1)
-        weights = sum(other[:-1] == setup[:-1] for other in groups) > 1
-        notes = [OTHER_DATA] * bool(differing) + [OTHER_WEIGHTS] * weights
-        for part in _same_data(runs):
-            board = replace(_board(setup[:-1], part, tasks, notes), is_part=is_part)
-            data = [
-                f"{task} {ground.data_fingerprint[:8]}, {ground.n_examples:,} examples"
-                for task in differing
-                if (ground := board.grounds.get(task))
+        tasks += sorted({task for run in runs for task in run.grounds} - set(tasks))
+        versions = Counter(name for name, _ in {item for run in runs for item in run.data.items()})
+        parts: list[tuple[dict[str, tuple[Any, ...]], list[Run]]] = []
+        for run in sorted(runs, key=lambda run: (-len(run.data), sorted(run.data.items()))):
+            fits = (p for p in parts if all(p[0].get(k, v) == v for k, v in run.data.items()))
+            data, members = next(fits, ({}, []))  # a run that lacks a task joins what it fits
+            parts += [(data, members)] if not members else []
+            data.update(run.data)
+            members.append(run)
+        for data, members in parts:
+            apart = [
+                f"{name} {values[0][:8]}" + (f", {values[2]:,} examples" if values[1:] else "")
+                for name, values in sorted(data.items())
+                if versions[name] > 1
             ]
-            apart = ", ".join([f"weights {setup[-1][:8]}"] * weights + data)
-            boards.append(replace(board, apart=apart))
+            board = _board(setup, members, tasks)
+            boards.append(replace(board, apart=", ".join(apart), is_part=is_part))
     return boards
 
 
-def read_runs(results: pd.DataFrame) -> list[Run]:
-    """Make the runs of a table of results, with their rows on the test split."""
+def _read_runs(results: pd.DataFrame) -> list[Run]:
+    """The runs of a table of results, with their rows on the test split; None for empty cells."""
     test = results[results["split"] == "test"].sort_values("key", kind="stable")
-    columns = {str(name): _cells(column) for name, column in test.items()}
+    columns = {
+        name: [printable(x) if isinstance(x, str) else x for x in cells.where(cells.notna(), None)]
+        for name, cells in test.astype(object).items()
+    }
     rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
     return [_run(list(own)) for _, own in groupby(rows, key=itemgetter("key"))]
 
 
-def _cells(column: pd.Series[Any]) -> list[Any]:
-    """A column in Python's own types, None for an empty cell; text from outside made printable."""
-    values = column.astype(object).where(column.notna(), None).tolist()
-    texts = {value: printable(value) for value in set(values) if isinstance(value, str)}
-    return [texts.get(value, value) for value in values]
-
-
-def _run(rows: Sequence[Mapping[str, Any]]) -> Run:
+def _run(rows: Sequence[Mapping[Any, Any]]) -> Run:
     done = [row for row in rows if row["status"] == "done"]
     overall = [row for row in rows if row["main"] and row["family"] == ""]
     seconds = [row["evaluate_seconds"] for row in overall]
@@ -254,94 +249,67 @@ def _run(rows: Sequence[Mapping[str, Any]]) -> Run:
         key=str(rows[0]["key"]),
         facts={**rows[0], "evaluate_seconds": None if None in seconds else math.fsum(seconds)},
         values={(row["metric"], row["family"]): row["value"] for row in done},
-        mains={row["task"]: row["metric"] for row in overall},
         grounds={
             row["task"]: Ground(str(row["data_fingerprint"]), row["metric"], row["n_examples"] or 0)
             for row in overall
-            if row["status"] == "done"
         },
         families={
             (row["metric"], row["family"]): Family(row["n_examples"] or 0, row["majority"])
             for row in done
             if row["main"]
         },
-        card="+".join(sorted({str(row["card_hash"]) for row in rows})),
     )
 
 
-def _same_data(runs: Sequence[Run]) -> list[list[Run]]:
-    """Split runs by their data; a run that lacks a task joins those it agrees with."""
-    parts: list[tuple[dict[str, Ground], list[Run]]] = []
-    for run in sorted(runs, key=lambda run: (-len(run.grounds), sorted(run.grounds.items()))):
-        for grounds, members in parts:
-            if all(grounds.get(task, ground) == ground for task, ground in run.grounds.items()):
-                grounds.update(run.grounds)
-                members.append(run)
-                break
-        else:
-            parts.append((dict(run.grounds), [run]))
-    return [members for _, members in parts]
-
-
-def _board(setup: Any, runs: Sequence[Run], tasks: Sequence[str], notes: Sequence[str]) -> Board:
-    named = {task: metric for run in runs for task, metric in run.mains.items()}
-    mains = {task: named.get(task, task) for task in tasks}
+def _board(setup: Any, runs: Sequence[Run], tasks: Sequence[str]) -> Board:
+    by_age = sorted(runs, key=lambda run: (run.is_done, run.age))
+    grounds = {task: ground for run in by_age for task, ground in run.grounds.items()}
+    mains = {task: grounds[task].metric if task in grounds else task for task in tasks}
     families: dict[Name, Family] = {}
-    for name, family in (item for run in runs for item in run.families.items()):
-        if name not in families or families[name].majority is None:
+    for name, family in (item for run in by_age for item in run.families.items()):
+        if name not in families or family.majority is not None:
             families[name] = family
     majority = {metric: _majority(metric, families) for metric in mains.values()}
-    groups: dict[tuple[str, str, str, str], list[Run]] = {}
-    for run in sorted(runs, key=lambda run: run.age):
-        method, settings, init = (run.facts[name] for name in ("method", "settings", "init"))
-        weights = init.partition(" ")[0]  # not their file's name
-        groups.setdefault((method, settings, weights, run.card), []).append(run)
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for run in by_age:
+        weights = run.facts["init"].partition(" ")[0]  # not their file's name
+        method, settings, card = itemgetter("method", "settings", "card_hash")(run.facts)
+        groups.setdefault((method, settings, weights, str(card)), []).append(run)
     versions = Counter(group[:3] for group in groups)
     rows: list[Row] = []
     counted: list[Run] = []
-    texts = [*notes]
+    notes: list[str] = []
     for group, members in groups.items():
-        newest, comments = _newest(members)
+        newest = {run.facts["seed"]: run for run in members}  # the last is done, if any is
         rows.append(_row(newest, mains.values(), group[3][:8] * (versions[group[:3]] > 1)))
-        counted += newest
-        texts += [f"{rows[-1].label}, {comment}" for comment in comments]
+        counted += newest.values()
+        label = rows[-1].label
+        for seed, run in sorted(newest.items()):
+            others = [r.key[:8] for r in members if r.is_done and r.facts["seed"] == seed][:-1]
+            if not run.is_done:
+                notes.append(f"{label}, seed {seed}: no result ({run.facts['status']}).")
+            elif others:
+                counts = f"the newest run counts ({run.key[:8]}, not {', '.join(others)})"
+                notes.append(f"{label}, seed {seed}: {counts}.")
     rows = [_marked(row, rows, majority) for row in rows]
     rows.sort(key=lambda r: (r.is_floor, not r.average.n, -(r.average.mean or 0), r.label))
-    grounds = {task: ground for run in runs for task, ground in run.grounds.items()}
     suite, backbone, edition, scope, limit = setup
-    return Board(
-        suite, backbone, edition, scope, limit, "",
-        mains, grounds, families, majority, rows, counted, texts,
-    )  # fmt: skip
+    parts = mains, grounds, families, majority, rows, counted, notes
+    return Board(suite, backbone, edition, scope, limit, "", *parts)
 
 
-def _newest(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """The newest run of each seed, of those that are done, and comments on the others."""
-    chosen, comments = [], []
-    for seed in sorted({run.facts["seed"] for run in runs}):
-        same = [run for run in runs if run.facts["seed"] == seed]
-        done = [run for run in same if run.is_done]
-        if not done:
-            comments.append(f"seed {seed}: no result ({same[-1].facts['status']}).")
-        elif len(done) > 1:
-            *others, newest = (run.key[:8] for run in done)
-            comments.append(
-                f"seed {seed}: the newest run counts ({newest}, not {', '.join(others)})."
-            )
-        chosen.append((done or same)[-1])
-    return chosen, comments
-
-
-def _row(runs: Sequence[Run], mains: Iterable[str], card: str) -> Row:
-    done = [run for run in runs if run.is_done]
-    facts = max(done or runs, key=lambda run: run.age).facts
-    names = sorted({name for run in done for name in run.values})
+def _row(newest: Mapping[int, Run], mains: Iterable[str], card: str) -> Row:
+    done = {seed: run for seed, run in sorted(newest.items()) if run.is_done}
+    runs, facts = done.values(), max(newest.values(), key=lambda r: (r.is_done, r.age)).facts
     return Row(
         *(facts["method"], facts["settings"], facts["init"], card, facts),
-        runs={run.facts["seed"]: run.key for run in done},
-        stats={name: Stat.of(run.values.get(name) for run in done) for name in names},
-        average=Stat.of(run.average(mains) for run in done),
-        costs={name: Stat.of(run.facts[name] for run in done) for name in COSTS},
+        runs={seed: run.key for seed, run in done.items()},
+        stats={
+            name: Stat.of(run.values.get(name) for run in runs)
+            for name in sorted({name for run in runs for name in run.values})
+        },
+        average=Stat.of(run.average(mains) for run in runs),
+        costs={name: Stat.of(run.facts[name] for run in runs) for name in COSTS},
     )
 
 
@@ -351,11 +319,12 @@ def _majority(metric: str, families: Mapping[Name, Family]) -> float | None:
     if overall is None:
         return None
     parts = [part for (name, family), part in families.items() if name == metric and family]
-    weighted = [part.majority * part.n_examples for part in parts if part.majority is not None]
-    covers = sum(part.n_examples for part in parts) == overall.n_examples
-    if parts and covers and len(weighted) == len(parts):
-        return math.fsum(weighted) / overall.n_examples
-    return overall.majority
+    known = [part.majority for part in parts if part.majority is not None]
+    covered = sum(part.n_examples for part in parts)
+    if not parts or len(known) < len(parts) or covered != overall.n_examples:
+        return overall.majority
+    weighted = (m * part.n_examples for m, part in zip(known, parts, strict=True))
+    return math.fsum(weighted) / covered
 
 
 def _marked(row: Row, rows: Sequence[Row], majority: Mapping[str, float | None]) -> Row:

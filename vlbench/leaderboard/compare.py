@@ -8,36 +8,31 @@ is lost.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from vlbench.cards.load import is_path, known_names
-from vlbench.errors import DataError, NothingToReport, UsageError, WorseThanAllowed, nearest
-from vlbench.leaderboard.board import AVERAGE, Board, Row, split_overrides
+from vlbench.errors import DataError, NothingToReport, UsageError, WorseThanAllowed
+from vlbench.leaderboard import statistics
+from vlbench.leaderboard.board import AVERAGE, SETUP, Board, Row, split_overrides
 from vlbench.leaderboard.examples import Examples, same_ids
-from vlbench.leaderboard.load import Filters, read_boards
-from vlbench.leaderboard.statistics import (
-    LEVEL,
-    RowScores,
-    Test,
-    holm,
-    holm_levels,
-    test_difference,
-)
-from vlbench.leaderboard.tables import number, title
+from vlbench.leaderboard.load import Filters, method_name, read_boards
+from vlbench.leaderboard.statistics import LEVEL
+from vlbench.leaderboard.tables import title
 from vlbench.text import printable
 
-SETUP = ("suite", "edition", "backbone", "scope", "limit")
-"""What of a board must be the same, in the order of what says most about where one looked."""
-ROUNDING = 1e-6
-"""How far, relatively, a recorded value may be from what its predictions give."""
 KEY = re.compile(r"[0-9a-f]{6,}")
 """A run's key, or the beginning of one."""
+NAMED = (*SETUP, "task", "metric")
+"""What tells an item from others."""
+TEST = "Student's t, examples paired, seeds unpaired (Welch)"
+TESTED = ("difference", "low", "high", "level", "p", "p_holm", "n_examples", "test")
+"""What of an item is null where it is not comparable."""
+Item = dict[str, Any]
+"""A task's main metric, or the average, of A and B, with their test: an item of the JSON."""
 
 
 class Side(NamedTuple):
@@ -48,106 +43,53 @@ class Side(NamedTuple):
     examples: Examples
 
     @property
-    def folder(self) -> str:
-        """Where its results lie, as it is shown."""
-        return printable(str(self.examples.folder))
-
-    def values(self, metric: str) -> dict[int, float]:
-        """Return the recorded values by seed."""
-        runs = {run.key: run for run in self.board.runs}
-        values = {seed: runs[key].values.get((metric, "")) for seed, key in self.row.runs.items()}
-        return {seed: value for seed, value in values.items() if value is not None}
-
-
-@dataclass(frozen=True)
-class Item:
-    """A task's main metric, or the average: both values and the test, or why there is none."""
-
-    task: str
-    metric: str
-    a: float | None = None  # mean over its seeds
-    b: float | None = None
-    seeds_a: tuple[int, ...] = ()
-    seeds_b: tuple[int, ...] = ()
-    tested: Test | None = None
-    p_holm: float | None = None
-    level: float = LEVEL  # at which Holm's procedure tests it
-    reason: str = ""  # why it cannot be compared
+    def name(self) -> str:
+        """The row and its results folder."""
+        return f"{self.row.label} of {printable(str(self.examples.folder))}"
 
     @property
-    def is_shown(self) -> bool:
-        """Whether the test tells the two apart."""
-        return self.p_holm is not None and self.p_holm < LEVEL
+    def setup(self) -> tuple[object, ...]:
+        """What both sides must have in common, besides their data."""
+        setup = (getattr(self.board, name) for name in SETUP)
+        return *setup, self.row.facts["backbone_hash"]
 
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """The interval at Holm's level, which leaves out 0 exactly where a difference is shown."""
-        return None if self.tested is None else self.tested.interval(self.level)
+    def likeness(self, other: Side) -> int:
+        """Number of tasks whose data are the same."""
+        return len(self.board.grounds.items() & other.board.grounds.items())
 
-    @property
-    def verdict(self) -> str:
-        """The outcome in words."""
-        if self.tested is None:
-            return "not comparable"
-        if not self.is_shown:
-            return "no difference shown"
-        return "A better" if self.tested.difference > 0 else "B better"
+    def with_all(self, metrics: Iterable[str]) -> dict[int, str]:
+        """Return the runs, by seed, that have a value of each of the metrics."""
+        names, values = [*metrics], {run.key: run.values for run in self.board.runs}
+        return {
+            seed: key
+            for seed, key in self.row.runs.items()
+            if all(values[key].get((metric, "")) is not None for metric in names)
+        }
+
+    def cells(self, metrics: Mapping[str, str], task: str, metric: str) -> dict[str, Any]:
+        """Return who it was, the mean over seeds, and what that stands on."""
+        row, ground = self.row, self.board.grounds.get(task)
+        return {
+            **{name: getattr(row, name) for name in ("method", "settings", "init")},
+            "card_hash": row.facts["card_hash"],
+            "results": str(self.examples.folder),
+            "value": row.stat(metric).mean,
+            "runs": {str(seed): key for seed, key in self.with_all(metrics.values()).items()},
+            "data_fingerprint": ground and ground.data_fingerprint,
+        }
 
 
-class Pair(NamedTuple):
-    """A and B in one place, on A's board; a side that has no row anywhere near is None."""
+class Place(NamedTuple):
+    """A and B on boards of one setup; None is a side that has no runs there."""
 
     board: Board
     a: Side | None
     b: Side | None
     items: list[Item]
-    missing: str = ""  # which side has no runs here, in words
 
 
-class Fault(NamedTuple):
-    """A number that does not pass the gate: `dropped`, or `lost` as B has it, or seeds of it."""
-
-    pair: Pair
-    item: Item
-    kind: str
-    text: str
-
-
-class Gate(NamedTuple):
-    """Outcome of the gate: the points that a number may drop, how many were compared, faults."""
-
-    max_drop: float
-    compared: int
-    faults: Sequence[Fault]
-
-    @property
-    def is_passed(self) -> bool:
-        """Whether something was compared and no fault is there."""
-        return self.compared > 0 and not self.faults
-
-    @property
-    def notes(self) -> list[str]:
-        """The outcome, for the end of a table."""
-        drop = f"a significant drop of more than {points(self.max_drop)}"
-        rule = f"{drop}, or a lost number or seed, fails."
-        if not self.compared:
-            return ["Gate: nothing could be compared, which never passes."]
-        if self.is_passed:
-            return [f"Gate passed: {self.compared} compared; {rule}"]
-        titles = [title(fault.pair.board) for fault in self.faults]
-        ends = [f" ({name})." if len(set(titles)) > 1 else "." for name in titles]
-        texts = [fault.text + end for fault, end in zip(self.faults, ends, strict=True)]
-        return [f"Gate failed: {rule}", *texts]
-
-
-def points(value: float, format: str = "g") -> str:
-    """Format a number of points, as it was typed or in another format."""
-    return f"{value:{format}} point{'' if value == 1 else 's'}"
-
-
-def count_compared(pairs: Iterable[Pair]) -> int:
-    """Count the numbers that were compared."""
-    return sum(item.tested is not None for pair in pairs for item in pair.items)
+Gate = dict[str, Any]
+"""Outcome of the gate, as JSON has it: max_drop, is_passed, compared, faults."""
 
 
 def both_sides(
@@ -157,7 +99,7 @@ def both_sides(
     baseline: Path | None,
     filters: Filters,
     damaged: list[DataError] | None = None,
-) -> list[Pair]:
+) -> list[Place]:
     """Compare row `a` of `results` with row `b` of `baseline`, or of `results` too.
 
     Without `b`, or with the same name, B is the row of the baseline with A's method, settings and
@@ -169,12 +111,12 @@ def both_sides(
     if baseline is not None:
         theirs = read_boards(baseline, filters, damaged=damaged), Examples(baseline, damaged)
     rows = {(side.row.method, side.row.overrides): side.row for side in a_sides}
-    b_sides = _sides(list(rows.values()) if b is None or b == a else [b], *theirs)
-    files = [
-        {(s.examples.folder.resolve(), key) for s in sides for key in s.row.runs.values()}
-        for sides in (a_sides, b_sides)
-    ]
-    if files[0] & files[1]:  # they would always be equal, and a gate on them always open
+    b_sides = _sides([*rows.values()] if b is None or b == a else [b], *theirs)
+
+    def runs(sides: Sequence[Side]) -> set[tuple[Path, str]]:
+        return {(s.examples.folder.resolve(), key) for s in sides for key in s.row.runs.values()}
+
+    if runs(a_sides) & runs(b_sides):  # they would always be equal, and a gate on them always open
         raise UsageError(
             f"A and B are the same runs of {a_sides[0].row.label}. Name another row, or with "
             "--baseline another folder of results."
@@ -182,117 +124,115 @@ def both_sides(
     return compare(a_sides, b_sides)
 
 
-def compare(a_sides: Sequence[Side], b_sides: Sequence[Side]) -> list[Pair]:
+def compare(a_sides: Sequence[Side], b_sides: Sequence[Side]) -> list[Place]:
     """Compare A and B wherever one of them is."""
-    labels = [_label(a_sides, b_sides), _label(b_sides, a_sides)]
-    matched = [(_likest(b, a_sides), b) for b in b_sides]
-    taken = [id(a) for a, _ in matched]
-    left = [(a, _likest(a, b_sides)) for a in a_sides if id(a) not in taken]
-    pairs = [_pair(a, b, labels) for a, b in [*matched, *left]]
-    p = [item.tested.p for pair in pairs for item in pair.items if item.tested]
-    family = iter(zip(holm(p), holm_levels(p), strict=True))
+    pairs: list[tuple[Side | None, Side | None, str]] = []
+    left = list(a_sides)
+    for b in b_sides:
+        a = max((a for a in left if a.setup == b.setup), key=b.likeness, default=None)
+        left = [other for other in left if other is not a]
+        pairs.append((a, b, f"A ({a_sides[0].name})"))
+    pairs += [(a, None, f"B ({b_sides[0].name})") for a in left]
+    places = [_place(*pair) for pair in pairs]
+    tested = [item for place in places for item in place.items if item["test"]]
+    p = [item["test"].p for item in tested]
+    family = zip(tested, statistics.holm(p), statistics.holm_levels(p), strict=True)
+    for item, p_holm, level in family:
+        test = item["test"]
+        better = "A better" if test.difference > 0 else "B better"
+        item |= dict(zip(("low", "high"), test.interval(level), strict=True))
+        item |= {"difference": test.difference, "p": test.p, "p_holm": p_holm, "level": level}
+        item |= {"verdict": better if p_holm < LEVEL else "no difference shown"}
+        item |= {"n_examples": test.n_examples, "test": TEST}
+    return places
 
-    def with_holm(item: Item) -> Item:
-        p_holm, level = next(family) if item.tested else (None, LEVEL)
-        return replace(item, p_holm=p_holm, level=level)
 
-    return [pair._replace(items=list(map(with_holm, pair.items))) for pair in pairs]
+def count_compared(places: Sequence[Place]) -> int:
+    """Count the numbers that were compared."""
+    return sum(not item["reason"] for place in places for item in place.items)
 
 
-def check_max_drop(max_drop: float) -> None:
-    """Refuse what could never fail or means nothing."""
-    if not math.isfinite(max_drop) or max_drop < 0:
+def gate(places: Sequence[Place], max_drop: float) -> Gate:
+    """Find what of the comparison drops by more points, or is lost."""
+    if not max_drop >= 0:
         raise UsageError(f"--max-drop {max_drop}: should be points from 0 up, for example 1.5.")
-
-
-def gate(pairs: Sequence[Pair], max_drop: float) -> Gate:
-    """Find what of the comparison does not pass."""
     faults = []
-    for pair in pairs:
-        for item in pair.items:
-            texts = {}
-            had = set(pair.b.values(item.metric)) if pair.b else set()
-            lost = sorted(had - set(item.seeds_a))  # the average's are those of its tasks
-            if item.tested is None and pair.b and pair.b.row.stat(item.metric).n:
-                texts["lost"] = f"lost: {item.reason}"
-            if item.tested and item.is_shown and item.tested.difference < -max_drop:
-                texts["dropped"] = f"dropped by {points(-item.tested.difference, '.1f')}"
-            if item.tested and lost:
-                texts["lost"] = f"lost: seed{'s' * (len(lost) > 1)} {', '.join(map(str, lost))}"
-            if texts:
-                text = f"{item.task} {', '.join(texts.values())}"
-                faults.append(Fault(pair, item, next(iter(texts)), text))
-    return Gate(max_drop, count_compared(pairs), faults)
+    for item in (item for place in places if place.b for item in place.items):
+        texts = {}
+        if item["verdict"] == "B better" and item["difference"] < -max_drop:
+            texts["dropped"] = f"dropped by {-item['difference']:.1f} points"
+        if item["reason"] and item["b"]["value"] is not None:
+            texts["lost"] = f"lost: {item['reason']}"
+        lost = item["b"]["runs"].keys() - (item["a"] or item["b"])["runs"].keys()
+        if not item["reason"] and item["task"] != AVERAGE and lost:
+            texts["lost"] = f"lost: seed{'s'[: len(lost) - 1]} {', '.join(sorted(lost, key=int))}"
+        if texts:
+            text = f"{item['suite']}: {item['task']} {', '.join(texts.values())}."
+            named = {name: item[name] for name in NAMED}
+            faults.append({**named, "kind": next(iter(texts)), "text": text})
+    n = count_compared(places)
+    return dict(max_drop=max_drop, is_passed=n > 0 and not faults, compared=n, faults=faults)
 
 
-def refuse(pairs: Sequence[Pair], outcome: Gate | None) -> None:
+def gate_notes(gate: Gate) -> list[str]:
+    """Say the outcome, for the end of a table."""
+    drop = f"a significant drop of more than {gate['max_drop']:g} points"
+    rule = f"{drop}, or a lost number or seed, fails."
+    if not gate["compared"]:
+        return ["Gate: nothing could be compared, which never passes."]
+    if gate["is_passed"]:
+        return [f"Gate passed: {gate['compared']} compared; {rule}"]
+    return [f"Gate failed: {rule}", *(fault["text"] for fault in gate["faults"])]
+
+
+def refuse(places: Sequence[Place], gate: Gate | None) -> None:
     """Raise the error with its exit code where nothing was compared or the gate has a fault."""
-    if not count_compared(pairs):
-        missing = "; ".join(pair.missing for pair in pairs if pair.missing)
-        why = f": {missing}." if missing else "; the reasons stand beside each task."
-        raise NothingToReport(f"Nothing could be compared{why}")
-    if outcome and outcome.faults:
-        n, rule = len(outcome.faults), outcome.notes[0].partition(": ")[2]
-        what = "number does" if n == 1 else "numbers do"
-        raise WorseThanAllowed(f"The gate failed: {n} {what} not pass; {rule}")
+    if not count_compared(places):
+        reasons = dict.fromkeys(item["reason"] for place in places for item in place.items)
+        raise NothingToReport(f"Nothing could be compared: {'; '.join(reasons)}.")
+    if gate and gate["faults"]:
+        rule = gate_notes(gate)[0].partition(": ")[2]
+        raise WorseThanAllowed(f"The gate failed, {len(gate['faults'])} do not pass: {rule}")
 
 
 def find_rows(name: str | Row, boards: Sequence[Board]) -> list[tuple[Board, Row]]:
     """Find in each board the row that a user means, or that is the same as another folder's.
 
-    Behind a method's colon stands what tells the row from others of its method, as much of it as is
-    needed and in any order: `--set` overrides, `from=` with the first digits of the weights it
-    started from, `card=` with the version of its cards. What matches exactly wins: `compacter` is
-    the card as is. The key of a run names its row. UsageError where several rows answer, or where
-    nothing of that name is known.
+    A name is a method, alone or with all that tells the row from others of it (as `typed` has it,
+    in any order), or the key of a run. Alone it means the card as is, else the only row of the
+    method. UsageError where several rows answer, or where the method is not known.
     """
-    if isinstance(name, Row):
-        same = name.method, name.overrides
-        rows = [[r for r in board.rows if (r.method, r.overrides) == same] for board in boards]
-        return _only(name.label, boards, rows)
-    cards, (method, _, rest) = known_names("methods"), name.partition(":")
-    spelt, details = method.strip(), frozenset(split_overrides(rest))
-    known = Path(spelt).stem if is_path(spelt) else cards[spelt].name if spelt in cards else spelt
     every = [row for board in boards for row in board.rows]
-    methods = {row.method for row in every}
-    rows = []
+    key, method, details = "", "", frozenset[str]()
+    if isinstance(name, str) and KEY.fullmatch(name):
+        key = next((k for row in every for k in row.runs.values() if k.startswith(name)), "")
+    if isinstance(name, str) and not key:
+        method, _, rest = name.partition(":")
+        method = method_name(method.strip(), {row.method for row in every})
+        details = frozenset(split_overrides(rest))
+
+    def fit(row: Row) -> int:
+        if isinstance(name, Row):
+            return (row.method, row.overrides) == (name.method, name.overrides)
+        if key:
+            return key in row.runs.values()
+        return (row.method == method) * (2 * (_details(row) == details) or not details)
+
+    found = []
     for board in boards:
-        method = spelt if any(row.method == spelt for row in board.rows) else known
-        own = [
-            row
-            for row in board.rows
-            if (KEY.fullmatch(name) and any(key.startswith(name) for key in row.runs.values()))
-            or (row.method == method and all(_has(row, detail) for detail in details))
-        ]
-        rows.append([row for row in own if _details(row) == details] or own)
-    if not any(rows) and not {known, spelt} & {*cards, *methods}:
-        raise UsageError(
-            f"'{name}' names no row: neither a method nor the key of a run. "
-            f"{nearest(name, {*methods, *map(typed, every)})}"
-        )
-    return _only(name, boards, rows)
+        best = max(map(fit, board.rows))
+        own = [row for row in board.rows if best and fit(row) == best]
+        if len(own) > 1:
+            lines = "\n".join(f"  {quote(typed(row))}" for row in own)
+            shown = name if isinstance(name, str) else name.label
+            raise UsageError(f"'{shown}' names {len(own)} rows; type one of:\n{lines}")
+        found += [(board, row) for row in own]
+    return found
 
 
 def typed(row: Row) -> str:
-    """Return what to type for the row: its name, or a run's key where the name has a colon."""
-    parts = sorted(_details(row))
-    name = f"{row.method}:{','.join(parts)}" if parts else row.method
-    return next(iter(row.runs.values()), name) if ":" in row.method else name
-
-
-def _only(
-    name: str, boards: Sequence[Board], rows: Sequence[Sequence[Row]]
-) -> list[tuple[Board, Row]]:
-    for several in rows:
-        if len(several) > 1:
-            lines = "\n".join(f"  {quote(typed(row))}" for row in several)
-            raise UsageError(f"'{name}' names {len(several)} rows; type one of:\n{lines}")
-    return [(board, own[0]) for board, own in zip(boards, rows, strict=True) if own]
-
-
-def _has(row: Row, detail: str) -> bool:
-    begins = detail.startswith(("from=", "card="))  # hashes need only begin so
-    return any(own.startswith(detail) if begins else own == detail for own in _details(row))
+    """Return what to type for the row."""
+    return ":".join(filter(None, [row.method, ",".join(sorted(_details(row)))]))
 
 
 def _details(row: Row) -> frozenset[str]:
@@ -305,126 +245,51 @@ def _sides(names: Sequence[str | Row], boards: Sequence[Board], examples: Exampl
     sides = [Side(*pair, examples) for name in names for pair in find_rows(name, boards)]
     if not sides:
         labels = ", ".join(name if isinstance(name, str) else name.label for name in names)
-        lines = [f"{examples.folder}: No results of {labels}. There is:"]
-        for board in boards:
-            rows = ", ".join(quote(typed(row)) for row in board.rows)
-            lines.append(f"  {title(board)}: {rows}")
-        raise NothingToReport("\n".join(lines))
+        others = ", ".join(sorted({quote(typed(row)) for board in boards for row in board.rows}))
+        raise NothingToReport(f"{examples.folder}: No results of {labels}. There is: {others}.")
     return sides
 
 
-def _label(sides: Sequence[Side], others: Sequence[Side]) -> str:
-    """What a side is called where it has no row; several rows of it are those of the other."""
-    labels = {side.row.label for side in sides}
-    label = sides[0].row.label if len(labels) == 1 else others[0].row.label
-    is_other = all(label != side.row.label for side in others)
-    return label if is_other else f"{label} of {sides[0].folder}"
-
-
-def _likest(one: Side, others: Iterable[Side]) -> Side | None:
-    """The side that agrees most; None where no other is of this suite."""
-
-    def likeness(other: Side) -> tuple[bool | int, ...]:
-        agree = [ours == theirs for _, ours, theirs in _setups(one, other)]
-        grounds = other.board.grounds
-        same = sum(grounds.get(task) == ground for task, ground in one.board.grounds.items())
-        return *agree, same
-
-    suite = [other for other in others if other.board.suite == one.board.suite]
-    return max(suite, key=likeness, default=None)
-
-
-def _setups(a: Side, b: Side) -> list[tuple[str, object, object]]:
-    """What must be the same of both sides, by the name a reader knows it by."""
-    weights = [str(side.row.facts["backbone_hash"])[:8] for side in (a, b)]
-    return [
-        *((name, getattr(a.board, name), getattr(b.board, name)) for name in SETUP),
-        ("weights of the backbone", weights[0], weights[1]),
-    ]
-
-
-def _pair(a: Side | None, b: Side | None, labels: Sequence[str]) -> Pair:
+def _place(a: Side | None, b: Side | None, missing: str) -> Place:
+    """An item per task and for the average, with its test where there is one."""
     boards = [side.board for side in (a, b) if side]
-    mains = {task: task for board in boards for task in board.mains}
-    mains |= {task: name for board in boards for task, name in board.mains.items() if name != task}
-    items = [Item(*name) for name in mains.items()]
-    average = [Item(AVERAGE, AVERAGE)] * (len(mains) > 1)
-    missing, reason = "", ""
-    if a is None or b is None:
-        who = f"A ({labels[0]})" if a is None else f"B ({labels[1]})"
-        missing = reason = f"{who} has no runs of {boards[0].suite}"
-    else:
-        reason = "; ".join(
-            f"{name}: {'none' if x is None else x} against {'none' if y is None else y}"
-            for name, x, y in _setups(a, b)
-            if x != y
-        )
-    if a is None or b is None or reason:
-        items = [replace(item, reason=reason) for item in items + average]
-        return Pair(boards[0], a, b, items, missing)
-    items = [_tested(a, b, item, {item.task: item.metric}) for item in items]
-    untested = ", ".join(item.task for item in items if item.tested is None)
-    reason = f"{untested} cannot be compared" if untested else ""
-    items += [_tested(a, b, item, mains, reason) for item in average]
-    return Pair(boards[0], a, b, items)
+    mains = {**boards[-1].mains}
+    mains |= {t: m for t, m in boards[0].mains.items() if m != t or t not in mains}
+    items: list[Item] = []
+    for task, metric in [*mains.items(), *[(AVERAGE, AVERAGE)] * (len(mains) > 1)]:
+        metrics = mains if task == AVERAGE else {task: metric}
+        untested = ", ".join(item["task"] for item in items if item["reason"])
+        item = {name: getattr(boards[0], name) for name in SETUP}
+        item |= {"task": task, "metric": metric, "verdict": "not comparable", "reason": None}
+        item |= dict.fromkeys(TESTED)
+        item |= {name: s and s.cells(metrics, task, metric) for name, s in (("a", a), ("b", b))}
+        try:
+            if a is None or b is None:
+                setup = f"{title(boards[0])} with the same weights of the backbone"
+                raise DataError(f"{missing} has no runs of {setup}")
+            if task == AVERAGE and untested:
+                raise DataError(f"{untested} cannot be compared")
+            item["test"] = _test(a, b, metrics)
+        except DataError as error:
+            item["reason"] = printable(str(error))
+        items.append(item)
+    return Place(boards[0], a, b, items)
 
 
-def _tested(a: Side, b: Side, item: Item, metrics: Mapping[str, str], reason: str = "") -> Item:
-    """The item with both values and the test of their difference, over these tasks."""
-    try:
-        if item.task != AVERAGE:
-            reason = _obstacle(a, b, item.task)
-        if reason:
-            raise DataError(reason)
-        (row_a, ours), (row_b, theirs) = _scored("A", a, metrics), _scored("B", b, metrics)
-        for task in metrics:
-            if not same_ids(a.examples.ids(row_a, task), b.examples.ids(row_b, task)):
-                raise DataError(f"A and B were tested on different examples of {task}")
-    except DataError as error:
-        return replace(item, reason=printable(str(error)))
-    return replace(
-        item,
-        a=100 * ours.mean,
-        b=100 * theirs.mean,
-        seeds_a=row_a.seeds,
-        seeds_b=row_b.seeds,
-        tested=test_difference(ours, theirs),
-    )
-
-
-def _obstacle(a: Side, b: Side, task: str) -> str:
-    """Why the two have nothing in common on a task, if so."""
-    sides = {"A": a, "B": b}
-    missing = [
-        n for n, side in sides.items() if not side.row.stat(side.board.mains.get(task, "")).n
-    ]
-    if missing:
-        return f"{' and '.join(missing)} {'have' if len(missing) > 1 else 'has'} no result"
-    ours, theirs = a.board.grounds[task], b.board.grounds[task]
-    if ours.metric != theirs.metric:
-        return f"metric {ours.metric} against {theirs.metric}"
-    if ours.data_fingerprint != theirs.data_fingerprint:
-        return f"data {ours.data_fingerprint[:8]} against {theirs.data_fingerprint[:8]}"
-    if ours.n_examples != theirs.n_examples:
-        return f"{ours.n_examples:,} examples against {theirs.n_examples:,}"
-    return ""
-
-
-def _scored(name: str, side: Side, metrics: Mapping[str, str]) -> tuple[Row, RowScores]:
-    """The row with the seeds that have all tasks, and its scores; DataError where they do not give
-    the values which the report prints."""
-    values = {metric: side.values(metric) for metric in metrics.values()}
-    seeds = sorted(set.intersection(*map(set, values.values())))
-    if not seeds:
-        raise DataError(f"no seed of {name} has all tasks")
-    row = replace(side.row, runs={seed: side.row.runs[seed] for seed in seeds})
-    scores = side.examples.row_scores(row, list(metrics))
-    for task, metric in metrics.items():
-        for seed, key in row.runs.items():
-            given, recorded = side.examples.mean(key, task), values[metric][seed]
-            if abs(given - recorded) > ROUNDING * max(1.0, abs(recorded)):
-                raise DataError(
-                    f"{name}'s predictions of run {key} give {number(given)} for {metric}, its "
-                    f"result says {number(recorded)}"
-                )
-    return row, scores
+def _test(a: Side, b: Side, metrics: Mapping[str, str]) -> statistics.Test:
+    """The test of the mean over these tasks; DataError where the two have nothing in common."""
+    rows = []
+    for name, side in (("A", a), ("B", b)):
+        if not (runs := side.with_all(metrics.values())):
+            what = "no result" if len(metrics) == 1 else "no seed with all tasks"
+            raise DataError(f"{name} has {what}")
+        rows.append(replace(side.row, runs=runs))
+    for task in metrics:
+        grounds = [side.board.grounds[task] for side in (a, b)]
+        if grounds[0] != grounds[1]:
+            texts = [f"data {g.data_fingerprint[:8]}, {g.n_examples:,} examples" for g in grounds]
+            raise DataError(" against ".join(texts))
+        if not same_ids(*(s.examples.ids(row, task) for s, row in zip((a, b), rows, strict=True))):
+            raise DataError(f"A and B were tested on different examples of {task}")
+    scores = [s.examples.row_scores(r, [*metrics]) for s, r in zip((a, b), rows, strict=True)]
+    return statistics.test_difference(*scores)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import pandas as pd
 
 from vlbench.cards import find_tasks, load_suites
 from vlbench.cards.load import is_path, known_names, split_names
@@ -16,10 +13,6 @@ from vlbench.errors import DataError, NothingToReport, UsageError, nearest
 from vlbench.leaderboard.board import Board, Row, summarise
 from vlbench.leaderboard.examples import Examples, with_ties
 from vlbench.leaderboard.results import read_results
-
-EDITIONS = ("mini", "full")
-SCOPES = ("smoke",)
-"""Scopes that a report leaves out unless they are included."""
 
 
 class Filters(NamedTuple):
@@ -45,21 +38,44 @@ def read_boards(
     """Read the boards; NothingToReport where the filters leave nothing.
 
     With `examples` they have tie groups. Those and the baselines are of all rows, so a method's
-    marks do not depend on which others are shown. `damaged` is as in `read_results`.
+    marks do not depend on which others are shown. `damaged` is as in `read_results`. A task that is
+    no suite of its own in the results is shown alone out of the suites that have it.
     """
-    rows, methods, suites, is_part = _select(read_results(results, damaged), results, filters)
+    everything = rows = read_results(results, damaged)
+    suite = "+".join(split_names(filters.tasks)) if filters.tasks else ""
+    if suite not in {"", *rows["suite"]}:
+        suite = find_tasks(filters.tasks)[0]
+    is_part = suite not in {"", *rows["suite"]} and suite in {*rows["task"]}
+    named = split_names(filters.methods) if filters.methods else []
+    methods = [method_name(name, rows["method"]) for name in named]
+    selected: dict[str, Sequence[Any]] = {
+        "scope": ["complete", *_known("include", filters.include, {"smoke"})],
+        "task" if is_part else "suite": [suite] if suite else [],
+        "backbone": _known("backbone", filters.backbone, {*filters.backbones, *rows["backbone"]}),
+        "edition": _known("edition", filters.edition, {"mini", "full", *rows["edition"]}),
+        "seed": filters.seeds,
+    }
+    for column, names in selected.items():
+        rows = rows[rows[column].isin(names)] if names else rows
+    suites = {name: (suite,) for name in {*rows["suite"]}} if is_part else suite_tasks()
     boards = summarise(rows, suites, is_part)
     if examples is not None:
         boards = [with_ties(board, examples) for board in boards]
-    left = [_only(board, methods, filters.max_trainable) for board in boards]
-    left = [board for board in left if board.rows]
-    if not left:
-        least = min(_trainable(row) for board in boards for row in board.rows)
-        raise NothingToReport(
-            f"{results}: No row trains at most {filters.max_trainable:g} % of the parameters; the "
-            f"least is {least:.2f} %."
-        )
-    return _sorted(left, filters.sort) if filters.sort else left
+    boards = [_only(board, methods, filters.max_trainable) for board in boards]
+    boards = [board for board in boards if board.rows]
+    if not boards:
+        limits = [] if filters.max_trainable is None else [f"{filters.max_trainable:g} %"]
+        selected |= {"method": methods, "trainable at most": limits}
+        texts = [
+            f"{name} {', '.join(map(str, names))}" for name, names in selected.items() if names
+        ]
+        lines = [f"{results}: No results for {'; '.join(texts)}. There is:"]
+        for setup, part in everything.groupby(["suite", "backbone", "edition", "scope"]):
+            lines.append(f"  {' / '.join(setup)}: {', '.join(sorted({*part['method']}))}")
+        if {*everything["scope"]} - {*selected["scope"]}:
+            lines.append("Smoke results (from --limit) are shown with --include smoke.")
+        raise NothingToReport("\n".join(lines))
+    return [_sorted(board, boards, filters.sort) for board in boards] if filters.sort else boards
 
 
 def suite_tasks() -> dict[str, Sequence[str]]:
@@ -79,68 +95,22 @@ def method_name(name: str, known: Iterable[str]) -> str:
     raise UsageError(f"--method {name}: Unknown method '{name}'. {nearest(name, {*cards, *known})}")
 
 
-def _select(
-    results: pd.DataFrame, folder: Path, filters: Filters
-) -> tuple[pd.DataFrame, Sequence[str], Mapping[str, Sequence[str]], bool]:
-    """Select rows of all methods; an unknown name or an empty rest is an error.
-
-    Returns them with the methods to show (empty: all), the tasks of each suite as far as they are
-    to be shown, and whether these are not all of a suite's: a task that is no suite of its own in
-    the results is shown alone out of the suites that have it.
-    """
-    suite = "+".join(split_names(filters.tasks)) if filters.tasks else ""
-    if suite not in {"", *results["suite"]}:
-        suite = find_tasks(filters.tasks)[0]
-    is_part = suite not in {"", *results["suite"]} and suite in set(results["task"])
-    backbones, editions = (
-        {*filters.backbones, *results["backbone"]},
-        {*EDITIONS, *results["edition"]},
-    )
-    selected: dict[str, Sequence[Any]] = {
-        "scope": ["complete", *_known("include", filters.include, SCOPES)],
-        "task" if is_part else "suite": [suite] if suite else [],
-        "backbone": _known("backbone", filters.backbone, backbones),
-        "edition": _known("edition", filters.edition, editions),
-        "seed": filters.seeds,
-    }
-    rows = results
-    for column, names in selected.items():
-        rows = rows[rows[column].isin(names)] if names else rows
-    named = split_names(filters.methods) if filters.methods else []
-    methods = [method_name(name, results["method"]) for name in named]
-    if rows.empty or (methods and not rows["method"].isin(methods).any()):
-        raise NothingToReport(_empty(results, folder, {**selected, "method": methods}))
-    suites = {name: (suite,) for name in set(rows["suite"])} if is_part else suite_tasks()
-    return rows, methods, suites, is_part
-
-
 def _known(option: str, texts: Sequence[str], known: Iterable[str]) -> list[str]:
     names = split_names(texts) if any(texts) else []
     for name in names:
         if name not in known:
-            what = "scope" if option == "include" else option
-            raise UsageError(f"--{option} {name}: Unknown {what} '{name}'. {nearest(name, known)}")
+            raise UsageError(f"--{option} {name}: Unknown name '{name}'. {nearest(name, known)}")
     return names
-
-
-def _empty(results: pd.DataFrame, folder: Path, selected: Mapping[str, Sequence[Any]]) -> str:
-    """What was searched for, and what the folder has."""
-    filters = [
-        f"{column} {', '.join(map(str, names))}" for column, names in selected.items() if names
-    ]
-    lines = [f"{folder}: No results for {'; '.join(filters)}. There is:"]
-    for setup, rows in results.groupby(["suite", "backbone", "edition", "scope"]):
-        lines.append(f"  {' / '.join(setup)}: {', '.join(sorted(set(rows['method'])))}")
-    if set(results["scope"]) & set(SCOPES) - set(selected["scope"]):
-        lines.append("Smoke results (from --limit) are shown with --include smoke.")
-    return "\n".join(lines)
 
 
 def _only(board: Board, methods: Sequence[str], max_trainable: float | None) -> Board:
     """The board with the rows of these methods, or all, that train few enough parameters."""
-    most = math.inf if max_trainable is None else max_trainable
     rows = [row for row in board.rows if not methods or row.method in methods]
-    rows = [row for row in rows if _trainable(row) <= most]
+    if max_trainable is not None:
+        percents = [(row, row.facts["trainable_percent"]) for row in rows]
+        rows = [
+            row for row, percent in percents if percent is not None and percent <= max_trainable
+        ]
     if len(rows) == len(board.rows):
         return board
     keys = {key for row in rows for key in row.runs.values()}
@@ -149,29 +119,17 @@ def _only(board: Board, methods: Sequence[str], max_trainable: float | None) -> 
     return replace(board, rows=rows, marked=board.rows, runs=runs, notes=[*board.notes, count])
 
 
-def _trainable(row: Row) -> float:
-    percent = row.facts["trainable_percent"]
-    return math.inf if percent is None else float(percent)
+def _sorted(board: Board, boards: Sequence[Board], column: str) -> Board:
+    """Order the rows by a column that some board has, best or cheapest first; floors come last."""
+    known = {name for other in boards for row in other.rows for name in _sort_values(row, other)}
+    if column not in known:
+        raise UsageError(f"--sort {column}: Unknown column '{column}'. {nearest(column, known)}")
 
+    def key(row: Row) -> tuple[Any, ...]:
+        value = _sort_values(row, board).get(column)
+        return row.is_floor, value is None, value or 0
 
-def _sorted(boards: Sequence[Board], column: str) -> list[Board]:
-    """Order the rows by a column, best or cheapest first; boards without it stay as they are."""
-    name = ".".join(column.lower().rstrip("% ").split()).removesuffix("_percent")
-    known = {name for board in boards for row in board.rows for name in _sort_values(row, board)}
-    if name not in known:
-        raise UsageError(f"--sort {column}: Unknown column '{column}'. {nearest(name, known)}")
-
-    def ordered(board: Board) -> Board:
-        values = {row.label: _sort_values(row, board) for row in board.rows}
-
-        def key(row: Row) -> tuple[Any, ...]:
-            value = values[row.label].get(name)
-            return row.is_floor, value is None, value or 0, row.label
-
-        has_it = any(name in row for row in values.values())
-        return replace(board, rows=sorted(board.rows, key=key), order=name) if has_it else board
-
-    return list(map(ordered, boards))
+    return replace(board, rows=sorted(board.rows, key=key), order=column)
 
 
 def _sort_values(row: Row, board: Board) -> dict[str, Any]:
@@ -181,10 +139,5 @@ def _sort_values(row: Row, board: Board) -> dict[str, Any]:
     best |= {task: row.stat(metric).mean for task, metric in board.mains.items()}
     costs = {name: stat.mean for name, stat in row.costs.items()}
     best["examples_per_second"] = costs["examples_per_second"]
-    return {
-        "method": row.label,
-        "trainable": row.facts["trainable_percent"],
-        "seeds": -len(row.seeds),
-        **costs,
-        **{name: None if mean is None else -mean for name, mean in best.items()},
-    }
+    best_first = {name: None if mean is None else -mean for name, mean in best.items()}
+    return {"method": row.label, "trainable": row.facts["trainable_percent"], **costs, **best_first}

@@ -14,25 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from vlbench.errors import MissingError
-
 if TYPE_CHECKING:
     from vlbench.leaderboard.board import Board
 
 PACKAGE = Path(__file__).resolve().parents[1]
 TRUST = ("VL-Adapter", "VL-PET")
-"""Beginnings of a row's paper in the order they are believed; any other paper comes after these.
-VL-PET's table also holds LST's numbers on T5."""
+"""Beginnings of a row's paper in the order they are believed; any other paper comes after these."""
 BACKBONE = "clip-bart"
 """Whose rows are shown beside a backbone that no paper has."""
-TEST_SPLITS = {
-    "vqav2": ("test",),  # Karpathy test
-    "gqa": ("testdev",),
-    "nlvr2": ("test1",),  # test-P
-    "coco": ("test",),  # Karpathy test
-}
-"""The splits the papers tested on, as our readers call them. The video tasks are not here: papers
-have VALUE's hidden test labels from its server, and vlbench scores the validation split."""
+TEST_SPLITS = {"vqav2": ("test",), "gqa": ("testdev",), "nlvr2": ("test1",), "coco": ("test",)}
+"""The splits the papers tested on, as our readers call them: `test` is Karpathy's, `test1` test-P.
+The video tasks are not here: papers have VALUE's hidden labels, vlbench scores validation."""
 
 
 class Printed(NamedTuple):
@@ -61,19 +53,11 @@ class PaperRow:
     note: str = ""
 
 
-class Published(NamedTuple):
-    """A published row, and measured minus published by main metric and average, if comparable."""
-
-    row: PaperRow
-    differences: Mapping[str, float]
-
-
 class PaperPart(NamedTuple):
     """The published rows to show with a board."""
 
-    rows: Sequence[Published]
-    otherwise: Sequence[str]  # what of the data or backbone differs; empty: one table may hold them
-    incomparable: Sequence[str]  # tasks of another split, metric or number of examples
+    rows: Sequence[tuple[PaperRow, Mapping[str, float]]]  # with measured - published by metric
+    otherwise: Sequence[str]  # what of the data or backbone differs: then nothing is compared
 
 
 Papers = Sequence[PaperPart]
@@ -90,14 +74,9 @@ def paper_file() -> Path:
 
 def paper_rows() -> list[PaperRow]:
     """Read every published row, in the file's order."""
-    file = paper_file()
-    try:
-        rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
-    except FileNotFoundError:
-        raise MissingError(f"{file}: no such file; installing vlbench again mends it") from None
     return [
         PaperRow(**row | {"metrics": {name: Printed(**p) for name, p in row["metrics"].items()}})
-        for row in rows
+        for row in json.loads(paper_file().read_text(encoding="utf-8"))["rows"]
     ]
 
 
@@ -121,32 +100,33 @@ def paper_parts(
     max_trainable: float | None = None,
 ) -> list[PaperPart]:
     """Find the published rows to show with each board; `methods` None is all."""
-    rows = [row for row in paper_rows() if methods is None or row.method in methods]
-    if max_trainable is not None:
-        rows = [row for row in rows if (row.trainable_percent or math.inf) <= max_trainable]
-    return [published_with(board, rows) for board in boards]
+    most = math.inf if max_trainable is None else max_trainable
+    rows = [
+        row
+        for row in paper_rows()
+        if (methods is None or row.method in methods)
+        and (row.trainable_percent or math.inf) <= most
+    ]
+    return [_part(board, rows) for board in boards]
 
 
-def published_with(board: Board, rows: Sequence[PaperRow]) -> PaperPart:
-    """Find the published rows of the board's suite in its order, the most believed paper first."""
+def _part(board: Board, rows: Sequence[PaperRow]) -> PaperPart:
+    """The published rows of the board's suite in its order, the most believed paper first."""
     suite = [row for row in rows if row.suite == board.suite and row.method is not None]
     own = [row for row in suite if row.backbone == board.backbone]
     otherwise = ["other data"] if board.edition != "full" or board.scope != "complete" else []
     otherwise += [] if own else ["another backbone"]
     tasks = {} if otherwise else _comparable_tasks(board)
     ranks = {row.method: rank for rank, row in reversed([*enumerate(board.rows)])}
-    chosen = own or [row for row in suite if row.backbone == BACKBONE]
-    chosen.sort(
-        key=lambda row: (ranks.get(str(row.method), len(board.rows)), str(row.method), *trust(row))
-    )
     once: dict[object, PaperRow] = {}  # a paper may print its method again, in an ablation
-    for row in chosen:
-        once.setdefault((row.paper, row.method, repr(sorted(row.metrics.items()))), row)
-    return PaperPart(
-        rows=[Published(row, _differences(board, row, tasks)) for row in once.values()],
-        otherwise=otherwise,
-        incomparable=[] if otherwise else [task for task in board.mains if task not in tasks],
+    for row in own or [row for row in suite if row.backbone == BACKBONE]:
+        key = row.paper, row.method, repr(sorted(row.metrics.items()))
+        once[key] = min(once.get(key, row), row, key=trust)
+    chosen = sorted(
+        once.values(),
+        key=lambda row: (ranks.get(row.method or "", len(ranks)), row.method, trust(row)),
     )
+    return PaperPart([(row, _differences(board, row, tasks)) for row in chosen], otherwise)
 
 
 def _comparable_tasks(board: Board) -> dict[str, str]:
@@ -154,13 +134,12 @@ def _comparable_tasks(board: Board) -> dict[str, str]:
     from vlbench.cards.load import load_task
 
     comparable = {}
-    for task, metric in board.mains.items():
-        if task in TEST_SPLITS and task in board.grounds:
-            card = load_task(task)
-            splits = card.splits["full"].test if "full" in card.splits else ()
-            official = sum(card.sizes.get(split, 0) for split in splits)
-            if splits == TEST_SPLITS[task] and board.grounds[task].n_examples == official:
-                comparable[task] = metric
+    for task in TEST_SPLITS.keys() & board.mains.keys() & board.grounds.keys():
+        card = load_task(task)
+        splits = card.splits["full"].test if "full" in card.splits else ()
+        official = sum(card.sizes.get(split, 0) for split in splits)
+        if splits == TEST_SPLITS[task] and board.grounds[task].n_examples == official:
+            comparable[task] = board.mains[task]
     return comparable
 
 
@@ -169,7 +148,7 @@ def _differences(board: Board, row: PaperRow, tasks: Mapping[str, str]) -> dict[
     measured = [other for other in board.rows if (other.method, other.details) == (row.method, "")]
     if len(measured) != 1:
         return {}
-    names = [*tasks.values(), *(["average"] if list(tasks) == list(board.mains) else [])]
+    names = [*tasks.values(), *(["average"] if tasks.keys() == board.mains.keys() else [])]
     return {
         name: mean - row.metrics[name].mean
         for name in names

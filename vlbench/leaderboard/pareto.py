@@ -280,7 +280,8 @@ def _notes(panels: Sequence[Panel]) -> list[str]:
             cost = panel.cost.title.lower()
             notes.append(f"Not drawn, as they have no {metric} or no {cost}: {missing}.")
     devices = tables.counted(run.facts["device"] for run in board.runs if run.is_done)
-    notes += [f"Device: {devices}.", tables.seeds_note(board), *tables.ground_notes(board)]
+    notes += [f"Device: {devices}.", tables.seeds_note(board)]
+    notes += [tables.data_note(board), tables.code_note(board)]
     return [*notes, *board.notes]
 
 

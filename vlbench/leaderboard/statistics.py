@@ -8,16 +8,15 @@ picture share it. Seeds are not paired: row A's third seed has nothing in common
 with examples: the clustered variance of the mean of the differences; var: the sample variance of a
 row's k seed means; rest: what of a row's seeds scatters over examples, which both contain. Its
 degrees of freedom are those of Welch (1947) for the seeds' part, times variance / seeds' part, at
-most clusters - 1 (docs/statistics.md says why). Nothing is drawn at random.
-
-A row with one seed says nothing about others: then the claim is about that set of trained weights.
+most clusters - 1 (docs/statistics.md says why). One seed says nothing about others: then the claim
+is about that set of trained weights.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -28,8 +27,6 @@ Numbers = npt.NDArray[np.float64]
 LEVEL = 0.05
 ROUNDING = 1e-10
 """A standard error that is smaller, relative to the difference, is rounding."""
-STUDENT = "Student's t, examples paired, seeds unpaired (Welch)"
-MCNEMAR = "exact McNemar"
 
 
 class RowScores(NamedTuple):
@@ -68,48 +65,26 @@ class Test:
     """The test of A against B, in percent points; the difference is positive where A is better."""
 
     __test__ = False  # no test of pytest's
-
     difference: float
     standard_error: float
     freedom: float  # degrees of freedom
     p: float  # two-sided, for this test alone
     n_examples: int
     n_seeds: tuple[int, int]  # of A and of B
-    name: str = STUDENT
-    discordant: tuple[int, int] = (0, 0)  # McNemar: examples that only A, and only B, has right
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
-        """Return the 1 - `level` confidence interval, which leaves out 0 exactly where p < level.
-
-        McNemar's is that of Clopper and Pearson (1934), given the number of discordant examples.
-        """
-        if self.name == MCNEMAR:
-            only_a, only_b = self.discordant
-            low = special.betaincinv(only_a, only_b + 1, level / 2) if only_a else 0.0
-            high = special.betaincinv(only_a + 1, only_b, 1 - level / 2) if only_b else 1.0
-            scale = 100 * (only_a + only_b) / self.n_examples
-            return float((2 * low - 1) * scale), float((2 * high - 1) * scale)
-        if self.standard_error == 0:  # a sign test
-            reach = 0.0 if self.p < level else abs(self.difference)
-        else:
-            reach = -float(special.stdtrit(self.freedom, level / 2)) * self.standard_error
+        """Return the 1 - `level` confidence interval: without 0 exactly where p < level."""
+        reach = -float(special.stdtrit(self.freedom, level / 2)) * self.standard_error
+        if self.standard_error == 0 and self.p >= level:  # a sign test
+            reach = abs(self.difference)
         return self.difference - reach, self.difference + reach
 
 
 def test_difference(a: RowScores, b: RowScores) -> Test:
-    """Test A against B. Right-or-wrong answers of one seed each to one task: exact McNemar."""
-    n_seeds = (len(a.seed_means), len(b.seed_means))
+    """Test A against B."""
     difference, error, freedom, p = (float(part[0]) for part in _differences(a, [b]))
-    n_examples = sum(map(len, a.example_means))
-    test = Test(100 * difference, 100 * error, freedom, p, n_examples, n_seeds)
-    if n_seeds != (1, 1) or len(a.example_means) > 1:
-        return test
-    right_a, right_b = a.example_means[0], b.example_means[0]
-    if not np.isin([right_a, right_b], (0.0, 1.0)).all():
-        return test
-    only_a, only_b = int((right_a > right_b).sum()), int((right_a < right_b).sum())
-    p = min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
-    return replace(test, p=p, name=MCNEMAR, discordant=(only_a, only_b))
+    n_seeds, n_examples = (len(a.seed_means), len(b.seed_means)), sum(map(len, a.example_means))
+    return Test(100 * difference, 100 * error, freedom, p, n_examples, n_seeds)
 
 
 def p_values(a: RowScores, others: Sequence[RowScores]) -> Numbers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import repeat
 from typing import NamedTuple
 
@@ -14,22 +14,6 @@ from vlbench.leaderboard.paper import PaperPart, Papers
 NONE, MINUS = "—", "\N{MINUS SIGN}"
 """What stands where there is no number, and before a negative one."""
 AVERAGE_NOTE = "Average: plain mean of the tasks, per seed, only where all of them are there."
-BEST_NOTE = (
-    f"Bold, or {BEST}: the best of a column and what ties with it by test, where its mean is more "
-    "than its deviation above the floors."
-)
-MAJORITY_NOTE = (
-    "Majority answer: the most frequent training answer of the question's family, always."
-)
-BELOW_NOTE = (
-    f"{BELOW} marks what is at or below a floor: the majority answer, or the row of "
-    f"{' or '.join(FLOORS)}."
-)
-FAMILY_NOTE = f"Mean over seeds; {BELOW} marks what is at or below the family's majority answer."
-DIFFERENCE_NOTE = (
-    f"Measured {MINUS} [n]: a difference in points; edition, backbone, suite, metric and test split"
-    " are the same."
-)
 
 
 class Column(NamedTuple):
@@ -48,22 +32,18 @@ class Cell(NamedTuple):
     is_best: bool = False
 
 
-Line = list[Cell]
-
-
 @dataclass(frozen=True)
 class Table:
     """A table in no format yet: the first column is text, all others are numbers.
 
     Between its sections, groups of rows, stands a rule; the first is what was measured and ranked.
-    Several tables may have the same label, by which a paper refers to them.
     """
 
     title: str
     columns: Sequence[Column]
-    sections: Sequence[Sequence[Line]]
+    sections: Sequence[Sequence[list[Cell]]]
     notes: Sequence[str]
-    label: str = "table"
+    label: str = "table"  # by which a paper refers to it
 
 
 COST_COLUMNS = {
@@ -132,18 +112,17 @@ def report_tables(
     """Make the tables of a report: a leaderboard per board, and after each what else is wanted."""
     tables: list[Table] = []
     for board, part in zip(boards, papers or repeat(None), strict=False):
-        main = main_table(board)
-        group = _with_published(main, board, part) if part else [main]
-        group += [cost_table(board)] if costs else []
-        group += family_tables(board) if families else []
-        tables += [table for table in group if table not in tables]  # papers' rows of two boards
+        tables.append(main_table(board))
+        tables += [published_table(tables[-1], board, part)] if part and part.rows else []
+        tables += [cost_table(board)] if costs else []
+        tables += family_tables(board) if families else []
     return tables
 
 
 def main_table(board: Board) -> Table:
     """Make the leaderboard: a row per method, the main metric of each task, the average."""
 
-    def cells(row: Row) -> Line:
+    def cells(row: Row) -> list[Cell]:
         scores = [_score(board, row, metric) for metric in board.columns]
         trainable = Cell(percent(row.facts["trainable_percent"]))
         return [trainable, *scores, Cell(str(len(row.seeds)))]
@@ -152,15 +131,17 @@ def main_table(board: Board) -> Table:
     average = [Column(AVERAGE, f"{len(tasks)} tasks")] if len(tasks) > 1 else []
     columns = [Column("method"), Column("trainable", "%"), *tasks, *average, Column("seeds", "n")]
     majority = [NONE, *(number(board.majority.get(metric)) for metric in board.columns), NONE]
-    lines = [list(map(Cell, ["majority answer", *majority]))] if has_majority(board) else []
-    sections = _sections(board, cells, lines)
-    return Table(title(board), columns, sections, board_notes(board), _label(board))
+    has_majority = any(score is not None for score in board.majority.values())
+    lines = [list(map(Cell, ["majority answer", *majority]))] * has_majority
+    return Table(
+        title(board), columns, _sections(board, cells, lines), board_notes(board), _label(board)
+    )
 
 
 def cost_table(board: Board) -> Table:
     """Make the table of what each method costs: parameters, storage, memory, time."""
 
-    def cells(row: Row) -> Line:
+    def cells(row: Row) -> list[Cell]:
         trainable = number(row.facts["trainable_parameters"], digits=0)
         costs = [
             number(row.costs[name].mean, scale, digits)
@@ -180,54 +161,68 @@ def cost_table(board: Board) -> Table:
 
 
 def family_tables(board: Board) -> list[Table]:
-    """Make a table per task that has question families; rows are what there is more of."""
-    tables = []
-    for task, metric in board.mains.items():
-        if families := sorted(name for other, name in board.families if other == metric and name):
-            columns, sections = _families(board, metric, [*families, ""])
-            name = f"{title(board)}: {task} {short_metric(metric, task)} by family"
-            label = f"{_label(board)} {task} families"
-            tables.append(Table(name, columns, sections, [FAMILY_NOTE], label))
-    return tables
+    """Make a table per task that has question families: a column each, all examples last."""
+    return [
+        _family_table(board, task, metric, [*sorted(families), ""])
+        for task, metric in board.mains.items()
+        if (families := {name for other, name in board.families if other == metric and name})
+    ]
+
+
+def _family_table(board: Board, task: str, metric: str, names: Sequence[str]) -> Table:
+    families = [board.families.get((metric, name)) for name in names]
+    majority = [family and family.majority for family in families[:-1]] + [board.majority[metric]]
+    n_examples = [number(family and family.n_examples, digits=0) for family in families]
+
+    def cells(row: Row) -> list[Cell]:
+        means = [row.stat(metric, name).mean for name in names]
+        return [
+            Cell(number(mean), is_below=mean is not None and floor is not None and mean <= floor)
+            for mean, floor in zip(means, majority, strict=True)
+        ]
+
+    floors = list(map(Cell, ["majority answer", *map(number, majority)]))
+    sections = [*_sections(board, cells, [floors]), [list(map(Cell, ["examples", *n_examples]))]]
+    columns = [Column("method"), *(Column(name or "all", "%") for name in names)]
+    note = f"Mean over seeds; {BELOW} marks what is at or below the family's majority answer."
+    name = f"{title(board)}: {task} {short_metric(metric, task)} by family"
+    return Table(name, columns, sections, [note], f"{_label(board)} {task} families")
 
 
 def board_notes(board: Board) -> list[str]:
     """Units and seeds, what the marks mean, and the data and code that the numbers come from."""
     done = [run.facts for run in board.runs if run.is_done]
     is_marked = any(is_best(row, metric, board) for row in board.rows for metric in row.ties)
+    best = "the best of a column and what ties with it by test, where its mean is more than its"
+    majority = "the most frequent training answer of the question's family, always."
+    floors = f"the majority answer, or the row of {' or '.join(FLOORS)}."
     return [
         seeds_note(board),
         *[AVERAGE_NOTE] * (len(board.mains) > 1),
-        *[BEST_NOTE] * is_marked,
-        *[MAJORITY_NOTE] * has_majority(board),
-        *[BELOW_NOTE] * any(row.below_floor for row in board.rows),
+        *[f"Bold, or {BEST}: {best} deviation above the floors."] * is_marked,
+        *[f"Majority answer: {majority}"]
+        * any(score is not None for score in board.majority.values()),
+        *[f"{BELOW} marks what is at or below a floor: {floors}"]
+        * any(row.below_floor for row in board.rows),
         f"Trainable %: denominator {counted(facts['denominator'] for facts in done)}.",
-        *ground_notes(board),
+        data_note(board),
+        code_note(board),
         *board.notes,
     ]
 
 
-def has_majority(board: Board) -> bool:
-    """Whether any task has a most frequent answer."""
-    return any(score is not None for score in board.majority.values())
-
-
 def seeds_note(board: Board) -> str:
     """The unit of the numbers, the seeds they are over, and which rows have others."""
-    spread = "mean ± sample standard deviation over seeds" if len(_seeds(board)) > 1 else "seed"
+    n_seeds = len({run.facts["seed"] for run in board.runs if run.is_done})
+    spread = "mean ± sample standard deviation over seeds" if n_seeds > 1 else "seed"
     return f"Percent (CIDEr x 100); {spread} {listed_seeds(board)}."
 
 
 def listed_seeds(board: Board) -> str:
     """All seeds, then the rows that have others."""
-    seeds = _seeds(board)
+    seeds = sorted({run.facts["seed"] for run in board.runs if run.is_done})
     fewer = [row for row in board.rows if row.seeds and list(row.seeds) != seeds]
     return "; ".join([joined(seeds), *(f"{row.label}: {joined(row.seeds)}" for row in fewer)])
-
-
-def ground_notes(board: Board) -> list[str]:
-    """Which data and which code."""
-    return [data_note(board), code_note(board)]
 
 
 def data_note(board: Board, has_counts: bool = True, tasks: Collection[str] | None = None) -> str:
@@ -246,22 +241,18 @@ def code_note(board: Board) -> str:
     return f"Code: {counted(run.facts['code_version'] for run in board.runs if run.is_done)}."
 
 
-def _seeds(board: Board) -> list[int]:
-    return sorted({run.facts["seed"] for run in board.runs if run.is_done})
-
-
 def _label(board: Board) -> str:
     """Suite or task, backbone, and what is not as by default: `image-text mini-bart`."""
-    names = {board.edition, board.scope} - {"mini", "complete"}
     tasks = "+".join(board.mains) if board.is_part else board.suite
-    return " ".join([tasks, board.backbone, *sorted(names)])
+    others = (board.edition, board.scope, str(board.limit or ""), board.apart)
+    return " ".join([tasks, board.backbone, *(o for o in others if o not in ("mini", "complete"))])
 
 
 def _sections(
-    board: Board, cells: Callable[[Row], Line], floors: Iterable[Line] = ()
-) -> list[list[Line]]:
+    board: Board, cells: Callable[[Row], list[Cell]], floors: Iterable[list[Cell]] = ()
+) -> list[list[list[Cell]]]:
     """Lines of the methods, and of the baselines with more behind them: the name, these cells."""
-    lines: dict[bool, list[Line]] = {False: [], True: []}
+    lines: dict[bool, list[list[Cell]]] = {False: [], True: []}
     for row in board.rows:
         lines[row.is_floor].append([Cell(row.method, row.details), *cells(row)])
     lines[True] += floors
@@ -279,42 +270,10 @@ def _score(board: Board, row: Row, metric: str) -> Cell:
     return Cell(number(stat.mean), deviation(stat.std) + fewer, *marks)
 
 
-def _families(board: Board, metric: str, names: list[str]) -> tuple[list[Column], list[list[Line]]]:
-    """The metric by family, all examples last: families in columns or in rows."""
-    families = [board.families.get((metric, name)) for name in names]
-    majority = [family and family.majority for family in families[:-1]] + [board.majority[metric]]
-    examples = [Cell(number(family and family.n_examples, digits=0)) for family in families]
-    floors = [Cell(number(score)) for score in majority]
-
-    def cells(row: Row) -> Line:
-        means = [row.stat(metric, name).mean for name in names]
-        return [
-            Cell(number(mean), is_below=mean is not None and floor is not None and mean <= floor)
-            for mean, floor in zip(means, majority, strict=True)
-        ]
-
-    if len(board.rows) >= len(names):
-        columns = [Column("method"), *(Column(name or "all", "%") for name in names)]
-        sections = _sections(board, cells, [[Cell("majority answer"), *floors]])
-        return columns, [*sections, [[Cell("examples"), *examples]]]
-    columns = [Column("family"), Column("examples", "n"), Column("majority", "%")]
-    columns += [Column(row.label, "%") for row in board.rows]
-    heads = [Cell(name or "all") for name in names]
-    lines = list(map(list, zip(heads, examples, floors, *map(cells, board.rows), strict=True)))
-    return columns, [lines[:-1], lines[-1:]]
-
-
-def _with_published(table: Table, board: Board, part: PaperPart) -> list[Table]:
-    """The leaderboard with published rows in a section of their own, or in a table behind it.
-
-    Each of these rows says by itself that it was published, and by whom: `full published [1]`;
-    below it stands the difference where there is any.
-    """
-    if not part.rows:
-        note = f"Published: no paper has rows of {board.suite} with these methods."
-        return [replace(table, notes=[*table.notes, note])]
+def published_table(main: Table, board: Board, part: PaperPart) -> Table:
+    """Make the table of published rows beside a leaderboard: the difference below each, if any."""
     sources: dict[str, int] = {}
-    lines: list[Line] = []
+    lines: list[list[Cell]] = []
     for row, differences in part.rows:
         runner = "" if row.run_by == row.paper else f"; run by {row.run_by}"
         kind = "an ablation" if row.kind == "analysis" else "main results"
@@ -328,19 +287,11 @@ def _with_published(table: Table, board: Board, part: PaperPart) -> list[Table]:
             texts = [signed(differences[n]) if n in differences else NONE for n in board.columns]
             below = Cell(method, f" measured {MINUS} [{index}]")
             lines.append([below, *map(Cell, [NONE, *texts, NONE])])
-    notes = ["Published rows are papers' numbers, rounded; vlbench did not measure them."]
-    notes += [DIFFERENCE_NOTE] if any(differences for _, differences in part.rows) else []
-    if part.incomparable:
-        tasks = ", ".join(part.incomparable)
-        notes.append(f"No difference for {tasks}: the papers' test split is another, or not whole.")
+    notes = ["Papers' numbers, rounded; vlbench did not measure them."]
+    if any(differences for _, differences in part.rows):
+        notes.append(f"Measured {MINUS} [n]: a difference in points, where the protocols match.")
     notes += [f"[{index}] {text}" for text, index in sources.items()]
-    if not part.otherwise:
-        sections, notes = [*table.sections, lines], [*table.notes, *notes]
-        return [replace(table, sections=sections, notes=notes)]
-    backbone, others = part.rows[0].row.backbone, " and ".join(part.otherwise)
-    name = (
-        f"Published: {board.suite} on {backbone}, full edition: {others}, not to be compared with "
-        "what was measured here"
-    )
-    label = f"{board.suite} {backbone} published"
-    return [table, Table(name, table.columns, [lines], notes, label)]
+    others = f": {' and '.join(part.otherwise)}, not to be compared with what was measured here"
+    name = f"Published: {board.suite} on {part.rows[0][0].backbone}, full edition"
+    name += others * bool(part.otherwise)
+    return Table(name, main.columns, [lines], notes, f"{main.label} published")
