@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -15,18 +14,12 @@ from typing import Any, Literal, TypeVar
 from vlbench.backbones import BACKBONES
 from vlbench.cards.schema import Card, CardFile, Fault, MethodCard, Suite, TaskCard, check, refuse
 from vlbench.errors import CardError, UsageError, nearest
+from vlbench.toml import read_toml
 
 Kind = Literal["methods", "tasks"]
 PACKAGE = Path(__file__).resolve().parents[1]
 NOT_CARDS = {"suites"}
 """Files beside the task cards which are not task cards."""
-MOST_BYTES = 1 << 18
-MOST_LEVELS = 32
-"""Tables and lists within each other; parts of a dotted key."""
-LARGEST = 1 << 32
-"""Above all that cards count and seeds can be."""
-MOST_STEPS = 10_000_000
-"""A dotted key takes time by the square of its parts."""
 PROSE = {"title", "aliases", "source", "published", "sizes", "suites", "deviations", "tuning"}
 """Keys that explain a card and cannot change a result."""
 LATER: dict[tuple[str, ...], object] = {
@@ -105,48 +98,7 @@ def find_card(kind: Kind, name: str, suites: Iterable[str] = ()) -> CardFile:
 
 def read_table(file: CardFile) -> dict[str, Any]:
     """Read the TOML table of a card."""
-    try:
-        with file.path.open("rb") as content:
-            text = content.read(MOST_BYTES + 1)
-        if len(text) > MOST_BYTES:
-            raise CardError(f"{file.shown}: more than {MOST_BYTES:,} bytes, which no card needs")
-        return parse_toml(text.decode(), file.shown)
-    except (OSError, ValueError) as error:  # a ValueError of a path that holds a NUL, too
-        reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        if isinstance(error, FileNotFoundError):
-            reason = "no such file"
-        if isinstance(error, tomllib.TOMLDecodeError | UnicodeDecodeError):
-            reason = f"not valid TOML in UTF-8: {error}"
-        raise CardError(f"{file.shown}: {reason}") from None
-
-
-def parse_toml(text: str, shown: str) -> dict[str, Any]:
-    """Parse TOML; CardError where it is deeper or a number larger than a card can mean."""
-    try:
-        dots = (line.count(".") for line in text.split("\n"))
-        if sum(n * n for n in dots if n > MOST_LEVELS) > MOST_STEPS:
-            raise RecursionError
-        table = tomllib.loads(text)
-        _check_size(table, MOST_LEVELS)
-        return table
-    except tomllib.TOMLDecodeError:
-        raise
-    except RecursionError:
-        levels = f"more than {MOST_LEVELS} levels deep"
-        raise CardError(f"{shown}: tables, lists or dotted keys are nested {levels}") from None
-    except ValueError:  # Python, too, reads no number of more than 4,300 digits
-        raise CardError(f"{shown}: a whole number is larger than {LARGEST:,}") from None
-
-
-def _check_size(value: Any, levels: int) -> None:
-    """RecursionError where it is nested deeper, ValueError where a number is larger."""
-    if isinstance(value, dict | list):
-        if not levels:
-            raise RecursionError
-        for inner in value.values() if isinstance(value, dict) else value:
-            _check_size(inner, levels - 1)
-    elif isinstance(value, int) and abs(value) > LARGEST:
-        raise ValueError
+    return read_toml(file.path, file.shown)
 
 
 def split_names(selection: str | Iterable[str]) -> list[str]:
@@ -303,12 +255,3 @@ def hashed(card: MethodCard | TaskCard) -> dict[str, Any]:
         if inner.get(key) == value:
             del inner[key]
     return table
-
-
-def merge(table: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Put single values of `changes`, and of the tables in it, in place of those in `table`."""
-    for key, value in changes.items():
-        if isinstance(value, dict) and isinstance(table.get(key), dict):
-            merge(table[key], value)
-        else:
-            table[key] = value

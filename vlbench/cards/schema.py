@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from vlbench.backbones import Visual
 from vlbench.errors import CardError, nearest
+from vlbench.toml import dotted
 
 Edition = Literal["mini", "full"]
 Sharing = Literal["task", "all", "up", "down"]
@@ -80,18 +81,6 @@ def as_validation_error(faults: Iterable[Fault]) -> ValidationError:
         for at, text in faults
     ]
     return ValidationError.from_exception_data("faults", details)
-
-
-def dotted(location: Iterable[int | str]) -> str:
-    """Spell a location as TOML does: `when."clip-t5/*".params.rank`, `tasks[0]`."""
-    text = ""
-    for part in location:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            bare = part.replace("-", "").replace("_", "").isalnum()
-            text += ("." if text else "") + (part if bare else json.dumps(part, ensure_ascii=False))
-    return text
 
 
 def excerpt(value: object, longest: int = 60) -> str:

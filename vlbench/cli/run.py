@@ -25,7 +25,6 @@ WAIT_SECONDS = 60.0
 POLL_SECONDS = 0.2
 OPEN = ("running", "queued", "planned")
 """States of runs that a command does, or is about to."""
-DAMAGED = "Remove the file, and the same command does the run again."
 RUNS = opt.argument(None, "Begins of keys, or words such as 'compacter seed 0'.", metavar="RUN...")
 
 
@@ -110,7 +109,6 @@ def retry(context: typer.Context, launch: opt.LaunchOptions, runs: list[str] | N
 def cancel(
     runs: list[str] | None = RUNS,
     everything: bool = opt.flag("--all", "All that are not done."),
-    wait: bool = opt.option(True, "Until those at work have ended.", "--wait/--no-wait"),
     results: Path = opt.RESULTS,
     json: bool = opt.JSON,
 ) -> None:
@@ -124,37 +122,27 @@ def cancel(
         raise UsageError("cancel: name runs, or give --all. vlbench status shows what runs.")
     faults: list[DataError] = []
     before = {folder: folder.state for folder in _folders(runs, results, faults)}
-    refused: list[VlbenchError] = []
     for folder, state in before.items():
         try:
-            _cancel(folder, state)
-        except VlbenchError as error:  # the others are cancelled all the same
-            refused.append(error)
+            if state != "done":
+                _cancel(folder)
+        except (OSError, VlbenchError) as error:  # the others are cancelled all the same
+            faults.append(DataError(f"{folder.path}: {error}"))
     at_work = [folder for folder, state in before.items() if state == "running"]
-    if at_work and wait:
-        cli.note(
-            f"waiting for {len(at_work)} run{'s' * (len(at_work) > 1)} to end, with a checkpoint"
-        )
-        deadline = time.monotonic() + WAIT_SECONDS
-        while time.monotonic() < deadline and any(run.state == "running" for run in at_work):
-            time.sleep(POLL_SECONDS)
-    items = []
-    for folder, state in before.items():
-        if runs or state in OPEN:
-            now = folder.state
-            item = {"key": folder.path.name, "run": name_of(folder), "before": state, "status": now}
-            items.append({**item, "outcome": _outcome(state, now)})
-    if json or items:
-        cli.answer("cancel", items, ("key", "run", "outcome"), json)
-    else:
-        cli.note(f"{results}: no run is at work, or about to begin.")
-    left = sum(folder.state == "running" for folder in at_work)
-    if left and wait:
+    if at_work:
+        cli.note(f"waiting for {len(at_work)} runs to end, with a checkpoint")
+    deadline = time.monotonic() + WAIT_SECONDS
+    while any(run.state == "running" for run in at_work) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    items = [
+        {"key": folder.path.name, "run": name_of(folder), "before": state, "status": folder.state}
+        for folder, state in before.items()
+        if runs or state in OPEN
+    ]
+    cli.answer("cancel", items, ("key", "run", "before", "status"), json)
+    left = sum(item["status"] == "running" for item in items)
+    if left:
         raise RunFailed(f"{left} runs are still at work after {WAIT_SECONDS:.0f} s.")
-    for refusal in refused[1:]:
-        cli.note(f"vlbench: {refusal}")
-    if refused:
-        raise refused[0]
     cli.end_left_out(faults)
 
 
@@ -173,27 +161,13 @@ def _folders(
     return [folder for folder in folders if not folder.is_done]
 
 
-def _cancel(folder: RunFolder, state: str) -> None:
+def _cancel(folder: RunFolder) -> None:
     """Have the run end: the worker at work, the job that waits, the launcher that has it next."""
-    if state == "done":
-        return
-    try:
-        folder.ask_cancel()
-    except OSError as error:
-        raise RunFailed(f"{folder.path}: cannot be written: {error.strerror}") from None
+    folder.ask_cancel()
     if folder.job().get("launcher") == "slurm":
         from vlbench.runs.slurm import cancel_job
 
         cancel_job(folder)
-
-
-def _outcome(before: str, now: str) -> str:
-    """What became of a run that was to end."""
-    if before in ("done", "planned"):
-        return "done: nothing to cancel" if before == "done" else "will not begin"
-    if now == "running":
-        return "told to end"
-    return now if before in OPEN else f"{before} before: does not begin again"
 
 
 def _launch(
@@ -222,7 +196,8 @@ def _launch(
         try:
             items += [row for row in read_rows(folder.result)[0] if row["split"] == "test"]
         except DataError as error:
-            unreadable.append(DataError(f"{folder.result}: {error}. {DAMAGED}"))
+            mend = "Remove the file, and the same command does the run again."
+            unreadable.append(DataError(f"{folder.result}: {error}. {mend}"))
     if json:
         cli.print_json("run", items)
     elif items:
@@ -267,22 +242,19 @@ def _print_plan(
     specs: Sequence[RunSpec], results: Path, resources: Resources, json: bool
 ) -> list[DataError]:
     """Print the state of every run, and what the rest will take; return what cannot be read."""
-    from vlbench.runs.state import Estimates, cells
+    from vlbench.runs.state import Estimates, cells, counted
 
     device = _device_name(resources)
     estimates = Estimates(results, device)
-    planned = [
-        (cell, None if cell.state == "done" else estimates.of(cell.spec))
-        for cell in cells(specs, results)
-    ]
+    planned = list(cells(specs, results))
     items: list[dict[str, Any]] = []
     rows: list[list[str]] = []
-    for cell, estimate in planned:
-        spec, duration, memory = cell.spec, "", ""
-        if estimate is not None:
-            about = "~" if estimate.is_rough else ""
-            duration = about + format_duration(estimate.seconds)
-            memory = f"{about}{estimate.peak_memory_bytes / 1e9:.2f} GB"
+    for cell in planned:
+        spec = cell.spec
+        estimate = None if cell.state == "done" else estimates.of(spec)
+        about = "~" if estimate and estimate.is_rough else ""
+        duration = about + format_duration(estimate.seconds) if estimate else ""
+        memory = f"{about}{estimate.peak_memory_bytes / 1e9:.2f} GB" if estimate else ""
         state = {"state": cell.state, "reason": cell.reason, "older_key": cell.older}
         items.append({**spec.facts, **state, "estimate": estimate and asdict(estimate)})
         name = ", ".join([spec.method.name, *spec.overrides, f"seed {spec.seed}"])
@@ -291,8 +263,9 @@ def _print_plan(
         cli.print_json("plan", items)
     else:
         cli.print_table(rows, ("run", "state", "key", "time", "memory", "reason"))
-        cli.say("\n" + "\n".join(_plan_summary(items, device.removesuffix(": "), resources)))
-    return [fault for cell, _ in planned for fault in cell.folder.all_faults()]
+        cli.say(f"\n{counted([item['state'] for item in items])}.")
+        cli.say(_total_time(items, device.removesuffix(": "), resources))
+    return [fault for cell in planned for fault in cell.folder.all_faults()]
 
 
 def _device_name(resources: Resources) -> str:
@@ -308,24 +281,20 @@ def _device_name(resources: Resources) -> str:
     return f"{resources.processes} x {name}" if resources.processes > 1 else name
 
 
-def _plan_summary(items: list[dict[str, Any]], machine: str, resources: Resources) -> list[str]:
-    """How many runs are in which state, and what those that are not done will take together."""
+def _total_time(items: list[dict[str, Any]], machine: str, resources: Resources) -> str:
+    """What the runs that are not done will take together."""
     from vlbench.runs.local import find_slots
-    from vlbench.runs.state import counted, total_seconds
+    from vlbench.runs.state import total_seconds
 
-    lines = [f"{counted([item['state'] for item in items])}."]
     is_local = resources.launcher == "local"
     slots = len(find_slots(resources)) if is_local else resources.slurm.array_parallelism
     estimates = [item["estimate"] for item in items if item["estimate"]]
     to_do = sum(item["state"] != "done" for item in items)
-    if estimates:
-        left = total_seconds([estimate["seconds"] for estimate in estimates], slots)
-        of = f"{to_do} runs" if len(estimates) == to_do else f"{len(estimates)} of {to_do} runs"
-        rough = " (~: of other methods)" * any(estimate["is_rough"] for estimate in estimates)
-        lines.append(
-            f"About {format_duration(left)} for {of}, {slots} at once, by what training and "
-            f"testing took in earlier runs on {machine}{rough}."
-        )
-    elif to_do:
-        lines.append(f"No estimate: no earlier runs on {machine} with these data.")
-    return lines
+    if not estimates:
+        return f"No estimate: no earlier runs on {machine} with these data." if to_do else ""
+    left = total_seconds([estimate["seconds"] for estimate in estimates], slots)
+    rough = " (~: of other methods)" * any(estimate["is_rough"] for estimate in estimates)
+    return (
+        f"About {format_duration(left)} for {len(estimates)} of {to_do} runs, {slots} at once, by "
+        f"what earlier runs took on {machine}{rough}."
+    )

@@ -15,7 +15,6 @@ from vlbench.data.readers import load_reader
 from vlbench.data.readers.base import Reader
 from vlbench.data.table import ExampleTable, indexed
 from vlbench.errors import MissingError
-from vlbench.files import packed_beside
 
 Say = Callable[[str], None]
 
@@ -70,7 +69,7 @@ def check_tasks(
             missing = reader.missing_files(split)
             check.files = {str(file): file not in missing for file in reader.files(split)}
             published = f" (published at {card.published})" if card.published else ""
-            check.problems += [f"no file {f}{packed_beside(f)}{published}" for f in missing]
+            check.problems += [f"no file {f}{published}" for f in missing]
             if missing:
                 continue
             say(f"{card.name}: reading {split}")

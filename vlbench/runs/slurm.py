@@ -296,11 +296,9 @@ def submit(specs: Sequence[RunSpec], resources: Resources, results: Path) -> lis
             file.unlink(missing_ok=True)
         ours = re.compile("#SBATCH --(?!array|error|job-name|nodes=|open-mode|output|signal)")
         options = [line.removeprefix("#SBATCH ") for line in lines if ours.match(line)]
-        sources = load_config().sources.items()
-        files = sorted({str(file) for key, file in sources if key.startswith("slurm")})
         raise MissingError(
             f"sbatch refused the jobs: {_words(str(error))}. They ask for {', '.join(options)}. "
-            f"That is set by [slurm] in {' and '.join(files) or 'vlbench.toml'}, by --processes, "
+            f"That is set by [slurm] in {load_config().file or 'vlbench.toml'}, by --processes, "
             "--devices and --time-limit."
         ) from None
     return [job.job_id for job in jobs]

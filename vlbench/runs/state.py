@@ -15,11 +15,11 @@ from typing import Any
 
 from vlbench.cards.load import PROSE
 from vlbench.cards.schema import MethodCard, TaskCard
-from vlbench.config import leaves
 from vlbench.errors import DataError
 from vlbench.parquet import MOST_RESULT_ROWS
 from vlbench.runs.folder import STATES, RunFolder
 from vlbench.runs.spec import RunSpec
+from vlbench.toml import leaves
 
 CELL_STATES = ("missing", "stale", *STATES[1:])
 SAME = ("suite", "backbone", "edition", "limit", "seed", "encoder", "init")

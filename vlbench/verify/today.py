@@ -12,7 +12,6 @@ from torch import Tensor
 
 from vlbench.cards.load import PROSE, hashed, load_method, load_suites, load_task, own_cards
 from vlbench.cards.schema import MethodCard, TaskCard
-from vlbench.config import leaves
 from vlbench.errors import DataError, VlbenchError
 from vlbench.files import parse_object
 from vlbench.runs.plan import outside_code
@@ -23,6 +22,7 @@ from vlbench.techniques import parts_of, resolve_method
 from vlbench.techniques.adapt import AdaptedModel, count, trained_parameters
 from vlbench.tensors import not_finite
 from vlbench.text import results_option
+from vlbench.toml import leaves
 from vlbench.verify.inputs import Findings, Here, Reference, Row, T, outside_names, refusal
 
 SPEC = "spec.json"
