@@ -35,7 +35,7 @@ def raised(call: Callable[[], object]) -> BaseException:
         (OSError("Cannot read it\n\nat all"), 3, "Cannot read it at all."),
         (raised(lambda: os.stat("a\0b")), 2, "A path cannot be used: embedded null byte."),
         (raised(lambda: Path("~nobody-here/a").expanduser()), 2, "Could not determine home"),
-        (raised(lambda: int("9" * 5_000)), 3, "A number is too long"),
+        (raised(lambda: int("9" * 5_000)), 3, "damaged"),
         (raised(lambda: json.loads("[" * 100_000)), 3, "What was read is nested too deeply (in "),
         (raised(lambda: json.loads("{")), 3, "damaged"),
         (raised(lambda: b"\xff".decode()), 3, "damaged"),

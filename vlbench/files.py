@@ -258,6 +258,8 @@ def check_out(path: Path, option: str = "--out") -> None:
         if target.exists() and not target.is_file():
             raise OSError(errno.EISDIR, "it is no regular file")
         existing = next(filter(os.path.lexists, target.parents))
+        if not existing.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{existing} is a file, no folder")
         if not os.access(existing, os.W_OK):
             raise PermissionError(errno.EACCES, f"no permission to write to {existing}")
 

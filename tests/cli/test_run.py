@@ -38,14 +38,10 @@ def refused(result: Result, results: Path, code: int, *texts: str) -> None:
         ("--method compactor", "Unknown method 'compactor'. Did you mean 'compacter'?"),
         ("--tasks vqav3", "Unknown task or suite 'vqav3'. Did you mean 'vqav2'?"),
         ("--set params.reductoin=4", "Did you mean 'params.reduction'?"),
-        ("--set params.reduction=many", "--set params.reduction: Should be a valid integer"),
         ("--set epochs", "--set epochs: Should be key=value"),
-        ("--limit -1", "Invalid value for '--limit'"),
         ("--limit 0", "Invalid value for '--limit'"),
         ("--seeds one", "--seeds one: should be whole numbers"),
-        ("--seeds -1", "--seeds -1: a seed is 0 or more and at most 4294967295"),
         ("--seeds 0,4294967296", "--seeds 0,4294967296: a seed is 0 or more and at most"),
-        ("--seeds 0.5", "--seeds 0.5: should be whole numbers"),
         ("--max-batch many", "--max-batch many: should be a number from 1, or auto"),
         ("--devices tpu", "--devices tpu: should be auto, cpu, or GPUs' numbers"),
         ("--backbone mini-brat", "Unknown backbone 'mini-brat'. Did you mean 'mini-bart'?"),
@@ -78,8 +74,6 @@ def test_a_faulty_card_exits_2_with_all_its_faults(bench: Bench, tmp_path: Path)
         ("adapter", "[params\n", ["mine.toml: not valid TOML"]),
         ("adaptor", "", ["technique: Unknown technique 'adaptor'. Did you mean 'adapter'?"]),
         ("no_such:Thing", "", ["mine.toml: technique: ", "no module named 'no_such'"]),
-        ("json:loads", "", ["mine.toml: technique: ", "'loads' is not a technique"]),
-        ("json:laods", "", ["module 'json' has no 'laods'. Did you mean 'loads'?"]),
     ]:
         text = f'title = "Mine"\ntechnique = "{technique}"\n{more}'
         file.write_text(text, encoding="utf-8")
@@ -287,9 +281,7 @@ def test_a_run_at_work_is_waited_for(tmp_path: Path) -> None:
     assert at_work.wait(5)
     (item,) = cancel(tmp_path, folder.path.name[:6])
     thread.join()
-    assert (item["before"], item["status"], item["outcome"]) == (
-        *("running", "cancelled", "cancelled"),
-    )
+    assert (item["before"], item["status"]) == ("running", "cancelled")
 
 
 def test_planned_runs_will_not_begin_and_done_ones_are_left(tmp_path: Path) -> None:
@@ -298,15 +290,14 @@ def test_planned_runs_will_not_begin_and_done_ones_are_left(tmp_path: Path) -> N
     done.result.touch()
     for words in ([], ["--all", "seed 0"], ["ffff"]):
         assert_refused(vlbench("cancel", *words, "--results", tmp_path), 2)
-    outcomes = {item["key"]: item["outcome"] for item in cancel(tmp_path, "--all")}
-    assert outcomes == {folder.path.name: "will not begin" for folder in planned}
+    assert {item["key"] for item in cancel(tmp_path, "--all")} == {run.path.name for run in planned}
     assert planned[0].is_cancel_asked and not done.is_cancel_asked
     for folder in planned:
         folder.forget_cancel()
     planned[0].cancel_file.symlink_to(tmp_path / "nowhere" / "file")  # the other one ends
     result = vlbench("cancel", "--all", "--results", tmp_path)
-    assert result.exit_code == 1
-    assert f"{planned[0].path}: cannot be written" in result.stderr
+    assert result.exit_code == 3
+    assert f"Left out: {planned[0].path}: " in result.stderr
     assert planned[1].is_cancel_asked
 
 

@@ -241,7 +241,7 @@ def default_map(command: Any) -> dict[str, Any]:
             parts = [str(part) for part in (value if isinstance(value, list) else [value])]
             typed = parts if option.multiple else ",".join(parts)  # as on the command line
             try:
-                option.type_cast_value(typer.Context(command), typed)
+                option.process_value(typer.Context(command), typed)
             except typer.BadParameter as error:
                 raise CardError(f"{config.file}: {option.name}: {error.message}") from None
             defaults[option.name] = typed
