@@ -35,6 +35,7 @@ def _line(text: str) -> str:
 
 
 Line = Annotated[str, AfterValidator(_line)]
+OptionName = Annotated[str, Field(pattern=r"^(--)?[A-Za-z][A-Za-z0-9_-]*$")]
 Count = Annotated[int | None, Field(ge=1)]
 
 
@@ -57,7 +58,7 @@ class SlurmSettings(BaseModel):
     """How long before the time limit a job is warned, so that it writes a checkpoint."""
     setup: Annotated[tuple[Line, ...], Field(strict=False)] = ()
     """Shell lines before the worker, such as `module load cuda`."""
-    extra: dict[Line, Line | int | float] = {}
+    extra: dict[OptionName, Line | bool | int | float] = {}
     """Further options of sbatch, passed through as they are."""
 
 
@@ -113,7 +114,7 @@ def _faults(table: dict[str, Any]) -> list[str]:
         SlurmSettings.model_validate(table.get("slurm", {}))
     except ValidationError as error:
         for detail in error.errors():
-            key = dotted(("slurm", *detail["loc"]))
+            key = dotted(("slurm", *(part for part in detail["loc"] if part != "[key]")))
             text = detail["msg"].removeprefix("Value error, ")
             if detail["type"] == "extra_forbidden":
                 text = f"Unknown key. {nearest(key, SlurmSettings.model_fields)}"
