@@ -85,17 +85,6 @@ def test_json_has_numbers_groups_and_the_convention() -> None:
     assert (video["suite"], video["published_percent"]) == ("video-text", 3.39)
 
 
-def test_published_percentages_are_of_cards_as_they_are(tmp_path: Path) -> None:
-    (plain,) = counts("--method", "half-shared-adapter")
-    (changed,) = counts("--method", "half-shared-adapter", "--set", "sharing=down")
-    assert (plain["published_percent"], changed["published_percent"]) == (8.36, None)
-    assert (changed["trainable"], changed["settings"]) == (12_786_240, ["sharing=down"])
-    own = tmp_path / "full.toml"
-    own.write_text('title = "Mine"\ntechnique = "full"\n', encoding="utf-8")
-    (item,) = counts("--method", own)
-    assert (item["method"], item["published_percent"]) == ("full", None)
-
-
 @pytest.mark.usefixtures("three_methods")
 @pytest.mark.parametrize(
     ("kind", "card"), [(UsageError, "methods/compacter.toml: "), (MissingError, "")]

@@ -99,13 +99,6 @@ def test_smoke_runs_are_only_compared_when_included(folder: Path) -> None:
     assert gate("new", "--include", "smoke", baseline="old").exit_code == 0
 
 
-def test_without_a_gate_a_difference_is_no_failure(folder: Path) -> None:
-    result = compare("compacter", "--results", "damaged", "--baseline", "baseline")
-    assert result.exit_code == 0
-    assert "B better" in result.stdout and "Gate" not in result.stdout
-    assert "\x1b" not in result.stdout
-
-
 def test_what_could_not_be_compared_is_printed_with_the_reason(folder: Path) -> None:
     result = compare("compacter", "--results", "equal", "--baseline", "unlike")
     assert result.exit_code == 4
@@ -139,12 +132,6 @@ def test_formats_for_programs_are_all_of_stdout(
     assert gate("damaged", "--format", "junit", "--out", "gate.xml").exit_code == 1
     root = ElementTree.parse(folder / "gate.xml").getroot()
     assert root.get("failures") == "2" and root.get("tests") == "5"
-
-
-def test_the_options_may_come_from_the_environment(folder: Path) -> None:
-    variables = {"RESULTS": "damaged", "BASELINE": "baseline", "MAX_DROP": "1"}
-    environment = {f"VLBENCH_{name}": value for name, value in variables.items()}
-    assert vlbench("compare", "compacter", **environment).exit_code == 1
 
 
 def test_the_committed_results_tell_full_fine_tuning_from_the_adapter(project: Path) -> None:
@@ -201,10 +188,3 @@ def test_sides_of_different_suites_exit_4_and_name_the_side_without_runs(
     assert result.exit_code == 4
     for side in ("A (compacter) has no runs of image-text", "B (full) has no runs of nlvr"):
         assert side in result.stdout.replace("\\", "") and side in result.stderr
-
-
-def test_a_table_of_nothing_leaves_stdout_empty_and_says_why_in_a_file(folder: Path) -> None:
-    words = NOTHING["no such row"].split()
-    assert_refused(compare(*words), 4)
-    assert compare(*words, "--out", "table.txt").exit_code == 4
-    assert (folder / "table.txt").read_text("utf-8").startswith("equal: No results of lora.")

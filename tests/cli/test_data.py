@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 
 import pytest
@@ -122,13 +121,6 @@ def test_the_store_is_written_and_named(images: Path) -> None:
     assert answer == {"schema": "vlbench.extracted/1", "store": str(store), **facts}
 
 
-def test_frames_are_extracted_clip_by_clip(images: Path) -> None:
-    frames = ("--images", str(images.parent), "--kind", "frames", "--batch-size", "2")
-    result = extract(images, "mini", *frames)
-    assert result.exit_code == 0 and "1 of 1 clips" in result.stderr
-    assert open_store(images.parent / "s").read("images").shape == (5, 128)
-
-
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
@@ -161,17 +153,3 @@ def test_off_a_terminal_a_line_is_shown_now_and_then(monkeypatch, capsys) -> Non
         for done in (100, 110, 300):
             count(done, 300)
     assert capsys.readouterr().err.splitlines() == ["100 of 300 pictures", "300 of 300 pictures"]
-
-
-def test_it_works_where_a_file_system_knows_no_locks(
-    images: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_locks(file: object, kind: int) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr("fcntl.flock", no_locks)
-    monkeypatch.setattr("vlbench.lock.POLL_SECONDS", 0.02)
-    result = extract(images, TOY)
-    assert result.exit_code == 0, result.output
-    names = {file.name for file in (images.parent / "s").iterdir()}
-    assert names == {"features.npy", "index.json"}

@@ -113,14 +113,6 @@ def test_another_method_or_setting_does_not_fit(bench: Bench, source: Path) -> N
     assert answer["out"] is None and answer["faults"]
 
 
-def test_half_precision_arrives_in_full(bench: Bench, source: Path) -> None:
-    edit(source, lambda state: state.update({name: t.half() for name, t in state.items()}))
-    out = source.parent / "out.safetensors"
-    result = run(bench, str(source), "--method", "shared-adapter", "--out", str(out))
-    assert result.exit_code == 0, result.output
-    assert {tensor.dtype for tensor in load_file(out).values()} == {torch.float32}
-
-
 def test_wrong_words_are_told(bench: Bench, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(source.parent)
     Path("mine.safetensors").touch()

@@ -180,17 +180,6 @@ def test_a_broken_result_file_is_named_with_exit_3_beside_what_the_others_say(
     assert_refused(report(tmp_path / "one"), 3, "full--mini-0/result.parquet")
 
 
-def test_marks_do_not_depend_on_which_methods_are_shown(tmp_path: Path) -> None:
-    levels = {"full": (40, 50, 50, 50), "lora": (30, 30, 30, 30), "frozen": (35, 35, 35, 35)}
-    for method, counts in levels.items():
-        write_image_text(tmp_path, method, *counts)
-    every = items(report(tmp_path, "--format", "json"))
-    (one,) = items(report(tmp_path, "--format", "json", "--method", "lora"))
-    assert one in every
-    assert one["below_floor"] and one["tie_group"] > 1
-    assert "1 of 3 rows are shown" in report(tmp_path, "--method", "lora").stdout
-
-
 def test_a_budget_leaves_what_trains_few_enough_with_the_marks_of_the_whole_table(
     tmp_path: Path,
 ) -> None:
@@ -211,34 +200,6 @@ def test_a_budget_leaves_what_trains_few_enough_with_the_marks_of_the_whole_tabl
     few = report(tmp_path, "--max-trainable", "0.5")
     assert few.exit_code == 4
     assert "No row trains at most 0.5 % of the parameters; the least is 1.00 %." in few.stderr
-
-
-def test_rows_are_ordered_by_the_column_that_is_named(tmp_path: Path) -> None:
-    names = ("trainable_percent", "train_seconds", "examples_per_second")
-    for method, counts, costs in (
-        ("full", (9, 9, 2, 9), (100.0, 5.0, 9.0)),
-        ("lora", (1, 1, 3, 1), (2.0, 4.0, 8.0)),
-        ("adapter", (5, 5, 1, 5), (5.0, 6.0, 7.0)),
-        ("frozen", (8, 8, 8, 8), (1.0, 1.0, 1.0)),
-    ):
-        write(tmp_path, image_text(method, *counts, **dict(zip(names, costs, strict=True))))
-    write(tmp_path, [row("full", "nlvr", 55.0, suite="nlvr", key="nlvr")])
-    for columns, order in (
-        (["method"], "adapter full lora"),
-        (["trainable %", "trainable_percent"], "lora adapter full"),
-        (["average"], "full adapter lora"),
-        (["nlvr2", "nlvr2.accuracy", "nlvr2 accuracy", "train_seconds"], "lora full adapter"),
-        (["examples_per_second"], "full lora adapter"),
-    ):
-        for column in columns:
-            shown = items(report(tmp_path, "--sort", column, "--format", "json"))
-            names = tuple(order.split())
-            assert [item["method"] for item in shown] == [*names, "frozen", "full"]
-        for format in ("table", "markdown", "latex", "csv"):
-            text = report(tmp_path, "--sort", column, "--format", format).stdout
-            lines = [re.search(rf"^(\| |measured,)?{name}\b", text, re.M) for name in names]
-            starts = [line.start() for line in lines if line]
-            assert len(starts) == 3 and starts == sorted(starts)
 
 
 def test_pages_without_media_make_nothing_and_pages_with_them_say_why(
@@ -267,25 +228,6 @@ def test_pages_without_media_make_nothing_and_pages_with_them_say_why(
     assert "making the mini edition, which these pictures come from: gqa" in result.stderr
 
 
-def test_one_task_of_a_suite_is_shown_without_an_average_of_the_suite(folder: Path) -> None:
-    result = report(folder, "--tasks", "gqa")
-    assert result.stdout.startswith("gqa of image-text on mini-bart, mini edition, test split\n")
-    assert "average" not in result.stdout.splitlines()[2]
-    full, adapter = items(report(folder, "--tasks", "gqa", "--format", "json"))
-    assert (full["method"], full["average"], adapter["average"]) == ("full", None, None)
-    assert list(full["metrics"]) == ["gqa.accuracy"]
-
-
-def test_seeds_that_failed_are_told(tmp_path: Path) -> None:
-    spec = begin(tmp_path, "compacter", "out-of-memory", seed=1)
-    write(tmp_path, run("compacter", {"gqa": 50.0}, suite="gqa", card_hash=spec.cells["card_hash"]))
-    result = report(tmp_path)
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert "compacter, seed 1: no result (out-of-memory)." in result.stdout
-    (item,) = items(report(tmp_path, "--format", "json"))
-    assert item["seeds"] == [0]
-
-
 @pytest.mark.parametrize(
     ("event", "said"),
     [("failed", "failed"), ("began", "unfinished"), ("done", "result lost")],
@@ -301,16 +243,3 @@ def test_a_method_without_any_result_has_a_row_without_numbers(
     for format in ("markdown", "latex", "csv"):
         assert "compacter" in report(tmp_path, "--format", format, "--costs").stdout
     assert report(tmp_path, "--format", "html", "--out", str(tmp_path / "site")).exit_code == 0
-
-
-def test_a_run_with_a_broken_result_has_a_row_and_one_that_is_planned_has_none(
-    tmp_path: Path,
-) -> None:
-    spec = begin(tmp_path, "compacter", "done")
-    (tmp_path / "runs" / spec.key / "result.parquet").write_bytes(b"half")
-    begin(tmp_path, "lora", "")
-    write(tmp_path, run("full", {"gqa": 50.0}, suite="gqa"))
-    result = report(tmp_path)
-    assert result.exit_code == 3
-    assert "compacter, seed 0: no result (result unreadable)." in result.stdout
-    assert "lora" not in result.stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -11,7 +10,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import Result
@@ -87,30 +85,6 @@ def test_an_empty_root_exits_3_with_every_file_looked_for(bench: Bench, tmp_path
     result = run(bench, tmp_path, *more)
     files = ["COCO/dataset_coco.json", "GQA/testdev_balanced_questions.json", "nlvr2/test1.json"]
     refused(result, tmp_path, 3, *[f"{empty}/{file}" for file in files])
-
-
-@pytest.mark.parametrize("fault", ["cut", "missing", "record"])
-def test_faulty_data_exit_3(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
-) -> None:
-    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "cache"))
-    root = Path(shutil.copytree(bench.root, tmp_path / "root"))
-    if fault == "cut":
-        picture = min((root / "COCO/images/val2014").iterdir())
-        picture.write_bytes(picture.read_bytes()[:60])
-        texts = [picture.stem, "not a readable picture"]
-    elif fault == "missing":
-        picture = min((root / "nlvr2/images/dev").iterdir())
-        picture.unlink()
-        texts = [picture.stem, "no such picture"]
-    else:
-        file = root / "vqa/v2_mscoco_val2014_annotations.json"
-        table: dict[str, Any] = json.loads(file.read_text())
-        del table["annotations"][0]["answers"]
-        file.write_text(json.dumps(table))
-        name = table["annotations"][0]["question_id"]
-        texts = [f"{file}: question {name}: 'answers' is missing"]
-    refused(run(bench, tmp_path, "--root", str(root)), tmp_path, 3, *texts)
 
 
 def test_missing_java_exits_3_before_anything_is_trained(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -94,40 +93,20 @@ def test_a_run_that_cannot_be_read_is_listed_beside_one_that_holds(
     assert (second["key"], second["holds"]) == (adapter.name, True)
 
 
-def test_without_the_data_the_reason_is_given(adapter: Path, trained: Path, tmp_path: Path) -> None:
-    result = vlbench("verify", trained, "--root", tmp_path / "nowhere")
-    assert result.exit_code == 0 and "the data are not at hand" in result.stdout
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["nothing", "a caption", "a score", "meteor"])
-def test_captions_of_the_embedded_leaderboard(project: Path, tmp_path: Path, what: str) -> None:
-    runs = sorted((project / "results/mini/runs").glob("*/predictions/coco.parquet"))
-    run = runs[0].parents[1]
-    copy = Path(shutil.copytree(run, tmp_path / "runs" / run.name))
-    file = copy / "predictions/coco.parquet"
-    if what == "a caption":
-        edit(file, lambda rows: rows[0].update(prediction="a cat"))
-    if what == "a score":
-        edit(file, lambda rows: rows[0].update(score=rows[0]["score"] + 0.1))
-    if what == "meteor":
-        edit(copy / RESULT, lambda rows: [_more(row) for row in rows])
-    if what != "nothing":
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_captions_of_the_embedded_leaderboard(
+    project: Path, tmp_path: Path, is_changed: bool
+) -> None:
+    file = min((project / "results/mini/runs").glob("*/predictions/coco.parquet"))
+    copy = Path(shutil.copytree(file.parents[1], tmp_path / "runs" / file.parents[1].name))
+    if is_changed:
+        edit(copy / "predictions/coco.parquet", lambda rows: rows[0].update(prediction="a cat"))
         reseal(copy)
     (item,) = items(vlbench("verify", tmp_path, "--json"))
     cells = {(fault["row"], fault["column"]) for fault in item["faults"]}
-    expected = {
-        "nothing": set(),
-        "a caption": {("coco.cider", "value"), ("coco.meteor", "value"), ("5200", "score")},
-        "a score": {("5200", "score")},
-        "meteor": {("coco.meteor", "value")},
-    }[what]
-    assert cells >= expected and (what == "a caption" or cells == expected)
-
-
-def _more(row: dict[str, Any]) -> None:
-    if row["metric"] == "coco.meteor":
-        row["value"] += 0.01
+    expected = {("coco.cider", "value"), ("coco.meteor", "value"), ("5200", "score")}
+    assert cells >= expected if is_changed else not cells
 
 
 @pytest.mark.parametrize("name", ["runs.zip", "runs.tar.gz"])
@@ -145,16 +124,6 @@ def test_from_one_folder_to_another_everything_holds(
     assert vlbench("verify", other).exit_code == 0
     again = vlbench("results", "import", out, "--results", other)
     assert again.exit_code == 0 and again.stdout.count("already there") == 2
-
-
-def test_runs_are_chosen_by_words_and_by_filters(trained: Path, tmp_path: Path) -> None:
-    for number, words in enumerate((["frozen"], ["--method", "frozen"])):
-        out = tmp_path / f"{number}.zip"
-        packed = vlbench("results", "export", *words, "--out", out, "--results", trained, "--json")
-        (item,) = items(packed, "export")
-        with zipfile.ZipFile(out) as archive:
-            assert {file.split("/")[1] for file in archive.namelist()} == {item["key"]}
-    assert (tmp_path / "0.zip").read_bytes() == (tmp_path / "1.zip").read_bytes()
 
 
 def test_archives_that_cannot_be_end_in_their_exit_code(trained: Path, tmp_path: Path) -> None:

@@ -15,13 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
-from faults.damage import CHECKPOINT_DAMAGES, TORN, shift_times, tear
-from faults.deck import ORDERS, READ_ONLY, draw
+from faults.deck import READ_ONLY, draw
 from faults.judging import differences, partial_files
-from faults.losses import Loss, Tally
-from faults.moments import MOMENTS, read_status
-from faults.processes import Worker, attempts_of, workers_of
-from faults.scene import INSIDE, describe
+from faults.losses import Loss
+from faults.moments import read_status
+from faults.processes import Worker, workers_of
+from faults.scene import INSIDE
 from vlbench.runs.sums import write_sums
 
 
@@ -91,65 +90,12 @@ def test_what_differs_is_found(truth: Path, found: Path, name: str, spoil, text:
     assert text in fault and name in fault.replace("has no result", name)
 
 
-def test_a_missing_and_an_additional_run_are_found(truth: Path, found: Path) -> None:
-    (found / "runs/a1").rename(found / "runs/b2")
-    assert differences(truth, found) == ["run a1: only on one side", "run b2: only on one side"]
-
-
-@pytest.mark.parametrize("name", ["adapter.safetensors", "result.parquet", "status.json"])
-def test_a_part_of_a_file_is_found(found: Path, name: str) -> None:
-    file = found / "runs/a1" / name
-    os.truncate(file, file.stat().st_size // 2)
-    (fault,) = partial_files(found)
-    assert fault.startswith(f"{file}: cannot be read")
-
-
-@pytest.mark.parametrize("damage", CHECKPOINT_DAMAGES.values())
-def test_a_damaged_checkpoint_cannot_be_read(found: Path, damage) -> None:
-    torch = pytest.importorskip("torch")
-    file = found / "runs/a1/checkpoint/step-000000001-0123456789abcdef.pt"
-    file.parent.mkdir()
-    torch.save({"a": torch.ones(1000)}, file)
-    assert partial_files(found) == []
-    before = file.read_bytes()
-    damage(file, Random(3))
-    assert file.read_bytes() != before
-
-
-@pytest.mark.parametrize("name", TORN.values())
-def test_a_torn_file_has_no_whole_last_line(found: Path, name: str) -> None:
-    file = found / "runs/a1" / name
-    before = file.read_text()
-    for seed in range(20):
-        tear(file, Random(seed))
-        torn = file.read_text()
-        assert torn.startswith(before) == name.endswith("jsonl")
-        with pytest.raises(ValueError):
-            json.loads(torn.splitlines()[-1])
-        file.write_text(before)
-
-
-def test_times_are_shifted_by_a_day_at_least(found: Path) -> None:
-    file = found / "runs/a1/status.json"
-    before = file.stat().st_mtime
-    shift_times(found / "runs/a1", Random(0))
-    assert abs(file.stat().st_mtime - before) > 23 * 3600
-
-
 def test_a_partial_status_is_a_loss(found: Path) -> None:
     run = found / "runs/a1"
     assert read_status(run)["status"] == "done"
     (run / "status.json").write_text('{"sta')
     with pytest.raises(Loss, match="partial"):
         read_status(run)
-
-
-def test_torn_lines_of_the_record_are_passed_over(found: Path) -> None:
-    run = found / "runs/a1"
-    with (run / "attempts.jsonl").open("a") as file:
-        file.write('{"attempt": 2, "event": "done"')
-    assert [line["event"] for line in attempts_of(run)] == ["began", "done"]
-    assert Worker(7, run).has_begun and not Worker(8, run).has_begun
 
 
 @pytest.mark.parametrize("kills", [1, 8, 60])
@@ -159,29 +105,6 @@ def test_a_deck_has_the_kills_asked_for_and_follows_its_seed(kills: int) -> None
     assert len(deck.moments) + len(deck.orders) + len(kinds) == kills
     assert READ_ONLY in deck.commands
     assert deck == draw(kills, Random(5)) != draw(kills, Random(6))
-
-
-def test_a_long_deck_has_every_moment() -> None:
-    assert set(draw(60, Random(0)).moments) == set(MOMENTS)
-
-
-def test_every_order_can_be_described() -> None:
-    assert len({describe(order) for order in ORDERS}) == len(ORDERS)
-
-
-def test_the_table_ends_with_the_faults_and_the_losses() -> None:
-    tally = Tally()
-    tally.count("SIGKILL of the launcher", 2)
-    tally.count("full disk")
-    tally.losses.append("run a1: has no result")
-    assert tally.table().splitlines()[-1] == "faults 2  losses 1"
-    assert "LOSS: run a1: has no result" in tally.table()
-    assert tally.items()["kills"] == 1
-    assert tally.items()["items"][0] == {
-        "fault": "SIGKILL of the launcher",
-        "times": 1,
-        "attempts_lost": 2,
-    }
 
 
 def disturbed(orders: Path, code: str) -> subprocess.CompletedProcess[str]:
