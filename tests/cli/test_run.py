@@ -189,9 +189,7 @@ def plan(bench: Bench, results: Path, *more: str, command: str = "plan") -> Resu
     return done
 
 
-def test_every_run_is_shown_with_its_state_and_what_the_rest_takes(
-    bench: Bench, tmp_path: Path
-) -> None:
+def test_every_run_is_shown_with_its_state(bench: Bench, tmp_path: Path) -> None:
     spec = bench.spec(limit=2)
     do(spec, tmp_path)
     failed = bench.spec(limit=2, seeds=(1,))
@@ -201,8 +199,6 @@ def test_every_run_is_shown_with_its_state_and_what_the_rest_takes(
     cells = items(plan(bench, tmp_path, "--seeds", "0,1,2", "--json"), "plan")
     assert [cell["state"] for cell in cells] == ["done", "failed", "missing"]
     assert cells[1]["reason"] == "Loss is nan"
-    assert [cell["estimate"] is None for cell in cells] == [True, False, False]
-    assert cells[2]["estimate"]["runs"] == 1 and not cells[2]["estimate"]["is_rough"]
     text = plan(bench, tmp_path, "--seeds", "0,1,2").stdout
     assert all(part in text for part in ("1 done", "1 failed", "1 missing"))
     assert spec.key in text

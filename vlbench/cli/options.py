@@ -6,7 +6,6 @@ Values come from the command line, then variables, then configuration files.
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -122,13 +121,11 @@ class LaunchOptions:
     outside_code: bool = OUTSIDE_CODE
     json: bool = JSON
 
-    def resources(self, detach: bool = False) -> Resources:
+    def resources(self) -> Resources:
         """What runs may use, from the options and the configuration."""
         from vlbench.config import load_config
         from vlbench.runs.launch import Resources
 
-        if self.time_limit is not None and not math.isfinite(self.time_limit):
-            raise UsageError(f"--time-limit {self.time_limit}: should be a number of minutes.")
         return Resources(
             launcher=self.launcher,
             devices=self.devices,
@@ -136,7 +133,6 @@ class LaunchOptions:
             processes=self.processes,
             time_limit_minutes=self.time_limit,
             slurm=load_config().slurm,
-            detach=detach,
         )
 
 

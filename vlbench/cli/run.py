@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ import typer
 from vlbench import cli
 from vlbench.cli import options as opt
 from vlbench.errors import DataError, NothingToReport, RunFailed, UsageError, VlbenchError
-from vlbench.text import format_duration, results_option
+from vlbench.text import results_option
 
 if TYPE_CHECKING:
     from vlbench.runs.folder import RunFolder
@@ -33,7 +32,6 @@ def run(
     context: typer.Context,
     runs: opt.RunOptions,
     launch: opt.LaunchOptions,
-    detach: bool = opt.flag("--detach", "slurm: submit, and do not wait."),
     dry_run: bool = opt.flag("--dry-run", "Print the plan and the commands; start nothing."),
 ) -> None:
     """Train, score and keep what is not done yet.
@@ -42,12 +40,12 @@ def run(
     """
     from vlbench.runs.launch import find_launcher
 
-    resources = launch.resources(detach)
+    resources = launch.resources()
     specs = _specs(context, runs, resources)
     if not dry_run:
         _launch(specs, launch.results, resources, launch.json)
         return
-    faults = _print_plan(specs, launch.results, resources, launch.json)
+    faults = _print_plan(specs, launch.results, launch.json)
     if not launch.json:
         typer.echo("\n" + find_launcher(resources).dry_run(specs, launch.results))
     cli.end_left_out(faults)
@@ -55,13 +53,12 @@ def run(
 
 @opt.with_options
 def plan(context: typer.Context, runs: opt.RunOptions, launch: opt.LaunchOptions) -> None:
-    """Show what `run` would do, and how long; start nothing.
+    """Show what `run` would do; start nothing.
 
     A run is stale when only an older one of its cell is there: the reason says what changed since.
     """
-    resources = launch.resources()
-    specs = _specs(context, runs, resources)
-    cli.end_left_out(_print_plan(specs, launch.results, resources, launch.json))
+    specs = _specs(context, runs, launch.resources())
+    cli.end_left_out(_print_plan(specs, launch.results, launch.json))
 
 
 def _specs(context: typer.Context, runs: opt.RunOptions, resources: Resources) -> list[RunSpec]:
@@ -238,63 +235,22 @@ def _failure(failed: Sequence[Outcome], count: int) -> VlbenchError:
     return error
 
 
-def _print_plan(
-    specs: Sequence[RunSpec], results: Path, resources: Resources, json: bool
-) -> list[DataError]:
-    """Print the state of every run, and what the rest will take; return what cannot be read."""
-    from vlbench.runs.state import Estimates, cells, counted
+def _print_plan(specs: Sequence[RunSpec], results: Path, json: bool) -> list[DataError]:
+    """Print the state of every run; return what cannot be read."""
+    from vlbench.runs.state import cells, counted
 
-    device = _device_name(resources)
-    estimates = Estimates(results, device)
-    planned = list(cells(specs, results))
+    planned = cells(specs, results)
     items: list[dict[str, Any]] = []
     rows: list[list[str]] = []
     for cell in planned:
         spec = cell.spec
-        estimate = None if cell.state == "done" else estimates.of(spec)
-        about = "~" if estimate and estimate.is_rough else ""
-        duration = about + format_duration(estimate.seconds) if estimate else ""
-        memory = f"{about}{estimate.peak_memory_bytes / 1e9:.2f} GB" if estimate else ""
         state = {"state": cell.state, "reason": cell.reason, "older_key": cell.older}
-        items.append({**spec.facts, **state, "estimate": estimate and asdict(estimate)})
+        items.append({**spec.facts, **state})
         name = ", ".join([spec.method.name, *spec.overrides, f"seed {spec.seed}"])
-        rows.append([name, cell.state, spec.key, duration, memory, cell.reason])
+        rows.append([name, cell.state, spec.key, cell.reason])
     if json:
         cli.print_json("plan", items)
     else:
-        cli.print_table(rows, ("run", "state", "key", "time", "memory", "reason"))
+        cli.print_table(rows, ("run", "state", "key", "reason"))
         cli.say(f"\n{counted([item['state'] for item in items])}.")
-        cli.say(_total_time(items, device.removesuffix(": "), resources))
     return [fault for cell in planned for fault in cell.folder.all_faults()]
-
-
-def _device_name(resources: Resources) -> str:
-    """The device as earlier results name it; of a cluster's any of its kind will do."""
-    import torch
-
-    from vlbench.runs.launch import find_launcher
-    from vlbench.runs.result import device_name
-
-    device = find_launcher(resources).device
-    is_elsewhere = resources.launcher != "local"
-    name = f"{device}: " if is_elsewhere else device_name(torch.device(device))
-    return f"{resources.processes} x {name}" if resources.processes > 1 else name
-
-
-def _total_time(items: list[dict[str, Any]], machine: str, resources: Resources) -> str:
-    """What the runs that are not done will take together."""
-    from vlbench.runs.local import find_slots
-    from vlbench.runs.state import total_seconds
-
-    is_local = resources.launcher == "local"
-    slots = len(find_slots(resources)) if is_local else resources.slurm.array_parallelism
-    estimates = [item["estimate"] for item in items if item["estimate"]]
-    to_do = sum(item["state"] != "done" for item in items)
-    if not estimates:
-        return f"No estimate: no earlier runs on {machine} with these data." if to_do else ""
-    left = total_seconds([estimate["seconds"] for estimate in estimates], slots)
-    rough = " (~: of other methods)" * any(estimate["is_rough"] for estimate in estimates)
-    return (
-        f"About {format_duration(left)} for {len(estimates)} of {to_do} runs, {slots} at once, by "
-        f"what earlier runs took on {machine}{rough}."
-    )
