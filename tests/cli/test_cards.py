@@ -49,17 +49,6 @@ def test_the_counted_percentages_stand_beside_the_published_ones() -> None:
     assert compacter.split() == ["compacter", "96", "10,584,960", "150,109,824", "7.05", "-"]
 
 
-@pytest.mark.parametrize("words", [[], ["--groups"]], ids=["totals", "groups"])
-def test_numbers_are_aligned_to_the_right_and_groups_add_up(words: list[str]) -> None:
-    lines = table("--method", "full,half-shared-adapter,shared-adapter", *words)
-    assert len({len(line) for line in lines}) == 1 and len(lines[0]) <= 120
-    ends = {line.index(first) + len(first) for line in lines for first in line.split()[1:2]}
-    assert len(ends) == 1
-    for row in lines[1:] if words else []:
-        trainable, *parts = (int(cell.replace(",", "")) for cell in row.split()[1:])
-        assert sum(parts) == trainable
-
-
 def test_no_number_is_cut_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.StringIO()
     narrow = Console(file=shown, force_terminal=True, color_system=None, width=40)

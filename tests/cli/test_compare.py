@@ -106,17 +106,6 @@ def test_what_could_not_be_compared_is_printed_with_the_reason(folder: Path) -> 
     assert "Nothing could be compared" in result.stderr
 
 
-def test_a_file_gets_what_stdout_would_behind_a_link_too(folder: Path) -> None:
-    shown = gate("damaged", "--format", "markdown")
-    (folder / "gate.md").symlink_to("kept.md")
-    written = gate("damaged", "--format", "markdown", "--out", "gate.md")
-    assert shown.exit_code == written.exit_code == 1
-    assert written.stdout == "" and "Written: gate.md" in written.stderr
-    assert (folder / "gate.md").is_symlink()
-    assert (folder / "kept.md").read_text("utf-8") == shown.stdout
-    assert shown.stdout.startswith("### compacter (A) against compacter of baseline (B)")
-
-
 def test_formats_for_programs_are_all_of_stdout(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -167,15 +167,3 @@ def test_slurm_is_looked_for_where_it_is_the_launcher(tmp_path, monkeypatch) -> 
     assert "timed out" in findings(*words, code=3)["Slurm"]["found"]
     (folder / "sinfo").unlink()
     assert doctor(VLBENCH_LAUNCHER="slurm").exit_code == 3
-
-
-def test_gpus_are_named_with_their_memory(monkeypatch) -> None:
-    import torch
-
-    gpu = SimpleNamespace(name="NVIDIA H100", total_memory=85_000_000_000)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: gpu)
-    assert examination._device() == ", ".join(["NVIDIA H100, 85.0 GB"] * 2)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert examination._device().endswith(", CUDA_VISIBLE_DEVICES=")

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from typer.testing import Result
 
 from tests.checkpoints.theirs import mini_model, their_state
-from tests.cli.command import assert_refused, document, vlbench
+from tests.cli.command import assert_refused, vlbench
 from tests.runs.builders import Bench
 from vlbench.checkpoints.weights import METADATA
 from vlbench.data.table import file_hash
@@ -101,16 +101,6 @@ def test_what_does_not_fit_is_told_and_nothing_is_written(
     result = run(bench, str(source), "--method", "shared-adapter", "--out", str(out))
     assert result.exit_code == 3 and fault in result.stderr
     assert not out.exists()
-
-
-def test_another_method_or_setting_does_not_fit(bench: Bench, source: Path) -> None:
-    out = ["--out", str(source.parent / "out.safetensors"), "--json"]
-    narrower = ["--method", "shared-adapter", "--set", "params.reduction=4"]
-    for words in (["--method", "compacter"], narrower):
-        result = run(bench, str(source), *words, *out)
-        assert (result.exit_code, Path(out[1]).exists()) == (3, False)
-    answer = document(result, "import")
-    assert answer["out"] is None and answer["faults"]
 
 
 def test_wrong_words_are_told(bench: Bench, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from typer.testing import Result
 from tests.cli.command import assert_refused, items, vlbench
 from tests.leaderboard.builders import begin, image_text, row, run, write
 from tests.leaderboard.scored import write_image_text
-from tests.leaderboard.site.site_builders import describe
 
 
 @pytest.fixture(scope="module")
@@ -200,32 +198,6 @@ def test_a_budget_leaves_what_trains_few_enough_with_the_marks_of_the_whole_tabl
     few = report(tmp_path, "--max-trainable", "0.5")
     assert few.exit_code == 4
     assert "No row trains at most 0.5 % of the parameters; the least is 1.00 %." in few.stderr
-
-
-def test_pages_without_media_make_nothing_and_pages_with_them_say_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[str] = []
-
-    def make(visual: str, say: Callable[[str], None]) -> Path:
-        calls.append(visual)
-        say("gqa")
-        say("coco")
-        return tmp_path / "mini"
-
-    monkeypatch.setattr("vlbench.leaderboard.site.media.mini_root", make)
-    rows = image_text("full", 1, 2, 3, 4)
-    describe(write(tmp_path / "results", rows), rows)
-    spec = tmp_path / "results" / "runs" / rows[0]["key"] / "spec.json"
-    spec.write_text(spec.read_text().replace('"edition": "full"', '"edition": "mini"'))
-    words = ("--format", "html", "--out", str(tmp_path / "site"))
-    result = report(tmp_path / "results", *words, "--no-media")
-    assert (result.exit_code, calls) == (0, [])
-    assert result.stderr == f"Written: {tmp_path / 'site' / 'index.html'}\n"
-    result = report(tmp_path / "results", *words)
-    assert (result.exit_code, calls) == (0, ["image"])
-    assert result.stderr.count("The pages show the pictures of examples. --no-media leaves") == 1
-    assert "making the mini edition, which these pictures come from: gqa" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -55,29 +55,6 @@ def test_words_that_do_not_fit_exit_2(bench: Bench, tmp_path: Path, words: str, 
     refused(vlbench(*base, *words.split()), tmp_path, 2, text)
 
 
-def test_a_faulty_card_exits_2_with_all_its_faults(bench: Bench, tmp_path: Path) -> None:
-    file = tmp_path / "mine.toml"
-    words = [str(file) if word == "shared-adapter" else word for word in bench.words()]
-    faults = '[params]\nreductoin = 8\n[train]\nlearning_rat = 1.0\nepochs = "3"\n'
-    for technique, more, texts in [
-        (
-            "adapter",
-            faults,
-            [
-                "mine.toml: params.reductoin: Unknown parameter 'reductoin'. Did you mean",
-                "mine.toml: train.learning_rat: Unknown key 'learning_rat'. Did you mean",
-                'mine.toml: train.epochs: Should be a valid integer, found "3"',
-            ],
-        ),
-        ("adapter", "[params\n", ["mine.toml: not valid TOML"]),
-        ("adaptor", "", ["technique: Unknown technique 'adaptor'. Did you mean 'adapter'?"]),
-        ("no_such:Thing", "", ["mine.toml: technique: ", "no module named 'no_such'"]),
-    ]:
-        text = f'title = "Mine"\ntechnique = "{technique}"\n{more}'
-        file.write_text(text, encoding="utf-8")
-        refused(vlbench(*words, "--results", tmp_path), tmp_path, 2, *texts)
-
-
 def test_an_empty_root_exits_3_with_every_file_looked_for(bench: Bench, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -157,29 +134,6 @@ def training(process: subprocess.Popen[str], results: Path) -> RunFolder:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return RunFolder(found[0].parents[1])
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("in_process")
-def test_a_result_that_is_cut_is_named_and_the_others_are_shown(
-    bench: Bench, tmp_path: Path
-) -> None:
-    words = ("--limit", "2", "--seeds", "0,1", "--set", "train.epochs=1")
-    assert run(bench, tmp_path, *words).exit_code == 0
-    first, second = sorted(tmp_path.glob("runs/*/result.parquet"))
-    first.write_bytes(first.read_bytes()[:1000])
-    result = run(bench, tmp_path, *words)
-    assert result.exit_code == 3
-    assert f"Left out: {first}: not a readable Parquet file" in result.stderr
-    assert "Remove the file, and the same command does the run again." in result.stderr
-    assert "vqav2.accuracy" in result.stdout
-    second.parent.joinpath("spec.json").write_text("[" * 100_000)
-    first.unlink()
-    second.unlink()
-    result = run(bench, tmp_path, *words)
-    assert result.exit_code == 3, result.output
-    assert "1 of 2 runs failed" in result.stderr and "nested too deeply" in result.stderr
-    assert first.is_file()
 
 
 def plan(bench: Bench, results: Path, *more: str, command: str = "plan") -> Result:

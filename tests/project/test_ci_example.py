@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.leaderboard.scored import write_image_text
 
@@ -81,19 +80,6 @@ def test_the_script_does_not_take_old_results_for_new_ones(place: Path) -> None:
     done = smoke(PREPARED="good", CI_BASELINE="good")
     assert done.returncode == 2
     assert "ci-results has runs already" in done.stderr
-
-
-def test_the_workflow_calls_the_script_and_keeps_what_it_makes(project: Path) -> None:
-    workflow = yaml.safe_load((EXAMPLE / "benchmark.yml").read_text("utf-8"))
-    [job] = workflow["jobs"].values()
-    steps = {step.get("name") or step["uses"]: step for step in job["steps"]}
-    script, method = steps["Benchmark and gate"]["run"].split()
-    assert project / script == SCRIPT and os.access(SCRIPT, os.X_OK)
-    assert (project / "methods" / f"{method}.toml").is_file()
-    kept = steps["Keep the results"]
-    assert kept["if"] == "always()"
-    assert f"${{CI_RESULTS:-{kept['with']['path']}}}" in SCRIPT.read_text("utf-8")
-    assert steps["Install"]["run"].startswith("make install")
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
-from faults.deck import READ_ONLY, draw
 from faults.judging import differences, partial_files
-from faults.losses import Loss
-from faults.moments import read_status
-from faults.processes import Worker, workers_of
 from faults.scene import INSIDE
 from vlbench.runs.sums import write_sums
 
@@ -90,23 +85,6 @@ def test_what_differs_is_found(truth: Path, found: Path, name: str, spoil, text:
     assert text in fault and name in fault.replace("has no result", name)
 
 
-def test_a_partial_status_is_a_loss(found: Path) -> None:
-    run = found / "runs/a1"
-    assert read_status(run)["status"] == "done"
-    (run / "status.json").write_text('{"sta')
-    with pytest.raises(Loss, match="partial"):
-        read_status(run)
-
-
-@pytest.mark.parametrize("kills", [1, 8, 60])
-def test_a_deck_has_the_kills_asked_for_and_follows_its_seed(kills: int) -> None:
-    deck = draw(kills, Random(5))
-    kinds = [kind for kind in deck.commands if kind.startswith("SIGKILL")]
-    assert len(deck.moments) + len(deck.orders) + len(kinds) == kills
-    assert READ_ONLY in deck.commands
-    assert deck == draw(kills, Random(5)) != draw(kills, Random(6))
-
-
 def disturbed(orders: Path, code: str) -> subprocess.CompletedProcess[str]:
     for name in ("given", "done"):
         (orders / name).mkdir(exist_ok=True)
@@ -148,19 +126,3 @@ def test_an_order_ends_a_process_at_its_rename(tmp_path: Path, order: str, left:
     assert (tmp_path / "done" / order).exists() == is_met
     if order.startswith("half"):
         assert (tmp_path / "a.tmp").read_text() == "n"
-
-
-def test_workers_are_known_by_their_command_line(tmp_path: Path) -> None:
-    run = tmp_path / "runs" / "a1"
-    command = [sys.executable, "-c", "import time; time.sleep(60)", "vlbench.worker", str(run)]
-    process = subprocess.Popen(command)
-    try:
-        while not (found := workers_of(tmp_path)):
-            assert process.poll() is None  # its words are there a moment after it began
-        assert found == [Worker(process.pid, run)]
-        assert workers_of(tmp_path / "other") == []
-        Worker(process.pid, run).kill()
-        assert process.wait() == -signal.SIGKILL
-        assert workers_of(tmp_path) == []
-    finally:
-        process.kill()

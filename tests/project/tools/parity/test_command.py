@@ -71,14 +71,6 @@ def test_json_has_every_error_and_fault(copy: Copy, parity: Any) -> None:
     assert len(item["faults"]) > 3
 
 
-def test_nothing_to_compare_is_told(tmp_path: Path, parity: Any) -> None:
-    code, _, err = parity(str(tmp_path / "nowhere"))
-    assert (code, err) == (2, f"vlbench: {tmp_path / 'nowhere'}: no such folder.\n")
-    code, _, err = parity(str(tmp_path))
-    assert code == 4
-    assert "no golden files here" in err
-
-
 SHARED = Path(__file__).resolve().parents[5] / "shared" / "golden" / "methods"
 NAMES = list_goldens(SHARED).names if SHARED.is_dir() else []
 

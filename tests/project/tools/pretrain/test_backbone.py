@@ -16,7 +16,6 @@ from tools.pretrain.backbone import (
     task_sentences,
     train_backbone,
 )
-from tools.pretrain.lessons import lesson, long_lesson, pair_lesson
 from tools.pretrain.tokenizer import train_tokenizer
 from vlbench.backbones.weights import bart_tokenizer
 from vlbench.encoders.mini import TOKENS, WIDTH, MiniEncoder, MiniNet
@@ -69,23 +68,3 @@ def test_twenty_steps_lower_the_loss(folder, few) -> None:
     trained = train_backbone(room, exam, 20, 0, lambda step, *_: told.append(step))
     assert loss(trained, batch) < 0.7 * before
     assert told == [20] and not trained.training
-
-
-def test_the_same_seed_trains_the_same_weights_and_another_seed_others(folder, few) -> None:
-    exam = classroom(folder, 5)
-    first, again, other = (
-        train_backbone(classroom(folder, 4), exam, 2, seed, lambda *_: None).state_dict()
-        for seed in (0, 0, 1)
-    )
-    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
-    assert any(not torch.equal(tensor, other[name]) for name, tensor in first.items())
-
-
-@pytest.mark.parametrize("teach", [lesson, long_lesson, pair_lesson])
-def test_lessons_fit_into_the_positions_there_are(folder, teach) -> None:
-    room = classroom(folder, 9)
-    random = Random(9)
-    for scene in room.scenes:
-        taught = teach((scene, scene) if teach is pair_lesson else scene, random)
-        assert len(room.tokenizer(taught.reply).input_ids) < 128
-        assert len(room.tokenizer(taught.text).input_ids) + 2 * TOKENS < 128
