@@ -100,6 +100,10 @@ def test_all_faults_of_a_file_come_in_one_message() -> None:
     with pytest.raises(CardError) as caught:
         load_config()
     assert len(str(caught.value).splitlines()) == 3
+    write("vlbench.toml", "".join(f"a{n} = 1\n" for n in range(9_000)))
+    with pytest.raises(CardError) as caught:
+        load_config()
+    assert len(str(caught.value).splitlines()) == 6
 
 
 def test_the_variable_for_the_cache_beats_the_file(tmp_path, monkeypatch) -> None:

@@ -25,6 +25,8 @@ OPTIONS = (
 )
 """Options whose defaults a file may set; the options know their types."""
 TABLES = ("set", "slurm")
+MOST_FAULTS = 5
+"""Faults that a message lists."""
 KEYS = (*OPTIONS, "cache", *TABLES)
 
 
@@ -96,7 +98,9 @@ def load_config() -> Config:
         return Config()
     table = read_toml(file, str(file))
     if faults := _faults(table):
-        raise CardError("\n".join(f"{file}: {fault}" for fault in faults))
+        more = [f"And {len(faults) - MOST_FAULTS:,} more."] if len(faults) > MOST_FAULTS else []
+        shown = [f"{file}: {fault}" for fault in faults[:MOST_FAULTS]]
+        raise CardError("\n".join(shown + more))
     for key in PATHS & table.keys():
         table[key] = _absolute(table[key], file.parent)
     return Config(file, bool(named), table)
