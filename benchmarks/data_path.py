@@ -5,7 +5,7 @@ its cards' batches, and with random features of the full size, 36 x 2048, in the
 in line and by the prefetching thread. Files come from the system's page cache. Then steps of the
 floor on CLIP-BART with batches built before, built between steps, and built by the thread.
 
-    python benchmarks/data_path.py [--rounds 5] [--batches 4] [--folder DIR]
+    python benchmarks/data_path.py [--rounds 5] [--batches 4]
 
 The store of random features takes 600 MB. The texts are the mini edition's, with its tokenizer.
 """
@@ -43,11 +43,10 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, default=4, help=f"of {STEP_BATCH}, for the steps")
-    parser.add_argument("--folder", help="where the store is written; temporary if left out")
     given = parser.parse_args()
     os.environ.update(with_defaults(os.environ))  # as a worker has it
     tasks = mini_tasks()
-    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         store = full_size_store(Path(folder) / "store", tasks)
         mini = [task_data(task, task.store, "mini-bart") for task in tasks]
         full = [task_data(task, store, "clip-bart") for task in tasks]

@@ -2,8 +2,8 @@
 
 Greedy answers of at most 10 tokens and captions of five beams and 20 tokens, as
 `vlbench.training.predict` generates them; the plain backbone is the method `frozen`. Random weights
-end an answer nowhere in particular, so every case is made to write all tokens. Prompt tuning is
-held against the backbone on its longer input too. Captions get half as many rounds.
+end an answer nowhere in particular, so every case is made to write all tokens. Captions get half as
+many rounds.
 
     python benchmarks/generation.py [--backbone clip-bart] [--batch 8] [--rounds 7]
 """
@@ -24,7 +24,6 @@ METHODS = (
     *("shared-adapter", "shared-compacter", "compacter", "hyperformer", "shared-lora", "lora"),
     *("vl-pet-large", "shared-prompt-tuning", "lst"),
 )
-PROMPTED = "shared-prompt-tuning"
 WAYS = {"greedy, 10 tokens": (1, 10), "5 beams, 20 tokens": (5, 20)}
 
 
@@ -37,31 +36,26 @@ def main() -> None:
     parser.add_argument("--methods", default=",".join(METHODS))
     given = parser.parse_args()
     batch = random_batch("image", given.batch)
-    longer = random_batch("image", given.batch, text=batch.input_ids.shape[1] + 40)
     print(f"{given.backbone}, batch {given.batch}, fp32, {torch.get_num_threads()} threads")
     print(f"{'':22}" + "".join(f"{f'{way}: s':>24}  {'ratio':20}" for way in WAYS))
     floor = new_model(FLOOR, given.backbone)
     for method in given.methods.split(","):
-        model = new_model(method, given.backbone)
-        show(method, given, (floor, batch), (model, batch))
-        if method == PROMPTED:
-            show("  on a longer input", given, (floor, longer), (model, batch))
+        show(method, given, batch, {"floor": floor, "case": new_model(method, given.backbone)})
 
 
-def show(label: str, given: Any, floor: tuple[Any, Batch], case: tuple[Any, Batch]) -> None:
-    """A line of the table: two models, each with its batch."""
+def show(method: str, given: Any, batch: Batch, models: dict[str, Any]) -> None:
+    """A line of the table."""
     cells = []
     for way, (beams, length) in WAYS.items():
         cases = {
-            name: partial(generate, *pair, beams, length)
-            for name, pair in (("floor", floor), ("case", case))
+            name: partial(generate, model, batch, beams, length) for name, model in models.items()
         }
         rounds = given.rounds if beams == 1 else max(1, given.rounds // 2)
         timing = interleaved(cases, rounds)["case"]
         cells.append(f"{timing.seconds:24.2f}  {timing.spread:20}")
-        labels = {"backbone": given.backbone, "way": way, "method": label.strip()}
+        labels = {"backbone": given.backbone, "way": way, "method": method}
         record("generation", **labels, **timing._asdict())
-    print(f"{label:22}" + "".join(cells), flush=True)
+    print(f"{method:22}" + "".join(cells), flush=True)
 
 
 def new_model(method: str, backbone: str) -> Any:

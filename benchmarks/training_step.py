@@ -1,8 +1,8 @@
 """What a training step of each technique costs, against the floor of the same process.
 
 The floor is the frozen backbone whose visual embedding trains (the method `frozen`), with the same
-batch, dropout and precision; no technique inside the backbone can be cheaper. Prompt tuning is held
-against the floor on its longer input too. Backbones of the published sizes, random weights.
+batch, dropout and precision; no technique inside the backbone can be cheaper. Backbones of the
+published sizes, random weights.
 
     python benchmarks/training_step.py [--backbone clip-bart] [--visual image] [--precision fp32]
 
@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from measure import Measured, interleaved, record
-from shapes import card, new_trainer, random_batch, step_options, step_title
+from shapes import new_trainer, random_batch, step_options, step_title
 
 from vlbench.data.batches import Batch
 
@@ -53,10 +53,6 @@ def main() -> None:
     floor = stepping(FLOOR, given, batch)
     for method in (FLOOR, *given.methods.split(",")):
         show(method, where, *measure(method, given, batch, floor))
-        if more := prompt_length(method, given):
-            longer = random_batch(given.visual, given.batch, text=batch.input_ids.shape[1] + more)
-            timing = measure(method, given, batch, stepping(FLOOR, given, longer))
-            show("  on a longer input", where, *timing)
 
 
 def measure(
@@ -84,18 +80,13 @@ def show(method: str, where: str, timing: Measured, saved: float, peak: float) -
     sizes = f"{saved:9,.0f}{peak:9,.0f}"
     print(f"{method:22}{timing.seconds:8.2f}  {timing.spread:24}{sizes}", flush=True)
     measured = {**timing._asdict(), "saved_mb": saved, "peak_mb": peak}
-    record("training_step", where=where, method=method.strip(), **measured)
+    record("training_step", where=where, method=method, **measured)
 
 
 def stepping(method: str, given: Any, batch: Batch) -> Callable[[], object]:
     """Takes a whole step of training, optimiser and schedule included."""
     trainer = new_trainer(method, given.backbone, given.visual, precision=given.precision)
     return partial(trainer.step, batch, 1)
-
-
-def prompt_length(method: str, given: Any) -> int:
-    """Vectors that the method puts in front of the text."""
-    return int(card(method, given.backbone, given.visual).params.get("length", 0))
 
 
 def saved_bytes(step: Callable[[], object]) -> int:

@@ -18,7 +18,6 @@ from safetensors import SafetensorError
 
 from tests.cli.command import assert_refused, vlbench
 from vlbench.errors import explain
-from vlbench.runs.stopping import explained
 
 
 def raised(call: Callable[[], object]) -> BaseException:
@@ -35,7 +34,7 @@ def raised(call: Callable[[], object]) -> BaseException:
         (OSError("Cannot read it\n\nat all"), 3, "Cannot read it at all."),
         (raised(lambda: os.stat("a\0b")), 2, "A path cannot be used: embedded null byte."),
         (raised(lambda: Path("~nobody-here/a").expanduser()), 2, "Could not determine home"),
-        (raised(lambda: int("9" * 5_000)), 3, "A number is too long"),
+        (raised(lambda: int("9" * 5_000)), 3, "damaged"),
         (raised(lambda: json.loads("[" * 100_000)), 3, "What was read is nested too deeply (in "),
         (raised(lambda: json.loads("{")), 3, "damaged"),
         (raised(lambda: b"\xff".decode()), 3, "damaged"),
@@ -68,12 +67,6 @@ def test_what_is_not_ours_is_told_in_one_sentence(
 )
 def test_a_bug_stays_a_bug(error: Exception) -> None:
     assert explain(error) is None
-
-
-def test_a_worker_names_the_folder_of_a_disk_without_a_file_name(tmp_path: Path) -> None:
-    code, status, text = explained(OSError(errno.ENOSPC, "No space left on device"), tmp_path)
-    assert (code, status) == (3, "failed")
-    assert text.startswith(f"{tmp_path}: No space left on device.")
 
 
 @pytest.mark.parametrize(
@@ -123,16 +116,3 @@ def test_a_value_is_not_repeated_at_length() -> None:
     result = vlbench("plan", "--method", "frozen", "--tasks", "vqav2", "--set", "a" * 50_000)
     assert_refused(result, 2, "Should be key=value")
     assert len(result.stderr) < 3_000
-
-
-def test_a_package_that_cannot_be_imported_is_no_bug(tmp_path: Path) -> None:
-    (tmp_path / "typer.py").write_text("raise MemoryError")
-    ended = subprocess.run(
-        [sys.executable, "-m", "vlbench", "list", "suites"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        check=False,
-    )
-    assert ended.returncode == 3
-    assert ended.stderr.startswith("vlbench: There is too little memory")

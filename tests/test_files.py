@@ -5,13 +5,9 @@ from __future__ import annotations
 import bz2
 import errno
 import gzip
-import io
 import lzma
 import os
-import stat
 import subprocess
-import tarfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,14 +15,13 @@ import pytest
 
 from vlbench.data.example import Faults
 from vlbench.data.mini.write import NAMES, mini_root
-from vlbench.data.readers.base import missing_data, read_lines, read_list
+from vlbench.data.readers.base import read_lines, read_list
 from vlbench.data.table import REMEMBERED_FROM, file_hash
 from vlbench.errors import DataError, MissingError, UsageError
 from vlbench.files import (
     Content,
     cache_folder,
     check_out,
-    is_stream,
     open_data,
     read_object,
     remove_dead_beside,
@@ -35,12 +30,10 @@ from vlbench.files import (
     write_out,
 )
 
-CONTENTS = pytest.mark.parametrize(
+
+@pytest.mark.parametrize(
     "content", ["text", b"text", lambda path: path.write_text("text")], ids=["str", "bytes", "call"]
 )
-
-
-@CONTENTS
 def test_a_file_is_replaced_whole(content: Content, tmp_path: Path) -> None:
     path = tmp_path / "new" / "file.txt"
     write_atomically(path, "one")
@@ -92,15 +85,15 @@ def test_what_is_no_small_json_object_is_told_with_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "status.json"
-    for content in (b"[1]", b"7", b"{", b"", b"[" * 100_000, b'{"a": ' * 100_000, b"\xff"):
+    deep = (b"[" * 100_000, b'{"a": ' * 100_000)
+    for content in (b"[1]", b"7", b"{", b"", *deep, b"\xff", b'{"a": "\\ud800"}'):
         file.write_bytes(content)
         with pytest.raises(DataError, match=r"status\.json: cannot be read: "):
             read_object(file)
-    file.write_bytes(b'{"a": "\\ud800"}')
     (tmp_path / "link").symlink_to("nowhere")
     (tmp_path / "huge").write_text("{}" + " " * 99)
     monkeypatch.setattr("vlbench.files.LARGEST_JSON", 100)
-    for path in (file, tmp_path, tmp_path / "link", tmp_path / "huge"):
+    for path in (tmp_path, tmp_path / "link", tmp_path / "huge"):
         with pytest.raises(DataError, match=f"{path}: cannot be read: "):
             read_object(path)
 
@@ -117,17 +110,13 @@ def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
     assert cache_folder() == tmp_path / "home" / ".cache" / "vlbench"
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(MissingError, match="VLBENCH_CACHE names another place"):
-        cache_folder()
 
 
 def full(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_every_writer_names_the_cache_that_is_full(tmp_path, monkeypatch) -> None:
+def test_every_writer_names_the_cache_that_cannot_be_written(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "cache"))
     big = tmp_path / "big"
     big.write_bytes(bytes(REMEMBERED_FROM))
@@ -137,44 +126,16 @@ def test_every_writer_names_the_cache_that_is_full(tmp_path, monkeypatch) -> Non
         with pytest.raises(MissingError, match=r"No space left.* VLBENCH_CACHE names"):
             write()
     assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
-
-
-def test_a_file_in_the_place_of_the_mini_edition_is_told(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path))
     (tmp_path / NAMES["image"]).write_text("")
     with pytest.raises(MissingError, match=rf"{NAMES['image']}: a file is there.* VLBENCH_CACHE"):
         mini_root()
+    monkeypatch.setenv("VLBENCH_CACHE", str(big / "cache"))
+    with pytest.raises(MissingError, match="VLBENCH_CACHE names another place"):
+        cache_folder()
 
 
 # --out
-
-
-@CONTENTS
-@pytest.mark.parametrize("is_linked", [False, True], ids=["itself", "behind a link"])
-def test_a_pipe_gets_what_is_written_and_stays_a_pipe(
-    tmp_path: Path, content: Content, is_linked: bool
-) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    (tmp_path / "link").symlink_to("pipe")
-    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    place = tmp_path / "link" if is_linked else pipe
-    check_out(place)
-    write_out(place, content)
-    assert os.read(reader, 100) == b"text"
-    assert stat.S_ISFIFO(pipe.stat().st_mode) and (tmp_path / "link").is_symlink()
-    assert len(list(tmp_path.iterdir())) == 2
-    os.close(reader)
-
-
-def test_a_device_is_a_stream_and_an_open_file_keeps_its_beginning(tmp_path: Path) -> None:
-    assert is_stream(Path("/dev/null"))
-    log = tmp_path / "log"
-    log.write_text("before\n")
-    with log.open("a") as file:
-        (tmp_path / "stdout").symlink_to(f"/proc/self/fd/{file.fileno()}")  # as /dev/stdout is
-        write_out(tmp_path / "stdout", "text\n")
-    assert log.read_text() == "before\ntext\n"
 
 
 def test_behind_a_link_the_target_is_written_and_the_link_stays(tmp_path: Path) -> None:
@@ -189,27 +150,22 @@ def test_behind_a_link_the_target_is_written_and_the_link_stays(tmp_path: Path) 
         assert list(target.parent.iterdir()) == [target]
 
 
-def test_places_where_no_file_can_be_are_refused(tmp_path: Path) -> None:
+def test_places_where_no_file_can_be_are_refused(tmp_path: Path, monkeypatch) -> None:
     file = tmp_path / "file"
     file.write_text("mine")
-    (tmp_path / "a").symlink_to("b")
-    (tmp_path / "b").symlink_to("a")
-    for place, reason in (
+    os.mkfifo(tmp_path / "pipe")
+    for path, reason in (
         (file / "x.csv", f"{file} is a file, no folder"),
         (file / "deeper" / "x.csv", f"{file} is a file, no folder"),
-        (tmp_path / "a", "Too many levels of symbolic links"),
-        (tmp_path, "a folder is there|Is a directory"),
+        (tmp_path, "it is no regular file"),
+        (tmp_path / "pipe", "it is no regular file"),
+        (Path("/dev/null"), "it is no regular file"),
     ):
-        message = rf"--out {place}: Cannot be written: ({reason})\. Name another place: --out PATH"
+        message = rf"--out {path}: Cannot be written: {reason}\. Name another place: --out PATH"
         for act in (check_out, lambda path: write_out(path, "text")):
             with pytest.raises(UsageError, match=message):
-                act(place)
+                act(path)
     assert file.read_text() == "mine"
-
-
-def test_a_folder_that_takes_no_files_is_told_before_anything_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.setattr(os, "access", lambda place, mode: False)  # as root may write anywhere
     with pytest.raises(UsageError, match=f"no permission to write to {tmp_path}"):
         check_out(tmp_path / "new" / "x.csv", "--per-example")
@@ -219,11 +175,11 @@ def test_a_folder_that_takes_no_files_is_told_before_anything_is_read(
     ("number", "kind", "advice"),
     [
         (errno.EROFS, UsageError, "Name another place: --per-example PATH"),
-        (errno.ENOSPC, MissingError, "Make room, or name a place on another disk: --per-exam"),
+        (errno.ENOSPC, MissingError, "Make room, or name another disk."),
     ],
     ids=["read-only", "full"],
 )
-def test_what_the_system_refuses_is_told_with_what_to_type(
+def test_what_the_system_refuses_is_told_with_what_to_do(
     tmp_path: Path, number: int, kind: type[UsageError | MissingError], advice: str
 ) -> None:
     def fail(beside: Path) -> None:
@@ -232,8 +188,7 @@ def test_what_the_system_refuses_is_told_with_what_to_type(
     with pytest.raises(kind) as caught:
         write_out(tmp_path / "x.csv", fail, "--per-example")
     start = f"--per-example {tmp_path / 'x.csv'}: Cannot be written: {os.strerror(number)}. "
-    assert str(caught.value).startswith(start + advice)
-    assert type(caught.value) is kind
+    assert str(caught.value) == start + advice
     assert not list(tmp_path.iterdir())
 
 
@@ -244,22 +199,6 @@ READERS: dict[str, Callable[[Path], object]] = {
     "list": lambda path: list(read_list(path)),
     "lines": lambda path: list(read_lines(path, Faults())),
 }
-
-
-def in_zip(content: bytes) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("a.json", content)
-    return file.getvalue()
-
-
-def in_tar(content: bytes) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as archive:
-        member = tarfile.TarInfo("a.json")
-        member.size = len(content)
-        archive.addfile(member, io.BytesIO(content))
-    return file.getvalue()
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -280,21 +219,20 @@ def test_what_gzip_packed_is_read_like_the_file_itself(
 
 
 @pytest.mark.parametrize(
-    ("content", "what"),
+    ("content", "packing"),
     [
-        (in_zip(TEXT), "a ZIP archive"),
-        (bz2.compress(TEXT), "packed by bzip2"),
-        (lzma.compress(TEXT), "packed by xz"),
-        (b"\x28\xb5\x2f\xfd" + TEXT, "packed by Zstandard"),
-        (in_tar(TEXT), "a tar archive"),
-        (gzip.compress(in_tar(TEXT)), "a tar archive"),
+        (b"PK\x03\x04", "ZIP"),
+        (bz2.compress(TEXT), "bzip2"),
+        (lzma.compress(TEXT), "xz"),
+        (b"\x28\xb5\x2f\xfd" + TEXT, "Zstandard"),
+        (gzip.compress(bz2.compress(TEXT)), "bzip2"),
     ],
 )
-def test_another_packing_is_named(tmp_path: Path, content: bytes, what: str) -> None:
+def test_another_packing_is_named(tmp_path: Path, content: bytes, packing: str) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
     for read in READERS.values():
-        with pytest.raises(DataError, match=rf"a\.json: is {what}: unpack it"):
+        with pytest.raises(DataError, match=rf"a\.json: is packed \({packing}\): unpack it"):
             read(path)
 
 
@@ -304,11 +242,3 @@ def test_damaged_gzip_data_are_told(tmp_path: Path, damage: Callable[[bytes], by
     path.write_bytes(damage(gzip.compress(TEXT)))
     with pytest.raises(DataError, match=r"a\.json: damaged gzip data"), open_data(path) as file:
         file.read()
-
-
-def test_a_missing_file_that_lies_there_packed_is_told(tmp_path: Path) -> None:
-    (tmp_path / "a.json.gz").write_bytes(b"")
-    text = str(missing_data([tmp_path / "a.json", tmp_path / "b.json"]))
-    assert text.endswith(
-        f"{tmp_path}/a.json (a.json.gz lies there: unpack it)\n  {tmp_path}/b.json"
-    )

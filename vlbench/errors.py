@@ -80,19 +80,17 @@ def explain(error: BaseException, folder: Path | None = None) -> VlbenchError | 
         return error
     names = {kind.__name__ for kind in type(error).__mro__}
     text = " ".join(str(error).split())
-    frames = list(traceback.walk_tb(error.__traceback__))
-    where = f" (in {frames[-1][0].f_code.co_filename}, line {frames[-1][1]})" if frames else ""
     if isinstance(error, OSError):
         return _refused_by_system(error, text, folder)
     if "embedded null" in text or text.startswith(("Symlink loop", "Could not determine home")):
         return UsageError(f"A path cannot be used: {text}.")
-    if "integer string conversion" in text:
-        return DataError(f"A number is too long{where}: {text.partition(';')[0]}.")
+    frames = list(traceback.walk_tb(error.__traceback__))
+    where = f" (in {frames[-1][0].f_code.co_filename}, line {frames[-1][1]})" if frames else ""
     if is_out_of_memory(error) or text == "can't start new thread":
         return MissingError(f"There is too little memory{where}: {text or 'none is left'}.")
     if isinstance(error, RecursionError):
         return DataError(f"What was read is nested too deeply{where}.")
-    if names & DAMAGE:
+    if names & DAMAGE or "integer string conversion" in text:
         return DataError(f"A file or a text is damaged{where}: {text or 'it ends early'}.")
     if isinstance(error, ImportError) and not (error.name or "").startswith("vlbench"):
         return MissingError(f"A package cannot be imported: {text}. vlbench doctor lists them.")

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, small JSON files, `--out`, packed data, the cache folder.
+"""Files that appear whole or not at all, small JSON files, `--out`, gzip, the cache folder.
 
 Written beside under a temporary name, flushed to the disk, then renamed.
 """
@@ -14,8 +14,6 @@ import re
 import secrets
 import shutil
 import socket
-import stat
-import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -36,20 +34,8 @@ TEMPORARY = re.compile(r"\..+\.(\d+)-([0-9a-f]{6})[0-9a-f]{4}\.tmp")
 """A temporary name: the process that writes it, its machine, and four random digits."""
 FORGOTTEN_SECONDS = 86_400.0
 """After this time what another machine left is removed."""
-DESCRIPTORS = re.compile("/proc/[^/]+/fd")
-"""Folders that hold open files under their numbers."""
-GZIP = b"\x1f\x8b"
-PACKINGS = {
-    "a ZIP archive": rb"PK\x03\x04",
-    "packed by xz": rb"\xfd7zXZ\0",
-    "packed by bzip2": rb"BZh[1-9]1AY&SY",
-    "packed by Zstandard": rb"\x28\xb5\x2f\xfd",
-    "a 7z archive": rb"7z\xbc\xaf",
-    "a RAR archive": rb"Rar!\x1a",
-    "a tar archive": rb"(?s).{257}ustar",
-}
-"""Packing that no reader unpacks -> how such a file begins."""
-SUFFIXES = (".gz", ".zip", ".xz", ".bz2", ".zst", ".tar.gz", ".tgz", ".7z")
+PACKINGS = {b"PK": "ZIP", b"\xfd7zXZ": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "Zstandard"}
+"""How a packed file begins that no reader unpacks -> its packing."""
 _guards: ContextVar[Mapping[Path, Callable[[], None]]] = ContextVar(
     "guards", default=MappingProxyType({})
 )
@@ -175,8 +161,8 @@ def remove_dead(folder: Path, beginning: str = ".") -> None:
             if match[2] == _machine_tag():
                 is_dead = not _is_alive(int(match[1]))
             else:
-                age = time.time() - entry.stat(follow_symlinks=False).st_mtime
-                is_dead = age > FORGOTTEN_SECONDS
+                written = entry.stat(follow_symlinks=False).st_mtime
+                is_dead = time.time() - written > FORGOTTEN_SECONDS
             if is_dead and entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path, ignore_errors=True)
             elif is_dead:
@@ -186,10 +172,8 @@ def remove_dead(folder: Path, beginning: str = ".") -> None:
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # another user's process
-        pass
+    except (OSError, OverflowError) as error:  # or it is another user's
+        return not isinstance(error, ProcessLookupError)
     return True
 
 
@@ -227,24 +211,22 @@ def require_writable(path: Path) -> None:
             check()
 
 
-def cache_place() -> tuple[Path, str]:
-    """The cache folder and what names it: `VLBENCH_CACHE`, a configuration file, XDG, built-in."""
+def cache_place() -> Path:
+    """The cache folder as `VLBENCH_CACHE`, a configuration file or the XDG standard names it."""
     if own := os.environ.get("VLBENCH_CACHE"):
-        return Path(own).expanduser().absolute(), "VLBENCH_CACHE"
+        return Path(own).expanduser().absolute()
     from vlbench.config import load_config
 
     config = load_config()
     if "cache" in config.values:
-        return config.values["cache"], str(config.sources["cache"])
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(home):  # the XDG standard: a relative path counts as unset
-        return Path(home) / "vlbench", "XDG_CACHE_HOME"
-    return Path.home() / ".cache" / "vlbench", "built-in"
+        return Path(config.values["cache"])
+    home = os.environ.get("XDG_CACHE_HOME", "")  # a relative path counts as unset
+    return Path(home if os.path.isabs(home) else Path.home() / ".cache") / "vlbench"
 
 
 def cache_folder() -> Path:
     """The folder of `cache_place`, made if absent."""
-    folder, _ = cache_place()
+    folder = cache_place()
     with writing_cache():
         folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -252,41 +234,32 @@ def cache_folder() -> Path:
 
 @contextmanager
 def writing_cache() -> Iterator[None]:
-    """Explain what the system refuses in the cache: where, why, and how to name another place."""
+    """Explain what the system refuses in the cache: where, why, and how to name another folder."""
     try:
         yield
     except OSError as error:
-        folder, source = cache_place()
         raise MissingError(
-            f"{system_message(error, folder)}: the cache, {folder} ({source}), cannot be written. "
-            "VLBENCH_CACHE names another place."
+            f"{system_message(error, cache_place())}: the cache, {cache_place()}, cannot be "
+            "written. VLBENCH_CACHE names another place."
         ) from None
 
 
 def write_out(path: Path, content: Content, option: str = "--out") -> None:
-    """Write the file that an option names, whole or not at all; of a link, its target.
-
-    A pipe or a device gets what is written, and is never replaced.
-    """
+    """Write the file that an option names, whole or not at all; of a link, its target."""
+    check_out(path, option)
     with writing(path, option):
-        if is_stream(path):
-            with tempfile.TemporaryDirectory() as folder:
-                whole = write_atomically(Path(folder) / path.name, content, is_flushed=False)
-                with path.open("ab") as stream:
-                    stream.write(whole.read_bytes())
-        else:
-            target = Path(os.path.realpath(path))
-            remove_dead_beside(target)
-            write_atomically(target, content)
+        write_atomically(Path(os.path.realpath(path)), content)
 
 
 def check_out(path: Path, option: str = "--out") -> None:
-    """Refuse, before anything is read, a place where no file can be written."""
+    """Refuse, before anything is read, a path where no file can be written."""
     with writing(path, option):
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "a folder is there")
-        parents = Path(os.path.realpath(path)).parents
-        existing = path if is_stream(path) else next(filter(os.path.lexists, parents))
+        target = Path(os.path.realpath(path))
+        if target.exists() and not target.is_file():
+            raise OSError(errno.EISDIR, "it is no regular file")
+        existing = next(filter(os.path.lexists, target.parents))
+        if not existing.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{existing} is a file, no folder")
         if not os.access(existing, os.W_OK):
             raise PermissionError(errno.EACCES, f"no permission to write to {existing}")
 
@@ -297,26 +270,10 @@ def writing(path: Path, option: str = "--out") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        file = next((folder for folder in path.parents if os.path.isfile(folder)), None)
-        why = f"{file} is a file, no folder" if file else error.strerror or str(error)
-        message = f"{option} {path}: Cannot be written: {why}."
+        message = f"{option} {path}: Cannot be written: {error.strerror or error}."
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            advice = f"Make room, or name a place on another disk: {option} PATH"
-            raise MissingError(f"{message} {advice}") from None
+            raise MissingError(f"{message} Make room, or name another disk.") from None
         raise UsageError(f"{message} Name another place: {option} PATH") from None
-
-
-def is_stream(path: Path) -> bool:
-    """Whether it is a pipe, a device, or an open file by its number, as /dev/stdout may be."""
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return False
-    while path.is_symlink():
-        if DESCRIPTORS.fullmatch(os.path.realpath(path.parent)):
-            return True
-        path = path.parent / os.readlink(path)
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 @contextmanager
@@ -325,19 +282,12 @@ def open_data(path: Path) -> Iterator[IO[bytes]]:
     with ExitStack() as stack:
         file: Any = stack.enter_context(path.open("rb"))
         try:
-            if file.peek(2)[:2] == GZIP:
+            if file.peek(2)[:2] == b"\x1f\x8b":
                 file = stack.enter_context(gzip.GzipFile(fileobj=file))
-            head = file.peek(512)
-            for packing, beginning in PACKINGS.items():
-                if re.match(beginning, head):
-                    raise DataError(f"{path}: is {packing}: unpack it and name the file in it.")
+            head = file.peek(6)[:6]
+            for beginning, packing in PACKINGS.items():
+                if head.startswith(beginning):
+                    raise DataError(f"{path}: is packed ({packing}): unpack it first.")
             yield file
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataError(f"{path}: damaged gzip data: {error}") from None
-
-
-def packed_beside(file: Path) -> str:
-    """A hint for the message about a missing file that is there packed."""
-    packed = (file.with_name(file.name + suffix) for suffix in SUFFIXES)
-    name = next((path.name for path in packed if path.is_file()), None)
-    return f" ({name} lies there: unpack it)" if name else ""

@@ -29,7 +29,7 @@ HIDDEN = re.compile(
 
 def printable(text: str) -> str:
     """The text in one line, nothing of it hidden."""
-    return HIDDEN.sub(lambda sign: by_number(sign[0]), text)
+    return HIDDEN.sub(lambda match: by_number(match[0]), text)
 
 
 def printable_lines(text: str) -> str:
@@ -67,10 +67,11 @@ def format_duration(seconds: float) -> str:
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
-    for large, unit, small, part in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min")):
-        if whole >= large:
-            return f"{whole // large} {unit} {whole % large // small} {part}"
-    return f"{whole // 60} min {whole % 60} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
 
 
 def results_option(folder: Path) -> str:

@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from vlbench.cards import load_method
-from vlbench.cards.load import LARGEST, MOST_BYTES
 from vlbench.cli.app import app
 from vlbench.errors import UsageError
 from vlbench.techniques import resolve_method
+from vlbench.toml import LARGEST, MOST_BYTES
 
 DEEP, LARGE = "nested more than 32 levels deep", f"a whole number is larger than {LARGEST:,}"
 HOSTILE = {

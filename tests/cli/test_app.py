@@ -22,17 +22,6 @@ from vlbench.cli import app as cli
 from vlbench.cli.app import GROUPS
 
 
-def program(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "vlbench", *words],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        timeout=60,
-        check=False,
-    )
-
-
 def test_the_exit_codes_are_the_documented_ones() -> None:
     codes = {kind.__name__: kind.exit_code for kind in errors.VlbenchError.__subclasses__()}
     assert codes == {
@@ -55,16 +44,27 @@ def test_words_that_do_not_fit_exit_2_without_a_traceback(words: list[str]) -> N
 
 
 def test_a_long_message_is_one_line_off_a_terminal() -> None:
-    result = program("show", "compactor", COLUMNS="40")
-    assert result.returncode == 2
-    assert result.stderr.startswith("vlbench: Nothing called 'compactor' to show. Did you mean")
-    assert result.stderr.count("\n") == 1
-    assert "\x1b" not in result.stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "vlbench", "show", "compactor"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "40"},
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("vlbench: Nothing called 'compactor' to show. Did you mean")
+    assert done.stderr.count("\n") == 1 and "\x1b" not in done.stderr
 
 
 def test_the_version_is_printed_and_an_option_has_a_variable() -> None:
     assert vlbench("--version").stdout == f"vlbench {__version__}\n"
     assert vlbench("list", "suites", VLBENCH_JSON="1").stdout.startswith("{")
+
+
+def fail(monkeypatch: pytest.MonkeyPatch, raised: BaseException) -> None:
+    def raise_it(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("vlbench.cards.load.load_suites", raise_it)
 
 
 @pytest.mark.parametrize(
@@ -93,13 +93,6 @@ def test_a_bug_exits_5_with_its_traceback(
     assert caught.value.code == 5
     error = capsys.readouterr().err
     assert "Traceback" in error and "a bug in vlbench" in error
-
-
-def fail(monkeypatch: pytest.MonkeyPatch, raised: BaseException) -> None:
-    def raise_it(*_: object) -> None:
-        raise raised
-
-    monkeypatch.setattr("vlbench.cards.load.load_suites", raise_it)
 
 
 PROGRAM = """
@@ -155,7 +148,7 @@ def test_the_commands_stand_in_four_groups_each_line_whole() -> None:
     headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
     assert headings == ["Options:", "Run:", "Look:", "Data:", "Share:"]
     names = [words.split()[0] for group in GROUPS.values() for words in group.values()]
-    assert sorted(names) == sorted(get_command(cli.app).commands) and len(names) == 19
+    assert sorted(names) == sorted(get_command(cli.app).commands)
     for name in names:
         (line,) = [line for line in lines if line.startswith(f"  {name} ")]
         assert line.endswith(".") and not line.endswith("...") and len(line) <= WIDTH

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from typer.testing import Result
 
-from tests.cli.command import assert_refused, document, items, vlbench
+from tests.cli.command import assert_refused, items, vlbench
 from tests.runs.test_spec import SPEC
 from vlbench import cli
 from vlbench.backbones import BACKBONES
@@ -19,11 +19,6 @@ from vlbench.cards.load import own_cards
 from vlbench.errors import MissingError, UsageError, VlbenchError
 from vlbench.runs.folder import RunFolder
 from vlbench.techniques.adapter import Compacter
-
-KEYS = [
-    *("method", "aliases", "backbone", "suite", "settings", "technique", "sharing", "width"),
-    *("trainable", "total", "trainable_percent", "published_percent", "denominator", "groups"),
-]
 
 
 def params(*words: str | Path, backbone: str = "clip-bart") -> Result:
@@ -54,18 +49,6 @@ def test_the_counted_percentages_stand_beside_the_published_ones() -> None:
     assert compacter.split() == ["compacter", "96", "10,584,960", "150,109,824", "7.05", "-"]
 
 
-@pytest.mark.parametrize("words", [[], ["--groups"]], ids=["totals", "groups"])
-def test_numbers_are_aligned_to_the_right_and_groups_add_up(words: list[str]) -> None:
-    lines = table("--method", "full,half-shared-adapter,shared-adapter", *words)
-    assert len({len(line) for line in lines}) == 1 and len(lines[0]) <= 120
-    assert [line[0] for line in lines] == ["m", "f", "h", "s"]
-    ends = {line.index(first) + len(first) for line in lines for first in line.split()[1:2]}
-    assert len(ends) == 1
-    for row in lines[1:] if words else []:
-        trainable, *parts = (int(cell.replace(",", "")) for cell in row.split()[1:])
-        assert sum(parts) == trainable
-
-
 def test_no_number_is_cut_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.StringIO()
     narrow = Console(file=shown, force_terminal=True, color_system=None, width=40)
@@ -77,7 +60,6 @@ def test_no_number_is_cut_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) 
 
 def test_json_has_numbers_groups_and_the_convention() -> None:
     (item,) = counts("--method", "single-compacter")
-    assert list(item) == KEYS
     assert (item["method"], item["aliases"]) == ("shared-compacter", ["single-compacter"])
     assert (item["backbone"], item["suite"]) == ("clip-bart", "image-text")
     assert (item["trainable"], item["total"]) == (3_870_240, 143_395_104)
@@ -87,28 +69,9 @@ def test_json_has_numbers_groups_and_the_convention() -> None:
     for key in ("trainable", "total"):
         assert sum(group[key] for group in item["groups"].values()) == item[key]
     assert "tied tensors once" in item["denominator"]
-
-
-def test_published_percentages_are_of_cards_as_they_are(tmp_path: Path) -> None:
-    (plain,) = counts("--method", "half-shared-adapter")
-    (changed,) = counts("--method", "half-shared-adapter", "--set", "sharing=down")
-    assert (plain["published_percent"], changed["published_percent"]) == (8.36, None)
-    assert (changed["trainable"], changed["settings"]) == (12_786_240, ["sharing=down"])
-    own = tmp_path / "full.toml"
-    own.write_text('title = "Mine"\ntechnique = "full"\n', encoding="utf-8")
-    (item,) = counts("--method", own)
-    assert (item["method"], item["published_percent"]) == ("full", None)
-
-
-def test_video_tasks_are_counted_with_the_features_they_read() -> None:
-    (item,) = counts("--method", "shared-adapter", "--tasks", "video-text")
-    assert (item["trainable"], item["total"]) == (4_901_952, 144_426_816)
-    assert (item["suite"], item["published_percent"]) == ("video-text", 3.39)
-
-
-def test_all_methods_are_counted_where_none_is_named() -> None:
-    counted = {item["method"] for item in counts(backbone="mini-bart")}
-    assert {"full", "frozen", "shared-adapter"} <= counted <= set(own_cards("methods"))
+    (video,) = counts("--method", "shared-adapter", "--tasks", "video-text")
+    assert (video["trainable"], video["total"]) == (4_901_952, 144_426_816)
+    assert (video["suite"], video["published_percent"]) == ("video-text", 3.39)
 
 
 @pytest.mark.usefixtures("three_methods")
@@ -136,19 +99,16 @@ def test_a_setting_that_only_some_methods_have_leaves_out_the_others() -> None:
     assert {item["method"] for item in items(result)} == {"adapter", "compacter"}
     assert "full is left out: --set params.reduction: Unknown key" in result.stderr
     result = params("--set", "params.reductoin=4", backbone="mini-bart")
-    assert_refused(result, 2, "Unknown key 'params.reductoin'")
-    assert "left out" not in result.stderr
+    assert result.exit_code == 2 and "Unknown key 'params.reductoin'" in result.stderr
 
 
 def test_a_width_that_does_not_divide_is_rounded_down_as_the_authors_do() -> None:
     setting = ("--set", "params.reduction=7")
-    assert [item["width"] for item in counts("--method", "adapter,hyperformer", *setting)] == [
-        109, 109,
-    ]  # fmt: skip
+    adapters = counts("--method", "adapter,hyperformer", *setting)
+    assert [item["width"] for item in adapters] == [109, 109]
     (lst,) = counts("--method", "lst", *setting, backbone="clip-t5")
     (both,) = counts("--method", "adapter-and-prompt", "--set", "params.adapter.reduction=7")
-    (full,) = counts("--method", "full")
-    assert (lst["width"], both["width"], full["width"]) == (109, 109, None)
+    assert (lst["width"], both["width"]) == (109, 109)
 
 
 @pytest.mark.parametrize("method", ["compacter", "lst"])
@@ -156,7 +116,6 @@ def test_a_width_that_does_not_divide_is_rounded_down_as_the_authors_do() -> Non
     ("reduction", "text"),
     [
         ("0", "Should be greater than or equal to 1"),
-        ("-7", "Should be greater than or equal to 1"),
         ("769", "params.reduction=769 leaves nothing of"),
         ("9e99", "Should be a valid integer"),
     ],
@@ -174,7 +133,6 @@ def test_a_width_of_nothing_is_refused(method: str, reduction: str, text: str) -
         ("params --tasks image-txt", "Unknown task or suite 'image-txt'. Did you mean 'image-te"),
         ("list method", "Did you mean 'methods'?"),
         ("show compactor", "Did you mean 'compacter'?"),
-        ("show confg", "Did you mean 'config'?"),
     ],
 )
 def test_an_unknown_name_names_the_nearest(words: str, message: str) -> None:
@@ -196,24 +154,15 @@ def test_list_names_everything_there_is(what: str, names: list[str]) -> None:
     assert [item["name"] for item in items(vlbench("list", what, "--json"), "list")] == names
 
 
-def test_show_prints_the_card_as_it_is_written(project: Path) -> None:
+def test_show_prints_cards_suites_and_backbones(project: Path, tmp_path: Path) -> None:
     written = (project / "methods/compacter.toml").read_text(encoding="utf-8")
     assert vlbench("show", "multiple-compacters").stdout == (f"# methods/compacter.toml\n{written}")
-
-
-def test_show_as_json_fills_in_the_defaults() -> None:
     (item,) = items(vlbench("show", "full", "--json"), "show")
     assert (item["kind"], item["file"]) == ("method", "methods/full.toml")
     assert item["train"]["warmup_ratio"] == 0.1
-
-
-@pytest.mark.parametrize("name", ["vqa", "image-text", "mini-bart", "coco"])
-def test_show_knows_tasks_suites_and_backbones(name: str) -> None:
-    assert vlbench("show", name).exit_code == 0
-    assert items(vlbench("show", name, "--json"))[0]["title"]
-
-
-def test_show_reads_a_card_given_by_its_path(tmp_path: Path) -> None:
+    for name in ("vqa", "image-text", "mini-bart"):
+        assert vlbench("show", name).exit_code == 0
+        assert items(vlbench("show", name, "--json"))[0]["title"]
     path = tmp_path / "mine.toml"
     path.write_text('title = "Mine"\ntechnique = "full"\n', encoding="utf-8")
     assert vlbench("show", path).stdout.endswith('technique = "full"\n')
@@ -225,7 +174,6 @@ def test_show_reads_a_card_given_by_its_path(tmp_path: Path) -> None:
 def test_runs_are_listed_with_their_status_beside_what_cannot_be_read(tmp_path: Path) -> None:
     words = ("list", "runs", "--results", tmp_path)
     assert_refused(vlbench(*words), 4, f"{tmp_path}: no runs here")
-    assert_refused(vlbench(*words[:-1], tmp_path / "none"), 4, f"{tmp_path / 'none'}: no runs here")
     RunFolder.of(tmp_path, SPEC).create(SPEC)
     head, line = vlbench(*words).stdout.splitlines()
     assert head.split() == [
@@ -243,4 +191,3 @@ def test_runs_are_listed_with_their_status_beside_what_cannot_be_read(tmp_path: 
     result = vlbench(*words)
     assert result.exit_code == 3 and len(result.stdout.splitlines()) == 2
     assert f"{broken}: not a run's spec" in result.stderr
-    assert document(vlbench(*words, "--json"))["items"]

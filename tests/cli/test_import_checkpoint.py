@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from typer.testing import Result
 
 from tests.checkpoints.theirs import mini_model, their_state
-from tests.cli.command import assert_refused, document, vlbench
+from tests.cli.command import assert_refused, vlbench
 from tests.runs.builders import Bench
 from vlbench.checkpoints.weights import METADATA
 from vlbench.data.table import file_hash
@@ -101,23 +101,6 @@ def test_what_does_not_fit_is_told_and_nothing_is_written(
     result = run(bench, str(source), "--method", "shared-adapter", "--out", str(out))
     assert result.exit_code == 3 and fault in result.stderr
     assert not out.exists()
-
-
-def test_another_method_or_setting_does_not_fit(bench: Bench, source: Path) -> None:
-    out = ["--out", str(source.parent / "out.safetensors")]
-    narrower = ["--method", "shared-adapter", "--set", "params.reduction=4"]
-    for words in (["--method", "compacter"], narrower):
-        result = run(bench, str(source), *words, *out)
-        assert (result.exit_code, Path(out[1]).exists()) == (3, False)
-
-
-def test_half_precision_arrives_in_full(bench: Bench, source: Path) -> None:
-    edit(source, lambda state: state.update({name: t.half() for name, t in state.items()}))
-    out = source.parent / "out.safetensors"
-    result = run(bench, str(source), "--method", "shared-adapter", "--out", str(out), "--json")
-    assert result.exit_code == 0, result.output
-    assert document(result, "import")["out"] == str(out)
-    assert {tensor.dtype for tensor in load_file(out).values()} == {torch.float32}
 
 
 def test_wrong_words_are_told(bench: Bench, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from typer.testing import Result
 
 from tests.cli.command import assert_refused, vlbench
@@ -61,13 +60,6 @@ def test_options_choose_what_is_drawn(
     assert [text for text in shown if text not in written] == []
     assert [text for text in absent if f">{text}" in written] == []
     assert [path.name for path in file.parent.iterdir()] == [file.name]
-
-
-def test_a_column_is_as_wide_as_asked_for(folder: Path, tmp_path: Path) -> None:
-    file = tmp_path / "picture.png"
-    assert plot(folder, "pareto", file, "--width", "3.4", "--edition", "mini").exit_code == 0
-    with Image.open(file) as picture:
-        assert picture.width == 680
 
 
 @pytest.mark.parametrize(

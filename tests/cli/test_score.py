@@ -84,18 +84,3 @@ def test_missing_files_and_faulty_annotations_exit_3() -> None:
     assert_refused(absent, 3, "vlbench: absent: No such file or directory.\n")
     faulty = score("vqav2", annotations=write("gold", {"annotations": []}))
     assert_refused(faulty, 3, "gold: there is nothing to score")
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("vqa2", "Unknown task 'vqa2'. Did you mean 'vqav2'?"),
-        ("gqa --variant balanced", "--variant is for vqav2 and nlvr2"),
-        ("vqav2 --variant 2021", "vqav2 has no variant '2021'."),
-        ("nlvr2 --questions gqa.json", "--questions is for gqa"),
-        ("coco --choices gqa.json", "--choices is for gqa"),
-    ],
-)
-def test_words_that_do_not_fit_the_task_exit_2(words: str, message: str) -> None:
-    result = score(*words.split(), predictions="vqav2-results.json", annotations="vqav2.json")
-    assert_refused(result, 2, message)

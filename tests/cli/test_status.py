@@ -65,17 +65,6 @@ def test_all_lists_those_done_too(tmp_path: Path, folders: list[RunFolder]) -> N
     assert status(tmp_path / "other").stdout == "1 done (--all lists those done).\n"
 
 
-def test_columns_tell_where_runs_differ(tmp_path: Path) -> None:
-    folder_of(tmp_path, SPEC)
-    folder_of(tmp_path, SPEC.model_copy(update={"settings": ("train.epochs=3",), "suite": "other"}))
-    head, *lines, _ = status(tmp_path).stdout.splitlines()
-    assert head.split() == ["key", "method", "settings", "suite", "seed", "status"]
-    assert {tuple(line.split()[2:]) for line in lines} == {
-        ("gqa", "0", "planned"),
-        ("train.epochs=3", "other", "0", "planned"),
-    }
-
-
 def test_json_has_every_run_with_unrounded_numbers(
     tmp_path: Path, folders: list[RunFolder]
 ) -> None:
@@ -152,12 +141,6 @@ def test_a_log_or_its_last_lines_are_printed(tmp_path: Path) -> None:
     for count, text in (("2", "two\nnot whole\n"), ("9", whole), ("0", "")):
         assert logs(tmp_path, "mine", "--lines", count).stdout == text
     assert_refused(logs(tmp_path, "nothing"), 2, "No run 'nothing'")
-
-
-def test_a_run_that_said_nothing_exits_4(tmp_path: Path) -> None:
-    folder_of(tmp_path, SPEC)
-    for more in ([], ["--follow"]):
-        assert_refused(logs(tmp_path, "mine", *more), 4, "no log yet, the run is planned")
 
 
 def test_following_goes_on_until_the_run_ends(tmp_path: Path) -> None:

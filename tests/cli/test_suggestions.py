@@ -9,7 +9,7 @@ import pytest
 from typer.testing import Result
 
 from tests.cli import command
-from tests.cli.command import items, option, parse, suggested
+from tests.cli.command import option, parse, suggested
 from tests.leaderboard.builders import image_text, write
 from tests.leaderboard.scored import write_image_text
 
@@ -62,20 +62,6 @@ def test_rows_that_a_message_names_are_rows_that_compare_takes(folder: Path) -> 
     for [name] in names:
         result = vlbench("compare", name, "full" if name != "full" else names[0][0])
         assert result.exit_code == 0, result.output
-
-
-def test_a_name_that_results_have_is_taken_before_the_alias_that_it_is(folder: Path) -> None:
-    for method in ("single-adapter", "shared-adapter"):  # a card's alias, and its name
-        write_image_text(folder, method, 50, 20, 40, 40)
-    item, *_ = items(vlbench("compare", "single-adapter", "shared-adapter", "--format", "json"))
-    assert (item["a"]["method"], item["b"]["method"]) == ("single-adapter", "shared-adapter")
-
-
-def test_a_picture_of_nothing_suggests_a_report(folder: Path) -> None:
-    write(folder, image_text("full", 66, 58, 71, None))
-    result = vlbench("plot", "pareto", "--out", "a.svg")
-    assert result.exit_code == 4
-    assert suggested(result.stderr) == [["report"]]
 
 
 def test_an_export_that_is_refused_suggests_what_can_be_typed(folder: Path) -> None:

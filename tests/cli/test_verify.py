@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -91,34 +90,19 @@ def test_a_run_that_cannot_be_read_is_listed_beside_one_that_holds(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["nothing", "a caption", "a score", "meteor"])
-def test_captions_of_the_embedded_leaderboard(project: Path, tmp_path: Path, what: str) -> None:
-    runs = sorted((project / "results/mini/runs").glob("*/predictions/coco.parquet"))
-    run = runs[0].parents[1]
-    copy = Path(shutil.copytree(run, tmp_path / "runs" / run.name))
-    file = copy / "predictions/coco.parquet"
-    if what == "a caption":
-        edit(file, lambda rows: rows[0].update(prediction="a cat"))
-    if what == "a score":
-        edit(file, lambda rows: rows[0].update(score=rows[0]["score"] + 0.1))
-    if what == "meteor":
-        edit(copy / RESULT, lambda rows: [_more(row) for row in rows])
-    if what != "nothing":
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_captions_of_the_embedded_leaderboard(
+    project: Path, tmp_path: Path, is_changed: bool
+) -> None:
+    file = min((project / "results/mini/runs").glob("*/predictions/coco.parquet"))
+    copy = Path(shutil.copytree(file.parents[1], tmp_path / "runs" / file.parents[1].name))
+    if is_changed:
+        edit(copy / "predictions/coco.parquet", lambda rows: rows[0].update(prediction="a cat"))
         reseal(copy)
     (item,) = items(vlbench("verify", tmp_path, "--json"))
     cells = {(fault["row"], fault["column"]) for fault in item["faults"]}
-    expected = {
-        "nothing": set(),
-        "a caption": {("coco.cider", "value"), ("coco.meteor", "value"), ("5200", "score")},
-        "a score": {("5200", "score")},
-        "meteor": {("coco.meteor", "value")},
-    }[what]
-    assert cells >= expected and (what == "a caption" or cells == expected)
-
-
-def _more(row: dict[str, Any]) -> None:
-    if row["metric"] == "coco.meteor":
-        row["value"] += 0.01
+    expected = {("coco.cider", "value"), ("coco.meteor", "value"), ("5200", "score")}
+    assert cells >= expected if is_changed else not cells
 
 
 def test_from_one_folder_to_another_everything_holds(trained: Path, tmp_path: Path) -> None:
@@ -132,13 +116,6 @@ def test_from_one_folder_to_another_everything_holds(trained: Path, tmp_path: Pa
     assert vlbench("verify", other).exit_code == 0
     again = vlbench("results", "import", out, "--results", other)
     assert again.exit_code == 0 and again.stdout.count("already there") == 2
-
-
-def test_runs_are_chosen_by_filters(trained: Path, tmp_path: Path) -> None:
-    words = ("--method", "frozen", "--out", tmp_path / "a.tar.gz", "--results", trained)
-    (item,) = items(vlbench("results", "export", *words, "--json"), "export")
-    with tarfile.open(tmp_path / "a.tar.gz") as archive:
-        assert {name.split("/")[1] for name in archive.getnames()} == {item["key"]}
 
 
 def test_archives_that_cannot_be_end_in_their_exit_code(trained: Path, tmp_path: Path) -> None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import gc
 import json
-import threading
 from importlib import import_module
-from operator import attrgetter
 from pathlib import Path
 
 import pytest
 
 from benchmarks import measure
-from benchmarks.stopwatch import LAUNCHER, WORKER, Stopwatch
 
 
 def test_ratios_are_taken_within_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,37 +49,6 @@ def test_measurements_are_appended_with_where_they_come_from(
         ("second", 1.2),
     ]
     assert all(line["commit"] and line["at"] and line["machine"] for line in lines)
-
-
-def test_each_moment_counts_once_for_the_innermost_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = 0.0
-
-    def wait(seconds: float) -> None:
-        nonlocal clock
-        clock += seconds
-
-    monkeypatch.setattr("benchmarks.stopwatch.time.monotonic", lambda: clock)
-    watch = Stopwatch()
-    inner = watch.on("inner", wait)
-
-    def work() -> None:
-        wait(1)
-        inner(2)
-        again(4)
-
-    again = watch.on("outer", lambda seconds: inner(seconds))
-    watch.on("outer", work)()
-    wait(8)
-    other = threading.Thread(target=inner, args=[16])  # counts for what the main thread does
-    other.start()
-    other.join()
-    assert watch.stop() == {"": 24, "outer": 1, "outer / inner": 6}
-
-
-@pytest.mark.parametrize("place", {**LAUNCHER, **WORKER})
-def test_the_functions_with_a_stopwatch_exist(place: str) -> None:
-    module, _, name = place.partition(":")
-    assert callable(attrgetter(name)(import_module(module)))
 
 
 def test_a_benchmark_keeps_no_backbone_beside_the_one_it_measures(

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
-from faults.damage import DAMAGES
-from faults.deck import MOMENTS, READ_ONLY, draw
-from faults.judging import Tally, differences, partial_files
-from faults.processes import Worker, workers_of
+from faults.judging import differences, partial_files
 from faults.scene import INSIDE
-from vlbench.runs.folder import RunFolder
 from vlbench.runs.sums import write_sums
 
 
@@ -90,51 +85,6 @@ def test_what_differs_is_found(truth: Path, found: Path, name: str, spoil, text:
     assert text in fault and name in fault
 
 
-def test_a_missing_and_an_additional_run_are_found(truth: Path, found: Path) -> None:
-    (found / "runs/a1").rename(found / "runs/b2")
-    assert differences(truth, found) == ["run a1: only on one side", "run b2: only on one side"]
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_file_is_another_one(found: Path, damage: str) -> None:
-    torch = pytest.importorskip("torch")
-    pattern, act = DAMAGES[damage]
-    checkpoint = found / "runs/a1/checkpoint/step-000000001-0123456789abcdef.pt"
-    checkpoint.parent.mkdir()
-    torch.save({"a": torch.ones(1000)}, checkpoint)
-    assert partial_files(found) == []
-    (file,) = (found / "runs/a1").glob(pattern) if pattern != "." else [found / "runs/a1"]
-    before = file.read_bytes() if file.is_file() else file.stat().st_mtime
-    act(file, Random(3))
-    assert before != (file.read_bytes() if file.is_file() else file.stat().st_mtime)
-    if pattern == "status.json":
-        assert partial_files(found)[0].startswith(f"{file}: cannot be read")
-    assert [line["event"] for line in RunFolder(found / "runs/a1").record()] == ["began", "done"]
-    assert Worker(7, found / "runs/a1").has_begun and not Worker(8, found / "runs/a1").has_begun
-
-
-@pytest.mark.parametrize("kills", [1, 8, 60])
-def test_a_deck_has_the_kills_asked_for_and_follows_its_seed(kills: int) -> None:
-    deck = draw(kills, Random(5))
-    kinds = [kind for kind in deck.commands if kind.startswith("SIGKILL")]
-    assert len(deck.moments) + len(deck.orders) + len(kinds) == kills
-    assert READ_ONLY in deck.commands
-    assert deck == draw(kills, Random(5)) != draw(kills, Random(6))
-
-
-def test_a_long_deck_has_every_moment() -> None:
-    assert set(draw(60, Random(0)).moments) == set(MOMENTS)
-
-
-def test_the_table_ends_with_the_faults_and_the_losses() -> None:
-    tally = Tally()
-    tally.count("SIGKILL of the launcher", 2)
-    tally.count("full disk")
-    tally.losses.append("run a1: has no result")
-    assert tally.table().splitlines()[-1] == "faults 2  losses 1"
-    assert "LOSS: run a1: has no result" in tally.table()
-
-
 def disturbed(orders: Path, code: str) -> subprocess.CompletedProcess[str]:
     for name in ("given", "done"):
         (orders / name).mkdir(exist_ok=True)
@@ -176,19 +126,3 @@ def test_an_order_ends_a_process_at_its_rename(tmp_path: Path, order: str, left:
     assert (tmp_path / "done" / order).exists() == is_met
     if order.startswith("half"):
         assert (tmp_path / "a.tmp").read_text() == "n"
-
-
-def test_workers_are_known_by_their_command_line(tmp_path: Path) -> None:
-    run = tmp_path / "runs" / "a1"
-    command = [sys.executable, "-c", "import time; time.sleep(60)", "vlbench.worker", str(run)]
-    process = subprocess.Popen(command)
-    try:
-        while not (found := workers_of(tmp_path)):
-            assert process.poll() is None  # its words are there a moment after it began
-        assert found == [Worker(process.pid, run)]
-        assert workers_of(tmp_path / "other") == []
-        Worker(process.pid, run).kill()
-        assert process.wait() == -signal.SIGKILL
-        assert workers_of(tmp_path) == []
-    finally:
-        process.kill()

@@ -7,24 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from vlbench.backbones import BACKBONES
 from vlbench.cards.schema import Card, CardFile, Fault, MethodCard, Suite, TaskCard, check, refuse
-from vlbench.errors import CardError, UsageError, nearest
+from vlbench.errors import UsageError, nearest
+from vlbench.toml import read_toml
 
 Kind = Literal["methods", "tasks"]
 PACKAGE = Path(__file__).resolve().parents[1]
-MOST_BYTES = 1 << 16
-MOST_LEVELS = 32
-"""Tables and lists within each other."""
-MOST_DOTS = 200
-"""In a line: a dotted key takes time by the square of its parts."""
-LARGEST = 1 << 32
-"""Above all that cards count and seeds can be."""
+NOT_CARDS = {"suites"}
+"""Files beside the task cards which are not task cards."""
 PROSE = {"title", "aliases", "source", "published", "sizes", "suites", "deviations", "tuning"}
 """Keys that explain a card and cannot change a result."""
 LATER: dict[tuple[str, ...], object] = {
@@ -88,46 +83,7 @@ def find_card(kind: Kind, name: str, suites: Iterable[str] = ()) -> CardFile:
 
 def read_table(file: CardFile) -> dict[str, Any]:
     """Read the TOML table of a card."""
-    try:
-        with file.path.open("rb") as content:
-            text = content.read(MOST_BYTES + 1)
-        if len(text) > MOST_BYTES:
-            raise CardError(f"{file.shown}: more than {MOST_BYTES:,} bytes, which no card needs")
-        return parse_toml(text.decode(), file.shown)
-    except FileNotFoundError:
-        raise CardError(f"{file.shown}: no such file") from None
-    except OSError as error:
-        raise CardError(f"{file.shown}: cannot be read: {error.strerror or error}") from None
-    except ValueError as error:  # of the TOML, its encoding, or a path that holds a NUL
-        raise CardError(f"{file.shown}: not valid TOML in UTF-8: {error}") from None
-
-
-def parse_toml(text: str, shown: str) -> dict[str, Any]:
-    """Parse TOML; CardError where it is deeper or a number larger than a card can mean."""
-    try:
-        if any(line.count(".") > MOST_DOTS for line in text.split("\n")):
-            raise RecursionError
-        table = tomllib.loads(text)
-        _check_size(table, MOST_LEVELS)
-        return table
-    except tomllib.TOMLDecodeError:
-        raise
-    except RecursionError:
-        levels = f"more than {MOST_LEVELS} levels deep"
-        raise CardError(f"{shown}: tables, lists or dotted keys are nested {levels}") from None
-    except ValueError:  # Python, too, reads no number of more than 4,300 digits
-        raise CardError(f"{shown}: a whole number is larger than {LARGEST:,}") from None
-
-
-def _check_size(value: Any, levels: int) -> None:
-    """RecursionError where it is nested deeper, ValueError where a number is larger."""
-    if isinstance(value, dict | list):
-        if not levels:
-            raise RecursionError
-        for inner in value.values() if isinstance(value, dict) else value:
-            _check_size(inner, levels - 1)
-    elif isinstance(value, int) and abs(value) > LARGEST:
-        raise ValueError
+    return read_toml(file.path, file.shown)
 
 
 def split_names(selection: str | Iterable[str]) -> list[str]:
@@ -277,12 +233,3 @@ def hashed(card: MethodCard | TaskCard) -> dict[str, Any]:
         if inner.get(key) == value:
             del inner[key]
     return table
-
-
-def merge(table: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Put single values of `changes`, and of the tables in it, in place of those in `table`."""
-    for key, value in changes.items():
-        if isinstance(value, dict) and isinstance(table.get(key), dict):
-            merge(table[key], value)
-        else:
-            table[key] = value

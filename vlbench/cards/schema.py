@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from vlbench.backbones import Visual
 from vlbench.errors import CardError, nearest
+from vlbench.toml import dotted
 
 Edition = Literal["mini", "full"]
 Sharing = Literal["task", "all", "up", "down"]
@@ -62,18 +63,6 @@ def check(model: type[M], table: dict[str, Any], at: Location = ()) -> tuple[M |
 def refuse(shown: str, faults: Iterable[Fault]) -> CardError:
     """Return one error with the faults of the card, a line for each."""
     return CardError("\n".join(f"{shown}: {fault.key}: {fault.text}" for fault in faults))
-
-
-def dotted(location: Iterable[int | str]) -> str:
-    """Spell a location as TOML does: `when."clip-t5/*".params.rank`, `tasks[0]`."""
-    text = ""
-    for part in location:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            bare = part.replace("-", "").replace("_", "").isalnum()
-            text += ("." if text else "") + (part if bare else json.dumps(part, ensure_ascii=False))
-    return text
 
 
 def _fault(model: type[BaseModel], details: ErrorDetails, at: Location) -> Fault:

@@ -105,12 +105,10 @@ def print_table(
         return
     lines = [columns, *(list(map(printable, row)) for row in rows)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    signs = [">" if column in numbers else "<" for column in columns]
     for line in lines:
-        cells = (
-            cell.rjust(width) if column in numbers else cell.ljust(width)
-            for cell, width, column in zip(line, widths, columns, strict=True)
-        )
-        typer.echo("  ".join(cells).rstrip())
+        parts = zip(line, signs, widths, strict=True)
+        typer.echo("  ".join(f"{text:{sign}{width}}" for text, sign, width in parts).rstrip())
 
 
 def rich_table(
@@ -131,7 +129,7 @@ def rich_table(
             min_width=width if is_number else None,
         )
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*(Text(printable(text)) for text in row))
     return table
 
 
@@ -152,19 +150,12 @@ def counting(unit: str) -> Iterator[Count]:
 
 def _lines(unit: str) -> Count:
     """Note the first count, the last one, and some between."""
-    started = last = time.monotonic()
-    first: int | None = None
+    last = -LINE_SECONDS
 
     def count(done: int, total: int) -> None:
-        nonlocal last, first
-        now = time.monotonic()
-        if first is None:
-            first = done
-        elif now - last < LINE_SECONDS and done != total:
-            return
-        last = now
-        rate = (done - first) / max(now - started, 1e-9)
-        left = f", {rate:.1f} a second, {(total - done) / rate:.0f} s left" if rate else ""
-        note(f"{done:,} of {total:,} {unit}{left}")
+        nonlocal last
+        if time.monotonic() - last >= LINE_SECONDS or done == total:
+            last = time.monotonic()
+            note(f"{done:,} of {total:,} {unit}")
 
     return count

@@ -83,12 +83,8 @@ class Commands(TyperGroup):
         width = max(map(len, self.commands))
         for group, names in groups.items():
             with formatter.section(group):
-                formatter.write_dl(
-                    [
-                        (name.ljust(width), self.commands[name].get_short_help_str(limit=80))
-                        for name in names
-                    ]
-                )
+                lines = {n.ljust(width): self.commands[n].get_short_help_str(80) for n in names}
+                formatter.write_dl(list(lines.items()))
 
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand; an error that vlbench explains ends in its message and exit code."""

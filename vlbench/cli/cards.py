@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +27,14 @@ LISTS: dict[str, Sequence[str]] = {
     ),
 }
 """What can be listed: the columns of its table."""
-NUMBERS = ("width", "trainable", "total", "%", "published")
-CONFIG = "config"
-BUILT_IN = "built-in"
+NUMBERS = {
+    "width": "width",
+    "trainable": "trainable",
+    "total": "total",
+    "%": "trainable_percent",
+    "published": "published_percent",
+}
+"""Column of `params` -> key of the item."""
 
 
 def list_cards(
@@ -76,23 +80,13 @@ def _items(what: str, results: Path, faults: list[DataError]) -> list[Item]:
 
 
 def show(
-    context: typer.Context,
-    name: str = opt.argument(..., "A method, task, suite or backbone; a card's path; config."),
+    name: str = opt.argument(..., "A method, task, suite or backbone, or a card's path."),
     json: bool = opt.JSON,
 ) -> None:
-    """Show a card, or where options get their values.
+    """Show a card as it is written.
 
-    As it is written, or as JSON with every default filled in. `config` shows every option with its
-    value and what says so.
+    With --json every default is filled in.
     """
-    if name == CONFIG:
-        items = list(_configuration(context.find_root().command))
-        rows = [
-            {**i, "from": i["source"], "value": "-" if i["value"] in (None, []) else i["value"]}
-            for i in items
-        ]
-        cli.answer("show", items if json else rows, ("key", "value", "from"), json)
-        return
     cards = list(_named(name))
     if json:
         cli.print_json("show", [item for item, _ in cards])
@@ -122,7 +116,7 @@ def _named(name: str) -> Iterator[tuple[Item, str]]:
         yield as_shown("method", load_method(name))
     if (is_card and not is_method) or name in tasks:
         yield as_shown("task", load_task(name))
-    known = {*methods, *tasks, CONFIG}
+    known = {*methods, *tasks}
     for kind in ("suite", "backbone"):
         items = {item["name"]: item for item in _items(f"{kind}s", Path(), [])}
         known |= items.keys()
@@ -131,46 +125,6 @@ def _named(name: str) -> Iterator[tuple[Item, str]]:
             yield {"kind": kind, **items[name]}, text
     if not is_card and name not in known:
         raise UsageError(f"Nothing called '{name}' to show. {nearest(name, known)}")
-
-
-def _configuration(root: Any) -> Iterator[Item]:
-    """Every key of a configuration file and every variable that is set: value and source."""
-    from vlbench.config import NOT_OPTIONS, Settings, leaves, load_config
-    from vlbench.files import cache_place
-
-    def item(key: str, value: Any, source: object) -> Item:
-        if isinstance(value, list | tuple):
-            value = [str(part) for part in value]
-        elif not isinstance(value, str | int | float | None):
-            value = str(value)
-        return {"kind": CONFIG, "key": key, "value": value, "source": str(source)}
-
-    config = load_config()
-    run = root.commands["run"]
-    context = typer.Context(run, auto_envvar_prefix=opt.PREFIX, default_map=opt.default_map(run))
-    options = {option.name: option for option in (*opt.all_options(root), *opt.options_of(run))}
-    names = [name for name in Settings.model_fields if name not in NOT_OPTIONS]
-    names += sorted(  # options of other commands that have a variable now
-        name
-        for name, option in options.items()
-        if name not in (*names, "settings") and os.environ.get(opt.variable_of(option))
-    )
-    for name in names:
-        value, origin = options[name].consume_value(context, {})
-        sources = {
-            "ENVIRONMENT": opt.variable_of(options[name]),
-            "DEFAULT_MAP": config.sources.get(name),
-        }
-        yield item(name, value, sources.get(origin.name, BUILT_IN))
-    yield item("cache", *cache_place())
-    variable = opt.settings_by_key(opt.variable_settings())
-    for key, value in config.card_settings.items():
-        if key not in variable:
-            yield item(f"set.{key}", value, config.sources[f"set.{key}"])
-    for key, setting in variable.items():
-        yield item(f"set.{key}", setting.partition("=")[2].strip(), f"{opt.PREFIX}_SET")
-    for key, value in leaves({"slurm": config.slurm.model_dump()}):
-        yield item(key, value, config.sources.get(key, BUILT_IN))
 
 
 def params(
@@ -199,29 +153,26 @@ def params(
     changes = list(opt.merged_settings(settings))
     methods = find_methods(method, technique_faults) if method else all_methods()
     items: list[Item] = []
-    reasons: dict[str, VlbenchError] = {}
+    reasons: list[VlbenchError] = []
     for card in methods:
         try:
             items.append(_count(card, backbone, suite, cards, changes))
         except VlbenchError as error:
             if method or isinstance(error, CardError):
                 raise
-            reasons[card.name] = error
+            cli.note(f"vlbench: {card.name} is left out: {error}")
+            reasons.append(error)
     if not items:  # where no method works, the options are at fault
-        raise next(iter(reasons.values()))
-    for name, reason in reasons.items():
-        cli.note(f"vlbench: {name} is left out: {reason}")
+        raise reasons[0]
     if json:
         cli.print_json("params", items)
         return
-    columns: Sequence[str] = NUMBERS
-    if groups:
-        columns = ["trainable", *items[0]["groups"]]
-        parts = [[n["trainable"] for n in (item, *item["groups"].values())] for item in items]
-    else:
-        keys = ("width", "trainable", "total", "trainable_percent", "published_percent")
-        parts = [[item[key] for key in keys] for item in items]
-    rows = [[item["method"], *map(_number, row)] for item, row in zip(items, parts, strict=True)]
+    columns = ["trainable", *items[0]["groups"]] if groups else list(NUMBERS)
+    rows = []
+    for item in items:
+        parts = [group["trainable"] for group in item["groups"].values()]
+        values = [item["trainable"], *parts] if groups else [item[key] for key in NUMBERS.values()]
+        rows.append([item["method"], *map(_number, values)])
     cli.print_table(rows, ["method", *columns], numbers=columns)
 
 

@@ -5,12 +5,9 @@ Values come from the command line, then variables, then configuration files.
 
 from __future__ import annotations
 
-import difflib
 import json
-import math
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
@@ -20,9 +17,8 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import typer
 
-from vlbench.cards.load import parse_toml, split_names
 from vlbench.cli import note
-from vlbench.errors import CardError, UsageError
+from vlbench.errors import CardError, UsageError, nearest
 
 if TYPE_CHECKING:
     from vlbench.leaderboard.load import Filters
@@ -130,8 +126,6 @@ class LaunchOptions:
         from vlbench.config import load_config
         from vlbench.runs.launch import Resources
 
-        if self.time_limit is not None and not math.isfinite(self.time_limit):
-            raise UsageError(f"--time-limit {self.time_limit}: should be a number of minutes.")
         return Resources(
             launcher=self.launcher,
             devices=self.devices,
@@ -231,17 +225,22 @@ def default_map(command: Any) -> dict[str, Any]:
     from vlbench.config import load_config
 
     try:
-        values = load_config().options
+        config = load_config()
     except CardError:
         if command.name != "doctor":  # which reports what is wrong with the file
             raise
         return {}
-    defaults = {}
+    defaults: dict[str, Any] = {}
     for option in options_of(command):
-        if option.name in values:
-            value = values[option.name]  # one command's list is another one's comma list
-            is_single = option.multiple and not isinstance(value, list)
-            defaults[option.name] = [value] if is_single else value
+        if option.name in config.options:
+            value = config.options[option.name]
+            parts = [str(part) for part in (value if isinstance(value, list) else [value])]
+            typed = parts if option.multiple else ",".join(parts)  # as on the command line
+            try:
+                option.process_value(typer.Context(command), typed)
+            except typer.BadParameter as error:
+                raise CardError(f"{config.file}: {option.name}: {error.message}") from None
+            defaults[option.name] = typed
     return defaults
 
 
@@ -250,68 +249,55 @@ def merged_settings(typed: Iterable[str] | None) -> tuple[str, ...]:
     from vlbench.config import load_config
 
     config = load_config()
-    settings = settings_by_key([*variable_settings(), *(typed or ())])
+    settings = [*os.environ.get(f"{PREFIX}_SET", "").split(), *(typed or ())]
+    by_key = {text.partition("=")[0].strip(): text for text in settings}
     written = {
         key: f"{key}={_as_typed(value)}"
         for key, value in config.card_settings.items()
-        if key not in settings
+        if key not in by_key
     }
-    for key, setting in written.items():
-        note(f"{config.sources[f'set.{key}']}: {setting}")
-    return (*written.values(), *settings.values())
-
-
-def variable_settings() -> list[str]:
-    """The settings of VLBENCH_SET, parted as Typer parts them."""
-    return os.environ.get(f"{PREFIX}_SET", "").split()
-
-
-def settings_by_key(settings: Iterable[str]) -> dict[str, str]:
-    """The last setting of each key."""
-    return {text.partition("=")[0].strip(): text for text in settings}
+    for setting in written.values():
+        note(f"{config.file}: {setting}")
+    return (*written.values(), *by_key.values())
 
 
 def _as_typed(value: object) -> str:
-    """A value as one types it after `--set key=`: words that TOML would not take stay bare."""
-    if isinstance(value, str):
-        try:
-            parse_toml(f"value = {value}", "")
-        except (tomllib.TOMLDecodeError, CardError):
-            return value
-    return json.dumps(value, ensure_ascii=False)
+    """A value as one types it after `--set key=`: a word is no TOML, and stays bare."""
+    if isinstance(value, str) and re.fullmatch(r"(?!true$|false$|inf$|nan$)[A-Za-z][^\s]*", value):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def refuse_outside_code(context: typer.Context) -> None:
     """Refuse code that the project's file names and this command would run without --outside-code.
 
-    What the command line, variables and the user's own file name is the user's choice.
+    What the command line, variables and a file that VLBENCH_CONFIG names is the user's choice.
     """
-    from vlbench.cards.load import find_tasks
+    from vlbench.cards.load import find_tasks, split_names
     from vlbench.config import load_config
 
-    values = context.params
-    if values.get("outside_code"):
+    values, config = context.params, load_config()
+    if values.get("outside_code") or config.is_own:
         return
-    config = load_config()
-    from_file = {
-        name: str(value)
-        for name, value in values.items()
-        if (source := context.get_parameter_source(name)) and source.name == "DEFAULT_MAP"
-    }
-    keys = []  # keys of files that count in this command and name code
-    if ":" in from_file.get("encoder", ""):
-        keys.append("encoder")
-    if "tasks" in from_file:
-        names = split_names(from_file["tasks"])
-        cards = [card for name in names for card in find_tasks(name)[1]]
+
+    def from_file(name: str) -> str:
+        source = context.get_parameter_source(name)
+        return str(values[name]) if source and source.name == "DEFAULT_MAP" else ""
+
+    keys = ["encoder"] if ":" in from_file("encoder") else []
+    if tasks := from_file("tasks"):
+        cards = [card for name in split_names(tasks) for card in find_tasks(name)[1]]
         if any(":" in f"{card.reader}{card.metric}{card.submission}" for card in cards):
             keys.append("tasks")
     if "settings" in values and ":" in str(config.card_settings.get("technique")):
-        typed = settings_by_key([*variable_settings(), *(values["settings"] or ())])
-        keys += [] if "technique" in typed else ["set.technique"]
+        keys.append("set.technique")
     if values.get("launcher") == "slurm":
-        keys += [key for key in config.sources if key.startswith(("slurm.setup", "slurm.extra"))]
-    config.refuse_code(keys)
+        keys += [f"slurm.{key}" for key in ("setup", "extra") if getattr(config.slurm, key)]
+    if keys:
+        raise UsageError(
+            f"{config.file}: {keys[0]}: names code to run, and anyone may have written this file. "
+            "--outside-code allows it; so does VLBENCH_CONFIG, which makes the file your own."
+        )
 
 
 def note_unknown_variables(root: Any) -> None:
@@ -320,9 +306,8 @@ def note_unknown_variables(root: Any) -> None:
     known = {*NOT_OPTIONS, *map(variable_of, all_options(root))} if names else set()
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            guess = f" Did you mean {close[0]}?" if close else ""
-            note(f"vlbench: nothing reads the variable {name}.{guess}")
+            guess = nearest(name, known).partition("Known:")[0]
+            note(f"vlbench: nothing reads the variable {name}. {guess}".rstrip())
 
 
 def options_of(command: Any) -> list[Any]:

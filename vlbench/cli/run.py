@@ -24,7 +24,6 @@ WAIT_SECONDS = 60.0
 POLL_SECONDS = 0.2
 OPEN = ("running", "queued", "planned")
 """States of runs that a command does, or is about to."""
-DAMAGED = "Remove the file, and the same command does the run again."
 RUNS = opt.argument(None, "Begins of keys, or words such as 'compacter seed 0'.", metavar="RUN...")
 
 
@@ -107,7 +106,6 @@ def retry(context: typer.Context, launch: opt.LaunchOptions, runs: list[str] | N
 def cancel(
     runs: list[str] | None = RUNS,
     everything: bool = opt.flag("--all", "All that are not done."),
-    wait: bool = opt.option(True, "Until those at work have ended.", "--wait/--no-wait"),
     results: Path = opt.RESULTS,
     json: bool = opt.JSON,
 ) -> None:
@@ -119,37 +117,27 @@ def cancel(
         raise UsageError("cancel: name runs, or give --all. vlbench status shows what runs.")
     faults: list[DataError] = []
     before = {folder: folder.state for folder in _folders(runs, results, faults)}
-    refused: list[VlbenchError] = []
     for folder, state in before.items():
         try:
-            _cancel(folder, state)
-        except VlbenchError as error:  # the others are cancelled all the same
-            refused.append(error)
+            if state != "done":
+                _cancel(folder)
+        except (OSError, VlbenchError) as error:  # the others are cancelled all the same
+            faults.append(DataError(f"{folder.path}: {error}"))
     at_work = [folder for folder, state in before.items() if state == "running"]
-    if at_work and wait:
-        cli.note(
-            f"waiting for {len(at_work)} run{'s' * (len(at_work) > 1)} to end, with a checkpoint"
-        )
-        deadline = time.monotonic() + WAIT_SECONDS
-        while time.monotonic() < deadline and any(run.state == "running" for run in at_work):
-            time.sleep(POLL_SECONDS)
-    items = []
-    for folder, state in before.items():
-        if runs or state in OPEN:
-            now = folder.state
-            item = {"key": folder.path.name, "run": folder.name, "before": state, "status": now}
-            items.append({**item, "outcome": _outcome(state, now)})
-    if json or items:
-        cli.answer("cancel", items, ("key", "run", "outcome"), json)
-    else:
-        cli.note(f"{results}: no run is at work, or about to begin.")
-    left = sum(folder.state == "running" for folder in at_work)
-    if left and wait:
+    if at_work:
+        cli.note(f"waiting for {len(at_work)} runs to end, with a checkpoint")
+    deadline = time.monotonic() + WAIT_SECONDS
+    while any(run.state == "running" for run in at_work) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    items = [
+        {"key": folder.path.name, "run": folder.name, "before": state, "status": folder.state}
+        for folder, state in before.items()
+        if runs or state in OPEN
+    ]
+    cli.answer("cancel", items, ("key", "run", "before", "status"), json)
+    left = sum(item["status"] == "running" for item in items)
+    if left:
         raise RunFailed(f"{left} runs are still at work after {WAIT_SECONDS:.0f} s.")
-    for refusal in refused[1:]:
-        cli.note(f"vlbench: {refusal}")
-    if refused:
-        raise refused[0]
     cli.end_left_out(faults)
 
 
@@ -168,27 +156,13 @@ def _folders(
     return [folder for folder in folders if not folder.is_done]
 
 
-def _cancel(folder: RunFolder, state: str) -> None:
+def _cancel(folder: RunFolder) -> None:
     """Have the run end: the worker at work, the job that waits, the launcher that has it next."""
-    if state == "done":
-        return
-    try:
-        folder.cancel_file.touch()
-    except OSError as error:
-        raise RunFailed(f"{folder.path}: cannot be written: {error.strerror}") from None
+    folder.cancel_file.touch()
     if folder.job().get("launcher") == "slurm":
         from vlbench.runs.slurm import cancel_job
 
         cancel_job(folder)
-
-
-def _outcome(before: str, now: str) -> str:
-    """What became of a run that was to end."""
-    if before in ("done", "planned"):
-        return "done: nothing to cancel" if before == "done" else "will not begin"
-    if now == "running":
-        return "told to end"
-    return now if before in OPEN else f"{before} before: does not begin again"
 
 
 def _launch(
@@ -217,7 +191,7 @@ def _launch(
         try:
             items += [row for row in read_rows(folder.result) if row["split"] == "test"]
         except DataError as error:
-            unreadable.append(DataError(f"{error}. {DAMAGED}"))
+            unreadable.append(DataError(f"{error}. Remove the file, and start the run again."))
     if json:
         cli.print_json("run", items)
     elif items:

@@ -132,12 +132,12 @@ def doctor(
     backbone: str = opt.option("mini-bart", "Look for its weights and features."),
     backbone_path: Path | None = opt.BACKBONE_PATH,
     results: Path = opt.RESULTS,
-    launcher: str = opt.option("local", "local, or slurm: then Slurm is needed."),
+    launcher: str = opt.option("local", "local, or slurm: then Slurm is looked for too."),
     json: bool = opt.JSON,
 ) -> None:
     """Look for everything that a run needs; name remedies.
 
-    Exit code 3 when something is missing that the default run needs.
+    Exit code 3 when something is missing.
     """
     from vlbench.doctor import examine
 
@@ -146,14 +146,10 @@ def doctor(
         cli.print_json("doctor", [finding._asdict() for finding in findings])
     else:
         rows = [
-            [
-                finding.what,
-                "yes" if finding.is_there else "NO" if finding.is_needed else "no",
-                finding.remedy or finding.found,
-            ]
-            for finding in findings
+            [what, "yes", found] if is_there else [what, "NO", f"{found}; remedy: {remedy}"]
+            for what, is_there, found, remedy in findings
         ]
         cli.print_table(rows, ("what", "there", ""))
-    missing = [finding.what for finding in findings if finding.is_needed and not finding.is_there]
+    missing = [finding.what for finding in findings if not finding.is_there]
     if missing:
         raise MissingError(f"Missing: {', '.join(missing)}. The remedy stands beside each.")

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.cards.load import PROSE
-from vlbench.config import leaves
 from vlbench.errors import DataError
 from vlbench.runs.folder import RunFolder, short_error
 from vlbench.runs.spec import NOT_IN_KEY, RunSpec
+from vlbench.toml import leaves
 
 SAME = ("suite", "backbone", "edition", "limit", "seed", "encoder", "init")
 """What two runs of one cell have in common, beside the method's name and the settings."""

@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlbench.cards.load import merge, ordered, parse_toml, table_of
+from vlbench.cards.load import ordered, table_of
 from vlbench.cards.schema import Fault, MethodCard, TrainSettings, check, refuse
 from vlbench.errors import UsageError, nearest
 from vlbench.outside import load
+from vlbench.toml import merge, parse_toml
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

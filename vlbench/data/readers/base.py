@@ -18,7 +18,7 @@ from typing import Any, ClassVar, TypeVar
 
 from vlbench.data.example import Example, Faults, RecordFault, T
 from vlbench.errors import DataError, MissingError, UsageError, nearest
-from vlbench.files import open_data, packed_beside
+from vlbench.files import open_data
 
 SUFFIXES = (".jpg", ".png", ".jpeg")
 """Of pictures, tried in this order; contents give the format, as many `.png` of NLVR2 are JPEG."""
@@ -104,7 +104,7 @@ def read_all(read: Callable[[Source, Faults], Iterable[Item]], source: Source) -
 
 def missing_data(files: Iterable[Path]) -> MissingError:
     """One error that names every missing file."""
-    lines = "".join(f"\n  {file}{packed_beside(file)}" for file in dict.fromkeys(files))
+    lines = "".join(f"\n  {file}" for file in dict.fromkeys(files))
     return MissingError(f"Data not found; --root says where it lies. Looked for:{lines}")
 
 

@@ -71,14 +71,6 @@ def test_json_has_every_error_and_fault(copy: Copy, parity: Any) -> None:
     assert len(item["faults"]) > 3
 
 
-def test_nothing_to_compare_is_told(tmp_path: Path, parity: Any) -> None:
-    code, _, err = parity(str(tmp_path / "nowhere"))
-    assert (code, err) == (2, f"vlbench: {tmp_path / 'nowhere'}: no such folder.\n")
-    code, _, err = parity(str(tmp_path))
-    assert code == 4
-    assert "no golden files here" in err
-
-
 SHARED = Path(__file__).resolve().parents[5] / "shared" / "golden" / "methods"
 NAMES = list_goldens(SHARED).names if SHARED.is_dir() else []
 
@@ -88,9 +80,3 @@ def test_our_model_is_the_authors(golden_folder: Path, name: str) -> None:
     (outcome,) = check_folder(golden_folder, [name])
     assert outcome.faults == []
     assert outcome.errors or name == "multitask_order"
-
-
-def test_files_of_other_commands_are_told_apart(golden_folder: Path) -> None:
-    listing = list_goldens(golden_folder)
-    assert "vqa_metric.json" in listing.others
-    assert "multitask_order" in listing.names

@@ -90,15 +90,6 @@ def test_switches_name_techniques(
     assert told(card(words)) == (technique, sharing, params)
 
 
-def test_compacters_take_what_the_parser_defaults_to() -> None:
-    plain = {"reduction": 16, "division": 4, "rank": 1, "init_range": 0.01}
-    shared = plain | {"shared_rule": True, "factorized": True}
-    assert told(card("--use_compacter")) == ("compacter", "task", shared)
-    words = "--use_compacter --shared_phm_rule False --factorized_phm False"
-    own = plain | {"shared_rule": False, "factorized": False}
-    assert told(card(words)) == ("compacter", "task", own)
-
-
 def test_constants_that_were_shrunk_count() -> None:
     words = "--use_hyperformer --unique_hyper_net --projected_task_embedding_dim 8"
     sizes = {"hyperformer_task_embedding_dim": 16, "hyperformer_task_hidden_dim": 12}
@@ -155,8 +146,3 @@ def test_the_switch_for_norms_has_no_effect_on_t5() -> None:
 def test_what_is_not_known_is_told_and_not_guessed(words: str, text: str) -> None:
     with pytest.raises(DataError, match=text):
         card(words, prompt_input_dim=32 if "width" in text else 768)
-
-
-def test_biases_of_t5_are_not_known() -> None:
-    with pytest.raises(DataError, match="--unfreeze_bias on t5"):
-        card("--unfreeze_bias", "t5")

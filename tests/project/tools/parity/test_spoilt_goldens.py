@@ -80,11 +80,6 @@ def test_one_change_is_enough(copy: Copy, name: str) -> None:
     assert copy.outcome().verdict == "FAILED"
 
 
-def test_a_file_of_another_name_fails(copy: Copy) -> None:
-    copy.edit("t5__single_adapter", lambda *_: None, "t5__multiple_adapters")
-    assert copy.outcome().faults == ["its JSON is of t5__single_adapter"]
-
-
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
 def test_half_a_file_fails(copy: Copy, suffix: str) -> None:
     copy.take("t5__single_adapter")
@@ -92,13 +87,6 @@ def test_half_a_file_fails(copy: Copy, suffix: str) -> None:
     file.write_bytes(file.read_bytes()[:-500])
     (fault,) = copy.outcome().faults
     assert "not readable" in fault
-
-
-@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
-def test_half_a_pair_fails(copy: Copy, suffix: str) -> None:
-    copy.take("t5__single_adapter")
-    (copy.folder / f"t5__single_adapter{suffix}").unlink()
-    assert copy.outcome().faults == [f"half a pair: no t5__single_adapter{suffix}"]
 
 
 @pytest.mark.parametrize("name", OF_OPTIMISER)

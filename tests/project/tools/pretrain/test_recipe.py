@@ -33,6 +33,13 @@ def test_the_shipped_weights_are_those_that_the_recipe_made() -> None:
     assert told["skills"]
 
 
+def test_the_weights_for_clips_are_those_of_their_recipe() -> None:
+    folder = SHIPPED.parents[1] / BACKBONES["mini-bart"].video_source
+    told = json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8"))
+    assert told["command"] == "vlbench pretrain mini-bart-clips"
+    assert told["sha256"] == {name: sha256(folder / name) for name in told["sha256"]}
+
+
 def test_what_is_shipped_takes_no_more_than_8_megabytes() -> None:
     assert sum(path.stat().st_size for path in FILES.values()) <= 8_000_000
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.pretrain.tokenizer import SIZE, SPECIAL, train_tokenizer
+from tools.pretrain.tokenizer import SIZE, train_tokenizer
 from vlbench.backbones import build_tokenizer
 from vlbench.backbones.weights import bart_tokenizer, first_tokens
 
@@ -42,22 +42,6 @@ def test_any_text_survives_the_way_to_tokens_and_back(tokenizer, text) -> None:
     tokens = tokenizer(text).input_ids
     assert tokenizer.unk_token_id not in tokens
     assert tokenizer.decode(tokens, skip_special_tokens=True).removeprefix(" ") == text
-
-
-def test_upper_case_is_lowered(tokenizer) -> None:
-    assert tokenizer("What COLOR?").input_ids == tokenizer("what color?").input_ids
-
-
-def test_a_text_stands_between_barts_special_tokens(tokenizer) -> None:
-    assert tokenizer.convert_ids_to_tokens(range(5)) == SPECIAL
-    ids = tokenizer("star").input_ids
-    assert (ids[0], ids[-1]) == (0, 2)
-    assert tokenizer("").input_ids == [0, 2]
-
-
-def test_the_same_texts_give_the_same_vocabulary(file, tmp_path) -> None:
-    train_tokenizer(iter(TEXTS), tmp_path / "again.json")
-    assert (tmp_path / "again.json").read_bytes() == file.read_bytes()
 
 
 def test_the_shipped_vocabulary_tells_true_from_false_by_the_first_token() -> None:
