@@ -5,7 +5,7 @@ Then it does the same plan again in fresh results folders while it kills workers
 fills the disk, makes it read-only, damages checkpoints and lets the clock jump, and starts the same
 command until it ends with 0. Every run must then be done exactly once, with the undisturbed
 metrics, predictions, weights and training curve. The table says what was dealt; its last line, how
-many faults and losses. A loss ends it with 1 and keeps the folder. docs/faults.md says more.
+many faults and losses. A loss ends it with 1 and keeps the folder. docs/running.md says more.
 """
 
 from __future__ import annotations
