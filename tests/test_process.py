@@ -64,7 +64,7 @@ def test_a_command_imports_nothing_of_the_current_folder(tmp_path: Path, path: s
     script = "from vlbench.__main__ import main; main()"
     for start in (["-c", script], ["-m", "vlbench"]):
         done = subprocess.run(
-            [sys.executable, *start, "show", "config"],
+            [sys.executable, *start, "list", "suites"],
             cwd=tmp_path,
             env={**os.environ, **more},
             capture_output=True,
