@@ -67,15 +67,6 @@ def test_its_state_follows_what_happens(folder: RunFolder) -> None:
     assert folder.state == "done"
 
 
-def test_progress_is_written_at_most_once_a_second(folder: RunFolder) -> None:
-    folder.write_progress(1, step=1)
-    folder.write_progress(1, step=2)
-    assert folder.status()["step"] == 1
-    folder._status_at -= 1
-    folder.write_progress(1, step=3)
-    assert folder.status()["step"] == 3
-
-
 def test_attempts_are_counted_from_their_beginnings_and_a_torn_line_spoils_none(
     folder: RunFolder,
 ) -> None:

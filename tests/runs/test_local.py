@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -128,30 +129,19 @@ def test_a_run_over_its_time_ends_as_timeout_and_is_killed_where_it_does_not_lis
 
 def test_an_interrupt_leaves_no_worker_and_a_state_to_go_on_from(tmp_path: Path) -> None:
     folders = [make(tmp_path, spec, "time.sleep(60)") for spec in toy_specs(3)]
-    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    def interrupt() -> None:
+        while [folder.status().get("status") for folder in folders[:2]] != ["running"] * 2:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, 3, jobs=2)
     assert [folder.state for folder in folders] == ["cancelled", "cancelled", "planned"]
     for folder in folders[:2]:
         with pytest.raises(ProcessLookupError):
             os.kill(folder.status()["pid"], 0)
-
-
-@pytest.mark.slow
-def test_a_run_held_elsewhere_is_waited_for_and_done_once(tmp_path: Path) -> None:
-    folders = [make(tmp_path, spec, "time.sleep(0.5)") for spec in toy_specs(2)]
-    ends: list[list[Outcome]] = []
-
-    def do() -> None:
-        ends.append(LocalLauncher(Resources(devices="cpu")).run(toy_specs(2), tmp_path, Quiet()))
-
-    threads = [threading.Thread(target=do) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert [[end.status for end in outcomes] for outcomes in ends] == [["done", "done"]] * 2
-    assert [events(folder) for folder in folders] == [["began", "done"]] * 2
 
 
 def test_a_dry_run_shows_commands_and_writes_nothing(

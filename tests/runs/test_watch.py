@@ -134,18 +134,6 @@ def test_each_run_at_work_has_a_bar_and_the_plan_its_count(tmp_path: Path) -> No
     assert "mine seed 1: done in 3 s (1/3 runs)\n" in screen.lines()
 
 
-@pytest.mark.parametrize("width", [120, 40])
-def test_no_terminal_is_too_narrow(tmp_path: Path, width: int) -> None:
-    screen = Screen(width)
-    folder = screen.begin(tmp_path)
-    with folder.lock.acquire():
-        folder.write_status("running", 1, **TRAINING)
-        bars = screen.bars()
-    assert all(len(bar) <= width for bar in bars)
-    assert "epoch 2" in bars[1]
-    assert ("eta 12 min 13 s" in bars[1]) == (width > 40)
-
-
 def test_the_cursor_is_back_and_the_bars_are_gone_when_it_is_closed(tmp_path: Path) -> None:
     screen = Screen()
     screen.view.close()
