@@ -105,7 +105,7 @@ def test_a_truncated_picture_and_an_absent_one_are_named_and_no_features_are_lef
         (
             "vqa/v2_OpenEnded_mscoco_train2014_questions.json",
             lambda table: table["questions"][0].update(image_id=5),
-            r"train2014_questions.json: question \d+: no image 5",
+            r"question \d+: not about image \d+ in v2_OpenEnded_mscoco_train2014",
         ),
         (
             "vqa/v2_mscoco_train2014_annotations.json",
