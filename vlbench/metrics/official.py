@@ -135,7 +135,6 @@ def _read_answers(
 
 
 def _choices(path: Path, faults: Faults) -> Iterator[tuple[str, base.Record]]:
-    """GQA's valid and plausible answers of each question."""
     for question, record in base.read_table(path, "question id"):
         with faults.of(path, f"question {question}"):
             yield question, {key: field(record, key, list) for key in ("valid", "plausible")}

@@ -39,10 +39,14 @@ def test_official_captions_are_grouped_by_image_and_keep_what_is_there_twice(coc
         for number, (image, caption) in enumerate(captions)
     ]
     images = [{"id": image} for image in (64, 51)]
-    path = coco.write("captions_val2014.json", {"images": images, "annotations": annotations})
+    name = "COCO/annotations/captions_val2014.json"
+    path = coco.write(name, {"images": images, "annotations": annotations})
     gold = dict(base.read_all(COCO(coco.folder).read_annotations, path))
     assert gold["51"] == {"image_id": 51, "captions": ["A kite.", "A kite.", "B"]}
     assert gold["64"]["captions"] == ["A dog."]
+    trained = COCO(coco.folder).read("val2014", for_training=True)
+    assert [example.id for example in trained] == ["51-0", "51-1", "51-3", "64-2"]
+    assert trained[0].images == ("COCO_val2014_000000000051",)
 
 
 def test_faulty_images_are_named(coco) -> None:

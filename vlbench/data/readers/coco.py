@@ -36,29 +36,30 @@ class Picture(NamedTuple):
 class COCO(base.Reader):
     """One example per image; for training one per image and caption."""
 
-    splits = KARPATHY_SPLITS
+    splits = (*KARPATHY_SPLITS, *FOLDERS)
     feature_places = FEATURE_PLACES
 
     def files(self, split: str) -> list[Path]:
-        return [self.root / KARPATHY]
+        official = f"COCO/annotations/captions_{split}.json"
+        return [self.root / (official if split in FOLDERS else KARPATHY)]
 
     def examples(self, split: str, faults: Faults) -> base.Examples:
-        for picture in read_karpathy(self.root / KARPATHY, faults):
-            if picture.split == split:
-                targets = {caption: 1.0 for _, caption in picture.captions}
-                yield Example(str(picture.cocoid), "", (picture.id,), targets, picture.annotation)
+        for picture in self._pictures(split, faults):
+            targets = {caption: 1.0 for _, caption in picture.captions}
+            yield Example(str(picture.cocoid), "", (picture.id,), targets, picture.annotation)
 
     def training_examples(self, split: str, faults: Faults) -> base.Examples:
-        for picture in read_karpathy(self.root / KARPATHY, faults):
-            for sentence, caption in picture.captions if picture.split == split else ():
+        for picture in self._pictures(split, faults):
+            for sentence, caption in picture.captions:
                 yield Example(f"{picture.cocoid}-{sentence}", "", (picture.id,), {caption: 1.0})
 
     def read_annotations(self, path: Path, faults: Faults) -> base.Records:
-        if not is_karpathy(path):
-            return _read_official(path, faults)
-        return (
-            (str(picture.cocoid), picture.annotation) for picture in read_karpathy(path, faults)
-        )
+        read = read_karpathy if is_karpathy(path) else _read_official
+        return ((str(picture.cocoid), picture.annotation) for picture in read(path, faults))
+
+    def _pictures(self, split: str, faults: Faults) -> Iterator[Picture]:
+        read = _read_official if split in FOLDERS else read_karpathy
+        return (p for p in read(self.files(split)[0], faults) if p.split == split)
 
     def image_path(self, image_id: str) -> Path:
         return coco_image(self.root, image_id)
@@ -104,12 +105,13 @@ def read_karpathy(path: Path, faults: Faults) -> Iterator[Picture]:
             yield Picture(cocoid, name, "train" if split == "restval" else split, captions)
 
 
-def _read_official(path: Path, faults: Faults) -> base.Records:
-    """The captions by image of an official file, `captions_val2014.json`."""
-    captions: dict[int, list[str]] = {}
+def _read_official(path: Path, faults: Faults) -> Iterator[Picture]:
+    """The images that an official file, `captions_val2014.json`, has captions of."""
+    half = path.stem.removeprefix("captions_")
+    captions: dict[int, list[tuple[int, str]]] = {}
     for where, record in base.read_named(path, "caption", "id", "annotations"):
         with faults.of(path, where):
-            caption = field(record, "caption", str).strip()
+            caption = field(record, "id", int), field(record, "caption", str).strip()
             captions.setdefault(field(record, "image_id", int), []).append(caption)
     for image, texts in captions.items():
-        yield str(image), {"image_id": image, "captions": texts}
+        yield Picture(image, f"COCO_{half}_{image:012d}", half, texts)

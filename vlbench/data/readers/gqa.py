@@ -81,7 +81,6 @@ def _read_authors(path: Path, faults: Faults) -> base.Examples:
 
 
 def _check_scored(record: base.Record) -> None:
-    """Raise RecordFault where what is scored beside the answer is of another type."""
     record = {"types": {}, "groups": {}, "semantic": [], "entailed": []} | {
         key: value for key, value in record.items() if value is not None
     }

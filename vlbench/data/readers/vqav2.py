@@ -77,7 +77,6 @@ class VQAv2(base.Reader):
                     yield Example(str(number), text, images, targets, record, family)
 
     def _pairs(self, part: str, faults: Faults) -> Iterator[tuple[base.Record, base.Record]]:
-        """The questions of one official pair of files, each with its annotation."""
         questions, answers = self._file(QUESTIONS, part), self._file(ANSWERS, part)
         asked = {r["question_id"]: r for _, r in _records(questions, "questions", faults)}
         faults.refuse()  # else the annotations of faulty questions would be listed too
