@@ -244,16 +244,16 @@ def test_a_reader_from_elsewhere_is_indexed_by_its_own_file(
         del sys.modules["mine"]
 
 
-@pytest.mark.parametrize("spoil", ["half", "empty", "other"])
-def test_a_damaged_index_is_made_again(spoil: str, vqa: Root, cache: Path) -> None:
+def test_a_damaged_index_is_made_again(vqa: Root, cache: Path) -> None:
     reader = load_reader("vqav2", vqa.folder)
     before = list(indexed(reader, "val", False))
     [file] = (cache / "index").iterdir()
     whole = file.read_bytes()
-    file.unlink()
-    file.write_bytes({"half": whole[: len(whole) // 2], "empty": b"", "other": b"?" * 99}[spoil])
-    assert list(indexed(reader, "val", False)) == before
-    assert file.read_bytes() == whole
+    for spoilt in (whole[: len(whole) // 2], b"", b"?" * 99):
+        file.unlink()
+        file.write_bytes(spoilt)
+        assert list(indexed(reader, "val", False)) == before
+        assert file.read_bytes() == whole
 
 
 def test_faults_are_those_that_the_reader_raises_and_nothing_is_kept(
