@@ -6,7 +6,6 @@ import hashlib
 import importlib
 import os
 import random
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -129,19 +128,14 @@ def example(name: str = "1", **changes: Any) -> Example:
 
 def test_every_field_comes_back_as_it_was_or_is_refused(tmp_path: Path) -> None:
     given = [example(**changes) for changes in ODD]
+    given += [example(context=text) for text in ("one " * 1000, "two", "one " * 1000) * 50]
     read = list(written(tmp_path / "x.arrow", given))
     assert read == given
     assert repr(read) == repr(given)  # the order of keys, whole numbers, types
+    assert (tmp_path / "x.arrow").read_bytes().count(b"one one") < 1100  # kept once
     for changes in ({"annotation": {"a": {1}}}, {"text": "\ud800"}, {"text": 3}):
         with pytest.raises(DataError, match=r"y\.arrow: an example has a field of another type"):
             write_examples(tmp_path / "y.arrow", [example("7", **changes)])
-
-
-def test_a_context_that_many_share_is_kept_once(tmp_path: Path) -> None:
-    contexts = ["one " * 1000, "", "two", "one " * 1000, "", "two"] * 50
-    given = [example(str(n), context=text) for n, text in enumerate(contexts)]
-    assert list(written(tmp_path / "x.arrow", given)) == given
-    assert (tmp_path / "x.arrow").read_bytes().count(b"one one") < 1100
 
 
 FAMILIAR = [
@@ -250,28 +244,16 @@ def test_a_reader_from_elsewhere_is_indexed_by_its_own_file(
         del sys.modules["mine"]
 
 
-def test_opening_again_imports_neither_torch_nor_pandas(vqa: Root) -> None:
-    indexed(load_reader("vqav2", vqa.folder), "train", True)
-    program = (
-        "import sys\nfrom pathlib import Path\n"
-        "from vlbench.data.table import indexed\nfrom vlbench.data.readers import load_reader\n"
-        "table = indexed(load_reader('vqav2', Path(sys.argv[1])), 'train', True)\n"
-        "assert table.images() and list(table.take([2, 0])) and table.families()\n"
-        "assert not {'torch', 'pandas'} & set(sys.modules)\n"
-    )
-    subprocess.run([sys.executable, "-c", program, str(vqa.folder)], check=True, timeout=60)
-
-
-@pytest.mark.parametrize("spoil", ["half", "empty", "other"])
-def test_a_damaged_index_is_made_again(spoil: str, vqa: Root, cache: Path) -> None:
+def test_a_damaged_index_is_made_again(vqa: Root, cache: Path) -> None:
     reader = load_reader("vqav2", vqa.folder)
     before = list(indexed(reader, "val", False))
     [file] = (cache / "index").iterdir()
     whole = file.read_bytes()
-    file.unlink()
-    file.write_bytes({"half": whole[: len(whole) // 2], "empty": b"", "other": b"?" * 99}[spoil])
-    assert list(indexed(reader, "val", False)) == before
-    assert file.read_bytes() == whole
+    for spoilt in (whole[: len(whole) // 2], b"", b"?" * 99):
+        file.unlink()
+        file.write_bytes(spoilt)
+        assert list(indexed(reader, "val", False)) == before
+        assert file.read_bytes() == whole
 
 
 def test_faults_are_those_that_the_reader_raises_and_nothing_is_kept(
@@ -313,13 +295,6 @@ def test_what_depends_on_more_than_the_files_is_read_each_time(
         for image in indexed(reader, "train", True).images():
             assert reader.image_path(image).parent.name == "38"
     assert len(reads) == 5
-
-
-def test_a_cache_that_cannot_be_written_is_named(vqa: Root, cache: Path) -> None:
-    cache.mkdir()
-    (cache / "index").write_text("no folder")
-    with pytest.raises(MissingError, match=r"cache/index.* cannot be written. VLBENCH_CACHE names"):
-        indexed(load_reader("vqav2", vqa.folder), "val", False)
 
 
 def test_a_fingerprint_is_of_names_and_contents_and_big_files_are_hashed_once(

@@ -252,10 +252,9 @@ def by_group(keys: Sequence[Hashable], random: np.random.Generator) -> Indices:
 
 def prefetched_for(device: torch.device, batches: Iterator[Batch]) -> Iterator[Batch]:
     """Batches made ahead; a GPU copies them from page-locked memory while it computes."""
-    is_gpu = device.type == "cuda"
-    return (
-        prefetched(b.mapped(Tensor.pin_memory) for b in batches) if is_gpu else prefetched(batches)
-    )
+    if device.type == "cuda":
+        return prefetched(batch.mapped(Tensor.pin_memory) for batch in batches)
+    return prefetched(batches)
 
 
 def prefetched(batches: Iterator[T], ahead: int = AHEAD) -> Iterator[T]:

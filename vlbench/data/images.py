@@ -44,8 +44,6 @@ def open_image(path: Path) -> Image.Image:
             if image.mode in ("P", "PA", "LA"):  # transparent colours need a step between
                 return image.convert("RGBA").convert("RGB")
             return image.convert("RGB")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such picture") from None
     except BROKEN as error:
         # the text of an UnidentifiedImageError names our buffer
         reason = "of no known format" if isinstance(error, UnidentifiedImageError) else error

@@ -8,9 +8,9 @@ them: where either changes, the split is read anew.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -190,12 +190,8 @@ def indexed(reader: Reader, split: str, train: bool) -> ExampleTable:
 @cache
 def _code(kind: type[Reader]) -> str:
     """sha256 over the code of our readers, and that of a reader from elsewhere."""
-    files = set(Path(readers.__path__[0]).glob("*.py"))
-    for base in kind.__mro__:
-        file = getattr(sys.modules.get(base.__module__), "__file__", None)
-        if issubclass(base, Reader) and file:
-            files.add(Path(file))
-    return fingerprint(files)
+    own = {Path(inspect.getfile(base)) for base in kind.__mro__ if issubclass(base, Reader)}
+    return fingerprint({*Path(readers.__path__[0]).glob("*.py"), *own})
 
 
 def limited(examples: ExampleTable, limit: int | None) -> ExampleTable:

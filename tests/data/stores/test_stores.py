@@ -187,9 +187,15 @@ def test_an_array_that_does_not_fit_is_refused_with_file_and_id(
     assert str(path) in str(caught.value) and "n161313" in str(caught.value)
 
 
-@pytest.mark.parametrize("write", [hdf5_pictures, npz])
-def test_a_truncated_file_is_refused_with_its_id(write, features, tmp_path) -> None:
+@pytest.mark.parametrize("write", [hdf5_pictures, npz, hdf5_split, parquet_shards])
+def test_a_truncated_file_is_refused(write, features, tmp_path) -> None:
     path = write(tmp_path / "store", features)
+    if write in (hdf5_split, parquet_shards):
+        file = path if path.is_file() else min(path.iterdir())
+        os.truncate(file, file.stat().st_size // 2)
+        with pytest.raises(DataError, match=f"{file.name}: no.* readable"):
+            open_store(path)
+        return
     [file] = path.glob("n161313.*")
     for bytes_left in (600, 100, 0):
         store = open_store(path)
@@ -197,15 +203,6 @@ def test_a_truncated_file_is_refused_with_its_id(write, features, tmp_path) -> N
         with pytest.raises(DataError, match="n161313"):
             store.load("n161313")
         write(path, features)
-
-
-@pytest.mark.parametrize("write", [hdf5_split, parquet_shards])
-def test_a_truncated_store_is_refused_with_its_file(write, features, tmp_path) -> None:
-    path = write(tmp_path / "store", features)
-    file = path if path.is_file() else min(path.iterdir())
-    os.truncate(file, file.stat().st_size // 2)
-    with pytest.raises(DataError, match=f"{file.name}: no.* readable"):
-        open_store(path)
 
 
 def test_a_folder_of_hdf5_splits_is_one_store_and_one_picture_is_no_split(

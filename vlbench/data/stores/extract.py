@@ -103,14 +103,9 @@ def extract(
         with Lock(folder).acquire(waiting=lambda: say(f"{folder}: another process extracts it")):
             kept, _ = _extracted(folder, identity, stamps)
             done = {image for line in kept for image in line["ids"]}
-            progress(len(done), len(images))
             pending = {image: images[image] for image in sorted(images.keys() - done)}
-            shards = _shards(encoder, pending, lambda n: progress(len(done) + n, len(images)))
-            stamped = (
-                (line | {"stamps": [stamps[image] for image in line["ids"]]}, features)
-                for line, features in shards
-            )
-            return write_store(folder, stamped, identity, kept)
+            shards = _shards(encoder, pending, stamps, progress)
+            return write_store(folder, shards, identity, kept)
 
 
 def _extracted(
@@ -136,13 +131,15 @@ def _extracted(
 
 
 def _shards(
-    encoder: Encoder, images: Mapping[str, Path], progress: Callable[[int], None]
+    encoder: Encoder, images: Mapping[str, Path], stamps: Mapping[str, str], progress: Progress
 ) -> Iterator[tuple[Line, Array]]:
     """Encode pictures or clips; at the end DataError lists those that cannot be read."""
     opener: Callable[[Path], Any] = open_image
     size, ids, faults = BATCH_SIZE, list(images), []
     if isinstance(encoder, ClipEncoder):
         opener, size = open_clip, CLIPS_AT_ONCE if encoder.tokens else 1
+    done = len(stamps) - len(ids)
+    progress(done, len(stamps))
     for start in range(0, len(ids), size):
         pictures = {}
         for image in ids[start : start + size]:
@@ -152,8 +149,9 @@ def _shards(
                 faults.append(str(error))
         if pictures:
             hashes = [_pixel_hash(picture) for picture in pictures.values()]
-            yield {"ids": list(pictures), "pictures": hashes}, _encoded(encoder, pictures)
-        progress(min(start + size, len(ids)))
+            line = {"ids": list(pictures), "stamps": [stamps[image] for image in pictures]}
+            yield line | {"pictures": hashes}, _encoded(encoder, pictures)
+        progress(done + min(start + size, len(ids)), len(stamps))
     if faults:
         lines = "".join(f"\n  {line}" for line in first_lines(faults))
         raise DataError(

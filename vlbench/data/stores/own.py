@@ -123,7 +123,7 @@ def write_store(
     for number, (line, features) in zip(free, shards, strict=False):
         content = BytesIO()
         np.save(content, np.asarray(features))
-        write_atomically(_shard_file(folder, number), content.getvalue())
+        write_atomically(_shard_file(folder, number), content.getvalue(), is_flushed=False)
         append_line(folder / INDEX, {"shard": number, **line})
     append_line(folder / INDEX, {"complete": True})
     return FeatureStore(folder)
