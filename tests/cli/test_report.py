@@ -263,8 +263,7 @@ def test_pages_without_media_make_nothing_and_pages_with_them_say_why(
     assert result.stderr == f"Written: {tmp_path / 'site' / 'index.html'}\n"
     result = report(tmp_path / "results", *words)
     assert (result.exit_code, calls) == (0, ["image"])
-    assert result.stderr.count("The pages show the pictures of examples. --no-media leaves") == 1
-    assert "making the mini edition, which these pictures come from: gqa" in result.stderr
+    assert result.stderr.count("for the images on the pages (none with --no-media): gqa") == 1
 
 
 def test_one_task_of_a_suite_is_shown_without_an_average_of_the_suite(folder: Path) -> None:

@@ -85,7 +85,8 @@ class Pictures:
     def _make_mini(self, visual: Visual) -> str:
         """The folder of the mini edition; empty where it cannot be made."""
         try:
-            return str(mini_root(visual, self.say))
+            why = f"making the mini edition for the {visual}s on the pages (none with --no-media)"
+            return str(mini_root(visual, lambda step: self.say(f"{why}: {step}")))
         except (MissingError, UsageError, OSError) as error:
             self.say(f"no {visual}s of the mini edition: {error}")
             return ""
