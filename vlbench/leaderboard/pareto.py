@@ -127,9 +127,11 @@ def points(board: Board, cost: Cost, metric: str) -> list[Point]:
             x, x_std = price.mean * cost.scale, (price.std or 0.0) * cost.scale
             marks = metric in row.below_floor, is_best(row, metric, board)
             drawn.append(Point(row, x, x_std, score.mean, score.std or 0.0, *marks))
-    ranked = [point for point in drawn if not (point.row.is_floor or point.is_below)]
-    front = pareto_frontier([(point.x, point.y) for point in ranked])
-    return [p._replace(is_on_frontier=p in ranked and (p.x, p.y) in front) for p in drawn]
+    is_ranked = [not (point.row.is_floor or point.is_below) for point in drawn]
+    pairs = [(point.x, point.y) for point in drawn]
+    front = pareto_frontier([pair for pair, ranks in zip(pairs, is_ranked, strict=True) if ranks])
+    is_on = [ranks and pair in front for pair, ranks in zip(pairs, is_ranked, strict=True)]
+    return [p._replace(is_on_frontier=on) for p, on in zip(drawn, is_on, strict=True)]
 
 
 def pareto_frontier(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

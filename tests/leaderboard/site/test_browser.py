@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 from collections.abc import Callable, Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -103,25 +101,6 @@ def test_every_page_opens_without_an_error_or_a_request_to_elsewhere(
         assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)") or (
             page.evaluate("[...document.images].some(image => image.loading === 'lazy')")
         )
-
-
-def test_served_over_http_it_is_the_same(opened: Open, folder: Path) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), quiet_handler(folder)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        page = opened(base=f"http://127.0.0.1:{server.server_port}/")
-        assert names(page)[0] == "full"
-        server.shutdown()
-
-
-def quiet_handler(folder: Path) -> Any:
-    class Handler(SimpleHTTPRequestHandler):
-        def __init__(self, *words: Any) -> None:
-            super().__init__(*words, directory=str(folder))
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    return Handler
 
 
 def test_a_click_sorts_and_another_turns_it_round_with_floors_last(opened: Open) -> None:
@@ -321,40 +300,3 @@ def test_the_first_stop_of_the_keyboard_skips_to_the_content(opened: Open) -> No
     assert page.locator(":focus").inner_text() == "Skip to the content"
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
-
-
-def test_a_thousand_rows_stay_smooth(
-    opened: Open, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    runs = [
-        image_text(f"method-{n}", n * 7 % 89, n % 61, n % 83, n % 97, trainable_parameters=n + 9)
-        for n in range(1000)
-    ]
-    out = write(write_runs(tmp_path / "results", *runs), tmp_path / "site")
-    page = opened(out=out)
-    timing = """async ([what, value]) => {
-        const table = document.querySelector("table.main");
-        const start = performance.now();
-        if (what === "sort") table.tHead.rows[0].cells[value].querySelector("button").click();
-        else {
-            const input = document.querySelector("[data-filter=name]");
-            input.value = value;
-            input.dispatchEvent(new Event("input", { bubbles: true }));
-        }
-        table.getBoundingClientRect(); // laid out
-        const script = performance.now() - start;
-        await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-        return [script, performance.now() - start];
-    }"""
-    steps = [("sort", 4), ("sort", 4), ("sort", 0), ("filter", "method-9"), ("filter", "")]
-    took = {
-        f"{n} {what} {value}": page.evaluate(timing, [what, value])
-        for n, (what, value) in enumerate(steps)
-    }
-    size = (out / "index.html").stat().st_size
-    with capsys.disabled():
-        shown = ", ".join(
-            f"{name}: {a:.0f} ms, painted {b:.0f} ms" for name, (a, b) in took.items()
-        )
-        print(f"\n1,000 rows, {size / 1e6:.1f} MB: {shown}")
-    assert max(script for script, _ in took.values()) < 2000

@@ -206,16 +206,13 @@ def test_samples_have_pictures_and_text(out: Path) -> None:
     assert all(image.attributes["loading"] == "lazy" for image in page.all("img"))
 
 
-def test_the_page_of_a_task_shows_card_floor_methods_families_and_hardest(out: Path) -> None:
+def test_the_page_of_a_task_shows_card_floor_methods_and_families(out: Path) -> None:
     page = read(out / "tasks" / "gqa.html")
     for text in ("prompt gpa:", "source Who, 2019", "test examples 500", "majority answer", "35.0"):
         assert text in page.text
     families = page.all("table")[1]
     assert "query color" in families.text and "200" in families.text
     assert "at or below a floor: 40.0" in families.text
-    hard = page.all("article", "example")
-    assert hard[0].all("p", "id")[0].text == "e0 · query color"
-    assert "Mean score 0.0" in hard[0].text and re.search("blue .4", hard[0].text)
 
 
 def test_only_tasks_with_a_majority_answer_show_it(out: Path) -> None:
@@ -313,8 +310,7 @@ def test_a_spec_or_log_of_any_shape_leaves_the_page_without_it(tmp_path: Path) -
 
 def test_results_without_anything_beside_them_make_a_site(tmp_path: Path) -> None:
     out = write(write_runs(tmp_path, image_text("full", 1, 2, 3, 4)), tmp_path / "out")
-    for page in ("methods/full.html", "tasks/gqa.html"):
-        assert "The predictions are not at hand." in read(out / page).text
+    assert "The predictions are not at hand." in read(out / "methods/full.html").text
 
 
 def test_without_pictures_examples_are_text(tmp_path: Path) -> None:
