@@ -231,7 +231,6 @@ def _draw_panel(axes: Axes, panel: Panel) -> list[Any]:
 
 
 def _name(point: Point) -> str:
-    """The row's name in one or two lines."""
     detail = point.row.details.strip()
     if len(detail) > LONGEST_DETAIL:
         detail = f"{detail[: LONGEST_DETAIL - 1]}…"
@@ -243,7 +242,6 @@ def _is_hollow(point: Point) -> bool:
 
 
 def _marker(family: str, is_on_frontier: bool = False, is_hollow: bool = False) -> dict[str, Any]:
-    """Properties of a family's marker."""
     shape, colour, size = FAMILIES[family][:3]
     return {
         "marker": shape,
@@ -256,7 +254,6 @@ def _marker(family: str, is_on_frontier: bool = False, is_hollow: bool = False) 
 
 
 def _legend(panels: Sequence[Panel]) -> list[Line2D]:
-    """What markers and lines mean, as far as they are drawn."""
     drawn = [point for panel in panels for point in panel.points]
     families = {family(point.row) for point in drawn}
     looks = {name: _marker(name) for name in FAMILIES if name in families}
@@ -287,7 +284,6 @@ def _notes(panels: Sequence[Panel]) -> list[str]:
 
 
 def _description(panel: Panel) -> str:
-    """Every point, for readers who do not see the plot."""
     cost = panel.cost
     texts = [
         f"{p.row.label} {number(p.y)} at {number(p.x, digits=int(bool(cost.unit)))} {cost.unit}"

@@ -262,7 +262,6 @@ def _draw_lines(
     looks: Mapping[str, Mapping[str, Any]],
     quantity: str,
 ) -> None:
-    """Means with a band from the lowest to the highest seed."""
     dots: dict[str, Any] = {"marker": "o", "markersize": 2.5} if quantity != "loss" else {}
     for name in reversed([*lines]):
         line, look = lines[name], looks[name]

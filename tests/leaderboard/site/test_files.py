@@ -134,15 +134,6 @@ def test_a_picture_is_copied_once_under_the_hash_of_what_it_shows(
         assert copies.of(spec, CARD, shown("p1", absent)) == []
 
 
-def test_a_large_picture_is_made_small(tmp_path: Path, copies: Pictures) -> None:
-    folder = tmp_path / "data" / "GQA" / "images"
-    folder.mkdir(parents=True)
-    Image.effect_noise((1200, 900), 80).convert("RGB").save(folder / "big.jpg")
-    [copy] = copies.of(full(str(tmp_path / "data")), CARD, shown("big"))
-    assert (copy.width, copy.height) == (224, 168)
-    assert (tmp_path / "site" / copy.src).stat().st_size < 40_000
-
-
 def test_a_clip_is_a_strip_of_some_frames(tmp_path: Path, copies: Pictures) -> None:
     frames = tmp_path / "data" / "video" / "frames" / "tv" / "clip_01"
     frames.mkdir(parents=True)
@@ -176,19 +167,6 @@ def test_pictures_of_the_mini_edition_are_those_of_the_same_example(
     right = shown(*generated.images, id=generated.id, text=generated.text)
     assert len(copies.of(MINI, CARD, right)) == 1
     assert copies.of(MINI, CARD, right._replace(text="of another world")) == []
-
-
-def test_a_mini_edition_that_cannot_be_made_leaves_text_and_one_message(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "file"))
-    messages: list[str] = []
-    copies = Pictures(SiteFolder(tmp_path / "site").write, messages.append)
-    for _ in range(2):
-        assert copies.of(MINI, CARD, shown("p1")) == []
-    [line] = messages
-    assert "no images of the mini edition" in line
 
 
 def write(out: Path, *names: str) -> None:

@@ -215,11 +215,6 @@ def test_the_page_of_a_task_shows_card_floor_methods_and_families(out: Path) -> 
     assert "at or below a floor: 40.0" in families.text
 
 
-def test_only_tasks_with_a_majority_answer_show_it(out: Path) -> None:
-    has_row = {p.stem: "majority answer" in read(p).text for p in (out / "tasks").iterdir()}
-    assert has_row == {"gqa": True, "vqav2": False, "nlvr2": False, "coco": False}
-
-
 def charts(tmp_path: Path, *runs: Any) -> dict[str, str]:
     """The charts on the first page, by file, with their texts."""
     out = write(write_runs(tmp_path / "results", *runs), tmp_path / "out")
@@ -238,16 +233,6 @@ def test_a_board_is_drawn_against_each_cost_that_two_methods_have(tmp_path: Path
     assert "no trainable parameters: adapter." in drawn["trainable_parameters"]
     runs = image_text("full", 9, 9, 9, 9), image_text("frozen", 1, 1, 1, 1)
     assert charts(tmp_path / "one", *runs) == {}
-
-
-def test_of_many_methods_the_first_are_drawn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("vlbench.leaderboard.site.media.MOST_DRAWN", 2)
-    runs = [image_text(f"m{n}", n, n, n, n) for n in range(1, 6)]
-    text = charts(tmp_path, *runs)["trainable_parameters"]
-    assert [name for name in ("m1", "m2", "m3", "m4", "m5") if f">{name}<" in text] == ["m4", "m5"]
-    assert "Drawn: the first 2 of 5 methods." in text
 
 
 def test_text_from_results_is_text_and_names_lead_to_no_file_outside(tmp_path: Path) -> None:
@@ -311,13 +296,6 @@ def test_a_spec_or_log_of_any_shape_leaves_the_page_without_it(tmp_path: Path) -
 def test_results_without_anything_beside_them_make_a_site(tmp_path: Path) -> None:
     out = write(write_runs(tmp_path, image_text("full", 1, 2, 3, 4)), tmp_path / "out")
     assert "The predictions are not at hand." in read(out / "methods/full.html").text
-
-
-def test_without_pictures_examples_are_text(tmp_path: Path) -> None:
-    out = site(tmp_path, image_text("full", 1, 2, 3, 4), root="/gone")
-    page = read(out / "methods" / "full.html")
-    assert all("charts/" in image.attributes["src"] for image in page.all("img"))
-    assert "picture not at hand" in page.text
 
 
 def test_predictions_that_are_unreadable_are_left_out_and_the_rest_is_shown(tmp_path: Path) -> None:

@@ -109,7 +109,6 @@ def _render(template: str, **context: object) -> str:
 
 @cache
 def _templates() -> Environment:
-    """The templates; every value in them is escaped."""
     spaces: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True}
     loader = FileSystemLoader(HERE / "templates")
     pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **spaces)

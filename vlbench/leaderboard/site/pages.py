@@ -152,7 +152,6 @@ class Site:
             return None
 
     def _run(self, board: Board, key: str) -> Context:
-        """A run's numbers, and where they came from."""
         run, metrics = self.runs[key], list(board.mains.values())
         values = [run.values.get((metric, "")) for metric in metrics]
         values += [run.average(metrics)] if len(metrics) > 1 else []
@@ -207,7 +206,6 @@ class Site:
         }
 
     def _example(self, task: str, key: str, row: Mapping[str, Any]) -> Context:
-        """A prediction with the example's pictures."""
         prediction, spec = run_files.as_prediction(row), self._spec(key)
         cards = [card for card in spec.tasks if card.name == task] if spec else []
         pictures = self._pictures.of(spec, cards[0], prediction) if spec and cards else []
