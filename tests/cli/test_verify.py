@@ -75,20 +75,6 @@ def test_runs_that_are_not_done_are_named(trained: Path) -> None:
     assert f"left out, as not done: 1 ({run.name})" in vlbench("verify", trained).stderr
 
 
-def test_a_run_that_cannot_be_read_is_listed_beside_one_that_holds(
-    adapter: Path, trained: Path
-) -> None:
-    other = Path(shutil.copytree(adapter, adapter.parent / "0000000000000000"))
-    (other / "spec.json").write_text("{")
-    (other / RESULT).write_bytes((other / RESULT).read_bytes()[:99])
-    result = vlbench("verify", trained, "--json")
-    assert result.exit_code == 1
-    first, second = items(result)
-    assert (first["key"], first["holds"]) == (other.name, False)
-    assert {"spec.json", RESULT} <= {fault["file"] for fault in first["faults"]}
-    assert (second["key"], second["holds"]) == (adapter.name, True)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("is_changed", [False, True])
 def test_captions_of_the_embedded_leaderboard(

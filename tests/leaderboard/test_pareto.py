@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from itertools import combinations, pairwise
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -175,15 +174,6 @@ def test_pairs_that_no_other_beats_are_on_the_frontier(pairs: Any, expected: Any
     assert pareto_frontier(pairs) == expected
 
 
-def test_the_frontier_rises_and_leaves_nothing_better_out() -> None:
-    generator = random.Random(1)
-    for _ in range(50):
-        pairs = [(generator.randint(1, 8), generator.randint(1, 8)) for _ in range(12)]
-        front = pareto_frontier(pairs)
-        assert all(a < c and b < d for (a, b), (c, d) in pairwise(front))
-        assert all(any(c <= cost and s >= score for c, s in front) for cost, score in pairs)
-
-
 def test_unknown_costs_and_metrics_exit_with_the_nearest(board: Board, tmp_path: Path) -> None:
     assert find_costs("all") == COSTS
     with pytest.raises(UsageError, match=r"--cost bytes: .*'adapter_bytes'.* train_seconds"):
@@ -257,30 +247,6 @@ def test_boards_and_costs_never_share_axes(tmp_path: Path) -> None:
     assert not any(Bbox.intersection(a, b) for a, b in combinations(boxes, 2))
     written = texts(figure)
     assert "mini edition" in written and "full edition" in written
-
-
-def test_the_frontier_and_floors_keep_their_names_where_others_find_no_room(tmp_path: Path) -> None:
-    better = [("full", 1_000_000, 80), ("adapter", 1_000, 60), ("frozen", 500, 10)]
-    runs = [image_text(name, *[y] * 4, trainable_parameters=x) for name, x, y in better]
-    runs += [
-        image_text("lora", *[40] * 4, trainable_parameters=50_000 + n, settings=f"a.b={n}")
-        for n in range(30)
-    ]
-    figure = drawn(boards_of(tmp_path, *runs), width=3.4).figure
-    n_placed = len(figure.axes[0].texts)
-    assert {"full", "adapter", "frozen"} <= set(names(figure.axes[0]))
-    assert n_placed < 20
-    assert f"{33 - n_placed} of 33 names find no room: choose with --method" in texts(figure)
-
-
-def test_costs_that_differ_between_seeds_have_bars_too(tmp_path: Path) -> None:
-    seconds = enumerate((100.0, 110.0, 120.0))
-    runs = [image_text("full", 50, 50, 50, 50, seed=n, train_seconds=cost) for n, cost in seconds]
-    axes = axes_of(boards_of(tmp_path, *runs), "train_seconds")
-    segments = [part.tolist() for bars in axes.collections for part in bars.get_segments()]
-    bars = [part for part in segments if part[0] != part[1]]
-    assert bars == [[[100.0, 50.0], [120.0, 50.0]]]
-    assert axes.get_xlim()[0] < 100 < 120 < axes.get_xlim()[1]
 
 
 def test_settings_stand_below_a_name_and_dollars_are_no_formula(tmp_path: Path) -> None:

@@ -107,13 +107,6 @@ def test_rows_of_one_seed_and_a_single_row(tmp_path: Path) -> None:
     assert seeds.startswith("All rows: one seed")
 
 
-def test_the_best_of_three_hundred_rows_is_told_from_the_rest() -> None:
-    scores = np.random.default_rng(0).random((300, 1, 80))
-    scores[0] += 1.0
-    groups = tie_groups({str(n): RowScores.of([row]) for n, row in enumerate(scores)})
-    assert [label for label, group in groups.items() if group == 1] == ["0"]
-
-
 def test_a_row_that_scatters_does_not_tie_past_one_that_is_told_apart() -> None:
     rng = np.random.default_rng(0)
     shared = rng.normal(0.0, 0.1, N)

@@ -61,7 +61,6 @@ def _verifier(root: Path | None, outside_code: bool) -> Verifier:
 
 
 def _verify_runs(verifier: Verifier, runs: Sequence[Path]) -> list[Verified]:
-    """Verify them all, with progress."""
     verified = []
     with cli.counting("runs verified") as count:
         for run in verifier.verify_all(runs):
@@ -71,7 +70,6 @@ def _verify_runs(verifier: Verifier, runs: Sequence[Path]) -> list[Verified]:
 
 
 def _totals(verified: Sequence[Verified]) -> str:
-    """How many runs and cells; a line for each reason why cells could not be checked."""
     checked = sum(run.findings.checked for run in verified)
     faults = sum(len(run.findings.faults) for run in verified)
     unchecked = sum((run.findings.unchecked for run in verified), Counter[str]())
@@ -84,7 +82,6 @@ def _totals(verified: Sequence[Verified]) -> str:
 
 
 def _fault_lines(verified: Sequence[Verified]) -> Iterator[str]:
-    """A line for each of the first faults of a run, and how many more there are."""
     for run in verified:
         for fault in run.findings.faults[:MOST_LISTED]:
             yield f"{run.name} ({run.key}): {fault.text}"

@@ -128,20 +128,17 @@ def with_ties(board: Board, examples: Examples) -> Board:
     if sum(bool(row.runs) for row in board.rows) < 2:
         return board
     faults: dict[str, str] = {}
-    tasks = {metric: [task] for task, metric in board.mains.items()}
     testable = {task: _testable(board, task, examples, faults) for task in board.mains}
+    tasks = {metric: [task] for task, metric in board.mains.items()}
     ties: dict[str, dict[str, int]] = {row.label: {} for row in board.rows}
     for column in board.columns:
         parts = tasks.get(column, list(board.mains))
-        rows = [
-            (-mean, row.label, row)
-            for row in board.rows
-            if all(row.label in testable[task] for task in parts)
-            and (mean := row.stat(column).mean) is not None
-        ]
-        rows.sort(key=lambda entry: entry[:2])
-        scores = {label: examples.row_scores(row, parts) for _, label, row in rows}
-        for label, group in tie_groups(scores).items():
+        rows = [row for row in board.rows if all(row.label in testable[task] for task in parts)]
+        rows = [row for row in rows if row.stat(column).n]
+        rows.sort(key=lambda row: (-(row.stat(column).mean or 0.0), row.label))
+        for label, group in tie_groups(
+            {row.label: examples.row_scores(row, parts) for row in rows}
+        ).items():
             ties[label][column] = group
     marked = [replace(row, ties=ties[row.label]) for row in board.rows]
     return replace(board, rows=marked, notes=[*board.notes, *_notes(marked, faults)])
@@ -207,7 +204,6 @@ def _read(file: Path, columns: dict[str, pa.DataType]) -> list[pa.ChunkedArray]:
     except FileNotFoundError:
         raise DataError(f"{file}: No such file; the run's predictions are not here.") from None
     if not table.schema.equals(pa.schema(columns.items())):
-        fields = ", ".join(f"'{field.name}' {field.type}" for field in table.schema)
         expected = " and ".join(f"'{name}' {kind}" for name, kind in columns.items())
-        raise DataError(f"{file}: {expected} should be there, found {fields}")
+        raise DataError(f"{file}: {expected} should be there")
     return list(table.columns)

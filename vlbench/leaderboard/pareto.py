@@ -127,9 +127,11 @@ def points(board: Board, cost: Cost, metric: str) -> list[Point]:
             x, x_std = price.mean * cost.scale, (price.std or 0.0) * cost.scale
             marks = metric in row.below_floor, is_best(row, metric, board)
             drawn.append(Point(row, x, x_std, score.mean, score.std or 0.0, *marks))
-    ranked = [point for point in drawn if not (point.row.is_floor or point.is_below)]
-    front = pareto_frontier([(point.x, point.y) for point in ranked])
-    return [p._replace(is_on_frontier=p in ranked and (p.x, p.y) in front) for p in drawn]
+    is_ranked = [not (point.row.is_floor or point.is_below) for point in drawn]
+    pairs = [(point.x, point.y) for point in drawn]
+    front = pareto_frontier([pair for pair, ranks in zip(pairs, is_ranked, strict=True) if ranks])
+    is_on = [ranks and pair in front for pair, ranks in zip(pairs, is_ranked, strict=True)]
+    return [p._replace(is_on_frontier=on) for p, on in zip(drawn, is_on, strict=True)]
 
 
 def pareto_frontier(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -229,7 +231,6 @@ def _draw_panel(axes: Axes, panel: Panel) -> list[Any]:
 
 
 def _name(point: Point) -> str:
-    """The row's name in one or two lines."""
     detail = point.row.details.strip()
     if len(detail) > LONGEST_DETAIL:
         detail = f"{detail[: LONGEST_DETAIL - 1]}…"
@@ -241,7 +242,6 @@ def _is_hollow(point: Point) -> bool:
 
 
 def _marker(family: str, is_on_frontier: bool = False, is_hollow: bool = False) -> dict[str, Any]:
-    """Properties of a family's marker."""
     shape, colour, size = FAMILIES[family][:3]
     return {
         "marker": shape,
@@ -254,7 +254,6 @@ def _marker(family: str, is_on_frontier: bool = False, is_hollow: bool = False) 
 
 
 def _legend(panels: Sequence[Panel]) -> list[Line2D]:
-    """What markers and lines mean, as far as they are drawn."""
     drawn = [point for panel in panels for point in panel.points]
     families = {family(point.row) for point in drawn}
     looks = {name: _marker(name) for name in FAMILIES if name in families}
@@ -286,7 +285,6 @@ def _notes(panels: Sequence[Panel]) -> list[str]:
 
 
 def _description(panel: Panel) -> str:
-    """Every point, for readers who do not see the plot."""
     cost = panel.cost
     texts = [
         f"{p.row.label} {number(p.y)} at {number(p.x, digits=int(bool(cost.unit)))} {cost.unit}"

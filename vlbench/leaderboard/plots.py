@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import matplotlib
 import pandas as pd
-from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -59,7 +59,8 @@ class Plot(NamedTuple):
     description: str
 
 
-styled = partial(style.context, Path(__file__).with_suffix(".mplstyle"), after_reset=True)
+_STYLE: Any = matplotlib.rc_params_from_file(Path(__file__).with_suffix(".mplstyle"))
+styled = partial(matplotlib.rc_context, _STYLE)
 """Has matplotlib draw in this style, whatever a `matplotlibrc` says; a decorator too."""
 
 
@@ -261,7 +262,6 @@ def _draw_lines(
     looks: Mapping[str, Mapping[str, Any]],
     quantity: str,
 ) -> None:
-    """Means with a band from the lowest to the highest seed."""
     dots: dict[str, Any] = {"marker": "o", "markersize": 2.5} if quantity != "loss" else {}
     for name in reversed([*lines]):
         line, look = lines[name], looks[name]

@@ -71,7 +71,6 @@ class Fault:
 
 
 def _plain(value: object) -> object:
-    """A value as JSON can hold it."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if isinstance(value, str | int | float | list | dict | None) else str(value)

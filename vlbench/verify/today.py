@@ -53,7 +53,6 @@ class Here:
         self._kept: dict[str, Any] = {}
 
     def _once(self, key: str, make: Callable[[], T]) -> T:
-        """What `make` gives, kept under `key`."""
         if key not in self._kept:
             self._kept[key] = make()
         kept: T = self._kept[key]

@@ -127,7 +127,6 @@ class Verifier:
 
 
 def _stored_rows(run: Path, findings: Findings) -> list[Row]:
-    """The rows of the run's result; none where it cannot be read."""
     try:
         rows = read_rows(run / RESULT)
     except DataError as error:
@@ -209,7 +208,6 @@ def _check_predictions(
 
 
 def _stored_example(row: Row) -> Example:
-    """An example as far as its prediction tells it."""
     record: Any = None
     with suppress(ValueError, RecursionError):
         record = json.loads(row["references"])

@@ -18,6 +18,7 @@ from vlbench.leaderboard.board import Board, summarise
 from vlbench.leaderboard.examples import Examples
 from vlbench.leaderboard.results import read_results
 from vlbench.leaderboard.site import write_site
+from vlbench.runs.spec import SCHEMA
 
 SUITES = {"image-text": list(TASKS)}
 READER = "gqa"
@@ -25,7 +26,7 @@ READER = "gqa"
 VOID = {"meta", "link", "img", "input", "br"}
 Rows = list[dict[str, Any]]
 COLUMNS = ["id", "family", "images", "text", "prediction", "references", "score"]
-SCHEMA = pa.schema(
+ANSWERS = pa.schema(
     [(name, pa.list_(pa.string()) if name == "images" else pa.string()) for name in COLUMNS[:-1]]
     + [("score", pa.float64())]
 )
@@ -51,21 +52,21 @@ def write(results: Path, out: Path, say: Callable[[str], None] = lambda _: None)
 
 def describe(folder: Path, rows: Rows, **others: Any) -> None:
     """What lies beside a run's result: its spec, its log, its predictions."""
-    place = folder / "runs" / rows[0]["key"]
-    (place / "spec.json").write_text(json.dumps(spec(rows, **others)))
+    run = folder / "runs" / rows[0]["key"]
+    (run / "spec.json").write_text(json.dumps(spec(rows, **others)))
     log = [{"step": n, "task": "gqa", "loss": 5 / n, "epoch": 1} for n in range(1, 20)]
     ended = {"epoch": 1, "validation": {"gqa.accuracy": 61.5}}
-    (place / "metrics.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in [*log, ended]))
+    (run / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in [*log, ended]))
     for task in {row["task"] for row in rows}:
-        predict(place, task, [example(n) for n in range(8)])
+        predict(run, task, [example(n) for n in range(8)])
 
 
 def spec(rows: Rows, root: str = "", card: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A spec as a run keeps it, as far as the site looks at it."""
+    """A spec as a run keeps it."""
     row = rows[0]
     method = {
+        **{name: row[name] for name in ("title", "technique")},
         "name": row["method"],
-        "title": row["title"],
         "aliases": ["also-" + row["method"]],
         "source": "Somebody, 2022",
         "deviations": ["its gate is shared"],
@@ -73,13 +74,15 @@ def spec(rows: Rows, root: str = "", card: dict[str, Any] | None = None) -> dict
         "params": {"reduction": 8},
         "train": {"learning_rate": 0.003, "epochs": 3},
     }
+    splits = {"full": {"train": ["train"], "val": ["val"], "test": ["testdev"]}}
     task = {"reader": READER, "metric": "gqa", "prompt": "gpa: ", "source": "Who, 2019"}
     tasks = [
-        {"name": each["task"], "title": each["task"].upper(), **task, **(card or {})}
-        for each in rows
+        {"name": name, "title": name.upper(), "splits": splits, **task, **(card or {})}
+        for name in dict.fromkeys(row["task"] for row in rows)
     ]
-    facts = {name: row[name] for name in ("suite", "backbone", "seed", "key", "limit")}
-    return {**facts, "method": method, "tasks": tasks, "edition": "full", "root": root}
+    facts = {name: row[name] for name in ("suite", "backbone", "backbone_hash", "seed", "limit")}
+    facts |= {"schema": SCHEMA, "key": row["key"], "edition": "full", "root": root, "data": {}}
+    return {**facts, "method": method, "tasks": tasks}
 
 
 def example(number: int, **others: Any) -> dict[str, Any]:
@@ -95,10 +98,10 @@ def example(number: int, **others: Any) -> dict[str, Any]:
     return made | others
 
 
-def predict(place: Path, task: str, rows: Sequence[dict[str, Any]]) -> None:
-    (place / "predictions").mkdir(exist_ok=True)
-    table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
-    pq.write_table(table, place / "predictions" / f"{task}.parquet")
+def predict(run: Path, task: str, rows: Sequence[dict[str, Any]]) -> None:
+    (run / "predictions").mkdir(exist_ok=True)
+    table = pa.Table.from_pylist(list(rows), schema=ANSWERS)
+    pq.write_table(table, run / "predictions" / f"{task}.parquet")
 
 
 def pictures(root: Path, count: int = 8) -> str:

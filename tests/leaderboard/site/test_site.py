@@ -128,8 +128,7 @@ def test_tables_inputs_and_pictures_can_be_read_aloud(out: Path) -> None:
         assert all(image.attributes["alt"] for image in root.all("img"))
         for table in root.all("table"):
             assert table.all("caption")[0].text
-            scopes = {head.attributes.get("scope") for head in table.all("th")}
-            assert scopes <= {"col", "row", "rowgroup"}
+            assert {head.attributes.get("scope") for head in table.all("th")} <= {"col", "row"}
             heads = len(table.all("thead")[0].all("th"))
             for line in [line for body in table.all("tbody") for line in body.all("tr")]:
                 spans = [int(cell.attributes.get("colspan") or 1) for cell in line.inner]
@@ -170,7 +169,7 @@ def test_the_best_and_rows_tied_with_it_are_marked(results: Path, tmp_path: Path
 
 def test_boards_stand_apart_and_rows_of_a_method_have_sections(out: Path) -> None:
     ids = [s.attributes["id"] for s in read(out / "index.html").all("section", "board")]
-    assert ids == ["image-text-mini-bart-mini", "image-text-mini-bart-mini-smoke-8"]
+    assert ids == ["image-text-1", "image-text-2"]
     sections = read(out / "methods" / "full.html").all("section", "row")
     assert len({section.attributes["id"] for section in sections}) == len(sections) == 3
 
@@ -193,46 +192,27 @@ def test_the_page_of_a_method_shows_card_recipe_tuning_costs_and_curve(out: Path
         "training (s) 71.2",
     ):
         assert text in page.text
-    [chart] = page.all("img", src="../charts/lora_image-text-mini-bart-mini.svg")
-    assert "for each task: gqa from 3.75 to 0.2" in chart.attributes["alt"]
+    [chart] = [image for image in page.all("img") if "charts/image-text-1" in str(image.attributes)]
+    assert "the median of each stretch of steps" in chart.attributes["alt"]
 
 
-def test_samples_and_worst_errors_have_pictures_and_text(out: Path) -> None:
+def test_samples_have_pictures_and_text(out: Path) -> None:
     page = read(out / "methods" / "lora.html")
     examples = page.all("article", "example")
-    assert len(examples) == 4 * (3 + 2)  # of four errors two are among the samples
+    assert len(examples) == 4 * 4
     assert all(example.all("img") for example in examples)
-    assert "What colour is thing 0?" in page.text
+    assert "What colour is thing 1?" in page.text
     assert len(list((out / "images").iterdir())) <= 8
     assert all(image.attributes["loading"] == "lazy" for image in page.all("img"))
 
 
-def test_the_page_of_a_task_shows_card_floor_methods_families_and_hardest(out: Path) -> None:
+def test_the_page_of_a_task_shows_card_floor_methods_and_families(out: Path) -> None:
     page = read(out / "tasks" / "gqa.html")
     for text in ("prompt gpa:", "source Who, 2019", "test examples 500", "majority answer", "35.0"):
         assert text in page.text
     families = page.all("table")[1]
     assert "query color" in families.text and "200" in families.text
     assert "at or below a floor: 40.0" in families.text
-    hard = page.all("article", "example")
-    assert hard[0].all("p", "id")[0].text == "e0 · query color"
-    assert "Mean score 0.0" in hard[0].text and re.search("blue .4", hard[0].text)
-
-
-def test_only_tasks_with_a_majority_answer_show_it(out: Path) -> None:
-    has_row = {p.stem: "majority answer" in read(p).text for p in (out / "tasks").iterdir()}
-    assert has_row == {"gqa": True, "vqav2": False, "nlvr2": False, "coco": False}
-
-
-def test_published_rows_stand_in_a_table_of_their_own(out: Path) -> None:
-    index = read(out / "index.html")
-    [section] = index.all("section", id="published")
-    assert "Nothing in this section was measured by vlbench" in section.text
-    assert any("Run by VL-PET authors." in head.text for head in section.all("th", "group"))
-    assert not [table for table in index.all("table", "main") if "VL-PET" in table.text]
-    assert "as printed in papers, not measured here" in section.all("caption")[0].text
-    links = {link.attributes["href"] for link in section.all("a")}
-    assert links == {f"methods/{name}.html" for name in ("frozen", "full", "lora")}
 
 
 def charts(tmp_path: Path, *runs: Any) -> dict[str, str]:
@@ -250,20 +230,9 @@ def test_a_board_is_drawn_against_each_cost_that_two_methods_have(tmp_path: Path
         image_text("adapter", 8, 8, 8, None),
     )
     assert list(drawn) == ["trainable_parameters", "peak_memory_bytes", "train_seconds"]
-    assert "adapter (3/4 tasks)" in drawn["trainable_parameters"]
+    assert "no trainable parameters: adapter." in drawn["trainable_parameters"]
     runs = image_text("full", 9, 9, 9, 9), image_text("frozen", 1, 1, 1, 1)
     assert charts(tmp_path / "one", *runs) == {}
-
-
-def test_of_many_methods_the_best_and_the_frontier_are_drawn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("vlbench.leaderboard.site.media.MOST_DRAWN", 2)
-    runs = [image_text(f"m{n}", n, n, n, n, trainable_parameters=100 + n // 2) for n in range(1, 6)]
-    text = charts(tmp_path, *runs)["trainable_parameters"]
-    drawn = [name for name in ("m1", "m2", "m3", "m4", "m5") if f">{name}<" in text]
-    assert drawn == ["m1", "m3", "m4", "m5"]  # m1 and m3 are the best at their costs
-    assert "Drawn: the frontier and the first 2 of 5 methods." in text
 
 
 def test_text_from_results_is_text_and_names_lead_to_no_file_outside(tmp_path: Path) -> None:
@@ -309,56 +278,24 @@ def test_a_run_key_that_is_a_path_is_refused(results: Path, tmp_path: Path, key:
         write_site([hostile], Examples(results), tmp_path / "out")
 
 
-def test_spec_card_and_log_of_any_shape_do_no_harm(tmp_path: Path) -> None:
+def test_a_spec_or_log_of_any_shape_leaves_the_page_without_it(tmp_path: Path) -> None:
     rows = image_text("full", 1, 2, 3, 4)
     folder = write_runs(tmp_path, rows)
-    place = folder / "runs" / rows[0]["key"]
-    mini = {"name": "gqa", "reader": "gqa", "splits": ["a"], "visual": "image"}
-    for spec in (
-        {"method": [1], "tasks": {"name": "gqa"}, "settings": "x"},
-        {"method": {"params": 3, "train": [1, {"a": 2}], "tuning": "no", "deviations": "one"}},
-        {"tasks": [3, {"name": "gqa", "splits": ["a"], "reader": 7, "choices": {"a": 1}}]},
-        {"tasks": [mini], "edition": "mini", "root": str(tmp_path)},
-    ):
-        (place / "spec.json").write_text(json.dumps(spec))
-        (place / "metrics.jsonl").write_text('[1]\n{"step": "a", "loss": {}}\n{"validation": 3}\n')
-        predict(place, "gqa", [example(1, images=None, text=None, references=None)])
+    run = folder / "runs" / rows[0]["key"]
+    for spec, log in (("{", "[1]"), ('{"method": [1]}', '{"step": "a"}'), ("[" * 9999, "{")):
+        (run / "spec.json").write_text(spec)
+        (run / "metrics.jsonl").write_text(f"{log}\n")
+        predict(run, "gqa", [example(1, images=None, text=None, references=None)])
         messages: list[str] = []
         out = write(folder, tmp_path / "out", messages.append)
-        assert read(out / "methods" / "full.html").all("section", "row")
-        assert any("metrics.jsonl: line 1: Neither a loss" in text for text in messages)
-
-
-def test_a_torn_log_and_losses_of_zero_leave_the_page_without_their_curve(tmp_path: Path) -> None:
-    rows = image_text("full", 1, 2, 3, 4), image_text("lora", 1, 2, 3, 4)
-    folder = write_runs(tmp_path, *rows)
-    files = [folder / "runs" / run[0]["key"] / "metrics.jsonl" for run in rows]
-    files[0].write_text('{"step": 1, "ta')
-    losses = [
-        {"step": n, "task": task, "loss": loss, "epoch": 1}
-        for n in range(1, 5)
-        for task, loss in (("gqa", 0.0), ("coco", -1.0), ("vqav2", 2.0))
-    ]
-    files[1].write_text("".join(f"{json.dumps(line)}\n" for line in losses))
-    messages: list[str] = []
-    out = write(folder, tmp_path / "out", messages.append)
-    assert [text for text in messages if "metrics.jsonl: line 1: Not JSON" in text]
-    assert "Training" not in read(out / "methods" / "full.html").text
-    alts = [image.attributes["alt"] for image in read(out / "methods" / "lora.html").all("img")]
-    assert [alt for alt in alts if alt.endswith("a line for each task: vqav2 from 2 to 2.")]
+        page = read(out / "methods" / "full.html")
+        assert page.all("section", "row") and "The run's spec is not at hand." in page.text
+        assert any("no training curve: " in text for text in messages)
 
 
 def test_results_without_anything_beside_them_make_a_site(tmp_path: Path) -> None:
     out = write(write_runs(tmp_path, image_text("full", 1, 2, 3, 4)), tmp_path / "out")
-    for page in ("methods/full.html", "tasks/gqa.html"):
-        assert "The predictions are not at hand." in read(out / page).text
-
-
-def test_without_pictures_examples_are_text(tmp_path: Path) -> None:
-    out = site(tmp_path, image_text("full", 1, 2, 3, 4), root="/gone")
-    page = read(out / "methods" / "full.html")
-    assert all("charts/" in image.attributes["src"] for image in page.all("img"))
-    assert "picture not at hand" in page.text
+    assert "The predictions are not at hand." in read(out / "methods/full.html").text
 
 
 def test_predictions_that_are_unreadable_are_left_out_and_the_rest_is_shown(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vlbench import __version__
 from vlbench.errors import UsageError
-from vlbench.files import remove_dead, write_atomically, writing
+from vlbench.files import is_temporary, remove_dead, write_atomically, writing
 from vlbench.leaderboard.board import BELOW, Board
 from vlbench.leaderboard.examples import Examples
 from vlbench.leaderboard.site.pages import LESS_IS_BETTER, TALL, Site, sort_key
@@ -68,7 +68,8 @@ class SiteFolder:
         self.folder, self.marker = folder, folder / MARKER
         self._names: set[str] = set()
         remove_dead(folder)
-        if folder.is_dir() and not self.marker.is_file() and os.listdir(folder):
+        names = os.listdir(folder) if folder.is_dir() else []
+        if MARKER not in names and not all(map(is_temporary, names)):
             raise UsageError(
                 f"--out {folder}: the folder holds something that is no site of vlbench "
                 f"(there is no {MARKER} in it). Name a new or an empty folder."
@@ -108,7 +109,6 @@ def _render(template: str, **context: object) -> str:
 
 @cache
 def _templates() -> Environment:
-    """The templates; every value in them is escaped."""
     spaces: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True}
     loader = FileSystemLoader(HERE / "templates")
     pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **spaces)

@@ -83,9 +83,9 @@ class Pictures:
         return [copy for copy in copies if copy] if all(copies) else []
 
     def _make_mini(self, visual: Visual) -> str:
-        """The folder of the mini edition; empty where it cannot be made."""
         try:
-            return str(mini_root(visual, self.say))
+            why = f"making the mini edition for the {visual}s on the pages (none with --no-media)"
+            return str(mini_root(visual, lambda step: self.say(f"{why}: {step}")))
         except (MissingError, UsageError, OSError) as error:
             self.say(f"no {visual}s of the mini edition: {error}")
             return ""
@@ -114,7 +114,6 @@ class Pictures:
 
 
 def _strip(frames: Sequence[Image.Image]) -> Image.Image:
-    """Some frames of a clip, evenly spread, side by side."""
     count = min(N_FRAMES, len(frames))
     chosen = [frames[int((step + 0.5) * len(frames) / count)].copy() for step in range(count)]
     for frame in chosen:

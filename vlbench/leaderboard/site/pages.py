@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from vlbench.cards.schema import TaskCard
 from vlbench.errors import DataError
@@ -30,16 +29,10 @@ from vlbench.leaderboard.site.media import (
 from vlbench.leaderboard.site.run_files import leaves
 from vlbench.leaderboard.tables import Cell, Column, Table, number
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 TALL = 40
 """Rows from which a table scrolls in a box of its own, below its head."""
 MOST_SAMPLED = 4
 """Rows of a method's page with predictions and training curve: other settings only fill it."""
-MOST_SCORED, MOST_ANSWERS = 60, 30
-"""Rows of a board, best first, that tell how hard an example is, and that give their answers."""
-N_HARDEST = 6
 LESS_IS_BETTER = {"trainable", "adapter", "peak memory", "training", "evaluation"}
 """Columns that the first click sorts upwards."""
 PROVENANCE = (
@@ -49,8 +42,6 @@ PROVENANCE = (
 """Columns of the results that say where a run's numbers come from."""
 Context = dict[str, Any]
 """Values of a template by name."""
-Difficulty = tuple["pd.Series[float]", list[str]]
-"""Mean score by example, and the runs that were read."""
 
 
 class Section(NamedTuple):
@@ -107,7 +98,6 @@ class Site:
             sheets = tables.main_table(board), tables.cost_table(board)
             self.sections.append(Section(board, anchor, tables.title(board), *sheets, hrefs))
         self._pictures = Pictures(write, say, has_media)
-        self._difficulties: dict[tuple[str, str], Difficulty] = {}
         self._spec = cache(partial(run_files.read_spec, examples.folder))
 
     def index(self) -> Context:
@@ -151,7 +141,7 @@ class Site:
             "card": self._method_card(row),
             "spec": spec.to_json() if spec else "",
             "losses": self._losses(section.board, row, anchor) if is_sampled else None,
-            "tasks": [self._samples(section, keys[0], task) for task in tasks],
+            "tasks": [self._samples(keys[0], task) for task in tasks],
         }
 
     def _losses(self, board: Board, row: Row, anchor: str) -> Picture | None:
@@ -162,7 +152,6 @@ class Site:
             return None
 
     def _run(self, board: Board, key: str) -> Context:
-        """A run's numbers, and where they came from."""
         run, metrics = self.runs[key], list(board.mains.values())
         values = [run.values.get((metric, "")) for metric in metrics]
         values += [run.average(metrics)] if len(metrics) > 1 else []
@@ -174,13 +163,13 @@ class Site:
             "command": run_files.command(self._spec(key)),
         }
 
-    def _samples(self, section: Section, key: str, task: str) -> Context:
+    def _samples(self, key: str, task: str) -> Context:
         """Answers to some examples of a task; none where the predictions are not at hand."""
         file, examples = self.examples.file(key, task), list[Context]()
         try:
             ids = run_files.choose(self.examples.scores(key, task))
             rows = run_files.read_predictions(file, ids)
-            examples = [self._example(section, task, key, rows[name]) for name in ids]
+            examples = [self._example(task, key, rows[name]) for name in ids]
         except DataError as error:
             if file.is_file():
                 self.say(f"no samples: {error}")
@@ -208,50 +197,19 @@ class Site:
         rows = sorted(board.rows, key=lambda row: -(row.stat(main).mean or 0.0))
         majority = {main: board.majority.get(main)}
         of_task = replace(board, rows=rows, mains={task: main}, majority=majority, is_part=True)
-        keys = self._difficulty(section, task)[1]
         return {
             "section": section,
             "facts": leaves(shown),
             "deviations": card.deviations if card else (),
             "sheet": tables.main_table(of_task),
             "families": next(iter(tables.family_tables(of_task)), None),
-            "hardest": self._hardest(section, task) if keys else [],
-            "n_scored": len(keys),
         }
 
-    def _hardest(self, section: Section, task: str) -> list[Context]:
-        """The examples that most methods fail on, with the answers they gave."""
-        means, keys = self._difficulty(section, task)
-        ids = means.sort_values(kind="stable").index[:N_HARDEST].tolist()
-        read, files = run_files.read_predictions, [self.examples.file(key, task) for key in keys]
-        rows = read(files[0], ids)
-        answers = [read(file, ids, ["prediction"]) for file in files[:MOST_ANSWERS]]
-        hardest = [self._example(section, task, keys[0], rows[name]) for name in ids]
-        for name, example in zip(ids, hardest, strict=True):
-            texts = Counter(run_files.cut(by_id[name]["prediction"] or "") for by_id in answers)
-            example["answers"] = texts.most_common(3)
-        return hardest
-
-    def _example(self, section: Section, task: str, key: str, row: Mapping[str, Any]) -> Context:
-        """A prediction with the example's pictures and its mean score over methods."""
+    def _example(self, task: str, key: str, row: Mapping[str, Any]) -> Context:
         prediction, spec = run_files.as_prediction(row), self._spec(key)
-        mean = self._difficulty(section, task)[0].get(prediction.id)
         cards = [card for card in spec.tasks if card.name == task] if spec else []
-        return {
-            "example": prediction,
-            "pictures": self._pictures.of(spec, cards[0], prediction) if spec and cards else [],
-            "mean": None if mean is None else 100 * mean,
-            "answers": [],
-        }
-
-    def _difficulty(self, section: Section, task: str) -> Difficulty:
-        """Of the methods' first seeds: baselines that look at nothing do not count."""
-        if (section.anchor, task) not in self._difficulties:
-            rows = [row for row in section.board.rows if not row.is_floor][:MOST_SCORED]
-            keys = [row.runs[min(row.runs)] for row in rows if row.runs]
-            known = run_files.difficulty(self.examples, keys, task)
-            self._difficulties[section.anchor, task] = known
-        return self._difficulties[section.anchor, task]
+        pictures = self._pictures.of(spec, cards[0], prediction) if spec and cards else []
+        return {"example": prediction, "pictures": pictures}
 
     def _method_card(self, row: Row) -> Context:
         """The method card as the row's first run resolved it; empty without its spec."""

@@ -9,13 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from vlbench.errors import DataError
-from vlbench.leaderboard.examples import Examples, Scores
+from vlbench.leaderboard.examples import Scores
 from vlbench.leaderboard.results import read_parquet
 from vlbench.runs.spec import RunSpec
 
@@ -38,29 +36,6 @@ class Prediction(NamedTuple):
     score: float
 
 
-def difficulty(
-    examples: Examples, keys: Sequence[str], task: str
-) -> tuple[pd.Series[float], list[str]]:
-    """Return the mean score of each example over runs, by id, and the runs that were read.
-
-    A run whose predictions cannot be read is left out (the report says so), and so is one on other
-    examples than the first.
-    """
-    scores: dict[str, Scores] = {}
-    for key in keys:
-        try:
-            run = examples.scores(key, task)
-        except DataError:
-            continue
-        if np.array_equal(next(iter(scores.values()), run).ids, run.ids):
-            scores[key] = run
-    if not scores:
-        return pd.Series(dtype=float), []
-    means = np.mean([run.values for run in scores.values()], axis=0)
-    by_id = pd.Series(means, next(iter(scores.values())).ids)
-    return by_id[~by_id.index.duplicated()], [*scores]
-
-
 def choose(scores: Scores) -> list[str]:
     """Return the ids of samples, evenly spread: the same for every run on the same data."""
     n = len(scores.ids)
@@ -68,12 +43,10 @@ def choose(scores: Scores) -> list[str]:
     return [str(scores.ids[row]) for row in sorted(rows)]
 
 
-def read_predictions(
-    file: Path, ids: Sequence[str], columns: Sequence[str] = Prediction._fields
-) -> dict[str, dict[str, Any]]:
+def read_predictions(file: Path, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Read the rows of some examples, by id, from a run's file of predictions."""
     try:
-        table = read_parquet(file, ["id", *(name for name in columns if name != "id")])
+        table = read_parquet(file, Prediction._fields)
     except FileNotFoundError:
         raise DataError(f"{file}: No such file; the run's predictions are not here.") from None
     rows = table.filter(pc.is_in(table["id"], pa.array(ids, pa.string()))).to_pylist()
