@@ -93,7 +93,7 @@ def load_backbone(folder: Path, meta: bool = False) -> JointBart:
             copy_into(unique_state(backbone), load_file(weights), str(weights))
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise MissingError(f"{folder} holds no whole backbone of vlbench: {reason}.") from error
+        raise MissingError(f"No backbone in {folder}: {reason}.") from error
     return backbone
 
 

@@ -76,13 +76,13 @@ def _fault(model: type[BaseModel], details: ErrorDetails, at: Location) -> Fault
     elif details["type"] == "missing":
         description = _fields_at(model, location[:-1])[name].description or ""
         text = " ".join(f"Missing. {description}".split())
-    elif details["type"] == "value_error":
+    elif details["type"] == "value_error" and not location:  # of the whole table
         text = text.removeprefix("Value error, ")
     else:
         value = json.dumps(details["input"], default=str)
         value = value if len(value) <= 60 else value[:60] + "..."
-        text = text.replace("Input should be", "Should be", 1).rstrip(".")
-        text = f"{text}, found {value}."
+        text = text.removeprefix("Value error, ").replace("Input should be", "Should be", 1)
+        text = f"{text.rstrip('.')}, found {value}."
     return Fault((*at, *location), text)
 
 
