@@ -98,20 +98,6 @@ def test_smoke_runs_are_only_compared_when_included(folder: Path) -> None:
     assert gate("new", "--include", "smoke", baseline="old").exit_code == 0
 
 
-def test_without_a_gate_a_difference_is_no_failure(folder: Path) -> None:
-    result = compare("compacter", "--results", "damaged", "--baseline", "baseline")
-    assert result.exit_code == 0
-    assert "B better" in result.stdout and "Gate" not in result.stdout
-    assert "\x1b" not in result.stdout
-
-
-def test_what_could_not_be_compared_is_printed_with_the_reason(folder: Path) -> None:
-    result = compare("compacter", "--results", "equal", "--baseline", "unlike")
-    assert result.exit_code == 4
-    assert "data vqav2-of, 60 examples against data x, 60 examples." in result.stdout
-    assert "Nothing could be compared" in result.stderr
-
-
 def test_a_file_gets_what_stdout_would_behind_a_link_too(folder: Path) -> None:
     shown = gate("damaged", "--format", "markdown")
     (folder / "gate.md").symlink_to("kept.md")
@@ -121,21 +107,6 @@ def test_a_file_gets_what_stdout_would_behind_a_link_too(folder: Path) -> None:
     assert (folder / "gate.md").is_symlink()
     assert (folder / "kept.md").read_text("utf-8") == shown.stdout
     assert shown.stdout.startswith("### compacter (A) against compacter of baseline (B)")
-
-
-def test_formats_for_programs_are_all_of_stdout(folder: Path) -> None:
-    document = json.loads(gate("damaged", "--format", "json").stdout)
-    assert document["schema"] == "vlbench.compare/2"
-    assert document["gate"]["is_passed"] is False and len(document["items"]) == 5
-    assert gate("damaged", "--format", "junit", "--out", "gate.xml").exit_code == 1
-    root = ElementTree.parse(folder / "gate.xml").getroot()
-    assert root.get("failures") == "2" and root.get("tests") == "5"
-
-
-def test_the_options_may_come_from_the_environment(folder: Path) -> None:
-    variables = {"RESULTS": "damaged", "BASELINE": "baseline", "MAX_DROP": "1"}
-    environment = {f"VLBENCH_{name}": value for name, value in variables.items()}
-    assert vlbench("compare", "compacter", **environment).exit_code == 1
 
 
 def test_the_committed_results_tell_full_fine_tuning_from_the_adapter(project: Path) -> None:

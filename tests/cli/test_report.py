@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from typer.testing import Result
 from tests.cli.command import assert_refused, items, vlbench
 from tests.leaderboard.builders import begin, image_text, row, run, write
 from tests.leaderboard.scored import write_image_text
-from tests.leaderboard.site.site_builders import describe
 
 
 @pytest.fixture(scope="module")
@@ -74,25 +72,6 @@ def test_out_writes_the_file_and_leaves_stdout_empty(folder: Path, tmp_path: Pat
     table = tmp_path / "report.csv"  # with the line ends of the RFC
     assert report(folder, "--format", "csv", "--out", str(table)).exit_code == 0
     assert table.read_bytes().count(b"\r\n") == table.read_bytes().count(b"\n") == 4
-
-
-@pytest.mark.parametrize(
-    ("format", "start"),
-    [
-        ("markdown", "### image-text on mini-bart"),
-        ("latex", "% Needs \\usepackage{booktabs}"),
-        ("csv", "origin,method,backbone,suite,"),
-        ("json", '{\n  "schema": "vlbench.report/1",'),
-    ],
-)
-def test_each_format_is_all_of_stdout_and_holds_costs_on_request(
-    folder: Path, format: str, start: str
-) -> None:
-    result = report(folder, "--format", format, "--costs")
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.startswith(start)
-    assert re.search("71[.]2", result.stdout)
-    assert "71.2" not in report(folder, "--format", format).stdout
 
 
 def test_html_writes_a_folder_of_pages(folder: Path, tmp_path: Path) -> None:
@@ -177,17 +156,6 @@ def test_a_broken_result_file_is_named_with_exit_3_beside_what_the_others_say(
     assert_refused(report(tmp_path / "one"), 3, "full--mini-0/result.parquet")
 
 
-def test_marks_do_not_depend_on_which_methods_are_shown(tmp_path: Path) -> None:
-    levels = {"full": (40, 50, 50, 50), "lora": (30, 30, 30, 30), "frozen": (35, 35, 35, 35)}
-    for method, counts in levels.items():
-        write_image_text(tmp_path, method, *counts)
-    every = items(report(tmp_path, "--format", "json"))
-    (one,) = items(report(tmp_path, "--format", "json", "--method", "lora"))
-    assert one in every
-    assert one["below_floor"] and one["tie_group"] > 1
-    assert "1 of 3 rows are shown" in report(tmp_path, "--method", "lora").stdout
-
-
 def test_a_budget_leaves_what_trains_few_enough_with_the_marks_of_the_whole_table(
     tmp_path: Path,
 ) -> None:
@@ -231,32 +199,6 @@ def test_rows_are_ordered_by_the_column_that_is_named(tmp_path: Path) -> None:
             assert [item["method"] for item in shown] == [*names, "frozen", "full"]
 
 
-def test_pages_without_media_make_nothing_and_pages_with_them_say_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[str] = []
-
-    def make(visual: str, say: Callable[[str], None]) -> Path:
-        calls.append(visual)
-        say("gqa")
-        say("coco")
-        return tmp_path / "mini"
-
-    monkeypatch.setattr("vlbench.leaderboard.site.media.mini_root", make)
-    rows = image_text("full", 1, 2, 3, 4)
-    describe(write(tmp_path / "results", rows), rows)
-    spec = tmp_path / "results" / "runs" / rows[0]["key"] / "spec.json"
-    spec.write_text(spec.read_text().replace('"edition": "full"', '"edition": "mini"'))
-    words = ("--format", "html", "--out", str(tmp_path / "site"))
-    result = report(tmp_path / "results", *words, "--no-media")
-    assert (result.exit_code, calls) == (0, [])
-    assert result.stderr == f"Written: {tmp_path / 'site' / 'index.html'}\n"
-    result = report(tmp_path / "results", *words)
-    assert (result.exit_code, calls) == (0, ["image"])
-    assert result.stderr.count("The pages show the pictures of examples. --no-media leaves") == 1
-    assert "making the mini edition, which these pictures come from: gqa" in result.stderr
-
-
 def test_one_task_of_a_suite_is_shown_without_an_average_of_the_suite(folder: Path) -> None:
     result = report(folder, "--tasks", "gqa")
     assert result.stdout.startswith("gqa of image-text on mini-bart, mini edition, test split\n")
@@ -282,16 +224,3 @@ def test_a_method_without_any_result_has_a_row_without_numbers(
     done = {"suite": "gqa", "card_hash": spec.cells["card_hash"], "seed": 1}
     write(tmp_path, run("compacter", {"gqa": 50.0}, **done))
     assert [item["seeds"] for item in items(report(tmp_path, "--format", "json"))] == [[1], [0]]
-
-
-def test_a_run_with_a_broken_result_has_a_row_and_one_that_is_planned_has_none(
-    tmp_path: Path,
-) -> None:
-    spec = begin(tmp_path, "compacter", "done")
-    (tmp_path / "runs" / spec.key / "result.parquet").write_bytes(b"half")
-    begin(tmp_path, "lora", "")
-    write(tmp_path, run("full", {"gqa": 50.0}, suite="gqa"))
-    result = report(tmp_path)
-    assert result.exit_code == 3
-    assert "compacter, seed 0: no result (result unreadable)." in result.stdout
-    assert "lora" not in result.stdout

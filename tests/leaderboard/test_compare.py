@@ -151,19 +151,6 @@ def test_tasks_with_other_data_are_not_comparable(tmp_path: Path) -> None:
     assert "gqa-of-m, 60 examples against data feedfeed" in result["gqa"]
 
 
-def test_each_row_of_b_meets_the_row_of_a_with_its_setup(tmp_path: Path) -> None:
-    for folder in ("new", "old"):
-        write_image_text(tmp_path / folder, "compacter", *EQUAL)
-        write_image_text(tmp_path / folder, "compacter", *EQUAL, **SMOKE, key="smoke")
-    filters: dict[str, Any] = {"baseline": tmp_path / "old", "include": ["smoke"]}
-    places = places_of(tmp_path / "new", "compacter", **filters)
-    assert [(place.board.scope, len(place.items)) for place in places] == [
-        ("complete", 5),
-        ("smoke", 5),
-    ]
-    assert not any(item["reason"] for place in places for item in place.items)
-
-
 def test_predictions_that_are_missing_or_of_something_else_are_not_compared(tmp_path: Path) -> None:
     write_image_text(tmp_path, "full", *EQUAL)
     key = write_image_text(tmp_path, "compacter", *EQUAL)

@@ -16,10 +16,9 @@ from typing import Any
 import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
-from rich.console import Console
 
 from tests.leaderboard.boards import METRICS, boards_of, official, three_methods, tied
-from tests.leaderboard.builders import image_text, row, run
+from tests.leaderboard.builders import image_text, run
 from vlbench.leaderboard.board import Board, is_below_floor, is_best
 from vlbench.leaderboard.formats import as_csv, as_json, as_latex, as_markdown, as_text, latex
 from vlbench.leaderboard.paper import paper_parts
@@ -97,14 +96,6 @@ def test_the_text_has_a_row_per_method_and_the_floors(plain: Board) -> None:
     assert "Device: cpu." in text
 
 
-def test_a_single_task_has_no_average_and_smoke_says_so(tmp_path: Path) -> None:
-    nlvr = [row("full", "nlvr", 55.0, suite="nlvr", edition="full")]
-    smoke = image_text("full", 1, 2, 3, 4, scope="smoke", limit=64)
-    first, second = (as_text([t]) for t in report_tables(boards_of(tmp_path, nlvr, smoke)))
-    assert "average" not in first and "majority" not in first and "seed 0." in first
-    assert "(smoke: data cut to 64 examples a task)" in second.splitlines()[0]
-
-
 def test_boards_on_other_data_are_told_apart_by_their_titles(tmp_path: Path) -> None:
     first, *others = image_text("full", 1, 2, 3, 4, key="other")
     runs = [image_text("full", 1, 2, 3, 4), [first | {"data_fingerprint": "new"}, *others]]
@@ -127,15 +118,6 @@ def test_every_format_has_the_marks_and_says_what_they_mean(
 ) -> None:
     text = write(report_tables([board]))
     assert [part for part in texts if part not in text] == []
-
-
-def test_a_terminal_gets_styles_and_all_numbers_however_narrow_it_is(board: Board) -> None:
-    tables = report_tables([board])
-    wide = as_text(tables, Console(width=200, force_terminal=True, color_system="truecolor"))
-    assert "\x1b[1m*67.0\x1b[0m\x1b[2m ±1.0" in wide
-    narrow = as_text(tables, Console(width=70, force_terminal=True, color_system=None))
-    for text in ("*67.0", "±1.0", "↓20.0", "*112.0"):
-        assert text in narrow
 
 
 def test_numbers_have_their_signs_and_digits() -> None:
@@ -195,15 +177,6 @@ def test_published_rows_have_a_table_with_differences_where_the_protocols_match(
         f"Measured {MINUS} [n]: a difference in points",
     ):
         assert phrase in notes
-
-
-def test_the_title_of_published_rows_says_what_they_cannot_be_compared_with(tmp_path: Path) -> None:
-    nlvr = run("full", {"nlvr": 55.0}, suite="nlvr", key="nlvr")
-    boards = boards_of(tmp_path, image_text("full", 98, 82, 85, 328), nlvr)
-    _, published, alone = report_tables(boards, papers=paper_parts(boards))
-    assert "clip-bart" in published.title and alone.title.startswith("nlvr on")
-    assert "other data and another backbone, not to be compared" in published.title
-    assert not any(MINUS in row[0].tail for section in published.sections for row in section)
 
 
 def test_markdown_renders_as_tables_of_equal_rows(plain: Board) -> None:

@@ -72,12 +72,6 @@ def test_what_the_test_cannot_tell_from_the_best_ties_with_it(tmp_path: Path) ->
     assert ties(tmp_path)["lora"] == 1  # equal answers, whatever is recorded
 
 
-def test_seeds_that_scatter_tie(tmp_path: Path) -> None:
-    add(tmp_path, "full", 0.8, noise=0.2)
-    add(tmp_path, "compacter", 0.7, noise=0.2)
-    assert set(ties(tmp_path).values()) == {1}
-
-
 def test_rows_without_predictions_or_with_other_examples_are_not_ranked_and_named(
     tmp_path: Path,
 ) -> None:
@@ -105,13 +99,6 @@ def test_rows_of_one_seed_and_a_single_row(tmp_path: Path) -> None:
     test, seeds = board(tmp_path).notes
     assert test.startswith("Test: Student's t against the highest mean, examples paired; 5 %")
     assert seeds.startswith("All rows: one seed")
-
-
-def test_the_best_of_three_hundred_rows_is_told_from_the_rest() -> None:
-    scores = np.random.default_rng(0).random((300, 1, 80))
-    scores[0] += 1.0
-    groups = tie_groups({str(n): RowScores.of([row]) for n, row in enumerate(scores)})
-    assert [label for label, group in groups.items() if group == 1] == ["0"]
 
 
 def test_a_row_that_scatters_does_not_tie_past_one_that_is_told_apart() -> None:

@@ -117,7 +117,7 @@ def compare(
     if format in (CompareFormat.JSON, CompareFormat.JUNIT):
         write = formats.compare_json if format is CompareFormat.JSON else formats.as_junit
         _print_or_write(write(places, gate, reason), out)
-    else:
+    elif out or not nothing:  # which stderr gets
         _write_tables(formats.compare_tables(places, gate, reason), format, out)
     cli.end_left_out(damaged, is_failure=not (gate and gate["faults"]))
     if nothing:
@@ -128,11 +128,8 @@ def compare(
 def _write_tables(tables: list[Table], format: str, out: Path | None) -> None:
     from vlbench.leaderboard import formats
 
-    if format == "table":
-        text = formats.as_text(tables, None if out else cli.stdout_console())
-    else:
-        text = (formats.as_markdown if format == "markdown" else formats.as_latex)(tables)
-    _print_or_write(text, out)
+    writers = {"markdown": formats.as_markdown, "latex": formats.as_latex}
+    _print_or_write(writers.get(format, formats.as_text)(tables), out)
 
 
 def _print_or_write(text: str, out: Path | None) -> None:
