@@ -278,18 +278,18 @@ def _place(a: Side | None, b: Side | None, missing: str) -> Place:
 
 def _test(a: Side, b: Side, metrics: Mapping[str, str]) -> statistics.Test:
     """The test of the mean over these tasks; DataError where the two have nothing in common."""
-    rows = []
+    sides = []
     for name, side in (("A", a), ("B", b)):
         if not (runs := side.with_all(metrics.values())):
             what = "no result" if len(metrics) == 1 else "no seed with all tasks"
             raise DataError(f"{name} has {what}")
-        rows.append(replace(side.row, runs=runs))
+        sides.append(side._replace(row=replace(side.row, runs=runs)))
     for task in metrics:
-        grounds = [side.board.grounds[task] for side in (a, b)]
+        grounds = [side.board.grounds[task] for side in sides]
         if grounds[0] != grounds[1]:
             texts = [f"data {g.data_fingerprint[:8]}, {g.n_examples:,} examples" for g in grounds]
             raise DataError(" against ".join(texts))
-        if not same_ids(*(s.examples.ids(row, task) for s, row in zip((a, b), rows, strict=True))):
+        if not same_ids(*(side.examples.ids(side.row, task) for side in sides)):
             raise DataError(f"A and B were tested on different examples of {task}")
-    scores = [s.examples.row_scores(r, [*metrics]) for s, r in zip((a, b), rows, strict=True)]
+    scores = (side.examples.row_scores(side.row, [*metrics]) for side in sides)
     return statistics.test_difference(*scores)

@@ -162,14 +162,15 @@ def cost_table(board: Board) -> Table:
 
 def family_tables(board: Board) -> list[Table]:
     """Make a table per task that has question families: a column each, all examples last."""
-    return [
-        _family_table(board, task, metric, [*sorted(families), ""])
+    by_task = {
+        task: sorted(name for other, name in board.families if other == metric and name)
         for task, metric in board.mains.items()
-        if (families := {name for other, name in board.families if other == metric and name})
-    ]
+    }
+    return [_family_table(board, task, [*names, ""]) for task, names in by_task.items() if names]
 
 
-def _family_table(board: Board, task: str, metric: str, names: Sequence[str]) -> Table:
+def _family_table(board: Board, task: str, names: Sequence[str]) -> Table:
+    metric = board.mains[task]
     families = [board.families.get((metric, name)) for name in names]
     majority = [family and family.majority for family in families[:-1]] + [board.majority[metric]]
     n_examples = [number(family and family.n_examples, digits=0) for family in families]
