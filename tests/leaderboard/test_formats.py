@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 
 from tests.leaderboard.boards import METRICS, boards_of, official, three_methods, tied
 from tests.leaderboard.builders import image_text, run
-from vlbench.leaderboard.board import Board, is_below_floor, is_best
+from vlbench.leaderboard.board import Board, is_best
 from vlbench.leaderboard.formats import as_csv, as_json, as_latex, as_markdown, as_text, latex
 from vlbench.leaderboard.paper import paper_parts
 from vlbench.leaderboard.tables import (
@@ -138,14 +138,6 @@ def test_the_best_group_is_marked_but_for_floors_single_rows_and_what_was_not_te
     assert best({"full": {"average": 1}, "frozen": {"average": 1}}) == ["full"]
     assert best({"full": {"average": 2}, "frozen": {"average": 1}}) == []
     assert best({"full": {"average": 1}}) == best({}) == []
-
-
-def test_a_row_is_below_the_floor_by_its_average_or_without_one_by_any_metric(plain: Board) -> None:
-    full, shared, frozen = plain.rows
-    assert [shared.average.n, is_below_floor(shared), is_below_floor(full)] == [0, True, False]
-    below = frozenset({"gqa.accuracy"})
-    assert not is_below_floor(replace(frozen, below_floor=below))
-    assert is_below_floor(replace(frozen, below_floor=below | {"average"}))
 
 
 def test_families_have_a_column_each_with_their_majority_and_examples(plain: Board) -> None:

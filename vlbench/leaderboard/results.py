@@ -122,7 +122,7 @@ def read_log(folder: Path, key: str) -> Log | None:
                     if math.isfinite(loss):
                         losses.setdefault(printable(task), []).append((step, loss))
                 case _:
-                    raise DataError("neither a loss by step nor a validation")
+                    raise DataError("Neither a loss by step nor a validation")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError, DataError) as error:

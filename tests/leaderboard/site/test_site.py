@@ -342,7 +342,7 @@ def test_a_torn_log_and_losses_of_zero_leave_the_page_without_their_curve(tmp_pa
     files[1].write_text("".join(f"{json.dumps(line)}\n" for line in losses))
     messages: list[str] = []
     out = write(folder, tmp_path / "out", messages.append)
-    assert [text for text in messages if "metrics.jsonl: line 1: Not JSON" in text]
+    assert [text for text in messages if "metrics.jsonl: line 1: " in text]
     assert "Training" not in read(out / "methods" / "full.html").text
     alts = [image.attributes["alt"] for image in read(out / "methods" / "lora.html").all("img")]
     assert [alt for alt in alts if alt.endswith("a line for each task: vqav2 from 2 to 2.")]
