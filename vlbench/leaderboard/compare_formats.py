@@ -145,7 +145,8 @@ def _notes(pair: Pair, tests: int) -> Iterator[str]:
         if side:
             runs = [run for run in side.board.runs if run.key in side.row.runs.values()]
             code = tables.counted(run.facts["code_version"] for run in runs)
-            yield f"{name}: {side.name}, seeds {tables.joined(side.row.seeds)}, code {code}."
+            seeds = ", ".join(map(str, side.row.seeds)) or "none"
+            yield f"{name}: {side.name}, seeds {seeds}, code {code}."
             notes = [note for note in side.board.notes if note.startswith(f"{side.row.label}, ")]
             yield from (f"{name}: {note}" for note in notes)
     if tested:

@@ -84,11 +84,6 @@ def short_metric(metric: str, task: str) -> str:
     return "" if metric == task else metric.removeprefix(f"{task}.")
 
 
-def joined(values: Iterable[object]) -> str:
-    """List values, or say that there are none."""
-    return ", ".join(map(str, values)) or "none"
-
-
 def counted(values: Iterable[object]) -> str:
     """Return the only value, or each with the number of runs that have it."""
     counts = Counter(map(str, values))
@@ -223,7 +218,8 @@ def listed_seeds(board: Board) -> str:
     """All seeds, then the rows that have others."""
     seeds = sorted({run.facts["seed"] for run in board.runs if run.is_done})
     fewer = [row for row in board.rows if row.seeds and list(row.seeds) != seeds]
-    return "; ".join([joined(seeds), *(f"{row.label}: {joined(row.seeds)}" for row in fewer)])
+    others = (f"{row.label}: {', '.join(map(str, row.seeds))}" for row in fewer)
+    return "; ".join([", ".join(map(str, seeds)) or "none", *others])
 
 
 def data_note(board: Board, has_counts: bool = True, tasks: Collection[str] | None = None) -> str:
