@@ -74,25 +74,6 @@ def test_out_writes_the_file_and_leaves_stdout_empty(folder: Path, tmp_path: Pat
     assert table.read_bytes().count(b"\r\n") == table.read_bytes().count(b"\n") == 4
 
 
-@pytest.mark.parametrize(
-    ("format", "start"),
-    [
-        ("markdown", "### image-text on mini-bart"),
-        ("latex", "% Needs \\usepackage{booktabs}"),
-        ("csv", "origin,method,backbone,suite,"),
-        ("json", '{\n  "schema": "vlbench.report/1",'),
-    ],
-)
-def test_each_format_is_all_of_stdout_and_holds_costs_on_request(
-    folder: Path, format: str, start: str
-) -> None:
-    result = report(folder, "--format", format, "--costs")
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.startswith(start)
-    assert re.search("71[.]2", result.stdout)
-    assert "71.2" not in report(folder, "--format", format).stdout
-
-
 def test_html_writes_a_folder_of_pages(folder: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     result = report(folder, "--format", "html", "--out", str(site))

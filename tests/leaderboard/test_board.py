@@ -75,11 +75,6 @@ def test_what_cannot_be_compared_is_in_tables_apart(tmp_path: Path, other: Any) 
     assert len({title(board) for board in result}) == 2
 
 
-def test_two_limits_are_in_tables_apart(tmp_path: Path) -> None:
-    runs = [same("full", 1, scope="smoke", limit=n, key=str(n), seed=n) for n in (32, 64)]
-    assert [board.limit for board in boards_of(tmp_path, *runs)] == [32, 64]
-
-
 def test_the_newest_run_of_a_seed_counts_and_a_note_says_so(tmp_path: Path) -> None:
     new = same("full", 9, key="a-new", created_at="2026-11-23T00:00:00+00:00")
     failed = same("full", 0, seed=1, status="failed")
@@ -174,13 +169,6 @@ def test_rows_with_overrides_are_held_against_the_floors_that_have_them_too(tmp_
     runs = [same("frozen", 9, settings=short), image_text("full", 8, 20, 20, 20, settings=short)]
     full, frozen = board(tmp_path / "every", *runs).rows
     assert (full.below_floor, frozen.below_floor) == (own, set())
-
-
-def test_only_the_test_split_counts(tmp_path: Path) -> None:
-    val = same("full", 99, split="val")
-    [full] = board(tmp_path, image_text("full", 1, 2, 3, 4) + val).rows
-    assert full.stat("vqav2.accuracy").mean == 1.0
-    assert full.costs["evaluate_seconds"].mean == 4 * 3.5
 
 
 def test_what_is_no_more_than_its_deviation_above_a_floor_is_near_it(tmp_path: Path) -> None:

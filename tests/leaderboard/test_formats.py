@@ -16,11 +16,10 @@ from typing import Any
 import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
-from rich.console import Console
 
 from tests.leaderboard.boards import METRICS, boards_of, official, three_methods, tied
-from tests.leaderboard.builders import image_text, row, run
-from vlbench.leaderboard.board import Board, is_below_floor, is_best
+from tests.leaderboard.builders import image_text, run
+from vlbench.leaderboard.board import Board, is_best
 from vlbench.leaderboard.formats import as_csv, as_json, as_latex, as_markdown, as_text, latex
 from vlbench.leaderboard.paper import paper_parts
 from vlbench.leaderboard.tables import (
@@ -97,14 +96,6 @@ def test_the_text_has_a_row_per_method_and_the_floors(plain: Board) -> None:
     assert "Device: cpu." in text
 
 
-def test_a_single_task_has_no_average_and_smoke_says_so(tmp_path: Path) -> None:
-    nlvr = [row("full", "nlvr", 55.0, suite="nlvr", edition="full")]
-    smoke = image_text("full", 1, 2, 3, 4, scope="smoke", limit=64)
-    first, second = (as_text([t]) for t in report_tables(boards_of(tmp_path, nlvr, smoke)))
-    assert "average" not in first and "majority" not in first and "seed 0." in first
-    assert "(smoke: data cut to 64 examples a task)" in second.splitlines()[0]
-
-
 def test_boards_on_other_data_are_told_apart_by_their_titles(tmp_path: Path) -> None:
     first, *others = image_text("full", 1, 2, 3, 4, key="other")
     runs = [image_text("full", 1, 2, 3, 4), [first | {"data_fingerprint": "new"}, *others]]
@@ -129,15 +120,6 @@ def test_every_format_has_the_marks_and_says_what_they_mean(
     assert [part for part in texts if part not in text] == []
 
 
-def test_a_terminal_gets_styles_and_all_numbers_however_narrow_it_is(board: Board) -> None:
-    tables = report_tables([board])
-    wide = as_text(tables, Console(width=200, force_terminal=True, color_system="truecolor"))
-    assert "\x1b[1m*67.0\x1b[0m\x1b[2m ±1.0" in wide
-    narrow = as_text(tables, Console(width=70, force_terminal=True, color_system=None))
-    for text in ("*67.0", "±1.0", "↓20.0", "*112.0"):
-        assert text in narrow
-
-
 def test_numbers_have_their_signs_and_digits() -> None:
     texts = {0.44: "+0.4", -0.44: f"{MINUS}0.4", 0.04: "0.0", -0.04: "0.0", 1234.5: "+1,234.5"}
     assert {value: signed(value) for value in texts} == texts
@@ -156,14 +138,6 @@ def test_the_best_group_is_marked_but_for_floors_single_rows_and_what_was_not_te
     assert best({"full": {"average": 1}, "frozen": {"average": 1}}) == ["full"]
     assert best({"full": {"average": 2}, "frozen": {"average": 1}}) == []
     assert best({"full": {"average": 1}}) == best({}) == []
-
-
-def test_a_row_is_below_the_floor_by_its_average_or_without_one_by_any_metric(plain: Board) -> None:
-    full, shared, frozen = plain.rows
-    assert [shared.average.n, is_below_floor(shared), is_below_floor(full)] == [0, True, False]
-    below = frozenset({"gqa.accuracy"})
-    assert not is_below_floor(replace(frozen, below_floor=below))
-    assert is_below_floor(replace(frozen, below_floor=below | {"average"}))
 
 
 def test_families_have_a_column_each_with_their_majority_and_examples(plain: Board) -> None:
@@ -195,15 +169,6 @@ def test_published_rows_have_a_table_with_differences_where_the_protocols_match(
         f"Measured {MINUS} [n]: a difference in points",
     ):
         assert phrase in notes
-
-
-def test_the_title_of_published_rows_says_what_they_cannot_be_compared_with(tmp_path: Path) -> None:
-    nlvr = run("full", {"nlvr": 55.0}, suite="nlvr", key="nlvr")
-    boards = boards_of(tmp_path, image_text("full", 98, 82, 85, 328), nlvr)
-    _, published, alone = report_tables(boards, papers=paper_parts(boards))
-    assert "clip-bart" in published.title and alone.title.startswith("nlvr on")
-    assert "other data and another backbone, not to be compared" in published.title
-    assert not any(MINUS in row[0].tail for section in published.sections for row in section)
 
 
 def test_markdown_renders_as_tables_of_equal_rows(plain: Board) -> None:

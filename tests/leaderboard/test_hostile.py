@@ -19,7 +19,6 @@ from markdown_it import MarkdownIt
 from typer.testing import CliRunner, Result
 
 from tests.leaderboard.builders import TASKS
-from tests.leaderboard.log_builders import trained
 from tests.leaderboard.scored import right, write_image_text, write_predictions, write_run
 from vlbench.cli.app import app
 from vlbench.parquet import result_schema
@@ -95,16 +94,6 @@ def test_no_message_holds_hidden_characters(hostile: Path, words: list[str]) -> 
     assert "[U+001B]" in result.stderr
 
 
-@pytest.mark.parametrize("what", ["pareto", "curves"])
-def test_a_picture_is_xml(tmp_path: Path, what: str) -> None:
-    for method in (HOSTILE, "full"):
-        trained(tmp_path, method, 1, key=method.replace("/", "-").replace("\x00", ""))
-    out = tmp_path / "picture.svg"
-    result = vlbench(tmp_path, "plot", what, "--out", str(out))
-    assert result.exit_code == 0, result.output
-    assert ElementTree.parse(out).getroot().tag.endswith("svg")
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Three rows of two seeds."""
@@ -153,22 +142,3 @@ def test_a_gate_never_passes_beside_an_unreadable_run(folder: Path, tmp_path: Pa
     result = vlbench(folder, *words)
     assert result.exit_code == 1  # a lost seed
     assert "seed 0" in result.stdout and CELL in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [
-        (-math.inf, ["report", "--format", "json"]),
-        (math.nan, ["plot", "pareto"]),
-    ],
-)
-def test_a_report_or_picture_shows_the_rest_and_ends_with_3(
-    folder: Path, value: float, words: list[str], tmp_path: Path
-) -> None:
-    spoil(folder, "compacter--mini-0", value)
-    spoil_score(folder, "frozen--mini-1", value)
-    out = tmp_path / "out.svg"
-    result = vlbench(folder, *words, "--out", str(out))
-    assert result.exit_code == 3
-    assert CELL in result.stderr and SCORE in result.stderr
-    assert out.exists()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.leaderboard.boards import METRICS, boards_of, official
-from tests.leaderboard.builders import image_text, run
+from tests.leaderboard.builders import run
 from vlbench.backbones import BACKBONES
 from vlbench.cards.load import load_suites
 from vlbench.leaderboard import paper
@@ -175,23 +175,3 @@ def test_tasks_that_lack_examples_or_have_another_split_have_no_difference(tmp_p
     part = part_of(tmp_path / "video", run("full", values, **setup))
     assert part.otherwise == []
     assert part.rows and not any(diffs for _, diffs in part.rows)
-
-
-def test_rows_stand_in_the_boards_order_the_most_trusted_paper_first(tmp_path: Path) -> None:
-    values = {"lora": 1, "adapter": 2, "frozen": 3}
-    part = part_of(tmp_path, *(official(method, *[v] * 4) for method, v in values.items()))
-    assert [(row.method, row.paper.split()[0]) for row, _ in part.rows][:5] == [
-        ("adapter", "VL-Adapter"),
-        ("adapter", "Benchmarking"),
-        ("lora", "VL-Adapter"),
-        ("lora", "Benchmarking"),
-        ("frozen", "VL-Adapter"),
-    ]
-    assert all(row.method is not None for row, _ in part.rows)
-
-
-def test_only_the_methods_of_the_filter_and_nothing_of_an_unknown_suite(tmp_path: Path) -> None:
-    boards = boards_of(tmp_path / "one", image_text("full", 1, 2, 3, 4))
-    [part] = paper_parts(boards, {"full", "lora"}, max_trainable=50.0)
-    assert {row.method for row, _ in part.rows} == {"lora"}
-    assert part_of(tmp_path / "other", run("full", {"nlvr": 55.0}, suite="nlvr")).rows == []

@@ -15,7 +15,7 @@ from tests.leaderboard.builders import image_text, write
 from tests.leaderboard.log_builders import loss, validation, write_log
 from vlbench.errors import DataError, NothingToReport
 from vlbench.leaderboard.results import Log, read_log, read_results
-from vlbench.parquet import COLUMNS, result_schema
+from vlbench.parquet import COLUMNS
 
 ROWS = image_text("full", 1, 2, 3, 4)
 
@@ -56,12 +56,6 @@ def test_a_table_of_another_schema_is_named(tmp_path: Path, change: dict[str, An
     pq.write_table(table, file_of(write(tmp_path, ROWS)))
     with pytest.raises(DataError, match=r"full--mini-0.*Not a vlbench result"):
         read_results(tmp_path)
-
-
-def test_a_cell_that_identifies_a_row_cannot_be_written_empty(tmp_path: Path) -> None:
-    with pytest.raises(pa.ArrowInvalid):
-        rows = [row | {"metric": None} for row in ROWS]
-        pq.write_table(pa.Table.from_pylist(rows, schema=result_schema()), tmp_path / "x")
 
 
 def test_a_copied_run_folder_does_not_count_twice(tmp_path: Path) -> None:

@@ -72,12 +72,6 @@ def test_what_the_test_cannot_tell_from_the_best_ties_with_it(tmp_path: Path) ->
     assert ties(tmp_path)["lora"] == 1  # equal answers, whatever is recorded
 
 
-def test_seeds_that_scatter_tie(tmp_path: Path) -> None:
-    add(tmp_path, "full", 0.8, noise=0.2)
-    add(tmp_path, "compacter", 0.7, noise=0.2)
-    assert set(ties(tmp_path).values()) == {1}
-
-
 def test_rows_without_predictions_or_with_other_examples_are_not_ranked_and_named(
     tmp_path: Path,
 ) -> None:

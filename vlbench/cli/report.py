@@ -16,7 +16,7 @@ from vlbench.files import check_out, write_out
 
 if TYPE_CHECKING:
     from vlbench.leaderboard.board import Board
-    from vlbench.leaderboard.compare import Place
+    from vlbench.leaderboard.compare import Pair
     from vlbench.leaderboard.plots import Plot
     from vlbench.leaderboard.tables import Table
 
@@ -107,32 +107,29 @@ def compare(
 
     filters = options.filters(seeds=opt.seed_numbers(seeds) if seeds else ())
     nothing: NothingToReport | None = None
-    places: list[Place] = []
+    pairs: list[Pair] = []
     damaged: list[DataError] = []
     try:
-        places = gates.both_sides(a, b, options.results, baseline, filters, damaged)
+        pairs = gates.both_sides(a, b, options.results, baseline, filters, damaged)
     except NothingToReport as error:  # a server that reads the answer gets the reason too
         nothing = error
-    gate, reason = None if max_drop is None else gates.gate(places, max_drop), str(nothing or "")
+    gate, reason = None if max_drop is None else gates.gate(pairs, max_drop), str(nothing or "")
     if format in (CompareFormat.JSON, CompareFormat.JUNIT):
         write = formats.compare_json if format is CompareFormat.JSON else formats.as_junit
-        _print_or_write(write(places, gate, reason), out)
-    else:
-        _write_tables(formats.compare_tables(places, gate, reason), format, out)
+        _print_or_write(write(pairs, gate, reason), out)
+    elif out or not nothing:  # which stderr gets
+        _write_tables(formats.compare_tables(pairs, gate, reason), format, out)
     cli.end_left_out(damaged, is_failure=not (gate and gate["faults"]))
     if nothing:
         raise nothing
-    gates.refuse(places, gate)
+    gates.refuse(pairs, gate)
 
 
 def _write_tables(tables: list[Table], format: str, out: Path | None) -> None:
     from vlbench.leaderboard import formats
 
-    if format == "table":
-        text = formats.as_text(tables, None if out else cli.stdout_console())
-    else:
-        text = (formats.as_markdown if format == "markdown" else formats.as_latex)(tables)
-    _print_or_write(text, out)
+    writers = {"markdown": formats.as_markdown, "latex": formats.as_latex}
+    _print_or_write(writers.get(format, formats.as_text)(tables), out)
 
 
 def _print_or_write(text: str, out: Path | None) -> None:

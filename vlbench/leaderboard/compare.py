@@ -79,7 +79,7 @@ class Side(NamedTuple):
         }
 
 
-class Place(NamedTuple):
+class Pair(NamedTuple):
     """A and B on boards of one setup; None is a side that has no runs there."""
 
     board: Board
@@ -99,7 +99,7 @@ def both_sides(
     baseline: Path | None,
     filters: Filters,
     damaged: list[DataError] | None = None,
-) -> list[Place]:
+) -> list[Pair]:
     """Compare row `a` of `results` with row `b` of `baseline`, or of `results` too.
 
     Without `b`, or with the same name, B is the row of the baseline with A's method, settings and
@@ -124,17 +124,17 @@ def both_sides(
     return compare(a_sides, b_sides)
 
 
-def compare(a_sides: Sequence[Side], b_sides: Sequence[Side]) -> list[Place]:
+def compare(a_sides: Sequence[Side], b_sides: Sequence[Side]) -> list[Pair]:
     """Compare A and B wherever one of them is."""
-    pairs: list[tuple[Side | None, Side | None, str]] = []
+    matched: list[tuple[Side | None, Side | None, str]] = []
     left = list(a_sides)
     for b in b_sides:
         a = max((a for a in left if a.setup == b.setup), key=b.likeness, default=None)
         left = [other for other in left if other is not a]
-        pairs.append((a, b, f"A ({a_sides[0].name})"))
-    pairs += [(a, None, f"B ({b_sides[0].name})") for a in left]
-    places = [_place(*pair) for pair in pairs]
-    tested = [item for place in places for item in place.items if item["test"]]
+        matched.append((a, b, f"A ({a_sides[0].name})"))
+    matched += [(a, None, f"B ({b_sides[0].name})") for a in left]
+    pairs = [_pair(*pair) for pair in matched]
+    tested = [item for pair in pairs for item in pair.items if item["test"]]
     p = [item["test"].p for item in tested]
     family = zip(tested, statistics.holm(p), statistics.holm_levels(p), strict=True)
     for item, p_holm, level in family:
@@ -144,20 +144,20 @@ def compare(a_sides: Sequence[Side], b_sides: Sequence[Side]) -> list[Place]:
         item |= {"difference": test.difference, "p": test.p, "p_holm": p_holm, "level": level}
         item |= {"verdict": better if p_holm < LEVEL else "no difference shown"}
         item |= {"n_examples": test.n_examples, "test": TEST}
-    return places
+    return pairs
 
 
-def count_compared(places: Sequence[Place]) -> int:
+def count_compared(pairs: Sequence[Pair]) -> int:
     """Count the numbers that were compared."""
-    return sum(not item["reason"] for place in places for item in place.items)
+    return sum(not item["reason"] for pair in pairs for item in pair.items)
 
 
-def gate(places: Sequence[Place], max_drop: float) -> Gate:
+def gate(pairs: Sequence[Pair], max_drop: float) -> Gate:
     """Find what of the comparison drops by more points, or is lost."""
     if not max_drop >= 0:
         raise UsageError(f"--max-drop {max_drop}: should be points from 0 up, for example 1.5.")
     faults = []
-    for item in (item for place in places if place.b for item in place.items):
+    for item in (item for pair in pairs if pair.b for item in pair.items):
         texts = {}
         if item["verdict"] == "B better" and item["difference"] < -max_drop:
             texts["dropped"] = f"dropped by {-item['difference']:.1f} points"
@@ -170,7 +170,7 @@ def gate(places: Sequence[Place], max_drop: float) -> Gate:
             text = f"{item['suite']}: {item['task']} {', '.join(texts.values())}."
             named = {name: item[name] for name in NAMED}
             faults.append({**named, "kind": next(iter(texts)), "text": text})
-    n = count_compared(places)
+    n = count_compared(pairs)
     return dict(max_drop=max_drop, is_passed=n > 0 and not faults, compared=n, faults=faults)
 
 
@@ -185,10 +185,10 @@ def gate_notes(gate: Gate) -> list[str]:
     return [f"Gate failed: {rule}", *(fault["text"] for fault in gate["faults"])]
 
 
-def refuse(places: Sequence[Place], gate: Gate | None) -> None:
+def refuse(pairs: Sequence[Pair], gate: Gate | None) -> None:
     """Raise the error with its exit code where nothing was compared or the gate has a fault."""
-    if not count_compared(places):
-        reasons = dict.fromkeys(item["reason"] for place in places for item in place.items)
+    if not count_compared(pairs):
+        reasons = dict.fromkeys(item["reason"] for pair in pairs for item in pair.items)
         raise NothingToReport(f"Nothing could be compared: {'; '.join(reasons)}.")
     if gate and gate["faults"]:
         rule = gate_notes(gate)[0].partition(": ")[2]
@@ -218,7 +218,7 @@ def find_rows(name: str | Row, boards: Sequence[Board]) -> list[tuple[Board, Row
             return key in row.runs.values()
         return (row.method == method) * (2 * (_details(row) == details) or not details)
 
-    found = []
+    rows = []
     for board in boards:
         best = max(map(fit, board.rows))
         own = [row for row in board.rows if best and fit(row) == best]
@@ -226,8 +226,8 @@ def find_rows(name: str | Row, boards: Sequence[Board]) -> list[tuple[Board, Row
             lines = "\n".join(f"  {quote(typed(row))}" for row in own)
             shown = name if isinstance(name, str) else name.label
             raise UsageError(f"'{shown}' names {len(own)} rows; type one of:\n{lines}")
-        found += [(board, row) for row in own]
-    return found
+        rows += [(board, row) for row in own]
+    return rows
 
 
 def typed(row: Row) -> str:
@@ -242,7 +242,7 @@ def _details(row: Row) -> frozenset[str]:
 
 def _sides(names: Sequence[str | Row], boards: Sequence[Board], examples: Examples) -> list[Side]:
     """The rows of these names in each board that has one; an error where none has."""
-    sides = [Side(*pair, examples) for name in names for pair in find_rows(name, boards)]
+    sides = [Side(*row, examples) for name in names for row in find_rows(name, boards)]
     if not sides:
         labels = ", ".join(name if isinstance(name, str) else name.label for name in names)
         others = ", ".join(sorted({quote(typed(row)) for board in boards for row in board.rows}))
@@ -250,7 +250,7 @@ def _sides(names: Sequence[str | Row], boards: Sequence[Board], examples: Exampl
     return sides
 
 
-def _place(a: Side | None, b: Side | None, missing: str) -> Place:
+def _pair(a: Side | None, b: Side | None, missing: str) -> Pair:
     """An item per task and for the average, with its test where there is one."""
     boards = [side.board for side in (a, b) if side]
     mains = {**boards[-1].mains}
@@ -273,23 +273,23 @@ def _place(a: Side | None, b: Side | None, missing: str) -> Place:
         except DataError as error:
             item["reason"] = printable(str(error))
         items.append(item)
-    return Place(boards[0], a, b, items)
+    return Pair(boards[0], a, b, items)
 
 
 def _test(a: Side, b: Side, metrics: Mapping[str, str]) -> statistics.Test:
     """The test of the mean over these tasks; DataError where the two have nothing in common."""
-    rows = []
+    sides = []
     for name, side in (("A", a), ("B", b)):
         if not (runs := side.with_all(metrics.values())):
             what = "no result" if len(metrics) == 1 else "no seed with all tasks"
             raise DataError(f"{name} has {what}")
-        rows.append(replace(side.row, runs=runs))
+        sides.append(side._replace(row=replace(side.row, runs=runs)))
     for task in metrics:
-        grounds = [side.board.grounds[task] for side in (a, b)]
+        grounds = [side.board.grounds[task] for side in sides]
         if grounds[0] != grounds[1]:
             texts = [f"data {g.data_fingerprint[:8]}, {g.n_examples:,} examples" for g in grounds]
             raise DataError(" against ".join(texts))
-        if not same_ids(*(s.examples.ids(row, task) for s, row in zip((a, b), rows, strict=True))):
+        if not same_ids(*(side.examples.ids(side.row, task) for side in sides)):
             raise DataError(f"A and B were tested on different examples of {task}")
-    scores = [s.examples.row_scores(r, [*metrics]) for s, r in zip((a, b), rows, strict=True)]
+    scores = (side.examples.row_scores(side.row, [*metrics]) for side in sides)
     return statistics.test_difference(*scores)

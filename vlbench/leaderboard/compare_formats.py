@@ -1,6 +1,6 @@
 """A comparison as tables, JSON and JUnit's XML.
 
-Each takes the places, the gate where there is one, and the reason where nothing can be compared.
+Each takes the pairs, the gate where there is one, and the reason where nothing can be compared.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from vlbench.leaderboard import tables
 from vlbench.leaderboard.board import AVERAGE
-from vlbench.leaderboard.compare import NAMED, TEST, Gate, Item, Place, count_compared, gate_notes
+from vlbench.leaderboard.compare import NAMED, TEST, Gate, Item, Pair, count_compared, gate_notes
 from vlbench.leaderboard.statistics import LEVEL
 from vlbench.leaderboard.tables import NONE, Cell, Column, Table, number, signed, title
 from vlbench.text import is_unicode, printable_json, printable_lines
@@ -26,51 +26,51 @@ COLUMNS = [
 
 
 def compare_tables(
-    places: Sequence[Place], gate: Gate | None = None, reason: str = ""
+    pairs: Sequence[Pair], gate: Gate | None = None, reason: str = ""
 ) -> list[Table]:
-    """Make a table per place, or one of the reason; the last one ends with the gate's outcome."""
-    tests = count_compared(places)
+    """Make a table per pair, or one of the reason; the last one ends with the gate's outcome."""
+    tests = count_compared(pairs)
     sheets = [Table("Nothing was compared", COLUMNS[:1], [], [printable_lines(reason)])] * bool(
         reason
     )
-    for place in places:
-        average = [_row(item) for item in place.items if item["task"] == AVERAGE]
-        sections = [[_row(item) for item in place.items if item["task"] != AVERAGE], average]
-        heading = f"{_versus(place)}: {title(place.board)}"
-        notes = list(_notes(place, tests))
+    for pair in pairs:
+        average = [_row(item) for item in pair.items if item["task"] == AVERAGE]
+        sections = [[_row(item) for item in pair.items if item["task"] != AVERAGE], average]
+        heading = f"{_versus(pair)}: {title(pair.board)}"
+        notes = list(_notes(pair, tests))
         sheets.append(Table(heading, COLUMNS, list(filter(None, sections)), notes))
     if gate and sheets:
         sheets[-1] = replace(sheets[-1], notes=[*sheets[-1].notes, *gate_notes(gate)])
     return sheets
 
 
-def compare_json(places: Sequence[Place], gate: Gate | None, reason: str = "") -> str:
-    """Write items, the gate's outcome (null without one), and the notes of each place as JSON.
+def compare_json(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> str:
+    """Write items, the gate's outcome (null without one), and the notes of each pair as JSON.
 
     Numbers are unrounded. The reason says why there are no items, and is null where there are.
     """
     document = {
         "schema": "vlbench.compare/2",
-        "items": [item for place in places for item in place.items],
+        "items": [item for pair in pairs for item in pair.items],
         "gate": gate,
         "level": LEVEL,
         "reason": reason or None,
-        "places": [{"title": t.title, "notes": list(t.notes)} for t in compare_tables(places)],
+        "places": [{"title": t.title, "notes": list(t.notes)} for t in compare_tables(pairs)],
     }
     return printable_json(document) + "\n"
 
 
-def as_junit(places: Sequence[Place], gate: Gate | None, reason: str = "") -> str:
-    """Write JUnit's XML, which most CI servers show: a suite per place, a case per task.
+def as_junit(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> str:
+    """Write JUnit's XML, which most CI servers show: a suite per pair, a case per task.
 
     What the gate refuses is a failure; what else could not be compared is skipped. Where nothing
     was compared, which ends the command with 4, that is an error, with the reason.
     """
     faults = {tuple(f[name] for name in NAMED): f for f in (gate["faults"] if gate else ())}
     root = Element("testsuites", name="vlbench compare")
-    for place, table in zip(places, compare_tables(places), strict=True):
+    for pair, table in zip(pairs, compare_tables(pairs), strict=True):
         suite = SubElement(root, "testsuite", name=table.title)
-        for item in place.items:
+        for item in pair.items:
             named = tuple(item[name] for name in NAMED)
             group = ".".join(["vlbench", *named[:4]])
             case = SubElement(suite, "testcase", classname=group, name=item["metric"], time="0")
@@ -79,7 +79,7 @@ def as_junit(places: Sequence[Place], gate: Gate | None, reason: str = "") -> st
             elif item["reason"]:
                 SubElement(case, "skipped", message=item["reason"])
         SubElement(suite, "system-out").text = "\n".join(table.notes)
-    if not count_compared(places):
+    if not count_compared(pairs):
         reason = reason or "Nothing could be compared; each case says why."
         suite = SubElement(root, "testsuite", name="comparison")
         case = SubElement(suite, "testcase", classname="vlbench", name="comparison", time="0")
@@ -100,9 +100,9 @@ def p_value(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
-def _versus(place: Place) -> str:
+def _versus(pair: Pair) -> str:
     """Who is A and who is B; two folders tell rows of the same name apart."""
-    sides = {name: side for name, side in (("A", place.a), ("B", place.b)) if side}
+    sides = {name: side for name, side in (("A", pair.a), ("B", pair.b)) if side}
     labels = {name: side.row.label for name, side in sides.items()}
     if len(set(labels.values())) < len(labels):
         labels["B"] = sides["B"].name
@@ -126,11 +126,11 @@ def _row(item: Item) -> list[Cell]:
     return [name, *map(Cell, [*texts, item["verdict"]])]
 
 
-def _notes(place: Place, tests: int) -> Iterator[str]:
+def _notes(pair: Pair, tests: int) -> Iterator[str]:
     """What was not comparable and why, the test, and what the numbers stand on."""
-    tested = [item for item in place.items if not item["reason"]]
-    for reason in dict.fromkeys(item["reason"] for item in place.items if item["reason"]):
-        tasks = ", ".join(item["task"] for item in place.items if item["reason"] == reason)
+    tested = [item for item in pair.items if not item["reason"]]
+    for reason in dict.fromkeys(item["reason"] for item in pair.items if item["reason"]):
+        tasks = ", ".join(item["task"] for item in pair.items if item["reason"] == reason)
         yield f"{tasks}: not comparable: {reason}."
     if tested:
         yield "Percent (CIDEr x 100); mean over seeds."
@@ -141,17 +141,18 @@ def _notes(place: Place, tests: int) -> Iterator[str]:
         )
         if any(1 in _n_seeds(item) for item in tested):
             yield "One seed: what is shown is about these trained weights, not about other seeds."
-    for name, side in (("A", place.a), ("B", place.b)):
+    for name, side in (("A", pair.a), ("B", pair.b)):
         if side:
             runs = [run for run in side.board.runs if run.key in side.row.runs.values()]
             code = tables.counted(run.facts["code_version"] for run in runs)
-            yield f"{name}: {side.name}, seeds {tables.joined(side.row.seeds)}, code {code}."
+            seeds = ", ".join(map(str, side.row.seeds)) or "none"
+            yield f"{name}: {side.name}, seeds {seeds}, code {code}."
             notes = [note for note in side.board.notes if note.startswith(f"{side.row.label}, ")]
             yield from (f"{name}: {note}" for note in notes)
     if tested:
-        yield tables.data_note(place.board, False, [item["task"] for item in tested])
-    if place.a and place.b:
-        a, b = place.a.row.facts, place.b.row.facts
+        yield tables.data_note(pair.board, False, [item["task"] for item in tested])
+    if pair.a and pair.b:
+        a, b = pair.a.row.facts, pair.b.row.facts
         is_same = (a["method"], a["settings"]) == (b["method"], b["settings"])
         if is_same and a["card_hash"] != b["card_hash"]:
             yield "The cards of A and B differ: the method or a task has changed in between."

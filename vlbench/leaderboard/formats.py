@@ -8,18 +8,12 @@ from itertools import repeat
 from typing import Any
 
 import pandas as pd
-import rich.table
-from rich import box
-from rich.console import Console
-from rich.text import Text
 
 from vlbench.leaderboard.board import AVERAGE, BELOW, BEST, Board, Row, is_below_floor
 from vlbench.leaderboard.paper import PaperPart, Papers
 from vlbench.leaderboard.tables import MINUS, NONE, Cell, Table, board_notes, title
 from vlbench.text import by_number, printable_json
 
-UNWRAPPED = 10_000
-"""Columns of a page that never wraps or cuts a line."""
 LATEX_TABLE = r"""%% Needs \usepackage{booktabs} and \usepackage{graphicx}.
 \begin{table}[htbp]
 \centering
@@ -54,36 +48,34 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "
 """What a formula begins with, in full width too."""
 
 
-def as_text(tables: Sequence[Table], console: Console | None = None) -> str:
-    """Write the tables for a console, by default as plain text that is neither wrapped nor cut."""
-    console = console or Console(width=UNWRAPPED, color_system=None)
-    with console.capture() as page:
-        for index, table in enumerate(tables):
-            console.print(*[""] * bool(index), Text(table.title, style="bold"), "", sep="\n")
-            console.print(_drawn(table), "", sep="\n")
-            console.print(*(Text(note, style="dim") for note in table.notes), sep="\n")
-    return "".join(f"{line.rstrip()}\n" for line in page.get().splitlines())
+def as_text(tables: Sequence[Table]) -> str:
+    """Write the tables as plain text, neither wrapped nor cut."""
+    return "\n".join(map(_text_table, tables))
 
 
-def _drawn(table: Table) -> rich.table.Table:
-    drawn = rich.table.Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for n, (name, unit) in enumerate(table.columns):
-        head = Text(name, style="bold").append(f"\n{unit}" if unit else "", style="not bold dim")
-        texts = [_styled(row[n]).plain for section in table.sections for row in section if n]
-        least = max((len(word) for text in texts for word in text.split()), default=0)
-        justify: Any = "right" if n else "left"
-        drawn.add_column(head, justify=justify, overflow="fold", min_width=least)
+def _text_table(table: Table) -> str:
+    heads = [[column.name for column in table.columns], [column.unit for column in table.columns]]
+    texts = [[_text(cell) for cell in row] for section in table.sections for row in section]
+    lines = ["   ".join(cells).rstrip() for cells in _aligned([*heads, *texts])]
+    page = [table.title, "", *lines[:2], "─" * max(map(len, lines))]
     for section in table.sections:
-        for row in section:
-            drawn.add_row(*map(_styled, row))
-        drawn.add_section()
-    return drawn
+        page += [*lines[2 : 2 + len(section)], ""]
+        del lines[2 : 2 + len(section)]
+    return "\n".join([*page, *table.notes, ""])
 
 
-def _styled(cell: Cell) -> Text:
-    style = " ".join(["bold"] * cell.is_best + ["yellow"] * cell.is_below)
-    number = BEST * cell.is_best + BELOW * cell.is_below + cell.text
-    return Text.assemble((number, style), (cell.tail, "not bold dim"))
+def _text(cell: Cell) -> str:
+    return BEST * cell.is_best + BELOW * cell.is_below + cell.text + cell.tail
+
+
+def _aligned(rows: Sequence[Sequence[str]], least: int = 0) -> list[list[str]]:
+    """Cells padded to the width of their column: the first to the left, others to the right."""
+    columns = [
+        [cell.rjust(width) if n else cell.ljust(width) for cell in column]
+        for n, column in enumerate(zip(*rows, strict=True))
+        if (width := max(least, *map(len, column)))
+    ]
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 def as_markdown(tables: Sequence[Table]) -> str:
@@ -101,12 +93,10 @@ def markdown_table(table: Table, level: int = 3) -> str:
         for name, *cells in section:
             mark = "*" * bool(index)
             rows.append([f"{mark}{_markdown(name)}{mark}", *map(_markdown, cells)])
-    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
-    lines = []
-    for first, *others in rows:
-        padded = [text.rjust(width) for text, width in zip(others, widths[1:], strict=True)]
-        lines.append(f"| {' | '.join([first.ljust(widths[0]), *padded])} |")
+    grid = _aligned(rows, least=3)
+    dashes = ["-" * len(text) for text in grid[0]]
+    grid.insert(1, [dashes[0], *(text[:-1] + ":" for text in dashes[1:])])
+    lines = [f"| {' | '.join(line)} |" for line in grid]
     notes = [f"- {escape(note)}" for note in table.notes]
     return "\n".join([f"{'#' * level} {escape(table.title)}", "", *lines, "", *notes, ""])
 

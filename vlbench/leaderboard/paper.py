@@ -65,11 +65,9 @@ Papers = Sequence[PaperPart]
 
 def paper_file() -> Path:
     """Path of the published rows: in the checkout, else the copy that the wheel carries."""
-    checkout = PACKAGE.parent
-    file = checkout / "results" / "paper" / "rows.json"
-    if (checkout / "pyproject.toml").is_file() and file.is_file():
-        return file
-    return PACKAGE / "_cards" / "paper" / "rows.json"
+    file = PACKAGE.parent / "results" / "paper" / "rows.json"
+    is_checkout = (PACKAGE.parent / "pyproject.toml").is_file() and file.is_file()
+    return file if is_checkout else PACKAGE / "_cards" / "paper" / "rows.json"
 
 
 def paper_rows() -> list[PaperRow]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,22 +44,19 @@ def read_results(folder: Path, damaged: list[DataError] | None = None) -> pd.Dat
     """Read every row of every run: one per task, split, metric and family.
 
     Runs that were begun and have no result have a row per task without a value; the status says
-    why. Results that cannot be read are an error; where `damaged` is given they are added to it and
-    count among those without a result, unless none can be read.
+    why. Results that cannot be read are an error; where `damaged` is given they are left out and
+    added to it, unless none can be read.
     """
     faults: list[DataError] = []
     folders = run_folders(folder, faults)
     parts: dict[Path, pa.Table] = {}
     without: list[dict[str, Any]] = []
     for run in folders:
-        has_result = os.path.lexists(run / RESULT)
         try:
-            if has_result:
+            if os.path.lexists(run / RESULT):
                 parts[run] = _read_part(run / RESULT)
-        except DataError as fault:
-            faults.append(fault)
-        try:
-            without += [] if run in parts else _rows(run, is_unreadable=has_result)
+            else:
+                without += _rows(run)
         except DataError as fault:
             faults.append(fault)
     if faults and (damaged is None or not parts):
@@ -125,7 +122,7 @@ def read_log(folder: Path, key: str) -> Log | None:
                     if math.isfinite(loss):
                         losses.setdefault(printable(task), []).append((step, loss))
                 case _:
-                    raise DataError("neither a loss by step nor a validation")
+                    raise DataError("Neither a loss by step nor a validation")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError, DataError) as error:
@@ -148,21 +145,16 @@ def _read_part(file: Path) -> pa.Table:
     return table
 
 
-def _rows(folder: Path, is_unreadable: bool) -> Iterator[dict[str, Any]]:
+def _rows(folder: Path) -> list[dict[str, Any]]:
     """A row without a value for each task of a run that began."""
     events = [str(line.get("event", "began")) for line in RunFolder(folder).record()]
-    if not events and not is_unreadable:
-        return
-    status = "result unreadable" if is_unreadable else STATUS.get(events[-1], events[-1])
+    if not events:
+        return []
     spec, _ = RunSpec.parse(folder / "spec.json")
-    for task in spec.tasks:
-        yield {
-            **spec.cells,
-            "status": status,
-            "task": task.name,
-            "split": "test",
-            "metric": f"{task.name}.{task.main_metric}",
-            "main": True,
-            "family": "",
-            "data_fingerprint": spec.data.get(task.name),
-        }
+    cells = {**spec.cells, "status": STATUS.get(events[-1], events[-1]), "split": "test"}
+    cells |= {"main": True, "family": ""}
+    names = ((task.name, f"{task.name}.{task.main_metric}") for task in spec.tasks)
+    return [
+        {**cells, "task": task, "metric": metric, "data_fingerprint": spec.data.get(task)}
+        for task, metric in names
+    ]

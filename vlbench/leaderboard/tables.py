@@ -84,11 +84,6 @@ def short_metric(metric: str, task: str) -> str:
     return "" if metric == task else metric.removeprefix(f"{task}.")
 
 
-def joined(values: Iterable[object]) -> str:
-    """List values, or say that there are none."""
-    return ", ".join(map(str, values)) or "none"
-
-
 def counted(values: Iterable[object]) -> str:
     """Return the only value, or each with the number of runs that have it."""
     counts = Counter(map(str, values))
@@ -162,14 +157,15 @@ def cost_table(board: Board) -> Table:
 
 def family_tables(board: Board) -> list[Table]:
     """Make a table per task that has question families: a column each, all examples last."""
-    return [
-        _family_table(board, task, metric, [*sorted(families), ""])
+    by_task = {
+        task: sorted(name for other, name in board.families if other == metric and name)
         for task, metric in board.mains.items()
-        if (families := {name for other, name in board.families if other == metric and name})
-    ]
+    }
+    return [_family_table(board, task, [*names, ""]) for task, names in by_task.items() if names]
 
 
-def _family_table(board: Board, task: str, metric: str, names: Sequence[str]) -> Table:
+def _family_table(board: Board, task: str, names: Sequence[str]) -> Table:
+    metric = board.mains[task]
     families = [board.families.get((metric, name)) for name in names]
     majority = [family and family.majority for family in families[:-1]] + [board.majority[metric]]
     n_examples = [number(family and family.n_examples, digits=0) for family in families]
@@ -222,7 +218,8 @@ def listed_seeds(board: Board) -> str:
     """All seeds, then the rows that have others."""
     seeds = sorted({run.facts["seed"] for run in board.runs if run.is_done})
     fewer = [row for row in board.rows if row.seeds and list(row.seeds) != seeds]
-    return "; ".join([joined(seeds), *(f"{row.label}: {joined(row.seeds)}" for row in fewer)])
+    others = (f"{row.label}: {', '.join(map(str, row.seeds))}" for row in fewer)
+    return "; ".join([", ".join(map(str, seeds)) or "none", *others])
 
 
 def data_note(board: Board, has_counts: bool = True, tasks: Collection[str] | None = None) -> str:
