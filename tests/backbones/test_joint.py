@@ -6,11 +6,13 @@ import itertools
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
+from transformers import EncoderDecoderCache
 
 from vlbench.backbones.bart import JointBart
-from vlbench.backbones.base import SUBLAYERS, Backbone
+from vlbench.backbones.base import SUBLAYERS, Backbone, BeamCache
 from vlbench.backbones.t5 import JointT5, text_bias
 
 
@@ -91,6 +93,26 @@ def test_answers_start_at_the_start_token_and_are_at_most_as_long_as_asked(
         for row in backbone.generate(batch, beams=beams, max_length=6):
             assert row[0] == 2
             assert len(row) <= 6
+
+
+def test_beams_that_keep_the_encoders_keys_answer_as_the_librarys_do(
+    joint: Backbone, batch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joint.eval().token_embedding.data.mul_(8)  # so that beams change places
+    moved: list[list[int]] = []
+    monkeypatch.setattr(BeamCache, "reorder_cache", noted(BeamCache.reorder_cache, moved))
+    answers = joint.generate(batch, beams=5, max_length=9)
+    assert any(rows != sorted(rows) for rows in moved)
+    monkeypatch.setattr("vlbench.backbones.base.BeamCache", EncoderDecoderCache)
+    assert joint.generate(batch, beams=5, max_length=9) == answers
+
+
+def noted(reorder: Any, moved: list[list[int]]) -> Any:
+    def noting(cache: BeamCache, beams: Any) -> None:
+        moved.append(beams.tolist())
+        reorder(cache, beams)
+
+    return noting
 
 
 def test_what_enters_a_sublayer_is_the_stream_before_its_norm(t5: JointT5, batch: Any) -> None:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, cast
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformers import GenerationConfig
+from transformers import DynamicCache, EncoderDecoderCache, GenerationConfig
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_outputs import BaseModelOutput
 
@@ -96,6 +96,14 @@ class EncoderInput(nn.Module):
     def forward(self, embeddings: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(B, L, C), (B, L) -> the same."""
         return embeddings, mask
+
+
+class BeamCache(EncoderDecoderCache):
+    """Keys and values while answering: those of the encoder's states are equal for all beams."""
+
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        """Move the written tokens' keys and values alone to the beams that go on."""
+        self.self_attention_cache.reorder_cache(beam_idx)
 
 
 class CurrentTask:
@@ -349,6 +357,10 @@ class Backbone(nn.Module, ABC):
     def generate(self, batch: Batch, beams: int, max_length: int) -> list[list[int]]:
         """Token ids of each answer, special tokens included; the length counts the start token."""
         hidden, mask = self.encode(batch)
+        settings = self.generation_settings(beams)
+        if beams > 1 and self.language.generation_config.use_cache is not False:
+            caches = (DynamicCache(config=self.config) for _ in range(2))
+            settings["past_key_values"] = BeamCache(*caches)
         ids = self.language.generate(
             encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
             attention_mask=mask.long(),
@@ -357,7 +369,7 @@ class Backbone(nn.Module, ABC):
             do_sample=False,
             early_stopping=False,
             length_penalty=1.0,
-            **self.generation_settings(beams),
+            **settings,
         )
         return cast(list[list[int]], ids.tolist())
 
