@@ -49,7 +49,7 @@ def test_rows_lists_and_columns_without_end_are_not_read(
     with pytest.raises(DataError, match="1,500,000 rows or values in them, 1,000,000 at the most"):
         read_scores(repeated(file, 1_500_000))
     pq.write_table(pa.table({f"c{n}": [1] for n in range(2_000)}), file)
-    with pytest.raises(DataError, match="2,000 columns, 1,000 at the most"):
+    with pytest.raises(DataError, match="2,000 columns, 1 groups of rows, 1,000 at the most"):
         read_answers(file)
     monkeypatch.setattr(parquet, "MOST_VALUES", 1_000)
     with pytest.raises(DataError, match="2,000 rows or values in them"):

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.traps import set_traps
-from vlbench.process import RARE, SPINS, USUAL, isolated, worker_environment
+from vlbench.process import SPINS, isolated, worker_environment
 
 FULL = "vlbench: standard output: the answer cannot be written: No space left on device.\n"
 COMPARE = "compare compacter full --tasks tvqa --results results/mini"
@@ -72,21 +72,6 @@ def test_a_command_imports_nothing_of_the_current_folder(tmp_path: Path, path: s
         )
         assert done.returncode == 0, done.stderr
         assert not told.exists(), told.read_text()
-
-
-def test_garbage_is_collected_rarely_until_a_process_computes() -> None:
-    threshold = "gc.get_threshold()[0]"
-    usual = "from vlbench.process import collect_as_usual; collect_as_usual()"
-    help = "sys.argv = ['vlbench', '--help']; from vlbench.__main__ import main; main()"
-    for program, number in (
-        (help, RARE),
-        ("from vlbench.worker import main; main(['nowhere'], has_signals=True)", RARE),
-        (f"gc.set_threshold({RARE}); {usual}", USUAL),
-        (f"gc.set_threshold(5000); {usual}", 5000),  # somebody else's choice
-    ):
-        code = f"import atexit, gc, sys; atexit.register(lambda: print({threshold})); {program}"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert done.stdout.splitlines()[-1] == str(number), done.stderr
 
 
 def test_nothing_of_an_enclosing_job_reaches_a_worker(

@@ -115,7 +115,6 @@ class Lock:
         return self._probe() is not False and self._has_no_holder()
 
     def _try(self) -> IO[str] | None:
-        """The locked file when the lock is free."""
         with ExitStack() as stack:
             file = stack.enter_context(self.file.open("a"))
             for _ in range(5):  # a process that only looks holds the lock for a moment

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,14 +29,6 @@ FEW_ROWS = 10_000
 """Files of no more rows, and small by what they say, are read at once, in half the time."""
 
 
-class Column(NamedTuple):
-    """A column of `result.parquet`; `results/README.md` has its unit and meaning."""
-
-    name: str
-    type: str
-    """Arrow's type by name."""
-
-
 TYPES = {
     "key": "string", "attempt": "int64", "status": "string", "method": "string", "title": "string",
     "technique": "string", "sharing": "string", "settings": "string", "init": "string",
@@ -52,7 +43,6 @@ TYPES = {
     "data_fingerprint": "string", "code_version": "string", "versions": "string",
     "created_at": "string",
 }  # fmt: skip
-COLUMNS = tuple(Column(name, type) for name, type in TYPES.items())
 IDENTIFYING = (
     "key", "status", "method", "settings", "init", "suite", "task", "backbone", "backbone_hash",
     "edition", "scope", "split", "seed", "metric", "main", "family",
@@ -60,26 +50,24 @@ IDENTIFYING = (
 """The columns that say which number a row holds: never null. Every other column may be."""
 LATER = {"init": ""}
 """Columns that came after the first results -> what a file without them means."""
+COLUMNS = pa.schema(
+    pa.field(name, pa.type_for_alias(type), name not in IDENTIFYING) for name, type in TYPES.items()
+)
+"""The Arrow schema of `result.parquet`; `results/README.md` has each column's unit and meaning."""
 
 
 def result_schema() -> pa.Schema:
     """The Arrow schema of `result.parquet`: every column, in order."""
-    return pa.schema(
-        pa.field(column.name, pa.type_for_alias(column.type), column.name not in IDENTIFYING)
-        for column in COLUMNS
-    )
+    return COLUMNS
 
 
 def open_parquet(source: Path | pa.Buffer) -> pq.ParquetFile:
     """Open a file whose contents are still to be decoded."""
     parquet = pq.ParquetFile(_readable(source))
     metadata = parquet.metadata
-    for count, what in (
-        (metadata.num_columns, "columns"),
-        (metadata.num_row_groups, "row groups"),
-    ):
-        if count > MOST_PARTS:
-            raise DataError(f"{count:,} {what}, {MOST_PARTS:,} at the most")
+    if max(metadata.num_columns, metadata.num_row_groups) > MOST_PARTS:
+        text = f"{metadata.num_columns:,} columns, {metadata.num_row_groups:,} groups of rows"
+        raise DataError(f"{text}, {MOST_PARTS:,} at the most")
     return parquet
 
 

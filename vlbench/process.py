@@ -1,4 +1,4 @@
-"""How a process of vlbench begins: import path, garbage collector, environment, standard output.
+"""How a process of vlbench begins: import path, environment, standard output.
 
 Imports at the top only what Python has loaded before: `isolate` runs before everything else.
 """
@@ -21,8 +21,6 @@ SCRUBBED = (
 SPINS = "2000"
 """How often a waiting thread looks before it sleeps: by libgomp's 300,000, two runs beside each
 other take ten times as long; with none, each small operation waits 50 us for threads to wake up."""
-RARE, USUAL = 50_000, 700
-"""Objects allocated and not freed between two collections, and Python's own number."""
 
 
 def isolate() -> None:
@@ -54,16 +52,9 @@ def _current_folder() -> str:
 
 
 def collect_rarely() -> None:
-    """Collect garbage rarely while torch and transformers are imported, and not at the end."""
-    gc.set_threshold(RARE)
+    """Collect garbage rarely, and not at the end: with torch imported that takes two seconds."""
+    gc.set_threshold(10_000)
     atexit.register(gc.freeze)
-
-
-def collect_as_usual() -> None:
-    """Collect what is allocated from now on, which may hold tensors, as often as Python does."""
-    if gc.get_threshold()[0] == RARE:
-        gc.freeze()
-        gc.set_threshold(USUAL)
 
 
 def worker_environment(threads: int, devices: str = "") -> dict[str, str]:

@@ -33,8 +33,6 @@ def main(arguments: list[str], has_signals: bool = False) -> int:
         "--launched", metavar="WHERE", default="", help="by a launcher, which holds stdin open"
     )
     options = parser.parse_args(arguments)
-    if has_signals:
-        collect_rarely()
     os.environ.update(with_defaults(dict(os.environ)))  # before torch is imported: it counts then
     stop = Stop()
     try:
@@ -52,7 +50,6 @@ def main(arguments: list[str], has_signals: bool = False) -> int:
 
 
 def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
-    """Do the run under its lock; a launched worker leaves it to another holder, others wait."""
     from vlbench.lock import LockedError
     from vlbench.runs.folder import RunFolder
     from vlbench.runs.spec import RunSpec
@@ -122,4 +119,5 @@ def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop:
 
 if __name__ == "__main__":
     isolate()
+    collect_rarely()
     sys.exit(main(sys.argv[1:], has_signals=True))

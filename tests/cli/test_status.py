@@ -144,13 +144,11 @@ def logs(results: Path, *words: str) -> Result:
     return vlbench("logs", "--results", results, *words)
 
 
-def test_a_log_or_its_last_lines_are_printed(tmp_path: Path) -> None:
+def test_a_log_is_printed(tmp_path: Path) -> None:
     log(folder_of(tmp_path, SPEC), "2026-11-23 08:40:00  one\ntwo\nnot whole")
     whole = "2026-11-23 08:40:00  one\ntwo\nnot whole\n"
     for run in ("mine", SPEC.key[:5]):
         assert logs(tmp_path, run).stdout == whole
-    for count, text in (("2", "two\nnot whole\n"), ("9", whole), ("0", "")):
-        assert logs(tmp_path, "mine", "--lines", count).stdout == text
     assert_refused(logs(tmp_path, "nothing"), 2, "No run 'nothing'")
 
 
@@ -179,7 +177,7 @@ def test_following_goes_on_until_the_run_ends(tmp_path: Path) -> None:
     while folder.state != "running":
         time.sleep(0.01)
     over.set()
-    result = logs(tmp_path, "mine", "--follow", "--lines", "1")
+    result = logs(tmp_path, "mine", "--follow")
     worker.join()
     assert result.exit_code == 0
-    assert result.stdout == "two\nthree\nfour\n"
+    assert result.stdout == "one\ntwo\nthree\nfour\n"

@@ -67,9 +67,3 @@ def test_one_that_torch_refuses_is_set_aside_and_the_one_before_counts(
     assert not file.exists()
     assert file.with_name(f"{file.name}.refused").read_bytes() == content
     assert newest(checkpoints) == (300, [])
-
-
-def test_a_folder_in_the_place_of_a_checkpoint_is_set_aside(checkpoints: Checkpoints) -> None:
-    (checkpoints.folder / f"step-000000400-{'0' * 16}.pt").mkdir()
-    assert newest(checkpoints)[0] == 300
-    assert newest(checkpoints) == (300, [])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -13,15 +12,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.runs.builders import Bench, do, predictions, rows
 from vlbench.backbones import build_backbone
 from vlbench.backbones.weights import load_backbone, save_backbone
-from vlbench.cards.load import load_task
 from vlbench.data.batches import Batch, TaskData
-from vlbench.data.example import Example
 from vlbench.data.readers import load_reader
 from vlbench.metrics import Scored
 from vlbench.parquet import COLUMNS, result_schema
@@ -75,7 +71,6 @@ MOMENTS = {
     "within epoch 2": (Callbacks, "on_step", 12),
     "before testing": (execute, "test", 0),
     "between tests": (execute, "write_predictions", 1),
-    "before scoring": (execute, "score", 0),
     "before the result": (execute, "write_result", 0),
 }
 """Where a run is interrupted: after so many calls of what; 0: in the place of the first."""
@@ -169,21 +164,7 @@ def test_answers_are_kept_over_a_crash_in_scoring(
     assert_equal_results(folder, whole)
 
 
-@pytest.mark.parametrize("content", ["", "[1]", "{}"])
-def test_kept_answers_that_cannot_be_used_are_given_again(
-    bench: Bench, tmp_path: Path, content: str
-) -> None:
-    run = prepared(bench.spec(limit=2), tmp_path)
-    run.prepare()
-    file = run.folder.answers / "vqav2.json"
-    file.parent.mkdir(parents=True)
-    file.write_text(content)
-    given, _ = execute._answered(run, run.tasks[0])
-    assert set(given) == {example.id for example in run.tasks[0].test}
-    assert f"{file}: cannot be used" in run.folder.log.read_text()
-
-
-@pytest.mark.parametrize("spoil", ["damaged", "another version", "another shape", "no state"])
+@pytest.mark.parametrize("spoil", ["damaged", "another version", "no state"])
 def test_the_checkpoint_before_counts_where_the_newest_cannot_be_used(
     bench: Bench, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str
 ) -> None:
@@ -197,8 +178,6 @@ def test_the_checkpoint_before_counts_where_the_newest_cannot_be_used(
     if spoil == "another version":
         del state["schedule"]  # what comes before it has been taken over by then
         state["trained"] = {name: tensor + 1 for name, tensor in state["trained"].items()}
-    elif spoil == "another shape":
-        state["trained"] = {name: tensor[:1] for name, tensor in state["trained"].items()}
     elif spoil == "no state":
         state = [1]
     if spoil == "damaged":
@@ -206,20 +185,12 @@ def test_the_checkpoint_before_counts_where_the_newest_cannot_be_used(
     else:
         newest.unlink()
         newest = folder.checkpoints.save(int(newest.name[5:14]), state)
+        do(spec, tmp_path, code=5)  # the next attempt does without it
     do(spec, tmp_path)
     log = folder.log.read_text()
     assert f"{newest}: damaged or not of this run" in log
     assert f"going on from the checkpoint after step {int(before.name[5:14])} of" in log
     assert_equal_results(folder, whole)
-
-
-@pytest.mark.parametrize("text", ["soon", "-1", "nan"])
-def test_seconds_between_checkpoints_that_are_none_are_refused(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
-    monkeypatch.setenv("VLBENCH_CHECKPOINT_SECONDS", text)
-    folder = do(bench.spec(limit=2), tmp_path, code=2)
-    assert f"VLBENCH_CHECKPOINT_SECONDS={text}: should be" in folder.status()["error"]
 
 
 def test_a_result_has_the_documented_columns_a_row_for_each_value_and_every_prediction(
@@ -307,39 +278,6 @@ def test_what_a_run_answers_is_what_its_weights_answer(
     for task in again.tasks:
         given = {row["id"]: row["prediction"] for row in predictions(folder)[task.card.name]}
         assert again.answers(task, task.test) == given
-
-
-def test_an_adapter_file_names_its_card_and_is_for_all_to_read(finished: Finished) -> None:
-    spec, folder = finished
-    with safe_open(folder.adapter, "pt") as file:
-        metadata = json.loads(file.metadata()["vlbench"])
-    assert metadata["key"] == spec.key
-    assert metadata["method"] == spec.method.model_dump(mode="json")
-    assert folder.adapter.stat().st_mode & 0o777 == folder.result.stat().st_mode & 0o777
-
-
-def test_a_method_without_sight_sees_no_pictures(bench: Bench, tmp_path: Path) -> None:
-    spec = bench.spec(settings=("train.epochs=1", "train.blind=true"), tasks="nlvr2")
-    run = prepared(spec, tmp_path)
-    run.prepare()
-    (task,) = run.tasks
-    assert not run.data(task, task.test).batch(task.test, None).features.any()
-
-
-def test_a_run_says_which_of_its_metrics_says_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lines: list[str] = []
-    scored = Scored({"cider": 0.0}, {"5": 0.0}, undefined={"cider": "needs two images"})
-    monkeypatch.setattr(execute, "score", lambda *_: scored)
-    run: Any = SimpleNamespace(
-        progress=SimpleNamespace(say=lines.append), folder=SimpleNamespace(predictions=tmp_path)
-    )
-    example = Example("5", "", ("p",), {"a dog": 1.0}, {"captions": ["a dog"]})
-    task: Any = SimpleNamespace(card=load_task("coco"), train=[], test=[example])
-    values = execute._score(run, task, {"5": "a cat"})
-    assert lines == ["coco.cider: needs two images"]
-    assert [value.value for value in values] == [0.0]  # stored as the official code has it
 
 
 # What fails a run.

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from tests.checkpoints.theirs import mini_model, their_state
+from tests.checkpoints.theirs import mini_model
 from tests.runs.builders import Bench, do, predictions, rows
-from vlbench.checkpoints.weights import check_weights, load_weights, write_weights
-from vlbench.errors import DataError, MissingError
+from vlbench.checkpoints.weights import write_weights
+from vlbench.errors import MissingError
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.spec import RunSpec
 from vlbench.tensors import unique_state
@@ -65,30 +65,5 @@ def test_what_does_not_fit_is_told_before_anything_runs(
     adapter = finished[1].adapter
     with pytest.raises(MissingError, match=r"compacter on mini-bart has no tensor 'technique"):
         bench.spec("compacter", init=adapter, settings=())
-    with pytest.raises(MissingError, match=r"has shape .*The file is of shared-adapter"):
-        bench.spec(init=adapter, settings=("params.reduction=4",))
-    state = their_state(mini_model("shared-adapter", bench.backbone, TASKS), TASKS)
-    theirs = tmp_path / "theirs.safetensors"
-    save_file({name: tensor.clone() for name, tensor in state.items()}, theirs)
-    with pytest.raises(MissingError, match="renamed by `vlbench import-checkpoint`"):
-        bench.spec(init=theirs)
     with pytest.raises(MissingError, match="no such file"):
         bench.spec(init=tmp_path / "nowhere")
-    theirs.write_bytes(theirs.read_bytes()[:99])
-    with pytest.raises(DataError, match="not readable"):
-        bench.spec(init=theirs)
-    save_file({"backbone.visual.image.weight": torch.ones(2, dtype=torch.long)}, theirs)
-    with pytest.raises(DataError, match="not floating point"):
-        bench.spec(init=theirs)
-
-
-def test_tensors_that_the_file_lacks_keep_their_start(bench: Bench, tmp_path: Path) -> None:
-    model = mini_model("shared-adapter", bench.backbone, TASKS)
-    name = "backbone.visual.image.weight"
-    start = {key: tensor.detach().clone() for key, tensor in unique_state(model).items()}
-    file = tmp_path / "one.safetensors"
-    save_file({name: torch.full_like(start[name], 3.0)}, file)
-    check_weights(file, model, "this")
-    load_weights(file, model, "this")
-    for key, tensor in unique_state(model).items():
-        assert torch.equal(tensor, torch.full_like(tensor, 3.0) if key == name else start[key])

@@ -14,12 +14,10 @@ import pytest
 
 from tests.runs.toys import Quiet, make, toy_specs, use_toys
 from vlbench.errors import MissingError, UsageError
-from vlbench.lock import Lock
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.launch import (
     Outcome,
     Resources,
-    WorkerProcess,
     find_launcher,
     launch,
 )
@@ -131,68 +129,19 @@ def test_a_run_over_its_time_ends_as_timeout_and_is_killed_where_it_does_not_lis
 
 def test_an_interrupt_leaves_no_worker_and_a_state_to_go_on_from(tmp_path: Path) -> None:
     folders = [make(tmp_path, spec, "time.sleep(60)") for spec in toy_specs(3)]
-    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    def interrupt() -> None:
+        while [folder.status().get("status") for folder in folders[:2]] != ["running"] * 2:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, 3, jobs=2)
     assert [folder.state for folder in folders] == ["cancelled", "cancelled", "planned"]
     for folder in folders[:2]:
         with pytest.raises(ProcessLookupError):
             os.kill(folder.status()["pid"], 0)
-
-
-@pytest.mark.slow
-def test_a_run_held_elsewhere_is_waited_for_and_done_once(tmp_path: Path) -> None:
-    folders = [make(tmp_path, spec, "time.sleep(0.5)") for spec in toy_specs(2)]
-    ends: list[list[Outcome]] = []
-
-    def do() -> None:
-        ends.append(LocalLauncher(Resources(devices="cpu")).run(toy_specs(2), tmp_path, Quiet()))
-
-    threads = [threading.Thread(target=do) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert [[end.status for end in outcomes] for outcomes in ends] == [["done", "done"]] * 2
-    assert [events(folder) for folder in folders] == [["began", "done"]] * 2
-
-
-def test_what_others_failed_is_told_and_what_they_left_is_taken_over(tmp_path: Path) -> None:
-    endings = ("failed", "stopped", "cancelled")
-    folders = [make(tmp_path, spec, "") for spec in toy_specs(3)]
-    began = threading.Event()
-
-    def other() -> None:
-        with (
-            Lock(folders[0].path).acquire("elsewhere"),
-            Lock(folders[1].path).acquire("elsewhere"),
-            Lock(folders[2].path).acquire("elsewhere"),
-        ):
-            began.set()
-            time.sleep(0.6)
-            for folder, ending in zip(folders, endings, strict=True):
-                folder.note_attempt(1, "began")
-                folder.write_status(ending, 1, error="theirs")
-
-    thread = threading.Thread(target=other)
-    thread.start()
-    began.wait(5)
-    outcomes, view = run(tmp_path, 3, jobs=2)
-    thread.join()
-    assert [outcome.status for outcome in outcomes] == ["failed", "done", "done"]
-    assert all("held by another command" in where for _, where in view.begun[:3])
-
-
-def test_workers_end_with_their_launcher(tmp_path: Path) -> None:
-    folder = make(tmp_path, toy_specs(1)[0], "(folder.path / 'here').touch(); time.sleep(60)")
-    worker = WorkerProcess(folder, "cpu", os.environ)
-    deadline = time.monotonic() + 10
-    while not (folder.path / "here").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert worker.process.stdin is not None
-    worker.process.stdin.close()  # as the system does with a killed launcher's
-    assert worker.process.wait(10) == 130
-    assert folder.state == "stopped"
 
 
 def test_a_dry_run_shows_commands_and_writes_nothing(

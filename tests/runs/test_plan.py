@@ -10,7 +10,7 @@ import pytest
 
 from tests.runs.builders import Bench
 from vlbench.cards import find_tasks
-from vlbench.errors import MissingError, UsageError
+from vlbench.errors import UsageError
 from vlbench.runs.plan import Selection, data_root, plan, task_edition
 
 ASKED = Selection(methods=("shared-adapter",), tasks="gqa")
@@ -73,24 +73,6 @@ def test_a_setting_or_a_place_that_says_the_same_is_the_same_run(
 def test_words_that_do_not_fit_are_usage_errors(bench: Bench, asked: Selection, text: str) -> None:
     with pytest.raises(UsageError, match=text):
         plan(replace(asked, backbone_path=bench.backbone))
-
-
-def test_weights_that_are_not_there_are_missing(bench: Bench, tmp_path: Path) -> None:
-    asked = replace(ASKED, root=bench.root, backbone_path=tmp_path)
-    with pytest.raises(MissingError, match=f"No backbone in {tmp_path}"):
-        plan(asked)
-
-
-def test_java_is_looked_for_before_anything_is_trained(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setattr("vlbench.metrics.java.importlib.util.find_spec", lambda name: None)
-    asked = replace(ASKED, root=bench.root, backbone_path=bench.backbone, limit=4)
-    with pytest.raises(MissingError, match="need Java: none on PATH, in JAVA_HOME"):
-        plan(replace(asked, tasks="coco"))
-    assert plan(asked)  # no captions, no Java
 
 
 def test_a_task_with_one_edition_uses_that_one(tmp_path: Path) -> None:

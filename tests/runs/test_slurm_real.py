@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -21,19 +20,19 @@ from tests.runs.slurm_daemons import missing, slurm
 from tests.runs.toys import Quiet
 from tests.traps import set_traps
 from vlbench.config import SlurmSettings
+from vlbench.errors import MissingError
 from vlbench.runs.folder import RunFolder
-from vlbench.runs.launch import Outcome, Resources, launch
-from vlbench.runs.slurm import cancel_job, look
+from vlbench.runs.launch import Resources, launch
+from vlbench.runs.slurm import cancel_job
 from vlbench.runs.spec import RunSpec
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(missing()), reason=f"no Slurm: {missing()}"),
 ]
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 400.0
 LONG = ("train.epochs=96", "train.batch_size=30", "train.dropout=0.1")
 """A run that is still training when somebody wants it to stop, on a fast machine too."""
-
 T = TypeVar("T")
 
 
@@ -71,9 +70,11 @@ def vlbench(words: list[str], log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-m", "vlbench", *words], stdout=file, stderr=file)
 
 
-def submitted(specs: list[RunSpec], results: Path, **settings: object) -> list[Outcome]:
-    found = Resources(launcher="slurm", detach=True, slurm=SlurmSettings(**settings))  # type: ignore[arg-type]
-    return launch(specs, results, found, Quiet())
+def submitted(specs: list[RunSpec], results: Path, **settings: object) -> list[RunFolder]:
+    given = Resources(launcher="slurm", slurm=SlurmSettings(**settings))  # type: ignore[arg-type]
+    outcomes = launch(specs, results, given, Quiet())  # type: ignore[arg-type]
+    assert {(outcome.status, outcome.exit_code) for outcome in outcomes} == {("queued", 0)}
+    return [outcome.folder for outcome in outcomes]
 
 
 def devices_of(folders: list[RunFolder]) -> dict[str, str]:
@@ -100,46 +101,41 @@ def test_a_plan_of_six_goes_through_two_gpus_as_one_array_though_started_twice(
     logs = [tmp_path / "one", tmp_path / "other"]
     commands = [vlbench(words, log) for log in logs]
     seen: list[dict[str, str]] = []
-    while any(each.poll() is None for each in commands):
-        seen.append(devices_of(RunFolder.all(results)))
+    folders: list[RunFolder] = []
+    while len(folders) < 6 or any(folder.state != "done" for folder in folders):
+        folders = RunFolder.all(results)
+        seen.append(devices_of(folders))
         time.sleep(0.1)
     texts = [log.read_text() for log in logs]
-    assert [each.returncode for each in commands] == [0, 0], texts
+    assert [command.wait() for command in commands] == [0, 0], texts
     assert sorted("6 runs submitted as Slurm job" in text for text in texts) == [False, True]
-    folders = RunFolder.all(results)
-    assert [folder.state for folder in folders] == ["done"] * 6
     assert [folder.attempts() for folder in folders] == [1] * 6
-    arrays = {str(folder.job()["job"]).split("_")[0] for folder in folders}
-    assert len(arrays) == 1
-    assert {str(folder.job()["job"]).split("_")[1] for folder in folders} == set("012345")
-    assert {key for each in seen for key in each} == {folder.path.name for folder in folders}
-    assert all(len(set(each.values())) == len(each) for each in seen), "two runs on one GPU"
-    assert {gpu for each in seen for gpu in each.values()} == {"0", "1"}
+    jobs = [str(folder.job()["job"]).split("_") for folder in folders]
+    assert len({array for array, _ in jobs}) == 1 and {task for _, task in jobs} == set("012345")
+    assert {key for devices in seen for key in devices} == {folder.path.name for folder in folders}
+    assert all(len(set(devices.values())) == len(devices) for devices in seen), "two on one GPU"
+    assert {gpu for devices in seen for gpu in devices.values()} == {"0", "1"}
 
 
-@pytest.mark.timeout(400)  # on a machine that does other work
+@pytest.mark.timeout(600)  # on a machine that does other work
 def test_a_run_that_is_requeued_goes_on_and_ends_as_if_undisturbed(
     cluster: Bench, tmp_path: Path
 ) -> None:
     """First as an administrator does it, then as Slurm warns of a time limit or preempts."""
     spec = cluster.spec(settings=LONG)
-    results = tmp_path / "results"
-    folder = RunFolder.of(results, spec)
-    more = [word for setting in LONG for word in ("--set", setting)]
-    words = [*cluster.words("--launcher", "slurm", "--results", str(results)), *more]
-    follower = vlbench(words, tmp_path / "log")
-    job = until(lambda: folder.job().get("job"))
+    (folder,) = submitted([spec], tmp_path / "results")
+    job = str(folder.job()["job"])
     steps: list[int] = []
     for disturb in (("scontrol", "requeue"), ("scancel", "--signal=USR2")):
         wanted = max(steps, default=0) + 3
         until(partial(is_training, folder, wanted))
-        command(*disturb, str(job))
+        command(*disturb, job)
         until(lambda: "preempted" in last_event(folder))
         steps.append(int(folder.checkpoints.files()[0].name.split("-")[1]))
         until(lambda: "PENDING" in command("squeue", "--noheader", "--format=%T"))
         time.sleep(2)  # Slurm starts nothing in the second in which it killed it
         command("scontrol", "update", f"JobId={job}", "StartTime=now")  # not in two minutes
-    assert follower.wait(timeout=PATIENCE_SECONDS) == 0, (tmp_path / "log").read_text()
+    until(lambda: folder.state == "done")
     text = folder.log.read_text()
     for step in steps:
         assert f"going on from the checkpoint after step {step:,} of" in text
@@ -162,40 +158,21 @@ def last_event(folder: RunFolder) -> str:
 
 def test_queued_and_running_runs_can_be_cancelled(cluster: Bench, tmp_path: Path) -> None:
     specs = [cluster.spec(seeds=(seed,), settings=LONG) for seed in range(3)]
-    outcomes = submitted(specs, tmp_path / "results")
-    assert [(each.status, each.exit_code) for each in outcomes] == [("queued", 0)] * 3
-    folders = [outcome.folder for outcome in outcomes]
+    folders = submitted(specs, tmp_path / "results")
     until(lambda: sum(folder.state == "running" for folder in folders) == 2)
     assert sorted(folder.state for folder in folders) == ["queued", "running", "running"]
-    began = time.monotonic()
     for folder in folders:
         folder.cancel_file.touch()
         cancel_job(folder)
     until(lambda: all(folder.state == "cancelled" for folder in folders))
-    assert time.monotonic() - began < 15
     assert sorted(folder.attempts() for folder in folders) == [0, 1, 1]
     until(lambda: not command("squeue", "--noheader"))
     cancel_job(folders[0])  # Slurm has forgotten it, or will; no error
 
 
-def test_what_slurm_refuses_or_can_never_start_is_told(cluster: Bench, tmp_path: Path) -> None:
-    config, results = tmp_path / "vlbench.toml", tmp_path / "results"
-    config.write_text("[slurm]\ngpus_per_node = 3\n")
-    words = cluster.words("--launcher", "slurm", "--results", str(results))
-    done = subprocess.run(
-        [sys.executable, "-m", "vlbench", *words],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "VLBENCH_CONFIG": str(config)},
-    )
-    assert (done.returncode, done.stdout) == (3, "")
-    (said,) = [line for line in done.stderr.splitlines() if "sbatch" in line]
-    for text in ("node configuration is not available", "--gpus-per-node=3", str(config)):
-        assert text in said
-    settings = {"partition": "short", "time_minutes": 60}
-    (outcome,) = submitted([cluster.spec()], results, **settings)
-    job = str(outcome.folder.job()["job"])
-    until(lambda: "time_minutes" in look([job])[job])
+def test_what_slurm_refuses_is_told(cluster: Bench, tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"refused the jobs: .*configuration is not available"):
+        submitted([cluster.spec()], tmp_path / "results", gpus_per_node=3)
 
 
 def test_a_job_takes_a_method_but_no_import_from_the_folder_it_was_submitted_from(
@@ -211,9 +188,9 @@ def test_a_job_takes_a_method_but_no_import_from_the_folder_it_was_submitted_fro
     spec = cluster.spec("bitfit", settings=("technique=slurm_mine:Mine", "train.epochs=1"))
     comment = "a # b --wrap=x 'c' \"d\" $(touch told) -e"
     config = {"extra": {"comment": comment, "kill-on-invalid-dep": "yes"}}
-    (outcome,) = submitted([spec], tmp_path / "results", **config)
-    job = str(outcome.folder.job()["job"])
+    (folder,) = submitted([spec], tmp_path / "results", **config)
+    job = str(folder.job()["job"])
     assert f"Comment={comment}" in command("scontrol", "show", "job", job)
-    until(lambda: outcome.folder.state in ("done", "failed"))
-    assert outcome.folder.state == "done", outcome.folder.log.read_text()
+    until(lambda: folder.state in ("done", "failed"))
+    assert folder.state == "done", folder.log.read_text()
     assert not told.exists(), told.read_text()

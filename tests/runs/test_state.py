@@ -15,7 +15,7 @@ from tests.runs.test_spec import METHOD, SPEC, TASK
 from vlbench.cards.load import PROSE
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.spec import NOT_IN_KEY, RunSpec
-from vlbench.runs.state import Cell, cells, counted, differences
+from vlbench.runs.state import Cell, cells, differences
 
 
 def spec(**changes: Any) -> RunSpec:
@@ -109,12 +109,6 @@ def test_the_newest_done_run_of_the_cell_with_another_key_makes_it_stale(tmp_pat
 def test_a_run_of_another_cell_makes_nothing_stale(tmp_path: Path, changes: dict[str, Any]) -> None:
     done(tmp_path, OLD.model_copy(update=changes))
     assert state(tmp_path).state == "missing"
-
-
-def test_states_are_counted_with_what_is_done_first() -> None:
-    assert counted(["missing", "failed", "done", "stale", "done"]) == (
-        "2 done, 1 stale, 1 missing, 1 failed"
-    )
 
 
 @pytest.mark.parametrize(

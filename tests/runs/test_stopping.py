@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
 import pytest
 
-from vlbench.runs import stopping
 from vlbench.runs.stopping import Stop, Stopped
 
-Timers = list[tuple[float, Callable[[], object]]]
-
 
 @pytest.fixture
-def timers(monkeypatch: pytest.MonkeyPatch) -> Timers:
-    """What would happen later, and after how many seconds."""
-    timers: Timers = []
-    monkeypatch.setattr(stopping, "_later", lambda seconds, act: timers.append((seconds, act)))
-    return timers
-
-
-@pytest.fixture
-def stop(timers: Timers) -> Iterator[Stop]:
+def stop() -> Stop:
     """One that gets this process's signals."""
     stop = Stop()
     stop.on_signals("cancelled")
-    yield stop
+    return stop
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -80,15 +67,3 @@ def test_the_first_reason_holds(stop: Stop) -> None:
         with pytest.raises(Stopped) as ended:
             stop.check()
     assert ended.value.reason == "timeout"
-
-
-def test_a_step_that_does_not_end_is_broken_off(stop: Stop, timers: Timers) -> None:
-    with stop.deferred():
-        threading.Thread(target=stop.ask, args=("preempted",)).start()
-        while not timers:
-            time.sleep(0.01)
-        ((seconds, act),) = timers
-        assert seconds == stopping.GRACE_SECONDS
-        with pytest.raises(Stopped):
-            threading.Thread(target=act).start()
-            time.sleep(10)

@@ -15,7 +15,7 @@ from tests.runs.test_folder import TRAINING
 from tests.runs.test_spec import SPEC
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.spec import RunSpec
-from vlbench.runs.watch import BarsView, Progress, View, new_view, progress_texts, without_time
+from vlbench.runs.watch import BarsView, Progress, View, new_view, without_time
 
 SPECS = [SPEC.model_copy(update={"seed": seed}) for seed in range(12)]
 OTHER = SPECS[1]
@@ -134,30 +134,6 @@ def test_each_run_at_work_has_a_bar_and_the_plan_its_count(tmp_path: Path) -> No
     assert "mine seed 1: done in 3 s (1/3 runs)\n" in screen.lines()
 
 
-def test_a_plan_of_one_run_has_no_count_and_its_steps_stand_in_no_line(tmp_path: Path) -> None:
-    screen = Screen(total=1)
-    folder = screen.begin(tmp_path)
-    assert len(screen.bars()) == 1
-    log(folder, f"{TIME}attempt 1\n{TIME}step 1/9  loss 2\n{TIME}stepping back\n")
-    screen.view.tick()
-    screen.view.say("three runs are done before")
-    assert re.search("attempt 1\n.*stepping back\n", screen.lines(), re.S)
-    assert "three runs are done before\n" in screen.lines()
-    assert "step 1/9" not in screen.lines()
-
-
-@pytest.mark.parametrize("width", [120, 40])
-def test_no_terminal_is_too_narrow(tmp_path: Path, width: int) -> None:
-    screen = Screen(width)
-    folder = screen.begin(tmp_path)
-    with folder.lock.acquire():
-        folder.write_status("running", 1, **TRAINING)
-        bars = screen.bars()
-    assert all(len(bar) <= width for bar in bars)
-    assert "epoch 2" in bars[1]
-    assert ("eta 12 min 13 s" in bars[1]) == (width > 40)
-
-
 def test_the_cursor_is_back_and_the_bars_are_gone_when_it_is_closed(tmp_path: Path) -> None:
     screen = Screen()
     screen.view.close()
@@ -168,22 +144,6 @@ def test_the_cursor_is_back_and_the_bars_are_gone_when_it_is_closed(tmp_path: Pa
     screen.view.close()
     assert screen.stream.getvalue().count("\x1b[?25h") == 1
     assert screen.stream.getvalue().endswith("\x1b[2K")
-
-
-def test_progress_in_words() -> None:
-    assert progress_texts({}) == {"phase": "starting"}
-    assert progress_texts({"phase": "training"}) == {"phase": "training"}
-    assert progress_texts({**TRAINING, "phase": "testing"}) == {
-        "phase": "testing",
-        "step": "1,200/2,400",
-    }
-    assert progress_texts(TRAINING) == {
-        "phase": "epoch 2",
-        "step": "1,200/2,400",
-        "loss": "2.314",
-        "rate": "181",
-        "left": "12 min 13 s",
-    }
 
 
 @pytest.mark.parametrize("is_shown", [True, False])

@@ -67,18 +67,15 @@ def _sorted(items: Sequence[Item]) -> list[Item]:
 
 
 def _table(items: Sequence[Item], everything: bool) -> tuple[list[str], list[list[str]]]:
-    """The columns that tell something, and the row of each run in them."""
     texts = [_texts(item) for item in _sorted(items) if everything or item["status"] != "done"]
-    columns = []
-    for name in COLUMNS:
-        values = {text.get(name, "") for text in texts}
-        if name in ALWAYS or (len(values) > 1 if name in CONTEXT else any(values)):
-            columns.append(name)
+    values = {name: {text.get(name, "") for text in texts} for name in COLUMNS}
+    differing = [name for name in CONTEXT if len(values[name]) > 1]
+    known = [name for name in COLUMNS if name not in CONTEXT and any(values[name])]
+    columns = [name for name in COLUMNS if name in (*ALWAYS, *differing, *known)]
     return columns, [[text.get(name, "") for name in columns] for text in texts]
 
 
 def _texts(item: Item) -> dict[str, str]:
-    """The cells of a run, by column."""
     from vlbench.runs.folder import short_error
     from vlbench.runs.watch import progress_texts
 
@@ -95,7 +92,6 @@ def _texts(item: Item) -> dict[str, str]:
 
 
 def _summary(items: Sequence[Item], everything: bool) -> str:
-    """How many runs are in which state."""
     from vlbench.runs.state import counted
 
     text = counted([item["status"] for item in items])
@@ -106,7 +102,6 @@ def _summary(items: Sequence[Item], everything: bool) -> str:
 def logs(
     run: str = opt.argument(..., "The begin of its key, or words such as 'compacter seed 0'."),
     follow: bool = opt.flag("--follow", "Go on while the run does."),
-    lines: int | None = opt.count(None, "The last so many lines; all without.", least=0),
     results: Path = opt.RESULTS,
 ) -> None:
     """Print the log of a run, of all its attempts."""
@@ -119,7 +114,7 @@ def logs(
         raise NothingToReport(f"{folder.path}: no log yet, the run is {folder.state}.")
     tail = Tail(folder.log, is_whole=True)
     texts = tail.lines() if is_at_work else tail.rest()
-    for text in texts if lines is None else texts[max(len(texts) - lines, 0) :]:
+    for text in texts:
         cli.say(text)
     with suppress(KeyboardInterrupt):
         while is_at_work:

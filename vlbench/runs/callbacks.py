@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlbench.errors import RunFailed, UsageError, is_out_of_memory
+from vlbench.errors import is_out_of_memory
 from vlbench.files import append_line, flush, parse_object, require_writable, write_atomically
 from vlbench.runs.result import peak_memory_bytes, score
 from vlbench.training.train import Step
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CURVE_STEPS = 10
 """The training curve has a point in every so many steps, and the last."""
 CHECKPOINT_SECONDS = 120.0
-"""VLBENCH_CHECKPOINT_SECONDS sets another number; at the end of an epoch there is one always."""
+"""VLBENCH_CHECKPOINT_SECONDS sets another number, 0: every step; each epoch ends with one."""
 CHECKPOINT_SHARE = 20
 """Between checkpoints at least so many times what the last one took: they cost 5 % at most."""
 SHOWN = ("total", "epoch", "loss", "examples_per_second", "seconds_left")
@@ -34,47 +34,34 @@ class Callbacks:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.peak_memory_bytes = 0
-        self._every = checkpoint_seconds()
+        given = os.environ.get("VLBENCH_CHECKPOINT_SECONDS")
+        self._every = float(given or CHECKPOINT_SECONDS)
         self._due = time.monotonic() + self._every
         self._saved = -1
         """The step of the newest checkpoint."""
 
     def resume(self) -> bool:
-        """Load the newest checkpoint that is whole and fits, where there is one."""
+        """Load the newest checkpoint that is whole, where there is one."""
         run, say, checkpoints = self.run, self.run.progress.say, self.run.folder.checkpoints
-        while True:
-            newest = checkpoints.newest(say) if run.ranks.is_main else None
-            if not run.ranks.from_main(newest is not None):
-                break
+        newest = checkpoints.newest(say) if run.ranks.is_main else None
+        if run.ranks.from_main(newest is not None):
             newest = newest or checkpoints.newest(say)
             assert newest is not None
-            error = self._load(*newest)
-            if not any(run.ranks.gather(error is not None)):
-                self._saved = run.trainer.steps_done
-                total = run.trainer.total_steps
-                say(f"going on from the checkpoint after step {self._saved:,} of {total:,}")
-                break
-            if run.ranks.is_main:
-                reason = error or RunFailed("another process of the run cannot load it")
-                checkpoints.set_aside(newest[1], reason, say)
-            run.prepare()  # a part of it may have been taken over
+            state, file = newest
+            try:
+                run.trainer.load_state_dict(state, str(file))
+                self.peak_memory_bytes = state["peak_memory_bytes"]
+            except Exception as error:  # it may be of another version, or of anything
+                if run.ranks.is_main and not is_out_of_memory(error):
+                    checkpoints.set_aside(file, error, say)
+                raise
+            self._saved, total = run.trainer.steps_done, run.trainer.total_steps
+            say(f"going on from the checkpoint after step {self._saved:,} of {total:,}")
         if run.ranks.is_main:
             self._truncate()
         return self._saved >= 0
 
-    def _load(self, state: dict[str, Any], file: Path) -> Exception | None:
-        """Load a checkpoint; return what is wrong with one that does not fit."""
-        try:
-            self.run.trainer.load_state_dict(state, str(file))
-            self.peak_memory_bytes = state["peak_memory_bytes"]
-        except Exception as error:  # it may be of another version, or of anything
-            if is_out_of_memory(error):
-                raise
-            return error
-        return None
-
     def _truncate(self) -> None:
-        """Truncate the curve and remove cached answers newer than the resumed checkpoint."""
         run = self.run
         if self._saved < run.trainer.total_steps and run.folder.answers.exists():
             require_writable(run.folder.answers)
@@ -135,17 +122,6 @@ class Callbacks:
         self._saved = run.trainer.steps_done
         wait = max(self._every, CHECKPOINT_SHARE * (time.monotonic() - started))
         self._due = time.monotonic() + wait if self._every else 0.0
-
-
-def checkpoint_seconds() -> float:
-    """Seconds between checkpoints within an epoch; 0: after every step."""
-    text = os.environ.get("VLBENCH_CHECKPOINT_SECONDS", "")
-    with suppress(ValueError):
-        if (seconds := float(text or CHECKPOINT_SECONDS)) >= 0:
-            return seconds
-    raise UsageError(
-        f"VLBENCH_CHECKPOINT_SECONDS={text}: should be a number of seconds, 0 or more."
-    )
 
 
 def read_curve(file: Path, steps: int, epochs: int) -> list[dict[str, Any]]:

@@ -23,7 +23,6 @@ from vlbench.data.table import file_hash
 from vlbench.errors import DataError, MissingError, RunFailed
 from vlbench.files import read_object, write_atomically
 from vlbench.metrics import load_metric, require_metric, started_ahead
-from vlbench.process import collect_as_usual
 from vlbench.runs.callbacks import Callbacks
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.plan import Inputs, adapted, read_inputs
@@ -118,10 +117,8 @@ class Run:
         self.trainer = Trainer(
             self.model, train, spec.method.train, spec.seed, self.accelerator, self.ranks, parts
         )
-        collect_as_usual()
 
     def _read_inputs(self) -> Inputs:
-        """Read the spec's data; DataError where they changed since the run was planned."""
         spec, again = self.spec, "changed since the run was planned: start the same command again."
         if spec.init_hash and file_hash(Path(spec.init)) != spec.init_hash:
             raise DataError(f"{spec.init} {again}")
@@ -205,11 +202,8 @@ def _answered(run: Run, task: PreparedTask) -> tuple[dict[str, str], float]:
     run.write_progress("testing", step=steps, total=steps)
     kept: tuple[dict[str, str], float] | None = None
     if run.ranks.is_main and file.is_file():
-        try:
-            table = read_object(file)
-            kept = table["answers"], table["seconds"]
-        except (DataError, KeyError) as error:
-            run.progress.say(f"{file}: cannot be used, answering again: {error}")
+        table = read_object(file)
+        kept = table["answers"], table["seconds"]
     kept = run.ranks.from_main(kept)
     if kept:
         run.progress.say(f"{name}: answered in an earlier attempt")
@@ -224,7 +218,6 @@ def _answered(run: Run, task: PreparedTask) -> tuple[dict[str, str], float]:
 
 
 def _score(run: Run, task: PreparedTask, given: dict[str, str]) -> list[Value]:
-    """Score the answers of the test split and write them down as predictions."""
     card = task.card
     scored = score(card, task.test, given)
     for name in scored.undefined.keys() & scored.metrics.keys():
@@ -234,7 +227,6 @@ def _score(run: Run, task: PreparedTask, given: dict[str, str]) -> list[Value]:
 
 
 def _submit(run: Run, task: PreparedTask) -> None:
-    """Answer the examples without public labels, as a file for the dataset's own server."""
     name, count = task.card.name, len(task.submission)
     run.progress.say(f"answering {count:,} examples of {name} for its server")
     given = run.answers(task, task.submission)

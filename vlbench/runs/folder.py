@@ -230,7 +230,6 @@ def run_folders(results: Path, faults: list[DataError] | None = None) -> list[Pa
 
 
 def _some_runs(results: Path, faults: list[DataError]) -> list[RunFolder]:
-    """As `RunFolder.all`; NothingToReport where there is none."""
     folders = RunFolder.all(results, faults)
     if not folders and not faults:
         raise NothingToReport(f"{results}: no runs here (looked for runs/*/spec.json).")
@@ -260,20 +259,14 @@ def list_runs(
 
 
 def _state(folder: RunFolder) -> dict[str, Any]:
-    """The state of a run, with the progress of one at work and the error of one that is not."""
     state, status = folder.state, folder.status()
     is_running = state == "running"
-    progress = {name: status.get(name) if is_running else None for name in PROGRESS}
-    for name, value in progress.items():  # anybody may have written the file
-        is_number = isinstance(value, int | float) and abs(value) < 1e15
-        if not (isinstance(value, str) if name == "phase" else is_number):
-            progress[name] = None
     return {
         "status": state,
         "attempts": folder.attempts(),
         "where": folder.host_and_device if is_running else "",
         "job": str(folder.job().get("job") or ""),
-        **progress,
+        **{name: status.get(name) if is_running else None for name in PROGRESS},
         "updated_at": status.get("updated_at"),
         "error": str(status.get("error") or "") if state in ENDINGS else "",
     }
@@ -281,18 +274,15 @@ def _state(folder: RunFolder) -> dict[str, Any]:
 
 def find_run(results: Path, text: str) -> RunFolder:
     """The one run whose key begins so, or whose name has all these words: `compacter seed 0`."""
-    faults: list[DataError] = []
-    folders = _some_runs(results, faults)
+    folders = _some_runs(results, [])
     matches = [folder for folder in folders if folder.path.name.startswith(text)]
     if not matches:
         matches = [folder for folder in folders if _words(text) <= _words(folder.name)]
     if not matches or not text.strip():
-        lines = [
+        raise UsageError(
             f"No run '{text}' in {results}: a run is named by the begin of its key or by words "
-            f"such as 'compacter seed 0'. See them: vlbench list runs{results_option(results)}",
-            *(f"Left out: {fault}" for fault in faults),
-        ]
-        raise UsageError("\n".join(lines))
+            f"such as 'compacter seed 0'. See them: vlbench list runs{results_option(results)}"
+        )
     if len(matches) > 1:
         lines = [f"  {folder.path.name}  {folder.name}" for folder in matches]
         raise UsageError("\n".join([f"'{text}' names {len(matches)} runs:", *lines]))

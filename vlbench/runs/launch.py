@@ -89,6 +89,8 @@ class Launcher(ABC):
                 view.say(f"{spec.name}: done before, {folder.path}")
                 self.outcomes[spec.key] = Outcome(spec, folder, "done")
                 continue
+            if folder.is_cancel_asked and not folder.lock.is_locked:
+                folder.cancel_file.unlink(missing_ok=True)
             try:
                 folder.create(spec)
                 to_do.append((spec, folder))
@@ -119,11 +121,8 @@ def find_launcher(resources: Resources) -> Launcher:
 def launch(
     specs: Sequence[RunSpec], results: Path, resources: Resources, view: View
 ) -> list[Outcome]:
-    """Do the runs of a plan; those that were cancelled before may run again."""
+    """Do the runs of a plan; those that were cancelled before run again."""
     try:
-        for folder in (RunFolder.of(results, spec) for spec in specs):
-            if folder.is_cancel_asked and not folder.lock.is_locked:
-                folder.cancel_file.unlink(missing_ok=True)
         return find_launcher(resources).run(specs, results, view)
     finally:
         view.close()

@@ -114,7 +114,6 @@ class LocalLauncher(Launcher):
         return None
 
     def _reap(self, job: Job) -> Outcome | None:
-        """How a worker's run ended; stop a worker whose time is over."""
         assert job.worker is not None
         limit, code = self.resources.time_limit_minutes, job.worker.poll()
         if code is None:
@@ -133,7 +132,6 @@ class LocalLauncher(Launcher):
         return outcome
 
     def _stop_all(self) -> None:
-        """Stop every worker and wait for it; a second Ctrl-C kills them."""
         at_work = [(job, job.worker) for job in self.jobs if job.worker]
         for _, worker in at_work:
             worker.stop("cancelled")

@@ -88,7 +88,6 @@ class Others:
                 raise self.failure or RunFailed("another process of the run has ended")
 
     def _has_failed(self) -> bool:
-        """Wait a moment for the end of another rank."""
         try:
             if self.context.join(POLL_SECONDS):
                 time.sleep(POLL_SECONDS)

@@ -117,12 +117,13 @@ def request(resources: Resources, devices: Sequence[str]) -> dict[str, Any]:
     """The parameters of submitit for runs with these devices; None: the cluster decides."""
     settings, limit = resources.slurm, resources.time_limit_minutes or resources.slurm.time_minutes
     is_pretended = bool(os.environ.get("VLBENCH_FAKE_GPUS")) and resources.devices != "cpu"
-    needed = resources.processes if is_pretended or "cuda" in devices else 0
-    gpus = needed if settings.gpus_per_node is None else settings.gpus_per_node
-    if limit and 60 * math.ceil(limit) <= settings.signal_seconds + SLACK_SECONDS:
+    gpus = resources.processes if is_pretended or "cuda" in devices else None
+    gpus = gpus if settings.gpus_per_node is None else settings.gpus_per_node
+    early = settings.signal_seconds + SLACK_SECONDS
+    if limit and 60 * math.ceil(limit) <= early:
         raise UsageError(
-            f"A time limit of {limit} minutes is too short: Slurm warns jobs up to "
-            f"{settings.signal_seconds + SLACK_SECONDS} s before it (signal_seconds in [slurm])."
+            f"A time limit of {limit} minutes is too short: Slurm warns jobs up to {early} s "
+            "before it (signal_seconds in [slurm])."
         )
     from submitit.slurm import slurm
 
@@ -169,7 +170,7 @@ def submit(specs: Sequence[RunSpec], resources: Resources, results: Path) -> lis
     before = set(home.iterdir())
     output = io.StringIO()  # submitit prints what it raises, too
     try:
-        with patch.dict(os.environ, environment(parameters), clear=True), redirect_stderr(output):
+        with patch.dict(os.environ, outside_of_jobs(), clear=True), redirect_stderr(output):
             executor = submitit.SlurmExecutor(home, python=PYTHON)
             executor.update_parameters(**parameters)
             with executor.batch():
@@ -184,19 +185,10 @@ def submit(specs: Sequence[RunSpec], resources: Resources, results: Path) -> lis
     return [job.job_id for job in jobs]
 
 
-def environment(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """The environment for sbatch: of no enclosing job, nor variables that overrule the script."""
-    given = {**parameters, **parameters["additional_parameters"]}
-    spelt = {"time": "TIMELIMIT", "mem": "MEM_PER_NODE"}
-    names = {spelt.get(name, name.upper()) for name, value in given.items() if value is not None}
-    names |= {"ARRAY_INX", "OUTPUT", "ERROR", "OPEN_MODE", "SIGNAL", "REQUEUE", "NO_REQUEUE"}
-    dropped = {f"SBATCH_{name}" for name in names} | {"SUBMITIT_PREEMPT_SIGNAL"}
-    return {name: value for name, value in outside_of_jobs().items() if name not in dropped}
-
-
 def outside_of_jobs() -> dict[str, str]:
     """This process's environment as if it were in no job, but for how to reach Slurm."""
-    kept, ours = ("SLURM_CONF", "SLURM_JWT"), ("SLURM_", "SQUEUE_", "SCANCEL_")
+    kept = ("SLURM_CONF", "SLURM_JWT")
+    ours = ("SLURM_", "SQUEUE_", "SCANCEL_", "SBATCH_")
     return {k: value for k, value in os.environ.items() if k in kept or not k.startswith(ours)}
 
 
@@ -280,7 +272,6 @@ def queued(jobs: Iterable[str]) -> set[str]:
 
 
 def _ask(*command: str) -> str:
-    """What one of Slurm's commands prints; nothing for a job that Slurm has forgotten."""
     environment = {**outside_of_jobs(), "LC_ALL": "C"}
     try:
         done = subprocess.run(

@@ -10,16 +10,14 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from vlbench.errors import BUG, INTERRUPTED, RunFailed, explain, is_out_of_memory, whose_exit
 
-GRACE_SECONDS = 10.0
-"""How long a training step may go on."""
 LAST_SECONDS = 40.0
-"""After that the process ends, whatever it is doing."""
+"""Where its launcher told it to stop, a process ends after that, whatever it is doing."""
 REASONS = {
     "cancelled": "it was told to stop",
     "timeout": "its time limit was over",
@@ -46,10 +44,8 @@ class Stop:
         self._has_signals = False
 
     def ask(self, reason: str, is_urgent: bool = False) -> None:
-        """Request a stop, from any thread; one that is deferred becomes urgent after a while."""
-        if not self.reason:
-            self.reason = reason
-            _later(GRACE_SECONDS, lambda: self.ask(reason, is_urgent=True))
+        """Request a stop, from any thread."""
+        self.reason = self.reason or reason
         if self._is_deferred and not is_urgent:
             return
         main = threading.main_thread()
@@ -83,16 +79,12 @@ class Stop:
 
         def read() -> None:
             word = os.read(pipe, 64).decode(errors="replace").strip()
-            _later(LAST_SECONDS, lambda: os.killpg(os.getpgrp(), signal.SIGKILL))
+            timer = threading.Timer(LAST_SECONDS, os.killpg, (os.getpgrp(), signal.SIGKILL))
+            timer.daemon = True
+            timer.start()
             self.ask(word if word in REASONS else "stopped")
 
         threading.Thread(target=read, daemon=True).start()
-
-
-def _later(seconds: float, act: Callable[[], object]) -> None:
-    timer = threading.Timer(seconds, act)
-    timer.daemon = True
-    timer.start()
 
 
 def explained(error: BaseException, path: Path) -> tuple[int, str, str]:

@@ -47,7 +47,6 @@ def seal(run: Path) -> str:
 
 
 def _write(run: Path, sums: Mapping[str, str]) -> None:
-    """Write these sums with those of all other files."""
     new = [name for name in result_files(run) if name not in sums]
     for name in new:
         flush(run / name)  # a sum tells of what is on the disk
