@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
 from contextlib import nullcontext
 
 import pytest
 
+from vlbench.runs import stopping
 from vlbench.runs.stopping import Stop, Stopped
 
 
 @pytest.fixture
-def stop() -> Stop:
-    """One that gets this process's signals."""
+def stop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stop]:
+    """One that gets this process's signals, and does not kill it in the end."""
+    monkeypatch.setattr(stopping, "LAST_SECONDS", 1e6)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     stop = Stop()
     stop.on_signals("cancelled")
-    return stop
+    yield stop
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
