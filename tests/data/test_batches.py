@@ -18,7 +18,6 @@ from tools.pretrain.tokenizer import train_tokenizer
 from vlbench.backbones.weights import bart_tokenizer
 from vlbench.cards.schema import Splits, TaskCard, TrainSettings
 from vlbench.data.batches import (
-    WINDOW,
     TaskData,
     by_group,
     by_length,
@@ -246,16 +245,6 @@ def test_examples_with_one_input_share_its_row_in_a_batch_and_its_parts(data: An
 
 def random(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
-
-
-@pytest.mark.parametrize("count", [0, 1, 8, 8 * WINDOW + 3])
-def test_every_example_comes_once_in_any_order_and_a_seed_gives_one(count: int) -> None:
-    lengths = random().integers(1, 100, count)
-    keys = random().integers(0, 1 + count // 5, count).tolist()
-    for order in (lambda r: by_length(lengths, 8, r), lambda r: by_group(keys, r)):
-        assert sorted(order(random()).tolist()) == list(range(count))
-        assert order(random()).dtype == np.int64
-        assert np.array_equal(order(random(1)), order(random(1)))
 
 
 def test_orders_are_those_of_the_stored_runs() -> None:

@@ -20,7 +20,6 @@ from vlbench.errors import DataError
 ANN = "video/ann"
 YC2C_SUBTITLES = f"{ANN}/yc2_subtitles.jsonl"
 YC2C_TRAIN = f"{ANN}/yc2c/yc2c_train_release.jsonl"
-TVC_VAL = f"{ANN}/tvc/tvc_val_release.jsonl"
 TVQA_TRAIN = f"{ANN}/tvqa/tvqa_train.jsonl"
 STEPS = ("-joyO7IaGWL_10", "YS_s0R7Eks_3")
 """Names that begin with a dash or hold an underscore; behind the last one is the step."""
@@ -158,19 +157,6 @@ def test_every_description_is_trained_on_and_every_clip_is_scored_once(clips) ->
     assert {example.images for example in examples} == {(TVC_CLIP,)}
     captions = [f"House opens door {n}. " for n in range(4)]  # as annotated, spaces too
     assert examples[1].annotation["captions"] == captions
-
-
-def test_faulty_descriptions_are_named_with_their_line(clips) -> None:
-    hidden, wrong = without(moment(3, 1), "descs"), {**moment(4, 1), "ts": "35.73-40.9"}
-    path = clips.lines(TVC_VAL, [moment(1, 1), moment(1, 1), moment(2, 0), hidden, wrong])
-    with pytest.raises(DataError) as caught:
-        TVC(clips.folder).read("val")
-    assert str(caught.value).splitlines() == [
-        f"{path}: line 2: 1 is there twice",
-        f"{path}: line 3: no descriptions",
-        f"{path}: line 4: 'descs' is missing: 3 has no label",
-        f"{path}: line 5: 'ts' should be a list, found \"35.73-40.9\"",
-    ]
 
 
 def test_the_target_is_the_name_of_the_right_choice_and_so_is_the_label(clips) -> None:
