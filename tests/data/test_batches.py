@@ -17,13 +17,7 @@ import torch
 from tools.pretrain.tokenizer import train_tokenizer
 from vlbench.backbones.weights import bart_tokenizer
 from vlbench.cards.schema import Splits, TaskCard, TrainSettings
-from vlbench.data.batches import (
-    TaskData,
-    by_group,
-    by_length,
-    prefetched,
-    sample_answer,
-)
+from vlbench.data.batches import TaskData, by_group, by_length, prefetched, sample_answer
 from vlbench.data.example import Example
 from vlbench.data.stores.own import FeatureStore, write_store
 from vlbench.errors import DataError

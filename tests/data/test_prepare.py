@@ -71,9 +71,7 @@ def first_key(file: Path) -> str:
     return next(iter(json.loads(file.read_text())))
 
 
-def test_a_truncated_picture_and_an_absent_one_are_named(
-    bench_root: Path,
-) -> None:
+def test_a_truncated_picture_and_an_absent_one_are_named(bench_root: Path) -> None:
     picture = sorted((bench_root / "COCO/images/val2014").iterdir())[0]
     picture.write_bytes(picture.read_bytes()[:100])
     with pytest.raises(DataError, match=f"{picture.name}: not a readable picture"):

@@ -108,11 +108,7 @@ def test_official_files_of_every_task_are_scored(write: Write, task: str) -> Non
         ),
         ("vqav2", [{"question_id": 5, "answer": " "}], "results: no prediction holds any text"),
         ("gqa", [{"questionId": "5", "prediction": "dog"}], "without .*: 05. .*unknown .*: 5"),
-        (
-            "nlvr2",
-            "dev-1-0-0,1\ndev-1-1-0,yes\nx",
-            "1: should be identifier,true.*\n.*2.*\n.*3",
-        ),
+        ("nlvr2", "dev-1-0-0,1\ndev-1-1-0,yes\nx", "1: should be identifier,true.*\n.*2.*\n.*3"),
         ("tvqa", {"7": 5, "8": "0"}, "'7' should be 0 to 4, found 5\n.*'8' should be a whole"),
         ("how2qa", {"7": 4, "8": 0}, "'7' should be 0 to 3, found 4"),
         ("tvqa", '{"7": 2, "8": 0, "7": 1}', "results: 7 is there twice"),

@@ -132,7 +132,7 @@ def test_what_is_in_the_key_has_words(old: RunSpec, text: str) -> None:
 def test_differences_are_told_together_and_what_is_not_in_the_key_is_not() -> None:
     old = method(params={"reduction": 4}, sharing="task")
     assert differences(old.model_copy(update={"data": {"gqa": "e" * 64}}), SPEC) == [
-        *("data.gqa changed", "method.params.reduction 4 -> 8", 'method.sharing "task" -> "all"'),
+        *("data.gqa changed", "method.params.reduction 4 -> 8", 'method.sharing "task" -> "all"')
     ]
     moved = {"root": "elsewhere", "backbone_path": "x", "device": "cuda", "features": ("f",)}
     assert set(moved) <= set(NOT_IN_KEY) and {"title", "source"} <= PROSE

@@ -53,9 +53,7 @@ def test_faulty_questions_are_named_by_number(reader: EasyVQA, root: Root) -> No
     assert f'question number 6: {message} {{"a": 1}}' in str(caught.value)
 
 
-def test_without_the_package_the_message_says_what_to_type(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_without_the_package_the_message_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(easy_vqa, "find_spec", lambda name: None)
     with pytest.raises(MissingError, match="Install it with: pip install easy-vqa"):
         EasyVQA(Path()).read("train")
