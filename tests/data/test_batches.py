@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
@@ -264,26 +263,6 @@ def test_prefetching_keeps_order_and_number_and_an_error_comes_in_its_turn() -> 
     assert next(ahead) == 1
     with pytest.raises(DataError, match="picture 7"):
         next(ahead)
-    assert not makers()
-
-
-def test_no_more_are_made_than_may_wait_and_who_stops_early_leaves_no_thread() -> None:
-    started: list[int] = []
-    is_third = threading.Event()
-
-    def batches() -> Iterator[int]:
-        for number in range(100):
-            started.append(number)
-            if number == 3:
-                is_third.set()
-            yield number
-
-    ahead = prefetched(batches(), ahead=3)
-    assert next(ahead) == 0
-    assert is_third.wait(timeout=20)  # the next ones are made meanwhile
-    time.sleep(0.1)
-    assert len(started) == 4  # the first, and three ahead
-    ahead.close()  # type: ignore[attr-defined]
     assert not makers()
     with pytest.raises(KeyboardInterrupt):
         for _ in prefetched(iter(range(1000))):

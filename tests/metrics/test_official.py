@@ -194,7 +194,7 @@ def test_packed_and_unreadable_files_are_read_or_named(write: Write, tmp_path: P
         archive.write(gold)
     with pytest.raises(DataError, match=r"gold\.zip: is packed .ZIP.: unpack it"):
         score("vqav2", results, tmp_path / "gold.zip")
-    with pytest.raises(UsageError, match=r"gold\.zip: is a ZIP archive"):
+    with pytest.raises(UsageError, match=r"gold\.zip: is packed .ZIP.: unpack it"):
         score("vqav2", tmp_path / "gold.zip", gold)
     packed[0].write_bytes(packed[0].read_bytes()[:-9])
     with pytest.raises(UsageError, match="damaged gzip data"):
@@ -226,8 +226,6 @@ def test_a_split_of_vqa_is_scored_by_the_karpathy_file(write: Write) -> None:
         score("vqav2", results, gold, karpathy=karpathy, split="val")
     with pytest.raises(DataError, match=r"gold: about no image of the split 'train' of .*karpathy"):
         score("vqav2", results, gold, karpathy=karpathy, split="train")
-    with pytest.raises(DataError, match="about no image of the split 'tset'"):
-        score("vqav2", results, gold, karpathy=karpathy, split="tset")
     with pytest.raises(UsageError, match="--split test: needs --karpathy"):
         score("vqav2", results, gold, split="test")
     with pytest.raises(DataError, match="karpathy: 'annotations' is missing"):

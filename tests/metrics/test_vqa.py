@@ -53,18 +53,6 @@ def test_the_two_official_versions_differ_in_what_they_normalise(
     assert one(answers, prediction, "official-2021") == pytest.approx(in_2021)
 
 
-def test_groups_tell_the_accuracy_per_answer_and_question_type() -> None:
-    annotations = {
-        "1": annotation(["yes"] * 10, answer_type="yes/no", question_type="is the"),
-        "2": annotation(["2"] * 10, answer_type="number", question_type="how many"),
-        "3": annotation(["no"] * 10, answer_type="yes/no", question_type="is the"),
-    }
-    scored = score(annotations, {"1": "yes", "2": "3", "3": "yes"})
-    assert scored.groups["answer_type"] == {"number": (0, 1), "yes/no": (50, 2)}
-    assert scored.groups["question_type"] == {"how many": (0, 1), "is the": (50, 2)}
-    assert scored.per_example == {"1": 1, "2": 0, "3": 0}
-
-
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_golden_question_scores_as_officially(golden: Golden, version: str) -> None:
     file = golden("metrics/vqa/v2_mscoco_golden_annotations.json")

@@ -49,13 +49,6 @@ def test_what_never_began_is_missing_and_nothing_is_written(tmp_path: Path) -> N
     assert state(tmp_path).state == "missing"
 
 
-def test_a_done_run_is_done_whatever_else_is(tmp_path: Path) -> None:
-    done(tmp_path, SPEC)
-    done(tmp_path, OLD)
-    cell = state(tmp_path)
-    assert (cell.state, cell.reason, cell.older) == ("done", "", "")
-
-
 def test_a_running_one_tells_where_and_a_queued_one_its_job(tmp_path: Path) -> None:
     folder = created(tmp_path)
     with folder.lock.acquire("GPU 3"):

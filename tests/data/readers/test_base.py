@@ -1,4 +1,4 @@
-"""What holds for every reader, and JSON files that are read without the whole file.
+"""What holds for every reader, and JSON files that are none.
 
 The surprises of the official files (spec/readers_pitfalls.md) are tested beside each reader's
 module; grey, palette, CMYK, huge and cut pictures in ../test_images.py.

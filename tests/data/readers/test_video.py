@@ -178,21 +178,6 @@ def test_a_moment_that_is_none_stands_in_the_text_as_it_is(clips) -> None:
         assert f" [TS] ({text}) [Choices] " in example.text
 
 
-def test_faulty_questions_are_named_with_their_line(clips) -> None:
-    records = [question(1), question(1), question(2, answer_idx=5), question(3, answer_idx=-1)]
-    hidden = without(question(5), "answer_idx")
-    path = clips.lines(TVQA_TRAIN, [*records, question(4, ts=[1.0, 2.0]), hidden])
-    with pytest.raises(DataError) as caught:
-        TVQA(clips.folder).read("train")
-    assert str(caught.value).splitlines() == [
-        f"{path}: line 2: 1 is there twice",
-        f"{path}: line 3: 'answer_idx' should be 0 to 4, found 5",
-        f"{path}: line 4: 'answer_idx' should be 0 to 4, found -1",
-        f"{path}: line 5: 'ts' should be a string, found [1.0, 2.0]",
-        f"{path}: line 6: 'answer_idx' is missing: 5 has no label",
-    ]
-
-
 def test_how2qa_has_four_choices_and_names_that_are_no_numbers(root) -> None:
     names = ("25848", "e_1341c")
     root.lines(f"{ANN}/how2_subtitles.jsonl", [said(clip, f"this is {clip}") for clip in names])
