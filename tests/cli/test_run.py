@@ -84,7 +84,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("in_process")
 def test_a_failed_run_is_told_with_its_reason_and_log(bench: Bench, tmp_path: Path) -> None:
     result = run(bench, tmp_path, "--limit", "4", "--set", "train.learning_rate=1e30")
-    refused(result, tmp_path, 1, "1 of 1 runs failed", "Loss is nan at step", "log.txt")
+    refused(result, tmp_path, 1, "1 of 1 runs failed", "nan at step", "log.txt")
     (tmp_path / "file").write_text("")
     refused(run(bench, tmp_path / "file"), tmp_path / "file", 1, "cannot be written")
 
