@@ -16,7 +16,6 @@ import pytest
 from vlbench.data.example import Faults
 from vlbench.data.mini.write import NAMES, mini_root
 from vlbench.data.readers.base import read_lines, read_list
-from vlbench.data.table import REMEMBERED_FROM, file_hash
 from vlbench.errors import DataError, MissingError, UsageError
 from vlbench.files import (
     Content,
@@ -119,12 +118,11 @@ def full(*_: object, **__: object) -> None:
 def test_every_writer_names_the_cache_that_cannot_be_written(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "cache"))
     big = tmp_path / "big"
-    big.write_bytes(bytes(REMEMBERED_FROM))
+    big.touch()
     monkeypatch.setattr("vlbench.files.flush", full)
     monkeypatch.setattr("vlbench.data.mini.write.write_mini", full)
-    for write in (lambda: file_hash(big), mini_root):
-        with pytest.raises(MissingError, match=r"No space left.* VLBENCH_CACHE names"):
-            write()
+    with pytest.raises(MissingError, match=r"No space left.* VLBENCH_CACHE names"):
+        mini_root()
     assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
     monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path))
     (tmp_path / NAMES["image"]).write_text("")

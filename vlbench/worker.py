@@ -58,7 +58,7 @@ def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
     folder = RunFolder(path)
 
     def heartbeat(is_ours: bool) -> None:
-        if not is_ours or folder.is_cancel_asked:
+        if not is_ours or folder.cancel_file.exists():
             stop.ask("cancelled" if is_ours else "stopped")
 
     def wait() -> None:
@@ -89,7 +89,7 @@ def _attempt(spec: RunSpec, folder: RunFolder, where: str, processes: int, stop:
         folder.note_attempt(attempt, "began", where)
         folder.write_status("running", attempt, where=where, phase="preparing")
         progress.say(f"{spec.name}: attempt {attempt}")
-        if folder.is_cancel_asked:
+        if folder.cancel_file.exists():
             stop.ask("cancelled")
         with stop.deferred():  # libraries whose import is broken off are broken
             from vlbench.runs.execute import Run, train_and_test

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
@@ -17,14 +16,7 @@ import torch
 from tools.pretrain.tokenizer import train_tokenizer
 from vlbench.backbones.weights import bart_tokenizer
 from vlbench.cards.schema import Splits, TaskCard, TrainSettings
-from vlbench.data.batches import (
-    WINDOW,
-    TaskData,
-    by_group,
-    by_length,
-    prefetched,
-    sample_answer,
-)
+from vlbench.data.batches import TaskData, by_group, by_length, prefetched, sample_answer
 from vlbench.data.example import Example
 from vlbench.data.stores.own import FeatureStore, write_store
 from vlbench.errors import DataError
@@ -248,16 +240,6 @@ def random(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-@pytest.mark.parametrize("count", [0, 1, 8, 8 * WINDOW + 3])
-def test_every_example_comes_once_in_any_order_and_a_seed_gives_one(count: int) -> None:
-    lengths = random().integers(1, 100, count)
-    keys = random().integers(0, 1 + count // 5, count).tolist()
-    for order in (lambda r: by_length(lengths, 8, r), lambda r: by_group(keys, r)):
-        assert sorted(order(random()).tolist()) == list(range(count))
-        assert order(random()).dtype == np.int64
-        assert np.array_equal(order(random(1)), order(random(1)))
-
-
 def test_orders_are_those_of_the_stored_runs() -> None:
     lengths = random(9).integers(1, 100, 333)
     assert by_length(lengths, 8, random(1))[:6].tolist() == [332, 313, 251, 61, 287, 299]
@@ -281,26 +263,6 @@ def test_prefetching_keeps_order_and_number_and_an_error_comes_in_its_turn() -> 
     assert next(ahead) == 1
     with pytest.raises(DataError, match="picture 7"):
         next(ahead)
-    assert not makers()
-
-
-def test_no_more_are_made_than_may_wait_and_who_stops_early_leaves_no_thread() -> None:
-    started: list[int] = []
-    is_third = threading.Event()
-
-    def batches() -> Iterator[int]:
-        for number in range(100):
-            started.append(number)
-            if number == 3:
-                is_third.set()
-            yield number
-
-    ahead = prefetched(batches(), ahead=3)
-    assert next(ahead) == 0
-    assert is_third.wait(timeout=20)  # the next ones are made meanwhile
-    time.sleep(0.1)
-    assert len(started) == 4  # the first, and three ahead
-    ahead.close()  # type: ignore[attr-defined]
     assert not makers()
     with pytest.raises(KeyboardInterrupt):
         for _ in prefetched(iter(range(1000))):

@@ -28,21 +28,6 @@ def question(answer: str, structural: str = "query", **more: Any) -> dict[str, A
     }
 
 
-def test_accuracy_is_equality_of_strings_split_into_binary_and_open() -> None:
-    questions = {
-        "01": question("red"),
-        "1": question("blue"),
-        "2": question("yes", "verify"),
-        "3": question("no", "logical"),
-        "4": question("left", "choose"),
-    }
-    scored = score(questions, {"01": "red", "1": "Blue", "2": "yes", "3": "no ", "4": "left"})
-    assert scored.metrics == pytest.approx({"accuracy": 60, "open": 50, "binary": 200 / 3})
-    assert scored.per_example == {"01": 1, "1": 0, "2": 1, "3": 0, "4": 1}
-    assert scored.groups["structural"]["query"] == (50, 2)
-    assert scored.groups["steps"] == {"2": (60, 5)}
-
-
 def test_consistency_is_accuracy_on_what_right_answers_entail() -> None:
     questions = {
         "1": question("red", entailed=["1", "2", "3"]),
@@ -68,21 +53,6 @@ def test_validity_and_plausibility_need_the_choices() -> None:
     assert (found["validity"], found["plausibility"]) == (100, 50)
     with pytest.raises(DataError, match="Question 1: the choices have no 'valid' answers"):
         evaluate(questions, predictions, {})
-
-
-def test_distribution_is_the_weighted_chi_square_over_right_answers() -> None:
-    color, shape = {"global": "color"}, {"global": "shape"}
-    questions = {
-        "1": question("red", groups=color),
-        "2": question("red", groups=color),
-        "3": question("blue", groups=color),
-        "4": question("round", groups=shape),
-    }
-    predictions = {"1": "red", "2": "blue", "3": "blue", "4": "square"}
-    # color: (1-2)^2/2 + (2-1)^2/1 = 1.5, three questions; shape: (0-1)^2/1 = 1, one question.
-    found = evaluate(questions, predictions).metrics
-    assert found["distribution"] == pytest.approx((3 * 1.5 + 1 * 1) / 4 / 100)
-    assert "distribution" not in score(questions, predictions).metrics
 
 
 def test_predictions_for_unknown_questions_are_ignored_and_missing_ones_named() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.machinery
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -123,15 +124,15 @@ def test_tokens_are_the_same_in_every_locale(name: str, monkeypatch: pytest.Monk
 
 def test_within_a_block_evaluations_share_one_meteor(monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
-    monkeypatch.setattr(java.Meteor, "start", lambda self: events.append("started"))
-    monkeypatch.setattr(java.Meteor, "end", lambda self: events.append("ended"))
+    ends = SimpleNamespace(kill=lambda: None, communicate=lambda: events.append("ended"))
+    monkeypatch.setattr(java, "start_java", lambda *_: events.append("started") or ends)
     with java.one_meteor():
         assert events == []
         with java.one_meteor(at_once=True) as first:
             pass
         with java.one_meteor(at_once=True) as second:
             assert first is second
-    assert events == ["started", "started", "ended"]
+    assert events == ["started", "ended"]
     events.clear()
     with java.one_meteor(at_once=True) as alone:
         assert alone is not first

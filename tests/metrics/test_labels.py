@@ -12,12 +12,7 @@ from vlbench.metrics import METRICS, load_metric
 from vlbench.metrics.labels import accuracy
 from vlbench.metrics.labels import nlvr2 as score
 
-LABELS = {
-    "dev-1-0-0": "True",
-    "dev-1-1-0": "False",
-    "dev-1-0-1": "True",
-    "dev-11-0-0": "False",
-}
+LABELS = {"dev-1-0-0": "True", "dev-1-1-0": "False", "dev-1-0-1": "True", "dev-11-0-0": "False"}
 ANNOTATIONS = {name: {"identifier": name, "label": label} for name, label in LABELS.items()}
 
 

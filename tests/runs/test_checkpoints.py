@@ -31,29 +31,6 @@ def test_the_newest_counts_and_two_are_kept(checkpoints: Checkpoints) -> None:
     assert newest(checkpoints) == (300, [])
 
 
-@pytest.mark.parametrize("spoil", ["cut", "empty", "flip"])
-def test_a_damaged_one_is_set_aside_and_the_one_before_counts(
-    checkpoints: Checkpoints, spoil: str
-) -> None:
-    file, before = checkpoints.files()
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes({"cut": content[:-9], "empty": b"", "flip": content}[spoil])
-    step, lines = newest(checkpoints)
-    assert step == 20 and not file.exists()
-    assert len(lines) == 1 and str(file) in lines[0] and "damaged" in lines[0]
-    before.write_bytes(b"")
-    assert newest(checkpoints)[0] is None
-    assert newest(checkpoints) == (None, [])
-
-
-def test_saving_a_step_again_keeps_the_one_before(checkpoints: Checkpoints) -> None:
-    checkpoints.save(300, {"step": 300, "weights": torch.full((64,), 300.0)})
-    assert len(checkpoints.files()) == 2
-    checkpoints.remove()
-    assert checkpoints.files() == []
-
-
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", pickle.dumps(print)])
 def test_one_that_torch_refuses_is_set_aside_and_the_one_before_counts(
     checkpoints: Checkpoints, content: bytes

@@ -48,17 +48,6 @@ def test_an_imported_checkpoint_brings_the_frozen_weights_too(bench: Bench, tmp_
     assert predictions(other) != predictions(folder)
 
 
-def test_the_weights_are_part_of_the_key_and_their_place_is_not(
-    bench: Bench, finished: tuple[RunSpec, RunFolder], tmp_path: Path
-) -> None:
-    plain, folder = finished
-    elsewhere = tmp_path / "weights.safetensors"
-    elsewhere.write_bytes(folder.adapter.read_bytes())
-    one, other = bench.spec(init=folder.adapter), bench.spec(init=elsewhere)
-    assert one.key == other.key != plain.key
-    assert one.init_hash == other.init_hash
-
-
 def test_what_does_not_fit_is_told_before_anything_runs(
     bench: Bench, finished: tuple[RunSpec, RunFolder], tmp_path: Path
 ) -> None:

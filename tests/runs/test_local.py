@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -15,12 +14,7 @@ import pytest
 from tests.runs.toys import Quiet, make, toy_specs, use_toys
 from vlbench.errors import MissingError, UsageError
 from vlbench.runs.folder import RunFolder
-from vlbench.runs.launch import (
-    Outcome,
-    Resources,
-    find_launcher,
-    launch,
-)
+from vlbench.runs.launch import Outcome, Resources, find_launcher
 from vlbench.runs.local import LocalLauncher, find_slots
 
 
@@ -35,7 +29,7 @@ def _toys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def run(results: Path, count: int, **resources: object) -> tuple[list[Outcome], Quiet]:
     view = Quiet()
     given = Resources(**{"devices": "cpu", **resources})  # type: ignore[arg-type]
-    return launch(toy_specs(count), results, given, view), view
+    return find_launcher(given).run(toy_specs(count), results, view), view
 
 
 def events(folder: RunFolder) -> list[str]:
@@ -142,19 +136,6 @@ def test_an_interrupt_leaves_no_worker_and_a_state_to_go_on_from(tmp_path: Path)
     for folder in folders[:2]:
         with pytest.raises(ProcessLookupError):
             os.kill(folder.status()["pid"], 0)
-
-
-def test_a_dry_run_shows_commands_and_writes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = find_launcher(Resources(devices="cpu", jobs=2)).dry_run(toy_specs(2), tmp_path)
-    assert "# 2 at once: cpu 0, cpu 1" in text
-    assert text.count("vlbench.worker") == 2
-    assert str(tmp_path / "runs" / toy_specs(1)[0].key) in text
-    assert not (tmp_path / "runs").exists()
-    line = text.splitlines()[1]
-    done = subprocess.run(["bash", "-c", f"echo {line}"], capture_output=True, text=True)
-    assert done.returncode == 0
 
 
 def test_a_run_whose_folder_cannot_be_used_stops_no_other(tmp_path: Path) -> None:

@@ -81,26 +81,6 @@ def test_a_task_with_one_edition_uses_that_one(tmp_path: Path) -> None:
     assert data_root(find_tasks("nlvr")[1], "full", tmp_path) == tmp_path
 
 
-def test_the_code_of_each_outside_technique_is_hashed_in_compositions_too(
-    bench: Bench, tmp_path: Path
-) -> None:
-    code = (
-        "from vlbench.techniques.base import Technique\n"
-        "class {name}(Technique):\n"
-        "    def attach(self, backbone):\n"
-        "        pass\n"
-    )
-    for name in ("OutsideOne", "OutsideTwo"):
-        file = tmp_path / f"plan_{name.lower()}.py"
-        file.write_text(code.format(name=name), encoding="utf-8")
-    technique = "adapter+plan_outsideone:OutsideOne+plan_outsidetwo:OutsideTwo"
-    card = tmp_path / "mine.toml"
-    card.write_text(f'title = "Mine"\ntechnique = "{technique}"\n', encoding="utf-8")
-    asked = replace(ASKED, methods=(str(card),), root=bench.root, backbone_path=bench.backbone)
-    (spec,) = plan(replace(asked, limit=4))
-    assert set(spec.code) == {"plan_outsideone:OutsideOne", "plan_outsidetwo:OutsideTwo"}
-
-
 def test_runs_for_gpus_are_planned_where_there_are_none(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -59,15 +59,6 @@ def test_a_rank_that_dies_interrupts_the_main_one_and_explains_a_lost_connection
     assert isinstance(failure.value.__cause__, RuntimeError) == is_lost
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a bug"), RunFailed("Loss is nan")])
-def test_an_error_of_the_main_rank_is_its_own(
-    monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    monkeypatch.setattr(ranks, "REASON_SECONDS", 0.1)
-    with pytest.raises(type(error), match=str(error)), Failing(error, 60).watched():
-        raise error
-
-
 @pytest.mark.slow
 def test_a_rank_that_dies_before_they_meet_is_told(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match=r"(?s)process 2 of 2 failed: .*not a run's spec"):

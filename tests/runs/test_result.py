@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,7 +13,7 @@ from vlbench.cards import find_tasks
 from vlbench.data.example import Example
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.result import Value, majority_scored, score, values, write_result
-from vlbench.runs.sums import NAME, read_sums, result_files, write_sums
+from vlbench.runs.sums import NAME, write_sums
 from vlbench.techniques.adapt import Counts
 
 (_, (GQA, COCO)) = find_tasks("gqa,coco")
@@ -66,19 +65,6 @@ def test_sha256sum_checks_them(run: Path) -> None:
     assert done.stdout.count(": OK") == 4
     (run / "metrics.jsonl").write_text("other")
     assert subprocess.run(["sha256sum", "-c", NAME], cwd=run, capture_output=True).returncode == 1
-
-
-def test_they_name_what_a_run_leaves_for_good_and_what_is_about_to_come(run: Path) -> None:
-    assert read_sums(run) is None
-    (run / "result.parquet").unlink()
-    write_sums(run, {"result.parquet": b"soon"})
-    assert read_sums(run) == {
-        **{
-            name: hashlib.sha256((run / name).read_bytes()).hexdigest()
-            for name in result_files(run)
-        },
-        "result.parquet": hashlib.sha256(b"soon").hexdigest(),
-    }
 
 
 def test_a_run_that_dies_between_sums_and_result_is_not_done(

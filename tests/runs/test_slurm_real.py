@@ -20,10 +20,9 @@ from tests.runs.slurm_daemons import missing, slurm
 from tests.runs.toys import Quiet
 from tests.traps import set_traps
 from vlbench.config import SlurmSettings
-from vlbench.errors import MissingError
 from vlbench.runs.folder import RunFolder
-from vlbench.runs.launch import Resources, launch
-from vlbench.runs.slurm import cancel_job
+from vlbench.runs.launch import Resources
+from vlbench.runs.slurm import SlurmLauncher, cancel_job
 from vlbench.runs.spec import RunSpec
 
 pytestmark = [
@@ -72,7 +71,7 @@ def vlbench(words: list[str], log: Path) -> subprocess.Popen[bytes]:
 
 def submitted(specs: list[RunSpec], results: Path, **settings: object) -> list[RunFolder]:
     given = Resources(launcher="slurm", slurm=SlurmSettings(**settings))  # type: ignore[arg-type]
-    outcomes = launch(specs, results, given, Quiet())  # type: ignore[arg-type]
+    outcomes = SlurmLauncher(given).run(specs, results, Quiet())  # type: ignore[arg-type]
     assert {(outcome.status, outcome.exit_code) for outcome in outcomes} == {("queued", 0)}
     return [outcome.folder for outcome in outcomes]
 
@@ -168,11 +167,6 @@ def test_queued_and_running_runs_can_be_cancelled(cluster: Bench, tmp_path: Path
     assert sorted(folder.attempts() for folder in folders) == [0, 1, 1]
     until(lambda: not command("squeue", "--noheader"))
     cancel_job(folders[0])  # Slurm has forgotten it, or will; no error
-
-
-def test_what_slurm_refuses_is_told(cluster: Bench, tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match=r"refused the jobs: .*configuration is not available"):
-        submitted([cluster.spec()], tmp_path / "results", gpus_per_node=3)
 
 
 def test_a_job_takes_a_method_but_no_import_from_the_folder_it_was_submitted_from(

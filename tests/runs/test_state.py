@@ -49,13 +49,6 @@ def test_what_never_began_is_missing_and_nothing_is_written(tmp_path: Path) -> N
     assert state(tmp_path).state == "missing"
 
 
-def test_a_done_run_is_done_whatever_else_is(tmp_path: Path) -> None:
-    done(tmp_path, SPEC)
-    done(tmp_path, OLD)
-    cell = state(tmp_path)
-    assert (cell.state, cell.reason, cell.older) == ("done", "", "")
-
-
 def test_a_running_one_tells_where_and_a_queued_one_its_job(tmp_path: Path) -> None:
     folder = created(tmp_path)
     with folder.lock.acquire("GPU 3"):
@@ -97,9 +90,6 @@ def test_the_newest_done_run_of_the_cell_with_another_key_makes_it_stale(tmp_pat
     "changes",
     [
         {"seed": 1},
-        {"limit": 64},
-        {"backbone": "clip-bart"},
-        {"encoder": "clip-vit"},
         {"settings": ("params.reduction=4",)},
         {"method": METHOD.model_copy(update={"name": "other"})},
         {"init": "LAST.safetensors", "init_hash": "a" * 64},
@@ -115,12 +105,7 @@ def test_a_run_of_another_cell_makes_nothing_stale(tmp_path: Path, changes: dict
     ("old", "text"),
     [
         (method(params={"reduction": 4}), "method.params.reduction 4 -> 8"),
-        (method(params={"reduction": 8, "bias": True}), "method.params.bias true -> null"),
         (method(params={}), "method.params.reduction null -> 8"),
-        (
-            method(train=METHOD.train.model_copy(update={"epochs": 7})),
-            f"method.train.epochs 7 -> {METHOD.train.epochs}",
-        ),
         (
             spec(tasks=(TASK.model_copy(update={"prompt": "vqa: "}),)),
             'tasks.gqa.prompt "vqa: " -> "gpa: "',
@@ -140,7 +125,7 @@ def test_what_is_in_the_key_has_words(old: RunSpec, text: str) -> None:
 def test_differences_are_told_together_and_what_is_not_in_the_key_is_not() -> None:
     old = method(params={"reduction": 4}, sharing="task")
     assert differences(old.model_copy(update={"data": {"gqa": "e" * 64}}), SPEC) == [
-        *("data.gqa changed", "method.params.reduction 4 -> 8", 'method.sharing "task" -> "all"'),
+        *("data.gqa changed", "method.params.reduction 4 -> 8", 'method.sharing "task" -> "all"')
     ]
     moved = {"root": "elsewhere", "backbone_path": "x", "device": "cuda", "features": ("f",)}
     assert set(moved) <= set(NOT_IN_KEY) and {"title", "source"} <= PROSE

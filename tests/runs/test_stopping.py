@@ -64,12 +64,3 @@ def test_the_launchers_word_is_the_reason_and_its_end_is_one(
     if word:
         os.close(write)
     os.close(read)
-
-
-def test_the_first_reason_holds(stop: Stop) -> None:
-    with stop.deferred():
-        stop.ask("timeout")
-        stop.ask("cancelled")  # as each heartbeat does
-        with pytest.raises(Stopped) as ended:
-            stop.check()
-    assert ended.value.reason == "timeout"

@@ -125,25 +125,13 @@ def test_each_run_at_work_has_a_bar_and_the_plan_its_count(tmp_path: Path) -> No
     with folder.lock.acquire():
         plan, first, second = screen.bars()
     assert first.startswith("mine seed 0")
-    assert first.endswith("epoch 2  1,200/2,400  eta 12 min 13 s  loss 2.314  181 ex/s  GPU 0")
-    assert re.fullmatch(r"mine seed 1  *━* *starting  GPU 1", second)
+    assert first.endswith("epoch 2  1,200/2,400  eta 12 min 13 s  loss 2.314  181 ex/s")
+    assert re.fullmatch(r"mine seed 1  *━* *starting", second)
     assert plan.startswith("0/3 runs") and plan.endswith("2 at work")
     screen.view.ended(OTHER, folder_of(tmp_path, OTHER), "done in 3 s")
     plan, first = screen.bars()
     assert plan.startswith("1/3 runs")
     assert "mine seed 1: done in 3 s (1/3 runs)\n" in screen.lines()
-
-
-def test_the_cursor_is_back_and_the_bars_are_gone_when_it_is_closed(tmp_path: Path) -> None:
-    screen = Screen()
-    screen.view.close()
-    assert screen.stream.getvalue() == ""  # it showed nothing
-    screen.begin(tmp_path)
-    assert screen.stream.getvalue().count("\x1b[?25l") == 1
-    screen.view.close()
-    screen.view.close()
-    assert screen.stream.getvalue().count("\x1b[?25h") == 1
-    assert screen.stream.getvalue().endswith("\x1b[2K")
 
 
 @pytest.mark.parametrize("is_shown", [True, False])

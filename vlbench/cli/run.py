@@ -177,12 +177,12 @@ def _launch(
     `faults` are of runs that are left out; those of results that cannot be read are added.
     """
     from vlbench.runs.folder import RunFolder
-    from vlbench.runs.launch import launch
+    from vlbench.runs.launch import find_launcher
     from vlbench.runs.watch import new_view
     from vlbench.verify.inputs import read_rows
 
     to_do = sum(not RunFolder.of(results, spec).is_done for spec in specs)
-    outcomes = launch(specs, results, resources, new_view(to_do))
+    outcomes = find_launcher(resources).run(specs, results, new_view(to_do))
     done = [outcome.folder for outcome in outcomes if outcome.status == "done"]
     failed = [outcome for outcome in outcomes if outcome.exit_code]
     items: list[dict[str, Any]] = []

@@ -113,14 +113,14 @@ def logs(
     if not folder.log.is_file() and not is_at_work:
         raise NothingToReport(f"{folder.path}: no log yet, the run is {folder.state}.")
     tail = Tail(folder.log, is_whole=True)
-    texts = tail.lines() if is_at_work else tail.rest()
+    texts = tail.lines() if is_at_work else tail.lines(is_over=True)
     for text in texts:
         cli.say(text)
     with suppress(KeyboardInterrupt):
         while is_at_work:
             time.sleep(REFRESH_SECONDS / 2)
             is_at_work = folder.state in AT_WORK
-            for text in tail.lines() if is_at_work else tail.rest():
+            for text in tail.lines() if is_at_work else tail.lines(is_over=True):
                 cli.say(text)
 
 

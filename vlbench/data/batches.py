@@ -47,7 +47,6 @@ class Batch:
     """(B,): which of fewer rows of `input_ids` and `features` each example has; None: its own."""
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on that device."""
         return self.mapped(lambda tensor: tensor.to(device, non_blocking=True))
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
@@ -67,10 +66,9 @@ class Batch:
 
     def part(self, which: slice) -> Batch:
         """Some of its examples."""
-        rows: slice | Tensor = which
-        inputs = self.inputs
-        if inputs is not None:
-            rows, inputs = torch.unique(inputs[which], return_inverse=True)
+        rows, inputs = which, None
+        if self.inputs is not None:
+            rows, inputs = torch.unique(self.inputs[which], return_inverse=True)
         read = self.input_ids[rows], self.features[rows]
         written = self.target_ids[which], self.scores[which]
         return Batch(self.task, self.ids[which], *read, *written, inputs)
@@ -110,7 +108,7 @@ class TaskData:
         if self.settings.order == "lengths":
             order = by_length(self._lengths, self.batch_size, random)
         elif self.settings.order == "pictures":
-            order = by_group(self._pictures, random)
+            order = by_group([example.images for example in self.examples], random)
         else:
             order = random.permutation(len(self.examples))  # as in the authors' code
         for number, start in enumerate(range(0, len(order), self.batch_size)):
@@ -122,12 +120,7 @@ class TaskData:
     @cached_property
     def _lengths(self) -> Indices:
         """(examples,): lengths of the texts in characters, which need no tokenizer."""
-        lengths = [len(example.context) + len(example.text) for example in self.examples]
-        return np.array(lengths, dtype=np.int64)
-
-    @cached_property
-    def _pictures(self) -> list[tuple[str, ...]]:
-        return [example.images for example in self.examples]
+        return np.array([len(e.context) + len(e.text) for e in self.examples], dtype=np.int64)
 
     def _take(self, indices: Indices) -> list[Example]:
         """The examples with these indices; a table gives many at once sooner than one by one."""
@@ -196,12 +189,10 @@ class TaskData:
         return self._joined(whole[start : max(start, kept)].rstrip(), example)
 
     def _joined(self, context: str, example: Example) -> str:
-        text = " ".join(part for part in (context, example.text) if part)
+        text, prompt = " ".join(filter(None, (context, example.text))), self.card.prompt
         if not self.settings.task_prompts:
             return text
-        if self.card.prompt_position == "end":
-            return f"{text} {self.card.prompt}"
-        return self.card.prompt + text
+        return f"{text} {prompt}" if self.card.prompt_position == "end" else prompt + text
 
     def _longest(self, longest: int | None) -> int | None:
         """The fewest tokens of what card and backbone allow; None: any number."""

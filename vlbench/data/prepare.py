@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
@@ -18,7 +18,7 @@ from vlbench.data.stores.base import FixedFrames, Store, Union
 from vlbench.data.stores.extract import ClipEncoder, extract
 from vlbench.data.stores.published import open_store
 from vlbench.data.table import ExampleTable, concatenate, fingerprint, indexed, limited
-from vlbench.errors import MissingError, UsageError
+from vlbench.errors import MissingError
 
 Say = Callable[[str], None]
 AUTHORS_NAMES = {"clip-rn50": "RN50", "clip-rn101": "RN101", "clip-vit-b32": "ViT"}
@@ -61,10 +61,6 @@ def prepare(
     """Read every task's splits and find its features; one error lists all tasks' missing files."""
     readers, missing = [], []
     for card in cards:
-        if edition not in card.splits:
-            raise UsageError(
-                f"Task '{card.name}' has no edition '{edition}'. Known: {', '.join(card.splits)}."
-            )
         reader = load_reader(card.reader, root)
         readers.append(reader)
         missing += [f for split in _scored(card, edition) for f in reader.missing_files(split)]
@@ -132,9 +128,7 @@ def _find_visuals(
             stored, tokens = store.load(images[0]).shape[0], spec.tokens
             are_squares = isqrt(stored) ** 2 == stored and isqrt(tokens) ** 2 == tokens
             if stored != tokens and not (are_squares and stored > tokens):
-                read = (
-                    f"the {tokens} that the backbone reads: both must be squares, the first larger"
-                )
+                read = f"the {tokens} of the backbone: both must be squares, the first larger"
                 missing.append(f"{store.path}: {stored} tokens cannot be pooled to {read}")
         return store, {}, missing
     kind = " --kind frames" * (card.visual == "video")
@@ -210,19 +204,13 @@ def check_tasks(
                     item |= {"examples": len(examples), "pictures": len(examples.images())}
                     store, pictures, problems = _find_visuals(card, reader, examples, spec)
                     item["features"] = str(store.path) if store else None
-                    problems += _unreadable(opener, pictures.values())
+                    for path in pictures.values():
+                        try:
+                            opener(path)
+                        except MissingError as error:
+                            problems.append(str(error))
             except MissingError as error:
                 problems += str(error).splitlines()
             is_ready = not problems or split not in needed
             items.append({**item, "problems": problems, "ready": is_ready})
     return items
-
-
-def _unreadable(opener: Callable[[Path], Any], paths: Iterable[Path]) -> list[str]:
-    problems = []
-    for path in paths:
-        try:
-            opener(path)
-        except MissingError as error:
-            problems.append(str(error))
-    return problems

@@ -16,10 +16,9 @@ from __future__ import annotations
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from vlbench.encoders.base import BROKEN, GridEncoder, weights_file, weights_folder, weights_hash
 from vlbench.errors import DataError, MissingError
@@ -46,17 +45,14 @@ def _vit(name: str, source: str, weights: Path | None, device: str) -> GridEncod
             raise KeyError(min(missing))
     except BROKEN as error:
         raise DataError(f"{folder}: cannot be read as a CLIP vision model: {error}") from None
-
-    def patches(pixels: Tensor) -> Tensor:
-        return cast(Tensor, net(pixels).last_hidden_state[:, 1:])
-
-    def embedding(pixels: Tensor) -> Tensor:
-        return cast(Tensor, net(pixels).image_embeds)
-
+    networks: tuple[Any, Any] = (
+        lambda pixels: net(pixels).last_hidden_state[:, 1:],
+        lambda pixels: net(pixels).image_embeds,
+    )
     digits, own = weights_hash(files, PREPROCESSING), net.config
     tokens = (own.image_size // own.patch_size) ** 2
     sizes = own.image_size, tokens, own.hidden_size, own.projection_dim
-    return GridEncoder(name, digits, net, device, patches, embedding, *sizes, MEAN, STD)
+    return GridEncoder(name, digits, net, device, *networks, *sizes, MEAN, STD)
 
 
 def _resnet(name: str, model: str, weights: Path | None, device: str) -> GridEncoder:
@@ -75,11 +71,7 @@ def _resnet(name: str, model: str, weights: Path | None, device: str) -> GridEnc
         net = timm.create_model(model, pretrained=True, pretrained_cfg_overlay=source)
     except BROKEN as error:
         raise DataError(f"{file}: cannot be read as timm's {model}: {error}") from None
-
-    def patches(pixels: Tensor) -> Tensor:
-        grid: Tensor = net.forward_features(pixels)  # (B, 2048, 7, 7)
-        return grid.flatten(2).mT
-
+    patches: Any = lambda pixels: net.forward_features(pixels).flatten(2).mT  # noqa: E731
     digits, sizes = weights_hash([file], PREPROCESSING), (224, 49, 2048, net.num_classes)
     return GridEncoder(name, digits, net, device, patches, net, *sizes, MEAN, STD)
 

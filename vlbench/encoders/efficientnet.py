@@ -41,10 +41,7 @@ def efficientnet_lite0(weights: Path | None = None, device: str = "cpu") -> Grid
             grid = block(grid)
         return grid.flatten(2).mT  # (B, 320, 7, 7) -> (B, 49, 320)
 
-    def embedding(pixels: Tensor) -> Tensor:
-        head: Tensor = net.extract_features(pixels)  # (B, 1280, 7, 7)
-        return head.mean(dim=(2, 3))
-
+    networks = patches, lambda pixels: net.extract_features(pixels).mean(dim=(2, 3))
     digits, sizes = weights_hash([file], PREPROCESSING), (224, 49, 320, 1280)
     scale = (127 / 255,) * 3, (128 / 255,) * 3
-    return GridEncoder(name, digits, net, device, patches, embedding, *sizes, *scale)
+    return GridEncoder(name, digits, net, device, *networks, *sizes, *scale)

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from signal import Signals
 from subprocess import PIPE
@@ -70,9 +71,7 @@ def start_java(*arguments: str) -> subprocess.Popen[bytes]:
 
 def java_failed(program: str, code: int | None, stderr: bytes) -> JavaFailed:
     """The error of a Java that ended with `code`, or gave no answer, with its own first words."""
-    ending = "gave no answer" if code is None else f"ended with {code}"
-    if code is not None and code < 0:
-        ending = f"was killed by {Signals(-code).name}"
+    ending = f"was killed by {Signals(-code).name}" if code and code < 0 else f"ended with {code}"
     lines = stderr.decode(errors="replace").splitlines()
     notes = [line.strip() for line in lines if not line.startswith(("\tat ", "Picked up "))]
     words = "; ".join([ending, *filter(None, notes)])[:300]
@@ -97,18 +96,16 @@ def tokenize(captions: Iterable[str]) -> list[str]:
 class Meteor:
     """METEOR 1.5 in a Java of its own, which reads its tables for six seconds once started."""
 
-    process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start its Java, unless it runs."""
-        self.process = self.process or start_java(*METEOR)
-        return self.process
+    @cached_property
+    def process(self) -> subprocess.Popen[bytes]:
+        """Its Java, started at the first use."""
+        return start_java(*METEOR)
 
     def score(
         self, references: Iterable[Sequence[str]], candidates: Sequence[str]
     ) -> tuple[float, list[float]]:
         """The score over all images and each image's, 0 to 1, of tokens as `tokenize` has them."""
-        process = self.start()
+        process = self.process
         assert process.stdin is not None and process.stdout is not None
         try:
             statistics = ["EVAL"]
@@ -127,14 +124,8 @@ class Meteor:
                 _, stderr = process.communicate(timeout=5)
             raise java_failed("METEOR", process.poll(), stderr) from error
 
-    def end(self) -> None:
-        """Stop its Java."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.communicate()
 
-
-_shared: list[Meteor] = []  # one for each block of `one_meteor` around, the same in all
+_shared: Meteor | None = None  # that of the blocks of `one_meteor` around
 
 
 @contextmanager
@@ -144,14 +135,15 @@ def one_meteor(at_once: bool = False) -> Iterator[Meteor]:
     It starts with its first use, or at once: then it reads its tables while answers to score are
     still to come.
     """
-    meteor = _shared[0] if _shared else Meteor()
-    is_outermost = not _shared
-    _shared.append(meteor)
+    global _shared
+    outer, meteor = _shared, _shared or Meteor()
+    _shared = meteor
     try:
         if at_once:
-            meteor.start()
+            _ = meteor.process
         yield meteor
     finally:
-        _shared.pop()
-        if is_outermost:
-            meteor.end()
+        _shared = outer
+        if outer is None and "process" in vars(meteor):
+            meteor.process.kill()
+            meteor.process.communicate()

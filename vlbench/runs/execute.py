@@ -40,11 +40,7 @@ from vlbench.runs.result import (
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.stopping import Stop
 from vlbench.runs.watch import Progress
-from vlbench.techniques.adapt import (
-    AdaptedModel,
-    check_reached,
-    frozen_checksum,
-)
+from vlbench.techniques.adapt import AdaptedModel, check_reached, frozen_checksum
 from vlbench.tensors import listed, not_finite
 from vlbench.text import now
 from vlbench.training.distributed import Ranks

@@ -31,9 +31,6 @@ ENDINGS = ("failed", "out-of-memory", "timeout", "cancelled", "preempted", "stop
 STATES = ("planned", "queued", "running", "done", *ENDINGS)
 PROGRESS = ("phase", "step", "total", "epoch", "loss", "examples_per_second", "seconds_left")
 """What `status.json` holds of a run at work, and only then; numbers, but for the phase."""
-AS_IF_ABSENT = (
-    "Only this file is left out, as if it were not there: remove it, or do the run again."
-)
 STATUS_SECONDS = 1.0
 """A running worker writes its progress at most this often."""
 
@@ -67,7 +64,7 @@ class RunFolder:
     @classmethod
     def all(cls, results: Path, faults: list[DataError] | None = None) -> list[RunFolder]:
         """Every run folder that has a spec, by key; `faults` as in `run_folders`."""
-        folders = [cls(path) for path in run_folders(results, faults)]
+        folders = map(cls, run_folders(results, faults))
         return [folder for folder in folders if os.path.lexists(folder.spec_file)]
 
     def create(self, spec: RunSpec) -> None:
@@ -125,7 +122,8 @@ class RunFolder:
                 if os.path.lexists(file):
                     read_object(file)
             except DataError as error:
-                faults.append(DataError(f"{error}. {AS_IF_ABSENT}"))
+                what_to_do = "It counts as absent: remove it, or do the run again."
+                faults.append(DataError(f"{error}. {what_to_do}"))
         return faults
 
     def write_status(self, status: str, attempt: int, **details: Any) -> None:
@@ -163,11 +161,6 @@ class RunFolder:
         line = {"attempt": attempt, "event": event, "at": now(), "host": socket.gethostname()}
         line |= {"pid": os.getpid(), "where": where, "error": error}
         append_line(self.attempts_file, line)
-
-    @property
-    def is_cancel_asked(self) -> bool:
-        """Whether the run is to end."""
-        return os.path.exists(self.cancel_file)
 
     def settle(self) -> None:
         """Finish what a run that has its result was killed in.
@@ -250,7 +243,18 @@ def list_runs(
         try:
             if folder.path not in facts:
                 facts[folder.path] = RunSpec.read(folder.spec_file).facts
-            items.append({**facts[folder.path], **_state(folder)})
+            state, status = folder.state, folder.status()
+            is_running = state == "running"
+            item = {
+                "status": state,
+                "attempts": folder.attempts(),
+                "where": folder.host_and_device if is_running else "",
+                "job": str(folder.job().get("job") or ""),
+                **{name: status.get(name) if is_running else None for name in PROGRESS},
+                "updated_at": status.get("updated_at"),
+                "error": str(status.get("error") or "") if state in ENDINGS else "",
+            }
+            items.append({**facts[folder.path], **item})
             faults += folder.faults()
         except DataError as error:
             faults.append(error)
@@ -258,26 +262,13 @@ def list_runs(
     return sorted(items, key=lambda item: [item[name] for name in order]), faults
 
 
-def _state(folder: RunFolder) -> dict[str, Any]:
-    state, status = folder.state, folder.status()
-    is_running = state == "running"
-    return {
-        "status": state,
-        "attempts": folder.attempts(),
-        "where": folder.host_and_device if is_running else "",
-        "job": str(folder.job().get("job") or ""),
-        **{name: status.get(name) if is_running else None for name in PROGRESS},
-        "updated_at": status.get("updated_at"),
-        "error": str(status.get("error") or "") if state in ENDINGS else "",
-    }
-
-
 def find_run(results: Path, text: str) -> RunFolder:
     """The one run whose key begins so, or whose name has all these words: `compacter seed 0`."""
     folders = _some_runs(results, [])
     matches = [folder for folder in folders if folder.path.name.startswith(text)]
     if not matches:
-        matches = [folder for folder in folders if _words(text) <= _words(folder.name)]
+        words = set(re.split(r"[\s,]+", text.strip()))
+        matches = [f for f in folders if words <= set(re.split(r"[\s,]+", f.name))]
     if not matches or not text.strip():
         raise UsageError(
             f"No run '{text}' in {results}: a run is named by the begin of its key or by words "
@@ -287,7 +278,3 @@ def find_run(results: Path, text: str) -> RunFolder:
         lines = [f"  {folder.path.name}  {folder.name}" for folder in matches]
         raise UsageError("\n".join([f"'{text}' names {len(matches)} runs:", *lines]))
     return matches[0]
-
-
-def _words(text: str) -> set[str]:
-    return set(re.split(r"[\s,]+", text.strip()))

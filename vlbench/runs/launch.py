@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,10 +23,7 @@ from vlbench.runs.watch import Tail, without_time
 if TYPE_CHECKING:
     from vlbench.runs.watch import View
 
-LAUNCHERS = {
-    "local": "vlbench.runs.local:LocalLauncher",
-    "slurm": "vlbench.runs.slurm:SlurmLauncher",
-}
+LAUNCHERS = ("local", "slurm")
 KILL_SECONDS = 45.0
 """From the request to stop to SIGKILL."""
 
@@ -78,7 +74,7 @@ class Launcher(ABC):
         """Do these runs; call `end` for every one."""
 
     def run(self, specs: Sequence[RunSpec], results: Path, view: View) -> list[Outcome]:
-        """Do what is not done yet; return the outcomes in the order of the specs."""
+        """Do what is not done yet, and what was cancelled; the outcomes are in the specs' order."""
         self.results, self.view = results, view
         self.outcomes: dict[str, Outcome] = {}
         to_do = []
@@ -89,7 +85,7 @@ class Launcher(ABC):
                 view.say(f"{spec.name}: done before, {folder.path}")
                 self.outcomes[spec.key] = Outcome(spec, folder, "done")
                 continue
-            if folder.is_cancel_asked and not folder.lock.is_locked:
+            if folder.cancel_file.exists() and not folder.lock.is_locked:
                 folder.cancel_file.unlink(missing_ok=True)
             try:
                 folder.create(spec)
@@ -98,7 +94,10 @@ class Launcher(ABC):
                 view.say(f"{spec.name}: not started: {error}")
                 code = error.exit_code
                 self.outcomes[spec.key] = Outcome(spec, folder, "failed", code, str(error))
-        self.work(to_do)
+        try:
+            self.work(to_do)
+        finally:
+            view.close()
         return [self.outcomes[spec.key] for spec in specs]
 
     def end(self, outcome: Outcome) -> None:
@@ -113,19 +112,13 @@ def find_launcher(resources: Resources) -> Launcher:
     if resources.launcher not in LAUNCHERS:
         known = nearest(resources.launcher, LAUNCHERS)
         raise UsageError(f"Unknown launcher '{resources.launcher}'. {known}")
-    module, _, name = LAUNCHERS[resources.launcher].partition(":")
-    launcher: Launcher = getattr(import_module(module), name)(resources)
-    return launcher
+    if resources.launcher == "slurm":
+        from vlbench.runs.slurm import SlurmLauncher
 
+        return SlurmLauncher(resources)
+    from vlbench.runs.local import LocalLauncher
 
-def launch(
-    specs: Sequence[RunSpec], results: Path, resources: Resources, view: View
-) -> list[Outcome]:
-    """Do the runs of a plan; those that were cancelled before run again."""
-    try:
-        return find_launcher(resources).run(specs, results, view)
-    finally:
-        view.close()
+    return LocalLauncher(resources)
 
 
 def outcome_of(spec: RunSpec, folder: RunFolder) -> Outcome:
@@ -148,7 +141,7 @@ def unexplained(folder: RunFolder, code: int) -> str:
     if code < 0:
         name = signal.Signals(-code).name
         return f"its process was killed ({name})" + ": out of memory?" * (name == "SIGKILL")
-    lines = Tail(folder.log, is_whole=True).rest() or ["its log is empty"]
+    lines = Tail(folder.log, is_whole=True).lines(is_over=True) or ["its log is empty"]
     return f"its worker ended with {code} and left no result: {without_time(lines[-1])}"
 
 
@@ -198,6 +191,5 @@ class WorkerProcess:
 def worker_command(folder: RunFolder, where: str, processes: int = 1) -> list[str]:
     """The command of a worker; one that is not launched, but started by hand, is nowhere."""
     command = [sys.executable, "-P", "-m", "vlbench.worker", str(folder.path.absolute())]
-    launched = ["--launched", where] if where else []
-    more = ["--processes", str(processes)] if processes > 1 else []
-    return [*command, *launched, *more]
+    command += ["--launched", where] if where else []
+    return [*command, "--processes", str(processes)] if processes > 1 else command

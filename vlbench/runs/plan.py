@@ -81,7 +81,8 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
     for task in cards:
         require_metric(task.metric)
         load_metric(task.metric)
-    weights, init, root = map(_resolved, (selection.backbone_path, selection.init, selection.root))
+    given = (selection.backbone_path, selection.init, selection.root)
+    weights, init, root = (path and path.expanduser().resolve() for path in given)
     is_own = selection.encoder in (None, "", own.features[visual].encoder)
     same = {
         "settings": selection.settings,
@@ -105,7 +106,8 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
     ]
     for spec in specs:
         check_reached(adapted(spec, meta=True), spec.task_names, spec.method.shown)
-    hashes = {"backbone_hash": weights_hash_of(selection.backbone, weights, visual)}
+    parts = "".join(map(file_hash, weights_files(selection.backbone, weights, visual)))
+    hashes = {"backbone_hash": hashlib.sha256(parts.encode()).hexdigest()}
     # a login node has no GPU
     inputs = read_inputs(specs[0], say, selection.device if torch.cuda.is_available() else "cpu")
     if init is not None:
@@ -150,10 +152,6 @@ def read_inputs(spec: RunSpec, say: Say = lambda _: None, device: str | None = N
     own = backbone_row(spec.backbone).features[visual]
     encoded = own.of(spec.encoder, tasks[0].store.width) if spec.encoder else own
     return Inputs(root, tasks, encoded)
-
-
-def _resolved(path: Path | None) -> Path | None:
-    return path.expanduser().resolve() if path else None
 
 
 def task_edition(cards: Sequence[TaskCard], edition: str | None) -> Edition:
@@ -216,9 +214,3 @@ def outside_code(method: MethodCard, tasks: Sequence[TaskCard]) -> dict[str, str
         if ":" in name
     }
     return {name: file_hash(Path(file)) for name, file in files.items() if file}
-
-
-def weights_hash_of(backbone: str, path: Path | None, visual: Visual) -> str:
-    """Return the sha256 over the backbone's files."""
-    files = weights_files(backbone, path, visual)
-    return hashlib.sha256("".join(file_hash(file) for file in files).encode()).hexdigest()

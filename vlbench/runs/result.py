@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -136,16 +137,12 @@ def _parquet(table: pa.Table) -> bytes:
     return content.getvalue()
 
 
-def adapter_metadata(spec: RunSpec) -> dict[str, Any]:
-    """What a file of trained tensors belongs to."""
-    method = spec.method.model_dump(mode="json")
-    return {"method": method, "backbone": spec.backbone, "suite": spec.suite, "key": spec.key}
-
-
 def write_adapter(file: Path, model: AdaptedModel, spec: RunSpec) -> None:
     """Write the trained tensors only, with the card they belong to."""
+    card = {"method": spec.method.model_dump(mode="json"), "key": spec.key}
+    card |= {"backbone": spec.backbone, "suite": spec.suite}
     # one key of metadata, as several have no fixed order
-    metadata = {"vlbench": json.dumps(adapter_metadata(spec), sort_keys=True)}
+    metadata = {"vlbench": json.dumps(card, sort_keys=True)}
     tensors = {name: tensor.cpu() for name, tensor in trained_state(model).items()}
     write_atomically(file, save(tensors, metadata))
 
@@ -180,7 +177,7 @@ def write_result(
         for value in scores
     ]
     content = _parquet(pa.Table.from_pylist(rows, schema=result_schema()))
-    write_sums(file.parent, {file.name: content})
+    write_sums(file.parent, {file.name: hashlib.sha256(content).hexdigest()})
     write_atomically(file, content)
 
 
@@ -196,9 +193,15 @@ def count_cells(counts: Counts) -> dict[str, Any]:
 
 def provenance(spec: RunSpec, device: torch.device, processes: int) -> dict[str, Any]:
     """The columns about the code and the device."""
-    name = device_name(device)
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = platform.processor() or platform.machine()
+        with suppress(OSError):
+            text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+            name = next(iter(re.findall(r"model name\s*: *(.*)", text)), name).strip()
     return {
-        "device": f"{processes} x {name}" if processes > 1 else name,
+        "device": f"{processes} x " * (processes > 1) + f"{device.type}: {name}",
         "code_version": code_version(),
         "versions": versions(spec),
         "created_at": now(),
@@ -224,17 +227,6 @@ def versions(spec: RunSpec) -> str:
     libraries = {name: version(name) for name in used}
     threads = torch.get_num_threads()
     return json.dumps({"python": platform.python_version(), **libraries, "threads": threads})
-
-
-def device_name(device: torch.device) -> str:
-    """`cuda: NVIDIA A100`, or `cpu:` with the processor's name."""
-    if device.type == "cuda":
-        return f"cuda: {torch.cuda.get_device_name(device)}"
-    name = platform.processor() or platform.machine()
-    with suppress(OSError):
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        name = next(iter(re.findall(r"model name\s*: *(.*)", text)), name)
-    return f"{device.type}: {name.strip()}"
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -32,9 +32,14 @@ def result_files(run: Path) -> list[str]:
     ]
 
 
-def write_sums(run: Path, coming: Mapping[str, bytes] | None = None) -> None:
-    """Write the sums of the run's files, and of files about to be written with these contents."""
-    _write(run, {name: hashlib.sha256(text).hexdigest() for name, text in (coming or {}).items()})
+def write_sums(run: Path, sums: Mapping[str, str] | None = None) -> None:
+    """Write the sums of the run's files: those that are known, of files to come too, as given."""
+    known = dict(sums or {})
+    new = {name for name in result_files(run) if name not in known}
+    for name in new:
+        flush(run / name)  # a sum tells of what is on the disk
+        known[name] = hash_of(run / name)
+    write_atomically(run / NAME, "".join(f"{known[name]}  {name}\n" for name in sorted(known)))
 
 
 def seal(run: Path) -> str:
@@ -42,16 +47,8 @@ def seal(run: Path) -> str:
     kept = read_sums(run)
     if kept is not None and kept.keys() >= set(result_files(run)):
         return "sealed before"
-    _write(run, kept or {})
+    write_sums(run, kept)
     return "sealed" if kept is None else "completed"
-
-
-def _write(run: Path, sums: Mapping[str, str]) -> None:
-    new = [name for name in result_files(run) if name not in sums]
-    for name in new:
-        flush(run / name)  # a sum tells of what is on the disk
-    table = {**sums, **{name: hash_of(run / name) for name in new}}
-    write_atomically(run / NAME, "".join(f"{table[name]}  {name}\n" for name in sorted(table)))
 
 
 def read_sums(run: Path) -> dict[str, str] | None:

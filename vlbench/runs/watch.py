@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LINE_SECONDS = 10.0
 """A training step has a line in the log at most this often."""
-TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ")
+TIME = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ")
 STEP = re.compile(r"step \d")
 DONE = "done"
 """A log's last line where all went well; views say it in words of their own."""
@@ -74,26 +74,21 @@ class Tail:
         self._offset = 0 if is_whole or not file.is_file() else file.stat().st_size
         self._part = b""
 
-    def lines(self) -> list[str]:
-        """The whole lines since the last call."""
+    def lines(self, is_over: bool = False) -> list[str]:
+        """The whole lines since the last call; once it `is_over`, a last one that is not, too."""
         text = b""
         with suppress(FileNotFoundError), self.file.open("rb") as file:
             file.seek(self._offset)
             text = file.read()
         self._offset += len(text)
         *whole, self._part = (self._part + text).split(b"\n")
+        whole += [self._part] if is_over and self._part else []
         return [line.decode(errors="replace").rstrip("\r") for line in whole]
-
-    def rest(self) -> list[str]:
-        """The lines since the last call, with a last one that is not whole."""
-        lines = self.lines()
-        part, self._part = self._part, b""
-        return [*lines, part.decode(errors="replace")] if part else lines
 
 
 def without_time(line: str) -> str:
     """A line of the log without its time; a process's raw output has none."""
-    return TIME.sub("", line, count=1) if TIME.match(line) else line
+    return TIME.sub("", line)
 
 
 def progress_texts(status: Mapping[str, Any]) -> dict[str, str]:
@@ -137,7 +132,8 @@ class View:
 
     def began(self, spec: RunSpec, folder: RunFolder, where: str) -> None:
         """Follow a run whose worker starts, or that another command does."""
-        self._follow(spec, folder)
+        prefix = f"{_name(spec)}: " if self._total > 1 else ""
+        self._tails[folder.path] = (prefix, Tail(folder.log))
         self.say(f"{spec.name} ({where})")
 
     def tick(self) -> None:
@@ -149,17 +145,13 @@ class View:
         """Show the end of a run's log, then how the run ended and the count of the plan."""
         if folder.path in self._tails:
             prefix, tail = self._tails.pop(folder.path)
-            self._show(prefix, tail.rest())
+            self._show(prefix, tail.lines(is_over=True))
         self._ended += 1
         count = f" ({self._ended}/{self._total} runs)" if self._total > 1 else ""
         self.say(f"{_name(spec)}: {text}{count}")
 
     def close(self) -> None:
         """End the view."""
-
-    def _follow(self, spec: RunSpec, folder: RunFolder) -> None:
-        prefix = f"{_name(spec)}: " if self._total > 1 else ""
-        self._tails[folder.path] = (prefix, Tail(folder.log))
 
     def _show(self, prefix: str, lines: list[str]) -> None:
         for text in map(without_time, lines):
@@ -183,30 +175,30 @@ class BarsView(View):
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._at_work: dict[Path, tuple[TaskID, RunFolder, str]] = {}
+        self._at_work: dict[Path, tuple[TaskID, RunFolder]] = {}
         self._plan = self._bars.add_task("", total=total, visible=total > 1, text="")
 
     def say(self, text: str) -> None:
         self._bars.console.print(Text(text), soft_wrap=True)
 
     def began(self, spec: RunSpec, folder: RunFolder, where: str) -> None:
-        self._follow(spec, folder)
+        super().began(spec, folder, where)
         bar = self._bars.add_task(_name(spec), total=1.0, text="")
-        self._at_work[folder.path] = (bar, folder, where)
+        self._at_work[folder.path] = (bar, folder)
         self.tick()
         self._bars.start()
 
     def tick(self) -> None:
         super().tick()
         total = float(self._ended)
-        for bar, folder, where in self._at_work.values():
+        for bar, folder in self._at_work.values():
             status = folder.status()
             if status.get("pid") != folder.lock.holder().get("pid"):  # an earlier attempt's
                 status = {}
             share = min(1.0, (status.get("step") or 0) / (status.get("total") or 1))
             texts = progress_texts(status).items()
             words = [LABELS.get(name, "{}").format(text) for name, text in texts]
-            self._bars.update(bar, completed=share, text="  ".join([*words, where]))
+            self._bars.update(bar, completed=share, text="  ".join(words))
             total += share
         name, text = f"{self._ended}/{self._total} runs", f"{len(self._at_work)} at work"
         self._bars.update(self._plan, completed=total, description=name, text=text)

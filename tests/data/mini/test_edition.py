@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -28,16 +26,6 @@ from vlbench.data.mini.write import (
 )
 from vlbench.data.readers import load_reader
 from vlbench.errors import UsageError
-
-RIVAL = """
-import sys
-from functools import partial
-from pathlib import Path
-from tests.data.mini.builders import TINY
-from vlbench.data.mini import write
-write.write_mini = partial(write.write_mini, sizes=TINY)
-write.make_mini(Path(sys.argv[1]), 0, visuals=("image",))
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -125,26 +113,6 @@ def test_a_failure_in_the_middle_leaves_nothing(error, tmp_path) -> None:
     with pytest.raises(error):
         make_mini(tmp_path / "mini", 0, fail)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.slow
-def test_of_two_processes_at_once_the_first_one_wins(tiny, project, tmp_path) -> None:
-    """The other process starts when this one is in the middle, and is done before it."""
-    folder = tmp_path / "mini"
-    written: list[dict[str, str]] = []
-
-    def rival(what: str) -> None:
-        if what == "GQA":
-            command = [sys.executable, "-c", RIVAL, str(folder)]
-            # Another hash seed: no order of a set may get into the files.
-            changed = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(project)}
-            subprocess.run(command, check=True, timeout=60, env=changed, cwd=project)
-            written.append(digests(folder))
-
-    make_mini(folder, 0, rival, visuals=("image",))
-    assert digests(folder) == written[0]
-    assert digests(tiny).items() <= written[0].items()
-    assert os.listdir(tmp_path) == ["mini"]
 
 
 def test_pictures_and_clips_are_made_once_each_when_they_are_needed(cache: Path) -> None:

@@ -20,7 +20,6 @@ from vlbench.errors import DataError
 ANN = "video/ann"
 YC2C_SUBTITLES = f"{ANN}/yc2_subtitles.jsonl"
 YC2C_TRAIN = f"{ANN}/yc2c/yc2c_train_release.jsonl"
-TVC_VAL = f"{ANN}/tvc/tvc_val_release.jsonl"
 TVQA_TRAIN = f"{ANN}/tvqa/tvqa_train.jsonl"
 STEPS = ("-joyO7IaGWL_10", "YS_s0R7Eks_3")
 """Names that begin with a dash or hold an underscore; behind the last one is the step."""
@@ -160,19 +159,6 @@ def test_every_description_is_trained_on_and_every_clip_is_scored_once(clips) ->
     assert examples[1].annotation["captions"] == captions
 
 
-def test_faulty_descriptions_are_named_with_their_line(clips) -> None:
-    hidden, wrong = without(moment(3, 1), "descs"), {**moment(4, 1), "ts": "35.73-40.9"}
-    path = clips.lines(TVC_VAL, [moment(1, 1), moment(1, 1), moment(2, 0), hidden, wrong])
-    with pytest.raises(DataError) as caught:
-        TVC(clips.folder).read("val")
-    assert str(caught.value).splitlines() == [
-        f"{path}: line 2: 1 is there twice",
-        f"{path}: line 3: no descriptions",
-        f"{path}: line 4: 'descs' is missing: 3 has no label",
-        f"{path}: line 5: 'ts' should be a list, found \"35.73-40.9\"",
-    ]
-
-
 def test_the_target_is_the_name_of_the_right_choice_and_so_is_the_label(clips) -> None:
     [example] = TVQA(clips.folder).read("val")
     assert (example.id, example.images, example.targets) == ("7", (TVQA_CLIP,), {"a3": 1.0})
@@ -190,21 +176,6 @@ def test_a_moment_that_is_none_stands_in_the_text_as_it_is(clips) -> None:
     clips.lines(TVQA_TRAIN, [question(n, ts=text) for n, text in enumerate(moments)])
     for example, text in zip(TVQA(clips.folder).read("train"), moments, strict=True):
         assert f" [TS] ({text}) [Choices] " in example.text
-
-
-def test_faulty_questions_are_named_with_their_line(clips) -> None:
-    records = [question(1), question(1), question(2, answer_idx=5), question(3, answer_idx=-1)]
-    hidden = without(question(5), "answer_idx")
-    path = clips.lines(TVQA_TRAIN, [*records, question(4, ts=[1.0, 2.0]), hidden])
-    with pytest.raises(DataError) as caught:
-        TVQA(clips.folder).read("train")
-    assert str(caught.value).splitlines() == [
-        f"{path}: line 2: 1 is there twice",
-        f"{path}: line 3: 'answer_idx' should be 0 to 4, found 5",
-        f"{path}: line 4: 'answer_idx' should be 0 to 4, found -1",
-        f"{path}: line 5: 'ts' should be a string, found [1.0, 2.0]",
-        f"{path}: line 6: 'answer_idx' is missing: 5 has no label",
-    ]
 
 
 def test_how2qa_has_four_choices_and_names_that_are_no_numbers(root) -> None:

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests.data.conftest import picture
 from tests.data.toy_encoder import OtherEncoder, ToyEncoder
 from vlbench.data.stores.base import FixedFrames, fixed_frames
-from vlbench.data.stores.extract import ClipEncoder, extract, extract_below
+from vlbench.data.stores.extract import extract, extract_below
 from vlbench.data.stores.own import FeatureStore
 from vlbench.data.stores.published import open_store
 from vlbench.errors import DataError, MissingError, RunFailed, UsageError
@@ -179,26 +178,6 @@ def stopped(folder, tmp_path) -> Path:
     return tmp_path / "s"
 
 
-def test_on_a_full_disk_nothing_is_lost(folder, tmp_path, monkeypatch) -> None:
-    whole = files(run(folder, tmp_path / "whole").path)
-    written = Path.write_bytes
-
-    def refuse(path, content):
-        if "000002.npy" in path.name:
-            raise OSError(28, "No space left on device")
-        return written(path, content)
-
-    with (
-        monkeypatch.context() as patch,
-        pytest.raises(MissingError, match=r"s: Cannot be written: No space left .*Make room"),
-    ):
-        patch.setattr(Path, "write_bytes", refuse)
-        run(folder, tmp_path / "s")
-    encoder = ToyEncoder()
-    run(folder, tmp_path / "s", encoder=encoder)
-    assert encoder.seen == 4 and files(tmp_path / "s") == whole
-
-
 def test_a_shard_that_is_gone_and_a_torn_line_are_made_again(stopped, folder, tmp_path) -> None:
     (stopped / "000000.npy").unlink()
     with (stopped / "index.jsonl").open("a") as index:
@@ -224,15 +203,6 @@ def test_another_encoder_and_changed_pictures_are_refused_whether_the_store_is_c
     for store in (stopped, tmp_path / "whole"):
         with pytest.raises(UsageError, match="gone or have changed, such as p1"):
             run(folder, store)
-
-
-def test_pictures_may_come_and_go_as_long_as_they_are_not_extracted(stopped, folder) -> None:
-    (folder / "0" / "p6.png").unlink()
-    picture(folder / "more" / "a.png")
-    encoder = ToyEncoder()
-    assert sorted(run(folder, stopped).ids) == ["a", "p0", "p1", "p2", "p3", "p4", "p5", "p7"]
-    picture(folder / "more" / "b.png")
-    assert len(run(folder, stopped, encoder=encoder).ids) == 9 and encoder.seen == 1
 
 
 def test_unreadable_pictures_hold_up_no_other_and_come_at_the_end(
@@ -269,15 +239,3 @@ def test_a_short_clip_ends_with_zeros_and_a_long_one_is_pooled_as_torch_pools_it
             tensor = torch.from_numpy(features).T[None]
             expected = torch.nn.functional.adaptive_max_pool1d(tensor, 64)[0].T.numpy()
         np.testing.assert_array_equal(fixed_frames(features, 64), expected)
-
-
-def test_a_clips_frames_are_encoded_one_by_one(encoder) -> None:
-    clip_encoder = ClipEncoder(encoder, 2)
-    red, blue = Image.new("RGB", (4, 4), "red"), Image.new("RGB", (4, 4), "blue")
-    np.testing.assert_array_equal(
-        clip_encoder.encode([[red], [blue, red], [blue, blue, red, red]]),
-        [[[255, 0, 0], [0, 0, 0]], [[0, 0, 255], [255, 0, 0]], [[0, 0, 255], [255, 0, 0]]],
-    )
-    assert (clip_encoder.tokens, clip_encoder.width, clip_encoder.name) == (2, 3, "toy-clips")
-    with pytest.raises(UsageError, match="clips need encode_frames and frame_width"):
-        ClipEncoder(type("Pictures", (), {"name": "pictures", "hash": ""}), 2)

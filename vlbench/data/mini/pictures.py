@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from vlbench.data.mini.world import (
@@ -102,19 +103,13 @@ def _yes(holds: bool) -> str:
 # VQAv2
 
 
-def what_color(scene: Scene, random: Random) -> Offer:
-    """The colour of a named thing."""
-    wordings = (
-        "What color is the {}?", "What is the color of the {}?", "Which color does the {} have?",
-        "The {} is what color?",
-    )  # fmt: skip
-    return _query(scene, random, "what color", "color", wordings)
-
-
-def what_shape(scene: Scene, random: Random) -> Offer:
-    """The shape of a named thing."""
-    wordings = ("What is the {}?", "What shape is the {}?", "What kind of shape is the {}?")
-    return _query(scene, random, "what is the", "shape", wordings)
+WHAT_COLOR = (
+    "What color is the {}?", "What is the color of the {}?", "Which color does the {} have?",
+    "The {} is what color?",
+)  # fmt: skip
+WHAT_SHAPE = ("What is the {}?", "What shape is the {}?", "What kind of shape is the {}?")
+what_color = partial(_query, family="what color", aspect="color", wordings=WHAT_COLOR)
+what_shape = partial(_query, family="what is the", aspect="shape", wordings=WHAT_SHAPE)
 
 
 def how_many(scene: Scene, random: Random) -> Offer:

@@ -35,7 +35,7 @@ SEED = 0
 NAMES = {"image": f"mini-v{VERSION}-seed{SEED}", "video": f"mini-video-v{VIDEO_VERSION}-seed{SEED}"}
 """Folders in the cache: clips are made when they are first needed, and not with the pictures."""
 Record = dict[str, Any]
-Progress = Callable[[str], None]
+Progress = Callable[[str], object]
 Sizes = dict[str, dict[str, int]]
 
 SIZES: Sizes = {
@@ -50,11 +50,7 @@ GQA_SPLITS = {"train": "train", "val": "val", "test": "testdev"}
 NLVR2_SPLITS = {"train": "train", "val": "dev", "test": "test1"}
 
 
-def silent(_: str) -> None:
-    """Report no progress."""
-
-
-def write_mini(folder: Path, seed: int, sizes: Sizes = SIZES, progress: Progress = silent) -> None:
+def write_mini(folder: Path, seed: int, sizes: Sizes = SIZES, progress: Progress = str) -> None:
     """Write all pictures into an empty folder; the same seed gives the same bytes."""
     progress("COCO and VQAv2")
     _write_coco_and_vqa(folder, Random(f"coco {seed}"), sizes["coco"])
@@ -242,7 +238,7 @@ MOMENTS = 2  # moments of a clip that TVC describes: in two ways each in train, 
 
 
 def write_video(
-    folder: Path, seed: int, sizes: Sizes = VIDEO_SIZES, progress: Progress = silent
+    folder: Path, seed: int, sizes: Sizes = VIDEO_SIZES, progress: Progress = str
 ) -> None:
     """Write all clips into an empty folder; the same seed gives the same bytes."""
     for source, files in SOURCES.items():
@@ -278,21 +274,23 @@ def _clip_name(source: str, number: int) -> str:
 
 
 def _tvqa(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> Iterator[Record]:
+    show = {"show_name": SHOWS[name.partition("_")[0]]}
     questions = clips.ask(clip, clips.TVQA_FAMILIES, 5, 5, random)
-    show = SHOWS[name.partition("_")[0]]
-    return (_clip_question(q, name, ids) | {"show_name": show} for q in questions)
+    return (record | show for record in _clip_questions(questions, name, ids))
 
 
 def _how2qa(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> Iterator[Record]:
-    questions = clips.ask(clip, clips.HOW2QA_FAMILIES, 4, 4, random)
-    return (_clip_question(question, name, ids) for question in questions)
+    return _clip_questions(clips.ask(clip, clips.HOW2QA_FAMILIES, 4, 4, random), name, ids)
 
 
-def _clip_question(question: ClipQuestion, name: str, ids: count[int]) -> Record:
-    moment = f"{question.start:g}-{question.end:g}"
-    choices = {f"a{n}": choice for n, choice in enumerate(question.choices)}
-    record: Record = {"vid_name": name, "qid": next(ids), "q": question.text, "ts": moment}
-    return {**record, **choices, "answer_idx": question.right}
+def _clip_questions(
+    questions: Iterable[ClipQuestion], name: str, ids: count[int]
+) -> Iterator[Record]:
+    for question in questions:
+        moment = f"{question.start:g}-{question.end:g}"
+        choices = {f"a{n}": choice for n, choice in enumerate(question.choices)}
+        record: Record = {"vid_name": name, "qid": next(ids), "q": question.text, "ts": moment}
+        yield {**record, **choices, "answer_idx": question.right}
 
 
 def _tvc(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> Iterator[Record]:
@@ -321,7 +319,7 @@ SOURCES: dict[str, dict[str, Annotate]] = {  # source -> annotation file -> what
 }
 
 
-def mini_root(visual: Visual = "image", progress: Progress = silent) -> Path:
+def mini_root(visual: Visual = "image", progress: Progress = str) -> Path:
     """The embedded edition's root folder, made now if this is its first use."""
     root = cache_folder() / NAMES[visual]
     if not root.is_dir():
@@ -333,7 +331,7 @@ def mini_root(visual: Visual = "image", progress: Progress = silent) -> Path:
 
 
 def make_mini(
-    folder: Path, seed: int, progress: Progress = silent, visuals: Sequence[Visual] = VISUALS
+    folder: Path, seed: int, progress: Progress = str, visuals: Sequence[Visual] = VISUALS
 ) -> None:
     """Write the edition to `folder`, which must be new or empty.
 
@@ -346,8 +344,7 @@ def make_mini(
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
     remove_dead_beside(folder)
-    beside = temporary_beside(folder)
-    beside.mkdir()
+    (beside := temporary_beside(folder)).mkdir()
     try:
         if "image" in visuals:
             write_mini(beside, seed, progress=progress)

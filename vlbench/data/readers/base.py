@@ -1,13 +1,8 @@
-"""Reader of a dataset's official files, and what readers share: JSON, records, pictures.
-
-JSON files are decoded record by record: what a file of a gigabyte holds, all at once, would fill
-the memory.
-"""
+"""Reader of a dataset's official files, and what readers share: JSON, records, pictures."""
 
 from __future__ import annotations
 
 import json
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,14 +11,12 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from vlbench.data.example import Example, Faults, RecordFault, T
+from vlbench.data.example import Example, Faults, RecordFault, T, excerpt, field
 from vlbench.errors import DataError, MissingError, UsageError, nearest
 from vlbench.files import open_data
 
 SUFFIXES = (".jpg", ".png", ".jpeg")
 """Of pictures, tried in this order; contents give the format, as many `.png` of NLVR2 are JPEG."""
-DECODER = json.JSONDecoder()
-SPACES = re.compile(r"[ \t\n\r]*")
 Record = dict[str, Any]
 Examples = Iterator[Example]
 Records = Iterator[tuple[str, Record]]  # pairs of example id and record
@@ -149,25 +142,28 @@ def read_named(path: Path, noun: str, id_key: str, key: str = "") -> Iterator[tu
 
 def read_list(path: Path, key: str = "") -> Iterator[Any]:
     """The elements of the list under `key` of a JSON file's object, or of the list it is."""
-    fault = f"'{key}' should be a list" if key else "should be a list"
-    is_missing = True
-    with _open_json(path) as text:
-        for member in text.items("{", "should be an object") if key else [""]:
-            if member == key:
-                is_missing = False
-                for _ in text.items("[", fault):
-                    yield text.value()
-            else:
-                text.value()
-        if is_missing:
-            raise RecordFault(f"'{key}' is missing")
+    with _decoded(path) as value:
+        elements = field(value, key, list) if key else value
+        if not isinstance(elements, list):
+            raise RecordFault(f"should be a list, found {excerpt(elements)}")
+    yield from elements
 
 
 def read_table(path: Path, by: str) -> Iterator[tuple[str, Any]]:
-    """The keys and values of the object that a JSON file is; a key may come twice."""
-    with _open_json(path) as text:
-        for key in text.items("{", f"should be an object by {by}"):
-            yield key, text.value()
+    """The keys and values of the object that a JSON file is."""
+    with _decoded(path, _unique) as table:
+        if not isinstance(table, dict):
+            raise RecordFault(f"should be an object by {by}, found {excerpt(table)}")
+    yield from table.items()
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> Record:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in table if names.count(name) > 1)
+        raise RecordFault(f"{twice} is there twice")
+    return table
 
 
 def is_list(path: Path) -> bool:
@@ -176,56 +172,16 @@ def is_list(path: Path) -> bool:
         return file.read(1 << 12).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
 
 
-class _JSONText:
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.at = 0
-
-    def next(self, expected: str = "") -> str:
-        """The next character that is no space; go past an `expected` one, any other is an error."""
-        self.at = SPACES.match(self.text, self.at).end()  # type: ignore[union-attr]
-        character = self.text[self.at : self.at + 1]
-        if expected and (not character or character not in expected):
-            message = f"Expecting {' or '.join(map(repr, expected))}"
-            raise JSONDecodeError(message, self.text, self.at)
-        self.at += bool(expected)
-        return character
-
-    def value(self) -> Any:
-        """Decode the value that begins here, and go past it."""
-        self.next()
-        value, self.at = DECODER.raw_decode(self.text, self.at)
-        return value
-
-    def items(self, begin: str, fault: str) -> Iterator[str]:
-        """Stop before each value of an object or a list, at its key (a list: at nothing)."""
-        end = {"{": "}", "[": "]"}[begin]
-        if self.next() not in (begin, ""):
-            raise RecordFault(f"{fault}, found {self.text[self.at : self.at + 60]}")
-        self.next(begin)
-        separator = self.next(end) if self.next() == end else ","
-        while separator == ",":
-            key = ""
-            if begin == "{":
-                key = self.value() if self.next() == '"' else self.next('"')
-                self.next(":")
-            yield key
-            separator = self.next(f",{end}")
-
-
 @contextmanager
-def _open_json(path: Path) -> Iterator[_JSONText]:
-    """A JSON file to go through to its end; whatever is no JSON in it is a DataError."""
+def _decoded(
+    path: Path, hook: Callable[[list[tuple[str, Any]]], Any] | None = None
+) -> Iterator[Any]:
+    """What a JSON file holds; whatever is wrong with it is a DataError."""
     try:
         with open_data(path) as file:
-            text = _JSONText(file.read().decode("utf-8-sig"))
-        yield text
-        if text.next():
-            raise JSONDecodeError("Extra data", text.text, text.at)
+            text = file.read().decode("utf-8-sig")
+        yield json.loads(text, object_pairs_hook=hook)
     except RecordFault as fault:
         raise DataError(f"{path}: {fault}") from None
-    except JSONDecodeError as error:
-        position = f"line {error.lineno}, column {error.colno}"
-        raise DataError(f"{path}: not valid JSON: {error.msg}: {position}") from None
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not valid JSON: {error}") from None
