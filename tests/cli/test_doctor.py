@@ -105,10 +105,9 @@ def test_torch_and_transformers_that_do_not_work_together_are_found(monkeypatch)
 
 
 def test_folders_are_looked_at_and_left_as_they_are(tmp_path, monkeypatch) -> None:
-    make(tmp_path / "out" / "runs" / "0123" / "spec.json")
+    (tmp_path / "out").mkdir()
     found = findings("--results", "out")["results"]["found"]
-    assert found.startswith(f"{tmp_path / 'out'}, ") and found.endswith(", 1 runs")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["runs"]
+    assert found.startswith(f"{tmp_path / 'out'}, ") and not list((tmp_path / "out").iterdir())
     make(tmp_path / "file")
     monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "file" / "cache"))
     found = findings("--results", "file/results", code=3)
