@@ -12,19 +12,14 @@ def main() -> None:
     isolate()
     import signal
 
-    from vlbench.errors import INTERRUPTED, explain
+    from vlbench.errors import INTERRUPTED
 
     collect_rarely()
     guard_output()
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            from vlbench.cli.app import main as run
-        except (ImportError, MemoryError, OSError) as error:
-            if (explained := explain(error)) is None:
-                raise
-            print(f"vlbench: {explained}", file=sys.stderr)
-            sys.exit(explained.exit_code)
+        from vlbench.cli.app import main as run
+
         run()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

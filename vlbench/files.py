@@ -16,9 +16,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from contextvars import ContextVar
 from pathlib import Path
-from types import MappingProxyType
 from typing import IO, Any
 
 from vlbench.errors import DataError, MissingError, UsageError, system_message
@@ -32,10 +30,8 @@ FORGOTTEN_SECONDS = 86_400.0
 """A temporary file that is older was left by a process that was killed."""
 PACKINGS = {b"PK": "ZIP", b"\xfd7zXZ": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "Zstandard"}
 """How a packed file begins that no reader unpacks -> its packing."""
-_guards: ContextVar[Mapping[Path, Callable[[], None]]] = ContextVar(
-    "guards", default=MappingProxyType({})
-)
-"""Folder -> what raises when this thread may no longer write there."""
+_guards: dict[Path, Callable[[], None]] = {}
+"""Folder -> what raises when this process may no longer write there."""
 
 
 def write_atomically(path: Path, content: Content, is_flushed: bool = True) -> Path:
@@ -156,17 +152,16 @@ def remove_forgotten(folder: Path) -> None:
 @contextmanager
 def guarded(folder: Path, check: Callable[[], None]) -> Iterator[None]:
     """Within the block, call `check` before every write in `folder`; it raises to prevent it."""
-    _guards.set({**_guards.get(), folder: check})
+    _guards[folder] = check
     try:
         yield
     finally:
-        # not reset by a token: another thread may release a lock
-        _guards.set({path: guard for path, guard in _guards.get().items() if path != folder})
+        _guards.pop(folder, None)
 
 
 def require_writable(path: Path) -> None:
     """Raise what the guard of a folder that holds `path` raises."""
-    for folder, check in _guards.get().items():
+    for folder, check in list(_guards.items()):
         if folder == path or folder in path.parents:
             check()
 

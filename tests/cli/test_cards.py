@@ -112,20 +112,6 @@ def test_a_width_that_does_not_divide_is_rounded_down_as_the_authors_do() -> Non
     assert (lst["width"], both["width"]) == (109, 109)
 
 
-@pytest.mark.parametrize("method", ["compacter", "lst"])
-@pytest.mark.parametrize(
-    ("reduction", "text"),
-    [
-        ("0", "Should be greater than or equal to 1"),
-        ("769", "params.reduction=769 leaves nothing of"),
-        ("9e99", "Should be a valid integer"),
-    ],
-)
-def test_a_width_of_nothing_is_refused(method: str, reduction: str, text: str) -> None:
-    words = ("--method", method, "--set", f"params.reduction={reduction}")
-    assert_refused(params(*words, backbone="clip-t5"), 2, text)
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [

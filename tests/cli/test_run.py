@@ -35,16 +35,12 @@ def refused(result: Result, results: Path, code: int, *texts: str) -> None:
         ("--method compactor", "Unknown method 'compactor'. Did you mean 'compacter'?"),
         ("--tasks vqav3", "Unknown task or suite 'vqav3'. Did you mean 'vqav2'?"),
         ("--set params.reductoin=4", "Did you mean 'params.reduction'?"),
-        ("--set epochs", "--set epochs: Should be key=value"),
         ("--limit 0", "Invalid value for '--limit'"),
-        ("--seeds one", "--seeds one: should be whole numbers"),
         ("--seeds 0,4294967296", "--seeds 0,4294967296: should be whole numbers from 0 to"),
         ("--max-batch many", "--max-batch many: should be a number from 1, or auto"),
-        ("--devices tpu", "--devices tpu: should be auto, cpu, or GPUs' numbers"),
         ("--backbone mini-brat", "Unknown backbone 'mini-brat'. Did you mean 'mini-bart'?"),
         ("--edition ful", "has no edition 'ful'. Known: mini, full"),
         ("--method shared-adapter,shared-adapter", "Named twice: shared-adapter"),
-        ("--method no/such.toml", "no/such.toml: no such file"),
     ],
 )
 def test_words_that_do_not_fit_exit_2(bench: Bench, tmp_path: Path, words: str, text: str) -> None:
@@ -83,7 +79,9 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("in_process")
 def test_a_failed_run_is_told_with_its_reason_and_log(bench: Bench, tmp_path: Path) -> None:
     result = run(bench, tmp_path, "--limit", "4", "--set", "train.learning_rate=1e30")
-    refused(result, tmp_path, 1, "1 of 1 runs failed", "Loss is nan at step", "log.txt")
+    refused(
+        result, tmp_path, 1, "1 of 1 runs failed", "Loss nan, gradient norm nan at step", "log.txt"
+    )
     (tmp_path / "file").write_text("")
     refused(run(bench, tmp_path / "file"), tmp_path / "file", 1, "cannot be written")
 

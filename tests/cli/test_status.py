@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -90,28 +88,3 @@ def test_a_log_is_printed(tmp_path: Path) -> None:
     for run in ("mine", SPEC.key[:5]):
         assert logs(tmp_path, run).stdout == whole
     assert_refused(logs(tmp_path, "nothing"), 2, "No run 'nothing'")
-
-
-def test_following_goes_on_until_the_run_ends(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path, SPEC)
-    log(folder, "one\ntwo\n")
-    over = threading.Event()
-
-    def work() -> None:
-        with folder.lock.acquire("cpu"):
-            over.wait(10)
-            time.sleep(0.1)
-            log(folder, "thr")
-            time.sleep(0.7)
-            log(folder, "ee\nfour")
-            folder.write_status("failed", 1, error="no")
-
-    worker = threading.Thread(target=work)
-    worker.start()
-    while folder.state != "running":
-        time.sleep(0.01)
-    over.set()
-    result = logs(tmp_path, "mine", "--follow")
-    worker.join()
-    assert result.exit_code == 0
-    assert result.stdout == "one\ntwo\nthree\nfour\n"

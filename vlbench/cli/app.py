@@ -35,7 +35,7 @@ GROUPS: dict[str, dict[Any, str]] = {
     },
     "Look": {
         status: "status --all",
-        logs: "logs 'lora seed 0' --follow",
+        logs: "logs 'lora seed 0'",
         report: "report --tasks image-text --format markdown --out table.md",
         compare: "compare compacter full --tasks image-text",
         plot: "plot pareto --out pareto.svg",

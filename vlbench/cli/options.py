@@ -206,12 +206,7 @@ def default_map(command: Any) -> dict[str, Any]:
     """Defaults of a command's options from the configuration files, below variables."""
     from vlbench.config import load_config
 
-    try:
-        config = load_config()
-    except CardError:
-        if command.name != "doctor":  # which reports what is wrong with the file
-            raise
-        return {}
+    config = load_config()
     defaults: dict[str, Any] = {}
     for option in command.params:
         if option.name in config.options and option.param_type_name == "option":

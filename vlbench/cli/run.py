@@ -161,7 +161,7 @@ def _launch(
     json: bool,
     faults: Sequence[DataError] = (),
 ) -> None:
-    """Do the runs, print their metrics, and raise what became of those that failed.
+    """Do the runs, print their main metrics, and raise what became of those that failed.
 
     `faults` are of runs that are left out; those of results that cannot be read are added.
     """
@@ -184,7 +184,12 @@ def _launch(
     if json:
         cli.print_json("run", items)
     elif items:
-        _print_metrics(items, is_single=len(specs) == 1)
+        rows = [
+            [f"{row['method']} seed {row['seed']}", row["metric"], f"{row['value']:.2f}"]
+            for row in items
+            if row["main"] and not row["family"]
+        ]
+        cli.print_table(rows, ("run", "metric", "value"))
     if failed:
         cli.end_left_out(unreadable, is_failure=False)
         raise _failure(failed, len(specs))
@@ -192,22 +197,6 @@ def _launch(
     more = "The table: vlbench report" if is_whole else "The others go on: vlbench status"
     cli.note(f"{len(done)} of {len(specs)} runs done. {more}{results_option(results)}")
     cli.end_left_out(unreadable)
-
-
-def _print_metrics(items: list[dict[str, Any]], is_single: bool) -> None:
-    """Print the metrics; of a single run those of each question family, beside the majority."""
-    rows = [
-        [
-            f"{row['method']} seed {row['seed']}",
-            row["metric"] if not row["family"] else f"  {row['family']}",
-            f"{row['value']:.2f}",
-            "" if row["majority"] is None else f"{row['majority']:.2f}",
-            f"{row['n_examples']:,}",
-        ]
-        for row in items
-        if is_single or (row["main"] and not row["family"])
-    ]
-    cli.print_table(rows, ("run", "metric", "value", "majority", "n"))
 
 
 def _failure(failed: Sequence[Outcome], count: int) -> VlbenchError:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,6 @@ from vlbench import cli
 from vlbench.cli import options as opt
 from vlbench.errors import MissingError, NothingToReport
 
-REFRESH_SECONDS = 1.0
-AT_WORK = ("running", "queued")
 ORDER = ("running", "queued", "failed", "out-of-memory", "timeout", "stopped", "preempted")
 """The order in which states are listed; others come last."""
 ALWAYS = ("key", "method", "seed", "status")
@@ -85,27 +81,15 @@ def _summary(items: Sequence[Item], everything: bool) -> str:
 
 def logs(
     run: str = opt.argument(..., "The begin of its key, or words such as 'compacter seed 0'."),
-    follow: bool = opt.flag("--follow", "Go on while the run does."),
     results: Path = opt.RESULTS,
 ) -> None:
     """Print the log of a run, of all its attempts."""
     from vlbench.runs.folder import find_run
-    from vlbench.runs.watch import Tail
 
     folder = find_run(results, run)
-    is_at_work = follow and folder.state in AT_WORK
-    if not folder.log.is_file() and not is_at_work:
+    if not folder.log.is_file():
         raise NothingToReport(f"{folder.path}: no log yet, the run is {folder.state}.")
-    tail = Tail(folder.log, is_whole=True)
-    texts = tail.lines() if is_at_work else tail.rest()
-    for text in texts:
-        cli.say(text)
-    with suppress(KeyboardInterrupt):
-        while is_at_work:
-            time.sleep(REFRESH_SECONDS / 2)
-            is_at_work = folder.state in AT_WORK
-            for text in tail.lines() if is_at_work else tail.rest():
-                cli.say(text)
+    cli.say(folder.log.read_text("utf-8", errors="replace").removesuffix("\n"))
 
 
 def doctor(
