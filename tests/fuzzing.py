@@ -8,20 +8,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import signal
 import sys
 import tempfile
 import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Callable, Mapping
+from contextlib import chdir
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -85,69 +81,49 @@ def spoilt_table(draw: st.DrawFn, valid: bytes) -> bytes:
         return draw(mutated(valid))
     table = pq.read_table(pa.BufferReader(valid))
     column = draw(st.integers(0, table.num_columns - 1))
-    name, cells = table.column_names[column], table.column(column)
-    how = draw(st.sampled_from(["drop", "twice", "empty", "text", "number", "none", "long", "nan"]))
-    count = table.num_rows
-    put = {
-        "empty": pa.array([None] * count, cells.type),
-        "text": pa.array(["9" * 400] * count),
-        "number": pa.array([2**62] * count),
-        "nan": pa.array([float(draw(st.sampled_from(["nan", "inf"])))] * count),
-    }
-    if how == "drop":
-        table = table.drop_columns([name])
-    elif how == "twice":
-        table = table.append_column(name, cells)
-    elif how == "none":
-        table = table.slice(0, 0)
-    elif how == "long":
-        table = pa.concat_tables([table] * 300)
-    else:
-        table = table.set_column(column, name, put[how])
+    name, cells, count = table.column_names[column], table.column(column), table.num_rows
+    changes: list[Callable[[], pa.Table]] = [
+        lambda: table.drop_columns([name]),
+        lambda: table.append_column(name, cells),
+        lambda: table.slice(0, 0),
+        lambda: pa.concat_tables([table] * 300),
+        lambda: table.set_column(column, name, pa.array([None] * count, cells.type)),
+        *(
+            lambda value=value: table.set_column(column, name, pa.array([value] * count))
+            for value in ("9" * 400, 2**62, float("nan"), float("inf"))
+        ),
+    ]
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
+    pq.write_table(draw(st.sampled_from(changes))(), sink)
     return sink.getvalue().to_pybytes()
 
 
-CAPTIONS = [{"image_id": n, "caption": "a red dog"} for n in (1, 2)]
 ANSWERS = [{"answer": "dog"} for _ in range(10)]
-DESCS = [{"desc": "a dog", "desc_id": 1}]
-CLIPS = [{"clip_id": n, "vid_name": "a", "ts": [1, 2], "descs": DESCS} for n in (1, 2)]
-OPTIONS = {f"a{n}": f"dog {n}" for n in range(5)}
-CHOICES = [
-    {"qid": n, "answer_idx": n, "vid_name": "a", "q": "Which?", "ts": "1-2", **OPTIONS}
-    for n in (1, 2)
-]
 QUESTION = {"question": "Which one?", "answer": "dog", "imageId": "1", "isBalanced": True}
-PAIRS = [{"identifier": f"dev-{n}-0-0", "label": "True", "sentence": "a"} for n in (1, 2)]
+OPTIONS = {f"a{n}": f"dog {n}" for n in range(5)}
 
 
-def lines(records: list[dict[str, Any]]) -> str:
+def lines(*records: dict[str, Any]) -> str:
     """The records as JSON Lines."""
     return "".join(f"{json.dumps(record)}\n" for record in records)
 
 
 TASKS: dict[str, tuple[object, object]] = {
     "vqav2": (
-        [{"question_id": n, "answer": "dog"} for n in (5, 6)],
-        {"annotations": [{"question_id": n, "image_id": n, "answers": ANSWERS} for n in (5, 6)]},
+        [{"question_id": 5, "answer": "dog"}],
+        {"annotations": [{"question_id": 5, "image_id": 5, "answers": ANSWERS}]},
     ),
-    "gqa": (
-        [{"questionId": str(n), "prediction": "dog"} for n in (5, 6)],
-        {str(n): {**QUESTION, "entailed": []} for n in (5, 6)},
+    "gqa": ([{"questionId": "5", "prediction": "dog"}], {"5": {**QUESTION, "entailed": []}}),
+    "nlvr2": (
+        "dev-1-0-0,True\n",
+        lines({"identifier": "dev-1-0-0", "label": "True", "sentence": "a"}),
     ),
-    "nlvr2": ("dev-1-0-0,True\ndev-2-0-0,False\n", lines(PAIRS)),
-    "nlvr": ("dev-1-0-0,true\ndev-2-0-0,false\n", lines(PAIRS)),
-    "coco": (
-        CAPTIONS,
-        {"images": [{"id": 1}, {"id": 2}], "annotations": [{"id": 1, **c} for c in CAPTIONS]},
+    "tvqa": (
+        {"1": 2},
+        lines({"qid": 1, "answer_idx": 1, "vid_name": "a", "q": "Which?", "ts": "1-2", **OPTIONS}),
     ),
-    "tvqa": ({"1": 2, "2": 1}, lines(CHOICES)),
-    "how2qa": ({"1": 2, "2": 1}, lines(CHOICES)),
-    "tvc": (lines(CLIPS), lines(CLIPS)),
-    "yc2c": (lines(CLIPS), lines(CLIPS)),
 }
-"""Task -> right predictions and annotations."""
+"""Task -> right predictions and annotations; Java scores captions and is not tried."""
 CONFIG = b"""
 tasks = "vqav2"
 seeds = [0]
@@ -220,15 +196,11 @@ def kept(draw: st.DrawFn, results: Path) -> Trial:
     change = spoilt_table if name.endswith(".parquet") else mutated
     files[name] = draw(change(files[name]))
     commands = [
-        *(("status",), ("status", "--json", "--all"), ("list", "runs"), ("logs", run.name)),
-        *(
-            ("report",),
-            ("report", "--format", "json"),
-            ("verify",),
-            ("plot", "curves", "--out", "a.svg"),
-        ),
-        *(("results", "export", "--out", "out.tar.gz"), ("results", "seal")),
-        *(("compare", "shared-adapter", "shared-adapter"), ("report", "--format", "latex")),
+        ("status", "--json", "--all"),
+        *(("list", "runs"), ("logs", run.name), ("report",), ("report", "--format", "json")),
+        *(("verify",), ("plot", "curves", "--out", "a.svg"), ("results", "seal")),
+        ("results", "export", "--out", "out.tar.gz"),
+        ("compare", "shared-adapter", "shared-adapter"),
     ]
     return Trial(draw(st.sampled_from(commands)), files)
 
@@ -247,16 +219,14 @@ def make_results(bench: Bench, results: Path) -> Path:
 
 def fault(trial: Trial) -> str:
     """Do it; what is wrong with how that ended, and nothing where nothing is."""
-    with tempfile.TemporaryDirectory() as folder, _within(Path(folder)), _without_java():
+    from vlbench.cli.app import app
+
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
         for name, content in trial.files.items():
             Path(name).parent.mkdir(parents=True, exist_ok=True)
             Path(name).write_bytes(content)
         began = time.monotonic()
-        try:
-            with _limited(MOST_SECONDS):
-                result = CliRunner(env=dict(trial.environment)).invoke(_app(), list(trial.words))
-        except Hangs:
-            return f"no end after {MOST_SECONDS} seconds:\n{traceback.format_exc()}"
+        result = CliRunner(env=dict(trial.environment)).invoke(app, list(trial.words))
         seconds = time.monotonic() - began
     if result.exception and not isinstance(result.exception, SystemExit):
         return "".join(traceback.format_exception(result.exception))
@@ -265,58 +235,6 @@ def fault(trial: Trial) -> str:
     if (count := result.stderr.count("\n")) > MOST_LINES:
         return f"{count} lines: {result.stderr[:2000]}"
     return f"{seconds:.0f} seconds" if seconds > MOST_SECONDS else ""
-
-
-class Hangs(BaseException):
-    """A command took too long; no handler of ordinary errors takes it."""
-
-
-@cache
-def _app() -> Any:
-    from vlbench.cli.app import app
-
-    return app
-
-
-@contextmanager
-def _within(folder: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
-
-
-@contextmanager
-def _limited(seconds: float) -> Iterator[None]:
-    """Hangs is raised after so long; the timer of pytest-timeout goes on afterwards."""
-
-    def stop(*_: object) -> None:
-        raise Hangs
-
-    handler = signal.signal(signal.SIGALRM, stop)
-    left, again = signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, left, again)
-        signal.signal(signal.SIGALRM, handler)
-
-
-@contextmanager
-def _without_java() -> Iterator[None]:
-    """Captions are read and checked, and no Java is started to score them."""
-    from vlbench.metrics import Scored
-
-    def evaluate(references: Mapping[str, Any], *_: object) -> Scored:
-        return Scored({"cider": 0.0}, dict.fromkeys(references, 0.0))
-
-    with (
-        patch("vlbench.metrics.captions.evaluate", evaluate),
-        patch("vlbench.metrics.java.require_java"),
-    ):
-        yield
 
 
 def trials(
@@ -340,37 +258,27 @@ def trials(
 
 
 def main(minutes: float) -> int:
-    """Try until then; what broke, each kind of fault once, is printed as it is met."""
+    """Try until then; each kind of fault is printed once."""
     warnings.simplefilter("ignore")
-    folder = Path(tempfile.mkdtemp(prefix="vlbench-fuzz-"))
-    os.environ |= {"VLBENCH_CACHE": str(folder / "cache"), "XDG_CONFIG_HOME": os.devnull}
-    tried: Counter[str] = Counter()
     faults: Counter[str] = Counter()
     deadline = time.monotonic() + 60 * minutes
-    try:
-        bench = make_bench(folder)
-        results = make_results(bench, folder / "results")
+
+    def judge(trial: Trial) -> None:
+        if time.monotonic() < deadline and (text := fault(trial)):
+            where = re.findall(r'File ".*?([\w/]+\.py)", line (\d+)', text)
+            kind = f"{text.strip().splitlines()[-1][:60]} {where[-1:]}"
+            faults[kind] += 1
+            if faults[kind] == 1:
+                files = {file: content[:300] for file, content in trial.files.items()}
+                print(f"{' '.join(trial.words)[:300]}\n{str(files)[:3000]}\n{text[-3000:]}\n")
+
+    with tempfile.TemporaryDirectory(prefix="vlbench-fuzz-") as folder:
+        os.environ |= {"VLBENCH_CACHE": f"{folder}/cache"}
+        bench = make_bench(Path(folder))
+        results = make_results(bench, Path(folder, "results"))
         while time.monotonic() < deadline:
-            for name, strategy in kinds(bench, results).items():
-
-                def judge(trial: Trial, name: str = name) -> None:
-                    if time.monotonic() > deadline:
-                        return
-                    tried[name] += 1
-                    if text := fault(trial):
-                        where = re.findall(r'File ".*?([\w/]+\.py)", line (\d+)', text)
-                        kind = f"{text.strip().splitlines()[-1][:60]} {where[-1:]}"
-                        faults[kind] += 1
-                        if faults[kind] == 1:
-                            files = {file: content[:300] for file, content in trial.files.items()}
-                            told = files if len(files) < 3 else sorted(files)
-                            print(f"{' '.join(trial.words)[:300]}\n{told}\n{text[-3000:]}\n")
-
+            for strategy in kinds(bench, results).values():
                 trials(strategy, 50, True, judge)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    counts = ", ".join(f"{count} of {name}" for name, count in tried.items())
-    print(f"{sum(tried.values())} inputs tried ({counts}), {sum(faults.values())} broke something.")
     for kind, count in faults.most_common():
         print(f"{count:6} x {kind}")
     return 1 if faults else 0

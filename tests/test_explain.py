@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import pickle
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,18 +30,14 @@ def raised(call: Callable[[], object]) -> BaseException:
     [
         (OSError(errno.ENOSPC, "No space left on device", "a/b"), 3, "a/b: No space left on"),
         (OSError(errno.ENAMETOOLONG, "File name too long", "a" * 300), 2, "aaa...: File name too"),
-        (OSError("Cannot read it\n\nat all"), 3, "Cannot read it at all."),
         (raised(lambda: os.stat("a\0b")), 2, "A path cannot be used: embedded null byte."),
         (raised(lambda: Path("~nobody-here/a").expanduser()), 2, "Could not determine home"),
         (raised(lambda: int("9" * 5_000)), 3, "damaged"),
         (raised(lambda: json.loads("[" * 100_000)), 3, "What was read is nested too deeply (in "),
-        (raised(lambda: json.loads("{")), 3, "damaged"),
         (raised(lambda: b"\xff".decode()), 3, "damaged"),
-        (raised(lambda: "\udcff".encode()), 3, "damaged"),
         (pa.ArrowInvalid("not Parquet"), 3, "not Parquet"),
         (SafetensorError("header too large"), 3, "header too large"),
         (pickle.UnpicklingError("no pickle"), 3, "no pickle"),
-        (EOFError(), 3, "it ends early"),
         (MemoryError(), 3, "There is too little memory: none is left."),
         (RuntimeError("can't start new thread"), 3, "There is too little memory"),
         (raised(lambda: sys.exit(0)), 2, "SystemExit(0) was raised there"),
@@ -92,17 +87,6 @@ def test_a_path_that_can_be_no_files_is_told_in_a_line(
         assert isinstance(result.exception, SystemExit)
         assert result.exit_code in (2, 3, 4)
         assert len(result.stderr.splitlines()) <= 3
-
-
-def test_a_socket_and_an_endless_device_are_no_predictions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with socket.socket(socket.AF_UNIX) as bound:
-        bound.bind("sock")
-        for path in ("sock", "/dev/zero"):
-            result = vlbench("score", "vqav2", "--predictions", path, "--annotations", path)
-            assert_refused(result, 3, f"vlbench: {path}: ")
 
 
 @pytest.mark.parametrize("digits", [400, 5_000])

@@ -7,7 +7,6 @@ import errno
 import gzip
 import lzma
 import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from vlbench.files import (
     check_out,
     open_data,
     read_object,
-    remove_dead_beside,
+    remove_forgotten,
     temporary_beside,
     write_atomically,
     write_out,
@@ -55,29 +54,15 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def leftover(path: Path, pid: int) -> Path:
-    """What a process of that number left of writing `path`."""
-    own = temporary_beside(path)
-    return own.with_name(own.name.replace(f".{os.getpid()}-", f".{pid}-"))
-
-
-def test_what_a_dead_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    process = subprocess.Popen(["true"])
-    process.wait()
-    path = tmp_path / "import"
-    dead, folder, other = (leftover(path, process.pid) for _ in range(3))
-    dead.touch()
+def test_what_killed_processes_left_is_removed_after_a_day(tmp_path: Path) -> None:
+    file, folder, living = (temporary_beside(tmp_path / "import") for _ in range(3))
     (folder / "runs").mkdir(parents=True)
-    other = other.with_name(other.name.replace("import", "export"))
-    living = temporary_beside(path)
-    elsewhere = tmp_path / f".import.{process.pid}-0123450000.tmp"
-    forgotten = tmp_path / f".import.{process.pid}-0123450001.tmp"
-    for file in (other, living, elsewhere, forgotten, tmp_path / ".import.mine.tmp"):
-        file.touch()
-    os.utime(forgotten, (0, 0))
-    remove_dead_beside(path)
-    kept = {other.name, living.name, elsewhere.name, ".import.mine.tmp"}
-    assert {file.name for file in tmp_path.iterdir()} == kept
+    for path in (file, living, tmp_path / ".import.mine.tmp"):
+        path.touch()
+    for path in (file, folder, tmp_path / ".import.mine.tmp"):
+        os.utime(path, (0, 0))
+    remove_forgotten(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {living.name, ".import.mine.tmp"}
 
 
 def test_what_is_no_small_json_object_is_told_with_its_file(

@@ -133,17 +133,6 @@ def test_a_holder_learns_that_another_one_took_over(tmp_path: Path) -> None:
     assert Lock(tmp_path).holder()["host"] == "far"  # not ours to take away
 
 
-def test_another_error_of_the_file_system_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(file: object, kind: int) -> None:
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(module.fcntl, "flock", fail)
-    with pytest.raises(OSError, match="Input/output"), Lock(tmp_path).acquire():
-        pass
-
-
 @pytest.mark.usefixtures("fast")
 @pytest.mark.parametrize("is_over", [False, True], ids=["at work", "done"])
 def test_whoever_lost_the_run_writes_nothing_in_it(tmp_path: Path, is_over: bool) -> None:

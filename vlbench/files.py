@@ -7,21 +7,16 @@ from __future__ import annotations
 
 import errno
 import gzip
-import hashlib
 import json
 import os
 import re
 import secrets
 import shutil
-import socket
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from contextvars import ContextVar
-from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import IO, Any
 
 from vlbench.errors import DataError, MissingError, UsageError, system_message
@@ -30,16 +25,13 @@ Content = str | bytes | Callable[[Path], object]
 """What a file is to hold; a callable writes it to the path it is given."""
 LARGEST_JSON = 1 << 26
 """Bytes of a JSON file or training curve; vlbench writes none that is longer."""
-TEMPORARY = re.compile(r"\..+\.(\d+)-([0-9a-f]{6})[0-9a-f]{4}\.tmp")
-"""A temporary name: the process that writes it, its machine, and four random digits."""
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{10}\.tmp")
 FORGOTTEN_SECONDS = 86_400.0
-"""After this time what another machine left is removed."""
+"""A temporary file that is older was left by a process that was killed."""
 PACKINGS = {b"PK": "ZIP", b"\xfd7zXZ": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "Zstandard"}
 """How a packed file begins that no reader unpacks -> its packing."""
-_guards: ContextVar[Mapping[Path, Callable[[], None]]] = ContextVar(
-    "guards", default=MappingProxyType({})
-)
-"""Folder -> what raises when this thread may no longer write there."""
+_guards: dict[Path, Callable[[], None]] = {}
+"""Folder -> what raises when this process may no longer write there."""
 
 
 def write_atomically(path: Path, content: Content, is_flushed: bool = True) -> Path:
@@ -50,8 +42,8 @@ def write_atomically(path: Path, content: Content, is_flushed: bool = True) -> P
     """
     require_writable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if callable(content):  # an earlier process may have been killed in a long write
-        remove_dead_beside(path)
+    if callable(content):
+        remove_forgotten(path.parent)
     beside = temporary_beside(path)
     try:
         if callable(content):
@@ -130,8 +122,7 @@ def text_lines(path: Path) -> list[str]:
 
 def temporary_beside(path: Path) -> Path:
     """Return a hidden name in the same folder that no other process takes, ending in `.tmp`."""
-    own = f"{os.getpid()}-{_machine_tag()}{secrets.token_hex(2)}"
-    return path.with_name(f".{path.name}.{own}.tmp")
+    return path.with_name(f".{path.name}.{secrets.token_hex(5)}.tmp")
 
 
 def is_temporary(name: str) -> bool:
@@ -146,67 +137,31 @@ def remove_leftovers(folder: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def remove_dead_beside(path: Path) -> None:
-    """Remove the temporary files and folders that killed processes left beside `path`."""
-    remove_dead(path.parent, f".{path.name}.")
-
-
-def remove_dead(folder: Path, beginning: str = ".") -> None:
-    """Remove what killed processes left in `folder` under temporary names that begin so."""
+def remove_forgotten(folder: Path) -> None:
+    """Remove what killed processes left in `folder` under temporary names, a day ago or more."""
     with suppress(OSError):  # the folder may be absent, or another process removes them too
         for entry in list(os.scandir(folder)):
-            match = TEMPORARY.fullmatch(entry.name)
-            if match is None or not entry.name.startswith(beginning):
-                continue
-            if match[2] == _machine_tag():
-                is_dead = not _is_alive(int(match[1]))
-            else:
-                written = entry.stat(follow_symlinks=False).st_mtime
-                is_dead = time.time() - written > FORGOTTEN_SECONDS
-            if is_dead and entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
-            elif is_dead:
-                os.unlink(entry.path)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (OSError, OverflowError) as error:  # or it is another user's
-        return not isinstance(error, ProcessLookupError)
-    return True
-
-
-@cache
-def _machine_tag() -> str:
-    """Six hex digits, the same for all processes that see each other's process ids."""
-    space = ""
-    with suppress(OSError):
-        space = os.readlink("/proc/self/ns/pid")
-    return hashlib.sha256(f"{machine()} {space}".encode()).hexdigest()[:6]
-
-
-def machine() -> str:
-    """An id that all processes share which have this kernel, its locks and its clock."""
-    with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return socket.gethostname()
+            age = time.time() - entry.stat(follow_symlinks=False).st_mtime
+            if is_temporary(entry.name) and age > FORGOTTEN_SECONDS:
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    os.unlink(entry.path)
 
 
 @contextmanager
 def guarded(folder: Path, check: Callable[[], None]) -> Iterator[None]:
     """Within the block, call `check` before every write in `folder`; it raises to prevent it."""
-    _guards.set({**_guards.get(), folder: check})
+    _guards[folder] = check
     try:
         yield
     finally:
-        # not reset by a token: another thread may release a lock
-        _guards.set({path: guard for path, guard in _guards.get().items() if path != folder})
+        _guards.pop(folder, None)
 
 
 def require_writable(path: Path) -> None:
     """Raise what the guard of a folder that holds `path` raises."""
-    for folder, check in _guards.get().items():
+    for folder, check in list(_guards.items()):
         if folder == path or folder in path.parents:
             check()
 

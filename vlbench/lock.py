@@ -1,10 +1,8 @@
 """A folder's lock: it ends with its process, and its heartbeat shows on other machines.
 
-On one machine `flock` decides: the system releases it when its holder dies. Some shared file
-systems keep locks to the machine they were taken on, or know none. So the holder also writes its
-name beside the lock and touches that file every few seconds; one of another machine counts as dead
-when nothing has touched it for long enough, by the clock of whoever watches, so that clocks that
-differ or jump do not matter.
+On one machine `flock` decides. Shared file systems may keep locks to one machine, or know none: so
+the holder also writes its name beside the lock and touches that file every few seconds. A holder on
+another machine counts as dead when the watcher's own clock has seen no touch for long enough.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vlbench.errors import DataError
-from vlbench.files import guarded, machine, read_object, write_atomically
+from vlbench.files import guarded, read_object, write_atomically
 from vlbench.text import now
 
 HEARTBEAT_SECONDS = 5.0
@@ -44,10 +42,8 @@ class Lock:
         self.folder = folder
         self.file = folder / "lock"
         self.holder_file = folder / "holder.json"
-        self._token = ""
-        """Stands in `holder.json` while this object holds the lock."""
-        self._seen: tuple[object, int] | None = None
-        """The other holder's token and last heartbeat, and when they were new here."""
+        self._token = ""  # in `holder.json` while this object holds the lock
+        self._seen: object = None  # the other holder's token and last heartbeat
         self._seen_at = 0.0
 
     @contextmanager
@@ -75,7 +71,7 @@ class Lock:
                 self._sign(where, token)
                 self._token = token
                 threading.Thread(target=self._beat, args=(is_over, heartbeat), daemon=True).start()
-                with guarded(self.folder, self._require):
+                with guarded(self.folder, self._check_is_ours):
                     yield
             finally:
                 is_over.set()
@@ -102,13 +98,12 @@ class Lock:
     @property
     def is_locked(self) -> bool:
         """Whether a process seems to hold the lock now; for showing."""
-        if self._probe() is False:
-            return True
         holder = self.holder()
         with suppress(OSError):
             age = abs(time.time() - self.holder_file.stat().st_mtime)
-            return bool(holder) and not self._is_gone(holder) and age < DEAD_SECONDS
-        return False
+            if holder and not self._is_gone(holder) and age < DEAD_SECONDS:
+                return True
+        return self._probe() is False
 
     def is_free(self) -> bool:
         """Whether the lock can be acquired; a dead holder on another machine takes time to tell."""
@@ -127,7 +122,7 @@ class Lock:
         return None
 
     def _sign(self, where: str, token: str) -> None:
-        table = {"host": socket.gethostname(), "machine": machine(), "pid": os.getpid()}
+        table = {"host": socket.gethostname(), "machine": _machine(), "pid": os.getpid()}
         table |= {"where": where, "since": now(), "token": token}
         write_atomically(self.holder_file, json.dumps(table) + "\n")
         if self._probe() is None:  # of two that came together the last one to write has it
@@ -148,7 +143,7 @@ class Lock:
             if not is_over.is_set():
                 heartbeat(is_ours)
 
-    def _require(self) -> None:
+    def _check_is_ours(self) -> None:
         if self.is_lost:
             raise LockedError
 
@@ -168,7 +163,7 @@ class Lock:
 
     def _is_gone(self, holder: dict[str, Any]) -> bool:
         """Whether a holder that `flock` does not show is of this machine, which has locks."""
-        return holder.get("machine") == machine() and self._probe() is not None
+        return holder.get("machine") == _machine() and self._probe() is not None
 
     def _probe(self) -> bool | None:
         """What `_flock` says of a shared lock; True where the file cannot be opened or asked."""
@@ -177,6 +172,13 @@ class Lock:
                 return _flock(file, fcntl.LOCK_SH)
         except OSError:
             return True
+
+
+def _machine() -> str:
+    """An id that all processes share which have this kernel, its locks and its clock."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return socket.gethostname()
 
 
 def _flock(file: IO[Any], kind: int) -> bool | None:

@@ -56,11 +56,6 @@ COLUMNS = pa.schema(
 """The Arrow schema of `result.parquet`; `results/README.md` has each column's unit and meaning."""
 
 
-def result_schema() -> pa.Schema:
-    """The Arrow schema of `result.parquet`: every column, in order."""
-    return COLUMNS
-
-
 def open_parquet(source: Path | pa.Buffer) -> pq.ParquetFile:
     """Open a file whose contents are still to be decoded."""
     parquet = pq.ParquetFile(_readable(source))

@@ -78,12 +78,8 @@ def with_defaults(environment: dict[str, str]) -> dict[str, str]:
     return {**waiting, "TOKENIZERS_PARALLELISM": "false", **environment}
 
 
-class AnswerLost(BaseException):
+class AnswerLost(SystemExit):
     """Standard output cannot be written, and the message is out: not the command's own error."""
-
-    def __init__(self, exit_code: int) -> None:
-        super().__init__(exit_code)
-        self.exit_code = exit_code
 
 
 def guard_output() -> None:
@@ -92,15 +88,6 @@ def guard_output() -> None:
         buffer = io.BufferedWriter(_Output(1, "w", closefd=False))  # type: ignore[type-var]
         encoding, is_terminal = sys.stdout.encoding, sys.stdout.isatty()
         sys.stdout = io.TextIOWrapper(buffer, encoding, "backslashreplace", None, is_terminal)
-
-
-def flush_answer() -> None:
-    """Write what is buffered while an error still has an exit code: at the end of a program."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except AnswerLost as lost:
-        sys.exit(lost.exit_code)
 
 
 class _Output(io.FileIO):

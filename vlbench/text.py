@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,18 +37,8 @@ def printable_lines(text: str) -> str:
 
 
 def printable_json(document: Mapping[str, Any]) -> str:
-    """An object as JSON in which hidden characters are escaped; NaN is refused."""
-    text = json.dumps(document, indent=2, ensure_ascii=not is_unicode(), allow_nan=False)
-    return re.sub("[^\n]+", lambda line: HIDDEN.sub(_escape, line[0]), text)
-
-
-def _escape(sign: re.Match[str]) -> str:
-    return json.dumps(sign[0])[1:-1]
-
-
-def is_unicode() -> bool:
-    """Whether standard output takes every character; else what programs read is ASCII alone."""
-    return (sys.stdout.encoding or "").lower().startswith("utf")
+    """An object as JSON in ASCII, whatever the encoding of the output; NaN is refused."""
+    return json.dumps(document, indent=2, allow_nan=False)
 
 
 def by_number(sign: str) -> str:

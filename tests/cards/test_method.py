@@ -107,12 +107,6 @@ def test_all_faults_of_a_card_come_in_one_message(write: Write) -> None:
     assert text.count("methods/mine.toml: ") == len(starts)
 
 
-def test_a_file_that_is_no_card_is_named(write: Write) -> None:
-    text = message(write('title = "Mine\n'))
-    assert "methods/mine.toml: not valid TOML in UTF-8: " in text and "line 1" in text
-    assert message("./none.toml") == "./none.toml: no such file"
-
-
 OUTSIDE = """
 from pydantic import BaseModel
 from vlbench.techniques.base import Technique

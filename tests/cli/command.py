@@ -40,7 +40,7 @@ def assert_refused(result: Result, code: int, *texts: str) -> None:
     """The exit code and one explained message, without an answer."""
     assert (result.exit_code, result.stdout) == (code, ""), result.output
     assert "Traceback" not in result.output
-    assert [text for text in texts if text not in result.stderr] == []
+    assert [text for text in texts if text not in result.stderr] == [], result.stderr
 
 
 def suggested(text: str) -> list[list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 import sys
@@ -41,18 +40,6 @@ def test_words_that_do_not_fit_exit_2_without_a_traceback(words: list[str]) -> N
     assert (result.exit_code, result.stdout) == (2, "")
     assert "Traceback" not in result.stderr
     assert "Usage: vlbench" in result.stderr
-
-
-def test_a_long_message_is_one_line_off_a_terminal() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "vlbench", "show", "compactor"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "40"},
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("vlbench: Nothing called 'compactor' to show. Did you mean")
-    assert done.stderr.count("\n") == 1 and "\x1b" not in done.stderr
 
 
 def test_the_version_is_printed_and_an_option_has_a_variable() -> None:
@@ -161,9 +148,3 @@ def test_every_help_ends_with_an_example_that_can_be_typed(words: tuple[str, ...
     start, _, typed = lines[-1].partition("Example: vlbench ")
     assert start == "  " and typed.startswith(" ".join(words))
     parse(shlex.split(typed))
-
-
-def test_run_and_plan_have_the_same_options() -> None:
-    run, plan = (get_command(cli.app).commands[name] for name in ("run", "plan"))
-    only_run = [option.name for option in run.params if option.name not in ("detach", "dry_run")]
-    assert only_run == [option.name for option in plan.params]

@@ -68,14 +68,6 @@ def test_a_faulty_file_ends_with_2_but_for_help(project_file) -> None:
         assert vlbench(*words).exit_code == 0
 
 
-def test_a_slip_in_a_variable_is_told_and_nothing_fails() -> None:
-    result = vlbench("list", "suites", VLBENCH_RESLTS="x", VLBENCH_LIMIT="3", VLBENCH_FAKE_GPUS="2")
-    assert result.exit_code == 0
-    assert result.stderr == (
-        "vlbench: nothing reads the variable VLBENCH_RESLTS. Did you mean 'VLBENCH_RESULTS'?\n"
-    )
-
-
 def test_settings_are_merged_key_by_key(project_file, monkeypatch, capsys) -> None:
     assert merged_settings(["a=1", "b"]) == ("a=1", "b")
     project_file.write_text(

@@ -11,7 +11,6 @@ from tests.cli.command import assert_refused, document, items, vlbench
 from tests.data.conftest import picture
 from tests.data.mini.builders import TINY, TINY_VIDEO
 from tests.runs.builders import Bench
-from vlbench import cli
 from vlbench.cards.load import all_tasks
 from vlbench.data.mini import write
 from vlbench.data.stores.published import open_store
@@ -131,11 +130,3 @@ def test_the_store_is_written_and_named(images: Path) -> None:
 def test_what_does_not_fit_is_told(images: Path, words: str, code: int, text: str) -> None:
     (images / "p3.png").write_bytes(b"none")
     assert_refused(extract(images, *words.split()), code, text)
-
-
-def test_off_a_terminal_a_line_is_shown_now_and_then(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(cli, "LINE_SECONDS", 1000)
-    with cli.counting("pictures") as count:
-        for done in (100, 110, 300):
-            count(done, 300)
-    assert capsys.readouterr().err.splitlines() == ["100 of 300 pictures", "300 of 300 pictures"]

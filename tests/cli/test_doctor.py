@@ -58,7 +58,7 @@ def make(file: Path) -> None:
 @pytest.mark.parametrize("how", ["quickly", pytest.param("with Java", marks=pytest.mark.slow)])
 def test_a_healthy_machine_lacks_nothing(how: str) -> None:
     found = findings()
-    assert {"Python", "packages", "models", "Java", "device", "cache", "data"} <= found.keys()
+    assert {"Python", "packages", "Java", "device", "cache", "data"} <= found.keys()
     assert all(item["is_there"] and not item["remedy"] for item in found.values())
     assert "Slurm" not in found and "transformers" in found["packages"]["found"]
 
@@ -101,14 +101,13 @@ def test_a_missing_package_and_a_full_disk_are_found(monkeypatch: pytest.MonkeyP
 
 def test_torch_and_transformers_that_do_not_work_together_are_found(monkeypatch) -> None:
     monkeypatch.setitem(examination.sys.modules, "transformers", None)
-    assert "pip uninstall torchvision" in findings(code=3)["models"]["remedy"]
+    assert "pip uninstall torchvision" in findings(code=3)["device"]["remedy"]
 
 
 def test_folders_are_looked_at_and_left_as_they_are(tmp_path, monkeypatch) -> None:
-    make(tmp_path / "out" / "runs" / "0123" / "spec.json")
+    (tmp_path / "out").mkdir()
     found = findings("--results", "out")["results"]["found"]
-    assert found.startswith(f"{tmp_path / 'out'}, ") and found.endswith(", 1 runs")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["runs"]
+    assert found.startswith(f"{tmp_path / 'out'}, ") and not list((tmp_path / "out").iterdir())
     make(tmp_path / "file")
     monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "file" / "cache"))
     found = findings("--results", "file/results", code=3)
@@ -123,8 +122,6 @@ def test_the_configuration_is_read_and_a_faulty_one_is_a_finding(tmp_path) -> No
     assert found["configuration"]["found"] == str(file)
     assert found["data"]["found"] == f"{tmp_path / 'data'}: no such folder"
     assert found["results"]["found"].startswith(str(tmp_path / "kept"))
-    file.write_text("job = 2")
-    assert f"{file}: job: Unknown key" in findings(code=3)["configuration"]["found"]
 
 
 def test_a_backbone_says_which_weights_and_features_it_needs(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -36,16 +35,12 @@ def refused(result: Result, results: Path, code: int, *texts: str) -> None:
         ("--method compactor", "Unknown method 'compactor'. Did you mean 'compacter'?"),
         ("--tasks vqav3", "Unknown task or suite 'vqav3'. Did you mean 'vqav2'?"),
         ("--set params.reductoin=4", "Did you mean 'params.reduction'?"),
-        ("--set epochs", "--set epochs: Should be key=value"),
         ("--limit 0", "Invalid value for '--limit'"),
-        ("--seeds one", "--seeds one: should be whole numbers"),
-        ("--seeds 0,4294967296", "--seeds 0,4294967296: a seed is 0 or more and at most"),
+        ("--seeds 0,4294967296", "--seeds 0,4294967296: should be whole numbers from 0 to"),
         ("--max-batch many", "--max-batch many: should be a number from 1, or auto"),
-        ("--devices tpu", "--devices tpu: should be auto, cpu, or GPUs' numbers"),
         ("--backbone mini-brat", "Unknown backbone 'mini-brat'. Did you mean 'mini-bart'?"),
         ("--edition ful", "has no edition 'ful'. Known: mini, full"),
         ("--method shared-adapter,shared-adapter", "Named twice: shared-adapter"),
-        ("--method no/such.toml", "no/such.toml: no such file"),
     ],
 )
 def test_words_that_do_not_fit_exit_2(bench: Bench, tmp_path: Path, words: str, text: str) -> None:
@@ -188,24 +183,13 @@ def cancel(results: Path, *words: str, code: int = 0) -> list[dict[str, str]]:
     return items(done, "cancel")
 
 
-def test_a_run_at_work_is_waited_for(tmp_path: Path) -> None:
+def test_a_run_at_work_is_asked_to_end(tmp_path: Path) -> None:
     folder = folder_of(tmp_path)
-
-    def work() -> None:
-        with folder.lock.acquire("cpu"):
-            folder.write_status("running", 1)
-            at_work.set()
-            while not folder.cancel_file.exists():
-                time.sleep(0.01)
-            folder.write_status("cancelled", 1)
-
-    at_work = threading.Event()
-    thread = threading.Thread(target=work)
-    thread.start()
-    assert at_work.wait(5)
-    (item,) = cancel(tmp_path, folder.path.name[:6])
-    thread.join()
-    assert (item["before"], item["status"]) == ("running", "cancelled")
+    with folder.lock.acquire("cpu"):
+        folder.write_status("running", 1)
+        (item,) = cancel(tmp_path, folder.path.name[:6])
+    assert (item["before"], item["status"]) == ("running", "running")
+    assert folder.is_cancel_asked
 
 
 def test_planned_runs_will_not_begin_and_done_ones_are_left(tmp_path: Path) -> None:

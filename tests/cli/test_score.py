@@ -63,11 +63,7 @@ def test_json_is_one_object_and_nothing_else() -> None:
     ("results", "message"),
     [
         (VQA_RESULTS[:1], "results: 1 examples without a prediction: 6."),
-        ([*VQA_RESULTS, {"question_id": 7, "answer": ""}], "for unknown examples: 7."),
-        ([*VQA_RESULTS, VQA_RESULTS[0]], "results: 1 examples predicted more than once: 5."),
-        ([VQA_RESULTS[0], {"question_id": 6, "answer": 1}], "prediction 6: 'answer' should be"),
         ([], "no prediction holds any text. 2 examples without a prediction: 5, 6."),
-        ("", "results: not valid JSON: "),
         ("[", "results: not valid JSON: "),
     ],
 )

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import signal
-import subprocess
-import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -78,55 +71,11 @@ def test_json_has_every_run_with_unrounded_numbers(
 def test_what_cannot_be_shown_ends_in_its_exit_code(
     tmp_path: Path, folders: list[RunFolder]
 ) -> None:
-    assert status(tmp_path, "--watch").stdout == status(tmp_path).stdout  # nothing is at work
     folders[3].spec_file.write_text("{")
     result = status(tmp_path)
     assert result.exit_code == 3 and "1 failed" in result.stdout
     assert f"{folders[3].spec_file}: not a run's spec" in result.stderr
     assert_refused(status(tmp_path / "none"), 4, f"{tmp_path / 'none'}: no runs here")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("is_interrupted", [True, False])
-def test_a_watched_table_goes_on_until_the_end_or_ctrl_c(
-    tmp_path: Path, folders: list[RunFolder], is_interrupted: bool
-) -> None:
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "vlbench", "status", "--watch", "--results", str(tmp_path)]
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    with folders[2].lock.acquire("GPU 0"):
-        process = subprocess.Popen(
-            command,
-            stdout=theirs,
-            stderr=theirs,
-            env=environment,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )  # where the tests run in the background, the shell has them ignore it
-        os.close(theirs)
-        seen = b""
-        while seen.count(b"1,200/2,400") < 2:  # shown, and shown again
-            seen += os.read(ours, 65536)
-        if is_interrupted:
-            process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=20) == 0
-    if not is_interrupted:
-        folders[2].result.touch()
-        assert process.wait(timeout=20) == 0
-    seen += _rest(ours)
-    os.close(ours)
-    assert b"\x1b[?25h" in seen  # the cursor is back
-    assert (b"2 done, 1 failed, 1 planned" in seen) != is_interrupted
-
-
-def _rest(terminal: int) -> bytes:
-    found = b""
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        try:
-            found += os.read(terminal, 65536)
-        except OSError:  # the other end is closed
-            return found
-    return found
 
 
 def logs(results: Path, *words: str) -> Result:
@@ -139,28 +88,3 @@ def test_a_log_is_printed(tmp_path: Path) -> None:
     for run in ("mine", SPEC.key[:5]):
         assert logs(tmp_path, run).stdout == whole
     assert_refused(logs(tmp_path, "nothing"), 2, "No run 'nothing'")
-
-
-def test_following_goes_on_until_the_run_ends(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path, SPEC)
-    log(folder, "one\ntwo\n")
-    over = threading.Event()
-
-    def work() -> None:
-        with folder.lock.acquire("cpu"):
-            over.wait(10)
-            time.sleep(0.1)
-            log(folder, "thr")
-            time.sleep(0.7)
-            log(folder, "ee\nfour")
-            folder.write_status("failed", 1, error="no")
-
-    worker = threading.Thread(target=work)
-    worker.start()
-    while folder.state != "running":
-        time.sleep(0.01)
-    over.set()
-    result = logs(tmp_path, "mine", "--follow")
-    worker.join()
-    assert result.exit_code == 0
-    assert result.stdout == "one\ntwo\nthree\nfour\n"

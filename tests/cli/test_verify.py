@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.command import assert_refused, items, vlbench
-from tests.verify.builders import edit, reseal
+from tests.verify.builders import edit
 from vlbench.runs.sums import NAME
 
 RESULT = "result.parquet"
@@ -41,21 +40,6 @@ def test_a_changed_digit_ends_with_1_and_names_the_cell(adapter: Path, trained: 
     assert any("sha256" in line for line in lines)
 
 
-def test_json_has_every_cell(adapter: Path, trained: Path) -> None:
-    edit(adapter / RESULT, lambda rows: [row.update(seed=7, epochs=9, limit=1) for row in rows])
-    reseal(adapter)
-    result = vlbench("verify", trained, "--json")
-    (item,) = items(result, "verify")
-    assert result.exit_code == 1
-    assert (item["key"], item["method"], item["holds"]) == (adapter.name, "shared-adapter", False)
-    seeds = [fault for fault in item["faults"] if fault["column"] == "seed"]
-    assert len(item["faults"]) == 3 * len(seeds) > 20
-    assert (seeds[0]["stored"], seeds[0]["recomputed"]) == (7, 0)
-    assert item["cells_checked"] > 100 and item["not_checked"][0]["cells"] > 0
-    shown = vlbench("verify", trained).stdout
-    assert shown.count(adapter.name) == 20 + 1 and f"and {3 * len(seeds) - 20} more cells" in shown
-
-
 def test_nothing_to_verify_ends_with_4_and_a_wrong_word_with_2(
     adapter: Path, trained: Path, tmp_path: Path
 ) -> None:
@@ -66,29 +50,6 @@ def test_nothing_to_verify_ends_with_4_and_a_wrong_word_with_2(
     (adapter / RESULT).unlink()
     (adapter / "status.json").unlink()
     assert_refused(vlbench("verify", trained), 4, "1 runs there, none done")
-
-
-def test_runs_that_are_not_done_are_named(trained: Path) -> None:
-    run, _ = sorted(trained.glob("runs/*"))
-    for name in (RESULT, "status.json"):
-        (run / name).unlink()
-    assert f"left out, as not done: 1 ({run.name})" in vlbench("verify", trained).stderr
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("is_changed", [False, True])
-def test_captions_of_the_embedded_leaderboard(
-    project: Path, tmp_path: Path, is_changed: bool
-) -> None:
-    file = min((project / "results/mini/runs").glob("*/predictions/coco.parquet"))
-    copy = Path(shutil.copytree(file.parents[1], tmp_path / "runs" / file.parents[1].name))
-    if is_changed:
-        edit(copy / "predictions/coco.parquet", lambda rows: rows[0].update(prediction="a cat"))
-        reseal(copy)
-    (item,) = items(vlbench("verify", tmp_path, "--json"))
-    cells = {(fault["row"], fault["column"]) for fault in item["faults"]}
-    expected = {("coco.cider", "value"), ("coco.meteor", "value"), ("5200", "score")}
-    assert cells >= expected if is_changed else not cells
 
 
 def test_from_one_folder_to_another_everything_holds(trained: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vlbench.cards import find_tasks, load_method
-from vlbench.parquet import COLUMNS, result_schema
+from vlbench.parquet import COLUMNS
 from vlbench.runs.spec import RunSpec
 from vlbench.techniques import resolve_method
 
@@ -78,9 +78,7 @@ def write(folder: Path, *runs: list[dict[str, Any]]) -> Path:
     for rows in runs:
         run_folder = folder / "runs" / str(rows[0]["key"]).replace("/", "-")
         run_folder.mkdir(parents=True, exist_ok=True)
-        pq.write_table(
-            pa.Table.from_pylist(rows, schema=result_schema()), run_folder / "result.parquet"
-        )
+        pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), run_folder / "result.parquet")
     return folder
 
 

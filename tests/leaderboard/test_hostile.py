@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 from tests.leaderboard.builders import TASKS
 from tests.leaderboard.scored import right, write_image_text, write_predictions, write_run
 from vlbench.cli.app import app
-from vlbench.parquet import result_schema
+from vlbench.parquet import COLUMNS
 from vlbench.text import printable
 
 HOSTILE = "=x\x1b[31m\u202e|`<b>&lt;$y$~~\\\r\n::error::z\x08\x00\x9b,%"
@@ -108,7 +108,7 @@ def spoil(folder: Path, key: str, value: float) -> None:
     file = folder / "runs" / key / "result.parquet"
     rows = pq.read_table(file).to_pylist()
     rows[0]["value"] = value
-    pq.write_table(pa.Table.from_pylist(rows, schema=result_schema()), file)
+    pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), file)
 
 
 def spoil_score(folder: Path, key: str, value: float) -> None:

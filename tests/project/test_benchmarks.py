@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import json
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 
@@ -32,23 +30,6 @@ def test_ratios_are_taken_within_rounds(monkeypatch: pytest.MonkeyPatch) -> None
     assert found["other"].spread == "1.50 (1.50 to 1.50)"
     assert found["floor"].seconds == pytest.approx(6)  # the warm-up round does not count
     assert order == ["other", "floor", "floor", "other"] * 2 + ["other", "floor"]
-
-
-def test_measurements_are_appended_with_where_they_come_from(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "bench.jsonl"
-    monkeypatch.delenv(measure.RECORD, raising=False)
-    measure.record("nothing", ratio=1.0)
-    monkeypatch.setenv(measure.RECORD, str(file))
-    measure.record("first", ratio=1.1)
-    measure.record("second", ratio=1.2)
-    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    assert [(line["benchmark"], line["ratio"]) for line in lines] == [
-        ("first", 1.1),
-        ("second", 1.2),
-    ]
-    assert all(line["commit"] and line["at"] and line["machine"] for line in lines)
 
 
 def test_a_benchmark_keeps_no_backbone_beside_the_one_it_measures(

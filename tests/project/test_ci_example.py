@@ -75,13 +75,6 @@ def test_the_script_fails_a_worse_run(place: Path) -> None:
     assert 'failures="1"' in (place / "ci-results" / "gate.xml").read_text("utf-8")
 
 
-def test_the_script_does_not_take_old_results_for_new_ones(place: Path) -> None:
-    (place / "ci-results" / "runs").mkdir(parents=True)
-    done = smoke(PREPARED="good", CI_BASELINE="good")
-    assert done.returncode == 2
-    assert "ci-results has runs already" in done.stderr
-
-
 @pytest.mark.slow
 def test_the_real_benchmark_passes_the_baseline_and_fails_when_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

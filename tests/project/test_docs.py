@@ -7,7 +7,6 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from PIL import Image
 from typer.main import get_command
 
 from vlbench.cards import find_tasks
-from vlbench.cards.load import all_tasks, load_task
 from vlbench.cli.app import app
 from vlbench.data.images import find_pictures
 from vlbench.data.mini.world import PARTS, SHARES
@@ -95,19 +93,6 @@ def test_every_command_in_a_block_can_be_typed_as_it_stands(document) -> None:
         command.make_context(command.name, rest)  # refuses what is missing or of a wrong type
 
 
-@each_document
-def test_methods_and_tasks_in_commands_exist(document) -> None:
-    for line in fenced(document) + inline(document):
-        words = shlex.split(line)
-        for option, value in pairwise(words):
-            if option == "--tasks" and not value.startswith("./") and not value.isupper():
-                find_tasks(value)
-            if option == "--method" and not value.isupper():
-                known = {path.stem for path in (PROJECT / "methods").glob("*.toml")}
-                own = {name for name in value.split(",") if name.endswith(".toml")}
-                assert set(value.split(",")) - own <= known, line
-
-
 # docs/datasets.md, docs/mini-edition.md
 
 
@@ -115,54 +100,6 @@ def table_rows(document: str) -> Iterator[list[str]]:
     for line in (PROJECT / "docs" / document).read_text("utf-8").splitlines():
         if line.startswith("|"):
             yield [cell.strip() for cell in line.strip("|").split("|")]
-
-
-def expanded(name: str) -> list[str]:
-    """`a{b,c}d` -> abd, acd."""
-    found = re.search(r"\{([^{}]*,[^{}]*)\}", name)
-    if not found:
-        return [name]
-    parts = [name[: found.start()] + part + name[found.end() :] for part in found[1].split(",")]
-    return [each for part in parts for each in expanded(part)]
-
-
-def test_the_documented_files_are_those_that_the_readers_open() -> None:
-    told = {
-        row[0].strip("`"): {
-            each for name in re.findall("`([^`]+)`", row[3]) for each in expanded(name)
-        }
-        for row in table_rows("datasets.md")
-        if len(row) == 4
-    }
-    for card in all_tasks():
-        reader = load_reader(card.reader, Path("root"))
-        if reader.is_packaged:
-            continue
-        for splits in card.splits.values():
-            for split in (*splits.train, *splits.val, *splits.test):
-                for file in reader.files(split):
-                    name = file.relative_to("root").as_posix()
-                    shared = name.startswith("COCO/") and card.name == "vqav2"
-                    assert split == "held_out" or name in told["coco" if shared else card.name], (
-                        name
-                    )
-
-
-def test_the_documented_splits_are_those_of_the_cards() -> None:
-    rows = {(row[0], row[1]): row[2:] for row in table_rows("datasets.md") if len(row) == 6}
-    for edition in ("mini", "full"):
-        splits = load_task("gqa").splits[edition]
-        told = rows["`gqa`", edition][:3]
-        assert told == [", ".join(each) for each in (splits.train, splits.val, splits.test)]
-    for edition in ("mini", "full"):
-        splits = load_task("nlvr2").splits[edition]
-        assert [*splits.train, *splits.val, *splits.test] == ["train", "dev", "test1"]
-    for task in ("tvqa", "how2qa", "tvc", "yc2c"):
-        full, mini = (load_task(task).splits[edition] for edition in ("full", "mini"))
-        told = rows["video tasks", "full"]
-        assert told == [",".join(e) for e in (full.train, full.val, full.test, full.submission)]
-        told = [cell.replace(" ", "_") for cell in rows["video tasks", "mini"][:3]]
-        assert told == [",".join(each) for each in (mini.train, mini.val, mini.test)]
 
 
 def test_the_documented_sizes_are_those_of_the_mini_edition() -> None:

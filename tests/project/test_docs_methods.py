@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from tests.techniques.toys import TASKS, toy_backbone
 from vlbench.cards.load import all_methods
 from vlbench.techniques import TECHNIQUES, find_technique, parts_of
 
@@ -51,12 +50,3 @@ def test_a_section_says_what_the_code_says(sections: dict[str, str], name: str) 
         key: "required" if field.is_required() else shown(field.default)
         for key, field in fields.items()
     }
-
-
-@pytest.mark.parametrize("name", [name for name in TECHNIQUES if name != "peft"])
-def test_a_section_names_the_sites_it_changes(sections: dict[str, str], name: str) -> None:
-    technique = find_technique(name)
-    backbone = toy_backbone("bart")
-    built = technique(technique.Params(), min(technique.sharings), TASKS)
-    found = {site.kind for site in built.claims(backbone)}
-    assert set(listed(sections[name], "Sites")) == found

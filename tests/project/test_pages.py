@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
-import yaml
 from typer.testing import CliRunner
 
 from tools.leaderboard import FIRST_SCREEN, boards, page
-from vlbench import __version__
 from vlbench.cli.app import app
-
-CITATION_KEYS = {
-    *("cff-version", "message", "title", "authors", "type", "abstract", "version", "license"),
-    *("keywords", "references"),
-}
-"""Of the Citation File Format 1.2.0 those that we use; it allows no others than its own."""
-REFERENCE_KEYS = {
-    *("type", "title", "authors", "collection-title", "collection-type", "conference", "year"),
-    *("url", "notes"),
-}
 
 
 def test_the_readme_shows_the_report_of_the_committed_results_before_line_25(project: Path) -> None:
@@ -42,15 +29,3 @@ def test_the_leaderboard_page_is_what_its_tool_makes_of_the_committed_results(
     pictures = [part.split(")")[0] for part in text.split("](")[1:] if ".svg" in part[:60]]
     assert len(pictures) == 2
     assert all((project / picture).is_file() for picture in pictures)
-
-
-def test_the_citation_follows_its_format_and_names_the_paper(project: Path) -> None:
-    citation = yaml.safe_load((project / "CITATION.cff").read_text(encoding="utf-8"))
-    assert {"cff-version", "message", "title", "authors"} <= citation.keys() <= CITATION_KEYS
-    assert (citation["cff-version"], citation["version"]) == ("1.2.0", __version__)
-    [paper] = citation["references"]
-    assert {"type", "title", "authors"} <= paper.keys() <= REFERENCE_KEYS
-    assert paper["type"] == "conference-paper" and paper["title"].startswith("VL-Adapter: ")
-    assert [author["family-names"] for author in paper["authors"]] == ["Sung", "Cho", "Bansal"]
-    settings = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
-    assert "/CITATION.cff" in settings["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]

@@ -20,7 +20,7 @@ from vlbench.backbones import build_backbone
 from vlbench.data.batches import Batch, TaskData
 from vlbench.data.readers import load_reader
 from vlbench.metrics import Scored
-from vlbench.parquet import COLUMNS, result_schema
+from vlbench.parquet import COLUMNS
 from vlbench.runs import execute
 from vlbench.runs.callbacks import Callbacks
 from vlbench.runs.execute import Run
@@ -197,7 +197,7 @@ def test_a_result_has_the_documented_columns_a_row_for_each_value_and_every_pred
     bench: Bench, finished: Finished
 ) -> None:
     spec, folder = finished
-    assert pq.read_schema(folder.result).equals(result_schema())
+    assert pq.read_schema(folder.result).equals(COLUMNS)
     names = [column.name for column in COLUMNS]
     assert duckdb.sql(f"select * from '{folder.result}'").columns == names
     table = pd.read_parquet(folder.result)

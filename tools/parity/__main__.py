@@ -12,7 +12,7 @@ from tools.parity.checks import check_folder, list_goldens
 from tools.parity.outcome import TOLERANCES, Outcome
 from vlbench.cli import note, print_json
 from vlbench.errors import RunFailed, VlbenchError
-from vlbench.process import AnswerLost, guard_output
+from vlbench.process import guard_output
 
 WIDTH = 9
 """Of a column of errors, in characters."""
@@ -98,8 +98,6 @@ def main() -> None:
     except VlbenchError as error:
         note(f"vlbench: {error}")
         sys.exit(error.exit_code)
-    except AnswerLost as lost:
-        sys.exit(lost.exit_code)
 
 
 if __name__ == "__main__":

@@ -6,19 +6,13 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from vlbench.errors import DataError, VlbenchError
 from vlbench.text import printable, printable_json, printable_lines
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
-UNWRAPPED = 100_000
-"""Width of what is not a terminal, in characters: a line there is never broken."""
 SHORT = 20
 """Columns of a terminal's table that are no wider are not wrapped before the others."""
 LINE_SECONDS = 10.0
@@ -84,14 +78,6 @@ def cell(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def stdout_console() -> Console:
-    """The console of answers."""
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else UNWRAPPED
-    return Console(file=sys.stdout, width=width, highlight=False)
-
-
 def print_table(
     rows: Sequence[Sequence[str]], columns: Sequence[str], numbers: Collection[str] = ()
 ) -> None:
@@ -99,38 +85,31 @@ def print_table(
 
     The columns named in `numbers` are aligned to the right, and cut on no terminal.
     """
-    console = stdout_console()
-    if console.is_terminal:
-        console.print(rich_table(rows, columns, numbers), crop=False)
-        return
-    lines = [columns, *(list(map(printable, row)) for row in rows)]
+    lines = [list(columns), *(list(map(printable, row)) for row in rows)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False)
+        for column, width in zip(columns, widths, strict=True):
+            is_number = column in numbers
+            table.add_column(
+                column,
+                justify="right" if is_number else "left",
+                no_wrap=width <= SHORT,
+                overflow="fold",
+                min_width=width if is_number else None,
+            )
+        for line in lines[1:]:
+            table.add_row(*map(Text, line))
+        Console(highlight=False).print(table, crop=False)
+        return
     signs = [">" if column in numbers else "<" for column in columns]
     for line in lines:
         parts = zip(line, signs, widths, strict=True)
         typer.echo("  ".join(f"{text:{sign}{width}}" for text, sign, width in parts).rstrip())
-
-
-def rich_table(
-    rows: Sequence[Sequence[str]], columns: Sequence[str], numbers: Collection[str] = ()
-) -> Table:
-    """The rows under their headings as rich prints them on a terminal."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for column, *cells in zip(columns, *rows, strict=True):
-        width, is_number = max(map(len, (column, *cells))), column in numbers
-        table.add_column(
-            column,
-            justify="right" if is_number else "left",
-            no_wrap=width <= SHORT,
-            overflow="fold",
-            min_width=width if is_number else None,
-        )
-    for row in rows:
-        table.add_row(*(Text(printable(text)) for text in row))
-    return table
 
 
 @contextmanager

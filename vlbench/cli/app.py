@@ -15,12 +15,13 @@ from vlbench import __version__
 from vlbench.cli import example, note
 from vlbench.cli.cards import list_cards, params, show
 from vlbench.cli.data import data, import_checkpoint, pretrain, score
-from vlbench.cli.options import PREFIX, default_map, note_unknown_variables
+from vlbench.cli.options import PREFIX, default_map
 from vlbench.cli.report import compare, plot, report
 from vlbench.cli.run import cancel, plan, retry, run
 from vlbench.cli.status import doctor, logs, status
 from vlbench.cli.verify import results, verify
 from vlbench.errors import BUG, INTERRUPTED, explain
+from vlbench.process import AnswerLost
 
 LONG_LINE = re.compile(r"(.{1000}).{1000,}(.{1000})")
 """A line of a message that repeats more of what was given than anybody reads."""
@@ -34,7 +35,7 @@ GROUPS: dict[str, dict[Any, str]] = {
     },
     "Look": {
         status: "status --all",
-        logs: "logs 'lora seed 0' --follow",
+        logs: "logs 'lora seed 0'",
         report: "report --tasks image-text --format markdown --out table.md",
         compare: "compare compacter full --tasks image-text",
         plot: "plot pareto --out pareto.svg",
@@ -68,8 +69,6 @@ class Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the subcommand to run, whose defaults are those of the configuration files."""
-        if ctx.parent is None:
-            note_unknown_variables(self)
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None and "--help" not in rest:  # help works with a faulty file too
             command.context_settings.setdefault("default_map", default_map(command))
@@ -93,6 +92,8 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             note("vlbench: interrupted")
             raise typer.Exit(INTERRUPTED) from None
+        except AnswerLost:
+            raise
         except (Exception, SystemExit) as error:
             explained = explain(error)
             if explained is None:

@@ -105,26 +105,24 @@ def _named(name: str) -> Iterator[tuple[Item, str]]:
         read_table,
     )
 
-    def as_shown(kind: str, card: MethodCard | TaskCard) -> tuple[Item, str]:
+    known = {"method": set(known_names("methods")), "task": set(known_names("tasks"))}
+    if is_path(name):
+        kinds = ["method" if "technique" in read_table(find_card("methods", name)) else "task"]
+    else:
+        kinds = [kind for kind, names in known.items() if name in names]
+    for kind in kinds:
+        card = load_method(name) if kind == "method" else load_task(name)
         item = {"kind": kind, "file": card.shown, **card.model_dump(mode="json")}
-        return item, f"# {card.shown}\n{card.text()}"
-
-    is_card = is_path(name)
-    methods, tasks = known_names("methods"), known_names("tasks")
-    is_method = is_card and "technique" in read_table(find_card("methods", name))
-    if is_method or name in methods:
-        yield as_shown("method", load_method(name))
-    if (is_card and not is_method) or name in tasks:
-        yield as_shown("task", load_task(name))
-    known = {*methods, *tasks}
+        yield item, f"# {card.shown}\n{card.text()}"
     for kind in ("suite", "backbone"):
         items = {item["name"]: item for item in _items(f"{kind}s", Path(), [])}
-        known |= items.keys()
+        known[kind] = set(items)
         if name in items:
             text = "\n".join(f"{key} = {cli.cell(value)}" for key, value in items[name].items())
             yield {"kind": kind, **items[name]}, text
-    if not is_card and name not in known:
-        raise UsageError(f"Nothing called '{name}' to show. {nearest(name, known)}")
+    names = set().union(*known.values())
+    if not is_path(name) and name not in names:
+        raise UsageError(f"Nothing called '{name}' to show. {nearest(name, names)}")
 
 
 def params(

@@ -211,35 +211,23 @@ def import_checkpoint(
     model = adapt(built, card, names)
     names_there = authors_names(model, spelt(names))
     tensors = match(unique_state(model), names_there, read_state(file), str(file))
-    item: dict[str, Any] = {
-        "file": str(file),
-        "method": card.name,
-        "backbone": backbone,
-        "suite": suite,
-        "tensors": len(tensors),
-        "numbers": sum(tensor.numel() for tensor in tensors.values()),
-        "out": str(target),
-    }
-    belongs_to = {
-        "method": card.model_dump(mode="json"),
-        "backbone": backbone,
-        "suite": suite,
-        "source_sha256": file_hash(file),
-    }
-    write_weights(target, tensors, belongs_to)
+    places = {"backbone": backbone, "suite": suite}
+    source = {"method": card.model_dump(mode="json"), "source_sha256": file_hash(file)}
+    write_weights(target, tensors, {**source, **places})
+    counts = {"tensors": len(tensors), "numbers": sum(t.numel() for t in tensors.values())}
     if json:
+        item = {"file": str(file), "method": card.name, **places, **counts, "out": str(target)}
         cli.print_document({"schema": "vlbench.import/1", **item})
-    taken = f"{item['tensors']:,} tensors, {item['numbers']:,} numbers"
-    cli.note(
-        f"Wrote {target}: {taken}. Start a run from it: vlbench run --init {quote(str(target))} ..."
-    )
+    taken = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    start = f"vlbench run --init {quote(str(target))} ..."
+    cli.note(f"Wrote {target}: {taken}. Start a run from it: {start}")
 
 
 def pretrain(
     backbone: str = opt.argument(..., "mini-bart, or mini-bart-clips: gone on with clips."),
     out: Path | None = opt.option(None, "Folder for the weights; the backbone's name if left out."),
 ) -> None:
-    """Make the embedded backbone's weights again, in a checkout.
+    """Make the embedded backbone's weights anew, in a checkout.
 
     Prints their recipe with what the model can do.
     """
@@ -248,10 +236,9 @@ def pretrain(
     from tools.pretrain import recipe
 
     folder = out or Path(backbone)
-    if backbone == "mini-bart":
-        card = recipe.pretrain_mini_bart(folder, recipe.STEPS, cli.note)
-    else:
-        card = recipe.pretrain_on_clips(folder, recipe.CLIP_STEPS, cli.note)
+    is_first = backbone == "mini-bart"
+    make = recipe.pretrain_mini_bart if is_first else recipe.pretrain_on_clips
+    card = make(folder, recipe.STEPS if is_first else recipe.CLIP_STEPS, cli.note)
     use = f"--backbone-path {quote(str(folder))} --tasks {PRETRAINED[backbone]}"
     cli.note(f"Use it with: vlbench run --backbone mini-bart {use}")
     cli.print_document(card)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import typer
 
 from vlbench.cli import note
-from vlbench.errors import CardError, UsageError, nearest
+from vlbench.errors import CardError, UsageError
 
 if TYPE_CHECKING:
     from vlbench.leaderboard.load import Filters
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     from vlbench.verify import inputs
 
 PREFIX = "VLBENCH"
-NOT_OPTIONS = {
-    *("VLBENCH_CACHE", "VLBENCH_CHECKPOINT_SECONDS", "VLBENCH_CONFIG", "VLBENCH_FAKE_GPUS"),
-    "VLBENCH_TORCH_INDEX",
-}
-"""Variables that no option reads (docs/configuration.md)."""
 MOST = 1_000_000_000
 """Upper bound of options that count."""
 HIGHEST_SEED = 2**32 - 1
@@ -126,14 +121,8 @@ class LaunchOptions:
         from vlbench.config import load_config
         from vlbench.runs.launch import Resources
 
-        return Resources(
-            launcher=self.launcher,
-            devices=self.devices,
-            jobs=self.jobs,
-            processes=self.processes,
-            time_limit_minutes=self.time_limit,
-            slurm=load_config().slurm,
-        )
+        shared = (self.jobs, self.processes, self.time_limit, load_config().slurm)
+        return Resources(self.launcher, self.devices, *shared)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,13 +161,8 @@ class DoneOptions(StoredOptions):
         """The options as `choose` takes them."""
         from vlbench.verify.inputs import Filters
 
-        return Filters(
-            methods=self.method or (),
-            tasks=self.tasks or (),
-            backbones=self.backbone or (),
-            editions=self.edition or (),
-            seeds=seed_numbers(self.seeds) if self.seeds else (),
-        )
+        chosen = (self.method or (), self.tasks or (), self.backbone or (), self.edition or ())
+        return Filters(*chosen, seed_numbers(self.seeds) if self.seeds else ())
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -211,28 +195,21 @@ def _parameters(function: Any) -> list[Parameter]:
 
 def seed_numbers(text: str) -> tuple[int, ...]:
     """The seeds of a comma list, without repetitions."""
-    try:
-        seeds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError:
-        raise UsageError(f"--seeds {text}: should be whole numbers, for example 0,1,2.") from None
-    if any(not 0 <= seed <= HIGHEST_SEED for seed in seeds):
-        raise UsageError(f"--seeds {text}: a seed is 0 or more and at most {HIGHEST_SEED}.")
-    return seeds
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch("[0-9]{1,10}", part) and int(part) <= HIGHEST_SEED for part in parts):
+        kind = f"whole numbers from 0 to {HIGHEST_SEED}, for example 0,1,2"
+        raise UsageError(f"--seeds {text}: should be {kind}.")
+    return tuple(dict.fromkeys(map(int, parts)))
 
 
 def default_map(command: Any) -> dict[str, Any]:
     """Defaults of a command's options from the configuration files, below variables."""
     from vlbench.config import load_config
 
-    try:
-        config = load_config()
-    except CardError:
-        if command.name != "doctor":  # which reports what is wrong with the file
-            raise
-        return {}
+    config = load_config()
     defaults: dict[str, Any] = {}
-    for option in options_of(command):
-        if option.name in config.options:
+    for option in command.params:
+        if option.name in config.options and option.param_type_name == "option":
             value = config.options[option.name]
             parts = [str(part) for part in (value if isinstance(value, list) else [value])]
             typed = parts if option.multiple else ",".join(parts)  # as on the command line
@@ -251,14 +228,11 @@ def merged_settings(typed: Iterable[str] | None) -> tuple[str, ...]:
     config = load_config()
     settings = [*os.environ.get(f"{PREFIX}_SET", "").split(), *(typed or ())]
     by_key = {text.partition("=")[0].strip(): text for text in settings}
-    written = {
-        key: f"{key}={_as_typed(value)}"
-        for key, value in config.card_settings.items()
-        if key not in by_key
-    }
-    for setting in written.values():
+    defaults = config.card_settings.items()
+    written = [f"{key}={_as_typed(value)}" for key, value in defaults if key not in by_key]
+    for setting in written:
         note(f"{config.file}: {setting}")
-    return (*written.values(), *by_key.values())
+    return (*written, *by_key.values())
 
 
 def _as_typed(value: object) -> str:
@@ -298,30 +272,3 @@ def refuse_outside_code(context: typer.Context) -> None:
             f"{config.file}: {keys[0]}: names code to run, and anyone may have written this file. "
             "--outside-code allows it; so does VLBENCH_CONFIG, which makes the file your own."
         )
-
-
-def note_unknown_variables(root: Any) -> None:
-    """Warn of variables that begin like ours and that nothing reads."""
-    names = sorted(name for name in os.environ if name.startswith(f"{PREFIX}_"))
-    known = {*NOT_OPTIONS, *map(variable_of, all_options(root))} if names else set()
-    for name in names:
-        if name not in known:
-            guess = nearest(name, known).partition("Known:")[0]
-            note(f"vlbench: nothing reads the variable {name}. {guess}".rstrip())
-
-
-def options_of(command: Any) -> list[Any]:
-    """The options of one command, as Typer made them."""
-    return [option for option in command.params if option.param_type_name == "option"]
-
-
-def all_options(command: Any) -> Iterator[Any]:
-    """The options of all subcommands."""
-    for subcommand in getattr(command, "commands", {}).values():
-        yield from options_of(subcommand)
-        yield from all_options(subcommand)
-
-
-def variable_of(option: Any) -> str:
-    """The environment variable of an option."""
-    return str(option.envvar or f"{PREFIX}_{option.name.upper()}")

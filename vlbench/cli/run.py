@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from vlbench.runs.launch import Outcome, Resources
     from vlbench.runs.spec import RunSpec
 
-WAIT_SECONDS = 60.0
-"""Longest wait for cancelled runs: longer than a step, after which they are killed anyway."""
-POLL_SECONDS = 0.2
 OPEN = ("running", "queued", "planned")
 """States of runs that a command does, or is about to."""
 RUNS = opt.argument(None, "Begins of keys, or words such as 'compacter seed 0'.", metavar="RUN...")
@@ -123,21 +119,14 @@ def cancel(
                 _cancel(folder)
         except (OSError, VlbenchError) as error:  # the others are cancelled all the same
             faults.append(DataError(f"{folder.path}: {error}"))
-    at_work = [folder for folder, state in before.items() if state == "running"]
-    if at_work:
-        cli.note(f"waiting for {len(at_work)} runs to end, with a checkpoint")
-    deadline = time.monotonic() + WAIT_SECONDS
-    while any(run.state == "running" for run in at_work) and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)
     items = [
         {"key": folder.path.name, "run": folder.name, "before": state, "status": folder.state}
         for folder, state in before.items()
         if runs or state in OPEN
     ]
     cli.answer("cancel", items, ("key", "run", "before", "status"), json)
-    left = sum(item["status"] == "running" for item in items)
-    if left:
-        raise RunFailed(f"{left} runs are still at work after {WAIT_SECONDS:.0f} s.")
+    if at_work := sum(item["status"] == "running" for item in items):
+        cli.note(f"{at_work} runs write a checkpoint and end: vlbench status shows when.")
     cli.end_left_out(faults)
 
 
@@ -172,7 +161,7 @@ def _launch(
     json: bool,
     faults: Sequence[DataError] = (),
 ) -> None:
-    """Do the runs, print their metrics, and raise what became of those that failed.
+    """Do the runs, print their main metrics, and raise what became of those that failed.
 
     `faults` are of runs that are left out; those of results that cannot be read are added.
     """
@@ -195,7 +184,12 @@ def _launch(
     if json:
         cli.print_json("run", items)
     elif items:
-        _print_metrics(items, is_single=len(specs) == 1)
+        rows = [
+            [f"{row['method']} seed {row['seed']}", row["metric"], f"{row['value']:.2f}"]
+            for row in items
+            if row["main"] and not row["family"]
+        ]
+        cli.print_table(rows, ("run", "metric", "value"))
     if failed:
         cli.end_left_out(unreadable, is_failure=False)
         raise _failure(failed, len(specs))
@@ -203,22 +197,6 @@ def _launch(
     more = "The table: vlbench report" if is_whole else "The others go on: vlbench status"
     cli.note(f"{len(done)} of {len(specs)} runs done. {more}{results_option(results)}")
     cli.end_left_out(unreadable)
-
-
-def _print_metrics(items: list[dict[str, Any]], is_single: bool) -> None:
-    """Print the metrics; of a single run those of each question family, beside the majority."""
-    rows = [
-        [
-            f"{row['method']} seed {row['seed']}",
-            row["metric"] if not row["family"] else f"  {row['family']}",
-            f"{row['value']:.2f}",
-            "" if row["majority"] is None else f"{row['majority']:.2f}",
-            f"{row['n_examples']:,}",
-        ]
-        for row in items
-        if is_single or (row["main"] and not row["family"])
-    ]
-    cli.print_table(rows, ("run", "metric", "value", "majority", "n"))
 
 
 def _failure(failed: Sequence[Outcome], count: int) -> VlbenchError:

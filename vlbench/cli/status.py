@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from vlbench import cli
 from vlbench.cli import options as opt
 from vlbench.errors import MissingError, NothingToReport
-from vlbench.text import printable
 
-REFRESH_SECONDS = 1.0
-AT_WORK = ("running", "queued")
 ORDER = ("running", "queued", "failed", "out-of-memory", "timeout", "stopped", "preempted")
 """The order in which states are listed; others come last."""
 ALWAYS = ("key", "method", "seed", "status")
@@ -31,27 +26,12 @@ Item = Mapping[str, Any]
 def status(
     results: Path = opt.RESULTS,
     everything: bool = opt.flag("--all", "List done runs too."),
-    watch: bool = opt.flag("--watch", "Show it again every second until nothing is at work."),
     json: bool = opt.JSON,
 ) -> None:
     """Show how far runs are, where they run, what ended them."""
     from vlbench.runs.folder import list_runs
 
-    facts: dict[Path, dict[str, Any]] = {}
-    items, faults = list_runs(results, facts)
-    if watch:
-        from rich.console import Group
-        from rich.live import Live
-        from rich.text import Text
-
-        screen = Live(console=cli.stdout_console(), auto_refresh=False, transient=True)
-        with suppress(KeyboardInterrupt), screen:
-            while any(item["status"] in AT_WORK for item in items):
-                columns, rows = _table(items, everything)
-                summary = Text(printable(_summary(items, everything)))
-                screen.update(Group(cli.rich_table(rows, columns), summary), refresh=True)
-                time.sleep(REFRESH_SECONDS)
-                items, faults = list_runs(results, facts)
+    items, faults = list_runs(results)
     if json:
         cli.print_json("status", _sorted(items))
     else:
@@ -69,9 +49,9 @@ def _sorted(items: Sequence[Item]) -> list[Item]:
 def _table(items: Sequence[Item], everything: bool) -> tuple[list[str], list[list[str]]]:
     texts = [_texts(item) for item in _sorted(items) if everything or item["status"] != "done"]
     values = {name: {text.get(name, "") for text in texts} for name in COLUMNS}
-    differing = [name for name in CONTEXT if len(values[name]) > 1]
-    known = [name for name in COLUMNS if name not in CONTEXT and any(values[name])]
-    columns = [name for name in COLUMNS if name in (*ALWAYS, *differing, *known)]
+    shown = {name for name in COLUMNS if any(values[name]) and name not in CONTEXT}
+    shown |= {*ALWAYS, *(name for name in CONTEXT if len(values[name]) > 1)}
+    columns = [name for name in COLUMNS if name in shown]
     return columns, [[text.get(name, "") for name in columns] for text in texts]
 
 
@@ -101,27 +81,15 @@ def _summary(items: Sequence[Item], everything: bool) -> str:
 
 def logs(
     run: str = opt.argument(..., "The begin of its key, or words such as 'compacter seed 0'."),
-    follow: bool = opt.flag("--follow", "Go on while the run does."),
     results: Path = opt.RESULTS,
 ) -> None:
     """Print the log of a run, of all its attempts."""
     from vlbench.runs.folder import find_run
-    from vlbench.runs.watch import Tail
 
     folder = find_run(results, run)
-    is_at_work = follow and folder.state in AT_WORK
-    if not folder.log.is_file() and not is_at_work:
+    if not folder.log.is_file():
         raise NothingToReport(f"{folder.path}: no log yet, the run is {folder.state}.")
-    tail = Tail(folder.log, is_whole=True)
-    texts = tail.lines() if is_at_work else tail.lines(is_over=True)
-    for text in texts:
-        cli.say(text)
-    with suppress(KeyboardInterrupt):
-        while is_at_work:
-            time.sleep(REFRESH_SECONDS / 2)
-            is_at_work = folder.state in AT_WORK
-            for text in tail.lines() if is_at_work else tail.lines(is_over=True):
-                cli.say(text)
+    cli.say(folder.log.read_text("utf-8", errors="replace").removesuffix("\n"))
 
 
 def doctor(

@@ -15,7 +15,7 @@ from vlbench.leaderboard.board import AVERAGE
 from vlbench.leaderboard.compare import NAMED, TEST, Gate, Item, Pair, count_compared, gate_notes
 from vlbench.leaderboard.statistics import LEVEL
 from vlbench.leaderboard.tables import NONE, Cell, Column, Table, number, signed, title
-from vlbench.text import is_unicode, printable_json, printable_lines
+from vlbench.text import printable_json, printable_lines
 
 MINUS_B = "A\N{NO-BREAK SPACE}\N{MINUS SIGN}\N{NO-BREAK SPACE}B"
 COLUMNS = [
@@ -92,7 +92,7 @@ def as_junit(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> str:
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode", xml_declaration=True)
     text = printable_lines(text) + "\n"  # what is hidden may stand in no XML, escaped or not
-    return text if is_unicode() else text.encode("ascii", "xmlcharrefreplace").decode()
+    return text.encode("ascii", "xmlcharrefreplace").decode()
 
 
 def p_value(p: float) -> str:

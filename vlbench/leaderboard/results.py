@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from vlbench import parquet
 from vlbench.errors import DataError, NothingToReport
 from vlbench.files import text_lines
-from vlbench.parquet import COLUMNS, LATER, MOST_RESULT_ROWS, result_schema
+from vlbench.parquet import COLUMNS, LATER, MOST_RESULT_ROWS
 from vlbench.runs.folder import RunFolder, run_folders
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.sums import RESULT
@@ -75,7 +75,7 @@ def read_results(folder: Path, damaged: list[DataError] | None = None) -> pd.Dat
         for key in part["key"].unique().to_pylist():
             if (owner := owners.setdefault(key, run)) != run:  # a copy would count a seed twice
                 raise DataError(f"{run}: Run {key} is in {owner} too. Remove one.")
-    tables = [*parts.values(), pa.Table.from_pylist(without, result_schema())]
+    tables = [*parts.values(), pa.Table.from_pylist(without, COLUMNS)]
     results: pd.DataFrame = pa.concat_tables(tables).to_pandas(integer_object_nulls=True)
     return results
 
@@ -137,7 +137,7 @@ def _read_part(file: Path) -> pa.Table:
         for name, value in LATER.items():
             if name not in table.column_names:
                 table = table.append_column(name, pa.array([value] * table.num_rows))
-        table = table.select([column.name for column in COLUMNS]).cast(result_schema())
+        table = table.select([column.name for column in COLUMNS]).cast(COLUMNS)
     except (FileNotFoundError, KeyError, ValueError) as error:
         raise DataError(f"{file}: Not a vlbench result: {error}.") from None
     if not table.num_rows:

@@ -229,20 +229,12 @@ def _some_runs(results: Path, faults: list[DataError]) -> list[RunFolder]:
     return folders
 
 
-def list_runs(
-    results: Path, facts: dict[Path, dict[str, Any]] | None = None
-) -> tuple[list[dict[str, Any]], list[DataError]]:
-    """Metadata, state and progress of every run of a results folder, and what cannot be read.
-
-    `facts` keeps what specs say for the next call.
-    """
-    facts = {} if facts is None else facts
+def list_runs(results: Path) -> tuple[list[dict[str, Any]], list[DataError]]:
+    """Metadata, state and progress of every run of a results folder, and what cannot be read."""
     items: list[dict[str, Any]] = []
     faults: list[DataError] = []
     for folder in _some_runs(results, faults):
         try:
-            if folder.path not in facts:
-                facts[folder.path] = RunSpec.read(folder.spec_file).facts
             state, status = folder.state, folder.status()
             is_running = state == "running"
             item = {
@@ -254,7 +246,7 @@ def list_runs(
                 "updated_at": status.get("updated_at"),
                 "error": str(status.get("error") or "") if state in ENDINGS else "",
             }
-            items.append({**facts[folder.path], **item})
+            items.append({**RunSpec.read(folder.spec_file).facts, **item})
             faults += folder.faults()
         except DataError as error:
             faults.append(error)

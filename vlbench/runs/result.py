@@ -29,7 +29,7 @@ from vlbench.data.example import Example
 from vlbench.errors import UsageError
 from vlbench.files import write_atomically
 from vlbench.metrics import Scored, load_metric, percent
-from vlbench.parquet import result_schema
+from vlbench.parquet import COLUMNS
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.sums import write_sums
 from vlbench.techniques import parts_of
@@ -176,7 +176,7 @@ def write_result(
         for card, seconds, scores in parts
         for value in scores
     ]
-    content = _parquet(pa.Table.from_pylist(rows, schema=result_schema()))
+    content = _parquet(pa.Table.from_pylist(rows, schema=COLUMNS))
     write_sums(file.parent, {file.name: hashlib.sha256(content).hexdigest()})
     write_atomically(file, content)
 

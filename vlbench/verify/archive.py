@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vlbench.errors import DataError, UsageError
-from vlbench.files import check_out, flush, remove_dead_beside, temporary_beside, write_out
+from vlbench.files import check_out, flush, remove_forgotten, temporary_beside, write_out
 from vlbench.runs.sums import NAME, RESULT, WEIGHTS, hash_of, result_files
 from vlbench.verify.inputs import Findings
 from vlbench.verify.today import check_sums
@@ -134,7 +134,7 @@ def merge(
 
     Return the archive's runs by key, None for one that is there with the same files already.
     """
-    remove_dead_beside(results / "import")
+    remove_forgotten(results)
     beside = temporary_beside(results / "import")
     try:
         beside.mkdir(parents=True)

@@ -22,7 +22,7 @@ from vlbench.cards.load import split_names
 from vlbench.errors import DataError, NothingToReport, UsageError, nearest
 from vlbench.leaderboard.load import method_name
 from vlbench.leaderboard.results import read_parquet
-from vlbench.parquet import LATER, MOST_RESULT_ROWS, MOST_ROWS, result_schema
+from vlbench.parquet import COLUMNS, LATER, MOST_RESULT_ROWS, MOST_ROWS
 from vlbench.runs.folder import RunFolder, run_folders
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.sums import RESULT
@@ -181,7 +181,7 @@ def choose(results: Path, filters: Filters, faults: list[DataError] | None = Non
 
 def read_rows(file: Path) -> list[Row]:
     """Read the rows of a `result.parquet`; DataError where its columns are not those of ours."""
-    return _read(file, result_schema(), MOST_RESULT_ROWS, LATER)
+    return _read(file, COLUMNS, MOST_RESULT_ROWS, LATER)
 
 
 def read_answers(file: Path) -> list[Row]:

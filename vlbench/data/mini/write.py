@@ -27,7 +27,7 @@ from vlbench.data.mini.clips import Clip, ClipQuestion, Style
 from vlbench.data.mini.pictures import Balance, Question
 from vlbench.data.mini.world import Scene, draw, scenes
 from vlbench.errors import UsageError
-from vlbench.files import cache_folder, remove_dead_beside, temporary_beside, writing, writing_cache
+from vlbench.files import cache_folder, remove_forgotten, temporary_beside, writing, writing_cache
 
 VERSION = 1  # of the pictures: raise it when the same seed would give other files
 VIDEO_VERSION = 1  # the same, of the clips
@@ -343,7 +343,7 @@ def make_mini(
         raise UsageError(f"{folder} is there already and not empty: name a new folder.")
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-    remove_dead_beside(folder)
+    remove_forgotten(folder.parent)
     (beside := temporary_beside(folder)).mkdir()
     try:
         if "image" in visuals:

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 
 from vlbench.data.stores.base import Array, Store
 from vlbench.errors import DataError, MissingError
-from vlbench.files import append_line, remove_dead, write_atomically
+from vlbench.files import append_line, remove_forgotten, write_atomically
 
 SCHEMA = "vlbench.features/2"
 INDEX = "index.jsonl"
@@ -115,7 +115,7 @@ def write_store(
     kept: Sequence[Line] = (),
 ) -> FeatureStore:
     """Write a store behind the shards that are kept: `{"ids": n ids}`, (n, tokens, width) each."""
-    remove_dead(folder)
+    remove_forgotten(folder)
     lines = [{"schema": SCHEMA, "encoder": encoder}, *kept]
     write_atomically(folder / INDEX, "".join(f"{json.dumps(line)}\n" for line in lines))
     numbers = {line["shard"] for line in kept}

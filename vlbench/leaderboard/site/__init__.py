@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vlbench import __version__
 from vlbench.errors import UsageError
-from vlbench.files import is_temporary, remove_dead, write_atomically, writing
+from vlbench.files import is_temporary, remove_forgotten, write_atomically, writing
 from vlbench.leaderboard.board import BELOW, Board
 from vlbench.leaderboard.examples import Examples
 from vlbench.leaderboard.site.pages import LESS_IS_BETTER, TALL, Site, sort_key
@@ -67,7 +67,7 @@ class SiteFolder:
     def __init__(self, folder: Path) -> None:
         self.folder, self.marker = folder, folder / MARKER
         self._names: set[str] = set()
-        remove_dead(folder)
+        remove_forgotten(folder)
         names = os.listdir(folder) if folder.is_dir() else []
         if MARKER not in names and not all(map(is_temporary, names)):
             raise UsageError(
@@ -76,7 +76,7 @@ class SiteFolder:
             )
         with writing(folder):
             for name in ("methods", "tasks", "images", "charts"):
-                remove_dead(folder / name)
+                remove_forgotten(folder / name)
             folder.mkdir(parents=True, exist_ok=True)
             with self.marker.open("a+", encoding="utf-8") as marker:
                 marker.seek(0)

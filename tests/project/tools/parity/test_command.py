@@ -46,16 +46,6 @@ def test_there_is_a_line_for_each_file_and_a_summary(copy: Copy, parity: Any) ->
     assert err == "vqa_metric.json: not of this command\n"
 
 
-def test_a_failure_is_told_and_exits_1(copy: Copy, parity: Any) -> None:
-    copy.take("t5__full")
-    copy.edit("t5__single_adapter", lambda facts, tensors: tensors.popitem())
-    code, out, _ = parity(str(copy.folder))
-    assert code == 1
-    assert out.splitlines()[-2].split()[0] == "t5__single_adapter"
-    assert "FAILED: " in out.splitlines()[-2]
-    assert out.splitlines()[-1] == "2 files: 1 ok, 1 FAILED"
-
-
 def test_json_has_every_error_and_fault(copy: Copy, parity: Any) -> None:
     def spoil(facts: Any, tensors: Any) -> None:
         tensors["weights/shared.weight"][:] = float("nan")

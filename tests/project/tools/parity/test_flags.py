@@ -64,7 +64,6 @@ def test_of_two_equal_options_the_last_holds_and_extra_words_come_last() -> None
         ("--use_adapter", "adapter", "task", {"reduction": 16}),
         ("--use_adapter --use_single_adapter", "adapter", "all", {"reduction": 16}),
         ("--use_adapter --share_up_sampler", "adapter", "up", {"reduction": 16}),
-        ("--use_adapter --share_down_sampler", "adapter", "down", {"reduction": 16}),
         (
             "--use_lradapter --low_rank_rank 2 --reduction_factor 8",
             *("low_rank_adapter", "task", {"reduction": 8, "rank": 2}),
@@ -80,7 +79,6 @@ def test_of_two_equal_options_the_last_holds_and_extra_words_come_last() -> None
             {"adapter": {"reduction": 16}, "prompt": {"length": 40, "hidden": 768}},
         ),
         ("--unfreeze_bias", "bitfit", "all", {}),
-        ("--use_bitfit", "bitfit", "all", {"missing": True}),
         ("--use_side_transformers --side_reduction_factor 4", "lst", "all", {"reduction": 4}),
     ],
 )
@@ -121,25 +119,13 @@ def test_gates_name_the_granularity(gate: str, granularity: str) -> None:
     assert on_t5.train.norms
 
 
-def test_the_switch_for_norms_has_no_effect_on_t5() -> None:
-    words = "--use_adapter --unfreeze_layer_norms"
-    assert card(words).train.norms
-    assert not card(words, "t5").train.norms
-    assert not card("--use_adapter").train.norms
-
-
 @pytest.mark.parametrize(
     ("words", "text"),
     [
         ("--use_magic", "unknown option --use_magic"),
-        ("--use_hyperformer", "without --unique_hyper_net"),
         ("--use_adapter --use_single_adapter --encoder_prompt_len 4", "differently"),
         ("--use_bitfit --unfreeze_bias", "exclude each other"),
-        ("--use_adapter --no_encoder_adapter", "with --no_encoder_adapter"),
         ("--use_encoder_adapter_gating_small_xy_cat --use_adapter", "without --no_decoder_adapter"),
-        ("--decoder_prompt_len 4", "only 0 is known"),
-        ("--use_vis_layer_norm False", "only True is known"),
-        ("one two", "not an option"),
         ("--encoder_prompt_len 4 --use_single_prompt", "width 32 in a model of 768"),
     ],
 )

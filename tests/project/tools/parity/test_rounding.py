@@ -14,7 +14,6 @@ from transformers.models.t5.modeling_t5 import T5LayerNorm
 from tests.project.tools.parity.conftest import Copy
 from tools.parity import checks
 from tools.parity.golden import WEIGHTS, Golden
-from tools.parity.outcome import Outcome
 from vlbench.checkpoints.authors import authors_names
 from vlbench.techniques.adapt import adapt, count
 from vlbench.techniques.adapter import LowRankLinear
@@ -111,31 +110,3 @@ def test_a_model_in_float64_has_its_norms_in_float64(copy: Copy) -> None:
         size = hidden.shape[-1:]
         exact = nn.functional.rms_norm(hidden, size, norm.weight, norm.variance_epsilon)
         torch.testing.assert_close(norm(hidden), exact + 0.5, rtol=0, atol=1e-13)
-
-
-def settled(kind: str, error: float, rounding: float = 0.0) -> Outcome:
-    outcome = Outcome("one")
-    outcome.compare(kind, error, "here")
-    outcome.settle({kind: rounding})
-    return outcome
-
-
-def test_an_error_beyond_the_tolerance_is_a_fault() -> None:
-    assert settled("logits", 1e-5).verdict == "ok"
-    assert settled("logits", 2e-5).faults == ["here: logits differ by 2e-05, allowed 1e-05"]
-    assert settled("generated", 1).verdict == "FAILED"
-
-
-def test_what_float32_rounds_off_is_none_and_is_told() -> None:
-    rounded = settled("logits", 2e-5, rounding=9e-6)
-    assert (rounded.verdict, rounded.rounded) == ("ok", {"logits"})
-    assert settled("logits", 4e-5, rounding=9e-6).verdict == "FAILED"
-    assert settled("logits", 6e-5, rounding=1.0).verdict == "FAILED"
-
-
-def test_what_is_no_number_is_a_fault() -> None:
-    assert settled("logits", float("nan"), rounding=1.0).verdict == "FAILED"
-    outcome = Outcome("one")
-    outcome.compare_gradients(torch.tensor([torch.nan, 1.0]), torch.ones(2), "here")
-    assert outcome.verdict == "FAILED"
-    assert outcome.told_errors() == {"gradients": None}

@@ -40,10 +40,6 @@ def test_the_weights_for_clips_are_those_of_their_recipe() -> None:
     assert told["sha256"] == {name: sha256(folder / name) for name in told["sha256"]}
 
 
-def test_what_is_shipped_takes_no_more_than_8_megabytes() -> None:
-    assert sum(path.stat().st_size for path in FILES.values()) <= 8_000_000
-
-
 def test_a_run_of_the_recipe_writes_all_files_and_what_they_are(tmp_path, monkeypatch) -> None:
     threads = torch.get_num_threads()
     monkeypatch.setattr(recipe, "train_encoder", lambda seed, report: MiniNet())
