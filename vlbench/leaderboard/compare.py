@@ -28,7 +28,6 @@ KEY = re.compile(r"[0-9a-f]{6,}")
 """A run's key, or the beginning of one."""
 NAMED = (*SETUP, "task", "metric")
 """What tells an item from others."""
-TEST = "Student's t, examples paired, seeds unpaired (Welch)"
 TESTED = ("difference", "low", "high", "level", "p", "p_holm", "n_examples", "test")
 """What of an item is null where it is not comparable."""
 Item = dict[str, Any]
@@ -143,7 +142,7 @@ def compare(a_sides: Sequence[Side], b_sides: Sequence[Side]) -> list[Pair]:
         item |= dict(zip(("low", "high"), test.interval(level), strict=True))
         item |= {"difference": test.difference, "p": test.p, "p_holm": p_holm, "level": level}
         item |= {"verdict": better if p_holm < LEVEL else "no difference shown"}
-        item |= {"n_examples": test.n_examples, "test": TEST}
+        item |= {"n_examples": test.n_examples, "test": test.name}
     return pairs
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from vlbench.cards import find_tasks, load_suites
 from vlbench.cards.load import is_path, known_names, split_names
 from vlbench.errors import DataError, NothingToReport, UsageError, nearest
-from vlbench.leaderboard.board import Board, Row, summarise
+from vlbench.leaderboard.board import AVERAGE, Board, Row, summarise
 from vlbench.leaderboard.examples import Examples, with_ties
 from vlbench.leaderboard.results import read_results
 
@@ -121,23 +121,14 @@ def _only(board: Board, methods: Sequence[str], max_trainable: float | None) -> 
 
 def _sorted(board: Board, boards: Sequence[Board], column: str) -> Board:
     """Order the rows by a column that some board has, best or cheapest first; floors come last."""
-    known = {name for other in boards for row in other.rows for name in _sort_values(row, other)}
+    known = {"method", "trainable", AVERAGE, *(task for other in boards for task in other.mains)}
     if column not in known:
         raise UsageError(f"--sort {column}: Unknown column '{column}'. {nearest(column, known)}")
 
     def key(row: Row) -> tuple[Any, ...]:
-        value = _sort_values(row, board).get(column)
+        mean = row.stat(board.mains.get(column, column)).mean
+        values = {"method": row.label, "trainable": row.facts["trainable_percent"]}
+        value = values.get(column, mean and -mean)
         return row.is_floor, value is None, value or 0
 
     return replace(board, rows=sorted(board.rows, key=key), order=column)
-
-
-def _sort_values(row: Row, board: Board) -> dict[str, Any]:
-    """What a row is sorted by, for each column: the smallest comes first."""
-    best = {metric: stat.mean for (metric, family), stat in row.stats.items() if not family}
-    best |= {metric: row.stat(metric).mean for metric in board.columns}
-    best |= {task: row.stat(metric).mean for task, metric in board.mains.items()}
-    costs = {name: stat.mean for name, stat in row.costs.items()}
-    best["examples_per_second"] = costs["examples_per_second"]
-    best_first = {name: None if mean is None else -mean for name, mean in best.items()}
-    return {"method": row.label, "trainable": row.facts["trainable_percent"], **costs, **best_first}

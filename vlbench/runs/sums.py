@@ -34,19 +34,7 @@ def result_files(run: Path) -> list[str]:
 
 def write_sums(run: Path, coming: Mapping[str, bytes] | None = None) -> None:
     """Write the sums of the run's files, and of files about to be written with these contents."""
-    _write(run, {name: hashlib.sha256(text).hexdigest() for name, text in (coming or {}).items()})
-
-
-def seal(run: Path) -> str:
-    """Write the sums that a run lacks and keep those it has; return which was done."""
-    kept = read_sums(run)
-    if kept is not None and kept.keys() >= set(result_files(run)):
-        return "sealed before"
-    _write(run, kept or {})
-    return "sealed" if kept is None else "completed"
-
-
-def _write(run: Path, sums: Mapping[str, str]) -> None:
+    sums = {name: hashlib.sha256(text).hexdigest() for name, text in (coming or {}).items()}
     new = [name for name in result_files(run) if name not in sums]
     for name in new:
         flush(run / name)  # a sum tells of what is on the disk
@@ -67,10 +55,7 @@ def read_sums(run: Path) -> dict[str, str] | None:
         match = _LINE.fullmatch(line)
         if match is None or match[2] in sums:
             what = "a file for the second time" if match else "not `sha256  file`"
-            raise DataError(
-                f"{run / NAME}: line {number}: {what}: {line[:120]!r}. "
-                "Once it is removed, vlbench results seal writes new ones."
-            )
+            raise DataError(f"{run / NAME}: line {number}: {what}: {line[:120]!r}.")
         sums[match[2]] = match[1]
     return sums
 

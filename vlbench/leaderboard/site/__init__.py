@@ -20,7 +20,7 @@ from vlbench.errors import UsageError
 from vlbench.files import is_temporary, remove_dead, write_atomically, writing
 from vlbench.leaderboard.board import BELOW, Board
 from vlbench.leaderboard.examples import Examples
-from vlbench.leaderboard.site.pages import LESS_IS_BETTER, TALL, Site, sort_key
+from vlbench.leaderboard.site.pages import TALL, Site, sort_key
 from vlbench.leaderboard.site.run_files import leaves
 
 HERE = Path(__file__).resolve().parent
@@ -113,6 +113,5 @@ def _templates() -> Environment:
     loader = FileSystemLoader(HERE / "templates")
     pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **spaces)
     pages.filters |= {"sort_key": sort_key, "leaves": leaves}
-    pages.globals |= {"policy": POLICY, "version": __version__, "below": BELOW}
-    pages.globals |= {"less_is_better": LESS_IS_BETTER, "tall": TALL}
+    pages.globals |= {"policy": POLICY, "version": __version__, "below": BELOW, "tall": TALL}
     return pages

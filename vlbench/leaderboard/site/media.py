@@ -36,10 +36,6 @@ SIDE, FRAME_SIDE = 224, 96
 """Longest side of a copy, and of each frame of a clip, in pixels."""
 N_FRAMES = 6
 """Of a clip, side by side."""
-MOST = 1500
-"""Pictures on a site; beyond them there is text only."""
-MOST_DRAWN = 40
-"""Methods of a board in a Pareto plot."""
 Say = Callable[[str], None]
 Write = Callable[[str, str | bytes], None]
 """Writes a file of the site, named from its top."""
@@ -59,7 +55,6 @@ class Pictures:
 
     def __init__(self, write: Write, say: Say = lambda _: None, has_media: bool = True) -> None:
         self.write, self.say, self.has_media = write, say, has_media
-        self._n_copies = 0
         self._mini_root = cache(self._make_mini)
         self._reader = cache(load_reader)
         self._generated = cache(self._read)
@@ -95,14 +90,13 @@ class Pictures:
         return {example.id: example for split in known for example in reader.read(split)}
 
     def _copy(self, reader: Reader, image: str, is_clip: bool) -> Picture | None:
-        if not is_plain(image) or self._n_copies >= MOST:
+        if not is_plain(image):
             return None
         try:
             path = reader.image_path(image)
             picture = _strip(open_clip(path)) if is_clip else open_image(path)
         except MissingError:
             return None
-        self._n_copies += 1
         picture.thumbnail((N_FRAMES * FRAME_SIDE, SIDE) if is_clip else (SIDE, SIDE))
         is_small = picture.width * picture.height <= 64 * 64 * N_FRAMES * 2
         how: dict[str, Any] = {"lossless": True, "quality": 20} if is_small else {"quality": 78}
@@ -129,10 +123,6 @@ def pareto_charts(board: Board, anchor: str, write: Write) -> dict[str, Picture]
     """Draw a board's score against each cost that two methods have; return the plots by cost."""
     from vlbench.leaderboard.pareto import COSTS, pareto, points
 
-    if len(board.rows) > MOST_DRAWN:
-        note = f"Drawn: the first {MOST_DRAWN} of {len(board.rows)} methods."
-        rows, marked = board.rows[:MOST_DRAWN], board.marked or board.rows
-        board = replace(board, rows=rows, marked=marked, notes=[*board.notes, note])
     charts = {}
     for cost in COSTS:
         metric = board.columns[-1]
@@ -148,7 +138,7 @@ def loss_chart(board: Board, row: Row, results: Path, name: str, write: Write) -
     from vlbench.leaderboard.plots import curves
 
     try:
-        plot = curves([replace(board, rows=[row], notes=[])], results, "loss")
+        plot = curves([replace(board, rows=[row], notes=[])], results)
     except NothingToReport:
         return None
     return _chart(plot, name, plot.description, write)

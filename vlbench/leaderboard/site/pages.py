@@ -27,14 +27,12 @@ from vlbench.leaderboard.site.media import (
     pareto_charts,
 )
 from vlbench.leaderboard.site.run_files import leaves
-from vlbench.leaderboard.tables import Cell, Column, Table, number
+from vlbench.leaderboard.tables import COST_HEADS, Cell, Table, cost_texts, number
 
 TALL = 40
 """Rows from which a table scrolls in a box of its own, below its head."""
 MOST_SAMPLED = 4
 """Rows of a method's page with predictions and training curve: other settings only fill it."""
-LESS_IS_BETTER = {"trainable", "adapter", "peak memory", "training", "evaluation"}
-"""Columns that the first click sorts upwards."""
 PROVENANCE = (
     *("key", "created_at", "code_version", "device", "precision", "attempt", "settings", "init"),
     *("limit", "card_hash", "backbone_hash", "versions"),
@@ -51,25 +49,22 @@ class Section(NamedTuple):
     anchor: str
     title: str
     main: Table
-    costs: Table
-    hrefs: Mapping[str, str]
-    """From the top of the site, by row label."""
+    hrefs: Mapping[str, str]  # from the top of the site, by row label
 
     @property
-    def rows(self) -> list[tuple[Row, Sequence[Cell], Sequence[Cell]]]:
-        """The rows, floors last, each with its line of the leaderboard and its costs."""
+    def rows(self) -> list[tuple[Row, Sequence[Cell]]]:
+        """The rows, floors last, each with its line of the leaderboard."""
         rows = sorted(self.board.rows, key=lambda row: row.is_floor)
-        return [*zip(rows, _lines(self.main), map(_further, _lines(self.costs)), strict=False)]
+        return [*zip(rows, self._lines, strict=False)]
 
     @property
     def majority(self) -> Sequence[Cell]:
         """What always giving the most frequent answer scores; nothing where unknown."""
-        return next(iter(_lines(self.main)[len(self.board.rows) :]), ())
+        return next(iter(self._lines[len(self.board.rows) :]), ())
 
     @property
-    def cost_headings(self) -> Sequence[Column]:
-        """The heads of costs, without the percentage that the leaderboard has."""
-        return _further(self.costs.columns)
+    def _lines(self) -> list[Sequence[Cell]]:
+        return [line for section in self.main.sections for line in section]
 
 
 class Site:
@@ -95,8 +90,8 @@ class Site:
                 row.label: f"{self.methods[row.method]}#{anchor}-{n}"
                 for n, row in enumerate(board.rows, 1)
             }
-            sheets = tables.main_table(board), tables.cost_table(board)
-            self.sections.append(Section(board, anchor, tables.title(board), *sheets, hrefs))
+            parts = board, anchor, tables.title(board), tables.main_table(board), hrefs
+            self.sections.append(Section(*parts))
         self._pictures = Pictures(write, say, has_media)
         self._spec = cache(partial(run_files.read_spec, examples.folder))
 
@@ -120,12 +115,11 @@ class Site:
         }
 
     def _method_section(
-        self, index: int, section: Section, row: Row, line: Sequence[Cell], costs: Sequence[Cell]
+        self, index: int, section: Section, row: Row, line: Sequence[Cell]
     ) -> Context:
         anchor = section.hrefs[row.label].partition("#")[2]
         keys = [row.runs[seed] for seed in sorted(row.runs)]
         spec = self._spec(keys[0]) if keys else None
-        headings = [section.main.columns[1], *section.cost_headings]
         is_sampled = index < MOST_SAMPLED and bool(keys)
         tasks = section.board.mains if is_sampled else ()
         return {
@@ -135,8 +129,8 @@ class Site:
             "means": line[2:-1],
             "runs": [self._run(section.board, key) for key in keys],
             "costs": [
-                (f"{heading.name} ({heading.unit})", cell.text)
-                for heading, cell in zip(headings, [line[1], *costs], strict=True)
+                (f"{head.name} ({head.unit})", text)
+                for head, text in zip(COST_HEADS, cost_texts(row), strict=True)
             ],
             "card": self._method_card(row),
             "spec": spec.to_json() if spec else "",
@@ -221,15 +215,6 @@ class Site:
         runs = sorted(board.runs, key=lambda run: run.age, reverse=True)
         specs = filter(None, (self._spec(run.key) for run in runs))
         return next((card for spec in specs for card in spec.tasks if card.name == task), None)
-
-
-def _lines(sheet: Table) -> list[Sequence[Cell]]:
-    return [line for section in sheet.sections for line in section]
-
-
-def _further(costs: Sequence[Any]) -> Sequence[Any]:
-    """Without the columns that the leaderboard has: the method, and the percentage."""
-    return [costs[1], *costs[3:]]
 
 
 def sort_key(cell: Cell) -> float | None:
