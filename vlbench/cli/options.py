@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from vlbench.leaderboard.load import Filters
     from vlbench.runs.launch import Resources
     from vlbench.runs.plan import Selection
-    from vlbench.verify import inputs
 
 PREFIX = "VLBENCH"
 NOT_OPTIONS = {
@@ -154,11 +153,10 @@ class BoardOptions(StoredOptions):
 
     def filters(self, methods: list[str] | None = None, **more: Any) -> Filters:
         """The options as `read_boards` takes them."""
-        from vlbench.backbones import BACKBONES
         from vlbench.leaderboard.load import Filters
 
         chosen = (self.tasks or (), self.backbone or (), self.edition or (), self.include or ())
-        return Filters(*chosen, BACKBONES, methods or (), **more)
+        return Filters(*chosen, methods or (), **more)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,15 +166,15 @@ class DoneOptions(StoredOptions):
     method: list[str] | None = METHODS
     seeds: str | None = SEEDS
 
-    def filters(self) -> inputs.Filters:
+    def filters(self) -> Filters:
         """The options as `choose` takes them."""
-        from vlbench.verify.inputs import Filters
+        from vlbench.leaderboard.load import Filters
 
         return Filters(
-            methods=self.method or (),
             tasks=self.tasks or (),
-            backbones=self.backbone or (),
-            editions=self.edition or (),
+            backbone=self.backbone or (),
+            edition=self.edition or (),
+            methods=self.method or (),
             seeds=seed_numbers(self.seeds) if self.seeds else (),
         )
 

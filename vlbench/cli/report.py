@@ -187,12 +187,13 @@ def _draw(
     """Draw the boards; a file that cannot be written is refused before anything is read."""
     from vlbench.leaderboard.examples import Examples
     from vlbench.leaderboard.load import read_boards
-    from vlbench.leaderboard.plots import picture_format, save
+    from vlbench.leaderboard.plots import encoded, picture_format
 
-    picture_format(out)
+    suffix = picture_format(out)
     check_out(out)
     damaged: list[DataError] = []
     examples = Examples(options.results, damaged) if has_ties else None
-    save(draw(read_boards(options.results, options.filters(methods), examples, damaged)), out)
+    boards = read_boards(options.results, options.filters(methods), examples, damaged)
+    write_out(out, encoded(draw(boards), suffix))
     cli.note(f"Written: {out}")
     cli.end_left_out(damaged)

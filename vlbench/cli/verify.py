@@ -16,8 +16,7 @@ from vlbench.errors import DataError, RunFailed
 if TYPE_CHECKING:
     from vlbench.verify.verify import Verified, Verifier
 
-MOST_LISTED = 20
-"""Cells of one run that are listed; JSON has them all."""
+MOST_LISTED = 20  # cells of one run that are listed; JSON has them all
 
 
 @opt.with_options

@@ -68,7 +68,6 @@ def _versus(pair: Pair) -> str:
 
 
 def _n_seeds(item: Item) -> list[int]:
-    """The seeds of A and of B, once where they are as many."""
     return [*dict.fromkeys(len(item[side]["runs"]) for side in "ab")]
 
 

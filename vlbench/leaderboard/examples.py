@@ -1,9 +1,7 @@
 """Scores of each run on each test example, and which rows of a board they do not tell apart.
 
-Tie groups stand in place of ranks. Down a column by its means, the best row and those behind it
-form group 1, up to the first that is significantly different from it, after Holm's correction over
-the rows it is tested against. That one begins group 2, and so on: a row that scatters much ties
-with nothing that stands above a row which is known to be worse.
+Down a column by its means, the best row and those behind it are tie group 1, up to the first that
+is significantly different from it, after Holm's correction. That one begins group 2, and so on.
 """
 
 from __future__ import annotations
@@ -173,7 +171,6 @@ def _testable(board: Board, task: str, examples: Examples, faults: dict[str, str
 
 
 def _notes(rows: Sequence[Row], faults: Mapping[str, str]) -> list[str]:
-    """What was tested, with how many seeds, and what was not."""
     notes = []
     tested = [row for row in rows if row.ties]
     single = [row.label for row in tested if len(row.runs) == 1]

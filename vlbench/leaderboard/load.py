@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vlbench.backbones import BACKBONES
 from vlbench.cards import find_tasks, load_suites
 from vlbench.cards.load import is_path, known_names, split_names
 from vlbench.errors import DataError, NothingToReport, UsageError, nearest
@@ -22,7 +24,6 @@ class Filters(NamedTuple):
     backbone: Sequence[str] = ()
     edition: Sequence[str] = ()
     include: Sequence[str] = ()
-    backbones: Iterable[str] = ()  # every backbone that vlbench has
     methods: Sequence[str] = ()
     seeds: Sequence[int] = ()
     max_trainable: float | None = None  # percent of the parameters that a row trains at most
@@ -49,10 +50,10 @@ def read_boards(
     named = split_names(filters.methods) if filters.methods else []
     methods = [method_name(name, rows["method"]) for name in named]
     selected: dict[str, Sequence[Any]] = {
-        "scope": ["complete", *_known("include", filters.include, {"smoke"})],
+        "scope": ["complete", *known_in({"smoke"}, "include", filters.include)],
         "task" if is_part else "suite": [suite] if suite else [],
-        "backbone": _known("backbone", filters.backbone, {*filters.backbones, *rows["backbone"]}),
-        "edition": _known("edition", filters.edition, {"mini", "full", *rows["edition"]}),
+        "backbone": known_in({*BACKBONES, *rows["backbone"]}, "backbone", filters.backbone),
+        "edition": known_in({"mini", "full", *rows["edition"]}, "edition", filters.edition),
         "seed": filters.seeds,
     }
     for column, names in selected.items():
@@ -95,7 +96,8 @@ def method_name(name: str, known: Iterable[str]) -> str:
     raise UsageError(f"--method {name}: Unknown method '{name}'. {nearest(name, {*cards, *known})}")
 
 
-def _known(option: str, texts: Sequence[str], known: Iterable[str]) -> list[str]:
+def known_in(known: Iterable[str], option: str, texts: Sequence[str]) -> list[str]:
+    """Return the names that an option gives, all of which are known."""
     names = split_names(texts) if any(texts) else []
     for name in names:
         if name not in known:
@@ -104,13 +106,10 @@ def _known(option: str, texts: Sequence[str], known: Iterable[str]) -> list[str]
 
 
 def _only(board: Board, methods: Sequence[str], max_trainable: float | None) -> Board:
-    """The board with the rows of these methods, or all, that train few enough parameters."""
     rows = [row for row in board.rows if not methods or row.method in methods]
     if max_trainable is not None:
-        percents = [(row, row.facts["trainable_percent"]) for row in rows]
-        rows = [
-            row for row, percent in percents if percent is not None and percent <= max_trainable
-        ]
+        most = max_trainable
+        rows = [r for r in rows if (r.facts["trainable_percent"] or math.inf) <= most]
     if len(rows) == len(board.rows):
         return board
     keys = {key for row in rows for key in row.runs.values()}

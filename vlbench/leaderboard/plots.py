@@ -19,7 +19,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from vlbench.errors import NothingToReport, UsageError
-from vlbench.files import write_out
 from vlbench.leaderboard.board import Board
 from vlbench.leaderboard.results import Log, read_log
 from vlbench.leaderboard.tables import code_note, data_note, listed_seeds, title
@@ -42,8 +41,7 @@ LINES = (
     ("#56b4e9", (0, (4, 1.5, 1, 1.5, 1, 1.5))),
 )
 """Colours of Okabe and Ito (2008), each with dashes of its own: as many lines as differ clearly."""
-N_BINS = 24
-"""Most points of a line of losses, each the median of a stretch of at least two steps."""
+N_BINS = 24  # most points of a line of losses, each the median of a stretch of at least two steps
 CURVES_NOTE = (
     "Loss of training batches: the median of each stretch of steps, then the mean of the seeds. "
     "Band: the lowest and the highest seed."
@@ -134,11 +132,6 @@ def picture_format(file: Path) -> str:
     return suffix
 
 
-def save(plot: Plot, file: Path) -> None:
-    """Write a plot to a file in the format of its suffix."""
-    write_out(file, encoded(plot, picture_format(file)))
-
-
 @styled()
 def encoded(plot: Plot, suffix: str) -> bytes:
     """Return a plot in one of FORMATS, with its title and description.
@@ -227,7 +220,7 @@ def _losses(logs: Sequence[Log], task: str) -> pd.DataFrame:
     if not (seeds := [losses for losses in seeds if len(losses)]):
         return pd.DataFrame()
     n_bins = max(1, min(N_BINS, *(len(losses) // 2 for losses in seeds)))
-    size = max(log.last_step for log in logs) / n_bins or 1.0
+    size = max(p[0] for log in logs for points in log.losses.values() for p in points) / n_bins
 
     def middle(step: float) -> float:
         return float((min(step // size, n_bins - 1) + 0.5) * size)

@@ -8,9 +8,8 @@ picture share it. Seeds are not paired: row A's third seed has nothing in common
 with examples: the clustered variance of the mean of the differences; var: the sample variance of a
 row's k seed means; rest: what of a row's seeds scatters over examples, which both contain. Its
 degrees of freedom are those of Welch (1947) for the seeds' part, times variance / seeds' part, at
-most clusters - 1 (docs/statistics.md says why). One seed says nothing about others: then the claim
-is about that set of trained weights. Right-or-wrong answers of one seed each to one task are tested
-by McNemar's exact test (1947) on the examples that only one of the two has right.
+most clusters - 1 (docs/statistics.md says why). Right-or-wrong answers of one seed each to one task
+are tested by McNemar's exact test (1947) on the examples that only one of the two has right.
 """
 
 from __future__ import annotations
@@ -26,8 +25,7 @@ from scipy import sparse, special
 
 Numbers = npt.NDArray[np.float64]
 LEVEL = 0.05
-ROUNDING = 1e-10
-"""A standard error that is smaller, relative to the difference, is rounding."""
+ROUNDING = 1e-10  # a standard error that is smaller, relative to the difference, is rounding
 STUDENT = "Student's t, examples paired, seeds unpaired (Welch)"
 MCNEMAR = "exact McNemar"
 

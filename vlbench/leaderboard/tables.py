@@ -259,7 +259,6 @@ def _sections(
 
 
 def _score(board: Board, row: Row, metric: str) -> Cell:
-    """The mean with its deviation, and n of seeds or tasks where some are missing."""
     stat = row.stat(metric)
     if metric == AVERAGE and not stat.n:
         n_scored = sum(row.stat(main).n > 0 for main in board.mains.values())

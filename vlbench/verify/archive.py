@@ -24,10 +24,8 @@ from vlbench.verify.inputs import Findings
 from vlbench.verify.today import check_sums
 from vlbench.verify.verify import Verified
 
-RATIO = 50
-"""An archive may unpack to so many times its size: Parquet and curves stay far below."""
-FREE_BYTES = 1 << 24
-"""What any archive may unpack to."""
+RATIO = 50  # an archive may unpack to so many times its size: Parquet and curves stay far below
+FREE_BYTES = 1 << 24  # what any archive may unpack to
 SHOWN = 10
 SUFFIX = ".tar.gz"
 _NAME = re.compile(
