@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 from typer.testing import Result
@@ -69,10 +68,8 @@ def test_the_gate_ends_with_0_on_an_equal_run_and_1_on_a_drop_or_a_lost_task(fol
         "compactor --results equal --baseline baseline",
         "compacter --results equal --baseline baseline --max-drop -1",
         "compacter --results equal --baseline baseline --max-drop nan",
-        "compacter --results equal --baseline baseline --max-drop much",
         "compacter --results equal --baseline equal --max-drop 1",
         "compacter full --results equal --format xml",
-        "compacter full --results equal --format github",
         "compacter full --results equal --out .",
         "compacter full --results equal --tasks image-txt",
         "compacter full --results equal --include smoky",
@@ -111,9 +108,6 @@ def test_formats_for_programs_are_all_of_stdout(
     document = json.loads(gate("damaged", "--format", "json").stdout)
     assert document["schema"] == "vlbench.compare/2"
     assert document["gate"]["is_passed"] is False and len(document["items"]) == 5
-    assert gate("damaged", "--format", "junit", "--out", "gate.xml").exit_code == 1
-    root = ElementTree.parse(folder / "gate.xml").getroot()
-    assert root.get("failures") == "2" and root.get("tests") == "5"
 
 
 def test_the_committed_results_tell_full_fine_tuning_from_the_adapter(project: Path) -> None:
@@ -137,15 +131,7 @@ NOTHING = {
 
 
 @pytest.mark.parametrize("words", NOTHING.values(), ids=NOTHING)
-def test_whatever_ends_with_4_is_told_in_every_format(folder: Path, words: str) -> None:
-    (folder / "gate.xml").write_text("of an earlier run")
-    for max_drop in ([], ["--max-drop", "1"]):
-        result = compare(*words.split(), *max_drop, "--format", "junit", "--out", "gate.xml")
-        assert result.exit_code == 4, result.output
-        root = ElementTree.parse(folder / "gate.xml").getroot()
-        assert root.get("errors") == "1"
-        [error] = root.iter("error")
-        assert error.get("message")
+def test_whatever_ends_with_4_is_told_to_programs_too(folder: Path, words: str) -> None:
     result = compare(*words.split(), "--max-drop", "1", "--format", "json")
     assert result.exit_code == 4
     document = json.loads(result.stdout)

@@ -41,11 +41,6 @@ def plot(folder: Path, what: str, out: Path, *words: str) -> Result:
         ),
         ("pareto --include smoke", ["(smoke: data cut to 64 examples a task)"], []),
         ("curves", ["training loss", "nlvr2", "shared-adapter"], ["epoch"]),
-        (
-            "curves --quantity validation --method full",
-            ["validation split", "epoch", "coco.cider"],
-            ["shared-adapter"],
-        ),
     ],
 )
 def test_options_choose_what_is_drawn(

@@ -54,7 +54,6 @@ NLVR = ("full", "nlvr", "complete")
             [FULL, ("full", "image-text", "smoke")],
         ),
         ("--edition mini,full --backbone mini-bart,clip-t5 --method full", [FULL, NLVR]),
-        ("--edition full --edition mini --method shared-adapter", [ADAPTER]),
     ],
 )
 def test_filters_choose(folder: Path, words: str, expected: list[tuple[str, str, str]]) -> None:
@@ -88,7 +87,7 @@ def test_html_writes_a_folder_of_pages(folder: Path, tmp_path: Path) -> None:
     ("words", "expected"),
     [
         ("--format html", "--out site"),
-        ("--format html --out {0}/file", "needs a folder"),
+        ("--format html --out {0}/file", "name it: --out site"),
         ("--format csv --out {0}", "it is no regular file. Name another place: --out PATH"),
         ("--format csv --out {0}/file/x.csv", "is a file, no folder. Name another place: --out"),
         ("--no-media", "leave it away"),
@@ -170,6 +169,9 @@ def test_a_budget_leaves_what_trains_few_enough_with_the_marks_of_the_whole_tabl
     whole = re.findall(r"^lora .*", report(tmp_path).stdout, re.MULTILINE)
     assert line.split() == whole[0].split() and "*" in line
     assert "2 of 3 rows are shown" in report(tmp_path, *words, "table").stdout
+    for column, expected in (("method", "full lora frozen"), ("gqa", "lora full frozen")):
+        ordered = items(report(tmp_path, "--sort", column, "--format", "json"))
+        assert " ".join(item["method"] for item in ordered) == expected
     few = report(tmp_path, "--max-trainable", "0.5")
     assert few.exit_code == 4
     assert "No results for scope complete; trainable at most 0.5 %." in few.stderr

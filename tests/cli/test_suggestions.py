@@ -62,9 +62,3 @@ def test_rows_that_a_message_names_are_rows_that_compare_takes(folder: Path) -> 
     for [name] in names:
         result = vlbench("compare", name, "full" if name != "full" else names[0][0])
         assert result.exit_code == 0, result.output
-
-
-def test_an_export_that_is_refused_suggests_what_can_be_typed(folder: Path) -> None:
-    write(folder, image_text("full", 66, 58, 71, 1, key="aaaa"))
-    unsealed = vlbench("results", "export", "--out", "a.tar.gz")
-    assert suggested(unsealed.stderr) == [["results", "seal", "--results", PLACE]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -108,8 +107,8 @@ def known_in(known: Iterable[str], option: str, texts: Sequence[str]) -> list[st
 def _only(board: Board, methods: Sequence[str], max_trainable: float | None) -> Board:
     rows = [row for row in board.rows if not methods or row.method in methods]
     if max_trainable is not None:
-        most = max_trainable
-        rows = [r for r in rows if (r.facts["trainable_percent"] or math.inf) <= most]
+        percents = [(row, row.facts["trainable_percent"]) for row in rows]
+        rows = [row for row, p in percents if p is not None and p <= max_trainable]
     if len(rows) == len(board.rows):
         return board
     keys = {key for row in rows for key in row.runs.values()}
