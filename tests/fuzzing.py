@@ -198,7 +198,7 @@ def kept(draw: st.DrawFn, results: Path) -> Trial:
     commands = [
         ("status", "--json", "--all"),
         *(("list", "runs"), ("logs", run.name), ("report",), ("report", "--format", "json")),
-        *(("verify",), ("plot", "curves", "--out", "a.svg"), ("results", "seal")),
+        *(("verify",), ("plot", "curves", "--out", "a.svg")),
         ("results", "export", "--out", "out.tar.gz"),
         ("compare", "shared-adapter", "shared-adapter"),
     ]

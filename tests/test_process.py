@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
@@ -130,8 +129,6 @@ def test_signs_that_the_encoding_lacks_are_escaped(project: Path) -> None:
 
 
 def test_what_programs_read_is_whole_whatever_the_encoding(project: Path) -> None:
-    done = shell(f"vlbench {COMPARE} --format junit", project, PYTHONIOENCODING="cp1252")
-    assert done.stdout.isascii() and ElementTree.fromstring(done.stdout).tag == "testsuites"
     code = "from vlbench.text import printable_json as p; print(p({'é𝄞−': '…'}))"  # noqa: RUF001
     done = shell(f'"{sys.executable}" -c "{code}"', project, PYTHONIOENCODING="cp1252")
     assert done.stdout.isascii() and json.loads(done.stdout) == {"é𝄞−": "…"}  # noqa: RUF001

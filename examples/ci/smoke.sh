@@ -17,7 +17,7 @@ fi
 vlbench run --method "$method" --tasks image-text --limit 300 --set train.epochs=2 --results "$results"
 
 gate=(vlbench compare "$method" --results "$results" --baseline "$baseline" --include smoke --max-drop "$max_drop")
-"${gate[@]}" --format junit --out "$results/gate.xml" || true # the last line decides
+"${gate[@]}" --format json --out "$results/gate.json" || true # the last line decides
 if [ -n "${GITHUB_STEP_SUMMARY:-}" ]; then
     "${gate[@]}" --format markdown >> "$GITHUB_STEP_SUMMARY" || true
 fi

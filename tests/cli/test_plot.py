@@ -36,7 +36,6 @@ def plot(folder: Path, what: str, out: Path, *words: str) -> Result:
         ("pareto --metric coco.cider --edition full", ["coco cider (%)"], ["Average of"]),
         ("pareto --include smoke", ["(smoke: data cut to 64 examples a task)"], []),
         ("curves", ["training loss", "nlvr2", "shared-adapter"], ["epoch"]),
-        ("curves --quantity validation", ["validation split", "epoch", "coco.cider"], []),
     ],
 )
 def test_options_choose_what_is_drawn(

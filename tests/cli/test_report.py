@@ -85,7 +85,7 @@ def test_html_writes_a_folder_of_pages(folder: Path, tmp_path: Path) -> None:
     ("words", "expected"),
     [
         ("--format html", "--out site"),
-        ("--format html --out {0}/file", "a folder of pages"),
+        ("--format html --out {0}/file", "name it: --out site"),
         ("--format csv --out {0}", "it is no regular file. Name another place: --out PATH"),
         ("--format csv --out {0}/file/x.csv", "is a file, no folder. Name another place: --out"),
         ("--no-media", "leave it away"),
@@ -154,6 +154,9 @@ def test_a_budget_leaves_what_trains_few_enough_with_the_marks_of_the_whole_tabl
     whole = re.findall(r"^lora .*", report(tmp_path).stdout, re.MULTILINE)
     assert line.split() == whole[0].split() and "*" in line
     assert "2 of 3 rows are shown" in report(tmp_path, *words, "table").stdout
+    for column, expected in (("method", "full lora frozen"), ("gqa", "lora full frozen")):
+        ordered = items(report(tmp_path, "--sort", column, "--format", "json"))
+        assert " ".join(item["method"] for item in ordered) == expected
     few = report(tmp_path, "--max-trainable", "0.5")
     assert few.exit_code == 4
     assert "No results for scope complete; trainable at most 0.5 %." in few.stderr

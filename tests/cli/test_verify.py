@@ -1,4 +1,4 @@
-"""`vlbench verify` and `results export|import|seal`: exit codes, the cells they name, archives."""
+"""`vlbench verify` and `results export|import`: exit codes, the cells they name, archives."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cli.command import assert_refused, items, vlbench
-from tests.verify.builders import edit
-from vlbench.runs.sums import NAME
+from tests.verify.builders import edit, reseal
 
 RESULT = "result.parquet"
 
@@ -29,15 +28,19 @@ def test_what_holds_ends_with_0_and_counts(adapter: Path, trained: Path) -> None
         assert result.stderr.splitlines()[-1] == "1 of 1 runs verified"
 
 
-def test_a_changed_digit_ends_with_1_and_names_the_cell(adapter: Path, trained: Path) -> None:
-    edit(adapter / RESULT, lambda rows: rows[0].update(n_examples=5))
-    result = vlbench("verify", trained)
+def test_json_has_every_cell(adapter: Path, trained: Path) -> None:
+    edit(adapter / RESULT, lambda rows: [row.update(seed=7, epochs=9, limit=1) for row in rows])
+    reseal(adapter)
+    result = vlbench("verify", trained, "--json")
+    (item,) = items(result, "verify")
     assert result.exit_code == 1
-    lines = result.stdout.splitlines()
-    (line,) = [line for line in lines if "n_examples" in line]
-    assert adapter.name in line and "shared-adapter" in line and "seed 0" in line
-    assert line.endswith(f"{RESULT} vqav2.accuracy n_examples: 5, recomputed 4")
-    assert any("sha256" in line for line in lines)
+    assert (item["key"], item["method"], item["holds"]) == (adapter.name, "shared-adapter", False)
+    seeds = [fault for fault in item["faults"] if fault["column"] == "seed"]
+    assert len(item["faults"]) == 3 * len(seeds) > 20
+    assert (seeds[0]["stored"], seeds[0]["recomputed"]) == (7, 0)
+    assert item["cells_checked"] > 100 and item["not_checked"][0]["cells"] > 0
+    shown = vlbench("verify", trained).stdout
+    assert shown.count(adapter.name) == 20 + 1 and f"and {3 * len(seeds) - 20} more cells" in shown
 
 
 def test_nothing_to_verify_ends_with_4_and_a_wrong_word_with_2(
@@ -52,17 +55,27 @@ def test_nothing_to_verify_ends_with_4_and_a_wrong_word_with_2(
     assert_refused(vlbench("verify", trained), 4, "1 runs there, none done")
 
 
-def test_from_one_folder_to_another_everything_holds(trained: Path, tmp_path: Path) -> None:
-    out, other = tmp_path / "runs.tar.gz", tmp_path / "other"
-    packed = vlbench("results", "export", "--out", out, "--results", trained)
-    assert packed.exit_code == 0, packed.stderr
-    taken = vlbench("results", "import", out, "--results", other, "--json")
-    assert taken.exit_code == 0, taken.stderr
-    assert [item["outcome"] for item in items(taken, "import")] == ["added", "added"]
-    assert "2 runs, " in taken.stderr and " 0 do not hold" in taken.stderr
-    assert vlbench("verify", other).exit_code == 0
-    again = vlbench("results", "import", out, "--results", other)
-    assert again.exit_code == 0 and again.stdout.count("already there") == 2
+def test_runs_that_are_not_done_are_named(trained: Path) -> None:
+    run, _ = sorted(trained.glob("runs/*"))
+    for name in (RESULT, "status.json"):
+        (run / name).unlink()
+    assert f"left out, as not done: 1 ({run.name})" in vlbench("verify", trained).stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_captions_of_the_embedded_leaderboard(
+    project: Path, tmp_path: Path, is_changed: bool
+) -> None:
+    file = min((project / "results/mini/runs").glob("*/predictions/coco.parquet"))
+    copy = Path(shutil.copytree(file.parents[1], tmp_path / "runs" / file.parents[1].name))
+    if is_changed:
+        edit(copy / "predictions/coco.parquet", lambda rows: rows[0].update(prediction="a cat"))
+        reseal(copy)
+    (item,) = items(vlbench("verify", tmp_path, "--json"))
+    cells = {(fault["row"], fault["column"]) for fault in item["faults"]}
+    expected = {("coco.cider", "value"), ("coco.meteor", "value"), ("5200", "score")}
+    assert cells >= expected if is_changed else not cells
 
 
 def test_archives_that_cannot_be_end_in_their_exit_code(trained: Path, tmp_path: Path) -> None:
@@ -81,28 +94,6 @@ def test_archives_that_cannot_be_end_in_their_exit_code(trained: Path, tmp_path:
     assert not list(other.rglob("*"))
 
 
-def test_seal_gives_sums_to_runs_without_and_leaves_others(trained: Path) -> None:
-    def outcomes() -> dict[str, str]:
-        result = vlbench("results", "seal", "--json", VLBENCH_RESULTS=str(trained))
-        assert result.exit_code == 0, result.stderr
-        return {item["key"]: item["outcome"] for item in items(result)}
-
-    first, second = sorted(trained.glob("runs/*"))
-    (first / NAME).unlink()
-    (second / "metrics.jsonl").write_text("changed since\n")
-    result = vlbench("verify", trained)
-    assert result.exit_code == 1
-    assert [line for line in result.stdout.splitlines() if first.name in line and NAME in line]
-    assert "vlbench results seal" in result.stdout
-    kept = (second / NAME).read_bytes()
-    assert outcomes() == {first.name: "sealed", second.name: "sealed before"}
-    assert (first / NAME).is_file() and (second / NAME).read_bytes() == kept
-    lines = kept.decode().splitlines(keepends=True)
-    (second / NAME).write_text("".join(lines[1:]))
-    assert outcomes() == {first.name: "sealed before", second.name: "completed"}
-    assert (second / NAME).read_text().splitlines()[1:] == kept.decode().splitlines()[1:]
-
-
 def test_what_cannot_be_looked_into_is_named_beside_the_answer(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,7 +109,6 @@ def test_what_cannot_be_looked_into_is_named_beside_the_answer(
     monkeypatch.setattr("os.scandir", refuse)
     for words in (
         ("results", "export", "--out", tmp_path / "runs.tar.gz"),
-        ("results", "seal"),
         ("report", "--include", "smoke"),
         ("verify",),
         ("list", "runs"),

@@ -6,16 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.leaderboard.boards import METRICS
 from tests.leaderboard.builders import TASKS, image_text, write
 
 
 def loss(step: int, task: str, value: float, epoch: int = 1) -> dict[str, Any]:
     return {"step": step, "epoch": epoch, "task": task, "loss": value, "learning_rate": 1e-3}
-
-
-def validation(epoch: int, *values: float) -> dict[str, Any]:
-    return {"epoch": epoch, "validation": dict(zip(METRICS, values, strict=False))}
 
 
 def write_log(folder: Path, key: str, *lines: dict[str, Any]) -> Path:
@@ -27,7 +22,7 @@ def write_log(folder: Path, key: str, *lines: dict[str, Any]) -> Path:
 
 
 def trained(folder: Path, method: str, seeds: int, slow: float = 1.0, **others: Any) -> None:
-    """Runs of a method with falling losses and three validations."""
+    """Runs of a method with falling losses."""
     for seed in range(seeds):
         run = image_text(method, 60 / slow, 50, 60, 100, seed=seed, **others)
         write(folder, run)
@@ -36,5 +31,4 @@ def trained(folder: Path, method: str, seeds: int, slow: float = 1.0, **others: 
             for n in range(40)
             for task in (list(TASKS)[n % 4],)
         ]
-        lines += [validation(n, 20 * n / slow, 10 * n, 50, 30 * n + seed) for n in (1, 2, 3)]
         write_log(folder, run[0]["key"], *lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from vlbench.leaderboard.compare import (
     refuse,
     typed,
 )
-from vlbench.leaderboard.statistics import holm
+from vlbench.leaderboard.statistics import MCNEMAR, STUDENT, holm
 
 SMOKE: dict[str, Any] = {"scope": "smoke", "limit": 64}
 EQUAL = (24, 30, 36, 42)
@@ -68,38 +67,13 @@ def test_each_task_and_the_average_have_both_values_their_difference_and_a_verdi
     }
     for item in items.values():  # the interval agrees with the verdict
         assert (item["low"] > 0 or item["high"] < 0) == ("better" in item["verdict"])
+    assert (items["coco"]["test"], average["test"]) == (MCNEMAR, STUDENT)
+    p = [item["p"] for item in items.values()]  # all are one family
+    assert [item["p_holm"] for item in items.values()] == holm(p)
     swapped = items_of(tmp_path, "full", "compacter")
     for task, item in items.items():
         assert swapped[task]["difference"] == pytest.approx(-item["difference"])
     assert (swapped["vqav2"]["verdict"], swapped["coco"]["verdict"]) == ("A better", "B better")
-
-
-def test_all_tests_of_one_comparison_are_one_family(tmp_path: Path) -> None:
-    for method, count in (("full", 40), ("compacter", 33)):
-        write_image_text(tmp_path, method, count, count, 30, 30)
-        write_image_text(tmp_path, method, count, 30, 30, 30, edition="full")
-    pairs = pairs_of(tmp_path, "compacter", "full")
-    items = [item for pair in pairs for item in pair.items]
-    assert len(items) == 10
-    assert [item["p_holm"] for item in items] == holm([item["p"] for item in items])
-
-
-def test_each_side_has_the_seeds_that_it_was_run_with(tmp_path: Path) -> None:
-    for seed, count in ((0, 20), (1, 30), (2, 60)):
-        write_image_text(tmp_path, "full", count, 30, 30, 30, seed=seed)
-    for seed in (0, 5):
-        write_image_text(tmp_path, "compacter", 24, 30, 30, 30, seed=seed)
-    vqa = items_of(tmp_path, "compacter", "full")["vqav2"]
-    assert ([*vqa["a"]["runs"]], [*vqa["b"]["runs"]]) == (["0", "5"], ["0", "1", "2"])
-    assert vqa["b"]["value"] == pytest.approx(100 * (20 + 30 + 60) / 3 / N)
-
-
-def test_equal_runs_of_two_folders_show_no_difference(tmp_path: Path) -> None:
-    for folder in ("new", "old"):
-        write_image_text(tmp_path / folder, "compacter", *EQUAL)
-    for item in items_of(tmp_path / "new", "compacter", baseline=tmp_path / "old").values():
-        assert (item["difference"], item["p_holm"]) == (0, 1)
-        assert item["verdict"] == "no difference shown"
 
 
 def test_a_task_that_one_side_lacks_leaves_the_others(tmp_path: Path) -> None:
@@ -211,10 +185,8 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Board:
         ("multiple-compacters", "compacter"),
         ("./cards/compacter.toml", "compacter"),
         ("compacter:train.epochs=3, params.reduction=4", f"compacter ({FOUR})"),
-        ("compacter:train.epochs=4", ""),
         ("full", "full (from blue.safetensors 01234567)"),
         ("full:from=01234567", "full (from blue.safetensors 01234567)"),
-        ("full:from=123", ""),
         ("lora:card=02ff02ff", "lora (card 02ff02ff)"),
         ("cccc33", "compacter"),
         ("frozen", ""),
@@ -259,9 +231,7 @@ DROPPED = ["vqav2 dropped by 50.0 points.", "average dropped by 12.5 points."]
 GATES: dict[str, tuple[Counts, Counts, float, list[str]]] = {
     "large and significant": ((50, 30, 40, 40), (20, 30, 40, 40), 0, DROPPED),
     "the average is allowed": ((50, 30, 40, 40), (20, 30, 40, 40), 20, DROPPED[:1]),
-    "all is allowed": ((50, 30, 40, 40), (20, 30, 40, 40), 50.01, []),
     "may be chance": ((31, 30, 40, 40), (30, 30, 40, 40), 0, []),
-    "better": ((20, 30, 40, 40), (50, 30, 40, 40), 0, []),
     "a task is lost": ((20, 30, 40, 40), (20, 30, 40, None), 100, LOST),
     "the baseline never had it": ((20, 30, 40, None), (20, 30, 40, 40), 0, []),
 }
@@ -300,17 +270,3 @@ def test_what_the_baseline_has_and_we_lack_is_lost(tmp_path: Path) -> None:
     fault = gated(tmp_path)["faults"][-1]
     missing = f"nlvr: nlvr lost: A (compacter of {tmp_path / 'new'}) has no runs of nlvr"
     assert fault["text"].startswith(missing) and fault["kind"] == "lost"
-
-
-def test_nothing_compared_never_passes(tmp_path: Path) -> None:
-    write_image_text(tmp_path / "old", "compacter", None, None, 40, None, seed=1)
-    write_image_text(tmp_path / "new", "compacter", 20, 30, None, 40)
-    pairs = pairs_of(tmp_path / "new", "compacter", baseline=tmp_path / "old")
-    result = gate(pairs, 1)
-    assert not result["is_passed"]
-    for outcome in (result, None):
-        with pytest.raises(NothingToReport):
-            refuse(pairs, outcome)
-    for max_drop in (-0.1, math.nan):
-        with pytest.raises(UsageError, match="--max-drop"):
-            gate(pairs, max_drop)

@@ -15,7 +15,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from markdown_it import MarkdownIt
 
 from tests.leaderboard.boards import METRICS, boards_of, official, three_methods, tied
 from tests.leaderboard.builders import image_text, run
@@ -27,12 +26,8 @@ from vlbench.leaderboard.tables import (
     Cell,
     Column,
     Table,
-    deviation,
     family_tables,
-    number,
-    percent,
     report_tables,
-    signed,
 )
 
 BEST = {metric: 1 for metric in (*METRICS, "average")}
@@ -96,15 +91,6 @@ def test_the_text_has_a_row_per_method_and_the_floors(plain: Board) -> None:
     assert "Device: cpu." in text
 
 
-def test_boards_on_other_data_are_told_apart_by_their_titles(tmp_path: Path) -> None:
-    first, *others = image_text("full", 1, 2, 3, 4, key="other")
-    runs = [image_text("full", 1, 2, 3, 4), [first | {"data_fingerprint": "new"}, *others]]
-    assert [table.title for table in report_tables(boards_of(tmp_path, *runs))] == [
-        f"{SETUP} (vqav2 new, 500 examples)",
-        f"{SETUP} (vqav2 vqav2-of, 500 examples)",
-    ]
-
-
 @pytest.mark.parametrize(
     ("write", "texts"),
     [
@@ -118,14 +104,6 @@ def test_every_format_has_the_marks_and_says_what_they_mean(
 ) -> None:
     text = write(report_tables([board]))
     assert [part for part in texts if part not in text] == []
-
-
-def test_numbers_have_their_signs_and_digits() -> None:
-    texts = {0.44: "+0.4", -0.44: f"{MINUS}0.4", 0.04: "0.0", -0.04: "0.0", 1234.5: "+1,234.5"}
-    assert {value: signed(value) for value in texts} == texts
-    texts = {100.0: "100.00", 5.338: "5.34", 0.0123: "0.012", 0.0: "0.00"}
-    assert {value: percent(value) for value in texts} == texts
-    assert (number(None), percent(None), deviation(None)) == ("—", "—", "")
 
 
 def test_the_best_group_is_marked_but_for_floors_single_rows_and_what_was_not_tested(
@@ -171,19 +149,6 @@ def test_published_rows_have_a_table_with_differences_where_the_protocols_match(
         assert phrase in notes
 
 
-def test_markdown_renders_as_tables_of_equal_rows(plain: Board) -> None:
-    text = as_markdown(report_tables([plain], True, True))
-    page = MarkdownIt("gfm-like", {"linkify": False}).parse(text)
-    kinds = [token.type for token in page]
-    assert kinds.count("table_open") == kinds.count("heading_open") == 3
-    texts = [page[i + 1].children or [] for i, kind in enumerate(kinds) if kind == "td_open"]
-    contents = ["".join(child.content for child in children) for children in texts]
-    assert len(contents) == 4 * 8 + 3 * 8 + 5 * 4
-    expected = "full|4.00|67.0 ±1.0|58.0 ±0.0|71.0 ±0.0|112.0 ±0.0|77.0 ±0.2|3"
-    assert contents[:8] == expected.split("|")
-    assert "shared-adapter (params.a_b=[1]|*)" in contents
-
-
 def csv_lines(boards: list[Board], **others: Any) -> list[dict[str, str]]:
     text = as_csv(boards, **others)
     assert text.count("\r\n") == text.count("\n")
@@ -214,7 +179,7 @@ def test_csv_has_a_line_per_row_with_unrounded_numbers_and_empty_cells(
     assert table["families.vqav2.accuracy.is there.majority"][0] == 50.0
 
 
-@pytest.mark.parametrize("start", [*"=+-@\t\r", *"\uff1d\uff0b\uff0d\uff20"])
+@pytest.mark.parametrize("start", [*"=+-@\t", "\uff1d"])
 def test_text_cannot_be_a_formula_and_numbers_stay_numbers(board: Board, start: str) -> None:
     rows = [replace(row, method=f'{start}cmd|"x",1') for row in board.rows]
     result = csv_lines([replace(board, rows=rows)])
@@ -255,31 +220,6 @@ def test_json_items_have_the_promised_keys_first_and_exact_numbers(plain: Board)
     expected = {"n_examples": 300, "majority": 50.0, "mean": 40.0, "std": 0.0, "n": 3}
     assert full["families"]["vqav2.accuracy"]["is there"] == expected
     assert full["costs"]["train_seconds"]["mean"] == 71.25
-
-
-def test_published_rows_of_json_and_csv_stand_apart_from_what_was_measured(
-    plain: Board, shared: list[Board]
-) -> None:
-    for board, difference in ((shared[0], pytest.approx(0.5)), (plain, None)):
-        read = json.loads(as_json([board], papers=paper_parts([board])))
-        assert {item["method"] for item in read["items"]} == {row.method for row in board.rows}
-        [row] = [
-            row
-            for row in read["published"]
-            if row["method"] == "shared-adapter" and row["source"]["table"] == "Table 1"
-        ]
-        assert row["source"]["paper"].startswith("VL-Adapter (CVPR 2022")
-        assert (row["source"]["kind"], row["average"]["mean"]) == ("main", 77.4)
-        assert (row["difference"] or {}).get("vqav2.accuracy") == difference
-        assert row["shown_with"]["edition"] == board.edition
-    assert row["not_comparable"] == ["other data", "another backbone"]
-    lines = csv_lines(shared, papers=paper_parts(shared))
-    assert [line["origin"] for line in lines].count("measured") == 1
-    names = ("origin", "method", "source.table")
-    expected = ("published", "shared-adapter", "Table 1")
-    [ours] = [line for line in lines if tuple(line[name] for name in names) == expected]
-    assert float(ours["difference.nlvr2.accuracy"]) == pytest.approx(-1.0)
-    assert (ours["edition"], ours["runs"], ours["trainable_percent"]) == ("full", "", "4.18")
 
 
 def complaints(folder: Path, text: str) -> list[str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -12,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.leaderboard.builders import image_text, write
-from tests.leaderboard.log_builders import loss, validation, write_log
+from tests.leaderboard.log_builders import loss, write_log
 from vlbench.errors import DataError, NothingToReport
 from vlbench.leaderboard.results import Log, read_log, read_results
 from vlbench.parquet import COLUMNS
@@ -43,21 +41,6 @@ def test_the_table_is_the_union_of_the_part_files_without_columns_of_a_newer_ver
     assert results["init"].tolist() == [""] * 8
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1 but not really", b"x" * 5000])
-def test_a_file_that_is_not_parquet_is_named(tmp_path: Path, content: bytes) -> None:
-    file_of(write(tmp_path, ROWS)).write_bytes(content)
-    with pytest.raises(DataError, match=r"full--mini-0.*Not a readable Parquet file"):
-        read_results(tmp_path)
-
-
-@pytest.mark.parametrize("change", [{"seed": "zero"}, {"task": None}, {}])
-def test_a_table_of_another_schema_is_named(tmp_path: Path, change: dict[str, Any]) -> None:
-    table = pa.Table.from_pylist([row | change for row in ROWS]).drop_columns(["limit"])
-    pq.write_table(table, file_of(write(tmp_path, ROWS)))
-    with pytest.raises(DataError, match=r"full--mini-0.*Not a vlbench result"):
-        read_results(tmp_path)
-
-
 def test_a_copied_run_folder_does_not_count_twice(tmp_path: Path) -> None:
     write(tmp_path, ROWS)
     (tmp_path / "runs" / "full--mini-0").rename(tmp_path / "runs" / "a-copy")
@@ -76,34 +59,28 @@ def test_no_results_names_the_folder_and_the_command(tmp_path: Path) -> None:
         read_results(tmp_path)
 
 
-def log_of(folder: Path, *lines: dict[str, Any]) -> Log:
-    write_log(folder, "a", *lines)
-    log = read_log(folder, "a")
-    assert log is not None
-    return log
+def test_what_is_no_parquet_or_of_another_schema_is_named(tmp_path: Path) -> None:
+    file = file_of(write(tmp_path, ROWS))
+    for content in (b"", b"PAR1 but not really", b"x" * 5000):
+        file.write_bytes(content)
+        with pytest.raises(DataError, match=r"full--mini-0.*Not a readable Parquet file"):
+            read_results(tmp_path)
+    for change in ({"seed": "zero"}, {"task": None}, {}):
+        table = pa.Table.from_pylist([row | change for row in ROWS]).drop_columns(["limit"])
+        pq.write_table(table, file)
+        with pytest.raises(DataError, match=r"full--mini-0.*Not a vlbench result"):
+            read_results(tmp_path)
 
 
-def test_losses_are_read_by_task_and_validations_by_epoch(tmp_path: Path) -> None:
+def test_curves_are_read_by_task_and_epoch_and_a_damaged_line_is_named(tmp_path: Path) -> None:
     assert read_log(tmp_path, "a") is None
-    lines = [loss(10, "gqa", 3.0), loss(20, "coco", 2.5), validation(1, 60, 50, 50, 90)]
-    lines += [{"epoch": 2, "validation": {"gqa.accuracy": 61.5, "coco.meteor": None}}]
-    log = log_of(tmp_path, *lines, loss(30, "gqa", 2.0, epoch=2))
-    assert log.losses == {"gqa": [(10, 3.0), (30, 2.0)], "coco": [(20, 2.5)]}
-    assert (log.validations[1]["coco.cider"], log.last_step) == (90, 30)
-    assert log.validations[2] == {"gqa.accuracy": 61.5}
-    log = log_of(tmp_path, loss(10, "gqa", float("nan")), loss(20, "gqa", float("inf")))
-    assert (log.losses, log.last_step) == ({}, 0)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        '{"step": 20, "lo', "[1]", json.dumps({"step": 20, "task": "gqa", "loss": "1"}),
-        json.dumps({"epoch": 1, "validation": 3}),
-    ],
-)  # fmt: skip
-def test_a_damaged_line_is_named(line: str, tmp_path: Path) -> None:
-    file = write_log(tmp_path, "a", loss(10, "gqa", 3.0))
-    file.write_text(file.read_text() + line + "\n")
-    with pytest.raises(DataError, match=r"metrics\.jsonl: line 2: "):
-        read_log(tmp_path, "a")
+    lines = [loss(10, "gqa", 3.0), loss(20, "coco", 2.5), loss(25, "coco", float("nan"))]
+    validation = {"epoch": 1, "validation": {"gqa.accuracy": 61.5, "coco.meteor": None}}
+    file = write_log(tmp_path, "a", *lines, validation, loss(30, "gqa", 2.0, epoch=2))
+    losses = {"gqa": [(10, 3.0), (30, 2.0)], "coco": [(20, 2.5)]}
+    assert read_log(tmp_path, "a") == Log(losses, {1: {"gqa.accuracy": 61.5}})
+    good = file.read_text()
+    for line in ('{"step": 20, "lo', "[1]", '{"epoch": 1, "validation": 3}'):
+        file.write_text(f"{good}{line}\n")
+        with pytest.raises(DataError, match=r"metrics\.jsonl: line 6: "):
+            read_log(tmp_path, "a")

@@ -34,6 +34,34 @@ def test_one_seed_is_the_paired_t_test(seed: int) -> None:
         assert result.interval(level) == pytest.approx((100 * interval.low, 100 * interval.high))
 
 
+@pytest.mark.parametrize(("only_a", "only_b"), [(9, 2), (3, 12), (5, 5), (7, 0), (0, 0)])
+def test_right_or_wrong_answers_of_one_seed_each_get_mcnemars_exact_test(
+    only_a: int, only_b: int
+) -> None:
+    from scipy import stats
+
+    n = only_a + only_b
+    a = np.array([[1.0] * only_a + [0.0] * only_b + [1.0] * 20])
+    b = np.array([[0.0] * only_a + [1.0] * only_b + [1.0] * 20])
+    result = compared([a], [b])
+    assert (result.name, result.discordant) == (statistics.MCNEMAR, (only_a, only_b))
+    assert result.difference == pytest.approx(100 * (only_a - only_b) / (n + 20))
+    expected = stats.binomtest(only_a, n).pvalue if n else 1.0
+    assert result.p == pytest.approx(expected)
+    for level in (0.05, 0.01):
+        low, high = result.interval(level)
+        assert (low > 0 or high < 0) == (result.p < level)
+        if n:
+            interval = stats.binomtest(only_a, n).proportion_ci(1 - level)
+            shares = [(2 * share - 1) * 100 * n / (n + 20) for share in interval]
+            assert [low, high] == pytest.approx(shares)
+    rows = [RowScores.of([scores]) for scores in (a, b, np.array([a[0] / 2]))]
+    p = statistics.p_values(rows[0], rows[1:])  # a half is neither right nor wrong
+    assert p == pytest.approx([result.p, statistics.test_difference(rows[0], rows[2]).p])
+    for other in (compared([a, a], [b, b]), compared([np.vstack([a, a])], [b])):
+        assert other.name == statistics.STUDENT
+
+
 @pytest.mark.parametrize("seeds", [(3, 3), (5, 3), (2, 4)])
 def test_where_only_seeds_scatter_it_is_welchs_t_test(seeds: tuple[int, int]) -> None:
     from scipy import stats

@@ -97,7 +97,7 @@ def test_rows_of_one_seed_and_a_single_row(tmp_path: Path) -> None:
     assert board(tmp_path).notes == []
     add(tmp_path, "lora", 0.5, seeds=1)
     test, seeds = board(tmp_path).notes
-    assert test.startswith("Test: Student's t against the highest mean, examples paired; 5 %")
+    assert "examples paired; exact McNemar for right-or-wrong answers of one seed each; 5 %" in test
     assert seeds.startswith("All rows: one seed")
 
 

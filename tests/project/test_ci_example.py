@@ -63,7 +63,7 @@ def test_the_script_passes_an_equal_run_and_keeps_its_results(place: Path) -> No
     assert done.returncode == 0, done.stderr
     assert "Gate passed: 5 compared" in done.stdout
     assert list(place.glob("ci-results/runs/*/result.parquet"))
-    assert 'failures="0"' in (place / "ci-results" / "gate.xml").read_text("utf-8")
+    assert '"is_passed": true' in (place / "ci-results" / "gate.json").read_text("utf-8")
 
 
 def test_the_script_fails_a_worse_run(place: Path) -> None:
@@ -72,7 +72,7 @@ def test_the_script_fails_a_worse_run(place: Path) -> None:
     assert done.returncode == 1
     assert "vqav2 dropped by" in done.stdout
     assert "| vqav2 accuracy" in summary.read_text("utf-8")
-    assert 'failures="1"' in (place / "ci-results" / "gate.xml").read_text("utf-8")
+    assert '"is_passed": false' in (place / "ci-results" / "gate.json").read_text("utf-8")
 
 
 @pytest.mark.slow

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from vlbench.leaderboard.load import Filters
     from vlbench.runs.launch import Resources
     from vlbench.runs.plan import Selection
-    from vlbench.verify import inputs
 
 PREFIX = "VLBENCH"
 MOST = 1_000_000_000
@@ -143,11 +142,10 @@ class BoardOptions(StoredOptions):
 
     def filters(self, methods: list[str] | None = None, **more: Any) -> Filters:
         """The options as `read_boards` takes them."""
-        from vlbench.backbones import BACKBONES
         from vlbench.leaderboard.load import Filters
 
         chosen = (self.tasks or (), self.backbone or (), self.edition or (), self.include or ())
-        return Filters(*chosen, BACKBONES, methods or (), **more)
+        return Filters(*chosen, methods or (), **more)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,12 +155,17 @@ class DoneOptions(StoredOptions):
     method: list[str] | None = METHODS
     seeds: str | None = SEEDS
 
-    def filters(self) -> inputs.Filters:
+    def filters(self) -> Filters:
         """The options as `choose` takes them."""
-        from vlbench.verify.inputs import Filters
+        from vlbench.leaderboard.load import Filters
 
-        chosen = (self.method or (), self.tasks or (), self.backbone or (), self.edition or ())
-        return Filters(*chosen, seed_numbers(self.seeds) if self.seeds else ())
+        return Filters(
+            tasks=self.tasks or (),
+            backbone=self.backbone or (),
+            edition=self.edition or (),
+            methods=self.method or (),
+            seeds=seed_numbers(self.seeds) if self.seeds else (),
+        )
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from vlbench.leaderboard.tables import Table
 
 ReportFormat = StrEnum("ReportFormat", "TABLE MARKDOWN LATEX CSV JSON HTML")
-CompareFormat = StrEnum("CompareFormat", "TABLE JSON MARKDOWN JUNIT")
-Quantity = StrEnum("Quantity", "LOSS VALIDATION")
+CompareFormat = StrEnum("CompareFormat", "TABLE JSON MARKDOWN")
 TRAINABLE = "Only rows that train at most so many % of the parameters."
-SORT = "Order rows by method, trainable, average, a task, metric or cost; best first."
+SORT = "Order rows by method, trainable, average or a task; best first."
 ROW = "A row: a method, compacter:params.reduction=4 (one of several), or a run's key."
 GATE = "The gate: end with 1 where A is worse by more points, or has lost a task or seed."
 COST = "trainable_parameters, adapter_bytes, peak_memory_bytes, train_seconds, or all."
@@ -114,9 +113,8 @@ def compare(
     except NothingToReport as error:  # a server that reads the answer gets the reason too
         nothing = error
     gate, reason = None if max_drop is None else gates.gate(pairs, max_drop), str(nothing or "")
-    if format in (CompareFormat.JSON, CompareFormat.JUNIT):
-        write = formats.compare_json if format is CompareFormat.JSON else formats.as_junit
-        _print_or_write(write(pairs, gate, reason), out)
+    if format is CompareFormat.JSON:
+        _print_or_write(formats.compare_json(pairs, gate, reason), out)
     elif out or not nothing:  # which stderr gets
         _write_tables(formats.compare_tables(pairs, gate, reason), format, out)
     cli.end_left_out(damaged, is_failure=not (gate and gate["faults"]))
@@ -167,17 +165,16 @@ def pareto(
 def curves(
     options: opt.BoardOptions,
     out: Path = PICTURE,
-    quantity: Quantity = opt.option(Quantity.LOSS, "The loss by step, or validation by epoch."),
     method: list[str] | None = opt.METHODS,
     width: float = WIDTH,
 ) -> None:
-    """Draw how runs trained: a line per method.
+    """Draw the training loss by step: a line per method.
 
     A band spans the seeds of a method.
     """
     from vlbench.leaderboard.plots import curves
 
-    _draw(options, method, out, lambda boards: curves(boards, options.results, quantity, width))
+    _draw(options, method, out, lambda boards: curves(boards, options.results, width))
 
 
 def _draw(
@@ -190,12 +187,13 @@ def _draw(
     """Draw the boards; a file that cannot be written is refused before anything is read."""
     from vlbench.leaderboard.examples import Examples
     from vlbench.leaderboard.load import read_boards
-    from vlbench.leaderboard.plots import picture_format, save
+    from vlbench.leaderboard.plots import encoded, picture_format
 
-    picture_format(out)
+    suffix = picture_format(out)
     check_out(out)
     damaged: list[DataError] = []
     examples = Examples(options.results, damaged) if has_ties else None
-    save(draw(read_boards(options.results, options.filters(methods), examples, damaged)), out)
+    boards = read_boards(options.results, options.filters(methods), examples, damaged)
+    write_out(out, encoded(draw(boards), suffix))
     cli.note(f"Written: {out}")
     cli.end_left_out(damaged)

@@ -16,8 +16,7 @@ from vlbench.errors import DataError, RunFailed
 if TYPE_CHECKING:
     from vlbench.verify.verify import Verified, Verifier
 
-MOST_LISTED = 20
-"""Cells of one run that are listed; JSON has them all."""
+MOST_LISTED = 20  # cells of one run that are listed; JSON has them all
 
 
 @opt.with_options
@@ -98,7 +97,6 @@ def export(
     options: opt.DoneOptions,
     out: Path = opt.option(..., "The archive to write: FILE.tar.gz."),
     with_weights: bool = opt.flag("--with-weights", "Pack the trained tensors too."),
-    with_logs: bool = opt.flag("--with-logs", "Pack logs too; they name hosts and folders."),
     json: bool = opt.JSON,
 ) -> None:
     """Pack runs that are done into one archive.
@@ -111,7 +109,7 @@ def export(
 
     faults: list[DataError] = []
     chosen = choose(options.results, options.filters(), faults)
-    sizes = pack(chosen, out, with_weights, with_logs)
+    sizes = pack(chosen, out, with_weights)
     items = [{"key": key, "bytes": size} for key, size in sizes.items()]
     cli.answer("export", items, ("key", "bytes"), json)
     cli.note(f"Written: {out}, {len(sizes)} runs, {out.stat().st_size:,} bytes")
@@ -141,25 +139,5 @@ def import_(
     if verified:
         cli.note(_totals(verified))
     outcomes = {key: "added" if run else "already there" for key, run in merged.items()}
-    _print_outcomes("import", outcomes, json)
-
-
-@results.command("seal", epilog=cli.example("results seal --results results"))
-def seal_runs(results: Path = opt.RESULTS, json: bool = opt.JSON) -> None:
-    """Write checksums that runs lack.
-
-    SHA256SUMS for runs that have none, and the lines that are lacking in others. Sums that are
-    there stay. New ones tell what the files are now, not what they were when the run was done:
-    verify first, and seal only what you trust.
-    """
-    from vlbench.runs.sums import seal
-    from vlbench.verify.inputs import done_runs
-
-    faults: list[DataError] = []
-    _print_outcomes("seal", {run.name: seal(run) for run in done_runs(results, faults)}, json)
-    cli.end_left_out(faults)
-
-
-def _print_outcomes(what: str, outcomes: dict[str, str], json: bool) -> None:
     items = [{"key": key, "outcome": text} for key, text in outcomes.items()]
-    cli.answer(what, items, ("key", "outcome"), json)
+    cli.answer("import", items, ("key", "outcome"), json)

@@ -1,10 +1,8 @@
 """Boards: results over seeds, held against baselines and against the majority answer.
 
-A board holds numbers that can be compared: one suite, backbone and its weights, edition, scope,
-limit and data. A row is one method with its settings and starting weights, as one version of its
-cards. Where a seed of a row has run more than once (other code, say), the newest run counts and a
-note says so. The average of a suite is the plain mean of its tasks' main metrics, taken per seed,
-and only where all of its tasks are there.
+A row is one method with its settings and starting weights, as one version of its cards. Where a
+seed has run more than once (other code, say), the newest run counts and a note says so. The average
+of a suite is the plain mean of its tasks' main metrics per seed, where all of its tasks are there.
 """
 
 from __future__ import annotations
@@ -23,8 +21,7 @@ import pandas as pd
 
 from vlbench.text import printable
 
-AVERAGE = "average"
-"""Name of the average among the metrics of a row."""
+AVERAGE = "average"  # name of the average among the metrics of a row
 FLOORS = ("frozen", "blind")
 """Baselines to be beaten: only the visual embedding trains, or no picture is seen."""
 BEST, BELOW = "*", "↓"
@@ -32,8 +29,7 @@ COSTS = ("adapter_bytes", "peak_memory_bytes", "train_seconds", "examples_per_se
          "evaluate_seconds")  # fmt: skip
 SETUP = ("suite", "backbone", "edition", "scope", "limit")
 """Columns that all runs of a board have in common."""
-Name = tuple[str, str]
-"""A metric and a question family; family "" is all examples."""
+Name = tuple[str, str]  # a metric and a question family; family "" is all examples
 
 
 class Stat(NamedTuple):
@@ -231,7 +227,6 @@ def summarise(
 
 
 def _read_runs(results: pd.DataFrame) -> list[Run]:
-    """The runs of a table of results, with their rows on the test split; None for empty cells."""
     test = results[results["split"] == "test"].sort_values("key", kind="stable")
     columns = {
         name: [printable(x) if isinstance(x, str) else x for x in cells.where(cells.notna(), None)]

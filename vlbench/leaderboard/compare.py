@@ -1,9 +1,7 @@
 """Two rows held against each other, task by task and on average: by how much they differ, how sure.
 
-A and B may come from two folders of results. They are compared where suite, edition, backbone and
-its weights, scope, limit and a task's data are the same; anything else is not comparable, with the
-reason. All tests of one comparison are a family, for Holm. The gate of CI refuses what dropped or
-is lost.
+They are compared where suite, edition, backbone and its weights, scope, limit and a task's data are
+the same. All tests of one comparison are a family, for Holm. The gate refuses drops and losses.
 """
 
 from __future__ import annotations
@@ -24,11 +22,8 @@ from vlbench.leaderboard.statistics import LEVEL
 from vlbench.leaderboard.tables import title
 from vlbench.text import printable
 
-KEY = re.compile(r"[0-9a-f]{6,}")
-"""A run's key, or the beginning of one."""
-NAMED = (*SETUP, "task", "metric")
-"""What tells an item from others."""
-TEST = "Student's t, examples paired, seeds unpaired (Welch)"
+KEY = re.compile(r"[0-9a-f]{6,}")  # a run's key, or the beginning of one
+NAMED = (*SETUP, "task", "metric")  # what tells an item from others
 TESTED = ("difference", "low", "high", "level", "p", "p_holm", "n_examples", "test")
 """What of an item is null where it is not comparable."""
 Item = dict[str, Any]
@@ -52,10 +47,6 @@ class Side(NamedTuple):
         """What both sides must have in common, besides their data."""
         setup = (getattr(self.board, name) for name in SETUP)
         return *setup, self.row.facts["backbone_hash"]
-
-    def likeness(self, other: Side) -> int:
-        """Number of tasks whose data are the same."""
-        return len(self.board.grounds.items() & other.board.grounds.items())
 
     def with_all(self, metrics: Iterable[str]) -> dict[int, str]:
         """Return the runs, by seed, that have a value of each of the metrics."""
@@ -88,8 +79,7 @@ class Pair(NamedTuple):
     items: list[Item]
 
 
-Gate = dict[str, Any]
-"""Outcome of the gate, as JSON has it: max_drop, is_passed, compared, faults."""
+Gate = dict[str, Any]  # as JSON has it: max_drop, is_passed, compared, faults
 
 
 def both_sides(
@@ -129,7 +119,9 @@ def compare(a_sides: Sequence[Side], b_sides: Sequence[Side]) -> list[Pair]:
     matched: list[tuple[Side | None, Side | None, str]] = []
     left = list(a_sides)
     for b in b_sides:
-        a = max((a for a in left if a.setup == b.setup), key=b.likeness, default=None)
+        data = b.board.grounds.items()
+        fitting = (side for side in left if side.setup == b.setup)
+        a = max(fitting, key=lambda side: len(data & side.board.grounds.items()), default=None)
         left = [other for other in left if other is not a]
         matched.append((a, b, f"A ({a_sides[0].name})"))
     matched += [(a, None, f"B ({b_sides[0].name})") for a in left]
@@ -143,7 +135,7 @@ def compare(a_sides: Sequence[Side], b_sides: Sequence[Side]) -> list[Pair]:
         item |= dict(zip(("low", "high"), test.interval(level), strict=True))
         item |= {"difference": test.difference, "p": test.p, "p_holm": p_holm, "level": level}
         item |= {"verdict": better if p_holm < LEVEL else "no difference shown"}
-        item |= {"n_examples": test.n_examples, "test": TEST}
+        item |= {"n_examples": test.n_examples, "test": test.name}
     return pairs
 
 
@@ -236,12 +228,10 @@ def typed(row: Row) -> str:
 
 
 def _details(row: Row) -> frozenset[str]:
-    """What tells the row from others of its method, as one types it."""
     return row.overrides | ({f"card={row.card}"} if row.card else set())
 
 
 def _sides(names: Sequence[str | Row], boards: Sequence[Board], examples: Examples) -> list[Side]:
-    """The rows of these names in each board that has one; an error where none has."""
     sides = [Side(*row, examples) for name in names for row in find_rows(name, boards)]
     if not sides:
         labels = ", ".join(name if isinstance(name, str) else name.label for name in names)
@@ -251,7 +241,6 @@ def _sides(names: Sequence[str | Row], boards: Sequence[Board], examples: Exampl
 
 
 def _pair(a: Side | None, b: Side | None, missing: str) -> Pair:
-    """An item per task and for the average, with its test where there is one."""
     boards = [side.board for side in (a, b) if side]
     mains = {**boards[-1].mains}
     mains |= {t: m for t, m in boards[0].mains.items() if m != t or t not in mains}
@@ -277,7 +266,6 @@ def _pair(a: Side | None, b: Side | None, missing: str) -> Pair:
 
 
 def _test(a: Side, b: Side, metrics: Mapping[str, str]) -> statistics.Test:
-    """The test of the mean over these tasks; DataError where the two have nothing in common."""
     sides = []
     for name, side in (("A", a), ("B", b)):
         if not (runs := side.with_all(metrics.values())):

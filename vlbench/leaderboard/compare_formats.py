@@ -1,18 +1,16 @@
-"""A comparison as tables, JSON and JUnit's XML.
+"""A comparison as tables and JSON.
 
-Each takes the pairs, the gate where there is one, and the reason where nothing can be compared.
+Both take the pairs, the gate where there is one, and the reason where nothing can be compared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from xml.etree import ElementTree
-from xml.etree.ElementTree import Element, SubElement
 
 from vlbench.leaderboard import tables
 from vlbench.leaderboard.board import AVERAGE
-from vlbench.leaderboard.compare import NAMED, TEST, Gate, Item, Pair, count_compared, gate_notes
+from vlbench.leaderboard.compare import Gate, Item, Pair, count_compared, gate_notes
 from vlbench.leaderboard.statistics import LEVEL
 from vlbench.leaderboard.tables import NONE, Cell, Column, Table, number, signed, title
 from vlbench.text import printable_json, printable_lines
@@ -30,9 +28,8 @@ def compare_tables(
 ) -> list[Table]:
     """Make a table per pair, or one of the reason; the last one ends with the gate's outcome."""
     tests = count_compared(pairs)
-    sheets = [Table("Nothing was compared", COLUMNS[:1], [], [printable_lines(reason)])] * bool(
-        reason
-    )
+    nothing = Table("Nothing was compared", COLUMNS[:1], [], [printable_lines(reason)])
+    sheets = [nothing] if reason else []
     for pair in pairs:
         average = [_row(item) for item in pair.items if item["task"] == AVERAGE]
         sections = [[_row(item) for item in pair.items if item["task"] != AVERAGE], average]
@@ -60,46 +57,6 @@ def compare_json(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> 
     return printable_json(document) + "\n"
 
 
-def as_junit(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> str:
-    """Write JUnit's XML, which most CI servers show: a suite per pair, a case per task.
-
-    What the gate refuses is a failure; what else could not be compared is skipped. Where nothing
-    was compared, which ends the command with 4, that is an error, with the reason.
-    """
-    faults = {tuple(f[name] for name in NAMED): f for f in (gate["faults"] if gate else ())}
-    root = Element("testsuites", name="vlbench compare")
-    for pair, table in zip(pairs, compare_tables(pairs), strict=True):
-        suite = SubElement(root, "testsuite", name=table.title)
-        for item in pair.items:
-            named = tuple(item[name] for name in NAMED)
-            group = ".".join(["vlbench", *named[:4]])
-            case = SubElement(suite, "testcase", classname=group, name=item["metric"], time="0")
-            if fault := faults.get(named):
-                SubElement(case, "failure", message=fault["text"], type=fault["kind"])
-            elif item["reason"]:
-                SubElement(case, "skipped", message=item["reason"])
-        SubElement(suite, "system-out").text = "\n".join(table.notes)
-    if not count_compared(pairs):
-        reason = reason or "Nothing could be compared; each case says why."
-        suite = SubElement(root, "testsuite", name="comparison")
-        case = SubElement(suite, "testcase", classname="vlbench", name="comparison", time="0")
-        message = reason.splitlines()[0]
-        SubElement(case, "error", message=message, type="nothing").text = reason
-    for element in (root, *root):
-        for name, tag in (("tests", "testcase"), ("failures", "failure"), ("errors", "error")):
-            element.set(name, str(len(list(element.iter(tag)))))
-        element.set("time", "0")
-    ElementTree.indent(root)
-    text = ElementTree.tostring(root, encoding="unicode", xml_declaration=True)
-    text = printable_lines(text) + "\n"  # what is hidden may stand in no XML, escaped or not
-    return text.encode("ascii", "xmlcharrefreplace").decode()
-
-
-def p_value(p: float) -> str:
-    """Format a p with as many digits as matter."""
-    return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
-
-
 def _versus(pair: Pair) -> str:
     """Who is A and who is B; two folders tell rows of the same name apart."""
     sides = {name: side for name, side in (("A", pair.a), ("B", pair.b)) if side}
@@ -111,7 +68,6 @@ def _versus(pair: Pair) -> str:
 
 
 def _n_seeds(item: Item) -> list[int]:
-    """The seeds of A and of B, once where they are as many."""
     return [*dict.fromkeys(len(item[side]["runs"]) for side in "ab")]
 
 
@@ -120,7 +76,9 @@ def _row(item: Item) -> list[Cell]:
     texts = [NONE] * (len(COLUMNS) - 2)
     if not item["reason"]:
         texts = [number(item["a"]["value"]), number(item["b"]["value"]), signed(item["difference"])]
-        texts += [f"{signed(item['low'])} to {signed(item['high'])}", p_value(item["p_holm"])]
+        p = item["p_holm"]
+        texts += [f"{signed(item['low'])} to {signed(item['high'])}"]
+        texts += ["<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"]
         texts += [f"{item['n_examples']:,} x {' and '.join(map(str, _n_seeds(item)))}"]
     name = Cell(item["task"], f" {metric}" if metric else "")
     return [name, *map(Cell, [*texts, item["verdict"]])]
@@ -134,8 +92,9 @@ def _notes(pair: Pair, tests: int) -> Iterator[str]:
         yield f"{tasks}: not comparable: {reason}."
     if tested:
         yield "Percent (CIDEr x 100); mean over seeds."
+        names = " or ".join(dict.fromkeys(item["test"] for item in tested))
         yield (
-            f"Test: {TEST}; two-sided; p is Holm-adjusted over the {tests} tests of this "
+            f"Test: {names}; two-sided; p is Holm-adjusted over the {tests} tests of this "
             f"comparison, and a difference is shown below {LEVEL:g}, where the simultaneous 95 % "
             "interval leaves out 0."
         )

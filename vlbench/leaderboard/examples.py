@@ -1,9 +1,7 @@
 """Scores of each run on each test example, and which rows of a board they do not tell apart.
 
-Tie groups stand in place of ranks. Down a column by its means, the best row and those behind it
-form group 1, up to the first that is significantly different from it, after Holm's correction over
-the rows it is tested against. That one begins group 2, and so on: a row that scatters much ties
-with nothing that stands above a row which is known to be worse.
+Down a column by its means, the best row and those behind it are tie group 1, up to the first that
+is significantly different from it, after Holm's correction. That one begins group 2, and so on.
 """
 
 from __future__ import annotations
@@ -31,10 +29,8 @@ Ids = npt.NDArray[np.str_]
 class Scores(NamedTuple):
     """A run's scores on the test examples of a task, in the order of the ids."""
 
-    ids: Ids
-    """(n,), sorted."""
-    values: npt.NDArray[np.float64]
-    """(n,): the task's main metric is 100 times their mean."""
+    ids: Ids  # (n,), sorted
+    values: npt.NDArray[np.float64]  # (n,): the task's main metric is 100 times their mean
 
 
 class Examples:
@@ -75,10 +71,6 @@ class Examples:
     def file(self, key: str, task: str) -> Path:
         """Return the path of a run's predictions for a task."""
         return self.folder / "runs" / key / "predictions" / f"{task}.parquet"
-
-    def mean(self, key: str, task: str) -> float:
-        """Return the task's main metric that a run's scores give, in percent."""
-        return 100 * float(self.scores(key, task).values.mean())
 
     def ids(self, row: Row, task: str) -> Ids:
         """Return the examples that a row was tested on; DataError where its seeds differ."""
@@ -179,16 +171,16 @@ def _testable(board: Board, task: str, examples: Examples, faults: dict[str, str
 
 
 def _notes(rows: Sequence[Row], faults: Mapping[str, str]) -> list[str]:
-    """What was tested, with how many seeds, and what was not."""
     notes = []
     tested = [row for row in rows if row.ties]
-    if tested:
-        seeds = ", seeds unpaired (Welch)" if any(len(row.runs) > 1 for row in tested) else ""
-        notes.append(
-            f"Test: Student's t against the highest mean, examples paired{seeds}; 5 % after Holm's "
-            "correction (docs/statistics.md)."
-        )
     single = [row.label for row in tested if len(row.runs) == 1]
+    if tested:
+        seeds = ", seeds unpaired (Welch)" if len(single) < len(tested) else ""
+        exact = "; exact McNemar for right-or-wrong answers of one seed each" * (len(single) > 1)
+        notes.append(
+            f"Test: Student's t against the highest mean, examples paired{seeds}{exact}; 5 % after "
+            "Holm's correction (docs/statistics.md)."
+        )
     if single:
         who = "All rows" if len(single) == len(tested) else ", ".join(single)
         notes.append(f"{who}: one seed, so compared as these trained weights, not as other seeds.")

@@ -200,7 +200,6 @@ def _setup(board: Board) -> dict[str, Any]:
 
 
 def _item(board: Board, row: Row, families: bool, costs: bool) -> dict[str, Any]:
-    """A row of a board with all that is known of it, as JSON has it."""
     mains = [metric for task, metric in board.mains.items() if metric != task]
     metrics = dict.fromkeys([*mains, *(name for name, family in row.stats if not family)])
     item = {
@@ -236,7 +235,6 @@ def _item(board: Board, row: Row, families: bool, costs: bool) -> dict[str, Any]
 
 
 def _published_items(board: Board, part: PaperPart) -> list[dict[str, Any]]:
-    """The published rows, the board that they are shown with and what lies between them."""
     items = []
     for row, differences in part.rows:
         item = {name: getattr(row, name) for name in PUBLISHED}

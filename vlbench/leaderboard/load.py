@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vlbench.backbones import BACKBONES
 from vlbench.cards import find_tasks, load_suites
 from vlbench.cards.load import is_path, known_names, split_names
 from vlbench.errors import DataError, NothingToReport, UsageError, nearest
-from vlbench.leaderboard.board import Board, Row, summarise
+from vlbench.leaderboard.board import AVERAGE, Board, Row, summarise
 from vlbench.leaderboard.examples import Examples, with_ties
 from vlbench.leaderboard.results import read_results
 
@@ -22,7 +23,6 @@ class Filters(NamedTuple):
     backbone: Sequence[str] = ()
     edition: Sequence[str] = ()
     include: Sequence[str] = ()
-    backbones: Iterable[str] = ()  # every backbone that vlbench has
     methods: Sequence[str] = ()
     seeds: Sequence[int] = ()
     max_trainable: float | None = None  # percent of the parameters that a row trains at most
@@ -49,10 +49,10 @@ def read_boards(
     named = split_names(filters.methods) if filters.methods else []
     methods = [method_name(name, rows["method"]) for name in named]
     selected: dict[str, Sequence[Any]] = {
-        "scope": ["complete", *_known("include", filters.include, {"smoke"})],
+        "scope": ["complete", *known_in({"smoke"}, "include", filters.include)],
         "task" if is_part else "suite": [suite] if suite else [],
-        "backbone": _known("backbone", filters.backbone, {*filters.backbones, *rows["backbone"]}),
-        "edition": _known("edition", filters.edition, {"mini", "full", *rows["edition"]}),
+        "backbone": known_in({*BACKBONES, *rows["backbone"]}, "backbone", filters.backbone),
+        "edition": known_in({"mini", "full", *rows["edition"]}, "edition", filters.edition),
         "seed": filters.seeds,
     }
     for column, names in selected.items():
@@ -95,7 +95,8 @@ def method_name(name: str, known: Iterable[str]) -> str:
     raise UsageError(f"--method {name}: Unknown method '{name}'. {nearest(name, {*cards, *known})}")
 
 
-def _known(option: str, texts: Sequence[str], known: Iterable[str]) -> list[str]:
+def known_in(known: Iterable[str], option: str, texts: Sequence[str]) -> list[str]:
+    """Return the names that an option gives, all of which are known."""
     names = split_names(texts) if any(texts) else []
     for name in names:
         if name not in known:
@@ -104,13 +105,10 @@ def _known(option: str, texts: Sequence[str], known: Iterable[str]) -> list[str]
 
 
 def _only(board: Board, methods: Sequence[str], max_trainable: float | None) -> Board:
-    """The board with the rows of these methods, or all, that train few enough parameters."""
     rows = [row for row in board.rows if not methods or row.method in methods]
     if max_trainable is not None:
         percents = [(row, row.facts["trainable_percent"]) for row in rows]
-        rows = [
-            row for row, percent in percents if percent is not None and percent <= max_trainable
-        ]
+        rows = [row for row, p in percents if p is not None and p <= max_trainable]
     if len(rows) == len(board.rows):
         return board
     keys = {key for row in rows for key in row.runs.values()}
@@ -121,23 +119,14 @@ def _only(board: Board, methods: Sequence[str], max_trainable: float | None) -> 
 
 def _sorted(board: Board, boards: Sequence[Board], column: str) -> Board:
     """Order the rows by a column that some board has, best or cheapest first; floors come last."""
-    known = {name for other in boards for row in other.rows for name in _sort_values(row, other)}
+    known = {"method", "trainable", AVERAGE, *(task for other in boards for task in other.mains)}
     if column not in known:
         raise UsageError(f"--sort {column}: Unknown column '{column}'. {nearest(column, known)}")
 
     def key(row: Row) -> tuple[Any, ...]:
-        value = _sort_values(row, board).get(column)
+        mean = row.stat(board.mains.get(column, column)).mean
+        values = {"method": row.label, "trainable": row.facts["trainable_percent"]}
+        value = values.get(column, mean and -mean)
         return row.is_floor, value is None, value or 0
 
     return replace(board, rows=sorted(board.rows, key=key), order=column)
-
-
-def _sort_values(row: Row, board: Board) -> dict[str, Any]:
-    """What a row is sorted by, for each column: the smallest comes first."""
-    best = {metric: stat.mean for (metric, family), stat in row.stats.items() if not family}
-    best |= {metric: row.stat(metric).mean for metric in board.columns}
-    best |= {task: row.stat(metric).mean for task, metric in board.mains.items()}
-    costs = {name: stat.mean for name, stat in row.costs.items()}
-    best["examples_per_second"] = costs["examples_per_second"]
-    best_first = {name: None if mean is None else -mean for name, mean in best.items()}
-    return {"method": row.label, "trainable": row.facts["trainable_percent"], **costs, **best_first}

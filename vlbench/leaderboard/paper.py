@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).resolve().parents[1]
 TRUST = ("VL-Adapter", "VL-PET")
 """Beginnings of a row's paper in the order they are believed; any other paper comes after these."""
-BACKBONE = "clip-bart"
-"""Whose rows are shown beside a backbone that no paper has."""
+BACKBONE = "clip-bart"  # whose rows are shown beside a backbone that no paper has
 TEST_SPLITS = {"vqav2": ("test",), "gqa": ("testdev",), "nlvr2": ("test1",), "coco": ("test",)}
 """The splits the papers tested on, as our readers call them: `test` is Karpathy's, `test1` test-P.
 The video tasks are not here: papers have VALUE's hidden labels, vlbench scores validation."""

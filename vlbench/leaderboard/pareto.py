@@ -18,7 +18,7 @@ from vlbench.errors import NothingToReport, UsageError, nearest
 from vlbench.leaderboard import plots, tables
 from vlbench.leaderboard.board import AVERAGE, Board, Row, Stat, is_best
 from vlbench.leaderboard.plots import DIM, GREY, INK, Block, Plot, styled
-from vlbench.leaderboard.tables import number, title
+from vlbench.leaderboard.tables import title
 from vlbench.techniques import JOINED_BY
 
 FLOOR, COMBINED, OTHER = "floor", "combined", "other technique"
@@ -81,10 +81,8 @@ class Point(NamedTuple):
     x_std: float
     y: float
     y_std: float
-    is_below: bool
-    """At or below a floor."""
-    is_best: bool
-    """Best, or not significantly different from the best."""
+    is_below: bool  # at or below a floor, and none itself
+    is_best: bool  # or not significantly different from the best
     is_on_frontier: bool = False
 
 
@@ -125,7 +123,8 @@ def points(board: Board, cost: Cost, metric: str) -> list[Point]:
         score = row.stat(metric)
         if score.mean is not None and price.mean:
             x, x_std = price.mean * cost.scale, (price.std or 0.0) * cost.scale
-            marks = metric in row.below_floor, is_best(row, metric, board)
+            is_below = metric in row.below_floor and not row.is_floor
+            marks = is_below, is_best(row, metric, board)
             drawn.append(Point(row, x, x_std, score.mean, score.std or 0.0, *marks))
     is_ranked = [not (point.row.is_floor or point.is_below) for point in drawn]
     pairs = [(point.x, point.y) for point in drawn]
@@ -172,7 +171,7 @@ def pareto(
     against = ", ".join(cost.title.lower() for cost in costs)
     heading = f"{metric[0].upper()}{metric[1:]} against {against}: "
     heading += "; ".join(block.title for block in blocks)
-    return Plot(figure, heading, " ".join(map(_description, chain(*panels))))
+    return Plot(figure, heading, FRONTIER_NOTE)
 
 
 def _nothing_to_draw(boards: Sequence[Board], costs: Sequence[Cost], metric: str) -> Exception:
@@ -201,7 +200,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> list[Any]:
     bars["ecolor"] = [GREY if point.row.is_floor else DIM for point in drawn]
     axes.errorbar(x, y, xerr=np.stack([left, x_std]), yerr=y_std, **bars)
     for point in drawn:
-        look = _marker(family(point.row), point.is_on_frontier, _is_hollow(point))
+        look = _marker(family(point.row), point.is_on_frontier, point.is_below)
         axes.plot(point.x, point.y, zorder=4 if point.is_on_frontier else 3, **look)
     lines = []
     if corners := pareto_frontier([(p.x, p.y) for p in drawn if p.is_on_frontier]):
@@ -237,10 +236,6 @@ def _name(point: Point) -> str:
     return "\n".join(filter(None, [point.row.method, detail]))
 
 
-def _is_hollow(point: Point) -> bool:
-    return point.is_below and not point.row.is_floor
-
-
 def _marker(family: str, is_on_frontier: bool = False, is_hollow: bool = False) -> dict[str, Any]:
     shape, colour, size = FAMILIES[family][:3]
     return {
@@ -257,7 +252,7 @@ def _legend(panels: Sequence[Panel]) -> list[Line2D]:
     drawn = [point for panel in panels for point in panel.points]
     families = {family(point.row) for point in drawn}
     looks = {name: _marker(name) for name in FAMILIES if name in families}
-    if any(map(_is_hollow, drawn)):
+    if any(point.is_below for point in drawn):
         looks[BELOW] = _marker("adapters", is_hollow=True)
     if any(point.is_on_frontier for point in drawn):
         looks["frontier of means"] = FRONTIER
@@ -270,7 +265,6 @@ def _legend(panels: Sequence[Panel]) -> list[Line2D]:
 
 
 def _notes(panels: Sequence[Panel]) -> list[str]:
-    """How to read the plot, which rows are not in it, and where the numbers come from."""
     board, metric = panels[0][:2]
     notes = [FRONTIER_NOTE, *[tables.AVERAGE_NOTE] * (metric == AVERAGE)]
     for panel in panels:
@@ -282,13 +276,3 @@ def _notes(panels: Sequence[Panel]) -> list[str]:
     notes += [f"Device: {devices}.", tables.seeds_note(board)]
     notes += [tables.data_note(board), tables.code_note(board)]
     return [*notes, *board.notes]
-
-
-def _description(panel: Panel) -> str:
-    cost = panel.cost
-    texts = [
-        f"{p.row.label} {number(p.y)} at {number(p.x, digits=int(bool(cost.unit)))} {cost.unit}"
-        for p in panel.points
-    ]
-    against = f"{panel.metric} against {cost.title.lower()}"
-    return f"{title(panel.board)}, {against}: {'; '.join(map(str.strip, texts))}."

@@ -19,8 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from vlbench.errors import NothingToReport, UsageError
-from vlbench.files import write_out
-from vlbench.leaderboard.board import AVERAGE, Board
+from vlbench.leaderboard.board import Board
 from vlbench.leaderboard.results import Log, read_log
 from vlbench.leaderboard.tables import code_note, data_note, listed_seeds, title
 
@@ -42,13 +41,11 @@ LINES = (
     ("#56b4e9", (0, (4, 1.5, 1, 1.5, 1, 1.5))),
 )
 """Colours of Okabe and Ito (2008), each with dashes of its own: as many lines as differ clearly."""
-N_BINS = 24
-"""Most points of a line of losses, each the median of a stretch of at least two steps."""
-BAND = "mean of the seeds. Band: the lowest and the highest seed."
-NOTES = {
-    "loss": f"Loss of training batches: the median of each stretch of steps, then the {BAND}",
-    "validation": f"Validation split after each epoch: {BAND}",
-}
+N_BINS = 24  # most points of a line of losses, each the median of a stretch of at least two steps
+CURVES_NOTE = (
+    "Loss of training batches: the median of each stretch of steps, then the mean of the seeds. "
+    "Band: the lowest and the highest seed."
+)
 
 
 class Plot(NamedTuple):
@@ -69,8 +66,7 @@ class Block(NamedTuple):
 
     title: str
     n_axes: int
-    axes_height: float
-    """Inches."""
+    axes_height: float  # inches
     legend: Sequence[Line2D]
     notes: Sequence[str]
 
@@ -136,11 +132,6 @@ def picture_format(file: Path) -> str:
     return suffix
 
 
-def save(plot: Plot, file: Path) -> None:
-    """Write a plot to a file in the format of its suffix."""
-    write_out(file, encoded(plot, picture_format(file)))
-
-
 @styled()
 def encoded(plot: Plot, suffix: str) -> bytes:
     """Return a plot in one of FORMATS, with its title and description.
@@ -158,13 +149,9 @@ def encoded(plot: Plot, suffix: str) -> bytes:
     return content.getvalue()
 
 
-Logs = Mapping[str, Sequence[Log]]
-"""The logs of a row's seeds, by label."""
-
-
 @styled()
-def curves(boards: Sequence[Board], folder: Path, quantity: str, width: float = 7.0) -> Plot:
-    """Draw `loss` by step or `validation` by epoch of the boards' runs, a line for each row.
+def curves(boards: Sequence[Board], folder: Path, width: float = 7.0) -> Plot:
+    """Draw the training losses of the boards' runs by step, a line for each row.
 
     The runs lie in the results folder `folder`.
     """
@@ -173,7 +160,7 @@ def curves(boards: Sequence[Board], folder: Path, quantity: str, width: float = 
         logs = read_logs(board, folder)
         rows = [label for label, seeds in logs.items() if any(seeds)]
         shown = {label: logs[label] for label in rows[: len(LINES)]}
-        panels = curve_panels(board, shown, quantity)
+        panels = curve_panels(board, shown)
         if not panels:
             continue
         looks: dict[str, dict[str, Any]] = {
@@ -181,7 +168,7 @@ def curves(boards: Sequence[Board], folder: Path, quantity: str, width: float = 
             for label, (colour, dashes) in zip(shown, LINES, strict=False)
         }
         legend = [Line2D([], [], label=label, **look) for label, look in looks.items()]
-        notes = [NOTES[quantity]]
+        notes = [CURVES_NOTE]
         if len(rows) > len(shown):
             note = f"Drawn: the first {len(shown)} of {len(rows)} methods. Choose with --method."
             notes.append(note)
@@ -189,45 +176,40 @@ def curves(boards: Sequence[Board], folder: Path, quantity: str, width: float = 
             notes.append(f"No metrics.jsonl beside some results: {', '.join(absent)}.")
         notes.append(f"Seeds: {listed_seeds(board)}.")
         notes += [data_note(board, has_counts=False), code_note(board), *board.notes]
-        what = "training loss" if quantity == "loss" else "validation split"
-        heading = title(board).replace("test split", what)
+        heading = title(board).replace("test split", "training loss")
         blocks.append(Block(heading, len(panels), 0.28 * width, legend, notes))
         drawn.append((panels, looks))
     if not blocks:
         raise NothingToReport(
-            f"{folder}: No run of these has noted a {quantity} (looked for runs/*/metrics.jsonl)."
+            f"{folder}: No run of these has noted a loss (looked for runs/*/metrics.jsonl)."
         )
     figure, axes_by_block = draw_blocks(blocks, width)
     for (panels, looks), grid in zip(drawn, axes_by_block, strict=True):
-        for (name, lines), axes in zip(panels.items(), grid, strict=True):
-            axes.set_title(name)
-            _draw_lines(axes, lines, looks, quantity)
-    return Plot(figure, "; ".join(block.title for block in blocks), NOTES[quantity])
+        for (task, lines), axes in zip(panels.items(), grid, strict=True):
+            axes.set_title(task)
+            _draw_lines(axes, lines, looks)
+    return Plot(figure, "; ".join(block.title for block in blocks), CURVES_NOTE)
 
 
-def read_logs(board: Board, folder: Path) -> Logs:
-    """Return the logs of the runs that count, as far as they have one."""
+def read_logs(board: Board, folder: Path) -> dict[str, list[Log]]:
+    """Return the logs of the runs that count, as far as they have one, by the row's label."""
     return {
         row.label: [log for key in row.runs.values() if (log := read_log(folder, key))]
         for row in board.rows
     }
 
 
-def curve_panels(board: Board, logs: Logs, quantity: str) -> dict[str, dict[str, pd.DataFrame]]:
-    """Return the lines of each pair of axes: of tasks for losses, else of average and metrics.
+def curve_panels(
+    board: Board, logs: Mapping[str, Sequence[Log]]
+) -> dict[str, dict[str, pd.DataFrame]]:
+    """Return the lines of each task's axes, by row.
 
-    A line has a row for each step or epoch that all seeds have, and a column for each seed.
+    A line has a row for each stretch of steps that all seeds have, and a column for each seed.
     """
-    mains = list(board.mains.values())
-    names = [*board.mains] if quantity == "loss" else [AVERAGE] * (len(mains) > 1) + mains
     panels: dict[str, dict[str, pd.DataFrame]] = {}
-    for name, (label, seeds) in itertools.product(names, logs.items()):
-        if quantity == "loss":
-            line = _losses(seeds, name)
-        else:
-            line = _validation(seeds, mains if name == AVERAGE else [name])
-        if len(line):
-            panels.setdefault(name, {})[label] = line
+    for task, (label, seeds) in itertools.product(board.mains, logs.items()):
+        if len(line := _losses(seeds, task)):
+            panels.setdefault(task, {})[label] = line
     return panels
 
 
@@ -235,43 +217,26 @@ def _losses(logs: Sequence[Log], task: str) -> pd.DataFrame:
     """For each seed the median loss of each stretch of steps, by the stretch's middle."""
     seeds = [pd.Series(dict(log.losses.get(task, ())), dtype=float) for log in logs]
     seeds = [losses[losses > 0] for losses in seeds]  # a log axis
-    n_bins = max(1, min([N_BINS, *(len(losses) // 2 for losses in seeds if len(losses))]))
-    size = max((log.last_step for log in logs), default=0) / n_bins or 1.0
+    if not (seeds := [losses for losses in seeds if len(losses)]):
+        return pd.DataFrame()
+    n_bins = max(1, min(N_BINS, *(len(losses) // 2 for losses in seeds)))
+    size = max(p[0] for log in logs for points in log.losses.values() for p in points) / n_bins
 
     def middle(step: float) -> float:
         return float((min(step // size, n_bins - 1) + 0.5) * size)
 
-    return _joined([losses.groupby(middle).median() for losses in seeds])
-
-
-def _validation(logs: Sequence[Log], metrics: Sequence[str]) -> pd.DataFrame:
-    """The mean of the metrics by epoch, where all of them were measured."""
-    tables = (pd.DataFrame(log.validations).T.reindex(columns=metrics) for log in logs)
-    return _joined([table.mean(axis=1, skipna=False).dropna() for table in tables])
-
-
-def _joined(seeds: Sequence[pd.Series[float]]) -> pd.DataFrame:
-    """The curves of the seeds that have one, where all of them have a value."""
-    measured = [curve for curve in seeds if len(curve)]
-    return pd.concat(measured, axis=1, join="inner") if measured else pd.DataFrame()
+    return pd.concat([s.groupby(middle).median() for s in seeds], axis=1, join="inner")
 
 
 def _draw_lines(
-    axes: Axes,
-    lines: Mapping[str, pd.DataFrame],
-    looks: Mapping[str, Mapping[str, Any]],
-    quantity: str,
+    axes: Axes, lines: Mapping[str, pd.DataFrame], looks: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    dots: dict[str, Any] = {"marker": "o", "markersize": 2.5} if quantity != "loss" else {}
-    for name in reversed([*lines]):
-        line, look = lines[name], looks[name]
-        axes.plot(line.index, line.mean(axis=1), zorder=3, **look, **dots)
+    for label in reversed([*lines]):
+        line, look = lines[label], looks[label]
+        axes.plot(line.index, line.mean(axis=1), zorder=3, **look)
         band: dict[str, Any] = {"color": look["color"], "alpha": 0.1, "linewidth": 0}
         axes.fill_between(line.index, line.min(axis=1), line.max(axis=1), zorder=2.5, **band)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    axes.set_xlabel("step" if quantity == "loss" else "epoch")
-    if quantity == "loss":
-        axes.set_yscale("log")
-        log_axis(axes.yaxis, "loss (log scale)")
-    else:
-        axes.set_ylabel("%")
+    axes.set_xlabel("step")
+    axes.set_yscale("log")
+    log_axis(axes.yaxis, "loss (log scale)")

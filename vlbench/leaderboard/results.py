@@ -34,11 +34,6 @@ class Log:
     losses: Mapping[str, Sequence[tuple[int, float]]]  # step, loss of that batch
     validations: Mapping[int, Mapping[str, float]]  # main metrics on the validation split
 
-    @property
-    def last_step(self) -> int:
-        """The last step with a loss; 0 where there is none."""
-        return max((step for points in self.losses.values() for step, _ in points), default=0)
-
 
 def read_results(folder: Path, damaged: list[DataError] | None = None) -> pd.DataFrame:
     """Read every row of every run: one per task, split, metric and family.
@@ -131,7 +126,6 @@ def read_log(folder: Path, key: str) -> Log | None:
 
 
 def _read_part(file: Path) -> pa.Table:
-    """Read a part file in the schema's columns and order, without those of a newer vlbench."""
     try:
         table = read_parquet(file, most_rows=MOST_RESULT_ROWS)
         for name, value in LATER.items():

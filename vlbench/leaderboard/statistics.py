@@ -8,15 +8,15 @@ picture share it. Seeds are not paired: row A's third seed has nothing in common
 with examples: the clustered variance of the mean of the differences; var: the sample variance of a
 row's k seed means; rest: what of a row's seeds scatters over examples, which both contain. Its
 degrees of freedom are those of Welch (1947) for the seeds' part, times variance / seeds' part, at
-most clusters - 1 (docs/statistics.md says why). One seed says nothing about others: then the claim
-is about that set of trained weights.
+most clusters - 1 (docs/statistics.md says why). Right-or-wrong answers of one seed each to one task
+are tested by McNemar's exact test (1947) on the examples that only one of the two has right.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,8 +25,9 @@ from scipy import sparse, special
 
 Numbers = npt.NDArray[np.float64]
 LEVEL = 0.05
-ROUNDING = 1e-10
-"""A standard error that is smaller, relative to the difference, is rounding."""
+ROUNDING = 1e-10  # a standard error that is smaller, relative to the difference, is rounding
+STUDENT = "Student's t, examples paired, seeds unpaired (Welch)"
+MCNEMAR = "exact McNemar"
 
 
 class RowScores(NamedTuple):
@@ -71,9 +72,20 @@ class Test:
     p: float  # two-sided, for this test alone
     n_examples: int
     n_seeds: tuple[int, int]  # of A and of B
+    name: str = STUDENT
+    discordant: tuple[int, int] = (0, 0)  # McNemar: examples that only A, and only B, has right
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
-        """Return the 1 - `level` confidence interval: without 0 exactly where p < level."""
+        """Return the 1 - `level` confidence interval: without 0 exactly where p < level.
+
+        McNemar's is that of Clopper and Pearson (1934), given the number of discordant examples.
+        """
+        if self.name == MCNEMAR:
+            only_a, only_b = self.discordant
+            low = special.betaincinv(only_a, only_b + 1, level / 2) if only_a else 0.0
+            high = special.betaincinv(only_a + 1, only_b, 1 - level / 2) if only_b else 1.0
+            scale = 100 * (only_a + only_b) / self.n_examples
+            return float((2 * low - 1) * scale), float((2 * high - 1) * scale)
         reach = -float(special.stdtrit(self.freedom, level / 2)) * self.standard_error
         if self.standard_error == 0 and self.p >= level:  # a sign test
             reach = abs(self.difference)
@@ -84,12 +96,28 @@ def test_difference(a: RowScores, b: RowScores) -> Test:
     """Test A against B."""
     difference, error, freedom, p = (float(part[0]) for part in _differences(a, [b]))
     n_seeds, n_examples = (len(a.seed_means), len(b.seed_means)), sum(map(len, a.example_means))
-    return Test(100 * difference, 100 * error, freedom, p, n_examples, n_seeds)
+    test = Test(100 * difference, 100 * error, freedom, p, n_examples, n_seeds)
+    if not _is_right_or_wrong(a) or not _is_right_or_wrong(b):
+        return test
+    apart = a.example_means[0] - b.example_means[0]
+    only_a, only_b = int((apart > 0).sum()), int((apart < 0).sum())
+    p = min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
+    return replace(test, p=p, name=MCNEMAR, discordant=(only_a, only_b))
 
 
 def p_values(a: RowScores, others: Sequence[RowScores]) -> Numbers:
-    """Return the two-sided p of A against each of `others` by Student's t: (others,)."""
-    return _differences(a, others)[3]
+    """Return the two-sided p of A against each of `others`, each by its test: (others,)."""
+    p = _differences(a, others)[3]
+    if _is_right_or_wrong(a):
+        exact = [n for n, other in enumerate(others) if _is_right_or_wrong(other)]
+        p[exact] = [test_difference(a, others[n]).p for n in exact]
+    return p
+
+
+def _is_right_or_wrong(row: RowScores) -> bool:
+    """Whether the row is one seed's right-or-wrong answers to one task."""
+    is_single = len(row.seed_means) == len(row.example_means) == 1
+    return is_single and bool(np.isin(row.example_means[0], (0.0, 1.0)).all())
 
 
 def holm(p: Sequence[float]) -> list[float]:

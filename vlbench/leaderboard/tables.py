@@ -46,14 +46,19 @@ class Table:
     label: str = "table"  # by which a paper refers to it
 
 
-COST_COLUMNS = {
-    "adapter_bytes": (Column("adapter", "KB"), 1e-3, 1),
-    "peak_memory_bytes": (Column("peak memory", "MB"), 1e-6, 0),
-    "train_seconds": (Column("training", "s"), 1.0, 1),
-    "examples_per_second": (Column("throughput", "examples/s"), 1.0, 0),
-    "evaluate_seconds": (Column("evaluation", "s"), 1.0, 1),
+COST_HEADS = (
+    Column("trainable", "parameters"), Column("trainable", "%"), Column("adapter", "KB"),
+    Column("peak memory", "MB"), Column("training", "s"), Column("throughput", "examples/s"),
+    Column("evaluation", "s"),
+)  # fmt: skip
+COST_FORMATS = {
+    "adapter_bytes": (1e-3, 1),
+    "peak_memory_bytes": (1e-6, 0),
+    "train_seconds": (1.0, 1),
+    "examples_per_second": (1.0, 0),
+    "evaluate_seconds": (1.0, 1),
 }
-"""Column, factor to its unit and digits of each cost."""
+"""Factor to the unit and digits of each measured cost."""
 
 
 def number(value: float | None, scale: float = 1.0, digits: int = 1) -> str:
@@ -135,24 +140,21 @@ def main_table(board: Board) -> Table:
 
 def cost_table(board: Board) -> Table:
     """Make the table of what each method costs: parameters, storage, memory, time."""
-
-    def cells(row: Row) -> list[Cell]:
-        trainable = number(row.facts["trainable_parameters"], digits=0)
-        costs = [
-            number(row.costs[name].mean, scale, digits)
-            for name, (_, scale, digits) in COST_COLUMNS.items()
-        ]
-        return list(map(Cell, [trainable, percent(row.facts["trainable_percent"]), *costs]))
-
-    columns = [Column("method"), Column("trainable", "parameters"), Column("trainable", "%")]
-    columns += [column for column, _, _ in COST_COLUMNS.values()]
     notes = [
         "Mean over seeds; KB is 1000 bytes, MB 1000 KB. Training is without validation.",
         "Evaluation generates and scores the test split of all tasks shown.",
         f"Device: {counted(run.facts['device'] for run in board.runs if run.is_done)}.",
     ]
     name, label = f"{title(board)}: costs", f"{_label(board)} costs"
-    return Table(name, columns, _sections(board, cells), notes, label)
+    sections = _sections(board, lambda row: list(map(Cell, cost_texts(row))))
+    return Table(name, [Column("method"), *COST_HEADS], sections, notes, label)
+
+
+def cost_texts(row: Row) -> list[str]:
+    """Format what a row costs, in the order of COST_HEADS."""
+    trainable = number(row.facts["trainable_parameters"], digits=0)
+    costs = (number(row.costs[name].mean, *how) for name, how in COST_FORMATS.items())
+    return [trainable, percent(row.facts["trainable_percent"]), *costs]
 
 
 def family_tables(board: Board) -> list[Table]:
@@ -257,7 +259,6 @@ def _sections(
 
 
 def _score(board: Board, row: Row, metric: str) -> Cell:
-    """The mean with its deviation, and n of seeds or tasks where some are missing."""
     stat = row.stat(metric)
     if metric == AVERAGE and not stat.n:
         n_scored = sum(row.stat(main).n > 0 for main in board.mains.values())

@@ -32,23 +32,14 @@ def result_files(run: Path) -> list[str]:
     ]
 
 
-def write_sums(run: Path, sums: Mapping[str, str] | None = None) -> None:
-    """Write the sums of the run's files: those that are known, of files to come too, as given."""
-    known = dict(sums or {})
-    new = {name for name in result_files(run) if name not in known}
+def write_sums(run: Path, coming: Mapping[str, bytes] | None = None) -> None:
+    """Write the sums of the run's files, and of files about to be written with these contents."""
+    sums = {name: hashlib.sha256(text).hexdigest() for name, text in (coming or {}).items()}
+    new = [name for name in result_files(run) if name not in sums]
     for name in new:
         flush(run / name)  # a sum tells of what is on the disk
-        known[name] = hash_of(run / name)
-    write_atomically(run / NAME, "".join(f"{known[name]}  {name}\n" for name in sorted(known)))
-
-
-def seal(run: Path) -> str:
-    """Write the sums that a run lacks and keep those it has; return which was done."""
-    kept = read_sums(run)
-    if kept is not None and kept.keys() >= set(result_files(run)):
-        return "sealed before"
-    write_sums(run, kept)
-    return "sealed" if kept is None else "completed"
+    table = {**sums, **{name: hash_of(run / name) for name in new}}
+    write_atomically(run / NAME, "".join(f"{table[name]}  {name}\n" for name in sorted(table)))
 
 
 def read_sums(run: Path) -> dict[str, str] | None:
@@ -64,10 +55,7 @@ def read_sums(run: Path) -> dict[str, str] | None:
         match = _LINE.fullmatch(line)
         if match is None or match[2] in sums:
             what = "a file for the second time" if match else "not `sha256  file`"
-            raise DataError(
-                f"{run / NAME}: line {number}: {what}: {line[:120]!r}. "
-                "Once it is removed, vlbench results seal writes new ones."
-            )
+            raise DataError(f"{run / NAME}: line {number}: {what}: {line[:120]!r}.")
         sums[match[2]] = match[1]
     return sums
 

@@ -24,17 +24,13 @@ from vlbench.verify.inputs import Findings
 from vlbench.verify.today import check_sums
 from vlbench.verify.verify import Verified
 
-LOGS = ("status.json", "attempts.jsonl", "log.txt")
-"""How a run went: with names of hosts and folders, so only on request."""
-RATIO = 50
-"""An archive may unpack to so many times its size: Parquet and curves stay far below."""
-FREE_BYTES = 1 << 24
-"""What any archive may unpack to."""
+RATIO = 50  # an archive may unpack to so many times its size: Parquet and curves stay far below
+FREE_BYTES = 1 << 24  # what any archive may unpack to
 SHOWN = 10
 SUFFIX = ".tar.gz"
 _NAME = re.compile(
     r"runs/([0-9a-f]{16})/(predictions/\w[\w.+ -]{0,99}\.parquet|"
-    + "|".join(map(re.escape, ("spec.json", "metrics.jsonl", RESULT, WEIGHTS, NAME, *LOGS)))
+    + "|".join(map(re.escape, ("spec.json", "metrics.jsonl", RESULT, WEIGHTS, NAME)))
     + ")"
 )
 
@@ -86,7 +82,7 @@ def unpack(file: Path, folder: Path) -> list[Path]:
     return sorted(folder.glob("runs/*"))
 
 
-def pack(runs: Sequence[Path], out: Path, with_weights: bool, with_logs: bool) -> dict[str, int]:
+def pack(runs: Sequence[Path], out: Path, with_weights: bool) -> dict[str, int]:
     """Write the archive; return run -> bytes before packing. What does not fit its sums stays.
 
     The same runs give the same bytes.
@@ -96,7 +92,7 @@ def pack(runs: Sequence[Path], out: Path, with_weights: bool, with_logs: bool) -
     if out.exists():
         raise UsageError(f"--out {out}: there already; nothing is overwritten.")
     check_out(out)
-    files = {run: _files(run, with_weights, with_logs) for run in runs}
+    files = {run: _files(run, with_weights) for run in runs}
 
     def write(beside: Path) -> None:
         with (
@@ -115,7 +111,7 @@ def pack(runs: Sequence[Path], out: Path, with_weights: bool, with_logs: bool) -
     return {run.name: sum((run / name).stat().st_size for name in files[run]) for run in runs}
 
 
-def _files(run: Path, with_weights: bool, with_logs: bool) -> list[str]:
+def _files(run: Path, with_weights: bool) -> list[str]:
     """The names of what is packed of a run, once it is sure that it is what its sums say."""
     check_sums(run, findings := Findings())
     if findings.faults:
@@ -123,8 +119,7 @@ def _files(run: Path, with_weights: bool, with_logs: bool) -> list[str]:
     files = result_files(run)
     if with_weights and WEIGHTS not in files:
         raise DataError(f"{run}: no {WEIGHTS}, so --with-weights has nothing to pack.")
-    left = [name for name in files if with_weights or name != WEIGHTS]
-    return [*left, NAME, *(name for name in LOGS if with_logs and (run / name).is_file())]
+    return [NAME, *(name for name in files if with_weights or name != WEIGHTS)]
 
 
 def merge(

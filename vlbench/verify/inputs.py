@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from vlbench.cards import find_tasks
 from vlbench.cards.load import split_names
-from vlbench.errors import DataError, NothingToReport, UsageError, nearest
-from vlbench.leaderboard.load import method_name
+from vlbench.errors import DataError, NothingToReport
+from vlbench.leaderboard.load import Filters, known_in, method_name
 from vlbench.leaderboard.results import read_parquet
 from vlbench.parquet import COLUMNS, LATER, MOST_RESULT_ROWS, MOST_ROWS
 from vlbench.runs.folder import RunFolder, run_folders
@@ -44,16 +44,13 @@ Row = dict[str, Any]
 class Fault:
     """One cell that does not hold."""
 
-    file: str
-    """Within the run's folder, or a card."""
-    row: str = ""
-    """Which row or example; empty where the file has none."""
+    file: str  # within the run's folder, or a card
+    row: str = ""  # or example; empty where the file has none
     column: str = ""
     stored: object = ""
     recomputed: object = ""
     reason: str = ""
-    is_since: bool = False
-    """Whether the run itself may be sound: what is here now is not what it was made with."""
+    is_since: bool = False  # what is here now is otherwise: the run itself may be sound
 
     @property
     def text(self) -> str:
@@ -82,8 +79,7 @@ class Findings:
     def __init__(self) -> None:
         self.checked = 0
         self.faults: list[Fault] = []
-        self.unchecked: Counter[str] = Counter()
-        """Why -> cells."""
+        self.unchecked: Counter[str] = Counter()  # cells by reason
 
     def cell(
         self, file: str, row: str, column: str, stored: object, recomputed: object, *more: Any
@@ -106,8 +102,7 @@ class Findings:
 
     def skip(self, why: str, cells: int = 1) -> None:
         """Count cells that cannot be checked, with the reason."""
-        if cells:
-            self.unchecked[why] += cells
+        self.unchecked += Counter({why: cells})
 
 
 def are_equal(stored: object, recomputed: object) -> bool:
@@ -117,32 +112,9 @@ def are_equal(stored: object, recomputed: object) -> bool:
     return stored == recomputed
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """Names and seeds of runs to verify; an empty one lets all pass."""
-
-    methods: Sequence[str] = ()
-    tasks: Sequence[str] = ()
-    backbones: Sequence[str] = ()
-    editions: Sequence[str] = ()
-    seeds: Sequence[int] = ()
-
-
 def is_done(run: Path) -> bool:
     """Whether the run has its result, or its status says that it had."""
     return (run / RESULT).is_file() or RunFolder(run).status().get("status") == "done"
-
-
-def done_runs(results: Path, faults: list[DataError] | None = None) -> list[Path]:
-    """The folders of runs that are done; `faults` as in `run_folders`."""
-    folders = run_folders(results, faults)
-    runs = [folder for folder in folders if is_done(folder)]
-    if not runs and faults:
-        raise faults[0]
-    if not runs:
-        why = f"{len(folders)} runs there, none done" if folders else "no runs there"
-        raise NothingToReport(f"{results}: {why} (looked for runs/*/{RESULT}).")
-    return runs
 
 
 def choose(results: Path, filters: Filters, faults: list[DataError] | None = None) -> list[Path]:
@@ -150,8 +122,15 @@ def choose(results: Path, filters: Filters, faults: list[DataError] | None = Non
 
     A run whose spec cannot be read passes every filter; an unknown name is an error.
     """
+    folders = run_folders(results, faults)
+    runs = [folder for folder in folders if is_done(folder)]
+    if not runs and faults:
+        raise faults[0]
+    if not runs:
+        why = f"{len(folders)} runs there, none done" if folders else "no runs there"
+        raise NothingToReport(f"{results}: {why} (looked for runs/*/{RESULT}).")
     facts: dict[Path, Row] = {}
-    for run in (runs := done_runs(results, faults)):
+    for run in runs:
         with suppress(DataError):
             facts[run] = RunSpec.parse(run / "spec.json")[0].facts
     keys = ("method", "suite", "backbone", "edition")
@@ -163,10 +142,8 @@ def choose(results: Path, filters: Filters, faults: list[DataError] | None = Non
     if filters.tasks:
         name = "+".join(split_names(filters.tasks))
         passing["suite"] = {name if name in known["suite"] else find_tasks(filters.tasks)[0]}
-    for key, texts in (("backbone", filters.backbones), ("edition", filters.editions)):
-        passing[key] = split_names(texts) if texts else []
-        for name in sorted(set(passing[key]) - known[key]):
-            raise UsageError(f"--{key} {name}: No run is of it. {nearest(name, known[key])}")
+    passing["backbone"] = known_in(known["backbone"], "backbone", filters.backbone)
+    passing["edition"] = known_in(known["edition"], "edition", filters.edition)
     passing = {key: values for key, values in passing.items() if values}
     left = [
         run

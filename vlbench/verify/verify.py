@@ -50,8 +50,7 @@ MEASURED = (
 class Verified:
     """One run with its findings."""
 
-    key: str
-    """The folder's name."""
+    key: str  # the folder's name
     spec: RunSpec | None
     findings: Findings
 
@@ -138,7 +137,6 @@ def _stored_rows(run: Path, findings: Findings) -> list[Row]:
 
 
 def _check_spec_cells(rows: Sequence[Row], spec: RunSpec, findings: Findings) -> None:
-    """Compare every cell that repeats the spec, and what was measured once between the rows."""
     cells = {**spec.cells, "status": "done"}
     for row in rows:
         for column, value in cells.items():
@@ -252,7 +250,6 @@ def _check_values(
 
 
 def _check_curve(run: Path, spec: RunSpec, findings: Findings) -> None:
-    """Check that the curve can be read, and that each epoch has its validation."""
     try:
         log = read_log(run.parents[1], run.name)
     except DataError as error:

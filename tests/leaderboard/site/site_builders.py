@@ -132,16 +132,15 @@ class Element:
 
     def all(self, tag: str, within: str = "", **attributes: str) -> list[Element]:
         """The tags of that kind below, in their order, with a class and attributes."""
-        found = []
-        for each in self.inner:
-            has = all(each.attributes.get(k.rstrip("_")) == v for k, v in attributes.items())
-            if each.tag == tag and has and (not within or within in each.classes):
-                found.append(each)
-            found += each.all(tag, within, **attributes)
-        return found
+        return [
+            element
+            for element in self.every()
+            if element.tag == tag and (not within or within in element.classes)
+            if attributes.items() <= element.attributes.items()
+        ]
 
     def every(self) -> list[Element]:
-        return [each for inner in self.inner for each in (inner, *inner.every())]
+        return [element for inner in self.inner for element in (inner, *inner.every())]
 
 
 class Page(HTMLParser):
@@ -162,9 +161,6 @@ class Page(HTMLParser):
         self.stack[-1].inner.append(element)
         if tag not in VOID:
             self.stack.append(element)
-
-    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.stack[-1].inner.append(Element(tag, {k: v or "" for k, v in attributes}))
 
     def handle_endtag(self, tag: str) -> None:
         assert self.stack[-1].tag == tag, f"{self.path}: </{tag}> ends <{self.stack[-1].tag}>"

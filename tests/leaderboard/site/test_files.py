@@ -7,31 +7,22 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from tests.leaderboard.builders import image_text
-from tests.leaderboard.site.site_builders import example, pictures, predict, spec
+from tests.leaderboard.site.site_builders import pictures, spec
 from vlbench.cards.schema import Splits
 from vlbench.data.mini.write import NAMES, write_mini
 from vlbench.data.readers import load_reader
-from vlbench.errors import DataError, UsageError
+from vlbench.errors import UsageError
 from vlbench.files import temporary_beside
-from vlbench.leaderboard.examples import Scores
 from vlbench.leaderboard.site import MARKER, SiteFolder
 from vlbench.leaderboard.site.media import Pictures
 from vlbench.leaderboard.site.pages import page_name
 from vlbench.leaderboard.site.run_files import (
-    N_SAMPLES,
     Prediction,
-    as_prediction,
-    as_text,
-    choose,
     command,
-    is_plain,
-    leaves,
-    read_predictions,
     read_references,
 )
 from vlbench.runs.spec import RunSpec
@@ -44,10 +35,6 @@ MINI = SPEC.model_copy(update={"edition": "mini"})
 CLIPS = CARD.model_copy(update={"reader": "tvc", "visual": "video"})
 
 
-def scores(*values: float) -> Scores:
-    return Scores(np.array([f"e{n}" for n in range(len(values))]), np.array(values))
-
-
 @pytest.mark.parametrize(
     ("text", "references"),
     [
@@ -55,34 +42,13 @@ def scores(*values: float) -> Scores:
         ('"red"', "red 1"),
         ('["dog", "cat"]', "dog 1, cat 1"),
         ("", ""),
-        *((text, f"{text} 1") for text in ("no JSON", "[1, 2]", '{"label": 1}', "[[]]")),
+        *((text, f"{text} 1") for text in ("no JSON", "[[1]]", '{"label": 1}')),
     ],
 )
 def test_references_are_counted_and_any_other_json_stays_as_it_is(
     text: str, references: str
 ) -> None:
     assert ", ".join(f"{answer} {n}" for answer, n in read_references(text)) == references
-
-
-def test_samples_are_spread_and_the_same_for_every_run() -> None:
-    for score in (0.0, 1.0):
-        assert choose(scores(*[score] * 9)) == ["e1", "e3", "e5", "e7"]
-    assert choose(scores(0.5)) == ["e0"]
-    assert choose(scores()) == []
-
-
-def test_chosen_predictions_are_read_with_score_in_percent(tmp_path: Path) -> None:
-    predict(tmp_path, "gqa", [example(n, score=0.25 * n) for n in (3, 1, 2, 0)])
-    file = tmp_path / "predictions" / "gqa.parquet"
-    rows = read_predictions(file, ["e1", "e2"])
-    found = as_prediction(rows["e1"])
-    assert set(rows) == {"e1", "e2"} and len(rows) < N_SAMPLES
-    assert (found.id, found.score, found.references) == ("e1", 25.0, [("red", 1)])
-    with pytest.raises(DataError, match="No such file"):
-        read_predictions(tmp_path / "none.parquet", [])
-    file.write_bytes(b"PAR1")
-    with pytest.raises(DataError, match=r"gqa\.parquet: Not a readable Parquet file"):
-        read_predictions(file, [])
 
 
 def test_the_command_repeats_the_run_and_is_quoted() -> None:
@@ -97,12 +63,6 @@ def test_the_command_repeats_the_run_and_is_quoted() -> None:
     assert "--set train.epochs=1 --set 'params.x=" in words
     assert "/home/me" not in words
     assert command(None) == ""
-
-
-def test_a_table_is_its_leaves_by_dotted_name_and_a_long_value_is_cut() -> None:
-    table = {"a": {"b": 1e-3, "c": True}, "d": [], "e": ["x", 2], "f": 0}
-    assert leaves(table) == [("a.b", "0.001"), ("a.c", "yes"), ("e", "x, 2"), ("f", "0")]
-    assert len(as_text("x" * 5000)) == 400
 
 
 def shown(*images: str, **others: Any) -> Prediction:
@@ -237,16 +197,3 @@ def test_names_of_pages_are_safe_letters_and_no_two_are_the_same() -> None:
     assert len(set(names)) == len(HOSTILE)
     for name in names:
         assert 0 < len(name) < 80 and set(name) <= {*"abcdefghijklmnopqrstuvwxyz0123456789-"}
-
-
-@pytest.mark.parametrize(
-    ("texts", "is_name"),
-    [
-        (["", ".", "..", "a/b", "a\\b", ".hidden", "a\nb", "x" * 300], False),
-        (["COCO_val2014_000000005200", "-jyO7IaGWLY_10", "test1-0-0-img0"], True),
-    ],
-)
-def test_ids_of_the_datasets_are_file_names_and_paths_are_none(
-    texts: list[str], is_name: bool
-) -> None:
-    assert [is_plain(text) for text in texts] == [is_name] * len(texts)

@@ -6,8 +6,6 @@ import json
 import math
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,13 +78,6 @@ def cells(out: Path, method: str) -> list[str]:
     raise AssertionError(f"no row {method}")
 
 
-def test_each_method_and_task_has_a_page(out: Path) -> None:
-    names = [str(path.relative_to(out)) for path in pages(out)]
-    methods = [f"methods/{name}.html" for name in ("frozen", "full", "lora", "unfinished")]
-    tasks = [f"tasks/{name}.html" for name in ("coco", "gqa", "nlvr2", "vqav2")]
-    assert names == ["index.html", *methods, *tasks]
-
-
 def test_every_link_leads_to_a_file_and_an_id_in_it_and_stays_inside(out: Path) -> None:
     known = {page: read(page).every() for page in pages(out)}
     ids = {
@@ -121,25 +112,6 @@ def test_pages_hold_no_code_and_forbid_what_is_not_their_own(out: Path) -> None:
         assert "@import" not in text and "url(" not in text
 
 
-def test_tables_inputs_and_pictures_can_be_read_aloud(out: Path) -> None:
-    for page in pages(out):
-        root = read(page)
-        assert root.all("html")[0].attributes["lang"] == "en"
-        assert all(image.attributes["alt"] for image in root.all("img"))
-        for table in root.all("table"):
-            assert table.all("caption")[0].text
-            assert {head.attributes.get("scope") for head in table.all("th")} <= {"col", "row"}
-            heads = len(table.all("thead")[0].all("th"))
-            for line in [line for body in table.all("tbody") for line in body.all("tr")]:
-                spans = [int(cell.attributes.get("colspan") or 1) for cell in line.inner]
-                assert sum(spans) == heads
-    index = read(out / "index.html")
-    named = {label.attributes.get("for") for label in index.all("label")}
-    wrapped = [field for label in index.all("label") for field in label.all("input")]
-    for field in [*index.all("input"), *index.all("select")]:
-        assert field.attributes.get("id") in named or field in wrapped
-
-
 def test_a_cell_is_mean_deviation_and_a_link_to_its_runs(out: Path) -> None:
     assert cells(out, "full")[2:4] == ["71.0 ±1.4", "61.0 ±1.4"]
     [link] = [link for link in read(out / "index.html").all("a") if link.text == "71.0"]
@@ -167,24 +139,15 @@ def test_the_best_and_rows_tied_with_it_are_marked(results: Path, tmp_path: Path
     assert cells(tmp_path, "lora")[2] == "60.0"
 
 
-def test_boards_stand_apart_and_rows_of_a_method_have_sections(out: Path) -> None:
-    ids = [s.attributes["id"] for s in read(out / "index.html").all("section", "board")]
-    assert ids == ["image-text-1", "image-text-2"]
-    sections = read(out / "methods" / "full.html").all("section", "row")
-    assert len({section.attributes["id"] for section in sections}) == len(sections) == 3
-
-
-def test_the_page_of_a_method_says_where_each_number_comes_from(out: Path) -> None:
+def test_the_page_of_a_method_shows_provenance_card_recipe_tuning_costs_and_samples(
+    out: Path,
+) -> None:
     [block] = read(out / "methods" / "full.html").all("div", "inside", id="run-full--mini-1")
     for text in (
         *("full--mini-1", "0.1.0", "cpu", "2026-11-22T10:00:00+00:00", "gqa-of-mini", "c0ffee"),
         "vlbench run --method full --tasks image-text --seeds 1 --backbone mini-bart",
-        "--edition full",
     ):
         assert text in block.text
-
-
-def test_the_page_of_a_method_shows_card_recipe_tuning_costs_and_curve(out: Path) -> None:
     page = read(out / "methods" / "lora.html")
     for text in (
         *("also-lora", "Somebody, 2022", "its gate is shared", "reduction 8"),
@@ -192,18 +155,11 @@ def test_the_page_of_a_method_shows_card_recipe_tuning_costs_and_curve(out: Path
         "training (s) 71.2",
     ):
         assert text in page.text
-    [chart] = [image for image in page.all("img") if "charts/image-text-1" in str(image.attributes)]
-    assert "the median of each stretch of steps" in chart.attributes["alt"]
-
-
-def test_samples_have_pictures_and_text(out: Path) -> None:
-    page = read(out / "methods" / "lora.html")
     examples = page.all("article", "example")
     assert len(examples) == 4 * 4
     assert all(example.all("img") for example in examples)
     assert "What colour is thing 1?" in page.text
     assert len(list((out / "images").iterdir())) <= 8
-    assert all(image.attributes["loading"] == "lazy" for image in page.all("img"))
 
 
 def test_the_page_of_a_task_shows_card_floor_methods_and_families(out: Path) -> None:
@@ -278,24 +234,16 @@ def test_a_run_key_that_is_a_path_is_refused(results: Path, tmp_path: Path, key:
         write_site([hostile], Examples(results), tmp_path / "out")
 
 
-def test_a_spec_or_log_of_any_shape_leaves_the_page_without_it(tmp_path: Path) -> None:
+def test_a_spec_of_any_shape_leaves_the_page_without_it(tmp_path: Path) -> None:
     rows = image_text("full", 1, 2, 3, 4)
     folder = write_runs(tmp_path, rows)
     run = folder / "runs" / rows[0]["key"]
-    for spec, log in (("{", "[1]"), ('{"method": [1]}', '{"step": "a"}'), ("[" * 9999, "{")):
+    for spec in ("{", '{"method": [1]}', "[" * 9999):
         (run / "spec.json").write_text(spec)
-        (run / "metrics.jsonl").write_text(f"{log}\n")
         predict(run, "gqa", [example(1, images=None, text=None, references=None)])
-        messages: list[str] = []
-        out = write(folder, tmp_path / "out", messages.append)
+        out = write(folder, tmp_path / "out")
         page = read(out / "methods" / "full.html")
         assert page.all("section", "row") and "The run's spec is not at hand." in page.text
-        assert any("no training curve: " in text for text in messages)
-
-
-def test_results_without_anything_beside_them_make_a_site(tmp_path: Path) -> None:
-    out = write(write_runs(tmp_path, image_text("full", 1, 2, 3, 4)), tmp_path / "out")
-    assert "The predictions are not at hand." in read(out / "methods/full.html").text
 
 
 def test_predictions_that_are_unreadable_are_left_out_and_the_rest_is_shown(tmp_path: Path) -> None:
@@ -328,14 +276,3 @@ def test_the_same_results_give_the_same_bytes_and_pages_that_are_gone_are_remove
     write_site([replace(first, rows=rows)], Examples(results), again, has_media=False)
     assert not (again / "methods" / "lora.html").exists()
     assert (again / "methods" / "full.html").exists()
-
-
-@pytest.mark.slow
-def test_writing_a_site_imports_no_torch() -> None:
-    program = (
-        "import sys, vlbench.leaderboard.site\n"
-        "assert not {'torch', 'transformers', 'matplotlib'} & set(sys.modules)\n"
-        "import vlbench.leaderboard.pareto\n"
-        "assert not {'torch', 'matplotlib.pyplot'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -20,7 +20,7 @@ from vlbench.errors import UsageError
 from vlbench.files import is_temporary, remove_forgotten, write_atomically, writing
 from vlbench.leaderboard.board import BELOW, Board
 from vlbench.leaderboard.examples import Examples
-from vlbench.leaderboard.site.pages import LESS_IS_BETTER, TALL, Site, sort_key
+from vlbench.leaderboard.site.pages import Site, sort_key
 from vlbench.leaderboard.site.run_files import leaves
 
 HERE = Path(__file__).resolve().parent
@@ -52,11 +52,12 @@ def write_site(
         site = Site(boards, examples, folder.write, say, has_media)
         for file in sorted((HERE / "static").iterdir()):
             folder.write(file.name, file.read_bytes())
+        template = _templates().get_template
         for method, page in site.methods.items():
-            folder.write(page, _render("method.html", root="../", **site.method(method)))
+            folder.write(page, template("method.html").render(site.method(method), root="../"))
         for task, page in site.tasks.items():
-            folder.write(page, _render("task.html", root="../", **site.task(task)))
-        folder.write("index.html", _render("index.html", root="", **site.index()))
+            folder.write(page, template("task.html").render(site.task(task), root="../"))
+        folder.write("index.html", template("index.html").render(site.index(), root=""))
         folder.finish()
     return out / "index.html"
 
@@ -103,10 +104,6 @@ def _is_inside(name: str) -> bool:
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
-def _render(template: str, **context: object) -> str:
-    return _templates().get_template(template).render(context)
-
-
 @cache
 def _templates() -> Environment:
     spaces: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True}
@@ -114,5 +111,4 @@ def _templates() -> Environment:
     pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **spaces)
     pages.filters |= {"sort_key": sort_key, "leaves": leaves}
     pages.globals |= {"policy": POLICY, "version": __version__, "below": BELOW}
-    pages.globals |= {"less_is_better": LESS_IS_BETTER, "tall": TALL}
     return pages

@@ -1,4 +1,4 @@
-"""Pictures of the site: small copies of what examples are about, and the plots of boards and runs.
+"""Pictures of the site: small copies of what examples are about, and the plots of boards.
 
 Copies come from where the run read them: the mini edition in the cache (made if need be), else the
 root that its spec names. Results can come from anybody, so only vlbench's own readers are asked,
@@ -10,10 +10,9 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -24,25 +23,16 @@ from vlbench.data.images import open_clip, open_image
 from vlbench.data.mini.write import mini_root
 from vlbench.data.readers import READERS, load_reader
 from vlbench.data.readers.base import Reader
-from vlbench.errors import MissingError, NothingToReport, UsageError
-from vlbench.leaderboard.board import Board, Row
+from vlbench.errors import MissingError, UsageError
+from vlbench.leaderboard.board import Board
 from vlbench.leaderboard.site.run_files import Prediction, cut, is_plain
 from vlbench.runs.spec import RunSpec
 
-if TYPE_CHECKING:
-    from vlbench.leaderboard.plots import Plot
-
 SIDE, FRAME_SIDE = 224, 96
 """Longest side of a copy, and of each frame of a clip, in pixels."""
-N_FRAMES = 6
-"""Of a clip, side by side."""
-MOST = 1500
-"""Pictures on a site; beyond them there is text only."""
-MOST_DRAWN = 40
-"""Methods of a board in a Pareto plot."""
+N_FRAMES = 6  # of a clip, side by side
 Say = Callable[[str], None]
-Write = Callable[[str, str | bytes], None]
-"""Writes a file of the site, named from its top."""
+Write = Callable[[str, str | bytes], None]  # writes a file of the site, named from its top
 
 
 class Picture(NamedTuple):
@@ -59,7 +49,6 @@ class Pictures:
 
     def __init__(self, write: Write, say: Say = lambda _: None, has_media: bool = True) -> None:
         self.write, self.say, self.has_media = write, say, has_media
-        self._n_copies = 0
         self._mini_root = cache(self._make_mini)
         self._reader = cache(load_reader)
         self._generated = cache(self._read)
@@ -95,14 +84,13 @@ class Pictures:
         return {example.id: example for split in known for example in reader.read(split)}
 
     def _copy(self, reader: Reader, image: str, is_clip: bool) -> Picture | None:
-        if not is_plain(image) or self._n_copies >= MOST:
+        if not is_plain(image):
             return None
         try:
             path = reader.image_path(image)
             picture = _strip(open_clip(path)) if is_clip else open_image(path)
         except MissingError:
             return None
-        self._n_copies += 1
         picture.thumbnail((N_FRAMES * FRAME_SIDE, SIDE) if is_clip else (SIDE, SIDE))
         is_small = picture.width * picture.height <= 64 * 64 * N_FRAMES * 2
         how: dict[str, Any] = {"lossless": True, "quality": 20} if is_small else {"quality": 78}
@@ -128,35 +116,14 @@ def _strip(frames: Sequence[Image.Image]) -> Image.Image:
 def pareto_charts(board: Board, anchor: str, write: Write) -> dict[str, Picture]:
     """Draw a board's score against each cost that two methods have; return the plots by cost."""
     from vlbench.leaderboard.pareto import COSTS, pareto, points
-
-    if len(board.rows) > MOST_DRAWN:
-        note = f"Drawn: the first {MOST_DRAWN} of {len(board.rows)} methods."
-        rows, marked = board.rows[:MOST_DRAWN], board.marked or board.rows
-        board = replace(board, rows=rows, marked=marked, notes=[*board.notes, note])
-    charts = {}
-    for cost in COSTS:
-        metric = board.columns[-1]
-        if sum(not point.row.is_floor for point in points(board, cost, metric)) > 1:
-            plot = pareto([board], [cost], width=9.0)
-            alt = f"{plot.title}. The table above holds the same numbers."
-            charts[cost.title] = _chart(plot, f"{anchor}_{cost.name}", alt, write)
-    return charts
-
-
-def loss_chart(board: Board, row: Row, results: Path, name: str, write: Write) -> Picture | None:
-    """Draw the training losses of a row; None where there are none."""
-    from vlbench.leaderboard.plots import curves
-
-    try:
-        plot = curves([replace(board, rows=[row], notes=[])], results, "loss")
-    except NothingToReport:
-        return None
-    return _chart(plot, name, plot.description, write)
-
-
-def _chart(plot: Plot, name: str, alt: str, write: Write) -> Picture:
     from vlbench.leaderboard.plots import encoded
 
-    write(f"charts/{name}.svg", encoded(plot, "svg"))
-    width, height = (round(96 * inches) for inches in plot.figure.get_size_inches())
-    return Picture(f"charts/{name}.svg", width, height, alt)
+    charts = {}
+    for cost in COSTS:
+        if sum(not point.row.is_floor for point in points(board, cost, board.columns[-1])) > 1:
+            plot, file = pareto([board], [cost], width=9.0), f"charts/{anchor}_{cost.name}.svg"
+            write(file, encoded(plot, "svg"))
+            width, height = (round(96 * inches) for inches in plot.figure.get_size_inches())
+            alt = f"{plot.title}. The table has the scores, a method's page its costs."
+            charts[cost.title] = Picture(file, width, height, alt)
+    return charts

@@ -18,30 +18,18 @@ from vlbench.leaderboard import tables
 from vlbench.leaderboard.board import Board, Row
 from vlbench.leaderboard.examples import Examples
 from vlbench.leaderboard.site import run_files
-from vlbench.leaderboard.site.media import (
-    Picture,
-    Pictures,
-    Say,
-    Write,
-    loss_chart,
-    pareto_charts,
-)
+from vlbench.leaderboard.site.media import Pictures, Say, Write, pareto_charts
 from vlbench.leaderboard.site.run_files import leaves
-from vlbench.leaderboard.tables import Cell, Column, Table, number
+from vlbench.leaderboard.tables import COST_HEADS, Cell, Table, cost_texts, number
 
-TALL = 40
-"""Rows from which a table scrolls in a box of its own, below its head."""
 MOST_SAMPLED = 4
-"""Rows of a method's page with predictions and training curve: other settings only fill it."""
-LESS_IS_BETTER = {"trainable", "adapter", "peak memory", "training", "evaluation"}
-"""Columns that the first click sorts upwards."""
+"""Rows of a method's page with predictions: other settings only fill it."""
 PROVENANCE = (
     *("key", "created_at", "code_version", "device", "precision", "attempt", "settings", "init"),
     *("limit", "card_hash", "backbone_hash", "versions"),
 )
 """Columns of the results that say where a run's numbers come from."""
-Context = dict[str, Any]
-"""Values of a template by name."""
+Context = dict[str, Any]  # values of a template by name
 
 
 class Section(NamedTuple):
@@ -51,25 +39,22 @@ class Section(NamedTuple):
     anchor: str
     title: str
     main: Table
-    costs: Table
-    hrefs: Mapping[str, str]
-    """From the top of the site, by row label."""
+    hrefs: Mapping[str, str]  # from the top of the site, by row label
 
     @property
-    def rows(self) -> list[tuple[Row, Sequence[Cell], Sequence[Cell]]]:
-        """The rows, floors last, each with its line of the leaderboard and its costs."""
+    def rows(self) -> list[tuple[Row, Sequence[Cell]]]:
+        """The rows, floors last, each with its line of the leaderboard."""
         rows = sorted(self.board.rows, key=lambda row: row.is_floor)
-        return [*zip(rows, _lines(self.main), map(_further, _lines(self.costs)), strict=False)]
+        return [*zip(rows, self._lines, strict=False)]
 
     @property
     def majority(self) -> Sequence[Cell]:
         """What always giving the most frequent answer scores; nothing where unknown."""
-        return next(iter(_lines(self.main)[len(self.board.rows) :]), ())
+        return next(iter(self._lines[len(self.board.rows) :]), ())
 
     @property
-    def cost_headings(self) -> Sequence[Column]:
-        """The heads of costs, without the percentage that the leaderboard has."""
-        return _further(self.costs.columns)
+    def _lines(self) -> list[Sequence[Cell]]:
+        return [line for section in self.main.sections for line in section]
 
 
 class Site:
@@ -95,8 +80,8 @@ class Site:
                 row.label: f"{self.methods[row.method]}#{anchor}-{n}"
                 for n, row in enumerate(board.rows, 1)
             }
-            sheets = tables.main_table(board), tables.cost_table(board)
-            self.sections.append(Section(board, anchor, tables.title(board), *sheets, hrefs))
+            parts = board, anchor, tables.title(board), tables.main_table(board), hrefs
+            self.sections.append(Section(*parts))
         self._pictures = Pictures(write, say, has_media)
         self._spec = cache(partial(run_files.read_spec, examples.folder))
 
@@ -120,36 +105,25 @@ class Site:
         }
 
     def _method_section(
-        self, index: int, section: Section, row: Row, line: Sequence[Cell], costs: Sequence[Cell]
+        self, index: int, section: Section, row: Row, line: Sequence[Cell]
     ) -> Context:
-        anchor = section.hrefs[row.label].partition("#")[2]
         keys = [row.runs[seed] for seed in sorted(row.runs)]
         spec = self._spec(keys[0]) if keys else None
-        headings = [section.main.columns[1], *section.cost_headings]
-        is_sampled = index < MOST_SAMPLED and bool(keys)
-        tasks = section.board.mains if is_sampled else ()
+        tasks = section.board.mains if index < MOST_SAMPLED and keys else ()
         return {
-            "at": anchor,
+            "at": section.hrefs[row.label].partition("#")[2],
             "title": f"{section.title}{row.details}",
             "headings": section.main.columns[2:-1],
             "means": line[2:-1],
             "runs": [self._run(section.board, key) for key in keys],
             "costs": [
-                (f"{heading.name} ({heading.unit})", cell.text)
-                for heading, cell in zip(headings, [line[1], *costs], strict=True)
+                (f"{head.name} ({head.unit})", text)
+                for head, text in zip(COST_HEADS, cost_texts(row), strict=True)
             ],
             "card": self._method_card(row),
             "spec": spec.to_json() if spec else "",
-            "losses": self._losses(section.board, row, anchor) if is_sampled else None,
             "tasks": [self._samples(keys[0], task) for task in tasks],
         }
-
-    def _losses(self, board: Board, row: Row, anchor: str) -> Picture | None:
-        try:
-            return loss_chart(board, row, self.examples.folder, anchor, self.write)
-        except DataError as error:
-            self.say(f"no training curve: {error}")
-            return None
 
     def _run(self, board: Board, key: str) -> Context:
         run, metrics = self.runs[key], list(board.mains.values())
@@ -164,15 +138,22 @@ class Site:
         }
 
     def _samples(self, key: str, task: str) -> Context:
-        """Answers to some examples of a task; none where the predictions are not at hand."""
-        file, examples = self.examples.file(key, task), list[Context]()
+        file, samples = self.examples.file(key, task), list[run_files.Prediction]()
         try:
             ids = run_files.choose(self.examples.scores(key, task))
-            rows = run_files.read_predictions(file, ids)
-            examples = [self._example(task, key, rows[name]) for name in ids]
+            samples = run_files.read_predictions(file, ids)
         except DataError as error:
             if file.is_file():
                 self.say(f"no samples: {error}")
+        spec = self._spec(key)
+        cards = [card for card in spec.tasks if card.name == task] if spec else []
+        examples = [
+            {
+                "example": sample,
+                "pictures": self._pictures.of(spec, cards[0], sample) if spec and cards else [],
+            }
+            for sample in samples
+        ]
         return {"name": task, "page": self.tasks[task], "examples": examples}
 
     def task(self, task: str) -> Context:
@@ -205,14 +186,7 @@ class Site:
             "families": next(iter(tables.family_tables(of_task)), None),
         }
 
-    def _example(self, task: str, key: str, row: Mapping[str, Any]) -> Context:
-        prediction, spec = run_files.as_prediction(row), self._spec(key)
-        cards = [card for card in spec.tasks if card.name == task] if spec else []
-        pictures = self._pictures.of(spec, cards[0], prediction) if spec and cards else []
-        return {"example": prediction, "pictures": pictures}
-
     def _method_card(self, row: Row) -> Context:
-        """The method card as the row's first run resolved it; empty without its spec."""
         spec = self._spec(row.runs[min(row.runs)]) if row.runs else None
         return spec.method.model_dump(mode="json") if spec else {}
 
@@ -221,15 +195,6 @@ class Site:
         runs = sorted(board.runs, key=lambda run: run.age, reverse=True)
         specs = filter(None, (self._spec(run.key) for run in runs))
         return next((card for spec in specs for card in spec.tasks if card.name == task), None)
-
-
-def _lines(sheet: Table) -> list[Sequence[Cell]]:
-    return [line for section in sheet.sections for line in section]
-
-
-def _further(costs: Sequence[Any]) -> Sequence[Any]:
-    """Without the columns that the leaderboard has: the method, and the percentage."""
-    return [costs[1], *costs[3:]]
 
 
 def sort_key(cell: Cell) -> float | None:

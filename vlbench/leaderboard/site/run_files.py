@@ -6,6 +6,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +18,9 @@ from vlbench.leaderboard.examples import Scores
 from vlbench.leaderboard.results import read_parquet
 from vlbench.runs.spec import RunSpec
 
-LONGEST = 400
-"""Letters of a value that are shown."""
+LONGEST = 400  # letters of a value that are shown
 MOST_REFERENCES = 5
-N_SAMPLES = 4
-"""Predictions of a run on a page, for each task."""
+N_SAMPLES = 4  # predictions of a run on a page, for each task
 
 
 class Prediction(NamedTuple):
@@ -43,27 +42,23 @@ def choose(scores: Scores) -> list[str]:
     return [str(scores.ids[row]) for row in sorted(rows)]
 
 
-def read_predictions(file: Path, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Read the rows of some examples, by id, from a run's file of predictions."""
+def read_predictions(file: Path, ids: Sequence[str]) -> list[Prediction]:
+    """Read the answers to some examples, in the order of their ids, fit for a page."""
     try:
         table = read_parquet(file, Prediction._fields)
     except FileNotFoundError:
         raise DataError(f"{file}: No such file; the run's predictions are not here.") from None
-    rows = table.filter(pc.is_in(table["id"], pa.array(ids, pa.string()))).to_pylist()
-    return {row["id"]: row for row in rows}
-
-
-def as_prediction(row: Mapping[str, Any]) -> Prediction:
-    """Make a row of a file of predictions fit for a page."""
-    return Prediction(
-        id=row["id"],
-        family=cut(row["family"] or ""),
-        images=tuple(row["images"] or ()),
-        text=cut(row["text"] or ""),
-        prediction=cut(row["prediction"] or ""),
-        references=read_references(row["references"] or ""),
-        score=100 * row["score"],
-    )
+    table = table.filter(pc.is_in(table["id"], pa.array(ids, pa.string()))).sort_by("id")
+    return [
+        Prediction(
+            id=row["id"],
+            **{name: cut(row[name] or "") for name in ("family", "text", "prediction")},
+            images=tuple(row["images"] or ()),
+            references=read_references(row["references"] or ""),
+            score=100 * row["score"],
+        )
+        for row in table.to_pylist()
+    ]
 
 
 def read_references(text: str) -> list[tuple[str, int]]:
@@ -90,10 +85,9 @@ def is_plain(text: str) -> bool:
 
 def read_spec(results: Path, key: str) -> RunSpec | None:
     """Read the spec of a run; None where it has none that can be read."""
-    try:
+    with suppress(DataError):
         return RunSpec.parse(results / "runs" / key / "spec.json")[0]
-    except DataError:
-        return None
+    return None
 
 
 def leaves(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

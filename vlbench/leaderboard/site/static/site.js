@@ -93,11 +93,8 @@ function makeFilters(controls) {
   };
   more.addEventListener("click", () => { most = Infinity; apply(); });
   table.addEventListener("sorted", apply);
-  const costs = controls.querySelector("[data-show=costs]");
-  const showCosts = () => table.classList.toggle("hide-costs", !costs.checked);
-  controls.addEventListener("input", (event) => (event.target === costs ? showCosts() : apply()));
+  controls.addEventListener("input", apply);
   controls.hidden = false;
-  showCosts();
   apply();
 }
 
