@@ -71,7 +71,7 @@ def main() -> None:
     print(f"{options.images} x {options.references} captions")
     print(f"{'metrics':<16}{'first s':>9}{'again s':>9}{'ratio':>7}")
     for meteor in (False,) if options.without_meteor else (False, True):
-        captions.tokens_of.cache_clear()
+        captions.prepare.cache_clear()
         seconds = []
         for predicted in predictions:
             start = time.perf_counter()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -46,7 +47,7 @@ def test_every_golden_set_has_the_official_tokens_and_scores(
     results = golden(f"{FOLDER}/{name}_results.json")
     candidates = {str(record["image_id"]): record["caption"] for record in results}
     tokens = golden(f"{FOLDER}/{name}_tokens.json")
-    assert tokens_of(references) == [tokens["gts"][image] for image in references]
+    assert prepare(references).tokens == [tokens["gts"][image] for image in references]
     predicted = java.tokenize(candidates[image] for image in references)
     assert [[text] for text in predicted] == [tokens["res"][image] for image in references]
     scored = captions.evaluate(references, candidates)
@@ -74,6 +75,29 @@ def test_golden_captions_of_value_score_as_officially(golden: Golden) -> None:
         assert round(metrics[official.lower()], 2) == value
 
 
+def test_every_image_scores_as_officially_to_the_last_bit() -> None:
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    draw = random.Random(0)
+
+    def text() -> str:
+        words = draw.choices(["a", "dog", "cat", "on", "the", "red\xa0mat", "runs"], k=12)
+        return " ".join(words[: draw.choice([0, 1, 2, 3, 5, 8, 12])])
+
+    gold = {str(image): [text() for _ in range(draw.randint(1, 6))] for image in range(200)}
+    texts = [draw.choice([text(), references[0]]) for references in gold.values()]
+    predicted = {image: [text] for image, text in zip(gold, texts, strict=True)}
+    scores = captions.References([*gold.values()]).score(texts)
+    for name, official in (("cider", Cider()), ("rouge_l", Rouge())):
+        overall, per_image = official.compute_score(gold, predicted)
+        assert scores[name] == (overall, list(per_image))
+    overall, per_image = Bleu(4).compute_score(gold, predicted, verbose=0)
+    assert [scores[f"bleu_{n}"] for n in (1, 2, 3, 4)] == [*zip(overall, per_image, strict=True)]
+    assert 0 < scores["cider"][0] < 10
+
+
 def test_a_faulty_image_is_named(tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="Image 5: the annotation has no captions"):
         captions.score({"5": {"captions": []}}, {"5": "a dog"})
@@ -85,10 +109,6 @@ def test_value_captions_are_scored_in_ascii(tokenizer: Tokenizer) -> None:
     gold = {"3": {"captions": ["caf\u00e9 \u2028x", "\U0001f436!"]}}
     captions.score_value_without_meteor(gold, {"3": "\u00e9t\u00e9"})
     assert tokenizer.calls == [["caf   x", " !"], [" t "]]
-
-
-def tokens_of(references: dict[str, list[str]]) -> list[list[str]]:
-    return captions.tokens_of(tuple(map(tuple, references.values())))
 
 
 REFERENCES = {"1": ["A red cup.", "a cup"], "2": ["Two dogs run."]}
@@ -110,8 +130,12 @@ class Tokenizer:
 def tokenizer(monkeypatch: pytest.MonkeyPatch) -> Tokenizer:
     stub = Tokenizer()
     monkeypatch.setattr(captions, "tokenize", stub)
-    captions.tokens_of.cache_clear()
+    captions.prepare.cache_clear()
     return stub
+
+
+def prepare(references: dict[str, list[str]]) -> captions.References:
+    return captions.prepare(tuple(map(tuple, references.values())))
 
 
 def test_references_are_tokenized_once_and_predictions_each_time(tokenizer: Tokenizer) -> None:
@@ -120,5 +144,5 @@ def test_references_are_tokenized_once_and_predictions_each_time(tokenizer: Toke
     )
     assert first == again
     assert tokenizer.calls[1:] == [list(CANDIDATES.values())] * 2
-    tokens_of({"1": ["A red cup."], "2": ["a cup", "Two dogs run."]})  # same texts, other images
+    prepare({"1": ["A red cup."], "2": ["a cup", "Two dogs run."]})  # same texts, other images
     assert len(tokenizer.calls) == 4

@@ -45,6 +45,8 @@ VERSION = 2  # of the columns and what they mean
 AT_A_TIME = 1024  # examples that an iteration decodes at once
 LIMIT_SEED = 20220619  # the same sample for every method and seed
 Rows = NDArray[np.int64]
+REMEMBERED_FROM = 1 << 22
+"""Hashes of files from this size in bytes are remembered in the cache by path, size and time."""
 
 
 class ExampleTable(Sequence[Example]):
@@ -215,9 +217,19 @@ def fingerprint(files: Iterable[Path], root: Path | None = None) -> str:
 
 
 def file_hash(path: Path) -> str:
-    """sha256 over a file's contents."""
+    """sha256 over a file's contents, from the cache where it was computed before."""
     try:
+        status, note = path.stat(), None
+        if status.st_size >= REMEMBERED_FROM:
+            key = f"{path.absolute()}\n{status.st_size}\n{status.st_mtime_ns}"
+            note = cache_folder() / "hashes" / hashlib.sha256(key.encode()).hexdigest()
+            if note.is_file():
+                return note.read_text(encoding="ascii")
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            value = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         raise MissingError(f"{path}: no such file") from None
+    if note:
+        with writing_cache():
+            write_atomically(note, value)
+    return value
