@@ -10,7 +10,6 @@ import pytest
 from vlbench.config import OPTIONS, SlurmSettings, load_config
 from vlbench.errors import CardError
 from vlbench.files import cache_folder, cache_place
-from vlbench.toml import leaves
 
 
 @pytest.fixture(autouse=True)
@@ -116,11 +115,6 @@ def test_the_variable_for_the_cache_beats_the_file(tmp_path, monkeypatch) -> Non
     monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "own"))
     write(file, "cache = = 3")
     assert cache_folder() == tmp_path / "own"  # no file is read for it
-
-
-def test_leaves_are_the_dotted_keys_of_values() -> None:
-    table = {"a": 1, "b": {"c": [2], "d.e": {"f": "3"}}, "g": {}}
-    assert dict(leaves(table)) == {"a": 1, "b.c": [2], 'b."d.e".f': "3"}
 
 
 def test_the_documentation_has_a_valid_file_every_key_and_every_variable(project: Path) -> None:

@@ -112,21 +112,6 @@ def test_what_a_stop_breaks_is_a_stop_and_no_bug(
     assert do(bench.spec(), tmp_path, code=130).state == "preempted"
 
 
-def test_a_cache_without_room_is_told_with_the_variable_that_names_another(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec = bench.spec()
-    monkeypatch.setenv("VLBENCH_CACHE", str(tmp_path / "cache"))
-
-    def fail(path: Path, *_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("vlbench.data.table.write_examples", fail)
-    error = do(spec, tmp_path, code=3).status()["error"]
-    assert f"{tmp_path / 'cache'}: No space left on device" in error
-    assert "VLBENCH_CACHE names another place" in error
-
-
 def test_a_run_that_another_process_does_is_left_to_it_when_launched(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,10 +66,8 @@ def append_line(path: Path, line: Mapping[str, Any]) -> None:
     """Add one line to a JSON Lines file, after closing one that a killed process left torn."""
     require_writable(path)
     with path.open("ab+") as file:
-        is_torn = False
-        if file.seek(0, os.SEEK_END):
-            file.seek(-1, os.SEEK_END)
-            is_torn = file.read(1) != b"\n"
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+        is_torn = file.read(1) not in (b"", b"\n")
         file.write(("\n" * is_torn + json.dumps(line) + "\n").encode())
 
 

@@ -29,12 +29,11 @@ def read_toml(path: Path, shown: str) -> dict[str, Any]:
             raise CardError(f"{shown}: more than {MOST_BYTES:,} bytes, which no card needs")
         return parse_toml(text.decode(), shown)
     except (OSError, ValueError) as error:  # a ValueError of a path that holds a NUL, too
-        reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
         if isinstance(error, FileNotFoundError):
-            reason = "no such file"
-        if isinstance(error, tomllib.TOMLDecodeError | UnicodeDecodeError):
-            reason = f"not valid TOML in UTF-8: {error}"
-        raise CardError(f"{shown}: {reason}") from None
+            raise CardError(f"{shown}: no such file") from None
+        is_text = isinstance(error, tomllib.TOMLDecodeError | UnicodeDecodeError)
+        kind = "not valid TOML in UTF-8" if is_text else "cannot be read"
+        raise CardError(f"{shown}: {kind}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def parse_toml(text: str, shown: str) -> dict[str, Any]:

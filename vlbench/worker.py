@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,9 +62,7 @@ def _work(path: Path, where: str, processes: int, stop: Stop) -> int:
         if not is_ours or folder.cancel_file.exists():
             stop.ask("cancelled" if is_ours else "stopped")
 
-    def wait() -> None:
-        print("another process does this run: waiting", file=sys.stderr)
-
+    wait = partial(print, "another process does this run: waiting", file=sys.stderr)
     try:
         with folder.lock.acquire(where, None if where else wait, heartbeat):
             if not folder.is_done:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from tests.cli.command import assert_refused, document, vlbench
+from tests.cli.command import assert_refused, vlbench
 
 ANSWERS = [{"answer": "dog", "answer_confidence": "yes", "answer_id": n} for n in range(1, 11)]
 VQA = {"annotations": [{"question_id": n, "image_id": n, "answers": ANSWERS} for n in (5, 6)]}
@@ -47,16 +47,6 @@ def test_the_table_has_a_line_per_metric_and_says_what_is_missing() -> None:
     assert ["validity", "-", "(needs", "--choices)"] in lines
     heading = score("vqav2", "--variant", "official-2021").stdout.splitlines()[0]
     assert heading.split() == ["metric", "vqav2", "official-2021"]
-
-
-def test_json_is_one_object_and_nothing_else() -> None:
-    answer = document(score("gqa", "--json"), "score")
-    assert list(answer) == [
-        *("schema", "task", "variant", "metrics", "notes", "n", "groups", "per_example"),
-    ]
-    assert (answer["task"], answer["variant"], answer["n"]) == ("gqa", None, 1)
-    assert (answer["metrics"]["accuracy"], answer["metrics"]["validity"]) == (100.0, None)
-    assert answer["per_example"] == {"accuracy": {"5": 100.0}}
 
 
 @pytest.mark.parametrize(

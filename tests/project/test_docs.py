@@ -6,7 +6,6 @@ import csv
 import re
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ from typer.main import get_command
 from vlbench.cards import find_tasks
 from vlbench.cli.app import app
 from vlbench.data.images import find_pictures
-from vlbench.data.mini.world import PARTS, SHARES
-from vlbench.data.mini.write import SIZES, VIDEO_SIZES
 from vlbench.data.readers import load_reader
 from vlbench.metrics import load_metric
 
@@ -91,26 +88,6 @@ def test_every_command_in_a_block_can_be_typed_as_it_stands(document) -> None:
         command, rest = find_command(shlex.split(line)[1:])
         assert not getattr(command, "commands", None), f"{line}: a subcommand is missing"
         command.make_context(command.name, rest)  # refuses what is missing or of a wrong type
-
-
-# docs/datasets.md, docs/mini-edition.md
-
-
-def table_rows(document: str) -> Iterator[list[str]]:
-    for line in (PROJECT / "docs" / document).read_text("utf-8").splitlines():
-        if line.startswith("|"):
-            yield [cell.strip() for cell in line.strip("|").split("|")]
-
-
-def test_the_documented_sizes_are_those_of_the_mini_edition() -> None:
-    rows = [row for row in table_rows("mini-edition.md") if len(row) == 4 and row[1].isdigit()]
-    told = [[int(each) for each in row[1:]] for row in rows]
-    made = (*SIZES.values(), *VIDEO_SIZES.values())
-    assert told == [[sizes[part] for part in ("train", "val", "test")] for sizes in made]
-    text = " ".join((PROJECT / "docs" / "mini-edition.md").read_text("utf-8").split())
-    for part, share in zip(PARTS, SHARES, strict=True):
-        shown = {"pretraining": "the pretraining of mini-bart"}.get(part, part)
-        assert re.search(rf"{share} %( of all possible scenes)? to {shown}", text), part
 
 
 # docs/adding-a-task.md

@@ -65,9 +65,8 @@ def test_runs_are_listed_with_their_state_and_progress(
     failed, done = created(tmp_path, LIMITED), created(tmp_path, SECOND)
     folder.write_status("running", 1, **TRAINING)
     failed.write_status("failed", 1, error="first\nfailed: last", **TRAINING)
-    facts: dict[Path, dict[str, object]] = {}
     with folder.lock.acquire("GPU 0"):
-        items, faults = list_runs(tmp_path, facts)
+        items, faults = list_runs(tmp_path)
     assert not faults
     first, planned, last = items
     assert [item["status"] for item in items] == ["running", "planned", "failed"]
@@ -76,9 +75,8 @@ def test_runs_are_listed_with_their_state_and_progress(
     assert first["where"].endswith(" GPU 0") and first["error"] == ""
     assert last["error"] == "first\nfailed: last" and last["where"] == ""
     assert {last[name] for name in PROGRESS} == {None}
-    monkeypatch.setattr(RunSpec, "read", None)  # specs are read once
     done.result.touch()
-    assert list_runs(tmp_path, facts)[0][1] == {**planned, "status": "done"}
+    assert list_runs(tmp_path)[0][1] == {**planned, "status": "done"}
 
 
 @pytest.mark.parametrize("content", ["[1]", "", "[" * 100_000])

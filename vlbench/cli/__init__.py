@@ -116,7 +116,15 @@ def print_table(
 def counting(unit: str) -> Iterator[Count]:
     """Show progress as long as the block runs: a bar on a terminal, a line now and then off it."""
     if not sys.stderr.isatty():
-        yield _lines(unit)
+        last = -LINE_SECONDS
+
+        def count(done: int, total: int) -> None:
+            nonlocal last
+            if time.monotonic() - last >= LINE_SECONDS or done == total:
+                last = time.monotonic()
+                note(f"{done:,} of {total:,} {unit}")
+
+        yield count
         return
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
@@ -125,16 +133,3 @@ def counting(unit: str) -> Iterator[Count]:
     with Progress(*columns, console=Console(file=sys.stderr, highlight=False)) as bars:
         bar = bars.add_task(unit, total=None)
         yield lambda done, total: bars.update(bar, completed=done, total=total)
-
-
-def _lines(unit: str) -> Count:
-    """Note the first count, the last one, and some between."""
-    last = -LINE_SECONDS
-
-    def count(done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= LINE_SECONDS or done == total:
-            last = time.monotonic()
-            note(f"{done:,} of {total:,} {unit}")
-
-    return count

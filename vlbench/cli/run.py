@@ -111,12 +111,16 @@ def cancel(
     """
     if bool(runs) == everything:
         raise UsageError("cancel: name runs, or give --all. vlbench status shows what runs.")
+    from vlbench.runs.slurm import cancel_job
+
     faults: list[DataError] = []
     before = {folder: folder.state for folder in _folders(runs, results, faults)}
     for folder, state in before.items():
         try:
             if state != "done":
-                _cancel(folder)
+                folder.cancel_file.touch()
+                if folder.job().get("launcher") == "slurm":
+                    cancel_job(folder)
         except (OSError, VlbenchError) as error:  # the others are cancelled all the same
             faults.append(DataError(f"{folder.path}: {error}"))
     items = [
@@ -143,15 +147,6 @@ def _folders(
     if not folders and not faults:
         raise NothingToReport(f"{results}: no runs here (looked for runs/*/spec.json).")
     return [folder for folder in folders if not folder.is_done]
-
-
-def _cancel(folder: RunFolder) -> None:
-    """Have the run end: the worker at work, the job that waits, the launcher that has it next."""
-    folder.cancel_file.touch()
-    if folder.job().get("launcher") == "slurm":
-        from vlbench.runs.slurm import cancel_job
-
-        cancel_job(folder)
 
 
 def _launch(
@@ -218,9 +213,8 @@ def _print_plan(specs: Sequence[RunSpec], results: Path, json: bool) -> list[Dat
     items: list[dict[str, Any]] = []
     rows: list[list[str]] = []
     for cell in planned:
-        spec = cell.spec
-        state = {"state": cell.state, "reason": cell.reason, "older_key": cell.older}
-        items.append({**spec.facts, **state})
+        spec, state = cell.spec, {"state": cell.state, "reason": cell.reason}
+        items.append({**spec.facts, **state, "older_key": cell.older})
         name = ", ".join([spec.method.name, *spec.overrides, f"seed {spec.seed}"])
         rows.append([name, cell.state, spec.key, cell.reason])
     if json:
