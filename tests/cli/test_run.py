@@ -189,7 +189,7 @@ def test_a_run_at_work_is_asked_to_end(tmp_path: Path) -> None:
         folder.write_status("running", 1)
         (item,) = cancel(tmp_path, folder.path.name[:6])
     assert (item["before"], item["status"]) == ("running", "running")
-    assert folder.is_cancel_asked
+    assert folder.cancel_file.exists()
 
 
 def test_planned_runs_will_not_begin_and_done_ones_are_left(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,10 @@ from vlbench.runs.watch import Tail, without_time
 if TYPE_CHECKING:
     from vlbench.runs.watch import View
 
-LAUNCHERS = ("local", "slurm")
+LAUNCHERS = {
+    "local": "vlbench.runs.local:LocalLauncher",
+    "slurm": "vlbench.runs.slurm:SlurmLauncher",
+}
 KILL_SECONDS = 45.0
 """From the request to stop to SIGKILL."""
 
@@ -112,13 +116,9 @@ def find_launcher(resources: Resources) -> Launcher:
     if resources.launcher not in LAUNCHERS:
         known = nearest(resources.launcher, LAUNCHERS)
         raise UsageError(f"Unknown launcher '{resources.launcher}'. {known}")
-    if resources.launcher == "slurm":
-        from vlbench.runs.slurm import SlurmLauncher
-
-        return SlurmLauncher(resources)
-    from vlbench.runs.local import LocalLauncher
-
-    return LocalLauncher(resources)
+    module, _, name = LAUNCHERS[resources.launcher].partition(":")
+    launcher: Launcher = getattr(import_module(module), name)(resources)
+    return launcher
 
 
 def outcome_of(spec: RunSpec, folder: RunFolder) -> Outcome:
