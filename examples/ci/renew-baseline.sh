@@ -8,8 +8,8 @@ baseline=${CI_BASELINE:-$(dirname "$0")/baseline}
 new=$(mktemp -d)
 trap 'rm -rf "$new"' EXIT
 
-vlbench results export --results "$results" --out "$new/baseline.zip" # without weights and logs
-vlbench results import "$new/baseline.zip" --results "$new/baseline"  # recomputes every number
+vlbench results export --results "$results" --out "$new/baseline.tar.gz" # without weights and logs
+vlbench results import "$new/baseline.tar.gz" --results "$new/baseline"  # recomputes every number
 mkdir -p "$baseline"
 rm -rf "$baseline/runs"
 mv "$new/baseline/runs" "$baseline/"

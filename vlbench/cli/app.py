@@ -51,7 +51,7 @@ GROUPS: dict[str, dict[Any, str]] = {
     },
     "Share": {
         verify: "verify results --tasks image-text",
-        results: "results export --out runs.zip",
+        results: "results export --out runs.tar.gz",
     },
 }
 """Group of the help -> command -> an example, whose first word is the command's name."""

@@ -197,8 +197,11 @@ def _answered(run: Run, task: PreparedTask) -> tuple[dict[str, str], float]:
     run.write_progress("testing", step=steps, total=steps)
     kept: tuple[dict[str, str], float] | None = None
     if run.ranks.is_main and file.is_file():
-        table = read_object(file)
-        kept = table["answers"], table["seconds"]
+        try:
+            table = read_object(file)
+            kept = table["answers"], table["seconds"]
+        except (DataError, KeyError) as error:
+            run.progress.say(f"{file}: cannot be used, answering again: {error}")
     kept = run.ranks.from_main(kept)
     if kept:
         run.progress.say(f"{name}: answered in an earlier attempt")
