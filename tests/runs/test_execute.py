@@ -146,21 +146,27 @@ def test_a_run_told_to_stop_keeps_the_step_it_is_at(
     assert "going on from the checkpoint after step" in folder.log.read_text()
 
 
-def test_answers_are_kept_over_a_crash_in_scoring(
-    bench: Bench, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("text", ["", "{}", "{"])
+def test_answers_are_kept_over_a_crash_in_scoring_unless_they_cannot_be_read(
+    bench: Bench, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     spec, whole = finished
     with monkeypatch.context() as patch:
         patch.setattr(execute, "score", lambda *given: 1 / 0)
         folder = do(spec, tmp_path, code=5)
+    if text:
+        (folder.answers / "vqav2.json").write_text(text)
+    answered = []
 
     def answer(model: Any, data: Any, *more: Any) -> Any:
-        assert data.card.name == "nlvr2"
+        answered.append(data.card.name)
         return answers(model, data, *more)
 
     monkeypatch.setattr(execute, "answers", answer)
     do(spec, tmp_path)
-    assert "vqav2: answered in an earlier attempt" in folder.log.read_text()
+    log = folder.log.read_text()
+    assert answered == (["vqav2", "nlvr2"] if text else ["nlvr2"])
+    assert ("answering again" if text else "vqav2: answered in an earlier attempt") in log
     assert_equal_results(folder, whole)
 
 

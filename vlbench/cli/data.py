@@ -144,7 +144,7 @@ def score(
         None, "vqav2, coco: Karpathy's dataset_coco.json, of which only --split is scored."
     ),
     split: str | None = opt.option(
-        None, "Of the Karpathy file: train, val or test (the default of --karpathy)."
+        None, "Of the Karpathy file: train, val or test; --karpathy takes test."
     ),
     variant: str | None = opt.option(
         None, "vqav2: official-2016 (default) or official-2021; nlvr2: all (default) or balanced."
