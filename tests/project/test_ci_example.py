@@ -76,6 +76,7 @@ def test_the_script_fails_a_worse_run(place: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_real_benchmark_passes_the_baseline_and_fails_when_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
