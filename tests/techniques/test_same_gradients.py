@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.techniques.models import EACH, adapted, stirred
 from tests.techniques.toys import toy_batch
 from vlbench.errors import UsageError
-from vlbench.techniques.adapt import AdaptedModel, trained_parameters
+from vlbench.techniques.adapt import AdaptedModel, frozen_in_bf16, trained_parameters
 from vlbench.training.train import loss
 
 LOSSES = ("score-weighted", "per-example", "per-token")
@@ -113,6 +113,34 @@ def test_the_output_layer_may_be_another_one(kind: str, params: dict[str, Any]) 
     torch.testing.assert_close(logits, model(batch)[batch.target_ids != -100])
     logits.sum().backward()
     assert all(p.grad is not None for p in trained_parameters(model).values())
+
+
+@EACH
+@pytest.mark.parametrize("method", sorted(TABLES.keys() - {"full"}))
+def test_frozen_weights_cast_once_give_the_bits_of_autocast(kind: str, method: str) -> None:
+    model, (batch, _) = stirred(adapted(kind, **TABLES[method])), batches()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = gradients(model, batch)
+        with frozen_in_bf16(model):
+            weights = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
+            assert torch.bfloat16 in {w.dtype for w in weights if not w.requires_grad}
+            assert_same(gradients(model, batch), expected, exact=True)
+    for name, tensor in model.state_dict().items():
+        assert tensor.dtype == before[name].dtype and torch.equal(tensor, before[name]), name
+
+
+def test_an_embedding_and_what_is_tied_to_it_are_not_cast_and_all_comes_back() -> None:
+    model = nn.ModuleDict(
+        {"table": nn.Embedding(5, 4), "head": nn.Linear(4, 5), "own": nn.Linear(4, 5)}
+    )
+    model["head"].weight = model["table"].weight
+    data = model.requires_grad_(False)["own"].weight.data
+    with pytest.raises(KeyError), frozen_in_bf16(model):  # training breaks off
+        assert model["table"].weight.dtype == torch.float32
+        assert model["own"].weight.dtype == torch.bfloat16
+        raise KeyError
+    assert model["own"].weight.data_ptr() == data.data_ptr()
 
 
 @EACH

@@ -226,3 +226,26 @@ def trained_state(model: nn.Module) -> dict[str, Tensor]:
 def load_trained_state(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     """Copy saved tensors into a model of the same card; names and shapes must fit."""
     copy_into(trained_parameters(model), tensors, source)
+
+
+@contextmanager
+def frozen_in_bf16(model: nn.Module) -> Iterator[None]:
+    """Hold the weights of frozen linear layers in bf16 within the context.
+
+    Autocast caches its copies of trained weights only: it would cast frozen ones at every step.
+    Cast once they give the same numbers. A weight that an embedding has too stays, as lookups are
+    not cast, and so do those that peft's layers wrap, which look at the type themselves.
+    """
+    looked_up = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
+    before: dict[nn.Parameter, Tensor] = {}
+    for name, module in model.named_modules():
+        is_plain = type(module) is nn.Linear and not name.endswith(".base_layer")
+        if is_plain and not module.weight.requires_grad and module.weight not in looked_up:
+            before[module.weight] = module.weight.data
+    for parameter, data in before.items():
+        parameter.data = data.bfloat16()
+    try:
+        yield
+    finally:
+        for parameter, data in before.items():
+            parameter.data = data

@@ -14,6 +14,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
@@ -32,6 +33,7 @@ from vlbench.data.batches import WHOLE, Batch, TaskData, prefetched_for
 from vlbench.errors import RunFailed, is_out_of_memory
 from vlbench.techniques.adapt import (
     AdaptedModel,
+    frozen_in_bf16,
     load_trained_state,
     probe,
     trained_parameters,
@@ -208,19 +210,23 @@ class Trainer:
             epoch, skip = divmod(self.steps_done, self.steps_per_epoch)
             started = time.perf_counter()  # fetching the batch counts, callbacks do not
             batches = self._batches(epoch, self.tasks, skip, self.ranks.share)
-            for batch in prefetched_for(self.device, batches):
-                rate = float(self.schedule.get_last_lr()[0])
-                value, examples = self.step(batch, self.steps_done + 1)
-                self.seconds += time.perf_counter() - started
-                self.examples += examples
-                self.steps_done = done = self.steps_done + 1
-                speed = self.examples / self.seconds
-                left = self.seconds * (self.total_steps - done) / done
-                callback.on_step(
-                    Step(done, self.total_steps, epoch + 1, batch.task, value, rate, speed, left)
-                )
-                started = time.perf_counter()
+            with self.cast():
+                for batch in prefetched_for(self.device, batches):
+                    rate = float(self.schedule.get_last_lr()[0])
+                    value, examples = self.step(batch, self.steps_done + 1)
+                    self.seconds += time.perf_counter() - started
+                    self.examples += examples
+                    self.steps_done = done = self.steps_done + 1
+                    speed = self.examples / self.seconds
+                    left = self.seconds * (self.total_steps - done) / done
+                    total, task = self.total_steps, batch.task
+                    callback.on_step(Step(done, total, epoch + 1, task, value, rate, speed, left))
+                    started = time.perf_counter()
             self._end_epoch(callback)
+
+    def cast(self) -> AbstractContextManager[None]:
+        """Frozen weights in the card's precision, for training; evaluation is fp32."""
+        return frozen_in_bf16(self.bare) if self.settings.precision == "bf16" else nullcontext()
 
     def _batches(
         self, epoch: int, tasks: Mapping[str, TaskData], skip: int = 0, share: slice = WHOLE
