@@ -10,16 +10,18 @@ import typer
 
 from vlbench import cli
 from vlbench.cli import options as opt
-from vlbench.errors import DataError, NothingToReport, RunFailed, UsageError, VlbenchError
+from vlbench.errors import DataError, RunFailed, UsageError, VlbenchError
 from vlbench.text import results_option
 
 if TYPE_CHECKING:
     from vlbench.runs.folder import RunFolder
-    from vlbench.runs.launch import Outcome, Resources
+    from vlbench.runs.launch import Launcher, Outcome
     from vlbench.runs.spec import RunSpec
 
 OPEN = ("running", "queued", "planned")
 """States of runs that a command does, or is about to."""
+GOES_ON = ("preempted", "stopped")
+"""States that a cluster may still have a job for."""
 RUNS = opt.argument(None, "Begins of keys, or words such as 'compacter seed 0'.", metavar="RUN...")
 
 
@@ -36,14 +38,14 @@ def run(
     """
     from vlbench.runs.launch import find_launcher
 
-    resources = launch.resources()
-    specs = _specs(context, runs, resources)
+    launcher = find_launcher(launch.resources())
+    specs = _specs(context, runs, launcher)
     if not dry_run:
-        _launch(specs, launch.results, resources, launch.json)
+        _launch(specs, launch.results, launcher, launch.json)
         return
     faults = _print_plan(specs, launch.results, launch.json)
     if not launch.json:
-        typer.echo("\n" + find_launcher(resources).dry_run(specs, launch.results))
+        typer.echo("\n" + launcher.dry_run(specs, launch.results))
     cli.end_left_out(faults)
 
 
@@ -53,16 +55,17 @@ def plan(context: typer.Context, runs: opt.RunOptions, launch: opt.LaunchOptions
 
     A run is stale when only an older one of its cell is there: the reason says what changed since.
     """
-    specs = _specs(context, runs, launch.resources())
+    from vlbench.runs.launch import find_launcher
+
+    specs = _specs(context, runs, find_launcher(launch.resources()))
     cli.end_left_out(_print_plan(specs, launch.results, launch.json))
 
 
-def _specs(context: typer.Context, runs: opt.RunOptions, resources: Resources) -> list[RunSpec]:
-    from vlbench.runs.launch import find_launcher
+def _specs(context: typer.Context, runs: opt.RunOptions, launcher: Launcher) -> list[RunSpec]:
     from vlbench.runs.plan import plan
 
     opt.refuse_outside_code(context)
-    return plan(runs.selection(find_launcher(resources).device), cli.note)
+    return plan(runs.selection(launcher.device), cli.note)
 
 
 @opt.with_options
@@ -78,7 +81,7 @@ def retry(context: typer.Context, launch: opt.LaunchOptions, runs: list[str] | N
     from vlbench.verify.inputs import outside_names, refusal
 
     opt.refuse_outside_code(context)
-    results, resources = launch.results, launch.resources()
+    results, launcher = launch.results, find_launcher(launch.resources())
     faults: list[DataError] = []
     specs = []
     for folder in _folders(runs, results, faults):
@@ -91,9 +94,8 @@ def retry(context: typer.Context, launch: opt.LaunchOptions, runs: list[str] | N
     if code and not launch.outside_code:  # anyone may have written the specs
         raise UsageError(f"{results}: what is to be retried {refusal(code)}.")
     if specs:
-        device = find_launcher(resources).device
-        moved = [spec.model_copy(update={"device": device}) for spec in specs]
-        _launch(moved, results, resources, launch.json, faults)
+        moved = [spec.model_copy(update={"device": launcher.device}) for spec in specs]
+        _launch(moved, results, launcher, launch.json, faults)
     elif not faults:
         cli.note(f"{results}: no run ended badly, there is nothing to retry.")
     cli.end_left_out(faults)
@@ -117,7 +119,7 @@ def cancel(
     before = {folder: folder.state for folder in _folders(runs, results, faults)}
     for folder, state in before.items():
         try:
-            if state != "done":
+            if state in (*OPEN, *GOES_ON):
                 folder.cancel_file.touch()
                 if folder.job().get("launcher") == "slurm":
                     cancel_job(folder)
@@ -138,21 +140,18 @@ def _folders(
     texts: Sequence[str] | None, results: Path, faults: list[DataError]
 ) -> list[RunFolder]:
     """The runs that the words name, without repetitions; without words all that are not done."""
-    from vlbench.runs.folder import RunFolder, find_run
+    from vlbench.runs.folder import find_run, some_runs
 
     if texts:
         named = [find_run(results, text) for text in texts]
         return list({folder.path: folder for folder in named}.values())
-    folders = RunFolder.all(results, faults)
-    if not folders and not faults:
-        raise NothingToReport(f"{results}: no runs here (looked for runs/*/spec.json).")
-    return [folder for folder in folders if not folder.is_done]
+    return [folder for folder in some_runs(results, faults) if not folder.is_done]
 
 
 def _launch(
     specs: Sequence[RunSpec],
     results: Path,
-    resources: Resources,
+    launcher: Launcher,
     json: bool,
     faults: Sequence[DataError] = (),
 ) -> None:
@@ -161,12 +160,11 @@ def _launch(
     `faults` are of runs that are left out; those of results that cannot be read are added.
     """
     from vlbench.runs.folder import RunFolder
-    from vlbench.runs.launch import find_launcher
     from vlbench.runs.watch import new_view
     from vlbench.verify.inputs import read_rows
 
     to_do = sum(not RunFolder.of(results, spec).is_done for spec in specs)
-    outcomes = find_launcher(resources).run(specs, results, new_view(to_do))
+    outcomes = launcher.run(specs, results, new_view(to_do))
     done = [outcome.folder for outcome in outcomes if outcome.status == "done"]
     failed = [outcome for outcome in outcomes if outcome.exit_code]
     items: list[dict[str, Any]] = []

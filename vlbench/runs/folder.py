@@ -222,7 +222,8 @@ def run_folders(results: Path, faults: list[DataError] | None = None) -> list[Pa
     return folders
 
 
-def _some_runs(results: Path, faults: list[DataError]) -> list[RunFolder]:
+def some_runs(results: Path, faults: list[DataError]) -> list[RunFolder]:
+    """Every run of a results folder; NothingToReport where there is none, readable or not."""
     folders = RunFolder.all(results, faults)
     if not folders and not faults:
         raise NothingToReport(f"{results}: no runs here (looked for runs/*/spec.json).")
@@ -233,7 +234,7 @@ def list_runs(results: Path) -> tuple[list[dict[str, Any]], list[DataError]]:
     """Metadata, state and progress of every run of a results folder, and what cannot be read."""
     items: list[dict[str, Any]] = []
     faults: list[DataError] = []
-    for folder in _some_runs(results, faults):
+    for folder in some_runs(results, faults):
         try:
             state, status = folder.state, folder.status()
             is_running = state == "running"
@@ -256,7 +257,7 @@ def list_runs(results: Path) -> tuple[list[dict[str, Any]], list[DataError]]:
 
 def find_run(results: Path, text: str) -> RunFolder:
     """The one run whose key begins so, or whose name has all these words: `compacter seed 0`."""
-    folders = _some_runs(results, [])
+    folders = some_runs(results, [])
     matches = [folder for folder in folders if folder.path.name.startswith(text)]
     if not matches:
         words = set(re.split(r"[\s,]+", text.strip()))
