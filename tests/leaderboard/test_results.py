@@ -68,7 +68,7 @@ def test_what_is_no_parquet_or_of_another_schema_is_named(tmp_path: Path) -> Non
     for change in ({"seed": "zero"}, {"task": None}, {}):
         table = pa.Table.from_pylist([row | change for row in ROWS]).drop_columns(["limit"])
         pq.write_table(table, file)
-        with pytest.raises(DataError, match=r"full--mini-0.*Not a vlbench result"):
+        with pytest.raises(DataError, match=r"full--mini-0.*column 'limit' is missing"):
             read_results(tmp_path)
 
 

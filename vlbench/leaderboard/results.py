@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -49,7 +50,10 @@ def read_results(folder: Path, damaged: list[DataError] | None = None) -> pd.Dat
     for run in folders:
         try:
             if os.path.lexists(run / RESULT):
-                parts[run] = _read_part(run / RESULT)
+                part = read_result(run / RESULT)
+                if not part.num_rows:
+                    raise DataError(f"{run / RESULT}: no rows")
+                parts[run] = part
             else:
                 without += _rows(run)
         except DataError as fault:
@@ -125,18 +129,38 @@ def read_log(folder: Path, key: str) -> Log | None:
     return Log(losses, validations)
 
 
-def _read_part(file: Path) -> pa.Table:
+def read_table(
+    file: Path,
+    schema: pa.Schema,
+    most_rows: int = parquet.MOST_ROWS,
+    later: Mapping[str, str] = MappingProxyType({}),
+) -> pa.Table:
+    """Read the columns of a schema; DataError that names every one that is not as it says.
+
+    `later`: columns that a file may lack -> what it means without them.
+    """
     try:
-        table = read_parquet(file, most_rows=MOST_RESULT_ROWS)
-        for name, value in LATER.items():
-            if name not in table.column_names:
-                table = table.append_column(name, pa.array([value] * table.num_rows))
-        table = table.select([column.name for column in COLUMNS]).cast(COLUMNS)
-    except (FileNotFoundError, KeyError, ValueError) as error:
-        raise DataError(f"{file}: Not a vlbench result: {error}.") from None
-    if not table.num_rows:
-        raise DataError(f"{file}: Not a vlbench result: no rows.")
-    return table
+        table = read_parquet(file, most_rows=most_rows)
+    except FileNotFoundError:
+        raise DataError(f"{file}: no such file") from None
+    for name in later.keys() - set(table.column_names):
+        table = table.append_column(name, pa.array([later[name]] * table.num_rows, pa.string()))
+    faults = []
+    for field in schema:
+        types = [table.schema.types[n] for n in table.schema.get_all_field_indices(field.name)]
+        if types != [field.type]:
+            stored = " and ".join(map(str, types)) or "missing"
+            faults.append(f"column '{field.name}' is {stored}, expected {field.type}")
+        elif not field.nullable and table.column(field.name).null_count:
+            faults.append(f"column '{field.name}' has empty cells")
+    if faults:
+        raise DataError(f"{file}: {'; '.join(faults)}")
+    return table.select(schema.names).cast(schema)
+
+
+def read_result(file: Path) -> pa.Table:
+    """Read a `result.parquet`."""
+    return read_table(file, COLUMNS, MOST_RESULT_ROWS, LATER)
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:

@@ -21,8 +21,7 @@ from vlbench.cards import find_tasks
 from vlbench.cards.load import split_names
 from vlbench.errors import DataError, NothingToReport
 from vlbench.leaderboard.load import Filters, known_in, method_name
-from vlbench.leaderboard.results import read_parquet
-from vlbench.parquet import COLUMNS, LATER, MOST_RESULT_ROWS, MOST_ROWS
+from vlbench.leaderboard.results import read_result, read_table
 from vlbench.runs.folder import RunFolder, run_folders
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.sums import RESULT
@@ -158,32 +157,13 @@ def choose(results: Path, filters: Filters, faults: list[DataError] | None = Non
 
 def read_rows(file: Path) -> list[Row]:
     """Read the rows of a `result.parquet`; DataError where its columns are not those of ours."""
-    return _read(file, COLUMNS, MOST_RESULT_ROWS, LATER)
+    rows: list[Row] = read_result(file).to_pylist()
+    return rows
 
 
 def read_answers(file: Path) -> list[Row]:
     """Read the rows of a file of predictions; DataError where its columns are not those of ours."""
-    return _read(file, ANSWERS, MOST_ROWS, {})
-
-
-def _read(file: Path, schema: pa.Schema, most_rows: int, later: Row) -> list[Row]:
-    try:
-        table = read_parquet(file, most_rows=most_rows)
-    except FileNotFoundError:
-        raise DataError(f"{file}: no such file") from None
-    for name in later.keys() - set(table.column_names):
-        table = table.append_column(name, pa.array([later[name]] * table.num_rows, _TEXT))
-    faults = []
-    for field in schema:
-        types = [table.schema.types[n] for n in table.schema.get_all_field_indices(field.name)]
-        if types != [field.type]:
-            stored = " and ".join(map(str, types)) or "missing"
-            faults.append(f"column '{field.name}' is {stored}, expected {field.type}")
-        elif not field.nullable and table.column(field.name).null_count:
-            faults.append(f"column '{field.name}' has empty cells")
-    if faults:
-        raise DataError(f"{file}: {'; '.join(faults)}")
-    rows: list[Row] = table.select(schema.names).to_pylist()
+    rows: list[Row] = read_table(file, ANSWERS).to_pylist()
     return rows
 
 
