@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.data.mini.builders import TINY
 from vlbench import worker
 from vlbench.data.mini.write import write_mini
 from vlbench.runs.folder import RunFolder
+from vlbench.runs.plan import Selection, plan
 from vlbench.runs.spec import RunSpec
 
 MEASURED = {
@@ -37,8 +39,6 @@ class Bench:
 
     def spec(self, method: str = "shared-adapter", **changes: Any) -> RunSpec:
         """The one spec of a selection."""
-        from vlbench.runs.plan import Selection, plan
-
         asked = Selection(
             methods=(method,),
             tasks="vqav2,nlvr2",
@@ -46,7 +46,8 @@ class Bench:
             root=self.root,
             settings=SETTINGS,
         )
-        (spec,) = plan(replace(asked, **changes))
+        selection = replace(asked, **changes)
+        (spec,) = plan(selection) if selection.init else _planned(selection)
         return spec
 
     def words(self, *more: str) -> list[str]:
@@ -57,6 +58,11 @@ class Bench:
             *(word for setting in SETTINGS for word in ("--set", setting)),
             *more,
         ]
+
+
+@cache
+def _planned(selection: Selection) -> list[RunSpec]:
+    return plan(selection)
 
 
 def make_bench(folder: Path) -> Bench:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from hashlib import sha256
+from itertools import chain
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
@@ -143,8 +144,10 @@ def check_reached(model: AdaptedModel, tasks: Sequence[str], shown: str) -> None
     unreached = trained_parameters(model)
     try:
         outputs = (probe(model, model.backbone, task) for task in tasks)
-        for output in (model.technique.penalty(), *outputs):
-            if output is not None and output.requires_grad and unreached:
+        for output in chain([model.technique.penalty()], outputs):
+            if not unreached:
+                return
+            if output is not None and output.requires_grad:
                 tensors = [*unreached.values()]
                 gradients = torch.autograd.grad(output.sum(), tensors, allow_unused=True)
                 pairs = zip(unreached.items(), gradients, strict=True)

@@ -15,7 +15,7 @@ from pydantic import ValidationError, create_model
 from torch import Tensor, nn
 
 from vlbench.backbones.base import Backbone, Batch, Site
-from vlbench.cards.schema import Checked
+from vlbench.cards.schema import Checked, Generated
 from vlbench.errors import UsageError
 from vlbench.techniques.base import Technique
 
@@ -98,7 +98,7 @@ def compose(title: str, kinds: Mapping[str, type[Technique]]) -> type[Technique]
             )
     fields: dict[str, Any] = {name: (kind.Params, _defaults(kind)) for name, kind in kinds.items()}
     members = {
-        "Params": create_model("CompositionParams", __base__=Checked, **fields),
+        "Params": create_model("CompositionParams", __base__=Generated, **fields),
         "sharings": frozenset.intersection(*(kind.sharings for kind in kinds.values())),
         "kinds": kinds,
         "starts_as_identity": all(kind.starts_as_identity for kind in kinds.values()),

@@ -21,6 +21,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -29,7 +30,7 @@ from pydantic import ConfigDict, create_model, model_validator
 from torch import Tensor, nn
 
 from vlbench.backbones.base import PROJECTIONS, Backbone, Site
-from vlbench.cards.schema import Checked, check
+from vlbench.cards.schema import Checked, Generated, check
 from vlbench.errors import MissingError, UsageError, nearest
 from vlbench.techniques.base import Technique
 
@@ -63,13 +64,14 @@ def config_classes() -> dict[str, Any]:
     return {config.__name__: config for config in classes}
 
 
+@cache
 def card_fields(config: Any) -> type[Checked]:
     """Return a model of the fields that a card may give: none of a saved adapter, none beyond."""
     types = typing.get_type_hints(config) | dict.fromkeys(PHASES, float)
     left_out = {*library().PeftConfig.__dataclass_fields__, *BEYOND, "total_step"}
     names = config.__dataclass_fields__.keys() - left_out
     fields: dict[str, Any] = {name: (types[name], None) for name in names}
-    return create_model("Fields", __base__=Checked, **fields)
+    return create_model("Fields", __base__=Generated, **fields)
 
 
 @contextmanager
