@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from measure import interleaved, options, record
@@ -50,7 +49,7 @@ def main() -> None:
         store = full_size_store(Path(folder) / "store", tasks)
         mini = [task_data(task, task.store, "mini-bart") for task in tasks]
         full = [task_data(task, store, "clip-bart") for task in tasks]
-        small = task_data(tasks[0], store, "clip-bart", batch_size=STEP_BATCH)
+        small = task_data(tasks[0], store, "clip-bart", f"train.batch_size={STEP_BATCH}")
         print(f"{'':42}{'examples/s':>12}  ratio of times")
         show_making("features of the mini edition", mini, given.rounds)
         supply = show_making("features of the full size", full, given.rounds)
@@ -76,10 +75,10 @@ def full_size_store(folder: Path, tasks: Sequence[PreparedTask]) -> Store:
     return write_store(folder, (({"ids": ids}, row.repeat(len(ids), 0)) for ids in shards))
 
 
-def task_data(task: PreparedTask, store: Store, backbone: str, **train: Any) -> TaskData:
+def task_data(task: PreparedTask, store: Store, backbone: str, *settings: str) -> TaskData:
     """The training examples with these features, in the batches of the floor on this backbone."""
-    settings = card(FLOOR, backbone, "image", **train).train
-    return TaskData(task.card, task.train, store, build_tokenizer("mini-bart"), settings)
+    train = card(FLOOR, backbone, "image", settings).train
+    return TaskData(task.card, task.train, store, build_tokenizer("mini-bart"), train)
 
 
 def epoch(tasks: Iterable[TaskData]) -> Iterator[Batch]:

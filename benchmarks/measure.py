@@ -55,10 +55,11 @@ def interleaved(
             if number >= warm_up:
                 seconds[name].append(time.perf_counter() - began)
     first = next(iter(seconds.values()))
-    return {name: _measured(taken, first) for name, taken in seconds.items()}
+    return {name: compared(taken, first) for name, taken in seconds.items()}
 
 
-def _measured(taken: Sequence[float], first: Sequence[float]) -> Measured:
+def compared(taken: Sequence[float], first: Sequence[float]) -> Measured:
+    """What a case took, beside the first one in the same rounds."""
     ratios = [mine / other for mine, other in zip(taken, first, strict=True)]
     low, ratio, high = quartiles(ratios)
     return Measured(statistics.median(taken), ratio, low, high)
@@ -86,6 +87,12 @@ def record(benchmark: str, **figures: Any) -> None:
     }
     with Path(file).open("a", encoding="utf-8") as opened:
         opened.write(json.dumps(line) + "\n")
+
+
+def peak_mb() -> float:
+    """Of this process since it was started; `getrusage` would also count the one that forked it."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1000
 
 
 def options(text: str | None) -> argparse.ArgumentParser:

@@ -65,9 +65,8 @@ def random_batch(visual: Visual, size: int) -> Batch:
     )
 
 
-def card(method: str, backbone: str, visual: Visual, **train: Any) -> MethodCard:
-    """The method's card as a run on this backbone has it."""
-    settings = [f"train.{name}={value}" for name, value in train.items()]
+def card(method: str, backbone: str, visual: Visual, settings: Sequence[str] = ()) -> MethodCard:
+    """The method's card as a run on this backbone has it, with `--set` of each setting."""
     return resolve_method(load_method(method), backbone, SUITES[visual], settings)
 
 
@@ -95,14 +94,14 @@ def adapted(backbone: Backbone, method: MethodCard, names: Sequence[str] = TASKS
 
 
 def new_trainer(
-    method: str, backbone: str, visual: Visual, names: Sequence[str] = TASKS, **train: Any
+    method: str, backbone: str, visual: Visual, settings: Sequence[str] = (), cpu: bool = True
 ) -> Trainer:
-    """Takes training steps on the CPU, on random weights; `train` overrides the method's card."""
-    resolved = card(method, backbone, visual, **train)
-    model = adapted(random_backbone(backbone, visual), resolved, names)
+    """Takes training steps, on random weights."""
+    resolved = card(method, backbone, visual, settings)
+    model = adapted(random_backbone(backbone, visual), resolved)
     mixed = "bf16" if resolved.train.precision == "bf16" else "no"
-    accelerator = Accelerator(cpu=True, mixed_precision=mixed)
-    stubs: Any = tasks(names)
+    accelerator = Accelerator(cpu=cpu, mixed_precision=mixed)
+    stubs: Any = tasks()
     return Trainer(model.train(), stubs, resolved.train, 0, accelerator)
 
 

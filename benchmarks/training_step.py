@@ -17,14 +17,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from measure import Measured, interleaved, record
+from measure import interleaved, peak_mb, record
 from shapes import new_trainer, random_batch, step_options, step_title
 
-from vlbench.data.batches import Batch
+from vlbench.training.train import Trainer
 
 FLOOR = "frozen"
 METHODS = (
@@ -38,75 +37,68 @@ def main() -> None:
     """Print a table, a technique a line."""
     parser = step_options(__doc__)
     parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument(
-        "--peak", help="take two steps of this method and print the peak, nothing else"
-    )
+    parser.add_argument("--peak", help="print what two steps of this method take, nothing else")
     given = parser.parse_args()
+    batch = random_batch(given.visual, given.batch)
     if given.peak:
-        step = stepping(given.peak, given, random_batch(given.visual, given.batch))
-        step(), step()
-        print(json.dumps(peak_mb()))
+        trainer = new(given.peak, given)
+        trainer.step(batch, 1), trainer.step(batch, 1)
+        print(json.dumps({"peak": peak_mb(), "trains": trained_mb(trainer)}))
         return
     where = step_title(given)
-    print(f"{'method':22}{'s/step':>8}  {'ratio to the floor':24}{'saved MB':>9}{'peak MB':>9}")
-    batch = random_batch(given.visual, given.batch)
-    floor = stepping(FLOOR, given, batch)
+    print(f"{'method':22}{'s/step':>8}  {'ratio to the floor':24}{'saved MB':>9}", end="")
+    print(f"{'peak MB':>9}{'over floor':>12}  largest")
+    floor = partial(new(FLOOR, given).step, batch, 1)
+    least = peak(FLOOR, given)
     for method in (FLOOR, *given.methods.split(",")):
-        show(method, where, *measure(method, given, batch, floor))
+        cases = {FLOOR: floor}
+        if method != FLOOR:
+            cases[method] = partial(new(method, given).step, batch, 1)
+        timing = interleaved(cases, given.rounds)[method]
+        memory = saved(cases[method]) | peak(method, given)
+        over = memory["peak"] / (least["peak"] + memory["trains"] - least["trains"])
+        print(
+            f"{method:22}{timing.seconds:8.2f}  {timing.spread:24}{memory['saved']:9,.0f}", end=""
+        )
+        print(f"{memory['peak']:9,.0f}{over:12.3f}  {memory['largest']}", flush=True)
+        measured = {**timing._asdict(), **memory, "over_floor": over}
+        record("training_step", where=where, method=method, **measured)
 
 
-def measure(
-    method: str, given: Any, batch: Batch, floor: Callable[[], object]
-) -> tuple[Measured, float, float]:
-    """The technique and the floor, in turn; then the technique's MB, saved and peak."""
-    cases = {FLOOR: floor}
-    if method != FLOOR:
-        cases[method] = stepping(method, given, batch)
-    timing = interleaved(cases, given.rounds)[method]
+def new(method: str, given: Any) -> Trainer:
+    """A trainer in the precision that the options say."""
+    settings = [f"train.precision={given.precision}"]
+    return new_trainer(method, given.backbone, given.visual, settings)
+
+
+def peak(method: str, given: Any) -> dict[str, float]:
+    """MB of a process of its own after two steps, and of what trains."""
     words = [sys.executable, __file__, "--peak", method, "--backbone", given.backbone]
     words += ["--visual", given.visual, "--precision", given.precision, "--batch", str(given.batch)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    return timing, saved_bytes(cases[method]) / 1e6, json.loads(done.stdout)
+    measured: dict[str, float] = json.loads(done.stdout)
+    return measured
 
 
-def peak_mb() -> float:
-    """Of this process since it was started; `getrusage` would also count the one that forked it."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1000
+def trained_mb(trainer: Trainer) -> float:
+    """MB of the parameters that train, their gradients and their two moments."""
+    return 4 * sum(p.nbytes for p in trainer.trained) / 1e6
 
 
-def show(method: str, where: str, timing: Measured, saved: float, peak: float) -> None:
-    """A line of the table."""
-    sizes = f"{saved:9,.0f}{peak:9,.0f}"
-    print(f"{method:22}{timing.seconds:8.2f}  {timing.spread:24}{sizes}", flush=True)
-    measured = {**timing._asdict(), "saved_mb": saved, "peak_mb": peak}
-    record("training_step", where=where, method=method, **measured)
-
-
-def stepping(method: str, given: Any, batch: Batch) -> Callable[[], object]:
-    """Takes a whole step of training, optimiser and schedule included."""
-    trainer = new_trainer(method, given.backbone, given.visual, precision=given.precision)
-    return partial(trainer.step, batch, 1)
-
-
-def saved_bytes(step: Callable[[], object]) -> int:
-    """Bytes of the storages that a step keeps for its backward pass, parameters left out."""
-    kept: dict[int, int] = {}
+def saved(step: Callable[[], object]) -> dict[str, Any]:
+    """What a step keeps for its backward pass: MB without parameters, and the largest's shape."""
+    storages: dict[int, torch.Tensor] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        if not isinstance(tensor, torch.nn.Parameter) and not is_of_parameter(tensor):
-            storage = tensor.untyped_storage()
-            kept[storage.data_ptr()] = storage.nbytes()
+        if not any(isinstance(t, torch.nn.Parameter) for t in (tensor, tensor._base)):
+            storages[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         step()
-    return sum(kept.values())
-
-
-def is_of_parameter(tensor: torch.Tensor) -> bool:
-    """Whether it is a view of a parameter, as a transposed weight is."""
-    return isinstance(tensor._base, torch.nn.Parameter)
+    sizes = {tensor.untyped_storage().nbytes(): tuple(tensor.shape) for tensor in storages.values()}
+    total = sum(tensor.untyped_storage().nbytes() for tensor in storages.values())
+    return {"saved": total / 1e6, "largest": sizes[max(sizes)]}
 
 
 if __name__ == "__main__":

@@ -85,19 +85,15 @@ class Worker:
 
 
 def workers_of(results: Path) -> list[Worker]:
-    """The workers that are alive, for runs of a results folder; known by their command lines."""
+    """The workers that are alive, for runs of a results folder; known by the logs they write to."""
     workers = []
     for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
-        try:
+        with suppress(OSError):  # it has just ended
             with open(f"{entry.path}/cmdline", "rb") as file:
-                words = [os.fsdecode(word) for word in file.read().split(b"\0")]
-        except OSError:
-            continue  # it has just ended
-        if "vlbench.worker" in words:
-            runs = [Path(word) for word in words if word.startswith(f"{results}/")]
-            workers += [Worker(int(entry.name), run) for run in runs]
+                is_worker = b"vlbench.worker" in file.read().split(b"\0")
+            log = os.readlink(f"{entry.path}/fd/1") if is_worker else ""
+            if log.startswith(f"{results}/"):
+                workers.append(Worker(int(entry.name), Path(log).parent))
     return workers
 
 

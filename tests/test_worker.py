@@ -211,7 +211,8 @@ def test_a_worker_that_is_preempted_and_killed_ends_as_if_it_had_not_been(
     assert "preempted: its place was needed" in folder.log.read_text()
     (newest, *_) = folder.checkpoints.files()
     step = int(newest.name[5:14])
-    second = WorkerProcess(folder, "cpu", os.environ)
+    second = WorkerProcess(None, "cpu", os.environ)
+    assert second.take(folder)
     wait_for_step(folder, step + 2)
     assert f"going on from the checkpoint after step {step} of" in folder.log.read_text()
     second.kill()
@@ -222,6 +223,15 @@ def test_a_worker_that_is_preempted_and_killed_ends_as_if_it_had_not_been(
     assert folder.attempts() == 3
     assert rows(folder) == rows(do(spec, tmp_path / "undisturbed"))
     assert not list(folder.path.rglob(".*.tmp"))
+
+
+@pytest.mark.slow
+def test_a_worker_without_a_folder_ends_with_its_launcher(bench: Bench, tmp_path: Path) -> None:
+    worker = WorkerProcess(None, "cpu", os.environ)
+    assert worker.process.stdin is not None
+    worker.process.stdin.close()
+    assert worker.process.wait(60) == 0
+    assert not worker.take(new_folder(bench.spec(), tmp_path))
 
 
 def wait_for_step(folder: RunFolder, step: int) -> None:

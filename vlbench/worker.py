@@ -1,4 +1,7 @@
-"""`python -m vlbench.worker RUN_DIR`: do one run from its spec, or be one of its ranks."""
+"""`python -m vlbench.worker RUN_DIR`: do one run from its spec, or be one of its ranks.
+
+`-` in place of the folder: it is named on standard input, by a launcher that still plans.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import signal
 import sys
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
 
 HELD = 75
 """Exit code of a worker whose run another process does (EX_TEMPFAIL of sysexits.h)."""
+
+
+FROM_INPUT = "-"
 
 
 def main(arguments: list[str], has_signals: bool = False) -> int:
@@ -39,6 +46,10 @@ def main(arguments: list[str], has_signals: bool = False) -> int:
     try:
         if has_signals:
             stop.on_signals("preempted" if options.launched.startswith("slurm") else "cancelled")
+        if str(options.folder) == FROM_INPUT:
+            options.folder = _named_on_input()
+        if options.folder is None:  # its launcher has nothing to do
+            return 0
         if options.launched:
             stop.listen(sys.stdin.fileno())
         return _work(options.folder, options.launched, options.processes, stop)
@@ -48,6 +59,26 @@ def main(arguments: list[str], has_signals: bool = False) -> int:
         code, _, text = explained(error, options.folder)
         print(f"vlbench: {text}", file=sys.stderr)
         return code
+
+
+def _named_on_input() -> Path | None:
+    """Import what a run needs, then read its folder from input; None where that ends.
+
+    What it prints goes to the run's log from there on.
+    """
+    from vlbench.runs.folder import RunFolder
+
+    with suppress(Exception):  # it is imported again, where its error is told
+        import_module("vlbench.runs.execute")
+    name = b""
+    while byte := os.read(sys.stdin.fileno(), 1).strip(b"\0"):
+        name += byte
+    if not name:
+        return None
+    folder = RunFolder(Path(os.fsdecode(name)))
+    with folder.log.open("ab") as log:
+        os.dup2(log.fileno(), 1), os.dup2(log.fileno(), 2)
+    return folder.path
 
 
 def _work(path: Path, where: str, processes: int, stop: Stop) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -119,6 +120,7 @@ class InProcess:
 def work_in_process(patch: pytest.MonkeyPatch) -> None:
     """Launchers start no processes from now on."""
     patch.setattr("vlbench.runs.local.WorkerProcess", InProcess)
+    patch.setattr("vlbench.runs.local.LocalLauncher.warm", lambda _: nullcontext())
 
 
 def forget_devices() -> None:

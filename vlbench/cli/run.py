@@ -39,10 +39,11 @@ def run(
     from vlbench.runs.launch import find_launcher
 
     launcher = find_launcher(launch.resources())
-    specs = _specs(context, runs, launcher)
     if not dry_run:
-        _launch(specs, launch.results, launcher, launch.json)
+        with launcher.warm():
+            _launch(_specs(context, runs, launcher), launch.results, launcher, launch.json)
         return
+    specs = _specs(context, runs, launcher)
     faults = _print_plan(specs, launch.results, launch.json)
     if not launch.json:
         typer.echo("\n" + launcher.dry_run(specs, launch.results))

@@ -24,6 +24,8 @@ CHECKPOINT_SECONDS = 120.0
 """VLBENCH_CHECKPOINT_SECONDS sets another number, 0: every step; each epoch ends with one."""
 CHECKPOINT_SHARE = 20
 """Between checkpoints at least so many times what the last one took: they cost 5 % at most."""
+SCORERS_SECONDS = 20.0
+"""The scorers start so long before the last training step: METEOR reads its tables for a while."""
 SHOWN = ("total", "epoch", "loss", "examples_per_second", "seconds_left")
 """What `status.json` tells of a step."""
 
@@ -75,6 +77,8 @@ class Callbacks:
         if not run.ranks.is_main:
             return
         run.progress.step(step)
+        if step.seconds_left < SCORERS_SECONDS:
+            run.start_scorers()
         if step.number % CURVE_STEPS == 0 or step.number == step.total:
             line = {"step": step.number, "epoch": step.epoch, "task": step.task}
             line |= {"loss": step.loss, "learning_rate": step.learning_rate}

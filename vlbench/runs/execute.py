@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -70,6 +71,8 @@ class Run:
         self.progress = progress
         self.stop = stop or Stop()
         self._status = {"where": where, "began_at": now()}
+        self.scorers = ExitStack()
+        self._has_scorers = False
         if spec.device != "cpu" and not torch.cuda.is_available():
             visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
             raise MissingError(
@@ -140,6 +143,13 @@ class Run:
         data = self.data(task, examples)
         return answers(self.model, data, self.accelerator.device, self.ranks, self._at_once)
 
+    def start_scorers(self) -> None:
+        """Let the programs that the metrics need read their tables while others work."""
+        if self.ranks.is_main and not self._has_scorers:
+            self._has_scorers = True
+            metrics = [card.metric for card in self.spec.tasks]
+            self.scorers.enter_context(started_ahead(metrics))
+
     def write_progress(self, phase: str, **details: object) -> None:
         """Write how far the run is into its folder."""
         if self.ranks.is_main:
@@ -148,6 +158,11 @@ class Run:
 
 def train_and_test(run: Run) -> None:
     """Do the run in this process; each stage goes on from what an earlier attempt left."""
+    with run.scorers:
+        _train_and_test(run)
+
+
+def _train_and_test(run: Run) -> None:
     run.prepare()
     before = frozen_checksum(run.model)
     callbacks = Callbacks(run)
@@ -160,9 +175,8 @@ def train_and_test(run: Run) -> None:
         raise RunFailed("A tensor that should be frozen changed while training.")
     if run.ranks.is_main:
         write_adapter(run.folder.adapter, run.model, run.spec)
-    metrics = [card.metric for card in run.spec.tasks if run.ranks.is_main]
-    with started_ahead(metrics):
-        test(run, callbacks.peak_memory_bytes)
+    run.start_scorers()
+    test(run, callbacks.peak_memory_bytes)
     if run.ranks.is_main:
         run.folder.checkpoints.remove()
 

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +20,7 @@ from vlbench.errors import INTERRUPTED, RunFailed, UsageError, VlbenchError, nea
 from vlbench.runs.folder import RunFolder, short_error
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.watch import Tail, without_time
+from vlbench.worker import FROM_INPUT
 
 if TYPE_CHECKING:
     from vlbench.runs.watch import View
@@ -72,6 +73,11 @@ class Launcher(ABC):
     @abstractmethod
     def dry_run(self, specs: Sequence[RunSpec], results: Path) -> str:
         """The commands or scripts it would start; writes nothing."""
+
+    @contextmanager
+    def warm(self) -> Iterator[None]:
+        """Prepare, within the context, what the runs need that are planned in it."""
+        yield
 
     @abstractmethod
     def work(self, runs: Sequence[tuple[RunSpec, RunFolder]]) -> None:
@@ -146,14 +152,20 @@ def unexplained(folder: RunFolder, code: int) -> str:
 
 
 class WorkerProcess:
-    """A worker in a session of its own, so that a signal to us does not reach it by itself."""
+    """A worker in a session of its own, so that a signal to us does not reach it by itself.
+
+    Without a folder it imports its libraries, and waits for one to `take`.
+    """
 
     def __init__(
-        self, folder: RunFolder, where: str, environment: Mapping[str, str], processes: int = 1
+        self,
+        folder: RunFolder | None,
+        where: str,
+        environment: Mapping[str, str],
+        processes: int = 1,
     ) -> None:
-        self.folder, self.where = folder, where
         self.reason, self._stopped_at = "", 0.0
-        with folder.log.open("ab") as log:
+        with folder.log.open("ab") if folder else open(os.devnull, "wb") as log:
             self.process = subprocess.Popen(
                 worker_command(folder, where, processes),
                 env=dict(environment),
@@ -162,6 +174,20 @@ class WorkerProcess:
                 stderr=log,
                 start_new_session=True,
             )
+
+    def take(self, folder: RunFolder) -> bool:
+        """Have it do this run; False where it has ended."""
+        return self.process.poll() is None and self._write(
+            os.fsencode(folder.path.absolute()) + b"\0"
+        )
+
+    def _write(self, text: bytes) -> bool:
+        assert self.process.stdin is not None
+        with suppress(OSError):
+            self.process.stdin.write(text)
+            self.process.stdin.flush()
+            return True
+        return False
 
     def poll(self) -> int | None:
         """Return its exit code when it has ended; end one that does not stop as requested."""
@@ -176,10 +202,7 @@ class WorkerProcess:
         """Tell it to stop, once, and why: `cancelled`, `timeout` or `preempted`."""
         if not self.reason:
             self.reason, self._stopped_at = reason, time.monotonic()
-            assert self.process.stdin is not None
-            with suppress(OSError):
-                self.process.stdin.write(f"{reason}\n".encode())
-                self.process.stdin.flush()
+            self._write(f"{reason}\n".encode())
 
     def kill(self) -> None:
         """End it and all that it started."""
@@ -188,8 +211,9 @@ class WorkerProcess:
         self.process.communicate()
 
 
-def worker_command(folder: RunFolder, where: str, processes: int = 1) -> list[str]:
+def worker_command(folder: RunFolder | None, where: str, processes: int = 1) -> list[str]:
     """The command of a worker; one that is not launched, but started by hand, is nowhere."""
-    command = [sys.executable, "-P", "-m", "vlbench.worker", str(folder.path.absolute())]
+    path = str(folder.path.absolute()) if folder else FROM_INPUT
+    command = [sys.executable, "-P", "-m", "vlbench.worker", path]
     command += ["--launched", where] if where else []
     return [*command, "--processes", str(processes)] if processes > 1 else command

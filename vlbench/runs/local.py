@@ -6,7 +6,8 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -62,6 +63,7 @@ class LocalLauncher(Launcher):
 
     def __init__(self, resources: Resources) -> None:
         super().__init__(resources)
+        self._warm: WorkerProcess | None = None
         self.slots = find_slots(resources)
         is_pretended = bool(os.environ.get("VLBENCH_FAKE_GPUS"))
         self.device = "cuda" if self.slots[0].gpus and not is_pretended else "cpu"
@@ -75,6 +77,19 @@ class LocalLauncher(Launcher):
             command = worker_command(folder, "", self.resources.processes)
             lines.append(f"OMP_NUM_THREADS={slot.threads} {gpus}{shlex.join(command)}")
         return "\n".join(lines)
+
+    @contextmanager
+    def warm(self) -> Iterator[None]:
+        """Let the first slot's worker import its libraries while the plan is made."""
+        slot = self.slots[0]
+        if self.resources.processes == 1:
+            environment = worker_environment(slot.threads, slot.gpus)
+            self._warm = WorkerProcess(None, slot.name, environment)
+        try:
+            yield
+        finally:
+            if self._warm:
+                self._warm.kill()
 
     def work(self, runs: Sequence[tuple[RunSpec, RunFolder]]) -> None:
         self.jobs = [Job(*run) for run in runs]
@@ -101,17 +116,25 @@ class LocalLauncher(Launcher):
         elif folder.is_done or (job.is_followed and folder.state in FINAL):
             return outcome_of(job.spec, folder)
         elif slots := [slot for slot in self.slots if slot not in [j.slot for j in self.jobs]]:
-            slot, processes = slots[0], self.resources.processes
-            environment = worker_environment(slot.threads, slot.gpus)
+            slot = slots[0]
             job.attempts, job.began = folder.attempts(), time.monotonic()
             try:
-                job.worker = WorkerProcess(folder, slot.name, environment, processes)
+                job.worker = self._worker(folder, slot)
             except OSError as error:
                 text = system_message(error, folder.path)
                 return Outcome(job.spec, folder, "failed", RunFailed.exit_code, text)
             job.slot = slot
             self.view.began(job.spec, folder, slot.name)
         return None
+
+    def _worker(self, folder: RunFolder, slot: Slot) -> WorkerProcess:
+        """The slot's worker at this run."""
+        if slot is self.slots[0] and (warm := self._warm):
+            self._warm = None
+            if warm.take(folder):
+                return warm
+        environment = worker_environment(slot.threads, slot.gpus)
+        return WorkerProcess(folder, slot.name, environment, self.resources.processes)
 
     def _reap(self, job: Job) -> Outcome | None:
         assert job.worker is not None
