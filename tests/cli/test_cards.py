@@ -12,7 +12,6 @@ from typer.testing import Result
 from tests.cli.command import assert_refused, items, vlbench
 from tests.runs.test_spec import SPEC
 from vlbench import cli
-from vlbench.backbones import BACKBONES
 from vlbench.cards import find_methods
 from vlbench.cards.load import own_cards
 from vlbench.errors import MissingError, UsageError, VlbenchError
@@ -132,7 +131,7 @@ def test_an_unknown_name_names_the_nearest(words: str, message: str) -> None:
         ("methods", list(own_cards("methods"))),
         ("tasks", list(own_cards("tasks"))),
         ("suites", ["image-text", "video-text"]),
-        ("backbones", list(BACKBONES)),
+        ("backbones", list(own_cards("backbones"))),
     ],
 )
 def test_list_names_everything_there_is(what: str, names: list[str]) -> None:

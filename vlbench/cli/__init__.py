@@ -75,6 +75,8 @@ def answer(
 
 def cell(value: object) -> str:
     """A value as tables show it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
