@@ -140,6 +140,11 @@ def test_list_names_everything_there_is(what: str, names: list[str]) -> None:
     assert [item["name"] for item in items(vlbench("list", what, "--json"), "list")] == names
 
 
+def test_backbones_say_what_they_read_and_whether_they_are_here(tmp_path: Path) -> None:
+    (line,) = [line for line in vlbench("list", "backbones").stdout.splitlines() if "mini" in line]
+    assert line.split() == ["mini-bart", "embedded-bart", "mini", "weights/mini-bart", "yes"]
+
+
 def test_show_prints_cards_suites_and_backbones(project: Path, tmp_path: Path) -> None:
     written = (project / "methods/compacter.toml").read_text(encoding="utf-8")
     assert vlbench("show", "multiple-compacters").stdout == (f"# methods/compacter.toml\n{written}")
@@ -149,6 +154,15 @@ def test_show_prints_cards_suites_and_backbones(project: Path, tmp_path: Path) -
     for name in ("vqa", "image-text", "mini-bart"):
         assert vlbench("show", name).exit_code == 0
         assert items(vlbench("show", name, "--json"))[0]["title"]
+    (item,) = items(vlbench("show", "clip-bart", "--json"), "show")
+    assert (item["kind"], item["backbone_kind"]) == ("backbone", "bart")
+    assert vlbench("show", "clip-t5").stdout.startswith("# backbones/clip-t5.toml\ntitle = ")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "llava"}')
+    assert vlbench("show", folder).stdout.splitlines()[:3] == [
+        *("# small", "name = small", "title = small")
+    ]
     path = tmp_path / "mine.toml"
     path.write_text('title = "Mine"\ntechnique = "full"\n', encoding="utf-8")
     assert vlbench("show", path).stdout.endswith('technique = "full"\n')

@@ -252,7 +252,7 @@ def card_hash(*cards: Card) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def backbone_hash(card: BackboneCard) -> str:
+def backbone_card_hash(card: BackboneCard) -> str:
     """What a backbone's card adds to the hash of its files; nothing for those in BEFORE_CARDS."""
     added = card_hash(card)
     return "" if added in BEFORE_CARDS else added

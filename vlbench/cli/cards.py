@@ -90,7 +90,7 @@ def _backbone_item(card: BackboneCard) -> Item:
 
 
 def show(
-    name: str = opt.argument(..., "A method, task, suite or backbone, or a card's path."),
+    name: str = opt.argument(..., "A method, task, suite or backbone, or a path."),
     json: bool = opt.JSON,
 ) -> None:
     """Show a card as it is written.

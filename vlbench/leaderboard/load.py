@@ -46,7 +46,7 @@ def read_boards(
         suite = find_tasks(filters.tasks)[0]
     is_part = suite not in {"", *rows["suite"]} and suite in {*rows["task"]}
     named = split_names(filters.methods) if filters.methods else []
-    paths = [Path(name) for name in split_names(filters.backbone)] if filters.backbone else []
+    paths = [Path(name) for name in split_names(filters.backbone)] if any(filters.backbone) else []
     backbones = [path.stem if path.suffix == ".toml" else path.name for path in paths]
     methods = [method_name(name, rows["method"]) for name in named]
     selected: dict[str, Sequence[Any]] = {

@@ -14,7 +14,7 @@ import torch
 from vlbench.backbones import build_backbone, find_backbone, weights_files
 from vlbench.cards import find_methods, find_tasks
 from vlbench.cards.backbone import Features
-from vlbench.cards.load import backbone_hash
+from vlbench.cards.load import backbone_card_hash
 from vlbench.cards.schema import Edition, MethodCard, TaskCard, Visual
 from vlbench.checkpoints.weights import check_weights
 from vlbench.data.mini.write import mini_root
@@ -110,7 +110,7 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
     for spec in specs:
         check_reached(adapted(spec, meta=True), spec.task_names, spec.method.shown)
     files = weights_files(specs[0].backbone_reference, weights, visual)
-    parts = "".join(map(file_hash, files)) + backbone_hash(own)
+    parts = "".join(map(file_hash, files)) + backbone_card_hash(own)
     hashes = {"backbone_hash": hashlib.sha256(parts.encode()).hexdigest()}
     # a login node has no GPU
     inputs = read_inputs(specs[0], say, selection.device if torch.cuda.is_available() else "cpu")
