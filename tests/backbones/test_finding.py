@@ -82,6 +82,7 @@ def test_a_card_of_ones_own_builds_the_weights_beside_it(publish: Publish) -> No
         (CARD.replace("tokens = 16", "tokens = 0"), "features.image.tokens: Should be greater"),
         (CARD.replace('"mini"', '"mine:Encoder"'), "features.image.encoder: String should match"),
         (f'{CARD}seen = ["vqa2"]', "seen: Unknown task 'vqa2'. Did you mean 'vqav2'"),
+        (f"{CARD}seen = [[1]]", "seen[0]: Should be a valid string, found [1]"),
         (f"{CARD}picture_tokens = 64", "picture_tokens: only a chat backbone has them"),
     ],
     ids=str,

@@ -53,7 +53,7 @@ class BackboneCard(Card):
     features: dict[Visual, Features] = {}
     """The features it reads of pictures (image) or of clips (video)."""
     picture_tokens: int | None = Field(default=None, ge=1)
-    """Visual tokens of a picture that a chat backbone reads at most; left out: what it is for."""
+    """Visual tokens of a picture that a chat backbone reads at most; left out: all there are."""
     seen: tuple[str, ...] = ()
     """Our tasks whose data it has seen in pretraining."""
     threads: int | None = Field(default=None, ge=1)
@@ -75,7 +75,7 @@ class BackboneCard(Card):
         return self.outside_file or (self.name if self._file else self.source)
 
     def source_of(self, visual: Visual = "image") -> str | Path:
-        """Where the weights for pictures or for clips lie: the folder outside vlbench is a path."""
+        """Where the weights for pictures or for clips lie; a path where outside the package."""
         source = (self.video_source if visual == "video" else "") or self.source
         path = Path(source).expanduser()
         is_outside = path.is_absolute() or source.startswith(".")

@@ -192,8 +192,12 @@ def all_backbones() -> list[BackboneCard]:
 def _seen_faults(table: dict[str, Any], folder: Path | None) -> list[Fault]:
     """Return the names of tasks it has seen that are no tasks of ours."""
     seen, known = table.get("seen"), own_cards("tasks")
-    names = [str(name) for name in seen if name not in known] if isinstance(seen, list) else []
-    return [Fault(("seen",), f"Unknown task '{name}'. {nearest(name, known)}") for name in names]
+    names = [name for name in seen if isinstance(name, str)] if isinstance(seen, list) else []
+    return [
+        Fault(("seen",), f"Unknown task '{name}'. {nearest(name, known)}")
+        for name in names
+        if name not in known
+    ]
 
 
 def load_suites() -> dict[str, Suite]:
