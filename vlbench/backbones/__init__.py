@@ -55,9 +55,8 @@ def find_backbone(name: str) -> BackboneCard:
     folder = Path(name).expanduser().resolve()
     if not (folder / CONFIG_FILE).is_file():
         raise MissingError(
-            f"{name}: no {CONFIG_FILE} in {folder}, and no model of that name in the "
-            f"hub's cache. A folder is given by its path; `hf download {name}` fills the cache "
-            "where there is a network."
+            f"{name}: no {CONFIG_FILE} in {folder}, and no model of that name in the hub's cache. "
+            f"A folder is given by its path; `hf download {name}` needs a network."
         )
     return _without_card(str(folder), folder)
 

@@ -74,10 +74,7 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
     visual = cards[0].visual
     own = find_backbone(selection.backbone)  # an unknown name before a card's overrides for it
     methods = [
-        (
-            resolve_method(card, own.name, suite, selection.settings),
-            card.outside_file,
-        )
+        (resolve_method(card, own.name, suite, selection.settings), card.outside_file)
         for card in find_methods(selection.methods, technique_faults)
     ]
     for task in cards:
