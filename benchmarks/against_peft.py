@@ -24,13 +24,13 @@ from unittest.mock import patch
 
 import torch
 from measure import Measured, compared, options, peak_mb, record
-from shapes import TASKS, new_trainer, random_batch
+from shapes import CLIP, TASKS, new_trainer, random_batch
 from sides import Side, in_turn, obey, seconds
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import EncoderDecoderCache
 
-from vlbench.backbones import CLIP, base
+from vlbench.backbones import base
 from vlbench.backbones.weights import ADDED_TOKENS, BART_BASE
 from vlbench.data.batches import Batch
 
