@@ -18,7 +18,7 @@ from tests.training.toys import in_threads, new_ranks
 from tools.pretrain.tokenizer import train_tokenizer
 from vlbench.backbones.weights import bart_tokenizer
 from vlbench.cards.schema import Splits, TaskCard, TrainSettings
-from vlbench.data.batches import Batch, TaskData
+from vlbench.data.batches import Batch, FeatureData
 from vlbench.data.example import Example
 from vlbench.errors import RunFailed
 from vlbench.training import predict as module
@@ -65,11 +65,11 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture
 def task(tokenizer: Any) -> Any:
-    def make(**card: Any) -> TaskData:
+    def make(**card: Any) -> FeatureData:
         store: Any = SimpleNamespace(get=lambda images: np.zeros((len(images), 2, 3), np.float16))
         fields = {"title": "T", "reader": "nlvr2", "metric": "nlvr2", **card}
         made = TaskCard(name="t", splits={"mini": SPLITS}, **fields)
-        return TaskData(made, EXAMPLES, store, tokenizer, TrainSettings())
+        return FeatureData(made, EXAMPLES, tokenizer, TrainSettings(), store)
 
     return make
 

@@ -17,7 +17,16 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 Kind = Literal[
-    "self_attention", "cross_attention", "feed_forward", "query", "key", "value", "encoder_input"
+    "self_attention",
+    "cross_attention",
+    "feed_forward",
+    "query",
+    "key",
+    "value",
+    "output",
+    "feed_forward_in",
+    "feed_forward_out",
+    "encoder_input",
 ]
 Side = Literal["encoder", "decoder"]
 SIDES: tuple[Side, ...] = ("encoder", "decoder")
@@ -26,6 +35,8 @@ SUBLAYERS: frozenset[Kind] = frozenset({"self_attention", "cross_attention", "fe
 """Kinds whose output is a sub-layer's output: (B, T, C), before dropout and the residual sum."""
 PROJECTIONS: frozenset[Kind] = frozenset({"query", "key", "value"})
 """Kinds whose output is a projection's: (B, T, C_out), before it is split into heads."""
+LINEARS: frozenset[Kind] = PROJECTIONS | {"output", "feed_forward_in", "feed_forward_out"}
+"""Kinds whose module is a linear layer; those beside the projections a decoder alone has."""
 IGNORED = -100
 """The target id where there is nothing to predict."""
 
@@ -109,6 +120,7 @@ class Backbone(nn.Module, ABC):
     """What turns pictures into the language model's states; it always trains."""
     language: Any
     """The pretrained model of the transformers library."""
+    visual_name: ClassVar[str] = "visual embedding"
     denominator: ClassVar[str]
     """What the percentage of trained parameters is of."""
 

@@ -149,7 +149,7 @@ def pretrained_t5(source: str | Path, features: Features, meta: bool) -> JointT5
 
 def pretrained_tokenizer(source: str | Path) -> Any:
     """The published tokenizer with the added tokens."""
-    with _missing(source):
+    with missing(source):
         tokenizer = AutoTokenizer.from_pretrained(
             weights_folder(source), local_files_only=True, trust_remote_code=False
         )
@@ -169,7 +169,7 @@ def _shapes(model: Any, source: str | Path, usual: Any) -> Any:
     """The configuration of a folder, tied as its weights are; of a hub's name the usual one."""
     if not isinstance(source, Path):
         return model.config_class(**usual.to_diff_dict())
-    with _missing(source):
+    with missing(source):
         config = model.config_class.from_pretrained(source, local_files_only=True)
     config.tie_word_embeddings = _is_tied(model, source)
     return config
@@ -187,7 +187,7 @@ def _pretrained(model: Any, source: str | Path) -> Any:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     options: Any = {"ignore_mismatched_sizes": True, "output_loading_info": True}
     try:
-        with _missing(source):
+        with missing(source):
             language, loading = model.from_pretrained(
                 weights_folder(source), local_files_only=True, dtype=torch.float32, **options
             )
@@ -216,7 +216,7 @@ def _pretrained(model: Any, source: str | Path) -> Any:
 def weights_folder(source: str | Path) -> Path:
     """The folder that holds a backbone: in the package, the user's, or in the hub's cache."""
     folder = _package_folder(source)
-    with _missing(folder if folder.is_dir() else source):
+    with missing(folder if folder.is_dir() else source):
         if not folder.is_dir():
             return Path(snapshot_download(str(source), local_files_only=True))
         if not any(file for pattern in WEIGHTS for file in folder.glob(pattern)):
@@ -229,7 +229,7 @@ def _package_folder(source: str | Path) -> Path:
 
 
 @contextmanager
-def _missing(source: str | Path) -> Iterator[None]:
+def missing(source: str | Path) -> Iterator[None]:
     """Raise as a MissingError that a library does not find a backbone, and what to do."""
     try:
         yield

@@ -15,7 +15,7 @@ from accelerate.utils import set_seed
 from vlbench.backbones import backbone_row, build_tokenizer
 from vlbench.backbones.weights import first_tokens
 from vlbench.checkpoints.weights import load_weights
-from vlbench.data.batches import TaskData
+from vlbench.data.batches import FeatureData, TaskData
 from vlbench.data.example import Example
 from vlbench.data.prepare import PreparedTask
 from vlbench.data.submissions import load_format
@@ -133,7 +133,9 @@ class Run:
     def data(self, task: PreparedTask, examples: Sequence[Example]) -> TaskData:
         """Batches of these examples of a task."""
         train = self.spec.method.train
-        return TaskData(task.card, examples, task.store, self.tokenizer, train, self.positions)
+        return FeatureData(
+            task.card, examples, self.tokenizer, train, task.store, positions=self.positions
+        )
 
     def answers(self, task: PreparedTask, examples: Sequence[Example]) -> dict[str, str]:
         """Example id -> the model's answer; the processes of the run share the work."""

@@ -179,7 +179,7 @@ def count(model: AdaptedModel) -> Counts:
     backbone = model.backbone
     parts: dict[str, list[nn.Parameter]] = {
         "technique": list(model.technique.parameters()),
-        "visual embedding": list(backbone.visual.parameters()),
+        backbone.visual_name: list(backbone.visual.parameters()),
         "norms": [p for norm in backbone.norms() for p in norm.parameters()],
         "biases": backbone.biases(),
         "token table": [backbone.token_embedding],

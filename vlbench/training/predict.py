@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from vlbench.backbones.weights import first_tokens
 from vlbench.cards.schema import TaskCard
 from vlbench.data.batches import Batch, TaskData, prefetched_for
 from vlbench.errors import DataError, RunFailed
@@ -33,7 +32,7 @@ def answers(
     padding, and with it every answer, does not depend on their number.
     """
     card, tokenizer, micro_batches = task.card, task.tokenizer, micro_batches or MicroBatches()
-    answer = partial(answer_batches, model, card, first_tokens(tokenizer, card.choices))
+    answer = partial(answer_batches, model, card, task.first_tokens())
     batches = task.longest_first(max(1, BATCH_SIZE // card.beams), ranks.share)
     with model.answering(card.name):
         rows = [

@@ -1,0 +1,97 @@
+"""A chat model and its processor from a folder, or by its name from the hub's cache.
+
+Nothing is downloaded. Pictures are processed by PIL alone and videos not at all, so the numbers do
+not depend on whether torchvision is there, and processors load that would otherwise ask for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    ProcessorMixin,
+)
+from transformers.models.auto.auto_mappings import PROCESSOR_MAPPING_NAMES
+from transformers.models.auto.processing_auto import processor_class_from_name
+from transformers.utils import logging
+
+from vlbench.backbones.chat import Chat
+from vlbench.backbones.weights import missing, weights_folder
+from vlbench.errors import MissingError, UsageError
+
+LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+
+
+def load_chat(source: str | Path, meta: bool = False) -> Chat:
+    """The model in float32 as a backbone; on the meta device it has shapes and no weights."""
+    folder = weights_folder(source)
+    config = load_config(source)
+    processor = load_processor(source)
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    models: Any = AutoModelForImageTextToText
+    if type(config) not in models._model_mapping:
+        raise UsageError(
+            f"{source}: '{config.model_type}' is no model that answers texts about pictures."
+        )
+    if meta:
+        with torch.device("meta"):
+            return Chat(models.from_config(config), processor).train()
+    with missing(source):
+        language = models.from_pretrained(folder, dtype=torch.float32, **LOCAL)
+    return Chat(language, processor).train()
+
+
+def load_config(source: str | Path) -> Any:
+    """The configuration, of a model that the library knows."""
+    with missing(source):
+        return AutoConfig.from_pretrained(weights_folder(source), **LOCAL)
+
+
+def load_processor(source: str | Path) -> Any:
+    """The processor, with a part left out for which there is no place here: that of videos."""
+    folder, config = weights_folder(source), load_config(source)
+    name = PROCESSOR_MAPPING_NAMES.get(config.model_type)
+    kind: Any = processor_class_from_name(name) if name else None
+    if kind is None:
+        raise UsageError(f"{source}: no processor is known for a model '{config.model_type}'.")
+    try:
+        with missing(source), _parts_may_be_none():
+            options, unused = kind.get_processor_dict(folder, local_files_only=True)
+            parts = [_part(part, folder) for part in kind.get_attributes()]
+            return kind.from_args_and_dict(parts, options, **unused)
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        raise MissingError(f"{source}: its processor '{name}' needs more: {reason}") from error
+
+
+def _part(name: str, folder: Path) -> Any:
+    if name == "image_processor":
+        images: Any = AutoImageProcessor
+        return images.from_pretrained(folder, backend="pil", **LOCAL)
+    if name == "tokenizer":
+        return AutoTokenizer.from_pretrained(folder, **LOCAL)
+    return None
+
+
+@contextmanager
+def _parts_may_be_none() -> Iterator[None]:
+    """Let the library's processors do without a part."""
+    name = "check_argument_for_proper_class"
+    check = getattr(ProcessorMixin, name)
+
+    def lenient(processor: Any, part: str, value: Any) -> Any:
+        return None if value is None else check(processor, part, value)
+
+    setattr(ProcessorMixin, name, lenient)
+    try:
+        yield
+    finally:
+        setattr(ProcessorMixin, name, check)
