@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 from measure import interleaved, options, record
-from shapes import card, new_trainer
+from shapes import CLIP, card, new_trainer
 
-from vlbench.backbones import CLIP, build_tokenizer
+from vlbench.backbones import build_tokenizer
 from vlbench.cards.load import find_tasks
 from vlbench.data.batches import Batch, FeatureData, prefetched
 from vlbench.data.prepare import PreparedTask, prepare

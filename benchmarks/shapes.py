@@ -12,18 +12,19 @@ import torch
 from accelerate import Accelerator
 from measure import options
 
-from vlbench.backbones import CLIP, Visual
+from vlbench.backbones import find_backbone
 from vlbench.backbones.bart import new_bart
 from vlbench.backbones.base import IGNORED, Backbone
 from vlbench.backbones.t5 import new_t5
 from vlbench.backbones.weights import ADDED_TOKENS, BART_BASE, T5_BASE, T5_ROWS
 from vlbench.cards.load import load_method
-from vlbench.cards.schema import MethodCard
+from vlbench.cards.schema import MethodCard, Visual
 from vlbench.data.batches import FeatureBatch
 from vlbench.techniques import resolve_method
 from vlbench.techniques.adapt import AdaptedModel, adapt
 from vlbench.training.train import Trainer
 
+CLIP = find_backbone("clip-bart").features
 TASKS = ("vqav2", "gqa", "nlvr2", "coco")
 TEXT = {"image": 20, "video": 300}
 TARGETS = {"image": 10, "video": 20}

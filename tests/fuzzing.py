@@ -145,8 +145,9 @@ nice = 3
 
 @st.composite
 def shown(draw: st.DrawFn) -> Trial:
-    """A card of a method or a task, to be shown."""
-    name = draw(st.sampled_from(["methods/compacter", "methods/shared-lora", "tasks/gqa"]))
+    """A card of a method, a task or a backbone, to be shown."""
+    names = ["methods/compacter", "methods/shared-lora", "tasks/gqa", "backbones/mini-bart"]
+    name = draw(st.sampled_from(names))
     card = (PROJECT / f"{name}.toml").read_bytes()
     return Trial(("show", "./card.toml"), {"card.toml": draw(mutated(card))})
 
@@ -155,7 +156,7 @@ def shown(draw: st.DrawFn) -> Trial:
 def planned(draw: st.DrawFn, bench: Bench) -> Trial:
     """A plan with a card, a task's card or a configuration file of somebody's own."""
     words = ("plan", "--root", str(bench.root), "--backbone-path", str(bench.backbone))
-    kind = draw(st.sampled_from(["method", "task", "config", "set"]))
+    kind = draw(st.sampled_from(["method", "task", "backbone", "config", "set"]))
     if kind == "method":
         card = (PROJECT / "methods" / "half-shared-adapter.toml").read_bytes()
         words += ("--method", "./card.toml", "--tasks", "vqav2")
@@ -165,6 +166,9 @@ def planned(draw: st.DrawFn, bench: Bench) -> Trial:
         words += ("--method", "frozen", "--tasks", "./card.toml")
         return Trial(words, {"card.toml": draw(mutated(card))})
     words += ("--method", "shared-adapter", "--tasks", "vqav2")
+    if kind == "backbone":
+        card = (PROJECT / "backbones" / "mini-bart.toml").read_bytes()
+        return Trial((*words, "--backbone", "./card.toml"), {"card.toml": draw(mutated(card))})
     if kind == "config":
         environment = {"VLBENCH_CONFIG": "vlbench.toml"}
         return Trial(words, {"vlbench.toml": draw(mutated(CONFIG))}, environment)

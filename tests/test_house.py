@@ -30,7 +30,8 @@ def test_starting_up_imports_nothing_heavy(words: list[str]) -> None:
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
-    assert not HEAVY & set(json.loads(result.stderr.splitlines()[-1]))
+    allowed = {"huggingface_hub"} if words[-1] == "backbones" else set()  # its cache is looked at
+    assert not (HEAVY - allowed) & set(json.loads(result.stderr.splitlines()[-1]))
 
 
 def test_every_command_has_help() -> None:

@@ -12,18 +12,21 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import requires, version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
-from vlbench.backbones import backbone_row
+from vlbench.backbones import build_backbone, build_tokenizer, find_backbone
+from vlbench.backbones.sources import CONFIG_FILE, missing, weights_folder
+from vlbench.cards.backbone import BackboneCard
 from vlbench.cards.load import all_tasks
-from vlbench.cards.schema import Edition
+from vlbench.cards.schema import Edition, Visual
 from vlbench.config import load_config
 from vlbench.data.prepare import feature_places
 from vlbench.data.readers import load_reader
 from vlbench.encoders import load_encoder
 from vlbench.errors import MissingError, UsageError, VlbenchError, nearest
-from vlbench.files import cache_place
+from vlbench.files import cache_place, read_object
 from vlbench.metrics.java import one_meteor, require_java, tokenize
 from vlbench.runs.launch import LAUNCHERS
 
@@ -42,6 +45,10 @@ class Finding(NamedTuple):
     remedy: str = ""
 
 
+Check = tuple[str, Callable[[], str], str]
+"""What is checked, the check, and the remedy where it fails."""
+
+
 def examine(
     root: Path | None,
     edition: str | None,
@@ -54,11 +61,10 @@ def examine(
     for option, value, known in (("edition", edition, EDITIONS), ("launcher", launcher, LAUNCHERS)):
         if value is not None and value not in known:
             raise UsageError(f"--{option} {value}: {nearest(value, known)}")
-    row = backbone_row(backbone)
+    card = find_backbone(backbone)
     root = root.expanduser().absolute() if root else None
-    weights = partial(_weights, row.source, backbone_path)
-    features = partial(_features, row.features["image"].encoder, root)
-    checks: list[tuple[str, Callable[[], str], str]] = [
+    path = backbone_path.expanduser().absolute() if backbone_path else None
+    checks: list[Check] = [
         ("Python", lambda: f"{platform.python_version()}, {sys.executable}", ""),
         ("packages", _packages, "pip install --upgrade vlbench"),
         ("device", _device, "pip install torch; pip uninstall torchvision"),
@@ -68,9 +74,9 @@ def examine(
             lambda: str(load_config().file or "no file"),
             "mend it: docs/configuration.md",
         ),
-        (f"weights of {backbone}", weights, f"hf download {row.source}"),
+        *_backbone_checks(card, path),
         ("data", partial(_data, root, edition), "--root FOLDER: docs/datasets.md"),
-        ("features", features, "hf download, or --root with feature stores"),
+        *_features_checks(card, root),
         ("cache", lambda: _writable(cache_place()), "VLBENCH_CACHE names another folder"),
         ("results", lambda: _writable(results), "--results names another folder"),
     ]
@@ -120,10 +126,40 @@ def _java() -> str:
     return f"{require_java()}, scores a caption"
 
 
-def _weights(source: str, path: Path | None) -> str:
-    from vlbench.backbones.weights import weights_folder
+def _backbone_checks(card: BackboneCard, path: Path | None) -> list[Check]:
+    source, get = path or card.source_of(), f"hf download {card.source}"
+    reader = "processor" if card.kind == "chat" else "tokenizer"
+    files = f"put the {reader}'s files beside the weights"
+    return [
+        (f"weights of {card.name}", lambda: str(weights_folder(source)), get),
+        (f"model of {card.name}", partial(_model, card, path), "docs/adding-a-backbone.md"),
+        (f"{reader} of {card.name}", partial(_processor, card, path), files),
+    ]
 
-    return str(weights_folder(path.expanduser().absolute() if path else source))
+
+def _model(card: BackboneCard, path: Path | None) -> str:
+    """Build the backbone on the meta device; what its weights take in memory."""
+    visual: Visual = "video" if list(card.features) == ["video"] else "image"
+    shapes = build_backbone(card.reference, path, meta=True, visual=visual)
+    count = sum(parameter.numel() for parameter in shapes.parameters())
+    return f"{count:,} parameters, {count * 4 / 1e9:.1f} GB in float32, before what trains"
+
+
+def _processor(card: BackboneCard, path: Path | None) -> str:
+    """Load the tokenizer, and the image processor of a model that reads pictures."""
+    words = [type(build_tokenizer(card.reference, path)).__name__]
+    if card.kind == "chat":
+        from transformers import AutoImageProcessor
+
+        folder = weights_folder(path or card.source_of())
+        model_type = read_object(folder / CONFIG_FILE).get("model_type")
+        if model_type == "smolvlm" and find_spec("num2words") is None:
+            raise MissingError("SmolVLM's processor needs a package: pip install num2words")
+        load: Any = AutoImageProcessor.from_pretrained
+        with missing(folder):
+            pictures = load(folder, backend="pil", local_files_only=True)
+        words.append(f"{type(pictures).__name__}, which needs no torchvision")
+    return ", ".join(words)
 
 
 def _data(root: Path | None, edition: str | None) -> str:
@@ -135,6 +171,12 @@ def _data(root: Path | None, edition: str | None) -> str:
     if not root.is_dir():
         raise MissingError(f"{root}: no such folder")
     return f"{root}; vlbench data check --edition {edition or 'mini'} --root {root} reads them"
+
+
+def _features_checks(card: BackboneCard, root: Path | None) -> list[Check]:
+    features = card.features.get("image")
+    remedy = "hf download, or --root with feature stores"
+    return [("features", partial(_features, features.encoder, root), remedy)] if features else []
 
 
 def _features(encoder: str, root: Path | None) -> str:

@@ -20,7 +20,7 @@ from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
 
 from vlbench.backbones.chat import Chat
 from vlbench.backbones.chat_rows import Row
-from vlbench.backbones.chat_source import load_chat
+from vlbench.backbones.chat_source import chat_backbone
 from vlbench.data.chat import ChatBatch
 
 LESSONS = (
@@ -359,7 +359,7 @@ def picture(seed: int, width: int = 48, height: int = 32) -> Image.Image:
 def load(name: str) -> Chat:
     """The family's backbone in evaluation, its sites measured; for reading only: see `fresh`."""
     with TemporaryDirectory() as folder:
-        backbone = load_chat(write_family(BY_NAME[name], Path(folder))).eval()
+        backbone = chat_backbone(write_family(BY_NAME[name], Path(folder)), None, meta=False).eval()
     backbone.sites()
     return backbone
 

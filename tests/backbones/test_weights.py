@@ -20,7 +20,7 @@ from transformers import (
 
 from tests.techniques.toys import GATED
 from tools.pretrain.recipe import save_backbone
-from vlbench.backbones import BACKBONES, CLIP, build_backbone, build_tokenizer, weights_files
+from vlbench.backbones import build_backbone, build_tokenizer, find_backbone, weights_files
 from vlbench.backbones.bart import JointBart
 from vlbench.backbones.weights import (
     ADDED_TOKENS,
@@ -31,6 +31,8 @@ from vlbench.backbones.weights import (
     pretrained_tokenizer,
 )
 from vlbench.errors import DataError, MissingError, UsageError
+
+CLIP = find_backbone("clip-bart").features_of("image")
 
 
 def test_a_saved_backbone_gives_bit_equal_outputs(
@@ -77,8 +79,8 @@ def test_a_folder_named_like_a_model_of_the_hub_is_not_taken_for_it(
     BartForConditionalGeneration(config).save_pretrained(tmp_path / "nobody" / "bart")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    pretrained_bart(tmp_path / "nobody" / "bart", CLIP["image"], meta=False)
-    for read in (lambda name: pretrained_bart(name, CLIP["image"], False), pretrained_tokenizer):
+    pretrained_bart(tmp_path / "nobody" / "bart", CLIP, meta=False)
+    for read in (lambda name: pretrained_bart(name, CLIP, False), pretrained_tokenizer):
         with pytest.raises(MissingError, match="'nobody/bart' are not on this machine"):
             read("nobody/bart")
 
@@ -179,7 +181,7 @@ def test_an_embedded_backbone_must_fit_the_features(backbone: JointBart, tmp_pat
 
 
 def test_features_of_another_encoder_get_a_projection_of_their_own_and_leave_the_rest() -> None:
-    own = BACKBONES["mini-bart"].features["image"]
+    own = find_backbone("mini-bart").features_of("image")
     assert own.of("mini", 128) == own
     pretrained, other = (
         build_backbone("mini-bart", features=features) for features in (None, own.of("other", 24))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from vlbench.backbones import BACKBONES
 from vlbench.cards import MethodCard, card_hash, find_methods, load_method, load_task
 from vlbench.cards.load import own_cards
 from vlbench.cards.schema import Override, TrainSettings
@@ -27,7 +26,7 @@ def message(name: str) -> str:
 @pytest.mark.parametrize("name", own_cards("methods"))
 def test_every_card_passes_its_check_and_resolves_for_every_backbone(name: str) -> None:
     card = load_method(name, technique_faults)
-    for backbone in BACKBONES:
+    for backbone in own_cards("backbones"):
         resolved = resolve_method(card, backbone, "image-text")
         assert not resolved.when
         again = MethodCard.model_validate_json(resolved.model_dump_json(), strict=True)

@@ -12,7 +12,6 @@ from typer.testing import Result
 from tests.cli.command import assert_refused, items, vlbench
 from tests.runs.test_spec import SPEC
 from vlbench import cli
-from vlbench.backbones import BACKBONES
 from vlbench.cards import find_methods
 from vlbench.cards.load import own_cards
 from vlbench.errors import MissingError, UsageError, VlbenchError
@@ -132,13 +131,18 @@ def test_an_unknown_name_names_the_nearest(words: str, message: str) -> None:
         ("methods", list(own_cards("methods"))),
         ("tasks", list(own_cards("tasks"))),
         ("suites", ["image-text", "video-text"]),
-        ("backbones", list(BACKBONES)),
+        ("backbones", list(own_cards("backbones"))),
     ],
 )
 def test_list_names_everything_there_is(what: str, names: list[str]) -> None:
     lines = vlbench("list", what).stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["name", *names]
     assert [item["name"] for item in items(vlbench("list", what, "--json"), "list")] == names
+
+
+def test_backbones_say_what_they_read_and_whether_they_are_here(tmp_path: Path) -> None:
+    (line,) = [line for line in vlbench("list", "backbones").stdout.splitlines() if "mini" in line]
+    assert line.split() == ["mini-bart", "embedded-bart", "mini", "weights/mini-bart", "yes"]
 
 
 def test_show_prints_cards_suites_and_backbones(project: Path, tmp_path: Path) -> None:
@@ -150,6 +154,15 @@ def test_show_prints_cards_suites_and_backbones(project: Path, tmp_path: Path) -
     for name in ("vqa", "image-text", "mini-bart"):
         assert vlbench("show", name).exit_code == 0
         assert items(vlbench("show", name, "--json"))[0]["title"]
+    (item,) = items(vlbench("show", "clip-bart", "--json"), "show")
+    assert (item["kind"], item["backbone_kind"]) == ("backbone", "bart")
+    assert vlbench("show", "clip-t5").stdout.startswith("# backbones/clip-t5.toml\ntitle = ")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "llava"}')
+    assert vlbench("show", folder).stdout.splitlines()[:3] == [
+        *("# small", "name = small", "title = small")
+    ]
     path = tmp_path / "mine.toml"
     path.write_text('title = "Mine"\ntechnique = "full"\n', encoding="utf-8")
     assert vlbench("show", path).stdout.endswith('technique = "full"\n')

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import Result
 
 from tests.cli.command import items, vlbench
+from tests.runs.builders import write_published_bart
 from vlbench import doctor as examination
 from vlbench.metrics.java import require_java
 
@@ -130,12 +131,35 @@ def test_a_backbone_says_which_weights_and_features_it_needs(tmp_path: Path) -> 
     assert "timm" in found["features"]["found"]
     store = tmp_path / "data" / "features" / "clip-rn101" / "COCO"
     store.mkdir(parents=True)
-    for name in ("config.json", "model.safetensors"):
-        make(tmp_path / "weights" / name)
+    write_published_bart(tmp_path / "weights")
     words = ("--backbone", "clip-bart", "--backbone-path", "weights", "--root", "data")
     found = findings(*words)
     assert found["weights of clip-bart"]["found"] == str(tmp_path / "weights")
     assert found["features"]["found"] == str(store)
+    assert " parameters, 0.0 GB in float32" in found["model of clip-bart"]["found"]
+    assert found["tokenizer of clip-bart"]["is_there"]
+    (tmp_path / "weights" / "tokenizer.json").unlink()
+    found = findings(*words, code=3)
+    assert [what for what, item in found.items() if not item["is_there"]] == [
+        "tokenizer of clip-bart"
+    ]
+
+
+def test_a_model_that_reads_pictures_needs_its_processor(tmp_path, monkeypatch) -> None:
+    from transformers import SmolVLMImageProcessorPil
+
+    folder = tmp_path / "smol"
+    SmolVLMImageProcessorPil().save_pretrained(folder)
+    (folder / "config.json").write_text('{"model_type": "smolvlm"}')
+    make(folder / "model.safetensors")
+    monkeypatch.setattr(examination, "build_tokenizer", lambda *_: "a tokenizer")
+    monkeypatch.setattr(examination, "find_spec", lambda _: "a package")
+    found = findings("--backbone", "./smol", code=3)
+    assert "SmolVLMImageProcessorPil, which needs no" in found["processor of smol"]["found"]
+    assert "features" not in found and not found["model of smol"]["is_there"]
+    monkeypatch.setattr(examination, "find_spec", lambda _: None)
+    found = findings("--backbone", "./smol", code=3)
+    assert "pip install num2words" in found["processor of smol"]["found"]
 
 
 def test_unknown_names_exit_2() -> None:

@@ -98,6 +98,31 @@ def make_bench(folder: Path) -> Bench:
     return bench
 
 
+def write_published_bart(folder: Path) -> None:
+    """Write a random BART as the hub has it: configuration, weights, tokenizer."""
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    from tools.pretrain.tokenizer import train_tokenizer
+    from vlbench.backbones.weights import bart_tokenizer
+
+    folder.mkdir(parents=True)
+    train_tokenizer(["is there a red circle ? yes no"], folder / "tokenizer.json")
+    tokenizer = bart_tokenizer(folder / "tokenizer.json")
+    tokenizer.save_pretrained(folder)
+    config = BartConfig(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        max_position_embeddings=48,
+    )
+    BartForConditionalGeneration(config).save_pretrained(folder)
+
+
 def do(spec: RunSpec, results: Path, code: int = 0) -> RunFolder:
     """Do a run as a worker does it, in this process."""
     folder = RunFolder.of(results, spec)

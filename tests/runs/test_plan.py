@@ -6,9 +6,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
-from tests.runs.builders import Bench
+from tests.runs.builders import Bench, do
 from vlbench.cards import find_tasks
 from vlbench.errors import UsageError
 from vlbench.runs.plan import Selection, data_root, plan, task_edition
@@ -52,6 +53,15 @@ def test_a_setting_or_a_place_that_says_the_same_is_the_same_run(
     weights[-1] ^= 1
     (other / "model.safetensors").write_bytes(weights)
     assert plan(replace(here, backbone_path=other))[0].key != plain.key
+
+
+def test_a_folder_without_a_card_is_a_run_of_its_own_name(bench: Bench, tmp_path: Path) -> None:
+    spec = bench.spec(backbone=str(bench.backbone), backbone_path=None, limit=4)
+    assert (spec.backbone, spec.backbone_file) == ("backbone", str(bench.backbone))
+    own = bench.spec(limit=4)
+    assert spec.backbone_hash != own.backbone_hash and spec.key != own.key
+    result = pq.read_table(do(spec, tmp_path).result)
+    assert {row["backbone"] for row in result.to_pylist()} == {"backbone"}
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,7 @@ NEUTRAL = [
     {"settings": ("train.epochs=20",)},
     {"method_file": "mine.toml"},
     {"backbone_path": "weights"},
+    {"backbone_file": "mine.toml"},
     {"init": "weights.safetensors"},
     method(title="Another title"),
     method(source="A paper", aliases=("other",), deviations=("None.",)),

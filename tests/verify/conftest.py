@@ -37,7 +37,7 @@ def verify(bench: Bench, _verifier: Verifier) -> Verify:
 @pytest.fixture
 def own_cards(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the cards, which are looked for there."""
-    for kind in ("methods", "tasks"):
+    for kind in ("methods", "tasks", "backbones"):
         shutil.copytree(project / kind, tmp_path / kind)
     monkeypatch.setattr("vlbench.cards.load.card_folder", lambda kind: tmp_path / kind)
     return tmp_path

@@ -23,15 +23,13 @@ from tools.pretrain.clip_backbone import CLIPS, ClipClassroom, teach_clips
 from tools.pretrain.clip_backbone import HELD_OUT as HELD_OUT_CLIPS
 from tools.pretrain.encoder import train_encoder
 from tools.pretrain.tokenizer import train_tokenizer
-from vlbench.backbones import RECIPE_FILE
 from vlbench.backbones.encoder_decoder import EncoderDecoder
+from vlbench.backbones.sources import CONFIG_FILE, RECIPE_FILE, weights_folder
 from vlbench.backbones.weights import (
-    CONFIG_FILE,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
     bart_tokenizer,
     load_backbone,
-    weights_folder,
 )
 from vlbench.encoders.mini import MiniEncoder
 from vlbench.files import write_atomically

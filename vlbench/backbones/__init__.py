@@ -1,103 +1,86 @@
-"""The backbones: a plain table. Reading it imports nothing heavy; building one does."""
+"""The backbones: found by their cards or as a model's folder, and built by the kind's code.
+
+Finding one of ours imports nothing heavy; building one does.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from vlbench.errors import UsageError, nearest
+from vlbench.backbones import sources
+from vlbench.backbones.sources import CONFIG_FILE, hub_folder
+from vlbench.cards.backbone import BackboneCard, BackboneKind, Features
+from vlbench.cards.load import is_path, load_backbone_card, own_cards
+from vlbench.cards.schema import Visual
+from vlbench.errors import MissingError, UsageError
+from vlbench.files import read_object
 
 if TYPE_CHECKING:
     from vlbench.backbones.base import Backbone
 
-RECIPE_FILE = "recipe.json"
-"""How an embedded backbone was made; lies beside its weights and is not read with them."""
-NOT_READ = {".h5", ".msgpack", ".ot", ".onnx", ".md"}
-"""Files of a hub's folder: weights for other frameworks, and prose."""
-
-Visual = Literal["image", "video"]
-"""What features are of: pictures, or the frames of a clip."""
-VISUALS: tuple[Visual, ...] = ("image", "video")
-
-
-class Features(NamedTuple):
-    """The features a backbone reads, of a frozen encoder."""
-
-    encoder: str
-    width: int
-    tokens: int
-    """Visual tokens of a picture after pooling, or frames of a clip."""
-    is_grid: bool = True
-    """Whether they are a picture's: pretraining fixes their number, but not that of frames."""
-    is_own: bool = True
-    """Whether they are of the backbone's encoder; else their projection starts anew."""
-
-    def of(self, encoder: str, width: int) -> Features:
-        """Features of another encoder in their place."""
-        return self._replace(encoder=encoder, width=width, is_own=encoder == self.encoder)
-
-
-class BackboneRow(NamedTuple):
-    """What the table says of a backbone."""
-
-    title: str
-    builder: str
-    """`module:function` of (source, Features, meta) -> Backbone."""
-    tokenizer: str
-    """`module:function` of (source) -> tokenizer."""
-    source: str
-    """A folder within the package, or a name on the Hugging Face hub."""
-    features: dict[Visual, Features]
-    video_source: str = ""
-    """Where other weights lie for clips; empty: `source` reads both."""
-    threads: int | None = None
-    """CPU threads that pay, with the same bits on every machine; None: all it has."""
-
-    def source_of(self, visual: Visual) -> str:
-        """Where the weights for pictures or for clips lie."""
-        return (self.video_source if visual == "video" else "") or self.source
-
-
-CLIP: dict[Visual, Features] = {
-    "image": Features("clip-rn101", width=2048, tokens=36),
-    "video": Features("clip-vit-b32", width=512, tokens=64, is_grid=False),
+BUILDERS: dict[BackboneKind, str] = {
+    "embedded-bart": "vlbench.backbones.weights:embedded_bart",
+    "bart": "vlbench.backbones.weights:pretrained_bart",
+    "t5": "vlbench.backbones.weights:pretrained_t5",
+    "chat": "vlbench.backbones.chat_source:chat_backbone",
 }
-BACKBONES = {
-    "mini-bart": BackboneRow(
-        title="mini-bart: BART of 1.5 M parameters, pretrained by vlbench, weights embedded",
-        builder="vlbench.backbones.weights:embedded_bart",
-        tokenizer="vlbench.backbones.weights:folder_tokenizer",
-        source="weights/mini-bart",
-        features={
-            "image": Features("mini", width=128, tokens=16),
-            "video": Features("mini", width=128, tokens=16, is_grid=False),
-        },
-        video_source="weights/mini-bart-clips",
-        threads=1,
-    ),
-    "clip-bart": BackboneRow(
-        title="CLIP-BART: BART-base reading CLIP RN101 features",
-        builder="vlbench.backbones.weights:pretrained_bart",
-        tokenizer="vlbench.backbones.weights:pretrained_tokenizer",
-        source="facebook/bart-base",
-        features=CLIP,
-    ),
-    "clip-t5": BackboneRow(
-        title="CLIP-T5: T5-base reading CLIP RN101 features",
-        builder="vlbench.backbones.weights:pretrained_t5",
-        tokenizer="vlbench.backbones.weights:pretrained_tokenizer",
-        source="t5-base",
-        features=CLIP,
-    ),
+"""Kind -> `module:function` of (source, reads, meta) -> Backbone.
+
+What it reads are Features, or of a chat backbone its card's picture tokens.
+"""
+TOKENIZERS: dict[BackboneKind, str] = {
+    "embedded-bart": "vlbench.backbones.weights:folder_tokenizer",
+    "bart": "vlbench.backbones.weights:pretrained_tokenizer",
+    "t5": "vlbench.backbones.weights:pretrained_tokenizer",
+    "chat": "vlbench.backbones.chat_source:chat_tokenizer",
 }
+"""Kind -> `module:function` of (source) -> tokenizer."""
+OF_MODEL_TYPE = {"vlbench.backbone/1": "mini-bart", "bart": "clip-bart", "t5": "clip-t5"}
+"""Type of a model, or schema of a configuration of ours -> the card that its folder is read by."""
 
 
-def backbone_row(name: str) -> BackboneRow:
-    """The table's row of a backbone."""
-    if name not in BACKBONES:
-        raise UsageError(f"Unknown backbone '{name}'. {nearest(name, BACKBONES)}")
-    return BACKBONES[name]
+def find_backbone(name: str) -> BackboneCard:
+    """The backbone of that name or card's path; or a model without a card.
+
+    That is a name in the hub's cache or a folder: the cache first, as the folder may be anybody's.
+    """
+    if name.endswith(".toml") or name in own_cards("backbones"):
+        return load_backbone_card(name)
+    if cached := hub_folder(name):
+        return _without_card(name, cached)
+    if not is_path(name):
+        return load_backbone_card(name)  # which names the nearest
+    folder = Path(name).expanduser().resolve()
+    if not (folder / CONFIG_FILE).is_file():
+        raise MissingError(
+            f"{name}: no {CONFIG_FILE} in {folder}, and no model of that name in the "
+            f"hub's cache. A folder is given by its path; `hf download {name}` fills the cache "
+            "where there is a network."
+        )
+    return _without_card(str(folder), folder)
+
+
+def _without_card(source: str, folder: Path) -> BackboneCard:
+    """A model by its own name; it reads what the card of its type reads, or pictures."""
+    config = read_object(folder / CONFIG_FILE)
+    model_type = str(config.get("model_type") or config.get("schema"))
+    name = Path(source).name
+    if known := OF_MODEL_TYPE.get(model_type):
+        own = load_backbone_card(known)
+        changes = {"name": name, "title": name, "source": source, "video_source": ""}
+        card = own.model_copy(update=changes)
+        card._file = None
+        return card
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+    if model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        raise UsageError(
+            f"{folder / CONFIG_FILE}: model_type: Should be bart, t5 or an image-text-to-text "
+            f"model of transformers, such as llava or qwen2_5_vl, found '{model_type}'."
+        )
+    return BackboneCard(name=name, title=name, kind="chat", source=source)
 
 
 def build_backbone(
@@ -111,29 +94,29 @@ def build_backbone(
 
     On the meta device it has shapes only, and needs no weights. It reads `features`, else its own.
     """
-    row = backbone_row(name)
-    read = features or row.features[visual]
-    return cast("Backbone", _load(row.builder)(path or row.source_of(visual), read, meta))
+    card = find_backbone(name)
+    is_chat = card.kind == "chat"
+    reads = card.picture_tokens if is_chat else features or card.features_of(visual)
+    build = _load(BUILDERS[card.kind])
+    return cast("Backbone", build(path or card.source_of(visual), reads, meta))
 
 
 def build_tokenizer(name: str, path: Path | None = None) -> Any:
     """The backbone's tokenizer, added tokens included."""
-    row = backbone_row(name)
-    return _load(row.tokenizer)(path or row.source)
+    card = find_backbone(name)
+    return _load(TOKENIZERS[card.kind])(path or card.source_of())
 
 
 def weights_files(name: str, path: Path | None = None, visual: Visual = "image") -> list[Path]:
     """The files of a backbone's weights, configuration and tokenizer, wherever they lie."""
-    from vlbench.backbones.weights import weights_folder
-
-    folder = weights_folder(path or backbone_row(name).source_of(visual))
-    return sorted(
-        file
-        for file in folder.glob("*")
-        if file.is_file() and file.name != RECIPE_FILE and file.suffix not in NOT_READ
-    )
+    return sources.weights_files(path or find_backbone(name).source_of(visual))
 
 
 def _load(reference: str) -> Any:
     module, _, function = reference.partition(":")
-    return getattr(import_module(module), function)
+    try:
+        return getattr(import_module(module), function)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise UsageError("Backbones of the kind 'chat' are not available here yet.") from None

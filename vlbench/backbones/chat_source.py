@@ -24,13 +24,13 @@ from transformers.models.auto.processing_auto import processor_class_from_name
 from transformers.utils import logging
 
 from vlbench.backbones.chat import Chat
-from vlbench.backbones.weights import missing, weights_folder
+from vlbench.backbones.sources import missing, weights_folder
 from vlbench.errors import MissingError, UsageError
 
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
-def load_chat(source: str | Path, meta: bool = False) -> Chat:
+def chat_backbone(source: str | Path, picture_tokens: int | None, meta: bool) -> Chat:
     """The model in float32 as a backbone; on the meta device it has shapes and no weights."""
     folder = weights_folder(source)
     config = load_config(source)
@@ -47,6 +47,11 @@ def load_chat(source: str | Path, meta: bool = False) -> Chat:
     with missing(source):
         language = models.from_pretrained(folder, dtype=torch.float32, **LOCAL)
     return Chat(language, processor).train()
+
+
+def chat_tokenizer(source: str | Path) -> Any:
+    """The tokenizer of the model's processor."""
+    return load_processor(source).tokenizer
 
 
 def load_config(source: str | Path) -> Any:

@@ -1,4 +1,4 @@
-"""Where a backbone's weights and tokenizer come from: this package, a folder, or the hub's cache.
+"""A backbone's weights and tokenizer, from wherever they lie, with the tokens that are added.
 
 Tokens are appended to a vocabulary in this order: `<extra_id_99>` ... `<extra_id_0>` where the
 tokenizer does not have them (T5's does), `<vis_extra_id_99>` ... `<vis_extra_id_0>`, so the very
@@ -9,15 +9,13 @@ token up there, its second one row above, and so on. Nothing is downloaded.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache
 from math import sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -32,21 +30,17 @@ from transformers import (
 from transformers.utils import logging
 
 from vlbench.backbones.bart import JointBart, join_bart, new_bart
+from vlbench.backbones.sources import CONFIG_FILE, missing, package_folder, weights_folder
 from vlbench.backbones.t5 import JointT5, join_t5, new_t5
+from vlbench.cards.backbone import Features
 from vlbench.errors import DataError, MissingError, UsageError, is_out_of_memory
 from vlbench.tensors import copy_into, listed, unique_state
-
-if TYPE_CHECKING:
-    from vlbench.backbones import Features
 
 VISUAL_TOKENS = tuple(f"<vis_extra_id_{i}>" for i in reversed(range(100)))
 ADDED_TOKENS = (*(f"<extra_id_{i}>" for i in reversed(range(100))), *VISUAL_TOKENS)
 
 TOKENIZER_FILE = "tokenizer.json"
-CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-WEIGHTS = ("*.safetensors", "*.bin")
-"""Files of which one or more hold a model's weights."""
 BART_BASE = BartConfig(
     vocab_size=50265,
     d_model=768,
@@ -64,11 +58,13 @@ T5_BASE.decoder_start_token_id = 0
 """The shapes of t5-base. Its table has 28 rows more than its tokenizer has tokens."""
 T5_ROWS = 32100 + len(VISUAL_TOKENS)
 """Tokens of t5-base's tokenizer, its 100 `<extra_id_i>` among them, and the visual ones."""
+KNOWN: dict[str | Path, Any] = {"facebook/bart-base": BART_BASE, "t5-base": T5_BASE}
+"""Names on the hub -> shapes, which need no weights."""
 
 
 def embedded_bart(source: str | Path, features: Features, meta: bool) -> JointBart:
     """A backbone that vlbench pretrained, from a folder of the package or elsewhere."""
-    folder = _package_folder(source)
+    folder = package_folder(source)
     backbone = load_backbone(folder, meta=meta)
     width, tokens = backbone.visual.feature_width, backbone.visual_tokens
     if not features.is_own:
@@ -99,7 +95,7 @@ def load_backbone(folder: Path, meta: bool = False) -> JointBart:
 
 def folder_tokenizer(source: str | Path) -> Any:
     """The tokenizer that lies beside an embedded backbone's weights."""
-    return bart_tokenizer(_package_folder(source) / TOKENIZER_FILE)
+    return bart_tokenizer(package_folder(source) / TOKENIZER_FILE)
 
 
 def bart_tokenizer(file: Path) -> Any:
@@ -117,7 +113,7 @@ def bart_tokenizer(file: Path) -> Any:
 def pretrained_bart(source: str | Path, features: Features, meta: bool) -> JointBart:
     """A published BART with 200 added rows, N(0, init_std^2), and a new visual embedding."""
     if meta:
-        config = _shapes(BartForConditionalGeneration, source, BART_BASE)
+        config = _shapes(BartForConditionalGeneration, source)
         config.vocab_size += len(ADDED_TOKENS)
         return new_bart(config, features.width, features.tokens, meta=True)
     language = _pretrained(BartForConditionalGeneration, source)
@@ -134,9 +130,8 @@ def pretrained_t5(source: str | Path, features: Features, meta: bool) -> JointT5
     Flan-T5) gets as many, U(-1/sqrt(C), 1/sqrt(C)).
     """
     if meta:
-        config = _shapes(T5ForConditionalGeneration, source, T5_BASE)
-        is_usual = not isinstance(source, Path)
-        config.vocab_size = T5_ROWS if is_usual else len(pretrained_tokenizer(source))
+        config = _shapes(T5ForConditionalGeneration, source)
+        config.vocab_size = T5_ROWS if source in KNOWN else len(pretrained_tokenizer(source))
         return new_t5(config, features.width, features.tokens, meta=True)
     language = _pretrained(T5ForConditionalGeneration, source)
     before, rows = language.config.vocab_size, len(pretrained_tokenizer(source))
@@ -165,20 +160,20 @@ def _resize(language: Any, rows: int, std: float) -> None:
         language.get_input_embeddings().weight[before:].normal_(std=std)
 
 
-def _shapes(model: Any, source: str | Path, usual: Any) -> Any:
-    """The configuration of a folder, tied as its weights are; of a hub's name the usual one."""
-    if not isinstance(source, Path):
-        return model.config_class(**usual.to_diff_dict())
+def _shapes(model: Any, source: str | Path) -> Any:
+    """The known configuration of a name, else the one beside the weights, tied as they are."""
+    if source in KNOWN:
+        return model.config_class(**KNOWN[source].to_diff_dict())
     with missing(source):
-        config = model.config_class.from_pretrained(source, local_files_only=True)
+        config = model.config_class.from_pretrained(weights_folder(source), local_files_only=True)
     config.tie_word_embeddings = _is_tied(model, source)
     return config
 
 
 @cache
-def _is_tied(model: Any, folder: Path) -> bool:
-    """Whether a folder's output layer is its token table: its weights tell, not its config.json."""
-    return bool(_pretrained(model, folder).config.tie_word_embeddings)
+def _is_tied(model: Any, source: str | Path) -> bool:
+    """Whether the output layer is the token table: the weights tell, not config.json."""
+    return bool(_pretrained(model, source).config.tie_word_embeddings)
 
 
 def _pretrained(model: Any, source: str | Path) -> Any:
@@ -211,39 +206,6 @@ def _pretrained(model: Any, source: str | Path) -> Any:
             )
     language.config.tie_word_embeddings = language.get_output_embeddings().weight is table
     return language
-
-
-def weights_folder(source: str | Path) -> Path:
-    """The folder that holds a backbone: in the package, the user's, or in the hub's cache."""
-    folder = _package_folder(source)
-    with missing(folder if folder.is_dir() else source):
-        if not folder.is_dir():
-            return Path(snapshot_download(str(source), local_files_only=True))
-        if not any(file for pattern in WEIGHTS for file in folder.glob(pattern)):
-            raise FileNotFoundError
-    return folder
-
-
-def _package_folder(source: str | Path) -> Path:
-    return source if isinstance(source, Path) else Path(__file__).parent / source
-
-
-@contextmanager
-def missing(source: str | Path) -> Iterator[None]:
-    """Raise as a MissingError that a library does not find a backbone, and what to do."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        if isinstance(source, Path):
-            raise MissingError(
-                f"No backbone in {source}: it should hold config.json, the weights as "
-                "model.safetensors, and the tokenizer's files."
-            ) from error
-        raise MissingError(
-            f"The weights of '{source}' are not on this machine. Get them with "
-            f"`hf download {source}` where there is a network, or name a folder that holds them "
-            "with --backbone-path."
-        ) from error
 
 
 def first_tokens(tokenizer: Any, choices: Sequence[str]) -> list[int]:

@@ -11,17 +11,20 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from vlbench.backbones import BACKBONES
+from vlbench.cards.backbone import BackboneCard
 from vlbench.cards.schema import Card, CardFile, Fault, MethodCard, Suite, TaskCard, check, refuse
 from vlbench.errors import UsageError, nearest
 from vlbench.toml import read_toml
 
-Kind = Literal["methods", "tasks"]
+Kind = Literal["methods", "tasks", "backbones"]
 PACKAGE = Path(__file__).resolve().parents[1]
 NOT_CARDS = {"suites"}
 """Files beside the task cards which are not task cards."""
-PROSE = {"title", "aliases", "source", "published", "sizes", "suites", "deviations", "tuning"}
-"""Keys that explain a card and cannot change a result."""
+PROSE = {
+    *("title", "aliases", "source", "published", "sizes", "suites", "deviations", "tuning"),
+    *("seen", "video_source"),
+}
+"""Keys that explain a card and cannot change a result; weights are hashed by their files."""
 LATER: dict[tuple[str, ...], object] = {
     ("train", "optimiser"): "authors-adamw",
     ("train", "truncate"): "end",
@@ -34,6 +37,13 @@ LATER: dict[tuple[str, ...], object] = {
 }
 """Keys that came after the first results, with the value those were made with: where a card has
 it, hashes and run keys are what they were before."""
+BEFORE_CARDS = {
+    "eba800f13c9b190f7b09ed2e4666bf2bb7a131c1b27556e3e17c26ccd1dc233b",  # clip-bart
+    "a9a32d36df0d026c537de7135ab0356e57f61baad69203bbbbe2bfb4cf77c210",  # clip-t5
+    "9ef6283192a55e22e770009c596b3371e8d5ba447a0bc077ad6fc7d20f4cf972",  # mini-bart
+}
+"""Hashes of the backbones' cards that the first results were made with: while a card says the
+same, backbone hashes and run keys are what they were before there were cards."""
 C = TypeVar("C", bound=Card)
 CheckTable = Callable[[dict[str, Any], Path | None], list[Fault]]
 """Further faults of a card's table and of outside code in the card's folder."""
@@ -75,9 +85,11 @@ def find_card(kind: Kind, name: str, suites: Iterable[str] = ()) -> CardFile:
     if name in (cards := known_names(kind)):
         return cards[name]
     what = kind.removesuffix("s") + (" or suite" if suites else "")
+    more = ", a model without a card by its folder or its name on the hub."
     raise UsageError(
         f"Unknown {what} '{name}'. {nearest(name, {*cards, *suites})} "
         f"A card of your own is given by its path: ./{name}.toml"
+        f"{more if kind == 'backbones' else ''}"
     )
 
 
@@ -148,10 +160,10 @@ def _pattern_faults(table: dict[str, Any], folder: Path | None) -> list[Fault]:
     faults = []
     for pattern in table_of(table, "when"):
         backbone, _, suite = pattern.partition("/")
-        parts = [(backbone, {"*", *BACKBONES})]
-        parts += [(s, suites) for s in suite.split("+") if "/" in s or not s.endswith(".toml")]
+        parts = [(backbone, {"*", *own_cards("backbones")})]
+        parts += [(part, suites) for part in suite.split("+")]
         for name, known in parts:
-            if name not in known:
+            if name not in known and ("/" in name or not name.endswith(".toml")):
                 text = f"Should be backbone/suite: unknown '{name}'. {nearest(name, known)}"
                 faults.append(Fault(("when", pattern), text))
     return faults
@@ -165,6 +177,27 @@ def load_task(name: str) -> TaskCard:
 def all_tasks() -> list[TaskCard]:
     """Load every task card of our own."""
     return [load_task(name) for name in own_cards("tasks")]
+
+
+def load_backbone_card(name: str) -> BackboneCard:
+    """Load the backbone card of that name, alias or path."""
+    return _read(BackboneCard, find_card("backbones", name), _seen_faults)
+
+
+def all_backbones() -> list[BackboneCard]:
+    """Load every backbone card of our own."""
+    return [load_backbone_card(name) for name in own_cards("backbones")]
+
+
+def _seen_faults(table: dict[str, Any], folder: Path | None) -> list[Fault]:
+    """Return the names of tasks it has seen that are no tasks of ours."""
+    seen, known = table.get("seen"), own_cards("tasks")
+    names = [name for name in seen if isinstance(name, str)] if isinstance(seen, list) else []
+    return [
+        Fault(("seen",), f"Unknown task '{name}'. {nearest(name, known)}")
+        for name in names
+        if name not in known
+    ]
 
 
 def load_suites() -> dict[str, Suite]:
@@ -215,7 +248,7 @@ def ordered(names: Collection[str]) -> tuple[str, Sequence[str]]:
     return "+".join(order), order
 
 
-def card_hash(*cards: MethodCard | TaskCard) -> str:
+def card_hash(*cards: Card) -> str:
     """sha256 of everything in the cards that can change a result, and of their names."""
     text = json.dumps(
         [hashed(card) for card in cards], sort_keys=True, separators=(",", ":"), ensure_ascii=False
@@ -223,7 +256,13 @@ def card_hash(*cards: MethodCard | TaskCard) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def hashed(card: MethodCard | TaskCard) -> dict[str, Any]:
+def backbone_card_hash(card: BackboneCard) -> str:
+    """What a backbone's card adds to the hash of its files; nothing for those in BEFORE_CARDS."""
+    added = card_hash(card)
+    return "" if added in BEFORE_CARDS else added
+
+
+def hashed(card: Card) -> dict[str, Any]:
     """What of a card can change a result."""
     table = card.model_dump(mode="json", exclude=PROSE)
     for (*outer, key), value in LATER.items():

@@ -13,10 +13,12 @@ from typing import Any, Literal, NamedTuple, Self, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from vlbench.backbones import Visual
 from vlbench.errors import CardError, nearest
 from vlbench.toml import dotted
 
+Visual = Literal["image", "video"]
+"""What features are of: pictures, or the frames of a clip."""
+VISUALS: tuple[Visual, ...] = ("image", "video")
 Edition = Literal["mini", "full"]
 Sharing = Literal["task", "all", "up", "down"]
 M = TypeVar("M", bound=BaseModel)
@@ -135,6 +137,11 @@ class Card(Checked):
     def folder(self) -> Path | None:
         """The folder of a card given by its path, where its Python file may lie too."""
         return self._file.folder if self._file else None
+
+    @property
+    def outside_file(self) -> str:
+        """The absolute path of a card given by its path; empty for a card of ours."""
+        return str(self.folder.resolve() / f"{self.name}.toml") if self.folder else ""
 
     def text(self) -> str:
         """The card as it is written."""

@@ -17,6 +17,8 @@ SHORT = 20
 """Columns of a terminal's table that are no wider are not wrapped before the others."""
 LINE_SECONDS = 10.0
 """Off a terminal, progress has a line at most this often."""
+VERSIONS = {"list": 2, "show": 2}
+"""Of a document's fields, where they are not the first."""
 Count = Callable[[int, int], None]
 """Called with (done, all)."""
 
@@ -54,8 +56,8 @@ def end_left_out(faults: Sequence[VlbenchError], is_failure: bool = True) -> Non
 
 
 def print_json(what: str, items: Iterable[Mapping[str, Any]]) -> None:
-    """Print `{"schema": "vlbench.<what>/1", "items": [...]}`."""
-    print_document({"schema": f"vlbench.{what}/1", "items": list(items)})
+    """Print `{"schema": "vlbench.<what>/<version>", "items": [...]}`."""
+    print_document({"schema": f"vlbench.{what}/{VERSIONS.get(what, 1)}", "items": list(items)})
 
 
 def print_document(document: Mapping[str, Any]) -> None:
@@ -75,6 +77,8 @@ def answer(
 
 def cell(value: object) -> str:
     """A value as tables show it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

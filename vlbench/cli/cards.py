@@ -13,14 +13,15 @@ from vlbench.cli import options as opt
 from vlbench.errors import CardError, DataError, UsageError, VlbenchError, nearest
 
 if TYPE_CHECKING:
-    from vlbench.cards import MethodCard, TaskCard
+    from vlbench.cards import BackboneCard, MethodCard, TaskCard
+    from vlbench.cards.schema import Card
 
 Item = dict[str, Any]
 LISTS: dict[str, Sequence[str]] = {
     "methods": ("name", "title", "technique", "sharing", "aliases"),
     "tasks": ("name", "title", "metric", "editions", "aliases"),
     "suites": ("name", "title", "tasks"),
-    "backbones": ("name", "title", "source"),
+    "backbones": ("name", "kind", "reads", "source", "is_here"),
     "runs": (
         *("key", "method", "settings", "init", "suite"),
         *("backbone", "edition", "scope", "seed", "status"),
@@ -52,7 +53,6 @@ def list_cards(
 
 
 def _items(what: str, results: Path, faults: list[DataError]) -> list[Item]:
-    from vlbench.backbones import BACKBONES
     from vlbench.cards import load
 
     if what == "methods":
@@ -71,7 +71,7 @@ def _items(what: str, results: Path, faults: list[DataError]) -> list[Item]:
     if what == "suites":
         return [suite.model_dump(mode="json") for suite in load.load_suites().values()]
     if what == "backbones":
-        return [{"name": name, **row._asdict()} for name, row in BACKBONES.items()]
+        return list(map(_backbone_item, load.all_backbones()))
     from vlbench.runs.folder import list_runs
 
     items, unreadable = list_runs(results)
@@ -79,8 +79,18 @@ def _items(what: str, results: Path, faults: list[DataError]) -> list[Item]:
     return items
 
 
+def _backbone_item(card: BackboneCard) -> Item:
+    """What a backbone's card says, what it reads in a word, and whether its weights are here."""
+    from vlbench.backbones.sources import is_here
+
+    encoders = dict.fromkeys(features.encoder for features in card.features.values())
+    reads = ", ".join(encoders) or "pictures"
+    item = card.model_dump(mode="json")
+    return {**item, "reads": reads, "is_here": is_here(card.source_of())}
+
+
 def show(
-    name: str = opt.argument(..., "A method, task, suite or backbone, or a card's path."),
+    name: str = opt.argument(..., "A method, task, suite or backbone, or a path."),
     json: bool = opt.JSON,
 ) -> None:
     """Show a card as it is written.
@@ -96,33 +106,43 @@ def show(
 
 def _named(name: str) -> Iterator[tuple[Item, str]]:
     """Everything of that name: as JSON, and as text."""
-    from vlbench.cards.load import (
-        find_card,
-        is_path,
-        known_names,
-        load_method,
-        load_task,
-        read_table,
-    )
+    from vlbench.backbones import find_backbone
+    from vlbench.cards import load
 
-    known = {"method": set(known_names("methods")), "task": set(known_names("tasks"))}
-    if is_path(name):
-        kinds = ["method" if "technique" in read_table(find_card("methods", name)) else "task"]
-    else:
-        kinds = [kind for kind, names in known.items() if name in names]
-    for kind in kinds:
-        card = load_method(name) if kind == "method" else load_task(name)
-        item = {"kind": kind, "file": card.shown, **card.model_dump(mode="json")}
-        yield item, f"# {card.shown}\n{card.text()}"
-    for kind in ("suite", "backbone"):
-        items = {item["name"]: item for item in _items(f"{kind}s", Path(), [])}
-        known[kind] = set(items)
-        if name in items:
-            text = "\n".join(f"{key} = {cli.cell(value)}" for key, value in items[name].items())
-            yield {"kind": kind, **items[name]}, text
-    names = set().union(*known.values())
-    if not is_path(name) and name not in names:
+    known: dict[str, set[str]] = {
+        "method": set(load.known_names("methods")),
+        "task": set(load.known_names("tasks")),
+        "backbone": set(load.known_names("backbones")),
+        "suite": set(load.load_suites()),
+    }
+    kinds = [kind for kind, names in known.items() if name in names]
+    if name.endswith(".toml"):
+        table = load.read_table(load.find_card("methods", name))
+        kinds = ["method" if "technique" in table else "backbone" if "kind" in table else "task"]
+    elif load.is_path(name):
+        kinds = ["backbone"]
+    elif not kinds:
+        names = set().union(*known.values())
         raise UsageError(f"Nothing called '{name}' to show. {nearest(name, names)}")
+    for kind in kinds:
+        if kind == "suite":
+            suite = load.load_suites()[name].model_dump(mode="json")
+            yield {"kind": kind, **suite}, _lines(suite)
+            continue
+        card: Card
+        if kind == "backbone":
+            card = find_backbone(name)
+        else:
+            card = load.load_method(name) if kind == "method" else load.load_task(name)
+        item = card.model_dump(mode="json")
+        if "kind" in item:  # "kind" says what is shown
+            item["backbone_kind"] = item.pop("kind")
+        text = card.text() or _lines(card.model_dump(exclude_defaults=True, mode="json"))
+        yield {"kind": kind, "file": card.shown, **item}, f"# {card.shown}\n{text}"
+
+
+def _lines(table: Item) -> str:
+    return "\n".join(f"{key} = {cli.cell(value)}" for key, value in table.items())
 
 
 def params(
@@ -140,13 +160,13 @@ def params(
     "width" is what `params.reduction` leaves of the hidden size. "published" is the percentage that
     a paper prints for the method on that backbone and suite.
     """
-    from vlbench.backbones import backbone_row
+    from vlbench.backbones import find_backbone
     from vlbench.cards import find_methods, find_tasks
     from vlbench.cards.load import all_methods
     from vlbench.techniques import technique_faults
 
     opt.refuse_outside_code(context)
-    backbone_row(backbone)  # an unknown name is an error before anything is built
+    backbone_card = find_backbone(backbone)  # an unknown name is an error before anything is built
     suite, cards = find_tasks(tasks)
     changes = list(opt.merged_settings(settings))
     methods = find_methods(method, technique_faults) if method else all_methods()
@@ -154,7 +174,7 @@ def params(
     reasons: list[VlbenchError] = []
     for card in methods:
         try:
-            items.append(_count(card, backbone, suite, cards, changes))
+            items.append(_count(card, backbone_card, suite, cards, changes))
         except VlbenchError as error:
             if method or isinstance(error, CardError):
                 raise
@@ -179,22 +199,27 @@ def _number(value: float | None) -> str:
 
 
 def _count(
-    card: MethodCard, backbone: str, suite: str, tasks: Sequence[TaskCard], settings: list[str]
+    card: MethodCard,
+    backbone: BackboneCard,
+    suite: str,
+    tasks: Sequence[TaskCard],
+    settings: list[str],
 ) -> Item:
     from vlbench.backbones import build_backbone
     from vlbench.leaderboard.paper import published_percent
     from vlbench.techniques import resolve_method
     from vlbench.techniques.adapt import adapt, count
 
-    resolved = resolve_method(card, backbone, suite, settings)
-    shapes = build_backbone(backbone, meta=True, visual=tasks[0].visual)
+    resolved = resolve_method(card, backbone.name, suite, settings)
+    shapes = build_backbone(backbone.reference, meta=True, visual=tasks[0].visual)
     model = adapt(shapes, resolved, [task.name for task in tasks])
     counts = count(model)
+    published = published_percent(card.name, backbone.name, suite)
     is_ours = card.folder is None and not settings  # as the paper's row is
     return {
         "method": card.name,
         "aliases": list(card.aliases),
-        "backbone": backbone,
+        "backbone": backbone.name,
         "suite": suite,
         "settings": settings,
         "technique": resolved.technique,
@@ -203,7 +228,7 @@ def _count(
         "trainable": counts.trainable,
         "total": counts.total,
         "trainable_percent": counts.percent,
-        "published_percent": published_percent(card.name, backbone, suite) if is_ours else None,
+        "published_percent": published if is_ours else None,
         "denominator": counts.denominator,
         "groups": {name: group._asdict() for name, group in counts.groups.items()},
     }

@@ -47,9 +47,9 @@ def check(
     json: bool = opt.JSON,
 ) -> None:
     """Report what a run would miss of its data; exit code 0 only when it could start."""
-    from vlbench.backbones import VISUALS
     from vlbench.cards import find_tasks
     from vlbench.cards.load import all_tasks, split_names
+    from vlbench.cards.schema import VISUALS
     from vlbench.data.example import first_lines
     from vlbench.data.prepare import check_tasks
     from vlbench.runs.plan import data_root, feature_spec_for, task_edition
@@ -189,7 +189,7 @@ def import_checkpoint(
     Of VL-Adapter, Ladder-Side-Tuning or VL-PET. Every tensor of the model must be there, and no
     other: else nothing is written.
     """
-    from vlbench.backbones import backbone_row, build_backbone
+    from vlbench.backbones import build_backbone, find_backbone
     from vlbench.cards import find_tasks, load_method
     from vlbench.checkpoints.authors import authors_names, spelt
     from vlbench.checkpoints.weights import match, read_state, write_weights
@@ -200,9 +200,9 @@ def import_checkpoint(
 
     opt.refuse_outside_code(context)
     changes = list(opt.merged_settings(settings))
-    backbone_row(backbone)  # an unknown name comes before a card's overrides for it
+    name = find_backbone(backbone).name  # an unknown name comes before a card's overrides for it
     suite, cards = find_tasks(tasks)
-    card = resolve_method(load_method(method, technique_faults), backbone, suite, changes)
+    card = resolve_method(load_method(method, technique_faults), name, suite, changes)
     target = out or Path(f"{file.stem}.{card.name}.safetensors")
     if target.suffix != ".safetensors" or target.resolve() == file.resolve():
         raise UsageError(f"--out {target}: should be another file that ends in .safetensors.")
@@ -213,7 +213,7 @@ def import_checkpoint(
     model = adapt(built, card, names)
     names_there = authors_names(model, spelt(names))
     tensors = match(unique_state(model), names_there, read_state(file), str(file))
-    places = {"backbone": backbone, "suite": suite}
+    places = {"backbone": name, "suite": suite}
     source = {"method": card.model_dump(mode="json"), "source_sha256": file_hash(file)}
     write_weights(target, tensors, {**source, **places})
     counts = {"tensors": len(tensors), "numbers": sum(t.numel() for t in tensors.values())}

@@ -52,7 +52,7 @@ def argument(default: Any, help: str, **more: Any) -> Any:
     return typer.Argument(default, help=help, **more)
 
 
-BACKBONE = option("mini-bart", "The backbone to adapt.")
+BACKBONE = option("mini-bart", "The backbone: a name, card, folder or hub name.")
 BACKBONE_PATH = option(None, "Folder with the backbone's weights.")
 EDITION = option(None, "mini (generated) or full (official files).")
 ROOT = option(None, "Where the data lie.")

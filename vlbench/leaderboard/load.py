@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vlbench.backbones import BACKBONES
 from vlbench.cards import find_tasks, load_suites
-from vlbench.cards.load import is_path, known_names, split_names
+from vlbench.cards.load import is_path, known_names, own_cards, split_names
 from vlbench.errors import DataError, NothingToReport, UsageError, nearest
 from vlbench.leaderboard.board import AVERAGE, Board, Row, summarise
 from vlbench.leaderboard.examples import Examples, with_ties
@@ -47,11 +46,13 @@ def read_boards(
         suite = find_tasks(filters.tasks)[0]
     is_part = suite not in {"", *rows["suite"]} and suite in {*rows["task"]}
     named = split_names(filters.methods) if filters.methods else []
+    paths = [Path(name) for name in split_names(filters.backbone)] if any(filters.backbone) else []
+    backbones = [path.stem if path.suffix == ".toml" else path.name for path in paths]
     methods = [method_name(name, rows["method"]) for name in named]
     selected: dict[str, Sequence[Any]] = {
         "scope": ["complete", *known_in({"smoke"}, "include", filters.include)],
         "task" if is_part else "suite": [suite] if suite else [],
-        "backbone": known_in({*BACKBONES, *rows["backbone"]}, "backbone", filters.backbone),
+        "backbone": known_in({*own_cards("backbones"), *rows["backbone"]}, "backbone", backbones),
         "edition": known_in({"mini", "full", *rows["edition"]}, "edition", filters.edition),
         "seed": filters.seeds,
     }

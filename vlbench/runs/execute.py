@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from vlbench.backbones import backbone_row, build_tokenizer
+from vlbench.backbones import build_tokenizer, find_backbone
 from vlbench.backbones.weights import first_tokens
 from vlbench.checkpoints.weights import load_weights
 from vlbench.data.batches import FeatureData, TaskData
@@ -76,14 +76,15 @@ class Run:
                 f"This run was planned for a GPU, and torch {torch.__version__} sees none here "
                 f"(CUDA_VISIBLE_DEVICES: {visible}). Start the command with --devices cpu."
             )
-        torch.set_num_threads(backbone_row(spec.backbone).threads or torch.get_num_threads())
+        threads = find_backbone(spec.backbone_reference).threads
+        torch.set_num_threads(threads or torch.get_num_threads())
         self.accelerator = Accelerator(
             cpu=spec.device == "cpu",
             mixed_precision="bf16" if spec.method.train.precision == "bf16" else "no",
         )
         self.ranks = Ranks.of(self.accelerator)
         path = Path(spec.backbone_path) if spec.backbone_path else None
-        self.tokenizer = build_tokenizer(spec.backbone, path)
+        self.tokenizer = build_tokenizer(spec.backbone_reference, path)
 
     def prepare(self) -> None:
         """Read the data, build the model and its trainer; nothing is trained yet."""
@@ -105,7 +106,7 @@ class Run:
         check_reached(self.model, spec.task_names, spec.method.shown)
         self.load_init()
         if bad := not_finite(dict(self.model.named_parameters())):
-            source = spec.init or spec.backbone_path or spec.backbone
+            source = spec.init or spec.backbone_path or spec.backbone_reference
             raise DataError(f"{source}: {listed(bad)} holds NaN or infinity before any step.")
         train = [self.data(task, task.train) for task in self.tasks]
         parts = MicroBatches(spec.max_batch, self.progress.say)

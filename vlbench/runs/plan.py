@@ -11,9 +11,11 @@ from pathlib import Path
 
 import torch
 
-from vlbench.backbones import Features, Visual, backbone_row, build_backbone, weights_files
+from vlbench.backbones import build_backbone, find_backbone, weights_files
 from vlbench.cards import find_methods, find_tasks
-from vlbench.cards.schema import Edition, MethodCard, TaskCard
+from vlbench.cards.backbone import Features
+from vlbench.cards.load import backbone_card_hash
+from vlbench.cards.schema import Edition, MethodCard, TaskCard, Visual
 from vlbench.checkpoints.weights import check_weights
 from vlbench.data.mini.write import mini_root
 from vlbench.data.prepare import FeatureSpec, PreparedTask, prepare
@@ -70,11 +72,11 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
     suite, cards = find_tasks(selection.tasks)
     edition = task_edition(cards, selection.edition)
     visual = cards[0].visual
-    own = backbone_row(selection.backbone)  # an unknown name before a card's overrides for it
+    own = find_backbone(selection.backbone)  # an unknown name before a card's overrides for it
     methods = [
         (
-            resolve_method(card, selection.backbone, suite, selection.settings),
-            str(card.folder.resolve() / f"{card.name}.toml") if card.folder else "",
+            resolve_method(card, own.name, suite, selection.settings),
+            card.outside_file,
         )
         for card in find_methods(selection.methods, technique_faults)
     ]
@@ -83,12 +85,13 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
         load_metric(task.metric)
     given = (selection.backbone_path, selection.init, selection.root)
     weights, init, root = (path and path.expanduser().resolve() for path in given)
-    is_own = selection.encoder in (None, "", own.features[visual].encoder)
+    is_own = not selection.encoder or selection.encoder == own.features_of(visual).encoder
     same = {
         "settings": selection.settings,
         "suite": suite,
         "tasks": tuple(cards),
-        "backbone": selection.backbone,
+        "backbone": own.name,
+        "backbone_file": own.reference if own.reference != own.name else "",
         "backbone_path": str(weights or ""),
         "init": str(init or ""),
         "edition": edition,
@@ -106,7 +109,8 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
     ]
     for spec in specs:
         check_reached(adapted(spec, meta=True), spec.task_names, spec.method.shown)
-    parts = "".join(map(file_hash, weights_files(selection.backbone, weights, visual)))
+    files = weights_files(specs[0].backbone_reference, weights, visual)
+    parts = "".join(map(file_hash, files)) + backbone_card_hash(own)
     hashes = {"backbone_hash": hashlib.sha256(parts.encode()).hexdigest()}
     # a login node has no GPU
     inputs = read_inputs(specs[0], say, selection.device if torch.cuda.is_available() else "cpu")
@@ -126,7 +130,7 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
 def adapted(spec: RunSpec, features: Features | None = None, meta: bool = False) -> AdaptedModel:
     """Build the run's backbone with its technique; `meta`: for its shapes, without weights."""
     backbone = build_backbone(
-        spec.backbone,
+        spec.backbone_reference,
         Path(spec.backbone_path) if spec.backbone_path else None,
         meta=meta,
         visual=spec.tasks[0].visual,
@@ -143,13 +147,14 @@ def read_inputs(spec: RunSpec, say: Say = lambda _: None, device: str | None = N
     visual = spec.tasks[0].visual
     root = data_root(spec.tasks, spec.edition, Path(spec.root) if spec.root else None, say)
     folders = tuple(map(Path, spec.features))
-    features = feature_spec_for(spec.backbone, visual, spec.encoder, folders, device or spec.device)
+    backbone = spec.backbone_reference
+    features = feature_spec_for(backbone, visual, spec.encoder, folders, device or spec.device)
     tasks = prepare(spec.tasks, spec.edition, root, spec.limit, features, say)
     widths = {task.card.name: task.store.width for task in tasks}
     if len(set(widths.values())) > 1:
         text = ", ".join(f"{task} {width}" for task, width in widths.items())
         raise DataError(f"The features of tasks that train together differ in width: {text}.")
-    own = backbone_row(spec.backbone).features[visual]
+    own = find_backbone(backbone).features_of(visual)
     encoded = own.of(spec.encoder, tasks[0].store.width) if spec.encoder else own
     return Inputs(root, tasks, encoded)
 
@@ -189,7 +194,7 @@ def feature_spec_for(
     backbone: str, visual: Visual, encoder: str, folders: tuple[Path, ...], device: str = "cpu"
 ) -> FeatureSpec:
     """Return the features to look for, of `encoder` or, where it is empty, the backbone's own."""
-    own = backbone_row(backbone).features[visual]
+    own = find_backbone(backbone).features_of(visual)
     name = encoder or own.encoder
     if name not in ENCODERS and ":" not in name and not folders:
         raise UsageError(

@@ -23,6 +23,7 @@ NOT_IN_KEY = {
     "features": "where features lie; what they are is in `data`",
     "method_file": "where an outside card lies; what it says is in `method`",
     "settings": "how the user spelled what `method` already holds",
+    "backbone_file": "where an outside card lies; what it says is in `backbone_hash`",
     "backbone_path": "where weights lie; what they are is in `backbone_hash`",
     "init": "where the weights to start from lie; what they are is in `init_hash`",
     "device": "the same numbers up to rounding on any device",
@@ -46,6 +47,8 @@ class RunSpec(BaseModel):
     suite: str
     tasks: tuple[TaskCard, ...] = Field(min_length=1)
     backbone: str
+    backbone_file: str = ""
+    """Its card's path, or the source of a model without a card; empty: a card of ours."""
     backbone_path: str = ""
     backbone_hash: str
     init: str = ""
@@ -80,6 +83,11 @@ class RunSpec(BaseModel):
     def task_names(self) -> list[str]:
         """Names of the tasks, in the order that mixes their batches."""
         return [task.name for task in self.tasks]
+
+    @property
+    def backbone_reference(self) -> str:
+        """What finds the backbone: its name, its card's path, or its source without a card."""
+        return self.backbone_file or self.backbone
 
     @property
     def overrides(self) -> list[str]:

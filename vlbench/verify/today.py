@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vlbench.backbones import Features
+from vlbench.cards.backbone import Features
 from vlbench.cards.load import load_method, own_cards
 from vlbench.data.example import Example
 from vlbench.data.prepare import PreparedTask
@@ -74,7 +74,8 @@ class Here:
             same = {n: task for n, task in tasks.items() if task.fingerprint == spec.data.get(n)}
             return Data(same, inputs.features, OTHER_DATA)
 
-        names = {"tasks", "backbone", "encoder", "features", "edition", "root", "limit", "data"}
+        names = {"tasks", "backbone", "backbone_file", "encoder", "features", "edition", "root"}
+        names |= {"limit", "data"}
         return self._once(spec.model_dump_json(include=names), read)
 
     def examples(self, task: PreparedTask) -> Known:
@@ -100,7 +101,8 @@ class Here:
             except VlbenchError as error:
                 return f"the model cannot be built: {' '.join(str(error).split())}"
 
-        shapes = spec.model_dump_json(include={"method", "tasks", "backbone", "backbone_path"})
+        names = {"method", "tasks", "backbone", "backbone_file", "backbone_path"}
+        shapes = spec.model_dump_json(include=names)
         return self._once(f"{shapes} {features}", build)
 
 

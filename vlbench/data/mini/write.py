@@ -21,7 +21,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from vlbench.backbones import VISUALS, Visual
+from vlbench.cards.schema import VISUALS, Visual
 from vlbench.data.mini import clips, pictures
 from vlbench.data.mini.clips import Clip, ClipQuestion, Style
 from vlbench.data.mini.pictures import Balance, Question

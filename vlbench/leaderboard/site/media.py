@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from vlbench.backbones import Visual
-from vlbench.cards.schema import TaskCard
+from vlbench.cards.schema import TaskCard, Visual
 from vlbench.data.example import Example
 from vlbench.data.images import open_clip, open_image
 from vlbench.data.mini.write import mini_root

@@ -120,7 +120,8 @@ def command(spec: RunSpec | None) -> str:
     if spec is None:
         return ""
     options = {"method": spec.method_file or spec.method.name, "tasks": spec.suite}
-    options |= {"seeds": str(spec.seed), "backbone": spec.backbone, "edition": spec.edition}
+    options |= {"seeds": str(spec.seed), "backbone": spec.backbone_reference}
+    options["edition"] = spec.edition
     options |= {"limit": str(spec.limit or ""), "encoder": spec.encoder, "init": spec.init}
     options["root"] = "DIR" if spec.root else ""
     given = [(f"--{name}", value) for name, value in options.items() if value]

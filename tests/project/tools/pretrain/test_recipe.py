@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-import vlbench.backbones
 from tools.pretrain import backbone, recipe
 from tools.pretrain.recipe import ENCODER_FILE, SCENES, SEED, STEPS, pretrain_mini_bart
-from vlbench.backbones import BACKBONES, RECIPE_FILE, build_backbone
+from vlbench.backbones import build_backbone, find_backbone
+from vlbench.backbones.sources import RECIPE_FILE, package_folder
 from vlbench.encoders.mini import WEIGHTS, MiniNet
 
-SHIPPED = Path(vlbench.backbones.__file__).parent / BACKBONES["mini-bart"].source
+SHIPPED = package_folder(find_backbone("mini-bart").source)
 FILES = {
     ENCODER_FILE: WEIGHTS,
     **{name: SHIPPED / name for name in ("config.json", "model.safetensors", "tokenizer.json")},
@@ -34,7 +34,7 @@ def test_the_shipped_weights_are_those_that_the_recipe_made() -> None:
 
 
 def test_the_weights_for_clips_are_those_of_their_recipe() -> None:
-    folder = SHIPPED.parents[1] / BACKBONES["mini-bart"].video_source
+    folder = package_folder(find_backbone("mini-bart").video_source)
     told = json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8"))
     assert told["command"] == "vlbench pretrain mini-bart-clips"
     assert told["sha256"] == {name: sha256(folder / name) for name in told["sha256"]}
