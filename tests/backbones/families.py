@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 import torch
 import transformers
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
 
 from vlbench.backbones.chat import Chat
-from vlbench.backbones.chat_rows import Row
+from vlbench.backbones.chat_rows import Row, target_ids
 from vlbench.backbones.chat_source import chat_backbone
 from vlbench.data.chat import ChatBatch
 
@@ -299,6 +300,11 @@ FAMILIES = (
 )
 
 BY_NAME = {family.name: family for family in FAMILIES}
+SLOW = ("qwen3_vl", "llava", "llava_onevision", "internvl")
+"""Families that differ little from the others, as plain tests see them."""
+EACH = [
+    pytest.param(name, marks=pytest.mark.slow if name in SLOW else (), id=name) for name in BY_NAME
+]
 
 
 def write_family(family: Family, folder: Path) -> Path:
@@ -388,7 +394,8 @@ def rows_of(backbone: Chat) -> list[Row]:
 def batch_of(backbone: Chat, rows: Sequence[Row], task: str = "one") -> ChatBatch:
     """A batch of these rows."""
     ids = tuple(str(number) for number in range(len(rows)))
-    return ChatBatch.of(backbone.conversation, task, ids, rows, torch.ones(len(rows)))
+    targets, scores = target_ids(rows), torch.ones(len(rows))
+    return ChatBatch(task, ids, targets, scores, tuple(rows), backbone.conversation)
 
 
 def asked(rows: Sequence[Row]) -> list[Row]:

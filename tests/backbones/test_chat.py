@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.backbones.families import BY_NAME, asked, batch_of, fresh, load, picture, rows_of
+from tests.backbones.families import BY_NAME, EACH, asked, batch_of, fresh, load, picture, rows_of
 from vlbench.backbones.base import IGNORED, SUBLAYERS
 from vlbench.backbones.chat import Chat
 from vlbench.training.train import loss
@@ -18,7 +18,7 @@ LENGTH = 3
 """Virtual tokens."""
 
 
-@pytest.fixture(scope="module", params=BY_NAME)
+@pytest.fixture(scope="module", params=EACH)
 def family(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -14,7 +14,7 @@ from transformers import (
     Florence2ForConditionalGeneration,
 )
 
-from tests.backbones.families import BY_NAME, TEXT, VISION, batch_of, fresh, load, rows_of
+from tests.backbones.families import EACH, TEXT, VISION, batch_of, fresh, load, rows_of
 from vlbench.backbones.base import SUBLAYERS, OutputHook
 from vlbench.backbones.chat import Chat
 from vlbench.backbones.chat_parts import find_parts, find_sites
@@ -25,7 +25,7 @@ BEHIND_NORMS = ("paligemma2", "gemma3")
 NEAR = 1e-5
 
 
-@pytest.fixture(scope="module", params=BY_NAME)
+@pytest.fixture(scope="module", params=EACH)
 def family(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -21,7 +21,6 @@ from vlbench.cards.schema import Splits, TaskCard, TrainSettings
 from vlbench.data.batches import Batch, FeatureData
 from vlbench.data.example import Example
 from vlbench.errors import RunFailed
-from vlbench.training import predict as module
 from vlbench.training.predict import answers
 from vlbench.training.train import MicroBatches
 
@@ -114,7 +113,7 @@ def test_where_memory_ends_fewer_are_answered_at_once(task: Any) -> None:
 def test_ranks_share_the_batches_and_all_get_every_answer_in_order(
     task: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BATCH_SIZE", 2)
+    monkeypatch.setattr(FeatureData, "answered_at_once", 2)
     models: list[Any] = [Model(rows=[2]) for _ in range(2)]
     alone: Any = Model(rows=[2])
     expected = answers(alone, task(), CPU)

@@ -21,7 +21,7 @@ from transformers import GenerationConfig
 
 from vlbench.backbones.base import IGNORED, Backbone, Batch, Kind, Side, Site, only_at
 from vlbench.backbones.chat_parts import find_parts, find_sites
-from vlbench.backbones.chat_rows import PER_TOKEN, Collated, Conversation
+from vlbench.backbones.chat_rows import PER_TOKEN, Conversation, Row, target_ids
 
 
 class VirtualTokens:
@@ -173,16 +173,15 @@ class Chat(Backbone):
 
     def example(self, task: str) -> Batch:
         """A word about a grey picture, with an answer of a word."""
-        device = self.token_embedding.device
-        tensors = {name: tensor.to(device) for name, tensor in self._example.tensors.items()}
-        labels, targets = self._example.labels.to(device), self._example.target_ids.to(device)
+        device, row = self.token_embedding.device, self._example
+        tensors, labels = self.conversation.collate([row]).to(device)
+        targets = target_ids([row]).to(device)
         return SimpleNamespace(task=task, tensors=tensors, labels=labels, target_ids=targets)
 
     @cached_property
-    def _example(self) -> Collated:
-        answer = self.conversation.answer("yes")
-        row = self.conversation.row("what", [Image.new("RGB", (64, 64), "grey")], answer)
-        return self.conversation.collate([row])
+    def _example(self) -> Row:
+        picture = Image.new("RGB", (64, 64), "grey")
+        return self.conversation.row("what", [picture], self.conversation.answer("yes"))
 
     def _prompted(
         self, tensors: dict[str, Tensor], labels: Tensor

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from vlbench.backbones.base import IGNORED
 from vlbench.errors import UsageError
@@ -37,11 +38,21 @@ class Collated(NamedTuple):
     """Rows of one batch, padded."""
 
     tensors: dict[str, Tensor]
-    """What the model reads."""
+    """What the model reads: (B, L) of the text, and pictures as its kind of model has them."""
     labels: Tensor
     """(B, L): answer tokens where they stand in `input_ids`, else -100."""
-    target_ids: Tensor
-    """(B, T): the same from the left, -100 behind."""
+
+    def to(self, device: torch.device) -> Collated:
+        tensors = {name: tensor.to(device) for name, tensor in self.tensors.items()}
+        return Collated(tensors, self.labels.to(device))
+
+
+def target_ids(rows: Sequence[Row]) -> Tensor:
+    """(B, T): the rows' answers, -100 behind."""
+    answers = [torch.tensor(row.answer or (), dtype=torch.long) for row in rows]
+    if not answers:
+        return torch.empty(0, 0, dtype=torch.long)
+    return pad_sequence(answers, batch_first=True, padding_value=IGNORED)
 
 
 class Conversation:
@@ -125,7 +136,7 @@ class Conversation:
         """
         if not rows:  # a share of a batch with fewer rows than shares
             none = torch.empty(0, 0, dtype=torch.long)
-            return Collated({}, none, none)
+            return Collated({}, none)
         answers = [row.answer or () for row in rows]
         to_answer = any(row.answer is None for row in rows)
         longest = max(len(row.tokens["input_ids"]) + len(row.answer or ()) for row in rows)
@@ -153,11 +164,7 @@ class Conversation:
         tensors = {name: torch.stack(values) for name, values in columns.items()}
         for name in dict.fromkeys(name for row in rows for name in row.pixels):
             tensors[name] = _joined([row.pixels[name] for row in rows if name in row.pixels])
-        width = max(map(len, answers))
-        target_ids = torch.full((len(rows), width), IGNORED)
-        for number, answer in enumerate(answers):
-            target_ids[number, : len(answer)] = torch.tensor(answer, dtype=torch.long)
-        return Collated(tensors, torch.stack(labels), target_ids)
+        return Collated(tensors, torch.stack(labels))
 
 
 def _turn(role: str, text: str, pictures: int) -> dict[str, Any]:

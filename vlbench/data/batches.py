@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import zip_longest
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
@@ -97,6 +97,9 @@ class FeatureBatch(Batch):
 @dataclass(eq=False)
 class TaskData(ABC):
     """The examples of one task and split, with what makes batches of them."""
+
+    answered_at_once: ClassVar[int] = 256
+    """Questions of a batch that is answered, with one beam."""
 
     card: TaskCard
     examples: Sequence[Example]

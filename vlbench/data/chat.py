@@ -1,59 +1,58 @@
 """Batches of questions about pictures for a chat backbone: picture files in, padded rows out.
 
-Shapes: B batch, L tokens, T answer tokens.
+Shapes: B batch, L tokens of question and answer, T of the answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from vlbench.backbones.chat_rows import Conversation, Row
+from vlbench.backbones.chat_rows import Collated, Conversation, Row, target_ids
 from vlbench.data.batches import Batch, TaskData
 from vlbench.data.example import Example
 from vlbench.data.images import open_image
 from vlbench.errors import DataError, UsageError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False)
 class ChatBatch(Batch):
-    """Examples of one task as a processor made them; kept apart too, so that parts can be made."""
+    """Examples of one task as a processor made them, padded when a model reads them.
+
+    A large batch is read part by part: rows of pictures are not rows of examples, and only the
+    parts are ever made whole.
+    """
 
     task: str
     ids: tuple[str, ...]
-    tensors: dict[str, Tensor]
-    """What the model reads: (B, L) of the text, and pictures as its kind of model has them."""
-    labels: Tensor  # (B, L): the answer's tokens where they stand, else -100
     target_ids: Tensor
     scores: Tensor
     rows: tuple[Row, ...]
     conversation: Conversation
 
-    @classmethod
-    def of(
-        cls,
-        conversation: Conversation,
-        task: str,
-        ids: tuple[str, ...],
-        rows: Sequence[Row],
-        scores: Tensor,
-    ) -> ChatBatch:
-        """The batch of these rows: for an answer to be learnt, or written where they have none."""
-        collated = conversation.collate(rows)
-        return cls(task, ids, *collated, scores, tuple(rows), conversation)
+    @cached_property
+    def _collated(self) -> Collated:
+        return self.conversation.collate(self.rows).to(self.scores.device)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What the model reads, on the batch's device."""
+        return self._collated.tensors
+
+    @property
+    def labels(self) -> Tensor:
+        """(B, L): the answers' tokens where they stand, else -100."""
+        return self._collated.labels
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> ChatBatch:
-        return replace(
-            self,
-            tensors={name: change(tensor) for name, tensor in self.tensors.items()},
-            labels=change(self.labels),
-            target_ids=change(self.target_ids),
-            scores=change(self.scores),
-        )
+        """The same batch with targets and scores changed; the rest goes where the scores are."""
+        return replace(self, target_ids=change(self.target_ids), scores=change(self.scores))
 
     def not_finite(self) -> list[str]:
         return [
@@ -63,15 +62,15 @@ class ChatBatch(Batch):
         ]
 
     def part(self, which: slice) -> ChatBatch:
-        """Some of its examples, padded anew: rows of pictures are not rows of examples."""
-        ids, rows, scores = self.ids[which], self.rows[which], self.scores[which]
-        part = ChatBatch.of(self.conversation, self.task, ids, rows, scores)
-        return part.to(self.scores.device)
+        written = self.target_ids[which], self.scores[which]
+        return ChatBatch(self.task, self.ids[which], *written, self.rows[which], self.conversation)
 
 
 @dataclass(eq=False)
 class ChatData(TaskData):
     """Examples whose pictures are files, with the conversation of a chat backbone."""
+
+    answered_at_once: ClassVar[int] = 32  # whose pictures, not their features, are in memory
 
     pictures: Mapping[str, Path]
     """Image id -> its file."""
@@ -99,8 +98,9 @@ class ChatData(TaskData):
         written = [None] * len(examples) if answers is None else [text for text, _ in answers]
         rows = [self._row(*pair) for pair in zip(examples, written, strict=True)]
         scores = [1.0] * len(examples) if answers is None else [score for _, score in answers]
-        ids = tuple(example.id for example in examples)
-        return ChatBatch.of(self.conversation, self.card.name, ids, rows, torch.tensor(scores))
+        ids, of = tuple(example.id for example in examples), self.conversation
+        targets = target_ids(rows)
+        return ChatBatch(self.card.name, ids, targets, torch.tensor(scores), tuple(rows), of)
 
     def _row(self, example: Example, answer: str | None) -> Row:
         if len(example.images) != self.card.images_per_example:

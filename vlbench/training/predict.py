@@ -15,8 +15,6 @@ from vlbench.techniques.adapt import AdaptedModel
 from vlbench.training.distributed import ALONE, Ranks
 from vlbench.training.train import MicroBatches
 
-BATCH_SIZE = 256
-
 
 @torch.inference_mode()
 def answers(
@@ -33,7 +31,7 @@ def answers(
     """
     card, tokenizer, micro_batches = task.card, task.tokenizer, micro_batches or MicroBatches()
     answer = partial(answer_batches, model, card, task.first_tokens())
-    batches = task.longest_first(max(1, BATCH_SIZE // card.beams), ranks.share)
+    batches = task.longest_first(max(1, task.answered_at_once // card.beams), ranks.share)
     with model.answering(card.name):
         rows = [
             (batch.ids, micro_batches.compute(answer, batch.to(device)))
