@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -24,6 +25,7 @@ from transformers.models.auto.processing_auto import processor_class_from_name
 from transformers.utils import logging
 
 from vlbench.backbones.chat import Chat
+from vlbench.backbones.chat_rows import Conversation
 from vlbench.backbones.sources import missing, weights_folder
 from vlbench.errors import MissingError, UsageError
 
@@ -35,6 +37,8 @@ def chat_backbone(source: str | Path, picture_tokens: int | None, meta: bool) ->
     folder = weights_folder(source)
     config = load_config(source)
     processor = load_processor(source)
+    if picture_tokens:
+        limit_pictures(Conversation(processor), config.image_token_id, picture_tokens)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     models: Any = AutoModelForImageTextToText
     if type(config) not in models._model_mapping:
@@ -84,6 +88,35 @@ def _part(name: str, folder: Path) -> Any:
     if name == "tokenizer":
         return AutoTokenizer.from_pretrained(folder, **LOCAL)
     return None
+
+
+def limit_pictures(conversation: Conversation, token: int, most: int) -> None:
+    """Have pictures of any size read as `most` visual tokens or fewer; `token` is a visual one.
+
+    By the pixels they are scaled to, the number of tiles they are cut into, or none.
+    """
+    images = conversation.processor.image_processor
+    if hasattr(images, "merge_size"):
+        pixels = most * (images.patch_size * images.merge_size) ** 2
+        edges = ("shortest_edge", "longest_edge")  # of pixels in all, whatever their name
+        images.size = {edge: min(images.size[edge], pixels) for edge in edges}
+    while (read := _visual_tokens(conversation, token)) > most:
+        if getattr(images, "max_patches", 0) > 1:
+            images.max_patches -= 1
+        elif getattr(images, "do_image_splitting", False):
+            images.do_image_splitting = False
+        else:
+            raise UsageError(
+                f"picture_tokens = {most}: this model reads a large picture as {read} tokens and "
+                f"cannot read it as fewer. Should be {read} or more, or left out."
+            )
+
+
+def _visual_tokens(conversation: Conversation, token: int) -> int:
+    """The most that a large picture is read as, square or wide."""
+    pictures = (Image.new("RGB", size, "grey") for size in ((1536, 1536), (1536, 768)))
+    ids = [conversation.row("", [picture]).tokens["input_ids"] for picture in pictures]
+    return max(int(row.eq(token).sum()) for row in ids)
 
 
 @contextmanager
