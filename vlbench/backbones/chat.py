@@ -68,7 +68,7 @@ class Chat(Backbone):
         language.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=self._end_ids(),
-            pad_token_id=tokenizer.pad_token_id,
+            pad_token_id=self.conversation.padding,
         )
 
     def _end_ids(self) -> list[int]:
@@ -192,7 +192,8 @@ class Chat(Backbone):
             return tensors, labels
         ids = tensors["input_ids"]  # (B, L)
         at = tensors["attention_mask"].argmax(dim=1, keepdim=True)  # (B, 1)
-        at = at + ids.gather(1, at).eq(self.language.generation_config.bos_token_id or -1)
+        bos = self.conversation.tokenizer.bos_token_id
+        at = at + ids.gather(1, at).eq(-1 if bos is None else bos)
         column = torch.arange(ids.shape[1] + length, device=ids.device)[None]  # (1, L + length)
         is_virtual = (column >= at) & (column < at + length)
         source = torch.where(column < at, column, (column - length).clamp(min=0))

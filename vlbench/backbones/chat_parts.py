@@ -67,13 +67,16 @@ def find_parts(model: Any) -> Parts:
     tower = model.get_encoder(modality="image")
     if stack is None or layers is None or any(part is stack for part in tower.modules()):
         raise UsageError(
-            f"'{kind}': no decoder of {depth} layers beside a part that reads pictures was found "
-            "in this model: it cannot be a backbone."
+            f"'{kind}': this model has no decoder of {depth} layers beside a part that reads "
+            "pictures: it cannot be a backbone."
         )
     others = {*tower.parameters(), *stack.parameters()}
     others |= set(model.get_output_embeddings().parameters())
     projector = [parameter for parameter in model.parameters() if parameter not in others]
-    return Parts(stack, layers, tower, projector or _within(tower, config.hidden_size))
+    projector = projector or _within(tower, config.hidden_size)
+    if not projector:
+        raise UsageError(f"'{kind}': nothing lies between what reads pictures and its decoder.")
+    return Parts(stack, layers, tower, projector)
 
 
 def _find_stack(decoder: nn.Module, depth: int) -> tuple[nn.Module | None, nn.ModuleList | None]:
@@ -108,8 +111,8 @@ def find_sites(kind: str, parts: Parts, width: int) -> list[Site]:
     else:
         sublayers = _measured(kind, parts, named)
     sites: list[Site] = []
-    for i, (layer, found) in enumerate(zip(parts.layers, sublayers, strict=True)):
-        sites += _sites(i, layer, found, width)
+    for i, (layer, paths) in enumerate(zip(parts.layers, sublayers, strict=True)):
+        sites += _sites(i, layer, paths, width)
     return sites
 
 
@@ -141,37 +144,37 @@ def _refuse(place: str, what: str) -> NoReturn:
     raise UsageError(f"{place} of the decoder: {what}. {WITHOUT_SITES}.")
 
 
-def _sites(number: int, layer: nn.Module, found: Sublayers, width: int) -> list[Site]:
+def _sites(number: int, layer: nn.Module, paths: Sublayers, width: int) -> list[Site]:
     """The sites of one layer."""
 
-    def of(name: str, kind: Kind, path: str, sublayer: Kind) -> Site:
-        linear: Any = layer.get_submodule(path)
-        shape = linear.in_features, linear.out_features
-        of_layer = f"decoder_{number}_{name}"
-        return Site(of_layer, kind, "decoder", number, linear, linear, sublayer, *shape)
+    def linear(name: str, kind: Kind, path: str, sublayer: Kind) -> Site:
+        module: Any = layer.get_submodule(path)
+        shape = module.in_features, module.out_features
+        name = f"decoder_{number}_{name}"
+        return Site(name, kind, "decoder", number, module, module, sublayer, *shape)
 
     def added(kind: Kind, path: str, entry: nn.Module) -> Site:
         module, name = layer.get_submodule(path), f"decoder_{number}_{kind}"
         return Site(name, kind, "decoder", number, module, entry, kind, width, width)
 
-    attention = layer.get_submodule(found.attention)
+    attention = layer.get_submodule(paths.attention)
     names = dict(attention.named_children())
     output = next(name for name in OUTPUTS if name in names)
-    feed_forward = layer.get_submodule(found.feed_forward).named_modules()
+    feed_forward = layer.get_submodule(paths.feed_forward).named_modules()
     *into, last = (name for name, part in feed_forward if isinstance(part, nn.Linear))
     whole: Kind = "self_attention"
     sites = [
-        of(f"{whole}_{kind}", kind, f"{found.attention}.{name}", whole)
+        linear(f"{whole}_{kind}", kind, f"{paths.attention}.{name}", whole)
         for kind, name in {**PROJECTIONS, "output": output}.items()
     ]
-    entry = layer.get_submodule(found.attention_entry)
-    sites.append(added(whole, found.attention_output, entry))
+    entry = layer.get_submodule(paths.attention_entry)
+    sites.append(added(whole, paths.attention_output, entry))
     whole = "feed_forward"
     kinds: list[tuple[Kind, str]] = [("feed_forward_in", name) for name in into]
     for kind, name in [*kinds, ("feed_forward_out", last)]:
-        sites.append(of(f"{whole}_{name}", kind, f"{found.feed_forward}.{name}", whole))
-    entry = layer.get_submodule(found.feed_forward_entry)
-    return [*sites, added(whole, found.feed_forward_output, entry)]
+        sites.append(linear(f"{whole}_{name}", kind, f"{paths.feed_forward}.{name}", whole))
+    entry = layer.get_submodule(paths.feed_forward_entry)
+    return [*sites, added(whole, paths.feed_forward_output, entry)]
 
 
 def _measured(kind: str, parts: Parts, named: list[tuple[str, str]]) -> list[Sublayers]:

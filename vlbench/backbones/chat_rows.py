@@ -61,7 +61,10 @@ class Conversation:
     def __init__(self, processor: Any) -> None:
         self.processor = processor
         self.tokenizer = processor.tokenizer
-        self.template = getattr(processor, "chat_template", None) or self.tokenizer.chat_template
+        template = getattr(processor, "chat_template", None) or self.tokenizer.chat_template
+        self.template = template["default"] if isinstance(template, dict) else template
+        pad, eos = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+        self.padding: int = eos if pad is None else pad
         # PaliGemma's processor alone takes answers, and marks them
         self.marks_answers = "suffix" in inspect.signature(processor.__call__).parameters
         self._answers: dict[str, tuple[int, ...]] = {}
@@ -156,7 +159,7 @@ class Conversation:
                 "mm_token_type_ids": torch.zeros_like(ids),
             }
             for name, values in row.tokens.items():
-                filler = self.tokenizer.pad_token_id if name == "input_ids" else 0
+                filler = self.padding if name == "input_ids" else 0
                 whole = torch.cat([values, behind[name].to(values)])
                 columns.setdefault(name, []).append(padded(whole, filler))
             question = torch.full_like(row.tokens["input_ids"], IGNORED)

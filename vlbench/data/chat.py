@@ -105,8 +105,8 @@ class ChatData(TaskData):
     def _row(self, example: Example, answer: str | None) -> Row:
         if len(example.images) != self.card.images_per_example:
             expected = f"images_per_example = {self.card.images_per_example}"
-            found = f"example {example.id} has {len(example.images)} pictures"
-            raise DataError(f"Task '{self.card.name}': {found}, its card says {expected}.")
+            count = f"example {example.id} has {len(example.images)} pictures"
+            raise DataError(f"Task '{self.card.name}': {count}, its card says {expected}.")
         pictures = [open_image(self.pictures[image]) for image in example.images]
         target = None if answer is None else self._target(answer)
         row = self.conversation.row(self._cut(self.text(example)), pictures, target)
