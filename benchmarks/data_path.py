@@ -25,7 +25,7 @@ from shapes import CLIP, card, new_trainer
 
 from vlbench.backbones import build_tokenizer
 from vlbench.cards.load import find_tasks
-from vlbench.data.batches import Batch, TaskData, prefetched
+from vlbench.data.batches import Batch, FeatureData, prefetched
 from vlbench.data.prepare import PreparedTask, prepare
 from vlbench.data.stores.base import Store
 from vlbench.data.stores.extract import BATCH_SIZE
@@ -75,19 +75,19 @@ def full_size_store(folder: Path, tasks: Sequence[PreparedTask]) -> Store:
     return write_store(folder, (({"ids": ids}, row.repeat(len(ids), 0)) for ids in shards))
 
 
-def task_data(task: PreparedTask, store: Store, backbone: str, *settings: str) -> TaskData:
+def task_data(task: PreparedTask, store: Store, backbone: str, *settings: str) -> FeatureData:
     """The training examples with these features, in the batches of the floor on this backbone."""
     train = card(FLOOR, backbone, "image", settings).train
-    return TaskData(task.card, task.train, store, build_tokenizer("mini-bart"), train)
+    return FeatureData(task.card, task.train, build_tokenizer("mini-bart"), train, store)
 
 
-def epoch(tasks: Iterable[TaskData]) -> Iterator[Batch]:
+def epoch(tasks: Iterable[FeatureData]) -> Iterator[Batch]:
     """The training batches of all tasks."""
     for task in tasks:
         yield from task.epoch(np.random.default_rng(0))
 
 
-def show_making(name: str, tasks: Sequence[TaskData], rounds: int) -> float:
+def show_making(name: str, tasks: Sequence[FeatureData], rounds: int) -> float:
     """Make an epoch's batches and throw them away; the examples a second in line."""
     cases = {
         "in line": partial(exhaust, lambda: epoch(tasks)),
@@ -102,7 +102,7 @@ def exhaust(batches: Callable[[], Iterator[Batch]]) -> None:
         pass
 
 
-def show_steps(task: TaskData, count: int, rounds: int) -> float:
+def show_steps(task: FeatureData, count: int, rounds: int) -> float:
     """Train with batches that come in each way; the examples a second that steps alone take."""
     trainer = new_trainer(FLOOR, "clip-bart", "image")
     built = list(islice(epoch([task]), count))

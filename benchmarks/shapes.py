@@ -19,7 +19,7 @@ from vlbench.backbones.t5 import new_t5
 from vlbench.backbones.weights import ADDED_TOKENS, BART_BASE, T5_BASE, T5_ROWS
 from vlbench.cards.load import load_method
 from vlbench.cards.schema import MethodCard, Visual
-from vlbench.data.batches import Batch
+from vlbench.data.batches import FeatureBatch
 from vlbench.techniques import resolve_method
 from vlbench.techniques.adapt import AdaptedModel, adapt
 from vlbench.training.train import Trainer
@@ -49,14 +49,14 @@ def random_backbone(name: str, visual: Visual) -> Backbone:
     return new_t5(config, features.width, features.tokens)
 
 
-def random_batch(visual: Visual, size: int) -> Batch:
+def random_batch(visual: Visual, size: int) -> FeatureBatch:
     """A batch of VQA's shapes: full texts; targets of all lengths up to the longest."""
     torch.manual_seed(0)
     longest = TARGETS[visual]
     targets = torch.randint(10, 30_000, (size, longest))
     lengths = torch.linspace(longest // 2, longest, size).round().long()
     targets[torch.arange(longest)[None] >= lengths[:, None]] = IGNORED
-    return Batch(
+    return FeatureBatch(
         task=TASKS[0],
         ids=tuple(map(str, range(size))),
         input_ids=torch.randint(10, 30_000, (size, TEXT[visual])),

@@ -7,7 +7,7 @@ import torch
 from transformers import BartConfig, T5Config
 
 from vlbench.backbones.bart import JointBart, new_bart
-from vlbench.backbones.base import Backbone
+from vlbench.backbones.encoder_decoder import EncoderDecoder
 from vlbench.backbones.t5 import JointT5, new_t5
 
 
@@ -54,9 +54,9 @@ def t5(t5_config: T5Config) -> JointT5:
 
 
 @pytest.fixture(params=["backbone", "t5"])
-def joint(request: pytest.FixtureRequest) -> Backbone:
+def joint(request: pytest.FixtureRequest) -> EncoderDecoder:
     """A BART, then a T5."""
-    found: Backbone = request.getfixturevalue(request.param)
+    found: EncoderDecoder = request.getfixturevalue(request.param)
     return found
 
 

@@ -12,11 +12,14 @@ from torch import Tensor
 from transformers import EncoderDecoderCache
 
 from vlbench.backbones.bart import JointBart
-from vlbench.backbones.base import SUBLAYERS, Backbone, BeamCache
+from vlbench.backbones.base import SUBLAYERS
+from vlbench.backbones.encoder_decoder import BeamCache, EncoderDecoder
 from vlbench.backbones.t5 import JointT5, text_bias
 
 
-def test_the_sites_are_two_per_encoder_layer_and_three_per_decoder_layer(joint: Backbone) -> None:
+def test_the_sites_are_two_per_encoder_layer_and_three_per_decoder_layer(
+    joint: EncoderDecoder,
+) -> None:
     assert [site.name for site in joint.sites() if site.kind in SUBLAYERS] == [
         "encoder_0_self_attention",
         "encoder_0_feed_forward",
@@ -33,7 +36,7 @@ def test_the_sites_are_two_per_encoder_layer_and_three_per_decoder_layer(joint: 
         assert len(sites) == 2 + 2
 
 
-def test_every_site_lies_on_the_path_to_the_logits(joint: Backbone, batch: Any) -> None:
+def test_every_site_lies_on_the_path_to_the_logits(joint: EncoderDecoder, batch: Any) -> None:
     plain = joint(batch)
     for site in joint.sites():
         if site.kind != "encoder_input":
@@ -43,7 +46,7 @@ def test_every_site_lies_on_the_path_to_the_logits(joint: Backbone, batch: Any) 
     assert torch.equal(joint(batch), plain)
 
 
-def test_padding_of_the_text_changes_nothing(joint: Backbone, batch: Any) -> None:
+def test_padding_of_the_text_changes_nothing(joint: EncoderDecoder, batch: Any) -> None:
     batch.input_ids[batch.input_ids == 1] = joint.config.pad_token_id
     short = SimpleNamespace(**vars(batch))
     short.input_ids = batch.input_ids[1:, :3]
@@ -70,7 +73,7 @@ def test_the_pad_row_learns_like_any_other(backbone: JointBart, batch: Any) -> N
     assert backbone.token_embedding.grad[1].abs().sum() > 0
 
 
-def test_dropout_of_all_kinds_is_set(joint: Backbone, batch: Any) -> None:
+def test_dropout_of_all_kinds_is_set(joint: EncoderDecoder, batch: Any) -> None:
     joint.set_dropout(0.25)
     if isinstance(joint, JointBart):
         layer = joint.language.model.encoder.layers[0]
@@ -96,14 +99,14 @@ def test_answers_start_at_the_start_token_and_are_at_most_as_long_as_asked(
 
 
 def test_beams_that_keep_the_encoders_keys_answer_as_the_librarys_do(
-    joint: Backbone, batch: Any, monkeypatch: pytest.MonkeyPatch
+    joint: EncoderDecoder, batch: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     joint.eval().token_embedding.data.mul_(8)  # so that beams change places
     moved: list[list[int]] = []
     monkeypatch.setattr(BeamCache, "reorder_cache", noted(BeamCache.reorder_cache, moved))
     answers = joint.generate(batch, beams=5, max_length=9)
     assert any(rows != sorted(rows) for rows in moved)
-    monkeypatch.setattr("vlbench.backbones.base.BeamCache", EncoderDecoderCache)
+    monkeypatch.setattr("vlbench.backbones.encoder_decoder.BeamCache", EncoderDecoderCache)
     assert joint.generate(batch, beams=5, max_length=9) == answers
 
 

@@ -16,7 +16,7 @@ import torch
 from tools.pretrain.tokenizer import train_tokenizer
 from vlbench.backbones.weights import bart_tokenizer
 from vlbench.cards.schema import Splits, TaskCard, TrainSettings
-from vlbench.data.batches import TaskData, by_group, by_length, prefetched, sample_answer
+from vlbench.data.batches import FeatureData, by_group, by_length, prefetched, sample_answer
 from vlbench.data.example import Example
 from vlbench.data.stores.own import FeatureStore, write_store
 from vlbench.errors import DataError
@@ -57,20 +57,22 @@ def captions() -> list[Example]:
 def data(tokenizer: Any, store: FeatureStore) -> Any:
     def make(
         examples: list[Example], positions: int | None = None, card: Any = None, **settings: Any
-    ) -> TaskData:
+    ) -> FeatureData:
         fields = {"title": "T", "reader": "vqav2", "metric": "vqa", "prompt": "vqa: "}
         task = TaskCard(name="t", splits={"mini": SPLITS}, **{**fields, **(card or {})})
-        return TaskData(task, examples, store, tokenizer, TrainSettings(**settings), positions)
+        return FeatureData(
+            task, examples, tokenizer, TrainSettings(**settings), store, positions=positions
+        )
 
     return make
 
 
-def decoded(task: TaskData, ids: torch.Tensor) -> str:
+def decoded(task: FeatureData, ids: torch.Tensor) -> str:
     kept = [i for i in ids.tolist() if i >= 0]
     return task.tokenizer.decode(kept, skip_special_tokens=False).replace("<pad>", "").strip()
 
 
-def inputs(task: TaskData) -> torch.Tensor:
+def inputs(task: FeatureData) -> torch.Tensor:
     return task.batch(task.examples, None).input_ids
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.runs.builders import Bench, do, predictions, rows
 from vlbench.backbones import build_backbone
-from vlbench.data.batches import Batch, TaskData
+from vlbench.data.batches import Batch, FeatureData
 from vlbench.data.readers import load_reader
 from vlbench.metrics import Scored
 from vlbench.parquet import COLUMNS
@@ -337,9 +337,9 @@ def test_weights_to_start_from_that_are_not_finite_are_named(
 def test_test_features_or_scores_that_are_not_finite_fail_the_run(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec, whole = bench.spec(**ONE), TaskData.batch
+    spec, whole = bench.spec(**ONE), FeatureData.batch
 
-    def batch(self: TaskData, examples: Any, answers: Any) -> Batch:
+    def batch(self: FeatureData, examples: Any, answers: Any) -> Batch:
         batch = whole(self, examples, answers)
         if answers is None:  # validation and test
             batch.features[0, 0, 0, 0] = float("nan")
@@ -349,7 +349,7 @@ def test_test_features_or_scores_that_are_not_finite_fail_the_run(
         return Scored({"accuracy": float("nan")}, dict.fromkeys(predictions, 0.0))
 
     with monkeypatch.context() as patch:
-        patch.setattr(TaskData, "batch", batch)
+        patch.setattr(FeatureData, "batch", batch)
         assert "vqav2: the features of " in failed(spec, tmp_path, code=3)
     monkeypatch.setattr("vlbench.runs.result.load_metric", lambda *_: metric)
     error = failed(spec, tmp_path, code=2)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from tests.techniques.models import card
 from tests.techniques.toys import TASKS, toy_backbone, toy_batch
-from vlbench.backbones.base import SIDES, Backbone, states
+from vlbench.backbones.base import SIDES
+from vlbench.backbones.encoder_decoder import EncoderDecoder, states
 from vlbench.cards.schema import MethodCard
 from vlbench.errors import UsageError
 from vlbench.techniques.adapt import AdaptedModel, adapt, trained_parameters
@@ -23,7 +24,7 @@ def lst(**params: Any) -> MethodCard:
     return card(technique="lst", params=params, train={"norms": False})
 
 
-def adapted(backbone: str | Backbone, **params: Any) -> AdaptedModel:
+def adapted(backbone: str | EncoderDecoder, **params: Any) -> AdaptedModel:
     """A toy with a side network whose layers all tell on the logits."""
     if isinstance(backbone, str):
         backbone = toy_backbone(backbone)

@@ -9,7 +9,7 @@ import torch
 from transformers import BartConfig, T5Config
 
 from vlbench.backbones.bart import new_bart
-from vlbench.backbones.base import Backbone
+from vlbench.backbones.encoder_decoder import EncoderDecoder
 from vlbench.backbones.t5 import new_t5
 
 BART = BartConfig(
@@ -42,7 +42,7 @@ GATED = {"feed_forward_proj": "gated-gelu", "is_gated_act": True, "dense_act_fn"
 """Sizes of a T5 v1.1's feed-forwards."""
 
 
-def toy_backbone(kind: str, seed: int = 0, meta: bool = False, **sizes: Any) -> Backbone:
+def toy_backbone(kind: str, seed: int = 0, meta: bool = False, **sizes: Any) -> EncoderDecoder:
     """A toy `bart` or `t5`, with these values in place of the usual sizes."""
     torch.manual_seed(seed)
     if kind == "bart":

@@ -12,7 +12,7 @@ from tests.techniques.models import adapted, stirred
 from tests.techniques.toys import TASKS, toy_batch
 from tests.training.toys import Task
 from vlbench.cards.schema import TrainSettings
-from vlbench.data.batches import Batch
+from vlbench.data.batches import FeatureBatch
 from vlbench.techniques.adapt import AdaptedModel, trained_parameters
 from vlbench.training.distributed import ALONE
 from vlbench.training.train import MicroBatches, Trainer
@@ -20,12 +20,12 @@ from vlbench.training.train import MicroBatches, Trainer
 OUT = torch.OutOfMemoryError("CUDA out of memory")
 
 
-def batch_of(count: int) -> Batch:
+def batch_of(count: int) -> FeatureBatch:
     """Examples whose targets differ in length."""
     toy = toy_batch()
     target_ids = torch.randint(3, 100, (count, 6), generator=torch.Generator().manual_seed(1))
     target_ids[torch.arange(6)[None] > torch.arange(count)[:, None]] = -100
-    return Batch(
+    return FeatureBatch(
         task=TASKS[0],
         ids=tuple(map(str, range(count))),
         input_ids=toy.input_ids.repeat(count, 1)[:count],
@@ -76,7 +76,7 @@ class Scarce(MicroBatches):
         super().__init__(max_batch, self.said.append)
         self.room = room
 
-    def of(self, batch: Batch) -> Any:
+    def of(self, batch: FeatureBatch) -> Any:
         for number, part in enumerate(super().of(batch)):
             if len(part.ids) > self.room and number == len(batch.ids) // len(part.ids) - 1:
                 raise OUT

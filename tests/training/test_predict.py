@@ -18,10 +18,9 @@ from tests.training.toys import in_threads, new_ranks
 from tools.pretrain.tokenizer import train_tokenizer
 from vlbench.backbones.weights import bart_tokenizer
 from vlbench.cards.schema import Splits, TaskCard, TrainSettings
-from vlbench.data.batches import Batch, TaskData
+from vlbench.data.batches import Batch, FeatureData
 from vlbench.data.example import Example
 from vlbench.errors import RunFailed
-from vlbench.training import predict as module
 from vlbench.training.predict import answers
 from vlbench.training.train import MicroBatches
 
@@ -65,11 +64,11 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture
 def task(tokenizer: Any) -> Any:
-    def make(**card: Any) -> TaskData:
+    def make(**card: Any) -> FeatureData:
         store: Any = SimpleNamespace(get=lambda images: np.zeros((len(images), 2, 3), np.float16))
         fields = {"title": "T", "reader": "nlvr2", "metric": "nlvr2", **card}
         made = TaskCard(name="t", splits={"mini": SPLITS}, **fields)
-        return TaskData(made, EXAMPLES, store, tokenizer, TrainSettings())
+        return FeatureData(made, EXAMPLES, tokenizer, TrainSettings(), store)
 
     return make
 
@@ -114,7 +113,7 @@ def test_where_memory_ends_fewer_are_answered_at_once(task: Any) -> None:
 def test_ranks_share_the_batches_and_all_get_every_answer_in_order(
     task: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BATCH_SIZE", 2)
+    monkeypatch.setattr(FeatureData, "answered_at_once", 2)
     models: list[Any] = [Model(rows=[2]) for _ in range(2)]
     alone: Any = Model(rows=[2])
     expected = answers(alone, task(), CPU)

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from tests.techniques.toys import FEATURE_WIDTH, ONE_LAYER, toy_backbone
 from vlbench.cards import load_method
 from vlbench.cards.schema import TrainSettings
-from vlbench.data.batches import WHOLE, Batch
+from vlbench.data.batches import WHOLE, Batch, FeatureBatch
 from vlbench.techniques import resolve_method
 from vlbench.techniques.adapt import adapt
 from vlbench.training.distributed import Ranks
@@ -58,7 +58,7 @@ class Task:
         texts = [[*random.integers(4, 60, text), 2] for random, (text, _) in pairs]
         targets = [[0, *random.integers(4, 60, target), 2] for random, (_, target) in pairs]
         features = [random.standard_normal((1, 9, FEATURE_WIDTH)) for random in drawn]
-        return Batch(
+        return FeatureBatch(
             task=self.name,
             ids=tuple(f"{self.name}-{place}" for place in places),
             input_ids=_padded(texts, PAD),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 from tools.parity.facts import OptimiserFacts, OrderFacts, read_facts
 from tools.parity.golden import INPUTS, WEIGHTS, Golden
 from tools.parity.outcome import SMALLEST_NORM, Outcome
+from vlbench.backbones.encoder_decoder import EncoderDecoder
 from vlbench.cards.load import load_task
 from vlbench.checkpoints.weights import read_tensors
 from vlbench.errors import DataError, NothingToReport, UsageError, VlbenchError
@@ -198,7 +199,8 @@ def compute(golden: Golden, task: str) -> Pass:
     outputs: dict[str, Tensor] = {}
     if not golden.is_followup:
         with torch.no_grad():
-            outputs["encoder_last_hidden_state"] = model.backbone.encode(batch)[0]
+            backbone = cast(EncoderDecoder, model.backbone)
+            outputs["encoder_last_hidden_state"] = backbone.encode(batch)[0]
     model.zero_grad(set_to_none=True)
     logits = model(batch)
     value = golden.loss(logits, batch)

@@ -23,7 +23,7 @@ from tools.pretrain.clip_backbone import CLIPS, ClipClassroom, teach_clips
 from tools.pretrain.clip_backbone import HELD_OUT as HELD_OUT_CLIPS
 from tools.pretrain.encoder import train_encoder
 from tools.pretrain.tokenizer import train_tokenizer
-from vlbench.backbones.base import Backbone
+from vlbench.backbones.encoder_decoder import EncoderDecoder
 from vlbench.backbones.sources import CONFIG_FILE, RECIPE_FILE, weights_folder
 from vlbench.backbones.weights import (
     TOKENIZER_FILE,
@@ -43,7 +43,7 @@ NOT_KEPT = {"transformers_version", "id2label", "label2id", "classifier_dropout"
 """Keys of the library's configuration that say nothing about the model."""
 
 
-def save_backbone(backbone: Backbone, folder: Path) -> None:
+def save_backbone(backbone: EncoderDecoder, folder: Path) -> None:
     """Write configuration and weights, tied tensors once."""
     language = backbone.config.to_diff_dict()
     config = {

@@ -113,9 +113,4 @@ def weights_files(name: str, path: Path | None = None, visual: Visual = "image")
 
 def _load(reference: str) -> Any:
     module, _, function = reference.partition(":")
-    try:
-        return getattr(import_module(module), function)
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise
-        raise UsageError("Backbones of the kind 'chat' are not available here yet.") from None
+    return getattr(import_module(module), function)

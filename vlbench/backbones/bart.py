@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BartConfig, BartForConditionalGeneration
 
-from vlbench.backbones.base import Backbone, Kind, Side, SublayerSpec
+from vlbench.backbones.base import Kind, Side
+from vlbench.backbones.encoder_decoder import EncoderDecoder, SublayerSpec
 from vlbench.backbones.visual import VisualEmbedding
 
 ATTENTION: dict[Kind, str] = {"query": "q_proj", "key": "k_proj", "value": "v_proj"}
@@ -32,7 +33,7 @@ def feeding(side: Side) -> SublayerSpec:
     return SublayerSpec(side, "feed_forward", "fc2", "fc1", {}, order)
 
 
-class JointBart(Backbone):
+class JointBart(EncoderDecoder):
     """BART whose encoder reads [prompts, text, vision]."""
 
     norm_type = nn.LayerNorm

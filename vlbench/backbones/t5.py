@@ -16,7 +16,8 @@ from torch.nn import functional
 from transformers import T5Config, T5ForConditionalGeneration
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
-from vlbench.backbones.base import Backbone, Kind, Side, SublayerSpec
+from vlbench.backbones.base import Kind, Side
+from vlbench.backbones.encoder_decoder import EncoderDecoder, SublayerSpec
 from vlbench.backbones.visual import VisualEmbedding
 
 ATTENTION: dict[Kind, str] = {"query": "q", "key": "k", "value": "v"}
@@ -36,7 +37,7 @@ def feeding(side: Side, number: int) -> SublayerSpec:
     return SublayerSpec(side, "feed_forward", path, norm, {}, ((norm,), into, (f"{path}.wo",)))
 
 
-class JointT5(Backbone):
+class JointT5(EncoderDecoder):
     """T5 whose encoder reads [prompts, text, vision]."""
 
     norm_type = T5LayerNorm

@@ -1,4 +1,4 @@
-"""Batches of one task each: texts to tokens, answers to targets, features from the store.
+"""Batches of one task each, in the order of an epoch; texts and stored features for a backbone.
 
 Shapes: B batch, L text tokens, I images of an example, N tokens of an image, F feature width,
 T target tokens.
@@ -6,13 +6,14 @@ T target tokens.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import zip_longest
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vlbench.backbones.base import IGNORED
+from vlbench.backbones.weights import first_tokens
 from vlbench.cards.schema import TaskCard, TrainSettings
 from vlbench.data.example import Example
 from vlbench.data.stores.base import Store
@@ -33,24 +35,44 @@ Indices = NDArray[np.int64]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(ABC):
     """Examples of one task, ready for a backbone."""
+
+    task: str
+    ids: tuple[str, ...]
+    target_ids: Tensor  # (B, T), -100 where there is nothing to predict
+    scores: Tensor  # (B,): the sampled answer's score
+
+    def to(self, device: torch.device) -> Self:
+        return self.mapped(lambda tensor: tensor.to(device, non_blocking=True))
+
+    @abstractmethod
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same batch with each of its tensors changed."""
+
+    @abstractmethod
+    def not_finite(self) -> list[str]:
+        """The examples whose pictures hold NaN or infinity."""
+
+    @abstractmethod
+    def part(self, which: slice) -> Self:
+        """Some of its examples."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureBatch(Batch):
+    """Examples of one task with features of their pictures."""
 
     task: str
     ids: tuple[str, ...]
     input_ids: Tensor  # (B, L), padded; of fewer rows where `inputs` says so
     features: Tensor  # (B, I, N, F), in the store's numbers: half the bytes on their way to a GPU
-    target_ids: Tensor  # (B, T), -100 where there is nothing to predict
-    scores: Tensor  # (B,): the sampled answer's score
+    target_ids: Tensor
+    scores: Tensor
     inputs: Tensor | None = None
     """(B,): which of fewer rows of `input_ids` and `features` each example has; None: its own."""
 
-    def to(self, device: torch.device) -> Batch:
-        return self.mapped(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        """The same batch with each of its tensors changed."""
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> FeatureBatch:
         tensors: dict[str, Any] = {
             name: change(getattr(self, name))
             for name in ("input_ids", "features", "target_ids", "scores", "inputs")
@@ -59,31 +81,31 @@ class Batch:
         return replace(self, **tensors)
 
     def not_finite(self) -> list[str]:
-        """The examples whose features hold NaN or infinity."""
         is_finite = self.features.isfinite().flatten(1).all(1)
         is_finite = is_finite if self.inputs is None else is_finite[self.inputs]
         return [name for name, fine in zip(self.ids, is_finite.tolist(), strict=True) if not fine]
 
-    def part(self, which: slice) -> Batch:
-        """Some of its examples."""
+    def part(self, which: slice) -> FeatureBatch:
         rows, inputs = which, None
         if self.inputs is not None:
             rows, inputs = torch.unique(self.inputs[which], return_inverse=True)
         read = self.input_ids[rows], self.features[rows]
         written = self.target_ids[which], self.scores[which]
-        return Batch(self.task, self.ids[which], *read, *written, inputs)
+        return FeatureBatch(self.task, self.ids[which], *read, *written, inputs)
 
 
 @dataclass(eq=False)
-class TaskData:
+class TaskData(ABC):
     """The examples of one task and split, with what makes batches of them."""
+
+    answered_at_once: ClassVar[int] = 256
+    """Questions of a batch that is answered, with one beam."""
 
     card: TaskCard
     examples: Sequence[Example]
-    store: Store
     tokenizer: Any
     settings: TrainSettings
-    positions: int | None = None
+    positions: int | None = field(default=None, kw_only=True)
     """Tokens that the backbone has positions for: longer texts are cut; None: any number."""
 
     def __post_init__(self) -> None:
@@ -137,13 +159,60 @@ class TaskData:
         for start in range(0, len(order), batch_size)[share]:
             yield self.batch(self._take(order[start : start + batch_size]), None)
 
+    def text(self, example: Example) -> str:
+        """Context and text with the task's prompt, where the method trains with prompts."""
+        whole = self._joined(example.context, example)
+        longest = self._longest(self.card.max_input_tokens)
+        if self.settings.truncate == "end" or not example.context or longest is None:
+            return whole
+        encoded = self.tokenizer(whole, return_offsets_mapping=True)
+        excess = len(encoded["input_ids"]) - longest
+        if excess <= 0:
+            return whole
+        start = whole.index(example.context)
+        end = start + len(example.context)
+        inside = [first for first, stop in encoded["offset_mapping"] if start < stop <= end]
+        kept = inside[max(0, len(inside) - excess)] if inside else start
+        return self._joined(whole[start : max(start, kept)].rstrip(), example)
+
+    def _joined(self, context: str, example: Example) -> str:
+        text, prompt = " ".join(filter(None, (context, example.text))), self.card.prompt
+        if not self.settings.task_prompts:
+            return text
+        return f"{text} {prompt}" if self.card.prompt_position == "end" else prompt + text
+
+    def _longest(self, longest: int | None) -> int | None:
+        """The fewest tokens of what card and backbone allow; None: any number."""
+        return min((n for n in (longest, self.positions) if n is not None), default=None)
+
+    @abstractmethod
     def batch(
         self, examples: Sequence[Example], answers: Sequence[tuple[str, float]] | None
     ) -> Batch:
         """The batch of these examples; without answers the targets are empty, (B, 0)."""
+
+    @abstractmethod
+    def first_tokens(self) -> list[int]:
+        """The first token of each of the task's choices, by which they differ."""
+
+
+@dataclass(eq=False)
+class FeatureData(TaskData):
+    """Examples whose pictures' features are in a store."""
+
+    store: Store
+
+    def first_tokens(self) -> list[int]:
+        return first_tokens(self.tokenizer, self.card.choices)
+
+    def batch(
+        self, examples: Sequence[Example], answers: Sequence[tuple[str, float]] | None
+    ) -> FeatureBatch:
         if not examples:  # a share of a batch with fewer examples than shares
             none = torch.empty(0, 0, dtype=torch.long)
-            return Batch(self.card.name, (), none, torch.empty(0, 0, 0, 0), none, torch.empty(0))
+            return FeatureBatch(
+                self.card.name, (), none, torch.empty(0, 0, 0, 0), none, torch.empty(0)
+            )
         texts = [self.text(example) for example in examples]
         rows: Sequence[int] = range(len(examples))
         inputs = None
@@ -170,33 +239,7 @@ class TaskData:
         input_ids = self._tokens(read, self.card.max_input_tokens, padding)
         features = features.reshape(len(rows), -1, *features.shape[1:])
         ids = tuple(example.id for example in examples)
-        return Batch(self.card.name, ids, input_ids, features, target_ids, scores, inputs)
-
-    def text(self, example: Example) -> str:
-        """Context and text with the task's prompt, where the method trains with prompts."""
-        whole = self._joined(example.context, example)
-        longest = self._longest(self.card.max_input_tokens)
-        if self.settings.truncate == "end" or not example.context or longest is None:
-            return whole
-        encoded = self.tokenizer(whole, return_offsets_mapping=True)
-        excess = len(encoded["input_ids"]) - longest
-        if excess <= 0:
-            return whole
-        start = whole.index(example.context)
-        end = start + len(example.context)
-        inside = [first for first, stop in encoded["offset_mapping"] if start < stop <= end]
-        kept = inside[max(0, len(inside) - excess)] if inside else start
-        return self._joined(whole[start : max(start, kept)].rstrip(), example)
-
-    def _joined(self, context: str, example: Example) -> str:
-        text, prompt = " ".join(filter(None, (context, example.text))), self.card.prompt
-        if not self.settings.task_prompts:
-            return text
-        return f"{text} {prompt}" if self.card.prompt_position == "end" else prompt + text
-
-    def _longest(self, longest: int | None) -> int | None:
-        """The fewest tokens of what card and backbone allow; None: any number."""
-        return min((n for n in (longest, self.positions) if n is not None), default=None)
+        return FeatureBatch(self.card.name, ids, input_ids, features, target_ids, scores, inputs)
 
     def _tokens(self, texts: Sequence[str], longest: int | None, padding: int) -> Tensor:
         """(texts, tokens of the longest), int64; the tokenizer's own padding is slower."""

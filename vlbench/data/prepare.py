@@ -12,6 +12,7 @@ from typing import Any
 from vlbench.cards.schema import Edition, TaskCard
 from vlbench.data.example import first_lines
 from vlbench.data.images import find_pictures, open_clip, open_image
+from vlbench.data.pictures import Pictures
 from vlbench.data.readers import load_reader
 from vlbench.data.readers.base import Reader, missing_data
 from vlbench.data.stores.base import FixedFrames, Store, Union
@@ -46,7 +47,8 @@ class PreparedTask:
     test: ExampleTable
     submission: ExampleTable
     """What is answered for the dataset's own server; its labels are not public."""
-    store: Store
+    store: Store | Pictures
+    """The features of its pictures, or for a backbone that reads pictures their files."""
     fingerprint: str  # sha256 over the annotation files, the pictures and the encoder
 
 
@@ -55,10 +57,13 @@ def prepare(
     edition: Edition,
     root: Path,
     limit: int | None,
-    spec: FeatureSpec,
+    spec: FeatureSpec | None,
     say: Say = lambda _: None,
 ) -> list[PreparedTask]:
-    """Read every task's splits and find its features; one error lists all tasks' missing files."""
+    """Read every task's splits and find its features, or without `spec` its pictures.
+
+    One error lists all tasks' missing files.
+    """
     readers, missing = [], []
     for card in cards:
         reader = load_reader(card.reader, root)
@@ -77,7 +82,12 @@ def _scored(card: TaskCard, edition: Edition) -> list[str]:
 
 
 def _prepare(
-    card: TaskCard, reader: Reader, edition: Edition, limit: int | None, spec: FeatureSpec, say: Say
+    card: TaskCard,
+    reader: Reader,
+    edition: Edition,
+    limit: int | None,
+    spec: FeatureSpec | None,
+    say: Say,
 ) -> PreparedTask:
     splits = card.splits[edition]
     train, val, test = (
@@ -93,21 +103,24 @@ def _prepare(
             say(f"{card.name}: no submission file will be written: {missing[0]}")
             submission = concatenate([])
     scored = concatenate([train, val, test])
-    store = _features(card, reader, concatenate([scored, submission]), spec, say)
+    store = _visuals(card, reader, concatenate([scored, submission]), spec, say)
     files = {file for split in _scored(card, edition) for file in reader.files(split)}
     parts = fingerprint(files, reader.folder) + store.fingerprint(scored.images())
     together = hashlib.sha256(parts.encode()).hexdigest()
     return PreparedTask(card, train, val, test, submission, store, together)
 
 
-def _features(
-    card: TaskCard, reader: Reader, examples: ExampleTable, spec: FeatureSpec, say: Say
-) -> Store:
-    """The features of the examples: stores that exist, else the encoder runs."""
+def _visuals(
+    card: TaskCard, reader: Reader, examples: ExampleTable, spec: FeatureSpec | None, say: Say
+) -> Store | Pictures:
+    """The pictures of the examples, or their features: stores that exist, else the encoder runs."""
     store, pictures, problems = _find_visuals(card, reader, examples, spec)
     if problems:
         lines = "".join(f"\n  {line}" for line in first_lines(problems))
-        raise MissingError(f"Task '{card.name}' lacks features:{lines}")
+        lacking = "features" if spec else "pictures"
+        raise MissingError(f"Task '{card.name}' lacks {lacking}:{lines}")
+    if spec is None:
+        return Pictures(pictures)
     is_video = card.visual == "video"
     if store is not None:
         return FixedFrames(store, spec.tokens) if is_video else store
@@ -117,9 +130,12 @@ def _features(
 
 
 def _find_visuals(
-    card: TaskCard, reader: Reader, examples: ExampleTable, spec: FeatureSpec
+    card: TaskCard, reader: Reader, examples: ExampleTable, spec: FeatureSpec | None
 ) -> tuple[Store | None, dict[str, Path], list[str]]:
     """The features of the examples, else the pictures to make them of, and what is missing."""
+    if spec is None:
+        pictures, faults = find_pictures(reader, examples)
+        return None, pictures, faults.texts
     store, places = _find_store(reader, spec)
     if store is not None:
         images = examples.images()
@@ -179,7 +195,7 @@ def feature_places(reader: Reader, encoder: str) -> list[Path]:
 
 
 def check_tasks(
-    cards: Sequence[TaskCard], edition: Edition, root: Path, spec: FeatureSpec, say: Say
+    cards: Sequence[TaskCard], edition: Edition, root: Path, spec: FeatureSpec | None, say: Say
 ) -> list[dict[str, Any]]:
     """What is there of every split that an edition reads, and all that a run would miss of it.
 

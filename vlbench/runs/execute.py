@@ -8,16 +8,18 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from vlbench.backbones import build_tokenizer, find_backbone
-from vlbench.backbones.weights import first_tokens
 from vlbench.checkpoints.weights import load_weights
-from vlbench.data.batches import TaskData
+from vlbench.data.batches import FeatureData, TaskData
+from vlbench.data.chat import ChatData
 from vlbench.data.example import Example
+from vlbench.data.pictures import Pictures
 from vlbench.data.prepare import PreparedTask
 from vlbench.data.submissions import load_format
 from vlbench.data.table import file_hash
@@ -98,20 +100,19 @@ class Run:
             load_metric(card.metric)
             if card.splits[spec.edition].submission:
                 load_format(card.submission)
-            first_tokens(self.tokenizer, card.choices)
         with self.ranks.main_first():  # it fills the cache
             inputs = self._read_inputs()
         self.tasks = inputs.tasks
         set_seed(spec.seed)
         self.model = adapted(spec, inputs.features)
-        config = self.model.backbone.config
-        self.positions = getattr(config, "max_position_embeddings", None)
         check_reached(self.model, spec.task_names, spec.method.shown)
         self.load_init()
         if bad := not_finite(dict(self.model.named_parameters())):
             source = spec.init or spec.backbone_path or spec.backbone_reference
             raise DataError(f"{source}: {listed(bad)} holds NaN or infinity before any step.")
         train = [self.data(task, task.train) for task in self.tasks]
+        for data in train:
+            data.first_tokens()  # choices that begin alike are refused
         parts = MicroBatches(spec.max_batch, self.progress.say)
         self._at_once = MicroBatches("auto" if spec.max_batch else None, self.progress.say)
         self.trainer = Trainer(
@@ -136,8 +137,11 @@ class Run:
 
     def data(self, task: PreparedTask, examples: Sequence[Example]) -> TaskData:
         """Batches of these examples of a task."""
-        train = self.spec.method.train
-        return TaskData(task.card, examples, task.store, self.tokenizer, train, self.positions)
+        backbone: Any = self.model.backbone
+        same = task.card, examples, self.tokenizer, self.spec.method.train
+        if isinstance(task.store, Pictures):
+            return ChatData(*same, task.store.paths, backbone.conversation)
+        return FeatureData(*same, task.store, positions=backbone.positions)
 
     def answers(self, task: PreparedTask, examples: Sequence[Example]) -> dict[str, str]:
         """Example id -> the model's answer; the processes of the run share the work."""

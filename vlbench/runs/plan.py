@@ -13,13 +13,14 @@ import torch
 
 from vlbench.backbones import build_backbone, find_backbone, weights_files
 from vlbench.cards import find_methods, find_tasks
-from vlbench.cards.backbone import Features
+from vlbench.cards.backbone import BackboneCard, Features
 from vlbench.cards.load import backbone_card_hash
 from vlbench.cards.schema import Edition, MethodCard, TaskCard, Visual
 from vlbench.checkpoints.weights import check_weights
 from vlbench.data.mini.write import mini_root
 from vlbench.data.prepare import FeatureSpec, PreparedTask, prepare
 from vlbench.data.readers import load_reader
+from vlbench.data.stores.base import Store
 from vlbench.data.table import file_hash
 from vlbench.encoders import ENCODERS, load_encoder
 from vlbench.errors import DataError, UsageError, nearest
@@ -59,7 +60,8 @@ class Inputs:
 
     root: Path
     tasks: list[PreparedTask]
-    features: Features
+    features: Features | None
+    """None: it reads pictures."""
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -82,6 +84,7 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
         load_metric(task.metric)
     given = (selection.backbone_path, selection.init, selection.root)
     weights, init, root = (path and path.expanduser().resolve() for path in given)
+    check_pictures(own, cards, selection)
     is_own = not selection.encoder or selection.encoder == own.features_of(visual).encoder
     same = {
         "settings": selection.settings,
@@ -145,15 +148,32 @@ def read_inputs(spec: RunSpec, say: Say = lambda _: None, device: str | None = N
     root = data_root(spec.tasks, spec.edition, Path(spec.root) if spec.root else None, say)
     folders = tuple(map(Path, spec.features))
     backbone = spec.backbone_reference
+    if find_backbone(backbone).kind == "chat":
+        return Inputs(root, prepare(spec.tasks, spec.edition, root, spec.limit, None, say), None)
     features = feature_spec_for(backbone, visual, spec.encoder, folders, device or spec.device)
     tasks = prepare(spec.tasks, spec.edition, root, spec.limit, features, say)
-    widths = {task.card.name: task.store.width for task in tasks}
+    widths = {t.card.name: t.store.width for t in tasks if isinstance(t.store, Store)}
     if len(set(widths.values())) > 1:
         text = ", ".join(f"{task} {width}" for task, width in widths.items())
         raise DataError(f"The features of tasks that train together differ in width: {text}.")
     own = find_backbone(backbone).features_of(visual)
-    encoded = own.of(spec.encoder, tasks[0].store.width) if spec.encoder else own
+    encoded = own.of(spec.encoder, widths[tasks[0].card.name]) if spec.encoder else own
     return Inputs(root, tasks, encoded)
+
+
+def check_pictures(backbone: BackboneCard, cards: Sequence[TaskCard], selection: Selection) -> None:
+    """Raise UsageError where a backbone that reads pictures is to read something else."""
+    if backbone.kind != "chat":
+        return
+    given = {"--encoder": selection.encoder, "--features": selection.features}
+    for option in (option for option, value in given.items() if value):
+        raise UsageError(f"{option}: '{backbone.name}' reads pictures, not features: leave it out.")
+    for card in cards:
+        if card.visual != "image":
+            raise UsageError(
+                f"Task '{card.name}' shows clips, and '{backbone.name}' reads pictures. "
+                "vlbench list backbones names those that read the features of clips."
+            )
 
 
 def task_edition(cards: Sequence[TaskCard], edition: str | None) -> Edition:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 from itertools import chain
-from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -20,10 +19,6 @@ from vlbench.techniques import find_technique
 from vlbench.techniques.base import Technique
 from vlbench.tensors import copy_into, listed, unique_state
 
-DENOMINATOR = (
-    "the adapted model with its visual embedding and added tokens, tied tensors once, "
-    "without the image encoder"
-)
 NEAR = 1e-3
 """Logits are equal up to this part of the largest: layers that were replaced round otherwise."""
 
@@ -61,7 +56,7 @@ class AdaptedModel(nn.Module):
                 f"--checkpoint-activations: the layers under '{type(self.technique).__name__}' "
                 f"cannot be computed twice: {reason}. Leave it out."
             )
-        self.backbone.language.activation_checkpointing_enable()
+        self.backbone.checkpoint_activations()
 
     @contextmanager
     def answering(self, task: str) -> Iterator[None]:
@@ -113,15 +108,11 @@ def _attach(technique: Technique, backbone: Backbone) -> None:
 
 def probe(model: nn.Module, backbone: Backbone, task: str) -> Tensor:
     """Return the logits (1, 2, V) of a made-up example in evaluation; on the meta device too."""
-    device = backbone.token_embedding.device
-    ids = torch.full((1, 2), backbone.config.eos_token_id, device=device)
-    shape = (1, 1, backbone.visual_tokens, backbone.visual.feature_width)
-    features = torch.zeros(shape, device=device)
-    batch = SimpleNamespace(task=task, input_ids=ids, features=features, target_ids=ids)
+    batch, is_meta = backbone.example(task), backbone.token_embedding.is_meta
     was_training = model.training
     model.eval()
     try:
-        with _TrueOnMeta() if ids.is_meta else nullcontext(), torch.random.fork_rng(devices=[]):
+        with _TrueOnMeta() if is_meta else nullcontext(), torch.random.fork_rng(devices=[]):
             return cast(Tensor, model(batch))
     finally:
         model.train(was_training)
@@ -176,7 +167,7 @@ class Counts(NamedTuple):
     trainable: int
     total: int
     groups: dict[str, Group]
-    denominator: str = DENOMINATOR
+    denominator: str
 
     @property
     def percent(self) -> float:
@@ -188,11 +179,11 @@ def count(model: AdaptedModel) -> Counts:
     backbone = model.backbone
     parts: dict[str, list[nn.Parameter]] = {
         "technique": list(model.technique.parameters()),
-        "visual embedding": list(backbone.visual.parameters()),
+        backbone.visual_name: list(backbone.visual.parameters()),
         "norms": [p for norm in backbone.norms() for p in norm.parameters()],
         "biases": backbone.biases(),
         "token table": [backbone.token_embedding],
-        "rest of the backbone": list(backbone.parameters()),
+        "rest of the backbone": list(backbone.counted()),
     }
     seen: set[nn.Parameter] = set()
     groups = {}
@@ -202,7 +193,7 @@ def count(model: AdaptedModel) -> Counts:
         trainable = sum(p.numel() for p in fresh if p.requires_grad)
         groups[name] = Group(trainable, sum(p.numel() for p in fresh))
     trainable, total = (sum(numbers) for numbers in zip(*groups.values(), strict=True))
-    return Counts(trainable, total, groups)
+    return Counts(trainable, total, groups, backbone.denominator)
 
 
 def frozen_checksum(model: nn.Module) -> str:

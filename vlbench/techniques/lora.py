@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import torch
 from pydantic import Field
@@ -21,8 +21,11 @@ from torch import Tensor, nn
 
 from vlbench.backbones.base import Backbone, Site
 from vlbench.cards.schema import Checked
+from vlbench.errors import UsageError
 from vlbench.techniques.adapter import PerTask, owners
 from vlbench.techniques.base import Technique
+
+Target = Literal["query", "key", "value", "output", "feed_forward_in", "feed_forward_out"]
 
 
 class LoRAParams(Checked):
@@ -36,8 +39,8 @@ class LoRAParams(Checked):
     """Dropout of what enters the update."""
     biases: bool = True
     """Whether the backbone's biases train too."""
-    targets: tuple[Literal["query", "key", "value"], ...] = Field(("query", "value"), min_length=1)
-    """The projections that are updated, in every attention."""
+    targets: tuple[Target, ...] = Field(("query", "value"), min_length=1)
+    """The linear layers that are updated: of every attention, or of a decoder's feed-forwards."""
 
 
 class Update(nn.Module):
@@ -66,6 +69,14 @@ class LoRA(Technique):
     sharings: ClassVar[frozenset[str]] = frozenset({"task", "all", "up", "down"})
     starts_as_identity = True
     params: LoRAParams
+
+    def check(self, backbone: Backbone) -> None:
+        kinds = {site.kind for site in backbone.sites()}
+        if absent := [target for target in self.params.targets if target not in kinds]:
+            known = ", ".join(kind for kind in get_args(Target) if kind in kinds)
+            raise UsageError(
+                f"params.targets: this backbone has no site '{absent[0]}'. Known: {known}."
+            )
 
     def claims(self, backbone: Backbone) -> list[Site]:
         return [site for site in backbone.sites() if site.kind in self.params.targets]

@@ -38,11 +38,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.cache_utils import DynamicLayer
 
-from vlbench.backbones.base import SIDES, Backbone, Batch, Side, Site, states
+from vlbench.backbones.base import SIDES, Backbone, Batch, Side, Site
+from vlbench.backbones.encoder_decoder import EncoderDecoder, FeatureBatch, states, with_encoder
 from vlbench.cards.schema import Checked
 from vlbench.errors import UsageError
 from vlbench.techniques.adapter import reduced_width
 from vlbench.techniques.base import Technique
+
+NEEDS = "lst walks beside an encoder that reads the text alone"
 
 
 class LSTParams(Checked):
@@ -62,7 +65,7 @@ class LSTParams(Checked):
     """Training examples that pruning sums squared gradients over."""
 
 
-def narrow_stacks(backbone: Backbone, reduction: int) -> dict[Side, Any]:
+def narrow_stacks(backbone: EncoderDecoder, reduction: int) -> dict[Side, Any]:
     """Make an encoder and decoder 1/reduction as wide, initialised by the library.
 
     They have the backbone's paths but no embeddings: what enters the first layer is given.
@@ -107,7 +110,7 @@ class Gate(nn.Module):
 class Ladder(nn.Module):
     """A narrow stack, its input projection P_0, and a projection P_i and gate for each layer."""
 
-    def __init__(self, backbone: Backbone, side: Side, stack: Any, params: LSTParams) -> None:
+    def __init__(self, backbone: EncoderDecoder, side: Side, stack: Any, params: LSTParams) -> None:
         super().__init__()
         self.stack, self.first_norm = stack, backbone.first_norm
         self.layer_list = backbone.layer_list
@@ -138,7 +141,7 @@ class DecoderHooks:
     and mask (B, S); `s`, the side decoder's states (B, T, D); `inputs`, what else its layers read.
     """
 
-    def __init__(self, backbone: Backbone, ladder: Ladder, up: nn.Module) -> None:
+    def __init__(self, backbone: EncoderDecoder, ladder: Ladder, up: nn.Module) -> None:
         self.backbone, self.ladder, self.up = backbone, ladder, up
         self.text_length = 0
         """Encoder tokens that are text, in the batch that was encoded last."""
@@ -196,6 +199,10 @@ class LST(Technique):
     only_once = "the side network walks along its layers, and keeps little anyway"
     params: LSTParams
 
+    def check(self, backbone: Backbone) -> None:
+        with_encoder(backbone, NEEDS)
+        super().check(backbone)
+
     def reduced_width(self, backbone: Backbone) -> int:
         return reduced_width(backbone.width, self.params.reduction)
 
@@ -204,6 +211,7 @@ class LST(Technique):
 
     def attach(self, backbone: Backbone) -> None:
         """Make both ladders and the projection back to the backbone's width."""
+        backbone = with_encoder(backbone, NEEDS)
         stacks = narrow_stacks(backbone, self.params.reduction)
         self.encoder = Ladder(backbone, "encoder", stacks["encoder"], self.params)
         self.decoder = Ladder(backbone, "decoder", stacks["decoder"], self.params)
@@ -214,7 +222,9 @@ class LST(Technique):
         backbone.encoding = partial(self.encode, backbone)
         self._hooks = DecoderHooks(backbone, self.decoder, self.up)
 
-    def encode(self, backbone: Backbone, text: Tensor, vision: Tensor, mask: Tensor) -> Tensor:
+    def encode(
+        self, backbone: EncoderDecoder, text: Tensor, vision: Tensor, mask: Tensor
+    ) -> Tensor:
         """States of the backbone, text only, and of the side encoder, side by side: (B, S, C + D).
 
         What enters is detached from the pictures, so that no gradient goes through the backbone.
@@ -247,11 +257,13 @@ class LST(Technique):
     def start(self, backbone: Backbone, batches: Iterable[Batch]) -> None:
         """Initialise the side layers from the backbone by pruning, if the card says so."""
         if self.params.initialisation == "pruned":
-            importance = importances(backbone, islice(batches, self.params.samples))
+            backbone = with_encoder(backbone, NEEDS)
+            examples = cast(Iterable[FeatureBatch], islice(batches, self.params.samples))
+            importance = importances(backbone, examples)
             prune(backbone, importance, self.encoder.stack, self.decoder.stack)
 
 
-def importances(backbone: Backbone, batches: Iterable[Batch]) -> dict[Tensor, Tensor]:
+def importances(backbone: EncoderDecoder, batches: Iterable[FeatureBatch]) -> dict[Tensor, Tensor]:
     """Sum squared gradients of the token embedding and the linear layers, without dropout."""
     weights: list[Tensor] = [backbone.token_embedding]
     for side in SIDES:
@@ -279,7 +291,9 @@ def importances(backbone: Backbone, batches: Iterable[Batch]) -> dict[Tensor, Te
 
 
 @torch.no_grad()
-def prune(backbone: Backbone, importance: dict[Tensor, Tensor], encoder: Any, decoder: Any) -> None:
+def prune(
+    backbone: EncoderDecoder, importance: dict[Tensor, Tensor], encoder: Any, decoder: Any
+) -> None:
     """Fill narrow stacks with the rows and columns of the backbone's that pruning keeps."""
     kept = _top(importance[backbone.token_embedding].sum(dim=0), encoder.config.d_model)
     for side, narrow in zip(SIDES, (encoder, decoder), strict=True):
@@ -308,7 +322,7 @@ def _top(importance: Tensor, number: int) -> Tensor:
     return importance.argsort(descending=True, stable=True)[:number].sort().values
 
 
-def layer_order(backbone: Backbone, side: Side, stack: nn.Module) -> list[list[Any]]:
+def layer_order(backbone: EncoderDecoder, side: Side, stack: nn.Module) -> list[list[Any]]:
     """List the linear layers and norms of a stack of that side in the order of the forward pass.
 
     Those in one group read the same input.

@@ -29,7 +29,7 @@ import torch
 from pydantic import ConfigDict, create_model, model_validator
 from torch import Tensor, nn
 
-from vlbench.backbones.base import PROJECTIONS, Backbone, Site
+from vlbench.backbones.base import LINEARS, PROJECTIONS, Backbone, Site
 from vlbench.cards.schema import Checked, Generated, check
 from vlbench.errors import MissingError, UsageError, nearest
 from vlbench.techniques.base import Technique
@@ -87,20 +87,27 @@ def refusing(name: str) -> Iterator[None]:
 
 
 def words(backbone: Backbone) -> dict[str, list[str]]:
-    """Return each word's modules, by their paths in the language model."""
-    sites, named = backbone.sites(), defaultdict[str, list[Any]](list)
+    """Return each word's modules, by their paths in the part that peft may change."""
+    named = defaultdict[str, list[Any]](list)
+    paths = {module: path for path, module in backbone.injectable.named_modules()}
+    named["norms"] += [norm for norm in backbone.norms() if norm in paths]
+    try:
+        sites = backbone.sites()
+    except UsageError:  # names of its own modules still work
+        sites = []
     projections = {site.module for site in sites if site.kind in PROJECTIONS}
-    named["norms"] += backbone.norms()
+    has_linears = any(site.kind == "output" for site in sites)
     for site in sites:
         linears = [m for m in (site.entry, *site.module.modules()) if isinstance(m, nn.Linear)]
-        if site.kind in PROJECTIONS:
+        if site.kind in LINEARS:
             named[site.kind].append(site.module)
+        elif has_linears:
+            continue
         elif site.kind == "feed_forward":
             named["feed_forward_in"] += linears[:-1]
             named["feed_forward_out"] += linears[-1:]
         else:
             named["output"] += [m for m in linears if m not in projections]
-    paths = {module: path for path, module in backbone.language.named_modules()}
     return {word: [paths[module] for module in modules] for word, modules in named.items()}
 
 
@@ -109,7 +116,7 @@ def translate(backbone: Backbone, field: str, value: Any) -> Any:
     known = words(backbone)
     if isinstance(value, str):
         return known.get(value, value)
-    paths = [path for path, _ in backbone.language.named_modules()]
+    paths = [path for path, _ in backbone.injectable.named_modules()]
     for name in value:
         if name not in known and not any(f".{path}".endswith(f".{name}") for path in paths):
             ends = {path.rpartition(".")[2] for path in paths}
@@ -163,7 +170,7 @@ class Peft(Technique):
         if config.target_modules is None:
             return sites
         matches = library("peft.tuners.tuners_utils").check_target_module_exists
-        modules = backbone.language.named_modules()
+        modules = backbone.injectable.named_modules()
         replaced = {module for path, module in modules if path and matches(config, path)}
         return [site for site in sites if {site.module, site.entry} & replaced]
 
@@ -176,7 +183,7 @@ class Peft(Technique):
         with refusing(name), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of merging, and of norms as layers
             warnings.simplefilter("error", RuntimeWarning)  # of patterns that match nothing
-            tuner = kind(language, config, "default")  # peft's own name for an adapter
+            tuner = kind(backbone.injectable, config, "default")  # peft's own name for an adapter
         parameters = list(language.parameters())
         if set(tuner.parameters()) - set(parameters):
             raise UsageError(f"params.config: {name} works around the model, not by layers in it.")

@@ -9,7 +9,7 @@ of the relative bias. The reference code has the hidden size 768 written into it
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 from pydantic import Field
@@ -57,16 +57,9 @@ class PromptTuning(Technique):
     def attach(self, backbone: Backbone) -> None:
         whose, _ = owners(self.sharing, self.tasks)
         self.prompts = PerTask(partial(self._new, backbone), whose, backbone.current_task)
-        backbone.encoder_input.register_forward_hook(self.put_in_front)
+        backbone.put_in_front(self.prompts, self.params.length)
 
     def _new(self, backbone: Backbone) -> Prompt:
         prompt = Prompt(self.params.length, backbone.width, self.params.hidden)
         backbone.initialise(prompt)
         return prompt
-
-    def put_in_front(self, module: nn.Module, inputs: Any, output: Any) -> tuple[Tensor, Tensor]:
-        """Hook: (B, L, C), (B, L) -> (B, length + L, C), (B, length + L)."""
-        text, mask = output
-        prompts = self.prompts().to(text.dtype).expand(text.shape[0], -1, -1)  # (B, length, C)
-        is_read = mask.new_ones(prompts.shape[:2])
-        return torch.cat([prompts, text], dim=1), torch.cat([is_read, mask], dim=1)

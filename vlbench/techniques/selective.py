@@ -31,7 +31,7 @@ class Full(Frozen):
     """Full fine-tuning: all of the backbone trains, token embedding and norms included."""
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
-        return [backbone]
+        return backbone.tuned_in_full()
 
 
 class BitFitParams(Checked):
@@ -69,10 +69,8 @@ class BitFit(Technique):
         self.added = nn.ModuleDict()
         if not self.params.missing:
             return
-        parts = nn.ModuleDict({"language": backbone.language, "visual": backbone.visual})
-        for path, module in parts.named_modules():
-            is_layer = isinstance(module, nn.Linear | backbone.norm_type)
-            if is_layer and getattr(module, "bias", None) is None:
+        for path, module in backbone.linears_and_norms().items():
+            if getattr(module, "bias", None) is None:
                 weight: Any = module.weight
                 self.added[path.replace(".", "-")] = bias = Bias(len(weight))
                 module.register_forward_hook(OutputHook(bias))

@@ -26,11 +26,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlbench.backbones.base import Backbone, Site
+from vlbench.backbones.encoder_decoder import with_encoder
 from vlbench.cards.schema import Checked
 from vlbench.errors import UsageError
 from vlbench.techniques.base import Technique
 
 INIT_STD = 0.02
+NEEDS = "vl_pet gates an encoder's outputs and adapts what a decoder reads of them"
 
 
 class VLPETParams(Checked):
@@ -141,6 +143,7 @@ class VLPET(Technique):
         return encoder + values
 
     def check(self, backbone: Backbone) -> None:
+        with_encoder(backbone, NEEDS)
         heads, width = self.params.heads, self.params.width
         if width % heads:
             raise UsageError(f"params.heads={heads} does not divide params.width={width}.")
@@ -165,4 +168,8 @@ class VLPET(Technique):
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
         """The encoder's norms alone, where the card says norms."""
-        return [backbone.visual, self, *(backbone.norms("encoder") if norms else [])]
+        return [
+            backbone.visual,
+            self,
+            *(with_encoder(backbone, NEEDS).norms("encoder") if norms else []),
+        ]

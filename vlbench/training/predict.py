@@ -8,15 +8,12 @@ from typing import Any
 
 import torch
 
-from vlbench.backbones.weights import first_tokens
 from vlbench.cards.schema import TaskCard
 from vlbench.data.batches import Batch, TaskData, prefetched_for
 from vlbench.errors import DataError, RunFailed
 from vlbench.techniques.adapt import AdaptedModel
 from vlbench.training.distributed import ALONE, Ranks
 from vlbench.training.train import MicroBatches
-
-BATCH_SIZE = 256
 
 
 @torch.inference_mode()
@@ -33,8 +30,8 @@ def answers(
     padding, and with it every answer, does not depend on their number.
     """
     card, tokenizer, micro_batches = task.card, task.tokenizer, micro_batches or MicroBatches()
-    answer = partial(answer_batches, model, card, first_tokens(tokenizer, card.choices))
-    batches = task.longest_first(max(1, BATCH_SIZE // card.beams), ranks.share)
+    answer = partial(answer_batches, model, card, task.first_tokens())
+    batches = task.longest_first(max(1, task.answered_at_once // card.beams), ranks.share)
     with model.answering(card.name):
         rows = [
             (batch.ids, micro_batches.compute(answer, batch.to(device)))

@@ -11,7 +11,7 @@ import pytest
 
 from vlbench.cards.load import load_task
 from vlbench.cards.schema import TrainSettings
-from vlbench.data.batches import TaskData
+from vlbench.data.batches import FeatureData
 from vlbench.data.images import find_pictures
 from vlbench.data.readers import load_reader
 from vlbench.data.readers.video import TVC, TVQA, YC2C, How2QA
@@ -214,7 +214,7 @@ def read(root, task: str, said: list[str]) -> str:
     root.lines(f"{ANN}/{reader.source}_subtitles.jsonl", [{"vid_name": "c", "sub": sub}])
     root.lines(f"{ANN}/{task}/{file}.jsonl", [{"vid_name": "c", **record}])
     [example] = reader.read("train", for_training=True)
-    data = TaskData(card, [example], None, None, TrainSettings(task_prompts=True))
+    data = FeatureData(card, [example], None, TrainSettings(task_prompts=True), None)
     return data.text(example)
 
 

@@ -1,0 +1,135 @@
+"""A chat model and its processor from a folder, or by its name from the hub's cache.
+
+Nothing is downloaded. Pictures are processed by PIL alone and videos not at all, so the numbers do
+not depend on whether torchvision is there, and processors load that would otherwise ask for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    ProcessorMixin,
+)
+from transformers.models.auto.auto_mappings import PROCESSOR_MAPPING_NAMES
+from transformers.models.auto.processing_auto import processor_class_from_name
+from transformers.utils import logging
+
+from vlbench.backbones.chat import Chat
+from vlbench.backbones.chat_rows import Conversation
+from vlbench.backbones.sources import missing, weights_folder
+from vlbench.errors import MissingError, UsageError
+
+LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+
+
+def chat_backbone(source: str | Path, picture_tokens: int | None, meta: bool) -> Chat:
+    """The model in float32 as a backbone; on the meta device it has shapes and no weights."""
+    folder = weights_folder(source)
+    config = load_config(source)
+    processor = load_processor(source)
+    if picture_tokens:
+        limit_pictures(Conversation(processor), config.image_token_id, picture_tokens)
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    models: Any = AutoModelForImageTextToText
+    if type(config) not in models._model_mapping:
+        raise UsageError(
+            f"{source}: '{config.model_type}' is no model that answers texts about pictures."
+        )
+    if meta:
+        with torch.device("meta"):
+            return Chat(models.from_config(config), processor).train()
+    with missing(source):
+        language = models.from_pretrained(folder, dtype=torch.float32, **LOCAL)
+    return Chat(language, processor).train()
+
+
+def chat_tokenizer(source: str | Path) -> Any:
+    """The tokenizer of the model's processor."""
+    return load_processor(source).tokenizer
+
+
+def load_config(source: str | Path) -> Any:
+    """The configuration, of a model that the library knows."""
+    with missing(source):
+        return AutoConfig.from_pretrained(weights_folder(source), **LOCAL)
+
+
+def load_processor(source: str | Path) -> Any:
+    """The processor, with a part left out for which there is no place here: that of videos."""
+    folder, config = weights_folder(source), load_config(source)
+    name = PROCESSOR_MAPPING_NAMES.get(config.model_type)
+    kind: Any = processor_class_from_name(name) if name else None
+    if kind is None:
+        raise UsageError(f"{source}: no processor is known for a model '{config.model_type}'.")
+    try:
+        with missing(source), _parts_may_be_none():
+            options, unused = kind.get_processor_dict(folder, local_files_only=True)
+            parts = [_part(part, folder) for part in kind.get_attributes()]
+            return kind.from_args_and_dict(parts, options, **unused)
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        raise MissingError(f"{source}: its processor '{name}' needs more: {reason}") from error
+
+
+def _part(name: str, folder: Path) -> Any:
+    if name == "image_processor":
+        images: Any = AutoImageProcessor
+        return images.from_pretrained(folder, backend="pil", **LOCAL)
+    if name == "tokenizer":
+        return AutoTokenizer.from_pretrained(folder, **LOCAL)
+    return None
+
+
+def limit_pictures(conversation: Conversation, token: int, most: int) -> None:
+    """Have pictures of any size read as `most` visual tokens or fewer; `token` is a visual one.
+
+    By the pixels they are scaled to, the number of tiles they are cut into, or none.
+    """
+    images = conversation.processor.image_processor
+    if hasattr(images, "merge_size"):
+        pixels = most * (images.patch_size * images.merge_size) ** 2
+        edges = ("shortest_edge", "longest_edge")  # of pixels in all, whatever their name
+        images.size = {edge: min(images.size[edge], pixels) for edge in edges}
+    while (read := _visual_tokens(conversation, token)) > most:
+        if getattr(images, "max_patches", 0) > 1:
+            images.max_patches -= 1
+        elif getattr(images, "do_image_splitting", False):
+            images.do_image_splitting = False
+        else:
+            raise UsageError(
+                f"picture_tokens = {most}: this model reads a large picture as {read} tokens and "
+                f"cannot read it as fewer. Should be {read} or more, or left out."
+            )
+
+
+def _visual_tokens(conversation: Conversation, token: int) -> int:
+    """The most that a large picture is read as, square or wide."""
+    pictures = (Image.new("RGB", size, "grey") for size in ((1536, 1536), (1536, 768)))
+    ids = [conversation.row("", [picture]).tokens["input_ids"] for picture in pictures]
+    return max(int(row.eq(token).sum()) for row in ids)
+
+
+@contextmanager
+def _parts_may_be_none() -> Iterator[None]:
+    """Let the library's processors do without a part."""
+    name = "check_argument_for_proper_class"
+    check = getattr(ProcessorMixin, name)
+
+    def lenient(processor: Any, part: str, value: Any) -> Any:
+        return None if value is None else check(processor, part, value)
+
+    setattr(ProcessorMixin, name, lenient)
+    try:
+        yield
+    finally:
+        setattr(ProcessorMixin, name, check)
