@@ -1,4 +1,4 @@
-"""What is true of every technique on a chat backbone; of each method one family unless slow."""
+"""What is true of every technique on a chat backbone: each method on a family, slow on two."""
 
 from __future__ import annotations
 
@@ -81,6 +81,7 @@ PAIRS = [
     )
     for i, family in enumerate(BY_NAME)
     for j, method in enumerate(METHODS)
+    if (i + j) % 4 == 0
 ]
 
 
