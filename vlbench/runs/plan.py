@@ -148,10 +148,10 @@ def read_inputs(spec: RunSpec, say: Say = lambda _: None, device: str | None = N
     root = data_root(spec.tasks, spec.edition, Path(spec.root) if spec.root else None, say)
     folders = tuple(map(Path, spec.features))
     backbone = spec.backbone_reference
-    if find_backbone(backbone).kind == "chat":
-        return Inputs(root, prepare(spec.tasks, spec.edition, root, spec.limit, None, say), None)
     features = feature_spec_for(backbone, visual, spec.encoder, folders, device or spec.device)
     tasks = prepare(spec.tasks, spec.edition, root, spec.limit, features, say)
+    if features is None:
+        return Inputs(root, tasks, None)
     widths = {t.card.name: t.store.width for t in tasks if isinstance(t.store, Store)}
     if len(set(widths.values())) > 1:
         text = ", ".join(f"{task} {width}" for task, width in widths.items())
@@ -209,9 +209,15 @@ def data_root(
 
 def feature_spec_for(
     backbone: str, visual: Visual, encoder: str, folders: tuple[Path, ...], device: str = "cpu"
-) -> FeatureSpec:
-    """Return the features to look for, of `encoder` or, where it is empty, the backbone's own."""
-    own = find_backbone(backbone).features_of(visual)
+) -> FeatureSpec | None:
+    """Return the features to look for, of `encoder` or, where it is empty, the backbone's own.
+
+    None for a chat model, which reads pictures.
+    """
+    card = find_backbone(backbone)
+    if card.kind == "chat":
+        return None
+    own = card.features_of(visual)
     name = encoder or own.encoder
     if name not in ENCODERS and ":" not in name and not folders:
         raise UsageError(
