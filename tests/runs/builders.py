@@ -69,7 +69,6 @@ def _planned(selection: Selection) -> list[RunSpec]:
 def make_bench(folder: Path) -> Bench:
     """Write the edition and the backbone."""
     import torch
-    from transformers import BartConfig
 
     from tools.pretrain.recipe import save_backbone
     from tools.pretrain.tokenizer import train_tokenizer
@@ -82,8 +81,19 @@ def make_bench(folder: Path) -> Bench:
     bench.backbone.mkdir()
     tokenizer = bench.backbone / TOKENIZER_FILE
     train_tokenizer(["is there a red circle ? yes no", "true false blue square"], tokenizer)
-    config = BartConfig(
-        vocab_size=len(bart_tokenizer(tokenizer)),
+    config = tiny_bart(len(bart_tokenizer(tokenizer)))
+    config.init_std = 0.2
+    torch.manual_seed(1)
+    save_backbone(new_bart(config, feature_width=128, visual_tokens=16), bench.backbone)
+    return bench
+
+
+def tiny_bart(vocab_size: int) -> Any:
+    """A configuration of one layer a side."""
+    from transformers import BartConfig
+
+    return BartConfig(
+        vocab_size=vocab_size,
         d_model=32,
         encoder_layers=1,
         decoder_layers=1,
@@ -92,16 +102,12 @@ def make_bench(folder: Path) -> Bench:
         encoder_ffn_dim=32,
         decoder_ffn_dim=32,
         max_position_embeddings=48,
-        init_std=0.2,
     )
-    torch.manual_seed(1)
-    save_backbone(new_bart(config, feature_width=128, visual_tokens=16), bench.backbone)
-    return bench
 
 
 def write_published_bart(folder: Path) -> None:
     """Write a random BART as the hub has it: configuration, weights, tokenizer."""
-    from transformers import BartConfig, BartForConditionalGeneration
+    from transformers import BartForConditionalGeneration
 
     from tools.pretrain.tokenizer import train_tokenizer
     from vlbench.backbones.weights import bart_tokenizer
@@ -110,17 +116,7 @@ def write_published_bart(folder: Path) -> None:
     train_tokenizer(["is there a red circle ? yes no"], folder / "tokenizer.json")
     tokenizer = bart_tokenizer(folder / "tokenizer.json")
     tokenizer.save_pretrained(folder)
-    config = BartConfig(
-        vocab_size=len(tokenizer),
-        d_model=32,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=32,
-        decoder_ffn_dim=32,
-        max_position_embeddings=48,
-    )
+    config = tiny_bart(len(tokenizer))
     BartForConditionalGeneration(config).save_pretrained(folder)
 
 
