@@ -8,23 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import BartConfig
 
 from tools.pretrain.english import QUESTIONS, captions
 from tools.pretrain.lessons import Lesson, lesson, long_lesson, pair_lesson, repair
 from vlbench.backbones.bart import JointBart, new_bart
-from vlbench.backbones.base import IGNORED
+from vlbench.backbones.base import IGNORED, Backbone
 from vlbench.data.mini.pictures import Balance, ask, statement
 from vlbench.data.mini.world import draw, scenes
-from vlbench.encoders.mini import TOKENS, WIDTH, MiniEncoder
+from vlbench.encoders.mini import TOKENS, WIDTH
+from vlbench.files import write_atomically
 
 SCENES = 40_000
 HELD_OUT = 600
@@ -33,6 +37,8 @@ WARMUP = 500
 KINDS = ("short", "short", "short", "pair", "short", "short", "pair", "long")
 """The kinds of batch, in turn."""
 BATCH = {"short": 160, "pair": 96, "long": 64}
+REPORTED = 500
+"""A report every so many steps, and after the last."""
 PLACE_STD = 0.5  # places and picture numbers start loud: at BART's 0.02 they are not learned
 
 
@@ -105,10 +111,17 @@ def vocabulary_texts(random: Random) -> list[str]:
     return texts
 
 
+class PictureEncoder(Protocol):
+    """What turns pictures into states (n, 16, 128), a cell's each."""
+
+    def encode(self, images: list[Image.Image]) -> np.ndarray:
+        """Pictures -> float32."""
+
+
 class Classroom:
     """Scenes with their features, and batches of lessons about them."""
 
-    def __init__(self, encoder: MiniEncoder, tokenizer: Any, count: int, seed: int) -> None:
+    def __init__(self, encoder: PictureEncoder, tokenizer: Any, count: int, seed: int) -> None:
         self.random = Random(seed)
         self.tokenizer = tokenizer
         self.scenes = list(islice(scenes("pretraining", self.random), count))
@@ -121,6 +134,12 @@ class Classroom:
 
     def batch(self, kind: str, size: int) -> tuple[LessonBatch, list[Lesson]]:
         """A batch of one kind of lessons."""
+        pictures, taught = self.lessons(kind, size)
+        features = self.features[torch.tensor(pictures)].float()  # (B, I, 16, 128)
+        return lesson_batch(self.tokenizer, taught, features), taught
+
+    def lessons(self, kind: str, size: int) -> tuple[list[tuple[int, ...]], list[Lesson]]:
+        """Lessons of one kind, and the numbers of the scenes that they are about."""
         taught: list[Lesson] = []
         pictures: list[tuple[int, ...]] = []
         for _ in range(size):
@@ -136,8 +155,7 @@ class Classroom:
                 taught.append(repair(self.random.choice(self.sentences), self.random))
             else:
                 taught.append(long_lesson(self.scenes[one], self.random))
-        features = self.features[torch.tensor(pictures)].float()  # (B, I, 16, 128)
-        return lesson_batch(self.tokenizer, taught, features), taught
+        return pictures, taught
 
 
 def train_backbone(
@@ -151,45 +169,70 @@ def train_backbone(
     torch.manual_seed(seed)
     backbone = mini_bart(classroom.tokenizer)
 
-    def next_batch(step: int) -> LessonBatch:
+    def loss(step: int) -> Tensor:
         kind = KINDS[step % len(KINDS)]
-        return classroom.batch(kind, BATCH[kind])[0]
+        return token_loss(backbone, classroom.batch(kind, BATCH[kind])[0])
 
     learn(
         backbone,
-        next_batch,
+        loss,
         steps,
         lambda step, loss: report(step, loss, skills(backbone, exam)),
     )
     return backbone
 
 
+def token_loss(backbone: JointBart, batch: LessonBatch) -> Tensor:
+    """Mean cross entropy of the replies' tokens."""
+    logits = backbone(batch)
+    return cross_entropy(logits.flatten(0, 1), batch.target_ids.flatten(), ignore_index=IGNORED)
+
+
 def learn(
-    backbone: JointBart,
-    next_batch: Callable[[int], LessonBatch],
+    model: nn.Module,
+    loss: Callable[[int], Tensor],
     steps: int,
     report: Callable[[int, float], None],
+    kept: Path | None = None,
+    random: Random | None = None,
 ) -> None:
-    """Train the whole model on the batch of each step; `report(step, loss)` every 500 steps."""
-    optimiser = torch.optim.AdamW(
-        backbone.parameters(), lr=LEARNING_RATE, weight_decay=0.01, fused=True
-    )
+    """Train what is not frozen on each step's loss; `report(step, loss)` every so often.
+
+    The state after each report is written to `kept`, and training goes on from there; `random` is
+    what the losses draw their lessons with.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=LEARNING_RATE, weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, LEARNING_RATE, total_steps=steps, pct_start=min(0.3, WARMUP / steps)
     )
-    backbone.train()
-    for step in range(1, steps + 1):
-        batch = next_batch(step)
-        logits = backbone(batch)
-        loss = cross_entropy(logits.flatten(0, 1), batch.target_ids.flatten(), ignore_index=IGNORED)
+    parts: dict[str, Any] = {"model": model, "optimiser": optimiser, "schedule": schedule}
+    done = 0
+    if kept and kept.is_file():
+        state = torch.load(kept, weights_only=True)
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        done = state["step"]
+        if done == steps:
+            report(done, state["loss"])
+        if random:
+            random.setstate(state["random"])
+    model.train()
+    for step in range(done + 1, steps + 1):
+        value = loss(step)
         optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(backbone.parameters(), 1.0)
+        torch.autograd.backward(value)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
         schedule.step()
-        if step % 500 == 0 or step == steps:
-            report(step, loss.item())
-    backbone.eval()
+        if step % REPORTED == 0 or step == steps:
+            report(step, value.item())
+            if kept:
+                state = {name: part.state_dict() for name, part in parts.items()}
+                state |= {"step": step, "loss": value.item()}
+                state |= {"random": random.getstate() if random else None}
+                write_atomically(kept, partial(torch.save, state))
+    model.eval()
 
 
 def skills(backbone: JointBart, exam: Classroom) -> dict[str, float]:
@@ -201,7 +244,7 @@ def skills(backbone: JointBart, exam: Classroom) -> dict[str, float]:
 
 @torch.inference_mode()
 def marks(
-    backbone: JointBart, tokenizer: Any, batches: Iterable[tuple[LessonBatch, list[Lesson]]]
+    backbone: Backbone, tokenizer: Any, batches: Iterable[tuple[Any, list[Lesson]]]
 ) -> dict[str, float]:
     """Share of replies right to the letter, per skill."""
     was_training = backbone.training

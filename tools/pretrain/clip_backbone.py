@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tools.pretrain.backbone import LessonBatch, learn, lesson_batch, marks
+from tools.pretrain.backbone import LessonBatch, learn, lesson_batch, marks, token_loss
 from tools.pretrain.clip_lessons import clip_lesson
 from tools.pretrain.lessons import Lesson
 from vlbench.backbones.bart import JointBart
@@ -70,7 +70,7 @@ def teach_clips(
 
     learn(
         backbone,
-        lambda step: classroom.batch(BATCH)[0],
+        lambda step: token_loss(backbone, classroom.batch(BATCH)[0]),
         steps,
         lambda step, loss: report(step, loss, skills()),
     )

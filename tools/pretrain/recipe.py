@@ -1,4 +1,4 @@
-"""The whole pretraining of mini-bart, and what it learns of clips after it, each with a record."""
+"""The whole pretraining of mini-bart, of what it learns of clips, and of mini-vlm, on record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from random import Random
 from typing import Any
 
 import torch
-from safetensors.torch import save, save_file
+from safetensors.torch import load_file, save, save_file
+from transformers import PreTrainedTokenizerFast
 
 from tools.pretrain.backbone import (
     HELD_OUT,
@@ -21,8 +22,11 @@ from tools.pretrain.backbone import (
 )
 from tools.pretrain.clip_backbone import CLIPS, ClipClassroom, teach_clips
 from tools.pretrain.clip_backbone import HELD_OUT as HELD_OUT_CLIPS
-from tools.pretrain.encoder import train_encoder
+from tools.pretrain.encoder import learn_cells
 from tools.pretrain.tokenizer import train_tokenizer
+from tools.pretrain.vlm import mini_vlm, save_model, write_processor
+from tools.pretrain.vlm_backbone import ChatClassroom, Tower, teach_decoder, teach_tower
+from vlbench.backbones.chat_source import load_processor
 from vlbench.backbones.encoder_decoder import EncoderDecoder
 from vlbench.backbones.sources import CONFIG_FILE, RECIPE_FILE, weights_folder
 from vlbench.backbones.weights import (
@@ -31,10 +35,11 @@ from vlbench.backbones.weights import (
     bart_tokenizer,
     load_backbone,
 )
-from vlbench.encoders.mini import MiniEncoder
+from vlbench.encoders.mini import MiniEncoder, MiniNet
 from vlbench.files import write_atomically
 from vlbench.tensors import unique_state
 
+ENCODER_STEPS = 1200
 STEPS = 9000
 CLIP_STEPS = 3000
 SEED = 0
@@ -67,12 +72,9 @@ def pretrain_mini_bart(
     """
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
-    net = train_encoder(
-        SEED,
-        lambda step, loss, accuracy: say(
-            f"encoder step {step} loss {loss:.4f} cells {accuracy:.4f}"
-        ),
-    )
+    torch.manual_seed(SEED)
+    net = MiniNet()
+    learn_cells(net, SEED, ENCODER_STEPS, _cells_reporter(say))
     weights = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
     write_atomically(folder / ENCODER_FILE, lambda path: save_file(weights, path))
     train_tokenizer(vocabulary_texts(Random(SEED)), folder / TOKENIZER_FILE)
@@ -106,6 +108,48 @@ def pretrain_on_clips(
     write_atomically(folder / TOKENIZER_FILE, (start / TOKENIZER_FILE).read_bytes())
     files = (TOKENIZER_FILE, "config.json", "model.safetensors")
     return _write_recipe(folder, files, "mini-bart-clips", steps, last, clips=clips)
+
+
+def pretrain_mini_vlm(
+    folder: Path, steps: int, say: Callable[[str], None], scenes: int = SCENES
+) -> dict[str, Any]:
+    """Vocabulary, tower, decoder, in this order; what was interrupted goes on.
+
+    One thread. `folder` holds the model as the transformers library saves one.
+    """
+    torch.set_num_threads(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    tower_file, kept = folder / "tower.safetensors.part", folder / "decoder.part"
+    if not (folder / TOKENIZER_FILE).is_file():
+        write_processor(vocabulary_texts(Random(SEED)), folder)
+    model = mini_vlm(PreTrainedTokenizerFast.from_pretrained(folder), SEED)
+    if tower_file.is_file():
+        tower = Tower(model).requires_grad_(False).eval()
+        tower.load_state_dict(load_file(tower_file))
+    else:
+        tower = teach_tower(model, SEED, _cells_reporter(say))
+        weights = {name: tensor.contiguous() for name, tensor in tower.state_dict().items()}
+        write_atomically(tower_file, lambda path: save_file(weights, path))
+    save_model(model, folder)
+    processor = load_processor(folder)
+    say("drawing scenes")
+    lessons = Classroom(tower, processor.tokenizer, scenes, SEED + 1)
+    exam = Classroom(tower, processor.tokenizer, HELD_OUT, SEED + 2)
+    last: dict[str, float] = {}
+    classrooms = ChatClassroom(lessons, processor), ChatClassroom(exam, processor)
+    teach_decoder(model, *classrooms, steps, _reporter(say, steps, last), kept)
+    save_model(model, folder)
+    for file in (tower_file, kept):
+        file.unlink()
+    files = sorted(file.name for file in folder.iterdir() if file.name != RECIPE_FILE)
+    return _write_recipe(folder, files, "mini-vlm", steps, last, scenes=scenes)
+
+
+def _cells_reporter(say: Callable[[str], None]) -> Callable[[int, float, float], None]:
+    def report(step: int, loss: float, accuracy: float) -> None:
+        say(f"encoder step {step} loss {loss:.4f} cells {accuracy:.4f}")
+
+    return report
 
 
 def _reporter(
@@ -146,3 +190,11 @@ def _write_recipe(
 
 def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+RECIPES: dict[str, tuple[Callable[[Path, int, Callable[[str], None]], dict[str, Any]], int]] = {
+    "mini-bart": (pretrain_mini_bart, STEPS),
+    "mini-bart-clips": (pretrain_on_clips, CLIP_STEPS),
+    "mini-vlm": (pretrain_mini_vlm, STEPS),
+}
+"""Name -> what pretrains it, and the steps of its last stage."""
