@@ -12,12 +12,11 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import requires, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from vlbench.backbones import build_backbone, build_tokenizer, find_backbone
-from vlbench.backbones.sources import CONFIG_FILE, missing, weights_folder
+from vlbench.backbones.sources import missing, weights_folder
 from vlbench.cards.backbone import BackboneCard
 from vlbench.cards.load import all_tasks
 from vlbench.cards.schema import Edition, Visual
@@ -26,7 +25,7 @@ from vlbench.data.prepare import feature_places
 from vlbench.data.readers import load_reader
 from vlbench.encoders import load_encoder
 from vlbench.errors import MissingError, UsageError, VlbenchError, nearest
-from vlbench.files import cache_place, read_object
+from vlbench.files import cache_place
 from vlbench.metrics.java import one_meteor, require_java, tokenize
 from vlbench.runs.launch import LAUNCHERS
 
@@ -152,9 +151,6 @@ def _processor(card: BackboneCard, path: Path | None) -> str:
         from transformers import AutoImageProcessor
 
         folder = weights_folder(path or card.source_of())
-        model_type = read_object(folder / CONFIG_FILE).get("model_type")
-        if model_type == "smolvlm" and find_spec("num2words") is None:
-            raise MissingError("SmolVLM's processor needs a package: pip install num2words")
         load: Any = AutoImageProcessor.from_pretrained
         with missing(folder):
             pictures = load(folder, backend="pil", local_files_only=True)

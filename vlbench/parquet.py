@@ -41,14 +41,14 @@ TYPES = {
     "evaluate_seconds": "double", "learning_rate": "double", "epochs": "int64",
     "batch_size": "int64", "precision": "string", "device": "string", "card_hash": "string",
     "data_fingerprint": "string", "code_version": "string", "versions": "string",
-    "created_at": "string",
+    "created_at": "string", "model_parameters": "int64", "projector": "bool",
 }  # fmt: skip
 IDENTIFYING = (
     "key", "status", "method", "settings", "init", "suite", "task", "backbone", "backbone_hash",
     "edition", "scope", "split", "seed", "metric", "main", "family",
 )  # fmt: skip
 """The columns that say which number a row holds: never null. Every other column may be."""
-LATER = {"init": ""}
+LATER: dict[str, object] = {"init": "", "model_parameters": None, "projector": None}
 """Columns that came after the first results -> what a file without them means."""
 COLUMNS = pa.schema(
     pa.field(name, pa.type_for_alias(type), name not in IDENTIFYING) for name, type in TYPES.items()

@@ -182,7 +182,7 @@ def test_an_override_for_a_task_of_your_own_is_written_as_its_file(
     assert resolve_method(card, "mini-bart", "gqa").train.epochs == 20
 
 
-def epochs_of(*patterns: str) -> int:
+def epochs_of(*patterns: str, backbone: str = "mini-bart", like: str = "") -> int:
     card = MethodCard(
         name="mine",
         title="Mine",
@@ -192,12 +192,15 @@ def epochs_of(*patterns: str) -> int:
             for index, pattern in enumerate(patterns)
         },
     )
-    return resolve_method(card, "mini-bart", "image-text").train.epochs
+    return resolve_method(card, backbone, "image-text", (), like).train.epochs
 
 
 def test_the_more_special_override_wins_whatever_the_order_in_the_card() -> None:
     assert epochs_of("mini-bart/image-text", "mini-bart/*", "*/image-text", "*/*") == 1
     assert epochs_of("*/*", "*/image-text", "mini-bart/*") == 3
+    mine = {"backbone": "mine", "like": "mini-bart"}
+    assert epochs_of("*/image-text", "mini-bart/*", "clip-t5/*", **mine) == 2
+    assert epochs_of("mine/*", "mini-bart/image-text", **mine) == 1
     assert epochs_of("*/image-text", "*/*") == 1
     assert epochs_of("clip-bart/*", "*/nlvr") == 20
 

@@ -153,13 +153,9 @@ def test_a_model_that_reads_pictures_needs_its_processor(tmp_path, monkeypatch) 
     (folder / "config.json").write_text('{"model_type": "smolvlm"}')
     make(folder / "model.safetensors")
     monkeypatch.setattr(examination, "build_tokenizer", lambda *_: "a tokenizer")
-    monkeypatch.setattr(examination, "find_spec", lambda _: "a package")
     found = findings("--backbone", "./smol", code=3)
     assert "SmolVLMImageProcessorPil, which needs no" in found["processor of smol"]["found"]
     assert "features" not in found and not found["model of smol"]["is_there"]
-    monkeypatch.setattr(examination, "find_spec", lambda _: None)
-    found = findings("--backbone", "./smol", code=3)
-    assert "pip install num2words" in found["processor of smol"]["found"]
 
 
 def test_unknown_names_exit_2() -> None:

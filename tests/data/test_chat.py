@@ -14,6 +14,7 @@ from vlbench.cards.load import load_task
 from vlbench.cards.schema import TrainSettings
 from vlbench.data.chat import ChatData
 from vlbench.data.example import Example
+from vlbench.data.pictures import Pictures
 from vlbench.errors import DataError, UsageError
 
 EXAMPLES = [
@@ -23,28 +24,29 @@ EXAMPLES = [
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def files(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
     folder = tmp_path_factory.mktemp("pictures")
     paths = {name: folder / f"{name}.png" for name in ("a", "b")}
     for seed, path in enumerate(paths.values()):
         picture(seed).save(path)
-    return paths
+    return Pictures(paths, frames=3)
 
 
-def data(files: dict[str, Path], task: str = "vqav2", **changes: Any) -> ChatData:
+def data(files: Pictures, task: str = "vqav2", **changes: Any) -> ChatData:
     talk = load("llava").conversation
     of_card = {key: changes.pop(key) for key in [*changes] if key.startswith("max_")}
     card = load_task(task).model_copy(update=of_card)
     return ChatData(card, EXAMPLES, talk.tokenizer, TrainSettings(**changes), files, talk)
 
 
-def test_a_batch_holds_questions_pictures_and_sampled_answers(files: dict[str, Path]) -> None:
+def test_a_batch_holds_questions_pictures_and_sampled_answers(files: Pictures) -> None:
     talk = load("llava").conversation
     batch = data(files).batch(EXAMPLES, [("yes", 1.0), ("no", 0.5)])
     assert (batch.task, batch.ids, batch.scores.tolist()) == ("vqav2", ("1", "2"), [1.0, 0.5])
     answers = [ids[ids != IGNORED].tolist() for ids in batch.target_ids]
     assert answers == [[*talk.answer("yes")], [*talk.answer("no")]]
-    assert "vqa: what is it ?" in talk.tokenizer.decode(batch.tensors["input_ids"][0])
+    asks = "what is it ?\nAnswer the question using a single word or phrase."
+    assert asks in talk.tokenizer.decode(batch.tensors["input_ids"][0])
     assert batch.tensors["attention_mask"][0, 0] == 1  # padded behind
     asked = data(files).batch(EXAMPLES, None)
     assert asked.target_ids.shape == (2, 0) and asked.tensors["attention_mask"][0, 0] == 0
@@ -58,7 +60,7 @@ def test_a_batch_holds_questions_pictures_and_sampled_answers(files: dict[str, P
 
 
 def test_texts_and_answers_are_cut_but_no_template_or_picture(
-    files: dict[str, Path],
+    files: Pictures,
 ) -> None:
     whole, short = data(files), data(files, max_input_tokens=3, max_target_tokens=2)
     talk = whole.conversation
@@ -66,6 +68,7 @@ def test_texts_and_answers_are_cut_but_no_template_or_picture(
     rows = short.batch(EXAMPLES, answers).rows
     question = talk.prompt(whole.text(EXAMPLES[1]), 1)
     kept = talk.tokenizer.decode(rows[1].tokens["input_ids"])
+    assert "circle" not in kept and "Answer the question using" in kept
     assert kept.startswith("<bos>User:") and kept.endswith("Assistant:")
     assert len(talk.tokenizer(kept)["input_ids"]) < len(talk.tokenizer(question)["input_ids"]) + 16
     assert rows[1].pixels["pixel_values"].shape[0] == 1
@@ -73,7 +76,7 @@ def test_texts_and_answers_are_cut_but_no_template_or_picture(
     assert rows[0].answer == (first, end)
 
 
-def test_what_it_cannot_read_is_refused(files: dict[str, Path]) -> None:
+def test_what_it_cannot_read_is_refused(files: Pictures) -> None:
     with pytest.raises(UsageError, match=r"train\.share_encoder"):
         data(files, share_encoder=True)
     with pytest.raises(DataError, match="example 1 has 1 pictures"):
@@ -88,7 +91,21 @@ def test_what_it_cannot_read_is_refused(files: dict[str, Path]) -> None:
         alike.first_tokens()
 
 
-def test_an_epoch_has_every_example_once(files: dict[str, Path]) -> None:
+def test_of_a_clip_some_frames_are_read_in_the_order_of_time(tmp_path: Path) -> None:
+    for number in range(1, 11):
+        (tmp_path / "clip").mkdir(exist_ok=True)
+        picture(number, width=8 * number).save(tmp_path / "clip" / f"{number}.png")
+    shown = Pictures({"clip": tmp_path / "clip"}, frames=3)
+    assert [frame.width // 8 for frame in shown.open("clip")] == [2, 6, 9]
+    before = shown.fingerprint(["clip"])
+    picture(0).save(tmp_path / "clip" / "1.png")  # which is not read
+    assert shown.fingerprint(["clip"]) == before
+    picture(0).save(tmp_path / "clip" / "2.png")
+    assert shown.fingerprint(["clip"]) != before
+    assert len(Pictures({"clip": tmp_path / "clip"}, frames=30).open("clip")) == 10
+
+
+def test_an_epoch_has_every_example_once(files: Pictures) -> None:
     import numpy as np
 
     batches = [*data(files, batch_size=1).epoch(np.random.default_rng(0))]

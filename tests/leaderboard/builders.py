@@ -54,6 +54,8 @@ ROW: dict[str, Any] = {
     "code_version": "0.1.0",
     "versions": '{"python": "3.11"}',
     "created_at": "2026-11-22T10:00:00+00:00",
+    "model_parameters": 2_000_000,
+    "projector": True,
 }
 
 

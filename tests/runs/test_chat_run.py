@@ -49,10 +49,33 @@ def test_a_run_on_a_chat_backbone_is_planned_done_and_verified(
     assert not verified.findings.faults and verified.findings.checked > 50
 
 
+def test_zero_shot_answers_without_training(selection: Selection, tmp_path: Path) -> None:
+    (spec,) = plan(replace(selection, methods=("zero-shot",), settings=()))
+    run = do(spec, tmp_path)
+    (trained,) = {row["trainable_parameters"] for row in rows(run)}
+    assert trained == 0 and not run.curve.read_text()
+    (row, *_) = rows(run)
+    assert row["projector"] is False and row["model_parameters"] > row["total_parameters"]
+    assert not Verifier().verify(run.path).findings.faults
+
+
+def test_clips_are_read_as_frames(selection: Selection, tmp_path: Path) -> None:
+    (spec,) = plan(replace(selection, tasks="yc2c", root=None, limit=3, max_batch=1))
+    assert {row["task"] for row in rows(do(spec, tmp_path))} == {"yc2c"}
+
+
 REFUSED: dict[str, dict[str, Any]] = {
     "--encoder: 'tiny-llava' reads pictures": {"encoder": "mini"},
     "--features: 'tiny-llava' reads pictures": {"features": (Path("store"),)},
-    "Task 'tvqa' shows clips, and 'tiny-llava' reads pictures": {"tasks": "tvqa", "root": None},
+    "train.projector: ZeroShot never trains": {
+        "methods": ("zero-shot",),
+        "settings": ("train.projector=true",),
+    },
+    "train.epochs: 0, and something would train": {"settings": ("train.epochs=0",)},
+    "train.epochs: 2, and nothing trains": {
+        "methods": ("zero-shot",),
+        "settings": ("train.epochs=2",),
+    },
     "lst walks beside an encoder": {"methods": ("lst",)},
     "vl_pet gates an encoder": {"methods": ("vl-pet-large",)},
 }

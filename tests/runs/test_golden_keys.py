@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from vlbench.cards import find_methods, find_tasks
-from vlbench.cards.load import all_backbones, all_methods, backbone_card_hash, hashed, own_cards
+from vlbench.cards.load import all_backbones, all_methods, backbone_card_hash, hashed
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.spec import RunSpec
 from vlbench.techniques import resolve_method
@@ -27,9 +27,10 @@ def keys() -> dict[str, str]:
             suite, tasks = find_tasks(name)
             if card.suites and suite not in card.suites:
                 continue
-            for backbone in own_cards("backbones"):
+            for backbone_card in all_backbones():
+                backbone = backbone_card.name
                 spec = RunSpec(
-                    method=resolve_method(card, backbone, suite),
+                    method=resolve_method(card, backbone, suite, (), backbone_card.like),
                     suite=suite,
                     tasks=tuple(tasks),
                     backbone=backbone,

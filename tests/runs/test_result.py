@@ -76,7 +76,9 @@ def test_a_run_that_dies_between_sums_and_result_is_not_done(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("vlbench.runs.result.write_atomically", die)
-    monkeypatch.setattr("vlbench.runs.result.count", lambda _: Counts(1, 2, {}, "all of it"))
+    monkeypatch.setattr(
+        "vlbench.runs.result.count", lambda _: Counts(1, 2, {}, "all of it", 2, True)
+    )
     with pytest.raises(KeyboardInterrupt):
         write_result(run / "result.parquet", SPEC, None, [], {})  # type: ignore[arg-type]
     assert (run / NAME).is_file()

@@ -79,6 +79,8 @@ OTHER_VALUES = {
     "precision": "bf16",
     "order": "lengths",
     "share_encoder": True,
+    "projector": False,
+    "weights": "bf16",
 }
 NEUTRAL = [
     {"root": "elsewhere"},

@@ -51,7 +51,7 @@ def assert_equal(one: Trainer, other: Trainer) -> None:
         assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
-@pytest.mark.parametrize("method", own_cards("methods"))
+@pytest.mark.parametrize("method", sorted(own_cards("methods").keys() - {"zero-shot"}))
 def test_every_method_goes_on_in_the_middle_of_an_epoch(method: str, tmp_path: Path) -> None:
     tasks = (Task("one", 3, 2), Task("two", 2, 2))
     whole = new_trainer(method, tasks)

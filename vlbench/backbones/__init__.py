@@ -26,9 +26,9 @@ BUILDERS: dict[BackboneKind, str] = {
     "t5": "vlbench.backbones.weights:pretrained_t5",
     "chat": "vlbench.backbones.chat_source:chat_backbone",
 }
-"""Kind -> `module:function` of (source, reads, meta) -> Backbone.
+"""Kind -> `module:function` of (source, Features, meta) -> Backbone.
 
-What it reads are Features, or of a chat backbone its card's picture tokens.
+That of a chat model is of (source, picture tokens, meta, number format of the weights).
 """
 TOKENIZERS: dict[BackboneKind, str] = {
     "embedded-bart": "vlbench.backbones.weights:folder_tokenizer",
@@ -88,16 +88,22 @@ def build_backbone(
     meta: bool = False,
     visual: Visual = "image",
     features: Features | None = None,
+    weights: str = "fp32",
 ) -> Backbone:
     """The backbone with its pretrained weights, from `path` where one is given.
 
     On the meta device it has shapes only, and needs no weights. It reads `features`, else its own.
+    `weights`: the number format of a chat model's.
     """
     card = find_backbone(name)
-    is_chat = card.kind == "chat"
-    reads = card.picture_tokens if is_chat else features or card.features_of(visual)
-    build = _load(BUILDERS[card.kind])
-    return cast("Backbone", build(path or card.source_of(visual), reads, meta))
+    build, source = _load(BUILDERS[card.kind]), path or card.source_of(visual)
+    if card.kind == "chat":
+        return cast("Backbone", build(source, card.picture_tokens, meta, weights))
+    if weights != "fp32":
+        raise UsageError(
+            f"train.weights: Should be fp32 for '{name}': only a chat model has others."
+        )
+    return cast("Backbone", build(source, features or card.features_of(visual), meta))
 
 
 def build_tokenizer(name: str, path: Path | None = None) -> Any:

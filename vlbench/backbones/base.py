@@ -117,7 +117,9 @@ class Backbone(nn.Module, ABC):
     """A pretrained model that answers texts about pictures."""
 
     visual: nn.Module
-    """What turns pictures into the language model's states; it always trains."""
+    """What turns pictures into the language model's states: the projector, visual embedding."""
+    trains_visual: ClassVar[bool] = True
+    """Whether it trains where neither card nor technique says."""
     language: Any
     """The pretrained model of the transformers library."""
     visual_name: ClassVar[str] = "visual embedding"

@@ -9,6 +9,7 @@ Shapes: B batch, L tokens, T answer tokens, K labels, V vocabulary, C hidden siz
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, cast
@@ -22,6 +23,10 @@ from transformers import GenerationConfig
 from vlbench.backbones.base import IGNORED, Backbone, Batch, Kind, Side, Site, only_at
 from vlbench.backbones.chat_parts import find_parts, find_sites
 from vlbench.backbones.chat_rows import PER_TOKEN, Conversation, Row, target_ids
+from vlbench.errors import UsageError
+
+PADDED, PADDED_MIXED = 1e-3, 0.2
+"""Largest part of the logits by which padding may change them, in fp32 and in bf16."""
 
 
 class VirtualTokens:
@@ -52,6 +57,7 @@ class Chat(Backbone):
 
     visual: nn.ParameterList
     visual_name = "projector"
+    trains_visual = False  # it is pretrained
     denominator = (
         "the adapted model with its projector, tied tensors once, without the picture tower"
     )
@@ -63,6 +69,8 @@ class Chat(Backbone):
         self.parts = find_parts(language)
         self.visual = nn.ParameterList(self.parts.projector)
         self.prompt_length = 0
+        self.is_mixed = any(p.dtype != torch.float32 for p in language.parameters())
+        """Whether the weights are of bf16 or 4 bits, so that it computes in bf16."""
         tokenizer = self.conversation.tokenizer
         # without what a checkpoint brings along: sampling, penalties
         language.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
@@ -183,6 +191,25 @@ class Chat(Backbone):
         picture = Image.new("RGB", (64, 64), "grey")
         return self.conversation.row("what", [picture], self.conversation.answer("yes"))
 
+    @torch.no_grad()
+    def check_padding(self) -> None:
+        """Raise UsageError where an answer depends on what stands beside it in its batch."""
+        picture = Image.new("RGB", (64, 48), "grey")
+        rows = [self.conversation.row(text, [picture]) for text in ("what", "what is it " * 4)]
+        padded, alone = (
+            self.choice_logits(
+                SimpleNamespace(task="", **self.conversation.collate(some)._asdict()),
+                range(len(self.token_embedding)),
+            )[0]
+            for some in (rows, rows[:1])
+        )
+        near = PADDED_MIXED if self.is_mixed else PADDED
+        if not (padded - alone).norm() <= near * alone.norm():
+            raise UsageError(
+                f"'{self.config.model_type}' answers a question otherwise where a longer one is in "
+                "its batch: it does not leave out padding in front, and cannot be a backbone."
+            )
+
     def _prompted(
         self, tensors: dict[str, Tensor], labels: Tensor
     ) -> tuple[dict[str, Tensor], Tensor]:
@@ -219,27 +246,34 @@ class Chat(Backbone):
         self.current_task.enter(batch.task)
         tensors, labels = self._prompted(batch.tensors, batch.labels)
         is_next = functional.pad(labels[:, 1:] != IGNORED, (0, 1))  # state t tells token t + 1
-        with only_at(is_next, self.language.get_output_embeddings()):
+        with self._cast(), only_at(is_next, self.language.get_output_embeddings()):
             return cast(Tensor, self.language(**tensors, use_cache=False).logits)
+
+    def _cast(self) -> AbstractContextManager[Any]:
+        """Let tensors of several number formats meet."""
+        device = self.token_embedding.device.type
+        return torch.autocast(device, torch.bfloat16) if self.is_mixed else nullcontext()
 
     @torch.no_grad()
     def generate(self, batch: Any, beams: int, max_length: int) -> list[list[int]]:
         """The new tokens of each answer; `max_length` counts one in front of them."""
         self.current_task.enter(batch.task)
         tensors, _ = self._prompted(batch.tensors, batch.labels)
-        ids = self.language.generate(
-            **tensors,
-            max_new_tokens=max_length - 1,
-            num_beams=beams,
-            do_sample=False,
-            early_stopping=False,
-            length_penalty=1.0,
-        )
+        with self._cast():
+            ids = self.language.generate(
+                **tensors,
+                max_new_tokens=max_length - 1,
+                num_beams=beams,
+                do_sample=False,
+                early_stopping=False,
+                length_penalty=1.0,
+            )
         return cast(list[list[int]], ids[:, tensors["input_ids"].shape[1] :].tolist())
 
     @torch.no_grad()
     def choice_logits(self, batch: Any, first_tokens: Sequence[int]) -> Tensor:
         self.current_task.enter(batch.task)
         tensors, _ = self._prompted(batch.tensors, batch.labels)
-        logits = self.language(**tensors, use_cache=False, logits_to_keep=1).logits  # (B, 1, V)
+        with self._cast():
+            logits = self.language(**tensors, use_cache=False, logits_to_keep=1).logits  # (B, 1, V)
         return cast(Tensor, logits[:, -1, list(first_tokens)])

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModelForImageTextToText,
     AutoTokenizer,
+    BitsAndBytesConfig,
     ProcessorMixin,
 )
 from transformers.models.auto.auto_mappings import PROCESSOR_MAPPING_NAMES
@@ -25,6 +28,7 @@ from transformers.models.auto.processing_auto import processor_class_from_name
 from transformers.utils import logging
 
 from vlbench.backbones.chat import Chat
+from vlbench.backbones.chat_parts import find_parts
 from vlbench.backbones.chat_rows import Conversation
 from vlbench.backbones.sources import missing, weights_folder
 from vlbench.errors import MissingError, UsageError
@@ -32,8 +36,13 @@ from vlbench.errors import MissingError, UsageError
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
-def chat_backbone(source: str | Path, picture_tokens: int | None, meta: bool) -> Chat:
-    """The model in float32 as a backbone; on the meta device it has shapes and no weights."""
+def chat_backbone(
+    source: str | Path, picture_tokens: int | None, meta: bool, weights: str = "fp32"
+) -> Chat:
+    """The model as a backbone, its weights in fp32, bf16 or 4bit.
+
+    On the meta device it has shapes and no weights, and any number is a float.
+    """
     folder = weights_folder(source)
     config = load_config(source)
     processor = load_processor(source)
@@ -48,9 +57,41 @@ def chat_backbone(source: str | Path, picture_tokens: int | None, meta: bool) ->
     if meta:
         with torch.device("meta"):
             return Chat(models.from_config(config), processor).train()
+    options: dict[str, Any] = {"dtype": torch.float32 if weights == "fp32" else torch.bfloat16}
+    if weights == "4bit":
+        options["quantization_config"] = _four_bits(models.from_config, config)
     with missing(source):
-        language = models.from_pretrained(folder, dtype=torch.float32, **LOCAL)
-    return Chat(language, processor).train()
+        language = models.from_pretrained(folder, **options, **LOCAL)
+    for module in language.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # packs weights anew when it first answers
+    backbone = Chat(language, processor).eval()
+    backbone.check_padding()
+    return backbone.train()
+
+
+def _four_bits(build: Any, config: Any) -> BitsAndBytesConfig:
+    """NF4 for the decoder's linear layers alone (Dettmers et al., 2023)."""
+    if find_spec("bitsandbytes") is None:
+        raise MissingError(
+            "train.weights: 4bit needs bitsandbytes, which is not installed: "
+            "pip install 'vlbench[4bit]'."
+        )
+    with torch.device("meta"):
+        shapes = build(config)
+    layers = find_parts(shapes).layers
+    inside = set(layers.modules())
+    kept = [
+        name
+        for name, module in shapes.named_modules()
+        if isinstance(module, nn.Linear) and module not in inside
+    ]
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=kept,
+    )
 
 
 def chat_tokenizer(source: str | Path) -> Any:

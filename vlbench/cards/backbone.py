@@ -54,8 +54,12 @@ class BackboneCard(Card):
     """The features it reads of pictures (image) or of clips (video)."""
     picture_tokens: int | None = Field(default=None, ge=1)
     """Visual tokens of a picture that a chat backbone reads at most; left out: all there are."""
+    frames: int = Field(default=8, ge=1)
+    """Frames of a clip that a chat backbone reads at most, evenly chosen."""
     seen: tuple[str, ...] = ()
     """Our tasks whose data it has seen in pretraining."""
+    like: str = ""
+    """A backbone of ours whose overrides in method cards hold for this one too, before its own."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads that pay, with the same bits on every machine; left out: all it has."""
 

@@ -22,15 +22,19 @@ NOT_CARDS = {"suites"}
 """Files beside the task cards which are not task cards."""
 PROSE = {
     *("title", "aliases", "source", "published", "sizes", "suites", "deviations", "tuning"),
-    *("seen", "video_source"),
+    *("seen", "video_source", "question", "like"),
 }
-"""Keys that explain a card and cannot change a result; weights are hashed by their files."""
+"""Keys that explain a card and cannot change a result; weights are hashed by their files, and
+questions with the data of the backbones that are asked them."""
 LATER: dict[tuple[str, ...], object] = {
     ("train", "optimiser"): "authors-adamw",
     ("train", "truncate"): "end",
     ("train", "order"): "random",
     ("train", "share_encoder"): False,
+    ("train", "projector"): None,
+    ("train", "weights"): "fp32",
     ("visual",): "image",
+    ("frames",): 8,
     ("submission",): "",
     ("splits", "mini", "submission"): [],
     ("splits", "full", "submission"): [],
@@ -181,7 +185,7 @@ def all_tasks() -> list[TaskCard]:
 
 def load_backbone_card(name: str) -> BackboneCard:
     """Load the backbone card of that name, alias or path."""
-    return _read(BackboneCard, find_card("backbones", name), _seen_faults)
+    return _read(BackboneCard, find_card("backbones", name), _name_faults)
 
 
 def all_backbones() -> list[BackboneCard]:
@@ -189,8 +193,11 @@ def all_backbones() -> list[BackboneCard]:
     return [load_backbone_card(name) for name in own_cards("backbones")]
 
 
-def _seen_faults(table: dict[str, Any], folder: Path | None) -> list[Fault]:
-    """Return the names of tasks it has seen that are no tasks of ours."""
+def _name_faults(table: dict[str, Any], folder: Path | None) -> list[Fault]:
+    """Return the names of tasks it has seen, and of what it is like, that are not ours."""
+    like, cards = table.get("like"), own_cards("backbones")
+    if isinstance(like, str) and like not in cards:
+        return [Fault(("like",), f"Unknown backbone '{like}'. {nearest(like, cards)}")]
     seen, known = table.get("seen"), own_cards("tasks")
     names = [name for name in seen if isinstance(name, str)] if isinstance(seen, list) else []
     return [
@@ -269,6 +276,6 @@ def hashed(card: Card) -> dict[str, Any]:
         inner = table
         for name in outer:
             inner = inner.get(name, {})
-        if inner.get(key) == value:
+        if key in inner and inner[key] == value:
             del inner[key]
     return table

@@ -188,6 +188,8 @@ class TaskCard(Card):
     """Words that tell the model the task, where the method trains with task prompts."""
     prompt_position: Literal["front", "end"] = "front"
     """Whether the prompt stands before or after the text."""
+    question: str = ""
+    """What a chat model is asked, {text} in place of the text; empty: the text with its prompt."""
     max_input_tokens: int | None = Field(default=None, ge=1)
     """The text is cut to this many tokens, special ones included."""
     max_target_tokens: int | None = Field(default=None, ge=1)
@@ -243,8 +245,8 @@ class TrainSettings(Checked):
 
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate: reached after the warm-up, then falling linearly to zero."""
-    epochs: int = Field(default=20, ge=1, le=1_000_000)
-    """Passes over the training data of every task."""
+    epochs: int = Field(default=20, ge=0, le=1_000_000)
+    """Passes over the training data of every task; 0 where nothing trains."""
     batch_size: int = Field(default=500, ge=1, le=1_000_000)
     """Examples in a batch of VQA; a task card scales it for its own task."""
     warmup_ratio: float = Field(default=0.1, ge=0, le=1)
@@ -265,12 +267,16 @@ class TrainSettings(Checked):
     """Whether what is equal in a batch passes the encoder once; its dropout is then shared."""
     norms: bool = True
     """Whether the backbone's layer norms train too."""
+    projector: bool | None = None
+    """Whether what turns pictures into the model's states trains; left out: but a chat model's."""
     blind: bool = False
     """Whether the model sees zeros in place of the pictures."""
     optimiser: Literal["authors-adamw", "adamw"] = "authors-adamw"
     """AdamW as in the authors' transformers (decay after the update, eps 1e-6), or torch's own."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Number format of the forward and backward pass; the weights stay fp32."""
+    weights: Literal["fp32", "bf16", "4bit"] = "fp32"
+    """Number format of a chat model's frozen weights; but for fp32 it computes in bf16."""
 
 
 class Tuning(Checked):

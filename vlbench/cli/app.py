@@ -15,6 +15,7 @@ from vlbench import __version__
 from vlbench.cli import example, note
 from vlbench.cli.cards import list_cards, params, show
 from vlbench.cli.data import data, import_checkpoint, pretrain, score
+from vlbench.cli.export import export
 from vlbench.cli.options import PREFIX, default_map
 from vlbench.cli.report import compare, plot, report
 from vlbench.cli.run import cancel, plan, retry, run
@@ -52,6 +53,7 @@ GROUPS: dict[str, dict[Any, str]] = {
     "Share": {
         verify: "verify results --tasks image-text",
         results: "results export --out runs.tar.gz",
+        export: "export 'lora seed 0' --format peft --out my-adapter",
     },
 }
 """Group of the help -> command -> an example, whose first word is the command's name."""

@@ -210,8 +210,13 @@ def _count(
     from vlbench.techniques import resolve_method
     from vlbench.techniques.adapt import adapt, count
 
-    resolved = resolve_method(card, backbone.name, suite, settings)
-    shapes = build_backbone(backbone.reference, meta=True, visual=tasks[0].visual)
+    resolved = resolve_method(card, backbone.name, suite, settings, backbone.like)
+    shapes = build_backbone(
+        backbone.reference,
+        meta=True,
+        visual=tasks[0].visual,
+        weights=resolved.train.weights,
+    )
     model = adapt(shapes, resolved, [task.name for task in tasks])
     counts = count(model)
     published = published_percent(card.name, backbone.name, suite)
@@ -230,5 +235,7 @@ def _count(
         "trainable_percent": counts.percent,
         "published_percent": published if is_ours else None,
         "denominator": counts.denominator,
+        "model_parameters": counts.whole,
+        "projector": counts.trains_projector,
         "groups": {name: group._asdict() for name, group in counts.groups.items()},
     }

@@ -14,7 +14,12 @@ from vlbench.cli import options as opt
 from vlbench.errors import MissingError, UsageError, nearest
 from vlbench.files import check_out
 
-PRETRAINED = {"mini-bart": "image-text", "mini-bart-clips": "video-text"}
+PRETRAINED = {
+    "mini-bart": "--backbone mini-bart --tasks image-text",
+    "mini-bart-clips": "--backbone mini-bart --tasks video-text",
+    "mini-vlm": "--backbone mini-vlm --tasks image-text",
+}
+"""Name -> the options of a run that reads it, beside --backbone-path."""
 Kind = StrEnum("Kind", "PICTURES FRAMES")
 
 data = cli.subcommands("Make and check data, extract features.")
@@ -226,7 +231,9 @@ def import_checkpoint(
 
 
 def pretrain(
-    backbone: str = opt.argument(..., "mini-bart, or mini-bart-clips: gone on with clips."),
+    backbone: str = opt.argument(
+        ..., "mini-bart, mini-vlm, or mini-bart-clips: gone on with clips."
+    ),
     out: Path | None = opt.option(None, "Folder for the weights; the backbone's name if left out."),
 ) -> None:
     """Make the embedded backbone's weights anew, in a checkout.
@@ -238,9 +245,8 @@ def pretrain(
     from tools.pretrain import recipe
 
     folder = out or Path(backbone)
-    is_first = backbone == "mini-bart"
-    make = recipe.pretrain_mini_bart if is_first else recipe.pretrain_on_clips
-    card = make(folder, recipe.STEPS if is_first else recipe.CLIP_STEPS, cli.note)
-    use = f"--backbone-path {quote(str(folder))} --tasks {PRETRAINED[backbone]}"
-    cli.note(f"Use it with: vlbench run --backbone mini-bart {use}")
+    pretrain, steps = recipe.RECIPES[backbone]
+    card = pretrain(folder, steps, cli.note)
+    options = f"{PRETRAINED[backbone]} --backbone-path {quote(str(folder))}"
+    cli.note(f"Use it with: vlbench run {options}")
     cli.print_document(card)

@@ -52,7 +52,7 @@ def run(
 
 @opt.with_options
 def plan(context: typer.Context, runs: opt.RunOptions, launch: opt.LaunchOptions) -> None:
-    """Show what `run` would do; start nothing.
+    """Show what `run` would do and take of memory.
 
     A run is stale when only an older one of its cell is there: the reason says what changed since.
     """
@@ -206,19 +206,22 @@ def _failure(failed: Sequence[Outcome], count: int) -> VlbenchError:
 
 def _print_plan(specs: Sequence[RunSpec], results: Path, json: bool) -> list[DataError]:
     """Print the state of every run; return what cannot be read."""
+    from vlbench.runs.memory import estimate
     from vlbench.runs.state import cells, counted
 
     planned = cells(specs, results)
+    estimates = {name: estimate(s) for name, s in {s.method.name: s for s in specs}.items()}
     items: list[dict[str, Any]] = []
     rows: list[list[str]] = []
     for cell in planned:
         spec, state = cell.spec, {"state": cell.state, "reason": cell.reason}
-        items.append({**spec.facts, **state, "older_key": cell.older})
+        memory = estimates[spec.method.name]
+        items.append({**spec.facts, **state, "older_key": cell.older, "memory": memory._asdict()})
         name = ", ".join([spec.method.name, *spec.overrides, f"seed {spec.seed}"])
-        rows.append([name, cell.state, spec.key, cell.reason])
+        rows.append([name, cell.state, spec.key, memory.text, cell.reason])
     if json:
         cli.print_json("plan", items)
     else:
-        cli.print_table(rows, ("run", "state", "key", "reason"))
+        cli.print_table(rows, ("run", "state", "key", "memory", "reason"))
         cli.say(f"\n{counted([item['state'] for item in items])}.")
     return [fault for cell in planned for fault in cell.folder.faults()]

@@ -5,10 +5,9 @@ Shapes: B batch, L tokens of question and answer, T of the answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 from vlbench.backbones.chat_rows import Collated, Conversation, Row, target_ids
 from vlbench.data.batches import Batch, TaskData
 from vlbench.data.example import Example
-from vlbench.data.images import open_image
+from vlbench.data.pictures import Pictures
 from vlbench.errors import DataError, UsageError
 
 
@@ -72,8 +71,7 @@ class ChatData(TaskData):
 
     answered_at_once: ClassVar[int] = 32  # whose pictures, not their features, are in memory
 
-    pictures: Mapping[str, Path]
-    """Image id -> its file."""
+    pictures: Pictures
     conversation: Conversation
 
     def __post_init__(self) -> None:
@@ -107,12 +105,22 @@ class ChatData(TaskData):
             expected = f"images_per_example = {self.card.images_per_example}"
             count = f"example {example.id} has {len(example.images)} pictures"
             raise DataError(f"Task '{self.card.name}': {count}, its card says {expected}.")
-        pictures = [open_image(self.pictures[image]) for image in example.images]
+        pictures = [part for image in example.images for part in self.pictures.open(image)]
         target = None if answer is None else self._target(answer)
-        row = self.conversation.row(self._cut(self.text(example)), pictures, target)
+        row = self.conversation.row(self.text(example), pictures, target)
         if self.settings.blind:
             row = row._replace(pixels={name: _blank(value) for name, value in row.pixels.items()})
         return row
+
+    def text(self, example: Example) -> str:
+        """The card's question around the text, which alone is cut."""
+        text = self._cut(super().text(example))
+        return self.card.question.replace("{text}", text).strip() if self.card.question else text
+
+    def _joined(self, context: str, example: Example) -> str:
+        if not self.card.question:
+            return super()._joined(context, example)
+        return " ".join(filter(None, (context, example.text)))
 
     def _target(self, answer: str) -> tuple[int, ...]:
         """The answer's ids, cut in front of the end token where they are too many."""

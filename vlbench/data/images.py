@@ -54,10 +54,15 @@ def open_image(path: Path) -> Image.Image:
 
 def open_clip(folder: Path) -> list[Image.Image]:
     """The frames of a clip in the order of time."""
+    return [open_image(file) for file in clip_files(folder)]
+
+
+def clip_files(folder: Path) -> list[Path]:
+    """The files of a clip's frames in the order of time."""
     files = _pictures_in(folder) if folder.is_dir() else []
     if not files:
         raise DataError(f"{folder}: no folder of frames: {' or '.join(PICTURE_SUFFIXES)}")
-    return [open_image(file) for file in files]
+    return files
 
 
 def find_pictures(reader: Reader, examples: Iterable[Example]) -> tuple[dict[str, Path], Faults]:

@@ -7,17 +7,47 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
+from vlbench.data.images import clip_files, open_image
 from vlbench.data.table import file_hash
 
 
 @dataclass(frozen=True, slots=True)
+class PictureSpec:
+    """What a chat model reads: pictures, and of a clip some frames."""
+
+    frames: int
+    """Of a clip at the most."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pictures:
-    """The files of the pictures that a task's examples name."""
+    """The files of the pictures or clips that a task's examples name."""
 
     paths: Mapping[str, Path]
-    """Image id -> file."""
+    """Image id -> file, or folder of a clip's frames."""
+    frames: int
+    """Frames that are read of a clip at the most."""
+
+    def open(self, image: str) -> list[Image.Image]:
+        """A picture, alone in a list, or a clip's frames in the order of time."""
+        return [open_image(file) for file in self._files(image)]
 
     def fingerprint(self, ids: Iterable[str]) -> str:
-        """sha256 over ids and contents: the same on every machine."""
-        lines = (f"{image} {file_hash(self.paths[image])}\n" for image in sorted(set(ids)))
+        """sha256 over ids and contents of what is read: the same on every machine."""
+        lines = (
+            f"{image} {file_hash(file)}\n"
+            for image in sorted(set(ids))
+            for file in self._files(image)
+        )
         return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def _files(self, image: str) -> list[Path]:
+        """Of a long clip the frames in the middle of as many equal parts."""
+        path = self.paths[image]
+        if not path.is_dir():
+            return [path]
+        files = clip_files(path)
+        count = min(self.frames, len(files))
+        return [files[(2 * i + 1) * len(files) // (2 * count)] for i in range(count)]

@@ -12,7 +12,7 @@ from typing import Any
 from vlbench.cards.schema import Edition, TaskCard
 from vlbench.data.example import first_lines
 from vlbench.data.images import find_pictures, open_clip, open_image
-from vlbench.data.pictures import Pictures
+from vlbench.data.pictures import Pictures, PictureSpec
 from vlbench.data.readers import load_reader
 from vlbench.data.readers.base import Reader, missing_data
 from vlbench.data.stores.base import FixedFrames, Store, Union
@@ -48,8 +48,10 @@ class PreparedTask:
     submission: ExampleTable
     """What is answered for the dataset's own server; its labels are not public."""
     store: Store | Pictures
-    """The features of its pictures, or for a backbone that reads pictures their files."""
-    fingerprint: str  # sha256 over the annotation files, the pictures and the encoder
+    """The features of its pictures, or for a chat model their files."""
+    fingerprint: (
+        str  # sha256 over annotations, pictures, and the encoder or a chat model's question
+    )
 
 
 def prepare(
@@ -57,10 +59,10 @@ def prepare(
     edition: Edition,
     root: Path,
     limit: int | None,
-    spec: FeatureSpec | None,
+    spec: FeatureSpec | PictureSpec,
     say: Say = lambda _: None,
 ) -> list[PreparedTask]:
-    """Read every task's splits and find its features, or without `spec` its pictures.
+    """Read every task's splits and find its features or pictures.
 
     One error lists all tasks' missing files.
     """
@@ -86,7 +88,7 @@ def _prepare(
     reader: Reader,
     edition: Edition,
     limit: int | None,
-    spec: FeatureSpec | None,
+    spec: FeatureSpec | PictureSpec,
     say: Say,
 ) -> PreparedTask:
     splits = card.splits[edition]
@@ -106,21 +108,26 @@ def _prepare(
     store = _visuals(card, reader, concatenate([scored, submission]), spec, say)
     files = {file for split in _scored(card, edition) for file in reader.files(split)}
     parts = fingerprint(files, reader.folder) + store.fingerprint(scored.images())
+    parts += card.question if isinstance(spec, PictureSpec) else ""
     together = hashlib.sha256(parts.encode()).hexdigest()
     return PreparedTask(card, train, val, test, submission, store, together)
 
 
 def _visuals(
-    card: TaskCard, reader: Reader, examples: ExampleTable, spec: FeatureSpec | None, say: Say
+    card: TaskCard,
+    reader: Reader,
+    examples: ExampleTable,
+    spec: FeatureSpec | PictureSpec,
+    say: Say,
 ) -> Store | Pictures:
     """The pictures of the examples, or their features: stores that exist, else the encoder runs."""
     store, pictures, problems = _find_visuals(card, reader, examples, spec)
     if problems:
         lines = "".join(f"\n  {line}" for line in first_lines(problems))
-        lacking = "features" if spec else "pictures"
+        lacking = "features" if isinstance(spec, FeatureSpec) else "pictures"
         raise MissingError(f"Task '{card.name}' lacks {lacking}:{lines}")
-    if spec is None:
-        return Pictures(pictures)
+    if isinstance(spec, PictureSpec):
+        return Pictures(pictures, spec.frames)
     is_video = card.visual == "video"
     if store is not None:
         return FixedFrames(store, spec.tokens) if is_video else store
@@ -130,10 +137,10 @@ def _visuals(
 
 
 def _find_visuals(
-    card: TaskCard, reader: Reader, examples: ExampleTable, spec: FeatureSpec | None
+    card: TaskCard, reader: Reader, examples: ExampleTable, spec: FeatureSpec | PictureSpec
 ) -> tuple[Store | None, dict[str, Path], list[str]]:
     """The features of the examples, else the pictures to make them of, and what is missing."""
-    if spec is None:
+    if isinstance(spec, PictureSpec):
         pictures, faults = find_pictures(reader, examples)
         return None, pictures, faults.texts
     store, places = _find_store(reader, spec)
@@ -195,7 +202,11 @@ def feature_places(reader: Reader, encoder: str) -> list[Path]:
 
 
 def check_tasks(
-    cards: Sequence[TaskCard], edition: Edition, root: Path, spec: FeatureSpec | None, say: Say
+    cards: Sequence[TaskCard],
+    edition: Edition,
+    root: Path,
+    spec: FeatureSpec | PictureSpec,
+    say: Say,
 ) -> list[dict[str, Any]]:
     """What is there of every split that an edition reads, and all that a run would miss of it.
 

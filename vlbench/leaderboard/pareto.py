@@ -34,7 +34,7 @@ FAMILIES: dict[str, tuple[str, str, float, str]] = {
     "all weights": ("h", "#000000", 1.0, "full"),
     COMBINED: ("*", "#000000", 1.4, ""),
     OTHER: ("<", "#000000", 1.0, ""),
-    FLOOR: ("X", GREY, 1.1, ""),
+    FLOOR: ("X", GREY, 1.1, "zero_shot"),
 }
 """Family, in the order of the legend -> shape, colour and relative size of its marker, techniques.
 Colours of Okabe and Ito (2008), brown for their yellow, which is too pale in grey."""

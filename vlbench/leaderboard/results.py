@@ -133,7 +133,7 @@ def read_table(
     file: Path,
     schema: pa.Schema,
     most_rows: int = parquet.MOST_ROWS,
-    later: Mapping[str, str] = MappingProxyType({}),
+    later: Mapping[str, object] = MappingProxyType({}),
 ) -> pa.Table:
     """Read the columns of a schema; DataError that names every one that is not as it says.
 
@@ -144,7 +144,8 @@ def read_table(
     except FileNotFoundError:
         raise DataError(f"{file}: no such file") from None
     for name in later.keys() - set(table.column_names):
-        table = table.append_column(name, pa.array([later[name]] * table.num_rows, pa.string()))
+        cells = pa.array([later[name]] * table.num_rows, schema.field(name).type)
+        table = table.append_column(name, cells)
     faults = []
     for field in schema:
         types = [table.schema.types[n] for n in table.schema.get_all_field_indices(field.name)]

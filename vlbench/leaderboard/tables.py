@@ -51,6 +51,8 @@ COST_HEADS = (
     Column("peak memory", "MB"), Column("training", "s"), Column("throughput", "examples/s"),
     Column("evaluation", "s"),
 )  # fmt: skip
+TOWER_HEADS = (Column("of all", "%"), Column("projector", ""))
+TOWER_NOTE = "Of all: trainable parameters of the whole model's, its picture tower included."
 COST_FORMATS = {
     "adapter_bytes": (1e-3, 1),
     "peak_memory_bytes": (1e-6, 0),
@@ -146,8 +148,14 @@ def cost_table(board: Board) -> Table:
         f"Device: {counted(run.facts['device'] for run in board.runs if run.is_done)}.",
     ]
     name, label = f"{title(board)}: costs", f"{_label(board)} costs"
-    sections = _sections(board, lambda row: list(map(Cell, cost_texts(row))))
-    return Table(name, [Column("method"), *COST_HEADS], sections, notes, label)
+    has_tower = any(_has_tower(row) for row in board.rows)
+    notes += [TOWER_NOTE] * has_tower
+
+    def cells(row: Row) -> list[Cell]:
+        return list(map(Cell, [*cost_texts(row), *(_tower_texts(row) if has_tower else [])]))
+
+    columns = [Column("method"), *COST_HEADS, *(TOWER_HEADS if has_tower else [])]
+    return Table(name, columns, _sections(board, cells), notes, label)
 
 
 def cost_texts(row: Row) -> list[str]:
@@ -155,6 +163,17 @@ def cost_texts(row: Row) -> list[str]:
     trainable = number(row.facts["trainable_parameters"], digits=0)
     costs = (number(row.costs[name].mean, *how) for name, how in COST_FORMATS.items())
     return [trainable, percent(row.facts["trainable_percent"]), *costs]
+
+
+def _has_tower(row: Row) -> bool:
+    """Whether the model has parameters beside those of the denominator."""
+    return row.facts["model_parameters"] not in (None, row.facts["total_parameters"])
+
+
+def _tower_texts(row: Row) -> list[str]:
+    """Format the cells under TOWER_HEADS."""
+    trained, whole = (row.facts[f"{name}_parameters"] for name in ("trainable", "model"))
+    return [percent(100 * trained / whole), "trained" if row.facts["projector"] else "frozen"]
 
 
 def family_tables(board: Board) -> list[Table]:
@@ -193,7 +212,8 @@ def board_notes(board: Board) -> list[str]:
     is_marked = any(is_best(row, metric, board) for row in board.rows for metric in row.ties)
     best = "the best of a column and what ties with it by test, where its mean is more than its"
     majority = "the most frequent training answer of the question's family, always."
-    floors = f"the majority answer, or the row of {' or '.join(FLOORS)}."
+    rows = " or ".join(name for name in FLOORS if name in {row.method for row in board.rows})
+    floors = f"the majority answer{f', or the row of {rows}' if rows else ''}."
     return [
         seeds_note(board),
         *[AVERAGE_NOTE] * (len(board.mains) > 1),

@@ -140,7 +140,7 @@ class Run:
         backbone: Any = self.model.backbone
         same = task.card, examples, self.tokenizer, self.spec.method.train
         if isinstance(task.store, Pictures):
-            return ChatData(*same, task.store.paths, backbone.conversation)
+            return ChatData(*same, task.store, backbone.conversation)
         return FeatureData(*same, task.store, positions=backbone.positions)
 
     def answers(self, task: PreparedTask, examples: Sequence[Example]) -> dict[str, str]:
@@ -202,7 +202,7 @@ def test(run: Run, peak_bytes: int) -> None:
             "attempt": run.attempt,
             "adapter_bytes": run.folder.adapter.stat().st_size,
             "train_seconds": trainer.seconds,
-            "examples_per_second": trainer.examples / trainer.seconds,
+            "examples_per_second": trainer.examples / trainer.seconds if trainer.seconds else None,
             "peak_memory_bytes": max(peak_bytes, peak_memory_bytes(device)),
         }
         write_result(run.folder.result, run.spec, run.model, parts, shared)

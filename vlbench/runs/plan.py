@@ -18,6 +18,7 @@ from vlbench.cards.load import backbone_card_hash
 from vlbench.cards.schema import Edition, MethodCard, TaskCard, Visual
 from vlbench.checkpoints.weights import check_weights
 from vlbench.data.mini.write import mini_root
+from vlbench.data.pictures import PictureSpec
 from vlbench.data.prepare import FeatureSpec, PreparedTask, prepare
 from vlbench.data.readers import load_reader
 from vlbench.data.stores.base import Store
@@ -76,7 +77,7 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
     visual = cards[0].visual
     own = find_backbone(selection.backbone)  # an unknown name before a card's overrides for it
     methods = [
-        (resolve_method(card, own.name, suite, selection.settings), card.outside_file)
+        (resolve_method(card, own.name, suite, selection.settings, own.like), card.outside_file)
         for card in find_methods(selection.methods, technique_faults)
     ]
     for task in cards:
@@ -84,7 +85,7 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
         load_metric(task.metric)
     given = (selection.backbone_path, selection.init, selection.root)
     weights, init, root = (path and path.expanduser().resolve() for path in given)
-    check_pictures(own, cards, selection)
+    check_pictures(own, selection)
     is_own = not selection.encoder or selection.encoder == own.features_of(visual).encoder
     same = {
         "settings": selection.settings,
@@ -135,6 +136,7 @@ def adapted(spec: RunSpec, features: Features | None = None, meta: bool = False)
         meta=meta,
         visual=spec.tasks[0].visual,
         features=features,
+        weights=spec.method.train.weights,
     )
     model = adapt(backbone, spec.method, spec.task_names)
     if spec.checkpoint_activations:
@@ -150,7 +152,7 @@ def read_inputs(spec: RunSpec, say: Say = lambda _: None, device: str | None = N
     backbone = spec.backbone_reference
     features = feature_spec_for(backbone, visual, spec.encoder, folders, device or spec.device)
     tasks = prepare(spec.tasks, spec.edition, root, spec.limit, features, say)
-    if features is None:
+    if isinstance(features, PictureSpec):
         return Inputs(root, tasks, None)
     widths = {t.card.name: t.store.width for t in tasks if isinstance(t.store, Store)}
     if len(set(widths.values())) > 1:
@@ -161,19 +163,13 @@ def read_inputs(spec: RunSpec, say: Say = lambda _: None, device: str | None = N
     return Inputs(root, tasks, encoded)
 
 
-def check_pictures(backbone: BackboneCard, cards: Sequence[TaskCard], selection: Selection) -> None:
+def check_pictures(backbone: BackboneCard, selection: Selection) -> None:
     """Raise UsageError where a backbone that reads pictures is to read something else."""
     if backbone.kind != "chat":
         return
     given = {"--encoder": selection.encoder, "--features": selection.features}
     for option in (option for option, value in given.items() if value):
         raise UsageError(f"{option}: '{backbone.name}' reads pictures, not features: leave it out.")
-    for card in cards:
-        if card.visual != "image":
-            raise UsageError(
-                f"Task '{card.name}' shows clips, and '{backbone.name}' reads pictures. "
-                "vlbench list backbones names those that read the features of clips."
-            )
 
 
 def task_edition(cards: Sequence[TaskCard], edition: str | None) -> Edition:
@@ -209,14 +205,14 @@ def data_root(
 
 def feature_spec_for(
     backbone: str, visual: Visual, encoder: str, folders: tuple[Path, ...], device: str = "cpu"
-) -> FeatureSpec | None:
+) -> FeatureSpec | PictureSpec:
     """Return the features to look for, of `encoder` or, where it is empty, the backbone's own.
 
-    None for a chat model, which reads pictures.
+    A chat model reads pictures.
     """
     card = find_backbone(backbone)
     if card.kind == "chat":
-        return None
+        return PictureSpec(card.frames)
     own = card.features_of(visual)
     name = encoder or own.encoder
     if name not in ENCODERS and ":" not in name and not folders:

@@ -187,6 +187,8 @@ def count_cells(counts: Counts) -> dict[str, Any]:
         "total_parameters": counts.total,
         "trainable_percent": counts.percent,
         "denominator": counts.denominator,
+        "model_parameters": counts.whole,
+        "projector": counts.trains_projector,
     }
 
 

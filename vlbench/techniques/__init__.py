@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 JOINED_BY = "+"
 """Between the names of techniques that are composed."""
 TECHNIQUES = {
+    "zero_shot": "vlbench.techniques.selective:ZeroShot",
     "full": "vlbench.techniques.selective:Full",
     "frozen": "vlbench.techniques.selective:Frozen",
     "adapter": "vlbench.techniques.adapter:Adapter",
@@ -103,16 +104,20 @@ def technique_faults(table: dict[str, Any], folder: Path | None) -> list[Fault]:
 
 
 def resolve_method(
-    card: MethodCard, backbone: str, suite: str, sets: Iterable[str] = ()
+    card: MethodCard, backbone: str, suite: str, sets: Iterable[str] = (), like: str = ""
 ) -> MethodCard:
-    """Resolve a card as it runs there: no `when` left, every parameter of the technique given."""
+    """Resolve a card as it runs there: no `when` left, every parameter of the technique given.
+
+    Overrides for the backbone that this one is `like` count too, before its own.
+    """
     if card.suites and suite not in card.suites:
         raise UsageError(
             f"{card.shown}: suites: '{card.name}' is for {', '.join(card.suites)}, not for {suite}."
         )
     table = card.model_dump(mode="json", exclude={"when": True, "tuning": {"before"}})
     overrides = {_in_order(pattern): override for pattern, override in card.when.items()}
-    for pattern in ("*/*", f"*/{suite}", f"{backbone}/*", f"{backbone}/{suite}"):
+    backbones = dict.fromkeys(name for name in ("*", like, backbone) if name)
+    for pattern in (f"{name}/{part}" for name in backbones for part in ("*", suite)):
         if pattern in overrides:
             merge(table, overrides[pattern].model_dump(mode="json", exclude_unset=True))
     settings = dict(_parse(text) for text in sets)  # the last of two for one key holds

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 from itertools import chain
+from math import prod
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -83,11 +84,42 @@ def adapt(backbone: Backbone, method: MethodCard, tasks: Sequence[str]) -> Adapt
         backbone.set_dropout(method.train.dropout)
         _attach(technique, backbone)
         trained = technique.trained(backbone, method.train.norms)
+        if _trains_projector(technique, backbone, method.train.projector):
+            trained.append(backbone.visual)
+        for part in trained:
+            _free(part)
+        model = AdaptedModel(backbone, technique).train()
+        _check_epochs(model, method.train.epochs)
     except UsageError as error:  # what does not fit this backbone
         raise UsageError(f"{method.shown}: {error}") from error
-    for part in trained:
-        part.requires_grad_(True)
-    return AdaptedModel(backbone, technique).train()
+    return model
+
+
+def _free(part: nn.Module | nn.Parameter) -> None:
+    """Let it train, in fp32 whatever the number format of what is frozen."""
+    for parameter in [part] if isinstance(part, nn.Parameter) else part.parameters():
+        if not parameter.is_floating_point():
+            raise UsageError("train.weights: 4bit weights cannot train. Should be bf16 or fp32.")
+        parameter.data = parameter.data.float()
+        parameter.requires_grad_(True)
+
+
+def _trains_projector(technique: Technique, backbone: Backbone, wish: bool | None) -> bool:
+    """Whether the projector trains: by the technique, else the card, else the backbone."""
+    fixed = technique.projector
+    if fixed is not None and wish not in (fixed, None):
+        name, what = type(technique).__name__, "always" if fixed else "never"
+        raise UsageError(f"train.projector: {name} {what} trains the projector: leave it out.")
+    wishes = (fixed, wish, backbone.trains_visual)
+    return next(is_trained for is_trained in wishes if is_trained is not None)
+
+
+def _check_epochs(model: AdaptedModel, epochs: int) -> None:
+    """Raise UsageError where nothing trains for some epochs, or something for none."""
+    if bool(trained_parameters(model)) != bool(epochs):
+        what = "0, and something would train" if not epochs else f"{epochs}, and nothing trains"
+        should = "1 or more" if not epochs else "0: the model answers as it is"
+        raise UsageError(f"train.epochs: {what}. Should be {should}.")
 
 
 def _attach(technique: Technique, backbone: Backbone) -> None:
@@ -168,6 +200,9 @@ class Counts(NamedTuple):
     total: int
     groups: dict[str, Group]
     denominator: str
+    whole: int
+    """All that the model has, a picture tower included."""
+    trains_projector: bool
 
     @property
     def percent(self) -> float:
@@ -191,9 +226,17 @@ def count(model: AdaptedModel) -> Counts:
         fresh = set(parameters) - seen
         seen |= fresh
         trainable = sum(p.numel() for p in fresh if p.requires_grad)
-        groups[name] = Group(trainable, sum(p.numel() for p in fresh))
+        groups[name] = Group(trainable, sum(map(_size, fresh)))
     trainable, total = (sum(numbers) for numbers in zip(*groups.values(), strict=True))
-    return Counts(trainable, total, groups, backbone.denominator)
+    whole = sum(map(_size, model.parameters()))
+    trains_projector = groups[backbone.visual_name].trainable > 0
+    return Counts(trainable, total, groups, backbone.denominator, whole, trains_projector)
+
+
+def _size(parameter: nn.Parameter) -> int:
+    """How many numbers it holds, those of 4 bits each too."""
+    quantised = getattr(parameter, "quant_state", None)
+    return prod(quantised.shape) if quantised else parameter.numel()
 
 
 def frozen_checksum(model: nn.Module) -> str:

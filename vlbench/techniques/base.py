@@ -34,8 +34,12 @@ class Technique(nn.Module, ABC):
     """Whose weights a task may use: task (its own), all (one set), up or down (that half)."""
     composes: ClassVar[bool] = True
     """Whether it may stand beside another; False for what takes the whole forward pass."""
+    projector: bool | None = None
+    """Whether what turns pictures into the model's states trains; None: as the card says."""
     starts_as_identity: ClassVar[bool] = False
     """Whether attaching leaves the backbone's outputs as they were; checked where True."""
+    merges: bool = False
+    """Whether `folded` puts all it does into the backbone's own weights: nothing is beside them."""
     only_once: ClassVar[str] = ""
     """Why a layer with its hooks may not be computed twice (activation checkpointing); or empty."""
 
@@ -65,8 +69,8 @@ class Technique(nn.Module, ABC):
         """Make the modules and hook them to the backbone's sites."""
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
-        """Everything that trains; `norms` is the card's wish for the backbone's layer norms."""
-        return [backbone.visual, self, *(backbone.norms() if norms else [])]
+        """What trains beside the projector; `norms` is the card's wish for the backbone's norms."""
+        return [self, *(backbone.norms() if norms else [])]
 
     def undecayed(self) -> list[nn.Parameter]:
         """Parameters of its own, beside linear layers' biases, that are spared weight decay."""

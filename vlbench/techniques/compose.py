@@ -31,6 +31,9 @@ class Composition(Technique):
             name: kind(getattr(params, name), sharing, tasks) for name, kind in self.kinds.items()
         }
         self.parts = nn.ModuleDict(self.named)
+        is_trained = any(part.projector for part in self.named.values())
+        self.projector = True if is_trained else None
+        self.merges = all(part.merges for part in self.named.values())
 
     def check(self, backbone: Backbone) -> None:
         for part in self.named.values():

@@ -68,6 +68,7 @@ class LoRA(Technique):
     Params: ClassVar[type[Checked]] = LoRAParams
     sharings: ClassVar[frozenset[str]] = frozenset({"task", "all", "up", "down"})
     starts_as_identity = True
+    merges = True
     params: LoRAParams
 
     def check(self, backbone: Backbone) -> None:
@@ -98,7 +99,11 @@ class LoRA(Technique):
     def folded(self, task: str) -> Iterator[None]:
         """Hold W0 + scale B A in the frozen layers' own weights within the context."""
         frozen = {name: projection.weight.data for name, projection in self._projections.items()}
-        updates = {name: cast(Update, update) for name, update in self.sites.items()}
+        updates = {  # of fewer bits the sum would lose the update, or cannot be written
+            name: cast(Update, update)
+            for name, update in self.sites.items()
+            if frozen[name].dtype == torch.float32
+        }
         try:
             for name, update in updates.items():
                 halves = update.down.of(task), update.up.of(task)

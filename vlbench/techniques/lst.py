@@ -243,7 +243,7 @@ class LST(Technique):
         return torch.cat([h, s], dim=-1)
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
-        """The side network and the visual embedding; no gradient reaches the backbone's norms."""
+        """The side network; no gradient reaches the backbone's norms."""
         if norms:
             raise UsageError(
                 "train.norms: lst sends no gradient into the backbone, so its norms cannot train. "

@@ -159,6 +159,7 @@ class PeftParams(Checked):
 class Peft(Technique):
     """peft's layers in the pretrained model, one set for all tasks."""
 
+    merges = True
     Params: ClassVar[type[Checked]] = PeftParams
     params: PeftParams
     _adalora: Any = None
@@ -166,7 +167,7 @@ class Peft(Technique):
 
     def claims(self, backbone: Backbone) -> list[Site]:
         """The sites whose modules it replaces; all of them where that is left to peft."""
-        config, sites = self._config(backbone), backbone.sites()
+        config, sites = self.config(backbone), backbone.sites()
         if config.target_modules is None:
             return sites
         matches = library("peft.tuners.tuners_utils").check_target_module_exists
@@ -178,7 +179,7 @@ class Peft(Technique):
         """Let peft replace modules; what it adds counts as the technique's."""
         language, name = backbone.language, self.params.config
         before, self._norms = set(language.parameters()), backbone.norms()
-        config = self._config(backbone)
+        config = self.config(backbone)
         kind = library("peft.mapping").PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type]
         with refusing(name), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of merging, and of norms as layers
@@ -192,7 +193,7 @@ class Peft(Technique):
         if name == "AdaLoraConfig":
             object.__setattr__(self, "_adalora", tuner)  # its modules are the backbone's
 
-    def _config(self, backbone: Backbone) -> Any:
+    def config(self, backbone: Backbone) -> Any:
         """Make peft's configuration with this backbone's modules in it."""
         name, kind = self.params.config, config_classes()[self.params.config]
         given = {
@@ -212,11 +213,11 @@ class Peft(Technique):
         return config
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
-        """What peft made trainable, the visual embedding, and norms by the card."""
+        """What peft made trainable, and norms by the card."""
         if norms and backbone.norms() != self._norms:
             what = f"{self.params.config} trains copies in place of the norms"
             raise UsageError(f"train.norms: {what}: should be false.")
-        return [backbone.visual, *self._learnt, *(self._norms if norms else [])]
+        return [*self._learnt, *(self._norms if norms else [])]
 
     def penalty(self) -> Tensor | None:
         """AdaLoRA's orth_reg_weight x mean over all P and Q of |M M^T - I|, M of r rows."""

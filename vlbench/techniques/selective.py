@@ -1,4 +1,4 @@
-"""Techniques that choose what trains of the backbone: full fine-tuning, frozen, BitFit.
+"""Techniques that choose what trains of the backbone: nothing, the projector, biases, all.
 
 BitFit (Ben Zaken et al., 2021, https://arxiv.org/abs/2106.10199) trains the biases alone. BART has
 biases in every linear layer and norm. T5 has none: there `missing` gives one, zero at the start,
@@ -20,11 +20,26 @@ from vlbench.errors import UsageError
 from vlbench.techniques.base import Technique
 
 
-class Frozen(Technique):
-    """The baseline: nothing is added; the visual embedding trains, and norms by the card."""
+class ZeroShot(Technique):
+    """The backbone as it is: nothing is added, nothing trains."""
+
+    projector = False
+    merges = True
 
     def attach(self, backbone: Backbone) -> None:
         return None
+
+    def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
+        return []
+
+
+class Frozen(ZeroShot):
+    """The baseline: nothing is added; the projector trains, and norms by the card."""
+
+    projector = True
+
+    def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
+        return backbone.norms() if norms else []  # type: ignore[return-value]
 
 
 class Full(Frozen):
@@ -67,6 +82,7 @@ class BitFit(Technique):
     def attach(self, backbone: Backbone) -> None:
         """Add the missing biases, each named by the path of its module, dashes for dots."""
         self.added = nn.ModuleDict()
+        self.merges = not self.params.missing
         if not self.params.missing:
             return
         for path, module in backbone.linears_and_norms().items():

@@ -168,8 +168,4 @@ class VLPET(Technique):
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
         """The encoder's norms alone, where the card says norms."""
-        return [
-            backbone.visual,
-            self,
-            *(with_encoder(backbone, NEEDS).norms("encoder") if norms else []),
-        ]
+        return [self, *(with_encoder(backbone, NEEDS).norms("encoder") if norms else [])]

@@ -16,6 +16,7 @@ from vlbench.data.example import Example
 from vlbench.data.prepare import PreparedTask
 from vlbench.errors import DataError, VlbenchError
 from vlbench.metrics import Scored
+from vlbench.parquet import LATER
 from vlbench.runs.plan import adapted, read_inputs
 from vlbench.runs.result import count_cells, majority_scored
 from vlbench.runs.spec import RunSpec
@@ -28,7 +29,10 @@ from vlbench.verify.inputs import Findings, Row, refusal
 SPEC = "spec.json"
 OTHER_DATA = "the data here are not those of the run"
 NOT_KEPT = f"{WEIGHTS} is not kept here"
-COUNTS = ("trainable_parameters", "total_parameters", "trainable_percent", "denominator")
+COUNTS = (
+    *("trainable_parameters", "total_parameters", "trainable_percent", "denominator"),
+    *("model_parameters", "projector"),
+)
 Say = Callable[[str], None]
 Known = tuple[list[Example], Scored | None]
 """A test split, and the score of the most frequent training answer; None for captions."""
@@ -175,7 +179,10 @@ def check_size(
         findings.skip(model, len(rows) * len(COUNTS))
     for row in rows:
         for column, value in counts.items():
-            findings.cell(RESULT, label(row), column, row[column], value)
+            if row[column] is None and column in LATER:
+                findings.skip(f"{column}: the run is older than the column")
+            else:
+                findings.cell(RESULT, label(row), column, row[column], value)
 
 
 def check_adapter(run: Path, model: AdaptedModel | str, findings: Findings) -> None:

@@ -1,0 +1,145 @@
+"""Trained models as plain peft and plain transformers load them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    BartForConditionalGeneration,
+)
+
+from tests.backbones.families import BY_NAME, batch_of, load, rows_of, write_family
+from tests.runs.builders import Bench, do
+from vlbench.backbones import build_backbone
+from vlbench.errors import UsageError
+from vlbench.runs.export import export, trained_model
+from vlbench.runs.folder import RunFolder
+from vlbench.runs.plan import Selection, plan
+from vlbench.runs.spec import RunSpec
+
+NEAR = 1e-5
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")  # peft asks for it
+RANK = ("params.rank=4", "params.biases=false")
+QUICK = ("train.epochs=1", "train.batch_size=4", "train.learning_rate=1e-2")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_family(BY_NAME["llava"], tmp_path_factory.mktemp("llava") / "tiny-llava")
+
+
+def trained(bench: Bench, folder: Path, results: Path, method: str, *more: str) -> RunFolder:
+    """A run on a chat model."""
+    (spec,) = plan(
+        Selection(
+            methods=(method,),
+            tasks="vqav2",
+            backbone=str(folder),
+            root=bench.root,
+            settings=(*QUICK, *more),
+            limit=4,
+        )
+    )
+    return do(spec, results)
+
+
+def written(run: RunFolder, what: str, out: Path, task: str | None = None) -> torch.Tensor:
+    """Export the run; return its own logits of the families' rows."""
+    spec = RunSpec.read(run.spec_file)
+    export(spec, run.adapter, what, task, out)
+    model = trained_model(spec, run.adapter)
+    with torch.no_grad():
+        return model.label_logits(batch_of(load("llava"), rows_of(load("llava")), "vqav2"))
+
+
+def logits_of(language: Any) -> torch.Tensor:
+    """Logits at the labels of the same rows, by the library alone."""
+    backbone = load("llava")
+    batch = batch_of(backbone, rows_of(backbone))
+    with torch.no_grad():
+        logits = language.eval()(**batch.tensors).logits
+    return logits[:, :-1][batch.labels[:, 1:] != -100]
+
+
+LORAS = {
+    "shared-lora": ("lora", RANK),
+    "peft-lora": ("peft", ("params.r=4", 'params.target_modules=["query","feed_forward_in"]')),
+}
+
+
+@pytest.mark.parametrize("method", LORAS)
+def test_plain_peft_loads_an_adapter_with_equal_logits(
+    bench: Bench, folder: Path, tmp_path: Path, method: str
+) -> None:
+    from peft import PeftModel
+
+    run = trained(bench, folder, tmp_path, method, *LORAS[method][1])
+    expected = written(run, "peft", tmp_path / "adapter")
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    base = AutoModelForImageTextToText.from_pretrained(config["base_model_name_or_path"])
+    before = logits_of(base)
+    model = PeftModel.from_pretrained(base, tmp_path / "adapter")
+    torch.testing.assert_close(logits_of(model), expected, atol=NEAR, rtol=NEAR)
+    assert not torch.allclose(before, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("method", [*LORAS, "full", "norms"])
+def test_plain_transformers_loads_a_merged_folder_with_equal_logits(
+    bench: Bench, folder: Path, tmp_path: Path, method: str
+) -> None:
+    more = LORAS[method][1] if method in LORAS else ()
+    run = trained(bench, folder, tmp_path, method, *more)
+    expected = written(run, "merged", tmp_path / "merged")
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "merged")
+    torch.testing.assert_close(logits_of(model), expected, atol=NEAR, rtol=NEAR)
+    AutoProcessor.from_pretrained(tmp_path / "merged")
+
+
+def test_an_encoder_decoder_s_language_model_is_exported_with_its_visual_embedding(
+    bench: Bench, tmp_path: Path
+) -> None:
+    from peft import PeftModel
+
+    run = do(bench.spec("lora", settings=(*QUICK, "params.rank=4")), tmp_path)
+    spec = RunSpec.read(run.spec_file)
+    with pytest.raises(UsageError, match=r"--task says whose \(vqav2, nlvr2\)"):
+        export(spec, run.adapter, "merged", None, tmp_path / "out")
+    model = trained_model(spec, run.adapter)
+    ids = torch.tensor([[5, 6, 7, 2]])
+    for task in spec.task_names:
+        export(spec, run.adapter, "merged", task, tmp_path / task)
+        export(spec, run.adapter, "peft", task, tmp_path / f"{task}-adapter")
+        model.backbone.current_task.enter(task)
+        with torch.no_grad():
+            expected = model.backbone.language(input_ids=ids, decoder_input_ids=ids).logits
+            merged = BartForConditionalGeneration.from_pretrained(tmp_path / task).eval()
+            base = build_backbone("mini-bart", bench.backbone).language.eval()
+            adapter = PeftModel.from_pretrained(base, tmp_path / f"{task}-adapter")
+            for language in (merged, adapter):
+                logits = language(input_ids=ids, decoder_input_ids=ids).logits
+                torch.testing.assert_close(logits, expected, atol=NEAR, rtol=NEAR)
+        visual = load_file(tmp_path / f"{task}-adapter" / "visual.safetensors")
+        for name, tensor in model.backbone.visual.state_dict().items():
+            assert torch.equal(visual[name], tensor)
+
+
+def test_what_a_format_cannot_hold_is_refused(bench: Bench, tmp_path: Path) -> None:
+    run = do(bench.spec("shared-adapter"), tmp_path)
+    spec = RunSpec.read(run.spec_file)
+    for what, words in {
+        "peft": "peft has no 'Adapter'",
+        "merged": "'Adapter' adds layers",
+        "onnx": "--format onnx: Should be peft or merged",
+    }.items():
+        with pytest.raises(UsageError, match=words):
+            export(spec, run.adapter, what, None, tmp_path / "out")
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob("*.tmp"))
+    with pytest.raises(UsageError, match="nothing is overwritten"):
+        export(spec, run.adapter, "merged", None, run.path)

@@ -1,0 +1,131 @@
+"""What training takes of memory, from shapes alone, before anything is read or loaded.
+
+Activations are those that autograd would keep of a made-up example, scaled to the tokens of the
+largest batch; attention kernels that keep more than linearly in the tokens take more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from vlbench.backbones import find_backbone
+from vlbench.backbones.base import Backbone
+from vlbench.backbones.chat import Chat
+from vlbench.cards.schema import TaskCard, TrainSettings
+from vlbench.runs.plan import adapted
+from vlbench.runs.spec import RunSpec
+from vlbench.techniques.adapt import AdaptedModel, probe, trained_parameters
+
+BYTES = {"fp32": 4.0, "bf16": 2.0, "4bit": 0.55}
+"""Of a frozen number; of 4 bits with its share of the scales."""
+TRAINED = 16
+"""Of a number that trains: in fp32 itself, its gradient and two moments."""
+LOGIT = 12
+"""Of a logit: itself, the loss's copy and its gradient."""
+PICTURE = (640, 480)
+TEXT, TARGET = 40, 10
+"""Tokens where a task's card does not limit them."""
+
+
+class Estimate(NamedTuple):
+    """Bytes."""
+
+    frozen: int
+    trained: int
+    activations: int
+
+    @property
+    def text(self) -> str:
+        """The sum, in GB."""
+        return f"{sum(self) / 1e9:.1f} GB"
+
+
+class Part(NamedTuple):
+    """What is computed at once."""
+
+    examples: int
+    tokens: int
+    """Of an example, those of its pictures among them."""
+    targets: int
+    """Labels of an example."""
+
+
+def estimate(spec: RunSpec) -> Estimate:
+    """What the run's training takes; of one process, without what Python and libraries take."""
+    model = adapted(spec, meta=True)
+    frames = find_backbone(spec.backbone_reference).frames
+    parts = [
+        Part(
+            _at_once(spec, card),
+            _tokens(model.backbone, card, frames),
+            card.max_target_tokens or TARGET,
+        )
+        for card in spec.tasks
+    ]
+    return taken(model, spec.method.train, parts)
+
+
+def taken(model: AdaptedModel, train: TrainSettings, parts: Sequence[Part]) -> Estimate:
+    """What training takes of a model on the meta device, where the largest of `parts` fits."""
+    backbone = model.backbone
+    trained = sum(p.numel() for p in trained_parameters(model).values())
+    layers = {*backbone.injectable.parameters()} if isinstance(backbone, Chat) else set()
+    frozen = 0.0
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            is_packed = train.weights == "4bit" and parameter in layers and parameter.dim() > 1
+            kind = "bf16" if train.weights == "4bit" and not is_packed else train.weights
+            frozen += BYTES[kind] * parameter.numel()
+    if not trained:
+        return Estimate(int(frozen), 0, 0)
+    kept, tokens = _kept(model)
+    share = 0.5 if train.precision == "bf16" or train.weights != "fp32" else 1.0
+    logits = LOGIT * len(backbone.token_embedding)
+    activations = (
+        part.examples * (share * kept * part.tokens / tokens + logits * part.targets)
+        for part in parts
+    )
+    return Estimate(int(frozen), TRAINED * trained, int(max(activations)))
+
+
+def _kept(model: AdaptedModel) -> tuple[int, int]:
+    """Bytes that autograd keeps of the made-up example, and the example's tokens."""
+    storages: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if not any(isinstance(part, nn.Parameter) for part in (tensor, tensor._base)):
+            storage = tensor.untyped_storage()
+            storages[storage._cdata] = storage
+        return tensor
+
+    task = model.technique.tasks[0]
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        probe(model, model.backbone, task)
+    batch: Any = model.backbone.example(task)
+    if isinstance(model.backbone, Chat):
+        tokens = batch.tensors["input_ids"].numel()
+    else:
+        tokens = batch.input_ids.numel() + batch.features.shape[2]
+    return sum(storage.nbytes() for storage in storages.values()), tokens
+
+
+def _at_once(spec: RunSpec, card: TaskCard) -> int:
+    """Examples of the task that are computed at once."""
+    size = card.batch_size(spec.method.train.batch_size)
+    return min(size, spec.max_batch) if isinstance(spec.max_batch, int) else size
+
+
+def _tokens(backbone: Backbone, card: TaskCard, frames: int) -> int:
+    """Tokens of one example of the task, its pictures' among them."""
+    text = card.max_input_tokens or TEXT
+    if isinstance(backbone, Chat):
+        pictures = card.images_per_example * (frames if card.visual == "video" else 1)
+        row = backbone.conversation.row("", [Image.new("RGB", PICTURE, "grey")] * pictures)
+        return text + len(row.tokens["input_ids"])
+    visual = getattr(backbone, "visual_tokens", 0)
+    return text + int(visual) * card.images_per_example
