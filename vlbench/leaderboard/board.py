@@ -13,6 +13,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -228,8 +229,9 @@ def summarise(
 
 def _read_runs(results: pd.DataFrame) -> list[Run]:
     test = results[results["split"] == "test"].sort_values("key", kind="stable")
+    shown = cache(printable)  # most texts stand in many rows
     columns = {
-        name: [printable(x) if isinstance(x, str) else x for x in cells.where(cells.notna(), None)]
+        name: [shown(x) if isinstance(x, str) else x for x in cells.where(cells.notna(), None)]
         for name, cells in test.astype(object).items()
     }
     rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))

@@ -143,20 +143,24 @@ def read_table(
         table = read_parquet(file, most_rows=most_rows)
     except FileNotFoundError:
         raise DataError(f"{file}: no such file") from None
-    for name in later.keys() - set(table.column_names):
+    for name in [name for name in later if name not in table.column_names]:
         cells = pa.array([later[name]] * table.num_rows, schema.field(name).type)
-        table = table.append_column(name, cells)
+        table = table.append_column(schema.field(name), cells)
+    is_alike = table.schema.equals(schema)  # the usual, and soon seen
+    columns: dict[str, list[pa.ChunkedArray]] = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        columns.setdefault(name, []).append(column)
     faults = []
     for field in schema:
-        types = [table.schema.types[n] for n in table.schema.get_all_field_indices(field.name)]
-        if types != [field.type]:
-            stored = " and ".join(map(str, types)) or "missing"
-            faults.append(f"column '{field.name}' is {stored}, expected {field.type}")
-        elif not field.nullable and table.column(field.name).null_count:
+        stored = [column.type for column in columns.get(field.name, [])]
+        if not is_alike and stored != [field.type]:
+            types = " and ".join(map(str, stored)) or "missing"
+            faults.append(f"column '{field.name}' is {types}, expected {field.type}")
+        elif not field.nullable and columns[field.name][0].null_count:
             faults.append(f"column '{field.name}' has empty cells")
     if faults:
         raise DataError(f"{file}: {'; '.join(faults)}")
-    return table.select(schema.names).cast(schema)
+    return table if is_alike else table.select(schema.names).cast(schema)
 
 
 def read_result(file: Path) -> pa.Table:
