@@ -180,6 +180,7 @@ def quantise(module: nn.Module, device: torch.device) -> None:
                 compute_dtype=torch.bfloat16,
                 quant_type="nf4",
             )
+            layer.support_avx512bf16_for_cpu = False  # as a run has it
             layer.load_state_dict(child.state_dict())
             setattr(module, name, layer.to(device))
         else:

@@ -40,12 +40,16 @@ def unpack(quantised: torch.nn.Module, plain: torch.nn.Module) -> None:
 
 
 @pytest.mark.parametrize("weights", ["bf16", "4bit"])
-@pytest.mark.parametrize("technique", ["lora", "adapter", "prompt", "compacter"])
+@pytest.mark.parametrize("technique", ["lora", "adapter", "prompt", "compacter", "full"])
 def test_what_trains_is_fp32_beside_weights_of_fewer_bits(
     folder: Path, weights: str, technique: str
 ) -> None:
     if weights == "4bit":
         pytest.importorskip("bitsandbytes")
+        if technique == "full":
+            with pytest.raises(UsageError, match=r"train\.weights: 4bit weights cannot train"):
+                adapt(built(folder, weights), card(technique="full"), TASKS)
+            return
     table = LORA if technique == "lora" else {"technique": technique}
     model = adapt(built(folder, weights), card(**table), TASKS)
     assert {p.dtype for p in trained_parameters(model).values()} == {torch.float32}
@@ -68,12 +72,6 @@ def test_what_trains_is_fp32_beside_weights_of_fewer_bits(
         with torch.no_grad():
             expected = plain.label_logits(batch)
         assert 0 < (logits - expected).norm() / expected.norm() < ROUNDED
-
-
-def test_weights_of_4_bits_cannot_train(folder: Path) -> None:
-    pytest.importorskip("bitsandbytes")
-    with pytest.raises(UsageError, match=r"train\.weights: 4bit weights cannot train"):
-        adapt(built(folder, "4bit"), card(technique="full"), TASKS)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import GenerationConfig
 
-from vlbench.backbones.base import IGNORED, Backbone, Batch, Kind, Side, Site, only_at
+from vlbench.backbones.base import (
+    IGNORED,
+    Backbone,
+    Batch,
+    Kind,
+    OutputHook,
+    Side,
+    Site,
+    only_at,
+)
 from vlbench.backbones.chat_parts import find_parts, find_sites
 from vlbench.backbones.chat_rows import PER_TOKEN, Conversation, Row, target_ids
 from vlbench.errors import UsageError
@@ -71,6 +80,8 @@ class Chat(Backbone):
         self.prompt_length = 0
         self.is_mixed = any(p.dtype != torch.float32 for p in language.parameters())
         """Whether the weights are of bf16 or 4 bits, so that it computes in bf16."""
+        if self.is_mixed:  # where it trains, the table is of fp32, and pictures go amid its rows
+            language.get_input_embeddings().register_forward_hook(OutputHook(Tensor.bfloat16))
         tokenizer = self.conversation.tokenizer
         # without what a checkpoint brings along: sampling, penalties
         language.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]

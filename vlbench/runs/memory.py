@@ -19,7 +19,7 @@ from vlbench.backbones.chat import Chat
 from vlbench.cards.schema import TaskCard, TrainSettings
 from vlbench.runs.plan import adapted
 from vlbench.runs.spec import RunSpec
-from vlbench.techniques.adapt import AdaptedModel, probe, trained_parameters
+from vlbench.techniques.adapt import AdaptedModel, TrueOnMeta, probe, trained_parameters
 
 BYTES = {"fp32": 4.0, "bf16": 2.0, "4bit": 0.55}
 """Of a frozen number; of 4 bits with its share of the scales."""
@@ -94,7 +94,10 @@ def taken(model: AdaptedModel, train: TrainSettings, parts: Sequence[Part]) -> E
 
 
 def _kept(model: AdaptedModel) -> tuple[int, int]:
-    """Bytes that autograd keeps of the made-up example, and the example's tokens."""
+    """Bytes that autograd keeps of a few tokens, and how many they are.
+
+    Of a chat model those of its decoder: what reads pictures is frozen.
+    """
     storages: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -103,14 +106,18 @@ def _kept(model: AdaptedModel) -> tuple[int, int]:
             storages[storage._cdata] = storage
         return tensor
 
-    task = model.technique.tasks[0]
+    backbone, task = model.backbone, model.technique.tasks[0]
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        probe(model, model.backbone, task)
-    batch: Any = model.backbone.example(task)
-    if isinstance(model.backbone, Chat):
-        tokens = batch.tensors["input_ids"].numel()
-    else:
-        tokens = batch.input_ids.numel() + batch.features.shape[2]
+        if isinstance(backbone, Chat):
+            tokens = TEXT
+            backbone.current_task.enter(task)
+            ids = torch.zeros(1, tokens, dtype=torch.long, device="meta")
+            with TrueOnMeta():
+                backbone.parts.stack(input_ids=ids, use_cache=False)
+        else:
+            batch: Any = backbone.example(task)
+            tokens = batch.input_ids.numel() + batch.features.shape[2]
+            probe(model, backbone, task)
     return sum(storage.nbytes() for storage in storages.values()), tokens
 
 

@@ -144,13 +144,13 @@ def probe(model: nn.Module, backbone: Backbone, task: str) -> Tensor:
     was_training = model.training
     model.eval()
     try:
-        with _TrueOnMeta() if is_meta else nullcontext(), torch.random.fork_rng(devices=[]):
+        with TrueOnMeta() if is_meta else nullcontext(), torch.random.fork_rng(devices=[]):
             return cast(Tensor, model(batch))
     finally:
         model.train(was_training)
 
 
-class _TrueOnMeta(TorchFunctionMode):
+class TrueOnMeta(TorchFunctionMode):
     """Answer True where transformers asks whether a mask without values is all True."""
 
     def __torch_function__(
