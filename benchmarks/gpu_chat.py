@@ -30,7 +30,7 @@ from vlbench.backbones.chat_rows import target_ids
 from vlbench.backbones.chat_source import load_processor
 from vlbench.cards.load import load_method
 from vlbench.data.chat import ChatBatch
-from vlbench.runs.memory import Part, taken
+from vlbench.runs.memory import MicroBatch, estimate_model
 from vlbench.techniques import resolve_method
 from vlbench.techniques.adapt import AdaptedModel, adapt
 from vlbench.training.train import MicroBatches, Trainer
@@ -121,9 +121,9 @@ def measured(
     wait()
     seconds = (time.perf_counter() - began) / given.steps
     tokens = batch.tensors["input_ids"].numel()
-    parts = [Part(given.batch, tokens // given.batch, batch.target_ids.shape[1])]
+    parts = [MicroBatch(given.batch, tokens // given.batch, batch.target_ids.shape[1])]
     peak = torch.cuda.max_memory_allocated() if given.device == "cuda" else peak_mb() * 1e6
-    of_estimate = peak / sum(taken(shapes, card.train, parts))
+    of_estimate = peak / sum(estimate_model(shapes, card.train, parts))
     figures = {"seconds": seconds, "tokens_per_second": tokens / seconds}
     return figures | {"peak_gb": peak / 1e9, "of_estimate": of_estimate}
 

@@ -127,7 +127,7 @@ def _java() -> str:
 
 def _backbone_checks(card: BackboneCard, path: Path | None) -> list[Check]:
     source, get = path or card.source_of(), f"hf download {card.source}"
-    reader = "processor" if card.kind == "chat" else "tokenizer"
+    reader = "processor" if card.reads_pictures else "tokenizer"
     files = f"put the {reader}'s files beside the weights"
     return [
         (f"weights of {card.name}", lambda: str(weights_folder(source)), get),
@@ -147,7 +147,7 @@ def _model(card: BackboneCard, path: Path | None) -> str:
 def _processor(card: BackboneCard, path: Path | None) -> str:
     """Load the tokenizer, and the image processor of a model that reads pictures."""
     words = [type(build_tokenizer(card.reference, path)).__name__]
-    if card.kind == "chat":
+    if card.reads_pictures:
         from transformers import AutoImageProcessor
 
         folder = weights_folder(path or card.source_of())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.backbones.families import BY_NAME, EACH, load, picture, write_family
 from vlbench.backbones.chat_rows import Conversation
@@ -17,7 +18,7 @@ from vlbench.backbones.chat_source import (
     limit_pictures,
     load_processor,
 )
-from vlbench.errors import MissingError, UsageError
+from vlbench.errors import DataError, MissingError, UsageError
 
 LIMITS = {"smolvlm": 4, "qwen2_5_vl": 4, "qwen3_vl": 4, "internvl": 4}
 """Families that can read a picture as fewer tokens, and how few."""
@@ -64,3 +65,12 @@ def test_pictures_are_read_as_no_more_tokens_than_a_card_says(family: str, tmp_p
     limit_pictures(talk, token, LIMITS[family])
     after = int(talk.row("", shown).tokens["input_ids"].eq(token).sum())
     assert 0 < after <= LIMITS[family] < before
+
+
+def test_weights_that_are_missing_are_named_and_nothing_starts_at_random(tmp_path: Path) -> None:
+    folder = write_family(BY_NAME["llava"], tmp_path / "llava")
+    tensors = load_file(folder / "model.safetensors")
+    kept = {name: t for name, t in tensors.items() if "multi_modal_projector" not in name}
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(DataError, match=r"missing: .*multi_modal_projector.* and 3 more"):
+        chat_backbone(folder, None, meta=False)

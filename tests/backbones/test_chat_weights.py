@@ -20,7 +20,9 @@ ROUNDED = 0.05
 LORA = {"technique": "lora", "params": {"rank": 4, "biases": False}, "train": {"dropout": 0.0}}
 
 
-@pytest.fixture(scope="module", params=["smolvlm", "qwen2_5_vl"])
+@pytest.fixture(
+    scope="module", params=["smolvlm", pytest.param("qwen2_5_vl", marks=pytest.mark.slow)]
+)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_family(BY_NAME[request.param], tmp_path_factory.mktemp(request.param))
 
@@ -46,9 +48,10 @@ def test_what_trains_is_fp32_beside_weights_of_fewer_bits(
 ) -> None:
     if weights == "4bit":
         pytest.importorskip("bitsandbytes")
+        table = {"technique": "full", "train": {"weights": weights}}
         if technique == "full":
             with pytest.raises(UsageError, match=r"train\.weights: 4bit weights cannot train"):
-                adapt(built(folder, weights), card(technique="full"), TASKS)
+                adapt(built(folder, weights, meta=True), card(**table), TASKS)
             return
     table = LORA if technique == "lora" else {"technique": technique}
     model = adapt(built(folder, weights), card(**table), TASKS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -153,7 +154,9 @@ def test_without_store_encoder_and_pictures_the_remedy_is_told(bench_root: Path)
     assert "vlbench data extract-features --encoder clip-rn101 --images DIR --out" in text
 
 
-def check(root: Path, tasks: str = "vqav2", load: Any = object) -> dict[str, dict[str, Any]]:
+def check(
+    root: Path, tasks: str = "vqav2", load: Any = lambda: SimpleNamespace(tokens=16)
+) -> dict[str, dict[str, Any]]:
     """By split, of the full edition."""
     spec = FeatureSpec("mini", 16, 128, load)
     items = check_tasks(find_tasks(tasks)[1], "full", root, spec, lambda _: None)

@@ -271,3 +271,18 @@ def test_labels_are_short_and_each_stands_for_one_table(tmp_path: Path) -> None:
     assert {"image-text-mini-bart", "image-text-mini-bart-costs"} <= {*labels}
     assert {"image-text-mini-bart-full", "image-text-mini-bart-smoke-32"} <= {*labels}
     assert r"full & 4.00 & 66.0 & 58.0 & 71.0 & 112.0 & 76.8 & 1 \\" in text
+
+
+def test_costs_of_a_model_with_a_picture_tower_show_its_share_and_its_projector(
+    tmp_path: Path,
+) -> None:
+    tower = {"model_parameters": 4_000_000}
+    runs = [
+        image_text("full", 1, 2, 3, 4, **tower, projector=True),
+        image_text("adapter", 1, 2, 3, 4, **tower, projector=False),
+        image_text("older", 1, 2, 3, 4, model_parameters=None, projector=None),
+    ]
+    text = as_text(report_tables(boards_of(tmp_path, *runs), costs=True)).split("costs\n")[1]
+    ends = {line.split()[0]: line.split()[-2:] for line in text.splitlines() if line[:1].isalpha()}
+    assert ends["full"] == ["2.00", "trained"] and ends["adapter"] == ["2.00", "frozen"]
+    assert ends["older"] == ["—", "—"] and "picture tower included" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
@@ -105,7 +106,7 @@ def tiny_bart(vocab_size: int) -> Any:
     )
 
 
-def write_published_bart(folder: Path) -> None:
+def write_published_bart(folder: Path, texts: Sequence[str] = ()) -> None:
     """Write a random BART as the hub has it: configuration, weights, tokenizer."""
     from transformers import BartForConditionalGeneration
 
@@ -113,7 +114,8 @@ def write_published_bart(folder: Path) -> None:
     from vlbench.backbones.weights import bart_tokenizer
 
     folder.mkdir(parents=True)
-    train_tokenizer(["is there a red circle ? yes no"], folder / "tokenizer.json")
+    words = ["is there a red circle ? yes no", *texts]
+    train_tokenizer(words, folder / "tokenizer.json")
     tokenizer = bart_tokenizer(folder / "tokenizer.json")
     tokenizer.save_pretrained(folder)
     config = tiny_bart(len(tokenizer))

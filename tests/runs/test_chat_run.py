@@ -50,7 +50,11 @@ def test_a_run_on_a_chat_backbone_is_planned_done_and_verified(
 
 
 def test_zero_shot_answers_without_training(selection: Selection, tmp_path: Path) -> None:
-    (spec,) = plan(replace(selection, methods=("zero-shot",), settings=()))
+    (plain,) = plan(replace(selection, methods=("zero-shot",), settings=()))
+    said: list[str] = []
+    (spec,) = plan(replace(selection, methods=("zero-shot",)), said.append)
+    assert spec.key == plain.key and spec.settings == ()
+    assert "zero-shot trains nothing: train.epochs=1, train.batch_size=8" in " ".join(said)
     run = do(spec, tmp_path)
     (trained,) = {row["trainable_parameters"] for row in rows(run)}
     assert trained == 0 and not run.curve.read_text()
@@ -67,15 +71,7 @@ def test_clips_are_read_as_frames(selection: Selection, tmp_path: Path) -> None:
 REFUSED: dict[str, dict[str, Any]] = {
     "--encoder: 'tiny-llava' reads pictures": {"encoder": "mini"},
     "--features: 'tiny-llava' reads pictures": {"features": (Path("store"),)},
-    "train.projector: ZeroShot never trains": {
-        "methods": ("zero-shot",),
-        "settings": ("train.projector=true",),
-    },
     "train.epochs: 0, and something would train": {"settings": ("train.epochs=0",)},
-    "train.epochs: 2, and nothing trains": {
-        "methods": ("zero-shot",),
-        "settings": ("train.epochs=2",),
-    },
     "lst walks beside an encoder": {"methods": ("lst",)},
     "vl_pet gates an encoder": {"methods": ("vl-pet-large",)},
 }

@@ -16,9 +16,8 @@ from transformers import (
 )
 
 from tests.backbones.families import BY_NAME, batch_of, load, rows_of, write_family
-from tests.runs.builders import Bench, do
-from vlbench.backbones import build_backbone
-from vlbench.errors import UsageError
+from tests.runs.builders import Bench, do, write_published_bart
+from vlbench.errors import DataError, UsageError
 from vlbench.runs.export import export, trained_model
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.plan import Selection, plan
@@ -28,6 +27,10 @@ NEAR = 1e-5
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")  # peft asks for it
 RANK = ("params.rank=4", "params.biases=false")
 QUICK = ("train.epochs=1", "train.batch_size=4", "train.learning_rate=1e-2")
+
+
+def slow(method: str) -> Any:
+    return pytest.param(method, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +73,12 @@ def logits_of(language: Any) -> torch.Tensor:
 
 LORAS = {
     "shared-lora": ("lora", RANK),
+    "peft-dora": ("peft", ("params.r=4", "train.norms=false")),
     "peft-lora": ("peft", ("params.r=4", 'params.target_modules=["query","feed_forward_in"]')),
 }
 
 
-@pytest.mark.parametrize("method", LORAS)
+@pytest.mark.parametrize("method", ["shared-lora", slow("peft-lora"), slow("peft-dora")])
 def test_plain_peft_loads_an_adapter_with_equal_logits(
     bench: Bench, folder: Path, tmp_path: Path, method: str
 ) -> None:
@@ -90,7 +94,9 @@ def test_plain_peft_loads_an_adapter_with_equal_logits(
     assert not torch.allclose(before, expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("method", [*LORAS, "full", "norms"])
+@pytest.mark.parametrize(
+    "method", ["peft-lora", "norms", *map(slow, ("shared-lora", "peft-dora", "full", "zero-shot"))]
+)
 def test_plain_transformers_loads_a_merged_folder_with_equal_logits(
     bench: Bench, folder: Path, tmp_path: Path, method: str
 ) -> None:
@@ -107,7 +113,16 @@ def test_an_encoder_decoder_s_language_model_is_exported_with_its_visual_embeddi
 ) -> None:
     from peft import PeftModel
 
-    run = do(bench.spec("lora", settings=(*QUICK, "params.rank=4")), tmp_path)
+    write_published_bart(tmp_path / "bart", ["true false"])
+    card = tmp_path / "mine.toml"
+    card.write_text(
+        'title = "Mine"\nkind = "bart"\nsource = "./bart"\n'
+        'features.image = { encoder = "mini", width = 128, tokens = 16 }\n'
+    )
+    settings = (*QUICK, "params.rank=4")
+    run = do(
+        bench.spec("lora", backbone=str(card), backbone_path=None, settings=settings), tmp_path
+    )
     spec = RunSpec.read(run.spec_file)
     with pytest.raises(UsageError, match=r"--task says whose \(vqav2, nlvr2\)"):
         export(spec, run.adapter, "merged", None, tmp_path / "out")
@@ -117,29 +132,70 @@ def test_an_encoder_decoder_s_language_model_is_exported_with_its_visual_embeddi
         export(spec, run.adapter, "merged", task, tmp_path / task)
         export(spec, run.adapter, "peft", task, tmp_path / f"{task}-adapter")
         model.backbone.current_task.enter(task)
+        base = BartForConditionalGeneration.from_pretrained(tmp_path / "bart")
+        adapter = PeftModel.from_pretrained(base, tmp_path / f"{task}-adapter").eval()
+        merged = BartForConditionalGeneration.from_pretrained(tmp_path / task).eval()
         with torch.no_grad():
             expected = model.backbone.language(input_ids=ids, decoder_input_ids=ids).logits
-            merged = BartForConditionalGeneration.from_pretrained(tmp_path / task).eval()
-            base = build_backbone("mini-bart", bench.backbone).language.eval()
-            adapter = PeftModel.from_pretrained(base, tmp_path / f"{task}-adapter")
             for language in (merged, adapter):
                 logits = language(input_ids=ids, decoder_input_ids=ids).logits
-                torch.testing.assert_close(logits, expected, atol=NEAR, rtol=NEAR)
+                known = logits.shape[-1]  # without the tokens that vlbench adds
+                torch.testing.assert_close(logits, expected[..., :known], atol=NEAR, rtol=NEAR)
         visual = load_file(tmp_path / f"{task}-adapter" / "visual.safetensors")
         for name, tensor in model.backbone.visual.state_dict().items():
             assert torch.equal(visual[name], tensor)
+        assert torch.equal(visual["token_rows"], model.backbone.token_embedding[-16:])
 
 
-def test_what_a_format_cannot_hold_is_refused(bench: Bench, tmp_path: Path) -> None:
+def test_what_a_format_cannot_hold_is_refused(bench: Bench, folder: Path, tmp_path: Path) -> None:
     run = do(bench.spec("shared-adapter"), tmp_path)
     spec = RunSpec.read(run.spec_file)
     for what, words in {
-        "peft": "peft has no 'Adapter'",
+        "peft": "only LoRA is written, and this run used 'Adapter'",
         "merged": "'Adapter' adds layers",
-        "onnx": "--format onnx: Should be peft or merged",
     }.items():
         with pytest.raises(UsageError, match=words):
             export(spec, run.adapter, what, None, tmp_path / "out")
-    assert not (tmp_path / "out").exists() and not list(tmp_path.glob("*.tmp"))
-    with pytest.raises(UsageError, match="nothing is overwritten"):
+    with pytest.raises(UsageError, match=r"exists\. Name a new folder"):
         export(spec, run.adapter, "merged", None, run.path)
+    with pytest.raises(DataError, match="are not those that the run read"):
+        trained_model(spec.model_copy(update={"backbone_hash": "0" * 64}), run.adapter)
+
+    saved = ("params.r=4", 'params.target_modules=["query"]', 'params.modules_to_save=["o_proj"]')
+    run = trained(bench, folder, tmp_path, "peft-lora", *saved)
+    spec = RunSpec.read(run.spec_file)
+    with pytest.raises(UsageError, match="which an adapter of peft does not hold here"):
+        export(spec, run.adapter, "peft", None, tmp_path / "out")
+    with pytest.raises(UsageError, match="is beside the model's own weights"):
+        export(spec, run.adapter, "merged", None, tmp_path / "out")
+    ia3 = trained(bench, folder, tmp_path, "peft-ia3")
+    with pytest.raises(UsageError, match="this run used 'IA3Config'"):
+        export(RunSpec.read(ia3.spec_file), ia3.adapter, "peft", None, tmp_path / "out")
+    run = do(bench.spec("lora", settings=(*QUICK, "params.rank=4")), tmp_path)
+    with pytest.raises(UsageError, match="'mini-bart' is no model that transformers loads"):
+        export(RunSpec.read(run.spec_file), run.adapter, "peft", "vqav2", tmp_path / "out")
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_what_started_from_weights_is_exported_with_them(
+    bench: Bench, folder: Path, tmp_path: Path
+) -> None:
+    first = trained(bench, folder, tmp_path, "full")
+    (spec,) = plan(
+        Selection(
+            methods=("shared-lora",),
+            tasks="vqav2",
+            backbone=str(folder),
+            init=first.adapter,
+            root=bench.root,
+            settings=(*QUICK, *RANK),
+            limit=4,
+        )
+    )
+    run = do(spec, tmp_path)
+    expected = written(run, "merged", tmp_path / "merged")
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "merged")
+    torch.testing.assert_close(logits_of(model), expected, atol=NEAR, rtol=NEAR)
+    with pytest.raises(UsageError, match=r"the run began from adapter\.safetensors"):
+        export(spec, run.adapter, "peft", None, tmp_path / "out")

@@ -193,13 +193,13 @@ def learn(
     loss: Callable[[int], Tensor],
     steps: int,
     report: Callable[[int, float], None],
-    kept: Path | None = None,
+    checkpoint: Path | None = None,
     random: Random | None = None,
 ) -> None:
     """Train what is not frozen on each step's loss; `report(step, loss)` every so often.
 
-    The state after each report is written to `kept`, and training goes on from there; `random` is
-    what the losses draw their lessons with.
+    The state after each report is written to `checkpoint`, from which training resumes; `random`
+    is what the losses draw their lessons with.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=LEARNING_RATE, weight_decay=0.01, fused=True)
@@ -208,8 +208,8 @@ def learn(
     )
     parts: dict[str, Any] = {"model": model, "optimiser": optimiser, "schedule": schedule}
     done = 0
-    if kept and kept.is_file():
-        state = torch.load(kept, weights_only=True)
+    if checkpoint and checkpoint.is_file():
+        state = torch.load(checkpoint, weights_only=True)
         for name, part in parts.items():
             part.load_state_dict(state[name])
         done = state["step"]
@@ -227,11 +227,11 @@ def learn(
         schedule.step()
         if step % REPORTED == 0 or step == steps:
             report(step, value.item())
-            if kept:
+            if checkpoint:
                 state = {name: part.state_dict() for name, part in parts.items()}
                 state |= {"step": step, "loss": value.item()}
                 state |= {"random": random.getstate() if random else None}
-                write_atomically(kept, partial(torch.save, state))
+                write_atomically(checkpoint, partial(torch.save, state))
     model.eval()
 
 
@@ -256,4 +256,4 @@ def marks(
             reply = tokenizer.decode(row, skip_special_tokens=True).strip()
             right.setdefault(asked.skill, []).append(reply == asked.reply.lower())
     backbone.train(was_training)
-    return {skill: sum(found) / len(found) for skill, found in sorted(right.items())}
+    return {skill: sum(marks) / len(marks) for skill, marks in sorted(right.items())}

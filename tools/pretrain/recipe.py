@@ -119,7 +119,7 @@ def pretrain_mini_vlm(
     """
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
-    tower_file, kept = folder / "tower.safetensors.part", folder / "decoder.part"
+    tower_file, checkpoint = folder / "tower.safetensors.part", folder / "decoder.part"
     if not (folder / TOKENIZER_FILE).is_file():
         write_processor(vocabulary_texts(Random(SEED)), folder)
     model = mini_vlm(PreTrainedTokenizerFast.from_pretrained(folder), SEED)
@@ -137,9 +137,9 @@ def pretrain_mini_vlm(
     exam = Classroom(tower, processor.tokenizer, HELD_OUT, SEED + 2)
     last: dict[str, float] = {}
     classrooms = ChatClassroom(lessons, processor), ChatClassroom(exam, processor)
-    teach_decoder(model, *classrooms, steps, _reporter(say, steps, last), kept)
+    teach_decoder(model, *classrooms, steps, _reporter(say, steps, last), checkpoint)
     save_model(model, folder)
-    for file in (tower_file, kept):
+    for file in (tower_file, checkpoint):
         file.unlink()
     files = sorted(file.name for file in folder.iterdir() if file.name != RECIPE_FILE)
     return _write_recipe(folder, files, "mini-vlm", steps, last, scenes=scenes)
@@ -158,6 +158,7 @@ def _reporter(
     """Says how training goes; the skills of the last report stay in `last`."""
 
     def report(step: int, loss: float, skills: dict[str, float]) -> None:
+        last.clear()
         last.update(skills)
         shown = "  ".join(f"{skill} {share:.2f}" for skill, share in skills.items())
         say(f"backbone step {step}/{steps} loss {loss:.4f}  {shown}")

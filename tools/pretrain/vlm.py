@@ -124,6 +124,7 @@ def mini_vlm(tokenizer: Any, seed: int) -> SmolVLMForConditionalGeneration:
 def save_model(model: SmolVLMForConditionalGeneration, folder: Path) -> None:
     """Write weights and configuration as the library does."""
     model.save_pretrained(folder)
-    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    config.pop("transformers_version", None)
-    write_atomically(folder / CONFIG_FILE, json.dumps(config, indent=2, sort_keys=True) + "\n")
+    for file in (folder / CONFIG_FILE, folder / "generation_config.json"):
+        table = json.loads(file.read_text(encoding="utf-8"))
+        table.pop("transformers_version", None)
+        write_atomically(file, json.dumps(table, indent=2, sort_keys=True) + "\n")

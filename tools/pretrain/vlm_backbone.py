@@ -33,7 +33,7 @@ TOWER_STEPS = 1500
 TOWER_RATE = 7e-4  # at the mini encoder's 2e-3 it forgets all at the peak
 EXAMINED = 200
 """Replies of each kind of batch in an exam."""
-AS_READ = AROUND + GLOBAL + IMAGE * GRID * GRID + AROUND
+PICTURE_TOKENS = AROUND + GLOBAL + IMAGE * GRID * GRID + AROUND
 """A picture's tokens, as the processor writes them."""
 
 
@@ -91,30 +91,33 @@ class ChatClassroom:
 
     def _tokens(self, taught: list[Lesson], pictures: list[int]) -> tuple[Tensor, Tensor]:
         """(B, L) each: the lessons' tokens, and those of their replies where they stand."""
-        of = self.conversation
-        pairs = zip(taught, pictures, strict=True)
-        prompts = [of.prompt(one.text, n).replace(IMAGE, AS_READ) for one, n in pairs]
-        asked = of.tokenizer(prompts, add_special_tokens=False)["input_ids"]
-        replies = [of.answer(one.reply) for one in taught]
-        whole = [torch.tensor([*a, *b]) for a, b in zip(asked, replies, strict=True)]
-        told = [
-            torch.tensor([*(IGNORED for _ in a), *b]) for a, b in zip(asked, replies, strict=True)
+        talk = self.conversation
+        prompts = [
+            talk.prompt(lesson.text, count).replace(IMAGE, PICTURE_TOKENS)
+            for lesson, count in zip(taught, pictures, strict=True)
         ]
+        questions = talk.tokenizer(prompts, add_special_tokens=False)["input_ids"]
+        rows, labels = [], []
+        for question, lesson in zip(questions, taught, strict=True):
+            reply = talk.answer(lesson.reply)
+            rows.append(torch.tensor([*question, *reply]))
+            labels.append(torch.tensor([*(IGNORED for _ in question), *reply]))
         return (
-            pad_sequence(whole, batch_first=True, padding_value=of.padding),
-            pad_sequence(told, batch_first=True, padding_value=IGNORED),
+            pad_sequence(rows, batch_first=True, padding_value=talk.padding),
+            pad_sequence(labels, batch_first=True, padding_value=IGNORED),
         )
 
     def exam(self, kind: str, size: int) -> tuple[ChatBatch, list[Lesson]]:
         """New lessons with the pictures themselves, as a run asks them."""
         pictures, taught = self.classroom.lessons(kind, size)
         rows = [
-            self.conversation.row(one.text, [draw(self.classroom.scenes[n]) for n in numbers])
-            for one, numbers in zip(taught, pictures, strict=True)
+            self.conversation.row(lesson.text, [draw(self.classroom.scenes[n]) for n in numbers])
+            for lesson, numbers in zip(taught, pictures, strict=True)
         ]
         ids, none = tuple(map(str, range(size))), torch.empty(size, 0, dtype=torch.long)
-        of = self.conversation
-        return ChatBatch("pretraining", ids, none, torch.ones(size), tuple(rows), of), taught
+        scores = torch.ones(size)
+        batch = ChatBatch("pretraining", ids, none, scores, tuple(rows), self.conversation)
+        return batch, taught
 
 
 def teach_decoder(
@@ -123,17 +126,18 @@ def teach_decoder(
     exam: ChatClassroom,
     steps: int,
     report: Callable[[int, float, dict[str, float]], None],
-    kept: Path,
+    checkpoint: Path,
 ) -> None:
-    """Train the decoder; `report(step, loss, skills)` every 500 steps; resumes from `kept`."""
+    """Train the decoder, from `checkpoint` where there is one; `report(step, loss, skills)`."""
 
     def loss(step: int) -> Tensor:
         kind = KINDS[step % len(KINDS)]
         return classroom.loss(model, kind, BATCH[kind])
 
     def examine(step: int, value: float) -> None:
+        exam.classroom.random.seed(step)  # so that it is the same after an interruption
         backbone = Chat(model, classroom.conversation.processor)
         batches = (exam.exam(kind, EXAMINED) for kind in ("short", "pair", "long"))
         report(step, value, marks(backbone, classroom.conversation.tokenizer, batches))
 
-    learn(model, loss, steps, examine, kept, classroom.classroom.random)
+    learn(model, loss, steps, examine, checkpoint, classroom.classroom.random)

@@ -97,7 +97,7 @@ def build_backbone(
     """
     card = find_backbone(name)
     build, source = _load(BUILDERS[card.kind]), path or card.source_of(visual)
-    if card.kind == "chat":
+    if card.reads_pictures:
         return cast("Backbone", build(source, card.picture_tokens, meta, weights))
     if weights != "fp32":
         raise UsageError(

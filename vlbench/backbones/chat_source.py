@@ -28,9 +28,9 @@ from transformers.models.auto.processing_auto import processor_class_from_name
 from transformers.utils import logging
 
 from vlbench.backbones.chat import Chat
-from vlbench.backbones.chat_parts import find_parts
 from vlbench.backbones.chat_rows import Conversation
 from vlbench.backbones.sources import missing, weights_folder
+from vlbench.backbones.weights import refuse_weights
 from vlbench.errors import MissingError, UsageError
 
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -54,14 +54,25 @@ def chat_backbone(
         raise UsageError(
             f"{source}: '{config.model_type}' is no model that answers texts about pictures."
         )
+    if weights == "4bit" and find_spec("bitsandbytes") is None:
+        raise MissingError(
+            "train.weights: 4bit needs bitsandbytes, which is not installed: "
+            "pip install 'vlbench[4bit]'."
+        )
+    with torch.device("meta"):
+        shapes = Chat(models.from_config(config, dtype=torch.float32), processor)
     if meta:
-        with torch.device("meta"):
-            return Chat(models.from_config(config), processor).train()
+        return shapes.train()
     options: dict[str, Any] = {"dtype": torch.float32 if weights == "fp32" else torch.bfloat16}
     if weights == "4bit":
-        options["quantization_config"] = _four_bits(models.from_config, config)
+        options["quantization_config"] = _four_bits(shapes)
     with missing(source):
-        language = models.from_pretrained(folder, **options, **LOCAL)
+        language, loading = models.from_pretrained(
+            folder, ignore_mismatched_sizes=True, output_loading_info=True, **options, **LOCAL
+        )
+    faults = {"other shapes": {name for name, *_ in loading["mismatched_keys"]}}
+    faults["missing"] = loading["missing_keys"]
+    refuse_weights(source, type(language).__name__, faults)
     for module in language.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False  # packs weights anew when it first answers
@@ -70,20 +81,12 @@ def chat_backbone(
     return backbone.train()
 
 
-def _four_bits(build: Any, config: Any) -> BitsAndBytesConfig:
+def _four_bits(shapes: Chat) -> BitsAndBytesConfig:
     """NF4 for the decoder's linear layers alone (Dettmers et al., 2023)."""
-    if find_spec("bitsandbytes") is None:
-        raise MissingError(
-            "train.weights: 4bit needs bitsandbytes, which is not installed: "
-            "pip install 'vlbench[4bit]'."
-        )
-    with torch.device("meta"):
-        shapes = build(config)
-    layers = find_parts(shapes).layers
-    inside = set(layers.modules())
+    inside = set(shapes.injectable.modules())
     kept = [
         name
-        for name, module in shapes.named_modules()
+        for name, module in shapes.language.named_modules()
         if isinstance(module, nn.Linear) and module not in inside
     ]
     return BitsAndBytesConfig(  # type: ignore[no-untyped-call]

@@ -9,7 +9,7 @@ token up there, its second one row above, and so on. Nothing is downloaded.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from math import sqrt
 from pathlib import Path
@@ -193,19 +193,25 @@ def _pretrained(model: Any, source: str | Path) -> Any:
     table = language.get_input_embeddings().weight
     own = {n: p for n, p in language.named_parameters() if n.endswith("embed_tokens.weight")}
     unequal = [n for n in own.keys() - loading["missing_keys"] if not torch.equal(own[n], table)]
-    for fault, names in {
+    faults = {
         "other shapes": {name for name, *_ in loading["mismatched_keys"]},
         "missing": loading["missing_keys"] - own.keys(),
         "not part of it": loading["unexpected_keys"],
         "token tables other than the one of the model": unequal,
-    }.items():
-        if names:
-            raise DataError(
-                f"{source}: the weights are not those of a {model.__name__} as {CONFIG_FILE} "
-                f"describes it: {fault}: {listed(sorted(names))}."
-            )
+    }
+    refuse_weights(source, model.__name__, faults)
     language.config.tie_word_embeddings = language.get_output_embeddings().weight is table
     return language
+
+
+def refuse_weights(source: str | Path, model: str, faults: Mapping[str, Collection[str]]) -> None:
+    """Raise DataError where a fault has names of tensors."""
+    for fault, names in faults.items():
+        if names:
+            raise DataError(
+                f"{source}: the weights are not those of a {model} as {CONFIG_FILE} "
+                f"describes it: {fault}: {listed(sorted(names))}."
+            )
 
 
 def first_tokens(tokenizer: Any, choices: Sequence[str]) -> list[int]:

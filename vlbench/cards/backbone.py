@@ -55,7 +55,7 @@ class BackboneCard(Card):
     picture_tokens: int | None = Field(default=None, ge=1)
     """Visual tokens of a picture that a chat backbone reads at most; left out: all there are."""
     frames: int = Field(default=8, ge=1)
-    """Frames of a clip that a chat backbone reads at most, evenly chosen."""
+    """Most frames that a chat backbone reads of a clip, evenly chosen."""
     seen: tuple[str, ...] = ()
     """Our tasks whose data it has seen in pretraining."""
     like: str = ""
@@ -69,9 +69,15 @@ class BackboneCard(Card):
             raise ValueError("features: a chat backbone reads the pictures themselves")
         if self.kind != "chat" and not self.features:
             raise ValueError("no features: features.image or features.video is needed")
-        if self.kind != "chat" and self.picture_tokens:
-            raise ValueError("picture_tokens: only a chat backbone has them")
+        for name in {"picture_tokens", "frames"} & self.model_fields_set:
+            if self.kind != "chat":
+                raise ValueError(f"{name}: only a chat backbone has them")
         return self
+
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether it reads the pictures themselves, not features of them."""
+        return self.kind == "chat"
 
     @property
     def reference(self) -> str:

@@ -268,7 +268,7 @@ class TrainSettings(Checked):
     norms: bool = True
     """Whether the backbone's layer norms train too."""
     projector: bool | None = None
-    """Whether what turns pictures into the model's states trains; left out: but a chat model's."""
+    """Whether the projector (visual embedding) trains; left out: yes, but not of a chat model."""
     blind: bool = False
     """Whether the model sees zeros in place of the pictures."""
     optimiser: Literal["authors-adamw", "adamw"] = "authors-adamw"
@@ -276,7 +276,7 @@ class TrainSettings(Checked):
     precision: Literal["fp32", "bf16"] = "fp32"
     """Number format of the forward and backward pass; the weights stay fp32."""
     weights: Literal["fp32", "bf16", "4bit"] = "fp32"
-    """Number format of a chat model's frozen weights; but for fp32 it computes in bf16."""
+    """Number format of a chat model's frozen weights; bf16 and 4bit also compute in bf16."""
 
 
 class Tuning(Checked):

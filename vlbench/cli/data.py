@@ -15,11 +15,11 @@ from vlbench.errors import MissingError, UsageError, nearest
 from vlbench.files import check_out
 
 PRETRAINED = {
-    "mini-bart": "--backbone mini-bart --tasks image-text",
-    "mini-bart-clips": "--backbone mini-bart --tasks video-text",
-    "mini-vlm": "--backbone mini-vlm --tasks image-text",
+    "mini-bart": "--backbone mini-bart --tasks image-text --backbone-path {}",
+    "mini-bart-clips": "--backbone mini-bart --tasks video-text --backbone-path {}",
+    "mini-vlm": "--tasks image-text --backbone {}",
 }
-"""Name -> the options of a run that reads it, beside --backbone-path."""
+"""Name -> the options of a run that reads its folder."""
 Kind = StrEnum("Kind", "PICTURES FRAMES")
 
 data = cli.subcommands("Make and check data, extract features.")
@@ -247,6 +247,6 @@ def pretrain(
     folder = out or Path(backbone)
     pretrain, steps = recipe.RECIPES[backbone]
     card = pretrain(folder, steps, cli.note)
-    options = f"{PRETRAINED[backbone]} --backbone-path {quote(str(folder))}"
+    options = PRETRAINED[backbone].format(quote(str(folder.resolve())))
     cli.note(f"Use it with: vlbench run {options}")
     cli.print_document(card)

@@ -52,7 +52,7 @@ def run(
 
 @opt.with_options
 def plan(context: typer.Context, runs: opt.RunOptions, launch: opt.LaunchOptions) -> None:
-    """Show what `run` would do and take of memory.
+    """Show what `run` would do and how much memory it needs.
 
     A run is stale when only an older one of its cell is there: the reason says what changed since.
     """

@@ -18,7 +18,7 @@ class PictureSpec:
     """What a chat model reads: pictures, and of a clip some frames."""
 
     frames: int
-    """Of a clip at the most."""
+    """Most frames read of a clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Pictures:
     paths: Mapping[str, Path]
     """Image id -> file, or folder of a clip's frames."""
     frames: int
-    """Frames that are read of a clip at the most."""
+    """Most frames read of a clip."""
 
     def open(self, image: str) -> list[Image.Image]:
         """A picture, alone in a list, or a clip's frames in the order of time."""

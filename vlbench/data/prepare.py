@@ -148,11 +148,7 @@ def _find_visuals(
         images = examples.images()
         missing = [f"no features of {image} in {store.path}" for image in store.missing(images)]
         if not missing and card.visual == "image":
-            stored, tokens = store.load(images[0]).shape[0], spec.tokens
-            are_squares = isqrt(stored) ** 2 == stored and isqrt(tokens) ** 2 == tokens
-            if stored != tokens and not (are_squares and stored > tokens):
-                read = f"the {tokens} of the backbone: both must be squares, the first larger"
-                missing.append(f"{store.path}: {stored} tokens cannot be pooled to {read}")
+            missing += _pooling_faults(store.path, store.load(images[0]).shape[0], spec.tokens)
         return store, {}, missing
     kind = " --kind frames" * (card.visual == "video")
     advice = (
@@ -161,11 +157,23 @@ def _find_visuals(
         f"{spec.encoder} --images DIR{kind} --out {places[0] if places else 'STORE'}"
     )
     try:
-        spec.load()
+        encoder = spec.load()
     except MissingError as error:
         return None, {}, [str(error), advice]
+    unfit = _pooling_faults(spec.encoder, encoder.tokens, spec.tokens)
+    if unfit and card.visual == "image":
+        return None, {}, unfit
     pictures, faults = find_pictures(reader, examples)
     return None, pictures, faults.texts if pictures else [advice, *faults.texts]
+
+
+def _pooling_faults(source: object, stored: int, read: int) -> list[str]:
+    """Why so many features of a picture cannot be pooled to what the backbone reads, if so."""
+    are_squares = isqrt(stored) ** 2 == stored and isqrt(read) ** 2 == read
+    if stored == read or (are_squares and stored > read):
+        return []
+    words = f"the {read} of the backbone: both must be squares, the first larger"
+    return [f"{source}: {stored} tokens cannot be pooled to {words}"]
 
 
 def _find_store(reader: Reader, spec: FeatureSpec) -> tuple[Store | None, list[Path]]:

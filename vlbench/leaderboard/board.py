@@ -24,7 +24,7 @@ from vlbench.text import printable
 
 AVERAGE = "average"  # name of the average among the metrics of a row
 FLOORS = ("zero-shot", "frozen", "blind")
-"""Baselines to be beaten: only the visual embedding trains, or no picture is seen."""
+"""Baselines to be beaten: nothing or only the projector trains, or no picture is seen."""
 BEST, BELOW = "*", "↓"
 COSTS = ("adapter_bytes", "peak_memory_bytes", "train_seconds", "examples_per_second",
          "evaluate_seconds")  # fmt: skip

@@ -158,7 +158,7 @@ def curves(boards: Sequence[Board], folder: Path, width: float = 7.0) -> Plot:
     drawn, blocks = [], []
     for board in boards:
         logs = read_logs(board, folder)
-        rows = [label for label, seeds in logs.items() if any(seeds)]
+        rows = [label for label, seeds in logs.items() if any(log.losses for log in seeds)]
         shown = {label: logs[label] for label in rows[: len(LINES)]}
         panels = curve_panels(board, shown)
         if not panels:

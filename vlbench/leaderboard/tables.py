@@ -173,7 +173,9 @@ def _has_tower(row: Row) -> bool:
 def _tower_texts(row: Row) -> list[str]:
     """Format the cells under TOWER_HEADS."""
     trained, whole = (row.facts[f"{name}_parameters"] for name in ("trainable", "model"))
-    return [percent(100 * trained / whole), "trained" if row.facts["projector"] else "frozen"]
+    share = None if trained is None or whole is None else 100 * trained / whole
+    projector = {True: "trained", False: "frozen"}.get(row.facts["projector"], NONE)
+    return [percent(share), projector]
 
 
 def family_tables(board: Board) -> list[Table]:

@@ -65,7 +65,7 @@ class Callbacks:
 
     def _truncate(self) -> None:
         run = self.run
-        if self._saved < run.trainer.total_steps and run.folder.answers.exists():
+        if run.trainer.steps_done < run.trainer.total_steps and run.folder.answers.exists():
             require_writable(run.folder.answers)
             shutil.rmtree(run.folder.answers)
         kept = read_curve(run.folder.curve, run.trainer.steps_done, run.trainer.epochs_done)

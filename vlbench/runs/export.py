@@ -3,110 +3,175 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
+from accelerate.utils import set_seed
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from vlbench.backbones import build_tokenizer, find_backbone
-from vlbench.backbones.encoder_decoder import EncoderDecoder
-from vlbench.backbones.sources import CONFIG_FILE, weights_folder
-from vlbench.checkpoints.weights import load_weights
-from vlbench.errors import UsageError
+from vlbench.backbones import build_backbone, build_tokenizer, find_backbone, weights_files
+from vlbench.backbones.chat import Chat
+from vlbench.backbones.sources import CONFIG_FILE, WEIGHTS
+from vlbench.cards.backbone import Features
+from vlbench.checkpoints.weights import load_weights, read_tensors
+from vlbench.data.table import file_hash
+from vlbench.errors import DataError, UsageError
 from vlbench.files import temporary_beside, writing
-from vlbench.runs.plan import adapted
+from vlbench.runs.plan import adapted, backbone_hash
 from vlbench.runs.spec import RunSpec
-from vlbench.techniques.adapt import AdaptedModel, trained_parameters
+from vlbench.techniques.adapt import AdaptedModel, load_trained_state, trained_parameters
 from vlbench.techniques.lora import LoRA, Update
-from vlbench.techniques.peft import Peft, library
+from vlbench.techniques.peft import Peft, library, refusing
 from vlbench.tensors import listed
 
-Format = Literal["peft", "merged"]
 VISUAL_FILE = "visual.safetensors"
-"""The visual embedding of an encoder-decoder, which its library's model does not have."""
-WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json")
-INSIDE = ".base_layer"
+"""The visual embedding of an encoder-decoder, which the model of its library does not have."""
+VISUAL_WEIGHT = "backbone.visual.feature.0.weight"
+"""Its projection of features (C, feature width)."""
+BASE_LAYER = ".base_layer"
 """In the name of a layer's own weights, where peft wraps it."""
-BEFORE = "base_model.model."
+PEFT_PREFIX = "base_model.model."
 """In front of every name in a file of peft."""
+HALVES = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector")
+"""What peft's LoRA adds to a layer."""
 
 
-def trained_model(spec: RunSpec, weights: Path) -> AdaptedModel:
-    """The run's model with the tensors that it trained, all of them in fp32."""
-    if spec.encoder:
-        raise UsageError(
-            f"{spec.name}: it reads features of '{spec.encoder}', and only models that read their "
-            "backbone's own are exported."
-        )
-    train = spec.method.train.model_copy(update={"weights": "fp32"})
-    method = spec.method.model_copy(update={"train": train})
-    model = adapted(spec.model_copy(update={"method": method}))
-    load_weights(weights, model, f"{spec.method.name} on {spec.backbone}")
-    return model.eval()
-
-
-def export(spec: RunSpec, weights: Path, what: str, task: str | None, out: Path) -> None:
+def export(spec: RunSpec, weights: Path, format: str, task: str | None, out: Path) -> None:
     """Write a run's model as a new folder; UsageError where the format cannot hold it.
 
-    `task`: whose weights are taken, where each has its own.
+    `weights` are the run's trained tensors; `format` is merged or peft; `task` says whose weights
+    are taken, where each task has its own.
     """
-    if what not in get_args(Format):
-        raise UsageError(f"--format {what}: Should be {' or '.join(get_args(Format))}.")
     if out.exists():
-        raise UsageError(f"--out {out}: there already; nothing is overwritten.")
+        raise UsageError(f"--out {out}: exists. Name a new folder.")
+    features = _features(spec, read_tensors(weights))
+    shapes = adapted(spec, features, meta=True)
+    task = _task(shapes, task)
+    _check_format(shapes, spec, format)
     model = trained_model(spec, weights)
-    task = _task(model, task)
-    write = _write_peft if what == "peft" else _write_merged
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         beside = temporary_beside(out)
         try:
             beside.mkdir()
-            write(model, task, spec, beside)
-            if isinstance(model.backbone, EncoderDecoder):
-                state = model.backbone.visual.state_dict()
-                visual = {name: tensor.contiguous() for name, tensor in state.items()}
-                save_file(visual, beside / VISUAL_FILE, {"format": "pt"})
+            if format == "peft":
+                _write_peft(model, task, spec, beside)
+            else:
+                _write_merged(model, task, spec, features, beside)
+            if not isinstance(model.backbone, Chat):
+                _write_visual(model, beside)
             beside.rename(out)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 
 
-def _task(model: AdaptedModel, task: str | None) -> str:
-    tasks = model.technique.tasks
+def _features(spec: RunSpec, state: dict[str, Tensor]) -> Features | None:
+    """The features that it read, of another encoder with the width of what was trained on them."""
+    if not spec.encoder:
+        return None
+    if VISUAL_WEIGHT not in state:
+        raise UsageError(f"{spec.name}: its visual embedding is not among what it trained.")
+    own = find_backbone(spec.backbone_reference).features_of(spec.tasks[0].visual)
+    return own.of(spec.encoder, state[VISUAL_WEIGHT].shape[1])
+
+
+def _task(shapes: AdaptedModel, task: str | None) -> str:
+    tasks = shapes.technique.tasks
     if task is not None and task not in tasks:
         raise UsageError(f"--task {task}: the run has {', '.join(tasks)}.")
-    if task is None and len(tasks) > 1 and model.technique.sharing != "all":
+    if task is None and len(tasks) > 1 and shapes.technique.sharing != "all":
         raise UsageError(
             f"Each task has weights of its own: --task says whose ({', '.join(tasks)})."
         )
     return task or tasks[0]
 
 
+def _check_format(shapes: AdaptedModel, spec: RunSpec, format: str) -> None:
+    """Raise UsageError where a format cannot hold what was trained."""
+    technique, name = shapes.technique, type(shapes.technique).__name__
+    if isinstance(technique, Peft):
+        name = technique.params.config
+    if format == "merged" and not technique.merges:
+        raise UsageError(
+            f"--format merged: '{name}' adds layers that a model of the transformers library does "
+            "not have. What trains the model's own weights can be merged, and LoRA, whose products "
+            "are added to them."
+        )
+    if format == "merged":
+        return
+    if not isinstance(technique, LoRA) and name != "LoraConfig":
+        raise UsageError(f"--format peft: only LoRA is written, and this run used '{name}'.")
+    card = find_backbone(spec.backbone_reference)
+    if card.kind == "embedded-bart":
+        raise UsageError(
+            f"--format peft: '{card.name}' is no model that transformers loads, so no adapter fits "
+            "it. --format merged writes one."
+        )
+    if spec.init:
+        raise UsageError(
+            f"--format peft: the run began from {Path(spec.init).name}, not from the backbone's "
+            "own weights, which an adapter is put on. --format merged writes all of them."
+        )
+    if left_over := _beside_adapter(shapes):
+        raise UsageError(
+            f"--format peft: {spec.name} also trained {listed(left_over)}, which an adapter of "
+            "peft does not hold here. --format merged writes it."
+        )
+
+
+def _beside_adapter(model: AdaptedModel) -> list[str]:
+    """Names of what trained in the library's model and is neither LoRA's nor a bias it frees."""
+    language, technique = {*model.backbone.language.parameters()}, model.technique
+    if isinstance(technique, LoRA):
+        own = {*technique.parameters()} | {
+            *(model.backbone.biases() if technique.params.biases else [])
+        }
+        names = trained_parameters(model).items()
+        return [name for name, p in names if p in language and p not in own]
+    assert isinstance(technique, Peft)
+    return [
+        name
+        for name, p in trained_parameters(model).items()
+        if p in language
+        and not any(f".{half}." in name for half in HALVES)
+        and not (name.endswith(".bias") and technique.config(model.backbone).bias == "all")
+    ]
+
+
+def trained_model(spec: RunSpec, weights: Path) -> AdaptedModel:
+    """The run's model with what it trained, in fp32; what it started from must be as it was."""
+    state = read_tensors(weights)
+    card, visual = find_backbone(spec.backbone_reference), spec.tasks[0].visual
+    path = Path(spec.backbone_path) if spec.backbone_path else None
+    if backbone_hash(card, path, visual) != spec.backbone_hash:
+        raise DataError(f"The weights of '{spec.backbone}' here are not those that the run read.")
+    if spec.init_hash and file_hash(Path(spec.init)) != spec.init_hash:
+        raise DataError(f"{spec.init}: it is not the file that the run began from.")
+    train = spec.method.train.model_copy(update={"weights": "fp32"})
+    method = spec.method.model_copy(update={"train": train})
+    set_seed(spec.seed)  # as when it trained: what is new and frozen is drawn
+    model = adapted(spec.model_copy(update={"method": method}), _features(spec, state))
+    if spec.init_hash:
+        load_weights(Path(spec.init), model, f"{spec.method.name} on {spec.backbone}")
+    load_trained_state(model, state, str(weights))
+    return model.eval()
+
+
+def _write_visual(model: AdaptedModel, folder: Path) -> None:
+    """Write the visual embedding, with the rows of the token table that it adds to pictures."""
+    backbone: Any = model.backbone
+    tensors = {name: tensor.contiguous() for name, tensor in backbone.visual.state_dict().items()}
+    rows = backbone.token_embedding[-backbone.visual_tokens :].detach().clone()
+    save_file({**tensors, "token_rows": rows}, folder / VISUAL_FILE, {"format": "pt"})
+
+
 def _write_peft(model: AdaptedModel, task: str, spec: RunSpec, folder: Path) -> None:
     """An adapter that `PeftModel.from_pretrained` puts on the backbone's own weights."""
     config, tensors = _lora(model, task)
-    language = model.backbone.language
-    wrapped = set(config.target_modules)
-    names = {parameter: name for name, parameter in language.named_parameters()}
-    technique = {*model.technique.parameters()}
-    left_over = []
-    for name, parameter in trained_parameters(model).items():
-        own = names.get(parameter, "")
-        if own.endswith(".bias") and config.bias == "all":
-            path = own.removesuffix(".bias")
-            inside = INSIDE if path in wrapped else ""
-            tensors[f"{BEFORE}{path}{inside}.bias"] = parameter.detach()
-        elif own and parameter not in technique:
-            left_over.append(name)
-    if left_over:
-        raise UsageError(
-            f"--format peft: {spec.name} also trained {listed(left_over)}, which an adapter of "
-            "peft does not hold: --format merged."
-        )
-    config.base_model_name_or_path = str(find_backbone(spec.backbone_reference).source_of())
+    card = find_backbone(spec.backbone_reference)
+    base = spec.backbone_path or card.source_of(spec.tasks[0].visual)
+    config.base_model_name_or_path = str(base)
     config.inference_mode = True
     config.save_pretrained(folder)
     plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
@@ -119,72 +184,71 @@ def _lora(model: AdaptedModel, task: str) -> tuple[Any, dict[str, Tensor]]:
     tensors: dict[str, Tensor] = {}
     if isinstance(technique, LoRA):
         paths = {module: path for path, module in language.named_modules()}
-        params = technique.params
+        targets = [paths[site.module] for site in technique.claims(model.backbone)]
         for site in technique.claims(model.backbone):
             update = technique.sites[site.name]
             assert isinstance(update, Update)
             for half, layer in (("A", update.down.of(task)), ("B", update.up.of(task))):
-                name = f"{BEFORE}{paths[site.module]}.lora_{half}.weight"
+                name = f"{PEFT_PREFIX}{paths[site.module]}.lora_{half}.weight"
                 tensors[name] = layer.get_parameter("weight")
+        biases = {*model.backbone.biases()} if technique.params.biases else set()
+        for name, parameter in language.named_parameters():
+            if parameter in biases:
+                path = name.removesuffix(".bias")
+                inside = BASE_LAYER if path in targets else ""
+                tensors[f"{PEFT_PREFIX}{path}{inside}.bias"] = parameter
         config = library().LoraConfig(
-            r=params.rank,
-            lora_alpha=params.alpha,
-            lora_dropout=params.dropout,
-            target_modules=[paths[site.module] for site in technique.claims(model.backbone)],
-            bias="all" if params.biases else "none",
+            r=technique.params.rank,
+            lora_alpha=technique.params.alpha,
+            lora_dropout=technique.params.dropout,
+            target_modules=targets,
+            bias="all" if biases else "none",
         )
         return config, tensors
-    if isinstance(technique, Peft) and technique.params.config == "LoraConfig":
-        config = technique.config(model.backbone)
-        tensors = {
-            BEFORE + name.replace(".default", ""): parameter
-            for name, parameter in language.named_parameters()
-            if ".default" in name
-        }
-        ends = ".lora_A.weight", ".lora_embedding_A"
-        config.target_modules = sorted(
-            name.removeprefix(BEFORE).removesuffix(end)
-            for name in tensors
-            for end in ends
-            if name.endswith(end)
-        )
-        return config, tensors
-    raise UsageError(
-        f"--format peft: peft has no '{type(technique).__name__}'. LoRA is exported, `lora` with "
-        "any sharing and `peft-lora`."
-    )
+    assert isinstance(technique, Peft)
+    targets = []
+    for name, parameter in language.named_parameters():
+        path, _, half = name.partition(".lora_")
+        if half:
+            saved = name.replace("magnitude_vector.default.weight", "magnitude_vector")
+            tensors[PEFT_PREFIX + saved.replace(".default", "")] = parameter
+            targets.append(path)
+        elif parameter.requires_grad:  # a bias, else _check_format has refused
+            tensors[PEFT_PREFIX + name] = parameter
+    config = technique.config(model.backbone)
+    config.target_modules = sorted(set(targets))
+    return config, tensors
 
 
-def _write_merged(model: AdaptedModel, task: str, spec: RunSpec, folder: Path) -> None:
+def _write_merged(
+    model: AdaptedModel, task: str, spec: RunSpec, features: Features | None, folder: Path
+) -> None:
     """The model of the transformers library with all that was trained in its own weights."""
     language = model.backbone.language
-    if not model.technique.merges:
-        raise UsageError(
-            f"--format merged: '{type(model.technique).__name__}' adds layers that a model of the "
-            "transformers library does not have. What trains the model's own weights can be "
-            "merged, and LoRA, whose products are added to them."
-        )
+    path = Path(spec.backbone_path) if spec.backbone_path else None
     with model.answering(task):
         for module in language.modules():
             if hasattr(module, "merge") and hasattr(module, "base_layer"):
-                module.merge()
-        language.save_pretrained(folder, state_dict=_plain(language))
-    path = Path(spec.backbone_path) if spec.backbone_path else None
+                with refusing(spec.method.name):
+                    module.merge()
+        state = {
+            name.replace(BASE_LAYER, ""): tensor
+            for name, tensor in language.state_dict().items()
+            if ".default" not in name
+        }
+        visual = spec.tasks[0].visual
+        shapes = build_backbone(spec.backbone_reference, path, True, visual, features).language
+        if others := sorted(state.keys() ^ shapes.state_dict().keys()):
+            raise UsageError(
+                f"--format merged: what {spec.name} trained is beside the model's own weights: "
+                f"{listed(others)}."
+            )
+        language.save_pretrained(folder, state_dict=state)
     card = find_backbone(spec.backbone_reference)
-    if card.kind != "chat":
+    if not card.reads_pictures:
         build_tokenizer(spec.backbone_reference, path).save_pretrained(folder)
         return
-    source = weights_folder(path or card.source_of())
-    heavy = {file for pattern in WEIGHTS for file in source.glob(pattern)}
-    for file in source.iterdir():
-        if file.is_file() and file not in heavy and file.name != CONFIG_FILE:
+    for file in weights_files(spec.backbone_reference, path):
+        is_weights = any(file.match(pattern) for pattern in (*WEIGHTS, "*.index.json"))
+        if not is_weights and file.name != CONFIG_FILE:
             shutil.copyfile(file, folder / file.name)
-
-
-def _plain(language: nn.Module) -> Mapping[str, Tensor]:
-    """The state without the names and tensors of layers that peft put around others."""
-    return {
-        name.replace(INSIDE, ""): tensor
-        for name, tensor in language.state_dict().items()
-        if ".default" not in name
-    }

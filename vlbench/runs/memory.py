@@ -19,14 +19,14 @@ from vlbench.backbones.chat import Chat
 from vlbench.cards.schema import TaskCard, TrainSettings
 from vlbench.runs.plan import adapted
 from vlbench.runs.spec import RunSpec
-from vlbench.techniques.adapt import AdaptedModel, TrueOnMeta, probe, trained_parameters
+from vlbench.techniques.adapt import AdaptedModel, TrueOnMeta, trained_parameters
 
-BYTES = {"fp32": 4.0, "bf16": 2.0, "4bit": 0.55}
-"""Of a frozen number; of 4 bits with its share of the scales."""
-TRAINED = 16
-"""Of a number that trains: in fp32 itself, its gradient and two moments."""
-LOGIT = 12
-"""Of a logit: itself, the loss's copy and its gradient."""
+BYTES_PER_WEIGHT = {"fp32": 4.0, "bf16": 2.0, "4bit": 0.55}
+"""Bytes per frozen weight; 4bit includes its scales."""
+BYTES_PER_TRAINED = 16
+"""Bytes per weight that trains: in fp32 itself, its gradient and two moments."""
+BYTES_PER_LOGIT = 12
+"""Bytes per logit: itself, the loss's copy and its gradient."""
 PICTURE = (640, 480)
 TEXT, TARGET = 40, 10
 """Tokens where a task's card does not limit them."""
@@ -45,7 +45,7 @@ class Estimate(NamedTuple):
         return f"{sum(self) / 1e9:.1f} GB"
 
 
-class Part(NamedTuple):
+class MicroBatch(NamedTuple):
     """What is computed at once."""
 
     examples: int
@@ -60,17 +60,19 @@ def estimate(spec: RunSpec) -> Estimate:
     model = adapted(spec, meta=True)
     frames = find_backbone(spec.backbone_reference).frames
     parts = [
-        Part(
+        MicroBatch(
             _at_once(spec, card),
             _tokens(model.backbone, card, frames),
             card.max_target_tokens or TARGET,
         )
         for card in spec.tasks
     ]
-    return taken(model, spec.method.train, parts)
+    return estimate_model(model, spec.method.train, parts)
 
 
-def taken(model: AdaptedModel, train: TrainSettings, parts: Sequence[Part]) -> Estimate:
+def estimate_model(
+    model: AdaptedModel, train: TrainSettings, parts: Sequence[MicroBatch]
+) -> Estimate:
     """What training takes of a model on the meta device, where the largest of `parts` fits."""
     backbone = model.backbone
     trained = sum(p.numel() for p in trained_parameters(model).values())
@@ -80,21 +82,21 @@ def taken(model: AdaptedModel, train: TrainSettings, parts: Sequence[Part]) -> E
         if not parameter.requires_grad:
             is_packed = train.weights == "4bit" and parameter in layers and parameter.dim() > 1
             kind = "bf16" if train.weights == "4bit" and not is_packed else train.weights
-            frozen += BYTES[kind] * parameter.numel()
+            frozen += BYTES_PER_WEIGHT[kind] * parameter.numel()
     if not trained:
         return Estimate(int(frozen), 0, 0)
-    kept, tokens = _kept(model)
+    kept, tokens = _activation_bytes(model)
     share = 0.5 if train.precision == "bf16" or train.weights != "fp32" else 1.0
-    logits = LOGIT * len(backbone.token_embedding)
+    logits = BYTES_PER_LOGIT * len(backbone.token_embedding)
     activations = (
         part.examples * (share * kept * part.tokens / tokens + logits * part.targets)
         for part in parts
     )
-    return Estimate(int(frozen), TRAINED * trained, int(max(activations)))
+    return Estimate(int(frozen), BYTES_PER_TRAINED * trained, int(max(activations)))
 
 
-def _kept(model: AdaptedModel) -> tuple[int, int]:
-    """Bytes that autograd keeps of a few tokens, and how many they are.
+def _activation_bytes(model: AdaptedModel) -> tuple[int, int]:
+    """Bytes that autograd keeps of a few tokens in training, and how many they are.
 
     Of a chat model those of its decoder: what reads pictures is frozen.
     """
@@ -107,17 +109,20 @@ def _kept(model: AdaptedModel) -> tuple[int, int]:
         return tensor
 
     backbone, task = model.backbone, model.technique.tasks[0]
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    model.train()
+    with TrueOnMeta(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         if isinstance(backbone, Chat):
             tokens = TEXT
             backbone.current_task.enter(task)
             ids = torch.zeros(1, tokens, dtype=torch.long, device="meta")
-            with TrueOnMeta():
-                backbone.parts.stack(input_ids=ids, use_cache=False)
+            states = backbone.language.get_input_embeddings()(ids)
+            if any(parameter.requires_grad for parameter in backbone.visual.parameters()):
+                states = states.detach().requires_grad_()  # as the pictures' states do
+            backbone.parts.stack(inputs_embeds=states, use_cache=False)
         else:
             batch: Any = backbone.example(task)
             tokens = batch.input_ids.numel() + batch.features.shape[2]
-            probe(model, backbone, task)
+            model(batch)
     return sum(storage.nbytes() for storage in storages.values()), tokens
 
 

@@ -32,6 +32,11 @@ from vlbench.techniques.adapt import AdaptedModel, adapt, check_reached
 from vlbench.training.train import MaxBatch
 
 Say = Callable[[str], None]
+OF_TRAINING = (
+    *("learning_rate", "epochs", "batch_size", "warmup_ratio", "weight_decay", "clip_norm"),
+    *("dropout", "order", "norms", "projector", "optimiser"),
+)
+"""Training settings that change nothing where nothing trains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +81,11 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
     edition = task_edition(cards, selection.edition)
     visual = cards[0].visual
     own = find_backbone(selection.backbone)  # an unknown name before a card's overrides for it
-    methods = [
-        (resolve_method(card, own.name, suite, selection.settings, own.like), card.outside_file)
-        for card in find_methods(selection.methods, technique_faults)
-    ]
+    methods = []
+    for card in find_methods(selection.methods, technique_faults):
+        settings = _settings_for(card, selection.settings, say)
+        resolved = resolve_method(card, own.name, suite, settings, own.like)
+        methods.append((resolved, card.outside_file, settings))
     for task in cards:
         require_metric(task.metric)
         load_metric(task.metric)
@@ -88,7 +94,6 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
     check_pictures(own, selection)
     is_own = not selection.encoder or selection.encoder == own.features_of(visual).encoder
     same = {
-        "settings": selection.settings,
         "suite": suite,
         "tasks": tuple(cards),
         "backbone": own.name,
@@ -105,14 +110,20 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
         "checkpoint_activations": selection.checkpoint_activations,
     }
     specs = [
-        RunSpec(method=method, method_file=file, backbone_hash="", data={}, seed=0, **same)
-        for method, file in methods
+        RunSpec(
+            method=method,
+            method_file=file,
+            settings=settings,
+            backbone_hash="",
+            data={},
+            seed=0,
+            **same,
+        )
+        for method, file, settings in methods
     ]
     for spec in specs:
         check_reached(adapted(spec, meta=True), spec.task_names, spec.method.shown)
-    files = weights_files(specs[0].backbone_reference, weights, visual)
-    parts = "".join(map(file_hash, files)) + backbone_card_hash(own)
-    hashes = {"backbone_hash": hashlib.sha256(parts.encode()).hexdigest()}
+    hashes = {"backbone_hash": backbone_hash(own, weights, visual)}
     # a login node has no GPU
     inputs = read_inputs(specs[0], say, selection.device if torch.cuda.is_available() else "cpu")
     if init is not None:
@@ -126,6 +137,24 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
         for spec in specs
         for seed in selection.seeds
     ]
+
+
+def _settings_for(card: MethodCard, settings: tuple[str, ...], say: Say) -> tuple[str, ...]:
+    """The settings without those of training, for a method that trains nothing."""
+    if card.train.epochs:
+        return settings
+    names = tuple(f"train.{name}=" for name in OF_TRAINING)
+    left_out = [text for text in settings if text.replace(" ", "").startswith(names)]
+    if left_out:
+        say(f"{card.name} trains nothing: {', '.join(left_out)} left out for it")
+    return tuple(text for text in settings if text not in left_out)
+
+
+def backbone_hash(card: BackboneCard, path: Path | None, visual: Visual) -> str:
+    """sha256 over the backbone's files, those in `path` where it is given, and its card."""
+    files = weights_files(card.reference, path, visual)
+    parts = "".join(map(file_hash, files)) + backbone_card_hash(card)
+    return hashlib.sha256(parts.encode()).hexdigest()
 
 
 def adapted(spec: RunSpec, features: Features | None = None, meta: bool = False) -> AdaptedModel:
@@ -165,7 +194,7 @@ def read_inputs(spec: RunSpec, say: Say = lambda _: None, device: str | None = N
 
 def check_pictures(backbone: BackboneCard, selection: Selection) -> None:
     """Raise UsageError where a backbone that reads pictures is to read something else."""
-    if backbone.kind != "chat":
+    if not backbone.reads_pictures:
         return
     given = {"--encoder": selection.encoder, "--features": selection.features}
     for option in (option for option, value in given.items() if value):
@@ -211,7 +240,7 @@ def feature_spec_for(
     A chat model reads pictures.
     """
     card = find_backbone(backbone)
-    if card.kind == "chat":
+    if card.reads_pictures:
         return PictureSpec(card.frames)
     own = card.features_of(visual)
     name = encoder or own.encoder

@@ -23,6 +23,7 @@ import torch
 from safetensors.torch import save
 
 from vlbench import __version__
+from vlbench.backbones import find_backbone
 from vlbench.cards.schema import TaskCard
 from vlbench.data.example import Example
 from vlbench.errors import UsageError
@@ -225,6 +226,9 @@ def versions(spec: RunSpec) -> str:
     """Versions of the libraries that compute the run, as JSON, with the number of threads."""
     used = ["torch", "transformers", "accelerate", "numpy"]
     used += ["peft"] if "peft" in parts_of(spec.method.technique) else []
+    used += ["bitsandbytes"] if spec.method.train.weights == "4bit" else []
+    if find_backbone(spec.backbone_reference).reads_pictures:
+        used += ["pillow", "tokenizers"]
     libraries = {name: version(name) for name in used}
     threads = torch.get_num_threads()
     return json.dumps({"python": platform.python_version(), **libraries, "threads": threads})

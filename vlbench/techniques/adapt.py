@@ -82,12 +82,16 @@ def adapt(backbone: Backbone, method: MethodCard, tasks: Sequence[str]) -> Adapt
         technique.check(backbone)
         backbone.requires_grad_(False)
         backbone.set_dropout(method.train.dropout)
+        linears = (m for m in backbone.injectable.modules() if isinstance(m, nn.Linear))
+        packed: set[Tensor] = (
+            {m.weight for m in linears} if method.train.weights == "4bit" else set()
+        )
         _attach(technique, backbone)
         trained = technique.trained(backbone, method.train.norms)
         if _trains_projector(technique, backbone, method.train.projector):
             trained.append(backbone.visual)
         for part in trained:
-            _free(part)
+            _free(part, packed)
         model = AdaptedModel(backbone, technique).train()
         _check_epochs(model, method.train.epochs)
     except UsageError as error:  # what does not fit this backbone
@@ -95,10 +99,10 @@ def adapt(backbone: Backbone, method: MethodCard, tasks: Sequence[str]) -> Adapt
     return model
 
 
-def _free(part: nn.Module | nn.Parameter) -> None:
+def _free(part: nn.Module | nn.Parameter, packed: set[Tensor]) -> None:
     """Let it train, in fp32 whatever the number format of what is frozen."""
     for parameter in [part] if isinstance(part, nn.Parameter) else part.parameters():
-        if not parameter.is_floating_point():
+        if parameter in packed:
             raise UsageError("train.weights: 4bit weights cannot train. Should be bf16 or fp32.")
         parameter.data = parameter.data.float()
         parameter.requires_grad_(True)

@@ -35,7 +35,7 @@ class Technique(nn.Module, ABC):
     composes: ClassVar[bool] = True
     """Whether it may stand beside another; False for what takes the whole forward pass."""
     projector: bool | None = None
-    """Whether what turns pictures into the model's states trains; None: as the card says."""
+    """Whether the projector (visual embedding) trains; None: as the card says."""
     starts_as_identity: ClassVar[bool] = False
     """Whether attaching leaves the backbone's outputs as they were; checked where True."""
     merges: bool = False

@@ -146,7 +146,8 @@ class Hyperformer(AtSublayers):
     def _adapters(self, side: Side, device: str) -> AdaptersOfSide:
         """Return a side's adapters, made once for each batch that enters the backbone."""
         task = self.current_task.name
-        modes = (torch.is_grad_enabled(), torch.is_autocast_enabled(device))
+        is_cast = device != "meta" and torch.is_autocast_enabled(device)
+        modes = (torch.is_grad_enabled(), is_cast)
         key = (self.current_task.batches, task, *modes)
         if side not in self.of_batch or self.of_batch[side][0] != key:
             if task not in self.task_vectors:

@@ -9,6 +9,7 @@ trains is chosen by its name; here by the module, so T5's table of position bias
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -75,6 +76,10 @@ class BitFit(Technique):
     starts_as_identity = True
     params: BitFitParams
 
+    def __init__(self, params: BitFitParams, sharing: str, tasks: Sequence[str]) -> None:
+        super().__init__(params, sharing, tasks)
+        self.merges = not params.missing
+
     def check(self, backbone: Backbone) -> None:
         if not backbone.biases() and not self.params.missing:
             raise UsageError("This backbone has no biases: --set params.missing=true adds them.")
@@ -82,13 +87,13 @@ class BitFit(Technique):
     def attach(self, backbone: Backbone) -> None:
         """Add the missing biases, each named by the path of its module, dashes for dots."""
         self.added = nn.ModuleDict()
-        self.merges = not self.params.missing
         if not self.params.missing:
             return
         for path, module in backbone.linears_and_norms().items():
             if getattr(module, "bias", None) is None:
-                weight: Any = module.weight
-                self.added[path.replace(".", "-")] = bias = Bias(len(weight))
+                layer: Any = module
+                width = layer.out_features if isinstance(module, nn.Linear) else len(layer.weight)
+                self.added[path.replace(".", "-")] = bias = Bias(width)
                 module.register_forward_hook(OutputHook(bias))
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
