@@ -55,12 +55,15 @@ def chat_backbone(
             f"{source}: '{config.model_type}' is no model that answers texts about pictures."
         )
     if meta:
-        with torch.device("meta"):
-            return Chat(models.from_config(config), processor).train()
+        with torch.device("meta"), _installed(source, config.model_type):
+            backbone = Chat(models.from_config(config), processor)
+        backbone.check_processor()
+        return backbone.train()
     options: dict[str, Any] = {"dtype": torch.float32 if weights == "fp32" else torch.bfloat16}
     if weights == "4bit":
-        options["quantization_config"] = _four_bits(models.from_config, config)
-    with missing(source):
+        with _installed(source, config.model_type):
+            options["quantization_config"] = _four_bits(models.from_config, config)
+    with missing(source), _installed(source, config.model_type):
         language = models.from_pretrained(folder, **options, **LOCAL)
     for module in language.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -112,20 +115,31 @@ def load_processor(source: str | Path) -> Any:
     kind: Any = processor_class_from_name(name) if name else None
     if kind is None:
         raise UsageError(f"{source}: no processor is known for a model '{config.model_type}'.")
+    with missing(source), _installed(source, config.model_type), _parts_may_be_none():
+        options, unused = kind.get_processor_dict(folder, local_files_only=True)
+        parts = [_part(part, folder) for part in kind.get_attributes()]
+        return kind.from_args_and_dict(parts, options, **unused)
+
+
+@contextmanager
+def _installed(source: str | Path, kind: str) -> Iterator[None]:
+    """Raise as a MissingError that the library asks for a package."""
     try:
-        with missing(source), _parts_may_be_none():
-            options, unused = kind.get_processor_dict(folder, local_files_only=True)
-            parts = [_part(part, folder) for part in kind.get_attributes()]
-            return kind.from_args_and_dict(parts, options, **unused)
+        yield
     except ImportError as error:
-        reason = " ".join(str(error).split())
-        raise MissingError(f"{source}: its processor '{name}' needs more: {reason}") from error
+        reason, *_ = " ".join(str(error).split()).split(". ")
+        raise MissingError(
+            f"{source}: '{kind}' needs a package that is not here: {reason.rstrip('.')}."
+        ) from error
 
 
 def _part(name: str, folder: Path) -> Any:
     if name == "image_processor":
         images: Any = AutoImageProcessor
-        return images.from_pretrained(folder, backend="pil", **LOCAL)
+        try:
+            return images.from_pretrained(folder, backend="pil", **LOCAL)
+        except ValueError as error:  # an OSError is of a file
+            raise ImportError("its image processor works with torchvision alone") from error
     if name == "tokenizer":
         return AutoTokenizer.from_pretrained(folder, **LOCAL)
     return None
