@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -124,6 +125,24 @@ def test_what_enters_a_sub_layer_is_the_residual_stream(family: str) -> None:
         assert torch.equal(entered[attention], stream)
         middle = stream + added[attention]
         torch.testing.assert_close(entered[f"decoder_{number}_feed_forward"], middle)
+
+
+def test_a_second_tower_is_no_projector() -> None:
+    language = fresh("llava").language
+    one = find_parts(language)
+    language.model.video_tower = deepcopy(one.tower)
+    both = find_parts(language)
+    assert [*map(id, both.projector)] == [*map(id, one.projector)]
+    assert {*both.tower.children()} == {one.tower, language.model.video_tower}
+
+
+def test_a_model_without_tower_or_output_layer_is_refused() -> None:
+    for name in ("model.vision_tower", "lm_head"):
+        language = fresh("llava").language
+        holder, _, child = name.rpartition(".")
+        setattr(language.get_submodule(holder), child, None)
+        with pytest.raises(UsageError, match="'llava': this model has no decoder of 2 layers with"):
+            find_parts(language)
 
 
 def spoilt(change: Any) -> Chat:

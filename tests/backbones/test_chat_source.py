@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForImageTextToText
 
-from tests.backbones.families import BY_NAME, EACH, load, picture, write_family
+from tests.backbones.families import BY_NAME, EACH, fresh, load, picture, write_family
 from vlbench.backbones.chat_rows import Conversation
 from vlbench.backbones.chat_source import (
     chat_backbone,
@@ -50,6 +52,45 @@ def test_what_cannot_be_read_is_said_in_words(folder: Path, tmp_path: Path) -> N
     (copy / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(UsageError, match="'bert'"):
         chat_backbone(copy, None, meta=True)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "words"),
+    [
+        ("in front", "writes placeholders of its own .* the text: 5 for a picture and 6 for two"),
+        ("refused", r"does not read a question about a picture \(ValueError: Nested images\)"),
+    ],
+)
+def test_processors_that_read_no_pictures_amid_the_text_are_refused(
+    pictures: str, words: str
+) -> None:
+    """As BLIP-2's and GOT-OCR2's, whatever else is of their models."""
+    backbone = fresh("llava", meta=True)
+    own = backbone.conversation.tokenizer
+
+    def processor(images: Any, text: list[str], **options: Any) -> Any:
+        if pictures == "refused":
+            raise ValueError("Nested images")
+        return own([4 * "<image>" + text[0]], **options)
+
+    talk = Conversation(backbone.conversation.processor)
+    talk.processor, talk.template = processor, ""
+    backbone.conversation = talk
+    with pytest.raises(UsageError, match=f"'llava' cannot be a backbone: its processor {words}"):
+        backbone.check_processor()
+
+
+def test_a_package_that_a_model_needs_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(*_: object, **options: object) -> None:
+        raise ImportError("\nTimmWrapperModel requires the timm library. Install it.\n")
+
+    monkeypatch.setattr(AutoModelForImageTextToText, "from_config", build)
+    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", build)
+    for meta in (False, True):
+        with pytest.raises(MissingError, match=r"'llava' needs a package .* the timm library\.$"):
+            chat_backbone(folder, None, meta)
 
 
 @pytest.mark.parametrize("family", EACH)

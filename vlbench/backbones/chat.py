@@ -8,11 +8,11 @@ Shapes: B batch, L tokens, T answer tokens, K labels, V vocabulary, C hidden siz
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import torch
 from PIL import Image
@@ -34,6 +34,8 @@ from vlbench.backbones.chat_parts import find_parts, find_sites
 from vlbench.backbones.chat_rows import PER_TOKEN, Conversation, Row, target_ids
 from vlbench.errors import UsageError
 
+ERRORS = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+"""What the library's processors and models raise of a question that they cannot read."""
 PADDED, PADDED_MIXED = 1e-3, 0.2
 """Largest part of the logits by which padding may change them, in fp32 and in bf16."""
 
@@ -202,18 +204,52 @@ class Chat(Backbone):
         picture = Image.new("RGB", (64, 64), "grey")
         return self.conversation.row("what", [picture], self.conversation.answer("yes"))
 
+    def check_processor(self) -> list[Row]:
+        """Return two questions of unlike lengths about a picture, as the processor spells them.
+
+        UsageError where it does not read pictures amid the text: where it takes no list of them,
+        returns more for a longer text, or writes placeholders itself.
+        """
+        talk, picture = self.conversation, Image.new("RGB", (64, 48), "grey")
+        with self._read("its processor does not read a question about a picture"):
+            rows = [talk.row(text, [picture]) for text in ("what", "what is it " * 4)]
+            twice = rows[0] if talk.template else talk.row("what", [picture, picture])
+        short, long = ({name: tensor.shape for name, tensor in row.pixels.items()} for row in rows)
+        if growing := [name for name in short if short[name] != long.get(name)]:
+            self._refuse(f"its pictures are not read amid the text, with which {growing[0]} grows")
+        image = getattr(self.config, "image_token_id", -1)
+        one, two = (int(row.tokens["input_ids"].eq(image).sum()) for row in (rows[0], twice))
+        if not talk.template and two != 2 * one:
+            self._refuse(
+                "its processor writes placeholders of its own in front of those in the text: "
+                f"{one} for a picture and {two} for two"
+            )
+        return rows
+
+    def _refuse(self, reason: str) -> NoReturn:
+        raise UsageError(f"'{self.config.model_type}' cannot be a backbone: {reason}.")
+
+    @contextmanager
+    def _read(self, refusal: str) -> Iterator[None]:
+        """Raise what the library raises as a UsageError."""
+        try:
+            yield
+        except ERRORS as error:
+            reason = " ".join(str(error).split())[:200]
+            self._refuse(f"{refusal} ({type(error).__name__}: {reason})")
+
     @torch.no_grad()
     def check_padding(self) -> None:
         """Raise UsageError where an answer depends on what stands beside it in its batch."""
-        picture = Image.new("RGB", (64, 48), "grey")
-        rows = [self.conversation.row(text, [picture]) for text in ("what", "what is it " * 4)]
-        padded, alone = (
-            self.choice_logits(
-                SimpleNamespace(task="", **self.conversation.collate(some)._asdict()),
-                range(len(self.token_embedding)),
-            )[0]
-            for some in (rows, rows[:1])
-        )
+        rows = self.check_processor()
+        with self._read("it does not answer a question about a picture"):
+            padded, alone = (
+                self.choice_logits(
+                    SimpleNamespace(task="", **self.conversation.collate(some)._asdict()),
+                    range(len(self.token_embedding)),
+                )[0]
+                for some in (rows, rows[:1])
+            )
         near = PADDED_MIXED if self.is_mixed else PADDED
         if not (padded - alone).norm() <= near * alone.norm():
             raise UsageError(

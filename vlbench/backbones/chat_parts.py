@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from vlbench.backbones.base import Kind, Site
 from vlbench.errors import UsageError
@@ -37,7 +38,7 @@ class Parts(NamedTuple):
     """The decoder: token embedding, layers, last norm."""
     layers: nn.ModuleList
     tower: nn.Module
-    """What reads pictures."""
+    """What reads pictures; with what reads clips or sounds where the model has such a part."""
     projector: list[nn.Parameter]
     """What lies between tower and decoder."""
 
@@ -50,33 +51,50 @@ class Sublayers(NamedTuple):
     attention_output: str
     feed_forward_output: str
     attention_entry: str
-    """What enters a sub-layer enters this module first: its norm, where it has one."""
+    """What enters a sub-layer enters this module first: its norm, maybe shared, or itself."""
     feed_forward_entry: str
 
 
 def find_parts(model: Any) -> Parts:
     """The parts of a transformers model that answers texts about pictures."""
     config = model.config.get_text_config(decoder=True)
-    kind, depth = model.config.model_type, config.num_hidden_layers
+    kind, depth = model.config.model_type, getattr(config, "num_hidden_layers", 0)
     if model.config.is_encoder_decoder or config.is_encoder_decoder:
         raise UsageError(
             f"'{kind}' answers by an encoder-decoder: chat backbones are decoders that read the "
             "pictures amid the text."
         )
     stack, layers = _find_stack(model.get_decoder(), depth)
-    tower = model.get_encoder(modality="image")
-    if stack is None or layers is None or any(part is stack for part in tower.modules()):
+    reader, head = model.get_encoder(modality="image"), model.get_output_embeddings()
+    if stack is None or layers is None or reader is None or head is None or _holds(reader, stack):
         raise UsageError(
-            f"'{kind}': this model has no decoder of {depth} layers beside a part that reads "
-            "pictures: it cannot be a backbone."
+            f"'{kind}': this model has no decoder of {depth} layers with an output layer beside a "
+            "part that reads pictures: it cannot be a backbone."
         )
-    others = {*tower.parameters(), *stack.parameters()}
-    others |= set(model.get_output_embeddings().parameters())
+    tower = _with_other_towers(model, reader)
+    others = {*tower.parameters(), *stack.parameters(), *head.parameters()}
     projector = [parameter for parameter in model.parameters() if parameter not in others]
-    projector = projector or _within(tower, config.hidden_size)
+    projector = projector or _within(reader, config.hidden_size)
     if not projector:
         raise UsageError(f"'{kind}': nothing lies between what reads pictures and its decoder.")
     return Parts(stack, layers, tower, projector)
+
+
+def _with_other_towers(model: nn.Module, reader: nn.Module) -> nn.Module:
+    """What reads pictures, with the models beside it that read clips, sounds or pictures too."""
+    siblings = next(list(part.children()) for part in model.modules() if reader in part.children())
+    others = [
+        child
+        for child in siblings
+        if child is not reader
+        and isinstance(child, PreTrainedModel)
+        and child.main_input_name != "input_ids"
+    ]
+    return nn.ModuleList([reader, *others]) if others else reader
+
+
+def _holds(module: nn.Module, part: nn.Module) -> bool:
+    return any(part is inner for inner in module.modules())
 
 
 def _find_stack(decoder: nn.Module, depth: int) -> tuple[nn.Module | None, nn.ModuleList | None]:
@@ -118,8 +136,9 @@ def find_sites(kind: str, parts: Parts, width: int) -> list[Site]:
 
 def _structure(place: str, layer: nn.Module) -> tuple[str, str]:
     """Paths of a layer's attention and feed-forward."""
-    for part in layer.parameters():
-        if part.dim() > 2:
+    for module in layer.modules():
+        own = () if isinstance(module, nn.Conv1d) else module.parameters(recurse=False)
+        if any(part.dim() > 2 for part in own):
             _refuse(place, "a parameter of more than two dimensions: a mixture of experts")
     with_linears = {
         name: child
@@ -204,10 +223,11 @@ def _measured(kind: str, parts: Parts, named: list[tuple[str, str]]) -> list[Sub
 
 
 class _Trace:
-    """What each module of a layer returned, and the order in which they began and ended."""
+    """What entered and left each module of a layer, and the order in which they began and ended."""
 
     def __init__(self, layer: nn.Module) -> None:
         self.began: list[str] = []
+        self.entered: dict[str, Tensor] = {}
         self.ended: list[str] = []
         self.outputs: dict[str, Tensor] = {}
         for path, module in layer.named_modules():
@@ -215,7 +235,12 @@ class _Trace:
             module.register_forward_hook(self._end(path))
 
     def _begin(self, path: str) -> Callable[..., None]:
-        return lambda *_: self.began.append(path)
+        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            self.began.append(path)
+            if inputs and isinstance(inputs[0], Tensor):
+                self.entered[path] = inputs[0]
+
+        return hook
 
     def _end(self, path: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -261,7 +286,10 @@ def _measure(
     behind = trace.began[trace.began.index(pair[0]) + 1 : trace.began.index(feed_forward)]
     between = (path for path in behind if not _in(path, pair[0]) and not _in(path, attention))
     first = next(path for path in trace.began if path)
-    entries = (attention if _in(first, attention) else first, next(between, feed_forward))
+    first = attention if _in(first, attention) else first
+    normed, read = trace.outputs.get(first), trace.entered.get(feed_forward)
+    is_parallel = normed is not None and read is not None and torch.equal(normed, read)
+    entries = (first, first if is_parallel else next(between, feed_forward))
     return Sublayers(attention, feed_forward, *pair, *entries)
 
 

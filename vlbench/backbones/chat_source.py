@@ -59,8 +59,9 @@ def chat_backbone(
             "train.weights: 4bit needs bitsandbytes, which is not installed: "
             "pip install 'vlbench[4bit]'."
         )
-    with torch.device("meta"):
+    with torch.device("meta"), _installed(source, config.model_type):
         shapes = Chat(models.from_config(config, dtype=torch.float32), processor)
+    shapes.check_processor()
     if meta:
         return shapes.train()
     options: dict[str, Any] = {"dtype": torch.float32 if weights == "fp32" else torch.bfloat16}
@@ -115,20 +116,31 @@ def load_processor(source: str | Path) -> Any:
     kind: Any = processor_class_from_name(name) if name else None
     if kind is None:
         raise UsageError(f"{source}: no processor is known for a model '{config.model_type}'.")
+    with missing(source), _installed(source, config.model_type), _parts_may_be_none():
+        options, unused = kind.get_processor_dict(folder, local_files_only=True)
+        parts = [_part(part, folder) for part in kind.get_attributes()]
+        return kind.from_args_and_dict(parts, options, **unused)
+
+
+@contextmanager
+def _installed(source: str | Path, kind: str) -> Iterator[None]:
+    """Raise as a MissingError that the library asks for a package."""
     try:
-        with missing(source), _parts_may_be_none():
-            options, unused = kind.get_processor_dict(folder, local_files_only=True)
-            parts = [_part(part, folder) for part in kind.get_attributes()]
-            return kind.from_args_and_dict(parts, options, **unused)
+        yield
     except ImportError as error:
-        reason = " ".join(str(error).split())
-        raise MissingError(f"{source}: its processor '{name}' needs more: {reason}") from error
+        reason, *_ = " ".join(str(error).split()).split(". ")
+        raise MissingError(
+            f"{source}: '{kind}' needs a package that is not here: {reason.rstrip('.')}."
+        ) from error
 
 
 def _part(name: str, folder: Path) -> Any:
     if name == "image_processor":
         images: Any = AutoImageProcessor
-        return images.from_pretrained(folder, backend="pil", **LOCAL)
+        try:
+            return images.from_pretrained(folder, backend="pil", **LOCAL)
+        except ValueError as error:  # an OSError is of a file
+            raise ImportError("its image processor works with torchvision alone") from error
     if name == "tokenizer":
         return AutoTokenizer.from_pretrained(folder, **LOCAL)
     return None

@@ -118,7 +118,10 @@ def as_latex(tables: Sequence[Table]) -> str:
 
 def latex(text: str) -> str:
     """Escape text so that LaTeX prints it as it is; signs that fonts lack stand by their number."""
-    known = (x if x.isascii() or x in LATEX_SIGNS else by_number(x) for x in " ".join(text.split()))
+    plain = " ".join(text.split())
+    known = (
+        x if (x.isascii() and x.isprintable()) or x in LATEX_SIGNS else by_number(x) for x in plain
+    )
     return "".join(LATEX_SIGNS.get(x, x) for x in "".join(known)).replace("--", "-{}-")  # no dash
 
 
