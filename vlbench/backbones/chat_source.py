@@ -46,8 +46,6 @@ def chat_backbone(
     folder = weights_folder(source)
     config = load_config(source)
     processor = load_processor(source)
-    if picture_tokens:
-        limit_pictures(Conversation(processor), config.image_token_id, picture_tokens)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     models: Any = AutoModelForImageTextToText
     if type(config) not in models._model_mapping:
@@ -62,6 +60,8 @@ def chat_backbone(
     with torch.device("meta"), _installed(source, config.model_type):
         shapes = Chat(models.from_config(config, dtype=torch.float32), processor)
     shapes.check_processor()
+    if picture_tokens:
+        limit_pictures(Conversation(processor), config.image_token_id, picture_tokens)
     if meta:
         return shapes.train()
     options: dict[str, Any] = {"dtype": torch.float32 if weights == "fp32" else torch.bfloat16}
