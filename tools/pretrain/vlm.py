@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, SmolVLMConfig, SmolVLMForConditionalGeneration
 
 from tools.pretrain.lessons import MASK
+from tools.pretrain.tokenizer import byte_pairs
 from vlbench.backbones.sources import CONFIG_FILE
 from vlbench.data.mini.world import GRID, SIDE
 from vlbench.files import write_atomically
@@ -57,19 +57,8 @@ PROCESSOR = {
 
 def write_processor(texts: Iterable[str], folder: Path) -> None:
     """Learn a vocabulary on `texts`; write tokenizer, chat template and processor."""
-    bpe = Tokenizer(models.BPE())
-    bpe.normalizer = normalizers.Lowercase()
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=SPECIAL,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    bpe.train_from_iterator(texts, trainer)
     tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=bpe,
+        tokenizer_object=byte_pairs(texts, SPECIAL, VOCABULARY),
         bos_token=SPECIAL[0],
         pad_token=SPECIAL[1],
         eos_token=SPECIAL[2],
