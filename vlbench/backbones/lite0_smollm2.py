@@ -92,7 +92,7 @@ def lite0_smollm2(
             patch_size=32,
         ),
         text_config=AutoConfig.from_pretrained(file.parent, gguf_file=file.name),
-        image_token_id=processor.tokenizer.convert_tokens_to_ids(PICTURE),
+        image_token_index=processor.tokenizer.convert_tokens_to_ids(PICTURE),
         image_seq_length=CELLS,
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",
@@ -129,7 +129,7 @@ def lite0_smollm2_processor(source: str | Path) -> Any:
         image_mean=[127 / 255] * 3,
         image_std=[128 / 255] * 3,
     )
-    return LlavaProcessor(
+    return LlavaProcessor(  # type: ignore[no-untyped-call]
         images,
         tokenizer,
         patch_size=32,
