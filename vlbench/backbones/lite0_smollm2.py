@@ -26,6 +26,7 @@ from transformers import (
     LlavaProcessor,
 )
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.utils import logging
 
 from vlbench.backbones import TOWERS
 from vlbench.backbones.chat import Chat
@@ -82,6 +83,7 @@ def lite0_smollm2(
         raise UsageError("lite0-smollm2 reads 49 picture tokens, in fp32 or bf16 weights.")
     processor = lite0_smollm2_processor(source)
     file = _gguf(source)
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(
             hidden_size=WIDTH,
