@@ -105,7 +105,7 @@ def test_a_model_whose_answers_depend_on_padding_is_refused() -> None:
         return forward(attention_mask=torch.ones_like(attention_mask), **inputs)
 
     backbone.language.forward = unmasked
-    with pytest.raises(UsageError, match="does not leave out padding in front"):
+    with pytest.raises(UsageError, match="does not mask left padding"):
         backbone.check_padding()
 
 

@@ -19,7 +19,7 @@ from vlbench.techniques.adapt import adapt
 REFUSED = {
     "mllama": "not read amid the text, with which cross_attention_mask grows",
     "mistral3": "PixtralProcessor requires the Torchvision library",
-    "lfm2_vl": "its image processor works with torchvision alone",
+    "lfm2_vl": "its image processor needs torchvision",
 }
 NO_ATTENTION = "layer 0 of the decoder: not one attention with separate q_proj, k_proj, v_proj"
 WITHOUT_SITES = {
@@ -63,7 +63,7 @@ def test_it_works_as_others_do(name: str, monkeypatch: Any, tmp_path: Path) -> N
     for method in ("adapter", "lora") if name in WITH_SITES else ("frozen", "peft-dora"):
         learn((name, method), batch_of(backbone, rows_of(backbone)), tmp_path)
     if refusal := WITHOUT_SITES.get(name):
-        with pytest.raises(UsageError, match=f"'{name}', {refusal}.* What needs no sites works"):
+        with pytest.raises(UsageError, match=f"'{name}', {refusal}.* Methods without sites work"):
             adapt(fresh(name), card(technique="adapter"), ("one",))
 
 

@@ -253,8 +253,8 @@ class Chat(Backbone):
         near = PADDED_MIXED if self.is_mixed else PADDED
         if not (padded - alone).norm() <= near * alone.norm():
             raise UsageError(
-                f"'{self.config.model_type}' answers a question otherwise where a longer one is in "
-                "its batch: it does not leave out padding in front, and cannot be a backbone."
+                f"'{self.config.model_type}' answers differently when a longer question is in "
+                "the batch: it does not mask left padding, and cannot be a backbone."
             )
 
     def _prompted(

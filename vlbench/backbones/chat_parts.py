@@ -28,7 +28,7 @@ OUTPUTS = ("o_proj", "out_proj", "dense")
 PROBE_TOKENS = 6
 RESIDUAL = 1e-4
 """Largest part of what a layer adds that its two sub-layers may leave unexplained."""
-WITHOUT_SITES = "What needs no sites works: full, frozen, norms, bitfit, and peft's by module names"
+WITHOUT_SITES = "Methods without sites work: full, frozen, norms, bitfit, and peft by module names"
 
 
 class Parts(NamedTuple):

@@ -50,7 +50,7 @@ def chat_backbone(
     models: Any = AutoModelForImageTextToText
     if type(config) not in models._model_mapping:
         raise UsageError(
-            f"{source}: '{config.model_type}' is no model that answers texts about pictures."
+            f"{source}: '{config.model_type}' is no image-text-to-text model of transformers."
         )
     if weights == "4bit" and find_spec("bitsandbytes") is None:
         raise MissingError(
@@ -140,7 +140,7 @@ def _part(name: str, folder: Path) -> Any:
         try:
             return images.from_pretrained(folder, backend="pil", **LOCAL)
         except ValueError as error:  # an OSError is of a file
-            raise ImportError("its image processor works with torchvision alone") from error
+            raise ImportError("its image processor needs torchvision") from error
     if name == "tokenizer":
         return AutoTokenizer.from_pretrained(folder, **LOCAL)
     return None

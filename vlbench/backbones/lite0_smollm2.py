@@ -80,7 +80,7 @@ def lite0_smollm2(
 ) -> Lite0SmolLM2:
     """The backbone with its pretrained weights; on the meta device with shapes only."""
     if picture_tokens or weights == "4bit":
-        raise UsageError("lite0-smollm2 reads 49 picture tokens, in fp32 or bf16 weights.")
+        raise UsageError("lite0-smollm2: no picture_tokens; train.weights: fp32 or bf16.")
     processor = lite0_smollm2_processor(source)
     file = _gguf(source)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]

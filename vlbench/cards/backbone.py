@@ -62,7 +62,7 @@ class BackboneCard(Card):
     like: str = ""
     """A backbone of ours whose overrides in method cards hold for this one too, before its own."""
     threads: int | None = Field(default=None, ge=1)
-    """CPU threads that pay, with the same bits on every machine; left out: all it has."""
+    """CPU threads to use, for the same bits on every machine; left out: all there are."""
 
     @model_validator(mode="after")
     def _reads_one_way(self) -> Self:

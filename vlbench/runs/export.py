@@ -94,9 +94,9 @@ def _check_format(shapes: AdaptedModel, spec: RunSpec, format: str) -> None:
         name = technique.params.config
     if format == "merged" and not technique.merges:
         raise UsageError(
-            f"--format merged: '{name}' adds layers that a model of the transformers library does "
-            "not have. What trains the model's own weights can be merged, and LoRA, whose products "
-            "are added to them."
+            f"--format merged: '{name}' adds layers that transformers models do not have. "
+            "Only LoRA, peft tuners that merge and methods that train the model's own weights can "
+            "be merged."
         )
     if format == "merged":
         return

@@ -56,7 +56,7 @@ class MicroBatch(NamedTuple):
 
 
 def estimate(spec: RunSpec) -> Estimate:
-    """What the run's training takes; of one process, without what Python and libraries take."""
+    """Memory of the run's training, per process, without Python and the libraries."""
     model = adapted(spec, meta=True)
     frames = find_backbone(spec.backbone_reference).frames
     parts = [

@@ -137,8 +137,8 @@ def _attach(technique: Technique, backbone: Backbone) -> None:
         difference = (probe(backbone, backbone, task) - before).abs().max()
         if not bool(difference <= NEAR * before.abs().max()):
             raise UsageError(
-                f"{type(technique).__name__} says starts_as_identity, and the backbone's outputs "
-                "are others once it is attached. on_passage calls change(entered, output)."
+                f"{type(technique).__name__} says starts_as_identity, but attaching it changes "
+                "the backbone's outputs. on_passage calls change(entered, output)."
             )
 
 
