@@ -147,7 +147,7 @@ def _model(card: BackboneCard, path: Path | None) -> str:
 def _processor(card: BackboneCard, path: Path | None) -> str:
     """Load the tokenizer, and the image processor of a model that reads pictures."""
     words = [type(build_tokenizer(card.reference, path)).__name__]
-    if card.reads_pictures:
+    if card.kind == "chat":  # others make it in code, with the tokenizer
         from transformers import AutoImageProcessor
 
         folder = weights_folder(path or card.source_of())

@@ -53,7 +53,7 @@ GROUPS: dict[str, dict[Any, str]] = {
     "Share": {
         verify: "verify results --tasks image-text",
         results: "results export --out runs.tar.gz",
-        export: "export 'lora seed 0' --format peft --out my-adapter",
+        export: "export 'shared-lora seed 0' --out my-model",
     },
 }
 """Group of the help -> command -> an example, whose first word is the command's name."""

@@ -49,9 +49,8 @@ class PreparedTask:
     """What is answered for the dataset's own server; its labels are not public."""
     store: Store | Pictures
     """The features of its pictures, or for a chat model their files."""
-    fingerprint: (
-        str  # sha256 over annotations, pictures, and the encoder or a chat model's question
-    )
+    fingerprint: str
+    """sha256 over annotations, pictures, and the encoder or a chat model's question."""
 
 
 def prepare(

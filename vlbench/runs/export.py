@@ -45,7 +45,7 @@ def export(spec: RunSpec, weights: Path, format: str, task: str | None, out: Pat
     """
     if out.exists():
         raise UsageError(f"--out {out}: exists. Name a new folder.")
-    features = _features(spec, read_tensors(weights))
+    features = _features(spec, weights)
     shapes = adapted(spec, features, meta=True)
     task = _task(shapes, task)
     _check_format(shapes, spec, format)
@@ -66,10 +66,11 @@ def export(spec: RunSpec, weights: Path, format: str, task: str | None, out: Pat
             shutil.rmtree(beside, ignore_errors=True)
 
 
-def _features(spec: RunSpec, state: dict[str, Tensor]) -> Features | None:
+def _features(spec: RunSpec, weights: Path) -> Features | None:
     """The features that it read, of another encoder with the width of what was trained on them."""
     if not spec.encoder:
         return None
+    state = read_tensors(weights)
     if VISUAL_WEIGHT not in state:
         raise UsageError(f"{spec.name}: its visual embedding is not among what it trained.")
     own = find_backbone(spec.backbone_reference).features_of(spec.tasks[0].visual)
@@ -141,7 +142,6 @@ def _beside_adapter(model: AdaptedModel) -> list[str]:
 
 def trained_model(spec: RunSpec, weights: Path) -> AdaptedModel:
     """The run's model with what it trained, in fp32; what it started from must be as it was."""
-    state = read_tensors(weights)
     card, visual = find_backbone(spec.backbone_reference), spec.tasks[0].visual
     path = Path(spec.backbone_path) if spec.backbone_path else None
     if backbone_hash(card, path, visual) != spec.backbone_hash:
@@ -151,10 +151,10 @@ def trained_model(spec: RunSpec, weights: Path) -> AdaptedModel:
     train = spec.method.train.model_copy(update={"weights": "fp32"})
     method = spec.method.model_copy(update={"train": train})
     set_seed(spec.seed)  # as when it trained: what is new and frozen is drawn
-    model = adapted(spec.model_copy(update={"method": method}), _features(spec, state))
+    model = adapted(spec.model_copy(update={"method": method}), _features(spec, weights))
     if spec.init_hash:
         load_weights(Path(spec.init), model, f"{spec.method.name} on {spec.backbone}")
-    load_trained_state(model, state, str(weights))
+    load_trained_state(model, read_tensors(weights), str(weights))
     return model.eval()
 
 

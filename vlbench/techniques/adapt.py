@@ -87,7 +87,7 @@ def adapt(backbone: Backbone, method: MethodCard, tasks: Sequence[str]) -> Adapt
             {m.weight for m in linears} if method.train.weights == "4bit" else set()
         )
         _attach(technique, backbone)
-        trained = technique.trained(backbone, method.train.norms)
+        trained = [*technique.trained(backbone, method.train.norms)]
         if _trains_projector(technique, backbone, method.train.projector):
             trained.append(backbone.visual)
         for part in trained:

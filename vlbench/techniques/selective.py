@@ -40,7 +40,7 @@ class Frozen(ZeroShot):
     projector = True
 
     def trained(self, backbone: Backbone, norms: bool) -> list[nn.Module | nn.Parameter]:
-        return backbone.norms() if norms else []  # type: ignore[return-value]
+        return [*backbone.norms()] if norms else []
 
 
 class Full(Frozen):
