@@ -98,7 +98,8 @@ def test_the_projector_trains_where_technique_or_card_say(
 
 def test_a_model_whose_answers_depend_on_padding_is_refused() -> None:
     backbone = fresh("llava").eval()
-    backbone.check_padding()
+    rows = backbone.check_processor()
+    backbone.check_padding(rows)
     forward = backbone.language.forward
 
     def unmasked(attention_mask: torch.Tensor, **inputs: object) -> object:
@@ -106,7 +107,7 @@ def test_a_model_whose_answers_depend_on_padding_is_refused() -> None:
 
     backbone.language.forward = unmasked
     with pytest.raises(UsageError, match="does not mask left padding"):
-        backbone.check_padding()
+        backbone.check_padding(rows)
 
 
 def test_all_that_the_model_has_is_counted_beside_the_denominator() -> None:

@@ -239,9 +239,8 @@ class Chat(Backbone):
             self._refuse(f"{refusal} ({type(error).__name__}: {reason})")
 
     @torch.no_grad()
-    def check_padding(self) -> None:
-        """Raise UsageError where an answer depends on what stands beside it in its batch."""
-        rows = self.check_processor()
+    def check_padding(self, rows: Sequence[Row]) -> None:
+        """Raise UsageError where the first row's answer depends on the longer one beside it."""
         with self._read("it does not answer a question about a picture"):
             padded, alone = (
                 self.choice_logits(

@@ -59,7 +59,7 @@ def chat_backbone(
         )
     with torch.device("meta"), _installed(source, config.model_type):
         shapes = Chat(models.from_config(config, dtype=torch.float32), processor)
-    shapes.check_processor()
+    rows = shapes.check_processor()
     if picture_tokens:
         limit_pictures(Conversation(processor), config.image_token_id, picture_tokens)
     if meta:
@@ -78,7 +78,7 @@ def chat_backbone(
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False  # packs weights anew when it first answers
     backbone = Chat(language, processor).eval()
-    backbone.check_padding()
+    backbone.check_padding(rows)
     return backbone.train()
 
 
