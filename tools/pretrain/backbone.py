@@ -140,22 +140,27 @@ class Classroom:
 
     def lessons(self, kind: str, size: int) -> tuple[list[tuple[int, ...]], list[Lesson]]:
         """Lessons of one kind, and the numbers of the scenes that they are about."""
-        taught: list[Lesson] = []
-        pictures: list[tuple[int, ...]] = []
-        for _ in range(size):
-            one, other = (self.random.randrange(len(self.scenes)) for _ in range(2))
-            if kind == "pair":
-                taught.append(pair_lesson((self.scenes[one], self.scenes[other]), self.random))
-                pictures.append((one, other))
-                continue
-            pictures.append((one,))
-            if kind == "short":
-                taught.append(lesson(self.scenes[one], self.random))
-            elif self.random.random() < 0.25:
-                taught.append(repair(self.random.choice(self.sentences), self.random))
-            else:
-                taught.append(long_lesson(self.scenes[one], self.random))
-        return pictures, taught
+        drawn = [
+            (pictures, self.lesson(kind, pictures))
+            for pictures in (self.pictures(kind) for _ in range(size))
+        ]
+        return [pictures for pictures, _ in drawn], [taught for _, taught in drawn]
+
+    def pictures(self, kind: str) -> tuple[int, ...]:
+        """Numbers of the scenes that a lesson of this kind is about."""
+        one, other = (self.random.randrange(len(self.scenes)) for _ in range(2))
+        return (one, other) if kind == "pair" else (one,)
+
+    def lesson(self, kind: str, pictures: tuple[int, ...]) -> Lesson:
+        """A lesson of one kind about these scenes."""
+        scenes = [self.scenes[number] for number in pictures]
+        if kind == "pair":
+            return pair_lesson((scenes[0], scenes[1]), self.random)
+        if kind == "short":
+            return lesson(scenes[0], self.random)
+        if self.random.random() < 0.25:
+            return repair(self.random.choice(self.sentences), self.random)
+        return long_lesson(scenes[0], self.random)
 
 
 def train_backbone(

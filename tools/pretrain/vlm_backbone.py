@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import SmolVLMForConditionalGeneration
 
-from tools.pretrain.backbone import BATCH, KINDS, Classroom, learn, marks
+from tools.pretrain.backbone import KINDS, Classroom, learn, marks
 from tools.pretrain.encoder import learn_cells
 from tools.pretrain.lessons import Lesson
 from tools.pretrain.vlm import AROUND, GLOBAL, IMAGE, WIDTH
@@ -29,9 +29,11 @@ from vlbench.data.chat import ChatBatch
 from vlbench.data.mini.world import GRID, draw
 from vlbench.encoders.mini import pixels
 
-TOWER_STEPS = 1500
+TOWER_STEPS = 1000
 TOWER_RATE = 7e-4  # at the mini encoder's 2e-3 it forgets all at the peak
-EXAMINED = 200
+SIZES = {"short": (32, 4), "pair": (16, 4), "long": (24, 2)}
+"""Pictures, or pairs of them, of each kind of batch, and lessons about each."""
+EXAMINED = 100
 """Replies of each kind of batch in an exam."""
 PICTURE_TOKENS = AROUND + GLOBAL + IMAGE * GRID * GRID + AROUND
 """A picture's tokens, as the processor writes them."""
@@ -74,38 +76,61 @@ class ChatClassroom:
         self.classroom = classroom
         self.conversation = Conversation(processor)
 
-    def loss(self, model: SmolVLMForConditionalGeneration, kind: str, size: int) -> Tensor:
-        """Mean cross entropy of the tokens of new lessons' replies."""
-        pictures, taught = self.classroom.lessons(kind, size)
-        ids, labels = self._tokens(taught, [len(numbers) for numbers in pictures])
-        numbers = torch.tensor(pictures)
-        states = self.classroom.features[numbers].float().reshape(-1, WIDTH)  # (B I 16, 128)
+    def loss(
+        self, model: SmolVLMForConditionalGeneration, kind: str, size: int, turns: int
+    ) -> Tensor:
+        """Mean cross entropy of the replies' tokens: `turns` lessons about each of `size` pictures.
+
+        A picture passes the decoder once for all of them: they follow it side by side, each at the
+        positions, and seeing what it would see, if it were the only one.
+        """
+        drawn = [self.classroom.pictures(kind) for _ in range(size)]
+        taught = [[self.classroom.lesson(kind, one) for _ in range(turns)] for one in drawn]
+        rows = [self._row(lessons, len(one)) for lessons, one in zip(taught, drawn, strict=True)]
+        fillers = (self.conversation.padding, IGNORED, 0, turns + 1)
+        ids, labels, positions, numbers = (
+            pad_sequence([row[part] for row in rows], batch_first=True, padding_value=filler)
+            for part, filler in enumerate(fillers)
+        )
+        states = self.classroom.features[torch.tensor(drawn)].float().reshape(-1, WIDTH)
         inputs = model.model.text_model.embed_tokens(ids)
         is_picture = (ids == model.config.image_token_id)[..., None]
         inputs = inputs.masked_scatter(is_picture, states)
-        mask = (ids != self.conversation.padding).long()
-        hidden = model.model.text_model(inputs_embeds=inputs, attention_mask=mask, use_cache=False)
+        same_turn = numbers[:, :, None] == numbers[:, None, :]
+        sees = (same_turn | (numbers == 0)[:, None, :]).tril()  # (B, L, L)
+        hidden = model.model.text_model(
+            inputs_embeds=inputs,
+            attention_mask=sees[:, None],
+            position_ids=positions,
+            use_cache=False,
+        )
         is_next = functional.pad(labels[:, 1:] != IGNORED, (0, 1))
         logits = model.lm_head(hidden.last_hidden_state[is_next])  # (K, V)
         return functional.cross_entropy(logits, labels[labels != IGNORED])
 
-    def _tokens(self, taught: list[Lesson], pictures: list[int]) -> tuple[Tensor, Tensor]:
-        """(B, L) each: the lessons' tokens, and those of their replies where they stand."""
+    def _row(self, lessons: list[Lesson], pictures: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(L,) each: tokens, the replies' where they stand, positions, and numbers of turns.
+
+        Turn 0 is what all lessons share: the template's start and the pictures.
+        """
         talk = self.conversation
-        prompts = [
-            talk.prompt(lesson.text, count).replace(IMAGE, PICTURE_TOKENS)
-            for lesson, count in zip(taught, pictures, strict=True)
+        prompts = [talk.prompt(lesson.text, pictures) for lesson in lessons]
+        starts, questions = zip(*(prompt.rsplit(IMAGE, 1) for prompt in prompts), strict=True)
+        spelled = (starts[0] + IMAGE).replace(IMAGE, PICTURE_TOKENS)
+        shared, *asked = talk.tokenizer([spelled, *questions], add_special_tokens=False)[
+            "input_ids"
         ]
-        questions = talk.tokenizer(prompts, add_special_tokens=False)["input_ids"]
-        rows, labels = [], []
-        for question, lesson in zip(questions, taught, strict=True):
+        row, labels = list(shared), [IGNORED] * len(shared)
+        positions, turns = list(range(len(shared))), [0] * len(shared)
+        for turn, (question, lesson) in enumerate(zip(asked, lessons, strict=True), start=1):
             reply = talk.answer(lesson.reply)
-            rows.append(torch.tensor([*question, *reply]))
-            labels.append(torch.tensor([*(IGNORED for _ in question), *reply]))
-        return (
-            pad_sequence(rows, batch_first=True, padding_value=talk.padding),
-            pad_sequence(labels, batch_first=True, padding_value=IGNORED),
-        )
+            row += [*question, *reply]
+            labels += [*(IGNORED for _ in question), *reply]
+            length = len(question) + len(reply)
+            positions += range(len(shared), len(shared) + length)
+            turns += [turn] * length
+        row_, labels_, positions_, turns_ = map(torch.tensor, (row, labels, positions, turns))
+        return row_, labels_, positions_, turns_
 
     def exam(self, kind: str, size: int) -> tuple[ChatBatch, list[Lesson]]:
         """New lessons with the pictures themselves, as a run asks them."""
@@ -132,7 +157,7 @@ def teach_decoder(
 
     def loss(step: int) -> Tensor:
         kind = KINDS[step % len(KINDS)]
-        return classroom.loss(model, kind, BATCH[kind])
+        return classroom.loss(model, kind, *SIZES[kind])
 
     def examine(step: int, value: float) -> None:
         exam.classroom.random.seed(step)  # so that it is the same after an interruption
