@@ -97,7 +97,7 @@ def test_formats_for_programs_are_all_of_stdout(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document = json.loads(gate("damaged", "--format", "json").stdout)
-    assert document["schema"] == "vlbench.compare/2"
+    assert document["schema"] == "vlbench.compare/3"
     assert document["gate"]["is_passed"] is False and len(document["items"]) == 5
 
 

@@ -49,7 +49,7 @@ def test_the_table_has_a_line_per_task_and_says_what_it_stands_on(pairs: list[Pa
 
 def test_json_has_an_item_per_task_with_unrounded_numbers(pairs: list[Pair]) -> None:
     document = json.loads(compare_json(pairs, gate(pairs, 1.5)))
-    assert document["schema"] == "vlbench.compare/2"
+    assert document["schema"] == "vlbench.compare/3"
     items = {item["task"]: item for item in document["items"]}
     assert list(items) == ["vqav2", "gqa", "nlvr2", "coco", "average", "nlvr"]
     vqa = items["vqav2"]
@@ -57,7 +57,7 @@ def test_json_has_an_item_per_task_with_unrounded_numbers(pairs: list[Pair]) -> 
     assert vqa["a"]["value"] == pytest.approx(100 * 20 / N)
     assert vqa["low"] <= vqa["difference"] < vqa["high"] < 0
     assert vqa["p"] <= vqa["p_holm"] < 0.05
-    assert (vqa["verdict"], items["gqa"]["verdict"]) == ("B better", "A better")
+    assert (vqa["verdict"], items["gqa"]["verdict"]) == ("worse", "better")
     assert (vqa["n_examples"], vqa["a"]["method"]) == (N, "compacter")
     assert vqa["a"]["runs"] == {"0": "compacter--mini-0"}
     lost = items["coco"]

@@ -77,11 +77,11 @@ def test_the_text_has_a_row_per_method_and_the_floors(plain: Board) -> None:
     text = as_text(report_tables([plain]))
     lines = text.splitlines()
     assert lines[0] == SETUP
-    expected = "full 4.00 67.0 ±1.0 58.0 ±0.0 71.0 ±0.0 112.0 ±0.0 77.0 ±0.2 3"
+    expected = "full 4.00 67.0 ±1.0 58.0 ±0.0 71.0 ±0.0 112.0 ±0.0 77.0 ±0.2 100.0 ±1.0 3"
     assert line_of(lines, "full ") == expected
     name = "shared-adapter (params.a_b=[1]|*)"
-    assert line_of(lines, name) == f"{name} 4.00 64.0 ↓20.0 69.0 — — 3/4 1"
-    assert line_of(lines, "majority") == "majority answer — 38.0 30.0 30.0 30.0 — —"
+    assert line_of(lines, name) == f"{name} 4.00 64.0 ↓20.0 69.0 — — 3/4 — 3/4 1"
+    assert line_of(lines, "majority") == "majority answer — 38.0 30.0 30.0 30.0 — — —"
     assert "seeds 0, 1, 2; shared-adapter (params.a_b=[1]|*): 0; frozen: 0." in text
     assert "vqav2 vqav2-of (500 examples)" in text
     assert "backbone + visual embedding + technique" in text

@@ -108,7 +108,7 @@ def test_compare_leaves_the_run_out_names_it_and_ends_with_3(folder: Path, value
     assert result.exit_code == 3
     assert "compacter--mini-1" in result.stderr and CELL in result.stderr
     assert "nan" not in result.stdout and "inf" not in result.stdout
-    assert "B better" in result.stdout
+    assert "worse" in result.stdout
     spoil_score(folder, "compacter--mini-0", value)
     result = vlbench(folder, "compare", "compacter", "full", "--format", "json")
     assert result.exit_code == 3

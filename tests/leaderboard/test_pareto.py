@@ -197,5 +197,5 @@ def test_equal_points_can_be_drawn_and_no_points_are_an_error(tmp_path: Path) ->
     single = axes_of(boards_of(tmp_path / "one", [row("full", "nlvr", 55.0, suite="nlvr")]))
     assert single.get_ylabel() == "nlvr accuracy (%)"
     boards = boards_of(tmp_path / "none", image_text("full", 50, 50, None, 50))
-    with pytest.raises(NothingToReport, match="has both an average and train_seconds"):
+    with pytest.raises(NothingToReport, match="has both a score of all tasks and train_seconds"):
         drawn(boards, "train_seconds")

@@ -25,6 +25,7 @@ CompareFormat = StrEnum("CompareFormat", "TABLE JSON MARKDOWN")
 TRAINABLE = "Only rows that train at most so many % of the parameters."
 SORT = "Order rows by method, trainable, average or a task; best first."
 ROW = "A row: a method, compacter:params.reduction=4 (one of several), or a run's key."
+MARGIN = "Points of the normalised score within which A matches B."
 GATE = "The gate: end with 1 where A is worse by more points, or has lost a task or seed."
 COST = "trainable_parameters, adapter_bytes, peak_memory_bytes, train_seconds, or all."
 FORMAT = "How to write it."
@@ -86,6 +87,7 @@ def compare(
     b: str | None = opt.argument(None, "The row to hold it against; else A's of --baseline."),
     baseline: Path | None = opt.option(None, "The results folder of B, where it is another one."),
     seeds: str | None = opt.SEEDS,
+    margin: float = opt.option(5.0, MARGIN),
     max_drop: float | None = opt.option(None, GATE),
     format: CompareFormat = opt.option(
         CompareFormat.TABLE, FORMAT, envvar="VLBENCH_COMPARE_FORMAT"
@@ -109,7 +111,7 @@ def compare(
     pairs: list[Pair] = []
     damaged: list[DataError] = []
     try:
-        pairs = gates.both_sides(a, b, options.results, baseline, filters, damaged)
+        pairs = gates.both_sides(a, b, options.results, baseline, filters, damaged, margin)
     except NothingToReport as error:  # a server that reads the answer gets the reason too
         nothing = error
     gate, reason = None if max_drop is None else gates.gate(pairs, max_drop), str(nothing or "")
@@ -149,7 +151,7 @@ def pareto(
     options: opt.BoardOptions,
     out: Path = PICTURE,
     cost: str = opt.option("trainable_parameters", COST),
-    metric: str = opt.option("average", "A metric such as vqav2.accuracy, or the average."),
+    metric: str = opt.option("", "vqav2.accuracy, average or normalised; else what ranks rows."),
     method: list[str] | None = opt.METHODS,
     width: float = WIDTH,
 ) -> None:

@@ -3,6 +3,7 @@
 A row is one method with its settings and starting weights, as one version of its cards. Where a
 seed has run more than once (other code, say), the newest run counts and a note says so. The average
 of a suite is the plain mean of its tasks' main metrics per seed, where all of its tasks are there.
+Rows are sorted by the normalised score where there is one, else by the average.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
+from vlbench.leaderboard.normalised import NORMALISED, Ruler, find_ruler
 from vlbench.text import printable
 
 AVERAGE = "average"  # name of the average among the metrics of a row
@@ -111,6 +114,9 @@ class Row:
     stats: Mapping[Name, Stat]
     average: Stat
     costs: Mapping[str, Stat]
+    normalised: Stat = NOTHING
+    win_rate: float | None = None  # percent of the board's other rows with all tasks, task by task
+    mean_rank: float | None = None  # over tasks, among the same rows
     below_floor: frozenset[str] = frozenset()  # at or below a baseline
     near_floor: frozenset[str] = frozenset()  # or no more than the deviation above one: never best
     ties: Mapping[str, int] = field(default_factory=dict)  # tie group from 1, the best; untested: -
@@ -145,8 +151,9 @@ class Row:
         return self.method + self.details
 
     def stat(self, metric: str, family: str = "") -> Stat:
-        """Statistics of a metric or of the average, empty where it was not measured."""
-        return self.average if metric == AVERAGE else self.stats.get((metric, family), NOTHING)
+        """Statistics of a metric or of a mean over tasks, empty where it was not measured."""
+        means = {AVERAGE: self.average, NORMALISED: self.normalised}
+        return means.get(metric) or self.stats.get((metric, family), NOTHING)
 
 
 @dataclass(frozen=True)
@@ -166,14 +173,27 @@ class Board:
     rows: Sequence[Row]
     runs: Sequence[Run]  # those that count in the rows, or that failed
     notes: Sequence[str] = ()
+    ruler: Ruler | None = None
     is_part: bool = False  # only one of the suite's tasks is shown
     marked: Sequence[Row] = ()  # all rows, which marks are among, where only some are shown
     order: str = ""  # the column of --sort
 
     @property
     def columns(self) -> list[str]:
-        """The main metrics, then the average of several."""
-        return [*self.mains.values(), *([AVERAGE] if len(self.mains) > 1 else [])]
+        """The main metrics, then the means of several."""
+        means = [AVERAGE, *([NORMALISED] if self.ruler and self.ruler.floors else [])]
+        return [*self.mains.values(), *(means if len(self.mains) > 1 else [])]
+
+    @property
+    def counted(self) -> list[str]:
+        """The tasks of the normalised score."""
+        floors = self.ruler.floors if self.ruler else {}
+        return [task for task, metric in self.mains.items() if metric in floors]
+
+    @property
+    def ranking(self) -> str:
+        """The column that rows are sorted by."""
+        return self.columns[-1]
 
 
 def split_overrides(settings: str) -> list[str]:
@@ -288,11 +308,60 @@ def _board(setup: Any, runs: Sequence[Run], tasks: Sequence[str]) -> Board:
             elif others:
                 counts = f"the newest run counts ({run.key[:8]}, not {', '.join(others)})"
                 notes.append(f"{label}, seed {seed}: {counts}.")
+    ruler = _ruler(rows, majority) if len(mains) > 1 else None
+    if ruler and ruler.floors:
+        rows = [_normalised(row, ruler, {run.key: run for run in counted}) for row in rows]
+    rows = _ranked(rows, [*mains.values()])
     rows = [_marked(row, rows, majority) for row in rows]
-    rows.sort(key=lambda r: (r.is_floor, not r.average.n, -(r.average.mean or 0), r.label))
     suite, backbone, edition, scope, limit = setup
     parts = mains, grounds, families, majority, rows, counted, notes
-    return Board(suite, backbone, edition, scope, limit, "", *parts)
+    board = Board(suite, backbone, edition, scope, limit, "", *parts, ruler)
+
+    def key(row: Row) -> tuple[Any, ...]:
+        stats = [row.stat(name) for name in dict.fromkeys([board.ranking, AVERAGE])]
+        return row.is_floor, *((not s.n, -(s.mean or 0.0)) for s in stats), row.label
+
+    return replace(board, rows=sorted(rows, key=key))
+
+
+def _ruler(rows: Sequence[Row], majority: Mapping[str, float | None]) -> Ruler | None:
+    """The ruler of the rows whose cards are as they are, where full fine-tuning is among them."""
+    plain = {row.method: row for row in rows if row.runs and not row.details}
+    if "full" not in plain:
+        return None
+    floors = {}
+    for name, answer in majority.items():
+        scores = [plain[method].stat(name).mean for method in FLOORS if method in plain]
+        floors[name] = [score for score in (answer, *scores) if score is not None]
+    return find_ruler("full", {name: plain["full"].stat(name).mean for name in majority}, floors)
+
+
+def _normalised(row: Row, ruler: Ruler, runs: Mapping[str, Run]) -> Row:
+    values = [
+        ruler.score({name: runs[key].values.get((name, "")) for name in ruler.floors})
+        for key in row.runs.values()
+    ]
+    return replace(row, normalised=Stat.of(values))
+
+
+def _ranked(rows: Sequence[Row], metrics: Sequence[str]) -> list[Row]:
+    """Rows with win rate and mean rank, among the methods that have all tasks."""
+    entries = [row for row in rows if row.average.n and not row.is_floor]
+    if len(entries) < 2:
+        return list(rows)
+    means = np.array([[row.stat(name).mean or 0.0 for name in metrics] for row in entries])
+    apart = means[:, None] - means[None]  # (rows, rows, tasks)
+    wins = ((apart > 0) + 0.5 * (apart == 0)).sum(axis=1).mean(axis=1) - 0.5  # less itself
+    ranked = {
+        row.label: (100 * own / (len(entries) - 1), len(entries) - own)
+        for row, own in zip(entries, wins.tolist(), strict=True)
+    }
+    return [
+        replace(row, win_rate=ranked[row.label][0], mean_rank=ranked[row.label][1])
+        if row.label in ranked
+        else row
+        for row in rows
+    ]
 
 
 def _row(newest: Mapping[int, Run], mains: Iterable[str], card: str) -> Row:
@@ -327,7 +396,9 @@ def _majority(metric: str, families: Mapping[Name, Family]) -> float | None:
 def _marked(row: Row, rows: Sequence[Row], majority: Mapping[str, float | None]) -> Row:
     """The row, marked where it is at or below the majority answer or a baseline's row.
 
+
     Of each baseline those rows count that share most overrides with it, and have no other ones.
+    A normalised score of 0 is a floor too.
     """
     floors: list[Row] = []
     for method in FLOORS:
@@ -335,9 +406,10 @@ def _marked(row: Row, rows: Sequence[Row], majority: Mapping[str, float | None])
         most = max((len(floor.overrides) for floor in fair), default=0)
         floors += [r for r in fair if len(r.overrides) == most and r is not row]
     below, near = set(), set()
-    for name in (*majority, AVERAGE):
+    for name in (*majority, AVERAGE, NORMALISED):
         stat = row.stat(name)
         answers = [majority.get(name), *(floor.stat(name).mean for floor in floors)]
+        answers += [0.0] * (name == NORMALISED)
         scores = [score for score in answers if score is not None]
         if stat.mean is not None and scores:
             above = stat.mean - max(scores)

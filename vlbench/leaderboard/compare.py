@@ -18,16 +18,20 @@ from vlbench.leaderboard import statistics
 from vlbench.leaderboard.board import AVERAGE, SETUP, Board, Row, split_overrides
 from vlbench.leaderboard.examples import Examples, same_ids
 from vlbench.leaderboard.load import Filters, method_name, read_boards
-from vlbench.leaderboard.statistics import LEVEL
+from vlbench.leaderboard.normalised import NORMALISED
+from vlbench.leaderboard.statistics import LEVEL, MARGIN, RowScores, Scale
 from vlbench.leaderboard.tables import title
 from vlbench.text import printable
 
 KEY = re.compile(r"[0-9a-f]{6,}")  # a run's key, or the beginning of one
 NAMED = (*SETUP, "task", "metric")  # what tells an item from others
-TESTED = ("difference", "low", "high", "level", "p", "p_holm", "n_examples", "test")
+TESTED = (
+    *("difference", "low", "high", "level", "p", "p_holm", "n_examples", "test"),
+    *("margin", "low_90", "high_90"),
+)
 """What of an item is null where it is not comparable."""
 Item = dict[str, Any]
-"""A task's main metric, or the average, of A and B, with their test: an item of the JSON."""
+"""A task's main metric, or a mean over tasks, of A and B, with their test: an item of the JSON."""
 
 
 class Side(NamedTuple):
@@ -47,6 +51,16 @@ class Side(NamedTuple):
         """What both sides must have in common, besides their data."""
         setup = (getattr(self.board, name) for name in SETUP)
         return *setup, self.row.facts["backbone_hash"]
+
+    def scale(self, rows: Sequence[Row], scores: Sequence[RowScores]) -> Scale | None:
+        """Return the scale of the board's normalised score: its row is among `rows`, or not."""
+        ruler = self.board.ruler
+        if ruler is None:
+            return None
+        full = next(row for row in self.board.marked or self.board.rows if row.label == ruler.row)
+        same = (own for row, own in zip(rows, scores, strict=True) if row.runs == full.runs)
+        of_full = next(same, None) or self.examples.row_scores(full, self.board.counted)
+        return Scale(of_full, ruler.fractions)
 
     def with_all(self, metrics: Iterable[str]) -> dict[int, str]:
         """Return the runs, by seed, that have a value of each of the metrics."""
@@ -89,6 +103,7 @@ def both_sides(
     baseline: Path | None,
     filters: Filters,
     damaged: list[DataError] | None = None,
+    margin: float = MARGIN,
 ) -> list[Pair]:
     """Compare row `a` of `results` with row `b` of `baseline`, or of `results` too.
 
@@ -111,11 +126,13 @@ def both_sides(
             f"A and B are the same runs of {a_sides[0].row.label}. Name another row, or with "
             "--baseline another folder of results."
         )
-    return compare(a_sides, b_sides)
+    return compare(a_sides, b_sides, margin)
 
 
-def compare(a_sides: Sequence[Side], b_sides: Sequence[Side]) -> list[Pair]:
-    """Compare A and B wherever one of them is."""
+def compare(a_sides: Sequence[Side], b_sides: Sequence[Side], margin: float = MARGIN) -> list[Pair]:
+    """Compare A and B wherever one of them is; they match within `margin` normalised points."""
+    if not margin > 0:
+        raise UsageError(f"--margin {margin}: should be points above 0, for example 5.")
     matched: list[tuple[Side | None, Side | None, str]] = []
     left = list(a_sides)
     for b in b_sides:
@@ -125,16 +142,16 @@ def compare(a_sides: Sequence[Side], b_sides: Sequence[Side]) -> list[Pair]:
         left = [other for other in left if other is not a]
         matched.append((a, b, f"A ({a_sides[0].name})"))
     matched += [(a, None, f"B ({b_sides[0].name})") for a in left]
-    pairs = [_pair(*pair) for pair in matched]
+    pairs = [_pair(*pair, margin) for pair in matched]
     tested = [item for pair in pairs for item in pair.items if item["test"]]
     p = [item["test"].p for item in tested]
     family = zip(tested, statistics.holm(p), statistics.holm_levels(p), strict=True)
     for item, p_holm, level in family:
         test = item["test"]
-        better = "A better" if test.difference > 0 else "B better"
         item |= dict(zip(("low", "high"), test.interval(level), strict=True))
+        item |= dict(zip(("low_90", "high_90"), test.interval(2 * LEVEL), strict=True))
         item |= {"difference": test.difference, "p": test.p, "p_holm": p_holm, "level": level}
-        item |= {"verdict": better if p_holm < LEVEL else "no difference shown"}
+        item |= {"verdict": statistics.verdict(test, p_holm, item["margin"])}
         item |= {"n_examples": test.n_examples, "test": test.name}
     return pairs
 
@@ -151,12 +168,12 @@ def gate(pairs: Sequence[Pair], max_drop: float) -> Gate:
     faults = []
     for item in (item for pair in pairs if pair.b for item in pair.items):
         texts = {}
-        if item["verdict"] == "B better" and item["difference"] < -max_drop:
+        if not item["reason"] and item["p_holm"] < LEVEL and item["difference"] < -max_drop:
             texts["dropped"] = f"dropped by {-item['difference']:.1f} points"
         if item["reason"] and item["b"]["value"] is not None:
             texts["lost"] = f"lost: {item['reason']}"
         lost = item["b"]["runs"].keys() - (item["a"] or item["b"])["runs"].keys()
-        if not item["reason"] and item["task"] != AVERAGE and lost:
+        if not item["reason"] and item["task"] not in (AVERAGE, NORMALISED) and lost:
             texts["lost"] = f"lost: seed{'s'[: len(lost) - 1]} {', '.join(sorted(lost, key=int))}"
         if texts:
             text = f"{item['suite']}: {item['task']} {', '.join(texts.values())}."
@@ -240,14 +257,19 @@ def _sides(names: Sequence[str | Row], boards: Sequence[Board], examples: Exampl
     return sides
 
 
-def _pair(a: Side | None, b: Side | None, missing: str) -> Pair:
+def _pair(a: Side | None, b: Side | None, missing: str, margin: float) -> Pair:
     boards = [side.board for side in (a, b) if side]
     mains = {**boards[-1].mains}
     mains |= {t: m for t, m in boards[0].mains.items() if m != t or t not in mains}
+    means = {AVERAGE: mains} if len(mains) > 1 else {}
+    ruled = next((side for side in (b, a) if side and NORMALISED in side.board.columns), None)
+    ruler = ruled and ruled.board.ruler
+    if ruled and mains == ruled.board.mains:
+        means[NORMALISED] = {task: mains[task] for task in ruled.board.counted}
     items: list[Item] = []
-    for task, metric in [*mains.items(), *[(AVERAGE, AVERAGE)] * (len(mains) > 1)]:
-        metrics = mains if task == AVERAGE else {task: metric}
-        untested = ", ".join(item["task"] for item in items if item["reason"])
+    for task, metric in [*mains.items(), *((name, name) for name in means)]:
+        metrics = means.get(task, {task: metric})
+        untested = ", ".join(i["task"] for i in items if i["reason"] and i["task"] in metrics)
         item = {name: getattr(boards[0], name) for name in SETUP}
         item |= {"task": task, "metric": metric, "verdict": "not comparable", "reason": None}
         item |= dict.fromkeys(TESTED)
@@ -256,16 +278,19 @@ def _pair(a: Side | None, b: Side | None, missing: str) -> Pair:
             if a is None or b is None:
                 setup = f"{title(boards[0])} with the same weights of the backbone"
                 raise DataError(f"{missing} has no runs of {setup}")
-            if task == AVERAGE and untested:
+            if untested and task in means:
                 raise DataError(f"{untested} cannot be compared")
-            item["test"] = _test(a, b, metrics)
+            item["test"] = test_sides(a, b, metrics, ruled if task == NORMALISED else None)
+            spans = {NORMALISED: 100.0} | (ruler.spans if ruler else {})
+            item["margin"] = margin * spans[metric] / 100 if metric in spans else None
         except DataError as error:
             item["reason"] = printable(str(error))
         items.append(item)
     return Pair(boards[0], a, b, items)
 
 
-def _test(a: Side, b: Side, metrics: Mapping[str, str]) -> statistics.Test:
+def test_sides(a: Side, b: Side, metrics: Mapping[str, str], ruled: Side | None) -> statistics.Test:
+    """Test A against B on the mean of metrics: normalised, where a side's board says by what."""
     sides = []
     for name, side in (("A", a), ("B", b)):
         if not (runs := side.with_all(metrics.values())):
@@ -279,5 +304,6 @@ def _test(a: Side, b: Side, metrics: Mapping[str, str]) -> statistics.Test:
             raise DataError(" against ".join(texts))
         if not same_ids(*(side.examples.ids(side.row, task) for side in sides)):
             raise DataError(f"A and B were tested on different examples of {task}")
-    scores = (side.examples.row_scores(side.row, [*metrics]) for side in sides)
-    return statistics.test_difference(*scores)
+    scores = [side.examples.row_scores(side.row, [*metrics]) for side in sides]
+    scale = ruled and ruled.scale([side.row for side in sides], scores)
+    return statistics.test_difference(scores[0], scores[1], scale)

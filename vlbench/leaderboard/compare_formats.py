@@ -11,10 +11,12 @@ from dataclasses import replace
 from vlbench.leaderboard import tables
 from vlbench.leaderboard.board import AVERAGE
 from vlbench.leaderboard.compare import Gate, Item, Pair, count_compared, gate_notes
+from vlbench.leaderboard.normalised import NORMALISED
 from vlbench.leaderboard.statistics import LEVEL
 from vlbench.leaderboard.tables import NONE, Cell, Column, Table, number, signed, title
 from vlbench.text import printable_json, printable_lines
 
+MEANS = (AVERAGE, NORMALISED)
 MINUS_B = "A\N{NO-BREAK SPACE}\N{MINUS SIGN}\N{NO-BREAK SPACE}B"
 COLUMNS = [
     *(Column("task"), Column("A", "%"), Column("B", "%"), Column(MINUS_B, "points")),
@@ -31,8 +33,8 @@ def compare_tables(
     nothing = Table("Nothing was compared", COLUMNS[:1], [], [printable_lines(reason)])
     sheets = [nothing] if reason else []
     for pair in pairs:
-        average = [_row(item) for item in pair.items if item["task"] == AVERAGE]
-        sections = [[_row(item) for item in pair.items if item["task"] != AVERAGE], average]
+        means = [_row(item) for item in pair.items if item["task"] in MEANS]
+        sections = [[_row(item) for item in pair.items if item["task"] not in MEANS], means]
         heading = f"{_versus(pair)}: {title(pair.board)}"
         notes = list(_notes(pair, tests))
         sheets.append(Table(heading, COLUMNS, list(filter(None, sections)), notes))
@@ -47,7 +49,7 @@ def compare_json(pairs: Sequence[Pair], gate: Gate | None, reason: str = "") -> 
     Numbers are unrounded. The reason says why there are no items, and is null where there are.
     """
     document = {
-        "schema": "vlbench.compare/2",
+        "schema": "vlbench.compare/3",
         "items": [item for pair in pairs for item in pair.items],
         "gate": gate,
         "level": LEVEL,
@@ -81,7 +83,9 @@ def _row(item: Item) -> list[Cell]:
         texts += ["<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"]
         texts += [f"{item['n_examples']:,} x {' and '.join(map(str, _n_seeds(item)))}"]
     name = Cell(item["task"], f" {metric}" if metric else "")
-    return [name, *map(Cell, [*texts, item["verdict"]])]
+    within = item["verdict"] in ("matches", "not worse")
+    span = f" ({signed(item['low_90'])} to {signed(item['high_90'])})" if within else ""
+    return [name, *map(Cell, [*texts, item["verdict"] + span])]
 
 
 def _notes(pair: Pair, tests: int) -> Iterator[str]:
@@ -98,6 +102,13 @@ def _notes(pair: Pair, tests: int) -> Iterator[str]:
             f"comparison, and a difference is shown below {LEVEL:g}, where the simultaneous 95 % "
             "interval leaves out 0."
         )
+        margins = {item["task"]: item["margin"] for item in tested if item["margin"]}
+        if margins:
+            texts = ", ".join(f"{task} {number(points)}" for task, points in margins.items())
+            yield (
+                "Matches: the 90 % interval lies within the margin; not worse: above minus the "
+                f"margin. Margins in points: {texts}."
+            )
         if any(1 in _n_seeds(item) for item in tested):
             yield "One seed: what is shown is about these trained weights, not about other seeds."
     for name, side in (("A", pair.a), ("B", pair.b)):

@@ -18,8 +18,9 @@ import pyarrow as pa
 
 from vlbench.errors import DataError
 from vlbench.leaderboard.board import Board, Row
+from vlbench.leaderboard.normalised import NORMALISED
 from vlbench.leaderboard.results import read_parquet
-from vlbench.leaderboard.statistics import LEVEL, RowScores, holm, p_values
+from vlbench.leaderboard.statistics import LEVEL, RowScores, Scale, holm, p_values
 
 NLVR2_IMAGE = re.compile(r"(.+-\d+)-\d+-img[01]")
 """`split-set-pair-img0`: the pairs of a set, and its sentences, share pictures and wording."""
@@ -124,25 +125,30 @@ def with_ties(board: Board, examples: Examples) -> Board:
     tasks = {metric: [task] for task, metric in board.mains.items()}
     ties: dict[str, dict[str, int]] = {row.label: {} for row in board.rows}
     for column in board.columns:
-        parts = tasks.get(column, list(board.mains))
+        parts = board.counted if column == NORMALISED else tasks.get(column, list(board.mains))
         rows = [row for row in board.rows if all(row.label in testable[task] for task in parts)]
         rows = [row for row in rows if row.stat(column).n]
         rows.sort(key=lambda row: (-(row.stat(column).mean or 0.0), row.label))
-        for label, group in tie_groups(
-            {row.label: examples.row_scores(row, parts) for row in rows}
-        ).items():
+        scores = {row.label: examples.row_scores(row, parts) for row in rows}
+        scale = None
+        if column == NORMALISED and board.ruler:
+            if board.ruler.row not in scores:
+                continue  # _notes says why
+            scale = Scale(scores[board.ruler.row], board.ruler.fractions)
+        for label, group in tie_groups(scores, scale).items():
             ties[label][column] = group
     marked = [replace(row, ties=ties[row.label]) for row in board.rows]
     return replace(board, rows=marked, notes=[*board.notes, *_notes(marked, faults)])
 
 
-def tie_groups(rows: Mapping[str, RowScores]) -> dict[str, int]:
+def tie_groups(rows: Mapping[str, RowScores], scale: Scale | None = None) -> dict[str, int]:
     """Return the group of each row, from 1; rows come best first."""
     groups: dict[str, int] = {}
     left = list(rows)
     while left:
         best, *others = left
-        p = holm(p_values(rows[best], [rows[label] for label in others]).tolist()) if others else []
+        tested = [rows[label] for label in others]
+        p = holm(p_values(rows[best], tested, scale).tolist()) if others else []
         first = next((n for n, value in enumerate(p) if value < LEVEL), len(others))
         number = max(groups.values(), default=0) + 1
         groups |= dict.fromkeys([best, *others[:first]], number)

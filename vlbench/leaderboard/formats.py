@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import repeat
 from typing import Any
 
@@ -151,7 +152,10 @@ def as_json(
         "schema": "vlbench.report/1",
         "items": [_item(board, row, families, costs) for board in boards for row in board.rows],
         "boards": [
-            _setup(board) | {"title": title(board), "notes": board_notes(board)} for board in boards
+            _setup(board)
+            | {"title": title(board), "notes": board_notes(board)}
+            | {"normalised": board.ruler and asdict(board.ruler)}
+            for board in boards
         ],
     }
     if papers:
@@ -214,6 +218,9 @@ def _item(board: Board, row: Row, families: bool, costs: bool) -> dict[str, Any]
         "average": row.average._asdict() if row.average.n and not board.is_part else None,
         "tie_group": row.ties.get(AVERAGE),
         "below_floor": is_below_floor(row),
+        "normalised": row.normalised._asdict() if row.normalised.n else None,
+        "mean_rank": row.mean_rank,
+        "win_rate": row.win_rate,
         "tie_groups": dict(row.ties),
         "below_floor_metrics": sorted(row.below_floor),
         "tasks": list(board.mains),

@@ -12,6 +12,7 @@ from vlbench.cards.load import is_path, known_names, own_cards, split_names
 from vlbench.errors import DataError, NothingToReport, UsageError, nearest
 from vlbench.leaderboard.board import AVERAGE, Board, Row, summarise
 from vlbench.leaderboard.examples import Examples, with_ties
+from vlbench.leaderboard.normalised import NORMALISED
 from vlbench.leaderboard.results import read_results
 
 
@@ -25,7 +26,7 @@ class Filters(NamedTuple):
     methods: Sequence[str] = ()
     seeds: Sequence[int] = ()
     max_trainable: float | None = None  # percent of the parameters that a row trains at most
-    sort: str = ""  # column to order the rows by; empty: the average
+    sort: str = ""  # column to order the rows by; empty: the board's own
 
 
 def read_boards(
@@ -121,6 +122,7 @@ def _only(board: Board, methods: Sequence[str], max_trainable: float | None) -> 
 def _sorted(board: Board, boards: Sequence[Board], column: str) -> Board:
     """Order the rows by a column that some board has, best or cheapest first; floors come last."""
     known = {"method", "trainable", AVERAGE, *(task for other in boards for task in other.mains)}
+    known |= {NORMALISED} & {name for other in boards for name in other.columns}
     if column not in known:
         raise UsageError(f"--sort {column}: Unknown column '{column}'. {nearest(column, known)}")
 

@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from vlbench.errors import NothingToReport, UsageError, nearest
 from vlbench.leaderboard import plots, tables
 from vlbench.leaderboard.board import AVERAGE, Board, Row, Stat, is_best
+from vlbench.leaderboard.normalised import NORMALISED
 from vlbench.leaderboard.plots import DIM, GREY, INK, Block, Plot, styled
 from vlbench.leaderboard.tables import title
 from vlbench.techniques import JOINED_BY
@@ -144,13 +145,16 @@ def pareto_frontier(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, f
 
 @styled()
 def pareto(
-    boards: Sequence[Board], costs: Sequence[Cost], metric: str = AVERAGE, width: float = 7.0
+    boards: Sequence[Board], costs: Sequence[Cost], metric: str = "", width: float = 7.0
 ) -> Plot:
-    """Draw each board's scores against each of the costs, on axes of their own."""
+    """Draw each board's scores against each of the costs, on axes of their own.
+
+    Without a metric, the scores by which the board is sorted.
+    """
     blocks, panels = [], []
     for board in boards:
         mains = list(board.mains.values())
-        measured = mains[0] if metric == AVERAGE and len(mains) == 1 else metric
+        measured = mains[0] if metric == AVERAGE and len(mains) == 1 else metric or board.ranking
         drawn = [Panel(board, measured, cost, points(board, cost, measured)) for cost in costs]
         if drawn := [panel for panel in drawn if panel.points]:
             across = width if len(drawn) == 1 else width / 2
@@ -169,6 +173,7 @@ def pareto(
         corner = plots.MARGIN / width, 0.03 / figure.get_figheight()
         figure.text(*corner, note, fontsize=plots.SMALL_SIZE, color=DIM)
     against = ", ".join(cost.title.lower() for cost in costs)
+    metric = metric or panels[0][0].metric
     heading = f"{metric[0].upper()}{metric[1:]} against {against}: "
     heading += "; ".join(block.title for block in blocks)
     return Plot(figure, heading, FRONTIER_NOTE)
@@ -176,12 +181,12 @@ def pareto(
 
 def _nothing_to_draw(boards: Sequence[Board], costs: Sequence[Cost], metric: str) -> Exception:
     known = {name for board in boards for row in board.rows for name, part in row.stats if not part}
-    if metric not in known | {AVERAGE}:
-        text = f"--metric {metric}: No such metric here. {nearest(metric, known | {AVERAGE})}"
-        return UsageError(text)
+    known |= {AVERAGE, NORMALISED}
+    if metric and metric not in known:
+        return UsageError(f"--metric {metric}: No such metric here. {nearest(metric, known)}")
     names = ", ".join(cost.name for cost in costs)
     return NothingToReport(
-        f"No method here has both {'an average' if metric == AVERAGE else metric} and {names}: "
+        f"No method here has both {metric or 'a score of all tasks'} and {names}: "
         "nothing to draw. `vlbench report` with the same options says what each method has."
     )
 
@@ -213,9 +218,12 @@ def _draw_panel(axes: Axes, panel: Panel) -> list[Any]:
     axes.set_xlim(start, end)
     axes.margins(y=0.06)
     task = panel.metric.partition(".")[0]
-    average = f"Average of {len(panel.board.mains)} tasks"
-    of_task = f"{task} {tables.short_metric(panel.metric, task)}"
-    axes.set_ylabel(f"{average if task == AVERAGE else of_task} (%)")
+    names_of = {
+        AVERAGE: f"Average of {len(panel.board.mains)} tasks (%)",
+        NORMALISED: "Normalised score: 0 floor, 100 full",
+    }
+    of_task = f"{task} {tables.short_metric(panel.metric, task)} (%)"
+    axes.set_ylabel(names_of.get(task, of_task))
     unit = f"{panel.cost.unit}, " if panel.cost.unit else ""
     plots.log_axis(axes.xaxis, f"{panel.cost.title} ({unit}log scale)")
     radii = [MARKER_SIZE / 2 * axes.figure.dpi / 72] * len(drawn)  # pixels
@@ -267,6 +275,7 @@ def _legend(panels: Sequence[Panel]) -> list[Line2D]:
 def _notes(panels: Sequence[Panel]) -> list[str]:
     board, metric = panels[0][:2]
     notes = [FRONTIER_NOTE, *[tables.AVERAGE_NOTE] * (metric == AVERAGE)]
+    notes += tables.ruler_notes(board) * (metric == NORMALISED)
     for panel in panels:
         drawn = {point.row.label for point in panel.points}
         if missing := ", ".join(row.label for row in board.rows if row.label not in drawn):

@@ -10,6 +10,8 @@ row's k seed means; rest: what of a row's seeds scatters over examples, which bo
 degrees of freedom are those of Welch (1947) for the seeds' part, times variance / seeds' part, at
 most clusters - 1 (docs/statistics.md says why). Right-or-wrong answers of one seed each to one task
 are tested by McNemar's exact test (1947) on the examples that only one of the two has right.
+
+Shapes: T tasks, k seeds of a row, m rows that one is held against.
 """
 
 from __future__ import annotations
@@ -25,40 +27,57 @@ from scipy import sparse, special
 
 Numbers = npt.NDArray[np.float64]
 LEVEL = 0.05
+MARGIN = 5.0
+"""Points of the normalised score within which two rows match."""
 ROUNDING = 1e-10  # a standard error that is smaller, relative to the difference, is rounding
 STUDENT = "Student's t, examples paired, seeds unpaired (Welch)"
 MCNEMAR = "exact McNemar"
 
 
 class RowScores(NamedTuple):
-    """A row's scores on one task, or on the plain mean of several, as fractions."""
+    """A row's scores on one task or several, as fractions."""
 
-    seed_means: Numbers  # (seeds,): over examples, then over tasks
+    seed_means: Numbers  # (k, T): over examples
     example_means: Sequence[Numbers]  # for each task (examples,): over seeds
     clusters: Sequence[npt.NDArray[np.intp]]  # for each task (examples,): each one's cluster
-    rest: float  # variance of the mean by what scatters over examples and seeds alike
+    rest: Numbers  # (T,): variance of the mean by what scatters over examples and seeds alike
 
     @classmethod
     def of(
         cls, scores: Sequence[Numbers], clusters: Sequence[npt.NDArray[np.intp]] | None = None
     ) -> RowScores:
-        """Sum up scores, for each task (seeds, examples); by default each example is a cluster."""
+        """Sum up scores, for each task (k, examples); by default each example is a cluster."""
         clusters = clusters or [np.arange(task.shape[1]) for task in scores]
-        seed_means = np.mean([task.mean(axis=1) for task in scores], axis=0)
+        seed_means = np.stack([task.mean(axis=1) for task in scores], axis=1)
         means = [task.mean(axis=0) for task in scores]
-        k, rest = len(seed_means), 0.0
+        k, rest = len(seed_means), np.zeros(len(scores))
         if k > 1:
             parts = [
                 _clustered_variance(task - own, groups)[0].sum() / ((k - 1) * k)
                 for task, own, groups in zip(scores, means, clusters, strict=True)
             ]
-            rest = float(sum(parts)) / len(scores) ** 2
+            rest = np.array(parts)
         return cls(seed_means, means, clusters, rest)
 
     @property
-    def mean(self) -> float:
-        """Plain mean of the tasks, over seeds and examples."""
-        return float(self.seed_means.mean())
+    def means(self) -> Numbers:
+        """(T,): over seeds and examples."""
+        return np.asarray(self.seed_means.mean(axis=0))
+
+
+class Scale(NamedTuple):
+    """What 0 and 1 of the normalised score are: a task's floor, and what full fine-tuning scores.
+
+    The floor counts as known; that full fine-tuning was measured adds to the error.
+    """
+
+    full: RowScores
+    floors: Numbers  # (T,), as fractions
+
+    @property
+    def spans(self) -> Numbers:
+        """(T,): the score of full fine-tuning above the floor."""
+        return self.full.means - self.floors
 
 
 @dataclass(frozen=True)
@@ -92,12 +111,27 @@ class Test:
         return self.difference - reach, self.difference + reach
 
 
-def test_difference(a: RowScores, b: RowScores) -> Test:
-    """Test A against B."""
-    difference, error, freedom, p = (float(part[0]) for part in _differences(a, [b]))
+def verdict(test: Test, p_holm: float, margin: float | None = None) -> str:
+    """Say what a test shows of A: that it is better or worse, matches B, or is not worse.
+
+    A matches B where the 90 % interval lies within the margin, in points: two one-sided tests at
+    5 % (Schuirmann, 1987), which a small difference may pass that is significant too. It is not
+    worse where that interval ends above minus the margin. `p_holm` decides on the other two.
+    """
+    low, high = test.interval(2 * LEVEL)
+    if margin is not None and -margin < low and high < margin:
+        return "matches"
+    if p_holm < LEVEL:
+        return "better" if test.difference > 0 else "worse"
+    return "not worse" if margin is not None and -margin < low else "undecided"
+
+
+def test_difference(a: RowScores, b: RowScores, scale: Scale | None = None) -> Test:
+    """Test A against B on the plain mean of their tasks, or on the normalised score of a scale."""
+    difference, error, freedom, p = (float(part[0]) for part in _differences(a, [b], scale))
     n_seeds, n_examples = (len(a.seed_means), len(b.seed_means)), sum(map(len, a.example_means))
     test = Test(100 * difference, 100 * error, freedom, p, n_examples, n_seeds)
-    if not _is_right_or_wrong(a) or not _is_right_or_wrong(b):
+    if scale or not _is_right_or_wrong(a) or not _is_right_or_wrong(b):
         return test
     apart = a.example_means[0] - b.example_means[0]
     only_a, only_b = int((apart > 0).sum()), int((apart < 0).sum())
@@ -105,10 +139,10 @@ def test_difference(a: RowScores, b: RowScores) -> Test:
     return replace(test, p=p, name=MCNEMAR, discordant=(only_a, only_b))
 
 
-def p_values(a: RowScores, others: Sequence[RowScores]) -> Numbers:
-    """Return the two-sided p of A against each of `others`, each by its test: (others,)."""
-    p = _differences(a, others)[3]
-    if _is_right_or_wrong(a):
+def p_values(a: RowScores, others: Sequence[RowScores], scale: Scale | None = None) -> Numbers:
+    """Return the two-sided p of A against each of `others`, each by its test: (m,)."""
+    p = _differences(a, others, scale)[3]
+    if not scale and _is_right_or_wrong(a):
         exact = [n for n, other in enumerate(others) if _is_right_or_wrong(other)]
         p[exact] = [test_difference(a, others[n]).p for n in exact]
     return p
@@ -149,12 +183,12 @@ def student(
 ) -> tuple[Numbers, Numbers, Numbers]:
     """Standard errors, degrees of freedom and two-sided p of differences, (m,) each.
 
-    examples: variance of the examples' part. seeds: for A and B the variance of the mean over
-    seeds, with its degrees of freedom.
+    examples: variance of the examples' part. seeds: for each row that a difference is made of the
+    variance of its mean over seeds, with its degrees of freedom.
     """
-    seeds_part = seeds[0] + seeds[1]
+    seeds_part = np.sum(seeds, axis=0)
     total = examples + seeds_part
-    squares = seeds[0] ** 2 / seeds_freedom[0] + seeds[1] ** 2 / seeds_freedom[1]
+    squares = sum(part**2 / own for part, own in zip(seeds, seeds_freedom, strict=True))
     infinite = np.full(difference.shape, np.inf)
     welch = np.divide(seeds_part**2, squares, out=infinite.copy(), where=squares > 0)
     ratio = np.divide(total, seeds_part, out=infinite, where=seeds_part > 0)
@@ -165,32 +199,77 @@ def student(
 
 
 def _differences(
-    a: RowScores, others: Sequence[RowScores]
+    a: RowScores, others: Sequence[RowScores], scale: Scale | None
 ) -> tuple[Numbers, Numbers, Numbers, Numbers]:
     """Difference of A from each of the others, standard error, degrees of freedom, p: (m,) each."""
-    n_tasks = len(a.example_means)
-    difference = np.array([a.mean - other.mean for other in others])
-    examples, n_clusters = np.zeros(len(others)), 0
+    n_tasks, n_clusters = len(a.example_means), 0
+    weights = np.ones(n_tasks) / n_tasks / (scale.spans if scale else 1.0)
+    apart = a.means - np.stack([other.means for other in others])  # (m, T)
+    difference = apart @ weights
+    parts = _parts(a, others, weights, apart, scale)
+    examples = np.zeros(len(others))
     for task, clusters in enumerate(a.clusters):
-        apart = a.example_means[task] - np.stack([other.example_means[task] for other in others])
-        variance, count = _clustered_variance(apart, clusters)
-        examples += variance / n_tasks**2
+        scores = sum(part.weights[:, task, None] * part.example_means(task) for part in parts)
+        variance, count = _clustered_variance(np.asarray(scores), clusters)
+        examples += variance
         n_clusters += count
-    rest = a.rest + np.array([other.rest for other in others])
+    rest = sum((np.square(part.weights) * part.rest).sum(axis=1) for part in parts)
+    seeds, freedoms = zip(*(part.seed_variances() for part in parts), strict=True)
     examples = np.maximum(0.0, examples - rest)
-    seeds_b, freedom_b = np.transpose([_seed_variance(other) for other in others])
-    seeds_a, freedom_a = (np.full(len(others), part) for part in _seed_variance(a))
-    error, freedom, p = student(
-        difference,
-        examples,
-        (seeds_a, seeds_b),
-        (freedom_a, freedom_b),
-        max(1, n_clusters - n_tasks),
-    )
+    most_freedom = max(1, n_clusters - n_tasks)
+    error, freedom, p = student(difference, examples, seeds, freedoms, most_freedom)
     # Where all examples and seeds differ by the same, a sign test says the least that they can.
     is_constant = error <= ROUNDING * np.abs(difference)
     signs = np.where(difference == 0, 1.0, min(1.0, 2.0 ** (1 - n_clusters)))
     return difference, np.where(is_constant, 0.0, error), freedom, np.where(is_constant, signs, p)
+
+
+class _Part(NamedTuple):
+    """What rows, one for all differences or one each, contribute to the differences' errors."""
+
+    weights: Numbers  # (m, T)
+    rows: Sequence[RowScores]  # 1 or m
+
+    def example_means(self, task: int) -> Numbers:
+        """(1 or m, examples)."""
+        return np.stack([row.example_means[task] for row in self.rows])
+
+    @property
+    def rest(self) -> Numbers:
+        """(1 or m, T)."""
+        return np.stack([row.rest for row in self.rows])
+
+    def seed_variances(self) -> tuple[Numbers, Numbers]:
+        """Variances of the weighted means over seeds, with their degrees of freedom: (m,) each."""
+        if len(self.rows) == 1:
+            return _seed_variance(self.rows[0].seed_means @ self.weights.T)
+        weighted = zip(self.rows, self.weights, strict=True)
+        variances = [_seed_variance(row.seed_means @ weights[:, None]) for row, weights in weighted]
+        both = np.concatenate(variances, axis=1)
+        return both[0], both[1]
+
+
+def _parts(
+    a: RowScores,
+    others: Sequence[RowScores],
+    weights: Numbers,
+    apart: Numbers,
+    scale: Scale | None,
+) -> list[_Part]:
+    """A, the others, and the full fine-tuning of a scale, which is one of them or a third row.
+
+    A difference is the sum over tasks of weights (T,) x apart (m, T). On a scale, full fine-tuning
+    changes it by -weight x apart / span (delta method).
+    """
+    own = np.broadcast_to(weights, apart.shape)
+    if scale is None:
+        return [_Part(own, [a]), _Part(-own, others)]
+    of_full = -own * apart / scale.spans
+    if a is scale.full:
+        return [_Part(own + of_full, [a]), _Part(-own, others)]
+    is_full = np.array([other is scale.full for other in others])[:, None]
+    theirs = -own + of_full * is_full
+    return [_Part(own, [a]), _Part(theirs, others), _Part(of_full * ~is_full, [scale.full])]
 
 
 def _clustered_variance(apart: Numbers, clusters: npt.NDArray[np.intp]) -> tuple[Numbers, int]:
@@ -206,10 +285,11 @@ def _clustered_variance(apart: Numbers, clusters: npt.NDArray[np.intp]) -> tuple
     return np.where(variance > 0, factor * np.maximum(variance, 1e-300), 0.0), count
 
 
-def _seed_variance(row: RowScores) -> tuple[float, float]:
-    """Variance of the mean over seeds, and its degrees of freedom; a single seed has none."""
-    k = len(row.seed_means)
+def _seed_variance(means: Numbers) -> tuple[Numbers, Numbers]:
+    """Variance of the mean over seeds of (k, m), and its degrees of freedom; one seed has none."""
+    k, m = means.shape
     if k == 1:
-        return 0.0, 1.0
-    variance = float(row.seed_means.var(ddof=1)) / k
-    return variance if variance > np.square(ROUNDING * row.mean) else 0.0, k - 1.0
+        return np.zeros(m), np.ones(m)
+    variance = means.var(axis=0, ddof=1) / k
+    is_rounding = variance <= np.square(ROUNDING * means.mean(axis=0))
+    return np.where(is_rounding, 0.0, variance), np.full(m, k - 1.0)

@@ -9,6 +9,7 @@ from itertools import repeat
 from typing import NamedTuple
 
 from vlbench.leaderboard.board import AVERAGE, BELOW, BEST, FLOORS, Board, Row, is_best
+from vlbench.leaderboard.normalised import NORMALISED
 from vlbench.leaderboard.paper import PaperPart, Papers
 
 NONE, MINUS = "—", "\N{MINUS SIGN}"
@@ -127,12 +128,19 @@ def main_table(board: Board) -> Table:
     def cells(row: Row) -> list[Cell]:
         scores = [_score(board, row, metric) for metric in board.columns]
         trainable = Cell(percent(row.facts["trainable_percent"]))
-        return [trainable, *scores, Cell(str(len(row.seeds)))]
+        ranks = [Cell(number(row.mean_rank))] * has_ranks
+        return [trainable, *scores, *ranks, Cell(str(len(row.seeds)))]
 
     tasks = [Column(task, short_metric(metric, task)) for task, metric in board.mains.items()]
-    average = [Column(AVERAGE, f"{len(tasks)} tasks")] if len(tasks) > 1 else []
-    columns = [Column("method"), Column("trainable", "%"), *tasks, *average, Column("seeds", "n")]
-    majority = [NONE, *(number(board.majority.get(metric)) for metric in board.columns), NONE]
+    n_counted = len(board.ruler.floors) if board.ruler else 0
+    counts = {AVERAGE: f"{len(tasks)} tasks", NORMALISED: f"{n_counted} of {len(tasks)} tasks"}
+    means = [Column(name, counts[name]) for name in board.columns if name in counts]
+    has_ranks = any(row.mean_rank is not None for row in board.rows) and len(tasks) > 1
+    ranks = [Column("rank", "mean")] * has_ranks
+    columns = [Column("method"), Column("trainable", "%"), *tasks, *means, *ranks]
+    columns.append(Column("seeds", "n"))
+    majority = [NONE, *(number(board.majority.get(metric)) for metric in board.columns)]
+    majority += [NONE] * (1 + has_ranks)
     has_majority = any(score is not None for score in board.majority.values())
     lines = [list(map(Cell, ["majority answer", *majority]))] * has_majority
     return Table(
@@ -219,6 +227,7 @@ def board_notes(board: Board) -> list[str]:
     return [
         seeds_note(board),
         *[AVERAGE_NOTE] * (len(board.mains) > 1),
+        *ruler_notes(board),
         *[f"Bold, or {BEST}: {best} deviation above the floors."] * is_marked,
         *[f"Majority answer: {majority}"]
         * any(score is not None for score in board.majority.values()),
@@ -229,6 +238,22 @@ def board_notes(board: Board) -> list[str]:
         code_note(board),
         *board.notes,
     ]
+
+
+def ruler_notes(board: Board) -> list[str]:
+    """What the normalised score is, and the tasks that it leaves out."""
+    if board.ruler is None:
+        return []
+    notes = []
+    if board.ruler.floors:
+        notes.append(
+            "Normalised: 0 is a task's highest floor, 100 what full fine-tuning scores; the mean "
+            "over tasks, by which rows are sorted."
+        )
+    metrics = {metric: task for task, metric in board.mains.items()}
+    for metric, why in board.ruler.saturated.items():
+        notes.append(f"Saturated, so not in the normalised score: {metrics[metric]}, as {why}.")
+    return notes
 
 
 def seeds_note(board: Board) -> str:
@@ -282,7 +307,7 @@ def _sections(
 
 def _score(board: Board, row: Row, metric: str) -> Cell:
     stat = row.stat(metric)
-    if metric == AVERAGE and not stat.n:
+    if metric in (AVERAGE, NORMALISED) and not stat.n:
         n_scored = sum(row.stat(main).n > 0 for main in board.mains.values())
         return Cell(NONE, f" {n_scored}/{len(board.mains)}")
     fewer = f" (n={stat.n})" if 0 < stat.n < len(row.seeds) else ""
@@ -302,11 +327,12 @@ def published_table(main: Table, board: Board, part: PaperPart) -> Table:
         printed = [row.metrics.get(name) for name in board.columns]
         scores = [Cell(number(p.mean), deviation(p.std)) if p else Cell(NONE) for p in printed]
         head = [Cell(method, f" published [{index}]"), Cell(percent(row.trainable_percent))]
-        lines.append([*head, *scores, Cell(str(row.seeds))])
+        ranks = [Cell(NONE)] * (len(main.columns) - len(head) - len(scores) - 1)
+        lines.append([*head, *scores, *ranks, Cell(str(row.seeds))])
         if differences:
             texts = [signed(differences[n]) if n in differences else NONE for n in board.columns]
             below = Cell(method, f" measured {MINUS} [{index}]")
-            lines.append([below, *map(Cell, [NONE, *texts, NONE])])
+            lines.append([below, *map(Cell, [NONE, *texts, NONE]), *ranks])
     notes = ["Papers' numbers, rounded; vlbench did not measure them."]
     if any(differences for _, differences in part.rows):
         notes.append(f"Measured {MINUS} [n]: a difference in points, where the protocols match.")

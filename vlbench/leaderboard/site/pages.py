@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from vlbench.cards.schema import TaskCard
 from vlbench.errors import DataError
 from vlbench.leaderboard import tables
-from vlbench.leaderboard.board import Board, Row
+from vlbench.leaderboard.board import AVERAGE, Board, Row
 from vlbench.leaderboard.examples import Examples
+from vlbench.leaderboard.normalised import NORMALISED
 from vlbench.leaderboard.site import run_files
 from vlbench.leaderboard.site.media import Pictures, Say, Write, pareto_charts
 from vlbench.leaderboard.site.run_files import leaves
@@ -115,7 +116,7 @@ class Site:
             "title": f"{section.title}{row.details}",
             "headings": section.main.columns[2:-1],
             "means": line[2:-1],
-            "runs": [self._run(section.board, key) for key in keys],
+            "runs": [self._run(section, key) for key in keys],
             "costs": [
                 (f"{head.name} ({head.unit})", text)
                 for head, text in zip(COST_HEADS, cost_texts(row), strict=True)
@@ -125,14 +126,22 @@ class Site:
             "tasks": [self._samples(keys[0], task) for task in tasks],
         }
 
-    def _run(self, board: Board, key: str) -> Context:
+    def _run(self, section: Section, key: str) -> Context:
+        board = section.board
         run, metrics = self.runs[key], list(board.mains.values())
         values = [run.values.get((metric, "")) for metric in metrics]
-        values += [run.average(metrics)] if len(metrics) > 1 else []
+        ruler = board.ruler
+        main_values = {metric: run.values.get((metric, "")) for metric in metrics}
+        means = {
+            AVERAGE: run.average(metrics),
+            NORMALISED: ruler.score(main_values) if ruler and ruler.floors else None,
+        }
+        values += [means[name] for name in board.columns if name in means]
+        n_ranks = len(section.main.columns) - len(values) - 3  # a run has none
         data = {f"data of {task}": data.data_fingerprint for task, data in run.grounds.items()}
         return {
             "run": run,
-            "cells": [Cell(number(value)) for value in values],
+            "cells": [Cell(number(value)) for value in values + [None] * n_ranks],
             "facts": leaves({name: run.facts[name] for name in PROVENANCE} | data),
             "command": run_files.command(self._spec(key)),
         }
