@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,9 @@ def test_a_saturated_task_is_named_and_left_out(
     assert [c.unit for c in table.columns if c.name == "normalised"] == ["3 of 4 tasks"]
     expected = f"not in the normalised score: {task}, as full fine-tuning has {why}."
     assert any(expected in note for note in table.notes)
+    alone = main_table(replace(board, mains={"gqa": "gqa.accuracy"}))  # the site's page of a task
+    assert [column.name for column in alone.columns] == ["method", "trainable", "gqa", "seeds"]
+    assert not any("ormalised" in note for note in alone.notes)
 
 
 def test_without_full_fine_tuning_or_a_floor_there_is_no_such_column(tmp_path: Path) -> None:

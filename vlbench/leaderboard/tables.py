@@ -242,7 +242,7 @@ def board_notes(board: Board) -> list[str]:
 
 def ruler_notes(board: Board) -> list[str]:
     """What the normalised score is, and the tasks that it leaves out."""
-    if board.ruler is None:
+    if board.ruler is None or len(board.mains) < 2:
         return []
     notes = []
     if board.ruler.floors:
