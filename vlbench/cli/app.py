@@ -20,6 +20,7 @@ from vlbench.cli.options import PREFIX, default_map
 from vlbench.cli.report import compare, plot, report
 from vlbench.cli.run import cancel, plan, retry, run
 from vlbench.cli.status import doctor, logs, status
+from vlbench.cli.sweep import sweep
 from vlbench.cli.verify import results, verify
 from vlbench.errors import BUG, INTERRUPTED, explain
 from vlbench.process import AnswerLost
@@ -30,6 +31,7 @@ GROUPS: dict[str, dict[Any, str]] = {
     "Run": {
         run: "run --method compacter,lora --tasks image-text",
         plan: "plan --method compacter,lora --tasks image-text",
+        sweep: "sweep --method full,frozen,lora --tasks image-text",
         cancel: "cancel 'lora seed 0'",
         retry: "retry --launcher slurm",
         doctor: "doctor --backbone clip-bart --root data",

@@ -66,8 +66,8 @@ OUTSIDE_CODE = flag("--outside-code", "Run code that a file from elsewhere names
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """Which runs `run` does and `plan` shows."""
+class CellOptions:
+    """Which methods train on what: runs but for their seeds."""
 
     method: list[str] = option(..., "Methods or card files, with commas between.", "--method")
     tasks: str = option(..., "A suite, a task, or tasks with commas between.")
@@ -78,13 +78,12 @@ class RunOptions:
     root: Path | None = ROOT
     encoder: str | None = option(None, "Read features of this encoder, not the backbone's.")
     features: list[Path] | None = option(None, "A feature store, repeatable; else below the root.")
-    seeds: str = option("0", "Seeds, with commas between.")
     limit: int | None = count(None, "At most so many examples a task and split: a smoke run.")
     settings: list[str] | None = SETTINGS
     max_batch: str | None = option(None, "Examples computed at once: a number, or auto: what fits.")
     checkpoint_activations: bool = flag("--checkpoint-activations", "Less memory, more time.")
 
-    def selection(self, device: str) -> Selection:
+    def selection(self, device: str, **more: Any) -> Selection:
         """The runs that the options select; `device` is cpu or cuda."""
         from vlbench.runs.plan import Selection
 
@@ -95,11 +94,21 @@ class RunOptions:
         values |= {
             "methods": tuple(values.pop("method")),
             "features": tuple(self.features or ()),
-            "seeds": seed_numbers(self.seeds),
             "settings": merged_settings(self.settings),
             "max_batch": int(batch) if batch and batch != "auto" else batch or None,
         }
-        return Selection(**values, device=device)
+        return Selection(**{**values, **more}, device=device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(CellOptions):
+    """Which runs `run` does and `plan` shows."""
+
+    seeds: str = option("0", "Seeds, with commas between.")
+
+    def selection(self, device: str, **more: Any) -> Selection:
+        """The runs that the options select; `device` is cpu or cuda."""
+        return super().selection(device, seeds=seed_numbers(self.seeds), **more)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vlbench.cards.schema import Edition, TaskCard
 from vlbench.data.example import first_lines
@@ -51,6 +51,10 @@ class PreparedTask:
     """The features of its pictures, or for a chat model their files."""
     fingerprint: str
     """sha256 over annotations, pictures, and the encoder or a chat model's question."""
+
+    def of(self, split: Literal["val", "test"]) -> ExampleTable:
+        """The examples of a split that runs are scored on."""
+        return self.val if split == "val" else self.test
 
 
 def prepare(

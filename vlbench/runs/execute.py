@@ -1,4 +1,7 @@
-"""One run from its spec to its result: train, then score the test splits with the last weights."""
+"""One run from its spec to its result: train, then score the test splits with the last weights.
+
+A trial of a search is scored on the validation splits instead.
+"""
 
 from __future__ import annotations
 
@@ -187,7 +190,7 @@ def _train_and_test(run: Run) -> None:
 
 
 def test(run: Run, peak_bytes: int) -> None:
-    """Answer and score every test split; the result is written last."""
+    """Answer and score the split of every task; the result is written last."""
     trainer, device, parts = run.trainer, run.accelerator.device, []
     for task in run.tasks:
         given, seconds = _answered(run, task)
@@ -195,7 +198,7 @@ def test(run: Run, peak_bytes: int) -> None:
             started = time.perf_counter()
             scores = _score(run, task, given)
             parts.append((task.card, seconds + time.perf_counter() - started, scores))
-        if task.submission:
+        if task.submission and not run.spec.is_trial:
             _submit(run, task)
     if run.ranks.is_main:
         shared = provenance(run.spec, device, run.ranks.count) | {
@@ -212,7 +215,8 @@ def _answered(run: Run, task: PreparedTask) -> tuple[dict[str, str], float]:
     """Example id -> answer, and the seconds that took; answers of an earlier attempt are used."""
     name, steps = task.card.name, run.trainer.total_steps
     file = run.folder.answers / f"{name}.json"
-    run.progress.say(f"testing {name} on {len(task.test):,} examples")
+    examples = task.of(run.spec.split)
+    run.progress.say(f"testing {name} on {len(examples):,} examples")
     run.write_progress("testing", step=steps, total=steps)
     kept: tuple[dict[str, str], float] | None = None
     if run.ranks.is_main and file.is_file():
@@ -226,7 +230,7 @@ def _answered(run: Run, task: PreparedTask) -> tuple[dict[str, str], float]:
         run.progress.say(f"{name}: answered in an earlier attempt")
         return kept
     started = time.perf_counter()
-    given = run.answers(task, task.test)
+    given = run.answers(task, examples)
     seconds = time.perf_counter() - started
     if run.ranks.is_main:
         table = {"answers": given, "seconds": seconds}
@@ -235,12 +239,12 @@ def _answered(run: Run, task: PreparedTask) -> tuple[dict[str, str], float]:
 
 
 def _score(run: Run, task: PreparedTask, given: dict[str, str]) -> list[Value]:
-    card = task.card
-    scored = score(card, task.test, given)
+    card, examples = task.card, task.of(run.spec.split)
+    scored = score(card, examples, given)
     for name in scored.undefined.keys() & scored.metrics.keys():
         run.progress.say(f"{card.name}.{name}: {scored.undefined[name]}")
-    write_predictions(run.folder.predictions / f"{card.name}.parquet", task.test, given, scored)
-    return values(card, task.test, scored, majority_scored(card, task.train, task.test))
+    write_predictions(run.folder.predictions / f"{card.name}.parquet", examples, given, scored)
+    return values(card, examples, scored, majority_scored(card, task.train, examples))
 
 
 def _submit(run: Run, task: PreparedTask) -> None:

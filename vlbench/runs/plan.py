@@ -54,6 +54,7 @@ class Selection:
     features: tuple[Path, ...] = ()
     seeds: tuple[int, ...] = (0,)
     limit: int | None = None
+    is_trial: bool = False
     settings: tuple[str, ...] = ()
     device: str = "cpu"
     max_batch: MaxBatch = None
@@ -105,6 +106,7 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
         "encoder": "" if is_own else str(selection.encoder),
         "features": tuple(str(path.expanduser().resolve()) for path in selection.features),
         "limit": selection.limit,
+        "is_trial": selection.is_trial,
         "device": selection.device,
         "max_batch": selection.max_batch,
         "checkpoint_activations": selection.checkpoint_activations,

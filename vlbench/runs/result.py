@@ -163,7 +163,7 @@ def write_result(
         {
             **same,
             "task": card.name,
-            "split": "test",
+            "split": spec.split,
             "metric": f"{card.name}.{value.metric}",
             "main": value.metric == card.main_metric,
             "family": value.family,

@@ -31,7 +31,7 @@ NOT_IN_KEY = {
     "checkpoint_activations": "the same numbers, computed twice",
 }
 """What is left out of the key, and why; everything else is in it."""
-OPTIONAL = ("code", "init_hash", "encoder")
+OPTIONAL = ("code", "init_hash", "encoder", "is_trial")
 """Fields in the key only where they say something."""
 
 
@@ -68,6 +68,8 @@ class RunSpec(BaseModel):
     """`module:name` of technique, readers and metrics that are not ours -> sha256 of its file."""
     seed: int
     limit: int | None = None
+    is_trial: bool = False
+    """Whether it is a trial of a search: scored on the validation splits, and in no table."""
     device: str = "cpu"
     max_batch: PositiveInt | Literal["auto"] | None = None
     """Examples computed at once, of batches that stay what they are; None: all of a batch."""
@@ -76,8 +78,15 @@ class RunSpec(BaseModel):
 
     @property
     def scope(self) -> str:
-        """`smoke` where the data were limited, else `complete`."""
+        """`search` for a trial; else `smoke` where the data were limited, and `complete`."""
+        if self.is_trial:
+            return "search"
         return "complete" if self.limit is None else "smoke"
+
+    @property
+    def split(self) -> Literal["val", "test"]:
+        """What the result is of."""
+        return "val" if self.is_trial else "test"
 
     @property
     def task_names(self) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -35,7 +35,7 @@ COUNTS = (
 )
 Say = Callable[[str], None]
 Known = tuple[list[Example], Scored | None]
-"""A test split, and the score of the most frequent training answer; None for captions."""
+"""A split that is scored, and the score of the most frequent training answer; None for captions."""
 T = TypeVar("T")
 
 
@@ -82,14 +82,15 @@ class Here:
         names |= {"limit", "data"}
         return self._once(spec.model_dump_json(include=names), read)
 
-    def examples(self, task: PreparedTask) -> Known:
+    def examples(self, task: PreparedTask, split: Literal["val", "test"]) -> Known:
         """What the task's values are recomputed from."""
 
         def read() -> Known:
-            test = list(task.test)
-            return test, majority_scored(task.card, task.train, test)
+            examples = list(task.of(split))
+            return examples, majority_scored(task.card, task.train, examples)
 
-        return self._once(f"examples {task.card.model_dump_json()} {task.fingerprint}", read)
+        key = f"examples {task.card.model_dump_json()} {task.fingerprint} {split}"
+        return self._once(key, read)
 
     def model(self, spec: RunSpec, features: Features | None) -> AdaptedModel | str:
         """The run's model on shapes alone, or why it cannot be built here."""

@@ -118,10 +118,10 @@ class Verifier:
             task, reason = data.tasks.get(card.name), data.reason
             if ":" in card.metric and not here.is_trusting:
                 task, reason = None, refusal([card.metric])
-            known = here.examples(task) if task else None
+            known = here.examples(task, spec.split) if task else None
             recomputed = _check_predictions(run, card, known, reason, findings)
             own = [row for row in rows if row["task"] == card.name]
-            _check_values(own, card, known is not None, recomputed, findings)
+            _check_values(own, spec, card, known is not None, recomputed, findings)
         _check_curve(run, spec, findings)
 
 
@@ -215,6 +215,7 @@ def _stored_example(row: Row) -> Example:
 
 def _check_values(
     rows: Sequence[Row],
+    spec: RunSpec,
     card: TaskCard,
     is_known: bool,
     recomputed: list[Value] | str,
@@ -230,8 +231,9 @@ def _check_values(
         findings.fault(RESULT, name, "", "no row", "one")
     for row in rows:
         name, value = label(row), expected.get((row["metric"], row["family"]))
-        if times[name] > 1 or row["split"] != "test":
-            findings.fault(RESULT, name, "", f"{times[name]} rows", "one of the split test")
+        if times[name] > 1 or row["split"] != spec.split:
+            expected_rows = f"one of the split {spec.split}"
+            findings.fault(RESULT, name, "", f"{times[name]} rows", expected_rows)
         if value is not None:
             cells: Row = {"value": float(value.value), "n_examples": value.n}
             cells["main"] = value.metric == card.main_metric

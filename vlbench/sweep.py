@@ -1,0 +1,181 @@
+"""One search of the learning rate for every method, decided by the validation splits.
+
+Five rates in steps of about three around the card's with one seed, one more outwards where the best
+lies at the end, then the best two again with another seed. A trial is a run like any other, but
+scored on the validation splits and never in a table.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from vlbench.errors import RunFailed, UsageError
+from vlbench.leaderboard.board import FLOORS
+from vlbench.leaderboard.normalised import Ruler, find_ruler
+from vlbench.leaderboard.results import read_result
+from vlbench.runs.launch import Outcome
+from vlbench.runs.spec import RunSpec
+
+SEEDS = (1000, 1001)
+"""Of the search, and of its best two rates again: seeds of no board."""
+FACTORS = (0.1, 0.32, 1.0, 3.2, 10.0)
+FAILED = ("failed", "out-of-memory", "timeout")
+"""States of a trial that has no score."""
+AGAIN = 2
+"""Rates that are tried with the second seed."""
+Do = Callable[[Sequence[RunSpec]], Sequence[Outcome]]
+
+
+class Score(NamedTuple):
+    """A main metric of a trial, and what the most frequent answer scores."""
+
+    value: float
+    majority: float | None
+
+
+Scores = Mapping[str, Score]
+"""Main metric -> score of one trial; empty where it failed."""
+
+
+class Unfinished(Exception):
+    """Trials that others still have to do, such as a cluster."""
+
+
+@dataclass
+class Search:
+    """The trials of one method."""
+
+    base: RunSpec  # at the card's rate
+    trials: dict[float, dict[int, Scores]] = field(default_factory=dict)  # rate -> seed -> scores
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """The card's."""
+        return self.base.method.train.learning_rate
+
+    @property
+    def count(self) -> int:
+        """The number of trials, those that failed among them."""
+        return sum(map(len, self.trials.values()))
+
+    def scores(self, rate: float, ruler: Ruler | None) -> dict[int, float]:
+        """Seed -> score at a rate, of trials that have one: normalised, else the plain mean."""
+        scores = {}
+        for seed, values_of in self.trials[rate].items():
+            values = {name: score.value for name, score in values_of.items()}
+            if values:
+                score = ruler.score(values) if ruler else None
+                scores[seed] = statistics.fmean(values.values()) if score is None else score
+        return scores
+
+    def ranked(self, ruler: Ruler | None) -> list[float]:
+        """The rates with a score, best first; those tried with both seeds before the others."""
+
+        def key(rate: float) -> tuple[bool, float]:
+            scores = self.scores(rate, ruler).values()
+            return len(self.trials[rate]) > 1, statistics.fmean(scores)
+
+        return sorted(filter(lambda r: self.scores(r, ruler), self.trials), key=key, reverse=True)
+
+
+def rates(center: float) -> list[float]:
+    """Five rates in steps of about three, from low to high."""
+    return [_step(center, factor) for factor in FACTORS]
+
+
+def _step(rate: float, factor: float) -> float:
+    return float(f"{rate * factor:.1g}") if factor != 1 else rate
+
+
+def trial(base: RunSpec, rate: float, seed: int) -> RunSpec:
+    """Return the spec of a trial: the base with `--set train.learning_rate=RATE` and the seed."""
+    train = base.method.train.model_copy(update={"learning_rate": rate})
+    method = base.method.model_copy(update={"train": train})
+    settings = (*base.settings, f"train.learning_rate={rate:g}")
+    return base.model_copy(update={"method": method, "settings": settings, "seed": seed})
+
+
+def search(bases: Sequence[RunSpec], do: Do) -> tuple[list[Search], Ruler | None]:
+    """Do the trials of every method in three stages; return them with what they are scored by.
+
+    A trial that fails, as where a rate is too high, has no score. Unfinished where a launcher
+    leaves trials to others: the same search goes on from there. RunFailed where all trials of a
+    method failed, or where one was stopped.
+    """
+    if typed := [t for base in bases for t in base.settings if t.startswith("train.learning_rate")]:
+        raise UsageError(f"--set {typed[0]}: is what a sweep searches: leave it out.")
+    searches = [Search(base) for base in bases]
+    _try(searches, {s.base.key: rates(s.rate) for s in searches}, SEEDS[0], do)
+    ruler = _ruler(searches)
+    outwards = {}
+    for own in searches:
+        best, tried = next(iter(own.ranked(ruler)), None), sorted(own.trials)
+        if best in (tried[0], tried[-1]):
+            outwards[own.base.key] = [_step(best, 0.32 if best == tried[0] else 3.2)]
+    _try(searches, outwards, SEEDS[0], do)
+    ruler = _ruler(searches)
+    _try(searches, {s.base.key: s.ranked(ruler)[:AGAIN] for s in searches}, SEEDS[1], do)
+    return searches, _ruler(searches)
+
+
+def _try(
+    searches: Sequence[Search], wanted: Mapping[str, Sequence[float]], seed: int, do: Do
+) -> None:
+    pairs = [(own, rate) for own in searches for rate in wanted.get(own.base.key, ())]
+    outcomes = do([trial(own.base, rate, seed) for own, rate in pairs])
+    for outcome in outcomes:
+        if outcome.exit_code not in (0, RunFailed.exit_code) or outcome.status == "cancelled":
+            error = RunFailed(f"{outcome.spec.name}: {outcome.error}\n  {outcome.folder.log}")
+            error.exit_code = outcome.exit_code
+            raise error
+    if waiting := [outcome for outcome in outcomes if outcome.status not in ("done", *FAILED)]:
+        raise Unfinished(f"{len(waiting)} of {len(outcomes)} trials are not done")
+    for (own, rate), outcome in zip(pairs, outcomes, strict=True):
+        scores = _scores(outcome) if outcome.status == "done" else {}
+        own.trials.setdefault(rate, {})[seed] = scores
+        own.errors += [f"{outcome.spec.name}: {outcome.error}"] * (not scores)
+    for own in searches:
+        if own.trials and not any(scores for by in own.trials.values() for scores in by.values()):
+            raise RunFailed("\n".join(["All trials failed:", *own.errors]))
+
+
+def _scores(outcome: Outcome) -> dict[str, Score]:
+    rows = read_result(outcome.folder.result).to_pylist()
+    main = (row for row in rows if row["main"] and not row["family"])
+    return {row["metric"]: Score(row["value"], row["majority"]) for row in main}
+
+
+def _ruler(searches: Sequence[Search]) -> Ruler | None:
+    """What trials are scored by; None where no task can tell them apart.
+
+    100 is the best trial of full fine-tuning, or without one the best of any, task by task; 0 the
+    majority answer or the best trial of a baseline.
+    """
+    full = [own for own in searches if own.base.method.name == "full"]
+    of_full, of_floors = _best(full or searches), _best(_floors(searches))
+    majorities: dict[str, list[float]] = {name: [0.0] for name in of_full}
+    for own in searches:
+        for scores in (scores for by in own.trials.values() for scores in by.values()):
+            for name, score in scores.items():
+                majorities[name] += [] if score.majority is None else [score.majority]
+    floors = {name: [max(known), of_floors.get(name, 0.0)] for name, known in majorities.items()}
+    ruler = find_ruler("full", of_full, floors) if of_full else None
+    return ruler if ruler and ruler.floors else None
+
+
+def _floors(searches: Sequence[Search]) -> list[Search]:
+    return [own for own in searches if own.base.method.name in FLOORS]
+
+
+def _best(searches: Sequence[Search]) -> dict[str, float]:
+    """Main metric -> the highest value of any trial."""
+    best: dict[str, float] = {}
+    for own in searches:
+        for scores in (scores for by in own.trials.values() for scores in by.values()):
+            for name, score in scores.items():
+                best[name] = max(score.value, best.get(name, score.value))
+    return best
