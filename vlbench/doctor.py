@@ -22,7 +22,7 @@ from vlbench.cards.load import all_tasks
 from vlbench.cards.schema import Edition, Visual
 from vlbench.config import load_config
 from vlbench.data.prepare import feature_places
-from vlbench.data.readers import load_reader
+from vlbench.data.readers import card_reader
 from vlbench.encoders import load_encoder
 from vlbench.errors import MissingError, UsageError, VlbenchError, nearest
 from vlbench.files import cache_place
@@ -178,7 +178,7 @@ def _features_checks(card: BackboneCard, root: Path | None) -> list[Check]:
 def _features(encoder: str, root: Path | None) -> str:
     """A store of features of pictures, or the encoder that makes them."""
     cards = [card for card in all_tasks() if card.visual == "image"]
-    readers = [load_reader(card.reader, root) for card in cards] if root else []
+    readers = [card_reader(card, root) for card in cards] if root else []
     stores = {store for reader in readers for store in feature_places(reader, encoder)}
     if existing := sorted(store for store in stores if store.exists()):
         return ", ".join(map(str, existing))

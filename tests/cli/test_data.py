@@ -52,7 +52,8 @@ def test_check_counts_examples_and_pictures(bench: Bench) -> None:
     assert result.exit_code == 0
     first, *_ = items(result, "check")
     facts = {"task": "nlvr2", "split": "train", "examples": 24, "pictures": 24, "ready": True}
-    assert first == {**facts, "published": None, "features": None, "problems": []}
+    none = {"published": None, "features": None, "majority": None}
+    assert first == {**facts, **none, "problems": [], "remarks": []}
     head, *lines = check("nlvr2", bench.root).stdout.splitlines()
     assert head.split()[:3] == ["task", "split", "examples"] and head.split()[-1] == "ready"
     assert len(lines) == 3 and lines[0].split() == ["nlvr2", "train", "24", "-", "24", "-", "True"]

@@ -14,11 +14,12 @@ from PIL import Image
 
 from tests.runs.builders import Bench
 from vlbench.cards import find_tasks
-from vlbench.data.prepare import FeatureSpec, check_tasks, prepare
+from vlbench.data.prepare import FeatureSpec, prepare
 from vlbench.data.stores.own import write_store
 from vlbench.data.table import concatenate
 from vlbench.encoders import load_encoder
 from vlbench.errors import DataError, MissingError
+from vlbench.runs.check import check_tasks
 
 
 @pytest.fixture

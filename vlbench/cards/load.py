@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -36,11 +36,14 @@ LATER: dict[tuple[str, ...], object] = {
     ("visual",): "image",
     ("frames",): 8,
     ("submission",): "",
+    ("files",): None,
     ("splits", "mini", "submission"): [],
     ("splits", "full", "submission"): [],
 }
 """Keys that came after the first results, with the value those were made with: where a card has
 it, hashes and run keys are what they were before."""
+PLACES = ("folder", "images")
+"""Keys of `files` that say where data lie; what they are is in a run's fingerprints."""
 BEFORE_CARDS = {
     "eba800f13c9b190f7b09ed2e4666bf2bb7a131c1b27556e3e17c26ccd1dc233b",  # clip-bart
     "a9a32d36df0d026c537de7135ab0356e57f61baad69203bbbbe2bfb4cf77c210",  # clip-t5
@@ -122,7 +125,7 @@ def _once(cards: list[C]) -> list[C]:
 def _read(model: type[C], file: CardFile, *checks: CheckTable) -> C:
     """Read a card; a card's name is its file's name."""
     table = read_table(file)
-    card, faults = check(model, {**table, "name": file.name})
+    card, faults = check(model, {**model.completed(table, file), "name": file.name})
     if "name" in table:
         faults.append(Fault(("name",), "Unknown key 'name': a card's name is its file's name."))
     for more in checks:
@@ -219,16 +222,38 @@ def load_suites() -> dict[str, Suite]:
     return suites
 
 
+def find_suite(name: str, suites: Mapping[str, Suite]) -> Suite | None:
+    """Find the suite of that name, or that a card outside declares; None where it is no suite.
+
+    Paths of task cards are seen from the suite's card.
+    """
+    if not is_path(name):
+        return suites.get(name)
+    file = find_card("tasks", name)
+    table = read_table(file)
+    if "tasks" not in table or "reader" in table:
+        return None
+    suite, faults = check(Suite, {**table, "name": file.name})
+    if suite is None:
+        raise refuse(file.shown, faults)
+    if file.name in suites:
+        raise UsageError(f"{name}: '{file.name}' is the name of another suite: rename the file.")
+    tasks = (str(file.path.parent / task) if is_path(task) else task for task in suite.tasks)
+    return suite.model_copy(update={"tasks": tuple(tasks)})
+
+
 def find_tasks(selection: str | Iterable[str]) -> tuple[str, list[TaskCard]]:
     """Load the name and the tasks of a suite, a task (a suite of one), or a comma list of both.
 
     A list that is a known suite has that suite's name, any other the tasks' names joined by "+".
+    A suite's card outside, alone, gives name and order.
     """
-    suites = load_suites()
+    suites, parts = load_suites(), split_names(selection)
     names: list[str] = []
-    for part in split_names(selection):
+    for part in parts:
         for name in [part] if is_path(part) else part.split("+"):
-            names += suites[name].tasks if name in suites else [name]
+            suite = find_suite(name, suites)
+            names += suite.tasks if suite else [name]
     cards = _once([_read(TaskCard, find_card("tasks", name, suites)) for name in names])
     for card in cards:
         if card.visual != cards[0].visual:
@@ -236,6 +261,8 @@ def find_tasks(selection: str | Iterable[str]) -> tuple[str, list[TaskCard]]:
                 f"Task '{cards[0].name}' reads {cards[0].visual} features and '{card.name}' "
                 f"{card.visual} features: one run reads one kind."
             )
+    if len(parts) == 1 and is_path(parts[0]) and (suite := find_suite(parts[0], suites)):
+        return suite.name, cards
     name, order = ordered([card.name for card in cards])
     return name, sorted(cards, key=lambda card: order.index(card.name))
 
@@ -278,4 +305,6 @@ def hashed(card: Card) -> dict[str, Any]:
             inner = inner.get(name, {})
         if key in inner and inner[key] == value:
             del inner[key]
+    for key in PLACES if "files" in table else ():
+        del table["files"][key]
     return table

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal, NamedTuple, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
@@ -23,6 +24,10 @@ Edition = Literal["mini", "full"]
 Sharing = Literal["task", "all", "up", "down"]
 M = TypeVar("M", bound=BaseModel)
 Location = tuple[int | str, ...]
+PARTS = ("train", "val", "test")
+"""What splits are for."""
+MAIN_METRICS = {"captions": "cider", "value-captions": "cider", "anls": "anls", "token-f1": "f1"}
+"""Metric -> the value of it that enters averages, where it is not the accuracy."""
 MOST_FAULTS = 10
 """Faults of a table that a message lists."""
 
@@ -84,7 +89,7 @@ def _fault(model: type[BaseModel], details: ErrorDetails, at: Location) -> Fault
     elif details["type"] == "missing":
         description = _fields_at(model, location[:-1])[name].description or ""
         text = " ".join(f"Missing. {description}".split())
-    elif details["type"] == "value_error" and not location:  # of the whole table
+    elif details["type"] == "value_error" and isinstance(details["input"], dict):  # of a table
         text = text.removeprefix("Value error, ")
     else:
         value = json.dumps(details["input"], default=str)
@@ -102,6 +107,8 @@ def _fields_at(model: type[BaseModel], location: Location) -> dict[str, Any]:
             annotation = annotation.model_fields[str(part)].annotation
         else:  # a dict's or tuple's values
             annotation = [kind for kind in get_args(annotation) if kind is not Ellipsis][-1]
+        if isinstance(annotation, UnionType):  # a table that may be left out
+            annotation = get_args(annotation)[0]
     fields: dict[str, Any] = annotation.model_fields
     return fields
 
@@ -143,6 +150,11 @@ class Card(Checked):
         """The absolute path of a card given by its path; empty for a card of ours."""
         return str(self.folder.resolve() / f"{self.name}.toml") if self.folder else ""
 
+    @classmethod
+    def completed(cls, table: dict[str, Any], file: CardFile) -> dict[str, Any]:
+        """The table of a card's file with what follows from the rest of it."""
+        return table
+
     def text(self) -> str:
         """The card as it is written."""
         return self._file.path.read_text(encoding="utf-8").strip() if self._file else ""
@@ -161,6 +173,39 @@ class Splits(Checked):
     """Splits whose labels are not public: answered at the end, for the dataset's own server."""
 
 
+class DataFiles(Checked):
+    """The files of your own data: of each split, or `all`, which is split by a seeded rule."""
+
+    folder: str = ""
+    """Where the files lie, seen from the card; left out: beside the card."""
+    images: str = ""
+    """Where the pictures lie, seen from `folder`; left out: beside the file that names them."""
+    train: tuple[str, ...] = ()
+    """Files or globs that are trained on, seen from `folder`; of the reader `folder`, folders."""
+    val: tuple[str, ...] = ()
+    """Those that are looked at after each epoch."""
+    test: tuple[str, ...] = ()
+    """Those that are scored once, at the end."""
+    all: tuple[str, ...] = ()
+    """In place of the three: what is split so that no picture is in two splits."""
+    val_percent: float = Field(default=10, gt=0, lt=100)
+    """Percent of the examples of `all` for validation."""
+    test_percent: float = Field(default=10, gt=0, lt=100)
+    """Percent of the examples of `all` for the test."""
+    split_seed: int = Field(default=0, ge=0)
+    """Another seed splits `all` otherwise."""
+
+    @model_validator(mode="after")
+    def _has_three_splits(self) -> Self:
+        named = [name for name in PARTS if getattr(self, name)]
+        if bool(named) == bool(self.all) or (named and len(named) < len(PARTS)):
+            given = ", ".join([*named, *(["all"] if self.all else [])]) or "none of them"
+            raise ValueError(f"Should name train, val and test, or all alone; found {given}.")
+        if self.val_percent + self.test_percent >= 100:
+            raise ValueError("val_percent and test_percent leave nothing to train on.")
+        return self
+
+
 class TaskCard(Card):
     """A task: a dataset with its reader, text, target and official metric."""
 
@@ -171,7 +216,9 @@ class TaskCard(Card):
     metric: str
     """The official metric: a name in the table METRICS, or "module:function"."""
     main_metric: str = "accuracy"
-    """The metric's value that enters the average of a suite."""
+    """The metric's value that enters the average of a suite; left out: its usual one."""
+    files: DataFiles | None = None
+    """The files of your own data, for the readers jsonl, llava, csv and folder."""
     splits: dict[Edition, Splits]
     """The reader's splits by edition; an edition that is not here does not exist for the task."""
     aliases: tuple[str, ...] = ()
@@ -218,6 +265,20 @@ class TaskCard(Card):
         if not self.submission and any(split.submission for split in self.splits.values()):
             raise ValueError("splits to submit need the format of the file: submission = ...")
         return self
+
+    @classmethod
+    def completed(cls, table: dict[str, Any], file: CardFile) -> dict[str, Any]:
+        """Add the metric's usual value, and to a card with files its splits and their folder."""
+        added: dict[str, Any] = {}
+        if (metric := table.get("metric")) in list(MAIN_METRICS):
+            added["main_metric"] = MAIN_METRICS[str(metric)]
+        files = table.get("files")
+        if isinstance(files, dict):
+            added["splits"] = {"full": {part: [part] for part in PARTS}}
+            if isinstance(files.get("folder", ""), str):
+                folder = file.path.parent / Path(files.get("folder", "")).expanduser()
+                table = {**table, "files": {**files, "folder": str(folder.resolve())}}
+        return {**added, **table}
 
     @property
     def editions(self) -> tuple[Edition, ...]:

@@ -109,16 +109,19 @@ def _named(name: str) -> Iterator[tuple[Item, str]]:
     from vlbench.backbones import find_backbone
     from vlbench.cards import load
 
+    suites = load.load_suites()
     known: dict[str, set[str]] = {
         "method": set(load.known_names("methods")),
         "task": set(load.known_names("tasks")),
         "backbone": set(load.known_names("backbones")),
-        "suite": set(load.load_suites()),
+        "suite": set(suites),
     }
     kinds = [kind for kind, names in known.items() if name in names]
     if name.endswith(".toml"):
         table = load.read_table(load.find_card("methods", name))
         kinds = ["method" if "technique" in table else "backbone" if "kind" in table else "task"]
+        if kinds == ["task"] and load.find_suite(name, suites):
+            kinds = ["suite"]
     elif load.is_path(name):
         kinds = ["backbone"]
     elif not kinds:
@@ -126,8 +129,10 @@ def _named(name: str) -> Iterator[tuple[Item, str]]:
         raise UsageError(f"Nothing called '{name}' to show. {nearest(name, names)}")
     for kind in kinds:
         if kind == "suite":
-            suite = load.load_suites()[name].model_dump(mode="json")
-            yield {"kind": kind, **suite}, _lines(suite)
+            suite = load.find_suite(name, suites)
+            assert suite is not None
+            item = suite.model_dump(mode="json")
+            yield {"kind": kind, **item}, _lines(item)
             continue
         card: Card
         if kind == "backbone":

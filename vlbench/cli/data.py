@@ -12,7 +12,7 @@ import typer
 from vlbench import cli
 from vlbench.cli import options as opt
 from vlbench.errors import MissingError, UsageError, nearest
-from vlbench.files import check_out
+from vlbench.files import check_out, write_out
 
 PRETRAINED = {
     "mini-bart": "--backbone mini-bart --tasks image-text --backbone-path {}",
@@ -56,8 +56,8 @@ def check(
     from vlbench.cards.load import all_tasks, split_names
     from vlbench.cards.schema import VISUALS
     from vlbench.data.example import first_lines
-    from vlbench.data.prepare import check_tasks
-    from vlbench.runs.plan import data_root, feature_spec_for, task_edition
+    from vlbench.runs.check import check_tasks
+    from vlbench.runs.plan import check_metric, data_root, feature_spec_for, task_edition
 
     opt.refuse_outside_code(context)
     if tasks is None:
@@ -67,6 +67,9 @@ def check(
     if not cards:
         known = {name for card in all_tasks() for name in card.splits}
         raise UsageError(f"--edition {edition}: no task has it. {nearest(str(edition), known)}")
+    for card in cards:
+        if card.files:
+            check_metric(card)
     stores = tuple(store.expanduser().resolve() for store in features or ())
     splits: list[dict[str, Any]] = []
     for visual in VISUALS:
@@ -87,8 +90,42 @@ def check(
             where.setdefault(problem, []).append(f"{split['task']} {split['split']}")
     for problem, names in where.items():
         cli.note(f"{', '.join(names)}: {problem}")
+    for split in splits:
+        for remark in split["remarks"]:
+            cli.note(f"{split['task']} {split['split']}: {remark}")
     if not all(split["ready"] for split in splits):
         raise MissingError("A run could not start with these data.")
+
+
+@data.command(
+    "preview", epilog=cli.example("data preview ./my-task.toml --out page.html --backbone clip-t5")
+)
+def preview(
+    context: typer.Context,
+    tasks: str = opt.argument(..., "A task, by its name or its card's path.", metavar="TASK"),
+    out: Path = opt.option(..., "The page to write."),
+    backbone: str = opt.BACKBONE,
+    backbone_path: Path | None = opt.BACKBONE_PATH,
+    root: Path | None = opt.ROOT,
+    edition: str | None = opt.EDITION,
+    examples: int = opt.count(6, "Examples of each split."),
+    outside_code: bool = opt.OUTSIDE_CODE,
+) -> None:
+    """Write a page of examples as the model will see them: pictures, text, target.
+
+    With task prompts, as most methods train.
+    """
+    from vlbench.cards import load_task
+    from vlbench.runs.plan import data_root, task_edition
+    from vlbench.runs.preview import preview_page
+
+    opt.refuse_outside_code(context)
+    check_out(out)
+    card = load_task(tasks)
+    chosen = task_edition([card], edition)
+    folder = data_root([card], chosen, root, cli.note)
+    write_out(out, preview_page(card, chosen, folder, backbone, backbone_path, examples))
+    typer.echo(str(out))
 
 
 @data.command(

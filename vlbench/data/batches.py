@@ -192,6 +192,14 @@ class TaskData(ABC):
         """The batch of these examples; without answers the targets are empty, (B, 0)."""
 
     @abstractmethod
+    def rendered(self, example: Example) -> str:
+        """What the model reads of an example besides its pictures, special tokens included."""
+
+    @abstractmethod
+    def rendered_target(self, answer: str) -> str:
+        """What the model learns to write of an answer, special tokens included."""
+
+    @abstractmethod
     def first_tokens(self) -> list[int]:
         """The first token of each of the task's choices, by which they differ."""
 
@@ -204,6 +212,17 @@ class FeatureData(TaskData):
 
     def first_tokens(self) -> list[int]:
         return first_tokens(self.tokenizer, self.card.choices)
+
+    def rendered(self, example: Example) -> str:
+        return self._cut(self.text(example), self.card.max_input_tokens)
+
+    def rendered_target(self, answer: str) -> str:
+        return self._cut(answer, self.card.max_target_tokens)
+
+    def _cut(self, text: str, longest: int | None) -> str:
+        """A text as its tokens say it, cut as in a batch."""
+        (ids,) = self._tokens([text], longest, self.tokenizer.pad_token_id).tolist()
+        return str(self.tokenizer.decode(ids))
 
     def batch(
         self, examples: Sequence[Example], answers: Sequence[tuple[str, float]] | None

@@ -117,6 +117,13 @@ class ChatData(TaskData):
         text = self._cut(super().text(example))
         return self.card.question.replace("{text}", text).strip() if self.card.question else text
 
+    def rendered(self, example: Example) -> str:
+        count = sum(len(self.pictures.files(image)) for image in example.images)
+        return self.conversation.prompt(self.text(example), count)
+
+    def rendered_target(self, answer: str) -> str:
+        return str(self.tokenizer.decode(self._target(answer)))
+
     def _joined(self, context: str, example: Example) -> str:
         if not self.card.question:
             return super()._joined(context, example)

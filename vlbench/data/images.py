@@ -76,7 +76,8 @@ def find_pictures(reader: Reader, examples: Iterable[Example]) -> tuple[dict[str
                 try:
                     paths[image] = reader.image_path(image)
                 except MissingError as error:
-                    faults.texts.append(f"{error} (wanted by example {example.id})")
+                    origin = reader.origin(image) or f"example {example.id}"
+                    faults.texts.append(f"{error} (wanted by {origin})")
     return {image: path for image, path in paths.items() if path}, faults
 
 

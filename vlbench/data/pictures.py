@@ -32,19 +32,22 @@ class Pictures:
 
     def open(self, image: str) -> list[Image.Image]:
         """A picture, alone in a list, or a clip's frames in the order of time."""
-        return [open_image(file) for file in self._files(image)]
+        return [open_image(file) for file in self.files(image)]
 
     def fingerprint(self, ids: Iterable[str]) -> str:
         """sha256 over ids and contents of what is read: the same on every machine."""
         lines = (
             f"{image} {file_hash(file)}\n"
             for image in sorted(set(ids))
-            for file in self._files(image)
+            for file in self.files(image)
         )
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
-    def _files(self, image: str) -> list[Path]:
-        """Of a long clip the frames in the middle of as many equal parts."""
+    def files(self, image: str) -> list[Path]:
+        """A picture's file, or a clip's frames.
+
+        Of a long clip those in the middle of as many equal parts.
+        """
         path = self.paths[image]
         if not path.is_dir():
             return [path]

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from vlbench.cards.schema import Edition, TaskCard
 from vlbench.data.example import first_lines
-from vlbench.data.images import find_pictures, open_clip, open_image
+from vlbench.data.images import find_pictures
 from vlbench.data.pictures import Pictures, PictureSpec
-from vlbench.data.readers import load_reader
+from vlbench.data.readers import card_reader
 from vlbench.data.readers.base import Reader, missing_data
 from vlbench.data.stores.base import FixedFrames, Store, Union
 from vlbench.data.stores.extract import ClipEncoder, extract
@@ -71,16 +71,18 @@ def prepare(
     """
     readers, missing = [], []
     for card in cards:
-        reader = load_reader(card.reader, root)
+        reader = card_reader(card, root)
         readers.append(reader)
-        missing += [f for split in _scored(card, edition) for f in reader.missing_files(split)]
+        missing += [
+            f for split in scored_splits(card, edition) for f in reader.missing_files(split)
+        ]
     if missing:
         raise missing_data(missing)
     pairs = zip(cards, readers, strict=True)
     return [_prepare(card, reader, edition, limit, spec, say) for card, reader in pairs]
 
 
-def _scored(card: TaskCard, edition: Edition) -> list[str]:
+def scored_splits(card: TaskCard, edition: Edition) -> list[str]:
     """The splits that a run trains on or scores."""
     splits = card.splits[edition]
     return list(dict.fromkeys([*splits.train, *splits.val, *splits.test]))
@@ -101,15 +103,17 @@ def _prepare(
     )
     sizes = f"{len(train):,} training, {len(val):,} validation, {len(test):,} test examples"
     say(f"{card.name}: {sizes}")
+    if card.files and (shared := {*train.images()} & {*test.images()}):
+        say(f"{card.name}: {len(shared):,} pictures are trained on and tested on; see data check")
     submission = concatenate([])
     if not limit and not any(map(reader.missing_files, splits.submission)):
         submission = concatenate([indexed(reader, s, train=False) for s in splits.submission])
-        if submission and (missing := _find_visuals(card, reader, submission, spec)[2]):
+        if submission and (missing := find_visuals(card, reader, submission, spec)[2]):
             say(f"{card.name}: no submission file will be written: {missing[0]}")
             submission = concatenate([])
     scored = concatenate([train, val, test])
     store = _visuals(card, reader, concatenate([scored, submission]), spec, say)
-    files = {file for split in _scored(card, edition) for file in reader.files(split)}
+    files = {file for split in scored_splits(card, edition) for file in reader.files(split)}
     parts = fingerprint(files, reader.folder) + store.fingerprint(scored.images())
     parts += card.question if isinstance(spec, PictureSpec) else ""
     together = hashlib.sha256(parts.encode()).hexdigest()
@@ -124,7 +128,7 @@ def _visuals(
     say: Say,
 ) -> Store | Pictures:
     """The pictures of the examples, or their features: stores that exist, else the encoder runs."""
-    store, pictures, problems = _find_visuals(card, reader, examples, spec)
+    store, pictures, problems = find_visuals(card, reader, examples, spec)
     if problems:
         lines = "".join(f"\n  {line}" for line in first_lines(problems))
         lacking = "features" if isinstance(spec, FeatureSpec) else "pictures"
@@ -139,7 +143,7 @@ def _visuals(
     return extract(encoder, pictures, say=say)
 
 
-def _find_visuals(
+def find_visuals(
     card: TaskCard, reader: Reader, examples: ExampleTable, spec: FeatureSpec | PictureSpec
 ) -> tuple[Store | None, dict[str, Path], list[str]]:
     """The features of the examples, else the pictures to make them of, and what is missing."""
@@ -210,45 +214,3 @@ def feature_places(reader: Reader, encoder: str) -> list[Path]:
         for path in reader.feature_places
         if "{authors}" not in path or encoder in names
     ]
-
-
-def check_tasks(
-    cards: Sequence[TaskCard],
-    edition: Edition,
-    root: Path,
-    spec: FeatureSpec | PictureSpec,
-    say: Say,
-) -> list[dict[str, Any]]:
-    """What is there of every split that an edition reads, and all that a run would miss of it.
-
-    A split that is only answered for a server may be missing. No problem stops the search for more.
-    """
-    items = []
-    for card in cards:
-        reader, needed = load_reader(card.reader, root), _scored(card, edition)
-        opener: Callable[[Path], Any] = open_clip if card.visual == "video" else open_image
-        for split in dict.fromkeys([*needed, *card.splits[edition].submission]):
-            say(f"{card.name}: reading {split}")
-            item: dict[str, Any] = {"task": card.name, "split": split}
-            item |= dict.fromkeys(("examples", "published", "pictures", "features"))
-            item["published"] = card.sizes.get(split) if edition == "full" else None
-            problems: list[str] = []
-            try:
-                problems += [f"no file {file}" for file in reader.missing_files(split)]
-                if problems and card.published:
-                    problems.append(f"{card.name} is published at {card.published}")
-                if not problems:
-                    examples = indexed(reader, split, train=False)
-                    item |= {"examples": len(examples), "pictures": len(examples.images())}
-                    store, pictures, problems = _find_visuals(card, reader, examples, spec)
-                    item["features"] = str(store.path) if store else None
-                    for path in pictures.values():
-                        try:
-                            opener(path)
-                        except MissingError as error:
-                            problems.append(str(error))
-            except MissingError as error:
-                problems += str(error).splitlines()
-            is_ready = not problems or split not in needed
-            items.append({**item, "problems": problems, "ready": is_ready})
-    return items

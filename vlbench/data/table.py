@@ -173,6 +173,7 @@ def indexed(reader: Reader, split: str, train: bool) -> ExampleTable:
     files, kind = reader.files(split), type(reader)
     contents = fingerprint(files, reader.folder)
     parts = [VERSION, kind.__module__, kind.__qualname__, _code(kind), split, train, contents]
+    parts.append(reader.settings)
     key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
     path = cache_folder() / "index" / f"{kind.__name__}-{key[:32]}.arrow"
     if files and reader.is_indexed:

@@ -20,9 +20,11 @@ Predictions = Mapping[str, str]
 
 METRICS = {
     "accuracy": "vlbench.metrics.labels:accuracy",
+    "anls": "vlbench.metrics.answers:anls",
     "captions": "vlbench.metrics.captions:score",
     "gqa": "vlbench.metrics.gqa:score",
     "nlvr2": "vlbench.metrics.labels:nlvr2",
+    "token-f1": "vlbench.metrics.answers:token_f1",
     "value-captions": "vlbench.metrics.captions:score_value",
     "vqa": "vlbench.metrics.vqa:score",
     "vqa-2021": "vlbench.metrics.vqa:score_2021",

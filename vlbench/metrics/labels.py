@@ -1,4 +1,4 @@
-"""Accuracy of labels, equal but for case (NLVR, Suhr et al., 2017), and NLVR2's official scores.
+"""Accuracy of labels (exact match, equal but for case; NLVR, Suhr et al., 2017); NLVR2's scores.
 
 NLVR2 (Suhr et al., 2019, metrics.py) adds consistency: a sentence is consistent if every one of its
 picture pairs is right. Sentences differ by identifier (split-set-pair-sentence, without the
@@ -15,13 +15,18 @@ from vlbench.metrics import Annotations, Predictions, Scored, check_ids, percent
 
 
 def accuracy(annotations: Annotations, predictions: Predictions) -> Scored:
-    """Accuracy in percent; every annotation holds a `label`, predictions of others are ignored."""
+    """Accuracy in percent; predictions of other examples are ignored.
+
+    Every annotation holds a `label`, or `answers`, any of which is right.
+    """
     scores = {}
     for example in check_ids(annotations, predictions, extra_allowed=True):
-        label = annotations[example].get("label")
-        if not isinstance(label, str):
+        record = annotations[example]
+        label = record.get("label", record.get("answers"))
+        labels = label if isinstance(label, list) and label else [label]
+        if not all(isinstance(text, str) for text in labels):
             raise DataError(f"Example {example}: 'label' should be text, found {label!r}.")
-        scores[example] = float(predictions[example].lower() == label.lower())
+        scores[example] = float(predictions[example].lower() in [text.lower() for text in labels])
     return Scored({"accuracy": percent(scores.values())}, scores)
 
 

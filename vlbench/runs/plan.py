@@ -20,7 +20,7 @@ from vlbench.checkpoints.weights import check_weights
 from vlbench.data.mini.write import mini_root
 from vlbench.data.pictures import PictureSpec
 from vlbench.data.prepare import FeatureSpec, PreparedTask, prepare
-from vlbench.data.readers import load_reader
+from vlbench.data.readers import card_reader
 from vlbench.data.stores.base import Store
 from vlbench.data.table import file_hash
 from vlbench.encoders import ENCODERS, load_encoder
@@ -88,8 +88,7 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
         resolved = resolve_method(card, own.name, suite, settings, own.like)
         methods.append((resolved, card.outside_file, settings))
     for task in cards:
-        require_metric(task.metric)
-        load_metric(task.metric)
+        check_metric(task)
     given = (selection.backbone_path, selection.init, selection.root)
     weights, init, root = (path and path.expanduser().resolve() for path in given)
     check_pictures(own, selection)
@@ -139,6 +138,15 @@ def plan(selection: Selection, say: Say = lambda _: None) -> list[RunSpec]:
         for spec in specs
         for seed in selection.seeds
     ]
+
+
+def check_metric(card: TaskCard) -> None:
+    """Raise where a task's metric is unknown, or could not be computed here."""
+    require_metric(card.metric)
+    try:
+        load_metric(card.metric)
+    except UsageError as error:
+        raise UsageError(f"{card.shown}: metric: {error}") from None
 
 
 def _settings_for(card: MethodCard, settings: tuple[str, ...], say: Say) -> tuple[str, ...]:
@@ -223,13 +231,13 @@ def data_root(
 ) -> Path:
     """Return the folder that holds the data; the mini edition is made on its first use.
 
-    Datasets that come as a Python package need none.
+    Datasets that come as a Python package, or in files that their cards name, need none.
     """
     if root is not None:
         return root.expanduser().resolve()
     if edition == "mini":
         return mini_root(cards[0].visual, lambda what: say(f"making the mini edition: {what}"))
-    if all(load_reader(card.reader, Path()).is_packaged for card in cards):
+    if not any(card_reader(card, Path()).needs_root for card in cards):
         return Path()
     raise UsageError(f"--edition {edition} reads the official files: --root says where they lie.")
 

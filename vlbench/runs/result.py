@@ -26,7 +26,7 @@ from vlbench import __version__
 from vlbench.backbones import find_backbone
 from vlbench.cards.schema import TaskCard
 from vlbench.data.example import Example
-from vlbench.errors import UsageError
+from vlbench.errors import UsageError, nearest
 from vlbench.files import write_atomically
 from vlbench.metrics import Scored, load_metric, percent
 from vlbench.parquet import COLUMNS
@@ -60,10 +60,16 @@ def score(
 ) -> Scored:
     """Score by the official metric; `validation` leaves out what takes longest.
 
-    UsageError where it gives NaN or infinity, as a metric of the user's own may.
+    UsageError where it gives NaN or infinity, as a metric of the user's own may, or not the card's
+    main metric.
     """
     annotations = {example.id: example.annotation for example in examples}
     scored = load_metric(card.metric, validation)(annotations, answers)
+    if card.main_metric not in scored.metrics:
+        known = nearest(card.main_metric, scored.metrics)
+        raise UsageError(
+            f"{card.shown}: main_metric: '{card.metric}' gives no '{card.main_metric}'. {known}"
+        )
     for name, value in (*scored.metrics.items(), *scored.per_example.items()):
         if value is not None and not math.isfinite(value):
             raise UsageError(f"{card.shown}: metric: '{card.metric}' gives {value} for {name}.")
@@ -95,6 +101,11 @@ def majority_scored(
     """Score of always giving a family's most frequent training answer; None for captions."""
     if card.metric in NO_MAJORITY:
         return None
+    return score(card, examples, majority_answers(train, examples))
+
+
+def majority_answers(train: Sequence[Example], examples: Sequence[Example]) -> dict[str, str]:
+    """Example id -> the most frequent training answer of its family."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for example in train:
         for answer, weight in example.targets.items():
@@ -102,8 +113,7 @@ def majority_scored(
             counts[""][answer] += weight  # type: ignore[assignment]
     best = {family: max(sorted(words), key=words.__getitem__) for family, words in counts.items()}
     overall = best.get("", "")
-    answers = {example.id: best.get(example.family, overall) for example in examples}
-    return score(card, examples, answers)
+    return {example.id: best.get(example.family, overall) for example in examples}
 
 
 def write_predictions(

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from json import JSONDecodeError
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
+from vlbench.cards.schema import TaskCard
 from vlbench.data.example import Example, Faults, RecordFault, T, excerpt, field
 from vlbench.errors import DataError, MissingError, UsageError, nearest
 from vlbench.files import open_data
@@ -34,13 +35,23 @@ class Reader(ABC):
     `{authors}` for how the authors' folders spell it."""
     authors_names: ClassVar[dict[str, str]] = {}
     """Encoder -> how they spell it for this dataset, where that is not as elsewhere."""
-    is_packaged: ClassVar[bool] = False
-    """Whether the data can come as a Python package: then no root is needed."""
+    needs_root: ClassVar[bool] = True
+    """Whether the data lie below a root: not in a Python package, or where the card says."""
     is_indexed: ClassVar[bool] = True
     """Whether examples depend on `files` alone: then they are read once (`vlbench.data.table`)."""
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root).expanduser()
+
+    @classmethod
+    def of_card(cls, card: TaskCard, root: Path) -> Self:
+        """The reader of a task whose data lie below `root`."""
+        return cls(root)
+
+    @property
+    def settings(self) -> str:
+        """What examples depend on besides files and code."""
+        return ""
 
     @property
     def folder(self) -> Path:
@@ -58,6 +69,10 @@ class Reader(ABC):
     @abstractmethod
     def image_path(self, image_id: str) -> Path:
         """The file of a picture; MissingError where there is none."""
+
+    def origin(self, image_id: str) -> str:
+        """The file and line that name a picture, where the reader knows them."""
+        return ""
 
     def training_examples(self, split: str, faults: Faults) -> Iterable[Example]:
         """The same to train on, without the records: a million of them would fill the memory."""
@@ -98,7 +113,9 @@ def read_all(read: Callable[[Source, Faults], Iterable[Item]], source: Source) -
 def missing_data(files: Iterable[Path]) -> MissingError:
     """One error that names every missing file."""
     lines = "".join(f"\n  {file}" for file in dict.fromkeys(files))
-    return MissingError(f"Data not found; --root says where it lies. Looked for:{lines}")
+    return MissingError(
+        f"Data not found; --root, or [files] of a task card, says where it lies. Looked for:{lines}"
+    )
 
 
 def official_or_authors(official: Path, authors: Path) -> Path:

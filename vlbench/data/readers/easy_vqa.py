@@ -22,7 +22,7 @@ class EasyVQA(base.Reader):
 
     splits = ("train", "val", "test")
     feature_places = ("features/{encoder}/easy-vqa",)
-    is_packaged = True
+    needs_root = False
 
     @property
     def folder(self) -> Path:

@@ -2,7 +2,7 @@
 
 Copies come from where the run read them: the mini edition in the cache (made if need be), else the
 root that its spec names. Results can come from anybody, so only vlbench's own readers are asked,
-and for no id that could lead out of their folders.
+for no id that could lead out of their folders, and none whose files a card names.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Pictures:
 
     def of(self, spec: RunSpec, card: TaskCard, example: Prediction) -> list[Picture]:
         """Return the pictures of an example; none where one of them is not at hand."""
-        if not self.has_media or card.reader not in READERS:
+        if not self.has_media or card.reader not in READERS or card.files:
             return []
         is_mini = spec.edition == "mini"
         root = spec.root or (self._mini_root(card.visual) if is_mini else "")

@@ -1,0 +1,124 @@
+"""What `vlbench data check` says of tasks: what is there, and what a run would miss.
+
+Of your own data also what a run would not stop at: the majority answer's score, pictures that two
+splits share, keys that no example is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vlbench.cards.schema import Edition, TaskCard
+from vlbench.data.images import open_clip, open_image
+from vlbench.data.pictures import PictureSpec
+from vlbench.data.prepare import FeatureSpec, find_visuals, scored_splits
+from vlbench.data.readers import card_reader
+from vlbench.data.readers.base import Reader
+from vlbench.data.readers.own import OwnData
+from vlbench.data.table import ExampleTable, concatenate, file_hash, indexed
+from vlbench.errors import MissingError
+from vlbench.metrics import listed
+from vlbench.runs.result import majority_answers, majority_scored
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Split:
+    """A split that was read, and the files of its pictures where these are at hand."""
+
+    item: dict[str, Any]
+    examples: ExampleTable = field(default_factory=lambda: concatenate([]))
+    pictures: dict[str, Path] = field(default_factory=dict)
+
+    @cached_property
+    def contents(self) -> dict[str, str]:
+        """Hash of a picture's file -> its id; folders of frames are not compared."""
+        return {file_hash(path): image for image, path in self.pictures.items() if path.is_file()}
+
+
+def check_tasks(
+    cards: Sequence[TaskCard],
+    edition: Edition,
+    root: Path,
+    spec: FeatureSpec | PictureSpec,
+    say: Say,
+) -> list[dict[str, Any]]:
+    """What is there of every split that an edition reads, and all that a run would miss of it.
+
+    A split that is only answered for a server may be missing. No problem stops the search for more.
+    """
+    items = []
+    for card in cards:
+        reader, needed = card_reader(card, root), scored_splits(card, edition)
+        splits = {}
+        for name in dict.fromkeys([*needed, *card.splits[edition].submission]):
+            say(f"{card.name}: reading {name}")
+            splits[name] = split = _check_split(card, reader, name, spec)
+            split.item["published"] = card.sizes.get(name) if edition == "full" else None
+            split.item["ready"] = not split.item["problems"] or name not in needed
+        if isinstance(reader, OwnData):
+            train = concatenate([splits[name].examples for name in card.splits[edition].train])
+            for name in splits:
+                _remark(card, reader, train, name, splits)
+        items += [split.item for split in splits.values()]
+    return items
+
+
+def _check_split(
+    card: TaskCard, reader: Reader, name: str, spec: FeatureSpec | PictureSpec
+) -> Split:
+    """Read a split and open its pictures; all that is wrong is among its problems."""
+    opener: Callable[[Path], Any] = open_clip if card.visual == "video" else open_image
+    item: dict[str, Any] = {"task": card.name, "split": name}
+    item |= dict.fromkeys(("examples", "published", "pictures", "features", "majority"))
+    split = Split(item | {"remarks": []})
+    problems: list[str] = []
+    try:
+        problems += [f"no file {file}" for file in reader.missing_files(name)]
+        if problems and card.published:
+            problems.append(f"{card.name} is published at {card.published}")
+        if not problems:
+            split.examples = examples = indexed(reader, name, train=False)
+            split.item |= {"examples": len(examples), "pictures": len(examples.images())}
+            store, split.pictures, problems = find_visuals(card, reader, examples, spec)
+            split.item["features"] = str(store.path) if store else None
+            for image, path in list(split.pictures.items()):
+                try:
+                    opener(path)
+                except MissingError as error:
+                    del split.pictures[image]
+                    origin = reader.origin(image)
+                    problems.append(f"{error} (named in {origin})" if origin else str(error))
+    except MissingError as error:
+        problems += str(error).splitlines()
+    split.item["problems"] = problems
+    return split
+
+
+def _remark(
+    card: TaskCard, reader: OwnData, train: ExampleTable, name: str, splits: dict[str, Split]
+) -> None:
+    """Add what a run would not stop at to a split's item."""
+    item, remarks = splits[name].item, splits[name].item["remarks"]
+    examples = splits[name].examples
+    if train and examples and (scored := majority_scored(card, train, examples)):
+        answer = next(iter(majority_answers(train, examples).values()))
+        item["majority"] = {"answer": answer, card.main_metric: scored.metrics[card.main_metric]}
+        value = scored.metrics[card.main_metric]
+        remarks.append(
+            f"always {answer!r}, the majority answer, has {card.main_metric} {value:.1f}"
+        )
+    for other, split in splits.items():
+        if other == name:
+            break
+        if both := splits[name].contents.keys() & split.contents.keys():
+            names = listed(sorted(splits[name].contents[hash] for hash in both))
+            remarks.append(f"shares {len(both):,} pictures with {other}: {names}")
+    if examples and (unread := reader.unread(name)):
+        keys = ", ".join(f"{key} ({count:,} records)" for key, count in sorted(unread.items()))
+        remarks.append(f"keys that are not read: {keys}")
