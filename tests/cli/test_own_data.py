@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.backbones.families import BY_NAME, write_family
 from tests.cli.command import assert_refused, items, vlbench
 from tests.data.readers.own_data import FORMATS, records, write_records, write_set
 from tests.runs.builders import Bench, do, predictions, rows
@@ -89,6 +90,26 @@ def test_preview_shows_pictures_text_and_target_and_runs_nothing(
     assert_refused(vlbench("data", "preview", card, "--out", tmp_path), 2, "--out")
     (tmp_path / "set/val/1.png").unlink()
     assert_refused(vlbench("data", "preview", card, "--out", out), 3, "1.png: no such picture")
+
+
+def test_preview_for_a_chat_model_shows_its_template(tmp_path: Path, bench: Bench) -> None:
+    card = write_set(tmp_path / "set", "llava", question="{text}\nIn a word.", max_target_tokens=3)
+    model, out = write_family(BY_NAME["llava"], tmp_path / "tiny-llava"), tmp_path / "page.html"
+    result = vlbench("data", "preview", card, "--out", out, "--backbone", model, "--examples", "1")
+    assert result.exit_code == 0, result.stderr
+    assert re.search(r"<pre>.*&lt;image&gt;.*colour.*\nIn a word\..*</pre>", out.read_text(), re.S)
+
+
+def test_a_plan_tells_of_pictures_that_are_trained_on_and_tested_on(
+    tmp_path: Path, bench: Bench
+) -> None:
+    card = write_set(tmp_path / "set", "jsonl")
+    shared = [{**records("test")[0], "image": "../train/0.png"}]
+    write_records(tmp_path / "set/test", "jsonl", shared)
+    words = ("--tasks", card, "--backbone-path", bench.backbone, "--devices", "cpu")
+    result = vlbench("plan", "--method", "frozen", *words)
+    assert result.exit_code == 0, result.stderr
+    assert "1 pictures are trained on and tested on; see data check" in result.stderr
 
 
 def test_a_suite_of_your_own_has_its_name_and_order(

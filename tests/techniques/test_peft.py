@@ -16,8 +16,9 @@ from tests.techniques.models import EACH, train
 from tests.techniques.test_battery import outputs
 from tests.techniques.toys import TASKS, toy_backbone, toy_batch
 from vlbench.backbones import build_backbone
+from vlbench.cards.checking import check
 from vlbench.cards.load import load_method
-from vlbench.cards.schema import MethodCard, check
+from vlbench.cards.schema import MethodCard
 from vlbench.errors import CardError, MissingError, UsageError
 from vlbench.techniques import resolve_method, technique_faults
 from vlbench.techniques.adapt import (

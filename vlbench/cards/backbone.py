@@ -7,7 +7,8 @@ from typing import Literal, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from vlbench.cards.schema import Card, Checked, Visual
+from vlbench.cards.checking import Checked
+from vlbench.cards.schema import Card, Visual
 from vlbench.errors import UsageError
 
 BackboneKind = Literal["embedded-bart", "bart", "t5", "chat", "lite0-smollm2"]

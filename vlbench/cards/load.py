@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from vlbench.cards.backbone import BackboneCard
-from vlbench.cards.schema import Card, CardFile, Fault, MethodCard, Suite, TaskCard, check, refuse
+from vlbench.cards.checking import Fault, check, refuse
+from vlbench.cards.schema import Card, CardFile, MethodCard, Suite, TaskCard
 from vlbench.errors import UsageError, nearest
 from vlbench.toml import read_toml
 

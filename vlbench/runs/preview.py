@@ -76,11 +76,11 @@ def _spread(table: ExampleTable, count: int) -> Sequence[Example]:
 def _task_data(card: TaskCard, backbone: str, path: Path | None, pictures: Pictures) -> TaskData:
     """The task's texts as the backbone's tokenizer or chat template spells them, no weights."""
     shapes: Any = build_backbone(backbone, path, meta=True, visual=card.visual)
-    same: Any = card, [], build_tokenizer(backbone, path), TrainSettings()
+    tokenizer, settings = build_tokenizer(backbone, path), TrainSettings()
     if find_backbone(backbone).reads_pictures:
-        return ChatData(*same, pictures, shapes.conversation)
+        return ChatData(card, [], tokenizer, settings, pictures, shapes.conversation)
     no_store: Any = None  # texts need none
-    return FeatureData(*same, no_store, positions=shapes.positions)
+    return FeatureData(card, [], tokenizer, settings, no_store, positions=shapes.positions)
 
 
 def _shown(example: Example, data: TaskData, pictures: Pictures, origin: Any) -> Shown:

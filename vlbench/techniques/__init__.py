@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlbench.cards.checking import Fault, check, refuse
 from vlbench.cards.load import ordered, table_of
-from vlbench.cards.schema import Fault, MethodCard, TrainSettings, check, refuse
+from vlbench.cards.schema import MethodCard, TrainSettings
 from vlbench.errors import UsageError, nearest
 from vlbench.outside import load
 from vlbench.toml import merge, parse_toml

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vlbench.backbones.base import Backbone, Batch
-from vlbench.cards.schema import MethodCard, check, refuse
+from vlbench.cards.checking import check, refuse
+from vlbench.cards.schema import MethodCard
 from vlbench.errors import UsageError
 from vlbench.techniques import find_technique
 from vlbench.techniques.base import Technique

@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlbench.backbones.base import SUBLAYERS, Backbone, CurrentTask, Site
-from vlbench.cards.schema import Checked
+from vlbench.cards.checking import Checked
 from vlbench.errors import UsageError, nearest
 from vlbench.techniques.base import Technique
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from vlbench.backbones.base import Backbone, Batch, Site
-from vlbench.cards.schema import Checked
+from vlbench.cards.checking import Checked
 from vlbench.errors import UsageError
 
 

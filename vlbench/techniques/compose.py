@@ -15,7 +15,7 @@ from pydantic import ValidationError, create_model
 from torch import Tensor, nn
 
 from vlbench.backbones.base import Backbone, Batch, Site
-from vlbench.cards.schema import Checked, Generated
+from vlbench.cards.checking import Checked, Generated
 from vlbench.errors import UsageError
 from vlbench.techniques.base import Technique
 

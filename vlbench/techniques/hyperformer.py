@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlbench.backbones.base import Backbone, Kind, Side, Site
-from vlbench.cards.schema import Checked
+from vlbench.cards.checking import Checked
 from vlbench.errors import UsageError, nearest
 from vlbench.techniques.adapter import AtSublayers, BottleneckParams
 

@@ -40,7 +40,7 @@ from transformers.cache_utils import DynamicLayer
 
 from vlbench.backbones.base import SIDES, Backbone, Batch, Side, Site
 from vlbench.backbones.encoder_decoder import EncoderDecoder, FeatureBatch, states, with_encoder
-from vlbench.cards.schema import Checked
+from vlbench.cards.checking import Checked
 from vlbench.errors import UsageError
 from vlbench.techniques.adapter import reduced_width
 from vlbench.techniques.base import Technique

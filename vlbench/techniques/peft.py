@@ -30,7 +30,7 @@ from pydantic import ConfigDict, create_model, model_validator
 from torch import Tensor, nn
 
 from vlbench.backbones.base import LINEARS, PROJECTIONS, Backbone, Site
-from vlbench.cards.schema import Checked, Generated, check
+from vlbench.cards.checking import Checked, Generated, check
 from vlbench.errors import MissingError, UsageError, nearest
 from vlbench.techniques.base import Technique
 

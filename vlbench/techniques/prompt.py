@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vlbench.backbones.base import Backbone, Site
-from vlbench.cards.schema import Checked
+from vlbench.cards.checking import Checked
 from vlbench.techniques.adapter import PerTask, owners
 from vlbench.techniques.base import Technique
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vlbench.backbones.base import Backbone, OutputHook
-from vlbench.cards.schema import Checked
+from vlbench.cards.checking import Checked
 from vlbench.errors import UsageError
 from vlbench.techniques.base import Technique
 

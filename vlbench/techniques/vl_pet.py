@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from vlbench.backbones.base import Backbone, Site
 from vlbench.backbones.encoder_decoder import with_encoder
-from vlbench.cards.schema import Checked
+from vlbench.cards.checking import Checked
 from vlbench.errors import UsageError
 from vlbench.techniques.base import Technique
 

@@ -11,6 +11,7 @@ import os
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from string import ascii_uppercase
@@ -21,7 +22,7 @@ from vlbench.data.example import Example, Faults, RecordFault, excerpt, field
 from vlbench.data.readers import base
 from vlbench.data.readers.splitting import split_by_picture
 from vlbench.data.readers.vqav2 import soft_scores
-from vlbench.errors import CardError, MissingError
+from vlbench.errors import CardError, DataError, MissingError
 
 ANSWERS = ("answer", "answers", "captions")
 KEYS = ("id", "image", "images", "question", "choices", *ANSWERS)
@@ -79,7 +80,7 @@ class OwnData(base.Reader):
 
     def image_path(self, image_id: str) -> Path:
         path, is_clip = self._pictures / image_id, self.card.visual == "video"
-        if path.is_dir() if is_clip else path.is_file():
+        if os.path.isdir(path) if is_clip else os.path.isfile(path):  # any text may be a name
             return path
         raise MissingError(f"{path}: no such {'folder of frames' if is_clip else 'picture'}")
 
@@ -100,8 +101,8 @@ class OwnData(base.Reader):
     @cached_property
     def _origins(self) -> dict[str, str]:
         origins: dict[str, str] = {}
-        for split in PARTS:
-            for path in self.files(split):
+        for path in (path for split in PARTS for path in self.files(split) if path.is_file()):
+            with suppress(DataError):  # of the file, which its own split reports
                 for where, record in self.records(path, faults := Faults()):
                     with faults.of(path, where):
                         for image in self._images(path, record):
