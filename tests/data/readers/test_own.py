@@ -175,7 +175,7 @@ def test_a_faulty_record_is_named_with_its_line(tmp_path: Path, record: Any, tex
 
 def test_an_id_that_comes_twice_is_named(tmp_path: Path) -> None:
     assert faults(tmp_path, [row(id="7"), row(id=7)]) == [
-        'data.jsonl: line 2: the id "7" is there twice'
+        "data.jsonl: line 2: the id '7' is there twice"
     ]
 
 

@@ -102,10 +102,11 @@ class OwnData(base.Reader):
     def _origins(self) -> dict[str, str]:
         origins: dict[str, str] = {}
         for path in (path for split in PARTS for path in self.files(split) if path.is_file()):
+            folder = self._picture_folder(path)
             with suppress(DataError):  # of the file, which its own split reports
                 for where, record in self.records(path, faults := Faults()):
                     with faults.of(path, where):
-                        for image in self._images(path, record):
+                        for image in _images(folder, record):
                             origins.setdefault(image, f"{path}: {where}")
         return origins
 
@@ -113,14 +114,19 @@ class OwnData(base.Reader):
         seen: set[str] = set()
         for path in self.files(split):
             name = Path(os.path.relpath(path, self.root)).with_suffix("").as_posix()
+            folder = self._picture_folder(path)
             for number, (where, record) in enumerate(self.records(path, faults), 1):
                 with faults.of(path, where):
-                    example = self._example(path, record, f"{name}-{number}")
-                    base.require_new(example.id, seen, f"the id {excerpt(example.id)}")
+                    example = self._example(folder, record, f"{name}-{number}")
+                    base.require_new(example.id, seen, f"the id '{example.id}'")
                     yield example
 
-    def _example(self, path: Path, record: Any, unnamed: str) -> Example:
-        images = self._images(path, record)
+    def _picture_folder(self, path: Path) -> str:
+        """What a file's pictures are named from, seen from the folder that ids are relative to."""
+        return "" if self.named.images else os.path.relpath(path.parent, self._pictures)
+
+    def _example(self, folder: str, record: Any, unnamed: str) -> Example:
+        images = _images(folder, record)
         record = {key: value for key, value in record.items() if value is not None}
         if len(images) != self.card.images_per_example:
             expected = f"the card says images_per_example = {self.card.images_per_example}"
@@ -138,19 +144,18 @@ class OwnData(base.Reader):
         targets, annotation = _for_metric(self.card.metric, answers)
         return Example(str(identifier).strip(), question, images, targets, annotation)
 
-    def _images(self, path: Path, record: Any) -> tuple[str, ...]:
-        """The ids of a record's pictures: paths below the folder of pictures."""
-        if not isinstance(record, dict):
-            raise RecordFault(f"should be an object, found {excerpt(record)}")
-        given = [key for key in ("image", "images") if record.get(key) is not None]
-        if len(given) != 1:
-            raise RecordFault("both 'image' and 'images'" if given else "'image' is missing")
-        names = [text(record, "image")] if given == ["image"] else texts(record, "images")
-        if not all(names):
-            raise RecordFault(f"'{given[0]}' is empty")
-        folder = self._pictures if self.named.images else path.parent
-        paths = (os.path.relpath(folder / name, self._pictures) for name in names)
-        return tuple(Path(path).as_posix() for path in paths)
+
+def _images(folder: str, record: Any) -> tuple[str, ...]:
+    """The ids of a record's pictures: paths, seen from the folder of pictures."""
+    if not isinstance(record, dict):
+        raise RecordFault(f"should be an object, found {excerpt(record)}")
+    given = [key for key in ("image", "images") if record.get(key) is not None]
+    if len(given) != 1:
+        raise RecordFault("both 'image' and 'images'" if given else "'image' is missing")
+    names = [text(record, "image")] if given == ["image"] else texts(record, "images")
+    if not all(names):
+        raise RecordFault(f"'{given[0]}' is empty")
+    return tuple(os.path.normpath(os.path.join(folder, name)) for name in names)
 
 
 def _matching(folder: Path, name: str) -> list[Path]:
