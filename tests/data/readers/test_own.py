@@ -135,12 +135,14 @@ def test_a_conversation_of_several_turns_is_as_many_examples(tmp_path: Path) -> 
             {"image": "0.png", "conversations": turns("A?", "b")[::-1]},
             {"image": "0.png", "conversations": turns("<image><image>A?", "b")},
             {"image": "0.png", "conversations": turns("A?")},
+            {"image": "0.png", "images": ["1.png"], "conversations": turns("A?", "b")},
         )
     expected = "'conversations' should be human, gpt and so on in turns"
     assert [line.partition(": ")[2] for line in str(caught.value).splitlines()] == [
         f"record number 1: {expected}, found gpt, human",
         "record number 2: 2 <image> in the text, and 1 pictures",
         f"record number 3: {expected}, found human",
+        "record number 4: both 'image' and 'images'",
     ]
 
 
@@ -179,7 +181,7 @@ def test_an_id_that_comes_twice_is_named(tmp_path: Path) -> None:
     ]
 
 
-def test_of_10_000_faulty_lines_ten_and_the_count_are_told(tmp_path: Path) -> None:
+def test_of_10_000_faulty_lines_ten_and_the_count_are_listed(tmp_path: Path) -> None:
     lines = faults(tmp_path, [row(answer=None)] * 10_000)
     assert len(lines) == 11 and lines[9].startswith("data.jsonl: line 10: ")
     assert lines[10] == "... and 9,990 more: 10,000 faults in all"
@@ -220,8 +222,10 @@ def test_an_image_folder_may_have_a_table_and_captions_named_text(tmp_path: Path
         reader_of(card).read("train")
     for name in ("metadata.csv", "metadata.jsonl"):
         (tmp_path / "a" / name).unlink()
-    with pytest.raises(MissingError, match="metadata"):
-        reader_of(card).read("train")
+    direct = write_card(tmp_path, "folder", everywhere("a/metadata.csv"))
+    for path in (direct, write_card(tmp_path, "folder", everywhere("a"))):
+        with pytest.raises(MissingError, match="a/metadata"):
+            reader_of(path).read("train")
 
 
 def test_an_empty_split_and_files_that_no_glob_matches_are_refused(tmp_path: Path) -> None:
@@ -323,7 +327,7 @@ def test_a_faulty_card_is_refused(tmp_path: Path, files: Any, keys: Any, text: s
     assert text in str(caught.value) and str(caught.value).startswith(f"{path}: ")
 
 
-def test_a_card_without_files_is_told_what_they_are(tmp_path: Path) -> None:
+def test_a_card_without_files_says_what_is_missing(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(
         'title = "M"\nreader = "csv"\nmetric = "accuracy"\n'

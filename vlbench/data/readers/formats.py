@@ -63,8 +63,9 @@ class ImageFolder(OwnData):
     """
 
     def files(self, split: str) -> list[Path]:
-        paths = [path for path in super().files(split) if not path.is_file()]
-        return [_metadata(path) for path in paths]
+        paths = super().files(split)
+        folders = [path for path in paths if path.is_dir() or path.name in METADATA]
+        return [_metadata(path) if path.is_dir() else path for path in folders or paths]
 
     def records(self, path: Path, faults: Faults) -> Records:
         read = read_csv if path.suffix == ".csv" else base.read_lines
@@ -103,11 +104,13 @@ def _turns(record: Any) -> Iterator[dict[str, Any]]:
     ]
     roles = [ROLES.get(role, "") for role, _ in turns]
     if not turns or roles != ["human", "gpt"] * (len(turns) // 2):
-        found = ", ".join(role for role, _ in turns[:6]) or "none"
-        raise RecordFault(f"'conversations' should be human, gpt and so on in turns, found {found}")
+        speakers = ", ".join(speaker for speaker, _ in turns[:6]) or "none"
+        expected = "'conversations' should be human, gpt and so on in turns"
+        raise RecordFault(f"{expected}, found {speakers}")
     same = {key: record[key] for key in ("image", "images") if record.get(key) is not None}
-    pictures = same.get("images", same.get("image"))
-    same = {"images" if isinstance(pictures, list) else "image": pictures} if same else {}
+    pictures = next(iter(same.values()), None)
+    if len(same) == 1:  # a list may stand under either
+        same = {"images" if isinstance(pictures, list) else "image": pictures}
     count = len(pictures) if isinstance(pictures, list) else 1
     marks = sum(value.count(PICTURE) for _, value in turns)
     if marks not in (0, count):

@@ -189,8 +189,8 @@ def _answers(record: dict[str, Any]) -> list[str]:
     """A record's answers: one, those of several annotators, or captions."""
     given = [key for key in ANSWERS if key in record]
     if len(given) != 1:
-        found = " and ".join(f"'{key}'" for key in given) or "none"
-        raise RecordFault(f"should have one of 'answer', 'answers' and 'captions', found {found}")
+        names = " and ".join(f"'{key}'" for key in given) or "none"
+        raise RecordFault(f"should have one of 'answer', 'answers' and 'captions', found {names}")
     [key] = given
     answers = [text(record, key)] if key == "answer" else texts(record, key)
     if not all(answers):
