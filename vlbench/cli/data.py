@@ -97,9 +97,7 @@ def check(
         raise MissingError("A run could not start with these data.")
 
 
-@data.command(
-    "preview", epilog=cli.example("data preview ./my-task.toml --out page.html --backbone clip-t5")
-)
+@data.command("preview", epilog=cli.example("data preview ./my-task.toml --out page.html"))
 def preview(
     context: typer.Context,
     tasks: str = opt.argument(..., "A task, by its name or its card's path.", metavar="TASK"),
