@@ -18,10 +18,11 @@ from transformers import (
 from tests.backbones.families import BY_NAME, batch_of, load, rows_of, write_family
 from tests.runs.builders import Bench, do, write_published_bart
 from vlbench.errors import DataError, UsageError
-from vlbench.runs.export import export, trained_model
+from vlbench.runs.export import export
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.plan import Selection, plan
 from vlbench.runs.spec import RunSpec
+from vlbench.runs.trained import trained_model
 
 NEAR = 1e-5
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")  # peft asks for it
