@@ -16,7 +16,7 @@ from vlbench.cli import example, note
 from vlbench.cli.cards import list_cards, params, show
 from vlbench.cli.data import data, import_checkpoint, pretrain, score
 from vlbench.cli.options import PREFIX, default_map
-from vlbench.cli.report import compare, plot, report
+from vlbench.cli.report import compare, plot, recommend, report
 from vlbench.cli.run import cancel, plan, retry, run
 from vlbench.cli.status import doctor, logs, status
 from vlbench.cli.sweep import sweep
@@ -42,6 +42,7 @@ GROUPS: dict[str, dict[Any, str]] = {
         logs: "logs 'lora seed 0'",
         report: "report --tasks image-text --format markdown --out table.md",
         compare: "compare compacter full --tasks image-text",
+        recommend: "recommend --tasks image-text --max-trainable 5",
         plot: "plot pareto --out pareto.svg",
         params: "params --backbone clip-bart --method compacter,lora",
         list_cards: "list methods",
