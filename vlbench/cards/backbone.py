@@ -61,6 +61,8 @@ class BackboneCard(Card):
     """Our tasks whose data it has seen in pretraining."""
     like: str = ""
     """A backbone of ours whose overrides in method cards hold for this one too, before its own."""
+    license: str = ""
+    """Licence of the weights at `source`, as the hub spells it (`apache-2.0`); empty: not known."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads to use, for the same bits on every machine; left out: all there are."""
 

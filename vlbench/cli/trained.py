@@ -109,14 +109,16 @@ def export(
     outside_code: bool = opt.OUTSIDE_CODE,
     results: Path = opt.RESULTS,
 ) -> None:
-    """Write a trained model for transformers or peft."""
+    """Write a trained model for transformers or peft, with a model card."""
     from vlbench.runs import export as exporting
     from vlbench.runs.folder import find_run
     from vlbench.runs.trained import weights_of
+    from vlbench.verify.inputs import read_rows
 
     folder = find_run(results, run)
     spec = _trusted(folder, outside_code)
-    exporting.export(spec, weights_of(folder, spec), format.value, task, out)
+    weights, rows = weights_of(folder, spec), read_rows(folder.result) if folder.is_done else []
+    exporting.export(spec, weights, format.value, task, out, rows)
     cli.note(f"Written: {out}")
 
 

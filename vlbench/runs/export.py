@@ -1,8 +1,12 @@
-"""A trained model for other programs: an adapter of peft, or a merged folder of transformers."""
+"""A trained model for other programs: an adapter of peft, or a merged folder of transformers.
+
+Beside either lies a model card.
+"""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ from vlbench.backbones.sources import CONFIG_FILE, WEIGHTS
 from vlbench.cards.backbone import Features
 from vlbench.errors import UsageError
 from vlbench.files import temporary_beside, writing
+from vlbench.runs.model_card import model_card
 from vlbench.runs.plan import adapted
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.trained import features_of, trained_model
@@ -33,11 +38,18 @@ HALVES = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magn
 """What peft's LoRA adds to a layer."""
 
 
-def export(spec: RunSpec, weights: Path, format: str, task: str | None, out: Path) -> None:
+def export(
+    spec: RunSpec,
+    weights: Path,
+    format: str,
+    task: str | None,
+    out: Path,
+    rows: Iterable[Mapping[str, Any]] = (),
+) -> None:
     """Write a run's model as a new folder; UsageError where the format cannot hold it.
 
     `weights` are the run's trained tensors; `format` is merged or peft; `task` says whose weights
-    are taken, where each task has its own.
+    are taken, where each task has its own; `rows` of the run's result go into the model card.
     """
     if out.exists():
         raise UsageError(f"--out {out}: exists. Name a new folder.")
@@ -59,6 +71,9 @@ def export(spec: RunSpec, weights: Path, format: str, task: str | None, out: Pat
                 _write_merged(model, task, spec, features, beside)
             if not isinstance(model.backbone, Chat):
                 _write_visual(model, beside)
+            is_own = len(spec.tasks) > 1 and model.technique.sharing != "all"
+            card = model_card(spec, format, task, is_own, out.name, rows)
+            (beside / "README.md").write_text(card, encoding="utf-8")
             beside.rename(out)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
