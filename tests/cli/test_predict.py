@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import assert_refused, items, vlbench
+from tests.cli.command import assert_refused, items, option, suggested, vlbench
 from tests.runs.builders import Bench
 
 ASKED = ("--task", "vqav2", "--text", "is there a red circle?")
@@ -73,3 +73,5 @@ def test_stored_results_without_weights_say_how_to_train_them(
     words = ("--image", str(pictures[0]), *ASKED, "--results", str(project / "results" / "mini"))
     result = vlbench("predict", "compacter", *words)
     assert_refused(result, 3, "stored without the weights", "vlbench run --method compacter")
+    (line,) = suggested(result.stderr)
+    assert option(line, "--seeds") == "0" and option(line, "--tasks") == "vqav2,gqa,nlvr2,coco"

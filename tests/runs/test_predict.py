@@ -115,6 +115,7 @@ LINES = {
     "line 7: 2 pictures, and task 'vqav2' is about 1": {"images": ["a.png"] * 2, "text": "a"},
     "line 8: 'id' should be": {"image": "a.png", "text": "a", "id": 1.5},
     "line 9: 'text' should be a string": {"image": "a.png", "text": 5},
+    "line 10: 'image' and 'images': leave one out": {"image": "a.png", "images": [], "text": "a"},
 }
 
 
@@ -128,7 +129,7 @@ def test_every_faulty_line_is_named_before_anything_is_asked(tmp_path: Path) -> 
     lines = str(caught.value).splitlines()
     for line, start in zip(lines, LINES, strict=False):
         assert line.startswith(f"{file}: {start.format(folder=tmp_path)}")
-    assert "line 10: not valid JSON" in lines[9]
+    assert lines[10].startswith("... and 1 more")
     same = json.dumps({"image": "a.png", "text": "a", "id": 7}) + "\n"
     for text, words in {same * 2: "line 2: id 7 is there twice", "": "no questions in it"}.items():
         file.write_text(text)

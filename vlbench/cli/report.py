@@ -148,8 +148,8 @@ def recommend(
     from vlbench.leaderboard.examples import Examples
     from vlbench.leaderboard.load import read_boards
 
-    given = dict(zip(advising.COSTS, (max_trainable, max_memory, max_minutes), strict=True))
-    limits = {name: most for name, most in given.items() if most is not None}
+    options_given = zip(advising.COSTS, (max_trainable, max_memory, max_minutes), strict=True)
+    limits = {name: most for name, most in options_given if most is not None}
     damaged: list[DataError] = []
     examples = Examples(options.results, damaged)
     boards = read_boards(options.results, options.filters(), examples, damaged)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vlbench.cards.schema import TaskCard
-from vlbench.data.example import Example, Faults, RecordFault, field
+from vlbench.data.example import Example, Faults, RecordFault, excerpt, field
 from vlbench.data.images import clip_folders, open_clip, open_image, picture_files
 from vlbench.data.readers.base import read_lines, require_new
 from vlbench.errors import DataError, MissingError, UsageError
@@ -22,7 +22,7 @@ def read_questions(file: Path, card: TaskCard) -> list[Example]:
 
     Pictures are looked for beside the file. Every faulty line is named, before anything is asked.
     """
-    faults, pictures, seen = Faults(), Pictures(card), set[str]()
+    faults, pictures, seen = Faults(), PictureCheck(card), set[str]()
     examples: list[Example] = []
     for line, record in read_lines(file, faults):
         with faults.of(file, line):
@@ -51,7 +51,7 @@ def typed_questions(
         if refusal:
             raise UsageError(f"{' '.join([option, *names[:1]])}: {refusal}.")
     paths = [path for image in images for path in _below(image, card)]
-    size, faults, pictures = card.images_per_example, Faults(), Pictures(card)
+    size, faults, pictures = card.images_per_example, Faults(), PictureCheck(card)
     if len(paths) % size:
         raise UsageError(
             f"--image: task '{card.name}' is about {size} pictures at a time, {len(paths)} given."
@@ -63,12 +63,12 @@ def typed_questions(
     groups = [tuple(map(str, paths[at : at + size])) for at in range(0, len(paths), size)]
     pairs = [(group, text) for group in groups for text in (texts or [""])]
     return [
-        _asked(number, group, group, text, "", candidates)
+        _question(number, group, group, text, "", candidates)
         for number, (group, text) in enumerate(pairs, 1)
     ]
 
 
-class Pictures:
+class PictureCheck:
     """The pictures or clips of questions, each opened once to see whether it can be read."""
 
     def __init__(self, card: TaskCard) -> None:
@@ -125,10 +125,10 @@ def _example(record: Any, number: int, folder: Path, card: TaskCard) -> Example:
     if not isinstance(identifier, str | int):
         raise RecordFault("'id' should be a string or a whole number")
     paths = [str(folder / Path(name).expanduser()) for name in names]
-    return _asked(identifier, names, paths, text, context, candidates)
+    return _question(identifier, names, paths, text, context, candidates)
 
 
-def _asked(
+def _question(
     identifier: str | int,
     names: Sequence[str],
     paths: Sequence[str],
@@ -136,19 +136,21 @@ def _asked(
     context: str,
     candidates: Sequence[str],
 ) -> Example:
-    asked = {"id": identifier, "images": list(names), "text": text, "candidates": list(candidates)}
-    return Example(str(identifier), text, tuple(paths), {}, asked, context=context)
+    record = {"id": identifier, "images": list(names), "text": text, "candidates": list(candidates)}
+    return Example(str(identifier), text, tuple(paths), {}, record, context=context)
 
 
 def _images(record: Any) -> list[str]:
-    if isinstance(record, dict) and "images" in record and "image" not in record:
+    if isinstance(record, dict) and "images" in record:
         names = field(record, "images", list)
+        if "image" in record:
+            raise RecordFault("'image' and 'images': leave one out")
     else:
         names = [field(record, "image", str)]
     for name in names:
         _require_text(name)
         if not name or "\0" in name:
-            raise RecordFault("'image' should be the path of a picture, found nothing")
+            raise RecordFault(f"'image' should be the path of a picture, found {excerpt(name)}")
     return names
 
 

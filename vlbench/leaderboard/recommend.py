@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from vlbench.errors import NothingToReport, UsageError
 from vlbench.leaderboard import tables
-from vlbench.leaderboard.board import Board, Row
+from vlbench.leaderboard.board import AVERAGE, Board, Row
 from vlbench.leaderboard.compare import Pair, Side, compare
 from vlbench.leaderboard.compare_formats import compare_tables
 from vlbench.leaderboard.examples import Examples, tie_groups
@@ -120,7 +120,7 @@ def _advice(
     examples: Examples,
 ) -> Advice:
     best, *others = fitting
-    tasks = [task for task, metric in board.mains.items() if column in (metric, "average")]
+    tasks = [task for task, metric in board.mains.items() if column in (metric, AVERAGE)]
     tested = [row for row in fitting if column in row.ties]
     ties: list[Row] = []
     notes: list[str] = []
@@ -140,17 +140,12 @@ def _advice(
 
 def recommend_tables(advice: Sequence[Advice]) -> list[Table]:
     """Make for each board a table of what fits best, and one of what that gives up."""
-    made: list[Table] = []
-    for item in advice:
-        made += [_table(item), *compare_tables(item.pairs)]
-    return made
+    return [table for item in advice for table in (_table(item), *compare_tables(item.pairs))]
 
 
 def _table(item: Advice) -> Table:
     board, best, column = item.board, item.recommended, item.column
-    name = (
-        "average" if column == "average" else tables.short_metric(column, next(iter(board.mains)))
-    )
+    name = "average" if column == AVERAGE else tables.short_metric(column, next(iter(board.mains)))
 
     def line(row: Row, verdict: str) -> list[Cell]:
         trainable, memory, minutes = costs(row).values()

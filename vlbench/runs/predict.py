@@ -20,7 +20,7 @@ from vlbench.runs.execute import set_threads, task_data
 from vlbench.runs.plan import feature_spec_for
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.trained import trained_model
-from vlbench.training.predict import Scored, scored_answers
+from vlbench.training.predict import ScoredAnswer, scored_answers
 from vlbench.training.train import MicroBatches
 
 
@@ -31,7 +31,7 @@ def predict(
     examples: Sequence[Example],
     device: str = "cpu",
     say: Callable[[str], None] = lambda _: None,
-) -> tuple[dict[str, Scored], float]:
+) -> tuple[dict[str, ScoredAnswer], float]:
     """Example id -> answer and candidates, and the seconds from pictures to answers.
 
     The ids of an example's images are their paths. `weights` are the run's trained tensors.

@@ -84,12 +84,24 @@ def weights_of(folder: RunFolder, spec: RunSpec) -> Path:
     absent = f"{folder.path}: no {folder.adapter.name}"
     if not folder.is_done:
         raise UsageError(f"{absent}: the run has not trained yet.")
-    words = ["--method", spec.method_file or spec.method.name, "--tasks", ",".join(spec.task_names)]
-    words += ["--backbone", spec.backbone_reference, "--edition", spec.edition]
+    options = {
+        "--method": spec.method_file or spec.method.name,
+        "--tasks": ",".join(spec.task_names),
+        "--backbone": spec.backbone_reference,
+        "--backbone-path": spec.backbone_path,
+        "--init": spec.init,
+        "--edition": spec.edition,
+        "--root": spec.root,
+        "--encoder": spec.encoder,
+        "--limit": str(spec.limit or ""),
+        "--seeds": str(spec.seed),
+    }
+    words = [word for option in options.items() if option[1] for word in option]
     words += [word for setting in spec.settings for word in ("--set", setting)]
+    words += [word for store in spec.features for word in ("--features", store)]
     raise MissingError(
         f"{absent}: these results were stored without the weights. Train them again in another "
-        f"folder: vlbench run {join([*words, '--seeds', str(spec.seed), '--results', 'again'])}"
+        f"folder: vlbench run {join([*words, '--results', 'again'])}"
     )
 
 

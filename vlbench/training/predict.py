@@ -20,7 +20,7 @@ Row = list[float] | list[int]
 """Of one example: the logits of the task's choices, or the tokens of its answer."""
 
 
-class Scored(NamedTuple):
+class ScoredAnswer(NamedTuple):
     """An answer, and the probability of each candidate."""
 
     answer: str
@@ -56,7 +56,7 @@ def scored_answers(
     candidates: Mapping[str, Sequence[str]],
     device: torch.device,
     micro_batches: MicroBatches | None = None,
-) -> dict[str, Scored]:
+) -> dict[str, ScoredAnswer]:
     """Return the same answers, each with the probabilities of its candidates.
 
     Of a task with choices these are the choices, which share a probability of 1 as they are chosen:
@@ -70,11 +70,11 @@ def scored_answers(
     if choices := task.card.choices:
         logits = torch.tensor([row for _, of_batch in rows for row in of_batch])  # (n, choices)
         shares = (dict(zip(choices, row, strict=True)) for row in logits.softmax(dim=1).tolist())
-        chosen = dict(zip(names, shares, strict=True))
+        probabilities = dict(zip(names, shares, strict=True))
     else:
-        wanted = {name: (text, *candidates.get(name, ())) for name, text in by_id.items()}
-        chosen = written_probabilities(model, task, wanted, device, micro_batches)
-    return {e.id: Scored(by_id[e.id], chosen[e.id]) for e in task.examples}
+        texts_of = {name: (text, *candidates.get(name, ())) for name, text in by_id.items()}
+        probabilities = written_probabilities(model, task, texts_of, device, micro_batches)
+    return {e.id: ScoredAnswer(by_id[e.id], probabilities[e.id]) for e in task.examples}
 
 
 @torch.inference_mode()
