@@ -51,7 +51,7 @@ def test_the_best_that_fits_is_recommended_with_what_ties_with_it(folder: Path) 
 
 def test_what_it_gives_up_is_the_comparison_with_the_best_of_all(folder: Path) -> None:
     (pair,) = advice(folder, trainable_percent=10).pairs
-    assert [item["verdict"] for item in pair.items] == ["B better"] * 5
+    assert {item["verdict"] for item in pair.items} == {"worse"}
     difference = pair.items[0]["difference"]
     assert difference == pytest.approx(100 * (41 - 58) / 60)
     assert not advice(folder).pairs and advice(folder).recommended.method == "full"

@@ -15,6 +15,7 @@ from vlbench.leaderboard.board import AVERAGE, Board, Row
 from vlbench.leaderboard.compare import Pair, Side, compare
 from vlbench.leaderboard.compare_formats import compare_tables
 from vlbench.leaderboard.examples import Examples, tie_groups
+from vlbench.leaderboard.normalised import NORMALISED
 from vlbench.leaderboard.tables import Cell, Column, Table, number, percent, title
 from vlbench.text import printable_json
 
@@ -41,7 +42,7 @@ class Advice(NamedTuple):
 
     board: Board
     column: str
-    """The metric that decides: the average, or that of the only task."""
+    """What decides: the score that rows are sorted by, or that of the only task."""
     limits: dict[str, float]
     recommended: Row
     ties: list[Row]
@@ -76,7 +77,7 @@ def recommend(
     advice: list[Advice] = []
     reasons: list[str] = []
     for board in boards:
-        column = board.columns[-1]
+        column = board.ranking
         ranked = [
             row
             for row in sorted(board.rows, key=lambda row: -(row.stat(column).mean or 0.0))
@@ -120,13 +121,15 @@ def _advice(
     examples: Examples,
 ) -> Advice:
     best, *others = fitting
-    tasks = [task for task, metric in board.mains.items() if column in (metric, AVERAGE)]
     tested = [row for row in fitting if column in row.ties]
     ties: list[Row] = []
     notes: list[str] = []
     if best in tested:
-        scores = {row.label: examples.row_scores(row, tasks) for row in tested}
-        groups = tie_groups(scores)
+        scores = [examples.row_scores(row, board.tasks_of(column)) for row in tested]
+        is_scaled = column == NORMALISED
+        scale = Side(board, best, examples).scale(tested, scores) if is_scaled else None
+        labels = [row.label for row in tested]
+        groups = tie_groups(dict(zip(labels, scores, strict=True)), scale)
         ties = [row for row in others if groups.get(row.label) == 1]
     if untested := [row.label for row in fitting if row not in tested and len(fitting) > 1]:
         notes.append(f"Not tested, so without ties: {', '.join(untested)}.")
@@ -145,7 +148,10 @@ def recommend_tables(advice: Sequence[Advice]) -> list[Table]:
 
 def _table(item: Advice) -> Table:
     board, best, column = item.board, item.recommended, item.column
-    name = "average" if column == AVERAGE else tables.short_metric(column, next(iter(board.mains)))
+    tasks = board.tasks_of(column)
+    is_mean = column in (AVERAGE, NORMALISED)
+    name = column if is_mean else tables.short_metric(column, tasks[0])
+    unit = f"{len(tasks)} of {len(board.mains)} tasks" if is_mean else ""
 
     def line(row: Row, verdict: str) -> list[Cell]:
         trainable, memory, minutes = costs(row).values()
@@ -162,6 +168,7 @@ def _table(item: Advice) -> Table:
     notes = [
         "Recommended: the highest mean among the methods that fit and are above the floors. Tied "
         "with it: those of them that the test does not tell from it.",
+        *([note for note in tables.ruler_notes(board) if is_mean]),
         COST_NOTE,
         f"Device: {devices}.",
         *item.notes,
@@ -169,7 +176,7 @@ def _table(item: Advice) -> Table:
     ]
     if not item.pairs:
         notes.insert(1, "It is the best of all methods here: nothing is given up.")
-    columns = [*COLUMNS, Column(name, f"{len(board.mains)} tasks"[: 99 * (len(board.mains) > 1)])]
+    columns = [*COLUMNS, Column(name, unit)]
     heading = f"{title(board)}: {most or 'whatever it costs'}"
     return Table(heading, [*columns, Column("verdict")], sections, notes)
 

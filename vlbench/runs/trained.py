@@ -63,7 +63,7 @@ def find_best_seed(
 
 
 def _is_as_its_card(spec: RunSpec) -> bool:
-    return not (spec.overrides or spec.init or spec.limit)
+    return spec.scope == "complete" and not (spec.overrides or spec.init)
 
 
 def _validated(folder: RunFolder, spec: RunSpec, task: str | None) -> float | None:
