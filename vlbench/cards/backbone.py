@@ -62,7 +62,7 @@ class BackboneCard(Card):
     like: str = ""
     """A backbone of ours whose overrides in method cards hold for this one too, before its own."""
     license: str = ""
-    """Licence of the weights at `source`, as the hub spells it (`apache-2.0`); empty: not known."""
+    """Licence of its weights, those for clips too, as the hub spells it; empty: not known."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads to use, for the same bits on every machine; left out: all there are."""
 

@@ -45,7 +45,7 @@ def model_card(
     kinds = {card.name: card.metric in NO_MAJORITY for card in spec.tasks}
     data = ModelCardData(
         license=license,
-        library_name="peft" if format == "peft" else "transformers",
+        library_name=_library(backbone, format),
         base_model=_hub_name(backbone, spec),
         tags=["vlbench", spec.method.name],
         model_name=name,
@@ -59,6 +59,7 @@ def model_card(
                 metric_value=row["value"],
             )
             for row in scores
+            if row["value"] is not None
         ]
         or None,
     )
@@ -150,6 +151,13 @@ def _score_table(scores: list[Mapping[str, Any]]) -> str:
         value = "" if row["value"] is None else f"{row['value']:.2f}"
         lines.append(f"| {row['metric']} | {value} | {majority} | {row['n_examples']:,} |")
     return "\n".join(lines)
+
+
+def _library(backbone: BackboneCard, format: str) -> str:
+    """What loads the folder."""
+    if backbone.kind == "lite0-smollm2":
+        return "vlbench"
+    return "peft" if format == "peft" else "transformers"
 
 
 def _loading(backbone: BackboneCard, format: str, name: str) -> str:
