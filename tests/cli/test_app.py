@@ -94,7 +94,7 @@ for words, heavy in {cases}:
 def test_commands_import_no_more_than_they_need(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, SPEC)
     folder.log.write_text("said\n")
-    write(tmp_path, image_text("full", 1, 2, 3, 4), image_text("frozen", 1, 2, 3, 4))
+    write(tmp_path, image_text("full", 5, 6, 7, 8), image_text("frozen", 1, 2, 3, 4))
     results = ["--results", str(tmp_path)]
     heavy = ["torch", "transformers", "accelerate", "peft", "pandas"]
     reading = ["torch", "transformers", "accelerate", "matplotlib"]
@@ -106,6 +106,7 @@ def test_commands_import_no_more_than_they_need(tmp_path: Path) -> None:
         (["cancel", "--all", *results], heavy),
         (["report", "--paper", *results], reading),
         (["compare", "full", "frozen", *results], reading),
+        (["recommend", *results], reading),
     ]
     code = PROGRAM.format(cases=cases)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

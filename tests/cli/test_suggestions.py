@@ -15,6 +15,7 @@ PLACE = "my 'best' results"
 COMMANDS = {
     "report": ["report"],
     "compare": ["compare", "compacter", "full"],
+    "recommend": ["recommend"],
     "pareto": ["plot", "pareto", "--out", "a.svg"],
     "curves": ["plot", "curves", "--out", "a.svg"],
 }

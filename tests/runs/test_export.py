@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
-from transformers import (
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    BartForConditionalGeneration,
-)
+from transformers import AutoModelForImageTextToText
 
 from tests.backbones.families import BY_NAME, batch_of, load, rows_of, write_family
 from tests.runs.builders import Bench, do, write_published_bart
+from vlbench.backbones import find_backbone
 from vlbench.errors import DataError, UsageError
-from vlbench.runs.export import export, trained_model
+from vlbench.runs.export import export
 from vlbench.runs.folder import RunFolder
+from vlbench.runs.model_card import license_of, model_card
 from vlbench.runs.plan import Selection, plan
 from vlbench.runs.spec import RunSpec
+from vlbench.runs.trained import trained_model
+from vlbench.verify.inputs import read_rows
 
 NEAR = 1e-5
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")  # peft asks for it
@@ -62,6 +64,16 @@ def written(run: RunFolder, what: str, out: Path, task: str | None = None) -> to
         return model.label_logits(batch_of(load("llava"), rows_of(load("llava")), "vqav2"))
 
 
+def loaded_as_told(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The names that the instructions of a folder's model card bind, typed where it lies."""
+    text = (folder / "README.md").read_text("utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    patch.chdir(folder.parent)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    return names
+
+
 def logits_of(language: Any) -> torch.Tensor:
     """Logits at the labels of the same rows, by the library alone."""
     backbone = load("llava")
@@ -80,16 +92,14 @@ LORAS = {
 
 @pytest.mark.parametrize("method", ["shared-lora", slow("peft-lora"), slow("peft-dora")])
 def test_plain_peft_loads_an_adapter_with_equal_logits(
-    bench: Bench, folder: Path, tmp_path: Path, method: str
+    bench: Bench, folder: Path, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from peft import PeftModel
-
     run = trained(bench, folder, tmp_path, method, *LORAS[method][1])
     expected = written(run, "peft", tmp_path / "adapter")
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     base = AutoModelForImageTextToText.from_pretrained(config["base_model_name_or_path"])
     before = logits_of(base)
-    model = PeftModel.from_pretrained(base, tmp_path / "adapter")
+    model = loaded_as_told(tmp_path / "adapter", monkeypatch)["model"]
     torch.testing.assert_close(logits_of(model), expected, atol=NEAR, rtol=NEAR)
     assert not torch.allclose(before, expected, atol=1e-3)
 
@@ -98,21 +108,19 @@ def test_plain_peft_loads_an_adapter_with_equal_logits(
     "method", ["peft-lora", "norms", *map(slow, ("shared-lora", "peft-dora", "full", "zero-shot"))]
 )
 def test_plain_transformers_loads_a_merged_folder_with_equal_logits(
-    bench: Bench, folder: Path, tmp_path: Path, method: str
+    bench: Bench, folder: Path, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     more = LORAS[method][1] if method in LORAS else ()
     run = trained(bench, folder, tmp_path, method, *more)
     expected = written(run, "merged", tmp_path / "merged")
-    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "merged")
-    torch.testing.assert_close(logits_of(model), expected, atol=NEAR, rtol=NEAR)
-    AutoProcessor.from_pretrained(tmp_path / "merged")
+    names = loaded_as_told(tmp_path / "merged", monkeypatch)
+    torch.testing.assert_close(logits_of(names["model"]), expected, atol=NEAR, rtol=NEAR)
+    assert names["processor"].tokenizer
 
 
 def test_an_encoder_decoder_s_language_model_is_exported_with_its_visual_embedding(
-    bench: Bench, tmp_path: Path
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from peft import PeftModel
-
     write_published_bart(tmp_path / "bart", ["true false"])
     card = tmp_path / "mine.toml"
     card.write_text(
@@ -132,9 +140,10 @@ def test_an_encoder_decoder_s_language_model_is_exported_with_its_visual_embeddi
         export(spec, run.adapter, "merged", task, tmp_path / task)
         export(spec, run.adapter, "peft", task, tmp_path / f"{task}-adapter")
         model.backbone.current_task.enter(task)
-        base = BartForConditionalGeneration.from_pretrained(tmp_path / "bart")
-        adapter = PeftModel.from_pretrained(base, tmp_path / f"{task}-adapter").eval()
-        merged = BartForConditionalGeneration.from_pretrained(tmp_path / task).eval()
+        adapter = loaded_as_told(tmp_path / f"{task}-adapter", monkeypatch)["model"].eval()
+        names = loaded_as_told(tmp_path / task, monkeypatch)
+        merged = names["model"].eval()
+        assert names["tokenizer"]("true")["input_ids"]
         with torch.no_grad():
             expected = model.backbone.language(input_ids=ids, decoder_input_ids=ids).logits
             for language in (merged, adapter):
@@ -199,3 +208,35 @@ def test_what_started_from_weights_is_exported_with_them(
     torch.testing.assert_close(logits_of(model), expected, atol=NEAR, rtol=NEAR)
     with pytest.raises(UsageError, match=r"the run began from adapter\.safetensors"):
         export(spec, run.adapter, "peft", None, tmp_path / "out")
+
+
+def test_a_model_card_has_scores_data_and_the_licence_that_is_known(
+    bench: Bench, finished: tuple[RunSpec, RunFolder], tmp_path: Path
+) -> None:
+    spec, run = finished
+    rows = read_rows(run.result)
+    text = model_card(spec, "merged", "vqav2", True, "mine", rows)
+    data = ModelCard(text).data
+    assert (data.license, data.library_name) == ("unknown", "transformers")  # a folder of its own
+    main = next(row for row in rows if row["metric"] == "vqav2.accuracy" and not row["family"])
+    assert f"| vqav2.accuracy | {main['value']:.2f} | {main['majority']:.2f} |" in text
+    assert [result.metric_value for result in data.eval_results if result.dataset_type == "vqav2"]
+    assert spec.data["nlvr2"][:12] in text and "The weights are those for VQAv2 (vqav2)." in text
+    assert "Unknown: neither vlbench nor the files of `mini-bart` name the licence" in text
+    assert "no result yet" in model_card(spec, "merged", "vqav2", False, "mine", [])
+
+    own = spec.model_copy(update={"backbone_path": ""})
+    known = {"mini-bart": "mit", "clip-bart": "apache-2.0", "clip-t5": "apache-2.0"}
+    for name, license in known.items():
+        assert license_of(find_backbone(name), own)[0] == license
+    folder = tmp_path / "bart"
+    write_published_bart(folder)
+    theirs = find_backbone(str(folder))
+    assert license_of(theirs, own) == ("unknown", "")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "license": "mpl-2.0"}))
+    assert license_of(theirs, own)[0] == "mpl-2.0"
+    (folder / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n# Theirs\n")
+    assert license_of(theirs, own)[0] == "cc-by-nc-4.0"
+    (folder / "README.md").write_text("---\nlicense: [\n---\n")
+    assert license_of(theirs, own)[0] == "mpl-2.0"

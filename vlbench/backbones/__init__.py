@@ -74,7 +74,7 @@ def _without_card(source: str, folder: Path) -> BackboneCard:
     name = Path(source).name
     if known := OF_MODEL_TYPE.get(model_type):
         own = load_backbone_card(known)
-        changes = {"name": name, "title": name, "source": source, "video_source": ""}
+        changes = {"name": name, "title": name, "source": source, "video_source": "", "license": ""}
         card = own.model_copy(update=changes)
         card._file = None
         return card

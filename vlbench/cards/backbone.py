@@ -62,6 +62,8 @@ class BackboneCard(Card):
     """Our tasks whose data it has seen in pretraining."""
     like: str = ""
     """A backbone of ours whose overrides in method cards hold for this one too, before its own."""
+    license: str = ""
+    """Licence of its weights, those for clips too, as the hub spells it; empty: not known."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads to use, for the same bits on every machine; left out: all there are."""
 

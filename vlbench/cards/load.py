@@ -23,7 +23,7 @@ NOT_CARDS = {"suites"}
 """Files beside the task cards which are not task cards."""
 PROSE = {
     *("title", "aliases", "source", "published", "sizes", "suites", "deviations", "tuning"),
-    *("seen", "video_source", "question", "like"),
+    *("seen", "video_source", "question", "like", "license"),
 }
 """Keys that explain a card and cannot change a result; weights are hashed by their files, and
 questions with the data of the backbones that are asked them."""

@@ -15,12 +15,12 @@ from vlbench import __version__
 from vlbench.cli import example, note
 from vlbench.cli.cards import list_cards, params, show
 from vlbench.cli.data import data, import_checkpoint, pretrain, score
-from vlbench.cli.export import export
 from vlbench.cli.options import PREFIX, default_map
-from vlbench.cli.report import compare, plot, report
+from vlbench.cli.report import compare, plot, recommend, report
 from vlbench.cli.run import cancel, plan, retry, run
 from vlbench.cli.status import doctor, logs, status
 from vlbench.cli.sweep import sweep
+from vlbench.cli.trained import export, predict
 from vlbench.cli.verify import results, verify
 from vlbench.errors import BUG, INTERRUPTED, explain
 from vlbench.process import AnswerLost
@@ -34,6 +34,7 @@ GROUPS: dict[str, dict[Any, str]] = {
         sweep: "sweep --method full,frozen,lora --tasks image-text",
         cancel: "cancel 'lora seed 0'",
         retry: "retry --launcher slurm",
+        predict: "predict lora --image a.png --text 'what is it?'",
         doctor: "doctor --backbone clip-bart --root data",
     },
     "Look": {
@@ -41,6 +42,7 @@ GROUPS: dict[str, dict[Any, str]] = {
         logs: "logs 'lora seed 0'",
         report: "report --tasks image-text --format markdown --out table.md",
         compare: "compare compacter full --tasks image-text",
+        recommend: "recommend --tasks image-text --max-trainable 5",
         plot: "plot pareto --out pareto.svg",
         params: "params --backbone clip-bart --method compacter,lora",
         list_cards: "list methods",

@@ -137,7 +137,7 @@ def extract_features(
     out: Path = opt.option(..., "The store, a new folder."),
     weights: Path | None = opt.option(None, "Folder of the encoder's weights, if not installed."),
     kind: Kind = opt.option(Kind.PICTURES, "frames: a folder of pictures is a clip."),
-    device: str = opt.option("auto", "auto, cpu, or a GPU's number."),
+    device: str = opt.DEVICE,
     outside_code: bool = opt.OUTSIDE_CODE,
     json: bool = opt.JSON,
 ) -> None:
@@ -145,17 +145,11 @@ def extract_features(
 
     The id of a picture is its file name without the suffix, that of a clip its folder's name.
     """
-    import torch
-
     from vlbench.data.stores.extract import extract_below
     from vlbench.encoders import load_encoder
 
     opt.refuse_outside_code(context)
-    gpus = {str(number): f"cuda:{number}" for number in range(torch.cuda.device_count())}
-    devices = {"auto": gpus.get("0", "cpu"), "cpu": "cpu", **gpus}
-    if device not in devices:
-        raise UsageError(f"--device {device}: {nearest(device, devices)}")
-    loaded = load_encoder(encoder, weights, devices[device])
+    loaded = load_encoder(encoder, weights, opt.torch_device(device))
     is_video = kind is Kind.FRAMES
     with cli.counting("clips" if is_video else "pictures") as count:
         store = extract_below(loaded, images, out, is_video, count, cli.note)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import typer
 
 from vlbench.cli import note
-from vlbench.errors import CardError, UsageError
+from vlbench.errors import CardError, UsageError, nearest
 
 if TYPE_CHECKING:
     from vlbench.leaderboard.load import Filters
@@ -61,6 +61,7 @@ SETTINGS = option(None, "key=value over the card, repeatable.", "--set", envvar=
 METHODS = option(None, "Only these methods, comma list or repeated.", "--method")
 SEEDS = option(None, "Only these seeds, with commas between.")
 RESULTS = option(Path("results"), "The results folder.")
+DEVICE = option("auto", "auto, cpu, or a GPU's number.")
 JSON = flag("--json", "Print JSON.")
 OUTSIDE_CODE = flag("--outside-code", "Run code that a file from elsewhere names.")
 
@@ -203,6 +204,17 @@ def _parameters(function: Any) -> list[Parameter]:
         parameter.replace(annotation=hints[parameter.name], kind=Parameter.KEYWORD_ONLY)
         for parameter in signature(function).parameters.values()
     ]
+
+
+def torch_device(name: str) -> str:
+    """The device of --device as torch calls it; auto is the first GPU, else the CPU."""
+    import torch
+
+    gpus = {str(number): f"cuda:{number}" for number in range(torch.cuda.device_count())}
+    devices = {"auto": gpus.get("0", "cpu"), "cpu": "cpu", **gpus}
+    if name not in devices:
+        raise UsageError(f"--device {name}: {nearest(name, devices)}")
+    return devices[name]
 
 
 def seed_numbers(text: str) -> tuple[int, ...]:

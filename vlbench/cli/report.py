@@ -1,4 +1,4 @@
-"""`vlbench report`, `compare` and `plot`: what a results folder shows."""
+"""`vlbench report`, `compare`, `recommend` and `plot`: what a results folder shows."""
 
 from __future__ import annotations
 
@@ -123,6 +123,42 @@ def compare(
     if nothing:
         raise nothing
     gates.refuse(pairs, gate)
+
+
+@opt.with_options
+def recommend(
+    options: opt.BoardOptions,
+    max_trainable: float | None = opt.option(
+        None, "At most so many % of the parameters train.", min=0, max=100
+    ),
+    max_memory: float | None = opt.option(None, "At most so many MB of peak memory.", min=0),
+    max_minutes: float | None = opt.option(None, "At most so many minutes of training.", min=0),
+    format: CompareFormat = opt.option(
+        CompareFormat.TABLE, FORMAT, envvar="VLBENCH_RECOMMEND_FORMAT"
+    ),
+    out: Path | None = opt.option(None, "Write it to this file."),
+) -> None:
+    """Say which method to take: the best that fits.
+
+    With what ties with it by test, and what it gives up against the best of all.
+    """
+    if out is not None:
+        check_out(out)
+    from vlbench.leaderboard import recommend as advising
+    from vlbench.leaderboard.examples import Examples
+    from vlbench.leaderboard.load import read_boards
+
+    options_given = zip(advising.COSTS, (max_trainable, max_memory, max_minutes), strict=True)
+    limits = {name: most for name, most in options_given if most is not None}
+    damaged: list[DataError] = []
+    examples = Examples(options.results, damaged)
+    boards = read_boards(options.results, options.filters(), examples, damaged)
+    advice = advising.recommend(boards, examples, limits)
+    if format is CompareFormat.JSON:
+        _print_or_write(advising.recommend_json(advice), out)
+    else:
+        _write_tables(advising.recommend_tables(advice), format, out)
+    cli.end_left_out(damaged)
 
 
 def _write_tables(tables: list[Table], format: str, out: Path | None) -> None:

@@ -83,12 +83,22 @@ def find_pictures(reader: Reader, examples: Iterable[Example]) -> tuple[dict[str
 
 def pictures_below(folder: Path) -> dict[str, Path]:
     """File name without suffix -> file; DataError where two files share it."""
-    return _by_id(folder, ((p.stem, p) for sub in _folders(folder) for p in _pictures_in(sub)))
+    return _by_id(folder, ((path.stem, path) for path in picture_files(folder)))
 
 
 def clips_below(folder: Path) -> dict[str, Path]:
     """Folder name -> folder, of those that hold pictures themselves."""
-    return _by_id(folder, ((sub.name, sub) for sub in _folders(folder) if _pictures_in(sub)))
+    return _by_id(folder, ((path.name, path) for path in clip_folders(folder)))
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """The pictures below a folder."""
+    return [file for path in _folders(folder) for file in _pictures_in(path)]
+
+
+def clip_folders(folder: Path) -> list[Path]:
+    """The folder and those below it that hold pictures themselves."""
+    return [path for path in _folders(folder) if _pictures_in(path)]
 
 
 def _pictures_in(folder: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
@@ -133,14 +133,28 @@ def _visuals(
         lines = "".join(f"\n  {line}" for line in first_lines(problems))
         lacking = "features" if isinstance(spec, FeatureSpec) else "pictures"
         raise MissingError(f"Task '{card.name}' lacks {lacking}:{lines}")
+    if isinstance(spec, FeatureSpec) and store is not None:
+        return FixedFrames(store, spec.tokens) if card.visual == "video" else store
+    return read_visuals(card, pictures, spec, say=say)
+
+
+def read_visuals(
+    card: TaskCard,
+    pictures: Mapping[str, Path],
+    spec: FeatureSpec | PictureSpec,
+    folder: Path | None = None,
+    say: Say = lambda _: None,
+) -> Store | Pictures:
+    """The pictures or clips of a task themselves, or their features in a new store in `folder`.
+
+    Without a folder the store is in the cache.
+    """
     if isinstance(spec, PictureSpec):
         return Pictures(pictures, spec.frames)
-    is_video = card.visual == "video"
-    if store is not None:
-        return FixedFrames(store, spec.tokens) if is_video else store
     say(f"{card.name}: features of {len(pictures):,} pictures or clips, by '{spec.encoder}'")
+    is_video = card.visual == "video"
     encoder = ClipEncoder(spec.load(), spec.tokens) if is_video else spec.load()
-    return extract(encoder, pictures, say=say)
+    return extract(encoder, pictures, folder, say=say)
 
 
 def find_visuals(

@@ -190,6 +190,12 @@ class Board:
         floors = self.ruler.floors if self.ruler else {}
         return [task for task, metric in self.mains.items() if metric in floors]
 
+    def tasks_of(self, column: str) -> list[str]:
+        """The tasks that one of the columns is of."""
+        if column == NORMALISED:
+            return self.counted
+        return [task for task, metric in self.mains.items() if column in (metric, AVERAGE)]
+
     @property
     def ranking(self) -> str:
         """The column that rows are sorted by."""

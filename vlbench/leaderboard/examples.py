@@ -122,10 +122,9 @@ def with_ties(board: Board, examples: Examples) -> Board:
         return board
     faults: dict[str, str] = {}
     testable = {task: _testable(board, task, examples, faults) for task in board.mains}
-    tasks = {metric: [task] for task, metric in board.mains.items()}
     ties: dict[str, dict[str, int]] = {row.label: {} for row in board.rows}
     for column in board.columns:
-        parts = board.counted if column == NORMALISED else tasks.get(column, list(board.mains))
+        parts = board.tasks_of(column)
         rows = [row for row in board.rows if all(row.label in testable[task] for task in parts)]
         rows = [row for row in rows if row.stat(column).n]
         rows.sort(key=lambda row: (-(row.stat(column).mean or 0.0), row.label))

@@ -18,12 +18,14 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from vlbench.backbones import build_tokenizer, find_backbone
+from vlbench.cards.schema import TaskCard, TrainSettings
 from vlbench.checkpoints.weights import load_weights
 from vlbench.data.batches import FeatureData, TaskData
 from vlbench.data.chat import ChatData
 from vlbench.data.example import Example
 from vlbench.data.pictures import Pictures
 from vlbench.data.prepare import PreparedTask
+from vlbench.data.stores.base import Store
 from vlbench.data.submissions import load_format
 from vlbench.data.table import file_hash
 from vlbench.errors import DataError, MissingError, RunFailed
@@ -84,8 +86,7 @@ class Run:
                 f"This run was planned for a GPU, and torch {torch.__version__} sees none here "
                 f"(CUDA_VISIBLE_DEVICES: {visible}). Start the command with --devices cpu."
             )
-        threads = find_backbone(spec.backbone_reference).threads
-        torch.set_num_threads(threads or torch.get_num_threads())
+        set_threads(spec)
         self.accelerator = Accelerator(
             cpu=spec.device == "cpu",
             mixed_precision="bf16" if spec.method.train.precision == "bf16" else "no",
@@ -140,11 +141,9 @@ class Run:
 
     def data(self, task: PreparedTask, examples: Sequence[Example]) -> TaskData:
         """Batches of these examples of a task."""
-        backbone: Any = self.model.backbone
-        same = task.card, examples, self.tokenizer, self.spec.method.train
-        if isinstance(task.store, Pictures):
-            return ChatData(*same, task.store, backbone.conversation)
-        return FeatureData(*same, task.store, positions=backbone.positions)
+        return task_data(
+            self.model, self.tokenizer, task.card, examples, task.store, self.spec.method.train
+        )
 
     def answers(self, task: PreparedTask, examples: Sequence[Example]) -> dict[str, str]:
         """Example id -> the model's answer; the processes of the run share the work."""
@@ -162,6 +161,28 @@ class Run:
         """Write how far the run is into its folder."""
         if self.ranks.is_main:
             self.folder.write_progress(self.attempt, **self._status, phase=phase, **details)
+
+
+def set_threads(spec: RunSpec) -> None:
+    """Compute with as many CPU threads as the run's backbone asks for."""
+    threads = find_backbone(spec.backbone_reference).threads
+    torch.set_num_threads(threads or torch.get_num_threads())
+
+
+def task_data(
+    model: AdaptedModel,
+    tokenizer: Any,
+    card: TaskCard,
+    examples: Sequence[Example],
+    store: Store | Pictures,
+    settings: TrainSettings,
+) -> TaskData:
+    """Batches of a task's examples, whose pictures or features are in `store`, for a model."""
+    backbone: Any = model.backbone
+    same = card, examples, tokenizer, settings
+    if isinstance(store, Pictures):
+        return ChatData(*same, store, backbone.conversation)
+    return FeatureData(*same, store, positions=backbone.positions)
 
 
 def train_and_test(run: Run) -> None:

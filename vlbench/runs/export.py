@@ -1,12 +1,15 @@
-"""A trained model for other programs: an adapter of peft, or a merged folder of transformers."""
+"""A trained model for other programs: an adapter of peft, or a merged folder of transformers.
+
+Beside either lies a model card.
+"""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from accelerate.utils import set_seed
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -14,21 +17,19 @@ from vlbench.backbones import build_backbone, build_tokenizer, find_backbone, we
 from vlbench.backbones.chat import Chat
 from vlbench.backbones.sources import CONFIG_FILE, WEIGHTS
 from vlbench.cards.backbone import Features
-from vlbench.checkpoints.weights import load_weights, read_tensors
-from vlbench.data.table import file_hash
-from vlbench.errors import DataError, UsageError
+from vlbench.errors import UsageError
 from vlbench.files import temporary_beside, writing
-from vlbench.runs.plan import adapted, backbone_hash
+from vlbench.runs.model_card import model_card
+from vlbench.runs.plan import adapted
 from vlbench.runs.spec import RunSpec
-from vlbench.techniques.adapt import AdaptedModel, load_trained_state, trained_parameters
+from vlbench.runs.trained import features_of, trained_model
+from vlbench.techniques.adapt import AdaptedModel, trained_parameters
 from vlbench.techniques.lora import LoRA, Update
 from vlbench.techniques.peft import Peft, library, refusing
 from vlbench.tensors import listed
 
 VISUAL_FILE = "visual.safetensors"
 """The visual embedding of an encoder-decoder, which the model of its library does not have."""
-VISUAL_WEIGHT = "backbone.visual.feature.0.weight"
-"""Its projection of features (C, feature width)."""
 BASE_LAYER = ".base_layer"
 """In the name of a layer's own weights, where peft wraps it."""
 PEFT_PREFIX = "base_model.model."
@@ -37,19 +38,28 @@ HALVES = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magn
 """What peft's LoRA adds to a layer."""
 
 
-def export(spec: RunSpec, weights: Path, format: str, task: str | None, out: Path) -> None:
+def export(
+    spec: RunSpec,
+    weights: Path,
+    format: str,
+    task: str | None,
+    out: Path,
+    rows: Iterable[Mapping[str, Any]] = (),
+) -> None:
     """Write a run's model as a new folder; UsageError where the format cannot hold it.
 
     `weights` are the run's trained tensors; `format` is merged or peft; `task` says whose weights
-    are taken, where each task has its own.
+    are taken, where each task has its own; `rows` of the run's result go into the model card.
     """
     if out.exists():
         raise UsageError(f"--out {out}: exists. Name a new folder.")
-    features = _features(spec, weights)
+    features = features_of(spec, weights)
     shapes = adapted(spec, features, meta=True)
     task = _task(shapes, task)
     _check_format(shapes, spec, format)
-    model = trained_model(spec, weights)
+    train = spec.method.train.model_copy(update={"weights": "fp32"})
+    method = spec.method.model_copy(update={"train": train})
+    model = trained_model(spec.model_copy(update={"method": method}), weights)
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         beside = temporary_beside(out)
@@ -61,20 +71,12 @@ def export(spec: RunSpec, weights: Path, format: str, task: str | None, out: Pat
                 _write_merged(model, task, spec, features, beside)
             if not isinstance(model.backbone, Chat):
                 _write_visual(model, beside)
+            is_own = len(spec.tasks) > 1 and model.technique.sharing != "all"
+            card = model_card(spec, format, task, is_own, out.name, rows)
+            (beside / "README.md").write_text(card, encoding="utf-8")
             beside.rename(out)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
-
-
-def _features(spec: RunSpec, weights: Path) -> Features | None:
-    """The features that it read, of another encoder with the width of what was trained on them."""
-    if not spec.encoder:
-        return None
-    state = read_tensors(weights)
-    if VISUAL_WEIGHT not in state:
-        raise UsageError(f"{spec.name}: its visual embedding is not among what it trained.")
-    own = find_backbone(spec.backbone_reference).features_of(spec.tasks[0].visual)
-    return own.of(spec.encoder, state[VISUAL_WEIGHT].shape[1])
 
 
 def _task(shapes: AdaptedModel, task: str | None) -> str:
@@ -138,24 +140,6 @@ def _beside_adapter(model: AdaptedModel) -> list[str]:
         and not any(f".{half}." in name for half in HALVES)
         and not (name.endswith(".bias") and technique.config(model.backbone).bias == "all")
     ]
-
-
-def trained_model(spec: RunSpec, weights: Path) -> AdaptedModel:
-    """The run's model with what it trained, in fp32; what it started from must be as it was."""
-    card, visual = find_backbone(spec.backbone_reference), spec.tasks[0].visual
-    path = Path(spec.backbone_path) if spec.backbone_path else None
-    if backbone_hash(card, path, visual) != spec.backbone_hash:
-        raise DataError(f"The weights of '{spec.backbone}' here are not those that the run read.")
-    if spec.init_hash and file_hash(Path(spec.init)) != spec.init_hash:
-        raise DataError(f"{spec.init}: it is not the file that the run began from.")
-    train = spec.method.train.model_copy(update={"weights": "fp32"})
-    method = spec.method.model_copy(update={"train": train})
-    set_seed(spec.seed)  # as when it trained: what is new and frozen is drawn
-    model = adapted(spec.model_copy(update={"method": method}), _features(spec, weights))
-    if spec.init_hash:
-        load_weights(Path(spec.init), model, f"{spec.method.name} on {spec.backbone}")
-    load_trained_state(model, read_tensors(weights), str(weights))
-    return model.eval()
 
 
 def _write_visual(model: AdaptedModel, folder: Path) -> None:

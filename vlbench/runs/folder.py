@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -257,6 +257,14 @@ def list_runs(results: Path) -> tuple[list[dict[str, Any]], list[DataError]]:
 
 def find_run(results: Path, text: str) -> RunFolder:
     """The one run whose key begins so, or whose name has all these words: `compacter seed 0`."""
+    matches = find_runs(results, text)
+    if len(matches) > 1:
+        raise several_runs(text, matches)
+    return matches[0]
+
+
+def find_runs(results: Path, text: str) -> list[RunFolder]:
+    """The runs whose key begins so, or whose name has all these words; at least one."""
     folders = some_runs(results, [])
     matches = [folder for folder in folders if folder.path.name.startswith(text)]
     if not matches:
@@ -267,7 +275,10 @@ def find_run(results: Path, text: str) -> RunFolder:
             f"No run '{text}' in {results}: a run is named by the begin of its key or by words "
             f"such as 'compacter seed 0'. See them: vlbench list runs{results_option(results)}"
         )
-    if len(matches) > 1:
-        lines = [f"  {folder.path.name}  {folder.name}" for folder in matches]
-        raise UsageError("\n".join([f"'{text}' names {len(matches)} runs:", *lines]))
-    return matches[0]
+    return matches
+
+
+def several_runs(text: str, folders: Sequence[RunFolder]) -> UsageError:
+    """The error of words that name more runs than one."""
+    lines = [f"  {folder.path.name}  {folder.name}" for folder in folders]
+    return UsageError("\n".join([f"'{text}' names {len(folders)} runs:", *lines]))
