@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from vlbench.errors import DataError
 from vlbench.leaderboard.board import Board, Row
 from vlbench.leaderboard.results import read_parquet
 from vlbench.leaderboard.statistics import LEVEL, RowScores, holm, p_values
+from vlbench.runs.packed import stored_run
 
 NLVR2_IMAGE = re.compile(r"(.+-\d+)-\d+-img[01]")
 """`split-set-pair-img0`: the pairs of a set, and its sentences, share pictures and wording."""
@@ -52,7 +54,7 @@ class Examples:
                 self._scores[key, task] = read_scores(self.file(key, task))
             except DataError as error:
                 is_new = str(error) not in map(str, self._damaged)
-                if is_new and self.file(key, task).exists():
+                if is_new and self.file(key, task).is_file():
                     self._damaged.append(error)
                 raise
         return self._scores[key, task]
@@ -68,9 +70,9 @@ class Examples:
             known = self._clusters[task] = ids, read_clusters(self.file(key, task))
         return known[1]
 
-    def file(self, key: str, task: str) -> Path:
-        """Return the path of a run's predictions for a task."""
-        return self.folder / "runs" / key / "predictions" / f"{task}.parquet"
+    def file(self, key: str, task: str) -> Traversable:
+        """Return the file of a run's predictions for a task."""
+        return stored_run(self.folder, key) / "predictions" / f"{task}.parquet"
 
     def ids(self, row: Row, task: str) -> Ids:
         """Return the examples that a row was tested on; DataError where its seeds differ."""
@@ -96,7 +98,7 @@ def same_ids(a: Ids, b: Ids) -> bool:
     return a is b or np.array_equal(a, b)
 
 
-def read_scores(file: Path) -> Scores:
+def read_scores(file: Traversable) -> Scores:
     """Read the scores in a file of predictions."""
     ids, scores = _read(file, {"id": pa.string(), "score": pa.float64()})
     names = np.array(ids.to_pylist(), dtype=np.str_)
@@ -104,7 +106,7 @@ def read_scores(file: Path) -> Scores:
     return Scores(names[order], scores.to_numpy().astype(np.float64)[order])
 
 
-def read_clusters(file: Path) -> npt.NDArray[np.intp]:
+def read_clusters(file: Traversable) -> npt.NDArray[np.intp]:
     """Read which examples share a picture (NLVR2: a set of pairs), in the order of the ids."""
     ids, images = _read(file, {"id": pa.string(), "images": pa.list_(pa.string())})
     names = [
@@ -190,7 +192,7 @@ def _notes(rows: Sequence[Row], faults: Mapping[str, str]) -> list[str]:
     return notes
 
 
-def _read(file: Path, columns: dict[str, pa.DataType]) -> list[pa.ChunkedArray]:
+def _read(file: Traversable, columns: dict[str, pa.DataType]) -> list[pa.ChunkedArray]:
     try:
         table = read_parquet(file, list(columns))
     except FileNotFoundError:
