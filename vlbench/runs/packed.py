@@ -56,6 +56,7 @@ TABLES = {
     "files": pa.schema([("key", pa.string()), ("file", pa.string()), ("text", pa.string())]),
 }
 """Table of a pack -> its columns; `curves` has a row for each loss and each metric validated."""
+CURVE_CELLS = ("step", "epoch", "task", "loss", "learning_rate")
 INDEX = {"rows": ["key"], "predictions": ["key", "task"], "curves": ["key"]}
 INDEX |= {"files": ["key", "file"]}
 """Table -> the columns that say whose rows these are: they stand together."""
@@ -310,17 +311,16 @@ def read_curve(text: str) -> list[dict[str, Any]]:
 
 
 def write_curve(rows: Sequence[dict[str, Any]]) -> bytes:
-    """The text of a training curve."""
+    """The text of a training curve; a validation is one line for its metrics."""
     lines: list[dict[str, Any]] = []
     for row in rows:
-        if row["metric"] is None:
-            names = ("step", "epoch", "task", "loss", "learning_rate")
-            lines.append({name: row[name] for name in names})
-        else:
-            last = lines[-1] if lines else {}
-            if "validation" not in last or last["epoch"] != row["epoch"]:
-                lines.append({"epoch": row["epoch"], "validation": {}})
-            lines[-1]["validation"][row["metric"]] = row["value"]
+        line = {name: row[name] for name in CURVE_CELLS if row[name] is not None}
+        if row["metric"] is None and row["value"] is None:
+            lines.append(line)
+            continue
+        if not lines or {**line, "validation": lines[-1].get("validation")} != lines[-1]:
+            lines.append({**line, "validation": {}})
+        lines[-1]["validation"][row["metric"]] = row["value"]
     return "".join(json.dumps(line) + "\n" for line in lines).encode()
 
 
