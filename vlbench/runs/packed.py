@@ -129,6 +129,7 @@ class Pack:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._buffers: dict[str, pa.Buffer] = {}
         self._columns: dict[tuple[str, str], pa.ChunkedArray] = {}
         self._ranges: dict[str, dict[tuple[str, ...], tuple[int, int]]] = {}
 
@@ -243,7 +244,7 @@ class Pack:
             return
         try:
             parquet = self._opened(table)
-            batches = [*folded_batches(self.file(table), parquet, missing)]
+            batches = [*folded_batches(self._buffers[table], parquet, missing)]
         except (OSError, ValueError, pa.ArrowException) as error:
             raise self._unreadable(table, error) from None
         for name in missing:
@@ -253,7 +254,9 @@ class Pack:
 
     def _opened(self, table: str) -> pq.ParquetFile:
         try:
-            parquet = open_parquet(self.file(table))
+            if table not in self._buffers:  # Arrow opens no path that is not UTF-8
+                self._buffers[table] = pa.py_buffer(self.file(table).read_bytes())
+            parquet = open_parquet(self._buffers[table])
         except (OSError, ValueError, pa.ArrowException, DataError) as error:
             raise self._unreadable(table, error) from None
         metadata = parquet.metadata

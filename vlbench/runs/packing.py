@@ -239,14 +239,15 @@ def _write(folder: Path, parts: Sequence[_Parts]) -> None:
 
 
 def _write_table(file: Path, table: pa.Table) -> None:
-    pq.write_table(
-        table,
-        file,
-        compression="zstd",
-        compression_level=15,
-        row_group_size=MOST_ROWS,
-        dictionary_pagesize_limit=DICTIONARY_BYTES,
-    )
+    with file.open("wb") as content:
+        pq.write_table(
+            table,
+            content,
+            compression="zstd",
+            compression_level=15,
+            row_group_size=MOST_ROWS,
+            dictionary_pagesize_limit=DICTIONARY_BYTES,
+        )
     flush(file)
 
 
