@@ -238,6 +238,11 @@ class Pack:
             first += len(chunks[0])
         return ranges
 
+    def column(self, table: str, name: str) -> pa.ChunkedArray:
+        """A column of a table, of all runs; texts as indices into one dictionary."""
+        self._load(table, [name])
+        return self._columns[table, name].unify_dictionaries()
+
     def _load(self, table: str, columns: Sequence[str]) -> None:
         missing = [name for name in columns if (table, name) not in self._columns]
         if not missing:
@@ -361,11 +366,13 @@ def _stamp(folder: Path) -> tuple[Any, ...]:
     return tuple((f.name, f.stat().st_mtime_ns, f.stat().st_size, f.inode()) for f in files)
 
 
-def stored_run(results: Path, key: str) -> Traversable:
-    """Where a run's files are read: its folder, or a pack that has the run; else its folder."""
-    folder = results / "runs" / key
-    if not os.path.lexists(folder):
-        for pack in packs_of(results, []):
+def stored_run(results: Path, key: str, packs: Sequence[Pack] | None = None) -> Traversable:
+    """Where a run's files are read: its folder, or a pack that has the run; else its folder.
+
+    `packs` of the results folder, where they are at hand.
+    """
+    if not os.path.lexists(os.path.join(results, "runs", key)):
+        for pack in packs_of(results, []) if packs is None else packs:
             if key in pack.keys:
                 return PackedPath(pack, key)
-    return folder
+    return results / "runs" / key

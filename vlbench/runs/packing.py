@@ -232,13 +232,14 @@ def _write(folder: Path, parts: Sequence[_Parts]) -> None:
             runs = [rows for part in own for rows in part.tables[table]]
             if table == "predictions":  # by task, so that equal texts stand side by side
                 runs.sort(key=lambda rows: str(rows["task"][0]) if rows.num_rows else "")
-            _write_table(file, pa.concat_tables([schema.empty_table(), *runs]))
+            write_table(file, pa.concat_tables([schema.empty_table(), *runs]))
             sums[f"{suite}/{file.name}"] = hash_of(file)
         flush(folder / suite)
     write_atomically(folder / NAME, sums_text(sums))
 
 
-def _write_table(file: Path, table: pa.Table) -> None:
+def write_table(file: Path, table: pa.Table) -> None:
+    """Write one of a pack's tables."""
     with file.open("wb") as content:
         pq.write_table(
             table,
