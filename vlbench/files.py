@@ -16,6 +16,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import IO, Any
 
@@ -80,7 +81,7 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def read_small(file: Path) -> bytes:
+def read_small(file: Traversable) -> bytes:
     """Read a file of at most LARGEST_JSON bytes; ValueError for a longer one."""
     with file.open("rb") as content:
         text = content.read(LARGEST_JSON + 1)
@@ -89,7 +90,7 @@ def read_small(file: Path) -> bytes:
     return text
 
 
-def read_object(file: Path, otherwise: str = "cannot be read") -> dict[str, Any]:
+def read_object(file: Traversable, otherwise: str = "cannot be read") -> dict[str, Any]:
     """Read the JSON object in a small file; DataError for anything else."""
     try:
         return parse_object(read_small(file))
@@ -110,7 +111,7 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
     return table
 
 
-def text_lines(path: Path) -> list[str]:
+def text_lines(path: Traversable) -> list[str]:
     """Read the lines of a JSON Lines file; DataError where it is no text, or too long."""
     try:
         return read_small(path).decode().splitlines()

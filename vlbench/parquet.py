@@ -1,4 +1,5 @@
-"""Parquet files: the columns of `result.parquet`, and a decoder for files that anybody wrote.
+"""Parquet files: the columns of `result.parquet`, how files are written, and a decoder for files
+that anybody wrote.
 
 One long text, repeated, takes some kilobytes in a file and all memory outside it. So decoding has a
 budget of rows and bytes that no file can raise: texts are decoded as the file keeps them, each
@@ -7,7 +8,8 @@ once, and what they would take is summed up before they are written out.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import io
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -56,6 +58,13 @@ COLUMNS = pa.schema(
 """The Arrow schema of `result.parquet`; `results/README.md` has each column's unit and meaning."""
 
 
+def encode(table: pa.Table) -> bytes:
+    """The table as the bytes of a Parquet file: the same for equal tables and one pyarrow."""
+    content = io.BytesIO()
+    pq.write_table(table, content, compression="zstd", compression_level=15)
+    return content.getvalue()
+
+
 def open_parquet(source: Path | pa.Buffer) -> pq.ParquetFile:
     """Open a file whose contents are still to be decoded."""
     parquet = pq.ParquetFile(_readable(source))
@@ -83,18 +92,30 @@ def decode(
     names = None if columns is None else list(columns)
     if metadata.num_rows <= FEW_ROWS and metadata.num_rows * size <= MOST_BYTES:
         return parquet.read(columns=names, use_threads=False)
-    leaves = [parquet.schema.column(index) for index in range(metadata.num_columns)]
-    texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
-    folded = pq.ParquetFile(_readable(source), read_dictionary=texts)
     rows = size = 0
     batches = []
-    for group in range(len(groups)):  # Arrow has no nested dictionaries across groups
-        for batch in folded.iter_batches(MOST_ROWS, [group], names, use_threads=False):
-            rows += batch.num_rows
-            size += sum(map(_unfolded, batch.columns))
-            _refuse_more(rows, size, most_rows)
-            batches.append(batch)
-    table = pa.Table.from_batches(batches, batches[0].schema if batches else folded.schema_arrow)
+    for batch in folded_batches(source, parquet, names):
+        rows += batch.num_rows
+        size += sum(map(_unfolded, batch.columns))
+        _refuse_more(rows, size, most_rows)
+        batches.append(batch)
+    folded = batches[0].schema if batches else schema
+    return unfolded(pa.Table.from_batches(batches, folded), schema)
+
+
+def folded_batches(
+    source: Path | pa.Buffer, parquet: pq.ParquetFile, columns: list[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Read an opened file with its texts as dictionaries: each text once, as the file keeps it."""
+    leaves = [parquet.schema.column(index) for index in range(parquet.metadata.num_columns)]
+    texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+    folded = pq.ParquetFile(_readable(source), read_dictionary=texts)
+    for group in range(folded.num_row_groups):  # Arrow has no nested dictionaries across groups
+        yield from folded.iter_batches(MOST_ROWS, [group], columns, use_threads=False)
+
+
+def unfolded(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Write out the texts of a table: its columns as the schema has them."""
     return table.cast(pa.schema([schema.field(name) for name in table.column_names]))
 
 

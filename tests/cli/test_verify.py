@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ import pytest
 
 from tests.cli.command import assert_refused, items, vlbench
 from tests.verify.builders import edit, reseal
+from vlbench.runs.folder import stored_runs
+from vlbench.runs.sums import NAME, result_files
 
 RESULT = "result.parquet"
 
@@ -68,8 +69,12 @@ def test_runs_that_are_not_done_are_named(trained: Path) -> None:
 def test_captions_of_the_embedded_leaderboard(
     project: Path, tmp_path: Path, is_changed: bool
 ) -> None:
-    file = min((project / "results/mini/runs").glob("*/predictions/coco.parquet"))
-    copy = Path(shutil.copytree(file.parents[1], tmp_path / "runs" / file.parents[1].name))
+    runs = stored_runs(project / "results/mini")
+    run = next(run for run in runs if (run / "predictions" / "coco.parquet").is_file())
+    copy = tmp_path / "runs" / run.name
+    (copy / "predictions").mkdir(parents=True)
+    for name in (NAME, *result_files(run)):
+        (copy / name).write_bytes((run / name).read_bytes())
     if is_changed:
         edit(copy / "predictions/coco.parquet", lambda rows: rows[0].update(prediction="a cat"))
         reseal(copy)
@@ -120,3 +125,37 @@ def test_what_cannot_be_looked_into_is_named_beside_the_answer(
         assert done.exit_code == 3, (words, done.output)
         assert f"Left out: {trained / 'runs' / 'theirs'}: cannot be read" in done.stderr, words
         assert "frozen" in done.stdout or first.name in done.stdout or words == ("verify",)
+
+
+def test_runs_are_packed_and_unpacked_and_read_in_between(adapter: Path, trained: Path) -> None:
+    (adapter / "adapter.safetensors").unlink()
+    before = vlbench("report", "--include", "smoke", "--results", trained).stdout
+    packed = vlbench("results", "pack", "--results", trained)
+    assert packed.exit_code == 0 and packed.stdout.split()[-2:] == [adapter.name, "packed"]
+    assert packed.stderr.splitlines()[-1] == f"1 runs are packed in {trained / 'packed'}"
+    assert vlbench("report", "--include", "smoke", "--results", trained).stdout == before
+    assert vlbench("status", "--results", trained).stdout == "1 done (--all lists those done).\n"
+    assert vlbench("logs", adapter.name, "--results", trained).exit_code == 0
+    holds = vlbench("verify", trained)
+    assert holds.exit_code == 0 and holds.stdout.startswith("1 run, "), holds.output
+    (table,) = trained.glob("packed/*/rows.parquet")
+    edit(table, lambda rows: rows[0].update(value=99.0))
+    spoilt = vlbench("verify", trained)
+    assert spoilt.exit_code == 1 and "packed (packed): " in spoilt.stdout
+    assert_refused(vlbench("results", "unpack", "--results", trained), 3, "SHA256SUMS says")
+    assert not list(trained.glob("runs/*"))
+
+
+def test_an_unpacked_folder_is_as_before_and_nothing_to_pack_ends_with_4(
+    adapter: Path, trained: Path
+) -> None:
+    (adapter / "adapter.safetensors").unlink()
+    vlbench("results", "pack", "--results", trained)
+    assert vlbench("results", "unpack", "--results", trained).stdout.split() == [
+        "key",
+        adapter.name,
+    ]
+    assert adapter.is_dir() and not (trained / "packed").exists()
+    refused = vlbench("results", "unpack", "--results", trained)
+    assert_refused(refused, 4, "nothing is packed here (looked for packed/)")
+    assert vlbench("results", "pack", "--results", trained / "none").exit_code == 4

@@ -73,14 +73,14 @@ def test_what_is_no_parquet_or_of_another_schema_is_named(tmp_path: Path) -> Non
 
 
 def test_curves_are_read_by_task_and_epoch_and_a_damaged_line_is_named(tmp_path: Path) -> None:
-    assert read_log(tmp_path, "a") is None
+    assert read_log(tmp_path / "runs" / "a") is None
     lines = [loss(10, "gqa", 3.0), loss(20, "coco", 2.5), loss(25, "coco", float("nan"))]
     validation = {"epoch": 1, "validation": {"gqa.accuracy": 61.5, "coco.meteor": None}}
     file = write_log(tmp_path, "a", *lines, validation, loss(30, "gqa", 2.0, epoch=2))
     losses = {"gqa": [(10, 3.0), (30, 2.0)], "coco": [(20, 2.5)]}
-    assert read_log(tmp_path, "a") == Log(losses, {1: {"gqa.accuracy": 61.5}})
+    assert read_log(tmp_path / "runs" / "a") == Log(losses, {1: {"gqa.accuracy": 61.5}})
     good = file.read_text()
     for line in ('{"step": 20, "lo', "[1]", '{"epoch": 1, "validation": 3}'):
         file.write_text(f"{good}{line}\n")
         with pytest.raises(DataError, match=r"metrics\.jsonl: line 6: "):
-            read_log(tmp_path, "a")
+            read_log(tmp_path / "runs" / "a")

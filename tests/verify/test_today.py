@@ -16,6 +16,7 @@ from tests.verify.builders import (
 )
 from tests.verify.conftest import Verify
 from vlbench.cards import load_method
+from vlbench.runs.folder import stored_runs
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.sums import NAME, RESULT, WEIGHTS
 from vlbench.techniques import resolve_method
@@ -61,6 +62,6 @@ def test_a_card_that_was_corrected_keeps_what_its_runs_say(run: Path, verify: Ve
 
 def test_the_committed_runs_are_what_their_cards_say(project: Path) -> None:
     findings = Findings()
-    for file in sorted(project.glob("results/mini/runs/*/spec.json")):
-        check_tuning(RunSpec.read(file), findings)
+    for run in stored_runs(project / "results/mini"):
+        check_tuning(RunSpec.read(run / "spec.json"), findings)
     assert findings.checked and findings.faults == []

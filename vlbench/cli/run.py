@@ -161,6 +161,7 @@ def _launch(
     `faults` are of runs that are left out; those of results that cannot be read are added.
     """
     from vlbench.runs.folder import RunFolder
+    from vlbench.runs.sums import RESULT
     from vlbench.runs.watch import new_view
     from vlbench.verify.inputs import read_rows
 
@@ -172,7 +173,7 @@ def _launch(
     unreadable = list(faults)
     for folder in done:
         try:
-            items += [row for row in read_rows(folder.result) if row["split"] == "test"]
+            items += [row for row in read_rows(folder.stored / RESULT) if row["split"] == "test"]
         except DataError as error:
             unreadable.append(DataError(f"{error}. Remove the file, and start the run again."))
     if json:

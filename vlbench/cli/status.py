@@ -87,9 +87,10 @@ def logs(
     from vlbench.runs.folder import find_run
 
     folder = find_run(results, run)
-    if not folder.log.is_file():
+    log = folder.stored / folder.log.name
+    if not log.is_file():
         raise NothingToReport(f"{folder.path}: no log yet, the run is {folder.state}.")
-    cli.say(folder.log.read_text("utf-8", errors="replace").removesuffix("\n"))
+    cli.say(log.read_bytes().decode("utf-8", errors="replace").removesuffix("\n"))
 
 
 def doctor(

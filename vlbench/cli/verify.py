@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import typer
 
 from vlbench import cli
 from vlbench.cli import options as opt
-from vlbench.errors import DataError, RunFailed
+from vlbench.errors import DataError, NothingToReport, RunFailed
 
 if TYPE_CHECKING:
     from vlbench.verify.verify import Verified, Verifier
@@ -32,15 +33,18 @@ def verify(
     The data are compared too. Each cell that does not hold is listed, and the exit code is 1;
     what cannot be checked is counted, with the reason.
     """
-    from vlbench.runs.folder import run_folders
+    from vlbench.runs.folder import stored_runs
     from vlbench.verify.inputs import choose, is_done
+    from vlbench.verify.verify import verify_packs
 
     results = folder or options.results
     unreadable: list[DataError] = []
     runs = choose(results, options.filters(), unreadable)
-    if waiting := [run.name for run in run_folders(results, []) if not is_done(run)]:
+    if waiting := [run.name for run in stored_runs(results, []) if not is_done(run)]:
         cli.note(f"left out, as not done: {len(waiting):,} ({', '.join(waiting[:MOST_LISTED])})")
     verified = _verify_runs(_verifier(root, outside_code), runs)
+    packs = verify_packs(results)
+    verified += [packs] if packs else []
     has_faults = any(run.findings.faults for run in verified)
     if json:
         cli.print_json("verify", [run.as_json() for run in verified])
@@ -59,7 +63,7 @@ def _verifier(root: Path | None, outside_code: bool) -> Verifier:
     return Verifier(root.expanduser().resolve() if root else None, cli.note, outside_code)
 
 
-def _verify_runs(verifier: Verifier, runs: Sequence[Path]) -> list[Verified]:
+def _verify_runs(verifier: Verifier, runs: Sequence[Traversable]) -> list[Verified]:
     verified = []
     with cli.counting("runs verified") as count:
         for run in verifier.verify_all(runs):
@@ -69,11 +73,14 @@ def _verify_runs(verifier: Verifier, runs: Sequence[Path]) -> list[Verified]:
 
 
 def _totals(verified: Sequence[Verified]) -> str:
+    from vlbench.runs.packed import FOLDER
+
     checked = sum(run.findings.checked for run in verified)
     faults = sum(len(run.findings.faults) for run in verified)
     unchecked = sum((run.findings.unchecked for run in verified), Counter[str]())
+    runs = sum(run.key != FOLDER for run in verified)
     lines = [
-        f"{len(verified)} run{'s' * (len(verified) != 1)}, {checked:,} cells checked, {faults:,} "
+        f"{runs} run{'s' * (runs != 1)}, {checked:,} cells checked, {faults:,} "
         f"do not hold, {unchecked.total():,} could not be checked{':' if unchecked else ''}"
     ]
     lines += [f"{cells:>10,}  {reason}" for reason, cells in unchecked.most_common()]
@@ -88,7 +95,7 @@ def _fault_lines(verified: Sequence[Verified]) -> Iterator[str]:
             yield f"{run.name} ({run.key}): and {more:,} more cells: --json lists them"
 
 
-results = cli.subcommands("Pack runs for others, take in runs of others.")
+results = cli.subcommands("Give runs to others, take runs of others, keep many in few files.")
 
 
 @results.command("export", epilog=cli.example("results export --out runs.tar.gz --method lora"))
@@ -96,10 +103,10 @@ results = cli.subcommands("Pack runs for others, take in runs of others.")
 def export(
     options: opt.DoneOptions,
     out: Path = opt.option(..., "The archive to write: FILE.tar.gz."),
-    with_weights: bool = opt.flag("--with-weights", "Pack the trained tensors too."),
+    with_weights: bool = opt.flag("--with-weights", "The trained tensors too."),
     json: bool = opt.JSON,
 ) -> None:
-    """Pack runs that are done into one archive.
+    """Write runs that are done into one archive.
 
     Others can verify and import it. It holds spec, result, predictions, training curve and sums;
     the same runs give the same bytes.
@@ -141,3 +148,37 @@ def import_(
     outcomes = {key: "added" if run else "already there" for key, run in merged.items()}
     items = [{"key": key, "outcome": text} for key, text in outcomes.items()]
     cli.answer("import", items, ("key", "outcome"), json)
+
+
+@results.command(epilog=cli.example("results pack --results results"))
+def pack(results: Path = opt.RESULTS, json: bool = opt.JSON) -> None:
+    """Keep the runs of a folder in a few Parquet files.
+
+    Every command reads them as before. Runs that are not done, that have weights, or whose files
+    would not come back byte for byte keep their folders.
+    """
+    from vlbench.runs.packing import pack
+
+    packing = pack(results)
+    outcomes = {**dict.fromkeys(packing.packed, "packed"), **packing.left}
+    if not outcomes:
+        raise NothingToReport(f"{results}: no runs here (looked for runs/*/ and packed/).")
+    items = [{"key": key, "outcome": text} for key, text in outcomes.items()]
+    cli.answer("pack", items, ("key", "outcome"), json)
+    left = f", {len(packing.left)} keep their folders" if packing.left else ""
+    cli.note(f"{len(packing.packed)} runs are packed in {results / 'packed'}{left}")
+
+
+@results.command(epilog=cli.example("results unpack --results results"))
+def unpack(results: Path = opt.RESULTS, json: bool = opt.JSON) -> None:
+    """Give packed runs their folders back.
+
+    Each file has the bytes that it had, as the run's checksums say.
+    """
+    from vlbench.runs.packing import unpack
+
+    keys = unpack(results)
+    if not keys:
+        raise NothingToReport(f"{results}: nothing is packed here (looked for packed/).")
+    cli.answer("unpack", [{"key": key} for key in keys], ("key",), json)
+    cli.note(f"{len(keys)} runs have their folders in {results / 'runs'} again")

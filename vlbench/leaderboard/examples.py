@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +23,7 @@ from vlbench.leaderboard.board import Board, Row
 from vlbench.leaderboard.normalised import NORMALISED
 from vlbench.leaderboard.results import read_parquet
 from vlbench.leaderboard.statistics import LEVEL, RowScores, Scale, holm, p_values
+from vlbench.runs.packed import Pack, PackedPath, packs_of, stored_run
 
 NLVR2_IMAGE = re.compile(r"(.+-\d+)-\d+-img[01]")
 """`split-set-pair-img0`: the pairs of a set, and its sentences, share pictures and wording."""
@@ -34,6 +37,31 @@ class Scores(NamedTuple):
     values: npt.NDArray[np.float64]  # (n,): the task's main metric is 100 times their mean
 
 
+class PackedScores:
+    """The scores of all runs in a pack; ids that stand in the same order are sorted once."""
+
+    def __init__(self, pack: Pack) -> None:
+        ids, scores = (pack.column("predictions", name) for name in ("id", "score"))
+        self._names = ids.chunk(0).dictionary.to_pylist() if ids.num_chunks else []
+        parts = [np.empty(0, np.int32), *(chunk.indices.to_numpy(False) for chunk in ids.chunks)]
+        self._ids = np.concatenate(parts)
+        self._values = scores.to_numpy()
+        self._ranges = pack.ranges("predictions")
+        self._sorted: dict[bytes, tuple[Ids, npt.NDArray[np.intp]]] = {}
+        self.is_whole = not ids.null_count and bool(np.isfinite(self._values).all())
+
+    def scores(self, key: str, task: str) -> Scores:
+        """Return the scores of a run on a task; KeyError where it has none."""
+        start, count = self._ranges[key, task]
+        ids = self._ids[start : start + count]
+        if (digest := ids.tobytes()) not in self._sorted:
+            names = np.array([self._names[index] for index in ids], dtype=np.str_)
+            order = np.argsort(names, kind="stable")
+            self._sorted[digest] = names[order], order
+        names, order = self._sorted[digest]
+        return Scores(names, self._values[start : start + count][order])
+
+
 class Examples:
     """The scores of the runs of a results folder, read when they are needed and then kept.
 
@@ -44,19 +72,33 @@ class Examples:
         self.folder = folder
         self._damaged = [] if damaged is None else damaged
         self._scores: dict[tuple[str, str], Scores] = {}
+        self._packed: dict[Pack, PackedScores] = {}
         self._clusters: dict[str, tuple[Ids, npt.NDArray[np.intp]]] = {}
 
     def scores(self, key: str, task: str) -> Scores:
         """Return the scores of run `key` on `task`; DataError where no file of them is readable."""
         if (key, task) not in self._scores:
             try:
-                self._scores[key, task] = read_scores(self.file(key, task))
+                self._scores[key, task] = self._read(key, task)
             except DataError as error:
                 is_new = str(error) not in map(str, self._damaged)
-                if is_new and self.file(key, task).exists():
+                if is_new and self.file(key, task).is_file():
                     self._damaged.append(error)
                 raise
         return self._scores[key, task]
+
+    def _read(self, key: str, task: str) -> Scores:
+        run = stored_run(self.folder, key, self._packs)
+        if isinstance(run, PackedPath) and (key, task) in run.pack.ranges("predictions"):
+            if run.pack not in self._packed:
+                self._packed[run.pack] = PackedScores(run.pack)
+            if self._packed[run.pack].is_whole:
+                return self._packed[run.pack].scores(key, task)
+        return read_scores(self.file(key, task))  # which names what is damaged
+
+    @cached_property
+    def _packs(self) -> list[Pack]:
+        return packs_of(self.folder, [])
 
     def clusters(self, key: str, task: str) -> npt.NDArray[np.intp]:
         """Return the number of each example's cluster, in the order of the ids: its picture or set.
@@ -69,9 +111,9 @@ class Examples:
             known = self._clusters[task] = ids, read_clusters(self.file(key, task))
         return known[1]
 
-    def file(self, key: str, task: str) -> Path:
-        """Return the path of a run's predictions for a task."""
-        return self.folder / "runs" / key / "predictions" / f"{task}.parquet"
+    def file(self, key: str, task: str) -> Traversable:
+        """Return the file of a run's predictions for a task."""
+        return stored_run(self.folder, key, self._packs) / "predictions" / f"{task}.parquet"
 
     def ids(self, row: Row, task: str) -> Ids:
         """Return the examples that a row was tested on; DataError where its seeds differ."""
@@ -97,7 +139,7 @@ def same_ids(a: Ids, b: Ids) -> bool:
     return a is b or np.array_equal(a, b)
 
 
-def read_scores(file: Path) -> Scores:
+def read_scores(file: Traversable) -> Scores:
     """Read the scores in a file of predictions."""
     ids, scores = _read(file, {"id": pa.string(), "score": pa.float64()})
     names = np.array(ids.to_pylist(), dtype=np.str_)
@@ -105,7 +147,7 @@ def read_scores(file: Path) -> Scores:
     return Scores(names[order], scores.to_numpy().astype(np.float64)[order])
 
 
-def read_clusters(file: Path) -> npt.NDArray[np.intp]:
+def read_clusters(file: Traversable) -> npt.NDArray[np.intp]:
     """Read which examples share a picture (NLVR2: a set of pairs), in the order of the ids."""
     ids, images = _read(file, {"id": pa.string(), "images": pa.list_(pa.string())})
     names = [
@@ -195,7 +237,7 @@ def _notes(rows: Sequence[Row], faults: Mapping[str, str]) -> list[str]:
     return notes
 
 
-def _read(file: Path, columns: dict[str, pa.DataType]) -> list[pa.ChunkedArray]:
+def _read(file: Traversable, columns: dict[str, pa.DataType]) -> list[pa.ChunkedArray]:
     try:
         table = read_parquet(file, list(columns))
     except FileNotFoundError:

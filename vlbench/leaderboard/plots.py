@@ -22,6 +22,7 @@ from vlbench.errors import NothingToReport, UsageError
 from vlbench.leaderboard.board import Board
 from vlbench.leaderboard.results import Log, read_log
 from vlbench.leaderboard.tables import code_note, data_note, listed_seeds, title
+from vlbench.runs.packed import stored_run
 
 FORMATS = ("png", "svg", "pdf")
 SMALL_SIZE, TITLE_SIZE = 6.0, 8.0
@@ -194,7 +195,7 @@ def curves(boards: Sequence[Board], folder: Path, width: float = 7.0) -> Plot:
 def read_logs(board: Board, folder: Path) -> dict[str, list[Log]]:
     """Return the logs of the runs that count, as far as they have one, by the row's label."""
     return {
-        row.label: [log for key in row.runs.values() if (log := read_log(folder, key))]
+        row.label: [log for key in row.runs.values() if (log := read_log(stored_run(folder, key)))]
         for row in board.rows
     }
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,8 +21,9 @@ from vlbench.errors import DataError, NothingToReport
 from vlbench.files import text_lines
 from vlbench.parquet import COLUMNS, LATER, MOST_RESULT_ROWS
 from vlbench.runs.folder import RunFolder, run_folders
+from vlbench.runs.packed import MOST_PACKED_ROWS, Pack, PackedPath, packs_of
 from vlbench.runs.spec import RunSpec
-from vlbench.runs.sums import RESULT
+from vlbench.runs.sums import CURVE, RESULT
 from vlbench.text import printable, results_option
 
 STATUS = {"began": "unfinished", "done": "result lost"}
@@ -46,6 +48,7 @@ def read_results(folder: Path, damaged: list[DataError] | None = None) -> pd.Dat
     faults: list[DataError] = []
     folders = run_folders(folder, faults)
     parts: dict[Path, pa.Table] = {}
+    in_folders = {run.name for run in folders}
     without: list[dict[str, Any]] = []
     for run in folders:
         try:
@@ -58,13 +61,18 @@ def read_results(folder: Path, damaged: list[DataError] | None = None) -> pd.Dat
                 without += _rows(run)
         except DataError as fault:
             faults.append(fault)
+    for pack in packs_of(folder, faults):
+        try:
+            parts[pack.folder] = _packed_rows(pack, in_folders)
+        except DataError as fault:
+            faults.append(fault)
     if faults and (damaged is None or not parts):
         raise faults[0]
     if not parts:
         count = f"{len(folders)} run{'s' * (len(folders) != 1)} without a result"
         raise NothingToReport(
             f"{folder}: No results to report: {count if folder.is_dir() else 'no such folder'} "
-            f"(looked for runs/*/{RESULT}).\n"
+            f"(looked for runs/*/{RESULT} and packed/).\n"
             f"Make some: vlbench run --method compacter --tasks image-text{results_option(folder)}"
         )
     if damaged is not None:
@@ -80,7 +88,7 @@ def read_results(folder: Path, damaged: list[DataError] | None = None) -> pd.Dat
 
 
 def read_parquet(
-    file: Path, columns: Sequence[str] | None = None, most_rows: int = parquet.MOST_ROWS
+    file: Traversable, columns: Sequence[str] | None = None, most_rows: int = parquet.MOST_ROWS
 ) -> pa.Table:
     """Read a Parquet file; FileNotFoundError is left to the caller.
 
@@ -89,8 +97,11 @@ def read_parquet(
     for files of some kilobytes.
     """
     try:
-        content = pa.py_buffer(file.read_bytes())
-        table = parquet.decode(content, parquet.open_parquet(content), columns, most_rows)
+        if isinstance(file, PackedPath):
+            table = file.table(columns)
+        else:
+            content = pa.py_buffer(file.read_bytes())
+            table = parquet.decode(content, parquet.open_parquet(content), columns, most_rows)
     except FileNotFoundError:
         raise
     except (OSError, ValueError, pa.ArrowException, DataError) as error:
@@ -104,9 +115,9 @@ def read_parquet(
     return table
 
 
-def read_log(folder: Path, key: str) -> Log | None:
-    """Read the curve of a run of a results folder; None where the run has no such file."""
-    file = folder / "runs" / key / "metrics.jsonl"
+def read_log(run: Traversable) -> Log | None:
+    """Read the curve of a run; None where the run has no such file."""
+    file = run / CURVE
     losses: dict[str, list[tuple[int, float]]] = {}
     validations: dict[int, dict[str, float]] = {}
     number = 0
@@ -130,7 +141,7 @@ def read_log(folder: Path, key: str) -> Log | None:
 
 
 def read_table(
-    file: Path,
+    file: Traversable,
     schema: pa.Schema,
     most_rows: int = parquet.MOST_ROWS,
     later: Mapping[str, object] = MappingProxyType({}),
@@ -163,9 +174,17 @@ def read_table(
     return table if is_alike else table.select(schema.names).cast(schema)
 
 
-def read_result(file: Path) -> pa.Table:
+def read_result(file: Traversable) -> pa.Table:
     """Read a `result.parquet`."""
     return read_table(file, COLUMNS, MOST_RESULT_ROWS, LATER)
+
+
+def _packed_rows(pack: Pack, in_folders: Collection[str]) -> pa.Table:
+    """The rows of packed runs, but for those that have a folder too."""
+    table = read_table(pack.file("rows"), COLUMNS, MOST_PACKED_ROWS)
+    if twice := pack.keys.intersection(in_folders):
+        return table.filter(pc.invert(pc.is_in(table["key"], pa.array(sorted(twice)))))
+    return table
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from vlbench.files import (
 )
 from vlbench.lock import Lock, LockedError
 from vlbench.runs.checkpoints import Checkpoints
+from vlbench.runs.packed import PackedPath, packs_of, stored_run
 from vlbench.runs.spec import RunSpec
 from vlbench.text import now, results_option
 
@@ -38,9 +40,11 @@ STATUS_SECONDS = 1.0
 class RunFolder:
     """The files of one run; each appears complete or not at all."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stored: Traversable | None = None) -> None:
         self.path = path
-        self.spec_file = path / "spec.json"
+        self.stored = stored or path
+        """Where the run's files are read: this folder, or a pack that has the run."""
+        self.spec_file = self.stored / "spec.json"
         self.status_file = path / "status.json"
         self.attempts_file = path / "attempts.jsonl"
         self.job_file = path / "job.json"
@@ -59,20 +63,21 @@ class RunFolder:
     @classmethod
     def of(cls, results: Path, spec: RunSpec) -> RunFolder:
         """The folder of a spec's run."""
-        return cls(results / "runs" / spec.key)
+        return cls(results / "runs" / spec.key, stored_run(results, spec.key))
 
     @classmethod
     def all(cls, results: Path, faults: list[DataError] | None = None) -> list[RunFolder]:
-        """Every run folder that has a spec, by key; `faults` as in `run_folders`."""
-        folders = map(cls, run_folders(results, faults))
-        return [folder for folder in folders if os.path.lexists(folder.spec_file)]
+        """Every run that has a spec, by key, packed or not; `faults` as in `run_folders`."""
+        runs = [cls(results / "runs" / run.name, run) for run in stored_runs(results, faults)]
+        return [run for run in runs if run.is_packed or os.path.lexists(run.path / "spec.json")]
 
     def create(self, spec: RunSpec) -> None:
         """Write the spec, again where data or weights have moved."""
-        if os.path.isfile(self.spec_file) and RunSpec.read(self.spec_file) == spec:
+        file = self.path / "spec.json"
+        if os.path.isfile(file) and RunSpec.read(file) == spec:
             return
         try:
-            write_atomically(self.spec_file, spec.to_json())
+            write_atomically(file, spec.to_json())
         except OSError as error:
             raise RunFailed(f"{self.path}: cannot be written: {error.strerror}") from None
 
@@ -84,9 +89,20 @@ class RunFolder:
         return ""
 
     @property
+    def is_packed(self) -> bool:
+        """Whether the run has no folder, as a pack has it; such a run is done."""
+        return isinstance(self.stored, PackedPath)
+
+    @property
     def is_done(self) -> bool:
         """Whether the run has its result, which is written last."""
-        return os.path.isfile(self.result)
+        return self.is_packed or os.path.isfile(self.result)
+
+    @property
+    def done_at(self) -> float:
+        """When the result was written, or packed."""
+        packed = self.stored.pack.file("rows") if isinstance(self.stored, PackedPath) else None
+        return (packed or self.result).stat().st_mtime
 
     @property
     def state(self) -> str:
@@ -108,7 +124,7 @@ class RunFolder:
 
     def status(self) -> dict[str, Any]:
         """What `status.json` says; empty where it cannot be read."""
-        return _object(self.status_file)
+        return _object(self.stored / self.status_file.name)
 
     def job(self) -> dict[str, Any]:
         """The cluster's job for the run: launcher, job, submitted_at, attempts before it."""
@@ -116,7 +132,9 @@ class RunFolder:
 
     def faults(self) -> list[DataError]:
         """Unreadable files among those that say how the run stands; they count as absent."""
-        faults = []
+        faults: list[DataError] = []
+        if self.is_packed:
+            return faults
         for file in (self.status_file, self.job_file, self.lock.holder_file):
             try:
                 if os.path.lexists(file):
@@ -142,7 +160,7 @@ class RunFolder:
         """The readable lines about attempts: attempt, event, at, host, pid and more."""
         lines = []
         with suppress(OSError, ValueError):
-            for text in read_small(self.attempts_file).splitlines():
+            for text in read_small(self.stored / self.attempts_file.name).splitlines():
                 with suppress(ValueError):  # torn
                     lines.append(parse_object(text))
         return lines
@@ -169,7 +187,7 @@ class RunFolder:
         """
         is_noted = self.status().get("status") == "done" and not self.is_attempt_open
         attempt = self.attempts()
-        if not attempt or (is_noted and not self.checkpoints.folder.exists()):
+        if not attempt or self.is_packed or (is_noted and not self.checkpoints.folder.exists()):
             return
         with suppress(LockedError, OSError), self.lock.acquire():
             if self.is_attempt_open:
@@ -179,7 +197,7 @@ class RunFolder:
             remove_leftovers(self.path)
 
 
-def _object(file: Path) -> dict[str, Any]:
+def _object(file: Traversable) -> dict[str, Any]:
     with suppress(DataError):
         return read_object(file)
     return {}
@@ -222,11 +240,20 @@ def run_folders(results: Path, faults: list[DataError] | None = None) -> list[Pa
     return folders
 
 
+def stored_runs(results: Path, faults: list[DataError] | None = None) -> list[Traversable]:
+    """Every run of a results folder, by name: its folder, or where a pack has it."""
+    runs: dict[str, Traversable] = {folder.name: folder for folder in run_folders(results, faults)}
+    for pack in packs_of(results, faults):
+        for key in pack.keys:
+            runs.setdefault(key, PackedPath(pack, key))
+    return [runs[name] for name in sorted(runs)]
+
+
 def some_runs(results: Path, faults: list[DataError]) -> list[RunFolder]:
     """Every run of a results folder; NothingToReport where there is none, readable or not."""
     folders = RunFolder.all(results, faults)
     if not folders and not faults:
-        raise NothingToReport(f"{results}: no runs here (looked for runs/*/spec.json).")
+        raise NothingToReport(f"{results}: no runs here (looked for runs/*/spec.json and packed/).")
     return folders
 
 

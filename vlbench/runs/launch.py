@@ -92,7 +92,7 @@ class Launcher(ABC):
             folder = RunFolder.of(results, spec)
             if folder.is_done:
                 folder.settle()  # it may have been killed after its result
-                view.say(f"{spec.name}: done before, {folder.path}")
+                view.say(f"{spec.name}: done before, {folder.stored}")
                 self.outcomes[spec.key] = Outcome(spec, folder, "done")
                 continue
             if folder.cancel_file.exists() and not folder.lock.is_locked:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import platform
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save
 
@@ -29,7 +27,7 @@ from vlbench.data.example import Example
 from vlbench.errors import UsageError, nearest
 from vlbench.files import write_atomically
 from vlbench.metrics import Scored, load_metric, percent
-from vlbench.parquet import COLUMNS
+from vlbench.parquet import COLUMNS, encode
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.sums import write_sums
 from vlbench.techniques import parts_of
@@ -131,7 +129,7 @@ def write_predictions(
             "score": [float(scored.per_example[e.id]) for e in examples],
         }
     )
-    write_atomically(file, _parquet(table))
+    write_atomically(file, encode(table))
 
 
 def references(example: Example) -> str:
@@ -139,12 +137,6 @@ def references(example: Example) -> str:
     record = example.annotation
     answers = next((record[key] for key in REFERENCE_KEYS if key in record), None)
     return json.dumps(answers, ensure_ascii=False)
-
-
-def _parquet(table: pa.Table) -> bytes:
-    content = io.BytesIO()
-    pq.write_table(table, content, compression="zstd", compression_level=15)
-    return content.getvalue()
 
 
 def write_adapter(file: Path, model: AdaptedModel, spec: RunSpec) -> None:
@@ -186,7 +178,7 @@ def write_result(
         for card, seconds, scores in parts
         for value in scores
     ]
-    content = _parquet(pa.Table.from_pylist(rows, schema=COLUMNS))
+    content = encode(pa.Table.from_pylist(rows, schema=COLUMNS))
     write_sums(file.parent, {file.name: content})
     write_atomically(file, content)
 

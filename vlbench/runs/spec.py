@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -152,7 +153,7 @@ class RunSpec(BaseModel):
         return json.dumps(table, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
-    def read(cls, path: Path) -> RunSpec:
+    def read(cls, path: Traversable) -> RunSpec:
         """Read the spec of a run folder; outside code is still looked for beside its card."""
         spec, key = cls.parse(path)
         if spec.key != key:
@@ -162,7 +163,7 @@ class RunSpec(BaseModel):
         return spec
 
     @classmethod
-    def parse(cls, path: Path) -> tuple[RunSpec, str]:
+    def parse(cls, path: Traversable) -> tuple[RunSpec, str]:
         """Read a spec and the key beside it; whether they fit is not checked."""
         try:
             table = parse_object(read_small(path))

@@ -56,7 +56,7 @@ def _done(results: Path) -> dict[tuple[Any, ...], tuple[float, str, RunSpec]]:
     runs: dict[tuple[Any, ...], tuple[float, str, RunSpec]] = {}
     for folder in RunFolder.all(results, []):
         with suppress(OSError, DataError):  # `list runs` names what cannot be read
-            done_at = folder.result.stat().st_mtime
+            done_at = folder.done_at
             spec, key = RunSpec.parse(folder.spec_file)
             run, cell = (done_at, str(key), spec), _cell_of(spec)
             runs[cell] = max(runs.get(cell, run), run, key=lambda run: run[:2])

@@ -14,11 +14,13 @@ import tarfile
 import unicodedata
 import zlib
 from collections.abc import Callable, Sequence
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import IO, Any
 
 from vlbench.errors import DataError, UsageError
 from vlbench.files import check_out, flush, remove_forgotten, temporary_beside, write_out
+from vlbench.runs.packed import stored_run
 from vlbench.runs.sums import NAME, RESULT, WEIGHTS, hash_of, result_files
 from vlbench.verify.inputs import Findings
 from vlbench.verify.today import check_sums
@@ -82,7 +84,7 @@ def unpack(file: Path, folder: Path) -> list[Path]:
     return sorted(folder.glob("runs/*"))
 
 
-def pack(runs: Sequence[Path], out: Path, with_weights: bool) -> dict[str, int]:
+def pack(runs: Sequence[Traversable], out: Path, with_weights: bool) -> dict[str, int]:
     """Write the archive; return run -> bytes before packing. What does not fit its sums stays.
 
     The same runs give the same bytes.
@@ -93,6 +95,7 @@ def pack(runs: Sequence[Path], out: Path, with_weights: bool) -> dict[str, int]:
         raise UsageError(f"--out {out}: there already; nothing is overwritten.")
     check_out(out)
     files = {run: _files(run, with_weights) for run in runs}
+    sizes = {run.name: 0 for run in runs}
 
     def write(beside: Path) -> None:
         with (
@@ -100,18 +103,20 @@ def pack(runs: Sequence[Path], out: Path, with_weights: bool) -> dict[str, int]:
             gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed,
             tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
         ):
-            for run in sorted(runs):
+            for run in sorted(runs, key=lambda run: run.name):
                 for name in sorted(files[run]):
                     info = tarfile.TarInfo(f"runs/{run.name}/{name}")
-                    info.size = (run / name).stat().st_size
                     with (run / name).open("rb") as content:
+                        info.size = content.seek(0, io.SEEK_END)
+                        content.seek(0)
                         archive.addfile(info, content)
+                        sizes[run.name] += info.size
 
     write_out(out, write)
-    return {run.name: sum((run / name).stat().st_size for name in files[run]) for run in runs}
+    return sizes
 
 
-def _files(run: Path, with_weights: bool) -> list[str]:
+def _files(run: Traversable, with_weights: bool) -> list[str]:
     """The names of what is packed of a run, once it is sure that it is what its sums say."""
     check_sums(run, findings := Findings())
     if findings.faults:
@@ -123,7 +128,7 @@ def _files(run: Path, with_weights: bool) -> list[str]:
 
 
 def merge(
-    archive: Path, results: Path, verify: Callable[[Sequence[Path]], Sequence[Verified]]
+    archive: Path, results: Path, verify: Callable[[Sequence[Traversable]], Sequence[Verified]]
 ) -> dict[str, Verified | None]:
     """Unpack beside, verify what is new, then rename; nothing that is there is changed.
 
@@ -166,8 +171,8 @@ def _refuse_unsound(archive: Path, verified: Sequence[Verified]) -> None:
 
 def _is_stored(run: Path, results: Path) -> bool:
     """Whether the same run with the same files is there; one with other files is refused."""
-    stored = results / "runs" / run.name
-    if not stored.exists():
+    stored = stored_run(results, run.name)
+    if not stored.is_dir():
         return False
     coming, kept = (  # as the files are, whatever their folders say of them
         {(name, hash_of(folder / name)) for name in result_files(folder) if name != WEIGHTS}

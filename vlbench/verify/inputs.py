@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from reprlib import repr
 from typing import Any
@@ -22,7 +23,7 @@ from vlbench.cards.load import split_names
 from vlbench.errors import DataError, NothingToReport
 from vlbench.leaderboard.load import Filters, known_in, method_name
 from vlbench.leaderboard.results import read_result, read_table
-from vlbench.runs.folder import RunFolder, run_folders
+from vlbench.runs.folder import RunFolder, stored_runs
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.sums import RESULT
 from vlbench.techniques import parts_of
@@ -94,7 +95,7 @@ class Findings:
         self.checked += 1
         self.faults.append(Fault(*cell, **more))
 
-    def unreadable(self, file: Path, name: str, error: Exception) -> None:
+    def unreadable(self, file: Traversable, name: str, error: Exception) -> None:
         """Count a file that cannot be read; `name` is within the run's folder."""
         text = " ".join(str(error).removeprefix(f"{file}: ").split())
         self.fault(name, reason=text[:500] or type(error).__name__)
@@ -111,24 +112,28 @@ def are_equal(stored: object, recomputed: object) -> bool:
     return stored == recomputed
 
 
-def is_done(run: Path) -> bool:
+def is_done(run: Traversable) -> bool:
     """Whether the run has its result, or its status says that it had."""
-    return (run / RESULT).is_file() or RunFolder(run).status().get("status") == "done"
+    if (run / RESULT).is_file() or not isinstance(run, Path):
+        return True
+    return RunFolder(run).status().get("status") == "done"
 
 
-def choose(results: Path, filters: Filters, faults: list[DataError] | None = None) -> list[Path]:
+def choose(
+    results: Path, filters: Filters, faults: list[DataError] | None = None
+) -> list[Traversable]:
     """The runs that are done and pass; `faults`: see `run_folders`.
 
     A run whose spec cannot be read passes every filter; an unknown name is an error.
     """
-    folders = run_folders(results, faults)
+    folders = stored_runs(results, faults)
     runs = [folder for folder in folders if is_done(folder)]
     if not runs and faults:
         raise faults[0]
     if not runs:
         why = f"{len(folders)} runs there, none done" if folders else "no runs there"
-        raise NothingToReport(f"{results}: {why} (looked for runs/*/{RESULT}).")
-    facts: dict[Path, Row] = {}
+        raise NothingToReport(f"{results}: {why} (looked for runs/*/{RESULT} and packed/).")
+    facts: dict[Traversable, Row] = {}
     for run in runs:
         with suppress(DataError):
             facts[run] = RunSpec.parse(run / "spec.json")[0].facts
@@ -155,13 +160,13 @@ def choose(results: Path, filters: Filters, faults: list[DataError] | None = Non
     return left
 
 
-def read_rows(file: Path) -> list[Row]:
+def read_rows(file: Traversable) -> list[Row]:
     """Read the rows of a `result.parquet`; DataError where its columns are not those of ours."""
     rows: list[Row] = read_result(file).to_pylist()
     return rows
 
 
-def read_answers(file: Path) -> list[Row]:
+def read_answers(file: Traversable) -> list[Row]:
     """Read the rows of a file of predictions; DataError where its columns are not those of ours."""
     rows: list[Row] = read_table(file, ANSWERS).to_pylist()
     return rows

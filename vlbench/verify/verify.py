@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from vlbench.errors import DataError, MissingError, RunFailed, VlbenchError
 from vlbench.leaderboard.results import read_log
 from vlbench.metrics import METRICS
 from vlbench.metrics.java import one_meteor
+from vlbench.runs.packed import FOLDER, TABLES, packs_of
 from vlbench.runs.result import REFERENCE_KEYS, Value, references, score, values
 from vlbench.runs.spec import RunSpec
-from vlbench.runs.sums import RESULT
+from vlbench.runs.sums import CURVE, NAME, RESULT, hash_of, read_sums
 from vlbench.verify.inputs import Findings, Row, read_answers, read_rows, refusal
 from vlbench.verify.today import (
     Here,
@@ -32,7 +34,6 @@ from vlbench.verify.today import (
     label,
 )
 
-CURVE = "metrics.jsonl"
 NOT_PREDICTED = "what the model said: only SHA256SUMS and the scores speak for it"
 NOT_KEPT = "losses, rates and validation values: nothing is kept to recompute them from"
 MEASURED_ONLY = "measured while the run went: the same in all rows, no more is known"
@@ -73,6 +74,41 @@ class Verified:
         }
 
 
+def verify_packs(results: Path) -> Verified | None:
+    """Compare the files of the packs with their sums, and the runs of each table with the results.
+
+    None where nothing is packed.
+    """
+    folder = results / FOLDER
+    if not folder.is_dir():
+        return None
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name[0] != ".")
+    names = [name for file in files if (name := file.relative_to(folder).as_posix()) != NAME]
+    findings = Findings()
+    try:
+        sums = read_sums(folder)
+        if sums is None:
+            findings.fault(NAME, "", "", "no such file", f"the sums of {len(names)} files")
+        for name in names if sums is not None else []:
+            stored = sums.get(name, "not listed") if sums else ""
+            findings.cell(name, "", "sha256", stored, hash_of(folder / name))
+        for name in sorted((sums or {}).keys() - {*names}):
+            findings.fault(name, "", "sha256", (sums or {})[name], "no such file")
+    except DataError as error:
+        findings.unreadable(folder / NAME, NAME, error)
+    for pack in packs_of(results, []):
+        for table in TABLES:
+            file = f"{pack.folder.name}/{table}.parquet"
+            try:
+                keys = {index[0] for index in pack.ranges(table)}
+            except DataError as error:
+                findings.unreadable(pack.file(table), file, error)
+                continue
+            for key in sorted(keys - pack.keys):
+                findings.fault(file, key, "key", "rows of a run", "no result")
+    return Verified(FOLDER, None, findings)
+
+
 class Verifier:
     """Verifies runs one by one; what several of them need is made once."""
 
@@ -81,13 +117,13 @@ class Verifier:
     ) -> None:
         self._here = Here(root, say, is_trusting)
 
-    def verify_all(self, runs: Sequence[Path]) -> Iterator[Verified]:
+    def verify_all(self, runs: Sequence[Traversable]) -> Iterator[Verified]:
         """Verify every run."""
         with one_meteor():
             for run in runs:
                 yield self.verify(run)
 
-    def verify(self, run: Path) -> Verified:
+    def verify(self, run: Traversable) -> Verified:
         """Verify the run in a folder; whatever stands there, others can be verified after it."""
         findings = Findings()
         spec = None
@@ -105,7 +141,7 @@ class Verifier:
             findings.fault("spec.json", reason=f"{why}: nothing more was checked")
         return Verified(run.name, spec, findings)
 
-    def _check(self, run: Path, spec: RunSpec, findings: Findings) -> None:
+    def _check(self, run: Traversable, spec: RunSpec, findings: Findings) -> None:
         here, data = self._here, self._here.data(spec)
         findings.cell("spec.json", "", "data", sorted(spec.data), sorted(spec.task_names))
         check_tuning(spec, findings)
@@ -125,7 +161,7 @@ class Verifier:
         _check_curve(run, spec, findings)
 
 
-def _stored_rows(run: Path, findings: Findings) -> list[Row]:
+def _stored_rows(run: Traversable, findings: Findings) -> list[Row]:
     try:
         rows = read_rows(run / RESULT)
     except DataError as error:
@@ -153,7 +189,7 @@ def _check_spec_cells(rows: Sequence[Row], spec: RunSpec, findings: Findings) ->
 
 
 def _check_predictions(
-    run: Path, card: TaskCard, known: Known | None, reason: str, findings: Findings
+    run: Traversable, card: TaskCard, known: Known | None, reason: str, findings: Findings
 ) -> list[Value] | str:
     """Score the stored predictions and compare each score; return the values that follow, or why
     none can be recomputed.
@@ -251,9 +287,9 @@ def _check_values(
             findings.skip(NO_RECORDS, len(("value", "n_examples")))
 
 
-def _check_curve(run: Path, spec: RunSpec, findings: Findings) -> None:
+def _check_curve(run: Traversable, spec: RunSpec, findings: Findings) -> None:
     try:
-        log = read_log(run.parents[1], run.name)
+        log = read_log(run)
     except DataError as error:
         findings.unreadable(run / CURVE, CURVE, error)
         return

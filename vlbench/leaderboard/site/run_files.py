@@ -7,6 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 from vlbench.errors import DataError
 from vlbench.leaderboard.examples import Scores
 from vlbench.leaderboard.results import read_parquet
+from vlbench.runs.packed import stored_run
 from vlbench.runs.spec import RunSpec
 
 LONGEST = 400  # letters of a value that are shown
@@ -42,7 +44,7 @@ def choose(scores: Scores) -> list[str]:
     return [str(scores.ids[row]) for row in sorted(rows)]
 
 
-def read_predictions(file: Path, ids: Sequence[str]) -> list[Prediction]:
+def read_predictions(file: Traversable, ids: Sequence[str]) -> list[Prediction]:
     """Read the answers to some examples, in the order of their ids, fit for a page."""
     try:
         table = read_parquet(file, Prediction._fields)
@@ -86,7 +88,7 @@ def is_plain(text: str) -> bool:
 def read_spec(results: Path, key: str) -> RunSpec | None:
     """Read the spec of a run; None where it has none that can be read."""
     with suppress(DataError):
-        return RunSpec.parse(results / "runs" / key / "spec.json")[0]
+        return RunSpec.parse(stored_run(results, key) / "spec.json")[0]
     return None
 
 
