@@ -9,7 +9,7 @@ import pytest
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"doctor", "verify"},
+    {"doctor", "sweep", "verify"},
     {"leaderboard"},
     {"runs", "worker"},
     {"training", "checkpoints", "metrics"},

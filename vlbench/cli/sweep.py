@@ -23,7 +23,7 @@ COLUMNS = ("method", "rate", "seed 1000", "seed 1001", "mean", "")
 
 @opt.with_options
 def sweep(context: typer.Context, cells: opt.CellOptions, launch: opt.LaunchOptions) -> None:
-    """Search each method's learning rate on the validation splits.
+    """Search every method's learning rate alike.
 
     Five rates around the card's, one more outwards where the best lies at the end, the best two
     again with a second seed. The same command again goes on where it was stopped.
