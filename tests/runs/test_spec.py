@@ -45,6 +45,7 @@ def train(**changes: Any) -> dict[str, Any]:
 INFLUENCING = [
     {"seed": 1},
     {"limit": 64},
+    {"is_trial": True},
     {"backbone": "clip-bart"},
     {"backbone_hash": "c" * 64},
     {"edition": "full"},
