@@ -95,7 +95,7 @@ def _fault_lines(verified: Sequence[Verified]) -> Iterator[str]:
             yield f"{run.name} ({run.key}): and {more:,} more cells: --json lists them"
 
 
-results = cli.subcommands("Give runs to others, take runs of others, keep many in few files.")
+results = cli.subcommands("Give runs to others, take theirs, keep many in few files.")
 
 
 @results.command("export", epilog=cli.example("results export --out runs.tar.gz --method lora"))
