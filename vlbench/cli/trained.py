@@ -109,7 +109,7 @@ def export(
     outside_code: bool = opt.OUTSIDE_CODE,
     results: Path = opt.RESULTS,
 ) -> None:
-    """Write a trained model for transformers or peft, with a model card."""
+    """Write a trained model for transformers or peft."""
     from vlbench.runs import export as exporting
     from vlbench.runs.folder import find_run
     from vlbench.runs.trained import weights_of
