@@ -169,12 +169,12 @@ class Pack:
 
     def content(self, key: str, name: str) -> bytes:
         """A file's bytes."""
+        if (key, name) in self.ranges("files"):
+            text: str = self._rows("files", (key, name), ["text"])["text"][0].as_py() or ""
+            return text.encode()
         if name == CURVE:
             return write_curve(self._rows("curves", (key,)).to_pylist())
-        if name.endswith(".parquet"):
-            return self._encoded(key, name)
-        text: str = self._rows("files", (key, name), ["text"])["text"][0].as_py() or ""
-        return text.encode()
+        return self._encoded(key, name)
 
     def _encoded(self, key: str, name: str) -> bytes:
         """A Parquet file, written the way that gives the sum which the run kept of it."""
