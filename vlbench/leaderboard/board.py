@@ -12,7 +12,7 @@ import math
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import groupby
@@ -31,6 +31,9 @@ FLOORS = ("zero-shot", "frozen", "blind")
 BEST, BELOW = "*", "↓"
 COSTS = ("adapter_bytes", "peak_memory_bytes", "train_seconds", "examples_per_second",
          "evaluate_seconds")  # fmt: skip
+OF_ROWS = ("task", "metric", "family", "main", "value", "majority", "n_examples",
+           "evaluate_seconds", "data_fingerprint")  # fmt: skip
+"""Columns that differ between the rows of a run; `facts` are of all others."""
 SETUP = ("suite", "backbone", "edition", "scope", "limit")
 """Columns that all runs of a board have in common."""
 Name = tuple[str, str]  # a metric and a question family; family "" is all examples
@@ -47,8 +50,11 @@ class Stat(NamedTuple):
     def of(cls, values: Iterable[float | None]) -> Stat:
         """Compute the statistics of the values that are not None."""
         known = [value for value in values if value is not None]
-        std = statistics.stdev(known) if len(known) > 1 else None
-        return cls(statistics.fmean(known) if known else None, std, len(known))
+        if not known:
+            return NOTHING
+        mean, n = statistics.fmean(known), len(known)
+        squares = math.fsum((value - mean) ** 2 for value in known)  # stdev's fractions are slow
+        return cls(mean, math.sqrt(squares / (n - 1)) if n > 1 else None, n)
 
 
 NOTHING = Stat(mean=None, std=None, n=0)
@@ -256,21 +262,27 @@ def summarise(
 def _read_runs(results: pd.DataFrame) -> list[Run]:
     test = results[results["split"] == "test"].sort_values("key", kind="stable")
     shown = cache(printable)  # most texts stand in many rows
-    columns = {
-        name: [shown(x) if isinstance(x, str) else x for x in cells.where(cells.notna(), None)]
-        for name, cells in test.astype(object).items()
-    }
-    rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
-    return [_run(list(own)) for _, own in groupby(rows, key=itemgetter("key"))]
+
+    def records(table: pd.DataFrame) -> Iterator[dict[Any, Any]]:
+        columns = {
+            name: [shown(x) if isinstance(x, str) else x for x in cells.where(cells.notna(), None)]
+            for name, cells in table.astype(object).items()
+        }
+        rows = zip(*columns.values(), strict=True)
+        return (dict(zip(columns, row, strict=True)) for row in rows)
+
+    by_run = groupby(records(test[["key", *OF_ROWS]]), key=itemgetter("key"))
+    firsts = records(test.drop_duplicates("key"))
+    return [_run(first, list(rows)) for first, (_, rows) in zip(firsts, by_run, strict=True)]
 
 
-def _run(rows: Sequence[Mapping[Any, Any]]) -> Run:
-    done = [row for row in rows if row["status"] == "done"]
+def _run(first: Mapping[Any, Any], rows: Sequence[Mapping[Any, Any]]) -> Run:
+    done = rows if first["status"] == "done" else []
     overall = [row for row in rows if row["main"] and row["family"] == ""]
     seconds = [row["evaluate_seconds"] for row in overall]
     return Run(
-        key=str(rows[0]["key"]),
-        facts={**rows[0], "evaluate_seconds": None if None in seconds else math.fsum(seconds)},
+        key=str(first["key"]),
+        facts={**first, "evaluate_seconds": None if None in seconds else math.fsum(seconds)},
         values={(row["metric"], row["family"]): row["value"] for row in done},
         grounds={
             row["task"]: Ground(str(row["data_fingerprint"]), row["metric"], row["n_examples"] or 0)
