@@ -144,6 +144,7 @@ def test_backbones_say_what_they_read_and_whether_they_are_here(tmp_path: Path) 
     lines = [line for line in vlbench("list", "backbones").stdout.splitlines() if "mini" in line]
     assert [line.split() for line in lines] == [
         ["mini-bart", "embedded-bart", "mini", "weights/mini-bart", "yes"],
+        ["mini-vlm", "chat", "pictures", "weights/mini-vlm", "yes"],
     ]
 
 

@@ -40,6 +40,16 @@ def test_the_weights_for_clips_are_those_of_their_recipe() -> None:
     assert told["sha256"] == {name: sha256(folder / name) for name in told["sha256"]}
 
 
+def test_mini_vlm_is_what_its_recipe_made_and_small() -> None:
+    folder = package_folder(find_backbone("mini-vlm").source)
+    told = json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8"))
+    assert (told["command"], told["steps"]) == ("vlbench pretrain mini-vlm", STEPS)
+    assert told["sha256"] == {name: sha256(folder / name) for name in told["sha256"]}
+    names = {path.name for path in folder.iterdir()}
+    assert names == {*told["sha256"], RECIPE_FILE}
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 6.1e6
+
+
 def test_a_run_of_the_recipe_writes_all_files_and_what_they_are(tmp_path, monkeypatch) -> None:
     threads = torch.get_num_threads()
     monkeypatch.setattr(recipe, "learn_cells", lambda *_: None)
