@@ -8,13 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from vlbench.leaderboard.board import Board, Row, summarise
+from vlbench.leaderboard.board import Board, Row
 from vlbench.leaderboard.compare import Side, test_sides
 from vlbench.leaderboard.examples import Examples, with_ties
 from vlbench.leaderboard.formats import markdown_table
 from vlbench.leaderboard.load import suite_tasks
 from vlbench.leaderboard.results import read_results
 from vlbench.leaderboard.statistics import LEVEL, MARGIN, holm, holm_levels, verdict
+from vlbench.leaderboard.summarise import summarise
 from vlbench.leaderboard.tables import report_tables
 
 HOME = Path(__file__).resolve().parents[1]

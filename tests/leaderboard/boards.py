@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.leaderboard.builders import TASKS, image_text, row, write
-from vlbench.leaderboard.board import Board, summarise
+from vlbench.leaderboard.board import Board
 from vlbench.leaderboard.results import read_results
+from vlbench.leaderboard.summarise import summarise
 
 OFFICIAL = {"vqav2": 26_280, "gqa": 12_578, "nlvr2": 6_967, "coco": 5_000}
 """Test examples of the full edition."""

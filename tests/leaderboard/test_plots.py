@@ -15,7 +15,7 @@ from PIL import Image
 from tests.leaderboard.boards import boards_of
 from tests.leaderboard.builders import image_text, write
 from tests.leaderboard.log_builders import trained
-from vlbench.leaderboard.board import Board, summarise
+from vlbench.leaderboard.board import Board
 from vlbench.leaderboard.load import suite_tasks
 from vlbench.leaderboard.plots import (
     FORMATS,
@@ -27,6 +27,7 @@ from vlbench.leaderboard.plots import (
     encoded,
 )
 from vlbench.leaderboard.results import Log, read_results
+from vlbench.leaderboard.summarise import summarise
 
 SVG = "{http://www.w3.org/2000/svg}"
 NAMES = ("adapter", "lora", "compacter", "bitfit", "lst", "hyperformer", "norms", "frozen")

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.leaderboard.builders import run, write
-from vlbench.leaderboard.board import Board, summarise
+from vlbench.leaderboard.board import Board
 from vlbench.leaderboard.examples import Examples, tie_groups, with_ties
 from vlbench.leaderboard.results import read_results
 from vlbench.leaderboard.statistics import RowScores
+from vlbench.leaderboard.summarise import summarise
 
 TASKS = ("vqav2", "gqa")
 N = 200

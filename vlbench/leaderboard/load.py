@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from vlbench.cards import find_tasks, load_suites
 from vlbench.cards.load import is_path, known_names, own_cards, split_names
 from vlbench.errors import DataError, NothingToReport, UsageError, nearest
-from vlbench.leaderboard.board import AVERAGE, Board, Row, summarise
+from vlbench.leaderboard.board import AVERAGE, Board, Row
 from vlbench.leaderboard.examples import Examples, with_ties
 from vlbench.leaderboard.normalised import NORMALISED
 from vlbench.leaderboard.results import read_results
+from vlbench.leaderboard.summarise import summarise
 
 
 class Filters(NamedTuple):

@@ -13,9 +13,7 @@ from its rows, byte for byte where the pyarrow here is the one that packed it.
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -29,8 +27,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vlbench.errors import DataError
-from vlbench.parquet import COLUMNS, LATER, MOST_BYTES, encode, folded_batches, open_parquet
+from vlbench.parquet import COLUMNS, MOST_BYTES, folded_batches, open_parquet
 from vlbench.parquet import unfolded as write_out_texts
+from vlbench.runs.packed_files import prediction_files, result_files, sha256, write_curve
 from vlbench.runs.sums import CURVE, NAME, RESULT, parse_sums
 
 FOLDER = "packed"
@@ -56,7 +55,6 @@ TABLES = {
     "files": pa.schema([("key", pa.string()), ("file", pa.string()), ("text", pa.string())]),
 }
 """Table of a pack -> its columns; `curves` has a row for each loss and each metric validated."""
-CURVE_CELLS = ("step", "epoch", "task", "loss", "learning_rate")
 INDEX = {"rows": ["key"], "predictions": ["key", "task"], "curves": ["key"]}
 INDEX |= {"files": ["key", "file"]}
 """Table -> the columns that say whose rows these are: they stand together."""
@@ -283,53 +281,6 @@ class Pack:
 
 def _is_plain(name: str) -> bool:
     return all(PLAIN.fullmatch(part) for part in name.split("/")) and name.count("/") < 2
-
-
-def sha256(content: bytes) -> str:
-    """The sha256 of bytes."""
-    return hashlib.sha256(content).hexdigest()
-
-
-def result_files(table: pa.Table) -> Iterator[bytes]:
-    """The ways in which vlbench wrote these rows of a result so far; today's first."""
-    empty = [name for name in LATER if table[name].null_count == table.num_rows]
-    for older in (empty, list(LATER)):
-        rows = table.drop_columns(older)
-        yield encode(rows)
-        content = io.BytesIO()
-        pq.write_table(rows, content)  # before files were compressed further
-        yield content.getvalue()
-
-
-def prediction_files(table: pa.Table) -> Iterator[bytes]:
-    """The ways in which vlbench wrote these predictions so far; today's first."""
-    place = table.schema.get_field_index("images")
-    for item in ("item", "element"):
-        kind = pa.list_(pa.field(item, pa.string()))
-        yield encode(table.set_column(place, "images", table["images"].cast(kind)))
-
-
-def read_curve(text: str) -> list[dict[str, Any]]:
-    """The rows of a training curve, without its key."""
-    rows: list[dict[str, Any]] = []
-    for line in map(json.loads, text.splitlines()):
-        for metric, value in line.pop("validation", {None: None}).items():
-            rows.append({**line, "metric": metric, "value": value})
-    return rows
-
-
-def write_curve(rows: Sequence[dict[str, Any]]) -> bytes:
-    """The text of a training curve; a validation is one line for its metrics."""
-    lines: list[dict[str, Any]] = []
-    for row in rows:
-        line = {name: row[name] for name in CURVE_CELLS if row[name] is not None}
-        if row["metric"] is None and row["value"] is None:
-            lines.append(line)
-            continue
-        if not lines or {**line, "validation": lines[-1].get("validation")} != lines[-1]:
-            lines.append({**line, "validation": {}})
-        lines[-1]["validation"][row["metric"]] = row["value"]
-    return "".join(json.dumps(line) + "\n" for line in lines).encode()
 
 
 def packs_of(results: Path, faults: list[DataError] | None = None) -> list[Pack]:

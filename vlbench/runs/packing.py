@@ -27,16 +27,8 @@ from vlbench.files import (
 )
 from vlbench.parquet import COLUMNS, LATER, MOST_ROWS, decode, open_parquet
 from vlbench.runs.folder import RunFolder, run_folders
-from vlbench.runs.packed import (
-    FOLDER,
-    PREDICTION,
-    TABLES,
-    Pack,
-    PackedPath,
-    packs_of,
-    read_curve,
-    write_curve,
-)
+from vlbench.runs.packed import FOLDER, PREDICTION, TABLES, Pack, PackedPath, packs_of
+from vlbench.runs.packed_files import read_curve, write_curve
 from vlbench.runs.sums import CURVE, NAME, RESULT, hash_of, read_sums, sums_text
 
 DICTIONARY_BYTES = 1 << 24

@@ -14,10 +14,11 @@ from PIL import Image
 
 from tests.leaderboard.builders import TASKS
 from tests.leaderboard.builders import write as write_runs
-from vlbench.leaderboard.board import Board, summarise
+from vlbench.leaderboard.board import Board
 from vlbench.leaderboard.examples import Examples
 from vlbench.leaderboard.results import read_results
 from vlbench.leaderboard.site import write_site
+from vlbench.leaderboard.summarise import summarise
 from vlbench.runs.spec import SCHEMA
 
 SUITES = {"image-text": list(TASKS)}

@@ -1,0 +1,251 @@
+"""Results to boards: rows over seeds, held against baselines and against the majority answer.
+
+Where a seed has run more than once (other code, say), the newest run counts and a note says so.
+Rows are sorted by the normalised score where there is one, else by the average.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vlbench.leaderboard.board import (
+    AVERAGE,
+    FLOORS,
+    SETUP,
+    Board,
+    Family,
+    Ground,
+    Name,
+    Row,
+    Run,
+    Stat,
+)
+from vlbench.leaderboard.normalised import NORMALISED, Ruler, find_ruler
+from vlbench.text import printable
+
+COSTS = ("adapter_bytes", "peak_memory_bytes", "train_seconds", "examples_per_second",
+         "evaluate_seconds")  # fmt: skip
+OF_ROWS = ("task", "metric", "family", "main", "value", "majority", "n_examples",
+           "evaluate_seconds", "data_fingerprint")  # fmt: skip
+"""Columns that differ between the rows of a run; `facts` are of all others."""
+
+
+def summarise(
+    results: pd.DataFrame, suites: Mapping[str, Sequence[str]] | None = None, is_part: bool = False
+) -> list[Board]:
+    """Make boards of the test rows, complete ones first.
+
+    `suites` holds the tasks of each suite; with `is_part` these are not all of its tasks.
+    """
+    groups: dict[tuple[Any, ...], list[Run]] = {}
+    for run in _read_runs(results):
+        groups.setdefault(tuple(run.facts[name] for name in SETUP), []).append(run)
+    boards = []
+    for setup in sorted(groups, key=lambda setup: (setup[3] != "complete", *map(str, setup))):
+        runs, suite = groups[setup], setup[0]
+        tasks = list((suites or {}).get(suite, suite.split("+") if "+" in suite else ()))
+        tasks += sorted({task for run in runs for task in run.grounds} - set(tasks))
+        versions = Counter(name for name, _ in {item for run in runs for item in run.data.items()})
+        parts: list[tuple[dict[str, tuple[Any, ...]], list[Run]]] = []
+        for run in sorted(runs, key=lambda run: (-len(run.data), sorted(run.data.items()))):
+            fits = (p for p in parts if all(p[0].get(k, v) == v for k, v in run.data.items()))
+            data, members = next(fits, ({}, []))  # a run that lacks a task joins what it fits
+            parts += [(data, members)] if not members else []
+            data.update(run.data)
+            members.append(run)
+        for data, members in parts:
+            apart = [
+                f"{name} {values[0][:8]}" + (f", {values[2]:,} examples" if values[1:] else "")
+                for name, values in sorted(data.items())
+                if versions[name] > 1
+            ]
+            board = _board(setup, members, tasks)
+            boards.append(replace(board, apart=", ".join(apart), is_part=is_part))
+    return boards
+
+
+def _read_runs(results: pd.DataFrame) -> list[Run]:
+    test = results[results["split"] == "test"].sort_values("key", kind="stable")
+    shown = cache(printable)  # most texts stand in many rows
+
+    def records(table: pd.DataFrame) -> Iterator[dict[Any, Any]]:
+        columns = {
+            name: [shown(x) if isinstance(x, str) else x for x in cells.where(cells.notna(), None)]
+            for name, cells in table.astype(object).items()
+        }
+        rows = zip(*columns.values(), strict=True)
+        return (dict(zip(columns, row, strict=True)) for row in rows)
+
+    by_run = groupby(records(test[["key", *OF_ROWS]]), key=itemgetter("key"))
+    firsts = records(test.drop_duplicates("key"))
+    return [_run(first, list(rows)) for first, (_, rows) in zip(firsts, by_run, strict=True)]
+
+
+def _run(first: Mapping[Any, Any], rows: Sequence[Mapping[Any, Any]]) -> Run:
+    done = rows if first["status"] == "done" else []
+    overall = [row for row in rows if row["main"] and row["family"] == ""]
+    seconds = [row["evaluate_seconds"] for row in overall]
+    return Run(
+        key=str(first["key"]),
+        facts={**first, "evaluate_seconds": None if None in seconds else math.fsum(seconds)},
+        values={(row["metric"], row["family"]): row["value"] for row in done},
+        grounds={
+            row["task"]: Ground(str(row["data_fingerprint"]), row["metric"], row["n_examples"] or 0)
+            for row in overall
+        },
+        families={
+            (row["metric"], row["family"]): Family(row["n_examples"] or 0, row["majority"])
+            for row in done
+            if row["main"]
+        },
+    )
+
+
+def _board(setup: Any, runs: Sequence[Run], tasks: Sequence[str]) -> Board:
+    by_age = sorted(runs, key=lambda run: (run.is_done, run.age))
+    grounds = {task: ground for run in by_age for task, ground in run.grounds.items()}
+    mains = {task: grounds[task].metric if task in grounds else task for task in tasks}
+    families: dict[Name, Family] = {}
+    for name, family in (item for run in by_age for item in run.families.items()):
+        if name not in families or family.majority is not None:
+            families[name] = family
+    majority = {metric: _majority(metric, families) for metric in mains.values()}
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for run in by_age:
+        weights = run.facts["init"].partition(" ")[0]  # not their file's name
+        method, settings, card = itemgetter("method", "settings", "card_hash")(run.facts)
+        groups.setdefault((method, settings, weights, str(card)), []).append(run)
+    versions = Counter(group[:3] for group in groups)
+    rows: list[Row] = []
+    counted: list[Run] = []
+    notes: list[str] = []
+    for group, members in groups.items():
+        newest = {run.facts["seed"]: run for run in members}  # the last is done, if any is
+        rows.append(_row(newest, mains.values(), group[3][:8] * (versions[group[:3]] > 1)))
+        counted += newest.values()
+        label = rows[-1].label
+        for seed, run in sorted(newest.items()):
+            others = [r.key[:8] for r in members if r.is_done and r.facts["seed"] == seed][:-1]
+            if not run.is_done:
+                notes.append(f"{label}, seed {seed}: no result ({run.facts['status']}).")
+            elif others:
+                counts = f"the newest run counts ({run.key[:8]}, not {', '.join(others)})"
+                notes.append(f"{label}, seed {seed}: {counts}.")
+    ruler = _ruler(rows, majority) if len(mains) > 1 else None
+    if ruler and ruler.floors:
+        rows = [_normalised(row, ruler, {run.key: run for run in counted}) for row in rows]
+    rows = _ranked(rows, [*mains.values()])
+    rows = [_marked(row, rows, majority) for row in rows]
+    suite, backbone, edition, scope, limit = setup
+    parts = mains, grounds, families, majority, rows, counted, notes
+    board = Board(suite, backbone, edition, scope, limit, "", *parts, ruler)
+
+    def key(row: Row) -> tuple[Any, ...]:
+        stats = [row.stat(name) for name in dict.fromkeys([board.ranking, AVERAGE])]
+        return row.is_floor, *((not s.n, -(s.mean or 0.0)) for s in stats), row.label
+
+    return replace(board, rows=sorted(rows, key=key))
+
+
+def _ruler(rows: Sequence[Row], majority: Mapping[str, float | None]) -> Ruler | None:
+    """The ruler of the rows whose cards are as they are, where full fine-tuning is among them."""
+    plain = {row.method: row for row in rows if row.runs and not row.details}
+    if "full" not in plain:
+        return None
+    floors = {}
+    for name, answer in majority.items():
+        scores = [plain[method].stat(name).mean for method in FLOORS if method in plain]
+        floors[name] = [score for score in (answer, *scores) if score is not None]
+    return find_ruler("full", {name: plain["full"].stat(name).mean for name in majority}, floors)
+
+
+def _normalised(row: Row, ruler: Ruler, runs: Mapping[str, Run]) -> Row:
+    values = [
+        ruler.score({name: runs[key].values.get((name, "")) for name in ruler.floors})
+        for key in row.runs.values()
+    ]
+    return replace(row, normalised=Stat.of(values))
+
+
+def _ranked(rows: Sequence[Row], metrics: Sequence[str]) -> list[Row]:
+    """Rows with win rate and mean rank, among the methods that have all tasks."""
+    entries = [row for row in rows if row.average.n and not row.is_floor]
+    if len(entries) < 2:
+        return list(rows)
+    means = np.array([[row.stat(name).mean or 0.0 for name in metrics] for row in entries])
+    apart = means[:, None] - means[None]  # (rows, rows, tasks)
+    wins = ((apart > 0) + 0.5 * (apart == 0)).sum(axis=1).mean(axis=1) - 0.5  # less itself
+    ranked = {
+        row.label: (100 * own / (len(entries) - 1), len(entries) - own)
+        for row, own in zip(entries, wins.tolist(), strict=True)
+    }
+    return [
+        replace(row, win_rate=ranked[row.label][0], mean_rank=ranked[row.label][1])
+        if row.label in ranked
+        else row
+        for row in rows
+    ]
+
+
+def _row(newest: Mapping[int, Run], mains: Iterable[str], card: str) -> Row:
+    done = {seed: run for seed, run in sorted(newest.items()) if run.is_done}
+    runs, facts = done.values(), max(newest.values(), key=lambda r: (r.is_done, r.age)).facts
+    return Row(
+        *(facts["method"], facts["settings"], facts["init"], card, facts),
+        runs={seed: run.key for seed, run in done.items()},
+        stats={
+            name: Stat.of(run.values.get(name) for run in runs)
+            for name in sorted({name for run in runs for name in run.values})
+        },
+        average=Stat.of(run.average(mains) for run in runs),
+        costs={name: Stat.of(run.facts[name] for run in runs) for name in COSTS},
+    )
+
+
+def _majority(metric: str, families: Mapping[Name, Family]) -> float | None:
+    """The families' majorities weighted by their examples; the overall one where there are none."""
+    overall = families.get((metric, ""))
+    if overall is None:
+        return None
+    parts = [part for (name, family), part in families.items() if name == metric and family]
+    known = [part.majority for part in parts if part.majority is not None]
+    covered = sum(part.n_examples for part in parts)
+    if not parts or len(known) < len(parts) or covered != overall.n_examples:
+        return overall.majority
+    weighted = (m * part.n_examples for m, part in zip(known, parts, strict=True))
+    return math.fsum(weighted) / covered
+
+
+def _marked(row: Row, rows: Sequence[Row], majority: Mapping[str, float | None]) -> Row:
+    """The row, marked where it is at or below the majority answer or a baseline's row.
+
+
+    Of each baseline those rows count that share most overrides with it, and have no other ones.
+    A normalised score of 0 is a floor too.
+    """
+    floors: list[Row] = []
+    for method in FLOORS:
+        fair = [r for r in rows if r.method == method and r.overrides <= row.overrides]
+        most = max((len(floor.overrides) for floor in fair), default=0)
+        floors += [r for r in fair if len(r.overrides) == most and r is not row]
+    below, near = set(), set()
+    for name in (*majority, AVERAGE, NORMALISED):
+        stat = row.stat(name)
+        answers = [majority.get(name), *(floor.stat(name).mean for floor in floors)]
+        answers += [0.0] * (name == NORMALISED)
+        scores = [score for score in answers if score is not None]
+        if stat.mean is not None and scores:
+            above = stat.mean - max(scores)
+            below |= {name} if above <= 0 else set()
+            near |= {name} if above <= (stat.std or 0.0) else set()
+    return replace(row, below_floor=frozenset(below), near_floor=frozenset(near))
