@@ -61,6 +61,7 @@ class _SafeRedirects(request.HTTPRedirectHandler):
     ) -> request.Request | None:
         is_downgrade = req.type == "https" and urlsplit(newurl).scheme != "https"
         if is_downgrade or not is_plain_address(newurl):
+            fp.close()
             raise DataError(f"{req.full_url}: the server redirects to {newurl}, which is refused")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -86,12 +87,11 @@ def announced_bytes(url: str) -> int | None:
     try:
         with _open(url, {}, "HEAD", LOOK_SECONDS) as response:
             return _number(response.headers.get("Content-Length"))
-    except (
-        OSError,
-        http.client.HTTPException,
-        DataError,
-    ):  # the transfer itself says what is wrong
-        return None
+    except HTTPError as error:
+        error.close()
+    except (OSError, http.client.HTTPException, DataError):
+        pass
+    return None  # the transfer itself says what is wrong
 
 
 def part_of(folder: Path, url: str) -> Path:
@@ -146,6 +146,8 @@ class Transfer:
 
     def _attempt(self) -> None:
         start, version = self._start(), self._version()
+        if start and start == (self.published_bytes or version.get("length")):
+            return  # it came whole in an earlier call
         headers = {"Range": f"bytes={start}-"} if start else {}
         if start and version.get("mark"):
             headers["If-Range"] = version["mark"]
@@ -154,9 +156,8 @@ class Transfer:
                 total = self._begin(response, start)
                 self._receive(response, total)
         except HTTPError as error:
-            self._refused(error, start)
-        except ssl.SSLCertVerificationError as error:
-            raise MissingError(f"{self.url}: its certificate is not valid: {error}") from None
+            with error:
+                self._refused(error, start)
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, URLError) and isinstance(error.reason, ssl.SSLError):
                 raise MissingError(f"{self.url}: no secure connection: {error.reason}") from None
@@ -226,9 +227,10 @@ class Transfer:
         try:
             write()
         except OSError as error:
+            kept = self.part.stat().st_size if self.part.is_file() else 0
             advice = "Make room, or name" if error.errno in NO_ROOM else "Name"
             raise MissingError(
-                f"{self.part}: {error.strerror}: {format_bytes(self.received)} of {self.shown} are "
+                f"{self.part}: {error.strerror}: {format_bytes(kept)} of {self.shown} are "
                 f"kept. {advice} a root on another disk"
             ) from None
 

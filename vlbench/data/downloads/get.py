@@ -123,7 +123,7 @@ def _locked(parts: Path) -> Iterator[None]:
             yield
     except LockedError:
         holder = lock.holder()
-        who = f" (process {holder['pid']} on {holder['host']})" if holder else ""
+        who = f" (process {holder.get('pid')} on {holder.get('host')})" if holder else ""
         raise MissingError(
             f"{parts}: another `vlbench data get` fetches into this root{who}: wait for its end."
         ) from None

@@ -86,7 +86,9 @@ def _write_members(archive: Path, targets: Mapping[str, Path], stop: Event) -> s
     names: set[str] = set()
     came: set[str] = set()
     wanted_bytes = 0
-    if is_zip := zipfile.is_zipfile(archive):  # whose table of contents says what it needs
+    with archive.open("rb") as begin:
+        is_zip = begin.read(4) in (b"PK\3\4", b"PK\5\6")
+    if is_zip:  # whose table of contents says what it needs
         with zipfile.ZipFile(archive) as file:
             infos = [info for info in file.infolist() if _target(info.filename, targets)]
             wanted_bytes = sum(info.file_size for info in infos)
@@ -116,9 +118,8 @@ def _write_members(archive: Path, targets: Mapping[str, Path], stop: Event) -> s
                 if stop.is_set():
                     raise Stopped
                 file.write(chunk)
-            if not wanted.endswith("/"):
-                file.flush()
-                os.fsync(file.fileno())
+        if not wanted.endswith("/"):
+            flush(path)
         came.add(wanted)
     if any(wanted.endswith("/") for wanted in came):
         os.sync()  # once, instead of for each of a hundred thousand pictures
