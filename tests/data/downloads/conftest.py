@@ -24,6 +24,7 @@ CONTENT = Random(0).randbytes(100_000)
 def release(monkeypatch: pytest.MonkeyPatch) -> Iterator[Release]:
     monkeypatch.setattr(fetch, "FIRST_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(downloads, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(downloads, "MEGABYTE", 1)  # progress is seen byte by byte
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with serving() as server:
         server.files["/data/a.bin"] = CONTENT

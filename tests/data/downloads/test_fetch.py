@@ -190,3 +190,10 @@ def test_several_files_come_at_once(fetcher: Fetcher, tmp_path: Path) -> None:
 
     assert fetcher.get(parallel=3, count=count) == ["fetched"] * 3
     assert max(seen) == 3
+
+
+def test_progress_ends_with_all_that_came_and_repeats_nothing(fetcher: Fetcher) -> None:
+    seen: list[tuple[int, int]] = []
+    fetcher.add().get(count=lambda *progress: seen.append(progress))
+    assert seen[-1] == (len(CONTENT), len(CONTENT)) and len(seen) == len(set(seen))
+    assert all(done < total for done, total in seen[:-1])

@@ -210,7 +210,7 @@ class Transfer:
         return total or self.published_bytes
 
     def _receive(self, response: http.client.HTTPResponse, total: int | None) -> None:
-        with self.part.open("ab", buffering=0) as file:
+        with self._on_disk(lambda: self.part.open("ab", buffering=0)) as file:
             while chunk := response.read1(CHUNK_BYTES):
                 self._on_disk(lambda chunk=chunk: _write(file, chunk))  # type: ignore[misc]
                 self.received += len(chunk)
@@ -222,10 +222,10 @@ class Transfer:
         if total is not None and self.received < total:
             raise BrokenTransferError(f"it ended after {self.received:,} of {total:,} bytes")
 
-    def _on_disk(self, write: Callable[[], object]) -> None:
+    def _on_disk(self, write: Callable[[], Any]) -> Any:
         """Write; a disk that is full or refuses ends the transfer, and the part stays."""
         try:
-            write()
+            return write()
         except OSError as error:
             kept = self.part.stat().st_size if self.part.is_file() else 0
             advice = "Make room, or name" if error.errno in NO_ROOM else "Name"

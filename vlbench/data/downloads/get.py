@@ -138,6 +138,7 @@ class _Fetching:
         self._messages: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._failures: list[str] = []
         self._bugs: list[Exception] = []
+        self._progress = (0, 0)
         self._transfers = [
             (
                 item,
@@ -194,14 +195,14 @@ class _Fetching:
             for thread in threads:
                 while thread.is_alive():
                     thread.join(POLL_SECONDS)
-                    self._report(count, say)
+                    self._report(count, say, is_over=False)
         except BaseException:
             self._stop.set()
             for thread in threads:
                 thread.join(PATIENCE_SECONDS)
             say("What has come is kept: the same command goes on with it.")
             raise
-        self._report(count, say)
+        self._report(count, say, is_over=True)
         if self._bugs:
             raise self._bugs[0]
         if self._failures:
@@ -210,13 +211,18 @@ class _Fetching:
                 "--mirror ADDRESS fetches it from copies elsewhere."
             )
 
-    def _report(self, count: Count, say: Say) -> None:
+    def _report(self, count: Count, say: Say, is_over: bool) -> None:
+        """Pass on messages, and the megabytes that have come where they are others than before."""
         with suppress(queue.Empty):
             while True:
                 say(self._messages.get_nowait())
         received = [transfer.received for _, transfer in self._transfers]
         total = sum(map(max, received, self._sizes))
-        count(sum(received) // MEGABYTE, total // MEGABYTE)
+        done = sum(received) // MEGABYTE
+        progress = (done, max(total // MEGABYTE, done + (not is_over)))
+        if progress != self._progress:
+            self._progress = progress
+            count(*progress)
 
     def _do(self, item: Item, transfer: Transfer) -> None:
         """Fetch and keep one file; a failure is noted, and the other files go on."""
