@@ -62,7 +62,7 @@ def get(
     for text, names in _by_text((line, card.name) for card in cards for line in card.not_fetched):
         cli.note(f"{names}: not fetched: {text}")
     if not items:
-        raise MissingError("Nothing of these tasks is fetched.")
+        raise MissingError("Nothing of these tasks is fetched: the lines above say why.")
     try:
         if not dry_run:
             with cli.counting("MB") as count:

@@ -17,9 +17,9 @@ from tests.data.downloads.conftest import Fetcher
 from tests.data.downloads.server import Release, packed
 from tests.data.downloads.test_unpack import tarred
 from vlbench.cards import load
-from vlbench.cards.load import all_tasks, hashed, load_task
 from vlbench.cards.checking import check
 from vlbench.cards.download import Download
+from vlbench.cards.load import all_tasks, hashed, load_task
 from vlbench.cards.schema import TaskCard
 from vlbench.data.downloads import get as downloads
 from vlbench.data.downloads.get import PARTS, Item, list_items

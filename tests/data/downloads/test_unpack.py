@@ -123,9 +123,11 @@ def test_what_is_no_whole_archive_or_lacks_a_member_is_refused(fetcher: Fetcher)
     refused(fetcher, "not a whole archive")
     fetcher.release.files["/a.zip"] = packed({"a.json": b"{}"})
     refused(fetcher, "it holds no pictures/")
-    fetcher.release.files["/a.zip"] = tarred({**GOOD, "PICTURES/1.jpg": b"", "pictures/": b""})
     fetcher.release.files["/a.zip"] = packed({**GOOD, "pictures/1.JPG": b"again"})
     refused(fetcher, "is in it twice")
+    for name in ("pictures/1.jpg/2.jpg", f"pictures/{'a' * 300}.jpg"):
+        fetcher.release.files["/a.zip"] = packed({**GOOD, name: b"again"})
+        refused(fetcher, "a name in it cannot be written")
     fetcher.release.files["/a.zip"] = packed(GOOD)
     assert fetcher.get() == ["fetched"]
 
@@ -168,6 +170,9 @@ def test_a_disk_without_room_keeps_the_archive_and_unpacks_it_later(
 def test_ctrl_c_while_unpacking_leaves_nothing_half_made(tmp_path: Path) -> None:
     archive = tmp_path / "a.zip"
     archive.write_bytes(packed(GOOD))
+    left = tmp_path / ".pictures.0123456789.tmp"  # of a process that was killed
+    left.mkdir()
+    (left / "1.jpg").write_bytes(b"")
     stop = threading.Event()
     stop.set()
     with pytest.raises(fetch.Stopped):

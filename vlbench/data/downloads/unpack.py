@@ -15,21 +15,20 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from functools import partial
+from glob import escape
 from pathlib import Path
 from threading import Event
 from typing import IO, Any, NamedTuple
 
 from vlbench.data.downloads.fetch import CHUNK_BYTES, Stopped
-from vlbench.errors import DataError, MissingError
+from vlbench.errors import BAD_NAMES, DataError, MissingError
 from vlbench.files import (
     FREE_BYTES,
     RATIO,
     Budgeted,
     flush,
     open_data,
-    remove_forgotten,
     temporary_beside,
 )
 from vlbench.text import format_bytes
@@ -53,12 +52,14 @@ class Member(NamedTuple):
 def unpack(archive: Path, targets: Mapping[str, Path], stop: Event) -> None:
     """Write the archive's members to the paths in `targets`; names of folders end in /.
 
+    No other process may unpack to the same paths: what killed ones left there is removed.
     DataError where the archive is not what it should be: then nothing of it is left.
     """
     temporary = {member: temporary_beside(path) for member, path in targets.items()}
     for path in targets.values():
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_forgotten(path.parent)
+        for left in path.parent.glob(f".{escape(path.name)}.*.tmp"):
+            _remove(left)
     try:
         written = _write_members(archive, temporary, stop)
         if missing := [member for member in targets if member not in written]:
@@ -69,15 +70,22 @@ def unpack(archive: Path, targets: Mapping[str, Path], stop: Event) -> None:
     except DAMAGE as error:
         raise DataError(f"not a whole archive: {error or type(error).__name__}") from None
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise _no_room(archive, f"{error.strerror} while unpacking") from None
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _no_room(archive, f"{error.strerror} while unpacking") from None
+        if error.errno in BAD_NAMES or isinstance(error, FileExistsError | NotADirectoryError):
+            raise DataError(f"a name in it cannot be written: {error.strerror}") from None
+        raise
     finally:
         for path in temporary.values():
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a folder with all below it, if it exists."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _write_members(archive: Path, targets: Mapping[str, Path], stop: Event) -> set[str]:
