@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import io
 import json
 import os
 import re
@@ -31,6 +32,10 @@ FORGOTTEN_SECONDS = 86_400.0
 """A temporary file that is older was left by a process that was killed."""
 PACKINGS = {b"PK": "ZIP", b"\xfd7zXZ": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "Zstandard"}
 """How a packed file begins that no reader unpacks -> its packing."""
+RATIO = 50
+"""An archive may unpack to so many times its size: Parquet, JSON and curves stay far below."""
+FREE_BYTES = 1 << 24
+"""What any archive may unpack to."""
 _guards: dict[Path, Callable[[], None]] = {}
 """Folder -> what raises when this process may no longer write there."""
 
@@ -245,3 +250,18 @@ def open_data(path: Path) -> Iterator[IO[bytes]]:
             yield file
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataError(f"{path}: damaged gzip data: {error}") from None
+
+
+class Budgeted(io.RawIOBase):
+    """What a packed file unpacks to, of which no more can be read than its size allows."""
+
+    def __init__(self, source: IO[bytes] | gzip.GzipFile, packed_bytes: int) -> None:
+        self._source, self._budget = source, RATIO * packed_bytes + FREE_BYTES
+
+    def read(self, size: int = -1) -> bytes:
+        """Read on; DataError where the budget ends."""
+        content = self._source.read(size)
+        self._budget -= len(content)
+        if self._budget < 0:
+            raise DataError(f"unpacks to more than {RATIO} times its size")
+        return content

@@ -66,3 +66,11 @@ def format_duration(seconds: float) -> str:
 def results_option(folder: Path) -> str:
     """The option that names a results folder, with a space in front; nothing for the default."""
     return "" if folder == Path("results") else f" --results {quote(str(folder))}"
+
+
+def format_bytes(count: int) -> str:
+    """A number of bytes in decimal units: 512 bytes, 36.7 MB, 13.5 GB."""
+    size, units = float(count), ["TB", "GB", "MB", "kB"]
+    while size >= 1000 and units:
+        size, unit = size / 1000, units.pop()
+    return f"{count} bytes" if count < 1000 else f"{size:.1f} {unit}"

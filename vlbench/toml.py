@@ -14,8 +14,8 @@ from vlbench.errors import CardError
 MOST_BYTES = 1 << 18
 MOST_LEVELS = 32
 """Tables and lists within each other; parts of a dotted key."""
-LARGEST = 1 << 32
-"""Above all that cards count and seeds can be."""
+LARGEST = 1 << 40
+"""Above all that cards count: examples, seeds, bytes of an archive."""
 MOST_DOTS = 1_000
 """Of a line: a dotted key takes time by the square of its parts."""
 

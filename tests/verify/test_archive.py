@@ -20,9 +20,9 @@ from tests.data.mini.builders import digests
 from tests.runs.builders import Bench
 from tests.verify.builders import Change, gone, in_result, reseal
 from tests.verify.conftest import Verify
+from vlbench import files
 from vlbench.errors import DataError, UsageError
 from vlbench.runs.sums import NAME, RESULT, WEIGHTS, result_files
-from vlbench.verify import archive
 from vlbench.verify.archive import merge, pack, unpack
 from vlbench.verify.verify import Verified, Verifier
 
@@ -80,7 +80,7 @@ def test_members_that_no_file_of_a_run_is_or_that_are_there_twice_are_refused(
 def test_contents_members_and_headers_beyond_the_budget_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "FREE_BYTES", 1 << 16)
+    monkeypatch.setattr(files, "FREE_BYTES", 1 << 16)
     words = "unpacks to more than 50 times its size"
     refused(make_tar(tmp_path, (GOOD, bytes(1 << 22))), tmp_path, words)
     empty = [(f"runs/{KEY}/predictions/t{n}.parquet", b"") for n in range(2_000)]

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, Self
 from pydantic import Field, PrivateAttr, model_validator
 
 from vlbench.cards.checking import Checked
+from vlbench.cards.download import Download
 
 Visual = Literal["image", "video"]
 """What features are of: pictures, or the frames of a clip."""
@@ -134,6 +135,12 @@ class TaskCard(Card):
     """The paper that describes the data."""
     published: str = ""
     """Where the official files are published, an address."""
+    downloads: tuple[Download, ...] = Field(default=(), exclude=True)
+    """What `vlbench data get` fetches; neither keys nor specs of runs hold it."""
+    downloads_of: tuple[str, ...] = Field(default=(), exclude=True)
+    """Tasks whose downloads it needs too."""
+    not_fetched: tuple[str, ...] = Field(default=(), exclude=True)
+    """What `vlbench data get` does not fetch, and the page that hands it out, a line each."""
     sizes: dict[str, int] = {}
     """The reader's split -> examples to evaluate on that the official files hold."""
     deviations: tuple[str, ...] = ()

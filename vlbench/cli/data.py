@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from shlex import quote
@@ -22,7 +23,7 @@ PRETRAINED = {
 """Name -> the options of a run that reads its folder."""
 Kind = StrEnum("Kind", "PICTURES FRAMES")
 
-data = cli.subcommands("Make and check data, extract features.")
+data = cli.subcommands("Fetch, make and check data, extract features.")
 
 
 @data.command("make-mini", epilog=cli.example("data make-mini --out my-mini --seed 1"))
@@ -35,6 +36,46 @@ def make_mini(
 
     write.make_mini(out, seed, lambda what: cli.note(f"writing {what}"))
     typer.echo(str(out))
+
+
+@data.command("get", epilog=cli.example("data get vqav2,coco --root data --dry-run"))
+def get(
+    tasks: str = opt.argument(..., "Suites or tasks, with commas between."),
+    root: Path = opt.option(..., "Where the data shall lie."),
+    mirror: str | None = opt.option(None, "Fetch MIRROR/HOST/PATH in place of https://HOST/PATH."),
+    parallel: int = opt.count(4, "Files to fetch at once."),
+    dry_run: bool = opt.flag("--dry-run", "Print the list and fetch nothing."),
+    json: bool = opt.JSON,
+) -> None:
+    """Fetch what is openly published of the full edition's data; again, go on.
+
+    To where the readers look. What needs an agreement is named with the page that hands it out.
+    """
+    from vlbench.cards import find_tasks
+    from vlbench.cards.load import split_names
+    from vlbench.data.downloads import get as downloads
+    from vlbench.text import format_bytes
+
+    folder = root.expanduser().resolve()
+    cards = [card for name in split_names(tasks) for card in find_tasks(name)[1]]
+    items = downloads.list_items(cards, folder, mirror or "")
+    for text, names in _by_text((line, card.name) for card in cards for line in card.not_fetched):
+        cli.note(f"{names}: not fetched: {text}")
+    if not items:
+        raise MissingError("Nothing of these tasks is fetched: the lines above say why.")
+    try:
+        if not dry_run:
+            with cli.counting("MB") as count:
+                downloads.get(items, folder, parallel, count, cli.note)
+    finally:
+        rows = [item.row() for item in items]
+        if json:
+            cli.print_json("get", rows)
+        else:
+            for row in rows:
+                row["size"] = format_bytes(row["size_bytes"]) if row["size_bytes"] else "-"
+            columns = ("tasks", "state", "size", "url", "to")
+            cli.print_table([[cli.cell(row[name]) for name in columns] for row in rows], columns)
 
 
 @data.command(
@@ -84,12 +125,13 @@ def check(
         columns = ("task", "split", "examples", "published", "pictures", "features", "ready")
         rows = [[str(split[column] or "-") for column in columns] for split in splits]
         cli.print_table(rows, columns)
-    where: dict[str, list[str]] = {}  # problem -> splits that have it
-    for split in splits:
-        for problem in first_lines(split["problems"]):
-            where.setdefault(problem, []).append(f"{split['task']} {split['split']}")
-    for problem, names in where.items():
-        cli.note(f"{', '.join(names)}: {problem}")
+    problems = (
+        (problem, f"{split['task']} {split['split']}")
+        for split in splits
+        for problem in first_lines(split["problems"])
+    )
+    for problem, names in _by_text(problems):
+        cli.note(f"{names}: {problem}")
     for split in splits:
         for remark in split["remarks"]:
             cli.note(f"{split['task']} {split['split']}: {remark}")
@@ -124,6 +166,14 @@ def preview(
     folder = data_root([card], chosen, root, cli.note)
     write_out(out, preview_page(card, chosen, folder, backbone, backbone_path, examples))
     typer.echo(str(out))
+
+
+def _by_text(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(text, names with commas between) of (text, name); each text once."""
+    names: dict[str, list[str]] = {}
+    for text, name in pairs:
+        names.setdefault(text, []).append(name)
+    return [(text, ", ".join(of_text)) for text, of_text in names.items()]
 
 
 @data.command(

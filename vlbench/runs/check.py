@@ -81,7 +81,8 @@ def _check_split(
     try:
         problems += [f"no file {file}" for file in reader.missing_files(name)]
         if problems and card.published:
-            problems.append(f"{card.name} is published at {card.published}")
+            command = f"; vlbench data get {card.name} --root DIR" if card.downloads else ""
+            problems.append(f"{card.name} is published at {card.published}{command}")
         if not problems:
             split.examples = examples = indexed(reader, name, train=False)
             split.item |= {"examples": len(examples), "pictures": len(examples.images())}

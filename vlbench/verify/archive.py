@@ -16,18 +16,16 @@ import zlib
 from collections.abc import Callable, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from vlbench.errors import DataError, UsageError
-from vlbench.files import check_out, flush, remove_forgotten, temporary_beside, write_out
+from vlbench.files import Budgeted, check_out, flush, remove_forgotten, temporary_beside, write_out
 from vlbench.runs.packed import stored_run
 from vlbench.runs.sums import NAME, RESULT, WEIGHTS, hash_of, result_files
 from vlbench.verify.inputs import Findings
 from vlbench.verify.today import check_sums
 from vlbench.verify.verify import Verified
 
-RATIO = 50  # an archive may unpack to so many times its size: Parquet and curves stay far below
-FREE_BYTES = 1 << 24  # what any archive may unpack to
 SHOWN = 10
 SUFFIX = ".tar.gz"
 _NAME = re.compile(
@@ -35,20 +33,6 @@ _NAME = re.compile(
     + "|".join(map(re.escape, ("spec.json", "metrics.jsonl", RESULT, WEIGHTS, NAME)))
     + ")"
 )
-
-
-class _Budgeted(io.RawIOBase):
-    """Bytes of a source, of which no more can be read than a budget."""
-
-    def __init__(self, source: IO[bytes] | gzip.GzipFile, budget: int) -> None:
-        self._source, self._budget = source, budget
-
-    def read(self, size: int = -1) -> bytes:
-        content = self._source.read(size)
-        self._budget -= len(content)
-        if self._budget < 0:
-            raise DataError(f"unpacks to more than {RATIO} times its size")
-        return content
 
 
 def unpack(file: Path, folder: Path) -> list[Path]:
@@ -67,9 +51,8 @@ def unpack(file: Path, folder: Path) -> list[Path]:
         return tarfile.data_filter(member, path)
 
     try:
-        budget = RATIO * file.stat().st_size + FREE_BYTES
         with gzip.open(file) as unpacked:
-            budgeted: Any = _Budgeted(unpacked, budget)
+            budgeted: Any = Budgeted(unpacked, file.stat().st_size)
             with tarfile.open(fileobj=budgeted, mode="r|") as archive:
                 archive.extractall(folder, filter=checked)
     except DataError as error:

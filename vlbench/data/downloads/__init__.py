@@ -1,0 +1,1 @@
+"""`vlbench data get`: fetch what is openly published to where the readers look for it."""
