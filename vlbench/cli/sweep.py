@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -22,7 +23,12 @@ COLUMNS = ("method", "rate", "seed 1000", "seed 1001", "mean", "")
 
 
 @opt.with_options
-def sweep(context: typer.Context, cells: opt.CellOptions, launch: opt.LaunchOptions) -> None:
+def sweep(
+    context: typer.Context,
+    cells: opt.CellOptions,
+    launch: opt.LaunchOptions,
+    write: bool = opt.flag("--write", "Write the best rates, and what was tried, into the cards."),
+) -> None:
     """Search every method's learning rate alike.
 
     Five rates around the card's, one more outwards where the best lies at the end, the best two
@@ -63,6 +69,24 @@ def sweep(context: typer.Context, cells: opt.CellOptions, launch: opt.LaunchOpti
     for own in searches:
         for error in own.errors:
             cli.note(f"No score: {error}")
+        if write:
+            _write(own, ruler)
+
+
+def _write(own: Search, ruler: Ruler | None) -> None:
+    from vlbench.cards.load import find_card
+    from vlbench.cards.tuned import Searched, write_tuned, written
+    from vlbench.sweep import SEEDS
+
+    spec = own.base
+    backbone = Path(spec.backbone_file).name if spec.backbone_file else spec.backbone
+    rate, seeds = own.ranked(ruler)[0], " and ".join(map(str, SEEDS))
+    selected_on = f"normalised validation score, seeds {seeds} (vlbench sweep)"
+    pattern = f"{backbone}/{spec.suite}"
+    outcome = Searched(pattern, rate, list(own.trials), own.count, selected_on)
+    file = find_card("methods", spec.method_file or spec.method.name)
+    done = "is written" if write_tuned(file, outcome) else "stood there before"
+    cli.note(f"{file.shown}: train.learning_rate = {written(rate)} for {pattern} {done}")
 
 
 def _item(own: Search, ruler: Ruler | None) -> dict[str, Any]:

@@ -1,0 +1,145 @@
+"""What a search found, written into a method's card: the rate, and in [tuning] what was tried.
+
+The text is edited, not written anew, so that comments stay; what it then says is compared with what
+it should say.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from vlbench.cards.schema import CardFile
+from vlbench.errors import CardError
+from vlbench.files import write_atomically
+from vlbench.toml import parse_toml
+
+HEADER = re.compile(r"\s*\[")
+RATE = re.compile(r"\s*train\.learning_rate\s*=")
+
+
+class Searched(NamedTuple):
+    """The outcome of a search for one method."""
+
+    pattern: str
+    """`backbone/suite`, as in the card's `when`."""
+    rate: float
+    rates: Sequence[float]
+    """All that were tried."""
+    trials: int
+    selected_on: str
+
+    @property
+    def line(self) -> str:
+        """What `tuning.searched` says of it."""
+        tried = ", ".join(map(written, sorted(self.rates)))
+        return f"{self.pattern}: train.learning_rate: {tried}"
+
+
+def written(rate: float) -> str:
+    """The rate as cards spell it: 3e-3."""
+    digits, _, exponent = f"{rate:e}".partition("e")
+    return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def write_tuned(file: CardFile, found: Searched) -> bool:
+    """Write the outcome into a card; return whether that changed it.
+
+    CardError where its text cannot be edited so that it says this and all that it said.
+    """
+    text = file.path.read_text(encoding="utf-8")
+    before = parse_toml(text, file.shown)
+    expected = _expected(before, found)
+    if expected == before:
+        return False
+    lines = text.rstrip("\n").split("\n")
+    _write_tuning(lines, expected["tuning"])
+    _write_rate(lines, found)
+    edited = "\n".join(lines) + "\n"
+    try:
+        is_right = parse_toml(edited, file.shown) == expected
+    except ValueError:
+        is_right = False
+    if not is_right:
+        where = f'[tuning] and [when."{found.pattern}"] train.learning_rate = {written(found.rate)}'
+        raise CardError(f"{file.shown}: cannot be edited by this command; write by hand: {where}")
+    write_atomically(file.path, edited)
+    return True
+
+
+def _expected(before: dict[str, Any], found: Searched) -> dict[str, Any]:
+    """The table that the card should hold: an older [tuning] is kept in [[tuning.before]]."""
+    table = copy.deepcopy(before)
+    override = table.setdefault("when", {}).setdefault(found.pattern, {})
+    override.setdefault("train", {})["learning_rate"] = found.rate
+    tuning = table.get("tuning", {})
+    older = tuning.pop("before", [])
+    others = [
+        line
+        for line in tuning.get("searched", [])
+        if line.count(": ") == 2 and not line.startswith(f"{found.pattern}: ")
+    ]
+    new = {"searched": [*others, found.line], "trials": found.trials}
+    new["selected_on"] = found.selected_on
+    if tuning and tuning != new:
+        older = [tuning, *older]
+    table["tuning"] = new | ({"before": older} if older else {})
+    return table
+
+
+def _write_tuning(lines: list[str], tuning: dict[str, Any]) -> None:
+    """Replace [tuning] and each [[tuning.before]], or put them behind the other tables."""
+    start = len(lines)
+    for header in ("[tuning]", "[[tuning.before]]"):
+        while (section := _section(lines, header)) is not None:
+            start = min(start, section[0])
+            del lines[section[0] : section[1]]
+    new: list[str] = []
+    for header, table in (
+        ("[tuning]", tuning),
+        *(("[[tuning.before]]", older) for older in tuning.get("before", [])),
+    ):
+        new += [header, *(_field(name, value) for name, value in table.items() if name != "before")]
+        new.append("")
+    if start and lines[start - 1 : start] != [""]:
+        new.insert(0, "")
+    lines[start:start] = new
+    while lines and not lines[-1]:
+        lines.pop()
+
+
+def _field(name: str, value: Any) -> str:
+    if isinstance(value, list) and len(value) > 1:
+        items = "".join(f"    {json.dumps(item, ensure_ascii=False)},\n" for item in value)
+        return f"{name} = [\n{items}]"
+    return f"{name} = {json.dumps(value, ensure_ascii=False)}"
+
+
+def _write_rate(lines: list[str], found: Searched) -> None:
+    line = f"train.learning_rate = {written(found.rate)}"
+    section = _section(lines, f'[when."{found.pattern}"]')
+    if section is None:
+        lines += ["", f'[when."{found.pattern}"]', line]
+        return
+    at = [n for n in range(*section) if RATE.match(lines[n])]
+    for number in at:
+        lines[number] = line
+    if not at:
+        lines.insert(section[0] + 1, line)
+
+
+def _section(lines: Sequence[str], header: str) -> tuple[int, int] | None:
+    """The lines of a table: from its header to the next one."""
+    start = next((n for n, line in enumerate(lines) if line.strip().startswith(header)), None)
+    if start is None:
+        return None
+    rest = range(start + 1, len(lines))
+    inside = 0  # of a list over several lines
+    for number in rest:
+        if not inside and HEADER.match(lines[number]):
+            return start, number
+        inside += lines[number].count("[") - lines[number].count("]")
+    return start, len(lines)
