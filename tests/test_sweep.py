@@ -75,7 +75,7 @@ def test_a_trial_is_the_run_that_set_would_give(bases: list[RunSpec]) -> None:
 
 def searched(tmp_path: Path, bases: list[RunSpec], quality: Quality) -> dict[str, Search]:
     own, _ = search(bases, doing(tmp_path, quality, []))
-    return {one.base.method.name: one for one in own}
+    return {one.method: one for one in own}
 
 
 def test_every_method_gets_five_rates_and_its_best_two_again(

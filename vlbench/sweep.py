@@ -7,17 +7,24 @@ scored on the validation splits and never in a table.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
-from vlbench.errors import RunFailed, UsageError
-from vlbench.leaderboard.board import FLOORS
+import pandas as pd
+
+from vlbench.backbones import find_backbone
+from vlbench.cards import load_method
+from vlbench.errors import RunFailed, UsageError, VlbenchError
+from vlbench.leaderboard.board import FLOORS, split_overrides
 from vlbench.leaderboard.normalised import Ruler, find_ruler
-from vlbench.leaderboard.results import read_result
+from vlbench.leaderboard.results import read_result, read_results
 from vlbench.runs.launch import Outcome
 from vlbench.runs.spec import RunSpec
+from vlbench.techniques import resolve_method
 
 SEEDS = (1000, 1001)
 """Of the search, and of its best two rates again: seeds of no board."""
@@ -26,6 +33,7 @@ FAILED = ("failed", "out-of-memory", "timeout")
 """States of a trial that has no score."""
 AGAIN = 2
 """Rates that are tried with the second seed."""
+RATE = "train.learning_rate"
 Do = Callable[[Sequence[RunSpec]], Sequence[Outcome]]
 
 
@@ -40,6 +48,16 @@ Scores = Mapping[str, Score]
 """Main metric -> score of one trial; empty where it failed."""
 
 
+class Cell(NamedTuple):
+    """What the trials of one search have in common."""
+
+    suite: str
+    backbone: str
+    edition: str
+    limit: int | None
+    settings: tuple[str, ...]
+
+
 class Unfinished(Exception):
     """Trials that others still have to do, such as a cluster."""
 
@@ -48,14 +66,10 @@ class Unfinished(Exception):
 class Search:
     """The trials of one method."""
 
-    base: RunSpec  # at the card's rate
+    method: str
+    card_rate: float
     trials: dict[float, dict[int, Scores]] = field(default_factory=dict)  # rate -> seed -> scores
     errors: list[str] = field(default_factory=list)
-
-    @property
-    def rate(self) -> float:
-        """The card's."""
-        return self.base.method.train.learning_rate
 
     @property
     def count(self) -> int:
@@ -95,7 +109,7 @@ def trial(base: RunSpec, rate: float, seed: int) -> RunSpec:
     """Return the spec of a trial: the base with `--set train.learning_rate=RATE` and the seed."""
     train = base.method.train.model_copy(update={"learning_rate": rate})
     method = base.method.model_copy(update={"train": train})
-    settings = (*base.settings, f"train.learning_rate={rate:g}")
+    settings = (*base.settings, f"{RATE}={rate:g}")
     return base.model_copy(update={"method": method, "settings": settings, "seed": seed})
 
 
@@ -106,27 +120,35 @@ def search(bases: Sequence[RunSpec], do: Do) -> tuple[list[Search], Ruler | None
     leaves trials to others: the same search goes on from there. RunFailed where all trials of a
     method failed, or where one was stopped.
     """
-    if typed := [t for base in bases for t in base.settings if t.startswith("train.learning_rate")]:
+    if typed := [t for base in bases for t in base.settings if t.startswith(RATE)]:
         raise UsageError(f"--set {typed[0]}: is what a sweep searches: leave it out.")
-    searches = [Search(base) for base in bases]
-    _try(searches, {s.base.key: rates(s.rate) for s in searches}, SEEDS[0], do)
-    ruler = _ruler(searches)
-    outwards = {}
-    for own in searches:
-        best, tried = next(iter(own.ranked(ruler)), None), sorted(own.trials)
-        if best in (tried[0], tried[-1]):
-            outwards[own.base.key] = [_step(best, 0.32 if best == tried[0] else 3.2)]
-    _try(searches, outwards, SEEDS[0], do)
-    ruler = _ruler(searches)
-    _try(searches, {s.base.key: s.ranked(ruler)[:AGAIN] for s in searches}, SEEDS[1], do)
-    return searches, _ruler(searches)
+    pairs = [(base, Search(base.method.name, base.method.train.learning_rate)) for base in bases]
+    searches = [own for _, own in pairs]
+    _try(pairs, [rates(own.card_rate) for own in searches], SEEDS[0], do)
+    ruler = ruler_of(searches)
+    _try(pairs, [_outwards(own, ruler) for own in searches], SEEDS[0], do)
+    ruler = ruler_of(searches)
+    _try(pairs, [own.ranked(ruler)[:AGAIN] for own in searches], SEEDS[1], do)
+    return searches, ruler_of(searches)
+
+
+def _outwards(own: Search, ruler: Ruler | None) -> list[float]:
+    """One rate more where the best lies at the end."""
+    best, tried = next(iter(own.ranked(ruler)), None), sorted(own.trials)
+    if best not in (tried[0], tried[-1]):
+        return []
+    return [_step(best, 0.32 if best == tried[0] else 3.2)]
 
 
 def _try(
-    searches: Sequence[Search], wanted: Mapping[str, Sequence[float]], seed: int, do: Do
+    pairs: Sequence[tuple[RunSpec, Search]], wanted: Sequence[list[float]], seed: int, do: Do
 ) -> None:
-    pairs = [(own, rate) for own in searches for rate in wanted.get(own.base.key, ())]
-    outcomes = do([trial(own.base, rate, seed) for own, rate in pairs])
+    trials = [
+        (own, rate, trial(base, rate, seed))
+        for (base, own), chosen in zip(pairs, wanted, strict=True)
+        for rate in chosen
+    ]
+    outcomes = do([spec for *_, spec in trials])
     for outcome in outcomes:
         if outcome.exit_code not in (0, RunFailed.exit_code) or outcome.status == "cancelled":
             error = RunFailed(f"{outcome.spec.name}: {outcome.error}\n  {outcome.folder.log}")
@@ -134,11 +156,11 @@ def _try(
             raise error
     if waiting := [outcome for outcome in outcomes if outcome.status not in ("done", *FAILED)]:
         raise Unfinished(f"{len(waiting)} of {len(outcomes)} trials are not done")
-    for (own, rate), outcome in zip(pairs, outcomes, strict=True):
+    for (own, rate, _), outcome in zip(trials, outcomes, strict=True):
         scores = _scores(outcome) if outcome.status == "done" else {}
         own.trials.setdefault(rate, {})[seed] = scores
         own.errors += [f"{outcome.spec.name}: {outcome.error}"] * (not scores)
-    for own in searches:
+    for _, own in pairs:
         if own.trials and not any(scores for by in own.trials.values() for scores in by.values()):
             raise RunFailed("\n".join(["All trials failed:", *own.errors]))
 
@@ -149,14 +171,15 @@ def _scores(outcome: Outcome) -> dict[str, Score]:
     return {row["metric"]: Score(row["value"], row["majority"]) for row in main}
 
 
-def _ruler(searches: Sequence[Search]) -> Ruler | None:
+def ruler_of(searches: Sequence[Search]) -> Ruler | None:
     """What trials are scored by; None where no task can tell them apart.
 
     100 is the best trial of full fine-tuning, or without one the best of any, task by task; 0 the
     majority answer or the best trial of a baseline.
     """
-    full = [own for own in searches if own.base.method.name == "full"]
-    of_full, of_floors = _best(full or searches), _best(_floors(searches))
+    full = [own for own in searches if own.method == "full"]
+    of_full = _best(full or searches)
+    of_floors = _best([own for own in searches if own.method in FLOORS])
     majorities: dict[str, list[float]] = {name: [0.0] for name in of_full}
     for own in searches:
         for scores in (scores for by in own.trials.values() for scores in by.values()):
@@ -167,10 +190,6 @@ def _ruler(searches: Sequence[Search]) -> Ruler | None:
     return ruler if ruler and ruler.floors else None
 
 
-def _floors(searches: Sequence[Search]) -> list[Search]:
-    return [own for own in searches if own.base.method.name in FLOORS]
-
-
 def _best(searches: Sequence[Search]) -> dict[str, float]:
     """Main metric -> the highest value of any trial."""
     best: dict[str, float] = {}
@@ -179,3 +198,35 @@ def _best(searches: Sequence[Search]) -> dict[str, float]:
             for name, score in scores.items():
                 best[name] = max(score.value, best.get(name, score.value))
     return best
+
+
+def stored_searches(results: Path) -> dict[Cell, list[Search]]:
+    """Return the trials that a results folder keeps, by what they have in common but the method.
+
+    DataError where results cannot be read. A card's rate is that of today, NaN without a card.
+    """
+    rows = read_results(results)
+    rows = rows[(rows["scope"] == "search") & (rows["status"] == "done")]
+    searches: dict[Cell, dict[str, Search]] = {}
+    for row in rows[rows["main"] & (rows["family"] == "")].to_dict("records"):
+        settings = tuple(t for t in split_overrides(row["settings"]) if not t.startswith(RATE))
+        limit = None if pd.isna(row["limit"]) else int(row["limit"])
+        cell = Cell(row["suite"], row["backbone"], row["edition"], limit, settings)
+        own = searches.setdefault(cell, {}).setdefault(
+            row["method"], Search(row["method"], card_rate(row["method"], cell))
+        )
+        majority = None if pd.isna(row["majority"]) else row["majority"]
+        by_seed = own.trials.setdefault(row["learning_rate"], {})
+        scores = dict(by_seed.get(row["seed"], {}))
+        by_seed[row["seed"]] = scores | {row["metric"]: Score(row["value"], majority)}
+    return {cell: list(by_method.values()) for cell, by_method in searches.items()}
+
+
+def card_rate(method: str, cell: Cell) -> float:
+    """The learning rate that the method's card has today; NaN where there is no such card."""
+    try:
+        card, backbone = load_method(method), find_backbone(cell.backbone)
+        resolved = resolve_method(card, cell.backbone, cell.suite, cell.settings, backbone.like)
+    except VlbenchError:
+        return math.nan
+    return resolved.train.learning_rate

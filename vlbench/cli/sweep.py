@@ -53,32 +53,30 @@ def sweep(
         if idle := [base.method.name for base in bases if not base.method.train.epochs]:
             cli.note(f"{', '.join(idle)}: nothing trains, so there is no rate to search.")
         try:
-            searches, ruler = searching.search(
-                [base for base in bases if base.method.train.epochs], do
-            )
+            bases = [base for base in bases if base.method.train.epochs]
+            searches, ruler = searching.search(bases, do)
         except searching.Unfinished as waiting:
             again = f"vlbench status{results_option(launch.results)}"
             cli.note(f"{waiting}: {again} shows them, the same sweep goes on when they are.")
             return
-    items = [_item(own, ruler) for own in searches]
+    items = [_item(base, own, ruler) for base, own in zip(bases, searches, strict=True)]
     if launch.json:
         cli.print_json("sweep", items)
     else:
         cli.print_table([row for item in items for row in _rows(item)], COLUMNS, COLUMNS[1:5])
         cli.say(f"\n{_note(ruler)}")
-    for own in searches:
+    for base, own in zip(bases, searches, strict=True):
         for error in own.errors:
             cli.note(f"No score: {error}")
         if write:
-            _write(own, ruler)
+            _write(base, own, ruler)
 
 
-def _write(own: Search, ruler: Ruler | None) -> None:
+def _write(spec: RunSpec, own: Search, ruler: Ruler | None) -> None:
     from vlbench.cards.load import find_card
     from vlbench.cards.tuned import Searched, write_tuned, written
     from vlbench.sweep import SEEDS
 
-    spec = own.base
     backbone = Path(spec.backbone_file).name if spec.backbone_file else spec.backbone
     rate, seeds = own.ranked(ruler)[0], " and ".join(map(str, SEEDS))
     selected_on = f"normalised validation score, seeds {seeds} (vlbench sweep)"
@@ -89,21 +87,21 @@ def _write(own: Search, ruler: Ruler | None) -> None:
     cli.note(f"{file.shown}: train.learning_rate = {written(rate)} for {pattern} {done}")
 
 
-def _item(own: Search, ruler: Ruler | None) -> dict[str, Any]:
+def _item(base: RunSpec, own: Search, ruler: Ruler | None) -> dict[str, Any]:
     from vlbench.sweep import trial
 
     def cells(rate: float) -> dict[str, Any]:
         scores = own.scores(rate, ruler)
         return {
             "rate": rate,
-            "runs": {str(seed): trial(own.base, rate, seed).key for seed in own.trials[rate]},
+            "runs": {str(seed): trial(base, rate, seed).key for seed in own.trials[rate]},
             "scores": {str(seed): score for seed, score in scores.items()},
             "mean": statistics.fmean(scores.values()) if scores else None,
         }
 
     return {
-        **{name: value for name, value in own.base.facts.items() if name not in ("key", "seed")},
-        "card_rate": own.rate,
+        **{name: value for name, value in base.facts.items() if name not in ("key", "seed")},
+        "card_rate": own.card_rate,
         "best_rate": own.ranked(ruler)[0],
         "n_trials": own.count,
         "trials": [cells(rate) for rate in sorted(own.trials)],
