@@ -12,11 +12,12 @@ import pytest
 from tests.cli.command import vlbench
 from tests.leaderboard.builders import TASKS, row, write
 from vlbench.errors import RunFailed, UsageError
+from vlbench.leaderboard.results import read_parquet
 from vlbench.runs.folder import RunFolder
 from vlbench.runs.launch import Outcome
 from vlbench.runs.plan import Selection, plan
 from vlbench.runs.spec import RunSpec
-from vlbench.sweep import Search, Unfinished, rates, search, trial
+from vlbench.sweep import Search, Unfinished, rates, ruler_of, search, stored_searches, trial
 
 SELECTION = Selection(("full", "shared-adapter"), "image-text", seeds=(1000,), is_trial=True)
 Quality = Callable[[str, float, int], float | None]
@@ -169,3 +170,28 @@ def test_a_sweep_is_resumed_verified_and_in_no_table(tmp_path: Path) -> None:
     assert vlbench("verify", str(tmp_path)).exit_code == 0
     report = vlbench("report", "--results", str(tmp_path), "--include", "smoke")
     assert report.exit_code != 0 and "search" in report.stderr
+
+
+def test_stored_trials_are_the_search_again_and_can_be_drawn(
+    tmp_path: Path, bases: list[RunSpec]
+) -> None:
+    def quality(name: str, rate: float, seed: int) -> float:
+        return 40 + (10 if name == "full" else 5) - 400 * abs(rate - 3e-3)
+
+    def do(specs: Sequence[RunSpec]) -> list[Outcome]:
+        outcomes = doing(tmp_path, quality, [])(specs)
+        for spec in specs:  # as a run writes its rows
+            rows = read_parquet(RunFolder.of(tmp_path, spec).result).to_pylist()
+            write(tmp_path, [row | spec.cells | {"split": "val"} for row in rows])
+        return outcomes
+
+    own, ruler = search(bases, do)
+    [(cell, stored)] = stored_searches(tmp_path).items()
+    assert (cell.suite, cell.backbone, cell.settings) == ("image-text", "mini-bart", ())
+    assert sorted(stored, key=lambda one: one.method) == own
+    assert ruler_of(stored) == ruler
+    out = tmp_path / "rates.svg"
+    done = vlbench("plot", "rates", "--results", tmp_path, "--out", out)
+    assert done.exit_code == 0 and "shared-adapter" in out.read_text()
+    few = vlbench("plot", "rates", "--results", tmp_path, "--method", "lora", "--out", out)
+    assert few.exit_code == 4 and "no trials of a search" in few.stderr

@@ -57,6 +57,13 @@ class Cell(NamedTuple):
     limit: int | None
     settings: tuple[str, ...]
 
+    @property
+    def title(self) -> str:
+        """The search in words."""
+        cut = "" if self.limit is None else f", {self.limit} examples a task"
+        overrides = f" ({', '.join(self.settings)})" if self.settings else ""
+        return f"{self.suite} on {self.backbone}, {self.edition} edition{cut}{overrides}: search"
+
 
 class Unfinished(Exception):
     """Trials that others still have to do, such as a cluster."""
@@ -86,14 +93,16 @@ class Search:
                 scores[seed] = statistics.fmean(values.values()) if score is None else score
         return scores
 
+    def means(self, ruler: Ruler | None) -> dict[float, float]:
+        """Rate -> mean score over seeds, from low to high rates, of rates that have one."""
+        scores = {rate: self.scores(rate, ruler) for rate in sorted(self.trials)}
+        return {rate: statistics.fmean(own.values()) for rate, own in scores.items() if own}
+
     def ranked(self, ruler: Ruler | None) -> list[float]:
         """The rates with a score, best first; those tried with both seeds before the others."""
 
-        def key(rate: float) -> tuple[bool, float]:
-            scores = self.scores(rate, ruler).values()
-            return len(self.trials[rate]) > 1, statistics.fmean(scores)
-
-        return sorted(filter(lambda r: self.scores(r, ruler), self.trials), key=key, reverse=True)
+        means = self.means(ruler)
+        return sorted(means, key=lambda r: (len(self.trials[r]) > 1, means[r]), reverse=True)
 
 
 def rates(center: float) -> list[float]:

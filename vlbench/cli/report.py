@@ -215,6 +215,38 @@ def curves(
     _draw(options, method, out, lambda boards: curves(boards, options.results, width))
 
 
+@plot.command(epilog=cli.example("plot rates --results search --out rates.svg"))
+@opt.with_options
+def rates(
+    out: Path = PICTURE,
+    method: list[str] | None = opt.METHODS,
+    results: Path = opt.RESULTS,
+    width: float = WIDTH,
+) -> None:
+    """Draw a sweep: score against learning rate, a line per method."""
+    from vlbench import sweep
+    from vlbench.cards.load import split_names
+    from vlbench.leaderboard.plots import encoded, picture_format
+    from vlbench.leaderboard.rates import Line, rates
+
+    suffix = picture_format(out)
+    check_out(out)
+    wanted = split_names(method) if method else []
+    panels: dict[str, dict[str, Line]] = {}
+    for cell, searches in sweep.stored_searches(results).items():
+        ruler = sweep.ruler_of(searches)
+        lines = {own.method: own.means(ruler) for own in searches}
+        panels[cell.title] = {
+            own.method: Line([*means], [*means.values()], own.ranked(ruler)[0])
+            for own in searches
+            if (means := lines[own.method]) and (not wanted or own.method in wanted)
+        }
+    if not any(panels.values()):
+        raise NothingToReport(f"{results}: no trials of a search here. Make some: vlbench sweep")
+    write_out(out, encoded(rates({t: p for t, p in panels.items() if p}, [], width), suffix))
+    cli.note(f"Written: {out}")
+
+
 def _draw(
     options: opt.BoardOptions,
     methods: list[str] | None,
