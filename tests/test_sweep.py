@@ -11,6 +11,9 @@ import pytest
 
 from tests.cli.command import vlbench
 from tests.leaderboard.builders import TASKS, row, write
+from vlbench import sweep
+from vlbench.cards import MethodCard, load_method
+from vlbench.cards.schema import Tuning
 from vlbench.errors import RunFailed, UsageError
 from vlbench.leaderboard.results import read_parquet
 from vlbench.runs.folder import RunFolder
@@ -18,6 +21,8 @@ from vlbench.runs.launch import Outcome
 from vlbench.runs.plan import Selection, plan
 from vlbench.runs.spec import RunSpec
 from vlbench.sweep import Search, Unfinished, rates, ruler_of, search, stored_searches, trial
+from vlbench.verify import searches
+from vlbench.verify.searches import verify_searches
 
 SELECTION = Selection(("full", "shared-adapter"), "image-text", seeds=(1000,), is_trial=True)
 Quality = Callable[[str, float, int], float | None]
@@ -172,8 +177,8 @@ def test_a_sweep_is_resumed_verified_and_in_no_table(tmp_path: Path) -> None:
     assert report.exit_code != 0 and "search" in report.stderr
 
 
-def test_stored_trials_are_the_search_again_and_can_be_drawn(
-    tmp_path: Path, bases: list[RunSpec]
+def test_stored_trials_are_the_search_again_drawn_and_held_against_cards(
+    tmp_path: Path, bases: list[RunSpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def quality(name: str, rate: float, seed: int) -> float:
         return 40 + (10 if name == "full" else 5) - 400 * abs(rate - 3e-3)
@@ -195,3 +200,23 @@ def test_stored_trials_are_the_search_again_and_can_be_drawn(
     assert done.exit_code == 0 and "shared-adapter" in out.read_text()
     few = vlbench("plot", "rates", "--results", tmp_path, "--method", "lora", "--out", out)
     assert few.exit_code == 4 and "no trials of a search" in few.stderr
+    unsaid = verify_searches(tmp_path)
+    assert unsaid is not None and unsaid.findings.checked == 0  # no card says it was searched so
+    tried = "3e-4, 1e-3, 3e-3, 1e-2, 3e-2"
+
+    def card(rates: str) -> MethodCard:
+        line = f"mini-bart/image-text: train.learning_rate: {rates}"
+        own = load_method("shared-adapter")
+        return own.model_copy(update={"tuning": Tuning(searched=(line,))})
+
+    for rates_said, n_faults in ((tried, 0), ("3e-3, 1e-2", 1)):
+        monkeypatch.setattr(searches, "load_method", lambda name, r=rates_said: card(r))
+        verified = verify_searches(tmp_path)
+        of_adapter = [f for f in verified.findings.faults if f.row.startswith("shared-adapter")]
+        assert len(of_adapter) == n_faults
+    monkeypatch.setattr(sweep, "card_rate", lambda method, cell: 1e-2)
+    faults = verify_searches(tmp_path).findings.faults
+    rates_of = {f.row.split()[0]: f for f in faults if f.column == "train.learning_rate"}
+    assert (rates_of["shared-adapter"].stored, rates_of["full"].stored) == ("1e-2", "1e-2")
+    (tmp_path / "none").mkdir()
+    assert verify_searches(tmp_path / "none") is None

@@ -18,7 +18,7 @@ import pandas as pd
 
 from vlbench.backbones import find_backbone
 from vlbench.cards import load_method
-from vlbench.errors import RunFailed, UsageError, VlbenchError
+from vlbench.errors import DataError, RunFailed, UsageError, VlbenchError
 from vlbench.leaderboard.board import FLOORS, split_overrides
 from vlbench.leaderboard.normalised import Ruler, find_ruler
 from vlbench.leaderboard.results import read_result, read_results
@@ -209,12 +209,14 @@ def _best(searches: Sequence[Search]) -> dict[str, float]:
     return best
 
 
-def stored_searches(results: Path) -> dict[Cell, list[Search]]:
+def stored_searches(
+    results: Path, damaged: list[DataError] | None = None
+) -> dict[Cell, list[Search]]:
     """Return the trials that a results folder keeps, by what they have in common but the method.
 
-    DataError where results cannot be read. A card's rate is that of today, NaN without a card.
+    `damaged` is as in `read_results`. A card's rate is that of today, NaN without a card.
     """
-    rows = read_results(results)
+    rows = read_results(results, damaged)
     rows = rows[(rows["scope"] == "search") & (rows["status"] == "done")]
     searches: dict[Cell, dict[str, Search]] = {}
     for row in rows[rows["main"] & (rows["family"] == "")].to_dict("records"):

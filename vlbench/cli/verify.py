@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from vlbench.verify.verify import Verified, Verifier
 
 MOST_LISTED = 20  # cells of one run that are listed; JSON has them all
+OF_FOLDER = ("packed", "search")
+"""Parts of a report that are of no single run."""
 
 
 @opt.with_options
@@ -35,6 +37,7 @@ def verify(
     """
     from vlbench.runs.folder import stored_runs
     from vlbench.verify.inputs import choose, is_done
+    from vlbench.verify.searches import verify_searches
     from vlbench.verify.verify import verify_packs
 
     results = folder or options.results
@@ -43,8 +46,8 @@ def verify(
     if waiting := [run.name for run in stored_runs(results, []) if not is_done(run)]:
         cli.note(f"left out, as not done: {len(waiting):,} ({', '.join(waiting[:MOST_LISTED])})")
     verified = _verify_runs(_verifier(root, outside_code), runs)
-    packs = verify_packs(results)
-    verified += [packs] if packs else []
+    of_folder = (verify_packs(results), verify_searches(results))
+    verified += [part for part in of_folder if part]
     has_faults = any(run.findings.faults for run in verified)
     if json:
         cli.print_json("verify", [run.as_json() for run in verified])
@@ -73,12 +76,10 @@ def _verify_runs(verifier: Verifier, runs: Sequence[Traversable]) -> list[Verifi
 
 
 def _totals(verified: Sequence[Verified]) -> str:
-    from vlbench.runs.packed import FOLDER
-
     checked = sum(run.findings.checked for run in verified)
     faults = sum(len(run.findings.faults) for run in verified)
     unchecked = sum((run.findings.unchecked for run in verified), Counter[str]())
-    runs = sum(run.key != FOLDER for run in verified)
+    runs = sum(run.key not in OF_FOLDER for run in verified)
     lines = [
         f"{runs} run{'s' * (runs != 1)}, {checked:,} cells checked, {faults:,} "
         f"do not hold, {unchecked.total():,} could not be checked{':' if unchecked else ''}"

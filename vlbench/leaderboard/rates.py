@@ -37,7 +37,12 @@ def rates(
         others = ", ".join(names[len(LINES) :])
         more = [f"Grey: {others}. Choose with --method."] * bool(others)
         blocks.append(Block(heading, 1, 0.5 * width, legend, [NOTE, *more, *notes]))
-        drawn.append({name: (lines[name], looks.get(name, {"color": GREY})) for name in names})
+        drawn.append(
+            {
+                name: (lines[name], looks.get(name, {"color": GREY, "linewidth": 0.7}))
+                for name in names
+            }
+        )
     figure, axes_by_block = plots.draw_blocks(blocks, width)
     for shown, (axes,) in zip(drawn, axes_by_block, strict=True):
         for line, look in shown.values():
