@@ -91,7 +91,7 @@ def page(found: list[Board]) -> str:
         main, costs = (markdown_table(table, 3) for table in report_tables([board], costs=True))
         parts += [
             f"## {board.suite}\n",
-            f"![average against trainable parameters](docs/pareto-{board.suite}.svg)\n",
+            f"![normalised score against trainable parameters](docs/pareto-{board.suite}.svg)\n",
             main,
             costs,
         ]
