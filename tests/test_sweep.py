@@ -145,6 +145,34 @@ def test_a_trial_that_diverges_has_no_score_and_is_named(
         search(bases, doing(tmp_path, lambda n, r, s: None, []))
 
 
+def test_a_rate_that_diverges_with_the_second_seed_is_not_chosen(
+    tmp_path: Path, bases: list[RunSpec]
+) -> None:
+    def quality(name: str, rate: float, seed: int) -> float | None:
+        if (rate, seed) == (1e-2, 1001):
+            return None
+        return {1e-2: 60.0, 3e-3: 58.0}.get(rate, 40.0)
+
+    own, ruler = search(bases, doing(tmp_path, quality, []))
+    for one in own:
+        assert len(one.trials[1e-2]) == 2 and one.ranked(ruler)[0] == 3e-3
+
+
+def test_a_searched_card_is_searched_again_around_the_same_rate(bases: list[RunSpec]) -> None:
+    line = "mini-bart/image-text: train.learning_rate around 3e-3: 3e-4, 1e-3, 3e-3, 1e-2, 3e-2"
+    method = bases[1].method.model_copy(update={"tuning": Tuning(searched=(line,))})
+    train = method.train.model_copy(update={"learning_rate": 1e-2})  # what was written
+    changed = bases[1].model_copy(update={"method": method.model_copy(update={"train": train})})
+    own: list[RunSpec] = []
+    with pytest.raises(Unfinished):
+        search([changed], lambda specs: own.extend(specs) or waiting(specs, bases[1]))
+    assert [spec.method.train.learning_rate for spec in own] == [3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
+
+
+def waiting(specs: Sequence[RunSpec], base: RunSpec) -> list[Outcome]:
+    return [Outcome(spec, RunFolder.of(Path("nowhere"), base), "queued") for spec in specs]
+
+
 def test_what_was_stopped_or_waits_ends_the_search(tmp_path: Path, bases: list[RunSpec]) -> None:
     def ended(status: str, code: int) -> Callable:
         folder = RunFolder.of(tmp_path, bases[0])
@@ -205,7 +233,7 @@ def test_stored_trials_are_the_search_again_drawn_and_held_against_cards(
     tried = "3e-4, 1e-3, 3e-3, 1e-2, 3e-2"
 
     def card(rates: str) -> MethodCard:
-        line = f"mini-bart/image-text: train.learning_rate: {rates}"
+        line = f"mini-bart/image-text: train.learning_rate around 3e-3: {rates}"
         own = load_method("shared-adapter")
         return own.model_copy(update={"tuning": Tuning(searched=(line,))})
 

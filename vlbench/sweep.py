@@ -18,12 +18,15 @@ import pandas as pd
 
 from vlbench.backbones import find_backbone
 from vlbench.cards import load_method
+from vlbench.cards.tuned import searched_around
 from vlbench.errors import DataError, RunFailed, UsageError, VlbenchError
 from vlbench.leaderboard.board import FLOORS, split_overrides
 from vlbench.leaderboard.normalised import Ruler, find_ruler
 from vlbench.leaderboard.results import read_result, read_results
 from vlbench.runs.launch import Outcome
+from vlbench.runs.packed import stored_run
 from vlbench.runs.spec import RunSpec
+from vlbench.runs.sums import RESULT
 from vlbench.techniques import resolve_method
 
 SEEDS = (1000, 1001)
@@ -56,6 +59,9 @@ class Cell(NamedTuple):
     edition: str
     limit: int | None
     settings: tuple[str, ...]
+    init: str
+    backbone_hash: str
+    data: tuple[tuple[str, str], ...]
 
     @property
     def title(self) -> str:
@@ -75,6 +81,7 @@ class Search:
 
     method: str
     card_rate: float
+    center: float
     trials: dict[float, dict[int, Scores]] = field(default_factory=dict)  # rate -> seed -> scores
     errors: list[str] = field(default_factory=list)
 
@@ -99,10 +106,12 @@ class Search:
         return {rate: statistics.fmean(own.values()) for rate, own in scores.items() if own}
 
     def ranked(self, ruler: Ruler | None) -> list[float]:
-        """The rates with a score, best first; those tried with both seeds before the others."""
+        """The rates with a score, best first: of both seeds, of one, of one beside a failure."""
 
         means = self.means(ruler)
-        return sorted(means, key=lambda r: (len(self.trials[r]) > 1, means[r]), reverse=True)
+        # a seed with a score speaks for a rate, one that failed against it
+        is_sure = {r: sum(1 if own else -1 for own in self.trials[r].values()) for r in means}
+        return sorted(means, key=lambda r: (is_sure[r], means[r]), reverse=True)
 
 
 def rates(center: float) -> list[float]:
@@ -131,14 +140,20 @@ def search(bases: Sequence[RunSpec], do: Do) -> tuple[list[Search], Ruler | None
     """
     if typed := [t for base in bases for t in base.settings if t.startswith(RATE)]:
         raise UsageError(f"--set {typed[0]}: is what a sweep searches: leave it out.")
-    pairs = [(base, Search(base.method.name, base.method.train.learning_rate)) for base in bases]
+    pairs = [(base, _search_of(base)) for base in bases]
     searches = [own for _, own in pairs]
-    _try(pairs, [rates(own.card_rate) for own in searches], SEEDS[0], do)
+    _try(pairs, [rates(own.center) for own in searches], SEEDS[0], do)
     ruler = ruler_of(searches)
     _try(pairs, [_outwards(own, ruler) for own in searches], SEEDS[0], do)
     ruler = ruler_of(searches)
     _try(pairs, [own.ranked(ruler)[:AGAIN] for own in searches], SEEDS[1], do)
     return searches, ruler_of(searches)
+
+
+def _search_of(base: RunSpec) -> Search:
+    """The search around the card's rate, or around that of the search which the card names."""
+    rate, tuning = base.method.train.learning_rate, base.method.tuning
+    return Search(base.method.name, rate, searched_around(base.pattern, tuning.searched) or rate)
 
 
 def _outwards(own: Search, ruler: Ruler | None) -> list[float]:
@@ -175,7 +190,8 @@ def _try(
 
 
 def _scores(outcome: Outcome) -> dict[str, Score]:
-    rows = read_result(outcome.folder.result).to_pylist()
+    file = stored_run(outcome.folder.path.parents[1], outcome.spec.key) / RESULT
+    rows = read_result(file).to_pylist()
     main = (row for row in rows if row["main"] and not row["family"])
     return {row["metric"]: Score(row["value"], row["majority"]) for row in main}
 
@@ -217,19 +233,26 @@ def stored_searches(
     `damaged` is as in `read_results`. A card's rate is that of today, NaN without a card.
     """
     rows = read_results(results, damaged)
-    rows = rows[(rows["scope"] == "search") & (rows["status"] == "done")]
+    rows = rows[(rows["scope"] == "search") & rows["status"].isin(["done", *FAILED])]
     searches: dict[Cell, dict[str, Search]] = {}
-    for row in rows[rows["main"] & (rows["family"] == "")].to_dict("records"):
-        settings = tuple(t for t in split_overrides(row["settings"]) if not t.startswith(RATE))
-        limit = None if pd.isna(row["limit"]) else int(row["limit"])
-        cell = Cell(row["suite"], row["backbone"], row["edition"], limit, settings)
-        own = searches.setdefault(cell, {}).setdefault(
-            row["method"], Search(row["method"], card_rate(row["method"], cell))
+    for _, trial_rows in rows[rows["main"] & (rows["family"] == "")].groupby("key"):
+        first, scores = trial_rows.iloc[0], {}
+        for row in trial_rows.to_dict("records"):
+            if row["status"] == "done":
+                majority = None if pd.isna(row["majority"]) else row["majority"]
+                scores[row["metric"]] = Score(row["value"], majority)
+        settings = tuple(t for t in split_overrides(first["settings"]) if not t.startswith(RATE))
+        cell = Cell(
+            *(first["suite"], first["backbone"], first["edition"]),
+            None if pd.isna(first["limit"]) else int(first["limit"]),
+            settings,
+            first["init"],
+            first["backbone_hash"],
+            tuple(sorted(zip(trial_rows["task"], trial_rows["data_fingerprint"], strict=True))),
         )
-        majority = None if pd.isna(row["majority"]) else row["majority"]
-        by_seed = own.trials.setdefault(row["learning_rate"], {})
-        scores = dict(by_seed.get(row["seed"], {}))
-        by_seed[row["seed"]] = scores | {row["metric"]: Score(row["value"], majority)}
+        method, rate = first["method"], card_rate(first["method"], cell)
+        own = searches.setdefault(cell, {}).setdefault(method, Search(method, rate, rate))
+        own.trials.setdefault(first["learning_rate"], {})[int(first["seed"])] = scores
     return {cell: list(by_method.values()) for cell, by_method in searches.items()}
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from vlbench.cards.load import load_method, own_cards
 from vlbench.cards.schema import CardFile
-from vlbench.cards.tuned import Searched, write_tuned, written
+from vlbench.cards.tuned import Searched, searched_around, write_tuned, written
 from vlbench.errors import CardError
 
 RATES = [1e-3, 3e-4, 3e-3, 1e-2, 3e-2]
-FOUND = Searched("mini-bart/image-text", 1e-2, RATES, 7, "normalised validation score")
+FOUND = Searched("mini-bart/image-text", 1e-2, 3e-3, RATES, 7, "normalised validation score")
 CLIPS = FOUND._replace(pattern="mini-bart/video-text", rate=2.5e-4)
 
 
@@ -61,7 +61,10 @@ def test_the_written_card_is_read_and_holds_for_its_suite_alone(tmp_path: Path) 
     loaded = load_method(str(file.path))
     assert loaded.when["mini-bart/image-text"].train.learning_rate == 1e-2
     assert loaded.when["mini-bart/*"].train.learning_rate == 3e-3
-    assert FOUND.line == ("mini-bart/image-text: train.learning_rate: 3e-4, 1e-3, 3e-3, 1e-2, 3e-2")
+    around, tried = "train.learning_rate around 3e-3", "3e-4, 1e-3, 3e-3, 1e-2, 3e-2"
+    assert FOUND.line == f"mini-bart/image-text: {around}: {tried}"
+    assert searched_around("mini-bart/image-text", loaded.tuning.searched) == 3e-3
+    assert searched_around("mini-bart/video-text", loaded.tuning.searched) is None
 
 
 def test_a_card_that_cannot_be_edited_is_left_as_it_is(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from tests.leaderboard.scored import N, write_image_text
 from vlbench.leaderboard import statistics
 from vlbench.leaderboard.board import Board, Row
 from vlbench.leaderboard.compare import both_sides
+from vlbench.leaderboard.compare_formats import compare_tables
 from vlbench.leaderboard.load import Filters
 from vlbench.leaderboard.statistics import RowScores, Scale, Test, verdict
 from vlbench.leaderboard.tables import main_table
@@ -187,3 +188,31 @@ def test_a_comparison_has_the_normalised_score_and_margins_in_each_tasks_points(
     assert items["normalised"]["difference"] == pytest.approx(-100 / 30 / 3)
     assert items["normalised"]["verdict"] == items["vqav2"]["verdict"] == "matches"
     assert items["normalised"]["n_examples"] == 3 * N
+
+
+def test_rows_of_two_folders_are_normalised_by_the_baselines_and_a_note_names_it(
+    tmp_path: Path,
+) -> None:
+    new, old = tmp_path / "new", tmp_path / "old"
+    for folder, best in ((new, 50), (old, 40)):
+        write_image_text(folder, "full", best, 40, 45, 45)
+        write_image_text(folder, "frozen", 20, 10, 15, 15)
+        write_image_text(folder, "lora", 30, 25, 30, 30)
+    [pair] = both_sides("lora", None, new, old, Filters())
+    item = next(item for item in pair.items if item["task"] == "normalised")
+    assert item["a"]["value"] == item["b"]["value"] == pytest.approx(50)
+    assert item["difference"] == pytest.approx(0)
+    [table] = compare_tables([pair])
+    assert f"Normalised by full of {old}: what scores 100." in table.notes
+
+
+def test_of_several_cards_of_full_fine_tuning_the_newest_scores_one_hundred(
+    tmp_path: Path,
+) -> None:
+    older = image_text("full", 60, 50, 60, 200, card_hash="01" * 8, key="old")
+    newer = {"created_at": "2026-11-25T00:00:00+00:00", "seed": 1, "key": "new"}
+    runs = older, image_text("full", 80, 60, 70, 300, **newer), image_text("frozen", *[30] * 4)
+    [board] = boards_of(tmp_path, *runs)
+    assert board.ruler is not None and board.ruler.full["vqav2.accuracy"] == 80
+    normalised = {row.label: row.normalised.mean for row in board.rows}
+    assert normalised[board.ruler.row] == pytest.approx(100)

@@ -176,3 +176,11 @@ def test_equal_rows_rarely_differ(seeds: int, share: float, has_phases: bool) ->
     assert 0.2 < error_rate.rate(tests, LEVEL) / LEVEL < 1.1
     if share:  # with three seeds that scatter by phases alone, all three jump in 1 % of the trials
         assert error_rate.family_error(setting, 17, 1_000) < 0.075
+
+
+def test_examples_of_one_picture_stand_for_themselves() -> None:
+    rng = RNG(0)
+    a, b = rng.random((3, 7)), rng.random((3, 7))
+    one = [np.zeros(7, dtype=np.intp)]
+    assert compared([a], [b], one) == compared([a], [b])
+    assert np.isfinite(compared([a], [b], one).p)

@@ -118,6 +118,21 @@ def test_new_runs_beside_a_pack_are_read_and_packed_with_it(results: Path) -> No
         read_results(results)
 
 
+def test_a_folder_without_a_result_hides_no_packed_run_and_costs_it_nothing(results: Path) -> None:
+    rows = len(read_results(results))
+    (key,) = pack(results).packed
+    begun = results / "runs" / key
+    begun.mkdir(parents=True)
+    (begun / "spec.json").write_text("{}")
+    assert len(read_results(results)) == rows
+    before = contents(results)
+    with pytest.raises(DataError, match="a run without a result stands where"):
+        unpack(results)
+    with pytest.raises(DataError, match="a run without a result stands where"):
+        pack(results)
+    assert contents(results) == before
+
+
 def test_a_run_in_a_folder_and_in_a_pack_counts_once(results: Path) -> None:
     whole = shutil.copytree(results / "runs", results.parent / "kept")
     rows = len(read_results(results))

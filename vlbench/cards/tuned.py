@@ -18,6 +18,7 @@ from vlbench.files import write_atomically
 from vlbench.toml import parse_toml
 
 HEADER = re.compile(r"\s*\[")
+AROUND = re.compile(r"train\.learning_rate around ([0-9.e-]+): ")
 RATE = re.compile(r"\s*train\.learning_rate\s*=")
 
 
@@ -27,6 +28,8 @@ class Searched(NamedTuple):
     pattern: str
     """`backbone/suite`, as in the card's `when`."""
     rate: float
+    center: float
+    """The rate that it began with."""
     rates: Sequence[float]
     """All that were tried."""
     trials: int
@@ -36,7 +39,15 @@ class Searched(NamedTuple):
     def line(self) -> str:
         """What `tuning.searched` says of it."""
         tried = ", ".join(map(written, sorted(self.rates)))
-        return f"{self.pattern}: train.learning_rate: {tried}"
+        return f"{self.pattern}: train.learning_rate around {written(self.center)}: {tried}"
+
+
+def searched_around(pattern: str, lines: Sequence[str]) -> float | None:
+    """The rate that a search of this backbone and suite began with, as a card tells."""
+    for line in lines:
+        if match := AROUND.match(line.removeprefix(f"{pattern}: ")):
+            return float(match[1])
+    return None
 
 
 def written(rate: float) -> str:
@@ -74,7 +85,7 @@ def _expected(before: dict[str, Any], found: Searched) -> dict[str, Any]:
     """The table that the card should hold: an older [tuning] is kept in [[tuning.before]]."""
     table = copy.deepcopy(before)
     override = table.setdefault("when", {}).setdefault(found.pattern, {})
-    override.setdefault("train", {})["learning_rate"] = found.rate
+    override.setdefault("train", {})["learning_rate"] = float(written(found.rate))
     tuning = table.get("tuning", {})
     older = tuning.pop("before", [])
     others = [
@@ -126,7 +137,8 @@ def _write_rate(lines: list[str], found: Searched) -> None:
         return
     at = [n for n in range(*section) if RATE.match(lines[n])]
     for number in at:
-        lines[number] = line
+        comment = lines[number].partition("#")[2]
+        lines[number] = f"{line}  #{comment}" if comment else line
     if not at:
         lines.insert(section[0] + 1, line)
 
@@ -140,6 +152,8 @@ def _section(lines: Sequence[str], header: str) -> tuple[int, int] | None:
     inside = 0  # of a list over several lines
     for number in rest:
         if not inside and HEADER.match(lines[number]):
+            while lines[number - 1].lstrip().startswith("#"):  # of the next table
+                number -= 1
             return start, number
         inside += lines[number].count("[") - lines[number].count("]")
     return start, len(lines)

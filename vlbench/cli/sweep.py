@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from vlbench import cli
 from vlbench.cli import options as opt
+from vlbench.errors import UsageError
 from vlbench.text import results_option
 
 if TYPE_CHECKING:
@@ -36,16 +36,25 @@ def sweep(
     """
     from vlbench import sweep as searching
     from vlbench.runs.folder import RunFolder
-    from vlbench.runs.launch import find_launcher
+    from vlbench.runs.launch import find_launcher, outcome_of
     from vlbench.runs.plan import plan
     from vlbench.runs.watch import new_view
 
     opt.refuse_outside_code(context)
+    if write:
+        _refuse_to_write(cells)
     launcher = find_launcher(launch.resources())
 
     def do(specs: Sequence[RunSpec]) -> list[Outcome]:
-        to_do = sum(not RunFolder.of(launch.results, spec).is_done for spec in specs)
-        return launcher.run(specs, launch.results, new_view(to_do))
+        folders = {spec.key: RunFolder.of(launch.results, spec) for spec in specs}
+        failed = {k: f for k, f in folders.items() if f.state in searching.FAILED}
+        to_do = [spec for spec in specs if spec.key not in failed]
+        n_left = sum(not folders[spec.key].is_done for spec in to_do)
+        outcomes = {o.spec.key: o for o in launcher.run(to_do, launch.results, new_view(n_left))}
+        return [
+            outcome_of(spec, failed[spec.key]) if spec.key in failed else outcomes[spec.key]
+            for spec in specs
+        ]
 
     with launcher.warm():
         chosen = cells.selection(launcher.device, seeds=searching.SEEDS[:1], is_trial=True)
@@ -72,16 +81,27 @@ def sweep(
             _write(base, own, ruler)
 
 
+def _refuse_to_write(cells: opt.CellOptions) -> None:
+    """Refuse to write what was searched otherwise than boards are run, or of what is not ours."""
+    from vlbench.cards.load import is_path, own_cards, split_names
+
+    names = ("limit", "settings", "init", "encoder", "features", "edition")
+    given = [f"--{'set' if name == 'settings' else name}" for name in names if getattr(cells, name)]
+    if given:
+        raise UsageError(f"--write: leave out {', '.join(given)}: cards are for runs without.")
+    if cells.backbone not in own_cards("backbones") or any(map(is_path, split_names(cells.tasks))):
+        raise UsageError("--write: cards name backbones and tasks of ours alone.")
+
+
 def _write(spec: RunSpec, own: Search, ruler: Ruler | None) -> None:
     from vlbench.cards.load import find_card
     from vlbench.cards.tuned import Searched, write_tuned, written
     from vlbench.sweep import SEEDS
 
-    backbone = Path(spec.backbone_file).name if spec.backbone_file else spec.backbone
     rate, seeds = own.ranked(ruler)[0], " and ".join(map(str, SEEDS))
     selected_on = f"normalised validation score, seeds {seeds} (vlbench sweep)"
-    pattern = f"{backbone}/{spec.suite}"
-    outcome = Searched(pattern, rate, list(own.trials), own.count, selected_on)
+    pattern = f"{spec.backbone}/{spec.suite}"
+    outcome = Searched(pattern, rate, own.center, list(own.trials), own.count, selected_on)
     file = find_card("methods", spec.method_file or spec.method.name)
     done = "is written" if write_tuned(file, outcome) else "stood there before"
     cli.note(f"{file.shown}: train.learning_rate = {written(rate)} for {pattern} {done}")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from vlbench.errors import DataError, NothingToReport, UsageError, WorseThanAllowed
@@ -18,7 +19,7 @@ from vlbench.leaderboard import statistics
 from vlbench.leaderboard.board import AVERAGE, SETUP, Board, Row, split_overrides
 from vlbench.leaderboard.examples import Examples, same_ids
 from vlbench.leaderboard.load import Filters, method_name, read_boards
-from vlbench.leaderboard.normalised import NORMALISED
+from vlbench.leaderboard.normalised import NORMALISED, Ruler
 from vlbench.leaderboard.statistics import LEVEL, MARGIN, RowScores, Scale
 from vlbench.leaderboard.tables import title
 from vlbench.text import printable
@@ -58,9 +59,21 @@ class Side(NamedTuple):
         if ruler is None:
             return None
         full = next(row for row in self.board.marked or self.board.rows if row.label == ruler.row)
+        metrics = {task: self.board.mains[task] for task in self.board.counted}
+        full = replace(full, runs=self._replace(row=full).with_all(metrics.values()))
         same = (own for row, own in zip(rows, scores, strict=True) if row.runs == full.runs)
         of_full = next(same, None) or self.examples.row_scores(full, self.board.counted)
         return Scale(of_full, ruler.fractions)
+
+    def normalised(self, ruler: Ruler, metrics: Mapping[str, str]) -> float | None:
+        """Return the mean normalised score by a ruler, over the runs that have all metrics."""
+        values = {run.key: run.values for run in self.board.runs}
+        scores = [
+            ruler.score({name: values[key].get((name, "")) for name in metrics.values()})
+            for key in self.with_all(metrics.values()).values()
+        ]
+        known = [score for score in scores if score is not None]
+        return fmean(known) if known else None
 
     def with_all(self, metrics: Iterable[str]) -> dict[int, str]:
         """Return the runs, by seed, that have a value of each of the metrics."""
@@ -168,12 +181,14 @@ def gate(pairs: Sequence[Pair], max_drop: float) -> Gate:
     faults = []
     for item in (item for pair in pairs if pair.b for item in pair.items):
         texts = {}
+        if item["task"] == NORMALISED:  # its points are others than those of the tasks
+            continue
         if not item["reason"] and item["p_holm"] < LEVEL and item["difference"] < -max_drop:
             texts["dropped"] = f"dropped by {-item['difference']:.1f} points"
         if item["reason"] and item["b"]["value"] is not None:
             texts["lost"] = f"lost: {item['reason']}"
         lost = item["b"]["runs"].keys() - (item["a"] or item["b"])["runs"].keys()
-        if not item["reason"] and item["task"] not in (AVERAGE, NORMALISED) and lost:
+        if not item["reason"] and item["task"] != AVERAGE and lost:
             texts["lost"] = f"lost: seed{'s'[: len(lost) - 1]} {', '.join(sorted(lost, key=int))}"
         if texts:
             text = f"{item['suite']}: {item['task']} {', '.join(texts.values())}."
@@ -272,8 +287,12 @@ def _pair(a: Side | None, b: Side | None, missing: str, margin: float) -> Pair:
         untested = ", ".join(i["task"] for i in items if i["reason"] and i["task"] in metrics)
         item = {name: getattr(boards[0], name) for name in SETUP}
         item |= {"task": task, "metric": metric, "verdict": "not comparable", "reason": None}
-        item |= dict.fromkeys(TESTED)
+        item |= dict.fromkeys([*TESTED, "normalised_by"])
         item |= {name: s and s.cells(metrics, task, metric) for name, s in (("a", a), ("b", b))}
+        if task == NORMALISED and ruled and ruler:
+            item["normalised_by"] = f"{ruler.row} of {printable(str(ruled.examples.folder))}"
+            for name, side in (("a", a), ("b", b)):
+                item |= {name: side and item[name] | {"value": side.normalised(ruler, metrics)}}
         try:
             if a is None or b is None:
                 setup = f"{title(boards[0])} with the same weights of the backbone"

@@ -109,6 +109,9 @@ def _notes(pair: Pair, tests: int) -> Iterator[str]:
                 "Matches: the 90 % interval lies within the margin; not worse: above minus the "
                 f"margin. Margins in points: {texts}."
             )
+        for item in tested:
+            if item["normalised_by"]:
+                yield f"Normalised by {item['normalised_by']}: what scores 100."
         if any(1 in _n_seeds(item) for item in tested):
             yield "One seed: what is shown is about these trained weights, not about other seeds."
     for name, side in (("A", pair.a), ("B", pair.b)):

@@ -75,7 +75,7 @@ def read_boards(
         lines = [f"{results}: No results for {'; '.join(texts)}. There is:"]
         for setup, part in everything.groupby(["suite", "backbone", "edition", "scope"]):
             lines.append(f"  {' / '.join(setup)}: {', '.join(sorted({*part['method']}))}")
-        if {*everything["scope"]} - {*selected["scope"]}:
+        if "smoke" in {*everything["scope"]} - {*selected["scope"]}:
             lines.append("Smoke results (from --limit) are shown with --include smoke.")
         raise NothingToReport("\n".join(lines))
     return [_sorted(board, boards, filters.sort) for board in boards] if filters.sort else boards

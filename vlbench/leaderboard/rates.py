@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from vlbench.leaderboard import plots
 from vlbench.leaderboard.plots import GREY, LINES, Block, Plot, styled
 
-NOTE = "A point is a learning rate: the mean of its seeds. Large: the best of those tried twice."
+NOTE = "A point is a learning rate: the mean of its seeds. Large: the rate that is chosen."
 
 
 class Line(NamedTuple):
@@ -50,6 +50,6 @@ def rates(
             at = line.rates.index(line.best)
             axes.plot(line.best, line.scores[at], marker="o", markersize=5.5, color=look["color"])
         axes.set_xscale("log")
-        axes.set_ylabel("Normalised validation score")
+        axes.set_ylabel("Validation score")
         plots.log_axis(axes.xaxis, "Learning rate (log scale)")
     return Plot(figure, "; ".join(panels), NOTE)

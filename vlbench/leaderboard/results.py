@@ -48,20 +48,22 @@ def read_results(folder: Path, damaged: list[DataError] | None = None) -> pd.Dat
     faults: list[DataError] = []
     folders = run_folders(folder, faults)
     parts: dict[Path, pa.Table] = {}
-    in_folders = {run.name for run in folders}
+    packs = packs_of(folder, faults)
+    packed = {key for pack in packs for key in pack.keys}
+    in_folders = {run.name for run in folders if os.path.lexists(run / RESULT)}
     without: list[dict[str, Any]] = []
     for run in folders:
         try:
-            if os.path.lexists(run / RESULT):
+            if run.name in in_folders:
                 part = read_result(run / RESULT)
                 if not part.num_rows:
                     raise DataError(f"{run / RESULT}: no rows")
                 parts[run] = part
-            else:
+            elif run.name not in packed:
                 without += _rows(run)
         except DataError as fault:
             faults.append(fault)
-    for pack in packs_of(folder, faults):
+    for pack in packs:
         try:
             parts[pack.folder] = _packed_rows(pack, in_folders)
         except DataError as fault:
@@ -180,7 +182,7 @@ def read_result(file: Traversable) -> pa.Table:
 
 
 def _packed_rows(pack: Pack, in_folders: Collection[str]) -> pa.Table:
-    """The rows of packed runs, but for those that have a folder too."""
+    """The rows of packed runs, but for those that have a folder with a result too."""
     table = read_table(pack.file("rows"), COLUMNS, MOST_PACKED_ROWS)
     if twice := pack.keys.intersection(in_folders):
         return table.filter(pc.invert(pc.is_in(table["key"], pa.array(sorted(twice)))))

@@ -47,7 +47,10 @@ class RowScores(NamedTuple):
         cls, scores: Sequence[Numbers], clusters: Sequence[npt.NDArray[np.intp]] | None = None
     ) -> RowScores:
         """Sum up scores, for each task (k, examples); by default each example is a cluster."""
-        clusters = clusters or [np.arange(task.shape[1]) for task in scores]
+        each = [np.arange(task.shape[1]) for task in scores]
+        given = each if clusters is None else clusters
+        # one cluster says nothing of others: then the examples stand for themselves
+        clusters = [g if g.any() else own for g, own in zip(given, each, strict=True)]
         seed_means = np.stack([task.mean(axis=1) for task in scores], axis=1)
         means = [task.mean(axis=0) for task in scores]
         k, rest = len(seed_means), np.zeros(len(scores))

@@ -158,15 +158,23 @@ def _board(setup: Any, runs: Sequence[Run], tasks: Sequence[str]) -> Board:
 
 
 def _ruler(rows: Sequence[Row], majority: Mapping[str, float | None]) -> Ruler | None:
-    """The ruler of the rows whose cards are as they are, where full fine-tuning is among them."""
-    plain = {row.method: row for row in rows if row.runs and not row.details}
-    if "full" not in plain:
+    """The ruler of the rows without overrides, where full fine-tuning is among them.
+
+    Of several versions of the card of full fine-tuning the newest counts.
+    """
+    plain = [row for row in rows if row.runs and not row.overrides]
+    full = max(
+        (row for row in plain if row.method == "full"),
+        key=lambda row: str(row.facts["created_at"]),
+        default=None,
+    )
+    if full is None:
         return None
     floors = {}
     for name, answer in majority.items():
-        scores = [plain[method].stat(name).mean for method in FLOORS if method in plain]
+        scores = [row.stat(name).mean for row in plain if row.is_floor]
         floors[name] = [score for score in (answer, *scores) if score is not None]
-    return find_ruler("full", {name: plain["full"].stat(name).mean for name in majority}, floors)
+    return find_ruler(full.label, {name: full.stat(name).mean for name in majority}, floors)
 
 
 def _normalised(row: Row, ruler: Ruler, runs: Mapping[str, Run]) -> Row:

@@ -242,12 +242,16 @@ def board_notes(board: Board) -> list[str]:
 
 def ruler_notes(board: Board) -> list[str]:
     """What the normalised score is, and the tasks that it leaves out."""
-    if board.ruler is None or len(board.mains) < 2:
+    if len(board.mains) < 2:
         return []
+    if board.ruler is None:
+        has_full = any(row.method == "full" and row.runs for row in board.rows)
+        why = "it needs full with all tasks and without --set, and a floor of each task"
+        return [f"No normalised score: {why}."] * has_full
     notes = []
     if board.ruler.floors:
         notes.append(
-            "Normalised: 0 is a task's highest floor, 100 what full fine-tuning scores; the mean "
+            f"Normalised: 0 is a task's highest floor, 100 what {board.ruler.row} scores; the mean "
             "over tasks, by which rows are sorted."
         )
     metrics = {metric: task for task, metric in board.mains.items()}

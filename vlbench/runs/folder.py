@@ -245,7 +245,8 @@ def stored_runs(results: Path, faults: list[DataError] | None = None) -> list[Tr
     runs: dict[str, Traversable] = {folder.name: folder for folder in run_folders(results, faults)}
     for pack in packs_of(results, faults):
         for key in pack.keys:
-            runs.setdefault(key, PackedPath(pack, key))
+            if key not in runs or not (runs[key] / "result.parquet").is_file():
+                runs[key] = PackedPath(pack, key)
     return [runs[name] for name in sorted(runs)]
 
 

@@ -318,11 +318,13 @@ def _stamp(folder: Path) -> tuple[Any, ...]:
 
 
 def stored_run(results: Path, key: str, packs: Sequence[Pack] | None = None) -> Traversable:
-    """Where a run's files are read: its folder, or a pack that has the run; else its folder.
+    """Where a run's files are read: its folder if that has a result, or a pack that has the run.
+
+    Else its folder.
 
     `packs` of the results folder, where they are at hand.
     """
-    if not os.path.lexists(os.path.join(results, "runs", key)):
+    if not os.path.lexists(os.path.join(results, "runs", key, RESULT)):
         for pack in packs_of(results, []) if packs is None else packs:
             if key in pack.keys:
                 return PackedPath(pack, key)

@@ -7,6 +7,7 @@ folder, so a process that is killed in between leaves nothing to repair.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -108,8 +109,13 @@ def unpack(results: Path) -> list[str]:
 
 def _unpack_run(run: PackedPath, runs: Path) -> None:
     folder = runs / run.key
-    if folder.exists():  # it is read from there already
+    if (folder / RESULT).is_file():  # it is read from there already
         return
+    if os.path.lexists(folder):
+        raise DataError(
+            f"{folder}: a run without a result stands where the packed run of this key goes. Move "
+            "the folder out of the results."
+        )
     sums = read_sums(run) or {}
     beside = temporary_beside(folder)
     try:

@@ -100,6 +100,11 @@ class RunSpec(BaseModel):
         return self.backbone_file or self.backbone
 
     @property
+    def pattern(self) -> str:
+        """Backbone and suite, as a method card's `when` names them."""
+        return f"{self.backbone}/{self.suite}"
+
+    @property
     def overrides(self) -> list[str]:
         """What the user set that the card and the backbone have otherwise."""
         return [*self.settings, *([f"encoder={self.encoder}"] if self.encoder else [])]

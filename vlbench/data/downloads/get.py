@@ -161,18 +161,16 @@ class _Fetching:
     def check_room(self, root: Path) -> None:
         """Refuse to begin where the disk cannot hold what comes, as far as sizes are known.
 
-        An archive unpacks to its own size at least, and is removed once it is unpacked.
+        Until it has its final name a file stands twice; archives unpack to their own size at least.
         """
-        pairs = zip(self._transfers, self._sizes, strict=True)
-        archives = sorted(size for (item, _), size in pairs if item.download.unpack)
-        beside = sum(archives[-self._parallel :])
+        beside = sum(sorted(self._sizes)[-self._parallel :])
         needed = sum(self._sizes) + beside - sum(t.received for _, t in self._transfers)
         free = shutil.disk_usage(root).free
         if needed > free:
             raise MissingError(
                 f"{root}: {format_bytes(needed)} are needed at least, {format_bytes(beside)} of "
-                f"them until archives are unpacked; {format_bytes(free)} are free. Make room, or "
-                "name a root on another disk: --root DIR"
+                f"them until files have their final names; {format_bytes(free)} are free. Make "
+                "room, or name a root on another disk: --root DIR"
             )
 
     def run(self, count: Count, say: Say) -> None:
