@@ -203,7 +203,7 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_comes(
     with pytest.raises(MissingError) as caught:
         fetcher.get()
     message = str(caught.value)
-    assert message.startswith(f"{fetcher.root}: 4.1 MB are needed at least, 2.0 MB of them until")
+    assert message.startswith(f"{fetcher.root}: 4.2 MB are needed at least, 2.1 MB of them until")
     assert "4.0 MB are free. Make room, or name a root on another disk: --root DIR" in message
     assert fetcher.release.ranges == [] and fetcher.left() == []
 
