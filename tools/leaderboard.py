@@ -1,6 +1,6 @@
-"""Writes LEADERBOARD.md, its pictures and README's table from the committed results.
+"""Writes LEADERBOARD.md, its pictures and the tables of README and docs from committed results.
 
-`python tools/leaderboard.py` after results/mini has changed; a test holds the text against it.
+`python tools/leaderboard.py` after results/ has changed; tests hold the texts against it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,14 @@ FIRST_SCREEN = (
     "shared-lora,shared-prompt-tuning,blind,frozen"
 )
 """README's rows: its first screen has no room for all."""
+TABLES = {
+    "README.md": (
+        "leaderboard",
+        ["--results", str(RESULTS), "--tasks", "image-text", "--method", FIRST_SCREEN],
+    ),
+    "docs/mini-edition.md": ("mini-vlm", ["--results", str(HOME / "results" / "mini-vlm")]),
+}
+"""Page -> the marks around its table, and the options of the report that it shows."""
 
 
 class Claim(NamedTuple):
@@ -143,7 +151,7 @@ def _answer(claim: Claim, word: str) -> str:
 
 
 def main() -> None:
-    """Write the page, the pictures and README's table."""
+    """Write the page, the pictures and the tables of other pages."""
     from vlbench.cli.app import app
 
     (HOME / "LEADERBOARD.md").write_text(page(found := boards()), encoding="utf-8")
@@ -151,23 +159,22 @@ def main() -> None:
         words = ["plot", "pareto", "--results", str(RESULTS), "--tasks", board.suite]
         out = HOME / "docs" / f"pareto-{board.suite}.svg"
         app([*words, "--out", str(out)], standalone_mode=False)
-    (HOME / "README.md").write_text(readme(), encoding="utf-8")
+    for name in TABLES:
+        (HOME / name).write_text(with_table(name), encoding="utf-8")
 
 
-def readme() -> str:
-    """README with today's table between its marks."""
+def with_table(name: str) -> str:
+    """A page of TABLES with today's table between its marks."""
     from typer.testing import CliRunner
 
     from vlbench.cli.app import app
 
-    words = ["report", "--results", str(RESULTS), "--format", "markdown", "--tasks", "image-text"]
-    done = CliRunner().invoke(app, [*words, "--method", FIRST_SCREEN])
+    mark, words = TABLES[name]
+    done = CliRunner().invoke(app, ["report", "--format", "markdown", *words])
     table = [line for line in done.stdout.splitlines() if line.startswith("|")]
-    before, _, rest = (
-        (HOME / "README.md").read_text(encoding="utf-8").partition("<!-- leaderboard -->")
-    )
-    _, _, after = rest.partition("<!-- /leaderboard -->")
-    shown = "\n".join(["<!-- leaderboard -->", *table, "<!-- /leaderboard -->"])
+    before, _, rest = (HOME / name).read_text(encoding="utf-8").partition(f"<!-- {mark} -->")
+    _, _, after = rest.partition(f"<!-- /{mark} -->")
+    shown = "\n".join([f"<!-- {mark} -->", *table, f"<!-- /{mark} -->"])
     return f"{before}{shown}{after}"
 
 

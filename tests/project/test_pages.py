@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
-from tools.leaderboard import FIRST_SCREEN, boards, page
+from tools.leaderboard import FIRST_SCREEN, TABLES, boards, page, with_table
 from vlbench.cli.app import app
 
 
@@ -29,3 +30,8 @@ def test_the_leaderboard_page_is_what_its_tool_makes_of_the_committed_results(
     pictures = [part.split(")")[0] for part in text.split("](")[1:] if ".svg" in part[:60]]
     assert len(pictures) == 2
     assert all((project / picture).is_file() for picture in pictures)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_pages_table_is_todays_report_of_the_committed_results(project: Path, name: str) -> None:
+    assert (project / name).read_text(encoding="utf-8") == with_table(name)

@@ -109,6 +109,16 @@ def test_a_file_that_another_program_wrote_keeps_its_run_in_a_folder(results: Pa
     assert contents(results) == before
 
 
+def test_a_run_that_trained_nothing_has_an_empty_curve_and_comes_back(results: Path) -> None:
+    (run,) = (results / "runs").iterdir()
+    (run / "metrics.jsonl").write_bytes(b"")
+    (run / "SHA256SUMS").unlink(missing_ok=True)
+    before = contents(run)
+    assert pack(results).packed == [run.name]
+    unpack(results)
+    assert contents(run) == before
+
+
 def test_new_runs_beside_a_pack_are_read_and_packed_with_it(results: Path) -> None:
     (old,) = pack(results).packed
     new = write_image_text(results, "lora", 30, 20, 10, 5)

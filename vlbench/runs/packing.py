@@ -160,7 +160,8 @@ def _parts(run: Path) -> _Parts:
             tables["predictions"].append(_indexed(_read(file, name), run.name, file.stem))
         else:
             texts.append({"key": run.name, "file": name, "text": _text(file, name)})
-    if curve := next((row for row in texts if row["file"] == CURVE), None):
+    # the curve of what trains nothing is an empty file, and stays one
+    if curve := next((row for row in texts if row["file"] == CURVE and row["text"]), None):
         texts.remove(curve)
         tables["curves"].append(_curve(curve["text"], run.name))
     tables["files"].append(pa.Table.from_pylist(texts, TABLES["files"]))
