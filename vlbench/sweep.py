@@ -24,6 +24,7 @@ from vlbench.leaderboard.board import FLOORS, split_overrides
 from vlbench.leaderboard.normalised import Ruler, find_ruler
 from vlbench.leaderboard.results import read_result, read_results
 from vlbench.runs.launch import Outcome
+from vlbench.runs.local import FINAL
 from vlbench.runs.packed import stored_run
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.sums import RESULT
@@ -32,8 +33,6 @@ from vlbench.techniques import resolve_method
 SEEDS = (1000, 1001)
 """Of the search, and of its best two rates again: seeds of no board."""
 FACTORS = (0.1, 0.32, 1.0, 3.2, 10.0)
-FAILED = ("failed", "out-of-memory", "timeout")
-"""States of a trial that has no score."""
 AGAIN = 2
 """Rates that are tried with the second seed."""
 RATE = "train.learning_rate"
@@ -107,7 +106,6 @@ class Search:
 
     def ranked(self, ruler: Ruler | None) -> list[float]:
         """The rates with a score, best first: of both seeds, of one, of one beside a failure."""
-
         means = self.means(ruler)
         # a seed with a score speaks for a rate, one that failed against it
         is_sure = {r: sum(1 if own else -1 for own in self.trials[r].values()) for r in means}
@@ -178,7 +176,7 @@ def _try(
             error = RunFailed(f"{outcome.spec.name}: {outcome.error}\n  {outcome.folder.log}")
             error.exit_code = outcome.exit_code
             raise error
-    if waiting := [outcome for outcome in outcomes if outcome.status not in ("done", *FAILED)]:
+    if waiting := [outcome for outcome in outcomes if outcome.status not in ("done", *FINAL)]:
         raise Unfinished(f"{len(waiting)} of {len(outcomes)} trials are not done")
     for (own, rate, _), outcome in zip(trials, outcomes, strict=True):
         scores = _scores(outcome) if outcome.status == "done" else {}
@@ -233,7 +231,7 @@ def stored_searches(
     `damaged` is as in `read_results`. A card's rate is that of today, NaN without a card.
     """
     rows = read_results(results, damaged)
-    rows = rows[(rows["scope"] == "search") & rows["status"].isin(["done", *FAILED])]
+    rows = rows[(rows["scope"] == "search") & rows["status"].isin(["done", *FINAL])]
     searches: dict[Cell, dict[str, Search]] = {}
     for _, trial_rows in rows[rows["main"] & (rows["family"] == "")].groupby("key"):
         first, scores = trial_rows.iloc[0], {}

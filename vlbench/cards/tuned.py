@@ -56,45 +56,47 @@ def written(rate: float) -> str:
     return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
-def write_tuned(file: CardFile, found: Searched) -> bool:
+def write_tuned(file: CardFile, outcome: Searched) -> bool:
     """Write the outcome into a card; return whether that changed it.
 
     CardError where its text cannot be edited so that it says this and all that it said.
     """
     text = file.path.read_text(encoding="utf-8")
     before = parse_toml(text, file.shown)
-    expected = _expected(before, found)
+    expected = _expected(before, outcome)
     if expected == before:
         return False
     lines = text.rstrip("\n").split("\n")
     _write_tuning(lines, expected["tuning"])
-    _write_rate(lines, found)
+    _write_rate(lines, outcome)
     edited = "\n".join(lines) + "\n"
     try:
         is_right = parse_toml(edited, file.shown) == expected
     except ValueError:
         is_right = False
     if not is_right:
-        where = f'[tuning] and [when."{found.pattern}"] train.learning_rate = {written(found.rate)}'
+        where = (
+            f'[tuning] and [when."{outcome.pattern}"] train.learning_rate = {written(outcome.rate)}'
+        )
         raise CardError(f"{file.shown}: cannot be edited by this command; write by hand: {where}")
     write_atomically(file.path, edited)
     return True
 
 
-def _expected(before: dict[str, Any], found: Searched) -> dict[str, Any]:
+def _expected(before: dict[str, Any], outcome: Searched) -> dict[str, Any]:
     """The table that the card should hold: an older [tuning] is kept in [[tuning.before]]."""
     table = copy.deepcopy(before)
-    override = table.setdefault("when", {}).setdefault(found.pattern, {})
-    override.setdefault("train", {})["learning_rate"] = float(written(found.rate))
+    override = table.setdefault("when", {}).setdefault(outcome.pattern, {})
+    override.setdefault("train", {})["learning_rate"] = float(written(outcome.rate))
     tuning = table.get("tuning", {})
     older = tuning.pop("before", [])
     others = [
         line
         for line in tuning.get("searched", [])
-        if line.count(": ") == 2 and not line.startswith(f"{found.pattern}: ")
+        if line.count(": ") == 2 and not line.startswith(f"{outcome.pattern}: ")
     ]
-    new = {"searched": [*others, found.line], "trials": found.trials}
-    new["selected_on"] = found.selected_on
+    new = {"searched": [*others, outcome.line], "trials": outcome.trials}
+    new["selected_on"] = outcome.selected_on
     if tuning and tuning != new:
         older = [tuning, *older]
     table["tuning"] = new | ({"before": older} if older else {})
@@ -129,11 +131,11 @@ def _field(name: str, value: Any) -> str:
     return f"{name} = {json.dumps(value, ensure_ascii=False)}"
 
 
-def _write_rate(lines: list[str], found: Searched) -> None:
-    line = f"train.learning_rate = {written(found.rate)}"
-    section = _section(lines, f'[when."{found.pattern}"]')
+def _write_rate(lines: list[str], outcome: Searched) -> None:
+    line = f"train.learning_rate = {written(outcome.rate)}"
+    section = _section(lines, f'[when."{outcome.pattern}"]')
     if section is None:
-        lines += ["", f'[when."{found.pattern}"]', line]
+        lines += ["", f'[when."{outcome.pattern}"]', line]
         return
     at = [n for n in range(*section) if RATE.match(lines[n])]
     for number in at:

@@ -37,6 +37,7 @@ def sweep(
     from vlbench import sweep as searching
     from vlbench.runs.folder import RunFolder
     from vlbench.runs.launch import find_launcher, outcome_of
+    from vlbench.runs.local import FINAL
     from vlbench.runs.plan import plan
     from vlbench.runs.watch import new_view
 
@@ -47,7 +48,7 @@ def sweep(
 
     def do(specs: Sequence[RunSpec]) -> list[Outcome]:
         folders = {spec.key: RunFolder.of(launch.results, spec) for spec in specs}
-        failed = {k: f for k, f in folders.items() if f.state in searching.FAILED}
+        failed = {k: f for k, f in folders.items() if f.state in FINAL}
         to_do = [spec for spec in specs if spec.key not in failed]
         n_left = sum(not folders[spec.key].is_done for spec in to_do)
         outcomes = {o.spec.key: o for o in launcher.run(to_do, launch.results, new_view(n_left))}
@@ -100,11 +101,10 @@ def _write(spec: RunSpec, own: Search, ruler: Ruler | None) -> None:
 
     rate, seeds = own.ranked(ruler)[0], " and ".join(map(str, SEEDS))
     selected_on = f"normalised validation score, seeds {seeds} (vlbench sweep)"
-    pattern = f"{spec.backbone}/{spec.suite}"
-    outcome = Searched(pattern, rate, own.center, list(own.trials), own.count, selected_on)
+    outcome = Searched(spec.pattern, rate, own.center, list(own.trials), own.count, selected_on)
     file = find_card("methods", spec.method_file or spec.method.name)
     done = "is written" if write_tuned(file, outcome) else "stood there before"
-    cli.note(f"{file.shown}: train.learning_rate = {written(rate)} for {pattern} {done}")
+    cli.note(f"{file.shown}: train.learning_rate = {written(rate)} for {spec.pattern} {done}")
 
 
 def _item(base: RunSpec, own: Search, ruler: Ruler | None) -> dict[str, Any]:

@@ -72,8 +72,6 @@ def find_ruler(
             saturated[name] = (
                 f"full fine-tuning has {value:.1f}, {value - highest[name]:+.1f} from the floor"
             )
-    if len(saturated) == len(full):
-        return Ruler(row, {}, known, saturated)
     counted = {name: floor for name, floor in highest.items() if name not in saturated}
     return Ruler(row, counted, known, saturated)
 

@@ -191,18 +191,12 @@ def _ranked(rows: Sequence[Row], metrics: Sequence[str]) -> list[Row]:
     if len(entries) < 2:
         return list(rows)
     means = np.array([[row.stat(name).mean or 0.0 for name in metrics] for row in entries])
-    apart = means[:, None] - means[None]  # (rows, rows, tasks)
-    wins = ((apart > 0) + 0.5 * (apart == 0)).sum(axis=1).mean(axis=1) - 0.5  # less itself
-    ranked = {
-        row.label: (100 * own / (len(entries) - 1), len(entries) - own)
-        for row, own in zip(entries, wins.tolist(), strict=True)
-    }
-    return [
-        replace(row, win_rate=ranked[row.label][0], mean_rank=ranked[row.label][1])
-        if row.label in ranked
-        else row
-        for row in rows
-    ]
+    ranks = pd.DataFrame(-means).rank().mean(axis=1).tolist()
+    ranked = {}
+    for row, rank in zip(entries, ranks, strict=True):
+        win_rate = 100 * (len(entries) - rank) / (len(entries) - 1)
+        ranked[row.label] = replace(row, mean_rank=rank, win_rate=win_rate)
+    return [ranked.get(row.label, row) for row in rows]
 
 
 def _row(newest: Mapping[int, Run], mains: Iterable[str], card: str) -> Row:
