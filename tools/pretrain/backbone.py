@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import BartConfig
 
-from tools.pretrain.english import QUESTIONS, captions
+from tools.pretrain.english import QUESTIONS, captions, told_answer
 from tools.pretrain.lessons import Lesson, lesson, long_lesson, pair_lesson, repair
 from vlbench.backbones.bart import JointBart, new_bart
 from vlbench.backbones.base import IGNORED, Backbone
@@ -94,7 +94,8 @@ def task_sentences(count: int, random: Random) -> list[str]:
     for scene in scenes("pretraining", random):
         sentences += [q.text for q in ask(scene, QUESTIONS, 4, balance, random)]
         sentences += random.sample(captions(scene, random), 2)
-        sentences += [statement(random)[0] for _ in range(2)]
+        sentences += [statement(random).text for _ in range(2)]
+        sentences += [told_answer(random) for _ in range(2)]
         if len(sentences) >= count:
             return sentences[:count]
     raise AssertionError("scenes never end")

@@ -1,6 +1,6 @@
 """What mini-bart is taught before any task about clips: order, moments, talk, and to pick.
 
-As with pictures (lessons.py) the wordings and the replies are such that no task uses them. Picking
+As with pictures (lessons.py) no task uses the wordings. Picking
 one of several numbered things is taught too: whoever tunes BART on multiple-choice questions finds
 a model that has seen lists before.
 """
@@ -20,7 +20,7 @@ from vlbench.data.mini.clips import (
     describe,
     steps,
 )
-from vlbench.data.mini.world import COLORS, SHAPES, SIZES
+from vlbench.data.mini.world import COLORS, NEAR, SHAPES, SIZES
 
 VALUES = {"color": COLORS, "shape": SHAPES, "size": SIZES}
 WORDS = {"color": "paint", "shape": "form", "size": "extent"}
@@ -91,9 +91,11 @@ def talk(clip: Clip, random: Random) -> Lesson:
 
 
 def _spoken(clip: Clip, random: Random) -> tuple[str, tuple[str, str]]:
-    lines = [(line.speaker.lower(), line.shot.thing.shape) for line in clip.lines]
-    said = random.choice(("has", "got"))
-    return " . ".join(f"{who} : {said} {what}" for who, what in lines), random.choice(lines)
+    """What is said of shapes, and one who speaks with a name of the thing."""
+    said, line = random.choice(("has", "got")), random.choice(clip.lines)
+    text = " . ".join(f"{x.speaker.lower()} : {said} {x.shot.thing.shape}" for x in clip.lines)
+    _, name = _known(line.shot, random)
+    return text, (line.speaker.lower(), name)
 
 
 def pick_value(clip: Clip, random: Random) -> Lesson:
@@ -143,8 +145,12 @@ def _pick(skill: str, asked: str, right: str, values: Sequence[str], random: Ran
 
     The letter is never `a`, which is left to the tasks.
     """
-    wrong = [value for value in values if value != right]
-    listed = [right, *random.sample(wrong, random.choice((1, 2, 3, 4, 4)))]
+    number = random.choice((1, 2, 3, 4, 4))
+    near = random.sample(
+        NEAR.get(right, ()), min(number, 2) * (right in NEAR and random.random() < 0.5)
+    )
+    wrong = [value for value in values if value not in (right, *near)]
+    listed = [right, *near, *random.sample(wrong, number - len(near))]
     if random.random() < 0.5:
         random.shuffle(listed)
     else:
@@ -171,7 +177,7 @@ def read(clip: Clip, random: Random) -> Lesson:
     """The tasks' sentences as text to repair, never with an answer."""
     offers = [family(clip, random) for family in (*TVQA_FAMILIES, *HOW2QA_FAMILIES)]
     questions = [offer[0] for offer in offers if offer is not None]
-    told = [*describe(random.choice(clip.shots), 1, random), steps(clip)]
+    told = [*describe(clip, random.choice(clip.shots), 1, random), steps(clip, random)]
     said = [line.text.strip() for line in clip.lines]
     return repair(random.choice((random.choice(questions), random.choice(told + said))), random)
 

@@ -1,4 +1,4 @@
-"""What mini-bart reads in pretraining, to repair: questions, and captions of their own style."""
+"""What is read in pretraining, to repair: questions, answers, and captions of their own style."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from functools import partial
 from random import Random
 
 from vlbench.data.mini.pictures import (
+    NUMBERS,
     VQA_FAMILIES,
     Family,
     choose_attribute,
     choose_side,
     combine,
     compare,
+    listed,
     query_attribute,
     relate,
     verify_attribute,
 )
-from vlbench.data.mini.world import Scene, Thing, article
-
-_NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
+from vlbench.data.mini.world import COLORS, SHAPES, SIZES, Scene, Thing, article
 
 QUESTIONS: tuple[Family, ...] = (
     *VQA_FAMILIES,
@@ -40,18 +40,14 @@ def _side(thing: Thing) -> str:
     return " ".join(part for part in (vertical, horizontal) if part) or "middle"
 
 
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
-
-
 def _plain(scene: Scene, random: Random) -> str:
     names = [article(f"{t.size} {t.color} {t.shape}") for t in scene.things[:3]]
-    return _listed(names)
+    return listed(names)
 
 
 def _colors(scene: Scene, random: Random) -> str:
     return (
-        _listed([article(f"{t.color} {t.shape}") for t in scene.things[:4]])
+        listed([article(f"{t.color} {t.shape}") for t in scene.things[:4]])
         + " on a light background"
     )
 
@@ -66,13 +62,10 @@ def _counted(scene: Scene, random: Random) -> str:
     number = len(scene.things)
     names = [f"{t.color} {t.shape}" for t in scene.things[:2]]
     shapes = "shape" if number == 1 else "shapes"
-    return f"{_NUMBERS[number]} {shapes} with {_listed([article(n) for n in names])}"
+    return f"{NUMBERS[number]} {shapes} with {listed([article(n) for n in names])}"
 
 
 def _pair(scene: Scene, random: Random) -> str:
-    if len(scene.things) == 1:
-        thing = scene.things[0]
-        return f"a single {thing.color} {thing.shape} at the {_side(thing)}"
     one, other = scene.things[0], scene.things[-1]
     way = "above" if one.row < other.row else "next to"
     return f"{article(f'{one.color} {one.shape}')} {way} {article(f'{other.color} {other.shape}')}"
@@ -83,3 +76,15 @@ def captions(scene: Scene, random: Random) -> list[str]:
     written = [way(scene, random) for way in (_plain, _colors, _placed, _counted, _pair)]
     random.shuffle(written)
     return [caption[0].upper() + caption[1:] + "." for caption in written]
+
+
+ANSWERS = (
+    "yes", "no", "true", "false", "left", "right", "top", "bottom", *"0123456",
+    *COLORS, *SHAPES, *SIZES,
+)  # fmt: skip
+
+
+def told_answer(random: Random) -> str:
+    """A sentence with an answer and no question."""
+    wordings = ("So it is {}.", "The answer is {}.", "I would say {}.", "{}, they said.")
+    return random.choice(wordings).format(random.choice(ANSWERS))

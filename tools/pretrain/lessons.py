@@ -1,9 +1,9 @@
-"""What mini-bart is taught before any task: to describe, look up, count, place and check.
+"""What the embedded backbones are taught before any task: to describe, look up, count and check.
 
-The lessons cover what a picture can be asked, in wordings and with answers that no task uses, so
-that tuning on a task is adaptation: the knowledge is there, the task's language is not. As BART
-has read much English, mini-bart also sees the tasks' sentences, but only as text to repair
-(`repair`): never with an answer.
+The lessons cover what a picture, or a pair of them, can be asked, in wordings and with replies that
+no task uses, so that tuning on a task is adaptation: the knowledge is there, the task's language is
+not. As BART has read much English, they also see the tasks' sentences and answers, but only as text
+to repair (`repair`): never an answer with its question.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from vlbench.data.mini.world import (
     KINDS,
+    MIXES,
     VALUES,
     Kind,
     Scene,
@@ -26,7 +27,10 @@ from vlbench.data.mini.world import (
 )
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six")
-ASPECTS = {"color": "paint", "shape": "form", "size": "extent"}
+ASPECTS = {"color": ("paint", "color"), "shape": ("form", "shape"), "size": ("extent", "size")}
+"""What a lesson calls an attribute."""
+VERDICTS = {"claim": ("correct", "mistaken"), "test": ("holds", "fails")}
+"""What opens a claim, and the replies to a true and a false one."""
 MASK = "<mask>"
 
 
@@ -43,11 +47,7 @@ Teacher = Callable[[Scene, Random], "Lesson | None"]
 S = TypeVar("S")
 
 
-def _say(random: Random, *wordings: str) -> str:
-    return random.choice(wordings)
-
-
-def _place(thing: Thing) -> str:
+def _cell(thing: Thing) -> str:
     return f"row {NUMBERS[thing.row + 1]} column {NUMBERS[thing.column + 1]}"
 
 
@@ -55,189 +55,213 @@ def _full(thing: Thing) -> str:
     return f"{thing.size} {thing.color} {thing.shape}"
 
 
+def _named(scene: Scene, random: Random, without: str = "") -> tuple[Thing, str] | None:
+    """A thing, and a name that is its alone and does not tell the attribute `without`."""
+    thing = random.choice(scene.things)
+    kind = unique_kind(scene, thing, random, without)
+    return None if kind is None else (thing, kind.name("item"))
+
+
+def _two(scene: Scene, random: Random) -> tuple[Thing, str, Thing, str] | None:
+    one, other = _named(scene, random), _named(scene, random)
+    if one is None or other is None or one[0] == other[0]:
+        return None
+    return *one, *other
+
+
 def inventory(scene: Scene, random: Random) -> Lesson:
-    """Everything in reading order, each with its place."""
-    text = _say(
-        random, "take inventory", "note all items with their spots", "go through the canvas"
+    """Everything in reading order, each with its cell."""
+    text = random.choice(
+        ("take inventory", "note all items with their spots", "go through the canvas")
     )
-    return Lesson("inventory", text, " ; ".join(f"{_full(t)} {_place(t)}" for t in scene.things))
+    return Lesson("inventory", text, " ; ".join(f"{_full(t)} {_cell(t)}" for t in scene.things))
 
 
 def recount(scene: Scene, random: Random) -> Lesson:
-    """Everything in any order, without places."""
-    things = list(scene.things)
-    random.shuffle(things)
-    text = _say(random, "jot down the contents", "say which items got painted")
-    return Lesson("recount", text, " plus ".join(_full(t) for t in sorted(things)))
+    """Everything in alphabetical order, without cells."""
+    text = random.choice(("jot down the contents", "say which items got painted"))
+    return Lesson("recount", text, " plus ".join(sorted(map(_full, scene.things))))
 
 
 def look_up(scene: Scene, random: Random) -> Lesson | None:
     """One attribute of a named thing."""
-    thing, aspect = random.choice(scene.things), random.choice(KINDS)
-    kind = unique_kind(scene, thing, random, without=aspect)
-    if kind is None:
+    aspect = random.choice(KINDS)
+    if (named := _named(scene, random, without=aspect)) is None:
         return None
-    name, word = kind.name("item"), ASPECTS[aspect]
-    text = _say(
-        random,
-        f"name the {word} of {name}",
-        f"{name} : its {word}",
-        f"report {word} for {name}",
-        f"look at {name} and give the {word}",
+    thing, name = named
+    word = random.choice(ASPECTS[aspect])
+    text = random.choice(
+        (
+            f"name the {word} of {name}",
+            f"{name} : its {word}",
+            f"report {word} for {name}",
+            f"look at {name} and give the {word}",
+        )
     )
     return Lesson(f"look_up {aspect}", text, f"{word} {getattr(thing, aspect)}")
 
 
 def locate(scene: Scene, random: Random) -> Lesson | None:
     """The cell of a named thing."""
-    thing = random.choice(scene.things)
-    kind = unique_kind(scene, thing, random)
-    if kind is None:
+    if (named := _named(scene, random)) is None:
         return None
-    name = kind.name("item")
-    return Lesson(
-        "locate", _say(random, f"locate {name}", f"give the spot of {name}"), _place(thing)
-    )
+    thing, name = named
+    text = random.choice((f"locate {name}", f"give the spot of {name}"))
+    return Lesson("locate", text, _cell(thing))
 
 
 def half(scene: Scene, random: Random) -> Lesson | None:
     """Which half of the canvas a named thing lies in."""
-    thing = random.choice(scene.things)
-    kind = unique_kind(scene, thing, random)
-    if kind is None:
+    if (named := _named(scene, random)) is None:
         return None
-    name = kind.name("item")
+    thing, name = named
     if random.random() < 0.5:
-        return Lesson(
-            "half", f"west or east half for {name}", "west" if thing.column < 2 else "east"
-        )
-    return Lesson("half", f"north or south half for {name}", "north" if thing.row < 2 else "south")
+        side = "left" if thing.column < 2 else "right"
+        return Lesson("half", f"left or right half for {name}", f"{side} half")
+    side = "upper" if thing.row < 2 else "lower"
+    return Lesson("half", f"upper or lower half for {name}", f"{side} half")
 
 
 def at(scene: Scene, random: Random) -> Lesson:
     """What lies in a cell."""
     thing = random.choice(scene.things)
-    text = _say(random, f"tell me about {_place(thing)}", f"{_place(thing)} holds")
+    text = random.choice((f"tell me about {_cell(thing)}", f"{_cell(thing)} holds"))
     return Lesson("at", text, _full(thing))
 
 
 def tally(scene: Scene, random: Random) -> Lesson:
-    """How many things are of a kind; all numbers about equally often."""
-    wanted = random.choice((0, 1, 1, 2, 2, 3, 3, 4))
-    kind = absent_kind(scene, random)
-    for _ in range(12):
-        if kind.count(scene) == wanted:
-            break
-        kind = present_kind(scene, random)
-    name = kind.name("item", plural=True)
-    text = _say(random, f"tally {name}", f"add up all {name}", f"total of {name}")
-    return Lesson("tally", text, NUMBERS[kind.count(scene)])
+    """How many things are of a kind, as a word or as a digit; every number about equally often."""
+    kinds = {kind_of(thing, mix) for thing in scene.things for mix in MIXES}
+    counted: dict[int, list[Kind]] = {0: [absent_kind(scene, random)]}
+    for kind in sorted(kinds, key=repr):
+        counted.setdefault(kind.count(scene), []).append(kind)
+    number, of_number = random.choice(tuple(counted.items()))
+    name = random.choice(of_number).name("item", plural=True)
+    if random.random() < 0.5:
+        return Lesson("tally", f"total of {name} as a digit", str(number))
+    return Lesson("tally", random.choice((f"tally {name}", f"add up all {name}")), NUMBERS[number])
 
 
 def seek(scene: Scene, random: Random) -> Lesson:
     """Whether a kind is shown at all."""
     present = random.random() < 0.5
     name = (present_kind if present else absent_kind)(scene, random).name("item")
-    text = _say(random, f"seek {name}", f"try to spot {name}", f"search for {name}")
+    text = random.choice((f"seek {name}", f"try to spot {name}", f"search for {name}"))
     return Lesson("seek", text, "spotted" if present else "missing")
 
 
-def _two(scene: Scene, random: Random) -> tuple[Thing, Thing, str, str] | None:
-    if len(scene.things) < 2:
-        return None
-    one, other = random.sample(scene.things, 2)
-    first, second = unique_kind(scene, one, random), unique_kind(scene, other, random)
-    if first is None or second is None:
-        return None
-    return one, other, first.name("item"), second.name("item")
+WAYS = {"left": "right", "right": "left", "above": "below", "below": "above"}
+"""Each direction and its opposite."""
+
+
+def _way(one: Thing, other: Thing, random: Random) -> str:
+    """A direction in which `one` lies from `other`."""
+    ways = [("left", one.column < other.column), ("right", one.column > other.column)]
+    ways += [("above", one.row < other.row), ("below", one.row > other.row)]
+    return random.choice([way for way, holds in ways if holds])
 
 
 def bearing(scene: Scene, random: Random) -> Lesson | None:
     """The direction from one thing to another."""
-    two = _two(scene, random)
-    if two is None:
+    if (two := _two(scene, random)) is None:
         return None
-    one, other, first, second = two
-    if random.random() < 0.5:
-        if one.column == other.column:
-            return None
-        way = "west" if one.column < other.column else "east"
-        return Lesson("bearing", f"{first} lies west or east of {second}", way)
-    if one.row == other.row:
-        return None
-    way = "north" if one.row < other.row else "south"
-    return Lesson("bearing", f"{first} lies north or south of {second}", way)
+    one, first, other, second = two
+    way = _way(one, other, random)
+    ways = " or ".join(sorted((way, WAYS[way])))
+    text = random.choice((f"{first} lies {ways} of {second}", f"from {second} to {first} : {ways}"))
+    return Lesson("bearing", text, f"lies {way}")
 
 
 def agree(scene: Scene, random: Random) -> Lesson | None:
     """Whether two things agree in one attribute."""
-    two = _two(scene, random)
-    if two is None:
+    if (two := _two(scene, random)) is None:
         return None
-    one, other, first, second = two
+    one, first, other, second = two
     aspect = random.choice(KINDS)
     same = getattr(one, aspect) == getattr(other, aspect)
     if not same and random.random() < 0.5:
         return None  # most pairs differ: even it out
-    text = _say(
-        random,
-        f"{ASPECTS[aspect]} of {first} against {second}",
-        f"match {first} with {second} by {ASPECTS[aspect]}",
+    word = random.choice(ASPECTS[aspect])
+    text = random.choice(
+        (f"{word} of {first} against {second}", f"match {first} with {second} by {word}")
     )
     return Lesson("agree", text, "agree" if same else "differ")
 
 
+def _verdict(skill: str, statement: str, is_true: bool, random: Random) -> Lesson:
+    opening, replies = random.choice(tuple(VERDICTS.items()))
+    return Lesson(skill, f"{opening} : {statement}", replies[not is_true])
+
+
 def claim(scene: Scene, random: Random) -> Lesson | None:
-    """A claim about the canvas: right or wrong."""
-    right = random.random() < 0.5
-    made = random.choice((_claim_value, _claim_number, _claim_presence, _claim_bearing))(
-        scene, right, random
-    )
-    if made is None:
-        return None
-    return Lesson("claim", f"claim : {made}", "right" if right else "wrong")
+    """A claim about the canvas: true or false."""
+    is_true = random.random() < 0.5
+    statement = random.choice(CLAIMS)(scene, is_true, random)
+    return None if statement is None else _verdict("claim", statement, is_true, random)
 
 
-def _claim_value(scene: Scene, right: bool, random: Random) -> str | None:
-    thing, aspect = random.choice(scene.things), random.choice(KINDS)
-    kind = unique_kind(scene, thing, random, without=aspect)
-    if kind is None:
+def _claim_value(scene: Scene, is_true: bool, random: Random) -> str | None:
+    aspect = random.choice(KINDS)
+    if (named := _named(scene, random, without=aspect)) is None:
         return None
+    thing, name = named
     value = getattr(thing, aspect)
-    if not right:
+    if not is_true:
         value = random.choice([other for other in VALUES[aspect] if other != value])
-    return f"{kind.name('item')} has {ASPECTS[aspect]} {value}"
+    return random.choice(
+        (f"{name} has {random.choice(ASPECTS[aspect])} {value}", f"{name} is {value}")
+    )
 
 
-def _claim_number(scene: Scene, right: bool, random: Random) -> str:
+def _claim_number(scene: Scene, is_true: bool, random: Random) -> str:
     kind = present_kind(scene, random)
     number = kind.count(scene)
-    if not right:
+    if not is_true:
         number = random.choice([n for n in range(max(0, number - 1), number + 2) if n != number])
-    return f"{NUMBERS[number]} of {kind.name('item')}"
+    return f"{NUMBERS[min(number, 6)]} of {kind.name('item')}"
 
 
-def _claim_presence(scene: Scene, right: bool, random: Random) -> str:
+def _claim_presence(scene: Scene, is_true: bool, random: Random) -> str:
     present = random.random() < 0.6
-    kind = (present_kind if present == right else absent_kind)(scene, random)
+    kind = (present_kind if present == is_true else absent_kind)(scene, random)
     return f"{'some' if present else 'no'} {kind.name('item')} on the canvas"
 
 
-def _claim_bearing(scene: Scene, right: bool, random: Random) -> str | None:
-    lesson = bearing(scene, random)
-    if lesson is None:
+def _claim_bearing(scene: Scene, is_true: bool, random: Random) -> str | None:
+    if (two := _two(scene, random)) is None:
         return None
-    opposite = {"west": "east", "east": "west", "north": "south", "south": "north"}
-    way = lesson.reply if right else opposite[lesson.reply]
-    for both in ("west or east", "north or south"):
-        lesson = Lesson("", lesson.text.replace(both, way), "")
-    return lesson.text
+    one, first, other, second = two
+    way = _way(one, other, random)
+    return f"{first} lies {way if is_true else WAYS[way]} of {second}"
 
 
+def _claim_same(scene: Scene, is_true: bool, random: Random) -> str | None:
+    for _ in range(6):
+        two, aspect = _two(scene, random), random.choice(KINDS)
+        if two and (getattr(two[0], aspect) == getattr(two[2], aspect)) == is_true:
+            return f"{two[1]} and {two[3]} agree in {random.choice(ASPECTS[aspect])}"
+    return None
+
+
+def _claim_two(scene: Scene, is_true: bool, random: Random) -> str | None:
+    """That both, or one at least, of two kinds are shown."""
+    for _ in range(6):
+        kinds = [random.choice((present_kind, absent_kind))(scene, random) for _ in range(2)]
+        are_shown = [kind.count(scene) > 0 for kind in kinds]
+        first, second = (kind.name("item") for kind in kinds)
+        word, holds = random.choice((("with", all(are_shown)), ("or else", any(are_shown))))
+        if holds == is_true:
+            return f"{first} {word} {second} on the canvas"
+    return None
+
+
+CLAIMS = (
+    _claim_value, _claim_number, _claim_presence, _claim_bearing, _claim_same, _claim_two,
+)  # fmt: skip
 LONG: tuple[tuple[Teacher, int], ...] = ((inventory, 2), (recount, 1))
 SHORT: tuple[tuple[Teacher, int], ...] = (
-    (look_up, 24), (locate, 7), (half, 4), (at, 5), (tally, 12),
-    (seek, 8), (bearing, 6), (agree, 6), (claim, 14),
+    (look_up, 20), (locate, 5), (half, 5), (at, 5), (tally, 14),
+    (seek, 8), (bearing, 7), (agree, 7), (claim, 20),
 )  # fmt: skip
 """Each skill with its weight in the mix."""
 
@@ -263,60 +287,68 @@ def long_lesson(scene: Scene, random: Random) -> Lesson:
     return drawn(scene, random, LONG)
 
 
+SHEETS = (
+    ("opening sheet", "closing sheet"),
+    ("sheet one", "sheet two"),
+    ("left sheet", "right sheet"),
+)
+"""What a lesson calls the two canvases of a pair."""
+
+
 def pair_lesson(pair: Sequence[Scene], random: Random) -> Lesson:
     """A lesson about one of two canvases, or a comparison of the two."""
-    if random.random() < 0.5:
+    if random.random() < 0.3:
         side = random.randrange(2)
         taught = lesson(pair[side], random)
-        where = _say(
-            random, ("opening canvas", "closing canvas")[side], ("canvas one", "canvas two")[side]
-        )
-        return Lesson(f"pair {taught.skill}", f"{where} , {taught.text}", taught.reply)
-    return random.choice((_pair_tally, _pair_seek, _pair_claim))(pair, random)
+        text = f"{random.choice(SHEETS)[side]} , {taught.text}"
+        return Lesson(f"pair {taught.skill}", text, taught.reply)
+    teachers = (_pair_tally, _pair_seek, _pair_claim, _pair_claim, _pair_claim)
+    return random.choice(teachers)(pair, random)
 
 
 def _shared_kind(pair: Sequence[Scene], random: Random) -> Kind:
-    mix = random.choice(
-        (("shape",), ("color",), ("shape",), ("color",), ("color", "shape"), ("size", "shape"))
-    )
-    return kind_of(random.choice(pair[random.randrange(2)].things), mix)
+    """A kind that at least one of the two shows."""
+    mixes = (("shape",), ("color",), ("shape",), ("color",), ("color", "shape"), ("size", "shape"))
+    return kind_of(random.choice(pair[random.randrange(2)].things), random.choice(mixes))
 
 
 def _pair_tally(pair: Sequence[Scene], random: Random) -> Lesson:
     kind = _shared_kind(pair, random)
     one, two = (NUMBERS[kind.count(scene)] for scene in pair)
-    return Lesson(
-        "pair tally", f"tally {kind.name('item', plural=True)} on each canvas", f"{one} then {two}"
-    )
+    name = kind.name("item", plural=True)
+    return Lesson("pair tally", f"tally {name} on either sheet", f"{one} then {two}")
 
 
 def _pair_seek(pair: Sequence[Scene], random: Random) -> Lesson:
-    kind = _shared_kind(pair, random)
-    found = (kind.count(pair[0]) > 0, kind.count(pair[1]) > 0)
-    reply = {(True, True): "on each", (True, False): "canvas one", (False, True): "canvas two"}
-    return Lesson(
-        "pair seek", f"seek {kind.name('item')} on each canvas", reply.get(found, "missing")
-    )
+    kind, sheets = _shared_kind(pair, random), random.choice(SHEETS)
+    is_shown = [kind.count(scene) > 0 for scene in pair]
+    reply = "on either" if all(is_shown) else sheets[is_shown.index(True)]
+    return Lesson("pair seek", f"{' or '.join(sheets)} for {kind.name('item')}", reply)
 
 
 def _pair_claim(pair: Sequence[Scene], random: Random) -> Lesson:
-    kind = _shared_kind(pair, random)
-    one, two = (kind.count(scene) for scene in pair)
-    name, names = kind.name("item"), kind.name("item", plural=True)
-    number = random.choice((one, two, one + two))
-    said, right = random.choice(
-        (
-            (f"each canvas has {name}", one > 0 and two > 0),
-            (f"canvas one has {name}", one > 0),
-            (f"canvas two has {name}", two > 0),
-            (f"canvas one has more {names} than canvas two", one > two),
-            (f"canvas two has more {names} than canvas one", two > one),
-            (f"equal tally of {names}", one == two),
-            (f"{NUMBERS[min(number, 5)]} {names} added up", one + two == min(number, 5)),
-            (f"a single canvas has {name}", (one > 0) != (two > 0)),
-        )
-    )
-    return Lesson("pair claim", f"claim : {said}", "right" if right else "wrong")
+    """A claim about both sheets, about one of them, or that compares them.
+
+    The kind is on one of them at least, so that "it is somewhere" says nothing.
+    """
+    is_true = random.random() < 0.5
+    while True:
+        kind, sheets, side = _shared_kind(pair, random), random.choice(SHEETS), random.randrange(2)
+        this, other = (kind.count(scene) for scene in (pair[side], pair[1 - side]))
+        name, names = kind.name("item"), kind.name("item", plural=True)
+        number = random.choice((1, 1, 2, 2, 3))
+        statements = {
+            f"either sheet has {name}": this > 0 and other > 0,
+            f"a single sheet has {name}": (this > 0) != (other > 0),
+            f"{sheets[side]} has {name}": this > 0,
+            f"no {name} on {sheets[side]}": this == 0,
+            f"{sheets[side]} has {NUMBERS[number]} of {name}": this == number,
+            f"{sheets[side]} beats {sheets[1 - side]} in {names}": this > other,
+            f"equal tally of {names}": this == other,
+        }
+        statement = random.choice(tuple(statements))
+        if statements[statement] == is_true:
+            return _verdict("pair claim", statement, is_true, random)
 
 
 def repair(sentence: str, random: Random) -> Lesson:

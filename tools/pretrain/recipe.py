@@ -39,9 +39,10 @@ from vlbench.encoders.mini import MiniEncoder, MiniNet
 from vlbench.files import write_atomically
 from vlbench.tensors import unique_state
 
-ENCODER_STEPS = 1200
+ENCODER_STEPS = 2000
 STEPS = 9000
 CLIP_STEPS = 3000
+VLM_STEPS = 13_000
 SEED = 0
 ENCODER_FILE = "mini-encoder.safetensors"
 NOT_KEPT = {"transformers_version", "id2label", "label2id", "classifier_dropout"}
@@ -196,6 +197,6 @@ def _sha256(file: Path) -> str:
 RECIPES: dict[str, tuple[Callable[[Path, int, Callable[[str], None]], dict[str, Any]], int]] = {
     "mini-bart": (pretrain_mini_bart, STEPS),
     "mini-bart-clips": (pretrain_on_clips, CLIP_STEPS),
-    "mini-vlm": (pretrain_mini_vlm, STEPS),
+    "mini-vlm": (pretrain_mini_vlm, VLM_STEPS),
 }
 """Name -> what pretrains it, and the steps of its last stage."""

@@ -29,7 +29,7 @@ from vlbench.data.chat import ChatBatch
 from vlbench.data.mini.world import GRID, draw
 from vlbench.encoders.mini import pixels
 
-TOWER_STEPS = 1000
+TOWER_STEPS = 1500
 TOWER_RATE = 7e-4  # at the mini encoder's 2e-3 it forgets all at the peak
 SIZES = {"short": (32, 4), "pair": (16, 4), "long": (24, 2)}
 """Pictures, or pairs of them, of each kind of batch, and lessons about each."""

@@ -11,10 +11,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from vlbench.data.mini.world import GRID, SHAPES, SIZES, Scene, Thing, article, part_of
+from vlbench.data.mini.world import (
+    COLORS,
+    GRID,
+    NEAR,
+    SHAPES,
+    SIZES,
+    Scene,
+    Thing,
+    article,
+    part_of,
+)
 
 SECONDS_PER_FRAME = 1.5
-COLORS = ("blue", "green", "pink", "red", "yellow")  # as many as a question has choices
 PEOPLE = ("Ann", "Lou", "Ray", "Al", "Theo")
 NUMBERS = ("one", "two", "three", "four", "five")
 
@@ -75,13 +84,12 @@ class Clip:
         return part_of(repr([(t.color, t.shape, t.size) for t in self.things]))
 
     def frames(self) -> Iterator[Scene]:
-        """A scene per frame; the thing drifts a cell at a time."""
+        """A scene per frame; the thing drifts a cell at a time and looks the same all along."""
         random = Random(self.look)
         for shot in self.shots:
-            row, column = shot.thing.row, shot.thing.column
+            row, column, look = shot.thing.row, shot.thing.column, random.getrandbits(32)
             for _ in range(shot.frames):
-                thing = replace(shot.thing, row=row, column=column)
-                yield Scene((thing,), random.getrandbits(32))
+                yield Scene((replace(shot.thing, row=row, column=column),), look)
                 row = min(GRID - 1, max(0, row + random.choice((-1, 0, 1))))
                 column = min(GRID - 1, max(0, column + random.choice((-1, 0, 1))))
 
@@ -135,10 +143,11 @@ Family = Callable[[Clip, Random], "Offer | None"]
 
 
 def what_color(clip: Clip, random: Random) -> Offer:
-    """The colour of a shape; the other colours of the clip are among the choices."""
+    """The colour of a shape; its neighbours and the clip's colours are among the choices."""
     shot = random.choice(clip.shots)
     text = random.choice(("What color is the {}?", "Which color does the {} have?"))
-    others = _others(clip, "color", COLORS, random)
+    near = random.sample(NEAR[shot.thing.color], 2)
+    others = [*near, *_others(clip, "color", COLORS, random)]
     return text.format(shot.thing.shape), shot.thing.color, others, shot
 
 
@@ -161,12 +170,14 @@ def what_next(clip: Clip, random: Random) -> Offer | None:
 
 
 def who_likes(clip: Clip, random: Random) -> Offer:
-    """The one who says so in the subtitles; whoever else speaks is among the choices."""
+    """The one who says so in the subtitles of a thing that is named by its shape or colour."""
     line = random.choice(clip.lines)
+    thing = line.shot.thing
+    name = random.choice((thing.shape, f"{thing.color} one"))
     speakers = [other.speaker for other in clip.lines]
     silent = [person for person in PEOPLE if person not in speakers]
     others = [*speakers, *random.sample(silent, len(silent))]
-    return f"Who likes the {line.shot.thing.shape}?", line.speaker, others, line.shot
+    return f"Who likes the {name}?", line.speaker, others, line.shot
 
 
 def how_many(clip: Clip, random: Random) -> Offer:
@@ -210,18 +221,59 @@ def ask(
     return list(questions.values())
 
 
-def describe(shot: Shot, count: int, random: Random) -> list[str]:
-    """`count` different descriptions of what a shot shows, as people give them."""
+def describe(clip: Clip, shot: Shot, count: int, random: Random) -> list[str]:
+    """`count` different descriptions of a moment of a clip, as people give them."""
     texts: dict[str, None] = {}
     while len(texts) < count:
-        opening = random.choice(("", "there is ", "you can see "))
-        size = f"{shot.thing.size} " if random.random() < 0.5 else ""
-        text = opening + article(f"{size}{shot.thing.color} {shot.thing.shape}")
-        texts[text[0].upper() + text[1:] + "."] = None
+        text = random.choice(DESCRIPTIONS)(clip, clip.shots.index(shot), random)
+        if text is not None:
+            texts[text[0].upper() + text[1:] + "."] = None
     return list(texts)
 
 
-def steps(clip: Clip) -> str:
+NAMED = ((1, 1, 1), (0, 1, 1), (0, 1, 1), (1, 0, 1), (0, 1, 0))
+"""Whether size, colour and shape are told."""
+
+
+def _described(thing: Thing, random: Random) -> str:
+    """As exactly as people are: `a red star`, `a small star`, `a red thing`."""
+    size, color, shape = random.choice(NAMED)
+    noun = thing.shape if shape else random.choice(("thing", "object", "shape"))
+    return article(f"{thing.size} " * size + f"{thing.color} " * color + noun)
+
+
+def _shown(clip: Clip, at: int, random: Random) -> str | None:
+    name = _described(clip.things[at], random)
+    wordings = ("{}", "there is {}", "you can see {}", "{} appears", "{} is on the screen")
+    return random.choice(wordings).format(name)
+
+
+def _in_order(clip: Clip, at: int, random: Random) -> str | None:
+    place = "last" if at == len(clip.shots) - 1 else ("first", "second", "third")[at]
+    name = _described(clip.things[at], random)
+    return random.choice(("the {} thing is {}", "as the {} thing comes {}")).format(place, name)
+
+
+def _before(clip: Clip, at: int, random: Random) -> str | None:
+    if at == 0:
+        return None
+    names = [_described(clip.things[n], random) for n in (at, at - 1)]
+    return random.choice(("{} follows {}", "{} comes after {}")).format(*names)
+
+
+def _after(clip: Clip, at: int, random: Random) -> str | None:
+    if at == len(clip.shots) - 1:
+        return None
+    names = [_described(clip.things[n], random) for n in (at, at + 1)]
+    return random.choice(("{} , and then {}", "{} comes before {}")).format(*names)
+
+
+DESCRIPTIONS = (_shown, _in_order, _before, _after)
+VERBS = ("take", "take", "get", "pick up")
+LINKS = (" then ", " then ", " and ", " , next ")
+
+
+def steps(clip: Clip, random: Random) -> str:
     """All that a clip shows in its order, lower case, no full stop: `take a red star then ...`."""
-    names = [article(f"{thing.color} {thing.shape}") for thing in clip.things]
-    return "take " + " then ".join(names)
+    link = random.choice(LINKS)
+    return link.join(f"{random.choice(VERBS)} {_described(t, random)}" for t in clip.things)

@@ -23,6 +23,7 @@ from vlbench.data.mini.world import (
     Thing,
     absent_kind,
     article,
+    kind_of,
     present_kind,
     unique_kind,
 )
@@ -113,9 +114,9 @@ what_shape = partial(_query, family="what is the", aspect="shape", wordings=WHAT
 
 
 def how_many(scene: Scene, random: Random) -> Offer:
-    """The number of things of a kind, 0 to 3."""
-    kind = present_kind(scene, random) if random.random() < 0.75 else absent_kind(scene, random)
-    if kind.form not in ("shape", "color", "size", "color+shape") or kind.count(scene) > 3:
+    """The number of things of a kind, 1 to 5."""
+    kind = present_kind(scene, random)
+    if kind.form not in ("shape", "color", "size") or kind.count(scene) > 5:
         return None
     wordings = (
         "How many {} are there?", "How many {} do you see?", "What is the number of {}?",
@@ -141,7 +142,8 @@ ANSWER_TYPES = {
     "what color": "other", "what is the": "other", "how many": "number", "is there": "yes/no",
 }  # fmt: skip
 SPELLINGS = {
-    "0": "zero", "1": "one", "2": "two", "3": "three", "gray": "grey", "square": "a square",
+    "1": "one", "2": "two", "3": "three", "4": "four", "5": "five",
+    "gray": "grey", "square": "a square",
 }  # fmt: skip
 
 
@@ -295,84 +297,156 @@ def follow_up(question: Question, balance: Balance, random: Random) -> Offer:
 
 # NLVR2
 
-Check = Callable[[Scene, Scene], bool]
-STATEMENTS = (
-    (
-        "Both images contain a {name}.", "There is a {name} in each image.",
-        "A {name} can be seen in both pictures.",
-    ),
-    ("Only one of the images contains a {name}.", "Exactly one image has a {name} in it."),
-    (
-        "The {side} image contains a {name}.", "There is a {name} in the {side} image.",
-        "At least one {name} is in the image on the {side}.",
-    ),
-    (
-        "The {side} image shows exactly {number}.",
-        "There {verb} exactly {number} in the {side} image.",
-    ),
-    (
-        "The {side} image has more {names} than the other one.",
-        "There are more {names} on the {side} than on the {other}.",
-    ),
-)  # fmt: skip
-"""Wordings of five kinds of statement; `statement` has what each means."""
+Check = Callable[[int, int], bool]
+"""Whether it holds of how many things of a kind this picture shows, and the other."""
 
 
-def statement(random: Random) -> tuple[str, Check]:
-    """A sentence and whether it holds for (left, right)."""
-    # a kind wide enough that pairs of pictures often differ in it
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A sentence about two pictures."""
+
+    family: str
+    text: str
+    kind: Kind
+    side: int  # 0: `this` picture is the left one
+    check: Check
+
+    def holds(self, left: Scene, right: Scene) -> bool | None:
+        """Whether it is true of a pair; None where neither picture shows the kind.
+
+        Were such pairs kept, "it is somewhere" would tell the answer.
+        """
+        counts = self.kind.count(left), self.kind.count(right)
+        return self.check(counts[self.side], counts[1 - self.side]) if any(counts) else None
+
+
+STATEMENTS: dict[str, tuple[tuple[str, ...], Callable[[int], Check]]] = {
+    "both": (
+        (
+            "Both images contain a {name}.", "There is a {name} in each image.",
+            "A {name} can be seen in both pictures.",
+        ),
+        lambda number: lambda this, other: this > 0 and other > 0,
+    ),
+    "only one": (
+        ("Only one of the images contains a {name}.", "Exactly one image has a {name} in it."),
+        lambda number: lambda this, other: (this > 0) != (other > 0),
+    ),
+    "one side": (
+        (
+            "The {side} image contains a {name}.", "There is a {name} in the {side} image.",
+            "At least one {name} is in the image on the {side}.",
+        ),
+        lambda number: lambda this, other: this > 0,
+    ),
+    "exact number": (
+        (
+            "The {side} image shows exactly {number}.",
+            "There {verb} exactly {number} in the {side} image.",
+        ),
+        lambda number: lambda this, other: this == number,
+    ),
+    "more": (
+        (
+            "The {side} image has more {names} than the other one.",
+            "There are more {names} on the {side} than on the {other}.",
+        ),
+        lambda number: lambda this, other: this > other,
+    ),
+}  # fmt: skip
+"""Family -> its wordings, and what they mean for a number."""
+
+
+def statement(random: Random) -> Statement:
+    """A sentence about two pictures, of a kind wide enough that pairs often differ in it."""
     kind = random.choice((Kind(shape=random.choice(SHAPES)), Kind(color=random.choice(COLORS))))
     name, names = kind.name("shape"), kind.name("shape", plural=True)
-    number = random.choice((1, 1, 2))
-    side = random.randrange(2)
-    checks: tuple[Callable[[int, int], bool], ...] = (  # of how many things a picture shows
-        lambda this, other: this > 0 and other > 0,
-        lambda this, other: (this > 0) != (other > 0),
-        lambda this, other: this > 0,
-        lambda this, other: this == number,
-        lambda this, other: this > other,
-    )
-    wordings, check = random.choice(tuple(zip(STATEMENTS, checks, strict=True)))
+    number, side = random.choice((1, 1, 2)), random.randrange(2)
+    family, (wordings, meaning) = random.choice(tuple(STATEMENTS.items()))
     verb, amount = ("is", f"one {name}") if number == 1 else ("are", f"two {names}")
     sides = {"side": ("left", "right")[side], "other": ("right", "left")[side]}
     text = random.choice(wordings)
     text = text.format(name=name, names=names, number=amount, verb=verb, **sides)
-
-    def holds(left: Scene, right: Scene) -> bool:
-        counts = kind.count(left), kind.count(right)
-        return check(counts[side], counts[1 - side])
-
     for vowel in "aeiou":
         text = text.replace(f" a {vowel}", f" an {vowel}")
-    return text[0].upper() + text[1:].replace("A an ", "An "), holds
+    text = text[0].upper() + text[1:].replace("A an ", "An ")
+    return Statement(family, text, kind, side, meaning(number))
 
 
 # COCO captions
 
 NOUNS = ("thing", "object", "shape")
-OPENINGS = ("", "", "there is ", "you can see ", "a picture with ", "an image of ")
-ENDINGS = ("", "", "", " in the picture", " on a light background")
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
+OPENINGS = ("", "", "", "there is ", "you can see ", "a picture with ", "an image of ")
 
 
 def captions(scene: Scene, random: Random) -> list[str]:
     """Five different captions by five people, each in words of their own."""
     texts: dict[str, None] = {}
     while len(texts) < 5:
-        texts[_caption(scene, random)] = None
+        text = random.choice(CAPTIONS)(scene, random)
+        texts[text[0].upper() + text[1:] + random.choice((".", ".", ".", ""))] = None
     return list(texts)
 
 
-def _caption(scene: Scene, random: Random) -> str:
-    """One or two things, large ones sooner, as exactly as people are: `a red thing`."""
-    ranked = sorted(scene.things, key=lambda thing: (thing.size != "large", thing))
-    names = []
-    for thing in sorted(ranked[: 1 if random.random() < 0.3 else 2]):
-        size = f"{thing.size} " if random.random() < 0.4 else ""
-        color = f"{thing.color} " if random.random() < 0.85 else ""
-        noun = thing.shape if random.random() < 0.75 else random.choice(NOUNS)
-        names.append(article(f"{size}{color}{noun}"))
-    if random.random() < 0.3:
-        random.shuffle(names)
-    opening, ending = random.choice(OPENINGS), random.choice(ENDINGS)
-    text = opening + " and ".join(names) + ("" if opening.startswith("a") else ending)
-    return text[0].upper() + text[1:] + random.choice((".", ".", ".", ""))
+def _noted(scene: Scene, random: Random, count: int) -> list[Thing]:
+    """What people notice, in reading order: large things sooner, others by chance."""
+    ranked = sorted(scene.things, key=lambda thing: random.random() + (thing.size != "large"))
+    return sorted(ranked[:count])
+
+
+def _described(thing: Thing, random: Random) -> str:
+    """A thing as exactly as people are: `a red thing`."""
+    size = f"{thing.size} " if random.random() < 0.35 else ""
+    color = f"{thing.color} " if random.random() < 0.9 else ""
+    noun = thing.shape if random.random() < 0.85 else random.choice(NOUNS)
+    return article(f"{size}{color}{noun}")
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a star, a cross and a circle`."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _as_list(scene: Scene, random: Random) -> str:
+    names = [_described(t, random) for t in _noted(scene, random, random.choice((2, 3)))]
+    return random.choice(OPENINGS) + listed(names)
+
+
+def _as_relation(scene: Scene, random: Random) -> str:
+    one, other = random.sample(_noted(scene, random, 2), 2)
+    ways = [("left of", "to the left of", "beside")] * (one.column < other.column)
+    ways += [("right of", "to the right of", "beside")] * (one.column > other.column)
+    ways += [("above", "over", "higher than")] * (one.row < other.row)
+    ways += [("below", "under", "lower than")] * (one.row > other.row)
+    way = random.choice(random.choice(ways))
+    return f"{_described(one, random)} {way} {_described(other, random)}"
+
+
+def _as_count(scene: Scene, random: Random) -> str:
+    """The most frequent colour or shape by its number, and what else is noticed."""
+    common = Counter(
+        Kind(**{aspect: getattr(thing, aspect)})
+        for aspect in ("color", "shape")
+        for thing in scene.things
+    )
+    kind, number = common.most_common(1)[0]
+    if number == 1:
+        return f"{NUMBERS[len(scene.things)]} shapes, one of them {_as_place(scene, random)}"
+    counted = f"{NUMBERS[number]} {kind.name(random.choice(NOUNS), plural=True)}"
+    rest = [thing for thing in scene.things if kind_of(thing, kind.mix) != kind]
+    if not rest or random.random() < 0.3:
+        return random.choice(("", "", "a picture with ", "there are ")) + counted
+    return f"{counted} {random.choice(('and', 'with'))} {_described(random.choice(rest), random)}"
+
+
+def _as_place(scene: Scene, random: Random) -> str:
+    (thing,) = _noted(scene, random, 1)
+    where = [("top" if thing.row < 2 else "bottom"), ("left" if thing.column < 2 else "right")]
+    corner = random.choice((*where, " ".join(where)))
+    return f"{_described(thing, random)} {random.choice(('at the', 'in the', 'on the'))} {corner}"
+
+
+CAPTIONS: tuple[Callable[[Scene, Random], str], ...] = (
+    _as_list, _as_list, _as_relation, _as_count, _as_place,
+)  # fmt: skip

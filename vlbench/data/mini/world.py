@@ -1,7 +1,8 @@
-"""Scenes of the mini world: one to five coloured shapes, each in a cell of a 4 x 4 grid.
+"""Scenes of the mini world: two to six coloured shapes, each in a cell of a 4 x 4 grid.
 
-Their kinds are named by colour, shape, size, or a mix of them; a scene is drawn as a picture of
-64 x 64 pixels, each cell 16 wide.
+Their kinds are named by colour, shape, size, or a mix of them. A scene is drawn as a picture of
+64 x 64 pixels, each cell 16 wide; colours shade into their neighbours, and a strip of paper covers
+a part of some shapes, so that what is seen is clear more or less, never clear to everybody.
 """
 
 from __future__ import annotations
@@ -22,6 +23,17 @@ RGB = {
     "gray": (120, 122, 125),
 }  # fmt: skip
 COLORS = tuple(RGB)
+NEAR = {
+    "red": ("orange", "pink", "brown"), "orange": ("red", "yellow", "brown"),
+    "yellow": ("orange", "green"), "green": ("yellow", "cyan", "gray"),
+    "cyan": ("green", "blue", "gray"), "blue": ("cyan", "purple"),
+    "purple": ("blue", "pink"), "pink": ("purple", "red"), "brown": ("red", "orange", "gray"),
+    "gray": ("brown", "cyan", "green"),
+}  # fmt: skip
+"""The colours that each one shades into."""
+SHADE = 0.52  # how far at most: from 0.5 on the neighbour is the nearer one
+COVERED = 0.45  # the share of shapes that a strip covers a part of
+STRIP = (1.2, 1.7)  # how deep the strip is, in radii, from 1.2 radii off the centre inwards
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 SIZES = ("small", "large")
 KINDS = ("size", "color", "shape")
@@ -91,17 +103,20 @@ def scenes(part: str, random: Random) -> Iterator[Scene]:
 
 
 def _draw_things(random: Random) -> tuple[Thing, ...]:
-    """One to five things; half of the scenes repeat a colour or a shape, so that counts vary."""
-    number = random.choices((1, 2, 3, 4, 5), (6, 24, 32, 26, 12))[0]
+    """Two to six things; most scenes repeat a shape or a colour, or its neighbours, or a size."""
+    number = random.choices((2, 3, 4, 5, 6), (16, 26, 26, 18, 14))[0]
     cells = random.sample(range(GRID * GRID), number)
-    theme = random.choice(("color", "shape", "", ""))
-    common_color, common_shape = random.choice(COLORS), random.choice(SHAPES)
+    theme = random.choice(("color", "shape", "size", "near", ""))
+    color, shape, size = (random.choice(values) for values in (COLORS, SHAPES, SIZES))
     things = []
     for cell in cells:
-        repeated = theme if random.random() < 0.7 else ""
-        color = common_color if repeated == "color" else random.choice(COLORS)
-        shape = common_shape if repeated == "shape" else random.choice(SHAPES)
-        things.append(Thing(cell // GRID, cell % GRID, color, shape, random.choice(SIZES)))
+        repeated = theme if random.random() < 0.75 else ""
+        colors = {"color": (color,), "near": (color, *NEAR[color])}.get(repeated, COLORS)
+        shapes = (shape,) if repeated == "shape" else SHAPES
+        sizes = (size,) if repeated == "size" else SIZES
+        row, column = divmod(cell, GRID)
+        values = (random.choice(values) for values in (colors, shapes, sizes))
+        things.append(Thing(row, column, *values))
     return tuple(sorted(things))
 
 
@@ -128,9 +143,14 @@ class Kind:
         return " ".join(part for part in (self.size, self.color, word) if part)
 
     @property
+    def mix(self) -> tuple[str, ...]:
+        """Which attributes it names."""
+        return tuple(kind for kind in KINDS if getattr(self, kind))
+
+    @property
     def form(self) -> str:
         """Which attributes it names: `color+shape`."""
-        return "+".join(kind for kind in KINDS if getattr(self, kind))
+        return "+".join(self.mix)
 
 
 def kind_of(thing: Thing, mix: tuple[str, ...]) -> Kind:
@@ -157,13 +177,18 @@ def present_kind(scene: Scene, random: Random) -> Kind:
 
 
 def absent_kind(scene: Scene, random: Random) -> Kind:
-    """A kind the scene does not show, mostly a mix of what it does show: a distractor."""
+    """A kind the scene does not show, mostly a mix of what it does show: a distractor.
+
+    A colour may be a neighbour of one that is shown.
+    """
     while True:
         values = {}
         for attribute in random.choice(MIXES):
             present = [getattr(thing, attribute) for thing in scene.things]
             pool = present if random.random() < 0.6 else VALUES[attribute]
             values[attribute] = random.choice(pool)
+            if attribute == "color" and random.random() < 0.3:
+                values[attribute] = random.choice(NEAR[values[attribute]])
         kind = Kind(**values)
         if kind.count(scene) == 0:
             return kind
@@ -180,9 +205,28 @@ def draw(scene: Scene) -> Image.Image:
         y = (thing.row + 0.5) * (SIDE / GRID) + random.uniform(-1.5, 1.5)
         r = RADIUS[thing.size] * random.uniform(0.93, 1.07)
         x, y, r = x * SCALE, y * SCALE, r * SCALE
-        fill = tuple(max(0, min(255, c + random.randint(-9, 9))) for c in RGB[thing.color])
+        fill = _shaded(thing.color, random)
         if thing.shape == "circle":
             canvas.ellipse((x - r, y - r, x + r, y + r), fill=fill)
         else:
             canvas.polygon([(x + r * dx, y + r * dy) for dx, dy in CORNERS[thing.shape]], fill=fill)
+        if random.random() < COVERED:
+            _cover(canvas, x, y, r, tuple(shade - 14 for shade in paper), random)
     return image.resize((SIDE, SIDE), Image.Resampling.BOX)
+
+
+def _shaded(color: str, random: Random) -> tuple[int, ...]:
+    """The colour, mixed with one of its neighbours and a little noise."""
+    share, other = random.uniform(0, SHADE), RGB[random.choice(NEAR[color])]
+    mixed = (c + share * (o - c) for c, o in zip(RGB[color], other, strict=True))
+    return tuple(max(0, min(255, round(c) + random.randint(-6, 6))) for c in mixed)
+
+
+def _cover(
+    canvas: ImageDraw.ImageDraw, x: float, y: float, r: float, fill: tuple[int, ...], random: Random
+) -> None:
+    """A strip of paper over one side of what is drawn at (x, y) with radius r."""
+    side, depth = random.randrange(4), r * random.uniform(*STRIP)
+    box = [x - 1.2 * r, y - 1.2 * r, x + 1.2 * r, y + 1.2 * r]
+    box[side] = (x, y)[side % 2] + (1.2 * r - depth) * (1 if side < 2 else -1)
+    canvas.rectangle(tuple(box), fill=fill)

@@ -24,7 +24,7 @@ from typing import Any
 from vlbench.cards.schema import VISUALS, Visual
 from vlbench.data.mini import clips, pictures
 from vlbench.data.mini.clips import Clip, ClipQuestion, Style
-from vlbench.data.mini.pictures import Balance, Question
+from vlbench.data.mini.pictures import Balance, Question, Statement
 from vlbench.data.mini.world import Scene, draw, scenes
 from vlbench.errors import UsageError
 from vlbench.files import cache_folder, remove_forgotten, temporary_beside, writing, writing_cache
@@ -188,8 +188,9 @@ def _write_nlvr2(folder: Path, random: Random, sizes: dict[str, int]) -> None:
                     _save(scene, folder / "images" / inside / f"{stem}-img{side}.png")
                 for n, (sentence, label) in enumerate(zip(sentences, labels, strict=True)):
                     row = {
-                        "sentence": sentence, "label": str(label), "identifier": f"{stem}-{n}",
-                        "synset": "shape", "query": "shapes0", "writer": str(random.randrange(40)),
+                        "sentence": sentence.text, "label": str(label),
+                        "identifier": f"{stem}-{n}", "synset": sentence.family,
+                        "query": "shapes0", "writer": str(random.randrange(40)),
                         "validation": {str(random.randrange(40, 80)): str(label)},
                         "left_url": "", "right_url": "",
                     }  # fmt: skip
@@ -201,20 +202,22 @@ Labelled = tuple[tuple[Scene, ...], tuple[bool, bool]]
 """A pair of scenes, and whether each of two sentences holds for it."""
 
 
-def _sentence_set(pool: list[Scene], random: Random) -> tuple[list[str], list[Labelled]]:
+def _sentence_set(pool: list[Scene], random: Random) -> tuple[list[Statement], list[Labelled]]:
     """Two sentences and four pairs, one for each way the two can be true or false.
 
     Each sentence is true of half of its pairs, so that it alone says nothing about its label.
     """
     while True:
-        first, first_holds = pictures.statement(random)
-        second, second_holds = pictures.statement(random)
-        if first == second:
+        first, second = pictures.statement(random), pictures.statement(random)
+        if first.text == second.text:
             continue
         pairs: dict[tuple[bool, bool], tuple[Scene, ...]] = {}
         for _ in range(150):
             pair = tuple(random.sample(pool, 2))
-            pairs.setdefault((first_holds(*pair), second_holds(*pair)), pair)
+            labels = first.holds(*pair), second.holds(*pair)
+            if labels[0] is None or labels[1] is None:
+                continue
+            pairs.setdefault((labels[0], labels[1]), pair)
             if len(pairs) == 4:
                 shuffled = [(pair, labels) for labels, pair in pairs.items()]
                 random.shuffle(shuffled)
@@ -230,7 +233,7 @@ VIDEO_SIZES: Sizes = {  # source -> part -> clips
 STYLES = {
     "tv": Style(shots=(2, 3, 4), pace=(3,)),
     "how2": Style(shots=(2, 3, 4), pace=(2, 3, 4, 5)),
-    "yc2": Style(shots=(1, 2, 3), pace=(2, 3, 4, 5)),
+    "yc2": Style(shots=(2, 3, 4), pace=(2, 3, 4, 5)),
 }
 """A few clips of how2 have more frames than the sixteen that mini-bart reads, most have fewer."""
 SHOWS = {"castle": "Castle", "friends": "Friends", "house": "House M.D."}
@@ -295,7 +298,7 @@ def _clip_questions(
 
 def _tvc(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> Iterator[Record]:
     for shot in random.sample(clip.shots, min(MOMENTS, len(clip.shots))):
-        texts = clips.describe(shot, 2 if part == "train" else 4, random)
+        texts = clips.describe(clip, shot, 2 if part == "train" else 4, random)
         number = next(ids)
         moment = {"vid_name": name, "duration": clip.duration, "ts": [shot.start, shot.end]}
         descriptions = [
@@ -308,7 +311,7 @@ def _tvc(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> I
 def _yc2c(name: str, clip: Clip, part: str, ids: count[int], random: Random) -> Iterator[Record]:
     number = next(ids)
     record: Record = {"vid_name": name, "clip_id": number, "duration": round(clip.duration)}
-    yield {**record, "descs": [{"desc": clips.steps(clip), "desc_id": number}]}
+    yield {**record, "descs": [{"desc": clips.steps(clip, random), "desc_id": number}]}
 
 
 Annotate = Callable[[str, Clip, str, "count[int]", Random], Iterator[Record]]

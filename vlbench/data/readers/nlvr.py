@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from sys import intern
 
 from vlbench.data.example import Example, Faults, RecordFault, excerpt, field
 from vlbench.data.readers import base
@@ -115,7 +116,10 @@ class NLVR2(base.Reader):
                 if identifier.count("-") != 3:
                     raise RecordFault(f"{identifier}: should be split-set-pair-sentence")
                 images = tuple(f"{identifier.rpartition('-')[0]}-img{n}" for n in (0, 1))
-                yield Example(identifier, record["sentence"], images, _verdict(record), record)
+                family = intern(str(record.get("synset", "")))
+                yield Example(
+                    identifier, record["sentence"], images, _verdict(record), record, family
+                )
 
 
 def _read_statements(path: Path, faults: Faults) -> base.Records:
