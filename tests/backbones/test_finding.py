@@ -14,7 +14,6 @@ from transformers import BartConfig, BartForConditionalGeneration
 from vlbench.backbones import build_backbone, find_backbone, weights_files
 from vlbench.backbones.sources import is_here
 from vlbench.cards import load_backbone_card
-from vlbench.cards.load import backbone_card_hash
 from vlbench.errors import CardError, MissingError, UsageError
 
 FEATURES = 'features.image = { encoder = "mini", width = 128, tokens = 16 }'
@@ -69,7 +68,6 @@ def test_a_card_of_ones_own_builds_the_weights_beside_it(publish: Publish) -> No
     backbone = build_backbone(path)
     assert torch.equal(backbone.token_embedding[:240], model.model.shared.weight)
     assert backbone.visual.feature_width == 128 and backbone.visual_tokens == 16
-    assert backbone_card_hash(card)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +106,6 @@ def test_a_folder_without_a_card_has_its_own_name_and_the_features_of_its_kind(
     assert card.reference == str(Path("models/bart-tiny").resolve())
     assert build_backbone(card.reference, meta=True).token_embedding.shape == (440, 16)
     assert len(weights_files(card.reference)) == 3
-    assert not backbone_card_hash(find_backbone("clip-bart")) and backbone_card_hash(card)
 
 
 def test_a_name_in_the_hubs_cache_comes_before_a_folder_of_that_name(publish: Publish) -> None:

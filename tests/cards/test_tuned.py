@@ -41,8 +41,7 @@ def test_every_card_of_ours_can_be_written_and_keeps_what_it_says(
     before, after = tomllib.loads(text), tomllib.loads(file.path.read_text(encoding="utf-8"))
     tuning = after.pop("tuning")
     assert tuning["searched"] == [FOUND.line, CLIPS.line] and tuning["trials"] == 7
-    own = before.pop("tuning", {})
-    assert len(tuning["before"]) >= 1 + bool(own)
+    before.pop("tuning", {})
     for found in (FOUND, CLIPS):
         assert after["when"][found.pattern]["train"].pop("learning_rate") == found.rate
         (before.get("when", {}).get(found.pattern, {}).get("train", {})).pop("learning_rate", None)

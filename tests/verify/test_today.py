@@ -12,16 +12,11 @@ from tests.verify.builders import (
     gone,
     other_answer,
     reseal,
-    spec_with,
 )
 from tests.verify.conftest import Verify
-from vlbench.cards import load_method
-from vlbench.runs.folder import stored_runs
-from vlbench.runs.spec import RunSpec
 from vlbench.runs.sums import NAME, RESULT, WEIGHTS
-from vlbench.techniques import resolve_method
 from vlbench.verify.inputs import Findings
-from vlbench.verify.today import check_sums, check_tuning
+from vlbench.verify.today import check_sums
 
 
 def test_sums_that_lack_are_faulty_or_taken_away_are_found_and_hide_no_change(
@@ -47,21 +42,3 @@ def test_weights_may_be_absent_and_are_missed_by_name(run: Path, verify: Verify)
         assert findings.unchecked == {"adapter.safetensors is not kept here": 1}
         reseal(run)
     assert verify(run).findings.faults == []
-
-
-def test_a_card_that_was_corrected_keeps_what_its_runs_say(run: Path, verify: Verify) -> None:
-    card = load_method("shared-adapter")
-    assert resolve_method(card, "mini-bart", "image-text").tuning.before == ()
-    for name, value in card.tuning.before[0].model_dump(mode="json").items():
-        spec_with("method", "tuning", name, value=value)(run)
-    cell = ("spec.json", "", "method.tuning")
-    assert cell not in faulty(verify(run))
-    spec_with("method", "tuning", "trials", value=2)(run)
-    assert "methods/shared-adapter.toml says otherwise" in fault_at(verify(run), *cell).text
-
-
-def test_the_committed_runs_are_what_their_cards_say(project: Path) -> None:
-    findings = Findings()
-    for run in stored_runs(project / "results/mini"):
-        check_tuning(RunSpec.read(run / "spec.json"), findings)
-    assert findings.checked and findings.faults == []

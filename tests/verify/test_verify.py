@@ -80,7 +80,6 @@ TAMPERINGS: dict[str, tuple[Change, Cell]] = {
     "settings": (spec_with("settings", value=[]), (RESULT, FIRST, "settings")),
     "data of the spec": (spec_with("data", "vqav2", value="0" * 64), (SPEC, "", "key")),
     "a prompt": (spec_with("tasks", 0, "prompt", value="now: "), (SPEC, "", "key")),
-    "trials": (spec_with("method", "tuning", "trials", value=9), (SPEC, "", "method.tuning")),
     "an unknown key": (spec_with("note", value="checked"), (SPEC, "", "")),
     "a row gone": (rows_of(RESULT, lambda rows: rows.pop()), (RESULT, "nlvr2.consistency", "")),
     "a row twice": (added_row(), (RESULT, FIRST, "")),

@@ -35,6 +35,7 @@ from vlbench.backbones.weights import (
     bart_tokenizer,
     load_backbone,
 )
+from vlbench.cards.load import all_tasks
 from vlbench.encoders.mini import MiniEncoder, MiniNet
 from vlbench.files import write_atomically
 from vlbench.tensors import unique_state
@@ -43,6 +44,8 @@ ENCODER_STEPS = 2000
 STEPS = 9000
 CLIP_STEPS = 3000
 VLM_STEPS = 13_000
+INSTRUCTIONS = 300
+"""How often mini-vlm's vocabulary reads what a task asks of a chat model."""
 SEED = 0
 ENCODER_FILE = "mini-encoder.safetensors"
 NOT_KEPT = {"transformers_version", "id2label", "label2id", "classifier_dropout"}
@@ -122,7 +125,8 @@ def pretrain_mini_vlm(
     folder.mkdir(parents=True, exist_ok=True)
     tower_file, checkpoint = folder / "tower.safetensors.part", folder / "decoder.part"
     if not (folder / TOKENIZER_FILE).is_file():
-        write_processor(vocabulary_texts(Random(SEED)), folder)
+        asked = [f"User: {card.question}\nAssistant:" for card in all_tasks()] * INSTRUCTIONS
+        write_processor([*vocabulary_texts(Random(SEED)), *asked], folder)
     model = mini_vlm(PreTrainedTokenizerFast.from_pretrained(folder), SEED)
     if tower_file.is_file():
         tower = Tower(model).requires_grad_(False).eval()

@@ -20,7 +20,7 @@ from vlbench.data.mini.world import GRID, SIDE
 from vlbench.files import write_atomically
 
 WIDTH = 128
-VOCABULARY = 600
+VOCABULARY = 1000
 IMAGE, AROUND, GLOBAL, END = (
     "<image>",
     "<fake_token_around_image>",

@@ -27,31 +27,8 @@ PROSE = {
 }
 """Keys that explain a card and cannot change a result; weights are hashed by their files, and
 questions with the data of the backbones that are asked them."""
-LATER: dict[tuple[str, ...], object] = {
-    ("train", "optimiser"): "authors-adamw",
-    ("train", "truncate"): "end",
-    ("train", "order"): "random",
-    ("train", "share_encoder"): False,
-    ("train", "projector"): None,
-    ("train", "weights"): "fp32",
-    ("visual",): "image",
-    ("frames",): 8,
-    ("submission",): "",
-    ("files",): None,
-    ("splits", "mini", "submission"): [],
-    ("splits", "full", "submission"): [],
-}
-"""Keys that came after the first results, with the value those were made with: where a card has
-it, hashes and run keys are what they were before."""
 PLACES = ("folder", "images")
 """Keys of `files` that say where data lie; what they are is in a run's fingerprints."""
-BEFORE_CARDS = {
-    "eba800f13c9b190f7b09ed2e4666bf2bb7a131c1b27556e3e17c26ccd1dc233b",  # clip-bart
-    "a9a32d36df0d026c537de7135ab0356e57f61baad69203bbbbe2bfb4cf77c210",  # clip-t5
-    "9ef6283192a55e22e770009c596b3371e8d5ba447a0bc077ad6fc7d20f4cf972",  # mini-bart
-}
-"""Hashes of the backbones' cards that the first results were made with: while a card says the
-same, backbone hashes and run keys are what they were before there were cards."""
 C = TypeVar("C", bound=Card)
 CheckTable = Callable[[dict[str, Any], Path | None], list[Fault]]
 """Further faults of a card's table and of outside code in the card's folder."""
@@ -291,21 +268,9 @@ def card_hash(*cards: Card) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def backbone_card_hash(card: BackboneCard) -> str:
-    """What a backbone's card adds to the hash of its files; nothing for those in BEFORE_CARDS."""
-    added = card_hash(card)
-    return "" if added in BEFORE_CARDS else added
-
-
 def hashed(card: Card) -> dict[str, Any]:
     """What of a card can change a result."""
     table = card.model_dump(mode="json", exclude=PROSE)
-    for (*outer, key), value in LATER.items():
-        inner = table
-        for name in outer:
-            inner = inner.get(name, {})
-        if key in inner and inner[key] == value:
-            del inner[key]
     for key in PLACES if "files" in table else ():
         del table["files"][key]
     return table

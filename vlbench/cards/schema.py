@@ -263,8 +263,6 @@ class Tuning(Checked):
     """Number of trials; the same for every method that is compared."""
     selected_on: str = ""
     """Data and metric that decided."""
-    before: tuple[Tuning, ...] = ()
-    """What the card said before it was corrected: runs made until then keep saying it."""
 
 
 class Override(Checked):

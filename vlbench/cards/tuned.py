@@ -84,39 +84,31 @@ def write_tuned(file: CardFile, outcome: Searched) -> bool:
 
 
 def _expected(before: dict[str, Any], outcome: Searched) -> dict[str, Any]:
-    """The table that the card should hold: an older [tuning] is kept in [[tuning.before]]."""
+    """The table that the card should hold."""
     table = copy.deepcopy(before)
     override = table.setdefault("when", {}).setdefault(outcome.pattern, {})
     override.setdefault("train", {})["learning_rate"] = float(written(outcome.rate))
     tuning = table.get("tuning", {})
-    older = tuning.pop("before", [])
     others = [
         line
         for line in tuning.get("searched", [])
         if line.count(": ") == 2 and not line.startswith(f"{outcome.pattern}: ")
     ]
-    new = {"searched": [*others, outcome.line], "trials": outcome.trials}
-    new["selected_on"] = outcome.selected_on
-    if tuning and tuning != new:
-        older = [tuning, *older]
-    table["tuning"] = new | ({"before": older} if older else {})
+    table["tuning"] = {
+        "searched": [*others, outcome.line],
+        "trials": outcome.trials,
+        "selected_on": outcome.selected_on,
+    }
     return table
 
 
 def _write_tuning(lines: list[str], tuning: dict[str, Any]) -> None:
-    """Replace [tuning] and each [[tuning.before]], or put them behind the other tables."""
+    """Replace [tuning], or put it behind the other tables."""
     start = len(lines)
-    for header in ("[tuning]", "[[tuning.before]]"):
-        while (section := _section(lines, header)) is not None:
-            start = min(start, section[0])
-            del lines[section[0] : section[1]]
-    new: list[str] = []
-    for header, table in (
-        ("[tuning]", tuning),
-        *(("[[tuning.before]]", older) for older in tuning.get("before", [])),
-    ):
-        new += [header, *(_field(name, value) for name, value in table.items() if name != "before")]
-        new.append("")
+    if (section := _section(lines, "[tuning]")) is not None:
+        start = section[0]
+        del lines[section[0] : section[1]]
+    new = ["[tuning]", *(_field(name, value) for name, value in tuning.items()), ""]
     if start and lines[start - 1 : start] != [""]:
         new.insert(0, "")
     lines[start:start] = new

@@ -14,7 +14,7 @@ import torch
 from vlbench.backbones import build_backbone, find_backbone, weights_files
 from vlbench.cards import find_methods, find_tasks
 from vlbench.cards.backbone import BackboneCard, Features
-from vlbench.cards.load import backbone_card_hash
+from vlbench.cards.load import card_hash
 from vlbench.cards.schema import Edition, MethodCard, TaskCard, Visual
 from vlbench.checkpoints.weights import check_weights
 from vlbench.data.mini.write import mini_root
@@ -163,7 +163,7 @@ def _settings_for(card: MethodCard, settings: tuple[str, ...], say: Say) -> tupl
 def backbone_hash(card: BackboneCard, path: Path | None, visual: Visual) -> str:
     """sha256 over the backbone's files, those in `path` where it is given, and its card."""
     files = weights_files(card.reference, path, visual)
-    parts = "".join(map(file_hash, files)) + backbone_card_hash(card)
+    parts = "".join(map(file_hash, files)) + card_hash(card)
     return hashlib.sha256(parts.encode()).hexdigest()
 
 

@@ -15,7 +15,7 @@ from vlbench.cards.schema import CardFile, Edition, MethodCard, TaskCard
 from vlbench.errors import DataError
 from vlbench.files import parse_object, read_small
 
-KEY_VERSION = 1
+KEY_VERSION = 2
 """Raise it when equal specs no longer mean equal results; old keys then no longer match."""
 SCHEMA = "vlbench.spec/1"
 REMEDY = "Move the folder out of the results, and start the run again."
@@ -32,8 +32,6 @@ NOT_IN_KEY = {
     "checkpoint_activations": "the same numbers, computed twice",
 }
 """What is left out of the key, and why; everything else is in it."""
-OPTIONAL = ("code", "init_hash", "encoder", "is_trial")
-"""Fields in the key only where they say something."""
 
 
 class RunSpec(BaseModel):
@@ -148,7 +146,6 @@ class RunSpec(BaseModel):
         table = self.model_dump(mode="json", exclude=set(NOT_IN_KEY))
         table["method"] = hashed(self.method)
         table["tasks"] = [hashed(task) for task in self.tasks]
-        table = {name: value for name, value in table.items() if value or name not in OPTIONAL}
         text = json.dumps(table, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -115,7 +115,7 @@ def resolve_method(
         raise UsageError(
             f"{card.shown}: suites: '{card.name}' is for {', '.join(card.suites)}, not for {suite}."
         )
-    table = card.model_dump(mode="json", exclude={"when": True, "tuning": {"before"}})
+    table = card.model_dump(mode="json", exclude={"when"})
     overrides = {_in_order(pattern): override for pattern, override in card.when.items()}
     backbones = dict.fromkeys(name for name in ("*", like, backbone) if name)
     for pattern in (f"{name}/{part}" for name in backbones for part in ("*", suite)):

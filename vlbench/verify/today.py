@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vlbench.cards.backbone import Features
-from vlbench.cards.load import load_method, own_cards
 from vlbench.data.example import Example
 from vlbench.data.prepare import PreparedTask
 from vlbench.errors import DataError, VlbenchError
@@ -158,24 +157,6 @@ def check_spec(run: Traversable, findings: Findings) -> RunSpec | None:
         if name.startswith("predictions/") and name not in known:
             findings.fault(name, "", "", "a file", "not a task of the run")
     return spec
-
-
-def check_tuning(spec: RunSpec, findings: Findings) -> None:
-    """Compare how the method's values were searched with what its card says today."""
-    name = spec.method.name
-    if spec.method_file or name not in own_cards("methods"):
-        findings.skip(f"no card methods/{name}.toml here that says how its values were searched")
-        return
-    tuning = load_method(name).tuning
-    search, *known = (
-        (facts.searched, facts.trials, facts.selected_on)
-        for facts in (spec.method.tuning, tuning, *tuning.before)
-    )
-    if search in known[1:]:
-        findings.checked += 1
-    else:
-        why = f"methods/{name}.toml says otherwise, in [[tuning.before]] too"
-        findings.cell(SPEC, "", "method.tuning", search, known[0], why, True)
 
 
 def check_size(

@@ -30,7 +30,6 @@ from vlbench.verify.today import (
     check_size,
     check_spec,
     check_sums,
-    check_tuning,
     label,
 )
 
@@ -144,7 +143,6 @@ class Verifier:
     def _check(self, run: Traversable, spec: RunSpec, findings: Findings) -> None:
         here, data = self._here, self._here.data(spec)
         findings.cell("spec.json", "", "data", sorted(spec.data), sorted(spec.task_names))
-        check_tuning(spec, findings)
         model = here.model(spec, data.features)
         check_adapter(run, model, findings)
         rows = _stored_rows(run, findings)

@@ -29,8 +29,8 @@ from vlbench.data.mini.world import Scene, draw, scenes
 from vlbench.errors import UsageError
 from vlbench.files import cache_folder, remove_forgotten, temporary_beside, writing, writing_cache
 
-VERSION = 1  # of the pictures: raise it when the same seed would give other files
-VIDEO_VERSION = 1  # the same, of the clips
+VERSION = 2  # of the pictures: raise it when the same seed would give other files
+VIDEO_VERSION = 2  # the same, of the clips
 SEED = 0
 NAMES = {"image": f"mini-v{VERSION}-seed{SEED}", "video": f"mini-video-v{VIDEO_VERSION}-seed{SEED}"}
 """Folders in the cache: clips are made when they are first needed, and not with the pictures."""
