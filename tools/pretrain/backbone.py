@@ -34,9 +34,9 @@ SCENES = 40_000
 HELD_OUT = 600
 LEARNING_RATE = 1e-3
 WARMUP = 500
-KINDS = ("short", "short", "short", "pair", "short", "short", "pair", "long")
+KINDS = ("short", "pair", "short", "pair", "short", "pair", "short", "long")
 """The kinds of batch, in turn."""
-BATCH = {"short": 160, "pair": 96, "long": 64}
+BATCH = {"short": 96, "pair": 64, "long": 48}
 REPORTED = 500
 """A report every so many steps, and after the last."""
 PLACE_STD = 0.5  # places and picture numbers start loud: at BART's 0.02 they are not learned
@@ -170,8 +170,9 @@ def train_backbone(
     steps: int,
     seed: int,
     report: Callable[[int, float, dict[str, float]], None],
+    checkpoint: Path | None = None,
 ) -> JointBart:
-    """Train from scratch; `report(step, loss, skills)` every 500 steps."""
+    """Train, from `checkpoint` where there is one; `report(step, loss, skills)` every 500 steps."""
     torch.manual_seed(seed)
     backbone = mini_bart(classroom.tokenizer)
 
@@ -179,12 +180,11 @@ def train_backbone(
         kind = KINDS[step % len(KINDS)]
         return token_loss(backbone, classroom.batch(kind, BATCH[kind])[0])
 
-    learn(
-        backbone,
-        loss,
-        steps,
-        lambda step, loss: report(step, loss, skills(backbone, exam)),
-    )
+    def examine(step: int, value: float) -> None:
+        exam.random.seed(step)  # so that it is the same after an interruption
+        report(step, value, skills(backbone, exam))
+
+    learn(backbone, loss, steps, examine, checkpoint, classroom.random)
     return backbone
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import islice
 from random import Random
@@ -34,6 +35,7 @@ def learn_cells(
     steps: int,
     report: Callable[[int, float, float], None],
     rate: float = LEARNING_RATE,
+    clip_norm: float = math.inf,
     names_cells: bool = False,
 ) -> None:
     """Train `net`, which returns a state of each cell (B, 16, 128) of pixels (B, 3, 64, 64).
@@ -62,6 +64,7 @@ def learn_cells(
         ).sum()
         optimiser.zero_grad()
         torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(parameters, clip_norm)
         optimiser.step()
         schedule.step()
         if step % 100 == 0:

@@ -43,7 +43,7 @@ from vlbench.tensors import unique_state
 ENCODER_STEPS = 2000
 STEPS = 9000
 CLIP_STEPS = 3000
-VLM_STEPS = 13_000
+VLM_STEPS = 11_000
 INSTRUCTIONS = 300
 """How often mini-vlm's vocabulary reads what a task asks of a chat model."""
 SEED = 0
@@ -70,17 +70,18 @@ def save_backbone(backbone: EncoderDecoder, folder: Path) -> None:
 def pretrain_mini_bart(
     folder: Path, steps: int, say: Callable[[str], None], scenes: int = SCENES
 ) -> dict[str, Any]:
-    """Encoder, vocabulary, backbone, in this order; everything lands in `folder`.
+    """Encoder, vocabulary, backbone, in this order; what was interrupted goes on.
 
     One thread: the same machine then gives the same bytes again.
     """
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(SEED)
-    net = MiniNet()
-    learn_cells(net, SEED, ENCODER_STEPS, _cells_reporter(say))
-    weights = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
-    write_atomically(folder / ENCODER_FILE, lambda path: save_file(weights, path))
+    if not (folder / ENCODER_FILE).is_file():
+        torch.manual_seed(SEED)
+        net = MiniNet()
+        learn_cells(net, SEED, ENCODER_STEPS, _cells_reporter(say))
+        weights = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
+        write_atomically(folder / ENCODER_FILE, lambda path: save_file(weights, path))
     train_tokenizer(vocabulary_texts(Random(SEED)), folder / TOKENIZER_FILE)
     tokenizer = bart_tokenizer(folder / TOKENIZER_FILE)
     encoder = MiniEncoder(folder / ENCODER_FILE)
@@ -88,8 +89,11 @@ def pretrain_mini_bart(
     classroom = Classroom(encoder, tokenizer, scenes, SEED + 1)
     exam = Classroom(encoder, tokenizer, HELD_OUT, SEED + 2)
     last: dict[str, float] = {}
-    backbone = train_backbone(classroom, exam, steps, SEED, _reporter(say, steps, last))
+    checkpoint = folder / "backbone.part"
+    report = _reporter(say, steps, last)
+    backbone = train_backbone(classroom, exam, steps, SEED, report, checkpoint)
     save_backbone(backbone, folder)
+    checkpoint.unlink()
     files = (ENCODER_FILE, TOKENIZER_FILE, "config.json", "model.safetensors")
     return _write_recipe(folder, files, "mini-bart", steps, last, scenes=scenes)
 

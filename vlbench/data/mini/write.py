@@ -39,9 +39,9 @@ Progress = Callable[[str], object]
 Sizes = dict[str, dict[str, int]]
 
 SIZES: Sizes = {
-    "coco": {"train": 480, "val": 120, "test": 240},
-    "gqa": {"train": 800, "val": 120, "test": 240},
-    "nlvr2": {"train": 350, "val": 50, "test": 125},
+    "coco": {"train": 320, "val": 80, "test": 250},
+    "gqa": {"train": 600, "val": 120, "test": 420},
+    "nlvr2": {"train": 280, "val": 70, "test": 250},
 }
 """Dataset -> part -> images (COCO's are VQA's too), or sentence sets for NLVR2."""
 VQA_QUESTIONS = 8  # of an image; captions are five an image, as in COCO
@@ -226,9 +226,9 @@ def _sentence_set(pool: list[Scene], random: Random) -> tuple[list[Statement], l
 
 VIDEO_SPLITS = {"train": "train", "val": "val", "test": "held_out"}
 VIDEO_SIZES: Sizes = {  # source -> part -> clips
-    "tv": {"train": 500, "val": 80, "test": 160},
-    "how2": {"train": 500, "val": 80, "test": 160},
-    "yc2": {"train": 800, "val": 120, "test": 240},
+    "tv": {"train": 320, "val": 80, "test": 200},
+    "how2": {"train": 320, "val": 80, "test": 240},
+    "yc2": {"train": 400, "val": 80, "test": 200},
 }
 STYLES = {
     "tv": Style(shots=(2, 3, 4), pace=(3,)),
