@@ -4,10 +4,11 @@ import hashlib
 import json
 from pathlib import Path
 
+import pytest
 import torch
 
 from tools.pretrain import backbone, recipe
-from tools.pretrain.recipe import ENCODER_FILE, SCENES, SEED, STEPS, pretrain_mini_bart
+from tools.pretrain.recipe import ENCODER_FILE, SCENES, SEED, STEPS, VLM_STEPS, pretrain_mini_bart
 from vlbench.backbones import build_backbone, find_backbone
 from vlbench.backbones.sources import RECIPE_FILE, package_folder
 from vlbench.encoders.mini import WEIGHTS
@@ -43,23 +44,36 @@ def test_the_weights_for_clips_are_those_of_their_recipe() -> None:
 def test_mini_vlm_is_what_its_recipe_made_and_small() -> None:
     folder = package_folder(find_backbone("mini-vlm").source)
     told = json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8"))
-    assert (told["command"], told["steps"]) == ("vlbench pretrain mini-vlm", STEPS)
+    assert (told["command"], told["steps"]) == ("vlbench pretrain mini-vlm", VLM_STEPS)
     assert told["sha256"] == {name: sha256(folder / name) for name in told["sha256"]}
     names = {path.name for path in folder.iterdir()}
     assert names == {*told["sha256"], RECIPE_FILE}
     assert sum(path.stat().st_size for path in folder.iterdir()) < 6.1e6
 
 
-def test_a_run_of_the_recipe_writes_all_files_and_what_they_are(tmp_path, monkeypatch) -> None:
+class Interrupted(Exception):
+    pass
+
+
+def test_a_run_of_the_recipe_writes_all_files_and_resumes(tmp_path, monkeypatch) -> None:
     threads = torch.get_num_threads()
     monkeypatch.setattr(recipe, "learn_cells", lambda *_: None)
     monkeypatch.setattr(recipe, "vocabulary_texts", lambda random: ["what color?", "a star"])
     monkeypatch.setattr(recipe, "HELD_OUT", 8)
     monkeypatch.setattr(backbone, "BATCH", {"short": 2, "pair": 2, "long": 2})
     monkeypatch.setattr(backbone, "skills", lambda model, exam: {"seek": 0.5})
+    monkeypatch.setattr(backbone, "REPORTED", 1)
     told: list[str] = []
+
+    def interrupt(text: str) -> None:
+        if text.startswith("backbone step 2/"):
+            raise Interrupted
+
     try:
         made = pretrain_mini_bart(tmp_path / "new", 2, told.append, scenes=8)
+        with pytest.raises(Interrupted):
+            pretrain_mini_bart(tmp_path / "again", 2, interrupt, scenes=8)
+        assert pretrain_mini_bart(tmp_path / "again", 2, told.append, scenes=8) == made
     finally:
         torch.set_num_threads(threads)
     names = {path.name for path in (tmp_path / "new").iterdir()}
