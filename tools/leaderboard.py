@@ -10,12 +10,10 @@ from typing import NamedTuple
 
 from vlbench.leaderboard.board import Board, Row
 from vlbench.leaderboard.compare import Side, test_sides
-from vlbench.leaderboard.examples import Examples, with_ties
+from vlbench.leaderboard.examples import Examples
 from vlbench.leaderboard.formats import markdown_table
-from vlbench.leaderboard.load import suite_tasks
-from vlbench.leaderboard.results import read_results
+from vlbench.leaderboard.load import Filters, read_boards
 from vlbench.leaderboard.statistics import LEVEL, MARGIN, holm, holm_levels, verdict
-from vlbench.leaderboard.summarise import summarise
 from vlbench.leaderboard.tables import report_tables
 
 HOME = Path(__file__).resolve().parents[1]
@@ -87,9 +85,7 @@ apart the two may be: three seeds are few.
 
 def boards() -> list[Board]:
     """The committed results, with ties."""
-    examples = Examples(RESULTS)
-    found = summarise(read_results(RESULTS), suite_tasks())
-    return [with_ties(board, examples) for board in found]
+    return read_boards(RESULTS, Filters(), Examples(RESULTS))
 
 
 def page(found: list[Board]) -> str:

@@ -18,7 +18,7 @@ from vlbench.leaderboard.normalised import NORMALISED, Ruler
 AVERAGE = "average"  # name of the average among the metrics of a row
 FLOORS = ("zero-shot", "frozen", "blind")
 """Baselines to be beaten: nothing or only the projector trains, or no picture is seen."""
-BEST, BELOW = "*", "↓"
+BEST, BELOW, FEWER = "*", "↓", "°"
 SETUP = ("suite", "backbone", "edition", "scope", "limit")
 """Columns that all runs of a board have in common."""
 Name = tuple[str, str]  # a metric and a question family; family "" is all examples
@@ -108,6 +108,7 @@ class Row:
     normalised: Stat = NOTHING
     win_rate: float | None = None  # percent of the board's other rows with all tasks, task by task
     mean_rank: float | None = None  # over tasks, among the same rows
+    n_trials: int | None = None  # of its search; None: nothing to search, or no search here
     below_floor: frozenset[str] = frozenset()  # at or below a baseline
     near_floor: frozenset[str] = frozenset()  # or no more than the deviation above one: never best
     ties: Mapping[str, int] = field(default_factory=dict)  # tie group from 1, the best; untested: -
@@ -180,6 +181,16 @@ class Board:
         """The tasks of the normalised score."""
         floors = self.ruler.floors if self.ruler else {}
         return [task for task, metric in self.mains.items() if metric in floors]
+
+    @property
+    def has_trials(self) -> bool:
+        """Whether the numbers of trials are known."""
+        return any(row.n_trials is not None for row in self.rows)
+
+    def has_fewer_trials(self, row: Row) -> bool:
+        """Whether others had more trials, but for the one outwards that is part of a search."""
+        most = max(other.n_trials or 0 for other in self.marked or self.rows)
+        return row.n_trials is not None and row.n_trials < most - 1
 
     def tasks_of(self, column: str) -> list[str]:
         """The tasks that one of the columns is of."""
