@@ -111,7 +111,9 @@ class Row:
     n_trials: int | None = None  # of its search; None: nothing to search, or no search here
     below_floor: frozenset[str] = frozenset()  # at or below a baseline
     near_floor: frozenset[str] = frozenset()  # or no more than the deviation above one: never best
-    ties: Mapping[str, int] = field(default_factory=dict)  # tie group from 1, the best; untested: -
+    ties: Mapping[str, int] = field(
+        default_factory=dict
+    )  # group 1: the best, and what ties with it
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -209,11 +211,10 @@ def split_overrides(settings: str) -> list[str]:
     return [part.strip() for part in re.split(r",(?=\s*[\w.]+=)", settings) if part.strip()]
 
 
-def is_best(row: Row, metric: str, board: Board) -> bool:
-    """Whether a row is the best or ties with it; nobody is the best of one, or near a baseline."""
-    several = sum(metric in other.ties for other in board.marked or board.rows) > 1
+def is_best(row: Row, metric: str) -> bool:
+    """Whether a row is the best or ties with it, and is not near a baseline."""
     is_above = not row.is_floor and metric not in row.near_floor
-    return several and is_above and row.ties.get(metric) == 1
+    return is_above and row.ties.get(metric) == 1
 
 
 def is_below_floor(row: Row) -> bool:

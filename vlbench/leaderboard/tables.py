@@ -229,7 +229,7 @@ def _family_table(board: Board, task: str, names: Sequence[str]) -> Table:
 def board_notes(board: Board) -> list[str]:
     """Units and seeds, what the marks mean, and the data and code that the numbers come from."""
     done = [run.facts for run in board.runs if run.is_done]
-    is_marked = any(is_best(row, metric, board) for row in board.rows for metric in row.ties)
+    is_marked = any(is_best(row, metric) for row in board.rows for metric in row.ties)
     best = "the best of a column and what ties with it by test, where its mean is more than its"
     majority = "the most frequent training answer of the question's family, always."
     rows = " or ".join(name for name in FLOORS if name in {row.method for row in board.rows})
@@ -327,7 +327,7 @@ def _score(board: Board, row: Row, metric: str) -> Cell:
         n_scored = sum(row.stat(main).n > 0 for main in board.mains.values())
         return Cell(NONE, f" {n_scored}/{len(board.mains)}")
     fewer = f" (n={stat.n})" if 0 < stat.n < len(row.seeds) else ""
-    marks = metric in row.below_floor, is_best(row, metric, board)
+    marks = metric in row.below_floor, is_best(row, metric)
     return Cell(number(stat.mean), deviation(stat.std) + fewer, *marks)
 
 
