@@ -2,6 +2,7 @@
 
 Down a column by its means, the best row and those behind it are tie group 1, up to the first that
 is significantly different from it, after Holm's correction. That one begins group 2, and so on.
+Rows with fewer seeds than five have no group, but for the best, which then stands alone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from vlbench.errors import DataError
 from vlbench.leaderboard.board import Board, Row
 from vlbench.leaderboard.normalised import NORMALISED
 from vlbench.leaderboard.results import read_parquet
-from vlbench.leaderboard.statistics import LEVEL, RowScores, Scale, holm, p_values
+from vlbench.leaderboard.statistics import LEAST_SEEDS, LEVEL, RowScores, Scale, holm, p_values
 from vlbench.runs.packed import Pack, PackedPath, packs_of, stored_run
 
 NLVR2_IMAGE = re.compile(r"(.+-\d+)-\d+-img[01]")
@@ -169,6 +170,8 @@ def with_ties(board: Board, examples: Examples) -> Board:
         parts = board.tasks_of(column)
         rows = [row for row in board.rows if all(row.label in testable[task] for task in parts)]
         rows = [row for row in rows if row.stat(column).n]
+        if len(rows) < 2:
+            continue
         rows.sort(key=lambda row: (-(row.stat(column).mean or 0.0), row.label))
         scores = {row.label: examples.row_scores(row, parts) for row in rows}
         scale = None
@@ -183,9 +186,11 @@ def with_ties(board: Board, examples: Examples) -> Board:
 
 
 def tie_groups(rows: Mapping[str, RowScores], scale: Scale | None = None) -> dict[str, int]:
-    """Return the group of each row, from 1; rows come best first."""
+    """Return the group of each row that has one, from 1; rows come best first."""
+    left = [label for label, row in rows.items() if len(row.seed_means) >= LEAST_SEEDS]
+    if (first_of_all := next(iter(rows))) not in left:
+        return {first_of_all: 1}
     groups: dict[str, int] = {}
-    left = list(rows)
     while left:
         best, *others = left
         tested = [rows[label] for label in others]
@@ -219,18 +224,18 @@ def _testable(board: Board, task: str, examples: Examples, faults: dict[str, str
 
 def _notes(rows: Sequence[Row], faults: Mapping[str, str]) -> list[str]:
     notes = []
-    tested = [row for row in rows if row.ties]
-    single = [row.label for row in tested if len(row.runs) == 1]
-    if tested:
-        seeds = ", seeds unpaired (Welch)" if len(single) < len(tested) else ""
-        exact = "; exact McNemar for right-or-wrong answers of one seed each" * (len(single) > 1)
+    sure = [row for row in rows if len(row.runs) >= LEAST_SEEDS]
+    few = [row.label for row in rows if row.runs and row not in sure]
+    if any(row.ties for row in sure):
         notes.append(
-            f"Test: Student's t against the highest mean, examples paired{seeds}{exact}; 5 % after "
-            "Holm's correction (docs/statistics.md)."
+            "Test: Student's t against the highest mean, examples paired, seeds unpaired (Welch); "
+            "5 % after Holm's correction (docs/statistics.md)."
         )
-    if single:
-        who = "All rows" if len(single) == len(tested) else ", ".join(single)
-        notes.append(f"{who}: one seed, so compared as these trained weights, not as other seeds.")
+    if few:
+        who = ", ".join(few) if sure else "all rows"
+        notes.append(
+            f"Fewer than {LEAST_SEEDS} seeds, so no ties: only the best mean is bold: {who}."
+        )
     for fault in sorted(set(faults.values())):
         labels = [label for label, reason in faults.items() if reason == fault]
         notes.append(f"Not tested, {fault}: {', '.join(labels)}.")

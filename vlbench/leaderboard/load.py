@@ -15,6 +15,7 @@ from vlbench.leaderboard.examples import Examples, with_ties
 from vlbench.leaderboard.normalised import NORMALISED
 from vlbench.leaderboard.results import read_results
 from vlbench.leaderboard.summarise import summarise
+from vlbench.leaderboard.trials import with_trials
 
 
 class Filters(NamedTuple):
@@ -61,7 +62,7 @@ def read_boards(
     for column, names in selected.items():
         rows = rows[rows[column].isin(names)] if names else rows
     suites = {name: (suite,) for name in {*rows["suite"]}} if is_part else suite_tasks()
-    boards = summarise(rows, suites, is_part)
+    boards = with_trials(summarise(rows, suites, is_part), everything)
     if examples is not None:
         boards = [with_ties(board, examples) for board in boards]
     boards = [_only(board, methods, filters.max_trainable) for board in boards]

@@ -183,7 +183,7 @@ def read_result(file: Traversable) -> pa.Table:
 
 def _packed_rows(pack: Pack, in_folders: Collection[str]) -> pa.Table:
     """The rows of packed runs, but for those that have a folder with a result too."""
-    table = read_table(pack.file("rows"), COLUMNS, MOST_PACKED_ROWS)
+    table = read_table(pack.file("rows"), COLUMNS, MOST_PACKED_ROWS, LATER)
     if twice := pack.keys.intersection(in_folders):
         return table.filter(pc.invert(pc.is_in(table["key"], pa.array(sorted(twice)))))
     return table

@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vlbench.errors import DataError
-from vlbench.parquet import COLUMNS, MOST_BYTES, folded_batches, open_parquet
+from vlbench.parquet import COLUMNS, LATER, MOST_BYTES, folded_batches, open_parquet
 from vlbench.parquet import unfolded as write_out_texts
 from vlbench.runs.packed_files import prediction_files, result_files, sha256, write_curve
 from vlbench.runs.sums import CURVE, NAME, RESULT, parse_sums
@@ -128,6 +128,7 @@ class Pack:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._buffers: dict[str, pa.Buffer] = {}
+        self._stored: dict[str, list[str]] = {}  # names of columns
         self._columns: dict[tuple[str, str], pa.ChunkedArray] = {}
         self._ranges: dict[str, dict[tuple[str, ...], tuple[int, int]]] = {}
 
@@ -197,7 +198,7 @@ class Pack:
         self, table: str, index: tuple[str, ...], columns: Sequence[str] | None = None
     ) -> pa.Table:
         start, count = self.ranges(table)[index]
-        names = [n for n in columns or TABLES[table].names if n in TABLES[table].names]
+        names = [n for n in columns or self._stored[table] if n in self._stored[table]]
         self._load(table, names)
         parts = [self._columns[table, name].slice(start, count) for name in names]
         return write_out_texts(pa.table(parts, names=names), TABLES[table]).combine_chunks()
@@ -269,7 +270,9 @@ class Pack:
         if max(values, default=0) > MOST_PACKED_ROWS or size > MOST_BYTES:
             most = f"{MOST_PACKED_ROWS:,} values in a column and {MOST_BYTES:,} bytes at the most"
             raise DataError(f"{self.file(table)}: {most}")
-        if not parquet.schema_arrow.equals(TABLES[table]):
+        names = self._stored[table] = parquet.schema_arrow.names
+        known = [field for field in TABLES[table] if field.name in names or field.name not in LATER]
+        if not parquet.schema_arrow.equals(pa.schema(known)):
             columns = ", ".join(f"{field.name} {field.type}" for field in TABLES[table])
             raise DataError(f"{self.file(table)}: other columns than {columns}")
         return parquet
