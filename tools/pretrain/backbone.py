@@ -34,8 +34,10 @@ SCENES = 40_000
 HELD_OUT = 600
 LEARNING_RATE = 1e-3
 WARMUP = 500
+LOOKING = 1000
+"""First steps, of long lessons alone: a model that tells all of a picture has learned to look."""
 KINDS = ("short", "pair", "short", "pair", "short", "pair", "short", "long")
-"""The kinds of batch, in turn."""
+"""The kinds of batch after them, in turn."""
 BATCH = {"short": 96, "pair": 64, "long": 48}
 REPORTED = 500
 """A report every so many steps, and after the last."""
@@ -164,6 +166,11 @@ class Classroom:
         return long_lesson(scenes[0], self.random)
 
 
+def kind_of_step(step: int) -> str:
+    """The kind of batch that a step, counted from 1, trains on."""
+    return "long" if step <= LOOKING else KINDS[step % len(KINDS)]
+
+
 def train_backbone(
     classroom: Classroom,
     exam: Classroom,
@@ -177,7 +184,7 @@ def train_backbone(
     backbone = mini_bart(classroom.tokenizer)
 
     def loss(step: int) -> Tensor:
-        kind = KINDS[step % len(KINDS)]
+        kind = kind_of_step(step)
         return token_loss(backbone, classroom.batch(kind, BATCH[kind])[0])
 
     def examine(step: int, value: float) -> None:

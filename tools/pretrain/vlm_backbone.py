@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import SmolVLMForConditionalGeneration
 
-from tools.pretrain.backbone import KINDS, Classroom, learn, marks
+from tools.pretrain.backbone import Classroom, kind_of_step, learn, marks
 from tools.pretrain.encoder import learn_cells
 from tools.pretrain.lessons import Lesson
 from tools.pretrain.vlm import AROUND, GLOBAL, IMAGE, WIDTH
@@ -157,7 +157,7 @@ def teach_decoder(
     """Train the decoder, from `checkpoint` where there is one; `report(step, loss, skills)`."""
 
     def loss(step: int) -> Tensor:
-        kind = KINDS[step % len(KINDS)]
+        kind = kind_of_step(step)
         return classroom.loss(model, kind, *SIZES[kind])
 
     def examine(step: int, value: float) -> None:
