@@ -25,16 +25,13 @@ from vlbench.leaderboard.tables import report_tables
 HOME = Path(__file__).resolve().parents[1]
 RESULTS = HOME / "results" / "mini"
 FIRST_SCREEN = (
-    "full,hyperformer,shared-adapter,compacter,half-shared-adapter,adapter,shared-compacter,"
-    "shared-lora,shared-prompt-tuning,blind,frozen"
+    "full,adapter,shared-adapter,compacter,shared-lora,bitfit,shared-prompt-tuning,frozen"
 )
 """README's rows: its first screen has no room for all."""
+PICTURES = ["--results", str(RESULTS), "--tasks", "image-text", "--backbone"]
 TABLES = {
-    "README.md": (
-        "leaderboard",
-        ["--results", str(RESULTS), "--tasks", "image-text", "--method", FIRST_SCREEN],
-    ),
-    "docs/mini-edition.md": ("mini-vlm", ["--results", str(HOME / "results" / "mini-vlm")]),
+    "README.md": ("leaderboard", [*PICTURES, "mini-bart", "--method", FIRST_SCREEN]),
+    "docs/mini-edition.md": ("mini-vlm", [*PICTURES, "mini-vlm"]),
 }
 """Page -> the marks around its table, and the options of the report that it shows."""
 
@@ -64,15 +61,16 @@ CLAIMS = (
 INTRODUCTION = """\
 # Leaderboard of the mini edition
 
-Every number here was measured by vlbench on its embedded edition: a generated world of coloured
-shapes in the official file formats, and `mini-bart`, a small backbone whose weights ship with the
-package. It says how the methods compare **there**, under one recipe with the learning rates that
-their cards name, most of them not searched but taken over from a similar method (`vlbench show
-METHOD` says which), and nothing about the real VQAv2. The runs lie in
-[results/mini](results/mini) with every answer of every model: `vlbench verify results/mini`
-recomputes the numbers, `vlbench report --results results/mini` prints these tables, and
-[the statistics](docs/statistics.md) say what bold means. Times were taken
-beside other work on two cores of a CPU: good for orders of magnitude.
+Every number here was measured by vlbench on its embedded edition: a generated world of colored
+shapes in the official file formats ([the mini edition](docs/mini-edition.md)), and two small
+backbones whose weights ship with the package. It says how the methods compare **there**, and
+nothing about the real VQAv2. Learning rates come from one search for all (`vlbench sweep`; the
+column of trials counts it, `vlbench show METHOD` says what was tried), all else from one recipe.
+
+The runs and the trials lie in [results/mini](results/mini) with every answer of every model:
+`vlbench verify results/mini` recomputes the numbers, `vlbench report --results results/mini` prints
+these tables, and [the statistics](docs/statistics.md) say what bold means. Times were taken beside
+other work on two cores of a CPU: good for orders of magnitude.
 
 This page is written by `python -m tools.leaderboard`.
 """
@@ -89,8 +87,8 @@ The findings are those of VL-Adapter (Sung, Cho, Bansal, CVPR 2022) on CLIP-BART
 Each is tested on the normalised score, where 0 is a task's highest floor and 100 full fine-tuning.
 A *matches* B where the 90 % interval of the difference lies within 5 points; it is *not worse*
 where that interval ends above -5. *Better* and *worse* are differences shown at 5 % after Holm's
-correction over the suite's findings, to which the 95 % interval belongs. *Undecided* says how far
-apart the two may be: three seeds are few.
+correction over the board's findings, to which the 95 % interval belongs. *Undecided* says how far
+apart the two may be.
 """
 
 
@@ -112,22 +110,24 @@ def page(found: list[Board], missed: list[Bar]) -> str:
         heads = " | ".join(HEADS[1:])
         table = [f"| {line} |" for line in (heads, "--- | --- | ---", *lines)]
         parts += ["\n".join([UNFINISHED, *table, ""])]
-    for board in found:
-        main, costs = (markdown_table(table, 3) for table in report_tables([board], costs=True))
-        parts += [
-            f"## {board.suite}\n",
-            f"![normalised score against trainable parameters](docs/pareto-{board.suite}.svg)\n",
-            main,
-            costs,
-        ]
+    for suite in suites(found):
+        picture = f"![normalised score against trainable parameters](docs/pareto-{suite}.svg)\n"
+        parts += [f"## {suite}\n", picture]
+        for board in (board for board in found if board.suite == suite):
+            parts += [markdown_table(table, 3) for table in report_tables([board], costs=True)]
     parts += [FINDINGS, findings(found)]
     return "\n".join(parts)
 
 
+def suites(found: list[Board]) -> list[str]:
+    """The suites of boards, each once."""
+    return list(dict.fromkeys(board.suite for board in found))
+
+
 def findings(found: list[Board]) -> str:
-    """The table of claims: what the test says of each, in each suite."""
+    """The table of claims: what the test says of each, on each board."""
     lines = [
-        "| finding | suite | A | B | A - B | 95 % interval | 90 % interval | verdict | here |",
+        "| finding | board | A | B | A - B | 95 % interval | 90 % interval | verdict | here |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | --- |",
     ]
     for board in found:
@@ -150,7 +150,7 @@ def _findings(board: Board) -> list[str]:
         intervals = (test.interval(level), test.interval(2 * LEVEL))
         shown = " | ".join(f"{low:.1f} to {high:.1f}" for low, high in intervals)
         lines.append(
-            f"| {claim.text} | {board.suite} | {_named(rows[claim.a])} | {_named(rows[claim.b])} "
+            f"| {claim.text} | {board.suite} on {board.backbone} | {_named(rows[claim.a])} | {_named(rows[claim.b])} "
             f"| {test.difference:+.1f} | {shown} | {word} | {_answer(claim, word)} |"
         )
     return lines
@@ -180,9 +180,9 @@ def main(
         note("Nothing is written, as these bars are missed; --unfinished writes, and says so.")
         raise typer.Exit(RunFailed.exit_code)
     (HOME / "LEADERBOARD.md").write_text(page(found, missed), encoding="utf-8")
-    for board in found:
-        words = ["plot", "pareto", "--results", str(RESULTS), "--tasks", board.suite]
-        out = HOME / "docs" / f"pareto-{board.suite}.svg"
+    for suite in suites(found):
+        words = ["plot", "pareto", "--results", str(RESULTS), "--tasks", suite]
+        out = HOME / "docs" / f"pareto-{suite}.svg"
         app([*words, "--out", str(out)], standalone_mode=False)
     for name in TABLES:
         (HOME / name).write_text(with_table(name), encoding="utf-8")
