@@ -26,7 +26,7 @@ OTHER_STEPS := 'training_step --precision bf16 $(SOME)' 'training_step --backbon
 .PHONY: demo test parity bench faults fuzz slurm size install format lint types
 
 demo: install
-	$(BIN)/vlbench run --method frozen,compacter,shared-adapter,full --tasks image-text
+	$(BIN)/vlbench run --method frozen,compacter,shared-adapter,full --tasks image-text --jobs 2
 	$(BIN)/vlbench report
 
 test: lint types

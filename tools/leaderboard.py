@@ -149,8 +149,9 @@ def _findings(board: Board) -> list[str]:
         word = verdict(test, p_holm, MARGIN)
         intervals = (test.interval(level), test.interval(2 * LEVEL))
         shown = " | ".join(f"{low:.1f} to {high:.1f}" for low, high in intervals)
+        pair = f"{_named(rows[claim.a])} | {_named(rows[claim.b])}"
         lines.append(
-            f"| {claim.text} | {board.suite} on {board.backbone} | {_named(rows[claim.a])} | {_named(rows[claim.b])} "
+            f"| {claim.text} | {board.suite} on {board.backbone} | {pair} "
             f"| {test.difference:+.1f} | {shown} | {word} | {_answer(claim, word)} |"
         )
     return lines
