@@ -271,6 +271,6 @@ def card_hash(*cards: Card) -> str:
 def hashed(card: Card) -> dict[str, Any]:
     """What of a card can change a result."""
     table = card.model_dump(mode="json", exclude=PROSE)
-    for key in PLACES if "files" in table else ():
+    for key in PLACES if table.get("files") else ():
         del table["files"][key]
     return table
