@@ -39,9 +39,9 @@ Progress = Callable[[str], object]
 Sizes = dict[str, dict[str, int]]
 
 SIZES: Sizes = {
-    "coco": {"train": 320, "val": 80, "test": 250},
-    "gqa": {"train": 600, "val": 120, "test": 420},
-    "nlvr2": {"train": 280, "val": 70, "test": 250},
+    "coco": {"train": 240, "val": 60, "test": 250},
+    "gqa": {"train": 450, "val": 90, "test": 420},
+    "nlvr2": {"train": 160, "val": 50, "test": 250},
 }
 """Dataset -> part -> images (COCO's are VQA's too), or sentence sets for NLVR2."""
 VQA_QUESTIONS = 8  # of an image; captions are five an image, as in COCO
