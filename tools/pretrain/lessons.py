@@ -150,6 +150,21 @@ def seek(scene: Scene, random: Random) -> Lesson:
     return Lesson("seek", text, "spotted" if present else "missing")
 
 
+def look_up_two(scene: Scene, random: Random) -> Lesson | None:
+    """One attribute, or the cells, of two named things: what comparing them needs."""
+    if (two := _two(scene, random)) is None:
+        return None
+    one, first, other, second = two
+    if random.random() < 0.5:
+        return Lesson(
+            "look_up two", f"cells of {first} and {second}", f"{_cell(one)} ; {_cell(other)}"
+        )
+    aspect = random.choice(KINDS)
+    word = random.choice(ASPECTS[aspect])
+    reply = f"{getattr(one, aspect)} ; {getattr(other, aspect)}"
+    return Lesson("look_up two", f"{word} of {first} and {second}", reply)
+
+
 WAYS = {"left": "right", "right": "left", "above": "below", "below": "above"}
 """Each direction and its opposite."""
 
@@ -260,8 +275,8 @@ CLAIMS = (
 )  # fmt: skip
 LONG: tuple[tuple[Teacher, int], ...] = ((inventory, 2), (recount, 1))
 SHORT: tuple[tuple[Teacher, int], ...] = (
-    (look_up, 20), (locate, 5), (half, 5), (at, 5), (tally, 14),
-    (seek, 8), (bearing, 7), (agree, 7), (claim, 20),
+    (look_up, 14), (locate, 4), (half, 6), (at, 4), (tally, 12), (seek, 7),
+    (look_up_two, 10), (bearing, 12), (agree, 12), (claim, 24),
 )  # fmt: skip
 """Each skill with its weight in the mix."""
 

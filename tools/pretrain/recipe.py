@@ -40,8 +40,8 @@ from vlbench.encoders.mini import MiniEncoder, MiniNet
 from vlbench.files import write_atomically
 from vlbench.tensors import unique_state
 
-ENCODER_STEPS = 2000
-STEPS = 9000
+ENCODER_STEPS = 1500
+STEPS = 8000
 CLIP_STEPS = 3000
 VLM_STEPS = 11_000
 INSTRUCTIONS = 300

@@ -42,7 +42,7 @@ MIXES = [mix for length in (1, 2, 3) for mix in combinations(KINDS, length)]
 GRID = 4
 SIDE = 64
 SCALE = 3  # drawn so much larger, then scaled down: smooth edges
-RADIUS = {"small": 3.6, "large": 6.8}
+RADIUS = {"small": 2.7, "large": 6.2}
 CORNERS = {  # from the centre, in radii
     "square": ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
     "triangle": ((0, -1), (1, 0.8), (-1, 0.8)),
