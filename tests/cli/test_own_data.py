@@ -70,6 +70,20 @@ def test_check_and_plan_name_the_card_whose_metric_is_unknown(tmp_path: Path) ->
     assert_refused(vlbench("plan", "--method", "frozen", "--tasks", card), 2, text)
 
 
+def test_a_store_by_path_holds_pictures_that_share_a_name(tmp_path: Path, bench: Bench) -> None:
+    card, store = write_set(tmp_path / "set", "jsonl"), tmp_path / "store"
+    places = ("--encoder", "mini", "--images", tmp_path / "set", "--out", store)
+    result = vlbench("data", "extract-features", *places)
+    assert_refused(result, 3, "both would be '0' in the store. With --by-path")
+    result = vlbench("data", "extract-features", *places, "--by-path")
+    assert result.exit_code == 0, result.stderr
+    for split in ("train", "val", "test"):
+        (tmp_path / "set" / split / "0.png").unlink()
+    result = vlbench("data", "check", "--tasks", card, "--features", store, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert {item["features"] for item in items(result, "check")} == {str(store)}
+
+
 def test_preview_shows_pictures_text_and_target_and_runs_nothing(
     tmp_path: Path, bench: Bench
 ) -> None:

@@ -81,14 +81,14 @@ def find_pictures(reader: Reader, examples: Iterable[Example]) -> tuple[dict[str
     return {image: path for image, path in paths.items() if path}, faults
 
 
-def pictures_below(folder: Path) -> dict[str, Path]:
-    """File name without suffix -> file; DataError where two files share it."""
-    return _by_id(folder, ((path.stem, path) for path in picture_files(folder)))
+def pictures_below(folder: Path, by_path: bool = False) -> dict[str, Path]:
+    """File name without suffix, or path below the folder -> file; DataError where two share it."""
+    return _by_id(folder, ((path.stem, path) for path in picture_files(folder)), by_path)
 
 
-def clips_below(folder: Path) -> dict[str, Path]:
-    """Folder name -> folder, of those that hold pictures themselves."""
-    return _by_id(folder, ((path.name, path) for path in clip_folders(folder)))
+def clips_below(folder: Path, by_path: bool = False) -> dict[str, Path]:
+    """Name, or path below the folder -> folder, of those that hold pictures themselves."""
+    return _by_id(folder, ((path.name, path) for path in clip_folders(folder)), by_path)
 
 
 def picture_files(folder: Path) -> list[Path]:
@@ -119,11 +119,15 @@ def _folders(folder: Path) -> Iterator[Path]:
         yield Path(path)
 
 
-def _by_id(folder: Path, paths: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+def _by_id(folder: Path, named: Iterable[tuple[str, Path]], by_path: bool) -> dict[str, Path]:
     by_id: dict[str, Path] = {}
-    for image, path in paths:
+    for name, path in named:
+        image = str(path.relative_to(folder)) if by_path else name
         if by_id.setdefault(image, path) != path:
-            raise DataError(f"{path} and {by_id[image]}: both would be '{image}' in the store.")
+            raise DataError(
+                f"{path} and {by_id[image]}: both would be '{image}' in the store. With --by-path "
+                "the ids are paths, as your own data have them."
+            )
     if not by_id:
         known = ", ".join(PICTURE_SUFFIXES)
         raise MissingError(f"--images {folder}: no pictures below it; they end in {known}.")

@@ -171,7 +171,7 @@ def find_visuals(
         if not missing and card.visual == "image":
             missing += _pooling_faults(store.path, store.load(images[0]).shape[0], spec.tokens)
         return store, {}, missing
-    kind = " --kind frames" * (card.visual == "video")
+    kind = " --kind frames" * (card.visual == "video") + " --by-path" * bool(card.files)
     advice = (
         f"no features of the encoder '{spec.encoder}' in {', '.join(map(str, places)) or 'a store'}"
         "; they are made where the pictures are: vlbench data extract-features --encoder "
