@@ -43,8 +43,8 @@ LATER: dict[tuple[str, ...], object] = {
 }
 """Keys that came after the first results, with the value those were made with: where a card has
 it, hashes and run keys are what they were before."""
-PLACES = ("folder", "images")
-"""Keys of `files` that say where data lie; what they are is in a run's fingerprints."""
+NOT_HASHED = ("folder", "images", "may_share_pictures")
+"""Keys of `files` that cannot change a result: what the data are is in a run's fingerprints."""
 BEFORE_CARDS = {
     "eba800f13c9b190f7b09ed2e4666bf2bb7a131c1b27556e3e17c26ccd1dc233b",  # clip-bart
     "a9a32d36df0d026c537de7135ab0356e57f61baad69203bbbbe2bfb4cf77c210",  # clip-t5
@@ -306,6 +306,6 @@ def hashed(card: Card) -> dict[str, Any]:
             inner = inner.get(name, {})
         if key in inner and inner[key] == value:
             del inner[key]
-    for key in PLACES if "files" in table else ():
+    for key in NOT_HASHED if "files" in table else ():
         del table["files"][key]
     return table

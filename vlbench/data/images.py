@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from vlbench.data.example import Example, Faults
 from vlbench.data.readers.base import Reader
+from vlbench.data.table import file_hash
 from vlbench.errors import DataError, MissingError
 
 PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -79,6 +82,37 @@ def find_pictures(reader: Reader, examples: Iterable[Example]) -> tuple[dict[str
                     origin = reader.origin(image) or f"example {example.id}"
                     faults.texts.append(f"{error} (wanted by {origin})")
     return {image: path for image, path in paths.items() if path}, faults
+
+
+def shared_pictures(reader: Reader, splits: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """Pictures in two splits by path or content, `a.png = b.png (train, test)`, by the last split.
+
+    Clips, and pictures whose files are not at hand, are compared by path.
+    """
+    splits_of: dict[str, list[str]] = {}
+    for split, images in splits.items():
+        for image in images:
+            splits_of.setdefault(image, []).append(split)
+    by_size: dict[int, list[tuple[str, Path]]] = defaultdict(list)
+    contents = {image: image for image in splits_of}
+    for image in splits_of:
+        with suppress(MissingError):
+            path = reader.image_path(image)
+            if path.is_file():
+                by_size[path.stat().st_size].append((image, path))
+    for same_size in by_size.values():
+        if len(same_size) > 1:
+            contents |= {image: file_hash(path) for image, path in same_size}
+    names: dict[str, list[str]] = defaultdict(list)
+    for image, content in contents.items():
+        names[content].append(image)
+    shared: dict[str, list[str]] = defaultdict(list)
+    for images in names.values():
+        within = {split for image in images for split in splits_of[image]}
+        if len(within) > 1:
+            ordered = [split for split in splits if split in within]
+            shared[ordered[-1]].append(f"{' = '.join(images)} ({', '.join(ordered)})")
+    return shared
 
 
 def pictures_below(folder: Path, by_path: bool = False) -> dict[str, Path]:
