@@ -109,6 +109,7 @@ class Row:
     win_rate: float | None = None  # percent of the board's other rows with all tasks, task by task
     mean_rank: float | None = None  # over tasks, among the same rows
     n_trials: int | None = None  # of its search; None: nothing to search, or no search here
+    has_fewer_trials: bool = False  # than others of the board
     below_floor: frozenset[str] = frozenset()  # at or below a baseline
     near_floor: frozenset[str] = frozenset()  # or no more than the deviation above one: never best
     ties: Mapping[str, int] = field(
@@ -188,11 +189,6 @@ class Board:
     def has_trials(self) -> bool:
         """Whether the numbers of trials are known."""
         return any(row.n_trials is not None for row in self.rows)
-
-    def has_fewer_trials(self, row: Row) -> bool:
-        """Whether others had more trials, but for the one outwards that is part of a search."""
-        most = max(other.n_trials or 0 for other in self.marked or self.rows)
-        return row.n_trials is not None and row.n_trials < most - 1
 
     def tasks_of(self, column: str) -> list[str]:
         """The tasks that one of the columns is of."""

@@ -225,7 +225,7 @@ def _testable(board: Board, task: str, examples: Examples, faults: dict[str, str
 def _notes(rows: Sequence[Row], faults: Mapping[str, str]) -> list[str]:
     notes = []
     sure = [row for row in rows if len(row.runs) >= LEAST_SEEDS]
-    few = [row.label for row in rows if row.runs and row not in sure]
+    few = [row.label for row in rows if 0 < len(row.runs) < LEAST_SEEDS]
     if any(row.ties for row in sure):
         notes.append(
             "Test: Student's t against the highest mean, examples paired, seeds unpaired (Welch); "
