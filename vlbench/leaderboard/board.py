@@ -11,6 +11,7 @@ import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from vlbench.leaderboard.normalised import NORMALISED, Ruler
@@ -37,8 +38,8 @@ class Stat(NamedTuple):
         known = [value for value in values if value is not None]
         if not known:
             return NOTHING
-        mean, n = statistics.fmean(known), len(known)
-        squares = math.fsum((value - mean) ** 2 for value in known)  # stdev's fractions are slow
+        mean, n = math.fsum(known) / len(known), len(known)
+        squares = math.fsum([(value - mean) ** 2 for value in known])  # stdev's fractions are slow
         return cls(mean, math.sqrt(squares / (n - 1)) if n > 1 else None, n)
 
 
@@ -80,7 +81,7 @@ class Run:
         """Sort key of runs from old to new."""
         return str(self.facts["created_at"]), self.facts["attempt"] or 0
 
-    @property
+    @cached_property
     def data(self) -> dict[str, tuple[Any, ...]]:
         """What boards never mix: the backbone's weights and the data of each task with a value."""
         return {"weights": (self.facts["backbone_hash"],), **(self.grounds if self.is_done else {})}
