@@ -1,21 +1,25 @@
 """Writes LEADERBOARD.md, its pictures and the tables of README and docs from committed results.
 
-`python tools/leaderboard.py` after results/ has changed; tests hold the texts against it.
+`python -m tools.leaderboard` after results/ has changed; tests hold the texts against it. Where a
+bar of `tools/acceptance.py` is missed, nothing is written, or with `--unfinished` the page says so.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
+import typer
+
+from tools.acceptance import HEADS, Bar, all_bars
+from vlbench.cli import note, print_table
+from vlbench.errors import RunFailed
 from vlbench.leaderboard.board import Board, Row
 from vlbench.leaderboard.compare import Side, test_sides
-from vlbench.leaderboard.examples import Examples, with_ties
-from vlbench.leaderboard.formats import markdown_table
-from vlbench.leaderboard.load import suite_tasks
-from vlbench.leaderboard.results import read_results
+from vlbench.leaderboard.examples import Examples
+from vlbench.leaderboard.formats import escape, markdown_table
+from vlbench.leaderboard.load import Filters, read_boards
 from vlbench.leaderboard.statistics import LEVEL, MARGIN, holm, holm_levels, verdict
-from vlbench.leaderboard.summarise import summarise
 from vlbench.leaderboard.tables import report_tables
 
 HOME = Path(__file__).resolve().parents[1]
@@ -70,9 +74,14 @@ recomputes the numbers, `vlbench report --results results/mini` prints these tab
 [the statistics](docs/statistics.md) say what bold means. Times were taken
 beside other work on two cores of a CPU: good for orders of magnitude.
 
-This page is written by `python tools/leaderboard.py`.
+This page is written by `python -m tools.leaderboard`.
 """
 
+UNFINISHED = """\
+## Unfinished
+
+A finished board clears every bar of `python -m tools.acceptance results/mini`. This one misses:
+"""
 FINDINGS = """\
 ## What of the paper's findings is seen here
 
@@ -87,14 +96,22 @@ apart the two may be: three seeds are few.
 
 def boards() -> list[Board]:
     """The committed results, with ties."""
-    examples = Examples(RESULTS)
-    found = summarise(read_results(RESULTS), suite_tasks())
-    return [with_ties(board, examples) for board in found]
+    return read_boards(RESULTS, Filters(), Examples(RESULTS))
 
 
-def page(found: list[Board]) -> str:
+def missed_bars(found: list[Board]) -> list[Bar]:
+    """The bars that the committed results miss."""
+    return [bar for bar in all_bars(found, Examples(RESULTS)) if not bar.is_met]
+
+
+def page(found: list[Board], missed: list[Bar]) -> str:
     """LEADERBOARD.md."""
     parts = [INTRODUCTION]
+    if missed:
+        lines = [" | ".join(map(escape, bar.cells[1:])) for bar in missed]
+        heads = " | ".join(HEADS[1:])
+        table = [f"| {line} |" for line in (heads, "--- | --- | ---", *lines)]
+        parts += ["\n".join([UNFINISHED, *table, ""])]
     for board in found:
         main, costs = (markdown_table(table, 3) for table in report_tables([board], costs=True))
         parts += [
@@ -150,11 +167,19 @@ def _answer(claim: Claim, word: str) -> str:
     return "seen" if (word == "worse") == claim.is_worse else "**not seen**"
 
 
-def main() -> None:
-    """Write the page, the pictures and the tables of other pages."""
+def main(
+    unfinished: Annotated[bool, typer.Option("--unfinished", help="Write despite them.")] = False,
+) -> None:
+    """Write the page, the pictures and the tables of other pages, unless a bar is missed."""
     from vlbench.cli.app import app
 
-    (HOME / "LEADERBOARD.md").write_text(page(found := boards()), encoding="utf-8")
+    found = boards()
+    missed = missed_bars(found)
+    if missed and not unfinished:
+        print_table([bar.cells for bar in missed], HEADS)
+        note("Nothing is written, as these bars are missed; --unfinished writes, and says so.")
+        raise typer.Exit(RunFailed.exit_code)
+    (HOME / "LEADERBOARD.md").write_text(page(found, missed), encoding="utf-8")
     for board in found:
         words = ["plot", "pareto", "--results", str(RESULTS), "--tasks", board.suite]
         out = HOME / "docs" / f"pareto-{board.suite}.svg"
@@ -179,4 +204,4 @@ def with_table(name: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -20,9 +20,10 @@ from vlbench.backbones import find_backbone
 from vlbench.cards import load_method
 from vlbench.cards.tuned import searched_around
 from vlbench.errors import DataError, RunFailed, UsageError, VlbenchError
-from vlbench.leaderboard.board import FLOORS, split_overrides
+from vlbench.leaderboard.board import FLOORS
 from vlbench.leaderboard.normalised import Ruler, find_ruler
 from vlbench.leaderboard.results import read_result, read_results
+from vlbench.leaderboard.trials import RATE, settings_without_rate, trial_rows
 from vlbench.runs.launch import Outcome
 from vlbench.runs.local import FINAL
 from vlbench.runs.packed import stored_run
@@ -35,7 +36,6 @@ SEEDS = (1000, 1001)
 FACTORS = (0.1, 0.32, 1.0, 3.2, 10.0)
 AGAIN = 2
 """Rates that are tried with the second seed."""
-RATE = "train.learning_rate"
 Do = Callable[[Sequence[RunSpec]], Sequence[Outcome]]
 
 
@@ -230,23 +230,20 @@ def stored_searches(
 
     `damaged` is as in `read_results`. A card's rate is that of today, NaN without a card.
     """
-    rows = read_results(results, damaged)
-    rows = rows[(rows["scope"] == "search") & rows["status"].isin(["done", *FINAL])]
     searches: dict[Cell, dict[str, Search]] = {}
-    for _, trial_rows in rows[rows["main"] & (rows["family"] == "")].groupby("key"):
-        first, scores = trial_rows.iloc[0], {}
-        for row in trial_rows.to_dict("records"):
+    for _, rows in trial_rows(read_results(results, damaged)).groupby("key"):
+        first, scores = rows.iloc[0], {}
+        for row in rows.to_dict("records"):
             if row["status"] == "done":
                 majority = None if pd.isna(row["majority"]) else row["majority"]
                 scores[row["metric"]] = Score(row["value"], majority)
-        settings = tuple(t for t in split_overrides(first["settings"]) if not t.startswith(RATE))
         cell = Cell(
             *(first["suite"], first["backbone"], first["edition"]),
             None if pd.isna(first["limit"]) else int(first["limit"]),
-            settings,
+            settings_without_rate(first["settings"]),
             first["init"],
             first["backbone_hash"],
-            tuple(sorted(zip(trial_rows["task"], trial_rows["data_fingerprint"], strict=True))),
+            tuple(sorted(zip(rows["task"], rows["data_fingerprint"], strict=True))),
         )
         method, rate = first["method"], card_rate(first["method"], cell)
         own = searches.setdefault(cell, {}).setdefault(method, Search(method, rate, rate))

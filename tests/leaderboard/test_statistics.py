@@ -55,10 +55,12 @@ def test_right_or_wrong_answers_of_one_seed_each_get_mcnemars_exact_test(
             interval = stats.binomtest(only_a, n).proportion_ci(1 - level)
             shares = [(2 * share - 1) * 100 * n / (n + 20) for share in interval]
             assert [low, high] == pytest.approx(shares)
-    rows = [RowScores.of([scores]) for scores in (a, b, np.array([a[0] / 2]))]
-    p = statistics.p_values(rows[0], rows[1:])  # a half is neither right nor wrong
-    assert p == pytest.approx([result.p, statistics.test_difference(rows[0], rows[2]).p])
-    for other in (compared([a, a], [b, b]), compared([np.vstack([a, a])], [b])):
+    half = np.array([a[0] / 2])  # neither right nor wrong
+    for other in (
+        compared([a], [half]),
+        compared([a, a], [b, b]),
+        compared([np.vstack([a, a])], [b]),
+    ):
         assert other.name == statistics.STUDENT
 
 

@@ -18,12 +18,13 @@ import pytest
 from tests.leaderboard.scored import write_image_text
 from vlbench.errors import DataError, MissingError
 from vlbench.leaderboard.examples import Examples
-from vlbench.leaderboard.results import read_results
+from vlbench.leaderboard.results import read_result, read_results
+from vlbench.parquet import LATER, encode
 from vlbench.runs.folder import RunFolder, list_runs, stored_runs
 from vlbench.runs.packed import TABLES, Pack, packs_of
 from vlbench.runs.packing import pack, unpack
 from vlbench.runs.spec import RunSpec
-from vlbench.runs.sums import WEIGHTS, result_files
+from vlbench.runs.sums import RESULT, WEIGHTS, result_files, write_sums
 
 Contents = dict[str, bytes]
 
@@ -229,6 +230,24 @@ def test_another_pyarrow_reads_packs_and_says_what_unpacks_them(
     version = packs_of(results)[0].writer.rpartition(" ")[2]
     with pytest.raises(MissingError, match=f"pip install pyarrow=={version}"):
         pack(results)
+
+
+def test_a_pack_from_before_a_column_came_is_read_and_unpacked(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LATER, "created_at", "long ago")
+    (run,) = (results / "runs").iterdir()
+    old = pq.read_table(run / RESULT).drop_columns(["created_at"])
+    (run / RESULT).write_bytes(encode(old))
+    write_sums(run)
+    before = contents(results)
+    assert pack(results).packed == [run.name]
+    rewritten(packs_of(results)[0], "rows", lambda table: table.drop_columns(["created_at"]))
+    assert {*read_results(results)["created_at"]} == {"long ago"}
+    (stored,) = stored_runs(results)
+    assert read_result(stored / RESULT)["created_at"][0].as_py() == "long ago"
+    unpack(results)
+    assert contents(results) == before
 
 
 def rewritten(pack: Pack, table: str, change: Callable[[pa.Table], pa.Table]) -> None:

@@ -11,6 +11,7 @@ import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from vlbench.leaderboard.normalised import NORMALISED, Ruler
@@ -18,7 +19,7 @@ from vlbench.leaderboard.normalised import NORMALISED, Ruler
 AVERAGE = "average"  # name of the average among the metrics of a row
 FLOORS = ("zero-shot", "frozen", "blind")
 """Baselines to be beaten: nothing or only the projector trains, or no picture is seen."""
-BEST, BELOW = "*", "↓"
+BEST, BELOW, FEWER = "*", "↓", "°"
 SETUP = ("suite", "backbone", "edition", "scope", "limit")
 """Columns that all runs of a board have in common."""
 Name = tuple[str, str]  # a metric and a question family; family "" is all examples
@@ -37,8 +38,8 @@ class Stat(NamedTuple):
         known = [value for value in values if value is not None]
         if not known:
             return NOTHING
-        mean, n = statistics.fmean(known), len(known)
-        squares = math.fsum((value - mean) ** 2 for value in known)  # stdev's fractions are slow
+        mean, n = math.fsum(known) / len(known), len(known)
+        squares = math.fsum([(value - mean) ** 2 for value in known])  # stdev's fractions are slow
         return cls(mean, math.sqrt(squares / (n - 1)) if n > 1 else None, n)
 
 
@@ -80,7 +81,7 @@ class Run:
         """Sort key of runs from old to new."""
         return str(self.facts["created_at"]), self.facts["attempt"] or 0
 
-    @property
+    @cached_property
     def data(self) -> dict[str, tuple[Any, ...]]:
         """What boards never mix: the backbone's weights and the data of each task with a value."""
         return {"weights": (self.facts["backbone_hash"],), **(self.grounds if self.is_done else {})}
@@ -108,9 +109,13 @@ class Row:
     normalised: Stat = NOTHING
     win_rate: float | None = None  # percent of the board's other rows with all tasks, task by task
     mean_rank: float | None = None  # over tasks, among the same rows
+    n_trials: int | None = None  # of its search; None: nothing to search, or no search here
+    has_fewer_trials: bool = False  # than others of the board
     below_floor: frozenset[str] = frozenset()  # at or below a baseline
     near_floor: frozenset[str] = frozenset()  # or no more than the deviation above one: never best
-    ties: Mapping[str, int] = field(default_factory=dict)  # tie group from 1, the best; untested: -
+    ties: Mapping[str, int] = field(
+        default_factory=dict
+    )  # group 1: the best, and what ties with it
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -181,6 +186,11 @@ class Board:
         floors = self.ruler.floors if self.ruler else {}
         return [task for task, metric in self.mains.items() if metric in floors]
 
+    @property
+    def has_trials(self) -> bool:
+        """Whether the numbers of trials are known."""
+        return any(row.n_trials is not None for row in self.rows)
+
     def tasks_of(self, column: str) -> list[str]:
         """The tasks that one of the columns is of."""
         if column == NORMALISED:
@@ -198,11 +208,10 @@ def split_overrides(settings: str) -> list[str]:
     return [part.strip() for part in re.split(r",(?=\s*[\w.]+=)", settings) if part.strip()]
 
 
-def is_best(row: Row, metric: str, board: Board) -> bool:
-    """Whether a row is the best or ties with it; nobody is the best of one, or near a baseline."""
-    several = sum(metric in other.ties for other in board.marked or board.rows) > 1
+def is_best(row: Row, metric: str) -> bool:
+    """Whether a row is the best or ties with it, and is not near a baseline."""
     is_above = not row.is_floor and metric not in row.near_floor
-    return several and is_above and row.ties.get(metric) == 1
+    return is_above and row.ties.get(metric) == 1
 
 
 def is_below_floor(row: Row) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from vlbench.leaderboard.board import AVERAGE, BELOW, BEST, Board, Row, is_below_floor
+from vlbench.leaderboard.board import AVERAGE, BELOW, BEST, FEWER, Board, Row, is_below_floor
 from vlbench.leaderboard.paper import PaperPart, Papers
 from vlbench.leaderboard.tables import MINUS, NONE, Cell, Table, board_notes, title
 from vlbench.text import by_number, printable_json
@@ -35,7 +35,13 @@ LATEX_SIGNS = {
     **{sign: f"\\{sign}" for sign in "{}$&#_%"},
     **{"^": r"\^{}", "~": r"\~{}", "`": r"\`{}", '"': "''", "[": "{[}", "*": "{*}"},
     **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
-    **{"±": r"$\pm$", "\N{MULTIPLICATION SIGN}": r"$\times$", MINUS: "$-$", BELOW: r"$\downarrow$"},
+    **{
+        FEWER: r"$^\circ$",
+        "±": r"$\pm$",
+        "\N{MULTIPLICATION SIGN}": r"$\times$",
+        MINUS: "$-$",
+        BELOW: r"$\downarrow$",
+    },
     **{NONE: r"\textemdash{}", "\N{EN DASH}": r"\textendash{}", "…": r"\dots{}"},
 }
 """What stands for a sign that LaTeX would read as something else, or lacks."""
@@ -221,6 +227,8 @@ def _item(board: Board, row: Row, families: bool, costs: bool) -> dict[str, Any]
         "normalised": row.normalised._asdict() if row.normalised.n else None,
         "mean_rank": row.mean_rank,
         "win_rate": row.win_rate,
+        "n_trials": row.n_trials,
+        "has_fewer_trials": row.has_fewer_trials,
         "tie_groups": dict(row.ties),
         "below_floor_metrics": sorted(row.below_floor),
         "tasks": list(board.mains),

@@ -31,6 +31,7 @@ class Ruler:
     floors: Mapping[str, float]
     full: Mapping[str, float]
     saturated: Mapping[str, str]  # metric that is left out -> why
+    all_floors: Mapping[str, float]  # those of saturated metrics too
 
     @property
     def spans(self) -> dict[str, float]:
@@ -73,7 +74,7 @@ def find_ruler(
                 f"full fine-tuning has {value:.1f}, {value - highest[name]:+.1f} from the floor"
             )
     counted = {name: floor for name, floor in highest.items() if name not in saturated}
-    return Ruler(row, counted, known, saturated)
+    return Ruler(row, counted, known, saturated, highest)
 
 
 def scale_of(metric: str) -> float:

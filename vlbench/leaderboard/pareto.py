@@ -125,7 +125,7 @@ def points(board: Board, cost: Cost, metric: str) -> list[Point]:
         if score.mean is not None and price.mean:
             x, x_std = price.mean * cost.scale, (price.std or 0.0) * cost.scale
             is_below = metric in row.below_floor and not row.is_floor
-            marks = is_below, is_best(row, metric, board)
+            marks = is_below, is_best(row, metric)
             drawn.append(Point(row, x, x_std, score.mean, score.std or 0.0, *marks))
     is_ranked = [not (point.row.is_floor or point.is_below) for point in drawn]
     pairs = [(point.x, point.y) for point in drawn]

@@ -8,12 +8,19 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import NamedTuple
 
-from vlbench.leaderboard.board import AVERAGE, BELOW, BEST, FLOORS, Board, Row, is_best
+from vlbench.leaderboard.board import AVERAGE, BELOW, BEST, FEWER, FLOORS, Board, Row, is_best
 from vlbench.leaderboard.normalised import NORMALISED
 from vlbench.leaderboard.paper import PaperPart, Papers
 
 NONE, MINUS = "—", "\N{MINUS SIGN}"
 """What stands where there is no number, and before a negative one."""
+TRIALS_NOTE = (
+    "Trials: runs of the search for the learning rate that are stored here, on validation splits."
+)
+FEWER_NOTE = (
+    f"{FEWER} marks rows with fewer trials than others; one more, outwards, belongs to a search "
+    "whose best rate lay at the end."
+)
 AVERAGE_NOTE = "Average: plain mean of the tasks, per seed, only where all of them are there."
 
 
@@ -129,7 +136,9 @@ def main_table(board: Board) -> Table:
         scores = [_score(board, row, metric) for metric in board.columns]
         trainable = Cell(percent(row.facts["trainable_percent"]))
         ranks = [Cell(number(row.mean_rank))] * has_ranks
-        return [trainable, *scores, *ranks, Cell(str(len(row.seeds)))]
+        fewer = FEWER * row.has_fewer_trials
+        trials = [Cell(number(row.n_trials, digits=0), fewer)] * board.has_trials
+        return [trainable, *scores, *ranks, *trials, Cell(str(len(row.seeds)))]
 
     tasks = [Column(task, short_metric(metric, task)) for task, metric in board.mains.items()]
     n_counted = len(board.ruler.floors) if board.ruler else 0
@@ -137,10 +146,11 @@ def main_table(board: Board) -> Table:
     means = [Column(name, counts[name]) for name in board.columns if name in counts]
     has_ranks = any(row.mean_rank is not None for row in board.rows) and len(tasks) > 1
     ranks = [Column("rank", "mean")] * has_ranks
-    columns = [Column("method"), Column("trainable", "%"), *tasks, *means, *ranks]
+    trials = [Column("trials", "n")] * board.has_trials
+    columns = [Column("method"), Column("trainable", "%"), *tasks, *means, *ranks, *trials]
     columns.append(Column("seeds", "n"))
     majority = [NONE, *(number(board.majority.get(metric)) for metric in board.columns)]
-    majority += [NONE] * (1 + has_ranks)
+    majority += [NONE] * (len(columns) - len(majority) - 1)
     has_majority = any(score is not None for score in board.majority.values())
     lines = [list(map(Cell, ["majority answer", *majority]))] * has_majority
     return Table(
@@ -219,7 +229,7 @@ def _family_table(board: Board, task: str, names: Sequence[str]) -> Table:
 def board_notes(board: Board) -> list[str]:
     """Units and seeds, what the marks mean, and the data and code that the numbers come from."""
     done = [run.facts for run in board.runs if run.is_done]
-    is_marked = any(is_best(row, metric, board) for row in board.rows for metric in row.ties)
+    is_marked = any(is_best(row, metric) for row in board.rows for metric in row.ties)
     best = "the best of a column and what ties with it by test, where its mean is more than its"
     majority = "the most frequent training answer of the question's family, always."
     rows = " or ".join(name for name in FLOORS if name in {row.method for row in board.rows})
@@ -233,6 +243,8 @@ def board_notes(board: Board) -> list[str]:
         * any(score is not None for score in board.majority.values()),
         *[f"{BELOW} marks what is at or below a floor: {floors}"]
         * any(row.below_floor for row in board.rows),
+        *[TRIALS_NOTE] * board.has_trials,
+        *[FEWER_NOTE] * any(row.has_fewer_trials for row in board.rows),
         f"Trainable %: denominator {counted(facts['denominator'] for facts in done)}.",
         data_note(board),
         code_note(board),
@@ -315,7 +327,7 @@ def _score(board: Board, row: Row, metric: str) -> Cell:
         n_scored = sum(row.stat(main).n > 0 for main in board.mains.values())
         return Cell(NONE, f" {n_scored}/{len(board.mains)}")
     fewer = f" (n={stat.n})" if 0 < stat.n < len(row.seeds) else ""
-    marks = metric in row.below_floor, is_best(row, metric, board)
+    marks = metric in row.below_floor, is_best(row, metric)
     return Cell(number(stat.mean), deviation(stat.std) + fewer, *marks)
 
 

@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 from importlib.resources.abc import Traversable
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vlbench.errors import DataError
-from vlbench.parquet import COLUMNS, MOST_BYTES, folded_batches, open_parquet
+from vlbench.parquet import COLUMNS, LATER, MOST_BYTES, folded_batches, open_parquet
 from vlbench.parquet import unfolded as write_out_texts
 from vlbench.runs.packed_files import prediction_files, result_files, sha256, write_curve
 from vlbench.runs.sums import CURVE, NAME, RESULT, parse_sums
@@ -128,6 +129,7 @@ class Pack:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._buffers: dict[str, pa.Buffer] = {}
+        self._stored: dict[str, list[str]] = {}  # names of columns
         self._columns: dict[tuple[str, str], pa.ChunkedArray] = {}
         self._ranges: dict[str, dict[tuple[str, ...], tuple[int, int]]] = {}
 
@@ -197,7 +199,7 @@ class Pack:
         self, table: str, index: tuple[str, ...], columns: Sequence[str] | None = None
     ) -> pa.Table:
         start, count = self.ranges(table)[index]
-        names = [n for n in columns or TABLES[table].names if n in TABLES[table].names]
+        names = [n for n in columns or self._stored[table] if n in self._stored[table]]
         self._load(table, names)
         parts = [self._columns[table, name].slice(start, count) for name in names]
         return write_out_texts(pa.table(parts, names=names), TABLES[table]).combine_chunks()
@@ -214,6 +216,7 @@ class Pack:
         if any(column.null_count for column in columns):
             raise DataError(f"{self.file(table)}: {' or '.join(INDEX[table])} has empty cells")
         ranges: dict[tuple[str, ...], tuple[int, int]] = {}
+        plain: set[str] = set()
         last, first = None, 0
         for chunks in zip(*(column.chunks for column in columns), strict=True):
             indices = [chunk.indices.to_numpy() for chunk in chunks]
@@ -223,18 +226,28 @@ class Pack:
             counts = np.diff([*starts, len(chunks[0])])
             pairs = zip(texts, indices, strict=True)
             picked = [[words[i] for i in index[starts]] for words, index in pairs]
+            new = {*chain(*texts)} - plain
+            if odd := [name for name in new if not _is_plain(name)]:
+                raise DataError(f"{self.file(table)}: {min(odd)!r} is no file's name")
+            plain |= new
             for *names, start, count in zip(*picked, starts.tolist(), counts.tolist(), strict=True):
                 index_of = tuple(names)
                 if index_of == last:
                     count += ranges[index_of][1]
                     start = ranges[index_of][0] - first
-                elif index_of in ranges or not all(map(_is_plain, names)):
-                    what = "stands in two places" if index_of in ranges else "is no file's name"
-                    raise DataError(f"{self.file(table)}: {' '.join(names)!r} {what}")
+                elif index_of in ranges:
+                    what = f"{' '.join(names)!r} stands in two places"
+                    raise DataError(f"{self.file(table)}: {what}")
                 ranges[index_of] = (first + start, count)
                 last = index_of
             first += len(chunks[0])
         return ranges
+
+    def rows(self) -> pa.Table:
+        """The rows of all results; texts as indices into dictionaries."""
+        self.ranges("rows")  # which finds what cannot be read
+        self._load("rows", self._stored["rows"])
+        return pa.table({name: self._columns["rows", name] for name in self._stored["rows"]})
 
     def column(self, table: str, name: str) -> pa.ChunkedArray:
         """A column of a table, of all runs; texts as indices into one dictionary."""
@@ -269,7 +282,9 @@ class Pack:
         if max(values, default=0) > MOST_PACKED_ROWS or size > MOST_BYTES:
             most = f"{MOST_PACKED_ROWS:,} values in a column and {MOST_BYTES:,} bytes at the most"
             raise DataError(f"{self.file(table)}: {most}")
-        if not parquet.schema_arrow.equals(TABLES[table]):
+        names = self._stored[table] = parquet.schema_arrow.names
+        known = [field for field in TABLES[table] if field.name in names or field.name not in LATER]
+        if not parquet.schema_arrow.equals(pa.schema(known)):
             columns = ", ".join(f"{field.name} {field.type}" for field in TABLES[table])
             raise DataError(f"{self.file(table)}: other columns than {columns}")
         return parquet

@@ -22,10 +22,12 @@ def sha256(content: bytes) -> str:
 
 
 def result_files(table: pa.Table) -> Iterator[bytes]:
-    """The ways in which vlbench wrote these rows of a result so far; today's first."""
-    empty = [name for name in LATER if table[name].null_count == table.num_rows]
-    for older in (empty, list(LATER)):
-        rows = table.drop_columns(older)
+    """The ways in which vlbench wrote these rows of a result so far, without columns of later."""
+    later = [name for name in LATER if name in table.column_names]
+    empty = [name for name in later if table[name].null_count == table.num_rows]
+    older = (later[n:] for n in range(len(later), -1, -1))
+    for absent in dict.fromkeys(map(tuple, (empty, *older))):
+        rows = table.drop_columns(list(absent))
         yield encode(rows)
         content = io.BytesIO()
         pq.write_table(rows, content)  # before files were compressed further
