@@ -82,7 +82,7 @@ def _board_bars(board: Board, examples: Examples) -> Iterator[Bar]:
     few = [f"{row.label} {row.average.n}" for row in trained if row.average.n < LEAST_SEEDS]
     share = _share(few, len(trained))
     yield Bar(of, f"{LEAST_SEEDS} seeds a row, with all tasks", share, not few)
-    fewer = [row for row in trained if not row.n_trials or board.has_fewer_trials(row)]
+    fewer = [row for row in trained if not row.n_trials or row.has_fewer_trials]
     share = _share([f"{row.label} {row.n_trials or 0}" for row in fewer], len(trained))
     yield Bar(of, "a search for every row, with as many trials", share, not fewer)
 

@@ -25,11 +25,11 @@ def test_check_counts_and_says_what_the_majority_answer_has(tmp_path: Path, benc
     assert "not read" not in result.stderr and "shares" not in result.stderr
 
 
-def test_check_tells_of_shared_pictures_and_of_keys_that_nothing_reads(
+def test_check_tells_of_keys_that_nothing_reads_and_of_shared_pictures_that_are_meant(
     tmp_path: Path, bench: Bench
 ) -> None:
-    card = write_set(tmp_path / "set", "jsonl")
-    test = tmp_path / "set/test"
+    card, test = write_set(tmp_path / "set", "jsonl"), tmp_path / "set/test"
+    card.write_text(f"{card.read_text()}\nmay_share_pictures = true")
     (test / "copy.png").write_bytes((tmp_path / "set/train/3.png").read_bytes())
     write_records(test, "jsonl", [*records("test"), {**records("test")[0], "id": "x"}])
     write_records(test, "jsonl", [{"image": "copy.png", "query": "?", "answer": "red"}])
@@ -38,10 +38,10 @@ def test_check_tells_of_shared_pictures_and_of_keys_that_nothing_reads(
     train, _, last = items(result, "check")
     assert train["remarks"][1:] == []
     assert last["majority"] == {"answer": "blue", "accuracy": 0.0}
-    assert last["remarks"][1:] == [
-        "shares 1 pictures with train: test/copy.png",
-        "keys that are not read: query (1 records)",
-    ]
+    shared, _, unread = last["remarks"]
+    same = "train/3.png = test/copy.png (train, test)"
+    assert shared == f"the same picture is in two splits: {same}"
+    assert unread == "keys that are not read: query (1 records)"
 
 
 def test_check_names_the_line_of_a_picture_that_is_missing_or_cut(
@@ -68,6 +68,20 @@ def test_check_and_plan_name_the_card_whose_metric_is_unknown(tmp_path: Path) ->
     text = f"{card}: metric: Unknown metric 'acuracy'. Did you mean 'accuracy'"
     assert_refused(vlbench("data", "check", "--tasks", card), 2, text)
     assert_refused(vlbench("plan", "--method", "frozen", "--tasks", card), 2, text)
+
+
+def test_a_store_by_path_holds_pictures_that_share_a_name(tmp_path: Path, bench: Bench) -> None:
+    card, store = write_set(tmp_path / "set", "jsonl"), tmp_path / "store"
+    places = ("--encoder", "mini", "--images", tmp_path / "set", "--out", store)
+    result = vlbench("data", "extract-features", *places)
+    assert_refused(result, 3, "both would be '0' in the store. With --by-path")
+    result = vlbench("data", "extract-features", *places, "--by-path")
+    assert result.exit_code == 0, result.stderr
+    for split in ("train", "val", "test"):
+        (tmp_path / "set" / split / "0.png").unlink()
+    result = vlbench("data", "check", "--tasks", card, "--features", store, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert {item["features"] for item in items(result, "check")} == {str(store)}
 
 
 def test_preview_shows_pictures_text_and_target_and_runs_nothing(
@@ -100,16 +114,25 @@ def test_preview_for_a_chat_model_shows_its_template(tmp_path: Path, bench: Benc
     assert re.search(r"<pre>.*&lt;image&gt;.*colour.*\nIn a word\..*</pre>", out.read_text(), re.S)
 
 
-def test_a_plan_tells_of_pictures_that_are_trained_on_and_tested_on(
+def test_a_picture_in_two_splits_stops_a_run_unless_the_card_says_that_it_is_meant(
     tmp_path: Path, bench: Bench
 ) -> None:
     card = write_set(tmp_path / "set", "jsonl")
-    shared = [{**records("test")[0], "image": "../train/0.png"}]
+    (tmp_path / "set/val/5.png").write_bytes((tmp_path / "set/test/2.png").read_bytes())
+    shared = [{**records("test")[0], "image": "../train/0.png"}, *records("test")[1:]]
     write_records(tmp_path / "set/test", "jsonl", shared)
-    words = ("--tasks", card, "--backbone-path", bench.backbone, "--devices", "cpu")
-    result = vlbench("plan", "--method", "frozen", *words)
+    words = ("--method", "frozen", "--tasks", card, "--devices", "cpu")
+    words += ("--backbone-path", bench.backbone, "--limit", "1")
+    texts = "train/0.png (train, test)", "val/5.png = test/2.png (val, test)"
+    refusal = f"{card}: the same picture is in two splits: {'; '.join(texts)}: leave it out of one"
+    assert_refused(vlbench("plan", *words), 3, refusal)
+    result = vlbench("data", "check", "--tasks", card)
+    assert result.exit_code == 3
+    for text in texts:
+        assert f"colours test: the same picture is in two splits: {text}" in result.stderr
+    card.write_text(f"{card.read_text()}\nmay_share_pictures = true")
+    result = vlbench("plan", *words)
     assert result.exit_code == 0, result.stderr
-    assert "1 pictures are trained on and tested on; see data check" in result.stderr
 
 
 def test_a_suite_of_your_own_has_its_name_and_order(

@@ -91,6 +91,7 @@ def test_clips_are_the_folders_that_hold_pictures_and_no_name_stands_twice(tmp_p
         clips_below(tmp_path)
     with pytest.raises(DataError, match=r"yc2/-x_0/1\.jpg and .*tv/s01/1\.png: both would be '1'"):
         pictures_below(tmp_path)
+    assert sorted(clips_below(tmp_path, by_path=True)) == ["how2/s01", "tv/s01", "yc2/-x_0"]
 
 
 def test_frames_are_read_in_the_order_of_time_and_numbers_count_as_numbers(tmp_path) -> None:

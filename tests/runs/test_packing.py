@@ -244,9 +244,8 @@ def test_a_pack_from_before_a_column_came_is_read_and_unpacked(
     assert pack(results).packed == [run.name]
     rewritten(packs_of(results)[0], "rows", lambda table: table.drop_columns(["created_at"]))
     assert {*read_results(results)["created_at"]} == {"long ago"}
-    assert (
-        read_result(stored_run(results, run.name) / RESULT)["created_at"][0].as_py() == "long ago"
-    )
+    (stored,) = stored_runs(results)
+    assert read_result(stored / RESULT)["created_at"][0].as_py() == "long ago"
     unpack(results)
     assert contents(results) == before
 

@@ -113,7 +113,7 @@ def test_a_run_of_another_cell_makes_nothing_stale(tmp_path: Path, changes: dict
         (spec(data={"gqa": "e" * 64}), "data.gqa changed"),
         (spec(backbone_hash="c" * 64), "backbone_hash changed"),
         (spec(code={"mine:Mine": "f"}), 'code."mine:Mine" changed'),
-        (spec(key_version=0), "key_version 0 -> 1"),
+        (spec(key_version=0), "key_version 0 -> 2"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -81,7 +81,7 @@ TAMPERINGS: dict[str, tuple[Change, Cell]] = {
     "data of the spec": (spec_with("data", "vqav2", value="0" * 64), (SPEC, "", "key")),
     "a prompt": (spec_with("tasks", 0, "prompt", value="now: "), (SPEC, "", "key")),
     "an unknown key": (spec_with("note", value="checked"), (SPEC, "", "")),
-    "a row gone": (rows_of(RESULT, lambda rows: rows.pop()), (RESULT, "nlvr2.consistency", "")),
+    "a row gone": (rows_of(RESULT, lambda rows: rows.pop(0)), (RESULT, FIRST, "")),
     "a row twice": (added_row(), (RESULT, FIRST, "")),
     "a row on validation": (added_row(split="val"), (RESULT, f"{FIRST} (val)", "")),
     "a row of another task": (

@@ -27,8 +27,8 @@ PROSE = {
 }
 """Keys that explain a card and cannot change a result; weights are hashed by their files, and
 questions with the data of the backbones that are asked them."""
-PLACES = ("folder", "images")
-"""Keys of `files` that say where data lie; what they are is in a run's fingerprints."""
+NOT_HASHED = ("folder", "images", "may_share_pictures")
+"""Keys of `files` that cannot change a result: what the data are is in a run's fingerprints."""
 C = TypeVar("C", bound=Card)
 CheckTable = Callable[[dict[str, Any], Path | None], list[Fault]]
 """Further faults of a card's table and of outside code in the card's folder."""
@@ -271,6 +271,6 @@ def card_hash(*cards: Card) -> str:
 def hashed(card: Card) -> dict[str, Any]:
     """What of a card can change a result."""
     table = card.model_dump(mode="json", exclude=PROSE)
-    for key in PLACES if table.get("files") else ():
+    for key in NOT_HASHED if table.get("files") else ():
         del table["files"][key]
     return table

@@ -96,6 +96,8 @@ class DataFiles(Checked):
     """Those that are scored once, at the end."""
     all: tuple[str, ...] = ()
     """In place of the three: what is split so that no picture is in two splits."""
+    may_share_pictures: bool = False
+    """Whether a picture in two splits is meant; otherwise it stops a run."""
     val_percent: float = Field(default=10, gt=0, lt=100)
     """Percent of the examples of `all` for validation."""
     test_percent: float = Field(default=10, gt=0, lt=100)

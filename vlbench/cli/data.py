@@ -187,13 +187,15 @@ def extract_features(
     out: Path = opt.option(..., "The store, a new folder."),
     weights: Path | None = opt.option(None, "Folder of the encoder's weights, if not installed."),
     kind: Kind = opt.option(Kind.PICTURES, "frames: a folder of pictures is a clip."),
+    by_path: bool = opt.flag("--by-path", "Ids are paths below --images, for your own data."),
     device: str = opt.DEVICE,
     outside_code: bool = opt.OUTSIDE_CODE,
     json: bool = opt.JSON,
 ) -> None:
     """Run a frozen encoder over pictures or clips; again, go on with a store that is begun.
 
-    The id of a picture is its file name without the suffix, that of a clip its folder's name.
+    The id of a picture is its file name without the suffix, that of a clip its folder's name; of
+    your own data it is the path below the card's folder of pictures.
     """
     from vlbench.data.stores.extract import extract_below
     from vlbench.encoders import load_encoder
@@ -202,7 +204,7 @@ def extract_features(
     loaded = load_encoder(encoder, weights, opt.torch_device(device))
     is_video = kind is Kind.FRAMES
     with cli.counting("clips" if is_video else "pictures") as count:
-        store = extract_below(loaded, images, out, is_video, count, cli.note)
+        store = extract_below(loaded, images, out, is_video, count, cli.note, by_path)
     if json:
         answer = {"store": str(out), "encoder": loaded.name, "kind": kind.value}
         answer |= {"count": len(store.ids), "width": store.width}

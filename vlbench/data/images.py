@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from vlbench.data.example import Example, Faults
 from vlbench.data.readers.base import Reader
+from vlbench.data.table import file_hash
 from vlbench.errors import DataError, MissingError
 
 PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -81,14 +84,45 @@ def find_pictures(reader: Reader, examples: Iterable[Example]) -> tuple[dict[str
     return {image: path for image, path in paths.items() if path}, faults
 
 
-def pictures_below(folder: Path) -> dict[str, Path]:
-    """File name without suffix -> file; DataError where two files share it."""
-    return _by_id(folder, ((path.stem, path) for path in picture_files(folder)))
+def shared_pictures(reader: Reader, splits: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """Pictures in two splits by path or content, `a.png = b.png (train, test)`, by the last split.
+
+    Clips, and pictures whose files are not at hand, are compared by path.
+    """
+    splits_of: dict[str, list[str]] = {}
+    for split, images in splits.items():
+        for image in images:
+            splits_of.setdefault(image, []).append(split)
+    by_size: dict[int, list[tuple[str, Path]]] = defaultdict(list)
+    contents = {image: image for image in splits_of}
+    for image in splits_of:
+        with suppress(MissingError):
+            path = reader.image_path(image)
+            if path.is_file():
+                by_size[path.stat().st_size].append((image, path))
+    for same_size in by_size.values():
+        if len(same_size) > 1:
+            contents |= {image: file_hash(path) for image, path in same_size}
+    names: dict[str, list[str]] = defaultdict(list)
+    for image, content in contents.items():
+        names[content].append(image)
+    shared: dict[str, list[str]] = defaultdict(list)
+    for images in names.values():
+        within = {split for image in images for split in splits_of[image]}
+        if len(within) > 1:
+            ordered = [split for split in splits if split in within]
+            shared[ordered[-1]].append(f"{' = '.join(images)} ({', '.join(ordered)})")
+    return shared
 
 
-def clips_below(folder: Path) -> dict[str, Path]:
-    """Folder name -> folder, of those that hold pictures themselves."""
-    return _by_id(folder, ((path.name, path) for path in clip_folders(folder)))
+def pictures_below(folder: Path, by_path: bool = False) -> dict[str, Path]:
+    """File name without suffix, or path below the folder -> file; DataError where two share it."""
+    return _by_id(folder, ((path.stem, path) for path in picture_files(folder)), by_path)
+
+
+def clips_below(folder: Path, by_path: bool = False) -> dict[str, Path]:
+    """Name, or path below the folder -> folder, of those that hold pictures themselves."""
+    return _by_id(folder, ((path.name, path) for path in clip_folders(folder)), by_path)
 
 
 def picture_files(folder: Path) -> list[Path]:
@@ -119,11 +153,15 @@ def _folders(folder: Path) -> Iterator[Path]:
         yield Path(path)
 
 
-def _by_id(folder: Path, paths: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+def _by_id(folder: Path, named: Iterable[tuple[str, Path]], by_path: bool) -> dict[str, Path]:
     by_id: dict[str, Path] = {}
-    for image, path in paths:
+    for name, path in named:
+        image = str(path.relative_to(folder)) if by_path else name
         if by_id.setdefault(image, path) != path:
-            raise DataError(f"{path} and {by_id[image]}: both would be '{image}' in the store.")
+            raise DataError(
+                f"{path} and {by_id[image]}: both would be '{image}' in the store. With --by-path "
+                "the ids are paths, as your own data have them."
+            )
     if not by_id:
         known = ", ".join(PICTURE_SUFFIXES)
         raise MissingError(f"--images {folder}: no pictures below it; they end in {known}.")

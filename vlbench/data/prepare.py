@@ -9,9 +9,9 @@ from math import isqrt
 from pathlib import Path
 from typing import Any, Literal
 
-from vlbench.cards.schema import Edition, TaskCard
+from vlbench.cards.schema import PARTS, Edition, TaskCard
 from vlbench.data.example import first_lines
-from vlbench.data.images import find_pictures
+from vlbench.data.images import find_pictures, shared_pictures
 from vlbench.data.pictures import Pictures, PictureSpec
 from vlbench.data.readers import card_reader
 from vlbench.data.readers.base import Reader, missing_data
@@ -19,7 +19,7 @@ from vlbench.data.stores.base import FixedFrames, Store, Union
 from vlbench.data.stores.extract import ClipEncoder, extract
 from vlbench.data.stores.published import open_store
 from vlbench.data.table import ExampleTable, concatenate, fingerprint, indexed, limited
-from vlbench.errors import MissingError
+from vlbench.errors import DataError, MissingError
 
 Say = Callable[[str], None]
 AUTHORS_NAMES = {"clip-rn50": "RN50", "clip-rn101": "RN101", "clip-vit-b32": "ViT"}
@@ -97,14 +97,15 @@ def _prepare(
     say: Say,
 ) -> PreparedTask:
     splits = card.splits[edition]
-    train, val, test = (
-        limited(concatenate([indexed(reader, split, train=i == 0) for split in names]), limit)
+    whole = [
+        concatenate([indexed(reader, split, train=i == 0) for split in names])
         for i, names in enumerate((splits.train, splits.val, splits.test))
-    )
+    ]
+    if card.files and not card.files.may_share_pictures:
+        _refuse_shared(card, reader, whole)
+    train, val, test = (limited(table, limit) for table in whole)
     sizes = f"{len(train):,} training, {len(val):,} validation, {len(test):,} test examples"
     say(f"{card.name}: {sizes}")
-    if card.files and (shared := {*train.images()} & {*test.images()}):
-        say(f"{card.name}: {len(shared):,} pictures are trained on and tested on; see data check")
     submission = concatenate([])
     if not limit and not any(map(reader.missing_files, splits.submission)):
         submission = concatenate([indexed(reader, s, train=False) for s in splits.submission])
@@ -118,6 +119,16 @@ def _prepare(
     parts += card.question if isinstance(spec, PictureSpec) else ""
     together = hashlib.sha256(parts.encode()).hexdigest()
     return PreparedTask(card, train, val, test, submission, store, together)
+
+
+def _refuse_shared(card: TaskCard, reader: Reader, tables: Sequence[ExampleTable]) -> None:
+    """DataError where two splits of your own data show the same picture."""
+    images = {split: table.images() for split, table in zip(PARTS, tables, strict=True)}
+    if shared := [text for texts in shared_pictures(reader, images).values() for text in texts]:
+        raise DataError(
+            f"{card.shown}: the same picture is in two splits: {'; '.join(first_lines(shared))}: "
+            "leave it out of one, or say in [files] that it is meant: may_share_pictures = true"
+        )
 
 
 def _visuals(
@@ -171,7 +182,7 @@ def find_visuals(
         if not missing and card.visual == "image":
             missing += _pooling_faults(store.path, store.load(images[0]).shape[0], spec.tokens)
         return store, {}, missing
-    kind = " --kind frames" * (card.visual == "video")
+    kind = " --kind frames" * (card.visual == "video") + " --by-path" * bool(card.files)
     advice = (
         f"no features of the encoder '{spec.encoder}' in {', '.join(map(str, places)) or 'a store'}"
         "; they are made where the pictures are: vlbench data extract-features --encoder "

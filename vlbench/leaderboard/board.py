@@ -11,6 +11,7 @@ import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from vlbench.leaderboard.normalised import NORMALISED, Ruler
@@ -37,8 +38,8 @@ class Stat(NamedTuple):
         known = [value for value in values if value is not None]
         if not known:
             return NOTHING
-        mean, n = statistics.fmean(known), len(known)
-        squares = math.fsum((value - mean) ** 2 for value in known)  # stdev's fractions are slow
+        mean, n = math.fsum(known) / len(known), len(known)
+        squares = math.fsum([(value - mean) ** 2 for value in known])  # stdev's fractions are slow
         return cls(mean, math.sqrt(squares / (n - 1)) if n > 1 else None, n)
 
 
@@ -80,7 +81,7 @@ class Run:
         """Sort key of runs from old to new."""
         return str(self.facts["created_at"]), self.facts["attempt"] or 0
 
-    @property
+    @cached_property
     def data(self) -> dict[str, tuple[Any, ...]]:
         """What boards never mix: the backbone's weights and the data of each task with a value."""
         return {"weights": (self.facts["backbone_hash"],), **(self.grounds if self.is_done else {})}
@@ -109,6 +110,7 @@ class Row:
     win_rate: float | None = None  # percent of the board's other rows with all tasks, task by task
     mean_rank: float | None = None  # over tasks, among the same rows
     n_trials: int | None = None  # of its search; None: nothing to search, or no search here
+    has_fewer_trials: bool = False  # than others of the board
     below_floor: frozenset[str] = frozenset()  # at or below a baseline
     near_floor: frozenset[str] = frozenset()  # or no more than the deviation above one: never best
     ties: Mapping[str, int] = field(
@@ -188,11 +190,6 @@ class Board:
     def has_trials(self) -> bool:
         """Whether the numbers of trials are known."""
         return any(row.n_trials is not None for row in self.rows)
-
-    def has_fewer_trials(self, row: Row) -> bool:
-        """Whether others had more trials, but for the one outwards that is part of a search."""
-        most = max(other.n_trials or 0 for other in self.marked or self.rows)
-        return row.n_trials is not None and row.n_trials < most - 1
 
     def tasks_of(self, column: str) -> list[str]:
         """The tasks that one of the columns is of."""

@@ -7,6 +7,7 @@ Rows with fewer seeds than five have no group, but for the best, which then stan
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,7 +25,8 @@ from vlbench.leaderboard.board import Board, Row
 from vlbench.leaderboard.normalised import NORMALISED
 from vlbench.leaderboard.results import read_parquet
 from vlbench.leaderboard.statistics import LEAST_SEEDS, LEVEL, RowScores, Scale, holm, p_values
-from vlbench.runs.packed import Pack, PackedPath, packs_of, stored_run
+from vlbench.runs.packed import Pack, PackedPath, packs_of
+from vlbench.runs.sums import RESULT
 
 NLVR2_IMAGE = re.compile(r"(.+-\d+)-\d+-img[01]")
 """`split-set-pair-img0`: the pairs of a set, and its sentences, share pictures and wording."""
@@ -89,17 +91,25 @@ class Examples:
         return self._scores[key, task]
 
     def _read(self, key: str, task: str) -> Scores:
-        run = stored_run(self.folder, key, self._packs)
-        if isinstance(run, PackedPath) and (key, task) in run.pack.ranges("predictions"):
-            if run.pack not in self._packed:
-                self._packed[run.pack] = PackedScores(run.pack)
-            if self._packed[run.pack].is_whole:
-                return self._packed[run.pack].scores(key, task)
+        pack = self._packs.get(key)
+        if pack and (key, task) in pack.ranges("predictions"):
+            if pack not in self._packed:
+                self._packed[pack] = PackedScores(pack)
+            if self._packed[pack].is_whole:
+                return self._packed[pack].scores(key, task)
         return read_scores(self.file(key, task))  # which names what is damaged
 
     @cached_property
-    def _packs(self) -> list[Pack]:
-        return packs_of(self.folder, [])
+    def _packs(self) -> dict[str, Pack]:
+        """The packs of the runs that are read from one."""
+        runs = self.folder / "runs"
+        begun = {*os.listdir(runs)} if runs.is_dir() else set()
+        return {
+            key: pack
+            for pack in reversed(packs_of(self.folder, []))
+            for key in pack.keys
+            if key not in begun or not os.path.lexists(runs / key / RESULT)
+        }
 
     def clusters(self, key: str, task: str) -> npt.NDArray[np.intp]:
         """Return the number of each example's cluster, in the order of the ids: its picture or set.
@@ -114,7 +124,9 @@ class Examples:
 
     def file(self, key: str, task: str) -> Traversable:
         """Return the file of a run's predictions for a task."""
-        return stored_run(self.folder, key, self._packs) / "predictions" / f"{task}.parquet"
+        pack = self._packs.get(key)
+        run = PackedPath(pack, key) if pack else self.folder / "runs" / key
+        return run / "predictions" / f"{task}.parquet"
 
     def ids(self, row: Row, task: str) -> Ids:
         """Return the examples that a row was tested on; DataError where its seeds differ."""
@@ -130,9 +142,18 @@ class Examples:
         """
         for task in tasks:
             self.ids(row, task)
-        keys = list(row.runs.values())
-        scores = [np.stack([self.scores(key, task).values for key in keys]) for task in tasks]
-        return RowScores.of(scores, [self.clusters(keys[0], task) for task in tasks])
+        return RowScores.of_tasks([self.rows_scores([row], task)[row.label] for task in tasks])
+
+    def rows_scores(self, rows: Sequence[Row], task: str) -> dict[str, RowScores]:
+        """Return the scores on a task of rows that were tested on the same examples, by label."""
+        by_label = {}
+        for k in {len(row.runs) for row in rows}:
+            alike = [row for row in rows if len(row.runs) == k]
+            values = [[self.scores(key, task).values for key in r.runs.values()] for r in alike]
+            clusters = self.clusters(next(iter(alike[0].runs.values())), task)
+            parts = RowScores.of_rows(np.array(values), clusters)
+            by_label |= {row.label: part for row, part in zip(alike, parts, strict=True)}
+        return by_label
 
 
 def same_ids(a: Ids, b: Ids) -> bool:
@@ -165,15 +186,19 @@ def with_ties(board: Board, examples: Examples) -> Board:
         return board
     faults: dict[str, str] = {}
     testable = {task: _testable(board, task, examples, faults) for task in board.mains}
+    scores_of = {task: examples.rows_scores(rows, task) for task, rows in testable.items()}
     ties: dict[str, dict[str, int]] = {row.label: {} for row in board.rows}
     for column in board.columns:
         parts = board.tasks_of(column)
-        rows = [row for row in board.rows if all(row.label in testable[task] for task in parts)]
+        rows = [row for row in board.rows if all(row.label in scores_of[task] for task in parts)]
         rows = [row for row in rows if row.stat(column).n]
         if len(rows) < 2:
             continue
         rows.sort(key=lambda row: (-(row.stat(column).mean or 0.0), row.label))
-        scores = {row.label: examples.row_scores(row, parts) for row in rows}
+        scores = {
+            row.label: RowScores.of_tasks([scores_of[task][row.label] for task in parts])
+            for row in rows
+        }
         scale = None
         if column == NORMALISED and board.ruler:
             if board.ruler.row not in scores:
@@ -202,9 +227,9 @@ def tie_groups(rows: Mapping[str, RowScores], scale: Scale | None = None) -> dic
     return groups
 
 
-def _testable(board: Board, task: str, examples: Examples, faults: dict[str, str]) -> set[str]:
-    """The labels of the rows whose runs were all tested on the first row's examples of a task."""
-    labels: set[str] = set()
+def _testable(board: Board, task: str, examples: Examples, faults: dict[str, str]) -> list[Row]:
+    """The rows whose runs were all tested on the first row's examples of a task."""
+    rows: list[Row] = []
     first = None
     for row in board.rows:
         if row.stat(board.mains[task]).n:
@@ -216,16 +241,16 @@ def _testable(board: Board, task: str, examples: Examples, faults: dict[str, str
                 continue
             first = ids[0] if first is None else first
             if all(same_ids(seed_ids, first) for seed_ids in ids):
-                labels.add(row.label)
+                rows.append(row)
             else:
                 faults.setdefault(row.label, f"other {task} examples than the first row")
-    return labels
+    return rows
 
 
 def _notes(rows: Sequence[Row], faults: Mapping[str, str]) -> list[str]:
     notes = []
     sure = [row for row in rows if len(row.runs) >= LEAST_SEEDS]
-    few = [row.label for row in rows if row.runs and row not in sure]
+    few = [row.label for row in rows if 0 < len(row.runs) < LEAST_SEEDS]
     if any(row.ties for row in sure):
         notes.append(
             "Test: Student's t against the highest mean, examples paired, seeds unpaired (Welch); "

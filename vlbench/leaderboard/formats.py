@@ -228,7 +228,7 @@ def _item(board: Board, row: Row, families: bool, costs: bool) -> dict[str, Any]
         "mean_rank": row.mean_rank,
         "win_rate": row.win_rate,
         "n_trials": row.n_trials,
-        "has_fewer_trials": board.has_fewer_trials(row),
+        "has_fewer_trials": row.has_fewer_trials,
         "tie_groups": dict(row.ties),
         "below_floor_metrics": sorted(row.below_floor),
         "tasks": list(board.mains),

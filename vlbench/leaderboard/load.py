@@ -44,24 +44,26 @@ def read_boards(
     no suite of its own in the results is shown alone out of the suites that have it.
     """
     everything = rows = read_results(results, damaged)
+    names = ("suite", "task", "backbone", "edition", "scope", "method")
+    stored = {name: {*rows[name].unique()} for name in names}
     suite = "+".join(split_names(filters.tasks)) if filters.tasks else ""
-    if suite not in {"", *rows["suite"]}:
+    if suite not in {"", *stored["suite"]}:
         suite = find_tasks(filters.tasks)[0]
-    is_part = suite not in {"", *rows["suite"]} and suite in {*rows["task"]}
+    is_part = suite not in {"", *stored["suite"]} and suite in stored["task"]
     named = split_names(filters.methods) if filters.methods else []
     paths = [Path(name) for name in split_names(filters.backbone)] if any(filters.backbone) else []
     backbones = [path.stem if path.suffix == ".toml" else path.name for path in paths]
-    methods = [method_name(name, rows["method"]) for name in named]
+    methods = [method_name(name, stored["method"]) for name in named]
     selected: dict[str, Sequence[Any]] = {
         "scope": ["complete", *known_in({"smoke"}, "include", filters.include)],
         "task" if is_part else "suite": [suite] if suite else [],
-        "backbone": known_in({*own_cards("backbones"), *rows["backbone"]}, "backbone", backbones),
-        "edition": known_in({"mini", "full", *rows["edition"]}, "edition", filters.edition),
+        "backbone": known_in({*own_cards("backbones"), *stored["backbone"]}, "backbone", backbones),
+        "edition": known_in({"mini", "full", *stored["edition"]}, "edition", filters.edition),
         "seed": filters.seeds,
     }
-    for column, names in selected.items():
-        rows = rows[rows[column].isin(names)] if names else rows
-    suites = {name: (suite,) for name in {*rows["suite"]}} if is_part else suite_tasks()
+    for column, wanted in selected.items():
+        rows = rows[rows[column].isin(wanted)] if wanted else rows
+    suites = {name: (suite,) for name in rows["suite"].unique()} if is_part else suite_tasks()
     boards = with_trials(summarise(rows, suites, is_part), everything)
     if examples is not None:
         boards = [with_ties(board, examples) for board in boards]
@@ -70,13 +72,11 @@ def read_boards(
     if not boards:
         limits = [] if filters.max_trainable is None else [f"{filters.max_trainable:g} %"]
         selected |= {"method": methods, "trainable at most": limits}
-        texts = [
-            f"{name} {', '.join(map(str, names))}" for name, names in selected.items() if names
-        ]
+        texts = [f"{name} {', '.join(map(str, own))}" for name, own in selected.items() if own]
         lines = [f"{results}: No results for {'; '.join(texts)}. There is:"]
         for setup, part in everything.groupby(["suite", "backbone", "edition", "scope"]):
-            lines.append(f"  {' / '.join(setup)}: {', '.join(sorted({*part['method']}))}")
-        if "smoke" in {*everything["scope"]} - {*selected["scope"]}:
+            lines.append(f"  {' / '.join(setup)}: {', '.join(sorted(part['method'].unique()))}")
+        if "smoke" in stored["scope"] - {*selected["scope"]}:
             lines.append("Smoke results (from --limit) are shown with --include smoke.")
         raise NothingToReport("\n".join(lines))
     return [_sorted(board, boards, filters.sort) for board in boards] if filters.sort else boards

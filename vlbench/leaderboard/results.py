@@ -21,11 +21,16 @@ from vlbench.errors import DataError, NothingToReport
 from vlbench.files import text_lines
 from vlbench.parquet import COLUMNS, LATER, MOST_RESULT_ROWS
 from vlbench.runs.folder import RunFolder, run_folders
-from vlbench.runs.packed import MOST_PACKED_ROWS, Pack, PackedPath, packs_of
+from vlbench.runs.packed import Pack, PackedPath, packs_of
 from vlbench.runs.spec import RunSpec
 from vlbench.runs.sums import CURVE, RESULT
 from vlbench.text import printable, results_option
 
+FOLDED = pa.schema(
+    field.with_type(pa.dictionary(pa.int32(), pa.string())) if field.type == pa.string() else field
+    for field in COLUMNS
+)
+"""COLUMNS with each text once: categories in pandas."""
 STATUS = {"began": "unfinished", "done": "result lost"}
 """Status of a run without a result by the last event on record; others are their own status."""
 
@@ -84,7 +89,11 @@ def read_results(folder: Path, damaged: list[DataError] | None = None) -> pd.Dat
         for key in part["key"].unique().to_pylist():
             if (owner := owners.setdefault(key, run)) != run:  # a copy would count a seed twice
                 raise DataError(f"{run}: Run {key} is in {owner} too. Remove one.")
-    tables = [*parts.values(), pa.Table.from_pylist(without, COLUMNS)]
+    of_packs = {pack.folder for pack in packs}
+    plain = [pa.Table.from_pylist(without, COLUMNS)]
+    plain += [part for place, part in parts.items() if place not in of_packs]
+    tables = [pa.concat_tables(plain).cast(FOLDED)]
+    tables += [part for place, part in parts.items() if place in of_packs]
     results: pd.DataFrame = pa.concat_tables(tables).to_pandas(integer_object_nulls=True)
     return results
 
@@ -111,10 +120,14 @@ def read_parquet(
         raise DataError(f"{file}: Not a readable Parquet file: {reason}") from error
     if absent := set(columns or ()) - set(table.column_names):
         raise DataError(f"{file}: column '{min(absent)}' is missing")
+    _refuse_not_finite(file, table)
+    return table
+
+
+def _refuse_not_finite(file: Traversable, table: pa.Table) -> None:
     for field, column in zip(table.schema, table.columns, strict=True):
         if pa.types.is_floating(field.type) and pc.all(pc.is_finite(column)).as_py() is False:
             raise DataError(f"{file}: column '{field.name}' has cells that are no finite numbers")
-    return table
 
 
 def read_log(run: Traversable) -> Log | None:
@@ -156,6 +169,12 @@ def read_table(
         table = read_parquet(file, most_rows=most_rows)
     except FileNotFoundError:
         raise DataError(f"{file}: no such file") from None
+    return _as_schema(file, table, schema, later)
+
+
+def _as_schema(
+    file: Traversable, table: pa.Table, schema: pa.Schema, later: Mapping[str, object]
+) -> pa.Table:
     for name in [name for name in later if name not in table.column_names]:
         cells = pa.array([later[name]] * table.num_rows, schema.field(name).type)
         table = table.append_column(schema.field(name), cells)
@@ -183,7 +202,9 @@ def read_result(file: Traversable) -> pa.Table:
 
 def _packed_rows(pack: Pack, in_folders: Collection[str]) -> pa.Table:
     """The rows of packed runs, but for those that have a folder with a result too."""
-    table = read_table(pack.file("rows"), COLUMNS, MOST_PACKED_ROWS, LATER)
+    table = pack.rows()
+    _refuse_not_finite(pack.file("rows"), table)
+    table = _as_schema(pack.file("rows"), table, FOLDED, LATER)
     if twice := pack.keys.intersection(in_folders):
         return table.filter(pc.invert(pc.is_in(table["key"], pa.array(sorted(twice)))))
     return table

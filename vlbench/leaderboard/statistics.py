@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse, special
+from scipy import special
 
 Numbers = npt.NDArray[np.float64]
 LEVEL = 0.05
@@ -49,20 +49,36 @@ class RowScores(NamedTuple):
         cls, scores: Sequence[Numbers], clusters: Sequence[npt.NDArray[np.intp]] | None = None
     ) -> RowScores:
         """Sum up scores, for each task (k, examples); by default each example is a cluster."""
-        each = [np.arange(task.shape[1]) for task in scores]
-        given = each if clusters is None else clusters
-        # one cluster says nothing of others: then the examples stand for themselves
-        clusters = [g if g.any() else own for g, own in zip(given, each, strict=True)]
-        seed_means = np.stack([task.mean(axis=1) for task in scores], axis=1)
-        means = [task.mean(axis=0) for task in scores]
-        k, rest = len(seed_means), np.zeros(len(scores))
+        given = [np.arange(task.shape[1]) for task in scores] if clusters is None else clusters
+        pairs = zip(scores, given, strict=True)
+        return cls.of_tasks([cls.of_rows(task[None], groups)[0] for task, groups in pairs])
+
+    @classmethod
+    def of_rows(cls, scores: Numbers, clusters: npt.NDArray[np.intp]) -> list[RowScores]:
+        """Sum up many rows' scores on one task at once: (rows, k, examples)."""
+        n_rows, k, n = scores.shape
+        groups = clusters if clusters.any() else np.arange(n)  # one cluster says nothing of others
+        seed_means, means, rest = scores.mean(axis=2), scores.mean(axis=1), np.zeros(n_rows)
         if k > 1:
-            parts = [
-                _clustered_variance(task - own, groups)[0].sum() / ((k - 1) * k)
-                for task, own, groups in zip(scores, means, clusters, strict=True)
-            ]
-            rest = np.array(parts)
-        return cls(seed_means, means, clusters, rest)
+            apart = (scores - means[:, None]).reshape(n_rows * k, n)
+            parts = _clustered_variance(apart, groups)[0].reshape(n_rows, k)
+            rest = parts.sum(axis=1) / ((k - 1) * k)
+        return [
+            cls(seed_means[row, :, None], [means[row]], [groups], rest[row : row + 1])
+            for row in range(n_rows)
+        ]
+
+    @classmethod
+    def of_tasks(cls, parts: Sequence[RowScores]) -> RowScores:
+        """Join a row's scores on several tasks."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            np.concatenate([part.seed_means for part in parts], axis=1),
+            [means for part in parts for means in part.example_means],
+            [clusters for part in parts for clusters in part.clusters],
+            np.concatenate([part.rest for part in parts]),
+        )
 
     @property
     def means(self) -> Numbers:
@@ -244,9 +260,12 @@ class _Part(NamedTuple):
         """Variances of the weighted means over seeds, with their degrees of freedom: (m,) each."""
         if len(self.rows) == 1:
             return _seed_variance(self.rows[0].seed_means @ self.weights.T)
-        weighted = zip(self.rows, self.weights, strict=True)
-        variances = [_seed_variance(row.seed_means @ weights[:, None]) for row, weights in weighted]
-        both = np.concatenate(variances, axis=1)
+        counts = np.array([len(row.seed_means) for row in self.rows])
+        both = np.empty((2, len(counts)))
+        for k in set(counts.tolist()):
+            alike = np.flatnonzero(counts == k)
+            means = np.stack([self.rows[n].seed_means for n in alike], axis=1)  # (k, rows, T)
+            both[:, alike] = _seed_variance((means * self.weights[alike]).sum(axis=2))
         return both[0], both[1]
 
 
@@ -279,8 +298,10 @@ def _clustered_variance(apart: Numbers, clusters: npt.NDArray[np.intp]) -> tuple
     The sandwich of Liang and Zeger (1986), with the factor G / (G - 1) of G clusters.
     """
     n, count = apart.shape[1], int(clusters.max()) + 1
-    membership = sparse.csr_array((np.ones(n), (np.arange(n), clusters)), shape=(n, count))
-    sums = (apart - apart.mean(axis=1, keepdims=True)) @ membership  # (m, G)
+    order = np.argsort(clusters, kind="stable")
+    starts = np.searchsorted(clusters[order], np.arange(count))
+    centred = (apart - apart.mean(axis=1, keepdims=True))[:, order]
+    sums = np.add.reduceat(centred, starts, axis=1)  # (m, G)
     factor = count / (count - 1) if count > 1 else math.inf
     variance: Numbers = np.square(sums).sum(axis=1) / n**2
     return np.where(variance > 0, factor * np.maximum(variance, 1e-300), 0.0), count

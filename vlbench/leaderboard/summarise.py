@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from itertools import groupby
+from itertools import pairwise
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,9 +35,8 @@ from vlbench.text import printable
 
 COSTS = ("adapter_bytes", "peak_memory_bytes", "train_seconds", "examples_per_second",
          "evaluate_seconds")  # fmt: skip
-OF_ROWS = ("task", "metric", "family", "main", "value", "majority", "n_examples",
-           "evaluate_seconds", "data_fingerprint")  # fmt: skip
-"""Columns that differ between the rows of a run; `facts` are of all others."""
+OF_DATA = ("task", "metric", "family", "main", "n_examples", "majority", "data_fingerprint")
+"""Columns that are the same in all runs on the same data."""
 
 
 def summarise(
@@ -74,41 +73,52 @@ def summarise(
     return boards
 
 
+class _Data(NamedTuple):
+    """What a run's rows say of their data, shared by the runs that say the same."""
+
+    overall: list[int]  # rows of the main metrics over all examples
+    grounds: dict[str, Ground]
+    families: dict[Name, Family]
+
+
 def _read_runs(results: pd.DataFrame) -> list[Run]:
-    test = results[results["split"] == "test"].sort_values("key", kind="stable")
-    shown = cache(printable)  # most texts stand in many rows
+    test = results[results["split"] == "test"]
+    test = test.sort_values("key", kind="stable", key=lambda keys: keys.astype(str))
+    is_first = ~test["key"].duplicated().to_numpy()
+    columns = {name: _cells(test.loc[is_first, name]) for name in test}
+    names = list(zip(_cells(test["metric"]), _cells(test["family"]), strict=True))
+    values, seconds = _cells(test["value"]), _cells(test["evaluate_seconds"])
+    about = list(zip(*(_cells(test[name]) for name in OF_DATA), strict=True))
+    data_of, runs = cache(_data), []
+    bounds = [*np.flatnonzero(is_first).tolist(), len(test)]
+    firsts = zip(*columns.values(), strict=True)
+    for cells, (start, end) in zip(firsts, pairwise(bounds), strict=True):
+        facts, data = dict(zip(columns, cells, strict=True)), data_of(tuple(about[start:end]))
+        own = [seconds[start + row] for row in data.overall]
+        facts["evaluate_seconds"] = None if None in own else math.fsum(own)
+        is_done = facts["status"] == "done"
+        scores = dict(zip(names[start:end], values[start:end], strict=True))
+        parts = (scores, data.grounds, data.families) if is_done else ({}, data.grounds, {})
+        runs.append(Run(facts["key"], facts, *parts))
+    return runs
 
-    def records(table: pd.DataFrame) -> Iterator[dict[Any, Any]]:
-        columns = {
-            name: [shown(x) if isinstance(x, str) else x for x in cells.where(cells.notna(), None)]
-            for name, cells in table.astype(object).items()
-        }
-        rows = zip(*columns.values(), strict=True)
-        return (dict(zip(columns, row, strict=True)) for row in rows)
 
-    by_run = groupby(records(test[["key", *OF_ROWS]]), key=itemgetter("key"))
-    firsts = records(test.drop_duplicates("key"))
-    return [_run(first, list(rows)) for first, (_, rows) in zip(firsts, by_run, strict=True)]
+def _data(about: Sequence[tuple[Any, ...]]) -> _Data:
+    data = _Data([], {}, {})
+    for number, (task, metric, family, is_main, n_examples, majority, digits) in enumerate(about):
+        if is_main:
+            data.families[metric, family] = Family(n_examples or 0, majority)
+            if not family:
+                data.overall.append(number)
+                data.grounds[task] = Ground(str(digits), metric, n_examples or 0)
+    return data
 
 
-def _run(first: Mapping[Any, Any], rows: Sequence[Mapping[Any, Any]]) -> Run:
-    done = rows if first["status"] == "done" else []
-    overall = [row for row in rows if row["main"] and row["family"] == ""]
-    seconds = [row["evaluate_seconds"] for row in overall]
-    return Run(
-        key=str(first["key"]),
-        facts={**first, "evaluate_seconds": None if None in seconds else math.fsum(seconds)},
-        values={(row["metric"], row["family"]): row["value"] for row in done},
-        grounds={
-            row["task"]: Ground(str(row["data_fingerprint"]), row["metric"], row["n_examples"] or 0)
-            for row in overall
-        },
-        families={
-            (row["metric"], row["family"]): Family(row["n_examples"] or 0, row["majority"])
-            for row in done
-            if row["main"]
-        },
-    )
+def _cells(column: pd.Series[Any]) -> list[Any]:
+    """The cells as Python has them, None where there is none; each text made printable once."""
+    codes, cells = pd.factorize(column)
+    shown = [printable(cell) if isinstance(cell, str) else cell for cell in cells.tolist()]
+    return np.array([*shown, None], dtype=object)[codes].tolist()
 
 
 def _board(setup: Any, runs: Sequence[Run], tasks: Sequence[str]) -> Board:
@@ -116,8 +126,9 @@ def _board(setup: Any, runs: Sequence[Run], tasks: Sequence[str]) -> Board:
     grounds = {task: ground for run in by_age for task, ground in run.grounds.items()}
     mains = {task: grounds[task].metric if task in grounds else task for task in tasks}
     families: dict[Name, Family] = {}
-    for name, family in (item for run in by_age for item in run.families.items()):
-        if name not in families or family.majority is not None:
+    newest_first = {id(run.families): run.families for run in reversed(by_age)}
+    for name, family in (item for part in newest_first.values() for item in part.items()):
+        if name not in families or families[name].majority is None:
             families[name] = family
     majority = {metric: _majority(metric, families) for metric in mains.values()}
     groups: dict[tuple[str, ...], list[Run]] = {}
@@ -145,7 +156,8 @@ def _board(setup: Any, runs: Sequence[Run], tasks: Sequence[str]) -> Board:
     if ruler and ruler.floors:
         rows = [_normalised(row, ruler, {run.key: run for run in counted}) for row in rows]
     rows = _ranked(rows, [*mains.values()])
-    rows = [_marked(row, rows, majority) for row in rows]
+    floors = [row for row in rows if row.is_floor]
+    rows = [_marked(row, floors, majority) for row in rows]
     suite, backbone, edition, scope, limit = setup
     parts = mains, grounds, families, majority, rows, counted, notes
     board = Board(suite, backbone, edition, scope, limit, "", *parts, ruler)
@@ -228,16 +240,15 @@ def _majority(metric: str, families: Mapping[Name, Family]) -> float | None:
     return math.fsum(weighted) / covered
 
 
-def _marked(row: Row, rows: Sequence[Row], majority: Mapping[str, float | None]) -> Row:
+def _marked(row: Row, baselines: Sequence[Row], majority: Mapping[str, float | None]) -> Row:
     """The row, marked where it is at or below the majority answer or a baseline's row.
-
 
     Of each baseline those rows count that share most overrides with it, and have no other ones.
     A normalised score of 0 is a floor too.
     """
     floors: list[Row] = []
     for method in FLOORS:
-        fair = [r for r in rows if r.method == method and r.overrides <= row.overrides]
+        fair = [r for r in baselines if r.method == method and r.overrides <= row.overrides]
         most = max((len(floor.overrides) for floor in fair), default=0)
         floors += [r for r in fair if len(r.overrides) == most and r is not row]
     below, near = set(), set()

@@ -136,7 +136,7 @@ def main_table(board: Board) -> Table:
         scores = [_score(board, row, metric) for metric in board.columns]
         trainable = Cell(percent(row.facts["trainable_percent"]))
         ranks = [Cell(number(row.mean_rank))] * has_ranks
-        fewer = FEWER * board.has_fewer_trials(row)
+        fewer = FEWER * row.has_fewer_trials
         trials = [Cell(number(row.n_trials, digits=0), fewer)] * board.has_trials
         return [trainable, *scores, *ranks, *trials, Cell(str(len(row.seeds)))]
 
@@ -244,7 +244,7 @@ def board_notes(board: Board) -> list[str]:
         *[f"{BELOW} marks what is at or below a floor: {floors}"]
         * any(row.below_floor for row in board.rows),
         *[TRIALS_NOTE] * board.has_trials,
-        *[FEWER_NOTE] * any(map(board.has_fewer_trials, board.rows)),
+        *[FEWER_NOTE] * any(row.has_fewer_trials for row in board.rows),
         f"Trainable %: denominator {counted(facts['denominator'] for facts in done)}.",
         data_note(board),
         code_note(board),

@@ -34,7 +34,8 @@ def settings_without_rate(settings: str) -> tuple[str, ...]:
 def with_trials(boards: Iterable[Board], results: pd.DataFrame) -> list[Board]:
     """Return the boards with each row's number of trials, where the results hold any at all.
 
-    What trains nothing has no rate to search, and no number.
+    What trains nothing has no rate to search, and no number. One trial less is no fewer: it is the
+    rate outwards, which only a search has whose best rate lies at the end.
     """
     rows = trial_rows(results).to_dict("records")
     counts = Counter((_search(row), row["task"], row["data_fingerprint"]) for row in rows)
@@ -42,12 +43,18 @@ def with_trials(boards: Iterable[Board], results: pd.DataFrame) -> list[Board]:
     def count(board: Board, facts: Mapping[Any, Any]) -> int | None:
         data = [(task, ground.data_fingerprint) for task, ground in board.grounds.items()]
         most = max((counts[_search(facts), *task] for task in data), default=0)
-        return most if counts and facts["epochs"] else None
+        return most if facts["epochs"] else None
 
-    return [
-        replace(b, rows=[replace(row, n_trials=count(b, row.facts)) for row in b.rows])
-        for b in boards
-    ]
+    marked = []
+    for board in boards if counts else ():
+        numbers = [count(board, row.facts) for row in board.rows]
+        most = max((n for n in numbers if n is not None), default=0)
+        rows = [
+            replace(row, n_trials=n, has_fewer_trials=n is not None and n < most - 1)
+            for row, n in zip(board.rows, numbers, strict=True)
+        ]
+        marked.append(replace(board, rows=rows))
+    return marked or list(boards)
 
 
 def _search(facts: Mapping[Any, Any]) -> tuple[Any, ...]:

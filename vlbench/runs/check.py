@@ -1,27 +1,25 @@
 """What `vlbench data check` says of tasks: what is there, and what a run would miss.
 
-Of your own data also what a run would not stop at: the majority answer's score, pictures that two
-splits share, keys that no example is made of.
+Of your own data also what a run would not stop at: the majority answer's score, and keys that no
+example is made of.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from vlbench.cards.schema import Edition, TaskCard
-from vlbench.data.images import open_clip, open_image
+from vlbench.data.images import open_clip, open_image, shared_pictures
 from vlbench.data.pictures import PictureSpec
 from vlbench.data.prepare import FeatureSpec, find_visuals, scored_splits
 from vlbench.data.readers import card_reader
 from vlbench.data.readers.base import Reader
 from vlbench.data.readers.own import OwnData
-from vlbench.data.table import ExampleTable, concatenate, file_hash, indexed
+from vlbench.data.table import ExampleTable, concatenate, indexed
 from vlbench.errors import MissingError
-from vlbench.metrics import listed
 from vlbench.runs.result import majority_answers, majority_scored
 
 Say = Callable[[str], None]
@@ -29,16 +27,10 @@ Say = Callable[[str], None]
 
 @dataclass
 class Split:
-    """A split that was read, and the files of its pictures where these are at hand."""
+    """A split that was read, and what is said of it."""
 
     item: dict[str, Any]
     examples: ExampleTable = field(default_factory=lambda: concatenate([]))
-    pictures: dict[str, Path] = field(default_factory=dict)
-
-    @cached_property
-    def contents(self) -> dict[str, str]:
-        """Hash of a picture's file -> its id; folders of frames are not compared."""
-        return {file_hash(path): image for image, path in self.pictures.items() if path.is_file()}
 
 
 def check_tasks(
@@ -60,12 +52,20 @@ def check_tasks(
             say(f"{card.name}: reading {name}")
             splits[name] = split = _check_split(card, reader, name, spec)
             split.item["published"] = card.sizes.get(name) if edition == "full" else None
-            split.item["ready"] = not split.item["problems"] or name not in needed
         if isinstance(reader, OwnData):
             train = concatenate([splits[name].examples for name in card.splits[edition].train])
-            for name in splits:
-                _remark(card, reader, train, name, splits)
-        items += [split.item for split in splits.values()]
+            images = {name: split.examples.images() for name, split in splits.items()}
+            shared = shared_pictures(reader, images)
+            for name, split in splits.items():
+                is_meant = reader.named.may_share_pictures
+                texts = [
+                    f"the same picture is in two splits: {text}" for text in shared.get(name, ())
+                ]
+                split.item["remarks" if is_meant else "problems"] += texts
+                _remark(card, reader, train, name, split)
+        for name, split in splits.items():
+            split.item["ready"] = not split.item["problems"] or name not in needed
+            items.append(split.item)
     return items
 
 
@@ -86,13 +86,12 @@ def _check_split(
         if not problems:
             split.examples = examples = indexed(reader, name, train=False)
             split.item |= {"examples": len(examples), "pictures": len(examples.images())}
-            store, split.pictures, problems = find_visuals(card, reader, examples, spec)
+            store, pictures, problems = find_visuals(card, reader, examples, spec)
             split.item["features"] = str(store.path) if store else None
-            for image, path in list(split.pictures.items()):
+            for image, path in pictures.items():
                 try:
                     opener(path)
                 except MissingError as error:
-                    del split.pictures[image]
                     origin = reader.origin(image)
                     problems.append(f"{error} (named in {origin})" if origin else str(error))
     except MissingError as error:
@@ -101,12 +100,9 @@ def _check_split(
     return split
 
 
-def _remark(
-    card: TaskCard, reader: OwnData, train: ExampleTable, name: str, splits: dict[str, Split]
-) -> None:
+def _remark(card: TaskCard, reader: OwnData, train: ExampleTable, name: str, split: Split) -> None:
     """Add what a run would not stop at to a split's item."""
-    item, remarks = splits[name].item, splits[name].item["remarks"]
-    examples = splits[name].examples
+    item, remarks, examples = split.item, split.item["remarks"], split.examples
     if train and examples and (scored := majority_scored(card, train, examples)):
         answer = next(iter(majority_answers(train, examples).values()))
         item["majority"] = {"answer": answer, card.main_metric: scored.metrics[card.main_metric]}
@@ -114,12 +110,6 @@ def _remark(
         remarks.append(
             f"always {answer!r}, the majority answer, has {card.main_metric} {value:.1f}"
         )
-    for other, split in splits.items():
-        if other == name:
-            break
-        if both := splits[name].contents.keys() & split.contents.keys():
-            names = listed(sorted(splits[name].contents[hash] for hash in both))
-            remarks.append(f"shares {len(both):,} pictures with {other}: {names}")
     if examples and (unread := reader.unread(name)):
         keys = ", ".join(f"{key} ({count:,} records)" for key, count in sorted(unread.items()))
         remarks.append(f"keys that are not read: {keys}")

@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 from importlib.resources.abc import Traversable
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -215,6 +216,7 @@ class Pack:
         if any(column.null_count for column in columns):
             raise DataError(f"{self.file(table)}: {' or '.join(INDEX[table])} has empty cells")
         ranges: dict[tuple[str, ...], tuple[int, int]] = {}
+        plain: set[str] = set()
         last, first = None, 0
         for chunks in zip(*(column.chunks for column in columns), strict=True):
             indices = [chunk.indices.to_numpy() for chunk in chunks]
@@ -224,18 +226,28 @@ class Pack:
             counts = np.diff([*starts, len(chunks[0])])
             pairs = zip(texts, indices, strict=True)
             picked = [[words[i] for i in index[starts]] for words, index in pairs]
+            new = {*chain(*texts)} - plain
+            if odd := [name for name in new if not _is_plain(name)]:
+                raise DataError(f"{self.file(table)}: {min(odd)!r} is no file's name")
+            plain |= new
             for *names, start, count in zip(*picked, starts.tolist(), counts.tolist(), strict=True):
                 index_of = tuple(names)
                 if index_of == last:
                     count += ranges[index_of][1]
                     start = ranges[index_of][0] - first
-                elif index_of in ranges or not all(map(_is_plain, names)):
-                    what = "stands in two places" if index_of in ranges else "is no file's name"
-                    raise DataError(f"{self.file(table)}: {' '.join(names)!r} {what}")
+                elif index_of in ranges:
+                    what = f"{' '.join(names)!r} stands in two places"
+                    raise DataError(f"{self.file(table)}: {what}")
                 ranges[index_of] = (first + start, count)
                 last = index_of
             first += len(chunks[0])
         return ranges
+
+    def rows(self) -> pa.Table:
+        """The rows of all results; texts as indices into dictionaries."""
+        self.ranges("rows")  # which finds what cannot be read
+        self._load("rows", self._stored["rows"])
+        return pa.table({name: self._columns["rows", name] for name in self._stored["rows"]})
 
     def column(self, table: str, name: str) -> pa.ChunkedArray:
         """A column of a table, of all runs; texts as indices into one dictionary."""

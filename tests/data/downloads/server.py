@@ -26,6 +26,7 @@ class Release:
         """Path -> statuses of the next requests."""
         self.has_ranges = True
         self.version = '"1"'
+        """The ETag; empty: none is sent."""
         self.hold: threading.Event | None = None
         """What a connection waits for before it breaks."""
         self.requests: list[tuple[str, str, str]] = []
@@ -69,7 +70,8 @@ def handler_of(release: Release) -> type[BaseHTTPRequestHandler]:
                     return self.status(416, **{"Content-Range": f"bytes */{len(content)}"})
             length = release.announced.get(path, len(content))
             self.send_response(206 if start else 200)
-            self.send_header("ETag", release.version)
+            if release.version:
+                self.send_header("ETag", release.version)
             self.send_header("Connection", "close")
             if length is not None:
                 self.send_header("Content-Length", str(length - start))

@@ -68,6 +68,21 @@ def test_another_version_on_the_server_is_fetched_from_the_start(fetcher: Fetche
     assert (fetcher.root / "a.bin").read_bytes() == CONTENT[::-1]
 
 
+def test_without_version_and_checksum_nothing_is_appended(fetcher: Fetcher) -> None:
+    fetcher.release.version, fetcher.release.breaks[A] = "", [50_000] * fetch.TRIES
+    refused(fetcher.add(to="a.bin"))
+    fetcher.release.files[A] = CONTENT[::-1]
+    assert fetcher.get() == ["fetched"]
+    assert (fetcher.root / "a.bin").read_bytes() == CONTENT[::-1]
+    assert set(fetcher.release.ranges) == {""}
+
+
+def test_a_checksum_allows_to_go_on_without_a_version(fetcher: Fetcher) -> None:
+    fetcher.release.version, fetcher.release.breaks[A] = "", [50_000]
+    assert fetcher.add().get() == ["fetched"]
+    assert fetcher.release.ranges == ["", "bytes=50000-"]
+
+
 def test_a_wrong_file_is_removed_with_both_checksums_named(fetcher: Fetcher) -> None:
     fetcher.release.files[A] = b"x" + CONTENT[1:]
     refused(fetcher.add(), "another file came: its sha256 is", fetcher.downloads[0].sha256)

@@ -1,7 +1,8 @@
 """Fetch one file over HTTP, resumed after broken connections and in later calls.
 
 What has come is a part, `train2014.zip.1f0c3a2b.part`; a small file beside it says which version of
-the file it is of. A server that sends no ranges, or has another version by now, sends all again.
+the file it is of. A server that sends no ranges, or has another version by now, sends all again; so
+does one that names no version of a file whose checksum is not published either.
 """
 
 from __future__ import annotations
@@ -102,8 +103,17 @@ def part_of(folder: Path, url: str) -> Path:
 class Transfer:
     """One file on its way into its part."""
 
-    def __init__(self, url: str, part: Path, size_bytes: int | None, stop: Event, say: Say) -> None:
+    def __init__(
+        self,
+        url: str,
+        part: Path,
+        size_bytes: int | None,
+        has_checksum: bool,
+        stop: Event,
+        say: Say,
+    ) -> None:
         self.url, self.part, self.published_bytes = url, part, size_bytes
+        self._has_checksum = has_checksum
         self.stop, self._say = stop, say
         self.received = part.stat().st_size if part.is_file() else 0
         self._version_file = part.with_suffix(".json")
@@ -148,9 +158,10 @@ class Transfer:
         start, version = self._start(), self._version()
         if start and start == (self.published_bytes or version.get("length")):
             return  # it came whole in an earlier call
-        headers = {"Range": f"bytes={start}-"} if start else {}
-        if start and version.get("mark"):
-            headers["If-Range"] = version["mark"]
+        mark, headers = version.get("mark"), {}
+        if start and (mark or self._has_checksum):  # else nothing tells whether the rest fits
+            headers["Range"] = f"bytes={start}-"
+            headers |= {"If-Range": mark} if mark else {}
         try:
             with _open(self.url, headers) as response:
                 total = self._begin(response, start)

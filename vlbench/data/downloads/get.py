@@ -146,6 +146,7 @@ class _Fetching:
                     item.url,
                     part_of(parts, item.download.url),
                     item.download.size_bytes,
+                    bool(item.download.sha256),
                     self._stop,
                     self._messages.put,
                 ),

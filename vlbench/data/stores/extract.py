@@ -19,7 +19,7 @@ from PIL import Image
 from vlbench.data.example import first_lines
 from vlbench.data.images import clips_below, open_clip, open_image, pictures_below
 from vlbench.data.stores.base import Array, fixed_frames
-from vlbench.data.stores.own import CLIPS, FeatureStore, Line, read_index, write_store
+from vlbench.data.stores.own import CLIPS, INDEX, FeatureStore, Line, read_index, write_store
 from vlbench.errors import DataError, MissingError, RunFailed, UsageError
 from vlbench.files import cache_folder, writing, writing_cache
 from vlbench.lock import Lock
@@ -70,12 +70,18 @@ class ClipEncoder:
 
 
 def extract_below(
-    encoder: Any, images: Path, store: Path, is_video: bool, progress: Progress, say: Say
+    encoder: Any,
+    images: Path,
+    store: Path,
+    is_video: bool,
+    progress: Progress,
+    say: Say,
+    by_path: bool = False,
 ) -> FeatureStore:
     """The store of all pictures below a folder, or of all clips there in their full length."""
     if is_video:
-        return extract(ClipEncoder(encoder, 0), clips_below(images), store, progress, say)
-    return extract(encoder, pictures_below(images), store, progress, say)
+        return extract(ClipEncoder(encoder, 0), clips_below(images, by_path), store, progress, say)
+    return extract(encoder, pictures_below(images, by_path), store, progress, say)
 
 
 def extract(
@@ -116,7 +122,8 @@ def _extracted(
         begun_with, lines, is_complete = read_index(folder)
     except MissingError as error:
         names = os.listdir(folder) if folder.is_dir() else []
-        if any(name not in LOCK_FILES and name[0] != "." for name in names):
+        is_begun = INDEX in names  # by another process, since it was looked for
+        if not is_begun and any(name not in LOCK_FILES and name[0] != "." for name in names):
             raise UsageError(f"{folder}: something else is there already: {error}") from None
         return [], False
     done = {i: s for line in lines for i, s in zip(line["ids"], line["stamps"], strict=True)}
