@@ -50,7 +50,7 @@ IDENTIFYING = (
     "edition", "scope", "split", "seed", "metric", "main", "family",
 )  # fmt: skip
 """The columns that say which number a row holds: never null. Every other column may be."""
-LATER: dict[str, object] = {"init": "", "model_parameters": None, "projector": None}
+LATER: dict[str, object] = {}
 """Columns that came after the first results, in that order -> what a file without them means."""
 COLUMNS = pa.schema(
     pa.field(name, pa.type_for_alias(type), name not in IDENTIFYING) for name, type in TYPES.items()
