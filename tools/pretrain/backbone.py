@@ -22,10 +22,12 @@ from torch.nn.functional import cross_entropy
 from transformers import BartConfig
 
 from tools.pretrain.english import QUESTIONS, captions, told_answer
-from tools.pretrain.lessons import Lesson, lesson, long_lesson, pair_lesson, repair
+from tools.pretrain.lessons import Lesson, lesson, long_lesson, repair
+from tools.pretrain.pair_lessons import pair_lesson
 from vlbench.backbones.bart import JointBart, new_bart
 from vlbench.backbones.base import IGNORED, Backbone
-from vlbench.data.mini.pictures import Balance, ask, statement
+from vlbench.data.mini.questions import Balance, ask
+from vlbench.data.mini.statements import statement
 from vlbench.data.mini.world import draw, scenes
 from vlbench.encoders.mini import TOKENS, WIDTH
 from vlbench.files import write_atomically

@@ -5,15 +5,14 @@ from __future__ import annotations
 from functools import partial
 from random import Random
 
-from vlbench.data.mini.pictures import (
-    NUMBERS,
+from vlbench.data.mini.captions import NUMBERS, listed
+from vlbench.data.mini.questions import (
     VQA_FAMILIES,
     Family,
     choose_attribute,
     choose_side,
     combine,
     compare,
-    listed,
     query_attribute,
     relate,
     verify_attribute,

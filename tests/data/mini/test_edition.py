@@ -12,6 +12,7 @@ import pytest
 from tests.data.mini.builders import TINY, TINY_VIDEO, digests
 from vlbench.cards.load import load_task
 from vlbench.data.images import find_pictures, open_clip
+from vlbench.data.mini import records
 from vlbench.data.mini import write as module
 from vlbench.data.mini.write import (
     SIZES,
@@ -52,7 +53,7 @@ def test_what_version_2_writes_does_not_change(
     All questions, statements and captions of this edition were checked against their scenes.
     """
     assert (VERSION, VIDEO_VERSION) == (2, 2)
-    monkeypatch.setattr(module, "_save", lambda scene, path: None)
+    monkeypatch.setattr(records, "save_picture", lambda scene, path: None)
     write_mini(tmp_path, 0, sizes)
     write_video(tmp_path, 0, video_sizes)
     contents = b"".join(path.read_bytes() for path in sorted(tmp_path.rglob("*.json*")))

@@ -12,15 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vlbench.data.mini import world, write
-from vlbench.data.mini.pictures import (
-    GQA_FAMILIES,
-    STATEMENTS,
-    VQA_FAMILIES,
-    Balance,
-    ask,
-    captions,
-)
+from vlbench.data.mini import records, world
+from vlbench.data.mini.captions import captions
+from vlbench.data.mini.questions import GQA_FAMILIES, VQA_FAMILIES, Balance, ask
+from vlbench.data.mini.statements import STATEMENTS
 from vlbench.data.mini.world import (
     COLORS,
     GRID,
@@ -121,26 +116,26 @@ def test_whoever_finds_a_thing_somewhere_in_a_pair_knows_nothing_of_the_statemen
     """The oracle: "true" where the named thing is in either picture; and each sentence alone."""
     drawn: dict[str, Scene] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(write, "_save", lambda scene, path: drawn.update({path.stem: scene}))
+        patch.setattr(records, "save_picture", lambda scene, path: drawn.update({path.stem: scene}))
         sizes = {"coco": {}, "gqa": {}, "nlvr2": {"train": 150}}
         write_mini(tmp_path, 0, sizes)
     lines = (tmp_path / "nlvr2/train.json").read_text().splitlines()
-    records = [json.loads(line) for line in lines]
+    rows = [json.loads(line) for line in lines]
     kinds = {f"{name}{s}": {"shape": name} for name in SHAPES for s in ("", "s", "es")}
     kinds |= {f"{color} shape{s}": {"color": color} for color in COLORS for s in ("", "s")}
     right: list[bool] = []
     truths: dict[tuple[str, str], set[bool]] = defaultdict(set)
-    for record in records:
-        stem, label = record["identifier"].rpartition("-")[0], record["label"] == "True"
-        words = record["sentence"].lower().rstrip(".").split()
+    for row in rows:
+        stem, label = row["identifier"].rpartition("-")[0], row["label"] == "True"
+        words = row["sentence"].lower().rstrip(".").split()
         pairs = {*words, *map(" ".join, pairwise(words))}
         (named,) = [kind for name, kind in kinds.items() if name in pairs]
         shown = [Kind(**named).count(drawn[f"{stem}-img{side}"]) > 0 for side in (0, 1)]
         right.append(any(shown) == label)
-        truths[stem.rpartition("-")[0], record["sentence"]].add(label)
+        truths[stem.rpartition("-")[0], row["sentence"]].add(label)
     assert 0.45 < np.mean(right) < 0.55
     assert all(labels == {True, False} for labels in truths.values())
-    assert {record["synset"] for record in records} == set(STATEMENTS)
+    assert {row["synset"] for row in rows} == set(STATEMENTS)
 
 
 def test_captions_tell_of_one_scene_in_five_ways() -> None:

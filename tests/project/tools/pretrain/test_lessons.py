@@ -7,10 +7,13 @@ from random import Random
 
 from tools.pretrain.clip_backbone import STYLE
 from tools.pretrain.clip_lessons import clip_lesson
-from tools.pretrain.lessons import Lesson, lesson, long_lesson, pair_lesson
+from tools.pretrain.lessons import Lesson, lesson, long_lesson
+from tools.pretrain.pair_lessons import pair_lesson
+from vlbench.data.mini.captions import captions
 from vlbench.data.mini.clips import HOW2QA_FAMILIES, TVQA_FAMILIES, clips, describe, steps
 from vlbench.data.mini.clips import ask as ask_clip
-from vlbench.data.mini.pictures import GQA_FAMILIES, VQA_FAMILIES, Balance, ask, captions, statement
+from vlbench.data.mini.questions import GQA_FAMILIES, VQA_FAMILIES, Balance, ask
+from vlbench.data.mini.statements import statement
 from vlbench.data.mini.world import scenes
 
 
