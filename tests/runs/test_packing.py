@@ -214,7 +214,7 @@ def test_any_engine_reads_the_tables(results: Path) -> None:
     (folder,) = (results / "packed").glob("*/")
     pd.testing.assert_frame_equal(
         pd.read_parquet(folder / "rows.parquet")[["key", "metric", "value"]],
-        plain[["key", "metric", "value"]],
+        plain[["key", "metric", "value"]].astype({"key": str, "metric": str}),
     )
     query = "SELECT count(*), avg(score) FROM '{}' WHERE key = '{}' AND task = 'nlvr2'"
     count, mean = duckdb.sql(query.format(folder / "predictions.parquet", run.name)).fetchall()[0]

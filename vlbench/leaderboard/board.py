@@ -127,13 +127,13 @@ class Row:
         """Whether the row is a baseline to be beaten."""
         return self.method in FLOORS
 
-    @property
+    @cached_property
     def overrides(self) -> frozenset[str]:
         """Each `--set` of its runs, and the weights they started from."""
         weights = [f"from={self.init[:8]}"] if self.init else []
         return frozenset([*split_overrides(self.settings), *weights])
 
-    @property
+    @cached_property
     def details(self) -> str:
         """What tells the row from others of its method: ` (params.reduction=4)`, or nothing."""
         digits, _, file = self.init.partition(" ")
@@ -141,7 +141,7 @@ class Row:
         parts = [self.settings, weights, f"card {self.card}" if self.card else ""]
         return f" ({', '.join(filter(None, parts))})" if any(parts) else ""
 
-    @property
+    @cached_property
     def label(self) -> str:
         """What a table calls the row."""
         return self.method + self.details

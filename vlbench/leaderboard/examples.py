@@ -146,7 +146,7 @@ class Examples:
 
     def rows_scores(self, rows: Sequence[Row], task: str) -> dict[str, RowScores]:
         """Return the scores on a task of rows that were tested on the same examples, by label."""
-        by_label = {}
+        by_label: dict[str, RowScores] = {}
         for k in {len(row.runs) for row in rows}:
             alike = [row for row in rows if len(row.runs) == k]
             values = [[self.scores(key, task).values for key in r.runs.values()] for r in alike]

@@ -263,7 +263,7 @@ class _Part(NamedTuple):
         counts = np.array([len(row.seed_means) for row in self.rows])
         both = np.empty((2, len(counts)))
         for k in set(counts.tolist()):
-            alike = np.flatnonzero(counts == k)
+            alike = np.flatnonzero(counts == k).tolist()
             means = np.stack([self.rows[n].seed_means for n in alike], axis=1)  # (k, rows, T)
             both[:, alike] = _seed_variance((means * self.weights[alike]).sum(axis=2))
         return both[0], both[1]

@@ -118,7 +118,7 @@ def _cells(column: pd.Series[Any]) -> list[Any]:
     """The cells as Python has them, None where there is none; each text made printable once."""
     codes, cells = pd.factorize(column)
     shown = [printable(cell) if isinstance(cell, str) else cell for cell in cells.tolist()]
-    return np.array([*shown, None], dtype=object)[codes].tolist()
+    return list(np.array([*shown, None], dtype=object)[codes])
 
 
 def _board(setup: Any, runs: Sequence[Run], tasks: Sequence[str]) -> Board:
