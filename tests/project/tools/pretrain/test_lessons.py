@@ -34,7 +34,7 @@ def test_no_task_sentence_is_a_lesson_and_only_digits_are_both_answers_and_repli
     assert not sentences & {taught.text.lower() for taught in lessons}
     replies = {taught.reply.lower() for taught in lessons}
     assert not replies & (sentences | {"true", "false"})
-    assert replies & answers == set("12345")
+    assert replies & answers <= set("12345")
 
 
 def test_no_lesson_about_clips_asks_or_answers_as_a_task_does() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -58,7 +59,8 @@ class Interrupted(Exception):
 def test_a_run_of_the_recipe_writes_all_files_and_resumes(tmp_path, monkeypatch) -> None:
     threads = torch.get_num_threads()
     monkeypatch.setattr(recipe, "learn_cells", lambda *_: None)
-    monkeypatch.setattr(recipe, "vocabulary_texts", lambda random: ["what color?", "a star"])
+    texts = backbone.vocabulary_texts(Random(0))[:2000]
+    monkeypatch.setattr(recipe, "vocabulary_texts", lambda random: texts)
     monkeypatch.setattr(recipe, "HELD_OUT", 8)
     monkeypatch.setattr(backbone, "BATCH", {"short": 2, "pair": 2, "long": 2})
     monkeypatch.setattr(backbone, "skills", lambda model, exam: {"seek": 0.5})
