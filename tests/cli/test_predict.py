@@ -67,6 +67,31 @@ def test_what_does_not_fit_is_refused_in_a_sentence(
     assert_refused(unknown, 2, "No run 'nobody'", "vlbench list runs")
 
 
+def test_an_exported_adapter_answers_as_its_run_does(
+    trained: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    """Of a method that no other library knows."""
+    out, stored = tmp_path / "my adapter", ("--results", str(trained))
+    words = ("export", "shared-adapter", "--format", "adapter", "--out", str(out))
+    refused = vlbench(*words, *stored, "--task", "vqav2")
+    assert_refused(refused, 2, "--task vqav2: an adapter holds the weights for all tasks")
+    assert [path.name for path in tmp_path.iterdir()] == ["trained"]
+    done = vlbench(*words, *stored)
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in out.iterdir()} == {
+        "README.md",
+        "adapter.safetensors",
+        "spec.json",
+    }
+    told = "vlbench predict './my adapter' --task vqav2 --image a.png"
+    assert told in (out / "README.md").read_text()
+    image = ("--image", str(pictures[0]), *ASKED, "--json")
+    elsewhere = vlbench("predict", str(out), *image, "--results", str(tmp_path))
+    assert items(elsewhere, "predict") == items(
+        vlbench("predict", "shared-adapter", *image, *stored), "predict"
+    )
+
+
 def test_stored_results_without_weights_say_how_to_train_them(
     project: Path, pictures: list[Path]
 ) -> None:

@@ -215,7 +215,7 @@ def test_a_model_card_has_scores_data_and_the_licence_that_is_known(
 ) -> None:
     spec, run = finished
     rows = read_rows(run.result)
-    text = model_card(spec, "merged", "vqav2", True, "mine", rows)
+    text = model_card(spec, "merged", "vqav2", "mine", rows)
     data = ModelCard(text).data
     assert (data.license, data.library_name) == ("unknown", "transformers")  # a folder of its own
     main = next(row for row in rows if row["metric"] == "vqav2.accuracy" and not row["family"])
@@ -223,7 +223,7 @@ def test_a_model_card_has_scores_data_and_the_licence_that_is_known(
     assert [result.metric_value for result in data.eval_results if result.dataset_type == "vqav2"]
     assert spec.data["nlvr2"][:12] in text and "The weights are those for VQAv2 (vqav2)." in text
     assert "Unknown: neither vlbench nor the files of `mini-bart` name the licence" in text
-    assert "no result yet" in model_card(spec, "merged", "vqav2", False, "mine", [])
+    assert "no result yet" in model_card(spec, "merged", "", "mine", [])
 
     own = spec.model_copy(update={"backbone_path": ""})
     known = {"mini-bart": "mit", "clip-bart": "apache-2.0", "clip-t5": "apache-2.0"}

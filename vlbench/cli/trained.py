@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from vlbench.runs.folder import RunFolder
     from vlbench.runs.spec import RunSpec
 
-Format = StrEnum("Format", "MERGED PEFT")
+Format = StrEnum("Format", "MERGED PEFT ADAPTER")
 
 
 def predict(
     run: str = opt.argument(
-        ..., "A method (its best seed on validation), words such as 'lora seed 0', or a key."
+        ...,
+        "A method (its best seed on validation), words such as 'lora seed 0', a key, or the folder "
+        "of an exported adapter.",
     ),
     image: list[Path] | None = opt.option(
         None, "A picture, a clip's folder of frames, or a folder of these; repeatable."
@@ -103,13 +105,15 @@ def export(
     run: str = opt.argument(..., "The begin of a key, or words such as 'lora seed 0'."),
     out: Path = opt.option(..., "A new folder."),
     format: Format = opt.option(
-        Format.MERGED, "merged: a transformers folder. peft: an adapter, of LoRA alone."
+        Format.MERGED,
+        "merged: a transformers folder. peft: an adapter, of LoRA alone. adapter: what any method "
+        "trained, for 'vlbench predict'.",
     ),
     task: str | None = opt.option(None, "Whose weights, where each task has its own."),
     outside_code: bool = opt.OUTSIDE_CODE,
     results: Path = opt.RESULTS,
 ) -> None:
-    """Write a trained model for transformers or peft."""
+    """Write a trained model for transformers, peft or vlbench."""
     from vlbench.runs import export as exporting
     from vlbench.runs.folder import find_run
     from vlbench.runs.trained import weights_of

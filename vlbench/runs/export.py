@@ -1,6 +1,6 @@
-"""A trained model for other programs: an adapter of peft, or a merged folder of transformers.
+"""A trained model to pass on: an adapter of vlbench or peft, or a merged folder of transformers.
 
-Beside either lies a model card.
+Beside each lies a model card.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from vlbench.files import temporary_beside, writing
 from vlbench.runs.model_card import model_card
 from vlbench.runs.plan import adapted
 from vlbench.runs.spec import RunSpec
+from vlbench.runs.sums import SPEC
+from vlbench.runs.sums import WEIGHTS as RUN_WEIGHTS
 from vlbench.runs.trained import features_of, trained_model
 from vlbench.techniques.adapt import AdaptedModel, trained_parameters
 from vlbench.techniques.lora import LoRA, Update
@@ -48,11 +50,41 @@ def export(
 ) -> None:
     """Write a run's model as a new folder; UsageError where the format cannot hold it.
 
-    `weights` are the run's trained tensors; `format` is merged or peft; `task` says whose weights
-    are taken, where each task has its own; `rows` of the run's result go into the model card.
+    `weights` are the run's trained tensors; `format` is merged, peft or adapter; `task` says whose
+    weights are taken, where each task has its own and the format holds one; `rows` of the run's
+    result go into the model card.
     """
     if out.exists():
         raise UsageError(f"--out {out}: exists. Name a new folder.")
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        beside = temporary_beside(out)
+        try:
+            beside.mkdir()
+            if format == "adapter":
+                whose = _write_adapter(spec, weights, task, beside)
+            else:
+                whose = _write_model(spec, weights, format, task, beside)
+            card = model_card(spec, format, whose, out.name, rows)
+            (beside / "README.md").write_text(card, encoding="utf-8")
+            beside.rename(out)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def _write_adapter(spec: RunSpec, weights: Path, task: str | None, folder: Path) -> str:
+    """Write what `vlbench predict` reads; return no task, as the weights are those of all."""
+    if task is not None:
+        raise UsageError(
+            f"--task {task}: an adapter holds the weights for all tasks. Leave it out."
+        )
+    shutil.copyfile(weights, folder / RUN_WEIGHTS)
+    (folder / SPEC).write_text(spec.to_json(), encoding="utf-8")
+    return ""
+
+
+def _write_model(spec: RunSpec, weights: Path, format: str, task: str | None, folder: Path) -> str:
+    """Write what peft or transformers loads; return the task, if the weights are of one alone."""
     features = features_of(spec, weights)
     shapes = adapted(spec, features, meta=True)
     task = _task(shapes, task)
@@ -60,23 +92,14 @@ def export(
     train = spec.method.train.model_copy(update={"weights": "fp32"})
     method = spec.method.model_copy(update={"train": train})
     model = trained_model(spec.model_copy(update={"method": method}), weights)
-    with writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        beside = temporary_beside(out)
-        try:
-            beside.mkdir()
-            if format == "peft":
-                _write_peft(model, task, spec, beside)
-            else:
-                _write_merged(model, task, spec, features, beside)
-            if not isinstance(model.backbone, Chat):
-                _write_visual(model, beside)
-            is_own = len(spec.tasks) > 1 and model.technique.sharing != "all"
-            card = model_card(spec, format, task, is_own, out.name, rows)
-            (beside / "README.md").write_text(card, encoding="utf-8")
-            beside.rename(out)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+    if format == "peft":
+        _write_peft(model, task, spec, folder)
+    else:
+        _write_merged(model, task, spec, features, folder)
+    if not isinstance(model.backbone, Chat):
+        _write_visual(model, folder)
+    is_own = len(spec.tasks) > 1 and model.technique.sharing != "all"
+    return task if is_own else ""
 
 
 def _task(shapes: AdaptedModel, task: str | None) -> str:

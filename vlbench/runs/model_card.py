@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -31,13 +32,12 @@ def model_card(
     spec: RunSpec,
     format: str,
     task: str,
-    is_own: bool,
     name: str,
     rows: Iterable[Mapping[str, Any]],
 ) -> str:
     """Write the card of a run's model as the folder `name` of this format holds it.
 
-    `rows` are those of the run's result; `is_own` says that the weights are those of one task.
+    `rows` are those of the run's result; `task` is the one whose weights these are, if not all's.
     """
     backbone, scores = find_backbone(spec.backbone_reference), list(_scores(rows))
     license, source = license_of(backbone, spec)
@@ -63,7 +63,7 @@ def model_card(
         ]
         or None,
     )
-    whose = f" The weights are those for {titles[task]} ({task})." if is_own else ""
+    whose = f" The weights are those for {titles[task]} ({task})." if task else ""
     code = f" {scores[0]['code_version']}" if scores else ""
     parts = [
         f"---\n{data.to_yaml()}\n---",
@@ -73,7 +73,7 @@ def model_card(
         "## Scores",
         _score_table(scores),
         "## Load",
-        _loading(backbone, format, name),
+        _loading(backbone, format, name, spec),
         "## Data",
         "\n".join(_data_lines(spec)),
         "## Licence",
@@ -155,13 +155,22 @@ def _score_table(scores: list[Mapping[str, Any]]) -> str:
 
 def _library(backbone: BackboneCard, format: str) -> str:
     """What loads the folder."""
-    if backbone.kind == "lite0-smollm2":
+    if format == "adapter" or backbone.kind == "lite0-smollm2":
         return "vlbench"
     return "peft" if format == "peft" else "transformers"
 
 
-def _loading(backbone: BackboneCard, format: str, name: str) -> str:
+def _loading(backbone: BackboneCard, format: str, name: str, spec: RunSpec) -> str:
     """Instructions that can be typed where the folder lies."""
+    if format == "adapter":
+        task = f" --task {spec.tasks[0].name}" if len(spec.tasks) > 1 else ""
+        command = (
+            f"vlbench predict {shlex.quote(f'./{name}')}{task} --image a.png --text 'what is it?'"
+        )
+        return (
+            f"```\n{command}\n```\n\n`adapter.safetensors` holds all tensors that were trained, "
+            "`spec.json` what they are put on: backbone, method and tasks."
+        )
     if backbone.kind == "lite0-smollm2":
         return (
             f"`{backbone.name}` is put together by vlbench, and no class of transformers loads it: "

@@ -28,10 +28,15 @@ def find_best_seed(
 ) -> RunFolder:
     """The run that the words name; of runs that differ in their seed alone, the best on validation.
 
+    The folder of an exported adapter is a run, too.
+
     So a method's name is enough: it means the method as its card is, on all of the data, where
     there are such runs. `task` leaves out runs without it, and its score decides; else it is the
     average of the run's tasks.
     """
+    exported = RunFolder(Path(text))
+    if exported.adapter.is_file() and exported.spec_file.is_file():
+        return exported
     matches = find_runs(results, text)
     if len(matches) == 1:
         return matches[0]
