@@ -6,7 +6,6 @@ Every bar is a line with what was measured; `tools/leaderboard.py` asks for them
 from __future__ import annotations
 
 import statistics
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import typer
 
-from vlbench.cli import note, print_table
-from vlbench.errors import DataError, RunFailed, VlbenchError
+from tools.command import run_command
+from vlbench.cli import print_table
+from vlbench.errors import DataError, RunFailed
 from vlbench.leaderboard.board import Board, Row
 from vlbench.leaderboard.examples import Examples
 from vlbench.leaderboard.load import Filters, read_boards
@@ -165,17 +165,6 @@ def acceptance(
         raise typer.Exit(RunFailed.exit_code)
 
 
-def main() -> None:
-    """Run the command; an error that vlbench explains ends in its message and exit code."""
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command()(acceptance)
-    try:
-        app(prog_name="python -m tools.acceptance")
-    except VlbenchError as error:
-        note(f"vlbench: {error}")
-        sys.exit(error.exit_code)
-
-
 if __name__ == "__main__":
     guard_output()
-    main()
+    run_command(acceptance, "tools.acceptance")

@@ -12,6 +12,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from tools.acceptance import HEADS, Bar, all_bars
+from tools.command import run_command
 from vlbench.cli import note, print_table
 from vlbench.errors import RunFailed
 from vlbench.leaderboard.board import Board, Row
@@ -21,6 +22,7 @@ from vlbench.leaderboard.formats import escape, markdown_table
 from vlbench.leaderboard.load import Filters, read_boards
 from vlbench.leaderboard.statistics import LEVEL, MARGIN, holm, holm_levels, verdict
 from vlbench.leaderboard.tables import report_tables
+from vlbench.process import guard_output
 
 HOME = Path(__file__).resolve().parents[1]
 RESULTS = HOME / "results" / "mini"
@@ -205,4 +207,5 @@ def with_table(name: str) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    guard_output()
+    run_command(main, "tools.leaderboard")

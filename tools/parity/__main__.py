@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from tools.command import run_command
 from tools.parity.checks import check_folder, list_goldens
 from tools.parity.outcome import TOLERANCES, Outcome
 from vlbench.cli import note, print_json
-from vlbench.errors import RunFailed, VlbenchError
+from vlbench.errors import RunFailed
 from vlbench.process import guard_output
 
 WIDTH = 9
@@ -90,14 +90,8 @@ def _item(outcome: Outcome) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the command; an error that vlbench explains ends in its message and exit code."""
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command()(parity)
-    try:
-        app(prog_name="python -m tools.parity")
-    except VlbenchError as error:
-        note(f"vlbench: {error}")
-        sys.exit(error.exit_code)
+    """Run the command."""
+    run_command(parity, "tools.parity")
 
 
 if __name__ == "__main__":

@@ -113,9 +113,8 @@ class Row:
     has_fewer_trials: bool = False  # than others of the board
     below_floor: frozenset[str] = frozenset()  # at or below a baseline
     near_floor: frozenset[str] = frozenset()  # or no more than the deviation above one: never best
-    ties: Mapping[str, int] = field(
-        default_factory=dict
-    )  # group 1: the best, and what ties with it
+    ties: Mapping[str, int] = field(default_factory=dict)
+    """Column -> tie group; 1: the best and what ties with it."""
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -61,8 +61,8 @@ def read_boards(
         "edition": known_in({"mini", "full", *stored["edition"]}, "edition", filters.edition),
         "seed": filters.seeds,
     }
-    for column, wanted in selected.items():
-        rows = rows[rows[column].isin(wanted)] if wanted else rows
+    for column, values in selected.items():
+        rows = rows[rows[column].isin(values)] if values else rows
     suites = {name: (suite,) for name in rows["suite"].unique()} if is_part else suite_tasks()
     boards = with_trials(summarise(rows, suites, is_part), everything)
     if examples is not None:

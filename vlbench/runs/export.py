@@ -61,8 +61,9 @@ def export(
         beside = temporary_beside(out)
         try:
             beside.mkdir()
+            whose = ""
             if format == "adapter":
-                whose = _write_adapter(spec, weights, task, beside)
+                _write_adapter(spec, weights, task, beside)
             else:
                 whose = _write_model(spec, weights, format, task, beside)
             card = model_card(spec, format, whose, out.name, rows)
@@ -72,15 +73,14 @@ def export(
             shutil.rmtree(beside, ignore_errors=True)
 
 
-def _write_adapter(spec: RunSpec, weights: Path, task: str | None, folder: Path) -> str:
-    """Write what `vlbench predict` reads; return no task, as the weights are those of all."""
+def _write_adapter(spec: RunSpec, weights: Path, task: str | None, folder: Path) -> None:
+    """Write what `vlbench predict` reads: the weights of all tasks."""
     if task is not None:
         raise UsageError(
             f"--task {task}: an adapter holds the weights for all tasks. Leave it out."
         )
     shutil.copyfile(weights, folder / RUN_WEIGHTS)
     (folder / SPEC).write_text(spec.to_json(), encoding="utf-8")
-    return ""
 
 
 def _write_model(spec: RunSpec, weights: Path, format: str, task: str | None, folder: Path) -> str:
