@@ -9,15 +9,53 @@ from vlbench.data.mini.captions import NUMBERS, listed
 from vlbench.data.mini.questions import (
     VQA_FAMILIES,
     Family,
+    Offer,
+    Question,
     choose_attribute,
     choose_side,
     combine,
-    compare,
+    named,
     query_attribute,
-    relate,
     verify_attribute,
+    yes_or_no,
 )
-from vlbench.data.mini.world import COLORS, SHAPES, SIZES, Scene, Thing, article
+from vlbench.data.mini.world import COLORS, KINDS, SHAPES, SIZES, Scene, Thing, article
+
+
+def _two(scene: Scene, random: Random) -> tuple[Thing, Thing, str, str] | None:
+    """Two things and what they are called."""
+    one, other = named(scene, random), named(scene, random)
+    if one is None or other is None or one[0] == other[0]:
+        return None
+    return one[0], other[0], one[2], other[2]
+
+
+def _relate(scene: Scene, random: Random) -> Offer:
+    """Whether one thing is on a given side of another."""
+    if (two := _two(scene, random)) is None:
+        return None
+    one, other, first, second = two
+    across, down = other.column - one.column, other.row - one.row
+    offers = [("to the left of", across > 0), ("to the right of", across < 0)] if across else []
+    offers += [("above", down > 0), ("below", down < 0)] if down else []
+    way, holds = random.choice(offers)
+    subject = random.choice((f"Is the {first}", f"Is there {article(first)}"))
+    return Question("verify relation", way, f"{subject} {way} the {second}?", yes_or_no(holds))
+
+
+def _compare(scene: Scene, random: Random) -> Offer:
+    """Whether two things have an attribute in common."""
+    if (two := _two(scene, random)) is None:
+        return None
+    one, other, first, second = two
+    aspect = random.choice(KINDS)
+    wordings = (
+        f"Do the {first} and the {second} have the same {aspect}?",
+        f"Are the {first} and the {second} the same {aspect}?",
+    )
+    holds = getattr(one, aspect) == getattr(other, aspect)
+    return Question(f"same {aspect}", aspect, random.choice(wordings), yes_or_no(holds))
+
 
 QUESTIONS: tuple[Family, ...] = (
     *VQA_FAMILIES,
@@ -25,8 +63,8 @@ QUESTIONS: tuple[Family, ...] = (
     verify_attribute,
     choose_attribute,
     choose_side,
-    relate,
-    partial(compare, may_tell=True),
+    _relate,
+    _compare,
     partial(combine, may_tell=True),
 )
 """The kinds of question whose words are read; only their words, so these may tell the answer."""

@@ -10,7 +10,9 @@ from vlbench.data.mini.world import Kind, Scene, Thing, article, kind_of
 
 NOUNS = ("thing", "object", "shape")
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
-OPENINGS = ("", "", "", "there is ", "you can see ", "a picture with ", "an image of ")
+OPENINGS = ("there is ", "you can see ", "a picture with ", "an image of ")
+RARELY = 0.2
+"""How often a list has an opening, or another length than most: else a model's words are luck."""
 
 
 def captions(scene: Scene, random: Random) -> list[str]:
@@ -42,8 +44,11 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _as_list(scene: Scene, random: Random) -> str:
-    names = [_described(t, random) for t in _noted(scene, random, random.choice((2, 3)))]
-    return random.choice(OPENINGS) + listed(names)
+    count = 2 if len(scene.things) < 4 else 3
+    if random.random() < RARELY:
+        count = 5 - count
+    opening = random.choice(OPENINGS) if random.random() < RARELY else ""
+    return opening + listed([_described(t, random) for t in _noted(scene, random, count)])
 
 
 def _as_relation(scene: Scene, random: Random) -> str:

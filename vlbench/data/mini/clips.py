@@ -250,8 +250,8 @@ def _shown(clip: Clip, at: int, random: Random) -> str | None:
 
 def _in_order(clip: Clip, at: int, random: Random) -> str | None:
     place = "last" if at == len(clip.shots) - 1 else ("first", "second", "third")[at]
-    name = _described(clip.things[at], random)
-    return random.choice(("the {} thing is {}", "as the {} thing comes {}")).format(place, name)
+    wordings = ("the {} thing is {}",) * 3 + ("as the {} thing comes {}",)
+    return random.choice(wordings).format(place, _described(clip.things[at], random))
 
 
 def _before(clip: Clip, at: int, random: Random) -> str | None:
@@ -268,7 +268,8 @@ def _after(clip: Clip, at: int, random: Random) -> str | None:
     return random.choice(("{} , and then {}", "{} comes before {}")).format(*names)
 
 
-DESCRIPTIONS = (_shown, _in_order, _before, _after)
+DESCRIPTIONS = (_shown, _in_order, _in_order, _before, _after)
+"""One way is the most frequent, as with people, so that a model's choice of words is not luck."""
 VERBS = ("take", "take", "get", "pick up")
 LINKS = (" then ", " then ", " and ", " , next ")
 

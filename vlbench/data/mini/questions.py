@@ -15,7 +15,6 @@ from random import Random
 
 from vlbench.data.mini.world import (
     COLORS,
-    KINDS,
     SHAPES,
     VALUES,
     Kind,
@@ -72,31 +71,25 @@ def ask(
     return questions
 
 
-def _named(scene: Scene, random: Random, without: str = "") -> tuple[Thing, Kind, str] | None:
+def named(scene: Scene, random: Random, without: str = "") -> tuple[Thing, Kind, str] | None:
     """A thing, the kind that names it, never by the attribute `without`, and its name."""
     thing = random.choice(scene.things)
     kind = unique_kind(scene, thing, random, without)
     return None if kind is None else (thing, kind, kind.name(random.choice(("thing", "object"))))
 
 
-def _two(scene: Scene, random: Random) -> tuple[Thing, Thing, str, str] | None:
-    one, other = _named(scene, random), _named(scene, random)
-    if one is None or other is None or one[0] == other[0]:
-        return None
-    return one[0], other[0], one[2], other[2]
-
-
 def _query(
     scene: Scene, random: Random, family: str, aspect: str, wordings: Sequence[str]
 ) -> Offer:
-    if (named := _named(scene, random, without=aspect)) is None:
+    if (subject := named(scene, random, without=aspect)) is None:
         return None
-    thing, kind, name = named
+    thing, kind, name = subject
     text = random.choice(wordings).format(name)
     return Question(family, kind.form, text, getattr(thing, aspect), kind)
 
 
-def _yes(holds: bool) -> str:
+def yes_or_no(holds: bool) -> str:
+    """The answer in a word."""
     return "yes" if holds else "no"
 
 
@@ -133,7 +126,7 @@ def is_there(scene: Scene, random: Random) -> Offer:
         "Is there {}?", "Is {} in the picture?", "Do you see {}?", "Can you see {} here?",
     )  # fmt: skip
     text = random.choice(wordings).format(name)
-    return Question("is there", kind.form, text, _yes(kind.count(scene) > 0), kind)
+    return Question("is there", kind.form, text, yes_or_no(kind.count(scene) > 0), kind)
 
 
 VQA_FAMILIES: tuple[Family, ...] = (what_color, what_shape, how_many, is_there)
@@ -176,24 +169,24 @@ def query_attribute(scene: Scene, random: Random) -> Offer:
 def verify_attribute(scene: Scene, random: Random) -> Offer:
     """Whether a named thing has a colour or shape; wrong values are ones that the scene shows."""
     aspect = random.choice(("color", "shape"))
-    if (named := _named(scene, random, without=aspect)) is None:
+    if (subject := named(scene, random, without=aspect)) is None:
         return None
-    thing, kind, name = named
+    thing, kind, name = subject
     value = claimed = getattr(thing, aspect)
     if random.random() < 0.5:
         others = [getattr(t, aspect) for t in scene.things if getattr(t, aspect) != value]
         claimed = random.choice(others or [v for v in VALUES[aspect] if v != value])
     words = article(claimed) if aspect == "shape" else claimed
     text = random.choice((f"Is the {name} {words}?", f"Does it look like the {name} is {words}?"))
-    return Question(f"verify {aspect}", kind.form, text, _yes(claimed == value), kind)
+    return Question(f"verify {aspect}", kind.form, text, yes_or_no(claimed == value), kind)
 
 
 def choose_attribute(scene: Scene, random: Random) -> Offer:
     """Which of two colours or sizes a named thing has."""
     aspect = random.choice(("color", "size"))
-    if (named := _named(scene, random, without=aspect)) is None:
+    if (subject := named(scene, random, without=aspect)) is None:
         return None
-    thing, kind, name = named
+    thing, kind, name = subject
     value = getattr(thing, aspect)
     options = [value, random.choice([v for v in VALUES[aspect] if v != value])]
     random.shuffle(options)
@@ -204,44 +197,15 @@ def choose_attribute(scene: Scene, random: Random) -> Offer:
 
 def choose_side(scene: Scene, random: Random) -> Offer:
     """Which side of the picture a named thing is on."""
-    if (named := _named(scene, random)) is None:
+    if (subject := named(scene, random)) is None:
         return None
-    thing, kind, name = named
+    thing, kind, name = subject
     text = f"In which part of the image is the {name}, the top or the bottom?"
     answer = "top" if thing.row < 2 else "bottom"
     if random.random() < 0.5:
         text = f"On which side of the image is the {name}, the left or the right?"
         answer = "left" if thing.column < 2 else "right"
     return Question("choose side", kind.form, text, answer, kind)
-
-
-def relate(scene: Scene, random: Random) -> Offer:
-    """Whether one thing is on a given side of another."""
-    if (two := _two(scene, random)) is None:
-        return None
-    one, other, first, second = two
-    across, down = other.column - one.column, other.row - one.row
-    offers = [("to the left of", across > 0), ("to the right of", across < 0)] if across else []
-    offers += [("above", down > 0), ("below", down < 0)] if down else []
-    way, holds = random.choice(offers)
-    subject = random.choice((f"Is the {first}", f"Is there {article(first)}"))
-    return Question("verify relation", way, f"{subject} {way} the {second}?", _yes(holds))
-
-
-def compare(scene: Scene, random: Random, may_tell: bool = False) -> Offer:
-    """Whether two things have an attribute in common; `may_tell`: their names may say it."""
-    if (two := _two(scene, random)) is None:
-        return None
-    one, other, first, second = two
-    aspect = random.choice(KINDS)
-    if not may_tell and {*first.split(), *second.split()} & {*VALUES[aspect]}:
-        return None
-    wordings = (
-        f"Do the {first} and the {second} have the same {aspect}?",
-        f"Are the {first} and the {second} the same {aspect}?",
-    )
-    holds = getattr(one, aspect) == getattr(other, aspect)
-    return Question(f"same {aspect}", aspect, random.choice(wordings), _yes(holds))
 
 
 def combine(scene: Scene, random: Random, may_tell: bool = False) -> Offer:
@@ -260,21 +224,19 @@ def combine(scene: Scene, random: Random, may_tell: bool = False) -> Offer:
     first, second = (article(kind.name("thing")) for kind in kinds)
     if random.random() < 0.5:
         both = f"Are there both {first} and {second}?"
-        return Question("logical and", form, both, _yes(all(are_shown)))
+        return Question("logical and", form, both, yes_or_no(all(are_shown)))
     either = f"Is there either {first} or {second}?"
-    return Question("logical or", form, either, _yes(any(are_shown)))
+    return Question("logical or", form, either, yes_or_no(any(are_shown)))
 
 
 GQA_FAMILIES: tuple[Family, ...] = (
-    query_attribute, verify_attribute, choose_attribute, choose_side, relate, compare, combine,
+    query_attribute, verify_attribute, choose_attribute, choose_side, combine,
 )  # fmt: skip
 GQA_TYPES = {  # family -> GQA's structural and semantic type
     "query color": ("query", "attr"), "query shape": ("query", "cat"),
     "verify color": ("verify", "attr"), "verify shape": ("verify", "cat"),
     "choose color": ("choose", "attr"), "choose size": ("choose", "attr"),
-    "choose side": ("choose", "global"), "verify relation": ("verify", "rel"),
-    "same color": ("compare", "attr"), "same shape": ("compare", "cat"),
-    "same size": ("compare", "attr"), "logical and": ("logical", "obj"),
+    "choose side": ("choose", "global"), "logical and": ("logical", "obj"),
     "logical or": ("logical", "obj"),
 }  # fmt: skip
 
@@ -289,6 +251,6 @@ def follow_up(question: Question, balance: Balance, random: Random) -> Offer:
     for claimed in (question.answer, random.choice(others)):
         words = article(claimed) if aspect == "shape" else claimed
         text = f"Is the {question.about.name('object')} {words}?"
-        answer = _yes(claimed == question.answer)
+        answer = yes_or_no(claimed == question.answer)
         offers.append(Question(f"verify {aspect}", question.form, text, answer, question.about))
     return balance.choose(offers)
