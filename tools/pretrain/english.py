@@ -7,16 +7,19 @@ from random import Random
 
 from vlbench.data.mini.captions import NUMBERS, listed
 from vlbench.data.mini.questions import (
-    VQA_FAMILIES,
     Family,
     Offer,
     Question,
     choose_attribute,
     choose_side,
     combine,
+    how_many,
+    is_there,
     named,
     query_attribute,
     verify_attribute,
+    what_color,
+    what_shape,
     yes_or_no,
 )
 from vlbench.data.mini.world import COLORS, KINDS, SHAPES, SIZES, Scene, Thing, article
@@ -58,7 +61,10 @@ def _compare(scene: Scene, random: Random) -> Offer:
 
 
 QUESTIONS: tuple[Family, ...] = (
-    *VQA_FAMILIES,
+    what_color,
+    what_shape,
+    how_many,
+    is_there,
     query_attribute,
     verify_attribute,
     choose_attribute,

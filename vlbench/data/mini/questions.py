@@ -129,7 +129,7 @@ def is_there(scene: Scene, random: Random) -> Offer:
     return Question("is there", kind.form, text, yes_or_no(kind.count(scene) > 0), kind)
 
 
-VQA_FAMILIES: tuple[Family, ...] = (what_color, what_shape, how_many, is_there)
+VQA_FAMILIES: tuple[Family, ...] = (how_many, what_color, how_many, what_shape, is_there)
 ANSWER_TYPES = {
     "what color": "other", "what is the": "other", "how many": "number", "is there": "yes/no",
 }  # fmt: skip

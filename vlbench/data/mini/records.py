@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from vlbench.data.mini.world import Scene, draw
+from vlbench.data.mini.world import COVERED_IN_TASKS, Scene, draw
 
 Record = dict[str, Any]
 
@@ -27,4 +27,4 @@ def write_lines(path: Path, records: Iterable[Record]) -> None:
 def save_picture(scene: Scene, path: Path) -> None:
     """Draw the scene into a PNG file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draw(scene).save(path, compress_level=1)
+    draw(scene, COVERED_IN_TASKS).save(path, compress_level=1)

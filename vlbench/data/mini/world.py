@@ -32,7 +32,8 @@ NEAR = {
 }  # fmt: skip
 """The colours that each one shades into."""
 SHADE = 0.52  # how far at most: from 0.5 on the neighbour is the nearer one
-COVERED = 0.45  # the share of shapes that a strip covers a part of
+COVERED = 0.45  # the share of shapes that a strip covers a part of, in pretraining
+COVERED_IN_TASKS = 1.0
 STRIP = (1.2, 1.7)  # how deep the strip is, in radii, from 1.2 radii off the centre inwards
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 SIZES = ("small", "large")
@@ -194,8 +195,11 @@ def absent_kind(scene: Scene, random: Random) -> Kind:
             return kind
 
 
-def draw(scene: Scene) -> Image.Image:
-    """The scene as an RGB picture; the same scene and look give the same pixels."""
+def draw(scene: Scene, covered: float = COVERED) -> Image.Image:
+    """The scene as an RGB picture; the same scene and look give the same pixels.
+
+    A strip of paper covers a part of this share of its things.
+    """
     random = Random(scene.look)
     paper = tuple(random.randint(226, 252) for _ in range(3))
     image = Image.new("RGB", (SIDE * SCALE, SIDE * SCALE), paper)
@@ -210,7 +214,7 @@ def draw(scene: Scene) -> Image.Image:
             canvas.ellipse((x - r, y - r, x + r, y + r), fill=fill)
         else:
             canvas.polygon([(x + r * dx, y + r * dy) for dx, dy in CORNERS[thing.shape]], fill=fill)
-        if random.random() < COVERED:
+        if random.random() < covered:
             _cover(canvas, x, y, r, tuple(shade - 14 for shade in paper), random)
     return image.resize((SIDE, SIDE), Image.Resampling.BOX)
 

@@ -46,8 +46,8 @@ NAMES = {"image": f"mini-v{VERSION}-seed{SEED}", "video": f"mini-video-v{VIDEO_V
 """Folders in the cache: clips are made when they are first needed, and not with the pictures."""
 
 SIZES: Sizes = {
-    "coco": {"train": 240, "val": 100, "test": 250},
-    "gqa": {"train": 400, "val": 90, "test": 400},
+    "coco": {"train": 180, "val": 80, "test": 250},
+    "gqa": {"train": 320, "val": 90, "test": 400},
     "nlvr2": {"train": 160, "val": 50, "test": 250},
 }
 """Dataset -> part -> images (COCO's are VQA's too), or sentence sets for NLVR2."""
