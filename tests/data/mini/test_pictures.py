@@ -18,6 +18,7 @@ from vlbench.data.mini.questions import GQA_FAMILIES, VQA_FAMILIES, Balance, ask
 from vlbench.data.mini.statements import STATEMENTS
 from vlbench.data.mini.world import (
     COLORS,
+    COVERED,
     GRID,
     NEAR,
     PARTS,
@@ -52,9 +53,9 @@ LOOKS = {  # the colours as a person would name them, not copied from the drawin
 }  # fmt: skip
 
 
-def cells(scene: Scene) -> dict[tuple[int, int], NDArray[np.int64]]:
+def cells(scene: Scene, covered: float = COVERED) -> dict[tuple[int, int], NDArray[np.int64]]:
     """(row, column) -> the (n, 3) pixels there that are not paper, the least mixed first."""
-    pixels = np.asarray(draw(scene)).astype(int)
+    pixels = np.asarray(draw(scene, covered)).astype(int)
     paper = np.median(pixels.reshape(-1, 3), axis=0)
     cells = {}
     for row in range(4):
@@ -77,9 +78,8 @@ def test_without_shades_and_covers_each_thing_is_plain_to_see(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(world, "SHADE", 0.0)
-    monkeypatch.setattr(world, "COVERED", 0.0)
     for scene in islice(scenes("pretraining", Random(4)), 60):
-        painted = cells(scene)
+        painted = cells(scene, covered=0.0)
         assert set(painted) == {(thing.row, thing.column) for thing in scene.things}
         for thing in scene.things:
             assert nearest_color(painted[thing.row, thing.column]) == thing.color
