@@ -13,7 +13,7 @@ from tests.leaderboard.builders import image_text, write
 from tests.leaderboard.log_builders import loss, write_log
 from vlbench.errors import DataError, NothingToReport
 from vlbench.leaderboard.results import Log, read_log, read_results
-from vlbench.parquet import COLUMNS
+from vlbench.parquet import COLUMNS, LATER
 
 ROWS = image_text("full", 1, 2, 3, 4)
 
@@ -23,17 +23,18 @@ def file_of(folder: Path, key: str = "full--mini-0") -> Path:
 
 
 def test_the_table_is_the_union_of_the_part_files_without_columns_of_a_newer_version(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import duckdb
 
+    monkeypatch.setitem(LATER, "init", "")
     write(tmp_path, ROWS, image_text("frozen", 5, 6, 7, 8))
     (tmp_path / "runs" / "unfinished").mkdir()
     file = file_of(tmp_path)
     assert pd.read_parquet(file)["value"].tolist() == [1, 2, 3, 4]
     query = f"SELECT task, value, majority FROM '{file}' WHERE main ORDER BY value"
     assert duckdb.sql(query).fetchall()[0] == ("vqav2", 1.0, None)
-    table = pq.read_table(file).drop_columns(["init"])  # a column that older files lack
+    table = pq.read_table(file).drop_columns(["init"])  # as if it came later
     pq.write_table(table.append_column("later", pa.array([1] * len(table))), file)
     results = read_results(tmp_path)
     assert list(results.columns) == [column.name for column in COLUMNS]
