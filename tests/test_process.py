@@ -17,8 +17,8 @@ from tests.traps import set_traps
 from vlbench.process import SPINS, isolated, worker_environment
 
 FULL = "vlbench: standard output: the answer cannot be written: No space left on device.\n"
-COMPARE = "compare compacter full --tasks tvqa --results results/mini"
-REPORT = "report --tasks tvqa --results results/mini"
+COMPARE = "compare compacter full --tasks vqav2 --results results/mini"
+REPORT = "report --tasks vqav2 --results results/mini"
 
 
 @pytest.mark.parametrize(
