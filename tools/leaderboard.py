@@ -30,11 +30,8 @@ FIRST_SCREEN = (
     "full,adapter,shared-adapter,compacter,shared-lora,bitfit,shared-prompt-tuning,frozen"
 )
 """README's rows: its first screen has no room for all."""
-PICTURES = ["--results", str(RESULTS), "--tasks", "image-text", "--backbone"]
-TABLES = {
-    "README.md": ("leaderboard", [*PICTURES, "mini-bart", "--method", FIRST_SCREEN]),
-    "docs/mini-edition.md": ("mini-vlm", [*PICTURES, "mini-vlm"]),
-}
+PICTURES = ["--results", str(RESULTS), "--tasks", "image-text", "--backbone", "mini-bart"]
+TABLES = {"README.md": ("leaderboard", [*PICTURES, "--method", FIRST_SCREEN])}
 """Page -> the marks around its table, and the options of the report that it shows."""
 
 
