@@ -228,6 +228,8 @@ def test_stored_trials_are_the_search_again_drawn_and_held_against_cards(
     assert done.exit_code == 0 and "shared-adapter" in out.read_text()
     few = vlbench("plot", "rates", "--results", tmp_path, "--method", "lora", "--out", out)
     assert few.exit_code == 4 and "no trials of a search" in few.stderr
+    bare = load_method("shared-adapter").model_copy(update={"tuning": Tuning()})
+    monkeypatch.setattr(searches, "load_method", lambda name: bare)
     unsaid = verify_searches(tmp_path)
     assert unsaid is not None and unsaid.findings.checked == 0  # no card says it was searched so
     tried = "3e-4, 1e-3, 3e-3, 1e-2, 3e-2"

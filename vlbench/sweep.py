@@ -80,7 +80,7 @@ class Search:
 
     method: str
     card_rate: float
-    center: float
+    center: float = field(compare=False)  # of trials that are stored: the card's rate
     trials: dict[float, dict[int, Scores]] = field(default_factory=dict)  # rate -> seed -> scores
     errors: list[str] = field(default_factory=list)
 
