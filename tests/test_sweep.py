@@ -244,7 +244,7 @@ def test_stored_trials_are_the_search_again_drawn_and_held_against_cards(
         verified = verify_searches(tmp_path)
         of_adapter = [f for f in verified.findings.faults if f.row.startswith("shared-adapter")]
         assert len(of_adapter) == n_faults
-    monkeypatch.setattr(sweep, "card_rate", lambda method, cell: 1e-2)
+    monkeypatch.setattr(sweep, "card_rates", lambda method, cell: (1e-2, 3e-3))
     faults = verify_searches(tmp_path).findings.faults
     rates_of = {f.row.split()[0]: f for f in faults if f.column == "train.learning_rate"}
     assert (rates_of["shared-adapter"].stored, rates_of["full"].stored) == ("1e-2", "1e-2")

@@ -18,6 +18,7 @@ import pandas as pd
 
 from vlbench.backbones import find_backbone
 from vlbench.cards import load_method
+from vlbench.cards.schema import MethodCard
 from vlbench.cards.tuned import searched_around
 from vlbench.errors import DataError, RunFailed, UsageError, VlbenchError
 from vlbench.leaderboard.board import FLOORS
@@ -63,6 +64,11 @@ class Cell(NamedTuple):
     data: tuple[tuple[str, str], ...]
 
     @property
+    def pattern(self) -> str:
+        """`backbone/suite`, as in a card's `when`."""
+        return f"{self.backbone}/{self.suite}"
+
+    @property
     def title(self) -> str:
         """The search in words."""
         cut = "" if self.limit is None else f", {self.limit} examples a task"
@@ -80,7 +86,7 @@ class Search:
 
     method: str
     card_rate: float
-    center: float = field(compare=False)  # of trials that are stored: the card's rate
+    center: float
     trials: dict[float, dict[int, Scores]] = field(default_factory=dict)  # rate -> seed -> scores
     errors: list[str] = field(default_factory=list)
 
@@ -138,7 +144,9 @@ def search(bases: Sequence[RunSpec], do: Do) -> tuple[list[Search], Ruler | None
     """
     if typed := [t for base in bases for t in base.settings if t.startswith(RATE)]:
         raise UsageError(f"--set {typed[0]}: is what a sweep searches: leave it out.")
-    pairs = [(base, _search_of(base)) for base in bases]
+    pairs = [
+        (base, Search(base.method.name, *_rates_of(base.method, base.pattern))) for base in bases
+    ]
     searches = [own for _, own in pairs]
     _try(pairs, [rates(own.center) for own in searches], SEEDS[0], do)
     ruler = ruler_of(searches)
@@ -148,10 +156,10 @@ def search(bases: Sequence[RunSpec], do: Do) -> tuple[list[Search], Ruler | None
     return searches, ruler_of(searches)
 
 
-def _search_of(base: RunSpec) -> Search:
-    """The search around the card's rate, or around that of the search which the card names."""
-    rate, tuning = base.method.train.learning_rate, base.method.tuning
-    return Search(base.method.name, rate, searched_around(base.pattern, tuning.searched) or rate)
+def _rates_of(card: MethodCard, pattern: str) -> tuple[float, float]:
+    """The card's rate, and the one that the search which it names began with, or its rate again."""
+    rate = card.train.learning_rate
+    return rate, searched_around(pattern, card.tuning.searched) or rate
 
 
 def _outwards(own: Search, ruler: Ruler | None) -> list[float]:
@@ -228,7 +236,7 @@ def stored_searches(
 ) -> dict[Cell, list[Search]]:
     """Return the trials that a results folder keeps, by what they have in common but the method.
 
-    `damaged` is as in `read_results`. A card's rate is that of today, NaN without a card.
+    `damaged` is as in `read_results`. A card's rates are those of today, NaN without a card.
     """
     searches: dict[Cell, dict[str, Search]] = {}
     for _, rows in trial_rows(read_results(results, damaged)).groupby("key"):
@@ -245,17 +253,21 @@ def stored_searches(
             first["backbone_hash"],
             tuple(sorted(zip(rows["task"], rows["data_fingerprint"], strict=True))),
         )
-        method, rate = first["method"], card_rate(first["method"], cell)
-        own = searches.setdefault(cell, {}).setdefault(method, Search(method, rate, rate))
+        method = first["method"]
+        by_method = searches.setdefault(cell, {})
+        own = by_method.setdefault(method, Search(method, *card_rates(method, cell)))
         own.trials.setdefault(first["learning_rate"], {})[int(first["seed"])] = scores
     return {cell: list(by_method.values()) for cell, by_method in searches.items()}
 
 
-def card_rate(method: str, cell: Cell) -> float:
-    """The learning rate that the method's card has today; NaN where there is no such card."""
+def card_rates(method: str, cell: Cell) -> tuple[float, float]:
+    """Today's learning rate of the method's card, and the one that its search began with.
+
+    NaN where there is no such card.
+    """
     try:
         card, backbone = load_method(method), find_backbone(cell.backbone)
         resolved = resolve_method(card, cell.backbone, cell.suite, cell.settings, backbone.like)
     except VlbenchError:
-        return math.nan
-    return resolved.train.learning_rate
+        return math.nan, math.nan
+    return _rates_of(resolved, cell.pattern)

@@ -80,7 +80,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Board:
 
 
 @pytest.fixture(scope="module")
-def mini(tmp_path_factory: pytest.TempPathFactory) -> list[Board]:
+def many_rows(tmp_path_factory: pytest.TempPathFactory) -> list[Board]:
     """Two boards of all methods: costs over three orders of magnitude, scores that come near."""
     boards = []
     for seed in range(2):
@@ -97,8 +97,8 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> list[Board]:
 
 
 @pytest.fixture(scope="module", params=[(0, 7.0), (1, 7.0), (0, 3.4)], ids=str)
-def crowded(request: Any, mini: list[Board]) -> tuple[Board, Figure]:
-    board, width = mini[request.param[0]], request.param[1]
+def crowded(request: Any, many_rows: list[Board]) -> tuple[Board, Figure]:
+    board, width = many_rows[request.param[0]], request.param[1]
     return board, drawn([board], width=width).figure
 
 

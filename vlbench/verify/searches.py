@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from vlbench.cards.load import load_method, own_cards
-from vlbench.cards.tuned import Searched, searched_around, written
+from vlbench.cards.tuned import Searched, written
 from vlbench.errors import NothingToReport
 from vlbench.sweep import Cell, Search, ruler_of, stored_searches
 from vlbench.verify.inputs import Findings
@@ -37,17 +37,15 @@ def verify_searches(results: Path) -> Verified | None:
 
 
 def _check(cell: Cell, own: Search, best: float | None, findings: Findings) -> None:
-    pattern = f"{cell.backbone}/{cell.suite}"
     is_plain = cell.limit is None and not (cell.settings or cell.init)
     is_ours = own.method in own_cards("methods")
     lines = load_method(own.method).tuning.searched if is_ours else ()
-    said = [line for line in lines if line.startswith(f"{pattern}: ")]
+    said = [line for line in lines if line.startswith(f"{cell.pattern}: ")]
     if not said or not is_plain or math.isnan(own.card_rate):
         findings.skip(NOT_SAID, own.count)
         return
-    name = f"{own.method} {pattern}"
-    center = searched_around(pattern, said) or own.card_rate
-    tried = Searched(pattern, own.card_rate, center, [*own.trials], own.count, "").line
+    name = f"{own.method} {cell.pattern}"
+    tried = Searched(cell.pattern, own.card_rate, own.center, [*own.trials], own.count, "").line
     why = "the stored trials; methods are searched together, in one folder"
     findings.cell(FILE, name, "tuning.searched", said[0], tried, why)
     rates = (written(own.card_rate), written(best) if best else "none")
