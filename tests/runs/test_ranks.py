@@ -72,7 +72,7 @@ def test_a_run_on_more_gpus_than_there_are_is_refused(tmp_path: Path) -> None:
 
 def odd_spec(bench: Bench, *more: str) -> RunSpec:
     """Batches of 69 and 59 examples, of 23 and 1; no dropout."""
-    settings = ("train.batch_size=69", "train.learning_rate=0.02", "train.dropout=0", *more)
+    settings = ("train.batch_size=69", "train.learning_rate=0.005", "train.dropout=0", *more)
     return bench.spec(settings=("train.epochs=3", *settings))
 
 

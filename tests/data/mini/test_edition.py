@@ -32,7 +32,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "write_video", partial(write_video, sizes=TINY_VIDEO))
 
 
-WHOLE = "9a3c9810865b6514a529e09179a810377791b77e2776d3b446df31eaa4f46dc6"
+WHOLE = "fb153df4a2c3884930edbfd024a58df6e52bccc08f19fffd7536739e4056e8c8"
 
 
 @pytest.mark.parametrize(
