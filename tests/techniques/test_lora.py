@@ -10,6 +10,7 @@ from tests.techniques.models import EACH, Flow, adapted, stirred
 from tests.techniques.toys import TASKS, toy_batch
 from vlbench.errors import CardError
 from vlbench.techniques.adapt import trained_parameters
+from vlbench.techniques.lora import DroppedLinear
 from vlbench.training.optimiser import parameter_groups
 
 PARAMS = {"rank": 4, "alpha": 3}
@@ -79,3 +80,38 @@ def test_the_weights_come_back_when_answering_is_broken_off() -> None:
     assert model.training
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected, strict=True))
     assert not any(update.is_folded for update in model.technique.sites.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_dropped_update_has_the_gradients_of_dropout_and_a_product(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 8, requires_grad=True)
+    weight = torch.randn(4, 8, requires_grad=True)
+    above = torch.randn(2, 3, 4)
+    results = []
+    for product in (
+        lambda: DroppedLinear.apply(x, weight, 0.3),
+        lambda: functional.linear(functional.dropout(x, 0.3), weight),
+    ):
+        torch.manual_seed(7)
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            low = product()
+        results.append((low, *torch.autograd.grad(low.float(), (x, weight), above)))
+    exact = {} if dtype == torch.float32 else {"rtol": 0.02, "atol": 0.05}
+    for ours, theirs in zip(*results, strict=True):
+        assert ours.dtype == theirs.dtype
+        torch.testing.assert_close(ours, theirs, **exact)
+
+
+def test_of_what_an_update_drops_only_a_mask_is_kept() -> None:
+    x, weight = torch.randn(2, 3, 8, requires_grad=True), torch.randn(4, 8, requires_grad=True)
+    kept: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        DroppedLinear.apply(x, weight, 0.3)
+    assert [t.data_ptr() for t in kept[:2]] == [x.data_ptr(), weight.data_ptr()]
+    assert [t.dtype for t in kept[2:]] == [torch.bool]

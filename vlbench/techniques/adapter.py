@@ -84,9 +84,14 @@ class PerTask(nn.Module):
             raise UsageError(f"No weights for task '{task}'. {nearest(task, self.layers)}")
         return self.layers[task]
 
+    @property
+    def current(self) -> nn.Module:
+        """The current task's layer."""
+        return self.of(self.current_task.name)
+
     def forward(self, *x: Tensor) -> Tensor:
         """Apply the current task's layer; the others get no gradient."""
-        return cast(Tensor, self.of(self.current_task.name)(*x))
+        return cast(Tensor, self.current(*x))
 
 
 class Bottleneck(nn.Module):

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal, cast, get_args
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
 from vlbench.backbones.base import Backbone, Site
 from vlbench.cards.checking import Checked
@@ -51,15 +52,42 @@ class Update(nn.Module):
         self.down = down
         self.up = up
         self.scale = scale
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
         self.is_folded = False
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """x (B, T, in) and the frozen layer's y (B, T, out) -> y with the update."""
         if self.is_folded:
             return y
-        low = self.scale * self.down(self.dropout(x))  # (B, T, rank)
-        return y + cast(Tensor, self.up(low))
+        if self.training and self.dropout:
+            down = cast(nn.Linear, self.down.current)
+            low = DroppedLinear.apply(x, down.weight, self.dropout)  # type: ignore[no-untyped-call]
+        else:
+            low = self.down(x)  # (B, T, rank)
+        return y + cast(Tensor, self.up(self.scale * low))
+
+
+class DroppedLinear(torch.autograd.Function):
+    """A dropout(x), whose backward pass works dropout(x) out again instead of keeping it.
+
+    It keeps x, which the query, key and value have in common, and a mask of booleans.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, dropout: float) -> Tensor:
+        mask = torch.empty_like(x).bernoulli_(1 - dropout).bool()
+        ctx.save_for_backward(x, weight, mask)
+        ctx.kept = 1 - dropout
+        return functional.linear(x * mask / ctx.kept, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weight, mask = ctx.saved_tensors
+        (grad,) = grads
+        dropped = (x * mask / ctx.kept).to(grad.dtype)
+        grad_weight = grad.flatten(0, -2).T @ dropped.flatten(0, -2)
+        grad_x = (grad @ weight.to(grad.dtype)) * mask / ctx.kept
+        return grad_x.to(x.dtype), grad_weight.to(weight.dtype), None
 
 
 class LoRA(Technique):
