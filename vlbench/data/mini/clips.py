@@ -231,7 +231,7 @@ def describe(clip: Clip, shot: Shot, count: int, random: Random) -> list[str]:
     return list(texts)
 
 
-NAMED = ((1, 1, 1), (0, 1, 1), (0, 1, 1), (1, 0, 1), (0, 1, 0))
+NAMED = ((1, 1, 1), (0, 1, 1), (0, 1, 1), (1, 0, 1), (0, 1, 0), (0, 0, 1))
 """Whether size, colour and shape are told."""
 
 
@@ -268,8 +268,8 @@ def _after(clip: Clip, at: int, random: Random) -> str | None:
     return random.choice(("{} , and then {}", "{} comes before {}")).format(*names)
 
 
-DESCRIPTIONS = (_shown, _in_order, _in_order, _before, _after)
-"""One way is the most frequent, as with people, so that a model's choice of words is not luck."""
+DESCRIPTIONS = (_shown, _in_order, _before, _after)
+"""`The first thing is ...` is the most frequent form, so that a model's choice is not luck."""
 VERBS = ("take", "take", "get", "pick up")
 LINKS = (" then ", " then ", " and ", " , next ")
 
