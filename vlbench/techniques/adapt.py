@@ -173,13 +173,13 @@ def check_reached(model: AdaptedModel, tasks: Sequence[str], shown: str) -> None
     try:
         outputs = (probe(model, model.backbone, task) for task in tasks)
         for output in chain([model.technique.penalty()], outputs):
-            if not unreached:
-                return
             if output is not None and output.requires_grad:
                 tensors = [*unreached.values()]
                 gradients = torch.autograd.grad(output.sum(), tensors, allow_unused=True)
                 pairs = zip(unreached.items(), gradients, strict=True)
                 unreached = {name: p for (name, p), gradient in pairs if gradient is None}
+            if not unreached:
+                return
     except Exception:
         if model.backbone.token_embedding.is_meta:
             return

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
@@ -54,6 +56,16 @@ def test_training_pictures_lie_in_the_directory_of_the_record_or_flat(nlvr2) -> 
     assert NLVR2(nlvr2.folder).image_path("train-4100-0-img1") == folder / name
     with pytest.raises(MissingError, match="images/test1/test1-0-0-img0"):
         NLVR2(nlvr2.folder).image_path("test1-0-0-img0")
+
+
+def test_a_folder_of_pictures_is_listed_once(nlvr2, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = []
+    glob = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda path, way: listed.append(path) or glob(path, way))
+    reader = NLVR2(nlvr2.folder)
+    for side in (0, 1):
+        reader.image_path(f"dev-812-1-img{side}")
+    assert listed == [nlvr2 / "nlvr2/images/dev"]
 
 
 def test_a_picture_named_png_may_hold_a_jpeg(nlvr2) -> None:

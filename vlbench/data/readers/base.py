@@ -42,6 +42,7 @@ class Reader(ABC):
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root).expanduser()
+        self._subfolders: dict[tuple[Path, str], list[Path]] = {}
 
     @classmethod
     def of_card(cls, card: TaskCard, root: Path) -> Self:
@@ -69,6 +70,12 @@ class Reader(ABC):
     @abstractmethod
     def image_path(self, image_id: str) -> Path:
         """The file of a picture; MissingError where there is none."""
+
+    def subfolders(self, folder: Path, pattern: str = "*/") -> list[Path]:
+        """Sub-folders in their order; looked for once, as there are pictures beside them."""
+        if (folder, pattern) not in self._subfolders:
+            self._subfolders[folder, pattern] = sorted(folder.glob(pattern))
+        return self._subfolders[folder, pattern]
 
     def origin(self, image_id: str) -> str:
         """The file and line that name a picture, where the reader knows them."""

@@ -58,7 +58,7 @@ class NLVR(base.Reader):
 
     def image_path(self, image_id: str) -> Path:
         folder = self.root / "nlvr" / image_id.partition("-")[0] / "images"
-        return base.find_image(sorted(folder.glob("*/")) or [folder], image_id)
+        return base.find_image(self.subfolders(folder) or [folder], image_id)
 
     def _orders(self, record: base.Record, part: str, is_train: bool) -> base.Examples:
         """A record's examples: one per order on the disk, of which evaluation takes the first."""
@@ -96,7 +96,7 @@ class NLVR2(base.Reader):
     def image_path(self, image_id: str) -> Path:
         folder = self.root / "nlvr2" / "images" / image_id.partition("-")[0]
         directory = self._directories.get(image_id.rpartition("-")[0])
-        below = [folder / directory] if directory else sorted(folder.glob("[0-9]*/"))
+        below = [folder / directory] if directory else self.subfolders(folder, "[0-9]*/")
         return base.find_image([*below, folder], image_id)
 
     @cached_property
