@@ -52,6 +52,12 @@ def assert_equal_results(one: RunFolder, other: RunFolder) -> None:
     assert one.adapter.read_bytes() == other.adapter.read_bytes()
 
 
+def test_a_trial_is_scored_on_the_validation_splits_once(bench: Bench, tmp_path: Path) -> None:
+    folder = do(bench.spec(is_trial=True), tmp_path)
+    assert {row["split"] for row in rows(folder)} == {"val"}
+    assert not [line for line in curve(folder) if "validation" in line]
+
+
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(
     bench: Bench, finished: Finished, tmp_path: Path
 ) -> None:

@@ -90,13 +90,18 @@ class Callbacks:
             run.stop.check()
 
     def on_epoch(self, epoch: int) -> None:
-        """Save a checkpoint, then validate and log it, unless an earlier attempt has."""
+        """Save a checkpoint, then validate and log it, unless an earlier attempt has.
+
+        A trial of a search is not: it is scored on the validation split in the end.
+        """
         run = self.run
         if run.ranks.from_main(run.ranks.is_main and _is_validated(run.folder.curve, epoch)):
             return
         if run.ranks.is_main:
             self._save()
             run.stop.check()
+        if run.spec.is_trial:
+            return
         scores: dict[str, float] = {}
         for task in run.tasks:
             steps, total = run.trainer.steps_done, run.trainer.total_steps

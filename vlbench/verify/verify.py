@@ -294,7 +294,8 @@ def _check_curve(run: Traversable, spec: RunSpec, findings: Findings) -> None:
     if log is None:
         findings.fault(CURVE, reason="no such file")
         return
-    epochs = [*range(1, spec.method.train.epochs + 1)]
-    findings.cell(CURVE, "", "validations", [*log.validations], epochs)
+    if not spec.is_trial:
+        epochs = [*range(1, spec.method.train.epochs + 1)]
+        findings.cell(CURVE, "", "validations", [*log.validations], epochs)
     curves = (*log.losses.values(), *log.validations.values())
     findings.skip(NOT_KEPT, sum(map(len, curves)))
