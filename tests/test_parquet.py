@@ -47,7 +47,7 @@ def test_rows_lists_and_columns_without_end_are_not_read(
 ) -> None:
     file = tmp_path / "a.parquet"
     with pytest.raises(DataError, match="1,500,000 rows or values in them, 1,000,000 at the most"):
-        read_scores(repeated(file, 1_500_000))
+        read_scores(repeated(file, 1_500_000), {})
     pq.write_table(pa.table({f"c{n}": [1] for n in range(2_000)}), file)
     with pytest.raises(DataError, match="2,000 columns, 1 groups of rows, 1,000 at the most"):
         read_answers(file)
@@ -88,4 +88,4 @@ def test_scores_are_one_column_of_numbers(tmp_path: Path) -> None:
     for table in (twice, pa.table({"id": ["1"], "score": ["yes"]})):
         pq.write_table(table, file)
         with pytest.raises(DataError, match="'id' string and 'score' double should be there"):
-            read_scores(file)
+            read_scores(file, {})

@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
 from tests.data.conftest import picture
-from vlbench.data.images import clips_below, open_clip, open_image, pictures_below
+from vlbench.data import table
+from vlbench.data.example import Example
+from vlbench.data.images import clips_below, find_pictures, open_clip, open_image, pictures_below
+from vlbench.data.pictures import Pictures
+from vlbench.data.readers.base import Reader, find_image
+from vlbench.data.table import read_examples, write_examples
 from vlbench.errors import DataError, MissingError
 
 
@@ -109,3 +116,43 @@ def test_no_pictures_and_no_folder_are_told(tmp_path) -> None:
                 below(folder)
         with pytest.raises(DataError, match=r"no folder of frames: \.bmp or "):
             open_clip(folder)
+
+
+def test_contents_are_read_once_while_the_files_stay(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = {f"{n}": tmp_path / f"{n}.png" for n in range(3)}
+    for number, path in enumerate(paths.values()):
+        Image.new("RGB", (4, 4), (number, 0, 0)).save(path)
+    read: list[Path] = []
+    original = table._hash
+    monkeypatch.setattr(table, "_hash", lambda path: read.append(path) or original(path))
+    pictures = Pictures(paths, 1)
+    first = pictures.fingerprint(paths)
+    assert pictures.fingerprint(paths) == first and read == [*paths.values()]
+    Image.new("RGB", (4, 5)).save(paths["1"])
+    assert pictures.fingerprint(paths) != first
+
+
+def test_pictures_of_a_table_are_found_without_decoding_its_examples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Places(Reader):
+        def image_path(self, image_id: str) -> Path:
+            return find_image([self.root], image_id)
+
+    monkeypatch.setattr(Places, "__abstractmethods__", frozenset())
+    (tmp_path / "a.png").touch()
+    examples = [
+        Example(name, "?", images, {}) for name, images in (("1", ("a",)), ("2", ("b", "c")))
+    ]
+    write_examples(tmp_path / "t.arrow", examples)
+    given = read_examples(tmp_path / "t.arrow")
+    places = Places(tmp_path)
+    paths, faults = find_pictures(places, given)
+    assert paths == {"a": tmp_path / "a.png"}
+    assert [text.rpartition("wanted by ")[2] for text in faults.texts] == ["example 2)"] * 2
+    assert find_pictures(places, examples)[1].texts == faults.texts
+    monkeypatch.setattr(table.ExampleTable, "_examples", None)
+    paths, faults = find_pictures(places, given[:1])
+    assert paths == {"a": tmp_path / "a.png"} and not faults.texts

@@ -102,6 +102,18 @@ def test_rows_without_predictions_or_with_other_examples_are_not_ranked_and_name
     assert note == "Not tested, no readable predictions of vqav2: full, adapter, lora."
 
 
+def test_runs_whose_files_have_the_same_order_share_their_ids(tmp_path: Path) -> None:
+    file = tmp_path / "runs" / "{}" / "predictions" / "vqav2.parquet"
+    for key, names in {"a": ["2", "1"], "b": ["2", "1"], "c": ["1", "2"]}.items():
+        path = Path(str(file).format(key))
+        path.parent.mkdir(parents=True)
+        pq.write_table(pa.table({"id": names, "score": [0.25, 0.75]}), path)
+    a, b, c = (Examples(tmp_path).scores(key, "vqav2") for key in "abc")
+    shared = Examples(tmp_path)
+    assert shared.scores("a", "vqav2").ids is shared.scores("b", "vqav2").ids
+    assert [x.values.tolist() for x in (a, b, c)] == [[0.75, 0.25], [0.75, 0.25], [0.25, 0.75]]
+
+
 def test_a_single_row_is_no_best(tmp_path: Path) -> None:
     add(tmp_path, "full", 0.8)
     assert ties(tmp_path) == {"full": None}

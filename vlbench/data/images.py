@@ -6,13 +6,15 @@ pictures, in the order of their names, in which numbers count as numbers.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from vlbench.data.example import Example, Faults
 from vlbench.data.readers.base import Reader
-from vlbench.data.table import file_hash
+from vlbench.data.table import ExampleTable, file_hash, remembered, stamp
 from vlbench.errors import DataError, MissingError
 
 PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -68,41 +70,50 @@ def clip_files(folder: Path) -> list[Path]:
     return files
 
 
-def find_pictures(reader: Reader, examples: Iterable[Example]) -> tuple[dict[str, Path], Faults]:
+def find_pictures(reader: Reader, examples: Sequence[Example]) -> tuple[dict[str, Path], Faults]:
     """Image id -> file of the pictures or clips of the examples, and faults of the missing ones."""
-    faults = Faults()
-    paths: dict[str, Path | None] = {}
-    for example in examples:
+    if isinstance(examples, ExampleTable):  # without decoding the examples
+        named = examples.images()
+    else:
+        named = [image for example in examples for image in example.images]
+    faults, paths, missing = Faults(), dict[str, Path](), dict[str, MissingError]()
+    for image in dict.fromkeys(named):
+        try:
+            paths[image] = reader.image_path(image)
+        except MissingError as error:
+            missing[image] = error
+    for example in examples if missing else ():
         for image in example.images:
-            if image not in paths:
-                paths[image] = None
-                try:
-                    paths[image] = reader.image_path(image)
-                except MissingError as error:
-                    origin = reader.origin(image) or f"example {example.id}"
-                    faults.texts.append(f"{error} (wanted by {origin})")
-    return {image: path for image, path in paths.items() if path}, faults
+            if image in missing:
+                origin = reader.origin(image) or f"example {example.id}"
+                faults.texts.append(f"{missing.pop(image)} (wanted by {origin})")
+    return paths, faults
 
 
 def shared_pictures(reader: Reader, splits: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
     """Pictures in two splits by path or content, `a.png = b.png (train, test)`, by the last split.
 
-    Clips, and pictures whose files are not at hand, are compared by path.
+    Clips, and pictures whose files are not at hand, are compared by path. What was worked out for
+    the same files before comes from the cache.
     """
     splits_of: dict[str, list[str]] = {}
     for split, images in splits.items():
         for image in images:
             splits_of.setdefault(image, []).append(split)
     by_size: dict[int, list[tuple[str, Path]]] = defaultdict(list)
-    contents = {image: image for image in splits_of}
     for image in splits_of:
         with suppress(MissingError):
             path = reader.image_path(image)
             if path.is_file():
                 by_size[path.stat().st_size].append((image, path))
-    for same_size in by_size.values():
-        if len(same_size) > 1:
-            contents |= {image: file_hash(path) for image, path in same_size}
+    alike = dict(chain.from_iterable(group for group in by_size.values() if len(group) > 1))
+    stamps = (f"{image} {stamp(path)}" for image, path in alike.items())
+    hashes = remembered(
+        "contents of pictures",
+        stamps,
+        lambda: json.dumps({image: file_hash(path) for image, path in alike.items()}),
+    )
+    contents = {image: image for image in splits_of} | json.loads(hashes)
     names: dict[str, list[str]] = defaultdict(list)
     for image, content in contents.items():
         names[content].append(image)

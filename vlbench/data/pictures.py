@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from vlbench.data.images import clip_files, open_image
-from vlbench.data.table import file_hash
+from vlbench.data.table import file_hash, remembered, stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,18 @@ class Pictures:
         return [open_image(file) for file in self.files(image)]
 
     def fingerprint(self, ids: Iterable[str]) -> str:
-        """sha256 over ids and contents of what is read: the same on every machine."""
-        lines = (
-            f"{image} {file_hash(file)}\n"
-            for image in sorted(set(ids))
-            for file in self.files(image)
-        )
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        """sha256 over ids and contents of what is read: the same on every machine.
+
+        From the cache where it was computed for the same files before.
+        """
+        files = [(image, file) for image in sorted(set(ids)) for file in self.files(image)]
+
+        def over_contents() -> str:
+            lines = (f"{image} {file_hash(file)}\n" for image, file in files)
+            return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+        stamps = (f"{image} {stamp(file)}" for image, file in files)
+        return remembered("fingerprint of pictures", stamps, over_contents)
 
     def files(self, image: str) -> list[Path]:
         """A picture's file, or a clip's frames.

@@ -12,9 +12,9 @@ import inspect
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 from typing import Any, overload
@@ -46,7 +46,7 @@ AT_A_TIME = 1024  # examples that an iteration decodes at once
 LIMIT_SEED = 20220619  # the same sample for every method and seed
 Rows = NDArray[np.int64]
 REMEMBERED_FROM = 1 << 22
-"""Hashes of files from this size in bytes are remembered in the cache by path, size and time."""
+"""Hashes of single files from this size in bytes are remembered in the cache."""
 
 
 class ExampleTable(Sequence[Example]):
@@ -220,17 +220,31 @@ def fingerprint(files: Iterable[Path], root: Path | None = None) -> str:
 def file_hash(path: Path) -> str:
     """sha256 over a file's contents, from the cache where it was computed before."""
     try:
-        status, note = path.stat(), None
-        if status.st_size >= REMEMBERED_FROM:
-            key = f"{path.absolute()}\n{status.st_size}\n{status.st_mtime_ns}"
-            note = cache_folder() / "hashes" / hashlib.sha256(key.encode()).hexdigest()
-            if note.is_file():
-                return note.read_text(encoding="ascii")
-        with path.open("rb") as file:
-            value = hashlib.file_digest(file, "sha256").hexdigest()
+        if path.stat().st_size < REMEMBERED_FROM:
+            return _hash(path)
+        return remembered("contents", [stamp(path)], partial(_hash, path))
     except FileNotFoundError:
         raise MissingError(f"{path}: no such file") from None
-    if note:
-        with writing_cache():
-            write_atomically(note, value)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def stamp(path: Path) -> str:
+    """Path, size and time of a file: while they stay, its contents are taken to stay."""
+    status = path.stat()
+    return f"{path.absolute()}\n{status.st_size}\n{status.st_mtime_ns}"
+
+
+def remembered(what: str, files: Iterable[str], work_out: Callable[[], str]) -> str:
+    """What `work_out` returns, from the cache where it did for files of the same stamps before."""
+    digest = hashlib.sha256("\n".join([what, *files]).encode()).hexdigest()
+    note = cache_folder() / "hashes" / digest
+    if note.is_file():
+        return note.read_text(encoding="utf-8")
+    value = work_out()
+    with writing_cache():
+        write_atomically(note, value)
     return value

@@ -7,6 +7,7 @@ Rows with fewer seeds than five have no group, but for the best, which then stan
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,8 @@ from vlbench.runs.sums import RESULT
 NLVR2_IMAGE = re.compile(r"(.+-\d+)-\d+-img[01]")
 """`split-set-pair-img0`: the pairs of a set, and its sentences, share pictures and wording."""
 Ids = npt.NDArray[np.str_]
+Sorted = dict[bytes, tuple[Ids, npt.NDArray[np.intp]]]
+"""What ids stand in a file, in its order -> sorted ids, and the order that sorts them."""
 
 
 class Scores(NamedTuple):
@@ -50,7 +53,7 @@ class PackedScores:
         self._ids = np.concatenate(parts)
         self._values = scores.to_numpy()
         self._ranges = pack.ranges("predictions")
-        self._sorted: dict[bytes, tuple[Ids, npt.NDArray[np.intp]]] = {}
+        self._sorted: Sorted = {}
         self.is_whole = not ids.null_count and bool(np.isfinite(self._values).all())
 
     def scores(self, key: str, task: str) -> Scores:
@@ -76,6 +79,7 @@ class Examples:
         self._damaged = [] if damaged is None else damaged
         self._scores: dict[tuple[str, str], Scores] = {}
         self._packed: dict[Pack, PackedScores] = {}
+        self._sorted: Sorted = {}
         self._clusters: dict[str, tuple[Ids, npt.NDArray[np.intp]]] = {}
 
     def scores(self, key: str, task: str) -> Scores:
@@ -97,7 +101,7 @@ class Examples:
                 self._packed[pack] = PackedScores(pack)
             if self._packed[pack].is_whole:
                 return self._packed[pack].scores(key, task)
-        return read_scores(self.file(key, task))  # which names what is damaged
+        return read_scores(self.file(key, task), self._sorted)  # which names what is damaged
 
     @cached_property
     def _packs(self) -> dict[str, Pack]:
@@ -161,12 +165,19 @@ def same_ids(a: Ids, b: Ids) -> bool:
     return a is b or np.array_equal(a, b)
 
 
-def read_scores(file: Traversable) -> Scores:
-    """Read the scores in a file of predictions."""
+def read_scores(file: Traversable, known: Sorted) -> Scores:
+    """Read the scores in a file of predictions; ids that are in `known` are not sorted again."""
     ids, scores = _read(file, {"id": pa.string(), "score": pa.float64()})
-    names = np.array(ids.to_pylist(), dtype=np.str_)
-    order = np.argsort(names, kind="stable")
-    return Scores(names[order], scores.to_numpy().astype(np.float64)[order])
+    whole = ids.combine_chunks()
+    digest = hashlib.sha256(f"{whole.offset} {len(whole)}".encode())
+    for buffer in filter(None, whole.buffers()):
+        digest.update(buffer)
+    if (key := digest.digest()) not in known:
+        names = np.array(whole.to_pylist(), dtype=np.str_)
+        order = np.argsort(names, kind="stable")
+        known[key] = names[order], order
+    names, order = known[key]
+    return Scores(names, scores.to_numpy().astype(np.float64)[order])
 
 
 def read_clusters(file: Traversable) -> npt.NDArray[np.intp]:

@@ -6,7 +6,7 @@ example is made of.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from vlbench.data.readers.base import Reader
 from vlbench.data.readers.own import OwnData
 from vlbench.data.table import ExampleTable, concatenate, indexed
 from vlbench.errors import MissingError
-from vlbench.runs.result import majority_answers, majority_scored
+from vlbench.runs.result import NO_MAJORITY, majority_answers, most_frequent, score
 
 Say = Callable[[str], None]
 
@@ -50,10 +50,11 @@ def check_tasks(
         splits = {}
         for name in dict.fromkeys([*needed, *card.splits[edition].submission]):
             say(f"{card.name}: reading {name}")
-            splits[name] = split = _check_split(card, reader, name, spec)
+            splits[name] = split = _check_split(card, reader, name, edition, spec)
             split.item["published"] = card.sizes.get(name) if edition == "full" else None
         if isinstance(reader, OwnData):
             train = concatenate([splits[name].examples for name in card.splits[edition].train])
+            best = most_frequent(train) if card.metric not in NO_MAJORITY else {}
             images = {name: split.examples.images() for name, split in splits.items()}
             shared = shared_pictures(reader, images)
             for name, split in splits.items():
@@ -62,7 +63,7 @@ def check_tasks(
                     f"the same picture is in two splits: {text}" for text in shared.get(name, ())
                 ]
                 split.item["remarks" if is_meant else "problems"] += texts
-                _remark(card, reader, train, name, split)
+                _remark(card, reader, best, name, split)
         for name, split in splits.items():
             split.item["ready"] = not split.item["problems"] or name not in needed
             items.append(split.item)
@@ -70,7 +71,7 @@ def check_tasks(
 
 
 def _check_split(
-    card: TaskCard, reader: Reader, name: str, spec: FeatureSpec | PictureSpec
+    card: TaskCard, reader: Reader, name: str, edition: Edition, spec: FeatureSpec | PictureSpec
 ) -> Split:
     """Read a split and open its pictures; all that is wrong is among its problems."""
     opener: Callable[[Path], Any] = open_clip if card.visual == "video" else open_image
@@ -84,7 +85,11 @@ def _check_split(
             command = f"; vlbench data get {card.name} --root DIR" if card.downloads else ""
             problems.append(f"{card.name} is published at {card.published}{command}")
         if not problems:
-            split.examples = examples = indexed(reader, name, train=False)
+            own = card.splits[edition]
+            is_trained_on = name in own.train and name not in {*own.val, *own.test}
+            is_same = type(reader).training_examples is Reader.training_examples
+            without_records = is_trained_on and is_same and not isinstance(reader, OwnData)
+            split.examples = examples = indexed(reader, name, train=without_records)
             split.item |= {"examples": len(examples), "pictures": len(examples.images())}
             store, pictures, problems = find_visuals(card, reader, examples, spec)
             split.item["features"] = str(store.path) if store else None
@@ -100,11 +105,14 @@ def _check_split(
     return split
 
 
-def _remark(card: TaskCard, reader: OwnData, train: ExampleTable, name: str, split: Split) -> None:
-    """Add what a run would not stop at to a split's item."""
+def _remark(
+    card: TaskCard, reader: OwnData, best: Mapping[str, str], name: str, split: Split
+) -> None:
+    """Add what a run would not stop at to a split's item; `best`: the majority answers."""
     item, remarks, examples = split.item, split.item["remarks"], split.examples
-    if train and examples and (scored := majority_scored(card, train, examples)):
-        answer = next(iter(majority_answers(train, examples).values()))
+    if best and examples:
+        answers = majority_answers(best, examples)
+        answer, scored = next(iter(answers.values())), score(card, examples, answers)
         item["majority"] = {"answer": answer, card.main_metric: scored.metrics[card.main_metric]}
         value = scored.metrics[card.main_metric]
         remarks.append(

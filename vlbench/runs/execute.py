@@ -260,7 +260,7 @@ def _answered(run: Run, task: PreparedTask) -> tuple[dict[str, str], float]:
 
 
 def _score(run: Run, task: PreparedTask, given: dict[str, str]) -> list[Value]:
-    card, examples = task.card, task.of(run.spec.split)
+    card, examples = task.card, list(task.of(run.spec.split))  # a table decodes them each time
     scored = score(card, examples, given)
     for name in scored.undefined.keys() & scored.metrics.keys():
         run.progress.say(f"{card.name}.{name}: {scored.undefined[name]}")

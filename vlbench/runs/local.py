@@ -64,6 +64,7 @@ class LocalLauncher(Launcher):
     def __init__(self, resources: Resources) -> None:
         super().__init__(resources)
         self._warm: WorkerProcess | None = None
+        self._taken: list[Slot] = []
         self.slots = find_slots(resources)
         is_pretended = bool(os.environ.get("VLBENCH_FAKE_GPUS"))
         self.device = "cuda" if self.slots[0].gpus and not is_pretended else "cpu"
@@ -95,6 +96,7 @@ class LocalLauncher(Launcher):
         self.jobs = [Job(*run) for run in runs]
         try:
             while self.jobs:
+                self._taken = [job.slot for job in self.jobs if job.slot]
                 for job in list(self.jobs):
                     if outcome := self._reap(job) if job.worker else self._advance(job):
                         self.jobs.remove(job)
@@ -115,8 +117,8 @@ class LocalLauncher(Launcher):
             job.is_followed = True
         elif folder.is_done or (job.is_followed and folder.state in FINAL):
             return outcome_of(job.spec, folder)
-        elif slots := [slot for slot in self.slots if slot not in [j.slot for j in self.jobs]]:
-            slot = slots[0]
+        elif free := [slot for slot in self.slots if slot not in self._taken]:
+            slot = free[0]
             job.attempts, job.began = folder.attempts(), time.monotonic()
             try:
                 job.worker = self._worker(folder, slot)
@@ -124,6 +126,7 @@ class LocalLauncher(Launcher):
                 text = system_message(error, folder.path)
                 return Outcome(job.spec, folder, "failed", RunFailed.exit_code, text)
             job.slot = slot
+            self._taken.append(slot)
             self.view.began(job.spec, folder, slot.name)
         return None
 

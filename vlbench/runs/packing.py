@@ -32,7 +32,7 @@ from vlbench.runs.packed import FOLDER, PREDICTION, TABLES, Pack, PackedPath, pa
 from vlbench.runs.packed_files import read_curve, write_curve
 from vlbench.runs.sums import CURVE, NAME, RESULT, hash_of, read_sums, sums_text
 
-DICTIONARY_BYTES = 1 << 24
+DICTIONARY_BYTES = 1 << 28
 """Long texts, as references are, still stand once in a group of rows."""
 
 

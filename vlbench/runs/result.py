@@ -99,17 +99,21 @@ def majority_scored(
     """Score of always giving a family's most frequent training answer; None for captions."""
     if card.metric in NO_MAJORITY:
         return None
-    return score(card, examples, majority_answers(train, examples))
+    return score(card, examples, majority_answers(most_frequent(train), examples))
 
 
-def majority_answers(train: Sequence[Example], examples: Sequence[Example]) -> dict[str, str]:
-    """Example id -> the most frequent training answer of its family."""
+def most_frequent(train: Sequence[Example]) -> dict[str, str]:
+    """Family -> its most frequent answer in training; "" -> that of all."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for example in train:
         for answer, weight in example.targets.items():
             counts[example.family][answer] += weight  # type: ignore[assignment]
             counts[""][answer] += weight  # type: ignore[assignment]
-    best = {family: max(sorted(words), key=words.__getitem__) for family, words in counts.items()}
+    return {family: max(sorted(words), key=words.__getitem__) for family, words in counts.items()}
+
+
+def majority_answers(best: Mapping[str, str], examples: Sequence[Example]) -> dict[str, str]:
+    """Example id -> the most frequent answer of its family, or where that has none, of all."""
     overall = best.get("", "")
     return {example.id: best.get(example.family, overall) for example in examples}
 

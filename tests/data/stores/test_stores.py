@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from pyarrow import parquet
 
 from vlbench.data.stores.base import Union
-from vlbench.data.stores.own import FeatureStore, write_store
+from vlbench.data.stores.own import FeatureStore, raise_open_files, write_store
 from vlbench.data.stores.published import Hdf5, Npz, Parquet, open_store
 from vlbench.errors import DataError, MissingError
 
@@ -281,3 +282,32 @@ def test_stores_that_do_not_agree_are_refused(features, tmp_path) -> None:
     short = open_store(npz(tmp_path / "c", {"short": features["n161313"][:2]}))
     with pytest.raises(DataError, match=r"of short are \(2, 6\), those of n161313 \(4, 6\)"):
         Union([stores[0], short]).get(["n161313", "short"])
+
+
+def test_a_store_keeps_no_more_files_open_than_the_system_allows(
+    features, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    path = own(tmp_path / "store", features)
+    monkeypatch.setattr(resource, "setrlimit", lambda what, limits: None)
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (16, 16))
+    store = FeatureStore(path)
+    for image, values in [*features.items()] * 2:
+        assert np.array_equal(store.load(image), values)
+        assert len(store._shards) <= 16 // 8
+    monkeypatch.undo()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == limit
+
+
+@pytest.mark.parametrize(
+    ("allowed", "expected"),
+    [((1024, 4096), 4096), ((1024, 1 << 20), 1 << 16), ((1024, resource.RLIM_INFINITY), 1 << 16)],
+)
+def test_a_process_may_open_what_the_system_allows(
+    allowed: tuple[int, int], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = [allowed]
+    monkeypatch.setattr(resource, "getrlimit", lambda what: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda what, given: limits.append(given))
+    assert raise_open_files() == expected
+    assert raise_open_files() == expected and limits[1:] == [(expected, allowed[1])]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -132,11 +134,13 @@ def official_or_authors(official: Path, authors: Path) -> Path:
 
 def find_image(folders: Iterable[Path], *names: str) -> Path:
     """The first of the folders' files of these names with a picture's suffix."""
-    candidates = [f / f"{name}{suffix}" for f in folders for name in names for suffix in SUFFIXES]
-    for path in candidates:
+    first = None
+    for folder, name, suffix in product(folders, names, SUFFIXES):
+        path = folder / f"{name}{suffix}"
         if path.is_file():
             return path
-    raise MissingError(f"{candidates[0]}: no such picture, nor by another name or suffix")
+        first = first or path
+    raise MissingError(f"{first}: no such picture, nor by another name or suffix")
 
 
 def require_new(identifier: T, seen: set[T], name: str = "") -> None:
@@ -184,8 +188,8 @@ def read_table(path: Path, by: str) -> Iterator[tuple[str, Any]]:
 def _unique(pairs: list[tuple[str, Any]]) -> Record:
     table = dict(pairs)
     if len(table) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in table if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
         raise RecordFault(f"{twice} is there twice")
     return table
 

@@ -11,7 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from errno import EMFILE, ENFILE
 from io import BytesIO
 from itertools import count
 from pathlib import Path
@@ -26,6 +29,7 @@ from vlbench.files import append_line, remove_forgotten, write_atomically
 
 SCHEMA = "vlbench.features/2"
 INDEX = "index.jsonl"
+MOST_OPEN_FILES = 1 << 16
 CLIPS = "-clips"
 """Ends the name of an encoder of clips, frame by frame."""
 Line = dict[str, Any]
@@ -48,6 +52,7 @@ class FeatureStore(Store):
         if len(self.ids) != sum(len(line["ids"]) for line in self.lines):
             raise DataError(f"{path}: holds an id twice")
         self._shards: dict[int, Array] = {}
+        self._most_shards = raise_open_files() // 8  # a suite has several stores
         self.width = self._shard(0).shape[2]
 
     def load(self, image: str) -> Array:
@@ -56,7 +61,7 @@ class FeatureStore(Store):
         return features
 
     def _shard(self, shard: int) -> Array:
-        """(n, tokens, width), mapped into memory at the first reading."""
+        """(n, tokens, width), memory-mapped when first read; a map keeps its file open."""
         if shard not in self._shards:
             line = self.lines[shard]
             file = _shard_file(self.path, line["shard"])
@@ -66,7 +71,11 @@ class FeatureStore(Store):
                 if not is_fitting or self.width not in (0, array.shape[2]):
                     raise ValueError(f"holds {array.dtype} {array.shape}")
             except (OSError, ValueError, EOFError) as error:
+                if isinstance(error, OSError) and error.errno in (EMFILE, ENFILE):
+                    raise
                 raise DataError(f"{file}: damaged: {error}. Delete it: it is made again.") from None
+            if len(self._shards) >= self._most_shards:
+                del self._shards[next(iter(self._shards))]
             self._shards[shard] = array
         return self._shards[shard]
 
@@ -81,6 +90,17 @@ class FeatureStore(Store):
             line = self.lines[shard]
             lines.append(f"{image} {line.get('pictures', line['ids'])[row]}\n")
         return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def raise_open_files() -> int:
+    """Let this process open as many files as the system allows it; return how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = min(hard, MOST_OPEN_FILES) if hard != resource.RLIM_INFINITY else MOST_OPEN_FILES
+    if soft == resource.RLIM_INFINITY or soft >= most:
+        return most
+    with suppress(OSError, ValueError):  # macOS allows less than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def read_index(folder: Path) -> tuple[Line, list[Line], bool]:
