@@ -71,8 +71,8 @@ def test_runs_that_are_not_done_are_named(trained: Path) -> None:
 def test_captions_of_the_embedded_leaderboard(
     project: Path, tmp_path: Path, is_changed: bool
 ) -> None:
-    runs = stored_runs(project / "results/mini")
-    run = next(run for run in runs if not RunSpec.parse(run / "spec.json")[0].is_trial)
+    specs = {r: RunSpec.parse(r / "spec.json")[0] for r in stored_runs(project / "results/mini")}
+    run = next(r for r, s in specs.items() if s.method.name == "full" and not s.is_trial)
     copy = tmp_path / "runs" / run.name
     (copy / "predictions").mkdir(parents=True)
     for name in (NAME, *result_files(run)):
