@@ -15,7 +15,7 @@ from tests.checkpoints.theirs import mini_model, their_state
 from tests.cli.command import assert_refused, vlbench
 from tests.runs.builders import Bench
 from vlbench.checkpoints.weights import METADATA
-from vlbench.data.table import file_hash
+from vlbench.data.hashes import file_hash
 from vlbench.tensors import unique_state
 
 TASKS = ("vqav2", "nlvr2")

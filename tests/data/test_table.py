@@ -13,12 +13,12 @@ import pytest
 from tests.data.conftest import Root
 from vlbench.data import table as module
 from vlbench.data.example import Example
+from vlbench.data.hashes import fingerprint
 from vlbench.data.readers import load_reader
 from vlbench.data.readers.base import Reader
 from vlbench.data.table import (
     ExampleTable,
     concatenate,
-    fingerprint,
     indexed,
     limited,
     read_examples,

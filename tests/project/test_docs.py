@@ -17,6 +17,7 @@ from vlbench.cards import find_tasks
 from vlbench.cli.app import app
 from vlbench.data.images import find_pictures
 from vlbench.data.readers import load_reader
+from vlbench.data.table import indexed
 from vlbench.metrics import load_metric
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -123,7 +124,7 @@ def test_the_documented_task_is_read_and_scored(pets) -> None:
     reader = load_reader(card.reader, pets / "data")
     splits = card.splits["full"]
     for split in (*splits.train, *splits.val, *splits.test):
-        found, faults = find_pictures(reader, reader.read(split))
+        found, faults = find_pictures(reader, indexed(reader, split, train=False))
         assert len(reader.read(split)) == 2 and len(found) == 1 and not faults.texts
     examples = reader.read("test")
     assert examples[1].targets == {"left, at us": 1.0} and examples[1].family == "Which"

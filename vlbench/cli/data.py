@@ -279,7 +279,7 @@ def import_checkpoint(
     from vlbench.cards import find_tasks, load_method
     from vlbench.checkpoints.authors import authors_names, spelt
     from vlbench.checkpoints.weights import match, read_state, write_weights
-    from vlbench.data.table import file_hash
+    from vlbench.data.hashes import file_hash
     from vlbench.techniques import resolve_method, technique_faults
     from vlbench.techniques.adapt import adapt
     from vlbench.tensors import unique_state

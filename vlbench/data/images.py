@@ -11,7 +11,7 @@ import os
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from io import BytesIO
 from itertools import chain
@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from vlbench.data.example import Example, Faults
+from vlbench.data.example import Faults
+from vlbench.data.hashes import file_hash, remembered, stamp
 from vlbench.data.readers.base import Reader
-from vlbench.data.table import ExampleTable, file_hash, remembered, stamp
+from vlbench.data.table import ExampleTable
 from vlbench.errors import DataError, MissingError
 
 PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -70,14 +71,10 @@ def clip_files(folder: Path) -> list[Path]:
     return files
 
 
-def find_pictures(reader: Reader, examples: Sequence[Example]) -> tuple[dict[str, Path], Faults]:
+def find_pictures(reader: Reader, examples: ExampleTable) -> tuple[dict[str, Path], Faults]:
     """Image id -> file of the pictures or clips of the examples, and faults of the missing ones."""
-    if isinstance(examples, ExampleTable):  # without decoding the examples
-        named = examples.images()
-    else:
-        named = [image for example in examples for image in example.images]
     faults, paths, missing = Faults(), dict[str, Path](), dict[str, MissingError]()
-    for image in dict.fromkeys(named):
+    for image in examples.images():  # no example is decoded for it
         try:
             paths[image] = reader.image_path(image)
         except MissingError as error:

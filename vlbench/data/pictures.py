@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from vlbench.data.hashes import file_hash, remembered, stamp
 from vlbench.data.images import clip_files, open_image
-from vlbench.data.table import file_hash, remembered, stamp
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from vlbench.cards.schema import PARTS, Edition, TaskCard
 from vlbench.data.example import first_lines
+from vlbench.data.hashes import fingerprint
 from vlbench.data.images import find_pictures, shared_pictures
 from vlbench.data.pictures import Pictures, PictureSpec
 from vlbench.data.readers import card_reader
@@ -18,7 +19,7 @@ from vlbench.data.readers.base import Reader, missing_data
 from vlbench.data.stores.base import FixedFrames, Store, Union
 from vlbench.data.stores.extract import ClipEncoder, extract
 from vlbench.data.stores.published import open_store
-from vlbench.data.table import ExampleTable, concatenate, fingerprint, indexed, limited
+from vlbench.data.table import ExampleTable, concatenate, indexed, limited
 from vlbench.errors import DataError, MissingError
 
 Say = Callable[[str], None]

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
-from vlbench.data.table import file_hash
+from vlbench.data.hashes import file_hash
 from vlbench.errors import MissingError
 
 BICUBIC = Image.Resampling.BICUBIC

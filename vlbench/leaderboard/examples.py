@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from importlib.resources.abc import Traversable
@@ -60,11 +60,7 @@ class PackedScores:
         """Return the scores of a run on a task; KeyError where it has none."""
         start, count = self._ranges[key, task]
         ids = self._ids[start : start + count]
-        if (digest := ids.tobytes()) not in self._sorted:
-            names = np.array([self._names[index] for index in ids], dtype=np.str_)
-            order = np.argsort(names, kind="stable")
-            self._sorted[digest] = names[order], order
-        names, order = self._sorted[digest]
+        names, order = in_order(self._sorted, ids.tobytes(), lambda: [self._names[i] for i in ids])
         return Scores(names, self._values[start : start + count][order])
 
 
@@ -172,12 +168,19 @@ def read_scores(file: Traversable, known: Sorted) -> Scores:
     digest = hashlib.sha256(f"{whole.offset} {len(whole)}".encode())
     for buffer in filter(None, whole.buffers()):
         digest.update(buffer)
-    if (key := digest.digest()) not in known:
-        names = np.array(whole.to_pylist(), dtype=np.str_)
-        order = np.argsort(names, kind="stable")
-        known[key] = names[order], order
-    names, order = known[key]
+    names, order = in_order(known, digest.digest(), whole.to_pylist)
     return Scores(names, scores.to_numpy().astype(np.float64)[order])
+
+
+def in_order(
+    known: Sorted, digest: bytes, ids: Callable[[], list[str]]
+) -> tuple[Ids, npt.NDArray[np.intp]]:
+    """Return the ids in their order, and what sorts them, of `known` or from now on."""
+    if digest not in known:
+        names = np.array(ids(), dtype=np.str_)
+        order = np.argsort(names, kind="stable")
+        known[digest] = names[order], order
+    return known[digest]
 
 
 def read_clusters(file: Traversable) -> npt.NDArray[np.intp]:

@@ -88,6 +88,7 @@ def _check_split(
             own = card.splits[edition]
             is_trained_on = name in own.train and name not in {*own.val, *own.test}
             is_same = type(reader).training_examples is Reader.training_examples
+            # as a run reads it, where that has as many examples and nothing is scored on it
             without_records = is_trained_on and is_same and not isinstance(reader, OwnData)
             split.examples = examples = indexed(reader, name, train=without_records)
             split.item |= {"examples": len(examples), "pictures": len(examples.images())}

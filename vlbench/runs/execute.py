@@ -23,11 +23,11 @@ from vlbench.checkpoints.weights import load_weights
 from vlbench.data.batches import FeatureData, TaskData
 from vlbench.data.chat import ChatData
 from vlbench.data.example import Example
+from vlbench.data.hashes import file_hash
 from vlbench.data.pictures import Pictures
 from vlbench.data.prepare import PreparedTask
 from vlbench.data.stores.base import Store
 from vlbench.data.submissions import load_format
-from vlbench.data.table import file_hash
 from vlbench.errors import DataError, MissingError, RunFailed
 from vlbench.files import read_object, write_atomically
 from vlbench.metrics import load_metric, require_metric, started_ahead

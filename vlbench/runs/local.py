@@ -64,7 +64,6 @@ class LocalLauncher(Launcher):
     def __init__(self, resources: Resources) -> None:
         super().__init__(resources)
         self._warm: WorkerProcess | None = None
-        self._taken: list[Slot] = []
         self.slots = find_slots(resources)
         is_pretended = bool(os.environ.get("VLBENCH_FAKE_GPUS"))
         self.device = "cuda" if self.slots[0].gpus and not is_pretended else "cpu"
@@ -96,9 +95,10 @@ class LocalLauncher(Launcher):
         self.jobs = [Job(*run) for run in runs]
         try:
             while self.jobs:
-                self._taken = [job.slot for job in self.jobs if job.slot]
+                taken = [job.slot for job in self.jobs]
+                free = [slot for slot in self.slots if slot not in taken]
                 for job in list(self.jobs):
-                    if outcome := self._reap(job) if job.worker else self._advance(job):
+                    if outcome := self._reap(job) if job.worker else self._advance(job, free):
                         self.jobs.remove(job)
                         self.end(outcome)
                 self.view.tick()
@@ -107,8 +107,8 @@ class LocalLauncher(Launcher):
             self._stop_all()
             raise
 
-    def _advance(self, job: Job) -> Outcome | None:
-        """Follow a run that another command does, or start it where a slot is free."""
+    def _advance(self, job: Job, free: list[Slot]) -> Outcome | None:
+        """Follow a run that another command does, or start it in a free slot, which it takes."""
         folder = job.folder
         if not folder.lock.is_free():
             if not job.is_followed:
@@ -117,7 +117,7 @@ class LocalLauncher(Launcher):
             job.is_followed = True
         elif folder.is_done or (job.is_followed and folder.state in FINAL):
             return outcome_of(job.spec, folder)
-        elif free := [slot for slot in self.slots if slot not in self._taken]:
+        elif free:
             slot = free[0]
             job.attempts, job.began = folder.attempts(), time.monotonic()
             try:
@@ -126,7 +126,7 @@ class LocalLauncher(Launcher):
                 text = system_message(error, folder.path)
                 return Outcome(job.spec, folder, "failed", RunFailed.exit_code, text)
             job.slot = slot
-            self._taken.append(slot)
+            free.remove(slot)
             self.view.began(job.spec, folder, slot.name)
         return None
 

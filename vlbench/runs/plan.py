@@ -17,12 +17,12 @@ from vlbench.cards.backbone import BackboneCard, Features
 from vlbench.cards.load import card_hash
 from vlbench.cards.schema import Edition, MethodCard, TaskCard, Visual
 from vlbench.checkpoints.weights import check_weights
+from vlbench.data.hashes import file_hash
 from vlbench.data.mini.write import mini_root
 from vlbench.data.pictures import PictureSpec
 from vlbench.data.prepare import FeatureSpec, PreparedTask, prepare
 from vlbench.data.readers import card_reader
 from vlbench.data.stores.base import Store
-from vlbench.data.table import file_hash
 from vlbench.encoders import ENCODERS, load_encoder
 from vlbench.errors import DataError, UsageError, nearest
 from vlbench.metrics import load_metric, require_metric

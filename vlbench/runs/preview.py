@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 from base64 import b64encode
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +22,7 @@ from vlbench.data.images import find_pictures
 from vlbench.data.pictures import Pictures
 from vlbench.data.prepare import scored_splits
 from vlbench.data.readers import card_reader
-from vlbench.data.table import ExampleTable, indexed
+from vlbench.data.table import ExampleTable, concatenate, indexed
 from vlbench.errors import MissingError
 from vlbench.runs.result import references
 from vlbench.text import printable_lines
@@ -53,7 +52,7 @@ def preview_page(
     reader = card_reader(card, root)
     tables = {split: indexed(reader, split, train=False) for split in scored_splits(card, edition)}
     chosen = {split: _spread(table, count) for split, table in tables.items()}
-    files, faults = find_pictures(reader, [e for part in chosen.values() for e in part])
+    files, faults = find_pictures(reader, concatenate([*chosen.values()]))
     if faults.texts:
         raise MissingError("\n".join(faults.texts))
     pictures = Pictures(files, N_FRAMES)
@@ -67,7 +66,7 @@ def preview_page(
     return pages.get_template("preview.html").render(card=card, backbone=backbone, splits=splits)
 
 
-def _spread(table: ExampleTable, count: int) -> Sequence[Example]:
+def _spread(table: ExampleTable, count: int) -> ExampleTable:
     """At most `count` examples, as far from each other as can be."""
     count = min(count, len(table))
     return table.take([(2 * n + 1) * len(table) // (2 * count) for n in range(count)])

@@ -11,7 +11,7 @@ from accelerate.utils import set_seed
 from vlbench.backbones import find_backbone
 from vlbench.cards.backbone import Features
 from vlbench.checkpoints.weights import load_weights, read_tensors
-from vlbench.data.table import file_hash
+from vlbench.data.hashes import file_hash
 from vlbench.errors import DataError, MissingError, UsageError
 from vlbench.runs.callbacks import read_curve
 from vlbench.runs.folder import RunFolder, find_runs, several_runs

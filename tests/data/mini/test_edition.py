@@ -23,6 +23,7 @@ from vlbench.data.mini.write import (
 )
 from vlbench.data.mini.write_clips import VIDEO_SIZES, VIDEO_VERSION, Sizes, write_video
 from vlbench.data.readers import load_reader
+from vlbench.data.table import indexed
 from vlbench.errors import UsageError
 
 
@@ -63,7 +64,7 @@ def test_the_official_readers_find_no_fault_in_pictures(tiny, task) -> None:
     splits = card.splits["mini"]
     reader = load_reader(card.reader, tiny)
     visuals = [
-        find_pictures(reader, reader.read(name))
+        find_pictures(reader, indexed(reader, name, train=False))
         for name in (*splits.train, *splits.val, *splits.test)
     ]
     assert not any(faults.texts for _, faults in visuals)

@@ -62,11 +62,11 @@ def test_four_formats_hold_the_same_examples(tmp_path: Path) -> None:
     sets = []
     for name in FORMATS:
         reader = reader_of(write_set(tmp_path / name, name))
-        tables = {split: list(indexed(reader, split, train=False)) for split in SIZES}
+        tables = {split: indexed(reader, split, train=False) for split in SIZES}
         assert {split: len(table) for split, table in tables.items()} == SIZES
         for table in tables.values():
             assert not find_pictures(reader, table)[1].texts
-        sets.append(tables)
+        sets.append({split: list(table) for split, table in tables.items()})
     assert sets[1:] == sets[:1] * 3
     assert sets[0]["val"][1] == Example(
         "q1", 'What "colour" is it, then?', ("val/1.png",), {"blue": 1.0}, {"answers": ["blue"]}
@@ -241,7 +241,7 @@ def test_an_empty_split_and_files_that_no_glob_matches_are_refused(tmp_path: Pat
 def test_a_missing_picture_is_named_with_the_line_that_wants_it(tmp_path: Path) -> None:
     reader = reader_of(write_set(tmp_path / "set", "jsonl"))
     (tmp_path / "set/val/4.png").unlink()
-    [text] = find_pictures(reader, reader.read("val"))[1].texts
+    [text] = find_pictures(reader, indexed(reader, "val", train=False))[1].texts
     assert text.endswith(
         f"val/4.png: no such picture (wanted by {tmp_path}/set/val/data.jsonl: line 5)"
     )

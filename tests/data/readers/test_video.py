@@ -15,6 +15,7 @@ from vlbench.data.batches import FeatureData
 from vlbench.data.images import find_pictures
 from vlbench.data.readers import load_reader
 from vlbench.data.readers.video import TVC, TVQA, YC2C, How2QA
+from vlbench.data.table import indexed
 from vlbench.errors import DataError
 
 ANN = "video/ann"
@@ -112,7 +113,7 @@ def test_a_clips_frames_lie_in_a_folder_of_its_name(clips) -> None:
     folder = clips / f"video/frames/yc2/{STEPS[0]}"
     folder.mkdir(parents=True)
     reader = YC2C(clips.folder)
-    paths, faults = find_pictures(reader, reader.read("train"))
+    paths, faults = find_pictures(reader, indexed(reader, "train", train=False))
     assert paths == {STEPS[0]: folder}
     [line] = faults.texts
     assert f"video/frames/yc2/{STEPS[1]}: no such clip" in line and "example 2" in line
